@@ -1,0 +1,50 @@
+//! The one place that knows bincode: every record that is kept or sent is a version byte and its bytes.
+//!
+//! bincode 2 is pinned because its author ended it; another crate that writes the same bytes can
+//! replace it here alone.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::limits::DECODE_BYTES;
+
+/// Why bytes are not the record they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    #[error("the record is empty")]
+    Empty,
+    #[error("the record has version {found}; this program knows {known}")]
+    Version { found: u8, known: u8 },
+    #[error("the record does not decode: {0}")]
+    Malformed(String),
+    #[error("the record has {0} bytes too many")]
+    Trailing(usize),
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<DECODE_BYTES>()
+}
+
+/// Encodes `value` behind the byte `version`.
+pub fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    let mut bytes = vec![version];
+    bincode::serde::encode_into_std_write(value, &mut bytes, config())
+        .expect("plain data encodes into memory");
+    bytes
+}
+
+/// Decodes what [`encode`] wrote with the same `version`.
+///
+/// # Errors
+/// Another version, malformed or trailing bytes; nothing is kept of a partial decode.
+pub fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, CodecError> {
+    let (&found, rest) = bytes.split_first().ok_or(CodecError::Empty)?;
+    if found != version {
+        return Err(CodecError::Version { found, known: version });
+    }
+    let (value, used) = bincode::serde::decode_from_slice(rest, config())
+        .map_err(|error| CodecError::Malformed(error.to_string()))?;
+    if used < rest.len() {
+        return Err(CodecError::Trailing(rest.len() - used));
+    }
+    Ok(value)
+}

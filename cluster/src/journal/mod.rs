@@ -1,0 +1,1 @@
+//! One journal per node.

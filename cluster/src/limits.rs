@@ -1,0 +1,42 @@
+//! Every limit of this crate, with its unit. Queues, frames and tables take their bound from here.
+
+/// Number of slots; fixed for ever, because it decides where a key lives.
+pub const SLOTS: u16 = 1024;
+/// Replicas of one group where the cluster has that many nodes.
+pub const REPLICATION: usize = 3;
+/// Groups that carry slots, when the cluster is born without saying otherwise.
+pub const DEFAULT_GROUPS: u32 = 12;
+
+/// Largest encoded record or message this crate decodes, in bytes.
+pub const DECODE_BYTES: usize = 16 << 20;
+
+/// Size of one journal segment, in bytes.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+/// Largest journal record, in bytes.
+pub const RECORD_BYTES: usize = 8 << 20;
+/// Bytes of recent entries that the journal keeps in memory for each group.
+pub const JOURNAL_TAIL_BYTES: usize = 4 << 20;
+/// Bytes that may wait for the journal's writer on one node.
+pub const JOURNAL_QUEUE_BYTES: usize = 64 << 20;
+
+/// Largest frame between two nodes, in bytes.
+pub const FRAME_BYTES: usize = 12 << 20;
+/// Frames that may wait in one lane of one link.
+pub const LANE_QUEUE_FRAMES: usize = 1024;
+/// Calls of one lane of one link that may be unanswered.
+pub const LANE_CALLS: usize = 4096;
+/// Streams that one peer may have open towards us.
+pub const PEER_STREAMS: u32 = 4096;
+/// UDP socket buffer that a link asks the kernel for, in bytes.
+pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// Commands that one entry carries at most.
+pub const ENTRY_COMMANDS: usize = 1024;
+/// Bytes of commands that one entry carries at most.
+pub const ENTRY_BYTES: usize = 1 << 20;
+/// Entries of one group that may be proposed and not yet applied.
+pub const ENTRIES_IN_FLIGHT: usize = 2;
+/// Bytes of commands that may wait in one group, ordinary work.
+pub const GROUP_QUEUE_BYTES: usize = 16 << 20;
+/// Bytes kept free in one group for control commands.
+pub const GROUP_RESERVE_BYTES: usize = 1 << 20;

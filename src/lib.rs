@@ -1,0 +1,5 @@
+//! Sessions that outlive connections, devices, agents and nodes.
+
+pub mod ids;
+pub mod limits;
+pub mod session;
