@@ -3,8 +3,14 @@
 //! This crate has never heard of what a command means. Its one promise: a command is applied, in the
 //! same order on every replica, only after a majority has it on disk.
 
+pub mod clock;
 pub mod codec;
+pub mod group;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+pub mod machine;
+pub mod raft;
+pub mod ring;
+pub mod settled;
 pub mod transport;

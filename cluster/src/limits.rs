@@ -40,3 +40,31 @@ pub const ENTRIES_IN_FLIGHT: usize = 2;
 pub const GROUP_QUEUE_BYTES: usize = 16 << 20;
 /// Bytes kept free in one group for control commands.
 pub const GROUP_RESERVE_BYTES: usize = 1 << 20;
+/// Bytes of entries that one read of the journal gives, unless a single entry is larger.
+pub const READ_BYTES: usize = 4 << 20;
+/// Pause before a failed checkpoint is tried again.
+pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_millis(500);
+/// Lanes over which the groups of one link are spread.
+pub const REPLICATION_STRIPES: u8 = 2;
+/// Appends to one member that may be unanswered.
+pub const APPEND_WINDOW: usize = 32;
+/// Appends of one group that may wait to be taken up by Raft.
+pub const INBOUND_APPENDS: usize = 256;
+/// Appends of one group that Raft may be working on; below openraft's own pipeline of 64.
+pub const PIPELINED_APPENDS: usize = 48;
+/// Chunks of a snapshot that are read ahead.
+pub const SNAPSHOT_CHUNKS: usize = 4;
+/// Entries behind the last checkpoint that a group keeps, so that a member that was away for a moment
+/// catches up from the log.
+pub const KEPT_ENTRIES: u64 = 4096;
+/// Entries that a member may lack before it is sent a snapshot in place of the log.
+pub const LAG_ENTRIES: u64 = 50_000;
+/// Commands that may wait in one group, in each class.
+pub const GROUP_QUEUE_COMMANDS: usize = 65_536;
+/// Reads of one group that may wait for the next read index.
+pub const READS_WAITING: usize = 16_384;
+/// Entries applied since the last checkpoint that trigger the next one.
+pub const CHECKPOINT_ENTRIES: u64 = 8192;
+/// Pause before a group that stopped is reopened, at first and at most.
+pub const REOPEN_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+pub const REOPEN_MAX: std::time::Duration = std::time::Duration::from_secs(10);
