@@ -1,1 +1,318 @@
-//! Names.
+//! Names and positions that every part of the program shares.
+//!
+//! Each is parsed once, at the edge; inside, a value is already right.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits;
+
+/// Name of one session, compared by its exact bytes.
+///
+/// 1 to [`limits::SESSION_ID_BYTES`] bytes of UTF-8 without control characters and without white
+/// space at either end. A clone shares the text.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(Arc<str>);
+
+/// Name that a writer gives itself, under which its retries are recognised.
+///
+/// 1 to [`limits::PRODUCER_ID_BYTES`] bytes, by the same rules as a [`SessionId`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(Arc<str>);
+
+/// Why a text is no name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadId {
+    #[error("the name is empty")]
+    Empty,
+    #[error("the name has {bytes} bytes; the limit is {limit}")]
+    TooLong { bytes: usize, limit: usize },
+    #[error("the name has a control character at byte {at}")]
+    Control { at: usize },
+    #[error("the name begins or ends with white space")]
+    Padded,
+}
+
+/// How often the session of this name was created: the first life is 1.
+///
+/// Deleting a session and creating it again makes the next one, so that a serial never names two events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u32);
+
+/// Place of one event in one session's log; dense from 1, and 0 is the place before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial(pub u64);
+
+/// The last event that a reader has: where its next read goes on.
+///
+/// Its text has a fixed width, so that texts sort as cursors do; readers treat it as opaque.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    pub incarnation: Incarnation,
+    pub serial: Serial,
+}
+
+/// Why a text is no cursor.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCursor {
+    #[error("a cursor has {} bytes; this has {bytes}", CURSOR_BYTES)]
+    Length { bytes: usize },
+    #[error("a cursor is {INCARNATION_DIGITS} digits, an underscore and {SERIAL_DIGITS} digits")]
+    Shape,
+    #[error("the numbers of the cursor are out of range")]
+    Range,
+}
+
+/// Time of the cluster in milliseconds since 1970; agreed on, so it never runs backwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);
+
+const INCARNATION_DIGITS: usize = 10;
+const SERIAL_DIGITS: usize = 20;
+const CURSOR_BYTES: usize = INCARNATION_DIGITS + 1 + SERIAL_DIGITS;
+
+impl SessionId {
+    /// Takes `text` as a name.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<SessionId, BadId> {
+        check_name(text, limits::SESSION_ID_BYTES)?;
+        Ok(SessionId(text.into()))
+    }
+
+    /// The exact text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ProducerId {
+    /// Takes `text` as a name.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<ProducerId, BadId> {
+        check_name(text, limits::PRODUCER_ID_BYTES)?;
+        Ok(ProducerId(text.into()))
+    }
+
+    /// The exact text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Incarnation {
+    /// The first life of a session.
+    pub const FIRST: Incarnation = Incarnation(1);
+
+    /// The life after this one; none when the number is spent.
+    pub fn next(self) -> Option<Incarnation> {
+        self.0.checked_add(1).map(Incarnation)
+    }
+}
+
+impl Serial {
+    /// The place before the first event.
+    pub const ZERO: Serial = Serial(0);
+
+    /// The place after this one.
+    pub fn next(self) -> Serial {
+        Serial(self.0.checked_add(1).expect("no log lives long enough to count to 2^64"))
+    }
+}
+
+impl Cursor {
+    /// Takes back what `Display` wrote.
+    ///
+    /// # Errors
+    /// Any other text: a cursor is never guessed from half of one.
+    pub fn parse(text: &str) -> Result<Cursor, BadCursor> {
+        if text.len() != CURSOR_BYTES {
+            return Err(BadCursor::Length { bytes: text.len() });
+        }
+        let (incarnation, serial) = text.split_once('_').ok_or(BadCursor::Shape)?;
+        let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if incarnation.len() != INCARNATION_DIGITS
+            || !all_digits(incarnation)
+            || !all_digits(serial)
+        {
+            return Err(BadCursor::Shape);
+        }
+        let incarnation = incarnation.parse().map_err(|_| BadCursor::Range)?;
+        let serial = serial.parse().map_err(|_| BadCursor::Range)?;
+        if incarnation < Incarnation::FIRST.0 {
+            return Err(BadCursor::Range);
+        }
+        Ok(Cursor { incarnation: Incarnation(incarnation), serial: Serial(serial) })
+    }
+}
+
+impl Millis {
+    /// The time `span_ms` later, or the end of time.
+    pub fn after(self, span_ms: u64) -> Millis {
+        Millis(self.0.saturating_add(span_ms))
+    }
+
+    /// Milliseconds from `earlier` to this time, or 0.
+    pub fn since(self, earlier: Millis) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+fn check_name(text: &str, limit: usize) -> Result<(), BadId> {
+    if text.is_empty() {
+        return Err(BadId::Empty);
+    }
+    if limit < text.len() {
+        return Err(BadId::TooLong { bytes: text.len(), limit });
+    }
+    if let Some((at, _)) = text.char_indices().find(|(_, letter)| letter.is_control()) {
+        return Err(BadId::Control { at });
+    }
+    if text.trim().len() < text.len() {
+        return Err(BadId::Padded);
+    }
+    Ok(())
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({:?})", &*self.0)
+    }
+}
+
+impl fmt::Display for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ProducerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProducerId({:?})", &*self.0)
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:0inc$}_{:0ser$}",
+            self.incarnation.0,
+            self.serial.0,
+            inc = INCARNATION_DIGITS,
+            ser = SERIAL_DIGITS
+        )
+    }
+}
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ms", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check_id(text: &str, expected: Expect) {
+        let shown = match SessionId::parse(text) {
+            Ok(id) => format!("ok {id}"),
+            Err(why) => why.to_string(),
+        };
+        expected.assert_eq(&shown);
+    }
+
+    fn check_cursor(text: &str, expected: Expect) {
+        let shown = match Cursor::parse(text) {
+            Ok(cursor) => format!("ok {} {}", cursor.incarnation, cursor.serial),
+            Err(why) => why.to_string(),
+        };
+        expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn a_name_is_taken_byte_for_byte_or_refused() {
+        check_id("chat/42 äöü", expect!["ok chat/42 äöü"]);
+        check_id("", expect!["the name is empty"]);
+        check_id(" a", expect!["the name begins or ends with white space"]);
+        check_id("a\u{2028}", expect!["the name begins or ends with white space"]);
+        check_id("ab\nid: 9", expect!["the name has a control character at byte 2"]);
+        check_id("a\0", expect!["the name has a control character at byte 1"]);
+        assert!(SessionId::parse(&"x".repeat(256)).is_ok());
+        check_id(&"x".repeat(257), expect!["the name has 257 bytes; the limit is 256"]);
+        assert_ne!(SessionId::parse("a"), SessionId::parse("A"));
+    }
+
+    #[test]
+    fn a_cursor_is_read_whole_or_not_at_all() {
+        check_cursor("0000000001_00000000000000000042", expect!["ok 1 #42"]);
+        check_cursor("0000000001_00000000000000000000", expect!["ok 1 #0"]);
+        check_cursor("-1", expect!["a cursor has 31 bytes; this has 2"]);
+        check_cursor(
+            "0000000001-00000000000000000042",
+            expect!["a cursor is 10 digits, an underscore and 20 digits"],
+        );
+        check_cursor(
+            "000000001_+00000000000000000042",
+            expect!["a cursor is 10 digits, an underscore and 20 digits"],
+        );
+        check_cursor(
+            "0000000000_00000000000000000042",
+            expect!["the numbers of the cursor are out of range"],
+        );
+        check_cursor(
+            "0000000001_18446744073709551616",
+            expect!["the numbers of the cursor are out of range"],
+        );
+        check_cursor(
+            "9999999999_00000000000000000001",
+            expect!["the numbers of the cursor are out of range"],
+        );
+    }
+
+    fn cursor() -> impl Strategy<Value = Cursor> {
+        (1..=u32::MAX, any::<u64>()).prop_map(|(incarnation, serial)| Cursor {
+            incarnation: Incarnation(incarnation),
+            serial: Serial(serial),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_of_a_cursor_reads_back_and_sorts_as_the_cursor(a in cursor(), b in cursor()) {
+            prop_assert_eq!(Cursor::parse(&a.to_string()), Ok(a));
+            prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in ".{0,40}") {
+            let _ = Cursor::parse(&text);
+            let _ = SessionId::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a session was created with. It does not change while the session lives.
+
+use std::collections::BTreeMap;
+
+use crate::limits;
+
+/// What the creator asked of a session. Creating it again needs the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    pub retention: Retention,
+    /// The session is deleted when nobody created, appended, closed or touched for that long,
+    /// in milliseconds; from 1.
+    pub ttl_ms: Option<u64>,
+    /// What the creator wants to find again; up to [`limits::LABELS`].
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How much of its log a session keeps; without limits, all of it.
+///
+/// Whatever lies within a limit is kept, and up to 1/32 beyond it. Of two limits the stricter rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Age up to which an event is kept, in milliseconds; from 1.
+    pub max_age_ms: Option<u64>,
+    /// Newest payload bytes that are kept; from 1.
+    pub max_bytes: Option<u64>,
+}
+
+/// Why a configuration cannot be kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadConfig {
+    #[error("{field} must be at least 1")]
+    Zero { field: &'static str },
+    #[error("the session has {count} labels; the limit is {limit}")]
+    TooManyLabels { count: usize, limit: usize },
+    #[error("a label has {bytes} bytes; the limit is {limit}")]
+    LabelTooLong { bytes: usize, limit: usize },
+    #[error("a label has no name")]
+    LabelUnnamed,
+}
+
+impl Config {
+    /// Says whether a session can be kept so.
+    ///
+    /// # Errors
+    /// Names the first thing that is out of range.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        let spans = [
+            ("max_age_ms", self.retention.max_age_ms),
+            ("max_bytes", self.retention.max_bytes),
+            ("ttl_ms", self.ttl_ms),
+        ];
+        if let Some((field, _)) = spans.into_iter().find(|(_, span)| *span == Some(0)) {
+            return Err(BadConfig::Zero { field });
+        }
+        if limits::LABELS < self.labels.len() {
+            return Err(BadConfig::TooManyLabels {
+                count: self.labels.len(),
+                limit: limits::LABELS,
+            });
+        }
+        for (name, value) in &self.labels {
+            let bytes = name.len().max(value.len());
+            if limits::LABEL_BYTES < bytes {
+                return Err(BadConfig::LabelTooLong { bytes, limit: limits::LABEL_BYTES });
+            }
+            if name.is_empty() {
+                return Err(BadConfig::LabelUnnamed);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Retention {
+    /// Whether the log is kept for ever.
+    pub fn is_unlimited(&self) -> bool {
+        self.max_age_ms.is_none() && self.max_bytes.is_none()
+    }
+}

@@ -1,0 +1,117 @@
+//! What came of a command: applied, or refused for good.
+
+use super::config::{BadConfig, Config};
+use crate::ids::{Incarnation, Millis, ProducerId, Serial};
+
+/// What a command did. New kinds go to the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The session lives; `created` is false where it already did.
+    Created { incarnation: Incarnation, created: bool },
+    /// The events `first..=last` are in the log.
+    ///
+    /// `duplicate`: they have been since an earlier request; the places are absent where they are
+    /// forgotten. `closed`: this very request closed the session.
+    Appended { first: Option<Serial>, last: Option<Serial>, duplicate: bool, closed: bool },
+    /// The session is closed behind `tail`; `duplicate` where it already was.
+    Closed { tail: Serial, duplicate: bool },
+    /// The session and its log are no more.
+    Deleted { incarnation: Incarnation, reason: DeleteReason },
+    /// The time to live ends at `until`, if ever.
+    Touched { until: Option<Millis> },
+    /// The log now begins at `first`.
+    Trimmed { first: Serial },
+    /// Nothing was due.
+    Unchanged,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteReason {
+    /// Somebody asked for it.
+    Asked,
+    /// Its time to live was over.
+    Expired,
+}
+
+/// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the session does not exist")]
+    NotFound,
+    #[error("the session exists with another configuration")]
+    ConfigDiffers,
+    #[error("the configuration cannot be kept: {0}")]
+    BadConfig(BadConfig),
+    #[error("the session is in its incarnation {current}; {given} was meant")]
+    OtherIncarnation { given: Incarnation, current: Incarnation },
+    #[error("the session was created too often")]
+    IncarnationsSpent,
+    #[error("producer {producer} is at epoch {held}; {given} is stale")]
+    StaleEpoch { producer: ProducerId, given: u64, held: u64 },
+    #[error("a new epoch begins with seq 0, not {received}")]
+    EpochMustStartAtZero { received: u64 },
+    #[error("seq {expected} comes next, not {received}")]
+    SequenceGap { expected: u64, received: u64 },
+    #[error("the session was closed at {tail}")]
+    Closed { tail: Serial },
+    #[error("the log ends at {tail}, not at {expected}")]
+    SerialMismatch { expected: Serial, tail: Serial },
+    #[error("the append carries no event")]
+    NoEvents,
+    #[error("the append carries {count} events; the limit is {limit}")]
+    TooManyEvents { count: usize, limit: usize },
+    #[error("an event has {bytes} bytes; the limit is {limit}")]
+    EventTooLarge { bytes: usize, limit: usize },
+    #[error("the append has {bytes} bytes; the limit is {limit}")]
+    AppendTooLarge { bytes: usize, limit: usize },
+    #[error("the session remembers {limit} producers, all in use")]
+    TooManyProducers { limit: usize },
+}
+
+impl Refusal {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::NotFound => "not_found",
+            Refusal::ConfigDiffers => "config_differs",
+            Refusal::BadConfig(_) => "bad_config",
+            Refusal::OtherIncarnation { .. } => "other_incarnation",
+            Refusal::IncarnationsSpent => "incarnations_spent",
+            Refusal::StaleEpoch { .. } => "stale_epoch",
+            Refusal::EpochMustStartAtZero { .. } => "epoch_must_start_at_zero",
+            Refusal::SequenceGap { .. } => "sequence_gap",
+            Refusal::Closed { .. } => "closed",
+            Refusal::SerialMismatch { .. } => "serial_mismatch",
+            Refusal::NoEvents => "no_events",
+            Refusal::TooManyEvents { .. } => "too_many_events",
+            Refusal::EventTooLarge { .. } => "event_too_large",
+            Refusal::AppendTooLarge { .. } => "append_too_large",
+            Refusal::TooManyProducers { .. } => "too_many_producers",
+        }
+    }
+}
+
+/// A live session as it is now, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub incarnation: Incarnation,
+    /// First event that can still be read; one beyond `tail` where there is none.
+    pub first: Serial,
+    /// Last event.
+    pub tail: Serial,
+    /// Whether nobody can append any more.
+    pub closed: bool,
+    /// Hash of the log up to `tail`.
+    pub chain: u64,
+    /// Payload bytes of the log from `first`; after a trim, up to one mark more.
+    pub bytes: u64,
+    pub created_at: Millis,
+    /// When the log last changed.
+    pub updated_at: Millis,
+    /// When the session ends if nobody touches it.
+    pub expires_at: Option<Millis>,
+    pub config: Config,
+    /// Producers that are remembered.
+    pub producers: usize,
+}

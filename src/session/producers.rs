@@ -1,0 +1,244 @@
+//! What a session remembers of its writers, so that a retry has the effect of one (S11).
+//!
+//! A producer numbers its requests from 0 within an epoch. Each request gets a place in the log, and
+//! requests of equal size that lie side by side are remembered as one *run*: a writer that is alone
+//! needs one run for its whole life. The rules are those of idempotent producers in Durable Streams.
+
+use super::event::Origin;
+use super::outcome::Refusal;
+use crate::ids::{Millis, ProducerId, Serial};
+use crate::limits;
+
+/// The producers of one session, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Producers {
+    pub(super) all: Vec<Producer>,
+}
+
+/// One producer in its newest epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Producer {
+    pub(super) id: ProducerId,
+    pub(super) epoch: u64,
+    /// Last request that was accepted.
+    pub(super) seq: u64,
+    /// When it was accepted.
+    pub(super) used: Millis,
+    /// Oldest first, without a hole; the last run ends at `seq`.
+    pub(super) runs: Vec<Run>,
+}
+
+/// Requests `seq..seq + length` with `events` events each, side by side in the log from `serial`.
+///
+/// A request that only closed the session has no events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) seq: u64,
+    pub(super) serial: Serial,
+    pub(super) events: u32,
+    pub(super) length: u32,
+}
+
+/// Where an accepted request went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Events {
+        first: Serial,
+        last: Serial,
+    },
+    /// It only closed the session.
+    Close,
+    /// It was accepted too long ago to say.
+    Forgotten,
+}
+
+impl Producers {
+    /// Says where an earlier request with the same origin went; none if this one is next.
+    ///
+    /// # Errors
+    /// The request is neither a retry nor next.
+    pub(super) fn recall(&self, given: &Origin) -> Result<Option<Place>, Refusal> {
+        let held = self.find(&given.producer).ok().map(|at| &self.all[at]);
+        let expected = match held {
+            Some(held) if given.epoch < held.epoch => {
+                return Err(Refusal::StaleEpoch {
+                    producer: given.producer.clone(),
+                    given: given.epoch,
+                    held: held.epoch,
+                });
+            }
+            Some(held) if held.epoch < given.epoch && given.seq != 0 => {
+                return Err(Refusal::EpochMustStartAtZero { received: given.seq });
+            }
+            Some(held) if given.epoch == held.epoch && given.seq <= held.seq => {
+                return Ok(Some(held.place(given.seq)));
+            }
+            // A greater seq exists, so this one has a successor.
+            Some(held) if given.epoch == held.epoch => held.seq + 1,
+            _ => 0,
+        };
+        if given.seq != expected {
+            return Err(Refusal::SequenceGap { expected, received: given.seq });
+        }
+        Ok(None)
+    }
+
+    /// Whether the last accepted request of this producer had this seq.
+    pub(super) fn is_last(&self, given: &Origin) -> bool {
+        self.find(&given.producer).is_ok_and(|at| self.all[at].seq == given.seq)
+    }
+
+    /// Checks that a request of `producer` could be remembered.
+    ///
+    /// # Errors
+    /// The table is full of producers that wrote within [`limits::PRODUCER_IDLE_MS`].
+    pub(super) fn check_room(&self, producer: &ProducerId, now: Millis) -> Result<(), Refusal> {
+        let fits = self.all.len() < limits::PRODUCERS
+            || self.find(producer).is_ok()
+            || self.idle(now).is_some();
+        if fits { Ok(()) } else { Err(Refusal::TooManyProducers { limit: limits::PRODUCERS }) }
+    }
+
+    /// Remembers a request for which [`Self::recall`] and [`Self::check_room`] found no objection.
+    pub(super) fn remember(&mut self, given: &Origin, serial: Serial, events: u32, now: Millis) {
+        let run = Run { seq: given.seq, serial, events, length: 1 };
+        match self.find(&given.producer) {
+            Ok(at) => {
+                let held = &mut self.all[at];
+                if held.epoch < given.epoch {
+                    held.epoch = given.epoch;
+                    held.runs.clear();
+                }
+                held.seq = given.seq;
+                held.used = now;
+                held.push(run);
+            }
+            Err(_) => self.insert(Producer {
+                id: given.producer.clone(),
+                epoch: given.epoch,
+                seq: given.seq,
+                used: now,
+                runs: vec![run],
+            }),
+        }
+    }
+
+    fn insert(&mut self, new: Producer) {
+        if limits::PRODUCERS <= self.all.len()
+            && let Some(at) = self.idle(new.used)
+        {
+            self.all.remove(at);
+        }
+        if self.all.len() == self.all.capacity() {
+            self.all.reserve_exact((self.all.len() / 2).max(1));
+        }
+        if let Err(at) = self.find(&new.id) {
+            self.all.insert(at, new);
+        }
+    }
+
+    /// The producer to forget first, if it may be forgotten.
+    fn idle(&self, now: Millis) -> Option<usize> {
+        let (at, oldest) = self.all.iter().enumerate().min_by_key(|(_, held)| held.used)?;
+        (limits::PRODUCER_IDLE_MS < now.since(oldest.used)).then_some(at)
+    }
+
+    fn find(&self, id: &ProducerId) -> Result<usize, usize> {
+        self.all.binary_search_by(|held| held.id.cmp(id))
+    }
+}
+
+impl Producer {
+    fn place(&self, seq: u64) -> Place {
+        let at = self.runs.partition_point(|run| run.seq <= seq);
+        match at.checked_sub(1) {
+            Some(at) => self.runs[at].place(seq),
+            None => Place::Forgotten,
+        }
+    }
+
+    fn push(&mut self, new: Run) {
+        if let Some(last) = self.runs.last_mut()
+            && last.is_continued_by(&new)
+        {
+            last.length += 1;
+            return;
+        }
+        if limits::PRODUCER_RUNS <= self.runs.len() {
+            self.runs.remove(0);
+        }
+        if self.runs.len() == self.runs.capacity() {
+            self.runs.reserve_exact((self.runs.len() / 2).max(1));
+        }
+        self.runs.push(new);
+    }
+}
+
+impl Run {
+    fn place(&self, seq: u64) -> Place {
+        if self.events == 0 {
+            return Place::Close;
+        }
+        let events = u64::from(self.events);
+        let first = self.serial.0 + (seq - self.seq) * events;
+        Place::Events { first: Serial(first), last: Serial(first + events - 1) }
+    }
+
+    fn is_continued_by(&self, new: &Run) -> bool {
+        let behind = self.serial.0 + u64::from(self.events) * u64::from(self.length);
+        self.events == new.events && behind == new.serial.0 && self.length < u32::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(name: &str, seq: u64) -> Origin {
+        Origin { producer: ProducerId::parse(name).unwrap(), epoch: 0, seq }
+    }
+
+    #[test]
+    fn a_lone_writer_is_remembered_in_one_run() {
+        let mut producers = Producers::default();
+        for seq in 0..10_000 {
+            producers.remember(&origin("p", seq), Serial(1 + 3 * seq), 3, Millis(0));
+        }
+        assert_eq!(producers.all[0].runs.len(), 1);
+        assert_eq!(producers.all[0].runs.capacity(), 1);
+        assert_eq!(
+            producers.recall(&origin("p", 5_000)),
+            Ok(Some(Place::Events { first: Serial(15_001), last: Serial(15_003) }))
+        );
+    }
+
+    #[test]
+    fn two_writers_in_turn_are_remembered_sixty_four_requests_back() {
+        let mut producers = Producers::default();
+        for seq in 0..100 {
+            producers.remember(&origin("p", seq), Serial(1 + 2 * seq), 1, Millis(0));
+        }
+        let place = |seq| producers.recall(&origin("p", seq)).unwrap().unwrap();
+        assert_eq!(place(35), Place::Forgotten);
+        assert_eq!(place(36), Place::Events { first: Serial(73), last: Serial(73) });
+    }
+
+    #[test]
+    fn a_full_table_forgets_only_who_was_idle_for_a_day() {
+        let mut producers = Producers::default();
+        for at in 0..limits::PRODUCERS as u64 {
+            producers.remember(&origin(&format!("p{at}"), 0), Serial(1 + at), 1, Millis(at));
+        }
+        let new = origin("new", 0);
+        let day = Millis(limits::PRODUCER_IDLE_MS);
+        let full = Err(Refusal::TooManyProducers { limit: limits::PRODUCERS });
+        assert_eq!(producers.check_room(&new.producer, day), full);
+        assert_eq!(producers.check_room(&origin("p7", 0).producer, day), Ok(()));
+        assert_eq!(producers.check_room(&new.producer, day.after(1)), Ok(()));
+        producers.remember(&new, Serial(5_000), 1, day.after(1));
+        assert_eq!(producers.all.len(), limits::PRODUCERS);
+        assert_eq!(producers.recall(&origin("p0", 0)), Ok(None), "p0 is forgotten");
+        assert_ne!(producers.recall(&origin("p1", 0)), Ok(None), "p1 is not");
+        assert!(producers.recall(&new).unwrap().is_some());
+    }
+}

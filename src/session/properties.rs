@@ -1,0 +1,314 @@
+//! What holds after any commands in any order (S1, S2, S6, S10, S11).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::ProducerId;
+use crate::limits;
+
+fn format() -> impl Strategy<Value = Format> {
+    prop_oneof![
+        Just(Format::TEXT),
+        Just(Format::JSON),
+        Just(Format::parse("text/plain; charset=utf-8").unwrap()),
+    ]
+}
+
+/// Small numbers, so that retries, gaps, stale and new epochs all happen.
+fn origin() -> impl Strategy<Value = Origin> {
+    (0..3_usize, 0..3_u64, 0..6_u64).prop_map(|(name, epoch, seq)| Origin {
+        producer: ProducerId::parse(["a", "b", "c"][name]).unwrap(),
+        epoch,
+        seq,
+    })
+}
+
+fn append() -> impl Strategy<Value = Append> {
+    let payload = prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+    let event = (format(), payload).prop_map(|(format, payload)| NewEvent { format, payload });
+    (
+        prop::collection::vec(event, 0..4),
+        prop::option::weighted(0.8, origin()),
+        prop::bool::weighted(0.03),
+        prop::option::weighted(0.1, (0..20_u64).prop_map(Serial)),
+    )
+        .prop_map(|(events, producer, close, expect)| Append {
+            events,
+            producer,
+            close,
+            expect,
+        })
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    (
+        prop::option::weighted(0.5, 0..500_u64),
+        prop::option::weighted(0.5, 0..200_u64),
+        prop::option::weighted(0.3, 0..500_u64),
+        prop::bool::ANY,
+    )
+        .prop_map(|(max_age_ms, max_bytes, ttl_ms, labelled)| Config {
+            retention: Retention { max_age_ms, max_bytes },
+            ttl_ms,
+            labels: labelled.then(|| ("a".to_owned(), "b".to_owned())).into_iter().collect(),
+        })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        2 => config().prop_map(|config| Command::Create { config }),
+        20 => append().prop_map(Command::Append),
+        1 => prop::option::of(origin()).prop_map(|producer| Command::Close { producer }),
+        1 => prop::option::of((0..3_u32).prop_map(Incarnation))
+            .prop_map(|incarnation| Command::Delete { incarnation }),
+        1 => Just(Command::Touch),
+        2 => Just(Command::Tick),
+        1 => (0..30_u64).prop_map(|before| Command::Trim { before: Serial(before) }),
+    ]
+}
+
+/// Commands with the time at which each comes, which may run backwards.
+fn script() -> impl Strategy<Value = Vec<(Millis, Command)>> {
+    prop::collection::vec((-5_i64..60, command()), 1..80).prop_map(|steps| {
+        let mut now = 1_000_i64;
+        let timed = |(wait, command)| {
+            now += wait;
+            (Millis(now.unsigned_abs()), command)
+        };
+        steps.into_iter().map(timed).collect()
+    })
+}
+
+fn created() -> Session {
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let command = Command::Create { config: Config::default() };
+    session.apply(Millis(1_000), &command, &mut Vec::new()).unwrap();
+    session
+}
+
+fn either() -> impl Strategy<Value = Session> {
+    prop_oneof![Just(Session::absent(SessionId::parse("s").unwrap())), Just(created())]
+}
+
+/// The answer that a retry of a request answered so must get.
+fn again(first: &Applied) -> Applied {
+    match first.clone() {
+        Applied::Appended { first, last, closed, .. } => {
+            Applied::Appended { first, last, duplicate: true, closed }
+        }
+        Applied::Closed { tail, .. } => Applied::Closed { tail, duplicate: true },
+        other => other,
+    }
+}
+
+/// Whether an answer says that nothing changed.
+fn is_no_change(answer: &Result<Applied, Refusal>) -> bool {
+    matches!(
+        answer,
+        Err(_)
+            | Ok(Applied::Unchanged
+                | Applied::Created { created: false, .. }
+                | Applied::Appended { duplicate: true, .. }
+                | Applied::Closed { duplicate: true, .. })
+    )
+}
+
+fn producer_of(command: &Command) -> Option<Origin> {
+    match command {
+        Command::Append(append) => append.producer.clone(),
+        Command::Close { producer } => producer.clone(),
+        _ => None,
+    }
+}
+
+fn thawed(session: &Session) -> Session {
+    Session::thaw(session.freeze()).expect("what was frozen thaws")
+}
+
+proptest! {
+    #[test]
+    fn a_log_is_dense_chained_and_in_time(mut session in either(), script in script()) {
+        let mut log: Vec<Event> = Vec::new();
+        let mut life = session.incarnation();
+        let mut chain = Incarnation::FIRST;
+        for (at, command) in script {
+            let before = session.clone();
+            let mut out = Vec::new();
+            let answer = session.apply(at, &command, &mut out);
+            if is_no_change(&answer) {
+                prop_assert_eq!(&session, &before);
+                prop_assert!(out.is_empty());
+            }
+            if session.incarnation() != life {
+                life = session.incarnation();
+                chain = life.unwrap();
+                log.clear();
+            }
+            for event in &out {
+                prop_assert_eq!(event.serial, Serial(log.len() as u64 + 1));
+                let (link, time) = log.last().map_or(
+                    (chain::start(session.id(), chain), Millis(0)),
+                    |last| (last.chain, last.time),
+                );
+                prop_assert_eq!(event.chain, chain::next(link, event));
+                prop_assert!(time <= event.time);
+                log.push(event.clone());
+            }
+            if let Ok(Applied::Appended { first, last, duplicate: false, .. }) = answer {
+                prop_assert_eq!(out.first().map(|event| event.serial), first);
+                prop_assert_eq!(out.last().map(|event| event.serial), last);
+            }
+            if let Some(status) = session.status() {
+                prop_assert_eq!(status.tail, Serial(log.len() as u64));
+                prop_assert!(Serial::ZERO < status.first && status.first <= status.tail.next());
+                let link = log.last().map(|last| last.chain);
+                prop_assert_eq!(
+                    status.chain,
+                    link.unwrap_or(chain::start(session.id(), chain))
+                );
+                let held = &log[status.first.0 as usize - 1..];
+                let bytes: usize = held.iter().map(|event| event.payload.len()).sum();
+                prop_assert!(bytes as u64 <= status.bytes);
+                prop_assert!(session.live().unwrap().log.marks.len() <= limits::MARKS);
+                prop_assert!(before.first() <= status.first || before.incarnation() != life);
+            }
+        }
+    }
+
+    #[test]
+    fn a_retry_gets_the_first_answer_and_leaves_no_event(script in script()) {
+        let mut session = created();
+        let mut answers: BTreeMap<(Incarnation, String, u64, u64), Applied> = BTreeMap::new();
+        for (at, command) in script {
+            let answer = session.apply(at, &command, &mut Vec::new());
+            let life = session.incarnation().unwrap();
+            if let (Some(origin), Ok(applied)) = (producer_of(&command), &answer)
+                && !is_no_change(&answer)
+            {
+                let name = origin.producer.as_str().to_owned();
+                let known =
+                    answers.insert((life, name, origin.epoch, origin.seq), applied.clone());
+                prop_assert_eq!(known, None, "one request took effect twice");
+            }
+            // Every request of a current epoch can be repeated at any time while the session lives.
+            let mut thawed = thawed(&session);
+            for ((of, name, epoch, seq), first) in &answers {
+                let producer = ProducerId::parse(name).unwrap();
+                let origin = Origin { producer, epoch: *epoch, seq: *seq };
+                let Some(live) = session.live() else { continue };
+                let newest = answers
+                    .keys()
+                    .filter(|(life, other, ..)| life == of && other == name)
+                    .map(|(_, _, epoch, _)| *epoch)
+                    .max();
+                if *of != live.incarnation
+                    || live.expires_at().is_some_and(|end| end <= live.now(at))
+                {
+                    continue;
+                }
+                let retry =
+                    Command::Append(Append { producer: Some(origin), ..Append::default() });
+                let mut out = Vec::new();
+                let second = thawed.apply(at, &retry, &mut out);
+                if newest == Some(*epoch) {
+                    prop_assert_eq!(second, Ok(again(first)));
+                } else {
+                    let is_stale = matches!(second, Err(Refusal::StaleEpoch { .. }));
+                    prop_assert!(is_stale, "an old epoch is not stale");
+                }
+                prop_assert!(out.is_empty());
+                prop_assert_eq!(&thawed, &session);
+            }
+        }
+    }
+
+    #[test]
+    fn a_thawed_session_goes_on_as_if_it_had_never_been_frozen(
+        start in either(),
+        script in script(),
+    ) {
+        let (mut warm, mut thawing) = (start.clone(), start);
+        for (at, command) in script {
+            thawing = thawed(&thawing);
+            prop_assert_eq!(&thawing, &warm);
+            let sent = Command::thaw(command.freeze()).unwrap();
+            prop_assert_eq!(&sent, &command);
+            let (mut out, mut out_again) = (Vec::new(), Vec::new());
+            let answer = warm.apply(at, &command, &mut out);
+            prop_assert_eq!(answer, thawing.apply(at, &sent, &mut out_again));
+            for event in &out {
+                prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), event);
+            }
+            prop_assert_eq!(out, out_again);
+        }
+        prop_assert_eq!(warm, thawing);
+    }
+
+    #[test]
+    fn a_tick_has_an_effect_exactly_from_the_deadline_on(
+        mut session in either(),
+        script in script(),
+    ) {
+        for (at, command) in script {
+            let _ = session.apply(at, &command, &mut Vec::new());
+            let deadline = session.deadline();
+            let tick = |at| {
+                let mut copy = session.clone();
+                copy.apply(at, &Command::Tick, &mut Vec::new()).unwrap() != Applied::Unchanged
+            };
+            match deadline {
+                Some(at) => {
+                    prop_assert!(tick(at), "nothing was due at the deadline");
+                    let clock = session.live().unwrap().clock;
+                    prop_assert!(at <= clock || !tick(Millis(at.0 - 1)), "it was due earlier");
+                }
+                None => prop_assert!(!tick(Millis(u64::MAX)), "something was due"),
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_data_thaws_to_an_error_or_to_a_session_that_works(
+        script in script(),
+        field in 0..14_usize,
+        value in prop_oneof![Just(0), 0..40_u64, Just(u64::MAX), any::<u64>()],
+        later in script(),
+    ) {
+        let mut session = created();
+        for (at, command) in script {
+            let _ = session.apply(at, &command, &mut Vec::new());
+        }
+        let mut damaged = session.freeze();
+        if let frozen::FrozenLife::Live(live) = &mut damaged.life {
+            damage(live, field, value);
+        }
+        if let Ok(mut session) = Session::thaw(damaged) {
+            for (at, command) in later {
+                let _ = session.apply(at, &command, &mut Vec::new());
+                prop_assert_eq!(&thawed(&session), &session);
+            }
+        }
+    }
+}
+
+fn damage(live: &mut frozen::FrozenLive<'_>, field: usize, value: u64) {
+    match field {
+        0 => live.first = value,
+        1 => live.tail = value,
+        2 => live.total = value,
+        3 => live.clock = value,
+        4 => live.touched_at = value,
+        5 => live.marks.iter_mut().take(1).for_each(|mark| mark.0 = value),
+        6 => live.marks.iter_mut().take(2).for_each(|mark| mark.1 = value),
+        7 => live.marks.clear(),
+        8 => live.producers.iter_mut().for_each(|producer| producer.seq = value),
+        9 => live.producers.iter_mut().for_each(|producer| producer.runs[0].0 = value),
+        10 => live.producers.iter_mut().for_each(|producer| producer.runs[0].1 = value),
+        11 => live.producers.iter_mut().for_each(|producer| producer.runs[0].2 = value as u32),
+        12 => live.producers.iter_mut().for_each(|producer| producer.runs[0].3 = value as u32),
+        _ => live.producers.iter_mut().for_each(|producer| producer.runs.clear()),
+    }
+}

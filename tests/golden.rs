@@ -1,0 +1,119 @@
+//! What is kept and sent is a promise: these bytes must decode for ever, and encode the same today.
+//!
+//! A test that fails here found a change of format. Give it a new version number; never edit the bytes.
+
+use bytes::Bytes;
+use cluster::codec;
+use expect_test::{Expect, expect};
+use outlive::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
+use outlive::session::frozen::{
+    COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
+};
+use outlive::session::{
+    Append, Command, Config, Event, Format, NewEvent, Origin, Retention, Session,
+};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn config() -> Config {
+    Config {
+        retention: Retention { max_age_ms: Some(60_000), max_bytes: Some(1 << 20) },
+        ttl_ms: Some(1_000_000),
+        labels: [("team".to_owned(), "blue".to_owned())].into_iter().collect(),
+    }
+}
+
+fn origin(seq: u64) -> Origin {
+    Origin { producer: ProducerId::parse("worker-1").unwrap(), epoch: 7, seq }
+}
+
+fn append() -> Append {
+    let json = NewEvent { format: Format::JSON, payload: Bytes::from_static(b"{\"a\":1}") };
+    let html = NewEvent {
+        format: Format::parse("text/html").unwrap(),
+        payload: Bytes::from_static(b"\x00\xff"),
+    };
+    Append {
+        events: vec![json, html],
+        producer: Some(origin(0)),
+        close: false,
+        expect: Some(Serial::ZERO),
+    }
+}
+
+fn check_command(command: &Command, expected: Expect) {
+    let bytes = codec::encode(COMMAND_VERSION, &command.freeze());
+    expected.assert_eq(&hex(&bytes));
+    let frozen: FrozenCommand<'static> = codec::decode(COMMAND_VERSION, &bytes).unwrap();
+    assert_eq!(Command::thaw(frozen).as_ref(), Ok(command));
+}
+
+fn check_state(session: &Session, expected: Expect) {
+    let bytes = codec::encode(STATE_VERSION, &session.freeze());
+    expected.assert_eq(&hex(&bytes));
+    let frozen: Frozen<'static> = codec::decode(STATE_VERSION, &bytes).unwrap();
+    assert_eq!(Session::thaw(frozen).as_ref(), Ok(session));
+}
+
+fn check_event(event: &Event, expected: Expect) {
+    let bytes = codec::encode(EVENT_VERSION, &event.freeze());
+    expected.assert_eq(&hex(&bytes));
+    let frozen: FrozenEvent<'static> = codec::decode(EVENT_VERSION, &bytes).unwrap();
+    assert_eq!(Event::thaw(frozen).as_ref(), Ok(event));
+}
+
+#[test]
+fn commands_keep_their_bytes() {
+    check_command(
+        &Command::Create { config: config() },
+        expect!["010001fb60ea01fc0000100001fc40420f0001047465616d04626c7565"],
+    );
+    check_command(&Command::Create { config: Config::default() }, expect!["010000000000"]);
+    check_command(
+        &Command::Append(append()),
+        expect![
+            "010102046a736f6e077b2261223a317d09746578742f68746d6c0200ff0108776f726b65722d310700000100"
+        ],
+    );
+    check_command(
+        &Command::Close { producer: Some(origin(3)) },
+        expect!["01020108776f726b65722d310703"],
+    );
+    check_command(&Command::Delete { incarnation: Some(Incarnation(2)) }, expect!["01030102"]);
+    check_command(&Command::Touch, expect!["0104"]);
+    check_command(&Command::Tick, expect!["0105"]);
+    check_command(&Command::Trim { before: Serial(300) }, expect!["0106fb2c01"]);
+}
+
+#[test]
+fn a_session_and_its_events_keep_their_bytes() {
+    let mut session = Session::absent(SessionId::parse("chat/1").unwrap());
+    let mut events = Vec::new();
+    check_state(&session, expect!["0106636861742f3100"]);
+    let mut apply = |session: &mut Session, at, command| {
+        session.apply(Millis(at), &command, &mut events).unwrap();
+    };
+    apply(&mut session, 1_000, Command::Create { config: config() });
+    apply(&mut session, 2_000, Command::Append(append()));
+    apply(&mut session, 9_000, Command::Close { producer: Some(origin(1)) });
+    check_state(
+        &session,
+        expect![
+            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c7565fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb2823020001020101030001"
+        ],
+    );
+    apply(&mut session, 9_001, Command::Delete { incarnation: None });
+    check_state(&session, expect!["0106636861742f310201fb292300"]);
+    check_event(
+        &events[0],
+        expect!["0101fbd007046a736f6e077b2261223a317dfdb531f1ff94fb6e410108776f726b65722d310700"],
+    );
+    check_event(
+        &events[1],
+        expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb40310108776f726b65722d310700"],
+    );
+    let unsigned = Event { origin: None, ..events[1].clone() };
+    check_event(&unsigned, expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb403100"]);
+}
