@@ -2,4 +2,5 @@
 
 pub mod ids;
 pub mod limits;
+pub mod runtime;
 pub mod session;

@@ -31,3 +31,8 @@ pub const PRODUCER_RUNS: usize = 64;
 pub const MARKS: usize = 64;
 /// Marks in the log of a session without retention, where they only serve the account of bytes.
 pub const MARKS_PLAIN: usize = 8;
+
+/// Events that a reader gets at once.
+pub const DELIVERY_EVENTS: usize = 256;
+/// Payload bytes that a reader gets at once, unless one event is larger.
+pub const DELIVERY_BYTES: usize = 256 << 10;

@@ -255,11 +255,7 @@ impl Group {
         current.replica.change_voters(voters).await.map_err(|error| error.to_string())
     }
 
-    pub(crate) fn call(
-        &self,
-        lane: Lane,
-        rpc: Rpc,
-    ) -> transport::BoxFuture<Result<Bytes, String>> {
+    pub(crate) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
         match self.current() {
             Some(current) => current.replica.call(lane, rpc),
             None => Box::pin(async { Err("the group is not open yet".into()) }),

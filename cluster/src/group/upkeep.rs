@@ -62,7 +62,8 @@ async fn watch(group: &Group, current: &Current) {
             return;
         }
         let applied = seen.applied.map_or(0, |id| id.index);
-        let behind = applied - checkpointed.unwrap_or_else(|| seen.purged.unwrap_or(0)).min(applied);
+        let behind =
+            applied - checkpointed.unwrap_or_else(|| seen.purged.unwrap_or(0)).min(applied);
         if CHECKPOINT_ENTRIES <= behind {
             checkpointed = Some(applied);
             current.replica.checkpoint().await;

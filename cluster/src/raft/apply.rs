@@ -23,7 +23,8 @@ pub(crate) enum SnapshotData {
 }
 
 type OpenSource = Box<dyn FnOnce(u64) -> Box<dyn SnapshotSource> + Send>;
-pub(crate) type Meta = SnapshotMeta<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::EmptyNode>;
+pub(crate) type Meta =
+    SnapshotMeta<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::EmptyNode>;
 type BuiltSnapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
 
 /// The state machine that openraft drives.

@@ -68,9 +68,11 @@ impl Inbound {
                 let request = codec::decode(VERSION, &rpc.body).map_err(text)?;
                 answer(&raft.handle_transfer_leader(request).await.map_err(text)?)
             }),
-            RpcKind::ReadIndex => Box::pin(async move {
-                answer(&super::replica::read_index(&raft).await.map_err(text)?)
-            }),
+            RpcKind::ReadIndex => {
+                Box::pin(
+                    async move { answer(&super::replica::read_index(&raft).await.map_err(text)?) },
+                )
+            }
             RpcKind::Snapshot | RpcKind::Application => {
                 Box::pin(async { Err("not a message of a group".into()) })
             }
@@ -117,8 +119,7 @@ impl Inbound {
 
 fn create(path: &std::path::Path) -> io::Result<io::BufWriter<std::fs::File>> {
     use std::os::unix::fs::OpenOptionsExt;
-    let file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     Ok(io::BufWriter::new(file))
 }
 

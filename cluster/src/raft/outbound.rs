@@ -150,9 +150,7 @@ async fn receive<T: DeserializeOwned>(
 }
 
 /// Reads a source where blocking is allowed, a few chunks ahead.
-fn read_off_thread(
-    mut source: Box<dyn SnapshotSource>,
-) -> mpsc::Receiver<std::io::Result<Bytes>> {
+fn read_off_thread(mut source: Box<dyn SnapshotSource>) -> mpsc::Receiver<std::io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(SNAPSHOT_CHUNKS);
     let read = move || {
         while let Some(chunk) = source.next_chunk().transpose() {

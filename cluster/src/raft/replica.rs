@@ -139,9 +139,10 @@ impl Replica {
         commands: &[Bytes],
     ) -> Result<impl Future<Output = Result<EntryId, ReplicaError>> + Send + use<>, ReplicaError>
     {
-        let leader = self.raft.as_leader().map_err(|forward| ReplicaError::NotLeader {
-            leader: forward.leader_id.map(NodeId),
-        })?;
+        let leader = self
+            .raft
+            .as_leader()
+            .map_err(|forward| ReplicaError::NotLeader { leader: forward.leader_id.map(NodeId) })?;
         let term = leader.to_committed_leader_id();
         let (responder, answer) = openraft::impls::OneshotResponder::new_pair();
         let write = self.raft.write(encode_batch(time_ms, commands)).with_leader(term);
@@ -233,11 +234,7 @@ impl Replica {
         Ok(())
     }
 
-    pub(crate) fn call(
-        &self,
-        lane: Lane,
-        rpc: Rpc,
-    ) -> transport::BoxFuture<Result<Bytes, String>> {
+    pub(crate) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
         self.inbound.call(lane, rpc)
     }
 

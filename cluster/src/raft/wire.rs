@@ -42,9 +42,7 @@ pub(crate) fn from_journal(entry: journal::Entry) -> Result<Entry, CodecError> {
     let payload = match entry.payload.first() {
         Some(&BLANK) => EntryPayload::Blank,
         Some(&BATCH) => EntryPayload::Normal(Payload(entry.payload)),
-        Some(&MEMBERSHIP) => {
-            EntryPayload::Membership(codec::decode(VERSION, &entry.payload[1..])?)
-        }
+        Some(&MEMBERSHIP) => EntryPayload::Membership(codec::decode(VERSION, &entry.payload[1..])?),
         Some(other) => return Err(CodecError::Malformed(format!("entry kind {other}"))),
         None => return Err(CodecError::Empty),
     };

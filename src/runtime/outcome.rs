@@ -1,0 +1,44 @@
+//! What came of a request: ok, refused for good, or unknown.
+
+use crate::ids::{Incarnation, Serial};
+use crate::session::{Applied, Refusal};
+
+/// A command took effect, and where the session stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub applied: Applied,
+    /// The life in which it happened.
+    pub incarnation: Incarnation,
+    /// The session's tail when it was applied.
+    pub tail: Serial,
+}
+
+/// Why there is no answer. Nothing happened, and the same request may succeed later.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    #[error("no leader with a majority answered in time: {0}")]
+    NoQuorum(String),
+    #[error("too much work waits on this node")]
+    Overloaded,
+    #[error("the disk of the leading node is full")]
+    DiskFull,
+}
+
+/// Why a command has no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Committed, and it changed nothing; final.
+    #[error("{refusal}")]
+    Refused {
+        refusal: Refusal,
+        /// Where the session stood, if it exists.
+        incarnation: Option<Incarnation>,
+        tail: Serial,
+    },
+    /// It did not happen.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It may have happened or may yet; safe to repeat with the same producer key.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
