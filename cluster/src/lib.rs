@@ -5,12 +5,10 @@
 
 pub mod clock;
 pub mod codec;
-pub mod group;
 pub mod ids;
 pub mod journal;
 pub mod limits;
 pub mod machine;
-pub mod raft;
 pub mod ring;
 pub mod settled;
 pub mod transport;
