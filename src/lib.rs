@@ -1,6 +1,12 @@
 //! Sessions that outlive connections, devices, agents and nodes.
 
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod edge;
 pub mod ids;
 pub mod limits;
+pub mod node;
 pub mod runtime;
 pub mod session;
+pub mod telemetry;

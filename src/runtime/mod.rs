@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use reader::{AttachError, Delivery, Reader, Start};
-pub use report::{ClusterReport, MemberReport, NotReady, ReplicaReport, ShardReport, Summary};
+pub use report::{ClusterReport, Home, MemberReport, NotReady, ReplicaReport, ShardReport, Summary};
 pub use tail::Shown;
 
 use crate::ids::SessionId;
@@ -92,6 +92,11 @@ impl Runtime {
 
     /// Members, shards, leaders, positions and lag, gathered from all nodes that answer.
     pub async fn cluster(&self) -> ClusterReport {
+        unimplemented!()
+    }
+
+    /// Where the session lives, or would live: every node knows without asking.
+    pub fn home(&self, _id: &SessionId) -> Home {
         unimplemented!()
     }
 
