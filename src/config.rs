@@ -181,7 +181,8 @@ fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), BadSer
 fn read(path: &Path) -> Result<Given, BadServeConfig> {
     let text = std::fs::read_to_string(path)
         .or_else(|why| bad(format!("{} cannot be read: {why}", path.display())))?;
-    toml::from_str(&text).or_else(|why| bad(format!("{}: {}", path.display(), why.to_string().trim_end())))
+    toml::from_str(&text)
+        .or_else(|why| bad(format!("{}: {}", path.display(), why.to_string().trim_end())))
 }
 
 impl Given {
@@ -306,11 +307,7 @@ impl FromStr for Member {
         if !http.starts_with("http://") && !http.starts_with("https://") {
             return bad(format!("member {text:?} needs a URL that begins with http"));
         }
-        Ok(Member {
-            id,
-            peer: peer.to_owned(),
-            http: http.trim_end_matches('/').to_owned(),
-        })
+        Ok(Member { id, peer: peer.to_owned(), http: http.trim_end_matches('/').to_owned() })
     }
 }
 
@@ -378,11 +375,23 @@ mod tests {
         );
         check_bad("node_id = 0", expect!["node_id begins at 1"]);
         check_bad("groups = 0", expect!["groups must be 1 to 64"]);
-        check_bad("cluster = \"a b\"", expect!["cluster must have 1 to 64 letters, digits, '-', '_' or '.'"]);
-        check_bad("heartbeat_ms = 300", expect!["election_min_ms must be at least twice heartbeat_ms"]);
-        check_bad("election_max_ms = 500", expect!["election_max_ms must be more than election_min_ms"]);
+        check_bad(
+            "cluster = \"a b\"",
+            expect!["cluster must have 1 to 64 letters, digits, '-', '_' or '.'"],
+        );
+        check_bad(
+            "heartbeat_ms = 300",
+            expect!["election_min_ms must be at least twice heartbeat_ms"],
+        );
+        check_bad(
+            "election_max_ms = 500",
+            expect!["election_max_ms must be more than election_min_ms"],
+        );
         check_bad("peer_listen = \"127.0.0.1:1\"", expect!["peer_listen is given, but no member"]);
-        check_bad("member = [\"1=a\"]", expect![[r#"member "1=a" is not of the form ID=HOST:PORT@HTTPURL"#]]);
+        check_bad(
+            "member = [\"1=a\"]",
+            expect![[r#"member "1=a" is not of the form ID=HOST:PORT@HTTPURL"#]],
+        );
         let one = "member = [\"1=h:1@http://h\"]\n";
         check_bad(one, expect!["node_id is needed where there are members"]);
         check_bad(&format!("{one}node_id = 2"), expect!["node_id 2 is not among the members"]);

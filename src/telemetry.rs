@@ -140,10 +140,7 @@ mod tests {
     #[test]
     fn metrics_are_told_as_text_and_others_may_add_theirs() {
         let metrics = Metrics::default();
-        metrics
-            .requests
-            .get_or_create(&RequestLabels { route: "events", code: "ok" })
-            .inc();
+        metrics.requests.get_or_create(&RequestLabels { route: "events", code: "ok" }).inc();
         let fsyncs: Counter = Counter::default();
         fsyncs.inc_by(3);
         metrics.register(|registry| registry.register("fsyncs", "Fsyncs", fsyncs));

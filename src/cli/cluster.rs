@@ -82,7 +82,14 @@ fn tables(report: &Value) -> String {
         other => other.to_string(),
     };
     let mut members = vec![cells(&[
-        "NODE", "STATE", "LEADS", "REPLICATES", "IN MEMORY", "READERS", "HTTP", "PEER",
+        "NODE",
+        "STATE",
+        "LEADS",
+        "REPLICATES",
+        "IN MEMORY",
+        "READERS",
+        "HTTP",
+        "PEER",
     ])];
     for member in list(report, "members") {
         let state = match (member["reachable"].as_bool(), member["draining"].as_bool()) {

@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn words_keep_the_white_space_behind_them() {
         let text = "  one two\n\n three\n";
-        assert_eq!(cut(By::Word, text.as_bytes(), 4), [&b"  "[..], b"one ", b"two\n\n ", b"three\n"]);
+        assert_eq!(
+            cut(By::Word, text.as_bytes(), 4),
+            [&b"  "[..], b"one ", b"two\n\n ", b"three\n"]
+        );
         assert_eq!(cut(By::Line, text.as_bytes(), 4), [&b"  one two\n"[..], b"\n", b" three\n"]);
         assert_eq!(cut(By::All, text.as_bytes(), 4), [text.as_bytes()]);
         assert!(cut(By::Word, b"", 1).is_empty());

@@ -109,13 +109,14 @@ impl Client {
         query: &[(&str, &str)],
     ) -> Result<(StatusCode, Value), ClientError> {
         let mut nodes = self.nodes.clone();
-        nodes.ask(|http, base| {
-            let mut url = nodes::url(base, path);
-            if !query.is_empty() {
-                url.query_pairs_mut().extend_pairs(query);
-            }
-            http.request(method.clone(), url)
-        })
-        .await
+        nodes
+            .ask(|http, base| {
+                let mut url = nodes::url(base, path);
+                if !query.is_empty() {
+                    url.query_pairs_mut().extend_pairs(query);
+                }
+                http.request(method.clone(), url)
+            })
+            .await
     }
 }

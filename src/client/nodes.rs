@@ -135,7 +135,11 @@ async fn send(request: RequestBuilder) -> Result<(StatusCode, Value), Failed> {
         return Ok((status, body));
     }
     let problem = problem(status, body);
-    if is_passing(status) { Err(Failed::Passing(problem.to_string())) } else { Err(Failed::Final(problem)) }
+    if is_passing(status) {
+        Err(Failed::Passing(problem.to_string()))
+    } else {
+        Err(Failed::Final(problem))
+    }
 }
 
 /// Whether the same request may succeed later or elsewhere.

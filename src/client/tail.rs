@@ -35,9 +35,13 @@ pub enum Item {
     /// Everything up to here was told; what follows is new. Said again after each move.
     CaughtUp,
     /// Retention took what comes next; the log goes on with `first`.
-    Gap { first: u64 },
+    Gap {
+        first: u64,
+    },
     /// The session was deleted and lives again: another log, from its beginning.
-    Reset { incarnation: u32 },
+    Reset {
+        incarnation: u32,
+    },
     /// The session is closed and everything was told. The end.
     End,
     /// The session was deleted. The end.
@@ -195,9 +199,8 @@ impl Tail {
         let data = || -> Result<Value, ClientError> {
             serde_json::from_str(&frame.data).map_err(|why| broken(why.to_string()))
         };
-        let cursor = || {
-            Cursor::parse(&frame.id).map_err(|why| broken(format!("id {:?}: {why}", frame.id)))
-        };
+        let cursor =
+            || Cursor::parse(&frame.id).map_err(|why| broken(format!("id {:?}: {why}", frame.id)));
         // A node that only ever accepts a connection is no better than one that does not.
         if frame.event != "attached" {
             self.tries.reset();
@@ -275,7 +278,8 @@ mod tests {
     }
 
     fn event(serial: u64) -> Frame {
-        let data = format!(r#"{{"serial":{serial},"time":1,"format":"text","text":"","chain":""}}"#);
+        let data =
+            format!(r#"{{"serial":{serial},"time":1,"format":"text","text":"","chain":""}}"#);
         Frame { event: "message".into(), id: at(serial).to_string(), data }
     }
 
@@ -300,7 +304,11 @@ mod tests {
             vec![attached(), event(1), event(3)],
             vec![attached(), event(1), control("gap", at(0), "{}")],
             vec![attached(), control("reset", at(0), r#"{"incarnation":1}"#)],
-            vec![attached(), event(1), control("end", at(2), &format!(r#"{{"cursor":"{}"}}"#, at(2)))],
+            vec![
+                attached(),
+                event(1),
+                control("end", at(2), &format!(r#"{{"cursor":"{}"}}"#, at(2))),
+            ],
         ] {
             let why = take_all(&mut tail(From::Start), bad).unwrap_err();
             assert!(matches!(why, ClientError::Broken(_)), "{why}");

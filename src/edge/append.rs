@@ -125,8 +125,9 @@ fn event(item: Item<'_>) -> Result<NewEvent, Problem> {
     };
     let format = match item.format {
         None => usual,
-        Some(tag) => Format::parse(&tag)
-            .map_err(|why| Problem::new(&error::BAD_FORMAT, why.to_string()))?,
+        Some(tag) => {
+            Format::parse(&tag).map_err(|why| Problem::new(&error::BAD_FORMAT, why.to_string()))?
+        }
     };
     checked(NewEvent { format, payload })
 }
@@ -183,8 +184,7 @@ mod tests {
     fn parse(pairs: &[(&'static str, &str)], body: &[u8]) -> Result<Command, Problem> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers
-                .append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
         command(&headers, &Bytes::copy_from_slice(body))
     }
@@ -250,7 +250,8 @@ mod tests {
         }
         let many = format!(r#"{{"events":[{}{{"text":""}}]}}"#, r#"{"text":""},"#.repeat(1000));
         assert_eq!(parse(&[JSON], many.as_bytes()).unwrap_err().kind().code, "too_many_events");
-        let deep = format!(r#"{{"events":[{{"data":{}1{}}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let deep =
+            format!(r#"{{"events":[{{"data":{}1{}}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(parse(&[JSON], deep.as_bytes()).unwrap_err().kind().code, "bad_json");
         let keys: String = (0..100_000).map(|key| format!("\"{key}\":1,")).collect();
         let keys = format!("{{{keys}\"events\":[]}}");
@@ -259,7 +260,11 @@ mod tests {
 
     #[test]
     fn any_other_body_is_one_event() {
-        check(&[("content-type", "text/plain; charset=utf-8")], b"a\n", expect![[r#"text b"a\n""#]]);
+        check(
+            &[("content-type", "text/plain; charset=utf-8")],
+            b"a\n",
+            expect![[r#"text b"a\n""#]],
+        );
         check(&[("content-type", "image/png")], b"\xff", expect![[r#"raw b"\xff""#]]);
         check(&[], b"x", expect![[r#"raw b"x""#]]);
         check(&[JSON, ("outlive-format", "json")], b" {}\n", expect![[r#"json b" {}\n""#]]);
@@ -274,7 +279,12 @@ mod tests {
             expect![[r#"raw b"x" close at #3"#]],
         );
         check(
-            &[("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "9"), ("outlive-close", "true")],
+            &[
+                ("producer-id", "p"),
+                ("producer-epoch", "0"),
+                ("producer-seq", "9"),
+                ("outlive-close", "true"),
+            ],
             b"",
             expect!["close by Some(9)"],
         );

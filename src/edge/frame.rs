@@ -202,7 +202,8 @@ mod tests {
     fn value() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
             Just("null".to_owned()),
-            any::<f64>().prop_map(|number| format!("{number:e}").replace("inf", "1").replace("NaN", "0")),
+            any::<f64>()
+                .prop_map(|number| format!("{number:e}").replace("inf", "1").replace("NaN", "0")),
             ".{0,6}".prop_map(|text| serde_json::to_string(&text).unwrap()),
         ];
         leaf.prop_recursive(4, 16, 4, |inner| {

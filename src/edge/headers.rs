@@ -108,9 +108,9 @@ pub(super) fn deadline(headers: &HeaderMap) -> Result<Instant, Problem> {
         Some(text) => strict_number(text)
             .filter(|ms| (1..=limits::REQUEST_MS_MAX).contains(ms))
             .ok_or_else(|| {
-            let detail = format!("outlive-timeout-ms must be 1 to {}", limits::REQUEST_MS_MAX);
-            Problem::new(&error::BAD_HEADER, detail)
-        })?,
+                let detail = format!("outlive-timeout-ms must be 1 to {}", limits::REQUEST_MS_MAX);
+                Problem::new(&error::BAD_HEADER, detail)
+            })?,
     };
     Ok(Instant::now() + Duration::from_millis(wait_ms))
 }

@@ -20,8 +20,6 @@ mod routes;
 mod server;
 mod sessions;
 mod stall;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use std::ops::Deref;

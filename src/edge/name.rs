@@ -14,9 +14,7 @@ impl<S: Sync> FromRequestParts<S> for Name {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
-        parse(segment)
-            .map(Name)
-            .map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))
+        parse(segment).map(Name).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))
     }
 }
 
@@ -92,12 +90,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_survives_the_path_of_a_url(text in ".{1,40}") {
-            prop_assume!(SessionId::parse(&text).is_ok() && text != "." && text != "..");
+        fn every_name_survives_the_path_of_a_url(text in "[!-~äß漢🙂]([ -~äß漢🙂]{0,40}[!-~äß])?") {
+            prop_assume!(text != "." && text != "..");
             let mut url = reqwest::Url::parse("http://host/v1/sessions").unwrap();
             url.path_segments_mut().unwrap().push(&text);
             let segment = url.path().split('/').nth(3).unwrap();
-            prop_assert_eq!(parse(segment).unwrap().as_str(), text);
+            let id = parse(segment).unwrap();
+            prop_assert_eq!(id.as_str(), text);
         }
 
         #[test]

@@ -223,7 +223,8 @@ mod tests {
                 Err(why) => shown = format!("{} ", why.kind().code),
             }
         }
-        shown += &format!("{} events, next {} {}", page.count, page.next.incarnation, page.next.serial);
+        shown +=
+            &format!("{} events, next {} {}", page.count, page.next.incarnation, page.next.serial);
         for (is_so, word) in
             [(page.up_to_date, " up to date"), (page.closed, " closed"), (page.reset, " reset")]
         {

@@ -41,12 +41,7 @@ impl Query {
     }
 
     /// A number between `least` and `most`.
-    pub(super) fn number(
-        &self,
-        name: &str,
-        least: u64,
-        most: u64,
-    ) -> Result<Option<u64>, Problem> {
+    pub(super) fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };
         match strict_number(text) {
             Some(number) if least <= number && number <= most => Ok(Some(number)),

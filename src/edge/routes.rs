@@ -59,11 +59,8 @@ pub(super) fn router(edge: Edge) -> Router {
 
 /// Answers preflights, counts, and adds the headers that every answer has.
 async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let mut response = if request.method() == Method::OPTIONS {
-        preflight()
-    } else {
-        next.run(request).await
-    };
+    let mut response =
+        if request.method() == Method::OPTIONS { preflight() } else { next.run(request).await };
     let extensions = response.extensions();
     let route = extensions.get::<Answered>().map_or("other", |answered| answered.0);
     let code = extensions.get::<Code>().map_or("ok", |code| code.0);
@@ -99,4 +96,51 @@ fn preflight() -> Response {
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
     ];
     (StatusCode::NO_CONTENT, HEADERS).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
+
+    /// The methods that a route serves. What axum knows of them shows in its `Debug` only.
+    fn served(methods: &MethodRouter<Edge>) -> Vec<&'static str> {
+        let shown = format!("{methods:?}");
+        let serves = |method: &&str| !shown.contains(&format!(" {method}: None"));
+        METHODS.into_iter().filter(serves).collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let description: Value = serde_json::from_str(admin::OPENAPI).unwrap();
+        let mut described = BTreeSet::new();
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                described.insert(format!("{method} {path}"));
+            }
+        }
+        let mut routed = BTreeSet::new();
+        for (path, _, methods) in routes() {
+            for method in served(&methods) {
+                routed.insert(format!("{method} {path}"));
+            }
+        }
+        assert_eq!(routed, described);
+        assert_eq!(routed.len(), 14);
+    }
+
+    #[test]
+    fn the_description_names_every_code() {
+        let description: Value = serde_json::from_str(admin::OPENAPI).unwrap();
+        let codes = &description["components"]["schemas"]["Problem"]["properties"]["code"]["enum"];
+        let described: Vec<_> =
+            codes.as_array().unwrap().iter().map(|code| code.as_str()).collect();
+        let known: Vec<_> = error::KINDS.iter().map(|kind| Some(kind.code)).collect();
+        assert_eq!(described, known);
+    }
 }

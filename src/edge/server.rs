@@ -105,8 +105,10 @@ async fn connection(
     // Tokens are small and must not wait for each other; where this fails the connection is dead.
     let _ = stream.set_nodelay(true);
     edge.metrics.connections.inc();
-    let service = service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), request));
-    let io = TokioIo::new(Impatient::new(stream, edge.metrics.clone()));
+    let service =
+        service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), request));
+    let stall = Duration::from_millis(limits::STALL_MS);
+    let io = TokioIo::new(Impatient::new(stream, stall, edge.metrics.clone()));
     {
         let mut serving = pin!(http.serve_connection(io, service));
         let ended = tokio::select! {

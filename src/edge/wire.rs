@@ -67,8 +67,19 @@ fn number(out: &mut Vec<u8>, number: u64) {
     serde_json::to_writer(out, &number).expect("a vector takes every byte");
 }
 
+/// Writes a string. Some clients take more letters for line ends than the standard does, so those are
+/// escaped too.
 fn string(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a vector takes every byte");
+    const LINE_ENDS: [(char, &str); 3] =
+        [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    if !text.contains(LINE_ENDS.map(|(letter, _)| letter)) {
+        return serde_json::to_writer(out, text).expect("a vector takes every byte");
+    }
+    let mut json = serde_json::to_string(text).expect("a text is a JSON string");
+    for (letter, escaped) in LINE_ENDS {
+        json = json.replace(letter, escaped);
+    }
+    out.extend_from_slice(json.as_bytes());
 }
 
 /// A chain hash as text: JSON numbers do not hold it.
@@ -97,8 +108,7 @@ pub(super) fn appended(reply: &Reply) -> (Value, Cursor) {
         Applied::Closed { duplicate, .. } => (None, None, duplicate, true),
         _ => unreachable!("an append is answered by Appended or Closed"),
     };
-    let cursor =
-        Cursor { incarnation: reply.incarnation, serial: last.unwrap_or(reply.tail) };
+    let cursor = Cursor { incarnation: reply.incarnation, serial: last.unwrap_or(reply.tail) };
     let body = json!({
         "first": first.map(|serial| serial.0),
         "last": last.map(|serial| serial.0),
@@ -262,11 +272,15 @@ pub(super) mod tests {
         check(
             "text",
             "\n\nevent: x\r\nid: 9\0\u{2028}\u{1b}[31m".as_bytes(),
-            expect![[r#""format":"text","text":"\n\nevent: x\r\nid: 9\u0000 \u001b[31m""#]],
+            expect![[r#""format":"text","text":"\n\nevent: x\r\nid: 9\u0000\u2028\u001b[31m""#]],
         );
         check("text", b"\xff\xfe", expect![[r#""format":"text","base64":"//4=""#]]);
         check("raw", b"Hel", expect![[r#""format":"raw","base64":"SGVs""#]]);
-        check("json", br#"{"b":1,"a":[1.0]}"#, expect![[r#""format":"json","data":{"b":1,"a":[1.0]}"#]]);
+        check(
+            "json",
+            br#"{"b":1,"a":[1.0]}"#,
+            expect![[r#""format":"json","data":{"b":1,"a":[1.0]}"#]],
+        );
         check("json", b"[1,\n2]", expect![[r#""format":"json","text":"[1,\n2]""#]]);
         check("json", b"{", expect![[r#""format":"json","text":"{""#]]);
         check("text/html", b"<b>", expect![[r#""format":"text/html","text":"<b>""#]]);

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use reader::{AttachError, Delivery, Reader, Start};
-pub use report::{ClusterReport, Home, MemberReport, NotReady, ReplicaReport, ShardReport, Summary};
+pub use report::{
+    ClusterReport, Home, MemberReport, NotReady, ReplicaReport, ShardReport, Summary,
+};
 pub use tail::Shown;
 
 use crate::ids::SessionId;
