@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -11,11 +11,8 @@ use super::{Edge, wire};
 /// The description of this API; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
-fn typed(kind: &'static str) -> [(HeaderName, HeaderValue); 2] {
-    [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ]
+fn typed(kind: &'static str) -> [(HeaderName, &'static str); 1] {
+    [(header::CONTENT_TYPE, kind)]
 }
 
 /// The process makes progress: it answers.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -178,17 +178,8 @@ impl Page {
             body.extend_from_slice(format!(",\"gap\":{{\"first\":{}}}", first.0).as_bytes());
         }
         body.push(b'}');
-        json_response(body)
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
-}
-
-/// A body that is JSON already.
-fn json_response(body: Vec<u8>) -> Response {
-    const HEADERS: [(HeaderName, HeaderValue); 2] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    (HEADERS, body).into_response()
 }
 
 #[cfg(test)]

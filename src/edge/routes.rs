@@ -75,6 +75,9 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
         ),
     ];
     response.headers_mut().extend(COMMON);
+    // What a session is may be another thing the moment after.
+    let caching = response.headers_mut().entry(header::CACHE_CONTROL);
+    caching.or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

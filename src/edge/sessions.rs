@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -158,9 +158,7 @@ pub(super) async fn list(
     let found = edge.runtime.list(prefix, query.text("after"), limit, deadline).await?;
     let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
     let sessions: Vec<_> = found.iter().map(wire::summary).collect();
-    let mut response = Json(json!({ "sessions": sessions, "next": next })).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
 }
 
 /// A body that is JSON, or none at all.
