@@ -68,3 +68,11 @@ pub const CHECKPOINT_ENTRIES: u64 = 8192;
 /// Pause before a group that stopped is reopened, at first and at most.
 pub const REOPEN_MIN: std::time::Duration = std::time::Duration::from_millis(100);
 pub const REOPEN_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// Voters of the system group; further members only learn.
+pub const SYSTEM_VOTERS: usize = 5;
+/// Pause between two rounds of a node's care for its groups.
+pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// Rounds that each further replica waits before it founds a group in place of those before it.
+pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
+/// Entries that a member may lack and still be handed the lead.
+pub const TRANSFER_LAG: u64 = 64;
