@@ -23,7 +23,7 @@ use crate::limits::{
     ENTRY_BYTES, GROUP_QUEUE_BYTES, GROUP_QUEUE_COMMANDS, GROUP_RESERVE_BYTES, READS_WAITING,
 };
 use crate::machine::MachineFactory;
-use crate::raft::{Opening, Replica, Report, Rpc, Timers};
+use crate::raft::{Replica, Report, Rpc, Timers};
 use crate::settled::Settled;
 use crate::transport::{self, Lane, Transport};
 

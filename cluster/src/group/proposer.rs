@@ -38,7 +38,8 @@ pub(super) async fn run(
                 group.tasks.spawn(async move {
                     let fate = match applied.await {
                         Ok(id) => Fate::Committed(id),
-                        Err(error) => Fate::Unknown(error.to_string()),
+                        Err(ReplicaError::NotLeader { leader }) => Fate::Refused { leader },
+                        Err(ReplicaError::Unknown(text)) => Fate::Unknown(text),
                     };
                     drop(slot);
                     tell(batch, &fate);

@@ -114,7 +114,7 @@ impl RaftStateMachine<Types> for Applier {
         Checkpoint {
             machine: self.machine.clone(),
             meta,
-            first: Some(done),
+            first: Mutex::new(Some(done)),
             latest: self.checkpoint.clone(),
         }
     }
@@ -176,7 +176,8 @@ impl SnapshotSource for LazySource {
 pub(super) struct Checkpoint {
     machine: SharedMachine,
     meta: Meta,
-    first: Option<BoxFuture<'static, io::Result<()>>>,
+    /// Behind a mutex only because openraft wants the builder to be shared.
+    first: Mutex<Option<BoxFuture<'static, io::Result<()>>>>,
     latest: Arc<Mutex<Option<Meta>>>,
 }
 
@@ -185,7 +186,7 @@ impl RaftSnapshotBuilder<Types> for Checkpoint {
 
     async fn build_snapshot(&mut self) -> Result<BuiltSnapshot, io::Error> {
         let mark = encode_mark(&self.meta);
-        let mut attempt = self.first.take();
+        let mut attempt = lock(&self.first).take();
         loop {
             let done = match attempt.take() {
                 Some(done) => done,

@@ -20,7 +20,7 @@ use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
 use crate::codec;
 use crate::ids::GroupId;
-use crate::limits::{INBOUND_APPENDS, PIPELINED_APPENDS};
+use crate::limits::PIPELINED_APPENDS;
 use crate::machine::{Staged, write_chunk};
 use crate::settled::Settled;
 use crate::transport;

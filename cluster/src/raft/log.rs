@@ -94,7 +94,6 @@ impl RaftLogReader<Types> for GroupLog {
     {
         use openraft::errors::LeaderChanged;
         use openraft::storage::LeaderBoundedStreamError;
-        use openraft::vote::RaftVote;
 
         let held = |vote: &Option<Vote>| {
             vote.as_ref().is_some_and(|vote| vote.leader_id() == &leader && vote.is_committed())

@@ -89,9 +89,9 @@ impl Link {
         &self,
         kind: RpcKind,
         lane: Lane,
-        body: impl Into<Bytes>,
+        body: Bytes,
     ) -> impl Future<Output = Result<Bytes, RpcError>> + Send + use<> {
-        let rpc = Rpc::new(kind, self.group, body.into()).encode();
+        let rpc = Rpc::new(kind, self.group, body).encode();
         let call = self.transport.call(self.target, lane, rpc, self.deadline);
         async { call.await.map_err(|error| unreachable(&error)) }
     }
@@ -102,7 +102,7 @@ impl Link {
         request: &Q,
     ) -> Result<A, RpcError> {
         let body = codec::encode(VERSION, request);
-        let answer = self.send(kind, Lane::Control, body).await?;
+        let answer = self.send(kind, Lane::Control, body.into()).await?;
         codec::decode(VERSION, &answer).map_err(|error| malformed(&error))
     }
 

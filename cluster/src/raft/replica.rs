@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{InitializeError, RaftError};
+use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::{ChangeMembers, Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -132,7 +132,7 @@ impl Replica {
     /// the entry's place in the order is taken; the future resolves when it is applied here.
     ///
     /// # Errors
-    /// `NotLeader` from the call: nothing happened. `Unknown` from the future: it may yet.
+    /// `NotLeader`: nothing happened and nothing will. `Unknown`: it may yet.
     pub(crate) async fn propose(
         &self,
         time_ms: u64,
@@ -144,7 +144,7 @@ impl Replica {
             .as_leader()
             .map_err(|forward| ReplicaError::NotLeader { leader: forward.leader_id.map(NodeId) })?;
         let term = leader.to_committed_leader_id();
-        let (responder, answer) = openraft::impls::OneshotResponder::new_pair();
+        let (responder, answer) = openraft::impls::ProgressResponder::complete_only();
         let write = self.raft.write(encode_batch(time_ms, commands)).with_leader(term);
         write
             .responder(responder)
@@ -153,6 +153,10 @@ impl Replica {
         Ok(async {
             match answer.await {
                 Ok(Ok(written)) => Ok(entry_id(&written.log_id)),
+                // openraft answers this only for what it never appended.
+                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                    Err(ReplicaError::NotLeader { leader: forward.leader_id.map(NodeId) })
+                }
                 Ok(Err(error)) => Err(ReplicaError::Unknown(error.to_string())),
                 Err(_) => Err(ReplicaError::Unknown("the group stopped".into())),
             }
