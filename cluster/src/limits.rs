@@ -40,3 +40,8 @@ pub const ENTRIES_IN_FLIGHT: usize = 2;
 pub const GROUP_QUEUE_BYTES: usize = 16 << 20;
 /// Bytes kept free in one group for control commands.
 pub const GROUP_RESERVE_BYTES: usize = 1 << 20;
+
+/// Bytes of records that one commit of the journal carries, unless a single record is larger.
+pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;
+/// How long a full journal waits before it asks for space again, in milliseconds.
+pub const JOURNAL_RETRY_MS: u64 = 100;
