@@ -53,6 +53,8 @@ impl Index {
             let mut log = Log::default();
             if let Some(purged) = from.log.purged() {
                 log.purge(purged);
+            } else {
+                log.begin(from.log.start());
             }
             for (index, place) in from.log.iter() {
                 let Place { term, node, segment, offset, length } = *place;
@@ -171,6 +173,17 @@ impl Group {
         }
         let dense = (first..).zip(entries).all(|(index, entry)| entry.id.index == index);
         (!dense).then(|| format!("the entries from {first} on are not contiguous"))
+    }
+
+    /// Lets the log begin at `index`; `false` when it does anyway, or has begun.
+    pub(super) fn begin(&mut self, index: u64) -> bool {
+        let begins =
+            self.log.is_empty() && self.log.purged().is_none() && self.log.start() != index;
+        if begins {
+            self.log.begin(index);
+            self.tail = self.log.next();
+        }
+        begins
     }
 
     fn push(&mut self, entry: &Entry, stamp: u64) {

@@ -69,6 +69,10 @@ impl Ledger {
             Kind::Truncate => state.log.truncate_from(index + 1),
             Kind::Clear => state.log.truncate_from(0),
             Kind::Purge => state.log.purge(id),
+            Kind::Begin => {
+                state.log.begin(index);
+                return Ok(());
+            }
             Kind::Vote => {
                 state.vote = Some(payload());
                 return Ok(());
@@ -89,12 +93,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// The group whose entries do not go on right behind what it purged, if there is one.
+    /// A group whose entries do not start where they should, if there is one.
     pub(super) fn hole(&self) -> Option<GroupId> {
-        let holed = |group: &Group| match group.log.purged() {
-            Some(purged) => !group.log.is_empty() && group.log.first() != purged.index + 1,
-            None => false,
-        };
+        let holed = |group: &Group| group.log.first() != group.log.start();
         self.groups.iter().find(|(_, group)| holed(group)).map(|(id, _)| *id)
     }
 
@@ -110,6 +111,9 @@ impl Ledger {
             }
             if let Some(purged) = group.log.purged() {
                 head.push(Record::new(Kind::Purge, *id, purged, Bytes::new()));
+            } else if group.log.start() != 0 {
+                let start = EntryId { index: group.log.start(), ..EntryId::default() };
+                head.push(Record::new(Kind::Begin, *id, start, Bytes::new()));
             }
         }
         head

@@ -11,12 +11,14 @@ use crate::ids::EntryId;
 pub(super) struct Log<T> {
     first: u64,
     slots: VecDeque<T>,
+    /// Index of the first entry ever; counts until something was purged.
+    base: u64,
     purged: Option<EntryId>,
 }
 
 impl<T> Default for Log<T> {
     fn default() -> Self {
-        Log { first: 0, slots: VecDeque::new(), purged: None }
+        Log { first: 0, slots: VecDeque::new(), base: 0, purged: None }
     }
 }
 
@@ -32,6 +34,19 @@ impl<T> Log<T> {
 
     pub(super) fn purged(&self) -> Option<EntryId> {
         self.purged
+    }
+
+    /// Where the first entry belongs, after what was purged.
+    pub(super) fn start(&self) -> u64 {
+        self.purged.map_or(self.base, |purged| purged.index + 1)
+    }
+
+    /// Says that the first entry ever has this index. Without it, that is 0.
+    pub(super) fn begin(&mut self, index: u64) {
+        self.base = index;
+        if self.slots.is_empty() {
+            self.first = self.start();
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -89,7 +104,7 @@ impl<T> Log<T> {
         let kept = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let dropped = self.slots.split_off(kept);
         if self.slots.is_empty() {
-            self.first = self.purged.map_or(0, |purged| purged.index + 1);
+            self.first = self.start();
         }
         dropped
     }

@@ -196,6 +196,12 @@ impl Journal {
         if let Some(why) = state.index.group(group).refuses(&entries) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{group}: {why}")));
         }
+        if let Some(first) = entries.first().map(|entry| entry.id.index)
+            && state.index.group(group).begin(first)
+        {
+            let id = EntryId { index: first, ..EntryId::default() };
+            state.push(Item::new(Record::new(Kind::Begin, group, id, Bytes::new())));
+        }
         let stamp = state.index.push(group, &entries);
         for (stamp, item) in (stamp..).zip(items) {
             state.push(Item { stamp, ..item });

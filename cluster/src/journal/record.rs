@@ -16,11 +16,13 @@ pub(super) enum Kind {
     Truncate = 4,
     Clear = 5,
     Purge = 6,
+    Begin = 7,
 }
 
 impl Kind {
     fn parse(byte: u8) -> Option<Kind> {
-        [Kind::Entry, Kind::Vote, Kind::Committed, Kind::Truncate, Kind::Clear, Kind::Purge]
+        use Kind::{Begin, Clear, Committed, Entry, Purge, Truncate, Vote};
+        [Entry, Vote, Committed, Truncate, Clear, Purge, Begin]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
