@@ -159,6 +159,7 @@ impl Journal {
             queued_bytes: 0,
             noted: BTreeMap::new(),
             segments,
+            active: recovered.segments[recovered.active].seq,
             stats: JournalStats { disk_bytes, ..stats },
             full: false,
             closed: false,
@@ -356,8 +357,8 @@ impl Journal {
     pub fn pinned_by(&self) -> Vec<(GroupId, EntryId)> {
         let state = self.handle.shared.lock();
         match state.segments.keys().next() {
-            Some(oldest) => state.index.pinning(*oldest),
-            None => Vec::new(),
+            Some(oldest) if *oldest < state.active => state.index.pinning(*oldest),
+            _ => Vec::new(),
         }
     }
 

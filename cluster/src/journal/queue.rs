@@ -40,6 +40,8 @@ pub(super) struct State {
     /// Committed marks that ride with the next record.
     pub(super) noted: BTreeMap<GroupId, Bytes>,
     pub(super) segments: BTreeMap<u64, Arc<dyn File>>,
+    /// Sequence number of the segment that is written to.
+    pub(super) active: u64,
     pub(super) stats: JournalStats,
     pub(super) full: bool,
     pub(super) closed: bool,

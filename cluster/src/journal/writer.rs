@@ -114,10 +114,7 @@ impl Writer {
     /// One swap, write, sync and callbacks, if anything waits; more than one batch only where a
     /// segment ends or a batch would be too large. Also removes dead segments and keeps a spare.
     pub fn round(&mut self) -> Round {
-        let closing = match self.take() {
-            Some(closing) => closing,
-            None => return Round::Poisoned,
-        };
+        let Some(closing) = self.take() else { return Round::Poisoned };
         match self.work(closing) {
             Ok(round) => round,
             Err(error) => {
@@ -193,6 +190,7 @@ impl Writer {
         self.prepare()?;
         let Some(spare) = self.spare.take() else { return Ok(false) };
         self.active = spare;
+        self.shared.lock().active = self.active.seq;
         Ok(true)
     }
 

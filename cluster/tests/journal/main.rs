@@ -246,3 +246,20 @@ fn a_group_may_begin_at_any_index_and_a_later_restart_agrees() {
     assert_eq!(payloads(&journal, A), ["1.5", "1.6", "1.7"]);
     assert_eq!(payloads(&journal, B), ["2.0", "2.1"]);
 }
+
+#[test]
+fn an_entry_overwritten_while_its_batch_is_written_is_never_read_from_the_old_place() {
+    let disk = LyingDisk::new(1);
+    let (journal, mut writer) = open(&disk).unwrap();
+    let big = |term| Entry { id: id(term, 0), payload: Bytes::from(vec![term as u8; 3000]) };
+    let seen = Arc::new(std::sync::Mutex::new(None));
+    let (reader, result) = (journal.clone(), seen.clone());
+    let done = Box::new(move |_| *result.lock().unwrap() = Some(reader.read(A, 0..1, 1)));
+    journal.append(A, vec![big(1)], done).unwrap();
+    journal.append(A, vec![big(2)], Acks::ignore()).unwrap();
+    writer.round();
+    assert_eq!(journal.stats().fsyncs, 2, "two batches, and the callback between them");
+    let read = seen.lock().unwrap().take().unwrap();
+    assert_eq!(read.unwrap(), [big(2)]);
+    assert_eq!(journal.read(A, 0..1, 1).unwrap(), [big(2)]);
+}
