@@ -40,3 +40,23 @@ pub const ENTRIES_IN_FLIGHT: usize = 2;
 pub const GROUP_QUEUE_BYTES: usize = 16 << 20;
 /// Bytes kept free in one group for control commands.
 pub const GROUP_RESERVE_BYTES: usize = 1 << 20;
+
+/// Replication lanes of one link; groups are striped over them.
+pub const REPLICATION_STRIPES: u8 = 2;
+/// Bytes of requests that may wait in one lane of one link.
+pub const LANE_QUEUE_BYTES: usize = 64 << 20;
+/// Frames that one write of a lane takes at most.
+pub const LANE_BATCH_FRAMES: usize = 256;
+/// Unread bytes that one stream of a link may hold.
+///
+/// A link's own window is this times all streams it may have, so readers that stall never hold back
+/// the lanes. Divided by the round trip it is also the most that one stream carries per second.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// First congestion window of a link, in bytes.
+pub const CONGESTION_WINDOW_BYTES: u64 = 256 << 10;
+/// Incoming links that may be shaking hands at once.
+pub const HANDSHAKES: usize = 64;
+/// Bytes of the text that says why a link was refused.
+pub const REASON_BYTES: usize = 512;
+/// Messages that one stream of the memory network holds.
+pub const MEMORY_STREAM_MESSAGES: usize = 16;
