@@ -52,6 +52,8 @@ pub const LANE_BATCH_FRAMES: usize = 256;
 /// A link's own window is this times all streams it may have, so readers that stall never hold back
 /// the lanes. Divided by the round trip it is also the most that one stream carries per second.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes that say what a stream is for.
+pub const STREAM_HELLO_BYTES: usize = 64 << 10;
 /// First congestion window of a link, in bytes.
 pub const CONGESTION_WINDOW_BYTES: u64 = 256 << 10;
 /// Incoming links that may be shaking hands at once.

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use cluster::{
     ids::NodeId,
-    limits::{FRAME_BYTES, LANE_QUEUE_FRAMES},
+    limits::{FRAME_BYTES, LANE_QUEUE_FRAMES, STREAM_HELLO_BYTES},
     transport::*,
 };
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
@@ -283,31 +283,59 @@ async fn streams_that_nobody_reads_hold_back_no_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn control_overtakes_bulk_that_was_queued_before_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (a, b) = pair(home.path()).await;
+    let body: Bytes = vec![1; 1 << 20].into();
+    let mut bulk: FuturesUnordered<_> =
+        (0..60).map(|_| a.transport.call(TWO, Lane::Replication(0), body.clone(), LONG)).collect();
+    for n in 0..10 {
+        let answer = a.transport.call(TWO, Lane::Control, numbered(n), LONG).await;
+        assert_eq!(answer.unwrap(), numbered(n));
+    }
+    let behind = 60 - b.service.seen(Lane::Replication(0)).len();
+    assert!(0 < behind, "ten round trips of control outlasted 60 MiB of bulk");
+    while let Some(answer) = bulk.next().await {
+        assert_eq!(answer.unwrap().len(), body.len());
+    }
+    stop([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_control_lane_answers_while_the_main_runtime_is_blocked() {
     let home = tempfile::tempdir().unwrap();
     let control =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let mut one = config(home.path(), ONE);
-    one.control = Some(control.handle().clone());
-    let (a, b) = (start(one), start(config(home.path(), TWO)));
+    let start_apart = |id| {
+        let mut config = config(home.path(), id);
+        config.control = Some(control.handle().clone());
+        start(config)
+    };
+    let (a, b) = (start_apart(ONE), start_apart(TWO));
     meet(&a, &b);
     linked(&a, &b).await;
-    let (release, blocked) = std::sync::mpsc::sync_channel::<()>(0);
-    let blocked = Arc::new(Mutex::new(blocked));
-    // `b` calls `a` from the control runtime while every main worker but this test's is blocked.
-    let main = tokio::runtime::Handle::current();
-    let blockers: Vec<_> = (0..2)
-        .map(|_| {
-            let blocked = blocked.clone();
-            let mut set = tokio::task::JoinSet::new();
-            set.spawn_on(async move { while blocked.lock().unwrap().recv().is_ok() {} }, &main);
-            set
-        })
-        .collect();
+    // Both workers of the main runtime block until released; this test's own thread is none of them.
+    let (started, starts) = std::sync::mpsc::sync_channel::<()>(2);
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+    let released = Arc::new(Mutex::new(released));
+    let mut blockers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (started, released) = (started.clone(), released.clone());
+        blockers.spawn(async move {
+            started.send(()).unwrap();
+            assert!(released.lock().unwrap().recv().is_err(), "released by hanging up");
+        });
+    }
+    starts.recv().unwrap();
+    starts.recv().unwrap();
+    let (there, back) = (
+        a.transport.call(TWO, Lane::Control, "beat".into(), LONG),
+        b.transport.call(ONE, Lane::Control, "beat".into(), LONG),
+    );
+    assert_eq!(futures::join!(there, back), (Ok("beat".into()), Ok("beat".into())));
+    assert!(blockers.try_join_next().is_none(), "the main runtime was blocked all the while");
     drop(release);
-    let answer = b.transport.call(ONE, Lane::Control, "beat".into(), LONG).await;
-    assert_eq!(answer.unwrap(), "beat");
-    drop(blockers);
+    blockers.join_all().await;
     stop([a, b]).await;
     control.shutdown_background();
 }
@@ -344,6 +372,11 @@ async fn a_hundred_megabytes_come_back_over_one_stream() {
 async fn a_dropped_stream_is_never_a_clean_end() {
     let home = tempfile::tempdir().unwrap();
     let (a, b) = pair(home.path()).await;
+    let long = a.transport.open(TWO, 0, vec![0; STREAM_HELLO_BYTES + 1].into()).await;
+    assert!(matches!(long, Err(CallError::TooLarge)));
+    let mut stream = a.transport.open(TWO, 0, vec![0; STREAM_HELLO_BYTES].into()).await.unwrap();
+    stream.send("to nobody".into()).await.unwrap();
+    until("the stream is open", || b.service.streams.load(SeqCst) == 1).await;
     let mut stream = a.transport.open(TWO, 0, "drop".into()).await.unwrap();
     let mut last = stream.recv().await.expect("no clean end");
     if last.is_ok() {
@@ -391,7 +424,10 @@ async fn a_stranger_gets_no_link() {
         // The member dials what it takes for node 2, and the stranger dials the member.
         member.transport.set_peer(TWO, stranger.transport.local_addr().to_string());
         stranger.transport.set_peer(ONE, member.transport.local_addr().to_string());
-        sleep(Duration::from_millis(1500)).await;
+        let failed = |node: &Node| node.transport.stats()[0].failed_attempts;
+        // Node 3 is a member under its own name, so it may dial; only nobody takes it for node 2.
+        let tried = || 0 < failed(&member) && (id != TWO || 0 < failed(&stranger));
+        until("all have tried", tried).await;
         assert!(!member.transport.connected().contains(&TWO), "{case}");
         if id == TWO {
             assert!(stranger.transport.connected().is_empty(), "{case}");

@@ -3,7 +3,11 @@
 //! Of each pair the lower id dials. The higher one steps in after [`GRACE`] without a link, because
 //! a node that joins is not yet known to those it wants to reach.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use rand::Rng;
 use tokio::time::timeout;
@@ -45,6 +49,7 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
                 complaint.clear();
             }
             Err(error) => {
+                peer.counters.failed_attempts.fetch_add(1, Relaxed);
                 let reason = match error {
                     GreetError::Failed(reason) => reason,
                     GreetError::Refused(by, reason) => {

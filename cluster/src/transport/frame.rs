@@ -101,7 +101,8 @@ impl Decoder {
     pub(super) fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(length) = self.peek_length() else { return Ok(None) };
         let rest = length as usize;
-        if rest < HEADER_BYTES - LENGTH_BYTES || HEADER_BYTES - LENGTH_BYTES + FRAME_BYTES < rest {
+        let least = HEADER_BYTES - LENGTH_BYTES;
+        if !(least..=least + FRAME_BYTES).contains(&rest) {
             return Err(FrameError::Length(length));
         }
         if self.buffered < LENGTH_BYTES + rest {

@@ -90,7 +90,7 @@ async fn dialled_inner(
     set_priority(&send, Lane::Control.priority());
     let mut decoder = Decoder::default();
     write(&mut send, Kind::Hello, 0, codec::encode(HELLO_VERSION, own).into()).await?;
-    let peer = hello(read_first(&mut recv, &mut decoder).await?, own, expected)?;
+    let peer = hello(read_first(&mut recv, &mut decoder, HELLO_BYTES).await?, own, expected)?;
     admit(connection, gate, &peer)?;
     lanes.push((send, recv, decoder));
     for lane in Lane::all().into_iter().skip(1) {
@@ -131,10 +131,10 @@ async fn accepted_inner(
     let (mut send, mut recv) = connection.accept_bi().await.map_err(text)?;
     set_priority(&send, Lane::Control.priority());
     let mut decoder = Decoder::default();
-    let peer = hello(read_first(&mut recv, &mut decoder).await?, own, from)?;
+    let peer = hello(read_first(&mut recv, &mut decoder, HELLO_BYTES).await?, own, from)?;
     admit(connection, gate, &peer)?;
     write(&mut send, Kind::Hello, 0, codec::encode(HELLO_VERSION, own).into()).await?;
-    let welcome = read_first(&mut recv, &mut decoder).await?;
+    let welcome = read_first(&mut recv, &mut decoder, HELLO_BYTES).await?;
     if welcome.kind != Kind::Welcome {
         return Err(format!("{:?} came before the welcome", welcome.kind));
     }
@@ -144,7 +144,7 @@ async fn accepted_inner(
         let (send, mut recv) = connection.accept_bi().await.map_err(text)?;
         set_priority(&send, lane.priority());
         let mut decoder = Decoder::default();
-        let first = read_first(&mut recv, &mut decoder).await?;
+        let first = read_first(&mut recv, &mut decoder, HELLO_BYTES).await?;
         if first.kind != Kind::Lane || first.id != lane.index() as u64 {
             return Err(format!("{:?} {} is not {lane:?}", first.kind, first.id));
         }
@@ -153,19 +153,24 @@ async fn accepted_inner(
     Ok((peer, lanes))
 }
 
-/// The first frame of a stream; what follows it stays in `decoder`.
+/// The first frame of a stream, whose body is at most `limit` bytes; what follows stays in `decoder`.
 pub(super) async fn read_first(
     recv: &mut RecvStream,
     decoder: &mut Decoder,
+    limit: usize,
 ) -> Result<Frame, String> {
     loop {
         if let Some(frame) = decoder.next().map_err(text)? {
             return Ok(frame);
         }
-        if HEADER_BYTES + HELLO_BYTES < decoder.buffered() {
+        if HEADER_BYTES + limit <= decoder.buffered() {
             return Err("the first frame is too large".into());
         }
-        match recv.read_chunk(HELLO_BYTES, true).await.map_err(text)? {
+        match recv
+            .read_chunk(HEADER_BYTES + limit - decoder.buffered(), true)
+            .await
+            .map_err(text)?
+        {
             Some(chunk) => decoder.push(chunk.bytes),
             None => return Err("the stream ended before its first frame".into()),
         }

@@ -19,7 +19,7 @@ use super::{
     peer::Peer,
     quic::Core,
 };
-use crate::{ids::NodeId, limits::FRAME_BYTES};
+use crate::{ids::NodeId, limits::STREAM_HELLO_BYTES};
 
 /// How long opening a stream waits for a free place, and a new stream for its first frame.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ impl Link {
 
     /// Opens a stream whose first frame says what it is for.
     pub(super) async fn open(&self, priority: i32, hello: Bytes) -> Result<Stream, CallError> {
-        if FRAME_BYTES < hello.len() {
+        if STREAM_HELLO_BYTES < hello.len() {
             return Err(CallError::TooLarge);
         }
         let unreachable = |text: String| CallError::Unreachable(text);
@@ -149,7 +149,9 @@ async fn serve_stream(
     mut recv: RecvStream,
 ) {
     let mut decoder = Decoder::default();
-    let first = match timeout(OPEN_TIMEOUT, read_first(&mut recv, &mut decoder)).await {
+    let first = match timeout(OPEN_TIMEOUT, read_first(&mut recv, &mut decoder, STREAM_HELLO_BYTES))
+        .await
+    {
         Ok(Ok(first)) if first.kind == Kind::Open => first,
         other => {
             tracing::debug!(peer = %link.peer, ?other, "a stream without an opening was dropped");

@@ -17,6 +17,8 @@ mod accept;
 mod dial;
 mod frame;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod lane;
 mod link;
@@ -111,6 +113,7 @@ pub trait Service: Send + Sync + 'static {
     /// Invoked in the order in which the peer sent on this lane: what needs that order is done
     /// inside, before the future is returned. The futures run concurrently and answers may overtake
     /// each other. A future is dropped when the link dies, since nobody waits for its answer.
+    /// `request` may share its memory with its neighbours: copy what is kept for long.
     fn call(&self, from: NodeId, lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>>;
 
     /// Serves a stream that a peer opened; `hello` says what it is for. Dropped with the link.
@@ -145,6 +148,7 @@ pub trait Transport: Send + Sync + 'static {
     ) -> BoxFuture<Result<Bytes, CallError>>;
 
     /// Opens a stream to `to` with its own flow control; of two, the larger priority is sent first.
+    /// `hello` is at most [`crate::limits::STREAM_HELLO_BYTES`].
     fn open(&self, to: NodeId, priority: i32, hello: Bytes)
     -> BoxFuture<Result<Stream, CallError>>;
 

@@ -31,6 +31,8 @@ pub struct LinkStats {
     pub lost_packets: u64,
     /// Links to this peer after the first.
     pub reconnects: u64,
+    /// Attempts of ours that made no link.
+    pub failed_attempts: u64,
 }
 
 #[derive(Default)]
@@ -57,6 +59,7 @@ impl LaneCounters {
 pub(super) struct PeerCounters {
     pub(super) lanes: [LaneCounters; LANES],
     pub(super) links: AtomicU64,
+    pub(super) failed_attempts: AtomicU64,
 }
 
 impl PeerCounters {
@@ -80,6 +83,7 @@ impl PeerCounters {
             sent_packets: path.map_or(0, |path| path.sent_packets),
             lost_packets: path.map_or(0, |path| path.lost_packets),
             reconnects: self.links.load(Relaxed).saturating_sub(1),
+            failed_attempts: self.failed_attempts.load(Relaxed),
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::{
 use super::{MemoryNetwork, Node, State, ordered, road::road};
 use crate::{
     ids::NodeId,
-    limits::{FRAME_BYTES, LANE_QUEUE_FRAMES},
+    limits::{FRAME_BYTES, LANE_QUEUE_FRAMES, STREAM_HELLO_BYTES},
     transport::{BoxFuture, CallError, Lane, Stream, Transport},
 };
 
@@ -149,6 +149,9 @@ impl Transport for MemoryTransport {
         _priority: i32,
         hello: Bytes,
     ) -> BoxFuture<Result<Stream, CallError>> {
+        if STREAM_HELLO_BYTES < hello.len() {
+            return futures::future::ready(Err(CallError::TooLarge)).boxed();
+        }
         let (network, from) = (self.network.clone(), self.local);
         let mut state = network.state();
         let opened = self.peer(&state, to).map(|node| {
