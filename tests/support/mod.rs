@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test target uses a part of this tree")]
 
+pub mod brute;
 pub mod checker;
 pub mod generate;
 pub mod history;

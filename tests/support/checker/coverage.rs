@@ -29,10 +29,10 @@ pub fn check(
         match &event.kind {
             Kind::Nemesis { .. } => count("faults", 1),
             Kind::Deliver { .. } => count("deliveries", 1),
-            Kind::Leader { shard, node } => {
-                if leaders.insert(*shard, node).is_some_and(|before| before != node) {
-                    count("leader changes", 1);
-                }
+            Kind::Leader { shard, node }
+                if leaders.insert(*shard, node).is_some_and(|before| before != node) =>
+            {
+                count("leader changes", 1);
             }
             _ => {}
         }

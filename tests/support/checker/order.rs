@@ -10,11 +10,12 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     for &place in &book.answered {
         let op = &index.ops[place];
         match (op.call, op.answer()) {
-            (Call::Append { values, .. }, Some(Answer::Appended { first, last, .. })) => {
-                if *first == 0 || *last + 1 != first + values.len() as u64 {
-                    let text = format!("{} values took {first}..={last}", values.len());
-                    out.in_book(Code::A4, book, &[op.line, op.done_line], text);
-                }
+            (Call::Append { values, .. }, Some(Answer::Appended { first, last, .. }))
+                if *first == 0
+                    || last.checked_sub(*first).map(|n| n + 1) != Some(values.len() as u64) =>
+            {
+                let text = format!("{} values took {first}..={last}", values.len());
+                out.in_book(Code::A4, book, &[op.line, op.done_line], text);
             }
             (Call::Read { after, .. }, Some(Answer::Page { first, tail, records, .. })) => {
                 page(book, op, *after, *first, records, out);
@@ -46,13 +47,11 @@ fn page(
         let text = format!("a page says the log begins at {first}; at most {limit} can be true");
         out.in_book(Code::A4, book, &[op.line, op.done_line], text);
     }
-    let mut next = (after + 1).max(first);
-    for record in records {
+    for (next, record) in (after.saturating_add(1).max(first)..).zip(records) {
         if record.serial != next {
             let text = format!("a page after {after} has {} where {next} belongs", record.serial);
             return out.in_book(Code::A4, book, &[op.line, op.done_line], text);
         }
-        next += 1;
     }
 }
 

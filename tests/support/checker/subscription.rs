@@ -144,7 +144,7 @@ impl<'h> Reader<'_, 'h> {
             self.broken(line, format!("a gap to {first}; at most {limit} could be trimmed"));
         }
         self.state.next = Some(first);
-        self.reach(first - 1);
+        self.reach(first.saturating_sub(1));
     }
 
     fn reset(&mut self, to: u32, at: u64, line: usize) {
@@ -169,7 +169,7 @@ impl<'h> Reader<'_, 'h> {
         let tail =
             self.book().map_or(0, |book| book.log.as_ref().map_or(book.last_seen, |log| log.tail));
         let at_tail = self.state.next.is_none_or(|next| next == tail + 1);
-        if !deleted && !(closed && at_tail) {
+        if !(deleted || closed && at_tail) {
             let why = if closed { "before the tail" } else { "though nobody closed it" };
             self.broken(line, format!("a clean end {why} (tail {tail})"));
         }

@@ -4,16 +4,19 @@
 //! once, somewhere between its beginning and its end; or, if its answer is lost, perhaps later,
 //! perhaps never. Readers hop between nodes, fall behind, meet gaps, resets and ends.
 
+mod model;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::checker::Expectations;
 use super::history::{
-    Answer, Call, Control, Cursor, Event, History, Kind, OpId, Producer, ReadMode, Record, SubId,
+    Answer, Call, Control, Cursor, Event, History, Kind, OpId, Producer, ReadMode, SubId,
 };
+use model::Room;
 
 /// How large a history becomes, and which rare things happen in it.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +56,6 @@ pub fn generate(seed: u64, shape: Shape) -> (History, Expectations) {
 /// Nodes of the model; each gives its final log.
 pub const NODES: usize = 3;
 
-/// A page of an ordinary read.
-const PAGE: usize = 8;
-
 enum Step {
     Wake(usize),
     Effect(usize),
@@ -72,24 +72,6 @@ struct Flight {
     call: Call,
     answered: bool,
     reply: Option<Result<Answer, &'static str>>,
-}
-
-#[derive(Default)]
-struct Room {
-    name: String,
-    incarnation: u32,
-    alive: bool,
-    closed: bool,
-    first: u64,
-    log: Vec<Record>,
-    seats: BTreeMap<String, Seat>,
-}
-
-#[derive(Default)]
-struct Seat {
-    epoch: u64,
-    seq: u64,
-    places: BTreeMap<(u64, u64), (u64, u64)>,
 }
 
 struct Client {
@@ -226,7 +208,8 @@ impl World {
     }
 
     fn log(&mut self, kind: Kind) {
-        self.events.push(Event { at: self.now, kind });
+        // The model counts microseconds.
+        self.events.push(Event { at: self.now * 1_000, kind });
     }
 
     fn wake(&mut self, client: usize) {
@@ -308,7 +291,7 @@ impl World {
         let Flight { op, client, answered, .. } = self.flights[flight];
         let reply = if answered { self.flights[flight].reply.take() } else { None };
         let append = matches!(self.flights[flight].call, Call::Append { .. });
-        let retried = matches!(&reply, None if self.rng.random_bool(0.8));
+        let retried = reply.is_none() && self.rng.random_bool(0.8);
         match reply {
             Some(Ok(answer)) => {
                 if append {
@@ -448,103 +431,5 @@ impl Client {
     fn renew(&mut self) {
         self.epoch += 1;
         self.seq = 0;
-    }
-}
-
-impl Room {
-    fn apply(
-        &mut self,
-        asked: Option<u32>,
-        call: &Call,
-        stale: u64,
-        keep: Option<u64>,
-    ) -> Result<Answer, &'static str> {
-        if *call == Call::Create {
-            if !self.alive {
-                let (name, incarnation) = (self.name.clone(), self.incarnation + 1);
-                *self = Room { name, incarnation, alive: true, first: 1, ..Room::default() };
-            }
-            return Ok(Answer::Done { incarnation: self.incarnation });
-        }
-        if !self.alive || asked.is_some_and(|asked| asked != self.incarnation) {
-            return Err("no such session");
-        }
-        let (incarnation, first, tail) = (self.incarnation, self.first, self.log.len() as u64);
-        match call {
-            Call::Append { values, producer } => self.append(values, producer.as_ref(), keep),
-            Call::Tail => Ok(Answer::Tail { incarnation, tail }),
-            Call::Read { after, mode } => {
-                let tail = match mode {
-                    ReadMode::Stale => tail.saturating_sub(stale).max(self.first - 1),
-                    _ => tail,
-                };
-                let most = if *mode == ReadMode::Final { usize::MAX } else { PAGE };
-                let from = (after + 1).max(first) as usize - 1;
-                let records = self.log.get(from..tail as usize).unwrap_or_default();
-                let records = records.iter().take(most).cloned().collect();
-                Ok(Answer::Page { incarnation, first, tail: Some(tail), records })
-            }
-            Call::Delete => {
-                self.alive = false;
-                Ok(Answer::Done { incarnation })
-            }
-            Call::Close => {
-                self.closed = true;
-                Ok(Answer::Done { incarnation })
-            }
-            Call::Trim { before } => {
-                self.first = first.max((*before).min(tail + 1));
-                Ok(Answer::Done { incarnation })
-            }
-            Call::Create | Call::Subscribe { .. } => Ok(Answer::Done { incarnation }),
-        }
-    }
-
-    fn append(
-        &mut self,
-        values: &[String],
-        producer: Option<&Producer>,
-        keep: Option<u64>,
-    ) -> Result<Answer, &'static str> {
-        let incarnation = self.incarnation;
-        if let Some(Producer { id, epoch, seq }) = producer {
-            let known = self.seats.contains_key(id);
-            let seat = self.seats.entry(id.clone()).or_default();
-            if known && *epoch < seat.epoch {
-                return Err("stale epoch");
-            }
-            if let Some(&(first, last)) = seat.places.get(&(*epoch, *seq)) {
-                return Ok(Answer::Appended { incarnation, first, last });
-            }
-            let wanted = if known && *epoch == seat.epoch { seat.seq + 1 } else { 0 };
-            if self.closed || *seq != wanted {
-                if !known {
-                    self.seats.remove(id);
-                }
-                return Err("closed, or a number is missing");
-            }
-        } else if self.closed {
-            return Err("closed");
-        }
-        let first = self.log.len() as u64 + 1;
-        for value in values {
-            let serial = self.log.len() as u64 + 1;
-            let before = self.log.last().and_then(|record| record.chain).unwrap_or(0);
-            let text = format!("{before:x}/{serial}/{value}");
-            let chain = Some(xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
-            self.log.push(Record { serial, value: value.clone(), chain });
-        }
-        let last = self.log.len() as u64;
-        if let Some(Producer { id, epoch, seq }) = producer {
-            let seat = self.seats.entry(id.clone()).or_default();
-            (seat.epoch, seat.seq) = (*epoch, *seq);
-            seat.places.insert((*epoch, *seq), (first, last));
-        }
-        if let Some(keep) = keep
-            && self.first + 2 * keep < last
-        {
-            self.first = last + 1 - keep;
-        }
-        Ok(Answer::Appended { incarnation, first, last })
     }
 }
