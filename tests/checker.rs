@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use support::brute;
 use support::checker::{Expectations, check, check_file};
 use support::generate::{Shape, generate};
-use support::history::{Answer, Call, Control, Cursor, History, ReadMode, Record};
+use support::history::{Answer, Call, Control, Cursor, History, Kind, ReadMode, Record};
 use support::mutate;
 use support::recorder::Recorder;
 use support::report::{Code, Verdict};
@@ -132,7 +132,6 @@ fn a_run_that_does_not_bite_proves_nothing() {
 fn a_bad_report_panics_with_its_cases() {
     let mut history = record(Recorder::new());
     for event in &mut history.events {
-        use support::history::Kind;
         if let Kind::Ok { answer: Answer::Page { tail, records, .. }, .. } = &mut event.kind {
             (*tail, *records) = (Some(0), Vec::new());
         }

@@ -124,8 +124,7 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
             found.extend(named(&tokens, |word| word == *name || word.starts_with(&family)));
         }
     }
-    for (folder, words) in WORDS.iter().filter(|(folder, _)| inside(folder)) {
-        let _ = folder;
+    for (_, words) in WORDS.iter().filter(|(folder, _)| inside(folder)) {
         found.extend(named(&tokens, |word| {
             !FOREIGN.contains(&word) && words.iter().any(|forbidden| says(word, forbidden))
         }));
@@ -146,8 +145,38 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     let ignored = sequence(&tokens, &["#", "[", "ignore"]);
     found.extend(ignored.map(|line| (line, "no test is ignored".to_owned())));
     if test {
-        let slept = sequence(&tokens, &["sleep", "("]);
-        found.extend(slept.map(|line| (line, "a test waits for a fact, not for time".to_owned())));
+        let what = "a test waits for a fact in a loop, not for time";
+        found.extend(sleeps(&tokens).into_iter().map(|line| (line, what.to_owned())));
+    }
+    found
+}
+
+/// Sleeps that are not the pause between two looks: those outside of every loop.
+fn sleeps(tokens: &[Token<'_>]) -> Vec<usize> {
+    let mut found = Vec::new();
+    // For each open brace, whether it is inside a loop; and whether the next brace opens one.
+    let (mut braces, mut begins, mut header) = (vec![false], false, false);
+    for (place, (line, word)) in tokens.iter().enumerate() {
+        match *word {
+            "impl" => header = true,
+            "loop" | "while" | "for" if !header => begins = true,
+            "{" => {
+                let inside = braces.last() == Some(&true) || begins;
+                braces.push(inside);
+                (begins, header) = (false, false);
+            }
+            "}" => {
+                braces.pop();
+            }
+            ";" => (begins, header) = (false, false),
+            "sleep"
+                if braces.last() != Some(&true)
+                    && tokens.get(place + 1).is_some_and(|(_, next)| *next == "(") =>
+            {
+                found.push(*line);
+            }
+            _ => {}
+        }
     }
     found
 }
@@ -345,6 +374,7 @@ fn each_law_is_broken_by_its_breach() {
         ("src/a.rs", "//! A.\n#[ignore]\n", "ignored"),
         ("tests/a.rs", "//! A.\ntokio::time::sleep(x);\n", "for a fact"),
         ("cluster/tests/a.rs", "//! A.\nsleep (x);\n", "for a fact"),
+        ("tests/a.rs", "//! A.\nimpl A for B { fn x() { sleep(x); } }\n", "for a fact"),
     ] {
         let line = if text.starts_with("//!") { 2 } else { 1 };
         check(path, text, &[(line, wanted)]);
@@ -373,6 +403,7 @@ fn words_in_prose_and_in_their_home_are_free() {
         ("cluster/src/a.rs", "//! A.\nlet q = '\"'; let turned: &'static str = \"turn\";\n"),
         ("src/session/a.rs", "//! A.\nlet operand = std::mem::take(&mut x.time);\n"),
         ("src/runtime/a.rs", "//! A.\nuse crate::{session::edge, ids};\n"),
+        ("tests/a.rs", "//! A.\nwhile !done() { if x { y(); } sleep(short); }\n"),
         ("tests/a.rs", "//! A.\nlet sleep = 1; let x = \"sleep(\"; // #[ignore]\n"),
     ] {
         check(path, text, &[]);

@@ -10,7 +10,7 @@ use super::{acked, appends, choose, finals, index, plant};
 pub fn lose(h: &History, e: &Expectations, rng: &mut StdRng, part: u8) -> Option<History> {
     let index = index(h, e);
     let all = acked(&index);
-    let (session, incarnation, _, serial, _) = choose(
+    let (session, _, _, serial, _) = choose(
         rng,
         all.into_iter().filter(|(session, incarnation, _, serial, _)| {
             let book = &index.books[&(*session, *incarnation)];
@@ -23,7 +23,6 @@ pub fn lose(h: &History, e: &Expectations, rng: &mut StdRng, part: u8) -> Option
             }
         }),
     )?;
-    let _ = incarnation;
     let mut history = h.clone();
     for (first, tail, records) in finals(&mut history, session) {
         records.retain(|record| record.serial != serial);

@@ -174,7 +174,7 @@ pub fn never_done(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<His
 /// An acknowledged value of one incarnation is shown to a reader in another.
 pub fn crossing(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
-    let (session, incarnation, _, serial, value) = choose(rng, acked(&index))?;
+    let (_, incarnation, _, serial, value) = choose(rng, acked(&index))?;
     let shown = h.events.iter().rposition(
         |event| matches!(&event.kind, Kind::Deliver { record, .. } if record.value == value),
     )?;
@@ -183,6 +183,5 @@ pub fn crossing(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Histo
         *other = incarnation + 1;
         record.serial = serial;
     }
-    let _ = session;
     Some(history)
 }
