@@ -99,7 +99,9 @@ impl Host {
         switchboard.connect(&host);
         let stop = host.stop.clone().cancelled_owned();
         let care = care::run(host.clone());
-        host.tasks.spawn(async { tokio::select! { () = stop => (), () = care => () } });
+        host.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = care => () }
+        });
         Ok(host)
     }
 

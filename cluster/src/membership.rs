@@ -33,7 +33,11 @@ pub struct Member {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Change {
     /// The birth: takes effect once.
-    Found { groups: u32, replication: u32, members: Vec<Member> },
+    Found {
+        groups: u32,
+        replication: u32,
+        members: Vec<Member>,
+    },
     Add(Member),
     Remove(NodeId),
 }
@@ -104,10 +108,7 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// Opens what `dir` holds and publishes it as the map.
-    pub(crate) fn open(
-        dir: PathBuf,
-        map: watch::Sender<Arc<Map>>,
-    ) -> io::Result<(Self, Settled)> {
+    pub(crate) fn open(dir: PathBuf, map: watch::Sender<Arc<Map>>) -> io::Result<(Self, Settled)> {
         let kept: Kept = home::read_kept(&dir, FILE)?.unwrap_or_default();
         map.send_replace(kept.map());
         let settled = Settled::starting_at(kept.next);
@@ -154,12 +155,7 @@ impl Machine for Membership {
         Box::new(One(Some(codec::encode(VERSION, &self.kept).into())))
     }
 
-    fn install(
-        &mut self,
-        staged: Staged,
-        mark: Bytes,
-        next: u64,
-    ) -> BoxFuture<'_, io::Result<()>> {
+    fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             let chunk = staged.chunks()?.next().ok_or(io::ErrorKind::UnexpectedEof)??;
             let kept: Kept = codec::decode(VERSION, &chunk).map_err(io::Error::other)?;

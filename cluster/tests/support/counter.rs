@@ -104,12 +104,7 @@ impl Machine for Counter {
         Box::new(Newer(newer.into_iter()))
     }
 
-    fn install(
-        &mut self,
-        staged: Staged,
-        mark: Bytes,
-        next: u64,
-    ) -> BoxFuture<'_, io::Result<()>> {
+    fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
         let installed = staged.chunks().and_then(|chunks| {
             for chunk in chunks {
                 let text = String::from_utf8(chunk?.to_vec()).unwrap();

@@ -1,5 +1,5 @@
 //! A cluster in one process: real groups and journals, links in memory, disks that lie, a machine that counts.
-#![allow(dead_code, reason = "each test target uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test target uses a part")]
 
 pub mod counter;
 
@@ -64,7 +64,11 @@ impl World {
     /// `count` nodes, not started yet.
     pub fn new(seed: u64, count: u64, groups: u32) -> World {
         let members = (1..=count)
-            .map(|node| Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() })
+            .map(|node| Member {
+                node: NodeId(node),
+                peer: format!("m{node}"),
+                client: String::new(),
+            })
             .collect();
         let places = (1..=count).map(|node| (node, place(seed, node))).collect();
         World {
