@@ -4,3 +4,4 @@ pub mod ids;
 pub mod limits;
 pub mod runtime;
 pub mod session;
+pub mod store;

@@ -75,3 +75,12 @@ pub struct ReplicaReport {
     /// Entries behind the leader's last.
     pub lag: u64,
 }
+
+/// Where a session lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    pub shard: u32,
+    /// As far as this node knows.
+    pub leader: Option<u64>,
+    pub replicas: Vec<u64>,
+}

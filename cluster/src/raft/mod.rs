@@ -13,4 +13,4 @@ mod wire;
 
 pub(crate) use replica::Opening;
 pub use replica::{Replica, ReplicaError, Report, Timers};
-pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as READ_INDEX_VERSION};
+pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as READ_INDEX_VERSION, decode_entry};

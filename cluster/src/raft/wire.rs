@@ -13,6 +13,7 @@ use super::types::{Entry, LogId, Payload, Types, Vote, entry_id, log_id};
 use crate::codec::{self, CodecError};
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal;
+use crate::machine::Committed;
 
 /// Version of everything in this file.
 pub(crate) const VERSION: u8 = 1;
@@ -198,4 +199,15 @@ pub(crate) struct SnapshotHello {
 pub(crate) struct ReadIndexAnswer {
     pub(crate) next: u64,
     pub(crate) leader: NodeId,
+}
+
+/// An entry of the journal as a machine sees it.
+pub(crate) fn decode_entry(entry: journal::Entry) -> std::io::Result<Committed> {
+    let invalid = |error: CodecError| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+    let id = entry.id;
+    let (time_ms, commands) = match from_journal(entry).map_err(invalid)?.payload {
+        EntryPayload::Normal(payload) => decode_batch(&payload).map_err(invalid)?,
+        EntryPayload::Blank | EntryPayload::Membership(_) => (0, Vec::new()),
+    };
+    Ok(Committed { id, time_ms, commands })
 }
