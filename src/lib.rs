@@ -9,4 +9,5 @@ pub mod limits;
 pub mod node;
 pub mod runtime;
 pub mod session;
+pub mod store;
 pub mod telemetry;

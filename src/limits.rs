@@ -1,5 +1,7 @@
 //! Every limit of this crate, with its unit. What a session may hold is bounded here (S10).
 
+use std::time::Duration;
+
 // Sessions. A change of these changes what `apply` answers, so all nodes of a cluster need the same.
 
 /// Length of a session's name, in bytes.
@@ -36,11 +38,45 @@ pub const MARKS_PLAIN: usize = 8;
 pub const DELIVERY_EVENTS: usize = 256;
 /// Payload bytes that a reader gets at once, unless one event is larger.
 pub const DELIVERY_BYTES: usize = 256 << 10;
+/// Memory that the store uses to keep parts of its files, in bytes.
+pub const STORE_CACHE_BYTES: u64 = 64 << 20;
+/// Events that the hot tail of one session keeps, beyond those in no block yet.
+pub const TAIL_EVENTS: usize = 256;
+/// Payload bytes that the hot tail of one session keeps, beyond those in no block yet.
+pub const TAIL_BYTES: usize = 256 << 10;
+/// Events in no block that are sealed into one.
+pub const BLOCK_EVENTS: usize = 32;
+/// Payload bytes in no block that are sealed into one.
+pub const BLOCK_BYTES: usize = 16 << 10;
+/// Entries of one shard that may be handed out and not yet applied by every actor.
+pub const UNSETTLED_ENTRIES: usize = 64;
+/// Pause between two sweeps for what is due and what is idle.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a session that nobody uses keeps its actor.
+pub const IDLE: Duration = Duration::from_secs(60);
+/// The same, once a node has many.
+pub const IDLE_CROWDED: Duration = Duration::from_secs(5);
+/// Live actors that count as many.
+pub const SESSIONS_CROWDED: usize = 50_000;
+/// Sessions of one shard whose deadlines are looked at in one sweep.
+pub const DUE_AT_ONCE: usize = 1000;
+/// How long a request lives that does not say so itself.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Pause before a request looks for a leader again.
+pub const LEADER_WAIT: Duration = Duration::from_millis(50);
+/// Live readers of one node.
+pub const READERS: usize = 100_000;
+/// Nodes that a request is sent on to before it waits.
+pub const HOPS: u32 = 2;
+/// How long a node may take to tell about itself.
+pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
+/// Entries that a shard may be behind while its node still counts as ready.
+pub const READY_LAG: u64 = 10_000;
 
 // Talking to clients. These may differ between nodes.
 
 /// Connections that one node serves at once.
-pub const CONNECTIONS: usize = 16_384;
+pub const CONNECTIONS: usize = 100_000;
 /// Requests that one HTTP/2 connection has open at once.
 pub const CONNECTION_STREAMS: u32 = 128;
 /// Request line and headers of one request, in bytes.

@@ -5,10 +5,16 @@
 
 pub mod clock;
 pub mod codec;
+pub mod group;
+pub mod home;
+pub mod host;
 pub mod ids;
 pub mod journal;
 pub mod limits;
 pub mod machine;
+pub mod membership;
+pub mod raft;
+pub mod replay;
 pub mod ring;
 pub mod settled;
 pub mod transport;

@@ -44,8 +44,6 @@ pub const GROUP_RESERVE_BYTES: usize = 1 << 20;
 pub const READ_BYTES: usize = 4 << 20;
 /// Pause before a failed checkpoint is tried again.
 pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_millis(500);
-/// Lanes over which the groups of one link are spread.
-pub const REPLICATION_STRIPES: u8 = 2;
 /// Appends to one member that may be unanswered.
 pub const APPEND_WINDOW: usize = 32;
 /// Appends of one group that may wait to be taken up by Raft.
@@ -68,3 +66,36 @@ pub const CHECKPOINT_ENTRIES: u64 = 8192;
 /// Pause before a group that stopped is reopened, at first and at most.
 pub const REOPEN_MIN: std::time::Duration = std::time::Duration::from_millis(100);
 pub const REOPEN_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// Voters of the system group; further members only learn.
+pub const SYSTEM_VOTERS: usize = 5;
+/// Pause between two rounds of a node's care for its groups.
+pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// Rounds that each further replica waits before it founds a group in place of those before it.
+pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
+/// Entries that a member may lack and still be handed the lead.
+pub const TRANSFER_LAG: u64 = 64;
+pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;
+/// How long a full journal waits before it asks for space again, in milliseconds.
+pub const JOURNAL_RETRY_MS: u64 = 100;
+
+/// Replication lanes of one link; groups are striped over them.
+pub const REPLICATION_STRIPES: u8 = 2;
+/// Bytes of requests that may wait in one lane of one link.
+pub const LANE_QUEUE_BYTES: usize = 64 << 20;
+/// Frames that one write of a lane takes at most.
+pub const LANE_BATCH_FRAMES: usize = 256;
+/// Unread bytes that one stream of a link may hold.
+///
+/// A link's own window is this times all streams it may have, so readers that stall never hold back
+/// the lanes. Divided by the round trip it is also the most that one stream carries per second.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes that say what a stream is for.
+pub const STREAM_HELLO_BYTES: usize = 64 << 10;
+/// First congestion window of a link, in bytes.
+pub const CONGESTION_WINDOW_BYTES: u64 = 256 << 10;
+/// Incoming links that may be shaking hands at once.
+pub const HANDSHAKES: usize = 64;
+/// Bytes of the text that says why a link was refused.
+pub const REASON_BYTES: usize = 512;
+/// Messages that one stream of the memory network holds.
+pub const MEMORY_STREAM_MESSAGES: usize = 16;

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::Context;
 use clap::Args;
+use cluster::ids::NodeId;
+use cluster::transport::make_node_cert;
 
 #[derive(Debug, Args)]
 pub(super) struct DevCerts {
-    /// Where to put them: ca.pem, and node-N.pem with node-N.key for each node
+    /// Where to put them: ca.pem, and NAME-node-N.pem with its .key for each node
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// Name of the cluster
@@ -20,15 +22,9 @@ pub(super) struct DevCerts {
 
 pub(super) fn run(command: &DevCerts) -> anyhow::Result<()> {
     for node in 1..=command.nodes {
-        make_node_cert(command, node)?;
+        let files = make_node_cert(&command.dir, &command.cluster, NodeId(node))
+            .with_context(|| format!("the certificate of node {node} cannot be made"))?;
+        println!("{}", files.cert.display());
     }
     Ok(())
-}
-
-fn make_node_cert(command: &DevCerts, node: u64) -> anyhow::Result<()> {
-    bail!(
-        "certificates for node {node} of {} in {} cannot be made yet",
-        command.cluster,
-        command.dir.display()
-    )
 }

@@ -81,7 +81,7 @@ pub(super) async fn response(
     has_seen_end: bool,
 ) -> Response {
     let at = reader.cursor();
-    let opening = opening(id, at, reader.tail_at_attach());
+    let opening = opening(id, &reader);
     let next = if has_seen_end { soon(&mut reader).await } else { None };
     if let Some(Delivery::End { .. }) = next {
         // The one answer upon which an EventSource does not come back.
@@ -118,12 +118,14 @@ async fn soon(reader: &mut Reader) -> Option<Delivery> {
     }
 }
 
-fn opening(id: &SessionId, at: Cursor, tail: Serial) -> Bytes {
+fn opening(id: &SessionId, reader: &Reader) -> Bytes {
+    let at = reader.cursor();
     let attached = json!({
         "session": id.as_str(),
         "incarnation": at.incarnation.0,
         "cursor": at.to_string(),
-        "tail": tail.0,
+        "tail": reader.tail_at_attach().0,
+        "closed": reader.is_closed(),
     });
     let mut out = BytesMut::from(&*frame::opening(rand::random_range(RETRY_MS)));
     out.extend_from_slice(&frame::control("attached", Some(&at.to_string()), &attached));

@@ -1,14 +1,32 @@
 //! Actors: each owns one session, feeds it committed commands and serves its readers.
 //!
 //! [`Runtime`] is what the edge sees: ask anything of any session at any node, and it is carried to where
-//! the session lives.
+//! the session lives. The way of a command: [`directory`] (here or elsewhere) → [`session`] (the actor) →
+//! `cluster::group` → … → [`shard`] → [`session`] again → [`tail`] → [`reader`].
 
+mod directory;
+mod envelope;
 pub mod outcome;
+mod peer;
 pub mod reader;
+mod relay;
 pub mod report;
+mod session;
+mod shard;
+mod shards;
+mod status;
+mod supervisor;
 pub mod tail;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use cluster::clock::Clock;
+use cluster::host::{Application, Host};
+use cluster::machine::MachineFactory;
+use ractor::Actor;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use reader::{AttachError, Delivery, Reader, Start};
@@ -18,7 +36,13 @@ pub use report::{
 pub use tail::Shown;
 
 use crate::ids::SessionId;
-use crate::session::{Command, Status};
+use crate::session::Command;
+use crate::store::Store;
+use directory::Directory;
+use peer::Door;
+use shard::Common;
+use shards::{Factory, Shards};
+use supervisor::Supervisor;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +54,81 @@ pub enum Freshness {
     Local,
 }
 
+/// The runtime before its node runs: what the cluster crate is started with.
+pub struct Foundation {
+    shards: Arc<Shards>,
+    door: Arc<Door>,
+    store: Store,
+    supervisor: ractor::ActorCell,
+}
+
+impl Foundation {
+    /// Prepares the sessions of a node on its store.
+    pub async fn lay(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        journal: cluster::journal::Journal,
+    ) -> Foundation {
+        let common = Common {
+            store: store.clone(),
+            clock,
+            origin: rand::random::<u64>().max(1),
+            numbers: Arc::new(AtomicU64::new(1)),
+            replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
+        };
+        let shards = Shards::new(common);
+        let spawned = Actor::spawn(None, Supervisor, shards.clone()).await;
+        let (supervisor, _join) = spawned.expect("an actor without a name always starts");
+        shards.supervise(supervisor.get_cell());
+        let supervisor = supervisor.get_cell();
+        Foundation { shards, door: Arc::default(), store, supervisor }
+    }
+
+    pub fn factory(&self) -> Arc<dyn MachineFactory> {
+        Arc::new(Factory(self.shards.clone()))
+    }
+
+    pub fn application(&self) -> Arc<dyn Application> {
+        self.door.clone()
+    }
+
+    /// Moves in, now that the node runs.
+    pub fn build(self, host: Arc<Host>) -> Arc<Runtime> {
+        let Foundation { shards, door, store, supervisor } = self;
+        let directory = Directory::new(host.clone(), shards.clone());
+        let tasks = TaskTracker::new();
+        let runtime = Arc::new(Runtime {
+            host: host.clone(),
+            shards: shards.clone(),
+            store,
+            directory,
+            readers: Arc::new(AtomicU64::new(0)),
+            draining: AtomicBool::new(false),
+            tasks,
+            stop: tokio_util::sync::CancellationToken::new(),
+            supervisor,
+        });
+        door.open(Arc::downgrade(&runtime));
+        let stop = runtime.stop.clone().cancelled_owned();
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = shards.sweep(host) => () }
+        });
+        runtime
+    }
+}
+
 /// The sessions of the cluster, as seen from this node.
-pub struct Runtime {}
+pub struct Runtime {
+    host: Arc<Host>,
+    shards: Arc<Shards>,
+    store: Store,
+    directory: Directory,
+    readers: Arc<AtomicU64>,
+    draining: AtomicBool,
+    tasks: TaskTracker,
+    stop: tokio_util::sync::CancellationToken,
+    supervisor: ractor::ActorCell,
+}
 
 impl Runtime {
     /// Commits `command` wherever the session lives and returns what it did there.
@@ -43,11 +140,11 @@ impl Runtime {
     /// See [`SubmitError`]; each says whether the command may have taken effect.
     pub async fn submit(
         &self,
-        _id: &SessionId,
-        _command: Command,
-        _deadline: Instant,
+        id: &SessionId,
+        command: Command,
+        deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        unimplemented!()
+        self.directory.submit(id, &command, deadline).await
     }
 
     /// Attaches a reader. Where it starts is linearizable: everything acknowledged before this call will
@@ -57,53 +154,67 @@ impl Runtime {
     /// The session does not exist, or nobody with a majority answers; no reader exists then.
     pub async fn attach(
         &self,
-        _id: &SessionId,
-        _start: Start,
-        _freshness: Freshness,
-        _deadline: Instant,
+        id: &SessionId,
+        start: Start,
+        freshness: Freshness,
+        deadline: Instant,
     ) -> Result<Reader, AttachError> {
-        unimplemented!()
+        if self.directory.local(id).is_some() {
+            return self.attach_here(id, start, freshness, deadline).await;
+        }
+        let none = || Unavailable::NoQuorum("no replica is in reach".into());
+        let group = self.directory.group_of(id).ok_or_else(none)?;
+        let mut last = AttachError::from(none());
+        for node in self.directory.replicas(group) {
+            match relay::Relayed::attach(self, node, id, start, freshness).await {
+                Ok(relayed) => return Ok(Reader::relayed(relayed, self.count_reader()?)),
+                Err(AttachError::Unavailable(error)) => last = error.into(),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
     }
 
-    /// What the session is now; none where it does not exist.
-    ///
-    /// # Errors
-    /// Nobody with a majority answers before the deadline.
-    pub async fn status(
+    /// Attaches a reader at this node's own replica.
+    pub(crate) async fn attach_here(
         &self,
-        _id: &SessionId,
-        _freshness: Freshness,
-        _deadline: Instant,
-    ) -> Result<Option<Status>, Unavailable> {
-        unimplemented!()
+        id: &SessionId,
+        start: Start,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<Reader, AttachError> {
+        let counted = self.count_reader()?;
+        let none = || Unavailable::NoQuorum("no replica is open here".into());
+        let (group, shard) = self.directory.local(id).ok_or_else(none)?;
+        if freshness == Freshness::Linearizable {
+            self.directory.linearize(&group, deadline).await?;
+        }
+        let looked = self.directory.look(&shard, id).await?.ok_or(AttachError::NotFound)?;
+        let (store, number) = (self.store.clone(), shard.number());
+        Reader::attach(number, id.clone(), store, looked.tail, start, counted)
     }
 
-    /// Up to `limit` live sessions whose id begins with `prefix`, in byte order of their ids, after `after`.
-    ///
-    /// # Errors
-    /// A shard does not answer before the deadline.
-    pub async fn list(
-        &self,
-        _prefix: &str,
-        _after: Option<&str>,
-        _limit: usize,
-        _deadline: Instant,
-    ) -> Result<Vec<Summary>, Unavailable> {
-        unimplemented!()
+    /// Hands the leads over and takes no new readers; requests are still served.
+    pub async fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.host.drain().await;
     }
 
-    /// Members, shards, leaders, positions and lag, gathered from all nodes that answer.
-    pub async fn cluster(&self) -> ClusterReport {
-        unimplemented!()
+    /// Stops everything of this node; what it acknowledged is on disk.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.host.close().await;
+        self.supervisor.stop(None);
+        let store = self.store.clone();
+        let persisted = tokio::task::spawn_blocking(move || store.persist()).await;
+        if !matches!(persisted, Ok(Ok(()))) {
+            tracing::warn!("the store was not synced; the journal has it all");
+        }
     }
 
-    /// Where the session lives, or would live: every node knows without asking.
-    pub fn home(&self, _id: &SessionId) -> Home {
-        unimplemented!()
-    }
-
-    /// Why this node should not be sent traffic now; empty when it is ready.
-    pub fn not_ready(&self) -> Vec<NotReady> {
-        unimplemented!()
+    fn count_reader(&self) -> Result<reader::Counted, AttachError> {
+        reader::Counted::new(&self.readers).ok_or(AttachError::TooManyReaders)
     }
 }

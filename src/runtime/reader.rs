@@ -1,10 +1,21 @@
 //! One attachment: exactly the events after a cursor, in order, once (S7).
+//!
+//! Catch-up and live are one path: take from the hot tail, else from sealed blocks, else wait. A reader is
+//! a cursor, not a queue, so a slow one costs nothing and falls back to blocks.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
 
 use super::outcome::Unavailable;
-use super::tail::Shown;
-use crate::ids::{Cursor, Incarnation, Serial};
+use super::relay::Relayed;
+use super::tail::{Found, Mark, Shown, Tail};
+use crate::ids::{Cursor, Incarnation, Serial, SessionId};
+use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, READERS};
+use crate::session::Event;
+use crate::store::{LogOf, Store};
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +63,262 @@ pub enum Delivery {
 }
 
 /// A live attachment. Dropping it detaches.
-pub struct Reader {}
+pub struct Reader {
+    source: Source,
+    _counted: Counted,
+}
+
+enum Source {
+    Local(Box<Local>),
+    Relayed(Box<Relayed>),
+}
+
+/// One place among the readers of a node.
+pub(super) struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    /// Takes a place, if there is one.
+    pub(super) fn new(readers: &Arc<AtomicU64>) -> Option<Counted> {
+        let counted = Counted(readers.clone());
+        let before = readers.fetch_add(1, Ordering::Relaxed);
+        // The place is given back when `counted` is dropped.
+        (before < READERS as u64).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Reader {
+    /// Attaches at the log's present mark.
+    pub(super) fn attach(
+        shard: u32,
+        id: SessionId,
+        store: Store,
+        tail: Arc<Tail>,
+        start: Start,
+        counted: Counted,
+    ) -> Result<Reader, AttachError> {
+        let local = Local::attach(shard, id, store, tail, start)?;
+        Ok(Reader { source: Source::Local(Box::new(local)), _counted: counted })
+    }
+
+    /// A reader whose events come from a replica on another node.
+    pub(super) fn relayed(relayed: Relayed, counted: Counted) -> Reader {
+        Reader { source: Source::Relayed(Box::new(relayed)), _counted: counted }
+    }
+
     /// Waits for what comes next. After an end it waits for ever. Cancel safe: nothing is lost when the
     /// future is dropped.
     pub async fn next(&mut self) -> Delivery {
-        unimplemented!()
+        match &mut self.source {
+            Source::Local(local) => local.next().await,
+            Source::Relayed(relayed) => relayed.next().await,
+        }
     }
 
     /// The last event delivered, or where the reader began.
     pub fn cursor(&self) -> Cursor {
-        unimplemented!()
+        match &self.source {
+            Source::Local(local) => local.cursor,
+            Source::Relayed(relayed) => relayed.cursor,
+        }
     }
 
     /// The tail that was known when the reader was attached.
     pub fn tail_at_attach(&self) -> Serial {
-        unimplemented!()
+        match &self.source {
+            Source::Local(local) => local.began_at,
+            Source::Relayed(relayed) => relayed.tail,
+        }
+    }
+
+    /// Whether the session is closed, as known now.
+    pub fn is_closed(&self) -> bool {
+        match &self.source {
+            Source::Local(local) => local.marks.borrow().closed,
+            Source::Relayed(relayed) => relayed.closed,
+        }
+    }
+}
+
+/// A reader at this node's own replica.
+struct Local {
+    shard: u32,
+    id: SessionId,
+    store: Store,
+    tail: Arc<Tail>,
+    marks: watch::Receiver<Mark>,
+    cursor: Cursor,
+    began_at: Serial,
+    phase: Phase,
+    /// Events read from blocks and not delivered yet.
+    ahead: VecDeque<Arc<Shown>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    CatchingUp,
+    Live,
+    Ended,
+}
+
+impl Local {
+    /// Attaches at the log's present mark.
+    fn attach(
+        shard: u32,
+        id: SessionId,
+        store: Store,
+        tail: Arc<Tail>,
+        start: Start,
+    ) -> Result<Local, AttachError> {
+        let marks = tail.subscribe();
+        let mark = *marks.borrow();
+        if !mark.live {
+            return Err(AttachError::NotFound);
+        }
+        let at = |serial| Cursor { incarnation: mark.incarnation, serial };
+        let cursor = match start {
+            Start::Beginning => at(Serial(mark.first.0 - 1)),
+            Start::Tail => at(mark.tail),
+            Start::After(cursor) if cursor.incarnation < mark.incarnation => cursor,
+            Start::After(cursor)
+                if cursor.incarnation == mark.incarnation && cursor.serial <= mark.tail =>
+            {
+                cursor
+            }
+            Start::After(cursor) => {
+                return Err(AttachError::Ahead { given: cursor.serial, tail: mark.tail });
+            }
+        };
+        let (began_at, phase, ahead) = (mark.tail, Phase::CatchingUp, VecDeque::new());
+        Ok(Local { shard, id, store, tail, marks, cursor, began_at, phase, ahead })
+    }
+
+    /// Waits for what comes next. After an end it waits for ever. Cancel safe: nothing is lost when the
+    /// future is dropped.
+    async fn next(&mut self) -> Delivery {
+        loop {
+            if self.phase == Phase::Ended {
+                return std::future::pending().await;
+            }
+            if let Some(delivery) = self.step().await {
+                return delivery;
+            }
+            if self.marks.changed().await.is_err() {
+                return self.end(Delivery::Detached { reason: "the session moved" });
+            }
+        }
+    }
+
+    /// What can be said without waiting for the session.
+    async fn step(&mut self) -> Option<Delivery> {
+        let mark = *self.marks.borrow_and_update();
+        if !mark.live {
+            return Some(self.end(Delivery::Gone));
+        }
+        if self.cursor.incarnation != mark.incarnation {
+            self.cursor = Cursor { incarnation: mark.incarnation, serial: Serial::ZERO };
+            self.phase = Phase::CatchingUp;
+            self.ahead.clear();
+            return Some(Delivery::Reset { incarnation: mark.incarnation });
+        }
+        if self.cursor.serial.next() < mark.first {
+            self.cursor.serial = Serial(mark.first.0 - 1);
+            self.ahead.clear();
+            return Some(Delivery::Gap { first: mark.first });
+        }
+        if self.cursor.serial < mark.tail {
+            return Some(self.deliver(mark).await);
+        }
+        if mark.closed {
+            return Some(self.end(Delivery::End { at: self.cursor }));
+        }
+        if self.phase == Phase::CatchingUp {
+            self.phase = Phase::Live;
+            return Some(Delivery::CaughtUp { at: self.cursor });
+        }
+        None
+    }
+
+    async fn deliver(&mut self, mark: Mark) -> Delivery {
+        if self.ahead.is_empty() {
+            match self.tail.after(self.cursor.serial, mark.tail) {
+                Found::Events(events) if !events.is_empty() => return self.hand_out(events),
+                Found::Events(_) => {
+                    // The ring and the mark belong together; between them a life may have ended.
+                    return self
+                        .end(Delivery::Detached { reason: "the log changed under the reader" });
+                }
+                Found::Sealed => {}
+            }
+            match self.read_sealed(mark).await {
+                Ok(events) => self.ahead = events,
+                Err(error) => {
+                    tracing::error!(session = %self.id, %error, "sealed events are unreadable");
+                    return self
+                        .end(Delivery::Detached { reason: "the disk does not give the log back" });
+                }
+            }
+            if self.ahead.is_empty() {
+                return self.end(Delivery::Detached { reason: "the log changed under the reader" });
+            }
+        }
+        let mut bytes = 0;
+        let mut events = Vec::new();
+        while let Some(shown) = self.ahead.front() {
+            bytes += shown.event.payload.len();
+            if !events.is_empty() && (DELIVERY_BYTES < bytes || DELIVERY_EVENTS <= events.len()) {
+                break;
+            }
+            events.extend(self.ahead.pop_front());
+        }
+        self.hand_out(events)
+    }
+
+    /// The dense run of events behind the cursor that sealed blocks hold, about one delivery of it.
+    async fn read_sealed(&self, mark: Mark) -> std::io::Result<VecDeque<Arc<Shown>>> {
+        let (store, shard, id) = (self.store.clone(), self.shard, self.id.clone());
+        let (incarnation, after) = (mark.incarnation, self.cursor.serial);
+        let read = move || {
+            let at = LogOf { shard, id: &id, incarnation };
+            let (mut events, mut bytes, mut last) = (VecDeque::new(), 0, after);
+            for block in store.blocks(&at, after.next()) {
+                for event in block?.events {
+                    if Serial(event.serial) != last.next() {
+                        continue;
+                    }
+                    last = last.next();
+                    bytes += event.payload.len();
+                    events
+                        .push_back(Shown::new(Event::thaw(event).map_err(std::io::Error::other)?));
+                }
+                if DELIVERY_EVENTS <= events.len() || DELIVERY_BYTES <= bytes {
+                    break;
+                }
+            }
+            Ok(events)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+    }
+
+    fn hand_out(&mut self, events: Vec<Arc<Shown>>) -> Delivery {
+        let first = events.first().map(|shown| shown.event.serial);
+        let last = events.last().map(|shown| shown.event.serial);
+        let dense = first == Some(self.cursor.serial.next());
+        let Some(last) = last.filter(|_| dense) else {
+            // Never skip over events (S7): better to end than to lie.
+            return self.end(Delivery::Detached { reason: "the log has a hole on this node" });
+        };
+        self.cursor.serial = last;
+        Delivery::Events(events)
+    }
+
+    fn end(&mut self, delivery: Delivery) -> Delivery {
+        self.phase = Phase::Ended;
+        delivery
     }
 }

@@ -13,15 +13,6 @@ pub struct Summary {
     pub updated_at: Millis,
 }
 
-/// Where a session lives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Home {
-    pub shard: u32,
-    /// The node that leads the shard, as far as this one knows.
-    pub leader: Option<u64>,
-    pub replicas: Vec<u64>,
-}
-
 /// Why a node should get no traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotReady {
@@ -83,4 +74,13 @@ pub struct ReplicaReport {
     pub applied: u64,
     /// Entries behind the leader's last.
     pub lag: u64,
+}
+
+/// Where a session lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    pub shard: u32,
+    /// As far as this node knows.
+    pub leader: Option<u64>,
+    pub replicas: Vec<u64>,
 }

@@ -1,9 +1,17 @@
-//! The hot end of a log, shared by all its readers.
+//! The hot end of a log, shared by all its readers: an event is kept and encoded once, however many read.
+//!
+//! The session's actor writes, readers look. What is no longer here lies in sealed blocks; a reader that
+//! is behind takes it from there by the same path (S7). Bounded by count and bytes, except for events that
+//! are in no block yet (S10).
 
-use std::sync::OnceLock;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
+use crate::ids::{Incarnation, Serial};
+use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, TAIL_BYTES, TAIL_EVENTS};
 use crate::session::Event;
 
 /// A committed event as readers share it: encoded at most once, however many read it.
@@ -12,4 +20,116 @@ pub struct Shown {
     pub event: Event,
     /// The edge's rendering of the event for a live stream, made by the first reader that needs it.
     pub rendered: OnceLock<Bytes>,
+}
+
+impl Shown {
+    pub(super) fn new(event: Event) -> Arc<Shown> {
+        Arc::new(Shown { event, rendered: OnceLock::new() })
+    }
+}
+
+/// How far a log goes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) incarnation: Incarnation,
+    /// First event that may be read; one beyond `tail` where there is none.
+    pub(super) first: Serial,
+    pub(super) tail: Serial,
+    pub(super) closed: bool,
+    pub(super) live: bool,
+}
+
+/// The hot end of one session's log on one node.
+#[derive(Debug)]
+pub(super) struct Tail {
+    ring: Mutex<Ring>,
+    mark: watch::Sender<Mark>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    events: VecDeque<Arc<Shown>>,
+    bytes: usize,
+}
+
+/// What the ring has behind a serial.
+pub(super) enum Found {
+    Events(Vec<Arc<Shown>>),
+    /// It lies in sealed blocks.
+    Sealed,
+}
+
+impl Tail {
+    pub(super) fn new(mark: Mark) -> Arc<Tail> {
+        Arc::new(Tail { ring: Mutex::default(), mark: watch::Sender::new(mark) })
+    }
+
+    /// Takes committed events, keeps those after `sealed` whatever the bounds say, and shows them.
+    pub(super) fn extend(&self, events: impl Iterator<Item = Arc<Shown>>, sealed: Serial) {
+        let mut ring = self.ring();
+        for event in events {
+            ring.bytes += event.event.payload.len();
+            ring.events.push_back(event);
+        }
+        while TAIL_EVENTS < ring.events.len() || TAIL_BYTES < ring.bytes {
+            let oldest = ring.events.front().map(|shown| shown.event.serial);
+            if oldest.is_none_or(|serial| sealed < serial) {
+                break;
+            }
+            if let Some(shown) = ring.events.pop_front() {
+                ring.bytes -= shown.event.payload.len();
+            }
+        }
+    }
+
+    /// Forgets all events: another life, or a state that came from elsewhere.
+    pub(super) fn clear(&self) {
+        *self.ring() = Ring::default();
+    }
+
+    /// Tells all readers how far the log goes.
+    pub(super) fn publish(&self, mark: Mark) {
+        self.mark.send_if_modified(|current| {
+            let changed = *current != mark;
+            *current = mark;
+            changed
+        });
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        *self.mark.borrow()
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Mark> {
+        self.mark.subscribe()
+    }
+
+    /// Readers that are attached.
+    pub(super) fn readers(&self) -> usize {
+        self.mark.receiver_count()
+    }
+
+    /// The next events after `after`, up to `upto`, in one delivery's bounds.
+    pub(super) fn after(&self, after: Serial, upto: Serial) -> Found {
+        let ring = self.ring();
+        let Some(oldest) = ring.events.front().map(|shown| shown.event.serial) else {
+            return Found::Sealed;
+        };
+        if after.next() < oldest {
+            return Found::Sealed;
+        }
+        let skip = usize::try_from(after.0 + 1 - oldest.0).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let events = ring.events.iter().skip(skip).take(DELIVERY_EVENTS);
+        let events = events.take_while(|shown| {
+            let first = bytes == 0;
+            bytes += 1 + shown.event.payload.len();
+            shown.event.serial <= upto && (first || bytes <= DELIVERY_BYTES)
+        });
+        Found::Events(events.cloned().collect())
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().expect("no panic happens under this lock")
+    }
 }

@@ -1,1 +1,382 @@
-//! One journal per node.
+//! One journal per node, shared by all groups: what a group must not forget, in order, on disk.
+//!
+//! Entries, votes, truncations and purges of every group ride in one queue to one [`Writer`]; one
+//! sync serves everybody who waits. No timers: what gathers while a sync is in flight rides in the
+//! next one. The format, and what recovery detects, is in `docs/JOURNAL.md`. Keeps S3's "on disk".
+
+mod batch;
+pub mod disk;
+mod index;
+mod ledger;
+mod log;
+pub mod lying;
+mod queue;
+mod record;
+mod recovery;
+mod segment;
+mod writer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use self::disk::{Disk, File};
+use self::index::{Index, Payload};
+use self::queue::{Item, Shared, State};
+use self::record::{HEADER, Kind, Record};
+use self::segment::{Header, SECTOR, Segment};
+pub use self::writer::{Round, Writer};
+use crate::ids::{EntryId, GroupId};
+use crate::limits::RECORD_BYTES;
+
+/// Where a journal is, and how large its parts are.
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// Directory that holds nothing else; created when missing.
+    pub dir: PathBuf,
+    /// Size of one segment, in bytes; usually [`crate::limits::SEGMENT_BYTES`].
+    pub segment_bytes: u64,
+    /// Bytes of recent payload kept in memory for each group.
+    pub tail_bytes: usize,
+}
+
+/// One entry of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub id: EntryId,
+    pub payload: Bytes,
+}
+
+/// Called once, from the writer: `Ok` after the sync, an error when it will never be durable.
+pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// How one group stands, everything accepted included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupState {
+    pub vote: Option<Bytes>,
+    pub committed: Option<Bytes>,
+    pub purged: Option<EntryId>,
+    /// The last entry; what was purged last when there is none.
+    pub last: Option<EntryId>,
+}
+
+/// Counters since the journal was opened, and gauges as of now. Bytes and counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalStats {
+    /// Syncs of batches.
+    pub fsyncs: u64,
+    pub batches: u64,
+    pub records: u64,
+    /// Everything written: frames, records, padding.
+    pub bytes_written: u64,
+    /// Payload alone.
+    pub payload_bytes: u64,
+    /// Torn bytes that recovery cut.
+    pub cut_bytes: u64,
+    pub segments_created: u64,
+    pub segments_removed: u64,
+    /// Rounds that could not write for lack of space.
+    pub held: u64,
+    /// Segments on disk, the spare included.
+    pub segments: u64,
+    /// Bytes allocated on disk.
+    pub disk_bytes: u64,
+    /// Bytes accepted and not durable.
+    pub queued_bytes: u64,
+}
+
+/// Why a journal does not open. Nothing on disk was changed by the first three.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Something durable is damaged or lost; repair is for a person, or from another replica.
+    #[error("segment {segment:016x} is damaged at offset {offset}: {what}")]
+    Corrupt { segment: u64, offset: u64, what: &'static str },
+    #[error("segment {segment:016x} has format {found}; this program knows 1")]
+    Format { segment: u64, found: u32 },
+    #[error("the journal is in use by another process")]
+    Locked,
+    /// May be repeated.
+    #[error("the journal cannot be opened: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The handle to the journal of this node; clones are cheap. Dropping the last one closes it.
+#[derive(Clone)]
+pub struct Journal {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl Journal {
+    /// Recovers what is on disk, or begins a new journal. The writer must then be driven.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: damage below the durable mark refuses, and truncates nothing.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: JournalConfig,
+    ) -> Result<(Journal, Writer), OpenError> {
+        let JournalConfig { dir, segment_bytes, tail_bytes } = config;
+        disk.create_dir(&dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            disk.sync_dir(parent)?;
+        }
+        let guard = disk.lock(&dir).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked,
+            _ => OpenError::Io(error),
+        })?;
+        let recovered = match recovery::recover(disk.as_ref(), &dir)? {
+            Some(recovered) => recovered,
+            None => {
+                let journal = disk.random();
+                let header = Header { seq: 1, journal, size: segment_bytes.max(4 * SECTOR as u64) };
+                Segment::create(disk.as_ref(), &dir, header)?;
+                let missing = io::Error::other("the new segment is not there");
+                recovery::recover(disk.as_ref(), &dir)?.ok_or(missing)?
+            }
+        };
+        let segments: BTreeMap<u64, Arc<dyn File>> =
+            recovered.segments.iter().map(|segment| (segment.seq, segment.file.clone())).collect();
+        let disk_bytes = recovered.segments.iter().map(|segment| segment.size).sum();
+        let stats = JournalStats { cut_bytes: recovered.cut_bytes, ..JournalStats::default() };
+        let state = State {
+            index: Index::new(&recovered.ledger, tail_bytes),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            noted: BTreeMap::new(),
+            segments,
+            active: recovered.segments[recovered.active].seq,
+            stats: JournalStats { disk_bytes, ..stats },
+            full: false,
+            closed: false,
+            poison: None,
+        };
+        let shared = Arc::new(Shared {
+            journal: recovered.journal,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            notify: Arc::new(Notify::new()),
+        });
+        let place = writer::Home { disk, dir, segment_bytes, _guard: guard };
+        let writer = Writer::new(shared.clone(), place, recovered)?;
+        Ok((Journal { handle: Arc::new(Handle { shared }) }, writer))
+    }
+
+    /// Appends entries, which may overwrite the group's tail; they are readable when this returns.
+    ///
+    /// # Errors
+    /// Nothing happened and `done` is not called: a payload above `RECORD_BYTES`, entries that are
+    /// not contiguous with the log (`InvalidInput`), or a journal that is closed or failed.
+    pub fn append(&self, group: GroupId, entries: Vec<Entry>, done: Done) -> io::Result<()> {
+        for entry in &entries {
+            check_size(&entry.payload)?;
+        }
+        let record =
+            |entry: &Entry| Record::new(Kind::Entry, group, entry.id, entry.payload.clone());
+        let mut items: Vec<Item> = entries.iter().map(record).map(Item::new).collect();
+        match items.last_mut() {
+            Some(item) => item.done = Some(done),
+            None => items.push(Item { record: None, stamp: 0, done: Some(done) }),
+        }
+        let mut state = self.handle.shared.lock();
+        state.check()?;
+        if let Some(why) = state.index.group(group).refuses(&entries) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{group}: {why}")));
+        }
+        if let Some(first) = entries.first().map(|entry| entry.id.index)
+            && state.index.group(group).begin(first)
+        {
+            let id = EntryId { index: first, ..EntryId::default() };
+            state.push(Item::new(Record::new(Kind::Begin, group, id, Bytes::new())));
+        }
+        let stamp = state.index.push(group, &entries);
+        for (stamp, item) in (stamp..).zip(items) {
+            state.push(Item { stamp, ..item });
+        }
+        drop(state);
+        self.handle.shared.wake();
+        Ok(())
+    }
+
+    /// Replaces the group's vote.
+    pub fn save_vote(&self, group: GroupId, vote: Bytes, done: Done) {
+        if let Err(error) = check_size(&vote) {
+            return done(Err(error));
+        }
+        let record = Record::new(Kind::Vote, group, EntryId::default(), vote.clone());
+        self.submit(record, done, |index| index.group(group).vote = Some(vote));
+    }
+
+    /// Notes what is committed. Costs no sync: it rides with the next record, so a crash may
+    /// forget it.
+    pub fn note_committed(&self, group: GroupId, committed: Bytes) {
+        let mut state = self.handle.shared.lock();
+        if state.check().is_ok() && check_size(&committed).is_ok() {
+            state.index.group(group).committed = Some(committed.clone());
+            state.noted.insert(group, committed);
+        }
+    }
+
+    /// Drops the entries after `last`; all of them for `None`.
+    pub fn truncate_after(&self, group: GroupId, last: Option<u64>, done: Done) {
+        let (kind, from) = match last {
+            Some(last) => (Kind::Truncate, last.saturating_add(1)),
+            None => (Kind::Clear, 0),
+        };
+        let id = EntryId { index: last.unwrap_or(0), ..EntryId::default() };
+        let record = Record::new(kind, group, id, Bytes::new());
+        self.submit(record, done, |index| index.group(group).truncate_from(from));
+    }
+
+    /// Drops the entries up to `upto`. Beyond the last one, the log is empty and goes on after it.
+    pub fn purge(&self, group: GroupId, upto: EntryId, done: Done) {
+        let record = Record::new(Kind::Purge, group, upto, Bytes::new());
+        self.submit(record, done, |index| index.group(group).purge(upto));
+    }
+
+    fn submit(&self, record: Record, done: Done, change: impl FnOnce(&mut Index)) {
+        let mut state = self.handle.shared.lock();
+        if let Err(error) = state.check() {
+            drop(state);
+            return done(Err(error));
+        }
+        change(&mut state.index);
+        state.push(Item { record: Some(record), stamp: 0, done: Some(done) });
+        drop(state);
+        self.handle.shared.wake();
+    }
+
+    pub fn state(&self, group: GroupId) -> GroupState {
+        self.handle.shared.lock().index.state(group)
+    }
+
+    /// Every group that ever wrote something here, in order.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.handle.shared.lock().index.groups()
+    }
+
+    /// The id of the entry at `index`, or of the last purged one.
+    pub fn id_of(&self, group: GroupId, index: u64) -> Option<EntryId> {
+        self.handle.shared.lock().index.id_of(group, index)
+    }
+
+    /// Entries of `range` that are here, up to `max_bytes` of payload, but at least one.
+    ///
+    /// # Errors
+    /// The disk fails, an entry does not verify any more, or the journal has failed.
+    pub fn read(
+        &self,
+        group: GroupId,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> io::Result<Vec<Entry>> {
+        let mut found = Vec::new();
+        let state = self.handle.shared.lock();
+        if let Some(error) = &state.poison {
+            return Err(queue::copy(error));
+        }
+        for (id, payload) in state.index.find(group, range, max_bytes) {
+            let file = match &payload {
+                Payload::Disk(place) => state.segments.get(&place.segment).cloned(),
+                Payload::Memory(_) => None,
+            };
+            found.push((id, payload, file));
+        }
+        drop(state);
+        let mut entries = Vec::with_capacity(found.len());
+        for (id, payload, file) in found {
+            let payload = match (payload, file) {
+                (Payload::Memory(payload), _) => payload,
+                (Payload::Disk(place), Some(file)) => {
+                    let (at, length) = ((place.segment, place.offset), place.length as usize);
+                    self.fetch(group, id, at, file.as_ref(), length)?
+                }
+                (Payload::Disk(place), None) => return Err(rotten(place.segment, place.offset)),
+            };
+            entries.push(Entry { id, payload });
+        }
+        Ok(entries)
+    }
+
+    fn fetch(
+        &self,
+        group: GroupId,
+        id: EntryId,
+        (segment, offset): (u64, u64),
+        file: &dyn File,
+        length: usize,
+    ) -> io::Result<Bytes> {
+        let mut bytes = vec![0; HEADER + length];
+        let filled = file.read_at(&mut bytes, offset)?;
+        let salt = record::salt(self.handle.shared.journal, segment);
+        let good = record::parse(&bytes[..filled], salt).is_some_and(|record| {
+            record.kind == Kind::Entry && record.group == group && record.id == id
+        });
+        if !good {
+            return Err(rotten(segment, offset));
+        }
+        Ok(Bytes::from(bytes).slice(HEADER..))
+    }
+
+    pub fn stats(&self) -> JournalStats {
+        let state = self.handle.shared.lock();
+        JournalStats {
+            segments: state.segments.len() as u64,
+            queued_bytes: state.queued_bytes as u64,
+            ..state.stats
+        }
+    }
+
+    /// Bytes that were accepted and are not durable. The caller keeps them below
+    /// [`crate::limits::JOURNAL_QUEUE_BYTES`]; the journal itself never refuses for it.
+    pub fn queued_bytes(&self) -> usize {
+        self.handle.shared.lock().queued_bytes
+    }
+
+    /// Whether space is running out: take no new work, but votes and what is under way.
+    pub fn full(&self) -> bool {
+        self.handle.shared.lock().full
+    }
+
+    /// Groups whose oldest entry keeps the oldest segment from being removed, with that entry:
+    /// who is to snapshot and purge. Empty while the oldest segment is in use anyway.
+    pub fn pinned_by(&self) -> Vec<(GroupId, EntryId)> {
+        let state = self.handle.shared.lock();
+        match state.segments.keys().next() {
+            Some(oldest) if *oldest < state.active => state.index.pinning(*oldest),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes nothing more; the writer finishes what waits and ends.
+    pub fn close(&self) {
+        self.handle.shared.close();
+    }
+}
+
+fn check_size(payload: &Bytes) -> io::Result<()> {
+    if payload.len() <= RECORD_BYTES {
+        return Ok(());
+    }
+    let text = format!("{} bytes are too many for one record", payload.len());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+fn rotten(segment: u64, offset: u64) -> io::Error {
+    let text = format!("segment {segment:016x} does not verify at offset {offset}");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}

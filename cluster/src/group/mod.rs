@@ -1,0 +1,292 @@
+//! One group on one node: admits commands, gathers them into entries, reopens what dies.
+//!
+//! The way of a command: [`Group::admit`] bounds it, [`Group::propose`] queues it, the proposer lets it
+//! ride in the next entry, [`Fate`] tells what became of it.
+
+mod proposer;
+mod reads;
+mod upkeep;
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::ids::{EntryId, GroupId, NodeId};
+use crate::journal::Journal;
+use crate::limits::{
+    ENTRY_BYTES, GROUP_QUEUE_BYTES, GROUP_QUEUE_COMMANDS, GROUP_RESERVE_BYTES, READS_WAITING,
+};
+use crate::machine::MachineFactory;
+use crate::raft::{Replica, Report, Rpc, Timers};
+use crate::settled::Settled;
+use crate::transport::{self, Lane, Transport};
+
+/// What became of a command.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It is on disk at a majority and was handed to the machine here, in this entry.
+    Committed(EntryId),
+    /// It never took effect and never will; the leader is elsewhere, perhaps there.
+    Refused { leader: Option<NodeId> },
+    /// It may or may not take effect.
+    Unknown(String),
+}
+
+/// Which queue a command takes: control has a reserve of its own and goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Control,
+    Data,
+}
+
+/// Room for one command; held until its fate is known.
+#[derive(Debug)]
+pub struct Permit {
+    class: Class,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Why no room was given. The command was not taken and never takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitError {
+    #[error("the command has {bytes} bytes; {limit} is the limit")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error("too much waits in this group")]
+    Full,
+    #[error("the disk of this node is full")]
+    DiskFull,
+}
+
+pub(crate) type Told = Box<dyn FnOnce(Fate) + Send>;
+
+pub(crate) struct Proposal {
+    command: Bytes,
+    _permit: Permit,
+    told: Told,
+}
+
+/// Everything a group is opened with.
+pub(crate) struct GroupOpening {
+    pub(crate) id: GroupId,
+    pub(crate) local: NodeId,
+    pub(crate) journal: Journal,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) factory: Arc<dyn MachineFactory>,
+    pub(crate) timers: Timers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) staging: PathBuf,
+}
+
+/// A member of a group, for as long as the node runs.
+pub struct Group {
+    opening: GroupOpening,
+    current: RwLock<Option<Current>>,
+    data: mpsc::Sender<Proposal>,
+    control: mpsc::Sender<Proposal>,
+    reads: mpsc::Sender<oneshot::Sender<Result<u64, ReadError>>>,
+    data_room: Arc<Semaphore>,
+    control_room: Arc<Semaphore>,
+    report: watch::Sender<Report>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Clone)]
+struct Current {
+    replica: Arc<Replica>,
+    settled: Settled,
+}
+
+/// Why a read found no index to wait for. Nothing was read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the group has no leader that answers: {0}")]
+    NoLeader(String),
+    #[error("the group is not open on this node")]
+    Closed,
+}
+
+impl Group {
+    /// Opens the group and keeps it open until [`Group::close`].
+    pub(crate) fn open(opening: GroupOpening) -> Arc<Self> {
+        let (data, data_queue) = mpsc::channel(GROUP_QUEUE_COMMANDS);
+        let (control, control_queue) = mpsc::channel(GROUP_QUEUE_COMMANDS);
+        let (reads, reads_queue) = mpsc::channel(READS_WAITING);
+        let group = Arc::new(Group {
+            opening,
+            current: RwLock::new(None),
+            data,
+            control,
+            reads,
+            data_room: Arc::new(Semaphore::new(GROUP_QUEUE_BYTES)),
+            control_room: Arc::new(Semaphore::new(GROUP_RESERVE_BYTES)),
+            report: watch::Sender::new(Report::default()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let stopped = |group: &Arc<Group>| group.stop.clone().cancelled_owned();
+        let work = proposer::run(group.clone(), control_queue, data_queue);
+        group.tasks.spawn(until(stopped(&group), work));
+        group.tasks.spawn(until(stopped(&group), reads::run(group.clone(), reads_queue)));
+        group.tasks.spawn(until(stopped(&group), upkeep::keep_open(group.clone())));
+        group
+    }
+
+    pub fn id(&self) -> GroupId {
+        self.opening.id
+    }
+
+    /// Takes room for a command of `bytes`, without waiting.
+    ///
+    /// # Errors
+    /// The command is too large, or there is no room now; nothing is held.
+    pub fn admit(&self, class: Class, bytes: usize) -> Result<Permit, AdmitError> {
+        if ENTRY_BYTES < bytes {
+            return Err(AdmitError::TooLarge { bytes, limit: ENTRY_BYTES });
+        }
+        if class == Class::Data && self.opening.journal.full() {
+            return Err(AdmitError::DiskFull);
+        }
+        let room = match class {
+            Class::Control => self.control_room.clone(),
+            Class::Data => self.data_room.clone(),
+        };
+        // Small commands cost memory too: their envelope counts.
+        let cost = u32::try_from(bytes + 256).expect("bytes are below ENTRY_BYTES");
+        let room = room.try_acquire_many_owned(cost.min(GROUP_RESERVE_BYTES as u32));
+        Ok(Permit { class, _room: room.map_err(|_| AdmitError::Full)? })
+    }
+
+    /// Queues a command; `told` hears its fate exactly once.
+    pub fn propose(&self, permit: Permit, command: Bytes, told: Told) {
+        let queue = match permit.class {
+            Class::Control => &self.control,
+            Class::Data => &self.data,
+        };
+        if let Err(error) = queue.try_send(Proposal { command, _permit: permit, told }) {
+            let (mpsc::error::TrySendError::Full(proposal)
+            | mpsc::error::TrySendError::Closed(proposal)) = error;
+            (proposal.told)(Fate::Refused { leader: None });
+        }
+    }
+
+    /// Waits until everything acknowledged before this call can be read here (ReadIndex).
+    ///
+    /// # Errors
+    /// No leader with a majority answered; nothing may be concluded from local state.
+    pub async fn linearize(&self) -> Result<(), ReadError> {
+        let next = self.read_index().await?;
+        let settled = self.current().ok_or(ReadError::Closed)?.settled;
+        if 0 < next {
+            settled.reached(next - 1).await;
+        }
+        Ok(())
+    }
+
+    /// Index + 1 of an entry that covers everything acknowledged before this call.
+    pub async fn read_index(&self) -> Result<u64, ReadError> {
+        let (sender, receiver) = oneshot::channel();
+        self.reads.try_send(sender).map_err(|_| ReadError::NoLeader("too many reads".into()))?;
+        receiver.await.map_err(|_| ReadError::Closed)?
+    }
+
+    /// What this node knows of the group.
+    pub fn report(&self) -> Report {
+        self.current().map(|current| current.replica.report()).unwrap_or_default()
+    }
+
+    /// Follows [`Group::report`].
+    pub fn reports(&self) -> watch::Receiver<Report> {
+        self.report.subscribe()
+    }
+
+    /// Index + 1 up to which commands can be read here.
+    pub fn settled_next(&self) -> u64 {
+        self.current().map_or(0, |current| current.settled.next())
+    }
+
+    /// The leader as far as this node knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.current().and_then(|current| current.replica.leader())
+    }
+
+    /// Whether this node leads the group, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.current().is_some_and(|current| current.replica.leads())
+    }
+
+    /// Makes the machine durable and lets the journal forget what is behind.
+    pub async fn checkpoint(&self) {
+        if let Some(current) = self.current() {
+            current.replica.checkpoint().await;
+        }
+    }
+
+    /// Asks `to` to lead.
+    pub async fn transfer(&self, to: NodeId) {
+        if let Some(current) = self.current() {
+            current.replica.transfer(to).await;
+        }
+    }
+
+    /// Founds the group on these nodes where it does not exist yet.
+    pub(crate) async fn found(&self, voters: &[NodeId]) -> std::io::Result<()> {
+        match self.current() {
+            Some(current) => current.replica.found(voters).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn is_founded(&self) -> bool {
+        match self.current() {
+            Some(current) => current.replica.is_founded().await,
+            None => false,
+        }
+    }
+
+    pub(crate) async fn change_voters(&self, voters: &[NodeId]) -> Result<(), String> {
+        let current = self.current().ok_or("the group is not open")?;
+        current.replica.change_voters(voters).await.map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
+        match self.current() {
+            Some(current) => current.replica.call(lane, rpc),
+            None => Box::pin(async { Err("the group is not open yet".into()) }),
+        }
+    }
+
+    pub(crate) async fn receive_snapshot(&self, hello: Bytes, stream: transport::Stream) {
+        if let Some(current) = self.current() {
+            current.replica.receive_snapshot(hello, stream).await;
+        }
+    }
+
+    /// Stops taking part; nothing of the group runs when this returns.
+    pub(crate) async fn close(&self) {
+        self.stop.cancel();
+        if let Some(current) = self.current.write().expect("no panic under this lock").take() {
+            current.replica.close().await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn current(&self) -> Option<Current> {
+        self.current.read().expect("no panic under this lock").clone()
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.opening.timers.election_max_ms)
+    }
+}
+
+async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
+    tokio::select! { () = stop => (), () = work => () }
+}

@@ -1,0 +1,203 @@
+//! A node's own directory: who it is, and whom it has met.
+//!
+//! Each disk carries a random id. Peers remember the id that came with a node's name, durably, at their
+//! first meeting; a node that comes back with another disk under its old name is refused, because it may
+//! have forgotten votes and entries that it acknowledged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::codec;
+use crate::ids::NodeId;
+use crate::transport::Gate;
+
+const VERSION: u8 = 1;
+/// How a refusal begins that means: this disk is not the one we knew.
+const OTHER_DISK: &str = "known with another disk";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Identity {
+    cluster: String,
+    node: NodeId,
+    store: u128,
+}
+
+/// Why a directory cannot be this node's.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    #[error("{path} belongs to node {held} of cluster {cluster:?}, not to node {given}")]
+    OtherNode { path: PathBuf, cluster: String, held: NodeId, given: NodeId },
+    #[error("{path} belongs to cluster {held:?}, not to {given:?}")]
+    OtherCluster { path: PathBuf, held: String, given: String },
+    #[error("{path} is damaged: {what}")]
+    Damaged { path: PathBuf, what: String },
+    #[error("{path}: {error}")]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// The directory of one node, and the gate that it keeps.
+#[derive(Debug)]
+pub struct Home {
+    dir: PathBuf,
+    identity: Identity,
+    fresh: bool,
+    met: Mutex<BTreeMap<NodeId, u128>>,
+    disowned: watch::Sender<Option<String>>,
+}
+
+impl Home {
+    /// Opens the directory, or makes it for a new node.
+    ///
+    /// # Errors
+    /// The directory is another node's, damaged or unreadable; nothing was changed.
+    pub fn open(dir: &Path, cluster: &str, node: NodeId) -> Result<Self, HomeError> {
+        let io = |error| HomeError::Io { path: dir.to_path_buf(), error };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+        let kept = read::<Identity>(&dir.join("identity"))?;
+        let fresh = kept.is_none();
+        let identity = match kept {
+            Some(identity) => identity,
+            None => {
+                let store = rand::random::<u128>();
+                let identity = Identity { cluster: cluster.into(), node, store };
+                write(dir, "identity", &identity).map_err(io)?;
+                identity
+            }
+        };
+        let path = dir.to_path_buf();
+        if identity.cluster != cluster {
+            let (held, given) = (identity.cluster, cluster.to_string());
+            return Err(HomeError::OtherCluster { path, held, given });
+        }
+        if identity.node != node {
+            let Identity { cluster, node: held, .. } = identity;
+            return Err(HomeError::OtherNode { path, cluster, held, given: node });
+        }
+        let met = read(&dir.join("peers"))?.unwrap_or_default();
+        let disowned = watch::Sender::new(None);
+        Ok(Home { dir: path, identity, fresh, met: Mutex::new(met), disowned })
+    }
+
+    /// The random id of this disk.
+    pub fn store(&self) -> u128 {
+        self.identity.store
+    }
+
+    /// Whether the directory was made by this start.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Becomes the reason when a peer knows this node's name with another disk: the node must not go on.
+    pub fn disowned(&self) -> watch::Receiver<Option<String>> {
+        self.disowned.subscribe()
+    }
+}
+
+impl Gate for Home {
+    fn admit(&self, peer: NodeId, store: u128) -> Result<(), String> {
+        let mut met = self.met.lock().expect("no panic under this lock");
+        match met.get(&peer) {
+            Some(known) if *known == store => Ok(()),
+            Some(_) => Err(format!(
+                "{OTHER_DISK}: node {peer} was here before with other data; start it with its old data \
+                 directory, or under a new node id"
+            )),
+            None => {
+                let mut with_peer = met.clone();
+                with_peer.insert(peer, store);
+                write(&self.dir, "peers", &with_peer).map_err(|error| error.to_string())?;
+                *met = with_peer;
+                Ok(())
+            }
+        }
+    }
+
+    fn refused(&self, by: NodeId, reason: String) {
+        tracing::error!(peer = %by, reason, "a peer refuses this node");
+        if reason.contains(OTHER_DISK) {
+            self.disowned.send_replace(Some(format!("node {by} refuses this node: {reason}")));
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, HomeError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(HomeError::Io { path: path.to_path_buf(), error }),
+    };
+    let damaged = |what: String| HomeError::Damaged { path: path.to_path_buf(), what };
+    let (body, sum) = bytes.split_at(bytes.len().saturating_sub(4));
+    if crc32fast::hash(body).to_le_bytes() != sum {
+        return Err(damaged("its checksum differs".into()));
+    }
+    codec::decode(VERSION, body).map(Some).map_err(|error| damaged(error.to_string()))
+}
+
+/// Replaces a small file: new name, fsync, rename, fsync of the directory.
+pub(crate) fn write<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    let mut bytes = codec::encode(VERSION, value);
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    let new = dir.join(format!("{name}.new"));
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(name))?;
+    fs::File::open(dir)?.sync_all()
+}
+
+/// Reads what [`write`] wrote; none where there is nothing.
+pub(crate) fn read_kept<T: serde::de::DeserializeOwned>(
+    dir: &Path,
+    name: &str,
+) -> io::Result<Option<T>> {
+    read(&dir.join(name)).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_disk_under_a_known_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path(), "c", NodeId(1)).unwrap();
+        assert!(home.is_fresh());
+        home.admit(NodeId(2), 7).unwrap();
+        drop(home);
+        let home = Home::open(dir.path(), "c", NodeId(1)).unwrap();
+        assert!(!home.is_fresh());
+        home.admit(NodeId(2), 7).unwrap();
+        let refusal = home.admit(NodeId(2), 8).unwrap_err();
+        let disowned = home.disowned();
+        home.refused(NodeId(2), refusal);
+        assert!(disowned.borrow().is_some());
+    }
+
+    #[test]
+    fn a_directory_serves_one_node_of_one_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Home::open(dir.path(), "c", NodeId(1)).unwrap());
+        let other = Home::open(dir.path(), "c", NodeId(2));
+        assert!(matches!(other, Err(HomeError::OtherNode { .. })));
+        let other = Home::open(dir.path(), "d", NodeId(1));
+        assert!(matches!(other, Err(HomeError::OtherCluster { .. })));
+        fs::write(dir.path().join("identity"), b"nonsense").unwrap();
+        let damaged = Home::open(dir.path(), "c", NodeId(1));
+        assert!(matches!(damaged, Err(HomeError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,252 @@
+//! A node: its journal, its links, its groups, and the map that it has heard of.
+
+mod care;
+mod service;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::group::{Class, Fate, Group, GroupOpening};
+use crate::ids::{GroupId, NodeId};
+use crate::journal::Journal;
+use crate::machine::{Machine, MachineFactory};
+use crate::membership::{self, Change, Map, Member, Membership};
+use crate::raft::{Rpc, RpcKind, Timers};
+use crate::settled::Settled;
+use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
+
+/// What the layer above does with messages from its own kind on other nodes.
+pub trait Application: Send + Sync + 'static {
+    /// Answers one message. Invoked in the order in which the peer sent.
+    fn call(&self, from: NodeId, message: Bytes) -> transport::BoxFuture<Result<Bytes, String>>;
+
+    /// Serves a stream that a peer's application opened.
+    fn stream(&self, from: NodeId, hello: Bytes, stream: Stream) -> transport::BoxFuture<()>;
+}
+
+/// How the cluster is born, or where an existing one is met.
+#[derive(Clone, Debug)]
+pub struct Birth {
+    /// Every node that the operator names, this one included.
+    pub members: Vec<Member>,
+    /// Groups that carry slots; fixed for ever.
+    pub groups: u32,
+    pub replication: u32,
+    /// True for a node that is added to a cluster which lives already: it founds nothing.
+    pub join: bool,
+}
+
+/// Everything a node runs on.
+pub struct HostParts {
+    pub local: NodeId,
+    pub dir: PathBuf,
+    pub journal: Journal,
+    pub birth: Birth,
+    pub timers: Timers,
+    pub clock: Arc<dyn Clock>,
+    pub factory: Arc<dyn MachineFactory>,
+    pub application: Arc<dyn Application>,
+}
+
+/// A running node.
+pub struct Host {
+    parts: HostParts,
+    staging: PathBuf,
+    transport: Arc<dyn Transport>,
+    groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
+    map: watch::Sender<Arc<Map>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Host {
+    /// Starts the node. `connect` makes the transport around the service that it is given.
+    ///
+    /// # Errors
+    /// The directory or the transport is not usable; nothing runs.
+    pub async fn start<F, C>(parts: HostParts, connect: C) -> io::Result<Arc<Self>>
+    where
+        C: FnOnce(Arc<dyn Service>) -> F,
+        F: Future<Output = io::Result<Arc<dyn Transport>>>,
+    {
+        let staging = parts.dir.join("staging");
+        prepare(&staging)?;
+        let switchboard = Arc::new(service::Switchboard::default());
+        let transport = connect(switchboard.clone()).await?;
+        for member in &parts.birth.members {
+            if member.node != parts.local {
+                transport.set_peer(member.node, member.peer.clone());
+            }
+        }
+        let host = Arc::new(Host {
+            parts,
+            staging,
+            transport,
+            groups: RwLock::default(),
+            map: watch::Sender::new(Arc::default()),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        switchboard.connect(&host);
+        let stop = host.stop.clone().cancelled_owned();
+        let care = care::run(host.clone());
+        host.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = care => () }
+        });
+        Ok(host)
+    }
+
+    pub fn local(&self) -> NodeId {
+        self.parts.local
+    }
+
+    /// Follows the agreed map.
+    pub fn map(&self) -> watch::Receiver<Arc<Map>> {
+        self.map.subscribe()
+    }
+
+    /// The group's member on this node, if it has one.
+    pub fn group(&self, id: GroupId) -> Option<Arc<Group>> {
+        self.groups.read().expect("no panic under this lock").get(&id).cloned()
+    }
+
+    /// Every group that has a member on this node.
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.read().expect("no panic under this lock").values().cloned().collect()
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.parts.journal
+    }
+
+    /// Peers with a live link.
+    pub fn connected(&self) -> Vec<NodeId> {
+        self.transport.connected()
+    }
+
+    /// Sends a message to the application of another node.
+    pub fn call(
+        &self,
+        to: NodeId,
+        message: Bytes,
+        deadline: Duration,
+    ) -> transport::BoxFuture<Result<Bytes, CallError>> {
+        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message).encode();
+        self.transport.call(to, Lane::Forward, rpc, deadline)
+    }
+
+    /// Opens a stream to the application of another node.
+    pub fn open(
+        &self,
+        to: NodeId,
+        hello: Bytes,
+    ) -> transport::BoxFuture<Result<Stream, CallError>> {
+        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, hello).encode();
+        self.transport.open(to, 0, rpc)
+    }
+
+    /// Adds a node to the cluster; its groups follow by themselves.
+    ///
+    /// # Errors
+    /// Says whether it may yet happen; adding again is harmless.
+    pub async fn add(&self, member: Member) -> Result<(), String> {
+        self.change(&Change::Add(member)).await
+    }
+
+    /// Takes a node out of the cluster; its groups leave it by themselves.
+    ///
+    /// # Errors
+    /// Says whether it may yet happen; removing again is harmless.
+    pub async fn remove(&self, node: NodeId) -> Result<(), String> {
+        self.change(&Change::Remove(node)).await
+    }
+
+    /// Hands every lead to another member, as far as one can take it.
+    pub async fn drain(&self) {
+        for group in self.groups() {
+            let report = group.report();
+            let others = report.voters.iter().filter(|node| **node != self.local());
+            let best = others.max_by_key(|node| report.matched.get(node).copied().flatten());
+            if let (true, Some(best)) = (group.leads(), best) {
+                group.transfer(*best).await;
+            }
+        }
+    }
+
+    /// Stops the node; nothing of it runs when this returns, and all it acknowledged is on disk.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        for group in self.groups() {
+            group.close().await;
+        }
+        self.groups.write().expect("no panic under this lock").clear();
+        self.transport.shutdown().await;
+    }
+
+    async fn change(&self, change: &Change) -> Result<(), String> {
+        let group = self.group(GroupId::SYSTEM).ok_or("the system group is not open")?;
+        let command = membership::encode(change);
+        let permit = group.admit(Class::Control, command.len()).map_err(|e| e.to_string())?;
+        let (told, fate) = tokio::sync::oneshot::channel();
+        group.propose(permit, command, Box::new(move |fate| drop(told.send(fate))));
+        match fate.await {
+            Ok(Fate::Committed(_)) => Ok(()),
+            Ok(Fate::Refused { leader }) => Err(format!("not the leader; try {leader:?}")),
+            Ok(Fate::Unknown(text)) => Err(format!("it may yet happen: {text}")),
+            Err(_) => Err("the node is closing".into()),
+        }
+    }
+
+    fn open_group(self: &Arc<Self>, id: GroupId) {
+        let mut groups = self.groups.write().expect("no panic under this lock");
+        groups.entry(id).or_insert_with(|| {
+            Group::open(GroupOpening {
+                id,
+                local: self.parts.local,
+                journal: self.parts.journal.clone(),
+                transport: self.transport.clone(),
+                factory: Arc::new(Machines { host: Arc::downgrade(self) }),
+                timers: self.parts.timers,
+                clock: self.parts.clock.clone(),
+                staging: self.staging.clone(),
+            })
+        });
+    }
+}
+
+/// Gives the system group its machine, and asks the layer above for all others.
+struct Machines {
+    host: std::sync::Weak<Host>,
+}
+
+impl MachineFactory for Machines {
+    fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
+        let host = self.host.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
+        if group != GroupId::SYSTEM {
+            return host.parts.factory.open(group);
+        }
+        let (machine, settled) = Membership::open(host.parts.dir.clone(), host.map.clone())?;
+        Ok((Box::new(machine), settled))
+    }
+}
+
+/// An empty directory for snapshots under way; leftovers of an earlier run are removed.
+fn prepare(staging: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    match std::fs::remove_dir_all(staging) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(staging)
+}

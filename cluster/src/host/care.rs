@@ -1,0 +1,135 @@
+//! What a node does unasked: opens its groups, founds them at the birth, follows the map, balances leads.
+//!
+//! All of it is derived from the map and the groups' own reports, once per round; a round that finds
+//! nothing to do does nothing.
+
+use std::sync::Arc;
+
+use super::Host;
+use crate::group::Group;
+use crate::ids::{GroupId, NodeId};
+use crate::limits::{CARE_INTERVAL, FOUND_PATIENCE_ROUNDS, SYSTEM_VOTERS, TRANSFER_LAG};
+use crate::membership::{Change, Map};
+
+/// Cares for the node until it is dropped.
+pub(super) async fn run(host: Arc<Host>) {
+    host.open_group(GroupId::SYSTEM);
+    let mut map = host.map();
+    let mut rounds = 0;
+    loop {
+        round(&host, rounds).await;
+        rounds += 1;
+        tokio::select! {
+            changed = map.changed() => changed.expect("the host holds the sender"),
+            () = tokio::time::sleep(CARE_INTERVAL) => (),
+        }
+    }
+}
+
+async fn round(host: &Arc<Host>, rounds: u32) {
+    let map = host.map.borrow().clone();
+    let Some(system) = host.group(GroupId::SYSTEM) else { return };
+    for member in map.members.values().filter(|member| member.node != host.local()) {
+        host.transport.set_peer(member.node, member.peer.clone());
+    }
+    found_system(host, &system, rounds).await;
+    if system.leads() {
+        agree_on_birth(host, &map).await;
+        follow(&system, &system_voters(&map)).await;
+    }
+    for id in map.placement.groups_of(host.local()) {
+        host.open_group(id);
+    }
+    let mut moved = false;
+    for group in host.groups().into_iter().filter(|group| group.id() != GroupId::SYSTEM) {
+        let replicas = map.placement.replicas(group.id());
+        if map.epoch == 1 {
+            found(host, &group, replicas, rounds).await;
+        }
+        if group.leads() {
+            follow(&group, replicas).await;
+            // One transfer a round: a lead that moves costs its sessions a moment.
+            moved = moved || balance(host, &group, replicas).await;
+        }
+    }
+}
+
+/// Founds the system group on the nodes that the operator named. All name the same, so that it is
+/// harmless if more than one does it.
+async fn found_system(host: &Host, system: &Group, rounds: u32) {
+    let birth = &host.parts.birth;
+    if birth.join || system.is_founded().await {
+        return;
+    }
+    let mut nodes: Vec<NodeId> = birth.members.iter().map(|member| member.node).collect();
+    nodes.sort_unstable();
+    nodes.truncate(SYSTEM_VOTERS);
+    found_by_rank(host, system, &nodes, rounds).await;
+}
+
+async fn found(host: &Host, group: &Group, replicas: &[NodeId], rounds: u32) {
+    if !group.is_founded().await {
+        found_by_rank(host, group, replicas, rounds).await;
+    }
+}
+
+/// The first of `nodes` founds; each other waits its turn, should those before it be away.
+async fn found_by_rank(host: &Host, group: &Group, nodes: &[NodeId], rounds: u32) {
+    let Some(rank) = nodes.iter().position(|node| *node == host.local()) else { return };
+    let met = host.transport.connected();
+    let enough = nodes.len() / 2 < 1 + nodes.iter().filter(|node| met.contains(node)).count();
+    // Whoever has not met a majority may be a wiped disk that nobody could refuse yet.
+    if !enough || rounds < FOUND_PATIENCE_ROUNDS * u32::try_from(rank).unwrap_or(u32::MAX) {
+        return;
+    }
+    if let Err(error) = group.found(nodes).await {
+        tracing::warn!(group = %group.id(), %error, "the group was not founded");
+    }
+}
+
+async fn agree_on_birth(host: &Host, map: &Map) {
+    if map.epoch != 0 {
+        return;
+    }
+    let birth = &host.parts.birth;
+    let (groups, replication, members) = (birth.groups, birth.replication, birth.members.clone());
+    if let Err(error) = host.change(&Change::Found { groups, replication, members }).await {
+        tracing::warn!(error, "the birth was not agreed on");
+    }
+}
+
+fn system_voters(map: &Map) -> Vec<NodeId> {
+    map.members.keys().copied().take(SYSTEM_VOTERS).collect()
+}
+
+/// Brings the group's members to what the map says.
+async fn follow(group: &Group, wanted: &[NodeId]) {
+    let mut wanted = wanted.to_vec();
+    wanted.sort_unstable();
+    let mut present = group.report().voters;
+    present.sort_unstable();
+    if wanted.is_empty() || wanted == present {
+        return;
+    }
+    tracing::info!(group = %group.id(), ?present, ?wanted, "the group's members change");
+    if let Err(error) = group.change_voters(&wanted).await {
+        tracing::warn!(group = %group.id(), error, "the group's members did not change yet");
+    }
+}
+
+/// Gives the lead to the preferred leader when it is there and not behind.
+async fn balance(host: &Host, group: &Group, replicas: &[NodeId]) -> bool {
+    let Some(&preferred) = replicas.first() else { return false };
+    if preferred == host.local() || !host.transport.connected().contains(&preferred) {
+        return false;
+    }
+    let report = group.report();
+    let matched = report.matched.get(&preferred).copied().flatten();
+    let (Some(matched), Some(last)) = (matched, report.last) else { return false };
+    let ready = report.voters.contains(&preferred) && last <= matched + TRANSFER_LAG;
+    if ready {
+        tracing::info!(group = %group.id(), to = %preferred, "the lead moves to its preferred node");
+        group.transfer(preferred).await;
+    }
+    ready
+}

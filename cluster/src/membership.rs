@@ -1,0 +1,181 @@
+//! Who belongs to the cluster, agreed through the system group; the map follows from it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::codec;
+use crate::home;
+use crate::ids::{GroupId, NodeId};
+use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
+use crate::ring::{self, Placement};
+use crate::settled::Settled;
+
+const VERSION: u8 = 1;
+const FILE: &str = "members";
+
+/// One node, and where it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub node: NodeId,
+    /// `host:port` for peers.
+    pub peer: String,
+    /// URL for clients; not used in here.
+    pub client: String,
+}
+
+/// What is asked of the membership.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Change {
+    /// The birth: takes effect once.
+    Found {
+        groups: u32,
+        replication: u32,
+        members: Vec<Member>,
+    },
+    Add(Member),
+    Remove(NodeId),
+}
+
+/// Who belongs and where everything lives. Epoch 0: nothing is agreed yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Map {
+    /// Counts the changes; 1 is the birth.
+    pub epoch: u64,
+    /// Groups that carry slots, 1..=groups.
+    pub groups: u32,
+    pub members: BTreeMap<NodeId, Member>,
+    pub placement: Placement,
+}
+
+impl Map {
+    /// The group that carries `key`; none before the birth.
+    pub fn group_of(&self, key: &[u8]) -> Option<GroupId> {
+        (0 < self.groups).then(|| ring::group(ring::slot(key), self.groups))
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    epoch: u64,
+    groups: u32,
+    replication: u32,
+    members: BTreeMap<NodeId, Member>,
+    mark: Option<Bytes>,
+    next: u64,
+}
+
+impl Kept {
+    fn apply(&mut self, change: Change) {
+        let born = 0 < self.epoch;
+        match change {
+            Change::Found { groups, replication, members } if !born => {
+                self.groups = groups;
+                self.replication = replication;
+                self.members = members.into_iter().map(|member| (member.node, member)).collect();
+            }
+            Change::Add(member) if born => {
+                self.members.insert(member.node, member);
+            }
+            Change::Remove(node) if born && 1 < self.members.len() => {
+                self.members.remove(&node);
+            }
+            Change::Found { .. } | Change::Add(_) | Change::Remove(_) => return,
+        }
+        self.epoch += 1;
+    }
+
+    fn map(&self) -> Arc<Map> {
+        let nodes: Vec<NodeId> = self.members.keys().copied().collect();
+        let placement = Placement::of(&nodes, self.groups, self.replication as usize);
+        let (epoch, groups, members) = (self.epoch, self.groups, self.members.clone());
+        Arc::new(Map { epoch, groups, members, placement })
+    }
+}
+
+/// The machine of the system group.
+pub(crate) struct Membership {
+    dir: PathBuf,
+    kept: Kept,
+    settled: Settled,
+    map: watch::Sender<Arc<Map>>,
+}
+
+impl Membership {
+    /// Opens what `dir` holds and publishes it as the map.
+    pub(crate) fn open(dir: PathBuf, map: watch::Sender<Arc<Map>>) -> io::Result<(Self, Settled)> {
+        let kept: Kept = home::read_kept(&dir, FILE)?.unwrap_or_default();
+        map.send_replace(kept.map());
+        let settled = Settled::starting_at(kept.next);
+        Ok((Membership { dir, kept, settled: settled.clone(), map }, settled))
+    }
+}
+
+impl Machine for Membership {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+        let hold = self.settled.begin(entry.id.index);
+        for command in entry.commands {
+            match codec::decode(VERSION, &command) {
+                Ok(change) => self.kept.apply(change),
+                Err(error) => tracing::error!(%error, "a membership change is unreadable"),
+            }
+        }
+        self.kept.next = entry.id.index + 1;
+        self.map.send_if_modified(|map| {
+            let newer = map.epoch < self.kept.epoch;
+            if newer {
+                *map = self.kept.map();
+            }
+            newer
+        });
+        drop(hold);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {
+        self.kept.mark = Some(mark);
+        let done = home::write(&self.dir, FILE, &self.kept);
+        Box::pin(std::future::ready(done))
+    }
+
+    fn mark(&self) -> Option<Bytes> {
+        self.kept.mark.clone()
+    }
+
+    fn applied_next(&self) -> u64 {
+        self.kept.next
+    }
+
+    fn snapshot(&self, _since_next: u64) -> Box<dyn SnapshotSource> {
+        Box::new(One(Some(codec::encode(VERSION, &self.kept).into())))
+    }
+
+    fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let chunk = staged.chunks()?.next().ok_or(io::ErrorKind::UnexpectedEof)??;
+            let kept: Kept = codec::decode(VERSION, &chunk).map_err(io::Error::other)?;
+            self.kept = Kept { mark: Some(mark), next, ..kept };
+            home::write(&self.dir, FILE, &self.kept)?;
+            self.map.send_replace(self.kept.map());
+            Ok(())
+        })
+    }
+}
+
+struct One(Option<Bytes>);
+
+impl SnapshotSource for One {
+    fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.0.take())
+    }
+}
+
+/// A change as a command of the system group.
+pub(crate) fn encode(change: &Change) -> Bytes {
+    codec::encode(VERSION, change).into()
+}

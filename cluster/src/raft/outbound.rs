@@ -1,0 +1,238 @@
+//! Speaks to the other members of a group: appends on the replication lane, liveness on the control lane.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, StreamExt};
+use futures::{Stream, future};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::apply::{SnapshotData, encode_mark};
+use super::types::{Types, Vote};
+use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
+use crate::codec;
+use crate::ids::{GroupId, NodeId};
+use crate::limits::{APPEND_WINDOW, REPLICATION_STRIPES, SNAPSHOT_CHUNKS};
+use crate::machine::SnapshotSource;
+use crate::transport::{CallError, Lane, Transport};
+
+type RpcError = RPCError<Types>;
+type Built = openraft::alias::SnapshotOf<Types, SnapshotData>;
+
+/// Makes the links of one group to its other members.
+pub(super) struct Links {
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) group: GroupId,
+    /// How long an append may stay unanswered.
+    pub(super) deadline: Duration,
+}
+
+impl RaftNetworkFactory<Types> for Links {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> Link {
+        let stripe = u8::try_from(self.group.0 % u32::from(REPLICATION_STRIPES));
+        self.link(target, Lane::Replication(stripe.expect("a remainder of a u8 fits")))
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> Link {
+        self.link(target, Lane::Control)
+    }
+}
+
+impl Links {
+    fn link(&self, target: u64, lane: Lane) -> Link {
+        Link {
+            transport: self.transport.clone(),
+            group: self.group,
+            deadline: self.deadline,
+            target: NodeId(target),
+            lane,
+        }
+    }
+}
+
+/// One group's way to one other member.
+pub(super) struct Link {
+    transport: Arc<dyn Transport>,
+    group: GroupId,
+    deadline: Duration,
+    target: NodeId,
+    lane: Lane,
+}
+
+fn unreachable(error: &CallError) -> RpcError {
+    match error {
+        CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(error)),
+        _ => RPCError::Network(NetworkError::new(error)),
+    }
+}
+
+fn malformed(error: &codec::CodecError) -> RpcError {
+    RPCError::Network(NetworkError::new(error))
+}
+
+impl Link {
+    /// Queues the message now; the answer comes with the future.
+    fn send(
+        &self,
+        kind: RpcKind,
+        lane: Lane,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, RpcError>> + Send + use<> {
+        let rpc = Rpc::new(kind, self.group, body).encode();
+        let call = self.transport.call(self.target, lane, rpc, self.deadline);
+        async { call.await.map_err(|error| unreachable(&error)) }
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        kind: RpcKind,
+        request: &Q,
+    ) -> Result<A, RpcError> {
+        let body = codec::encode(VERSION, request);
+        let answer = self.send(kind, Lane::Control, body.into()).await?;
+        codec::decode(VERSION, &answer).map_err(|error| malformed(&error))
+    }
+
+    fn append(
+        &self,
+        request: AppendEntriesRequest<Types>,
+    ) -> impl Future<Output = Result<AppendAnswer, RpcError>> + Send + use<> {
+        let answer = self.send(RpcKind::Append, self.lane, wire::encode_append(request));
+        async { codec::decode(VERSION, &answer.await?).map_err(|error| malformed(&error)) }
+    }
+
+    async fn transmit(&self, vote: Vote, snapshot: Built) -> Result<Vote, CallError> {
+        let SnapshotData::Source(open) = snapshot.snapshot else {
+            return Err(CallError::Refused("a staged snapshot cannot be sent".into()));
+        };
+        let lost = |error: crate::transport::StreamError| CallError::Lost(error.to_string());
+        let hello = SnapshotHello {
+            vote,
+            last: snapshot.meta.last_log_id,
+            mark: encode_mark(&snapshot.meta),
+        };
+        let hello = codec::encode(VERSION, &hello);
+        let hello = Rpc::new(RpcKind::Snapshot, self.group, hello).encode();
+        let mut stream = self.transport.open(self.target, -10, hello).await?;
+        let since = receive::<u64>(&mut stream).await?;
+        let mut chunks = read_off_thread(open(since));
+        while let Some(chunk) = chunks.recv().await {
+            let chunk = chunk.map_err(|error| CallError::Lost(error.to_string()))?;
+            stream.send(chunk).await.map_err(lost)?;
+        }
+        stream.finish().await.map_err(lost)?;
+        receive::<Vote>(&mut stream).await
+    }
+}
+
+async fn receive<T: DeserializeOwned>(
+    stream: &mut crate::transport::Stream,
+) -> Result<T, CallError> {
+    let answer = match stream.recv().await {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) => return Err(CallError::Lost(error.to_string())),
+        None => return Err(CallError::Lost("the peer ended the snapshot".into())),
+    };
+    codec::decode(VERSION, &answer).map_err(|error| CallError::Lost(error.to_string()))
+}
+
+/// Reads a source where blocking is allowed, a few chunks ahead.
+fn read_off_thread(mut source: Box<dyn SnapshotSource>) -> mpsc::Receiver<std::io::Result<Bytes>> {
+    let (sender, receiver) = mpsc::channel(SNAPSHOT_CHUNKS);
+    let read = move || {
+        while let Some(chunk) = source.next_chunk().transpose() {
+            let failed = chunk.is_err();
+            if sender.blocking_send(chunk).is_err() || failed {
+                return;
+            }
+        }
+    };
+    // The thread ends with the source or when the receiver is dropped.
+    drop(tokio::task::spawn_blocking(read));
+    receiver
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RpcError> {
+        Ok(AppendEntriesResponse::from(self.append(request).await?))
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<AppendAnswer, RpcError>>, RpcError>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let answers = input.map(|request| self.append(request)).buffered(APPEND_WINDOW);
+        // After the first failure nothing behind it can be trusted to be in order.
+        let answers = answers.scan(false, |failed, answer| {
+            if *failed {
+                return future::ready(None);
+            }
+            *failed = !matches!(answer, Ok(Ok(_)));
+            future::ready(Some(answer))
+        });
+        Box::pin(future::ready(Ok(answers.boxed())))
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        self.ask(RpcKind::Vote, &request).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RpcError> {
+        self.ask(RpcKind::PreVote, &request).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Built,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.transmit(vote, snapshot) => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(error) => Err(StreamingError::from(unreachable(&error))),
+            },
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RpcError> {
+        self.ask(RpcKind::Transfer, &request).await
+    }
+}

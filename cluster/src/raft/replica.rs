@@ -1,0 +1,298 @@
+//! One member of one group: a running openraft instance behind plain types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::{ChangeMembers, Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::apply::Applier;
+use super::inbound::{Inbound, pump};
+use super::log::GroupLog;
+use super::outbound::Links;
+use super::types::{Types, entry_id};
+use super::wire::{ReadIndexAnswer, Rpc, encode_batch};
+use crate::ids::{EntryId, GroupId, NodeId};
+use crate::journal::Journal;
+use crate::limits::{INBOUND_APPENDS, KEPT_ENTRIES, LAG_ENTRIES};
+use crate::machine::Machine;
+use crate::settled::Settled;
+use crate::transport::{self, Lane, Transport};
+
+pub(super) type RaftHandle = Raft<Types, Applier>;
+
+/// Election and heartbeat times of every group of a node, in milliseconds.
+///
+/// A killed leader is replaced after about 1.6 × `election_max_ms`: followers wait out the leader's
+/// lease (the maximum) and then a random time between the bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers { heartbeat_ms: 100, election_min_ms: 300, election_max_ms: 600 }
+    }
+}
+
+/// Everything that a replica is opened with.
+pub(crate) struct Opening {
+    pub(crate) group: GroupId,
+    pub(crate) local: NodeId,
+    pub(crate) journal: Journal,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) settled: Settled,
+    pub(crate) timers: Timers,
+    pub(crate) staging: PathBuf,
+}
+
+/// Why a replica did not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// Nothing happened; ask the leader, where one is known.
+    #[error("not the leader; the leader is {leader:?}")]
+    NotLeader { leader: Option<NodeId> },
+    /// It may or may not happen.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+/// What a replica knows of its group now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub term: u64,
+    pub leader: Option<NodeId>,
+    /// Index of the last entry in the journal.
+    pub last: Option<u64>,
+    /// Place of the last entry handed to the machine.
+    pub applied: Option<EntryId>,
+    pub purged: Option<u64>,
+    pub voters: Vec<NodeId>,
+    pub learners: Vec<NodeId>,
+    /// Known by the leader alone: the last index that each member has on disk.
+    pub matched: BTreeMap<NodeId, Option<u64>>,
+    /// False once Raft has stopped for good.
+    pub running: bool,
+}
+
+/// A running member of a group.
+pub struct Replica {
+    raft: RaftHandle,
+    group: GroupId,
+    inbound: Inbound,
+    tasks: TaskTracker,
+}
+
+impl Replica {
+    /// Recovers the group from the journal and takes part in it.
+    pub(crate) async fn open(opening: Opening) -> io::Result<Self> {
+        let Opening { group, local, journal, transport, machine, settled, timers, staging } =
+            opening;
+        let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
+        let links = Links { transport, group, deadline };
+        let applier = Applier::new(machine, settled.clone())?;
+        let log = GroupLog::new(journal, group);
+        let raft = Raft::new(local.0, Arc::new(config(timers)?), links, log, applier)
+            .await
+            .map_err(io::Error::other)?;
+        let (appends, queue) = mpsc::channel(INBOUND_APPENDS);
+        let tasks = TaskTracker::new();
+        tasks.spawn(pump(raft.clone(), queue));
+        let inbound = Inbound { raft: raft.clone(), group, settled, staging, appends };
+        Ok(Replica { raft, group, inbound, tasks })
+    }
+
+    /// Founds the group with these voters. Does nothing where the group exists.
+    pub(crate) async fn found(&self, voters: &[NodeId]) -> io::Result<()> {
+        let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
+        match self.raft.initialize(voters).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Whether the group has a log or a vote.
+    pub(crate) async fn is_founded(&self) -> bool {
+        self.raft.is_initialized().await.unwrap_or(true)
+    }
+
+    /// Queues one entry with these commands, under the leadership held now. When the call has returned
+    /// the entry's place in the order is taken; the future resolves when it is applied here.
+    ///
+    /// # Errors
+    /// `NotLeader`: nothing happened and nothing will. `Unknown`: it may yet.
+    pub(crate) async fn propose(
+        &self,
+        time_ms: u64,
+        commands: &[Bytes],
+    ) -> Result<impl Future<Output = Result<EntryId, ReplicaError>> + Send + use<>, ReplicaError>
+    {
+        let leader = self
+            .raft
+            .as_leader()
+            .map_err(|forward| ReplicaError::NotLeader { leader: forward.leader_id.map(NodeId) })?;
+        let term = leader.to_committed_leader_id();
+        let (responder, answer) = openraft::impls::ProgressResponder::complete_only();
+        let write = self.raft.write(encode_batch(time_ms, commands)).with_leader(term);
+        write
+            .responder(responder)
+            .await
+            .map_err(|fatal| ReplicaError::Unknown(fatal.to_string()))?;
+        Ok(async {
+            match answer.await {
+                Ok(Ok(written)) => Ok(entry_id(&written.log_id)),
+                // openraft answers this only for what it never appended.
+                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                    Err(ReplicaError::NotLeader { leader: forward.leader_id.map(NodeId) })
+                }
+                Ok(Err(error)) => Err(ReplicaError::Unknown(error.to_string())),
+                Err(_) => Err(ReplicaError::Unknown("the group stopped".into())),
+            }
+        })
+    }
+
+    /// A place in the order below which everything acknowledged until now lies (Raft's ReadIndex).
+    pub(crate) async fn read_index(&self) -> Result<u64, ReplicaError> {
+        Ok(read_index(&self.raft).await?.next)
+    }
+
+    /// The leader as far as this member knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.metrics().borrow_watched().current_leader.map(NodeId)
+    }
+
+    /// Whether this member leads now, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.raft.is_leader()
+    }
+
+    /// What this member knows of its group.
+    pub fn report(&self) -> Report {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let matched = metrics.replication.unwrap_or_default();
+        Report {
+            term: metrics.current_term,
+            leader: metrics.current_leader.map(NodeId),
+            last: metrics.last_log_index,
+            applied: metrics.last_applied.as_ref().map(entry_id),
+            purged: metrics.purged.map(|id| id.index),
+            voters: membership.voter_ids().map(NodeId).collect(),
+            learners: membership.learner_ids().map(NodeId).collect(),
+            matched: matched
+                .into_iter()
+                .map(|(node, id)| (NodeId(node), id.map(|id| id.index)))
+                .collect(),
+            running: metrics.running_state.is_ok(),
+        }
+    }
+
+    /// Resolves when anything in [`Replica::report`] may have changed.
+    pub(crate) async fn changed(&self, seen: &Report) -> Report {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let now = self.report();
+            if now != *seen || metrics.changed().await.is_err() {
+                return now;
+            }
+        }
+    }
+
+    /// Starts a checkpoint of the machine; the log behind it is purged when it is done.
+    pub(crate) async fn checkpoint(&self) {
+        // A stopped group is seen and reopened by its supervisor.
+        self.raft.trigger().snapshot().await.ok();
+    }
+
+    /// Asks `to` to take over the lead.
+    pub(crate) async fn transfer(&self, to: NodeId) {
+        self.raft.trigger().transfer_leader(to.0).await.ok();
+    }
+
+    /// Makes `voters` the group's voters, one change at a time. Leader only.
+    pub(crate) async fn change_voters(&self, voters: &[NodeId]) -> Result<(), ReplicaError> {
+        let unknown = |error: &dyn std::fmt::Display| ReplicaError::Unknown(error.to_string());
+        let present = self.report();
+        for node in voters {
+            if !present.voters.contains(node) && !present.learners.contains(node) {
+                let added = self.raft.add_learner(node.0, EmptyNode {}, true).await;
+                added.map_err(|error| unknown(&error))?;
+            }
+        }
+        let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
+        let change = ChangeMembers::ReplaceAllVoters(voters);
+        let changed = self.raft.change_membership(change, false).await;
+        changed.map_err(|error| unknown(&error))?;
+        Ok(())
+    }
+
+    pub(crate) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
+        self.inbound.call(lane, rpc)
+    }
+
+    pub(crate) async fn receive_snapshot(&self, hello: Bytes, stream: transport::Stream) {
+        if let Err(error) = self.inbound.snapshot(hello, stream).await {
+            tracing::warn!(group = %self.group, error, "a snapshot was not received");
+        }
+    }
+
+    /// Stops taking part.
+    pub(crate) async fn close(&self) {
+        self.raft.shutdown().await.ok();
+        self.tasks.close();
+    }
+}
+
+/// The read index of a leader that has just heard from a majority; never from a lease.
+pub(super) async fn read_index(raft: &RaftHandle) -> Result<ReadIndexAnswer, ReplicaError> {
+    use openraft::errors::LinearizableReadError::{ForwardToLeader, QuorumNotEnough};
+    match raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+        Ok((read, _)) => {
+            Ok(ReadIndexAnswer { next: read.index() + 1, leader: NodeId(*raft.node_id()) })
+        }
+        Err(RaftError::APIError(ForwardToLeader(forward))) => {
+            Err(ReplicaError::NotLeader { leader: forward.leader_id.map(NodeId) })
+        }
+        Err(RaftError::APIError(QuorumNotEnough(error))) => {
+            Err(ReplicaError::Unknown(error.to_string()))
+        }
+        Err(error) => Err(ReplicaError::Unknown(error.to_string())),
+    }
+}
+
+fn config(timers: Timers) -> io::Result<Config> {
+    let config = Config {
+        cluster_name: "outlive".into(),
+        heartbeat_interval: timers.heartbeat_ms,
+        heartbeat_min_interval: Some(timers.heartbeat_ms / 2),
+        election_timeout_min: timers.election_min_ms,
+        election_timeout_max: timers.election_max_ms,
+        enable_pre_vote: Some(true),
+        max_payload_entries: 64,
+        max_append_entries: Some(256),
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(8192),
+        state_machine_channel_size: Some(256),
+        // Snapshots are checkpoints that we trigger; those that fail would end the group.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+        purge_batch_size: 256,
+        replication_lag_threshold: LAG_ENTRIES,
+        install_snapshot_timeout: 600_000,
+        backoff: "100ms".into(),
+        ..Config::default()
+    };
+    config.validate().map_err(io::Error::other)
+}

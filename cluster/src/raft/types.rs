@@ -1,0 +1,57 @@
+//! The types that openraft is generic over, fixed here once, and their journal form.
+
+use std::fmt;
+
+use bytes::Bytes;
+use openraft::alias::{LogIdOf, StoredMembershipOf, VoteOf};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::EntryId;
+
+/// What one entry carries: the encoded commands of one [`super::wire::Batch`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Payload(pub(crate) Bytes);
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(not(tokio_unstable))]
+pub(crate) type Runtime = openraft_rt_tokio::TokioRuntime;
+/// The deterministic tests seed every random choice (`--cfg tokio_unstable`).
+#[cfg(tokio_unstable)]
+pub(crate) type Runtime =
+    openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+
+openraft::declare_raft_types!(
+    pub(crate) Types:
+        D = Payload,
+        R = (),
+        NodeId = u64,
+        Node = openraft::EmptyNode,
+        AsyncRuntime = Runtime,
+);
+
+pub(crate) type LogId = LogIdOf<Types>;
+pub(crate) type Vote = VoteOf<Types>;
+pub(crate) type Membership = StoredMembershipOf<Types>;
+pub(crate) type Entry = openraft::alias::EntryOf<Types>;
+
+/// Our name for a log id.
+pub(crate) fn entry_id(id: &LogId) -> EntryId {
+    EntryId { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
+}
+
+/// openraft's name for an entry id.
+pub(crate) fn log_id(id: EntryId) -> LogId {
+    let leader = openraft::impls::leader_id_adv::LeaderId { term: id.term, node_id: id.node };
+    LogId { leader_id: leader, index: id.index }
+}

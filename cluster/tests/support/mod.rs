@@ -1,0 +1,225 @@
+//! A cluster in one process: real groups and journals, links in memory, disks that lie, a machine that counts.
+#![allow(dead_code, unreachable_pub, reason = "each test target uses a part")]
+
+pub mod counter;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::clock::TokioClock;
+use cluster::group::{Class, Fate, Group};
+use cluster::host::{Application, Birth, Host, HostParts};
+use cluster::ids::{GroupId, NodeId};
+use cluster::journal::lying::LyingDisk;
+use cluster::journal::{Journal, JournalConfig, Round};
+use cluster::membership::Member;
+use cluster::raft::Timers;
+use cluster::transport::{BoxFuture, MemoryConfig, MemoryNetwork, Stream, Transport};
+use tokio::task::JoinHandle;
+
+use counter::{Counters, Shelf};
+
+/// Nobody talks above the cluster in these tests.
+struct Silent;
+
+impl Application for Silent {
+    fn call(&self, _from: NodeId, message: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        Box::pin(async move { Ok(message) })
+    }
+
+    fn stream(&self, _from: NodeId, _hello: Bytes, _stream: Stream) -> BoxFuture<()> {
+        Box::pin(async {})
+    }
+}
+
+/// One node's lasting things: they survive its crashes.
+pub struct Place {
+    pub disk: Arc<LyingDisk>,
+    pub shelf: Shelf,
+    dir: tempfile::TempDir,
+}
+
+/// A running node.
+pub struct Node {
+    pub host: Arc<Host>,
+    writer: JoinHandle<()>,
+}
+
+pub struct World {
+    pub network: MemoryNetwork,
+    pub places: BTreeMap<u64, Place>,
+    pub nodes: BTreeMap<u64, Node>,
+    members: Vec<Member>,
+    groups: u32,
+    seed: u64,
+    clock: Arc<TokioClock>,
+}
+
+pub const TIMERS: Timers = Timers { heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300 };
+
+impl World {
+    /// `count` nodes, not started yet.
+    pub fn new(seed: u64, count: u64, groups: u32) -> World {
+        let members = (1..=count)
+            .map(|node| Member {
+                node: NodeId(node),
+                peer: format!("m{node}"),
+                client: String::new(),
+            })
+            .collect();
+        let places = (1..=count).map(|node| (node, place(seed, node))).collect();
+        World {
+            network: MemoryNetwork::new(MemoryConfig::new(seed)),
+            places,
+            nodes: BTreeMap::new(),
+            members,
+            groups,
+            seed,
+            clock: TokioClock::starting_at(1_000_000),
+        }
+    }
+
+    /// Starts `count` nodes and waits until every group has a leader.
+    pub async fn up(seed: u64, count: u64, groups: u32) -> World {
+        let mut world = World::new(seed, count, groups);
+        for node in 1..=count {
+            world.start(node).await;
+        }
+        world.all_led().await;
+        world
+    }
+
+    pub async fn start(&mut self, node: u64) {
+        let members = self.members.clone();
+        self.start_with(node, Birth { members, groups: self.groups, replication: 3, join: false })
+            .await;
+    }
+
+    /// Starts a node that was not there at the birth.
+    pub async fn join(&mut self, node: u64) {
+        let me = Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() };
+        self.places.insert(node, place(self.seed, node));
+        let mut members = self.members.clone();
+        members.push(me);
+        self.start_with(node, Birth { members, groups: self.groups, replication: 3, join: true })
+            .await;
+    }
+
+    async fn start_with(&mut self, node: u64, birth: Birth) {
+        let place = &self.places[&node];
+        let config = JournalConfig {
+            dir: PathBuf::from("/journal"),
+            segment_bytes: 256 << 10,
+            tail_bytes: 64 << 10,
+        };
+        let (journal, mut writer) = Journal::open(place.disk.clone(), config).expect("it recovers");
+        let notify = writer.notify();
+        let writer = tokio::task::spawn(async move {
+            loop {
+                notify.notified().await;
+                // A disk takes its time; meanwhile more gathers.
+                tokio::time::sleep(Duration::from_micros(300)).await;
+                if matches!(writer.round(), Round::Closed | Round::Poisoned) {
+                    return;
+                }
+            }
+        });
+        let network = self.network.clone();
+        let parts = HostParts {
+            local: NodeId(node),
+            dir: place.dir.path().to_path_buf(),
+            journal,
+            birth,
+            timers: TIMERS,
+            clock: self.clock.clone(),
+            factory: Arc::new(Counters { shelf: place.shelf.clone() }),
+            application: Arc::new(Silent),
+        };
+        let host = Host::start(parts, async |service| {
+            Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
+        });
+        let host = host.await.expect("the host starts");
+        self.nodes.insert(node, Node { host, writer });
+    }
+
+    /// Ends a node as a power cut does: nothing more is sent, what was not synced may be lost.
+    pub async fn crash(&mut self, node: u64) {
+        let Some(Node { host, writer }) = self.nodes.remove(&node) else { return };
+        self.network.crash(NodeId(node));
+        self.places[&node].disk.crash();
+        host.close().await;
+        writer.abort();
+        drop(writer.await);
+        self.places[&node].disk.restart();
+    }
+
+    /// The node that leads `group` and is up.
+    pub fn leader(&self, group: u32) -> Option<u64> {
+        let leads = |node: &Node| node.host.group(GroupId(group)).is_some_and(|g| g.leads());
+        self.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
+    }
+
+    pub fn group(&self, node: u64, group: u32) -> Option<Arc<Group>> {
+        self.nodes.get(&node)?.host.group(GroupId(group))
+    }
+
+    pub async fn all_led(&self) {
+        let groups = self.groups;
+        eventually("every group has a leader", || {
+            (1..=groups).all(|group| self.leader(group).is_some())
+        })
+        .await;
+    }
+
+    /// Proposes at the leader until it is committed.
+    pub async fn add(&self, group: u32, text: &str) -> Fate {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            assert!(tokio::time::Instant::now() < deadline, "{text} was not committed in time");
+            let leader = self.leader(group).and_then(|node| self.group(node, group));
+            if let Some(leader) = leader {
+                match propose(&leader, text).await {
+                    Fate::Refused { .. } => (),
+                    fate => return fate,
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the machine of `group` on `node` has applied.
+    pub fn applied(&self, node: u64, group: u32) -> Vec<String> {
+        self.places[&node].shelf.live(GroupId(group))
+    }
+}
+
+pub async fn propose(group: &Group, text: &str) -> Fate {
+    let permit = match group.admit(Class::Data, text.len()) {
+        Ok(permit) => permit,
+        Err(error) => panic!("{text} is not admitted: {error}"),
+    };
+    let (told, fate) = tokio::sync::oneshot::channel();
+    let told = Box::new(move |fate| drop(told.send(fate)));
+    group.propose(permit, Bytes::copy_from_slice(text.as_bytes()), told);
+    fate.await.unwrap_or(Fate::Unknown("the node stopped".into()))
+}
+
+fn place(seed: u64, node: u64) -> Place {
+    Place {
+        disk: LyingDisk::new(seed ^ (node << 32)).into(),
+        shelf: Shelf::default(),
+        dir: tempfile::tempdir().expect("a temporary directory"),
+    }
+}
+
+/// Waits, in the test's own time, until the condition holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

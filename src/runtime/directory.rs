@@ -1,0 +1,316 @@
+//! "Here or elsewhere?": the one place that answers it, for commands and for reads.
+//!
+//! A client may use any node for anything. What lives elsewhere is carried there; during an election
+//! requests wait; a command of unknown outcome is repeated with the same key, if it has one (S11).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::group::{AdmitError, Class, Group};
+use cluster::host::Host;
+use cluster::ids::{GroupId, NodeId};
+use cluster::transport::CallError;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::envelope;
+use super::outcome::{Reply, SubmitError, Unavailable};
+use super::peer::wire::{Answered, Asked};
+use super::session::{Answer, Looked, Mail, Submission};
+use super::shard::Shard;
+use super::shards::Shards;
+use crate::ids::SessionId;
+use crate::limits::{HOPS, LEADER_WAIT, REQUEST_DEADLINE};
+use crate::session::Command;
+
+pub(super) struct Directory {
+    host: Arc<Host>,
+    shards: Arc<Shards>,
+}
+
+/// Where a command is taken.
+enum Place {
+    Here(Arc<Group>, Arc<Shard>),
+    At(NodeId),
+    /// An election is under way, or nobody who knows is in reach.
+    Nobody,
+}
+
+/// What one attempt at one place came to.
+enum Attempt {
+    Done(Result<Reply, SubmitError>),
+    /// It did not happen; perhaps at that node.
+    Elsewhere(Option<NodeId>),
+    /// It may have happened.
+    Unknown(String),
+}
+
+impl Directory {
+    pub(super) fn new(host: Arc<Host>, shards: Arc<Shards>) -> Directory {
+        Directory { host, shards }
+    }
+
+    /// The shard of a session; none before the cluster's birth is known.
+    pub(super) fn group_of(&self, id: &SessionId) -> Option<GroupId> {
+        self.host.map().borrow().group_of(id.as_str().as_bytes())
+    }
+
+    /// Commits a command wherever its session lives.
+    pub(super) async fn submit(
+        &self,
+        id: &SessionId,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Reply, SubmitError> {
+        let bytes = envelope::freeze(command);
+        let repeatable = is_repeatable(command);
+        let (mut hint, mut hops) = (None, 0);
+        let mut doubt = None;
+        loop {
+            let attempt = match self.place(id, hint.take()) {
+                Place::Here(group, shard) => {
+                    self.submit_here(&group, &shard, id, bytes.clone(), deadline).await
+                }
+                Place::At(node) => self.forward(node, id, &bytes, repeatable, deadline).await,
+                Place::Nobody => Attempt::Elsewhere(None),
+            };
+            match attempt {
+                Attempt::Done(done) => return done,
+                Attempt::Elsewhere(node) => hint = node,
+                Attempt::Unknown(text) if repeatable => doubt = Some(text),
+                Attempt::Unknown(text) => return Err(SubmitError::Unknown(text)),
+            }
+            if deadline <= Instant::now() {
+                let text = "no leader took the command in time".to_string();
+                return Err(match doubt {
+                    Some(text) => SubmitError::Unknown(text),
+                    None => Unavailable::NoQuorum(text).into(),
+                });
+            }
+            hops += 1;
+            // Two nodes may each believe that the other leads; then it is time to wait.
+            if hint.is_none() || HOPS < hops {
+                self.change_of_leader(id).await;
+                hops = 0;
+            }
+        }
+    }
+
+    /// One attempt on this node, for a peer that believes that it leads.
+    pub(super) async fn submit_for_peer(
+        &self,
+        id: &SessionId,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Answered {
+        let attempt = match self.place(id, None) {
+            Place::Here(group, shard) => {
+                self.submit_here(&group, &shard, id, command, deadline).await
+            }
+            Place::At(node) => Attempt::Elsewhere(Some(node)),
+            Place::Nobody => Attempt::Elsewhere(None),
+        };
+        match attempt {
+            Attempt::Done(done) => Answered::Submitted(done.into()),
+            Attempt::Elsewhere(leader) => Answered::Elsewhere { leader: leader.map(|node| node.0) },
+            Attempt::Unknown(text) => Answered::Submitted(Err(SubmitError::Unknown(text)).into()),
+        }
+    }
+
+    fn place(&self, id: &SessionId, hint: Option<NodeId>) -> Place {
+        let map = self.host.map().borrow().clone();
+        let Some(group_id) = map.group_of(id.as_str().as_bytes()) else { return Place::Nobody };
+        let local = self.host.local();
+        let here = self.host.group(group_id).zip(self.shards.get(group_id));
+        match (here, hint) {
+            (Some((group, shard)), _) if group.leads() => Place::Here(group, shard),
+            (_, Some(node)) if node != local => Place::At(node),
+            (Some((group, _)), _) => match group.leader() {
+                Some(leader) if leader != local => Place::At(leader),
+                _ => Place::Nobody,
+            },
+            // This node has no replica and asks those that have one, each in its turn.
+            (None, _) => {
+                let connected = self.host.connected();
+                let replicas = map.placement.replicas(group_id).iter();
+                let mut reachable = replicas.filter(|node| connected.contains(node));
+                reachable.next().map_or(Place::Nobody, |node| Place::At(*node))
+            }
+        }
+    }
+
+    async fn submit_here(
+        &self,
+        group: &Arc<Group>,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Attempt {
+        let permit = match group.admit(Class::Data, command.len() + id.as_str().len()) {
+            Ok(permit) => permit,
+            Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
+            Err(AdmitError::Full | AdmitError::TooLarge { .. }) => {
+                return Attempt::Done(Err(Unavailable::Overloaded.into()));
+            }
+        };
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { command, permit, group: group.clone(), reply };
+        shard.sessions().send(id, Mail::Submit(Box::new(submission)));
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(Answer::Done(Err(SubmitError::Unknown(text))))) => Attempt::Unknown(text),
+            Ok(Ok(Answer::Done(done))) => Attempt::Done(done),
+            Ok(Ok(Answer::Elsewhere)) => Attempt::Elsewhere(None),
+            Ok(Err(_)) => Attempt::Unknown("the session's actor ended".into()),
+            Err(_) => Attempt::Unknown("the deadline passed before it was committed".into()),
+        }
+    }
+
+    async fn forward(
+        &self,
+        node: NodeId,
+        id: &SessionId,
+        command: &Bytes,
+        repeatable: bool,
+        deadline: Instant,
+    ) -> Attempt {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = Asked::Submit {
+            session: id.as_str().into(),
+            command: command.clone(),
+            within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+        };
+        // The peer keeps the deadline too; what it says at the last moment is still worth hearing.
+        let call = self.host.call(node, asked.encode(), left + LEADER_WAIT);
+        let moved = self.leads_no_more(id, node);
+        let answer = tokio::select! {
+            answer = call => answer,
+            // A dead link is noticed late; a new leader is noticed first.
+            () = moved, if repeatable => {
+                return Attempt::Unknown(format!("node {node} leads no more"));
+            }
+        };
+        match answer.map(Answered::decode) {
+            Ok(Ok(Answered::Submitted(done))) => match done.thaw() {
+                Err(SubmitError::Unknown(text)) => Attempt::Unknown(text),
+                done => Attempt::Done(done),
+            },
+            Ok(Ok(Answered::Elsewhere { leader })) => Attempt::Elsewhere(leader.map(NodeId)),
+            Err(CallError::Unreachable(_) | CallError::TooLarge) => Attempt::Elsewhere(None),
+            Ok(Ok(_)) => Attempt::Unknown("the peer answered something else".into()),
+            Ok(Err(error)) => Attempt::Unknown(error.to_string()),
+            Err(error) => Attempt::Unknown(error.to_string()),
+        }
+    }
+
+    /// Resolves when this node hears that somebody other than `node` leads.
+    async fn leads_no_more(&self, id: &SessionId, node: NodeId) {
+        let group = self.group_of(id).and_then(|group| self.host.group(group));
+        let Some(group) = group else { return std::future::pending().await };
+        let mut reports = group.reports();
+        let other = |leader: Option<NodeId>| leader.is_some_and(|leader| leader != node);
+        while reports.changed().await.is_ok() {
+            if other(reports.borrow_and_update().leader) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Waits a moment, or until the group's leader changes.
+    async fn change_of_leader(&self, id: &SessionId) {
+        let group = self.group_of(id).and_then(|group| self.host.group(group));
+        let Some(group) = group else { return tokio::time::sleep(LEADER_WAIT).await };
+        let mut reports = group.reports();
+        let leader = reports.borrow_and_update().leader;
+        let changed = reports.wait_for(|report| report.leader != leader);
+        // Either way it is tried again.
+        drop(timeout(LEADER_WAIT, changed).await);
+    }
+
+    /// The group and the shard of a session, where this node has a replica.
+    pub(super) fn local(&self, id: &SessionId) -> Option<(Arc<Group>, Arc<Shard>)> {
+        let group = self.group_of(id)?;
+        Some((self.host.group(group)?, self.shards.get(group)?))
+    }
+
+    /// Nodes in reach that have a replica of the group.
+    pub(super) fn replicas(&self, group: GroupId) -> Vec<NodeId> {
+        let connected = self.host.connected();
+        let map = self.host.map().borrow().clone();
+        let replicas = map.placement.replicas(group).iter();
+        replicas.filter(|node| connected.contains(node)).copied().collect()
+    }
+
+    /// Waits until this replica shows everything that was acknowledged before the call.
+    pub(super) async fn linearize(
+        &self,
+        group: &Group,
+        deadline: Instant,
+    ) -> Result<(), Unavailable> {
+        loop {
+            let text = match timeout_at(deadline, group.linearize()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "this replica did not catch up in time".to_string(),
+            };
+            if deadline <= Instant::now() + LEADER_WAIT {
+                return Err(Unavailable::NoQuorum(text));
+            }
+            tokio::time::sleep(LEADER_WAIT / 2).await;
+        }
+    }
+
+    /// Asks the session's actor on this node; none where the session never lived.
+    pub(super) async fn look(
+        &self,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+    ) -> Result<Option<Looked>, Unavailable> {
+        let broken = |text: &str| Unavailable::NoQuorum(text.to_string());
+        if !shard.sessions().is_live(id) {
+            // Do not wake an actor for a session that does not exist.
+            let (store, number, id) = (shard.store().clone(), shard.number(), id.clone());
+            let head = tokio::task::spawn_blocking(move || store.head(number, &id)).await;
+            match head {
+                Ok(Ok(Some(_))) => {}
+                Ok(Ok(None)) => return Ok(None),
+                _ => return Err(broken("the store of this node fails")),
+            }
+        }
+        let (reply, looked) = oneshot::channel();
+        shard.sessions().send(id, Mail::Look(reply));
+        let looked = timeout(REQUEST_DEADLINE, looked).await;
+        looked
+            .map_err(|_| broken("the session does not answer"))?
+            .map(Some)
+            .map_err(|_| broken("the session's actor ended"))
+    }
+
+    /// Asks a peer.
+    pub(super) async fn ask(
+        &self,
+        node: NodeId,
+        asked: &Asked,
+        within: Duration,
+    ) -> Result<Answered, Unavailable> {
+        let unavailable = |text: String| Unavailable::NoQuorum(text);
+        let answer = self.host.call(node, asked.encode(), within).await;
+        let answer = answer.map_err(|error| unavailable(error.to_string()))?;
+        Answered::decode(answer).map_err(|error| unavailable(error.to_string()))
+    }
+}
+
+/// Whether doing it twice has the effect of once.
+fn is_repeatable(command: &Command) -> bool {
+    match command {
+        Command::Append(append) => append.producer.is_some(),
+        Command::Create { .. }
+        | Command::Close { .. }
+        | Command::Touch
+        | Command::Tick
+        | Command::Trim { .. } => true,
+        Command::Delete { .. } => false,
+    }
+}

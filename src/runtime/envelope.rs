@@ -1,0 +1,71 @@
+//! A session's command as it rides in the journal: who waits for it, whose it is, what it asks.
+//!
+//! `version: u8 | origin: u64 | number: u64 | id length: u16 | id | command`, little-endian; the command
+//! through the codec. `origin` is drawn anew by each process, so that nobody mistakes another's answer.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use cluster::codec;
+
+use crate::ids::SessionId;
+use crate::session::Command;
+use crate::session::frozen::{COMMAND_VERSION, FrozenCommand};
+
+const VERSION: u8 = 1;
+const HEAD: usize = 1 + 8 + 8 + 2;
+
+/// Who waits for a command's effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ticket {
+    pub(super) origin: u64,
+    pub(super) number: u64,
+}
+
+/// A command on its way to one session.
+#[derive(Clone, Debug)]
+pub(super) struct Envelope {
+    pub(super) ticket: Ticket,
+    /// The frozen command.
+    pub(super) command: Bytes,
+}
+
+/// Why bytes from the journal are no envelope.
+#[derive(Debug, thiserror::Error)]
+#[error("a command in the journal is unreadable: {0}")]
+pub(super) struct BadEnvelope(String);
+
+pub(super) fn freeze(command: &Command) -> Bytes {
+    codec::encode(COMMAND_VERSION, &command.freeze()).into()
+}
+
+pub(super) fn thaw(bytes: &[u8]) -> Result<Command, BadEnvelope> {
+    let frozen: FrozenCommand<'_> =
+        codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
+    Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))
+}
+
+pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
+    let id = id.as_str().as_bytes();
+    let mut bytes = BytesMut::with_capacity(HEAD + id.len() + command.len());
+    bytes.put_u8(VERSION);
+    bytes.put_u64_le(ticket.origin);
+    bytes.put_u64_le(ticket.number);
+    bytes.put_u16_le(u16::try_from(id.len()).expect("ids are below 64 KiB"));
+    bytes.extend_from_slice(id);
+    bytes.extend_from_slice(command);
+    bytes.freeze()
+}
+
+pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvelope> {
+    let short = || BadEnvelope("it is cut short".into());
+    if bytes.len() < HEAD || bytes[0] != VERSION {
+        return Err(BadEnvelope(format!("it begins with {:?}", bytes.first())));
+    }
+    let head = bytes.split_to(HEAD);
+    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+    let length = usize::from(u16::from_le_bytes([head[17], head[18]]));
+    let id = (length <= bytes.len()).then(|| bytes.split_to(length)).ok_or_else(short)?;
+    let id = std::str::from_utf8(&id).map_err(|error| BadEnvelope(error.to_string()))?;
+    let id = SessionId::parse(id).map_err(|error| BadEnvelope(error.to_string()))?;
+    let ticket = Ticket { origin: number(1), number: number(9) };
+    Ok((id, Envelope { ticket, command: bytes }))
+}

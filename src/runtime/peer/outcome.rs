@@ -1,0 +1,247 @@
+//! What came of a command, as one node tells another. A promise, like all of [`super::wire`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Incarnation, Millis, ProducerId, Serial};
+use crate::runtime::outcome::{Reply, SubmitError, Unavailable};
+use crate::session::{Applied, BadConfig, DeleteReason, Refusal};
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) enum Outcome {
+    Applied { what: Did, incarnation: u32, tail: u64 },
+    Refused { why: Why, incarnation: Option<u32>, tail: u64 },
+    NoQuorum(String),
+    Overloaded,
+    DiskFull,
+    Unknown(String),
+}
+
+/// [`Applied`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) enum Did {
+    Created { incarnation: u32, created: bool },
+    Appended { first: Option<u64>, last: Option<u64>, duplicate: bool, closed: bool },
+    Closed { tail: u64, duplicate: bool },
+    Deleted { incarnation: u32, expired: bool },
+    Touched { until: Option<u64> },
+    Trimmed { first: u64 },
+    Unchanged,
+}
+
+/// [`Refusal`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) enum Why {
+    NotFound,
+    ConfigDiffers,
+    /// As text: the config is the asker's own.
+    BadConfig {
+        count: u64,
+        limit: u64,
+        kind: u8,
+    },
+    OtherIncarnation {
+        given: u32,
+        current: u32,
+    },
+    IncarnationsSpent,
+    StaleEpoch {
+        producer: String,
+        given: u64,
+        held: u64,
+    },
+    EpochMustStartAtZero {
+        received: u64,
+    },
+    SequenceGap {
+        expected: u64,
+        received: u64,
+    },
+    Closed {
+        tail: u64,
+    },
+    SerialMismatch {
+        expected: u64,
+        tail: u64,
+    },
+    NoEvents,
+    TooManyEvents {
+        count: u64,
+        limit: u64,
+    },
+    EventTooLarge {
+        bytes: u64,
+        limit: u64,
+    },
+    AppendTooLarge {
+        bytes: u64,
+        limit: u64,
+    },
+    TooManyProducers {
+        limit: u64,
+    },
+}
+
+impl From<Result<Reply, SubmitError>> for Outcome {
+    fn from(done: Result<Reply, SubmitError>) -> Outcome {
+        match done {
+            Ok(Reply { applied, incarnation, tail }) => {
+                Outcome::Applied { what: did(applied), incarnation: incarnation.0, tail: tail.0 }
+            }
+            Err(SubmitError::Refused { refusal, incarnation, tail }) => Outcome::Refused {
+                why: why(refusal),
+                incarnation: incarnation.map(|incarnation| incarnation.0),
+                tail: tail.0,
+            },
+            Err(SubmitError::Unavailable(Unavailable::NoQuorum(text))) => Outcome::NoQuorum(text),
+            Err(SubmitError::Unavailable(Unavailable::Overloaded)) => Outcome::Overloaded,
+            Err(SubmitError::Unavailable(Unavailable::DiskFull)) => Outcome::DiskFull,
+            Err(SubmitError::Unknown(text)) => Outcome::Unknown(text),
+        }
+    }
+}
+
+impl Outcome {
+    pub(in crate::runtime) fn thaw(self) -> Result<Reply, SubmitError> {
+        Err(match self {
+            Outcome::Applied { what, incarnation, tail } => {
+                let (incarnation, tail) = (Incarnation(incarnation), Serial(tail));
+                return Ok(Reply { applied: applied(what), incarnation, tail });
+            }
+            Outcome::Refused { why, incarnation, tail } => match refusal(why) {
+                Some(refusal) => {
+                    let incarnation = incarnation.map(Incarnation);
+                    SubmitError::Refused { refusal, incarnation, tail: Serial(tail) }
+                }
+                None => SubmitError::Unknown("the peer's refusal is unreadable".into()),
+            },
+            Outcome::NoQuorum(text) => Unavailable::NoQuorum(text).into(),
+            Outcome::Overloaded => Unavailable::Overloaded.into(),
+            Outcome::DiskFull => Unavailable::DiskFull.into(),
+            Outcome::Unknown(text) => SubmitError::Unknown(text),
+        })
+    }
+}
+
+fn did(applied: Applied) -> Did {
+    match applied {
+        Applied::Created { incarnation, created } => {
+            Did::Created { incarnation: incarnation.0, created }
+        }
+        Applied::Appended { first, last, duplicate, closed } => {
+            let (first, last) = (first.map(|serial| serial.0), last.map(|serial| serial.0));
+            Did::Appended { first, last, duplicate, closed }
+        }
+        Applied::Closed { tail, duplicate } => Did::Closed { tail: tail.0, duplicate },
+        Applied::Deleted { incarnation, reason } => {
+            let expired = reason == DeleteReason::Expired;
+            Did::Deleted { incarnation: incarnation.0, expired }
+        }
+        Applied::Touched { until } => Did::Touched { until: until.map(|until| until.0) },
+        Applied::Trimmed { first } => Did::Trimmed { first: first.0 },
+        Applied::Unchanged => Did::Unchanged,
+    }
+}
+
+fn applied(did: Did) -> Applied {
+    match did {
+        Did::Created { incarnation, created } => {
+            Applied::Created { incarnation: Incarnation(incarnation), created }
+        }
+        Did::Appended { first, last, duplicate, closed } => {
+            let (first, last) = (first.map(Serial), last.map(Serial));
+            Applied::Appended { first, last, duplicate, closed }
+        }
+        Did::Closed { tail, duplicate } => Applied::Closed { tail: Serial(tail), duplicate },
+        Did::Deleted { incarnation, expired } => {
+            let reason = if expired { DeleteReason::Expired } else { DeleteReason::Asked };
+            Applied::Deleted { incarnation: Incarnation(incarnation), reason }
+        }
+        Did::Touched { until } => Applied::Touched { until: until.map(Millis) },
+        Did::Trimmed { first } => Applied::Trimmed { first: Serial(first) },
+        Did::Unchanged => Applied::Unchanged,
+    }
+}
+
+const FIELDS: [&str; 3] = ["max_age_ms", "max_bytes", "ttl_ms"];
+
+fn why(refusal: Refusal) -> Why {
+    let bad = |kind: usize, count: usize, limit: usize| Why::BadConfig {
+        kind: u8::try_from(kind).unwrap_or(u8::MAX),
+        count: count as u64,
+        limit: limit as u64,
+    };
+    match refusal {
+        Refusal::NotFound => Why::NotFound,
+        Refusal::ConfigDiffers => Why::ConfigDiffers,
+        Refusal::BadConfig(BadConfig::Zero { field }) => {
+            bad(FIELDS.iter().position(|known| *known == field).unwrap_or(0), 0, 0)
+        }
+        Refusal::BadConfig(BadConfig::TooManyLabels { count, limit }) => bad(10, count, limit),
+        Refusal::BadConfig(BadConfig::LabelTooLong { bytes, limit }) => bad(11, bytes, limit),
+        Refusal::BadConfig(BadConfig::LabelUnnamed) => bad(12, 0, 0),
+        Refusal::OtherIncarnation { given, current } => {
+            Why::OtherIncarnation { given: given.0, current: current.0 }
+        }
+        Refusal::IncarnationsSpent => Why::IncarnationsSpent,
+        Refusal::StaleEpoch { producer, given, held } => {
+            Why::StaleEpoch { producer: producer.as_str().into(), given, held }
+        }
+        Refusal::EpochMustStartAtZero { received } => Why::EpochMustStartAtZero { received },
+        Refusal::SequenceGap { expected, received } => Why::SequenceGap { expected, received },
+        Refusal::Closed { tail } => Why::Closed { tail: tail.0 },
+        Refusal::SerialMismatch { expected, tail } => {
+            Why::SerialMismatch { expected: expected.0, tail: tail.0 }
+        }
+        Refusal::NoEvents => Why::NoEvents,
+        Refusal::TooManyEvents { count, limit } => {
+            Why::TooManyEvents { count: count as u64, limit: limit as u64 }
+        }
+        Refusal::EventTooLarge { bytes, limit } => {
+            Why::EventTooLarge { bytes: bytes as u64, limit: limit as u64 }
+        }
+        Refusal::AppendTooLarge { bytes, limit } => {
+            Why::AppendTooLarge { bytes: bytes as u64, limit: limit as u64 }
+        }
+        Refusal::TooManyProducers { limit } => Why::TooManyProducers { limit: limit as u64 },
+    }
+}
+
+fn refusal(why: Why) -> Option<Refusal> {
+    let size = |count: u64| usize::try_from(count).ok();
+    Some(match why {
+        Why::NotFound => Refusal::NotFound,
+        Why::ConfigDiffers => Refusal::ConfigDiffers,
+        Why::BadConfig { kind, count, limit } => Refusal::BadConfig(match kind {
+            0..=2 => BadConfig::Zero { field: FIELDS[usize::from(kind)] },
+            10 => BadConfig::TooManyLabels { count: size(count)?, limit: size(limit)? },
+            11 => BadConfig::LabelTooLong { bytes: size(count)?, limit: size(limit)? },
+            12 => BadConfig::LabelUnnamed,
+            _ => return None,
+        }),
+        Why::OtherIncarnation { given, current } => {
+            Refusal::OtherIncarnation { given: Incarnation(given), current: Incarnation(current) }
+        }
+        Why::IncarnationsSpent => Refusal::IncarnationsSpent,
+        Why::StaleEpoch { producer, given, held } => {
+            Refusal::StaleEpoch { producer: ProducerId::parse(&producer).ok()?, given, held }
+        }
+        Why::EpochMustStartAtZero { received } => Refusal::EpochMustStartAtZero { received },
+        Why::SequenceGap { expected, received } => Refusal::SequenceGap { expected, received },
+        Why::Closed { tail } => Refusal::Closed { tail: Serial(tail) },
+        Why::SerialMismatch { expected, tail } => {
+            Refusal::SerialMismatch { expected: Serial(expected), tail: Serial(tail) }
+        }
+        Why::NoEvents => Refusal::NoEvents,
+        Why::TooManyEvents { count, limit } => {
+            Refusal::TooManyEvents { count: size(count)?, limit: size(limit)? }
+        }
+        Why::EventTooLarge { bytes, limit } => {
+            Refusal::EventTooLarge { bytes: size(bytes)?, limit: size(limit)? }
+        }
+        Why::AppendTooLarge { bytes, limit } => {
+            Refusal::AppendTooLarge { bytes: size(bytes)?, limit: size(limit)? }
+        }
+        Why::TooManyProducers { limit } => Refusal::TooManyProducers { limit: size(limit)? },
+    })
+}

@@ -1,0 +1,150 @@
+//! What runtimes of different nodes say to each other. A promise: it changes only with its version.
+
+use bytes::Bytes;
+use cluster::codec::{self, CodecError};
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Outcome;
+use crate::ids::{Incarnation, Millis, Serial};
+use crate::session::{Config, Retention, Status};
+
+const VERSION: u8 = 1;
+
+/// A question to a peer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) enum Asked {
+    /// Commit this frozen command, if you lead.
+    Submit { session: String, command: Bytes, within_ms: u64 },
+    /// What is the session now?
+    Status { session: String, within_ms: u64 },
+    /// Which sessions does the shard have?
+    List { shard: u32, prefix: String, after: Option<String>, limit: u32, within_ms: u64 },
+    /// How are you?
+    Report,
+}
+
+/// A peer's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) enum Answered {
+    Submitted(Outcome),
+    /// Nothing happened; perhaps there.
+    Elsewhere {
+        leader: Option<u64>,
+    },
+    Status(Option<Box<Told>>),
+    Listed(Vec<Line>),
+    Unavailable(String),
+    Report(Condition),
+}
+
+impl Asked {
+    pub(in crate::runtime) fn encode(&self) -> Bytes {
+        codec::encode(VERSION, self).into()
+    }
+
+    pub(in crate::runtime) fn decode(bytes: &[u8]) -> Result<Asked, CodecError> {
+        codec::decode(VERSION, bytes)
+    }
+}
+
+impl Answered {
+    pub(in crate::runtime) fn encode(&self) -> Bytes {
+        codec::encode(VERSION, self).into()
+    }
+
+    pub(in crate::runtime) fn decode(bytes: Bytes) -> Result<Answered, CodecError> {
+        codec::decode(VERSION, &bytes)
+    }
+}
+
+/// [`Status`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Told {
+    incarnation: u32,
+    first: u64,
+    tail: u64,
+    closed: bool,
+    chain: u64,
+    bytes: u64,
+    created_at: u64,
+    updated_at: u64,
+    expires_at: Option<u64>,
+    max_age_ms: Option<u64>,
+    max_bytes: Option<u64>,
+    ttl_ms: Option<u64>,
+    labels: Vec<(String, String)>,
+    producers: u64,
+}
+
+impl From<Status> for Told {
+    fn from(status: Status) -> Told {
+        let Config { retention, ttl_ms, labels } = status.config;
+        Told {
+            incarnation: status.incarnation.0,
+            first: status.first.0,
+            tail: status.tail.0,
+            closed: status.closed,
+            chain: status.chain,
+            bytes: status.bytes,
+            created_at: status.created_at.0,
+            updated_at: status.updated_at.0,
+            expires_at: status.expires_at.map(|at| at.0),
+            max_age_ms: retention.max_age_ms,
+            max_bytes: retention.max_bytes,
+            ttl_ms,
+            labels: labels.into_iter().collect(),
+            producers: status.producers as u64,
+        }
+    }
+}
+
+impl From<Told> for Status {
+    fn from(told: Told) -> Status {
+        let retention = Retention { max_age_ms: told.max_age_ms, max_bytes: told.max_bytes };
+        let labels = told.labels.into_iter().collect();
+        Status {
+            incarnation: Incarnation(told.incarnation),
+            first: Serial(told.first),
+            tail: Serial(told.tail),
+            closed: told.closed,
+            chain: told.chain,
+            bytes: told.bytes,
+            created_at: Millis(told.created_at),
+            updated_at: Millis(told.updated_at),
+            expires_at: told.expires_at.map(Millis),
+            config: Config { retention, ttl_ms: told.ttl_ms, labels },
+            producers: usize::try_from(told.producers).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Line {
+    pub(in crate::runtime) id: String,
+    pub(in crate::runtime) incarnation: u32,
+    pub(in crate::runtime) tail: u64,
+    pub(in crate::runtime) closed: bool,
+    pub(in crate::runtime) created_at: u64,
+    pub(in crate::runtime) updated_at: u64,
+}
+
+/// How a node is, for the reports of others.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Condition {
+    pub(in crate::runtime) sessions_in_memory: u64,
+    pub(in crate::runtime) readers: u64,
+    pub(in crate::runtime) draining: bool,
+    pub(in crate::runtime) shards: Vec<Standing>,
+}
+
+/// How one replica stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Standing {
+    pub(in crate::runtime) shard: u32,
+    pub(in crate::runtime) term: u64,
+    pub(in crate::runtime) leads: bool,
+    pub(in crate::runtime) voter: bool,
+    pub(in crate::runtime) last: u64,
+    pub(in crate::runtime) applied: u64,
+}

@@ -1,0 +1,146 @@
+//! What another replica lacks: heads that changed since an entry, and the blocks behind them.
+//!
+//! A chunk is one record through the codec. The source reads the live store: it may be ahead of the
+//! checkpoint it is sent for, which does no harm, because each head says which entries it knows.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cluster::codec;
+use cluster::machine::{SnapshotSource, Staged};
+use serde::{Deserialize, Serialize};
+
+use super::Shard;
+use crate::ids::{Incarnation, SessionId};
+use crate::session::frozen::FrozenLife;
+use crate::store::kept::{Block, Head};
+use crate::store::{LogOf, Store};
+
+const VERSION: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+enum Record<'a> {
+    Block {
+        id: String,
+        incarnation: u32,
+        block: Block<'a>,
+    },
+    /// Comes behind its blocks.
+    Head {
+        id: String,
+        head: Head<'a>,
+    },
+}
+
+type Heads = Box<dyn Iterator<Item = io::Result<(String, Head<'static>)>> + Send>;
+type Blocks = Box<dyn Iterator<Item = io::Result<Block<'static>>> + Send>;
+
+/// Reads what changed since an entry.
+pub(super) struct Source {
+    store: Store,
+    shard: u32,
+    since_next: u64,
+    heads: Heads,
+    current: Option<Current>,
+}
+
+struct Current {
+    id: SessionId,
+    incarnation: u32,
+    head: Option<Head<'static>>,
+    blocks: Blocks,
+}
+
+impl Source {
+    pub(super) fn new(shard: Arc<Shard>, since_next: u64) -> Source {
+        let store = shard.store().clone();
+        let heads = Box::new(store.heads(shard.number(), "", None));
+        Source { store, shard: shard.number(), since_next, heads, current: None }
+    }
+
+    fn open(&self, id: &str, head: Head<'static>) -> io::Result<Current> {
+        let id = SessionId::parse(id).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        let incarnation = match &head.session.life {
+            FrozenLife::Live(live) => live.incarnation,
+            FrozenLife::Absent | FrozenLife::Deleted { .. } => 0,
+        };
+        let at = LogOf { shard: self.shard, id: &id, incarnation: Incarnation(incarnation) };
+        let blocks: Blocks = Box::new(self.store.newest_blocks(&at, self.since_next));
+        Ok(Current { id, incarnation, head: Some(head), blocks })
+    }
+}
+
+impl SnapshotSource for Source {
+    fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            if let Some(current) = &mut self.current {
+                let id = current.id.as_str().to_string();
+                if let Some(block) = current.blocks.next().transpose()? {
+                    let incarnation = current.incarnation;
+                    return Ok(Some(encode(&Record::Block { id, incarnation, block })));
+                }
+                if let Some(head) = current.head.take() {
+                    return Ok(Some(encode(&Record::Head { id, head })));
+                }
+                self.current = None;
+            }
+            let Some((id, head)) = self.heads.next().transpose()? else { return Ok(None) };
+            if self.since_next < head.next {
+                self.current = Some(self.open(&id, head)?);
+            }
+        }
+    }
+}
+
+fn encode(record: &Record<'_>) -> Bytes {
+    codec::encode(VERSION, record).into()
+}
+
+/// Writes a received snapshot into the store. Heads that this replica has newer are left alone.
+pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
+    let store = shard.store();
+    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+    let id = |id: &str| SessionId::parse(id).map_err(|error| invalid(error.to_string()));
+    for chunk in staged.chunks()? {
+        let record = codec::decode(VERSION, &chunk?).map_err(|error| invalid(error.to_string()))?;
+        match record {
+            Record::Block { id: name, incarnation, block } => {
+                let id = id(&name)?;
+                let incarnation = Incarnation(incarnation);
+                store.put_block(&LogOf { shard: shard.number(), id: &id, incarnation }, &block)?;
+            }
+            Record::Head { id: name, head } => {
+                let id = id(&name)?;
+                let old = store.head(shard.number(), &id)?;
+                if old.as_ref().is_none_or(|old| old.next < head.next) {
+                    free_ended(shard, &id, old.as_ref(), &head)?;
+                    let filed = old.as_ref().and_then(Head::filed);
+                    store.put_deadline(shard.number(), &id, head.filed(), filed)?;
+                    store.put_head(shard.number(), &id, &head)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Frees the blocks of a life that ended meanwhile.
+fn free_ended(
+    shard: &Shard,
+    id: &SessionId,
+    old: Option<&Head<'_>>,
+    new: &Head<'_>,
+) -> io::Result<()> {
+    let life = |head: &Head<'_>| match &head.session.life {
+        FrozenLife::Live(live) => Some(live.incarnation),
+        FrozenLife::Absent | FrozenLife::Deleted { .. } => None,
+    };
+    match old.and_then(life) {
+        Some(ended) if life(new) != Some(ended) => {
+            let incarnation = Incarnation(ended);
+            shard.store().free_blocks(&LogOf { shard: shard.number(), id, incarnation }, None)
+        }
+        _ => Ok(()),
+    }
+}

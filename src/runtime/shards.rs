@@ -1,0 +1,100 @@
+//! All shards of a node: opened by the cluster crate, swept for what is due and for what is idle.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, OnceLock, RwLock};
+
+use cluster::host::Host;
+use cluster::ids::GroupId;
+use cluster::machine::{Machine, MachineFactory};
+use cluster::settled::Settled;
+use ractor::{ActorCell, ActorId};
+use tokio::time::Instant;
+
+use super::session::Mail;
+use super::shard::{Common, Shard, ShardMachine};
+use crate::ids::{Millis, SessionId};
+use crate::limits::{DUE_AT_ONCE, IDLE, IDLE_CROWDED, SESSIONS_CROWDED, SWEEP_INTERVAL};
+
+/// The shards that have a member on this node.
+pub(super) struct Shards {
+    common: Common,
+    supervisor: OnceLock<ActorCell>,
+    open: RwLock<BTreeMap<GroupId, Arc<Shard>>>,
+}
+
+impl Shards {
+    pub(super) fn new(common: Common) -> Arc<Shards> {
+        Arc::new(Shards { common, supervisor: OnceLock::new(), open: RwLock::default() })
+    }
+
+    /// Names the actor that watches all others; before any shard is opened.
+    pub(super) fn supervise(&self, supervisor: ActorCell) {
+        // It is named once, at the start.
+        self.supervisor.set(supervisor).ok();
+    }
+
+    pub(super) fn get(&self, group: GroupId) -> Option<Arc<Shard>> {
+        self.open.read().expect("no panic under this lock").get(&group).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Shard>> {
+        self.open.read().expect("no panic under this lock").values().cloned().collect()
+    }
+
+    /// Session actors that are live on this node.
+    pub(super) fn live_sessions(&self) -> usize {
+        self.all().iter().map(|shard| shard.sessions().count()).sum()
+    }
+
+    pub(super) fn failed(&self, actor: ActorId) -> Option<SessionId> {
+        self.all().iter().find_map(|shard| shard.sessions().failed(actor))
+    }
+
+    /// Lets what is due happen and idle actors leave, until it is dropped.
+    pub(super) async fn sweep(self: Arc<Self>, host: Arc<Host>) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let idle = if SESSIONS_CROWDED < self.live_sessions() { IDLE_CROWDED } else { IDLE };
+            for shard in self.all() {
+                if let Some(since) = Instant::now().checked_sub(idle) {
+                    shard.sessions().retire_idle(since);
+                }
+                if let Err(error) = self.wake_due(&shard, &host).await {
+                    tracing::warn!(shard = shard.number(), %error, "deadlines are unreadable");
+                }
+            }
+        }
+    }
+
+    /// Only the leader acts on the world (S8).
+    async fn wake_due(&self, shard: &Arc<Shard>, host: &Host) -> io::Result<()> {
+        let Some(group) = host.group(GroupId(shard.number())).filter(|group| group.leads()) else {
+            return Ok(());
+        };
+        let (store, number) = (self.common.store.clone(), shard.number());
+        let now = Millis(shard.now_ms());
+        let due = tokio::task::spawn_blocking(move || store.due(number, now, DUE_AT_ONCE));
+        for id in due.await.map_err(io::Error::other)?? {
+            shard.sessions().send(&id, Mail::Due(group.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Opens shards for the cluster crate.
+pub(super) struct Factory(pub(super) Arc<Shards>);
+
+impl MachineFactory for Factory {
+    fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
+        let shards = &self.0;
+        let kept = shards.common.store.mark(group.0)?;
+        let (next, mark) = kept.map_or((0, None), |(next, mark)| (next, Some(mark)));
+        let supervisor = shards.supervisor.get().cloned();
+        let supervisor = supervisor.ok_or_else(|| io::Error::other("nobody supervises yet"))?;
+        let shard = Shard::new(group, shards.common.clone(), supervisor, next);
+        shards.open.write().expect("no panic under this lock").insert(group, shard.clone());
+        let settled = Settled::starting_at(next);
+        Ok((Box::new(ShardMachine { shard, settled: settled.clone(), mark }), settled))
+    }
+}

@@ -1,0 +1,337 @@
+//! What can be asked about sessions and about the cluster, gathered from wherever it is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cluster::ids::{GroupId, NodeId};
+use cluster::membership::Map;
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::peer::wire::{Answered, Asked, Condition, Line, Standing};
+use super::{
+    ClusterReport, Freshness, Home, MemberReport, NotReady, ReplicaReport, Runtime, ShardReport,
+    Summary, Unavailable,
+};
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::limits::{READY_LAG, REPORT_WAIT};
+use crate::session::frozen::FrozenLife;
+use crate::session::{Session, Status};
+
+impl Runtime {
+    /// What the session is now; none where it does not exist.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn status(
+        &self,
+        id: &SessionId,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<Option<Status>, Unavailable> {
+        if let Some((_, shard)) = self.directory.local(id) {
+            if freshness == Freshness::Linearizable {
+                return self.status_here(id, deadline).await;
+            }
+            return Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status));
+        }
+        let asked = Asked::Status { session: id.as_str().into(), within_ms: left_ms(deadline) };
+        match self.ask_a_replica(self.directory.group_of(id), &asked, deadline).await? {
+            Answered::Status(told) => Ok(told.map(|told| (*told).into())),
+            _ => Err(odd()),
+        }
+    }
+
+    /// The linearizable status at this node's own replica.
+    pub(super) async fn status_here(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Status>, Unavailable> {
+        let none = || Unavailable::NoQuorum("no replica is open here".into());
+        let (group, shard) = self.directory.local(id).ok_or_else(none)?;
+        self.directory.linearize(&group, deadline).await?;
+        Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status))
+    }
+
+    /// Up to `limit` live sessions whose id begins with `prefix`, in byte order of their ids, after `after`.
+    ///
+    /// # Errors
+    /// A shard does not answer before the deadline.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Summary>, Unavailable> {
+        let groups = self.host.map().borrow().groups;
+        if groups == 0 {
+            return Err(Unavailable::NoQuorum("the cluster is not born yet".into()));
+        }
+        let shards =
+            (1..=groups).map(|shard| self.list_shard(shard, prefix, after, limit, deadline));
+        let mut lines = Vec::new();
+        for listed in join_all(shards).await {
+            lines.extend(listed?);
+        }
+        lines.sort_by(|a, b| a.id.cmp(&b.id));
+        lines.truncate(limit);
+        Ok(lines.into_iter().map(summary).collect())
+    }
+
+    async fn list_shard(
+        &self,
+        shard: u32,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Line>, Unavailable> {
+        if self.shards.get(GroupId(shard)).is_some() {
+            return self.list_here(shard, prefix, after, limit, deadline).await;
+        }
+        let asked = Asked::List {
+            shard,
+            prefix: prefix.into(),
+            after: after.map(Into::into),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            within_ms: left_ms(deadline),
+        };
+        match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await? {
+            Answered::Listed(lines) => Ok(lines),
+            _ => Err(odd()),
+        }
+    }
+
+    /// The linearizable list of one shard at this node's own replica.
+    pub(super) async fn list_here(
+        &self,
+        shard: u32,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Line>, Unavailable> {
+        let none = || Unavailable::NoQuorum("no replica is open here".into());
+        let group = self.host.group(GroupId(shard)).ok_or_else(none)?;
+        let shard = self.shards.get(GroupId(shard)).ok_or_else(none)?;
+        self.directory.linearize(&group, deadline).await?;
+        let (store, number) = (self.store.clone(), shard.number());
+        let (prefix, after) = (prefix.to_string(), after.map(str::to_string));
+        let scan = move || -> std::io::Result<Vec<Line>> {
+            let heads = store.heads(number, &prefix, after.as_deref());
+            let lines = heads.filter_map(|head| match head {
+                Ok((id, head)) => line(id, head.session).map(Ok),
+                Err(error) => Some(Err(error)),
+            });
+            lines.take(limit).collect()
+        };
+        let scanned = tokio::task::spawn_blocking(scan).await;
+        let broken = || Unavailable::NoQuorum("the store of this node fails".into());
+        let mut lines = scanned.map_err(|_| broken())?.map_err(|_| broken())?;
+        for line in &mut lines {
+            // Heads on disk are written now and then; a live session knows better.
+            let Ok(id) = SessionId::parse(&line.id) else { continue };
+            if shard.sessions().is_live(&id)
+                && let Some(status) = self.directory.look(&shard, &id).await?.and_then(|l| l.status)
+            {
+                line.tail = status.tail.0;
+                line.closed = status.closed;
+                line.updated_at = status.updated_at.0;
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Where the session lives.
+    pub fn home(&self, id: &SessionId) -> Option<Home> {
+        let map = self.host.map().borrow().clone();
+        let group = map.group_of(id.as_str().as_bytes())?;
+        let replicas = map.placement.replicas(group).iter().map(|node| node.0).collect();
+        let leader = self.host.group(group).and_then(|group| group.leader());
+        Some(Home { shard: group.0, leader: leader.map(|node| node.0), replicas })
+    }
+
+    /// Members, shards, leaders, positions and lag, gathered from all nodes that answer.
+    pub async fn cluster(&self) -> ClusterReport {
+        let map = self.host.map().borrow().clone();
+        let asked = map.members.keys().map(|node| self.condition_of(*node));
+        let conditions: BTreeMap<NodeId, Condition> =
+            join_all(asked).await.into_iter().flatten().collect();
+        ClusterReport {
+            cluster: String::new(),
+            node: self.host.local().0,
+            epoch: map.epoch,
+            members: members(&map, &conditions),
+            shards: shards(&map, &conditions),
+        }
+    }
+
+    async fn condition_of(&self, node: NodeId) -> Option<(NodeId, Condition)> {
+        if node == self.host.local() {
+            return Some((node, self.condition()));
+        }
+        match self.directory.ask(node, &Asked::Report, REPORT_WAIT).await {
+            Ok(Answered::Report(condition)) => Some((node, condition)),
+            _ => None,
+        }
+    }
+
+    /// How this node is.
+    pub(super) fn condition(&self) -> Condition {
+        let standings = self.host.groups().into_iter().map(|group| {
+            let report = group.report();
+            Standing {
+                shard: group.id().0,
+                term: report.term,
+                leads: group.leads(),
+                voter: report.voters.contains(&self.host.local()),
+                last: report.last.unwrap_or(0),
+                applied: group.settled_next().saturating_sub(1),
+            }
+        });
+        Condition {
+            sessions_in_memory: self.shards.live_sessions() as u64,
+            readers: self.readers.load(Ordering::Relaxed),
+            draining: self.draining.load(Ordering::Acquire),
+            shards: standings.collect(),
+        }
+    }
+
+    /// Why this node should not be sent traffic now; empty when it is ready.
+    pub fn not_ready(&self) -> Vec<NotReady> {
+        let map = self.host.map().borrow().clone();
+        let mut reasons = Vec::new();
+        if map.epoch == 0 {
+            reasons.push(NotReady::NoMap);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            reasons.push(NotReady::Draining);
+        }
+        if self.host.journal().full() {
+            reasons.push(NotReady::DiskFull);
+        }
+        for id in map.placement.groups_of(self.host.local()) {
+            let shard = id.0;
+            let Some(group) = self.host.group(id).filter(|group| group.leader().is_some()) else {
+                reasons.push(NotReady::NoLeader { shard });
+                continue;
+            };
+            let last = group.report().last.map_or(0, |last| last + 1);
+            let entries = last.saturating_sub(group.settled_next());
+            if READY_LAG < entries {
+                reasons.push(NotReady::Lagging { shard, entries });
+            }
+        }
+        reasons
+    }
+
+    async fn ask_a_replica(
+        &self,
+        group: Option<GroupId>,
+        asked: &Asked,
+        deadline: Instant,
+    ) -> Result<Answered, Unavailable> {
+        let none = || Unavailable::NoQuorum("no replica is in reach".into());
+        let group = group.ok_or_else(none)?;
+        let mut last = none();
+        for node in self.directory.replicas(group) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.directory.ask(node, asked, left).await {
+                Ok(Answered::Unavailable(text)) => last = Unavailable::NoQuorum(text),
+                Ok(answered) => return Ok(answered),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn left_ms(deadline: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn odd() -> Unavailable {
+    Unavailable::NoQuorum("the replica answered something else".into())
+}
+
+fn line(id: String, frozen: crate::session::frozen::Frozen<'static>) -> Option<Line> {
+    if !matches!(frozen.life, FrozenLife::Live(_)) {
+        return None;
+    }
+    let status = Session::thaw(frozen).ok()?.status()?;
+    Some(Line {
+        id,
+        incarnation: status.incarnation.0,
+        tail: status.tail.0,
+        closed: status.closed,
+        created_at: status.created_at.0,
+        updated_at: status.updated_at.0,
+    })
+}
+
+fn summary(line: Line) -> Summary {
+    Summary {
+        id: line.id,
+        incarnation: Incarnation(line.incarnation),
+        tail: Serial(line.tail),
+        closed: line.closed,
+        created_at: Millis(line.created_at),
+        updated_at: Millis(line.updated_at),
+    }
+}
+
+fn members(map: &Arc<Map>, conditions: &BTreeMap<NodeId, Condition>) -> Vec<MemberReport> {
+    let member = |(node, member): (&NodeId, &cluster::membership::Member)| {
+        let condition = conditions.get(node);
+        let leads = condition.map_or(0, |condition| {
+            condition.shards.iter().filter(|standing| standing.leads && 0 < standing.shard).count()
+        });
+        let known = condition.cloned().unwrap_or_default();
+        MemberReport {
+            node: node.0,
+            peer: member.peer.clone(),
+            http: member.client.clone(),
+            reachable: condition.is_some(),
+            leads: u32::try_from(leads).unwrap_or(u32::MAX),
+            replicates: u32::try_from(map.placement.groups_of(*node).len()).unwrap_or(u32::MAX),
+            sessions_in_memory: known.sessions_in_memory,
+            readers: known.readers,
+            draining: known.draining,
+        }
+    };
+    map.members.iter().map(member).collect()
+}
+
+fn shards(map: &Arc<Map>, conditions: &BTreeMap<NodeId, Condition>) -> Vec<ShardReport> {
+    let shard = |shard: u32| {
+        let standings: Vec<(NodeId, &Standing)> = conditions
+            .iter()
+            .flat_map(|(node, condition)| {
+                let mine = condition.shards.iter().filter(move |standing| standing.shard == shard);
+                mine.map(move |standing| (*node, standing))
+            })
+            .collect();
+        // Of two that believe to lead, the later term does.
+        let leader = standings.iter().filter(|(_, standing)| standing.leads);
+        let leader = leader.max_by_key(|(_, standing)| standing.term);
+        let last = leader.map_or(0, |(_, standing)| standing.last);
+        let replica = |(node, standing): &(NodeId, &Standing)| ReplicaReport {
+            node: node.0,
+            voter: standing.voter,
+            last: standing.last,
+            applied: standing.applied,
+            lag: last.saturating_sub(standing.last),
+        };
+        ShardReport {
+            shard,
+            leader: leader.map(|(node, _)| node.0),
+            term: standings.iter().map(|(_, standing)| standing.term).max().unwrap_or(0),
+            replicas: standings.iter().map(replica).collect(),
+        }
+    };
+    (1..=map.groups).map(shard).collect()
+}

@@ -1,0 +1,99 @@
+//! The keys on disk. Their order is the order of their parts; they may never change.
+//!
+//! ```text
+//! heads      shard: u32 | id
+//! blocks     shard: u32 | id | 0x00 | incarnation: u32 | first serial: u64
+//! deadlines  shard: u32 | due: u64 | id
+//! marks      shard: u32
+//! ```
+//! Numbers are big-endian. An id holds no control characters, so 0x00 ends it.
+
+use std::io;
+use std::ops::Bound;
+
+use super::LogOf;
+use crate::ids::{Millis, Serial, SessionId};
+
+type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+pub(super) fn head(shard: u32, id: &SessionId) -> Vec<u8> {
+    [&shard.to_be_bytes()[..], id.as_str().as_bytes()].concat()
+}
+
+/// Everything in the shard that begins with `prefix`, after `after` where one is given.
+pub(super) fn heads_range(shard: u32, prefix: &str, after: Option<&str>) -> KeyRange {
+    let shard = shard.to_be_bytes();
+    let start = [&shard[..], prefix.as_bytes()].concat();
+    let end = successor(start.clone());
+    let start = match after.map(|after| [&shard[..], after.as_bytes()].concat()) {
+        Some(after) if start <= after => Bound::Excluded(after),
+        _ => Bound::Included(start),
+    };
+    // An empty range must not be given back to front.
+    let beyond = match &start {
+        Bound::Excluded(start) => end <= *start,
+        _ => false,
+    };
+    let end = if beyond {
+        start.clone().map(|start| [start, vec![0]].concat())
+    } else {
+        Bound::Excluded(end)
+    };
+    (start, end)
+}
+
+/// The first key that does not begin with `prefix`.
+fn successor(mut prefix: Vec<u8>) -> Vec<u8> {
+    while let Some(last) = prefix.pop() {
+        if last < u8::MAX {
+            prefix.push(last + 1);
+            return prefix;
+        }
+    }
+    vec![u8::MAX; 5]
+}
+
+pub(super) fn id_of_head(key: &[u8]) -> io::Result<String> {
+    text(key.get(4..).unwrap_or_default())
+}
+
+pub(super) fn block(at: &LogOf<'_>, first: Serial) -> Vec<u8> {
+    [&log(at)[..], &first.0.to_be_bytes()].concat()
+}
+
+/// The blocks that begin at or before `serial`.
+pub(super) fn blocks_to(at: &LogOf<'_>, serial: Serial) -> KeyRange {
+    (Bound::Included(log(at)), Bound::Included(block(at, serial)))
+}
+
+/// The blocks from `start` on, or all.
+pub(super) fn blocks_from(at: &LogOf<'_>, start: Option<Vec<u8>>) -> KeyRange {
+    let start = start.unwrap_or_else(|| log(at));
+    (Bound::Included(start), Bound::Included(block(at, Serial(u64::MAX))))
+}
+
+fn log(at: &LogOf<'_>) -> Vec<u8> {
+    let shard = at.shard.to_be_bytes();
+    let incarnation = at.incarnation.0.to_be_bytes();
+    [&shard[..], at.id.as_str().as_bytes(), &[0], &incarnation[..]].concat()
+}
+
+pub(super) fn deadline(shard: u32, due: Millis, id: &SessionId) -> Vec<u8> {
+    [&shard.to_be_bytes()[..], &due.0.to_be_bytes(), id.as_str().as_bytes()].concat()
+}
+
+pub(super) fn deadlines_to(shard: u32, now: Millis) -> KeyRange {
+    let start = shard.to_be_bytes();
+    let end = [&start[..], &now.0.saturating_add(1).to_be_bytes()].concat();
+    (Bound::Included(start.to_vec()), Bound::Excluded(end))
+}
+
+pub(super) fn id_of_deadline(key: &[u8]) -> io::Result<SessionId> {
+    let id = text(key.get(12..).unwrap_or_default())?;
+    SessionId::parse(&id).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn text(bytes: &[u8]) -> io::Result<String> {
+    let text = std::str::from_utf8(bytes);
+    Ok(text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?.to_string())
+}

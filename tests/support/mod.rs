@@ -1,0 +1,15 @@
+//! What the tests share: recording what clients saw, and judging it against the promises.
+//!
+//! A test records every call and every frame with a [`recorder::Recorder`], then gives the history
+//! to [`checker::check`]. The checker trusts nothing of the system under test: it knows only what
+//! clients asked, what they were told, and when.
+
+#![allow(dead_code, unreachable_pub, reason = "each test target uses a part of this tree")]
+
+pub mod brute;
+pub mod checker;
+pub mod generate;
+pub mod history;
+pub mod mutate;
+pub mod recorder;
+pub mod report;
