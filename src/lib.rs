@@ -1,7 +1,13 @@
 //! Sessions that outlive connections, devices, agents and nodes.
 
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod edge;
 pub mod ids;
 pub mod limits;
+pub mod node;
 pub mod runtime;
 pub mod session;
 pub mod store;
+pub mod telemetry;

@@ -72,3 +72,59 @@ pub const HOPS: u32 = 2;
 pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Entries that a shard may be behind while its node still counts as ready.
 pub const READY_LAG: u64 = 10_000;
+
+// Talking to clients. These may differ between nodes.
+
+/// Connections that one node serves at once.
+pub const CONNECTIONS: usize = 16_384;
+/// Requests that one HTTP/2 connection has open at once.
+pub const CONNECTION_STREAMS: u32 = 128;
+/// Request line and headers of one request, in bytes.
+pub const HEAD_BYTES: usize = 16 << 10;
+/// Headers of one request.
+pub const HEADERS: usize = 64;
+/// Time in which the head of a request must arrive, in milliseconds.
+pub const HEAD_MS: u64 = 10_000;
+/// Body of one request, in bytes: the largest append as JSON, where each byte may take more than one.
+pub const BODY_BYTES: usize = 2 << 20;
+/// Bodies that wait in memory on one node, in bytes.
+pub const BODIES_BYTES: usize = 256 << 20;
+/// Silence within a body after which it is given up, in milliseconds.
+pub const BODY_IDLE_MS: u64 = 10_000;
+/// Time in which a body must arrive whole, in milliseconds.
+pub const BODY_MS: u64 = 60_000;
+/// Nesting of a JSON payload.
+pub const JSON_DEPTH: usize = 128;
+
+/// Time that a request may take unless it says otherwise, in milliseconds.
+pub const REQUEST_MS: u64 = 5_000;
+/// Time that a request may ask for at most, in milliseconds.
+pub const REQUEST_MS_MAX: u64 = 60_000;
+/// Time for which a long poll waits unless it says otherwise, in milliseconds.
+pub const POLL_MS: u64 = 20_000;
+/// Time for which a long poll may wait at most, in milliseconds.
+pub const POLL_MS_MAX: u64 = 60_000;
+/// Events of one page unless the request says otherwise.
+pub const PAGE_EVENTS: usize = 1000;
+/// Events of one page at most.
+pub const PAGE_EVENTS_MAX: usize = 10_000;
+/// Payload bytes after which a page ends.
+pub const PAGE_BYTES: usize = 1 << 20;
+/// Sessions of one list unless the request says otherwise.
+pub const LIST_SESSIONS: usize = 100;
+/// Sessions of one list at most.
+pub const LIST_SESSIONS_MAX: usize = 1000;
+
+/// Silence on a live stream after which a heartbeat is sent, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 15_000;
+/// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
+pub const LIVE_BYTES: usize = 16 << 10;
+/// Time without progress after which a connection that does not read is cut, in milliseconds.
+pub const STALL_MS: u64 = 30_000;
+/// Time that running requests get when the node stops, in milliseconds.
+pub const DRAIN_MS: u64 = 10_000;
+
+/// Free space of the disk below which appends are refused, in bytes.
+pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
+/// Pause between two looks at the free space.
+pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);

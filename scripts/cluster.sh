@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# A cluster of real nodes on this machine: HTTP on 127.0.0.1:4437, 4438, …; nodes count from 1.
+#
+#   scripts/cluster.sh up [N=3]         make certificates and start N nodes; returns when all are ready
+#   scripts/cluster.sh start I          start node I; returns when it is ready
+#   scripts/cluster.sh stop I           stop node I in peace
+#   scripts/cluster.sh kill I           kill -9 node I
+#   scripts/cluster.sh pid I            print its process id
+#   scripts/cluster.sh url I            print its URL
+#   scripts/cluster.sh leader SESSION   print the number of the node that leads the session
+#   scripts/cluster.sh status           print members, shards, leaders and positions
+#   scripts/cluster.sh down             stop all nodes; their data stays
+#
+# OUTLIVE_CLUSTER_DIR  where data, logs and certificates are   [./.cluster]
+# OUTLIVE_BASE_PORT    port of node 1; peers use 1000 above    [4437]
+# CARGO_TARGET_DIR     where the binary is built               [./target]
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+dir=${OUTLIVE_CLUSTER_DIR:-$PWD/.cluster}
+base=${OUTLIVE_BASE_PORT:-4437}
+binary=${CARGO_TARGET_DIR:-$here/target}/release/outlive
+name=dev
+ready_s=60
+stop_s=20
+
+fail() { echo "cluster.sh: $*" >&2; exit 1; }
+misuse() { sed -n '4,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+
+[[ $base =~ ^[0-9]{1,5}$ ]] || fail "OUTLIVE_BASE_PORT is no port: $base"
+case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+
+node_dir() { echo "$dir/node-$1"; }
+http_port() { echo $((base + $1 - 1)); }
+peer_port() { echo $((base + 1000 + $1 - 1)); }
+url() { echo "http://127.0.0.1:$(http_port "$1")"; }
+nodes() { cat "$dir/nodes" 2>/dev/null || fail "there is no cluster in $dir: run 'up' first"; }
+
+# Checks that $1 is the number of a node.
+known() {
+  local count
+  count=$(nodes)
+  [[ ${1:-} =~ ^[0-9]+$ ]] && ((1 <= $1 && $1 <= count)) || fail "nodes are 1 to $count, not '${1:-}'"
+}
+
+build() {
+  [[ -x $binary ]] && return
+  echo "building $binary" >&2
+  (cd "$here" && cargo build --release --locked --bin outlive) >&2
+}
+
+# Prints the pid of node $1 if it runs and is really ours: pids are given again.
+running() {
+  local pid command
+  pid=$(cat "$(node_dir "$1")/pid" 2>/dev/null) || return 1
+  [[ $pid =~ ^[0-9]+$ ]] || return 1
+  if [[ -r /proc/$pid/cmdline ]]; then
+    command=$(tr '\0' ' ' <"/proc/$pid/cmdline")
+  else
+    command=$(ps -o command= -p "$pid" 2>/dev/null) || return 1
+  fi
+  [[ $command == *" serve "*"--data-dir $(node_dir "$1")/data "* ]] || return 1
+  echo "$pid"
+}
+
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# Whether node $1 says that it is ready.
+is_ready() {
+  local line=
+  {
+    exec 3<>"/dev/tcp/127.0.0.1/$(http_port "$1")" || return 1
+    printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
+    read -r -t 2 line <&3 || true
+    exec 3>&-
+  } 2>/dev/null
+  [[ $line == *" 200 "* ]]
+}
+
+tell_why() {
+  echo "cluster.sh: the last lines of $(node_dir "$1")/log:" >&2
+  tail -n 20 "$(node_dir "$1")/log" >&2 || true
+}
+
+wait_ready() {
+  local end=$((SECONDS + ready_s))
+  until is_ready "$1"; do
+    running "$1" >/dev/null || { tell_why "$1"; fail "node $1 has ended"; }
+    ((SECONDS < end)) || { tell_why "$1"; fail "node $1 was not ready within $ready_s s"; }
+    sleep 0.1
+  done
+}
+
+# Waits until process $1 of node $2 is gone.
+wait_gone() {
+  local end=$((SECONDS + stop_s))
+  while [[ $(running "$2" || true) == "$1" ]]; do
+    ((SECONDS < end)) || return 1
+    sleep 0.05
+  done
+}
+
+launch() {
+  local count own peer args i
+  count=$(nodes)
+  if own=$(running "$1"); then fail "node $1 runs already, as process $own"; fi
+  for i in "$(http_port "$1")"; do
+    if listening "$i"; then
+      fail "port $i is taken by another process; set OUTLIVE_BASE_PORT to use other ports"
+    fi
+  done
+  peer="127.0.0.1:$(peer_port "$1")"
+  args=(serve --node-id "$1" --cluster "$name" --listen "127.0.0.1:$(http_port "$1")")
+  args+=(--data-dir "$(node_dir "$1")/data")
+  if ((1 < count)); then
+    args+=(--peer-listen "$peer" --tls-dir "$dir/tls")
+    for ((i = 1; i <= count; i++)); do
+      args+=(--member "$i=127.0.0.1:$(peer_port "$i")@$(url "$i")")
+    done
+  fi
+  # The data directory is never the last argument: `running` looks for the space behind it.
+  args+=(--log text)
+  mkdir -p "$(node_dir "$1")"
+  # Node and script share nothing: a node outlives the terminal that started it.
+  (
+    unset OUTLIVE_CLUSTER OUTLIVE_MEMBER OUTLIVE_CONFIG
+    exec setsid "$binary" "${args[@]}" </dev/null >>"$(node_dir "$1")/log" 2>&1
+  ) &
+  echo $! >"$(node_dir "$1")/pid"
+  disown
+}
+
+up() {
+  local count=${1:-3} i
+  [[ $count =~ ^[0-9]+$ ]] && ((1 <= count && count <= 9)) || fail "a cluster has 1 to 9 nodes, not '$count'"
+  if [[ -e $dir/nodes && $(nodes) != "$count" ]]; then
+    fail "the cluster in $dir has $(nodes) nodes; remove the directory to begin anew"
+  fi
+  mkdir -p "$dir"
+  build
+  echo "$count" >"$dir/nodes"
+  if ((1 < count)) && [[ ! -e $dir/tls/made ]]; then
+    "$binary" dev-certs --dir "$dir/tls" --cluster "$name" --nodes "$count"
+    touch "$dir/tls/made"
+  fi
+  for ((i = 1; i <= count; i++)); do running "$i" >/dev/null || launch "$i"; done
+  for ((i = 1; i <= count; i++)); do wait_ready "$i"; done
+  for ((i = 1; i <= count; i++)); do echo "node $i: $(url "$i")"; done
+}
+
+stop() {
+  local pid
+  pid=$(running "$1") || fail "node $1 does not run"
+  kill -TERM "$pid"
+  wait_gone "$pid" "$1" || { tell_why "$1"; fail "node $1 did not stop within $stop_s s"; }
+}
+
+down() {
+  local count i pid left=()
+  [[ -e $dir/nodes ]] || return 0
+  count=$(nodes)
+  for ((i = 1; i <= count; i++)); do
+    if pid=$(running "$i"); then kill -TERM "$pid"; left+=("$i:$pid"); fi
+  done
+  for i in "${left[@]+"${left[@]}"}"; do
+    wait_gone "${i#*:}" "${i%%:*}" || { echo "node ${i%%:*} does not stop; killing it" >&2; kill -KILL "${i#*:}"; }
+  done
+}
+
+urls() {
+  local count i all=
+  count=$(nodes)
+  for ((i = 1; i <= count; i++)); do all+=${all:+,}$(url "$i"); done
+  echo "$all"
+}
+
+case ${1:-} in
+  up) up "${2:-3}" ;;
+  start) known "${2:-}"; build; launch "$2"; wait_ready "$2" ;;
+  stop) known "${2:-}"; stop "$2" ;;
+  kill)
+    known "${2:-}"
+    pid=$(running "$2") || fail "node $2 does not run"
+    kill -KILL "$pid"
+    wait_gone "$pid" "$2" || fail "node $2 is still there"
+    ;;
+  pid) known "${2:-}"; running "$2" || fail "node $2 does not run" ;;
+  url) known "${2:-}"; url "$2" ;;
+  leader) [[ -n ${2:-} ]] || misuse; "$binary" cluster home "$2" -o node --url "$(urls)" ;;
+  status) "$binary" cluster status --url "$(urls)" ;;
+  down) down ;;
+  *) misuse ;;
+esac

@@ -1,0 +1,102 @@
+//! The command line. Exit codes: 0 done, 1 failed, 2 misused.
+
+mod append;
+mod certs;
+mod cluster;
+mod pieces;
+mod serve;
+mod session;
+mod tail;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::Client;
+
+/// Durable sessions for AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "outlive", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node
+    Serve(serve::Serve),
+    /// Make certificates for a cluster on one machine
+    DevCerts(certs::DevCerts),
+    /// Write to sessions, read them, look at them
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Look at the cluster
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+}
+
+/// Which nodes to talk to.
+#[derive(Debug, Args)]
+struct Target {
+    /// Base URLs of the nodes; when one fails the next one is asked
+    #[arg(
+        long,
+        env = "OUTLIVE_URL",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:4437"
+    )]
+    url: Vec<String>,
+}
+
+impl Target {
+    fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.url).map_err(|why| Misuse(why.to_string()).into())
+    }
+}
+
+/// The command was called wrongly.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misuse(String);
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(command) => serve::run(command),
+        Command::DevCerts(command) => certs::run(&command),
+        Command::Session(command) => block_on(session::run(command)),
+        Command::Cluster(command) => block_on(cluster::run(command)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(why) if is_broken_pipe(&why) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("outlive: {why:#}");
+            if why.is::<Misuse>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn block_on(future: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+fn is_broken_pipe(why: &anyhow::Error) -> bool {
+    why.downcast_ref::<io::Error>().is_some_and(|why| why.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

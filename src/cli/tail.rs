@@ -1,0 +1,81 @@
+//! `outlive session tail`: events on standard output as they come, from any node that serves.
+
+use std::io::{self, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Misuse, Target};
+use crate::client::{Event, From, Item};
+use crate::ids::Cursor;
+
+#[derive(Debug, Args)]
+pub(super) struct Tail {
+    /// Name of the session
+    id: String,
+    /// Where to begin: start, now or a cursor
+    #[arg(long, default_value = "start")]
+    from: String,
+    /// End when everything that is there now has been printed
+    #[arg(long)]
+    until_caught_up: bool,
+    /// Go on until the session is closed, and fail if it is deleted instead
+    #[arg(long)]
+    until_closed: bool,
+    /// Print payloads back to back instead of one JSON object a line
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn run(command: Tail) -> anyhow::Result<()> {
+    let from = match command.from.as_str() {
+        "start" => From::Start,
+        "now" => From::Now,
+        text => From::After(Cursor::parse(text).map_err(|why| Misuse(why.to_string()))?),
+    };
+    let mut tail = command.target.client()?.tail(&command.id, from);
+    while let Some(item) = tail.next().await? {
+        let mut out = io::stdout().lock();
+        match (&item, command.raw) {
+            (Item::Event(event), true) => out.write_all(&event.payload)?,
+            (Item::Event(event), false) => {
+                let cursor = tail.cursor().map(|cursor| cursor.to_string());
+                writeln!(out, "{}", shown(event, cursor))?;
+            }
+            (Item::Gap { first }, false) => writeln!(out, "{}", json!({ "gap": first }))?,
+            (Item::Reset { incarnation }, false) => {
+                writeln!(out, "{}", json!({ "reset": incarnation }))?;
+            }
+            // Payloads put together would hide that some are missing or are of another log.
+            (Item::Gap { first }, true) => eprintln!("outlive: the log goes on at #{first}"),
+            (Item::Reset { .. }, true) => anyhow::bail!("the session was deleted and lives again"),
+            (Item::CaughtUp | Item::End, _) => {}
+            (Item::Gone, _) if command.until_closed => anyhow::bail!("the session was deleted"),
+            (Item::Gone, _) => eprintln!("outlive: the session was deleted"),
+        }
+        out.flush()?;
+        if command.until_caught_up && item == Item::CaughtUp {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn shown(event: &Event, cursor: Option<String>) -> Value {
+    let mut line = json!({
+        "serial": event.serial,
+        "cursor": cursor,
+        "time": event.time,
+        "format": event.format,
+        "chain": event.chain,
+    });
+    match str::from_utf8(&event.payload) {
+        Ok(text) => line["text"] = text.into(),
+        Err(_) => line["base64"] = STANDARD.encode(&event.payload).into(),
+    }
+    line
+}

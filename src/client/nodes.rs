@@ -1,0 +1,233 @@
+//! Nodes that can be asked, and asking them until one answers.
+
+use std::time::Duration;
+
+use rand::Rng;
+use reqwest::{RequestBuilder, StatusCode, Url};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+/// Time for which a client tries before it gives up, unless it is told otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time that one node has to answer one request; a little more than it takes by itself.
+const ANSWER: Duration = Duration::from_secs(8);
+const CONNECT: Duration = Duration::from_secs(2);
+/// Bounds of the pause before the next try, in milliseconds.
+const PAUSE_MS: (u64, u64) = (20, 2000);
+
+/// Why a client has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("{0:?} is no URL of a node")]
+    BadUrl(String),
+    /// Final: the request changed nothing and would not if it were repeated.
+    #[error("{0}")]
+    Refused(Problem),
+    /// Whether the request took effect is not known unless `last` says so.
+    #[error("no node answered within {} s: {last}", patience.as_secs())]
+    Unreachable { patience: Duration, last: String },
+    /// The service said what it must never say.
+    #[error("the service broke its promise: {0}")]
+    Broken(String),
+}
+
+/// A refusal as the service tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub status: u16,
+    pub code: String,
+    pub detail: String,
+    /// Everything that was said.
+    pub body: Value,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} {})", self.detail, self.status, self.code)
+    }
+}
+
+/// The nodes of a cluster, and the one that is asked next.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    http: reqwest::Client,
+    bases: Vec<Url>,
+    at: usize,
+    /// Time for which one request is tried, everywhere.
+    pub patience: Duration,
+}
+
+impl Nodes {
+    /// Takes the base URLs of the nodes; the first is asked first.
+    ///
+    /// # Errors
+    /// None is given, or one of them is no URL.
+    pub fn new(urls: &[String]) -> Result<Nodes, ClientError> {
+        let base = |text: &String| {
+            let url = Url::parse(text).ok().filter(|url| !url.cannot_be_a_base());
+            url.ok_or_else(|| ClientError::BadUrl(text.clone()))
+        };
+        let bases = urls.iter().map(base).collect::<Result<Vec<_>, _>>()?;
+        if bases.is_empty() {
+            return Err(ClientError::BadUrl(String::new()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()
+            .map_err(|why| ClientError::Broken(why.to_string()))?;
+        Ok(Nodes { http, bases, at: 0, patience: PATIENCE })
+    }
+
+    /// The client for requests, and the node to ask.
+    pub(super) fn current(&self) -> (&reqwest::Client, &Url) {
+        (&self.http, &self.bases[self.at])
+    }
+
+    /// Turns to the next node.
+    pub(super) fn turn(&mut self) {
+        self.at = (self.at + 1) % self.bases.len();
+    }
+
+    /// Asks one node after the other until there is an answer that is final.
+    ///
+    /// The request must have the effect of one however often it is sent.
+    ///
+    /// # Errors
+    /// A refusal, or nobody answered in time.
+    pub(super) async fn ask(
+        &mut self,
+        request: impl Fn(&reqwest::Client, &Url) -> RequestBuilder,
+    ) -> Result<(StatusCode, Value), ClientError> {
+        let mut tries = Tries::new(self.patience);
+        loop {
+            let (http, base) = self.current();
+            match send(request(http, base)).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Final(problem)) => return Err(ClientError::Refused(problem)),
+                Err(Failed::Passing(why)) => {
+                    self.turn();
+                    tries.wait(why, self.bases.len()).await?;
+                }
+            }
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.bases.len()
+    }
+}
+
+/// What one try came to.
+enum Failed {
+    Final(Problem),
+    Passing(String),
+}
+
+async fn send(request: RequestBuilder) -> Result<(StatusCode, Value), Failed> {
+    let passing = |why: reqwest::Error| Failed::Passing(story(&why));
+    let response = request.timeout(ANSWER).send().await.map_err(passing)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(passing)?;
+    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    if status.is_success() {
+        return Ok((status, body));
+    }
+    let problem = problem(status, body);
+    if is_passing(status) {
+        Err(Failed::Passing(problem.to_string()))
+    } else {
+        Err(Failed::Final(problem))
+    }
+}
+
+/// Whether the same request may succeed later or elsewhere.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+}
+
+pub(super) fn problem(status: StatusCode, body: Value) -> Problem {
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    Problem { status: status.as_u16(), code: text("code"), detail: text("detail"), body }
+}
+
+/// The whole chain of causes: reqwest's own text stops at "error sending request".
+pub(super) fn story(why: &dyn std::error::Error) -> String {
+    let mut text = why.to_string();
+    let mut next = why.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// The URL of a path below a node's base; each segment is encoded whole.
+pub(super) fn url(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
+}
+
+/// How often something was tried, for how long, and when to try again.
+#[derive(Debug)]
+pub(super) struct Tries {
+    begun: Instant,
+    patience: Duration,
+    failures: u32,
+}
+
+impl Tries {
+    pub(super) fn new(patience: Duration) -> Tries {
+        Tries { begun: Instant::now(), patience, failures: 0 }
+    }
+
+    /// Begins to count anew: something went well.
+    pub(super) fn reset(&mut self) {
+        *self = Tries::new(self.patience);
+    }
+
+    /// Waits before the next try; the first round over all nodes is quick.
+    ///
+    /// # Errors
+    /// The patience is spent.
+    pub(super) async fn wait(&mut self, why: String, nodes: usize) -> Result<(), ClientError> {
+        if self.patience <= self.begun.elapsed() {
+            return Err(ClientError::Unreachable { patience: self.patience, last: why });
+        }
+        let rounds = self.failures / u32::try_from(nodes).unwrap_or(1).max(1);
+        self.failures += 1;
+        let (least, most) = PAUSE_MS;
+        let pause_ms = (least << rounds.min(10)).min(most);
+        let jitter_ms = rand::rng().random_range(0..=pause_ms);
+        sleep(Duration::from_millis(pause_ms / 2 + jitter_ms / 2)).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_one_segment_of_the_url() {
+        for base in ["http://h:1", "http://h:1/", "http://h:1/below/"] {
+            let base = Url::parse(base).unwrap();
+            let url = url(&base, &["v1", "sessions", "a/b ?#%ä", "events"]);
+            let expected = "v1/sessions/a%2Fb%20%3F%23%25%C3%A4/events";
+            assert_eq!(url.as_str(), format!("{}{expected}", base.as_str()));
+        }
+    }
+
+    #[test]
+    fn only_urls_are_nodes() {
+        assert!(Nodes::new(&[]).is_err());
+        assert!(Nodes::new(&["127.0.0.1:4437".into()]).is_err());
+        assert!(Nodes::new(&["http://127.0.0.1:4437".into()]).is_ok());
+    }
+}

@@ -1,0 +1,427 @@
+//! What one node is told when it starts: by flag, else environment, else file, else default.
+//!
+//! A key that nobody knows is an error in every one of them, because a misspelt limit is no limit.
+//! All of it is checked before a port is bound.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+/// A node's configuration, whole and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// This node, from 1; one of `members` where there are any.
+    pub node_id: u64,
+    /// Name of the cluster; nodes of another one are refused.
+    pub cluster: String,
+    /// Where clients are served.
+    pub listen: SocketAddr,
+    /// Where peers are served (UDP); none for a single node.
+    pub peer_listen: Option<SocketAddr>,
+    /// Directory that holds everything this node knows.
+    pub data_dir: PathBuf,
+    /// All nodes at the cluster's birth, this one included, in order of their ids. Empty for a single
+    /// node.
+    pub members: Vec<Member>,
+    /// Directory with `ca.pem` and this node's certificate and key; there whenever `members` are.
+    pub tls_dir: Option<PathBuf>,
+    /// Raft groups at the cluster's birth; 1 to [`GROUPS_MAX`].
+    pub groups: u32,
+    /// Pause between two heartbeats of a leader, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Least silence after which a follower stands for election, in milliseconds.
+    pub election_min_ms: u64,
+    /// Most silence after which it does, in milliseconds.
+    pub election_max_ms: u64,
+    /// How traces are written to standard error.
+    pub log: LogFormat,
+}
+
+/// One node as its peers and clients reach it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: u64,
+    /// `HOST:PORT` for peers.
+    pub peer: String,
+    /// URL for clients, without a slash at the end.
+    pub http: String,
+}
+
+/// How traces are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Raft groups that a cluster may be born with.
+pub const GROUPS_MAX: u32 = 64;
+const GROUPS: u32 = 12;
+const HEARTBEAT_MS: u64 = 100;
+const ELECTION_MIN_MS: u64 = 500;
+const ELECTION_MAX_MS: u64 = 1000;
+/// Most times that may be asked for; beyond it a dead leader is not missed in any useful time.
+const ELECTION_MS_LIMIT: u64 = 60_000;
+const CLUSTER_NAME_BYTES: usize = 64;
+
+/// What is wrong with a configuration; the text names the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadServeConfig(String);
+
+/// The keys as they are given; the same names as flags, in the file and behind `OUTLIVE_`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Given {
+    /// Number of this node, from 1 [default: 1]
+    #[arg(long, env = "OUTLIVE_NODE_ID", value_name = "N")]
+    pub node_id: Option<u64>,
+    /// Where clients are served [default: 127.0.0.1:4437]
+    #[arg(long, env = "OUTLIVE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Where peers are served [default: this node's address in --member]
+    #[arg(long, env = "OUTLIVE_PEER_LISTEN", value_name = "ADDR")]
+    pub peer_listen: Option<SocketAddr>,
+    /// Directory of this node's data [default: ./outlive-data]
+    #[arg(long, env = "OUTLIVE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Name of the cluster [default: outlive]
+    #[arg(long, env = "OUTLIVE_CLUSTER", value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// A node of the cluster; once for each, this one included
+    #[arg(
+        long = "member",
+        env = "OUTLIVE_MEMBER",
+        value_name = "ID=HOST:PORT@HTTPURL",
+        value_delimiter = ','
+    )]
+    pub member: Vec<String>,
+    /// Directory of certificates for peers; needed with --member
+    #[arg(long, env = "OUTLIVE_TLS_DIR", value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// Raft groups, fixed at the cluster's birth [default: 12]
+    #[arg(long, env = "OUTLIVE_GROUPS", value_name = "N")]
+    pub groups: Option<u32>,
+    /// Pause between a leader's heartbeats [default: 100]
+    #[arg(long, env = "OUTLIVE_HEARTBEAT_MS", value_name = "MS")]
+    pub heartbeat_ms: Option<u64>,
+    /// Least silence before an election [default: 500]
+    #[arg(long, env = "OUTLIVE_ELECTION_MIN_MS", value_name = "MS")]
+    pub election_min_ms: Option<u64>,
+    /// Most silence before an election [default: 1000]
+    #[arg(long, env = "OUTLIVE_ELECTION_MAX_MS", value_name = "MS")]
+    pub election_max_ms: Option<u64>,
+    /// How traces are written to standard error [default: text]
+    #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
+    pub log: Option<LogFormat>,
+}
+
+/// Variables of the environment that a node reads.
+const VARIABLES: &[&str] = &[
+    "OUTLIVE_CONFIG",
+    "OUTLIVE_NODE_ID",
+    "OUTLIVE_LISTEN",
+    "OUTLIVE_PEER_LISTEN",
+    "OUTLIVE_DATA_DIR",
+    "OUTLIVE_CLUSTER",
+    "OUTLIVE_MEMBER",
+    "OUTLIVE_TLS_DIR",
+    "OUTLIVE_GROUPS",
+    "OUTLIVE_HEARTBEAT_MS",
+    "OUTLIVE_ELECTION_MIN_MS",
+    "OUTLIVE_ELECTION_MAX_MS",
+    "OUTLIVE_LOG",
+];
+/// Variables that are for other commands and for scripts.
+const OTHER_VARIABLES: &[&str] = &["OUTLIVE_URL", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
+
+impl ServeConfig {
+    /// Puts together what was given by flag or environment and, behind it, in the file.
+    ///
+    /// # Errors
+    /// Names the key that is not known or not possible.
+    pub fn load(
+        given: Given,
+        file: Option<&Path>,
+        environment: impl Iterator<Item = OsString>,
+    ) -> Result<ServeConfig, BadServeConfig> {
+        check_environment(environment)?;
+        let from_file = match file {
+            None => Given::default(),
+            Some(path) => read(path)?,
+        };
+        check(given.over(from_file))
+    }
+}
+
+fn bad<T>(text: impl Into<String>) -> Result<T, BadServeConfig> {
+    Err(BadServeConfig(text.into()))
+}
+
+fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), BadServeConfig> {
+    for name in names {
+        let Some(name) = name.to_str() else { continue };
+        let known = VARIABLES.contains(&name) || OTHER_VARIABLES.contains(&name);
+        if name.starts_with("OUTLIVE_") && !known {
+            return bad(format!("the environment variable {name} is not known"));
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Given, BadServeConfig> {
+    let text = std::fs::read_to_string(path)
+        .or_else(|why| bad(format!("{} cannot be read: {why}", path.display())))?;
+    toml::from_str(&text)
+        .or_else(|why| bad(format!("{}: {}", path.display(), why.to_string().trim_end())))
+}
+
+impl Given {
+    fn over(self, below: Given) -> Given {
+        Given {
+            node_id: self.node_id.or(below.node_id),
+            listen: self.listen.or(below.listen),
+            peer_listen: self.peer_listen.or(below.peer_listen),
+            data_dir: self.data_dir.or(below.data_dir),
+            cluster: self.cluster.or(below.cluster),
+            member: if self.member.is_empty() { below.member } else { self.member },
+            tls_dir: self.tls_dir.or(below.tls_dir),
+            groups: self.groups.or(below.groups),
+            heartbeat_ms: self.heartbeat_ms.or(below.heartbeat_ms),
+            election_min_ms: self.election_min_ms.or(below.election_min_ms),
+            election_max_ms: self.election_max_ms.or(below.election_max_ms),
+            log: self.log.or(below.log),
+        }
+    }
+}
+
+fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
+    let members = members(&given.member)?;
+    let node_id = match given.node_id {
+        Some(0) => return bad("node_id begins at 1"),
+        Some(id) => id,
+        None if members.is_empty() => 1,
+        None => return bad("node_id is needed where there are members"),
+    };
+    let mut peer_listen = given.peer_listen;
+    if !members.is_empty() {
+        let Some(own) = members.iter().find(|member| member.id == node_id) else {
+            return bad(format!("node_id {node_id} is not among the members"));
+        };
+        if given.tls_dir.is_none() {
+            return bad("tls_dir is needed where there are members: see outlive dev-certs");
+        }
+        if peer_listen.is_none() {
+            peer_listen = Some(own.peer.parse().or_else(|_| {
+                bad(format!("peer_listen is needed: {:?} is no address to listen on", own.peer))
+            })?);
+        }
+    } else if peer_listen.is_some() {
+        return bad("peer_listen is given, but no member");
+    }
+    let config = ServeConfig {
+        node_id,
+        cluster: given.cluster.unwrap_or_else(|| "outlive".to_owned()),
+        listen: given.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4437))),
+        peer_listen,
+        data_dir: given.data_dir.unwrap_or_else(|| PathBuf::from("./outlive-data")),
+        members,
+        tls_dir: given.tls_dir,
+        groups: given.groups.unwrap_or(GROUPS),
+        heartbeat_ms: given.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
+        election_min_ms: given.election_min_ms.unwrap_or(ELECTION_MIN_MS),
+        election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
+        log: given.log.unwrap_or_default(),
+    };
+    check_cluster(&config.cluster)?;
+    check_numbers(&config)?;
+    Ok(config)
+}
+
+fn check_cluster(name: &str) -> Result<(), BadServeConfig> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let length = 1..=CLUSTER_NAME_BYTES;
+    if !length.contains(&name.len()) || !name.bytes().all(plain) {
+        return bad(format!(
+            "cluster must have 1 to {CLUSTER_NAME_BYTES} letters, digits, '-', '_' or '.'"
+        ));
+    }
+    Ok(())
+}
+
+fn check_numbers(config: &ServeConfig) -> Result<(), BadServeConfig> {
+    if !(1..=GROUPS_MAX).contains(&config.groups) {
+        return bad(format!("groups must be 1 to {GROUPS_MAX}"));
+    }
+    if config.heartbeat_ms == 0 {
+        return bad("heartbeat_ms must be at least 1");
+    }
+    if config.election_min_ms < config.heartbeat_ms.saturating_mul(2) {
+        return bad("election_min_ms must be at least twice heartbeat_ms");
+    }
+    if config.election_max_ms <= config.election_min_ms {
+        return bad("election_max_ms must be more than election_min_ms");
+    }
+    if ELECTION_MS_LIMIT < config.election_max_ms {
+        return bad(format!("election_max_ms must be at most {ELECTION_MS_LIMIT}"));
+    }
+    Ok(())
+}
+
+fn members(texts: &[String]) -> Result<Vec<Member>, BadServeConfig> {
+    let mut members = texts.iter().map(|text| text.parse()).collect::<Result<Vec<Member>, _>>()?;
+    members.sort_by_key(|member| member.id);
+    let (mut ids, mut peers) = (BTreeSet::new(), BTreeSet::new());
+    for member in &members {
+        if !ids.insert(member.id) || !peers.insert(&member.peer) {
+            return bad(format!("member {} is given twice", member.id));
+        }
+    }
+    Ok(members)
+}
+
+impl FromStr for Member {
+    type Err = BadServeConfig;
+
+    fn from_str(text: &str) -> Result<Member, BadServeConfig> {
+        let parts = text.split_once('=').and_then(|(id, rest)| {
+            let (peer, http) = rest.split_once('@')?;
+            Some((id.parse::<u64>().ok()?, peer, http))
+        });
+        let Some((id, peer, http)) = parts else {
+            return bad(format!("member {text:?} is not of the form ID=HOST:PORT@HTTPURL"));
+        };
+        let port = peer.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if id == 0 || port.is_none_or(|port| port == 0) {
+            return bad(format!("member {text:?} needs an id from 1 and a port"));
+        }
+        if !http.starts_with("http://") && !http.starts_with("https://") {
+            return bad(format!("member {text:?} needs a URL that begins with http"));
+        }
+        Ok(Member { id, peer: peer.to_owned(), http: http.trim_end_matches('/').to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn load(flags: Given, file: Option<&str>, env: &[&str]) -> Result<ServeConfig, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outlive.toml");
+        if let Some(text) = file {
+            std::fs::write(&path, text).unwrap();
+        }
+        let env = env.iter().map(OsString::from);
+        ServeConfig::load(flags, file.map(|_| path.as_path()), env)
+            .map_err(|why| why.to_string().replace(&*path.to_string_lossy(), "FILE"))
+    }
+
+    fn check_bad(file: &str, expected: Expect) {
+        expected.assert_eq(&load(Given::default(), Some(file), &[]).unwrap_err());
+    }
+
+    #[test]
+    fn a_node_needs_no_configuration() {
+        let config = load(Given::default(), None, &["PATH", "OUTLIVE_URL"]).unwrap();
+        assert_eq!(config.node_id, 1);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:4437");
+        assert!(config.members.is_empty());
+        assert_eq!(config.peer_listen, None);
+    }
+
+    #[test]
+    fn what_is_given_beats_the_file_and_the_file_beats_the_default() {
+        let flags = Given { groups: Some(3), ..Given::default() };
+        let config = load(flags, Some("groups = 4\ncluster = \"a\""), &[]).unwrap();
+        assert_eq!((config.groups, config.cluster.as_str()), (3, "a"));
+        assert_eq!(config.heartbeat_ms, HEARTBEAT_MS);
+    }
+
+    #[test]
+    fn a_cluster_is_described_whole() {
+        let file = r#"
+            node_id = 2
+            tls_dir = "tls"
+            member = ["2=127.0.0.1:5002@http://127.0.0.1:4438/", "1=127.0.0.1:5001@http://127.0.0.1:4437"]
+        "#;
+        let config = load(Given::default(), Some(file), &[]).unwrap();
+        assert_eq!(config.peer_listen.unwrap().to_string(), "127.0.0.1:5002");
+        assert_eq!(config.members.iter().map(|member| member.id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(config.members[1].http, "http://127.0.0.1:4438");
+    }
+
+    #[test]
+    fn what_is_not_known_or_not_possible_is_named() {
+        check_bad(
+            "node_idd = 1",
+            expect![[r#"
+                FILE: TOML parse error at line 1, column 1
+                  |
+                1 | node_idd = 1
+                  | ^^^^^^^^
+                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `log`"#]],
+        );
+        check_bad("node_id = 0", expect!["node_id begins at 1"]);
+        check_bad("groups = 0", expect!["groups must be 1 to 64"]);
+        check_bad(
+            "cluster = \"a b\"",
+            expect!["cluster must have 1 to 64 letters, digits, '-', '_' or '.'"],
+        );
+        check_bad(
+            "heartbeat_ms = 300",
+            expect!["election_min_ms must be at least twice heartbeat_ms"],
+        );
+        check_bad(
+            "election_max_ms = 500",
+            expect!["election_max_ms must be more than election_min_ms"],
+        );
+        check_bad("peer_listen = \"127.0.0.1:1\"", expect!["peer_listen is given, but no member"]);
+        check_bad(
+            "member = [\"1=a\"]",
+            expect![[r#"member "1=a" is not of the form ID=HOST:PORT@HTTPURL"#]],
+        );
+        let one = "member = [\"1=h:1@http://h\"]\n";
+        check_bad(one, expect!["node_id is needed where there are members"]);
+        check_bad(&format!("{one}node_id = 2"), expect!["node_id 2 is not among the members"]);
+        check_bad(
+            &format!("{one}node_id = 1"),
+            expect!["tls_dir is needed where there are members: see outlive dev-certs"],
+        );
+        check_bad(
+            &format!("{one}node_id = 1\ntls_dir = \"t\""),
+            expect![[r#"peer_listen is needed: "h:1" is no address to listen on"#]],
+        );
+        let typo = load(Given::default(), None, &["OUTLIVE_LISTNE"]).unwrap_err();
+        expect!["the environment variable OUTLIVE_LISTNE is not known"].assert_eq(&typo);
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        use clap::CommandFactory;
+
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            _given: Given,
+        }
+        let command = Flags::command();
+        for flag in command.get_arguments() {
+            let long = flag.get_long().unwrap();
+            let name = format!("OUTLIVE_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(flag.get_env().unwrap(), &*name);
+            assert!(VARIABLES.contains(&&*name), "{name} is not in the table");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Bodies of requests: bounded in size, in time, and together in memory (S10).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::Edge;
+use super::error::{self, Problem};
+use super::headers;
+use crate::limits;
+
+/// The bytes of a body, and the right to hold them.
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Unit in which room for bodies is counted.
+const ROOM_BYTES: usize = 1 << 10;
+
+/// Room for all bodies that this node holds at once.
+pub(super) fn room() -> Semaphore {
+    Semaphore::new(limits::BODIES_BYTES / ROOM_BYTES)
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(
+    edge: &Edge,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Held, Problem> {
+    headers::plain_body(headers)?;
+    let announced: Option<usize> = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
+    if announced.is_some_and(|bytes| limit < bytes) {
+        return Err(too_large(limit));
+    }
+    let units = announced.unwrap_or(limit).div_ceil(ROOM_BYTES);
+    let units = u32::try_from(units).expect("a body is far smaller");
+    let room = edge.bodies.clone().try_acquire_many_owned(units).map_err(|_| {
+        Problem::new(&error::OVERLOADED, "too many bodies wait on this node; try later")
+    })?;
+    let bytes = collect(body, limit, announced.unwrap_or(0)).await?;
+    Ok(Held { bytes, _room: room })
+}
+
+async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Bytes, Problem> {
+    let end = Instant::now() + Duration::from_millis(limits::BODY_MS);
+    let mut all = BytesMut::with_capacity(expected);
+    loop {
+        let idle = Instant::now() + Duration::from_millis(limits::BODY_IDLE_MS);
+        let frame = timeout_at(idle.min(end), body.frame())
+            .await
+            .map_err(|_| Problem::new(&error::SLOW_BODY, "the body did not arrive in time"))?;
+        let Some(frame) = frame else { return Ok(all.freeze()) };
+        let frame =
+            frame.map_err(|_| Problem::new(&error::BAD_BODY, "the body broke off or is broken"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if limit - all.len() < data.len() {
+            return Err(too_large(limit));
+        }
+        all.extend_from_slice(&data);
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(&error::BODY_TOO_LARGE, format!("the limit is {limit} bytes")).with("limit", limit)
+}

@@ -1,0 +1,336 @@
+//! What goes wrong, as clients see it: `application/problem+json` with a stable code.
+//!
+//! Every answer that is no success says whether the request may have taken effect. Texts name what the
+//! client sent, never a path, a peer or another's session.
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::headers;
+use crate::runtime::{AttachError, SubmitError, Unavailable};
+use crate::session::Refusal;
+
+/// One kind of problem; there is one entry for each in `docs/OPERATIONS.md`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Stable name for programs.
+    pub code: &'static str,
+    pub status: u16,
+    /// One line for people.
+    pub title: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident $status:literal $code:literal $title:literal)*) => {
+        $(pub(super) const $name: Kind = Kind { code: $code, status: $status, title: $title };)*
+        /// Every kind there is.
+        pub const KINDS: &[&Kind] = &[$(&$name),*];
+    };
+}
+
+kinds! {
+    BAD_QUERY 400 "bad_query" "A query parameter cannot be understood"
+    BAD_HEADER 400 "bad_header" "A header cannot be understood"
+    BAD_JSON 400 "bad_json" "The JSON cannot be understood"
+    BAD_BODY 400 "bad_body" "The body cannot be read"
+    BAD_SESSION_ID 400 "bad_session_id" "The path names no possible session"
+    BAD_CURSOR 400 "bad_cursor" "The cursor was not made by this service"
+    BAD_FORMAT 400 "bad_format" "The format tag cannot be kept"
+    BAD_PRODUCER 400 "bad_producer" "The producer headers cannot be understood"
+    BAD_CONFIG 400 "bad_config" "The configuration cannot be kept"
+    CURSOR_AHEAD 400 "cursor_ahead" "The cursor lies beyond the end of the log"
+    NO_EVENTS 400 "no_events" "The append carries no event"
+    EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0"
+    STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written"
+    NOT_FOUND 404 "not_found" "The session does not exist"
+    UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
+    METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
+    SLOW_BODY 408 "slow_body" "The body did not arrive in time"
+    CONFIG_DIFFERS 409 "config_differs" "The session exists with another configuration"
+    CLOSED 409 "closed" "The session takes no more events"
+    SERIAL_MISMATCH 409 "serial_mismatch" "The log does not end where it was expected to"
+    SEQUENCE_GAP 409 "sequence_gap" "A request of this producer is missing"
+    OTHER_INCARNATION 409 "other_incarnation" "The session was deleted and lives again"
+    INCARNATIONS_SPENT 409 "incarnations_spent" "The session was created too often"
+    TOO_MANY_PRODUCERS 409 "too_many_producers" "The session remembers as many producers as it may"
+    BODY_TOO_LARGE 413 "body_too_large" "The body is too large"
+    EVENT_TOO_LARGE 413 "event_too_large" "An event is too large"
+    APPEND_TOO_LARGE 413 "append_too_large" "The append is too large"
+    TOO_MANY_EVENTS 413 "too_many_events" "The append carries too many events"
+    UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
+    UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
+    OVERLOADED 429 "overloaded" "Too much work waits on this node"
+    TOO_MANY_READERS 503 "too_many_readers" "This node serves as many readers as it may"
+    NO_QUORUM 503 "no_quorum" "No leader with a majority answered in time"
+    DETACHED 503 "detached" "This node cannot serve the reader any more"
+    OUTCOME_UNKNOWN 504 "outcome_unknown" "The request may or may not have taken effect"
+    DISK_FULL 507 "disk_full" "The disk of the leading node is full"
+}
+
+/// One problem with one request.
+#[derive(Debug)]
+pub(super) struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    kind: &'static Kind,
+    detail: String,
+    members: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    pub(super) fn new(kind: &'static Kind, detail: impl Into<String>) -> Problem {
+        Problem(Box::new(Parts {
+            kind,
+            detail: detail.into(),
+            members: Map::new(),
+            headers: Vec::new(),
+        }))
+    }
+
+    /// Adds a member of the body for programs.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Problem {
+        self.0.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: u64) -> Problem {
+        self.0.headers.push((name, HeaderValue::from(value)));
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> &'static Kind {
+        self.0.kind
+    }
+
+    /// Whether the same request may succeed later: nothing is wrong with it.
+    fn is_passing(&self) -> bool {
+        matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
+    }
+
+    fn outcome(&self) -> &'static str {
+        if *self.0.kind == OUTCOME_UNKNOWN { "unknown" } else { "refused" }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.kind.status).expect("the table has real codes");
+        let mut body = json!({
+            "type": format!("/errors/{}", self.0.kind.code),
+            "title": self.0.kind.title,
+            "status": self.0.kind.status,
+            "code": self.0.kind.code,
+            "detail": self.0.detail,
+            "outcome": self.outcome(),
+            "retryable": self.is_passing(),
+        });
+        let passing = self.is_passing();
+        let Parts { kind, members, headers, .. } = *self.0;
+        if let Value::Object(body) = &mut body {
+            body.extend(members);
+        }
+        let mut response = (status, body.to_string()).into_response();
+        response.headers_mut().extend(headers);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if passing {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(Code(kind.code));
+        response
+    }
+}
+
+/// The code of a problem, left in its response for the metrics.
+#[derive(Clone, Copy)]
+pub(super) struct Code(pub(super) &'static str);
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let problem = Problem::new(kind_of(&refusal), refusal.to_string());
+        match refusal {
+            Refusal::OtherIncarnation { current, .. } => problem.with("incarnation", current.0),
+            Refusal::StaleEpoch { held, .. } => {
+                problem.with("epoch", held).header(headers::PRODUCER_EPOCH, held)
+            }
+            Refusal::SequenceGap { expected, received } => problem
+                .with("expected", expected)
+                .with("received", received)
+                .header(headers::PRODUCER_EXPECTED_SEQ, expected)
+                .header(headers::PRODUCER_RECEIVED_SEQ, received),
+            Refusal::Closed { tail } | Refusal::SerialMismatch { tail, .. } => {
+                problem.with("tail", tail.0).header(headers::OUTLIVE_SERIAL, tail.0)
+            }
+            _ => problem,
+        }
+    }
+}
+
+fn kind_of(refusal: &Refusal) -> &'static Kind {
+    match refusal {
+        Refusal::NotFound => &NOT_FOUND,
+        Refusal::ConfigDiffers => &CONFIG_DIFFERS,
+        Refusal::BadConfig(_) => &BAD_CONFIG,
+        Refusal::OtherIncarnation { .. } => &OTHER_INCARNATION,
+        Refusal::IncarnationsSpent => &INCARNATIONS_SPENT,
+        Refusal::StaleEpoch { .. } => &STALE_EPOCH,
+        Refusal::EpochMustStartAtZero { .. } => &EPOCH_MUST_START_AT_ZERO,
+        Refusal::SequenceGap { .. } => &SEQUENCE_GAP,
+        Refusal::Closed { .. } => &CLOSED,
+        Refusal::SerialMismatch { .. } => &SERIAL_MISMATCH,
+        Refusal::NoEvents => &NO_EVENTS,
+        Refusal::TooManyEvents { .. } => &TOO_MANY_EVENTS,
+        Refusal::EventTooLarge { .. } => &EVENT_TOO_LARGE,
+        Refusal::AppendTooLarge { .. } => &APPEND_TOO_LARGE,
+        Refusal::TooManyProducers { .. } => &TOO_MANY_PRODUCERS,
+    }
+}
+
+// The texts inside these errors are for operators; clients get the title's words only.
+
+impl From<Unavailable> for Problem {
+    fn from(why: Unavailable) -> Problem {
+        tracing::debug!(%why, "a request found nobody to serve it");
+        match why {
+            Unavailable::NoQuorum(_) => Problem::new(&NO_QUORUM, "nothing happened; try again"),
+            Unavailable::Overloaded => Problem::new(&OVERLOADED, "nothing happened; try later"),
+            Unavailable::DiskFull => Problem::new(&DISK_FULL, "nothing happened; reads still work"),
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(why: SubmitError) -> Problem {
+        match why {
+            SubmitError::Refused { refusal, .. } => refusal.into(),
+            SubmitError::Unavailable(why) => why.into(),
+            SubmitError::Unknown(why) => {
+                tracing::debug!(why, "the outcome of a request is unknown");
+                let detail = "repeat it with the same producer headers to find out";
+                Problem::new(&OUTCOME_UNKNOWN, detail)
+            }
+        }
+    }
+}
+
+impl From<AttachError> for Problem {
+    fn from(why: AttachError) -> Problem {
+        match why {
+            AttachError::NotFound => Refusal::NotFound.into(),
+            AttachError::Ahead { given, tail } => Problem::new(
+                &CURSOR_AHEAD,
+                format!("the cursor is at {given}, beyond the tail at {tail}"),
+            )
+            .with("tail", tail.0),
+            AttachError::TooManyReaders => Problem::new(&TOO_MANY_READERS, why.to_string()),
+            AttachError::Unavailable(why) => why.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::ids::{Incarnation, ProducerId, Serial};
+
+    /// Status, our headers and body of a problem.
+    async fn check(problem: impl Into<Problem>, expected: Expect) {
+        let response = problem.into().into_response();
+        let status = response.status().as_u16();
+        let headers: Vec<String> = response
+            .headers()
+            .iter()
+            .filter(|(name, _)| !["content-type", "cache-control"].contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap()))
+            .collect();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        expected.assert_eq(&format!("{status}\n{}{body}", headers.concat()));
+    }
+
+    #[tokio::test]
+    async fn a_problem_says_what_happened_and_whether_to_repeat() {
+        check(
+            Refusal::SequenceGap { expected: 3, received: 5 },
+            expect![[r#"
+                409
+                producer-expected-seq: 3
+                producer-received-seq: 5
+                {"code":"sequence_gap","detail":"seq 3 comes next, not 5","expected":3,"outcome":"refused","received":5,"retryable":false,"status":409,"title":"A request of this producer is missing","type":"/errors/sequence_gap"}"#]],
+        )
+        .await;
+        check(
+            Refusal::StaleEpoch { producer: ProducerId::parse("p").unwrap(), given: 1, held: 2 },
+            expect![[r#"
+                403
+                producer-epoch: 2
+                {"code":"stale_epoch","detail":"producer p is at epoch 2; 1 is stale","epoch":2,"outcome":"refused","retryable":false,"status":403,"title":"A newer epoch of this producer has written","type":"/errors/stale_epoch"}"#]],
+        )
+        .await;
+        check(
+            SubmitError::Unknown("10.0.0.7:9 went away".into()),
+            expect![[r#"
+                504
+                retry-after: 1
+                {"code":"outcome_unknown","detail":"repeat it with the same producer headers to find out","outcome":"unknown","retryable":true,"status":504,"title":"The request may or may not have taken effect","type":"/errors/outcome_unknown"}"#]],
+        )
+        .await;
+        check(
+            SubmitError::Unavailable(Unavailable::NoQuorum("peer 10.0.0.7:9".into())),
+            expect![[r#"
+                503
+                retry-after: 1
+                {"code":"no_quorum","detail":"nothing happened; try again","outcome":"refused","retryable":true,"status":503,"title":"No leader with a majority answered in time","type":"/errors/no_quorum"}"#]],
+        )
+        .await;
+        check(
+            AttachError::Ahead { given: Serial(9), tail: Serial(3) },
+            expect![[r##"
+                400
+                {"code":"cursor_ahead","detail":"the cursor is at #9, beyond the tail at #3","outcome":"refused","retryable":false,"status":400,"tail":3,"title":"The cursor lies beyond the end of the log","type":"/errors/cursor_ahead"}"##]],
+        )
+        .await;
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_name_on_the_way_out() {
+        for refusal in [
+            Refusal::NotFound,
+            Refusal::ConfigDiffers,
+            Refusal::OtherIncarnation { given: Incarnation(1), current: Incarnation(2) },
+            Refusal::IncarnationsSpent,
+            Refusal::EpochMustStartAtZero { received: 1 },
+            Refusal::Closed { tail: Serial(1) },
+            Refusal::SerialMismatch { expected: Serial(1), tail: Serial(2) },
+            Refusal::NoEvents,
+            Refusal::TooManyEvents { count: 2, limit: 1 },
+            Refusal::EventTooLarge { bytes: 2, limit: 1 },
+            Refusal::AppendTooLarge { bytes: 2, limit: 1 },
+            Refusal::TooManyProducers { limit: 1 },
+        ] {
+            let code = refusal.code();
+            assert_eq!(Problem::from(refusal).kind().code, code);
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_each_is_explained_to_operators() {
+        let unique: BTreeSet<_> = KINDS.iter().map(|kind| kind.code).collect();
+        assert_eq!(unique.len(), KINDS.len());
+        let manual = include_str!("../../docs/OPERATIONS.md");
+        for kind in KINDS {
+            let entry = format!("### `{}` ({})", kind.code, kind.status);
+            assert!(manual.contains(&entry), "docs/OPERATIONS.md has no entry {entry:?}");
+        }
+    }
+}

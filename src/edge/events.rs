@@ -1,0 +1,104 @@
+//! Requests about the events of one session: append them, read them, follow them.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
+
+use super::error::{self, Problem};
+use super::name::Name;
+use super::page::{self, Wait};
+use super::query::Query;
+use super::{Edge, HangUp, append, body, cursor, freshness, headers, live, wire};
+use crate::limits;
+use crate::runtime::AttachError;
+use crate::session::{Applied, Command};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// What is there.
+    Present,
+    LongPoll,
+    Sse,
+}
+
+pub(super) async fn append(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let limit = append::body_limit(&headers)?;
+    let held = body::read(&edge, &headers, body, limit).await?;
+    let command = append::command(&headers, &held.bytes)?;
+    let (count, bytes) = weigh(&command);
+    let begun = Instant::now();
+    let reply = edge.runtime.submit(&id, command, deadline).await?;
+    edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
+    if let Applied::Appended { duplicate: false, .. } = reply.applied {
+        edge.metrics.appended_events.inc_by(count);
+        edge.metrics.appended_bytes.inc_by(bytes);
+    }
+    let (body, cursor) = wire::appended(&reply);
+    let mut response = Json(body).into_response();
+    let cursor_text = HeaderValue::from_str(&cursor.to_string()).expect("digits are visible");
+    response.headers_mut().insert(headers::OUTLIVE_SERIAL, HeaderValue::from(cursor.serial.0));
+    response.headers_mut().insert(headers::OUTLIVE_CURSOR, cursor_text);
+    Ok(response)
+}
+
+/// Events and payload bytes of a command.
+fn weigh(command: &Command) -> (u64, u64) {
+    let Command::Append(append) = command else { return (0, 0) };
+    let bytes = append.events.iter().map(|event| event.payload.len() as u64).sum();
+    (append.events.len() as u64, bytes)
+}
+
+pub(super) async fn read(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["after", "limit", "live", "read", "wait_ms"])?;
+    let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
+    let mode = query.word("live", &modes)?.unwrap_or(Mode::Present);
+    let limit = query.number("limit", 1, limits::PAGE_EVENTS_MAX as u64)?;
+    let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?;
+    let freshness = freshness(&query)?;
+    if limit.is_some() && mode == Mode::Sse {
+        return Err(Problem::new(&error::BAD_QUERY, "a live stream has no limit"));
+    }
+    if wait_ms.is_some() && mode != Mode::LongPoll {
+        return Err(Problem::new(&error::BAD_QUERY, "wait_ms goes with live=long-poll"));
+    }
+    // What a browser has seen is newer than the address it was given.
+    let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.filter(|text| !text.is_empty());
+    let seen = seen.filter(|_| mode == Mode::Sse);
+    let place = cursor::place(seen.or(query.text("after")))?;
+    let deadline = headers::deadline(&headers)?;
+
+    let reader = match edge.runtime.attach(&id, place.start, freshness, deadline).await {
+        Ok(reader) => reader,
+        // A status would end a browser's EventSource for good; a broken connection does not.
+        Err(AttachError::Unavailable(_)) if mode == Mode::Sse => return Ok(HangUp.into_response()),
+        Err(why) => return Err(why.into()),
+    };
+    let limit = limit.map_or(limits::PAGE_EVENTS, |limit| limit as usize);
+    match mode {
+        Mode::Sse => Ok(live::response(&edge, &id, reader, place.has_seen_end).await),
+        Mode::Present => page::read(reader, limit, Wait::Present(deadline), &edge.stop).await,
+        Mode::LongPoll => {
+            let wait = Duration::from_millis(wait_ms.unwrap_or(limits::POLL_MS));
+            let until = Instant::now() + wait;
+            page::read(reader, limit, Wait::Event(until), &edge.stop).await
+        }
+    }
+}

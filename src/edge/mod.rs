@@ -1,0 +1,99 @@
+//! Talks: HTTP/1.1 and HTTP/2 without TLS on one port, the native API of `docs/PROTOCOL.md`.
+//!
+//! What comes in is parsed here, once and strictly; what goes out is rendered here. Everything between
+//! is the runtime's.
+
+mod admin;
+mod append;
+mod body;
+mod cursor;
+pub mod error;
+mod events;
+mod frame;
+mod headers;
+mod json;
+mod live;
+mod name;
+mod page;
+mod query;
+mod routes;
+mod server;
+mod sessions;
+mod stall;
+mod wire;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::http::HeaderName;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::error::Problem;
+use self::query::Query;
+use crate::runtime::{Freshness, Runtime};
+use crate::telemetry::Metrics;
+
+/// Tells nginx and its kin to pass on what they get.
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Serves clients on `listener` until `shutdown`, and returns when the last connection is gone.
+///
+/// Then no more connections are taken, live streams break off (their readers go on at another node),
+/// and running requests get [`crate::limits::DRAIN_MS`] to finish.
+pub async fn serve(
+    listener: TcpListener,
+    runtime: Arc<Runtime>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) {
+    let edge = Edge::new(runtime, metrics, shutdown);
+    server::run(listener, edge).await;
+}
+
+/// What every request can reach.
+#[derive(Clone)]
+struct Edge(Arc<Shared>);
+
+struct Shared {
+    runtime: Arc<Runtime>,
+    metrics: Arc<Metrics>,
+    /// Room for bodies in memory.
+    bodies: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+impl Edge {
+    fn new(runtime: Arc<Runtime>, metrics: Arc<Metrics>, stop: CancellationToken) -> Edge {
+        let bodies = Arc::new(body::room());
+        Edge(Arc::new(Shared { runtime, metrics, bodies, stop }))
+    }
+}
+
+impl Deref for Edge {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// Marks a response that is not to be sent: the connection breaks instead.
+#[derive(Clone, Copy)]
+struct HangUp;
+
+impl IntoResponse for HangUp {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(HangUp);
+        response
+    }
+}
+
+/// How fresh a read must be.
+fn freshness(query: &Query) -> Result<Freshness, Problem> {
+    let words = [("local", Freshness::Local), ("linearizable", Freshness::Linearizable)];
+    Ok(query.word("read", &words)?.unwrap_or_default())
+}

@@ -1,0 +1,107 @@
+//! The session that a path names: one percent-encoded segment, in one spelling.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::error::{self, Problem};
+use crate::ids::SessionId;
+
+/// The session named by the third segment of the path.
+pub(super) struct Name(pub(super) SessionId);
+
+impl<S: Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
+        let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
+        parse(segment).map(Name).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))
+    }
+}
+
+/// Takes back the name from a path segment.
+///
+/// A name has few spellings, so that whoever guards paths in front of us sees what we see: letters,
+/// digits, `-`, `_` and `.` stand for themselves and are never encoded, and what the dot segments of
+/// a URL would swallow is no name.
+fn parse(segment: &str) -> Result<SessionId, String> {
+    let bytes = decode(segment)?;
+    let text = String::from_utf8(bytes).map_err(|_| "the name is not UTF-8".to_owned())?;
+    if text == "." || text == ".." {
+        return Err("a path cannot carry the names . and ..".to_owned());
+    }
+    SessionId::parse(&text).map_err(|why| why.to_string())
+}
+
+fn decode(segment: &str) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return Err("% is followed by two hexadecimal digits".to_owned());
+        };
+        let byte = u8::try_from(high * 16 + low).expect("two digits make one byte");
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            return Err(format!("{:?} is written as it is", char::from(byte)));
+        }
+        out.push(byte);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(segment: &str, expected: Expect) {
+        let shown = match parse(segment) {
+            Ok(id) => format!("ok {id:?}"),
+            Err(why) => why,
+        };
+        expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn a_segment_names_one_session_or_none() {
+        check("chat-1", expect![[r#"ok SessionId("chat-1")"#]]);
+        check("team%2Fchat%20%C3%A4", expect![[r#"ok SessionId("team/chat ä")"#]]);
+        check("a*b~'", expect![[r#"ok SessionId("a*b~'")"#]]);
+        check("a%2ab%7e%27", expect![[r#"ok SessionId("a*b~'")"#]]);
+        check("100%25", expect![[r#"ok SessionId("100%")"#]]);
+        check("%252e", expect![[r#"ok SessionId("%2e")"#]]);
+        check("", expect!["the name is empty"]);
+        check("%61", expect!["'a' is written as it is"]);
+        check("%2e%2e", expect!["'.' is written as it is"]);
+        check("..", expect!["a path cannot carry the names . and .."]);
+        check("a%00", expect!["the name has a control character at byte 1"]);
+        check("a%0d%0aid: 9", expect!["the name has a control character at byte 1"]);
+        check("%ff", expect!["the name is not UTF-8"]);
+        check("%2", expect!["% is followed by two hexadecimal digits"]);
+        check("%zz", expect!["% is followed by two hexadecimal digits"]);
+        check("%20a", expect!["the name begins or ends with white space"]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_survives_the_path_of_a_url(text in "[!-~äß漢🙂]([ -~äß漢🙂]{0,40}[!-~äß])?") {
+            prop_assume!(text != "." && text != "..");
+            let mut url = reqwest::Url::parse("http://host/v1/sessions").unwrap();
+            url.path_segments_mut().unwrap().push(&text);
+            let segment = url.path().split('/').nth(3).unwrap();
+            let id = parse(segment).unwrap();
+            prop_assert_eq!(id.as_str(), text);
+        }
+
+        #[test]
+        fn no_segment_makes_the_parser_panic(segment in "[%0-9a-f/.]{0,20}") {
+            let _ = parse(&segment);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Requests about whole sessions: create, look, list, delete, touch, trim.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::error::{self, Problem};
+use super::name::Name;
+use super::query::Query;
+use super::{Edge, body, freshness, headers, wire};
+use crate::ids::{Incarnation, Serial};
+use crate::limits;
+use crate::session::{Applied, Command, Config, Refusal, Retention};
+
+/// The body of a create; all of it may be left out.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Create {
+    retention: Keep,
+    ttl_ms: Option<u64>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Keep {
+    max_age_ms: Option<u64>,
+    max_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trim {
+    before: u64,
+}
+
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let asked: Create = json_body(&edge, &headers, body).await?.unwrap_or_default();
+    let config = Config {
+        retention: Retention {
+            max_age_ms: asked.retention.max_age_ms,
+            max_bytes: asked.retention.max_bytes,
+        },
+        ttl_ms: asked.ttl_ms,
+        labels: asked.labels,
+    };
+    config.check().map_err(Refusal::BadConfig)?;
+    let reply = edge.runtime.submit(&id, Command::Create { config }, deadline).await?;
+    let created = matches!(reply.applied, Applied::Created { created: true, .. });
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(wire::created(&id, &reply))).into_response())
+}
+
+pub(super) async fn show(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["read"])?;
+    let deadline = headers::deadline(&headers)?;
+    let status = edge.runtime.status(&id, freshness(&query)?, deadline).await?;
+    let status = status.ok_or(Refusal::NotFound)?;
+    Ok(Json(wire::status(&id, &status)).into_response())
+}
+
+pub(super) async fn delete(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["incarnation"])?;
+    let deadline = headers::deadline(&headers)?;
+    let incarnation = query.number("incarnation", 1, u64::from(u32::MAX))?.map(|number| {
+        Incarnation(u32::try_from(number).expect("the number was checked against u32"))
+    });
+    edge.runtime.submit(&id, Command::Delete { incarnation }, deadline).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn touch(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let reply = edge.runtime.submit(&id, Command::Touch, deadline).await?;
+    let until = match reply.applied {
+        Applied::Touched { until } => until,
+        _ => None,
+    };
+    Ok(Json(json!({ "expires_at": wire::millis(until) })).into_response())
+}
+
+pub(super) async fn trim(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let asked: Option<Trim> = json_body(&edge, &headers, body).await?;
+    let asked = asked
+        .ok_or_else(|| Problem::new(&error::BAD_JSON, "the body names the serial `before`"))?;
+    let command = Command::Trim { before: Serial(asked.before) };
+    let reply = edge.runtime.submit(&id, command, deadline).await?;
+    let first = match reply.applied {
+        Applied::Trimmed { first } => Value::from(first.0),
+        _ => Value::Null,
+    };
+    Ok(Json(json!({ "first": first })).into_response())
+}
+
+pub(super) async fn home(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    Ok(Json(wire::home(&edge.runtime.home(&id))).into_response())
+}
+
+pub(super) async fn list(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["prefix", "after", "limit"])?;
+    let deadline = headers::deadline(&headers)?;
+    let limit = query.number("limit", 1, limits::LIST_SESSIONS_MAX as u64)?;
+    let limit = limit.map_or(limits::LIST_SESSIONS, |limit| limit as usize);
+    for name in ["prefix", "after"] {
+        if query.text(name).is_some_and(|text| limits::SESSION_ID_BYTES < text.len()) {
+            return Err(Problem::new(&error::BAD_QUERY, format!("{name} is longer than any name")));
+        }
+    }
+    let prefix = query.text("prefix").unwrap_or_default();
+    let found = edge.runtime.list(prefix, query.text("after"), limit, deadline).await?;
+    let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
+    let sessions: Vec<_> = found.iter().map(wire::summary).collect();
+    let mut response = Json(json!({ "sessions": sessions, "next": next })).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// A body that is JSON, or none at all.
+async fn json_body<T: DeserializeOwned>(
+    edge: &Edge,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<T>, Problem> {
+    let held = body::read(edge, headers, body, limits::HEAD_BYTES).await?;
+    if held.bytes.is_empty() {
+        return Ok(None);
+    }
+    if !matches!(headers::media_type(headers)?.as_str(), "" | "application/json") {
+        let detail = "send the body as application/json";
+        return Err(Problem::new(&error::UNSUPPORTED_TYPE, detail));
+    }
+    serde_json::from_slice(&held.bytes)
+        .map(Some)
+        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))
+}

@@ -1,0 +1,301 @@
+//! The JSON that clients read. Nothing inside the program derives for JSON; it is converted here.
+//!
+//! A payload stands in exactly one member and comes back byte for byte: `data` is its own JSON text,
+//! `text` a string of it, `base64` its bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::json;
+use crate::ids::{Cursor, Millis, SessionId};
+use crate::runtime::{
+    ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
+};
+use crate::session::{Applied, Config, Event, Format, Status};
+
+/// Writes one event as one line of JSON. The cursor is left out where the frame around it has it.
+pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
+    out.extend_from_slice(b"{\"serial\":");
+    number(out, event.serial.0);
+    if let Some(cursor) = cursor {
+        out.extend_from_slice(b",\"cursor\":\"");
+        out.extend_from_slice(cursor.to_string().as_bytes());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b",\"time\":");
+    number(out, event.time.0);
+    out.extend_from_slice(b",\"format\":");
+    string(out, event.format.as_str());
+    payload(out, &event.format, &event.payload);
+    if let Some(origin) = &event.origin {
+        out.extend_from_slice(b",\"producer\":{\"id\":");
+        string(out, origin.producer.as_str());
+        out.extend_from_slice(b",\"epoch\":");
+        number(out, origin.epoch);
+        out.extend_from_slice(b",\"seq\":");
+        number(out, origin.seq);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b",\"chain\":\"");
+    out.extend_from_slice(chain(event.chain).as_bytes());
+    out.extend_from_slice(b"\"}");
+}
+
+fn payload(out: &mut Vec<u8>, format: &Format, payload: &[u8]) {
+    if *format == Format::JSON
+        && let Some(value) = json::as_value(payload)
+    {
+        out.extend_from_slice(b",\"data\":");
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
+    match str::from_utf8(payload) {
+        Ok(text) if *format != Format::RAW => {
+            out.extend_from_slice(b",\"text\":");
+            string(out, text);
+        }
+        _ => {
+            out.extend_from_slice(b",\"base64\":\"");
+            out.extend_from_slice(STANDARD.encode(payload).as_bytes());
+            out.push(b'"');
+        }
+    }
+}
+
+fn number(out: &mut Vec<u8>, number: u64) {
+    serde_json::to_writer(out, &number).expect("a vector takes every byte");
+}
+
+/// Writes a string. Some clients take more letters for line ends than the standard does, so those are
+/// escaped too.
+fn string(out: &mut Vec<u8>, text: &str) {
+    const LINE_ENDS: [(char, &str); 3] =
+        [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    if !text.contains(LINE_ENDS.map(|(letter, _)| letter)) {
+        return serde_json::to_writer(out, text).expect("a vector takes every byte");
+    }
+    let mut json = serde_json::to_string(text).expect("a text is a JSON string");
+    for (letter, escaped) in LINE_ENDS {
+        json = json.replace(letter, escaped);
+    }
+    out.extend_from_slice(json.as_bytes());
+}
+
+/// A chain hash as text: JSON numbers do not hold it.
+fn chain(chain: u64) -> String {
+    format!("{chain:016x}")
+}
+
+/// The answer to a create.
+pub(super) fn created(id: &SessionId, reply: &Reply) -> Value {
+    let Applied::Created { incarnation, created } = reply.applied else {
+        unreachable!("a create is answered by Created")
+    };
+    json!({
+        "session": id.as_str(),
+        "incarnation": incarnation.0,
+        "created": created,
+        "tail": reply.tail.0,
+        "cursor": Cursor { incarnation, serial: reply.tail }.to_string(),
+    })
+}
+
+/// The answer to an append or a close, and the cursor behind it.
+pub(super) fn appended(reply: &Reply) -> (Value, Cursor) {
+    let (first, last, duplicate, closed) = match reply.applied {
+        Applied::Appended { first, last, duplicate, closed } => (first, last, duplicate, closed),
+        Applied::Closed { duplicate, .. } => (None, None, duplicate, true),
+        _ => unreachable!("an append is answered by Appended or Closed"),
+    };
+    let cursor = Cursor { incarnation: reply.incarnation, serial: last.unwrap_or(reply.tail) };
+    let body = json!({
+        "first": first.map(|serial| serial.0),
+        "last": last.map(|serial| serial.0),
+        "duplicate": duplicate,
+        "closed": closed,
+        "incarnation": reply.incarnation.0,
+        "tail": reply.tail.0,
+        "cursor": cursor.to_string(),
+    });
+    (body, cursor)
+}
+
+/// A session as it is now.
+pub(super) fn status(id: &SessionId, status: &Status) -> Value {
+    let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
+    let mut body = json!({
+        "session": id.as_str(),
+        "incarnation": status.incarnation.0,
+        "first": status.first.0,
+        "tail": status.tail.0,
+        "cursor": cursor.to_string(),
+        "closed": status.closed,
+        "chain": chain(status.chain),
+        "bytes": status.bytes,
+        "created_at": status.created_at.0,
+        "updated_at": status.updated_at.0,
+        "expires_at": millis(status.expires_at),
+        "producers": status.producers,
+    });
+    if let (Value::Object(body), Value::Object(config)) = (&mut body, config(&status.config)) {
+        body.extend(config);
+    }
+    body
+}
+
+fn config(config: &Config) -> Value {
+    json!({
+        "retention": {
+            "max_age_ms": config.retention.max_age_ms,
+            "max_bytes": config.retention.max_bytes,
+        },
+        "ttl_ms": config.ttl_ms,
+        "labels": config.labels,
+    })
+}
+
+/// A moment, or `null`.
+pub(super) fn millis(at: Option<Millis>) -> Value {
+    at.map_or(Value::Null, |at| at.0.into())
+}
+
+/// One line of a list.
+pub(super) fn summary(summary: &Summary) -> Value {
+    json!({
+        "session": summary.id,
+        "incarnation": summary.incarnation.0,
+        "tail": summary.tail.0,
+        "closed": summary.closed,
+        "created_at": summary.created_at.0,
+        "updated_at": summary.updated_at.0,
+    })
+}
+
+/// Where a session lives.
+pub(super) fn home(home: &Home) -> Value {
+    json!({ "shard": home.shard, "leader": home.leader, "replicas": home.replicas })
+}
+
+/// Why a node is not ready.
+pub(super) fn not_ready(why: &NotReady) -> Value {
+    match why {
+        NotReady::NoMap => json!({ "reason": "no_map" }),
+        NotReady::NoLeader { shard } => json!({ "reason": "no_leader", "shard": shard }),
+        NotReady::Lagging { shard, entries } => {
+            json!({ "reason": "lagging", "shard": shard, "entries": entries })
+        }
+        NotReady::DiskFull => json!({ "reason": "disk_full" }),
+        NotReady::Draining => json!({ "reason": "draining" }),
+    }
+}
+
+/// The cluster as one node gathered it.
+pub(super) fn cluster(report: &ClusterReport) -> Value {
+    json!({
+        "cluster": report.cluster,
+        "node": report.node,
+        "epoch": report.epoch,
+        "members": report.members.iter().map(member).collect::<Vec<_>>(),
+        "shards": report.shards.iter().map(shard).collect::<Vec<_>>(),
+    })
+}
+
+fn member(member: &MemberReport) -> Value {
+    json!({
+        "node": member.node,
+        "peer": member.peer,
+        "http": member.http,
+        "reachable": member.reachable,
+        "leads": member.leads,
+        "replicates": member.replicates,
+        "sessions_in_memory": member.sessions_in_memory,
+        "readers": member.readers,
+        "draining": member.draining,
+    })
+}
+
+fn shard(shard: &ShardReport) -> Value {
+    json!({
+        "shard": shard.shard,
+        "leader": shard.leader,
+        "term": shard.term,
+        "replicas": shard.replicas.iter().map(replica).collect::<Vec<_>>(),
+    })
+}
+
+fn replica(replica: &ReplicaReport) -> Value {
+    json!({
+        "node": replica.node,
+        "voter": replica.voter,
+        "last": replica.last,
+        "applied": replica.applied,
+        "lag": replica.lag,
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::Bytes;
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::ids::{Incarnation, ProducerId, Serial};
+    use crate::session::Origin;
+
+    /// An event with this payload, and nothing else worth looking at.
+    pub(in crate::edge) fn sample(format: &str, payload: &[u8]) -> Event {
+        Event {
+            serial: Serial(7),
+            time: Millis(1_700_000_000_000),
+            format: Format::parse(format).unwrap(),
+            payload: Bytes::copy_from_slice(payload),
+            chain: 0xabc,
+            origin: None,
+        }
+    }
+
+    fn check(format: &str, payload: &[u8], expected: Expect) {
+        let mut out = Vec::new();
+        event(&mut out, &sample(format, payload), None);
+        let text = String::from_utf8(out).unwrap();
+        let payload = text
+            .strip_prefix("{\"serial\":7,\"time\":1700000000000,")
+            .and_then(|text| text.strip_suffix(",\"chain\":\"0000000000000abc\"}"));
+        expected.assert_eq(payload.expect("the rest is the same for all"));
+    }
+
+    #[test]
+    fn a_payload_is_shown_so_that_it_comes_back_byte_for_byte() {
+        check("text", b"Hel", expect![[r#""format":"text","text":"Hel""#]]);
+        check("text", b"", expect![[r#""format":"text","text":"""#]]);
+        check(
+            "text",
+            "\n\nevent: x\r\nid: 9\0\u{2028}\u{1b}[31m".as_bytes(),
+            expect![[r#""format":"text","text":"\n\nevent: x\r\nid: 9\u0000\u2028\u001b[31m""#]],
+        );
+        check("text", b"\xff\xfe", expect![[r#""format":"text","base64":"//4=""#]]);
+        check("raw", b"Hel", expect![[r#""format":"raw","base64":"SGVs""#]]);
+        check(
+            "json",
+            br#"{"b":1,"a":[1.0]}"#,
+            expect![[r#""format":"json","data":{"b":1,"a":[1.0]}"#]],
+        );
+        check("json", b"[1,\n2]", expect![[r#""format":"json","text":"[1,\n2]""#]]);
+        check("json", b"{", expect![[r#""format":"json","text":"{""#]]);
+        check("text/html", b"<b>", expect![[r#""format":"text/html","text":"<b>""#]]);
+        check("a\"b", b"", expect![[r#""format":"a\"b","text":"""#]]);
+    }
+
+    #[test]
+    fn an_event_shows_its_writer_and_its_cursor() {
+        let mut given = sample("text", b"a");
+        let producer = ProducerId::parse("p\"1").unwrap();
+        given.origin = Some(Origin { producer, epoch: 1, seq: 2 });
+        let cursor = Cursor { incarnation: Incarnation(1), serial: Serial(7) };
+        let mut out = Vec::new();
+        event(&mut out, &given, Some(cursor));
+        expect![[r#"{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a","producer":{"id":"p\"1","epoch":1,"seq":2},"chain":"0000000000000abc"}"#]]
+            .assert_eq(str::from_utf8(&out).unwrap());
+    }
+}

@@ -1,0 +1,157 @@
+//! What operators see of one node: its metrics and its traces.
+//!
+//! A node owns one [`Metrics`] and hands it to whoever counts; nothing here is global, so many nodes
+//! can live in one process.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// The counts of one node.
+#[derive(Debug)]
+pub struct Metrics {
+    /// `outlive_requests_total`: requests by route and by `ok` or the code of their problem.
+    pub requests: Family<RequestLabels, Counter>,
+    /// `outlive_appended_events_total`: events acknowledged to writers of this node, without duplicates.
+    pub appended_events: Counter,
+    /// `outlive_appended_bytes_total`: their payload bytes.
+    pub appended_bytes: Counter,
+    /// `outlive_append_seconds`: time from the whole request to its acknowledgement.
+    pub append_seconds: Histogram,
+    /// `outlive_readers`: live streams open at this node.
+    pub readers: Gauge,
+    /// `outlive_delivered_events_total`: events handed to readers of this node.
+    pub delivered_events: Counter,
+    /// `outlive_connections`: connections of clients.
+    pub connections: Gauge,
+    /// `outlive_connections_refused_total`: connections beyond the limit.
+    pub connections_refused: Counter,
+    /// `outlive_slow_consumers_total`: connections cut because the client did not read.
+    pub slow_consumers: Counter,
+    registry: Mutex<Registry>,
+}
+
+/// What a request is counted under; both come from fixed tables.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct RequestLabels {
+    pub route: &'static str,
+    pub code: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let mut registry = Registry::with_prefix("outlive");
+        // 0.1 ms to about 13 s.
+        let append_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let metrics = Metrics {
+            requests: Family::default(),
+            appended_events: Counter::default(),
+            appended_bytes: Counter::default(),
+            append_seconds,
+            readers: Gauge::default(),
+            delivered_events: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            slow_consumers: Counter::default(),
+            registry: Mutex::default(),
+        };
+        let r = &mut registry;
+        r.register("requests", "Requests by route and code", metrics.requests.clone());
+        r.register(
+            "appended_events",
+            "Events acknowledged to writers",
+            metrics.appended_events.clone(),
+        );
+        r.register(
+            "appended_bytes",
+            "Payload bytes acknowledged to writers",
+            metrics.appended_bytes.clone(),
+        );
+        r.register(
+            "append_seconds",
+            "Time from the whole request to its acknowledgement",
+            metrics.append_seconds.clone(),
+        );
+        r.register("readers", "Live streams open at this node", metrics.readers.clone());
+        r.register(
+            "delivered_events",
+            "Events handed to readers",
+            metrics.delivered_events.clone(),
+        );
+        r.register("connections", "Connections of clients", metrics.connections.clone());
+        r.register(
+            "connections_refused",
+            "Connections beyond the limit",
+            metrics.connections_refused.clone(),
+        );
+        r.register(
+            "slow_consumers",
+            "Connections cut because the client did not read",
+            metrics.slow_consumers.clone(),
+        );
+        Metrics { registry: Mutex::new(registry), ..metrics }
+    }
+}
+
+impl Metrics {
+    /// Adds metrics of another part of the node; names get the prefix `outlive_`.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// All metrics as Prometheus text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        encode(&mut out, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+            .expect("a string takes every text");
+        out
+    }
+}
+
+/// Sends traces to standard error; `RUST_LOG` chooses them, and without it everything from INFO.
+///
+/// The first call in a process wins.
+pub fn trace_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let done = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if done.is_err() {
+        tracing::debug!("traces were set up before");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_told_as_text_and_others_may_add_theirs() {
+        let metrics = Metrics::default();
+        metrics.requests.get_or_create(&RequestLabels { route: "events", code: "ok" }).inc();
+        let fsyncs: Counter = Counter::default();
+        fsyncs.inc_by(3);
+        metrics.register(|registry| registry.register("fsyncs", "Fsyncs", fsyncs));
+        let text = metrics.text();
+        for line in [
+            "outlive_requests_total{route=\"events\",code=\"ok\"} 1",
+            "outlive_fsyncs_total 3",
+            "outlive_readers 0",
+            "outlive_append_seconds_count 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}
