@@ -123,3 +123,8 @@ pub const LIVE_BYTES: usize = 16 << 10;
 pub const STALL_MS: u64 = 30_000;
 /// Time that running requests get when the node stops, in milliseconds.
 pub const DRAIN_MS: u64 = 10_000;
+
+/// Free space of the disk below which appends are refused, in bytes.
+pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
+/// Pause between two looks at the free space.
+pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,11 +1,197 @@
 //! One node: everything that runs in a process, from its start to its end.
+//!
+//! Order of the start: configuration, the client port, the directory, the journal, the store, the links,
+//! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, bail};
+use cluster::clock::SystemClock;
+use cluster::home::Home;
+use cluster::host::{Birth, Host, HostParts};
+use cluster::ids::NodeId;
+use cluster::journal::disk::RealDisk;
+use cluster::journal::{Journal, JournalConfig};
+use cluster::limits::{JOURNAL_TAIL_BYTES, REPLICATION, SEGMENT_BYTES};
+use cluster::membership::Member;
+use cluster::raft::Timers;
+use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::ServeConfig;
+use crate::edge;
+use crate::runtime::{Foundation, Runtime};
+use crate::store::Store;
+use crate::telemetry::Metrics;
 
-/// Runs the node until it is asked to stop.
+/// Runs the node until it is asked to stop (SIGTERM or SIGINT).
 ///
 /// # Errors
 /// Says what kept it from starting or made it stop.
 pub fn run(config: ServeConfig) -> anyhow::Result<()> {
-    anyhow::bail!("node {} cannot run: the node is not built yet", config.node_id)
+    // Heartbeats and links live on a thread of their own, so that busy sessions never silence a node.
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("outlive-links")
+        .enable_all()
+        .build()?;
+    let work = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("outlive-work")
+        .enable_all()
+        .build()?;
+    let handle = control.handle().clone();
+    let done = work.block_on(async {
+        let node = Node::start(&config, Some(handle)).await?;
+        tracing::info!(node = config.node_id, address = %node.address, "serving");
+        let ended = node.until_asked_to_stop().await;
+        node.stop().await;
+        ended
+    });
+    control.shutdown_background();
+    done
+}
+
+/// A running node.
+pub struct Node {
+    /// Where clients are served.
+    pub address: SocketAddr,
+    pub runtime: Arc<Runtime>,
+    pub metrics: Arc<Metrics>,
+    home: Arc<Home>,
+    journal: Journal,
+    writer: JoinHandle<()>,
+    edge: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Starts a node; links run on `control` where it is given.
+    ///
+    /// # Errors
+    /// Names what is not usable; nothing runs then.
+    pub async fn start(
+        config: &ServeConfig,
+        control: Option<tokio::runtime::Handle>,
+    ) -> anyhow::Result<Node> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("listen on {} for clients", config.listen))?;
+        let address = listener.local_addr()?;
+        let local = NodeId(config.node_id);
+        let home = Arc::new(Home::open(&config.data_dir, &config.cluster, local)?);
+        let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
+        let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
+        let clock = Arc::new(SystemClock);
+        let foundation = Foundation::lay(store, clock.clone(), journal.clone()).await;
+        let parts = HostParts {
+            local,
+            dir: config.data_dir.clone(),
+            journal: journal.clone(),
+            birth: birth(config, address),
+            timers: Timers {
+                heartbeat_ms: config.heartbeat_ms,
+                election_min_ms: config.election_min_ms,
+                election_max_ms: config.election_max_ms,
+            },
+            clock,
+            factory: foundation.factory(),
+            application: foundation.application(),
+        };
+        let connect_home = home.clone();
+        let host = Host::start(parts, async |service| {
+            let Some(listen) = config.peer_listen else {
+                return Ok(Arc::new(Alone::new(local)) as Arc<dyn Transport>);
+            };
+            let tls = load_tls(config).map_err(std::io::Error::other)?;
+            let store = connect_home.store();
+            let mut quic = QuicConfig::new(local, &config.cluster, store, listen, tls);
+            quic.control = control;
+            let transport = QuicTransport::start(quic, service, connect_home.clone());
+            Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
+        });
+        let runtime = foundation.build(host.await.context("start the links")?);
+        runtime.watch_space(config.data_dir.clone());
+        let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
+        let serving = edge::serve(listener, runtime.clone(), metrics.clone(), stop.clone());
+        let edge = tokio::task::spawn(serving);
+        Ok(Node { address, runtime, metrics, home, journal, writer, edge, stop })
+    }
+
+    /// Waits for a signal to stop.
+    ///
+    /// # Errors
+    /// A peer knows this node with another disk: it must not go on.
+    pub async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut disowned = self.home.disowned();
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            reason = disowned.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone());
+                bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
+            }
+        }
+    }
+
+    /// Hands over what can be handed over and ends everything; what was acknowledged is on disk.
+    pub async fn stop(self) {
+        self.runtime.drain().await;
+        self.stop.cancel();
+        // A panic there was reported where it happened.
+        self.edge.await.ok();
+        self.runtime.close().await;
+        self.journal.close();
+        drop(tokio::task::spawn_blocking(move || self.writer.join()).await);
+    }
+}
+
+fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
+    let config = JournalConfig {
+        dir: dir.to_path_buf(),
+        segment_bytes: SEGMENT_BYTES,
+        tail_bytes: JOURNAL_TAIL_BYTES,
+    };
+    let (journal, mut writer) =
+        Journal::open(Arc::new(RealDisk::default()), config).context("open the journal")?;
+    writer.on_fatal(Box::new(|error| {
+        // A failed sync must never be tried again: nobody knows what the disk has.
+        tracing::error!(%error, "the journal's disk failed; the process ends");
+        std::process::abort();
+    }));
+    let thread = std::thread::Builder::new().name("outlive-journal".into());
+    Ok((journal, thread.spawn(move || writer.run())?))
+}
+
+fn load_tls(config: &ServeConfig) -> anyhow::Result<TlsMaterial> {
+    let dir = config.tls_dir.as_ref().context("a cluster needs certificates (tls_dir)")?;
+    let node = config.node_id;
+    let files = TlsFiles {
+        ca: dir.join("ca.pem"),
+        cert: dir.join(format!("node-{node}.pem")),
+        key: dir.join(format!("node-{node}.key")),
+    };
+    Ok(TlsMaterial::load(&files)?)
+}
+
+fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
+    let local = NodeId(config.node_id);
+    let members = if config.members.is_empty() {
+        vec![Member { node: local, peer: String::new(), client: format!("http://{address}") }]
+    } else {
+        let member = |member: &crate::config::Member| Member {
+            node: NodeId(member.id),
+            peer: member.peer.clone(),
+            client: member.http.clone(),
+        };
+        config.members.iter().map(member).collect()
+    };
+    let replication = u32::try_from(REPLICATION).expect("replication is small");
+    Birth { members, groups: config.groups, replication, join: false }
 }

@@ -4,6 +4,7 @@
 //! requests wait; a command of unknown outcome is repeated with the same key, if it has one (S11).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use crate::session::Command;
 pub(super) struct Directory {
     host: Arc<Host>,
     shards: Arc<Shards>,
+    /// Whether the disk is nearly full.
+    full: Arc<AtomicBool>,
 }
 
 /// Where a command is taken.
@@ -47,8 +50,8 @@ enum Attempt {
 }
 
 impl Directory {
-    pub(super) fn new(host: Arc<Host>, shards: Arc<Shards>) -> Directory {
-        Directory { host, shards }
+    pub(super) fn new(host: Arc<Host>, shards: Arc<Shards>, full: Arc<AtomicBool>) -> Directory {
+        Directory { host, shards, full }
     }
 
     /// The shard of a session; none before the cluster's birth is known.
@@ -148,6 +151,10 @@ impl Directory {
         command: Bytes,
         deadline: Instant,
     ) -> Attempt {
+        // Deleting and closing still work: they make room.
+        if self.full.load(Ordering::Acquire) && envelope::is_append(&command) {
+            return Attempt::Done(Err(Unavailable::DiskFull.into()));
+        }
         let permit = match group.admit(Class::Data, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),

@@ -43,6 +43,11 @@ pub(super) fn thaw(bytes: &[u8]) -> Result<Command, BadEnvelope> {
     Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))
 }
 
+/// Whether a frozen command is an append, told by its kind's number alone.
+pub(super) fn is_append(command: &[u8]) -> bool {
+    command.get(1) == Some(&1)
+}
+
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
     let id = id.as_str().as_bytes();
     let mut bytes = BytesMut::with_capacity(HEAD + id.len() + command.len());
@@ -68,4 +73,27 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
     let id = SessionId::parse(id).map_err(|error| BadEnvelope(error.to_string()))?;
     let ticket = Ticket { origin: number(1), number: number(9) };
     Ok((id, Envelope { ticket, command: bytes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Append;
+
+    #[test]
+    fn an_append_is_known_by_its_number() {
+        assert!(is_append(&freeze(&Command::Append(Append::default()))));
+        assert!(!is_append(&freeze(&Command::Touch)));
+        assert!(!is_append(&freeze(&Command::Create { config: Default::default() })));
+    }
+
+    #[test]
+    fn an_envelope_survives_the_journal() {
+        let id = SessionId::parse("chat/1").unwrap();
+        let ticket = Ticket { origin: 7, number: 9 };
+        let bytes = encode(ticket, &id, &freeze(&Command::Tick));
+        let (back, envelope) = decode(bytes).unwrap();
+        assert_eq!((back, envelope.ticket), (id, ticket));
+        assert_eq!(thaw(&envelope.command).unwrap(), Command::Tick);
+    }
 }

@@ -14,6 +14,7 @@ pub mod report;
 mod session;
 mod shard;
 mod shards;
+mod space;
 mod status;
 mod supervisor;
 pub mod tail;
@@ -95,7 +96,8 @@ impl Foundation {
     /// Moves in, now that the node runs.
     pub fn build(self, host: Arc<Host>) -> Arc<Runtime> {
         let Foundation { shards, door, store, supervisor } = self;
-        let directory = Directory::new(host.clone(), shards.clone());
+        let full = Arc::new(AtomicBool::new(false));
+        let directory = Directory::new(host.clone(), shards.clone(), full.clone());
         let tasks = TaskTracker::new();
         let runtime = Arc::new(Runtime {
             host: host.clone(),
@@ -104,6 +106,7 @@ impl Foundation {
             directory,
             readers: Arc::new(AtomicU64::new(0)),
             draining: AtomicBool::new(false),
+            full,
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -125,6 +128,8 @@ pub struct Runtime {
     directory: Directory,
     readers: Arc<AtomicU64>,
     draining: AtomicBool,
+    /// Whether the disk is nearly full.
+    full: Arc<AtomicBool>,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,
@@ -212,6 +217,16 @@ impl Runtime {
         if !matches!(persisted, Ok(Ok(()))) {
             tracing::warn!("the store was not synced; the journal has it all");
         }
+    }
+
+    /// Refuses appends while the disk that holds `dir` has little space left.
+    pub fn watch_space(self: &Arc<Self>, dir: std::path::PathBuf) {
+        let full = self.full.clone();
+        let stop = self.stop.clone().cancelled_owned();
+        let watch = space::watch(dir, full);
+        self.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = watch => () }
+        });
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

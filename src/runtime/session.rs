@@ -14,7 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::envelope::{self, Envelope, Ticket};
-use super::outcome::{Reply, SubmitError, Unavailable};
+use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, sessions::Exit};
 use super::tail::{Mark, Shown, Tail};
 use crate::ids::{Millis, Serial, SessionId};

@@ -145,13 +145,13 @@ impl Runtime {
         Ok(lines)
     }
 
-    /// Where the session lives.
-    pub fn home(&self, id: &SessionId) -> Option<Home> {
+    /// Where the session lives; shard 0 before the cluster is born.
+    pub fn home(&self, id: &SessionId) -> Home {
         let map = self.host.map().borrow().clone();
-        let group = map.group_of(id.as_str().as_bytes())?;
+        let Some(group) = map.group_of(id.as_str().as_bytes()) else { return Home::default() };
         let replicas = map.placement.replicas(group).iter().map(|node| node.0).collect();
         let leader = self.host.group(group).and_then(|group| group.leader());
-        Some(Home { shard: group.0, leader: leader.map(|node| node.0), replicas })
+        Home { shard: group.0, leader: leader.map(|node| node.0), replicas }
     }
 
     /// Members, shards, leaders, positions and lag, gathered from all nodes that answer.
@@ -210,7 +210,7 @@ impl Runtime {
         if self.draining.load(Ordering::Acquire) {
             reasons.push(NotReady::Draining);
         }
-        if self.host.journal().full() {
+        if self.host.journal().full() || self.full.load(Ordering::Acquire) {
             reasons.push(NotReady::DiskFull);
         }
         for id in map.placement.groups_of(self.host.local()) {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::{ids::NodeId, limits::REPLICATION_STRIPES};
 
 mod accept;
+mod alone;
 mod dial;
 mod frame;
 mod hello;
@@ -32,6 +33,7 @@ mod stats;
 mod stream;
 mod tls;
 
+pub use alone::Alone;
 pub use memory::{MemoryConfig, MemoryNetwork, MemoryTransport};
 pub use pki::{make_dev_ca, make_node_cert};
 pub use quic::{QuicConfig, QuicTransport, StartError};

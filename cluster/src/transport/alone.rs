@@ -1,0 +1,61 @@
+//! The transport of a node that has no peers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{BoxFuture, CallError, Lane, Stream, Transport};
+use crate::ids::NodeId;
+
+/// Reaches nobody. A cluster of one runs on it, with no port open.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone {
+    local: NodeId,
+}
+
+impl Alone {
+    pub fn new(local: NodeId) -> Alone {
+        Alone { local }
+    }
+}
+
+fn nobody<T: Send + 'static>() -> BoxFuture<Result<T, CallError>> {
+    Box::pin(async { Err(CallError::Unreachable("this node has no peers".into())) })
+}
+
+impl Transport for Alone {
+    fn call(
+        &self,
+        _to: NodeId,
+        _lane: Lane,
+        _request: Bytes,
+        _deadline: Duration,
+    ) -> BoxFuture<Result<Bytes, CallError>> {
+        nobody()
+    }
+
+    fn open(
+        &self,
+        _to: NodeId,
+        _priority: i32,
+        _hello: Bytes,
+    ) -> BoxFuture<Result<Stream, CallError>> {
+        nobody()
+    }
+
+    fn set_peer(&self, _id: NodeId, _addr: String) {}
+
+    fn remove_peer(&self, _id: NodeId) {}
+
+    fn connected(&self) -> Vec<NodeId> {
+        Vec::new()
+    }
+
+    fn local(&self) -> NodeId {
+        self.local
+    }
+
+    fn shutdown(&self) -> BoxFuture<()> {
+        Box::pin(async {})
+    }
+}
