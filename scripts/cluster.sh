@@ -140,7 +140,7 @@ up() {
   build
   echo "$count" >"$dir/nodes"
   if ((1 < count)) && [[ ! -e $dir/tls/made ]]; then
-    "$binary" dev-certs --dir "$dir/tls" --cluster "$name" --nodes "$count"
+    "$binary" dev-certs --dir "$dir/tls" --cluster "$name" --nodes "$count" >&2
     touch "$dir/tls/made"
   fi
   for ((i = 1; i <= count; i++)); do running "$i" >/dev/null || launch "$i"; done

@@ -28,7 +28,8 @@ pub struct ServeConfig {
     /// All nodes at the cluster's birth, this one included, in order of their ids. Empty for a single
     /// node.
     pub members: Vec<Member>,
-    /// Directory with `ca.pem` and this node's certificate and key; there whenever `members` are.
+    /// Directory with `ca.pem`, and `CLUSTER-node-ID.pem` with its `.key` for this node; there whenever
+    /// `members` are.
     pub tls_dir: Option<PathBuf>,
     /// Raft groups at the cluster's birth; 1 to [`GROUPS_MAX`].
     pub groups: u32,

@@ -171,11 +171,11 @@ fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
 
 fn load_tls(config: &ServeConfig) -> anyhow::Result<TlsMaterial> {
     let dir = config.tls_dir.as_ref().context("a cluster needs certificates (tls_dir)")?;
-    let node = config.node_id;
+    let name = format!("{}-node-{}", config.cluster, config.node_id);
     let files = TlsFiles {
         ca: dir.join("ca.pem"),
-        cert: dir.join(format!("node-{node}.pem")),
-        key: dir.join(format!("node-{node}.key")),
+        cert: dir.join(format!("{name}.pem")),
+        key: dir.join(format!("{name}.key")),
     };
     Ok(TlsMaterial::load(&files)?)
 }

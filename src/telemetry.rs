@@ -3,7 +3,7 @@
 //! A node owns one [`Metrics`] and hands it to whoever counts; nothing here is global, so many nodes
 //! can live in one process.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -123,7 +123,11 @@ impl Metrics {
 /// The first call in a process wins.
 pub fn trace_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let colours = io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(io::stderr);
     let done = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -224,9 +224,7 @@ impl Runtime {
         let full = self.full.clone();
         let stop = self.stop.clone().cancelled_owned();
         let watch = space::watch(dir, full);
-        self.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = watch => () }
-        });
+        self.tasks.spawn(async { tokio::select! { () = stop => (), () = watch => () } });
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {
