@@ -122,7 +122,7 @@ impl Metrics {
 ///
 /// The first call in a process wins.
 pub fn trace_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=error,fjall=warn,lsm_tree=warn,ractor=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let done = match format {
         LogFormat::Text => builder.try_init(),
