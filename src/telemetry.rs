@@ -118,11 +118,14 @@ impl Metrics {
     }
 }
 
-/// Sends traces to standard error; `RUST_LOG` chooses them, and without it everything from INFO.
+/// What is traced unless `RUST_LOG` says otherwise: everything from INFO, and of the libraries what matters.
+const USUAL: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,ractor=warn";
+
+/// Sends traces to standard error; `RUST_LOG` chooses them.
 ///
 /// The first call in a process wins.
 pub fn trace_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
     let colours = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -8,8 +8,11 @@
 
 pub mod brute;
 pub mod checker;
+pub mod cluster;
 pub mod generate;
 pub mod history;
+pub mod load;
 pub mod mutate;
+pub mod node;
 pub mod recorder;
 pub mod report;
