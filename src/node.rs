@@ -21,6 +21,7 @@ use cluster::raft::Timers;
 use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::ServeConfig;
 use crate::edge;
@@ -64,7 +65,7 @@ pub struct Node {
     home: Arc<Home>,
     journal: Journal,
     writer: JoinHandle<()>,
-    edge: tokio::task::JoinHandle<()>,
+    edge: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -113,11 +114,13 @@ impl Node {
             let transport = QuicTransport::start(quic, service, connect_home.clone());
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
         });
-        let runtime = foundation.build(host.await.context("start the links")?);
+        let runtime = foundation.build(&config.cluster, host.await.context("start the links")?);
         runtime.watch_space(config.data_dir.clone());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let serving = edge::serve(listener, runtime.clone(), metrics.clone(), stop.clone());
-        let edge = tokio::task::spawn(serving);
+        let edge = TaskTracker::new();
+        edge.spawn(serving);
+        edge.close();
         Ok(Node { address, runtime, metrics, home, journal, writer, edge, stop })
     }
 
@@ -144,8 +147,7 @@ impl Node {
     pub async fn stop(self) {
         self.runtime.drain().await;
         self.stop.cancel();
-        // A panic there was reported where it happened.
-        self.edge.await.ok();
+        self.edge.wait().await;
         self.runtime.close().await;
         self.journal.close();
         drop(tokio::task::spawn_blocking(move || self.writer.join()).await);
@@ -159,7 +161,7 @@ fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
         tail_bytes: JOURNAL_TAIL_BYTES,
     };
     let (journal, mut writer) =
-        Journal::open(Arc::new(RealDisk::default()), config).context("open the journal")?;
+        Journal::open(Arc::new(RealDisk), config).context("open the journal")?;
     writer.on_fatal(Box::new(|error| {
         // A failed sync must never be tried again: nobody knows what the disk has.
         tracing::error!(%error, "the journal's disk failed; the process ends");

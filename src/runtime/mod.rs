@@ -94,12 +94,13 @@ impl Foundation {
     }
 
     /// Moves in, now that the node runs.
-    pub fn build(self, host: Arc<Host>) -> Arc<Runtime> {
+    pub fn build(self, cluster_name: &str, host: Arc<Host>) -> Arc<Runtime> {
         let Foundation { shards, door, store, supervisor } = self;
         let full = Arc::new(AtomicBool::new(false));
         let directory = Directory::new(host.clone(), shards.clone(), full.clone());
         let tasks = TaskTracker::new();
         let runtime = Arc::new(Runtime {
+            cluster_name: cluster_name.to_string(),
             host: host.clone(),
             shards: shards.clone(),
             store,
@@ -122,6 +123,7 @@ impl Foundation {
 
 /// The sessions of the cluster, as seen from this node.
 pub struct Runtime {
+    cluster_name: String,
     host: Arc<Host>,
     shards: Arc<Shards>,
     store: Store,
@@ -224,7 +226,9 @@ impl Runtime {
         let full = self.full.clone();
         let stop = self.stop.clone().cancelled_owned();
         let watch = space::watch(dir, full);
-        self.tasks.spawn(async { tokio::select! { () = stop => (), () = watch => () } });
+        self.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = watch => () }
+        });
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

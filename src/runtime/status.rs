@@ -161,7 +161,7 @@ impl Runtime {
         let conditions: BTreeMap<NodeId, Condition> =
             join_all(asked).await.into_iter().flatten().collect();
         ClusterReport {
-            cluster: String::new(),
+            cluster: self.cluster_name.clone(),
             node: self.host.local().0,
             epoch: map.epoch,
             members: members(&map, &conditions),

@@ -96,10 +96,6 @@ impl Tail {
         });
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        *self.mark.borrow()
-    }
-
     pub(super) fn subscribe(&self) -> watch::Receiver<Mark> {
         self.mark.subscribe()
     }

@@ -27,7 +27,8 @@ pub struct Cluster {
 impl Cluster {
     /// Starts `count` nodes with further `flags` and waits until all are ready.
     pub async fn up(count: usize, flags: &[&str]) -> Cluster {
-        let keep = tempfile::Builder::new().prefix("outlive-chaos-").tempdir().expect("a directory");
+        let keep =
+            tempfile::Builder::new().prefix("outlive-chaos-").tempdir().expect("a directory");
         let dir = keep.path().to_path_buf();
         make_dev_ca(&dir.join("tls")).expect("a certificate authority");
         for node in 1..=count {
@@ -105,7 +106,10 @@ impl Cluster {
             }
             let ended = self.children[node - 1].as_mut().and_then(|c| c.try_wait().ok().flatten());
             if ended.is_some() || deadline < Instant::now() {
-                panic!("node {node} is not ready ({ended:?}); its log ends:\n{}", self.log_end(node));
+                panic!(
+                    "node {node} is not ready ({ended:?}); its log ends:\n{}",
+                    self.log_end(node)
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

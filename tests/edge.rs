@@ -62,9 +62,11 @@ async fn a_session_is_created_once_and_looked_at() {
     assert_eq!(body["labels"], json!({ "a": "b" }));
     let (_, body) = ask(&node, Method::GET, "/v1/sessions?prefix=a", Value::Null).await;
     assert_eq!(body["sessions"][0]["session"], "a/b");
-    let (status, _) = ask(&node, Method::DELETE, "/v1/sessions/a%2Fb?incarnation=2", Value::Null).await;
+    let (status, _) =
+        ask(&node, Method::DELETE, "/v1/sessions/a%2Fb?incarnation=2", Value::Null).await;
     assert_eq!(status, 409);
-    let (status, _) = ask(&node, Method::DELETE, "/v1/sessions/a%2Fb?incarnation=1", Value::Null).await;
+    let (status, _) =
+        ask(&node, Method::DELETE, "/v1/sessions/a%2Fb?incarnation=1", Value::Null).await;
     assert_eq!(status, 204);
     assert_eq!(ask(&node, Method::GET, "/v1/sessions/a%2Fb", Value::Null).await.0, 404);
 }
@@ -195,10 +197,8 @@ async fn a_long_poll_waits_for_the_next_event_and_no_longer() {
     let path = format!("/v1/sessions/s/events?after={after}&live=long-poll");
     let one = [Body { format: "text".into(), payload: "x".into() }];
     let mut appender = client.appender("s");
-    let (page, appended) = tokio::join!(
-        ask(&node, Method::GET, &path, Value::Null),
-        appender.append(&one, false)
-    );
+    let (page, appended) =
+        tokio::join!(ask(&node, Method::GET, &path, Value::Null), appender.append(&one, false));
     appended.unwrap();
     assert_eq!(page.1["events"][0]["serial"], 1);
 }
@@ -221,8 +221,20 @@ async fn bad_requests_get_the_problem_they_have() {
         (Method::GET, "/v1/sessions/s/events?after=-1", Value::Null, 400, "bad_cursor"),
         (Method::GET, "/v1/sessions/s/events?live=sse&after=NaN", Value::Null, 400, "bad_cursor"),
         (Method::POST, "/v1/sessions/s/events", json!({}), 400, "no_events"),
-        (Method::POST, "/v1/sessions/none/events", json!({"events":[{"text":""}]}), 404, "not_found"),
-        (Method::POST, "/v1/sessions/s/events", json!({"events":[{"text":""}],"expect_serial":7}), 409, "serial_mismatch"),
+        (
+            Method::POST,
+            "/v1/sessions/none/events",
+            json!({"events":[{"text":""}]}),
+            404,
+            "not_found",
+        ),
+        (
+            Method::POST,
+            "/v1/sessions/s/events",
+            json!({"events":[{"text":""}],"expect_serial":7}),
+            409,
+            "serial_mismatch",
+        ),
         (Method::POST, "/v1/sessions/s/trim", json!({}), 400, "bad_json"),
     ] {
         let (got, problem) = ask(&node, method.clone(), path, body).await;
@@ -245,7 +257,9 @@ async fn broken_http_harms_nobody() {
     let node = start_single().await;
     client(&node).create("s").await.unwrap();
     let post = "POST /v1/sessions/s/events HTTP/1.1\r\nhost: h\r\n";
-    let both = format!("{post}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
+    let both = format!(
+        "{post}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: h\r\n\r\n"
+    );
     let answer = raw(&node, both.as_bytes()).await;
     assert!(!answer.contains("HTTP/1.1 200"), "smuggled: {answer}");
     let twice = format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\nxy");
