@@ -17,7 +17,7 @@ step() {
 step cargo fmt --all --check
 if cargo deny --version >/dev/null 2>&1; then
   step cargo deny --locked check licenses bans sources
-  if cargo deny --locked fetch db; then
+  if timeout 120 cargo deny --locked fetch db; then
     step cargo deny --locked check advisories
   else
     skipped+=("advisories: their database cannot be had here")
