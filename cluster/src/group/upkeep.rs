@@ -60,7 +60,7 @@ async fn open(group: &Group) -> io::Result<Current> {
 /// Publishes reports and triggers checkpoints until the replica stops.
 async fn watch(group: &Group, current: &Current) {
     let mut seen = Report { running: true, ..Report::default() };
-    let mut asked = None;
+    let (mut asked, mut purged) = (None, None);
     loop {
         // An idle group looks now and then whether its old entries hold up the journal.
         let changed = current.replica.changed(&seen);
@@ -80,8 +80,11 @@ async fn watch(group: &Group, current: &Current) {
             asked = Some(applied);
             current.replica.checkpoint().await;
         }
-        if let (true, Some(checkpoint)) = (pinning, seen.checkpoint) {
-            current.replica.purge(checkpoint).await;
+        let kept = if pinning { 0 } else { group.opening.checkpoints.kept_entries };
+        let upto = seen.checkpoint.and_then(|checkpoint| checkpoint.checked_sub(kept));
+        if purged.max(seen.purged) < upto {
+            purged = upto;
+            current.replica.purge(upto.expect("it is above an option")).await;
         }
         // A busy group reports thousands of changes a second; nobody needs each of them.
         tokio::time::sleep(REPORT_INTERVAL).await;

@@ -320,6 +320,9 @@ fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
         election_timeout_min: timers.election_min_ms,
         election_timeout_max: timers.election_max_ms,
         enable_pre_vote: Some(true),
+        // A leader that comes back in its old term may have lost entries that it sent before its own
+        // disk had them, and would write others at their places under the same ids.
+        enable_leader_restore: Some(false),
         max_payload_entries: 64,
         max_append_entries: Some(256),
         api_channel_size: Some(1024),
@@ -327,8 +330,9 @@ fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
         state_machine_channel_size: Some(256),
         // Snapshots are checkpoints that we trigger; those that fail would end the group.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: checkpoints.kept_entries,
-        purge_batch_size: 256,
+        // The log is purged when we say so: openraft's own rule may ask for less than was asked before,
+        // which it takes for a bug of its own.
+        max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: checkpoints.lag_entries,
         install_snapshot_timeout: 600_000,
         backoff: "100ms".into(),

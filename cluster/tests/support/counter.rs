@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cluster::ids::GroupId;
+use cluster::ids::{EntryId, GroupId};
 use cluster::machine::{BoxFuture, Committed, Machine, MachineFactory, SnapshotSource, Staged};
 use cluster::settled::Settled;
 
@@ -22,15 +22,18 @@ struct Kept {
     content: u64,
 }
 
+/// Hears of applied entries.
+pub type Watch = Arc<dyn Fn(GroupId, EntryId, &[String]) + Send + Sync>;
+
 /// What the machines of one node have in memory and on "disk".
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Shelf {
     live: Arc<Mutex<BTreeMap<GroupId, Kept>>>,
     durable: Arc<Mutex<BTreeMap<GroupId, Kept>>>,
     /// Installed snapshots: since which index, and how many commands they brought.
     installs: Arc<Mutex<Vec<(GroupId, u64, usize)>>>,
-    /// How many entries of each group were applied here, replays included.
-    pub applies: Arc<Mutex<BTreeMap<GroupId, u64>>>,
+    /// Hears of every entry that is applied here, replays included.
+    pub watch: Option<Watch>,
     /// Entries whose application panics, once.
     pub poison: Arc<Mutex<Option<String>>>,
 }
@@ -61,6 +64,21 @@ impl Shelf {
     pub fn installs(&self, group: GroupId) -> Vec<usize> {
         let installs = self.installs.lock().unwrap();
         installs.iter().filter(|(of, ..)| *of == group).map(|(.., brought)| *brought).collect()
+    }
+
+    fn fail_if_told(&self, entry: &Committed) {
+        let mut poison = self.poison.lock().unwrap();
+        let bad = poison.clone().unwrap_or_default().into_bytes();
+        if !bad.is_empty() && entry.commands.iter().any(|command| *command == bad) {
+            *poison = None;
+            drop(poison);
+            panic!("the machine fails, as it was told");
+        }
+    }
+
+    /// Index + 1 of the last entry whose effect is in memory, wherever it came from.
+    pub fn content(&self, group: GroupId) -> u64 {
+        self.live.lock().unwrap().get(&group).map_or(0, |kept| kept.next.max(kept.content))
     }
 
     /// A power cut: what no checkpoint kept is gone.
@@ -103,22 +121,22 @@ impl Counter {
 impl Machine for Counter {
     fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
         let _hold = self.settled.begin(entry.id.index);
+        self.shelf.fail_if_told(&entry);
+        let mut texts = Vec::new();
         self.change(|kept| {
+            assert_eq!(kept.next, entry.id.index, "entries come in order, once");
             assert_eq!(kept.next, entry.id.index, "entries come in order, once");
             for (place, command) in (0..).zip(entry.commands) {
                 let text = String::from_utf8(command.to_vec()).unwrap();
-                let mut poison = self.shelf.poison.lock().unwrap();
-                if poison.as_deref() == Some(text.as_str()) {
-                    *poison = None;
-                    drop(poison);
-                    panic!("the machine fails at {text}, as it was told");
-                }
+                texts.push(text.clone());
                 let there = kept.commands.insert((entry.id.index, place), text.clone());
                 assert!(there.is_none_or(|there| there == text), "a replay changed history");
             }
             kept.next = entry.id.index + 1;
         });
-        *self.shelf.applies.lock().unwrap().entry(self.group).or_default() += 1;
+        if let Some(watch) = &self.shelf.watch {
+            watch(self.group, entry.id, &texts);
+        }
         Box::pin(std::future::ready(()))
     }
 

@@ -39,7 +39,7 @@ impl Application for Silent {
 pub struct Place {
     pub disk: Arc<LyingDisk>,
     pub shelf: Shelf,
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 /// A running node.
@@ -65,6 +65,11 @@ pub const TIMERS: Timers = Timers { heartbeat_ms: 50, election_min_ms: 150, elec
 impl World {
     /// `count` nodes, not started yet.
     pub fn new(seed: u64, count: u64, groups: u32) -> World {
+        World::over(MemoryConfig::new(seed), seed, count, groups)
+    }
+
+    /// The same over a network of the caller's choice.
+    pub fn over(network: MemoryConfig, seed: u64, count: u64, groups: u32) -> World {
         let members = (1..=count)
             .map(|node| Member {
                 node: NodeId(node),
@@ -74,7 +79,7 @@ impl World {
             .collect();
         let places = (1..=count).map(|node| (node, place(seed, node))).collect();
         World {
-            network: MemoryNetwork::new(MemoryConfig::new(seed)),
+            network: MemoryNetwork::new(network),
             places,
             nodes: BTreeMap::new(),
             members,
@@ -164,6 +169,24 @@ impl World {
         });
         let host = host.await.expect("the host starts");
         self.nodes.insert(node, Node { host, writer: driver });
+    }
+
+    /// Ends a node as `kill -9` does: what was written is kept, though nothing was synced.
+    pub async fn kill(&mut self, node: u64) {
+        let Some(Node { host, mut writer }) = self.nodes.remove(&node) else { return };
+        self.network.crash(NodeId(node));
+        self.places[&node].disk.kill();
+        host.close().await;
+        writer.shutdown().await;
+        self.places[&node].shelf.crash();
+    }
+
+    /// Takes a node's disk away, and gives it an empty one.
+    pub fn wipe(&mut self, node: u64, salt: u64) -> Place {
+        let empty = place(self.seed ^ salt, node);
+        let old = self.places.insert(node, empty).expect("the node exists");
+        self.places.get_mut(&node).expect("it was put there").shelf.watch = old.shelf.watch.clone();
+        old
     }
 
     /// Ends a node as a power cut does: nothing more is sent, what was not synced may be lost.
