@@ -68,8 +68,8 @@ pub enum LogFormat {
 pub const GROUPS_MAX: u32 = 64;
 const GROUPS: u32 = 12;
 const HEARTBEAT_MS: u64 = 100;
-const ELECTION_MIN_MS: u64 = 500;
-const ELECTION_MAX_MS: u64 = 1000;
+const ELECTION_MIN_MS: u64 = 300;
+const ELECTION_MAX_MS: u64 = 600;
 /// Most times that may be asked for; beyond it a dead leader is not missed in any useful time.
 const ELECTION_MS_LIMIT: u64 = 60_000;
 const CLUSTER_NAME_BYTES: usize = 64;
@@ -115,10 +115,10 @@ pub struct Given {
     /// Pause between a leader's heartbeats [default: 100]
     #[arg(long, env = "OUTLIVE_HEARTBEAT_MS", value_name = "MS")]
     pub heartbeat_ms: Option<u64>,
-    /// Least silence before an election [default: 500]
+    /// Least silence before an election [default: 300]
     #[arg(long, env = "OUTLIVE_ELECTION_MIN_MS", value_name = "MS")]
     pub election_min_ms: Option<u64>,
-    /// Most silence before an election [default: 1000]
+    /// Most silence before an election [default: 600]
     #[arg(long, env = "OUTLIVE_ELECTION_MAX_MS", value_name = "MS")]
     pub election_max_ms: Option<u64>,
     /// How traces are written to standard error [default: text]

@@ -17,7 +17,7 @@ use cluster::journal::disk::RealDisk;
 use cluster::journal::{Journal, JournalConfig};
 use cluster::limits::{JOURNAL_TAIL_BYTES, REPLICATION, SEGMENT_BYTES};
 use cluster::membership::Member;
-use cluster::raft::Timers;
+use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +93,7 @@ impl Node {
             dir: config.data_dir.clone(),
             journal: journal.clone(),
             birth: birth(config, address),
+            checkpoints: Checkpoints::default(),
             timers: Timers {
                 heartbeat_ms: config.heartbeat_ms,
                 election_min_ms: config.election_min_ms,

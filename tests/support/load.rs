@@ -129,6 +129,8 @@ enum Outcome {
     Unknown(String),
 }
 
+/// Added to a writer's client number when it closes.
+const CLOSERS: u32 = 1 << 24;
 const ATTEMPT: Duration = Duration::from_secs(8);
 /// Nothing may hang longer than this, whatever is being killed.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -202,6 +204,11 @@ impl Agent {
             values.iter().map(|value| json!({ "format": "text", "text": value })).collect();
         let body = json!({ "events": events, "close": close });
         let deadline = Instant::now() + PATIENCE;
+        // The history wants to see the closing as a call of its own, by a client of its own.
+        let closing = close.then(|| {
+            let client = self.id + CLOSERS;
+            self.recorder.invoke(client, &self.name(), &self.session, None, Call::Close)
+        });
         loop {
             let producer = Producer { id: id.into(), epoch: 1, seq };
             let call = Call::Append { values: values.to_vec(), producer: Some(producer) };
@@ -219,8 +226,8 @@ impl Agent {
                     let incarnation = u32::try_from(number("incarnation")).expect("small");
                     let (first, last) = (number("first"), number("last"));
                     self.recorder.ok(op, Answer::Appended { incarnation, first, last });
-                    if close {
-                        self.note_close().await;
+                    if let Some(op) = closing {
+                        self.recorder.ok(op, Answer::Done { incarnation });
                     }
                     return;
                 }
@@ -231,12 +238,6 @@ impl Agent {
             self.hop();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// The closing append closed the session; the history wants to see that as a call of its own.
-    async fn note_close(&mut self) {
-        let op = self.recorder.invoke(self.id, &self.name(), &self.session, None, Call::Close);
-        self.recorder.ok(op, Answer::Done { incarnation: 1 });
     }
 
     /// Asks random nodes for the tail: each answer must hold all that was acknowledged before.
