@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs all tests. Needs only the Rust toolchain; uses cargo-nextest where it is installed.
 #
+# OUTLIVE_SEEDS says how many seeds the simulation of whole clusters has (scripts/simulate.sh).
 # The whole output is printed as it comes, and the closing lines of each runner once more at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -51,7 +52,7 @@ else
 fi
 run "examples in the documentation" '^(test result:|test .* FAILED)' cargo test --locked --workspace --doc
 if [[ -x scripts/simulate.sh ]]; then
-  run "simulation" 'seed|^test result:|FAILED|panicked' scripts/simulate.sh
+  run "simulation" '^simulation:|FAILED|^repeat it' scripts/simulate.sh
 fi
 
 echo
