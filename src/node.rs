@@ -93,7 +93,11 @@ impl Node {
             dir: config.data_dir.clone(),
             journal: journal.clone(),
             birth: birth(config, address),
-            checkpoints: Checkpoints::default(),
+            checkpoints: Checkpoints {
+                every_entries: config.checkpoint_entries,
+                kept_entries: config.checkpoint_entries / 2,
+                lag_entries: config.checkpoint_entries.saturating_mul(4),
+            },
             timers: Timers {
                 heartbeat_ms: config.heartbeat_ms,
                 election_min_ms: config.election_min_ms,
