@@ -65,7 +65,7 @@ cargo build --release --locked --bin outlive
 say "starting three nodes"
 scripts/cluster.sh up 3
 
-# Created before it is read: nobody can read what does not exist.
+# Created first, so that the reader finds it at once.
 all=$(scripts/cluster.sh url 1),$(scripts/cluster.sh url 2),$(scripts/cluster.sh url 3)
 "$binary" session append try --url "$all" </dev/null
 leader=$(scripts/cluster.sh leader try)
