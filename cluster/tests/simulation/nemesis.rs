@@ -176,6 +176,21 @@ impl Nemesis {
         self.start(node).await;
     }
 
+    /// How every member stands, for a person to read.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for (node, running) in &self.world.nodes {
+            for group in running.host.groups() {
+                let next = self.world.places[node].shelf.next(group.id());
+                let journal = running.host.journal().state(group.id());
+                text += &format!("\nn{node} {} machine {next} ", group.id());
+                text += &format!("{:?} purged {:?} last {:?}", group.report(), journal.purged, journal.last);
+            }
+            text += &format!("\nn{node} {:?}", running.host.journal().stats());
+        }
+        text
+    }
+
     /// The end of it: everything is whole again.
     pub(crate) async fn relent(&mut self) {
         self.record.note(format_args!("relent"));
