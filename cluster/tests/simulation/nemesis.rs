@@ -143,6 +143,9 @@ impl Nemesis {
 
     /// The power goes, or the disk fails, in the middle of a sync; the process ends with it.
     async fn cut_at_sync(&mut self, node: u64) {
+        if !self.world.nodes.contains_key(&node) {
+            return;
+        }
         let disk = self.world.places[&node].disk.clone();
         let nth = self.rng.random_range(1..20);
         let power = self.rng.random_bool(0.5);
