@@ -33,6 +33,10 @@ pub(crate) fn one(number: u64, echo: bool) {
         print(info);
         std::process::exit(101);
     }));
+    if echo {
+        let to = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time();
+        to.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
+    }
     seed::start(number);
     let rng_seed = tokio::runtime::RngSeed::from_bytes(&number.to_le_bytes());
     let runtime = tokio::runtime::Builder::new_current_thread()
