@@ -12,5 +12,7 @@ case "${1:-}" in
 esac
 export OUTLIVE_SIMULATE=1
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg tokio_unstable"
+# openraft checks itself at every step in this profile; without any optimisation that takes most of the time.
+export CARGO_PROFILE_DEV_OPT_LEVEL=1
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/simulation"
 exec cargo test --quiet -p outlive-cluster --test simulation -- "$@"

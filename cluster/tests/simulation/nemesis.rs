@@ -148,6 +148,9 @@ impl Nemesis {
 
     /// The power goes, or the disk fails, in the middle of a sync; the process ends with it.
     async fn cut_at_sync(&mut self, node: u64) {
+        if !self.world.nodes.contains_key(&node) {
+            return;
+        }
         let disk = self.world.places[&node].disk.clone();
         let nth = self.rng.random_range(1..20);
         let power = self.rng.random_bool(0.5);
@@ -183,6 +186,21 @@ impl Nemesis {
             self.world.places.insert(node, old);
         }
         self.start(node).await;
+    }
+
+    /// How every member stands, for a person to read.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for (node, running) in &self.world.nodes {
+            for group in running.host.groups() {
+                let next = self.world.places[node].shelf.next(group.id());
+                let journal = running.host.journal().state(group.id());
+                text += &format!("\nn{node} {} machine {next} ", group.id());
+                text += &format!("{:?} purged {:?} last {:?}", group.report(), journal.purged, journal.last);
+            }
+            text += &format!("\nn{node} {:?}", running.host.journal().stats());
+        }
+        text
     }
 
     /// The end of it: everything is whole again.

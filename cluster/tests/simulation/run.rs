@@ -33,6 +33,10 @@ pub(crate) fn one(number: u64, echo: bool) {
         print(info);
         std::process::exit(101);
     }));
+    if echo {
+        let to = tracing_subscriber::fmt().with_writer(std::io::stderr).without_time();
+        to.with_max_level(tracing_subscriber::filter::LevelFilter::WARN).init();
+    }
     seed::start(number);
     let rng_seed = tokio::runtime::RngSeed::from_bytes(&number.to_le_bytes());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -43,7 +47,7 @@ pub(crate) fn one(number: u64, echo: bool) {
         .expect("a runtime");
     let summary = runtime.block_on(async {
         let run = tokio::time::timeout(Duration::from_secs(600), simulate(number, echo));
-        run.await.expect("the run ends in time: the cluster does not come back")
+        run.await.expect("the run ends in time")
     });
     println!("seed {number} {summary} cpu {:.2}s", cpu_seconds());
     // Whatever still runs is of no interest.
@@ -115,8 +119,13 @@ async fn simulate(number: u64, echo: bool) -> String {
     nemesis.rage(until).await;
     nemesis.relent().await;
     while clients.join_next().await.is_some() {}
-    nemesis.world.all_led().await;
-    nemesis.settle(number).await;
+    let whole = async {
+        nemesis.world.all_led().await;
+        nemesis.settle(number).await;
+    };
+    if tokio::time::timeout(Duration::from_secs(60), whole).await.is_err() {
+        panic!("the cluster does not come back: {}", nemesis.describe());
+    }
     record.summary()
 }
 

@@ -86,5 +86,5 @@ fn child(seed: u64) -> Result<String, String> {
     }
     let lines: Vec<&str> = err.lines().collect();
     let first = lines.iter().position(|line| line.contains("panicked")).unwrap_or(0);
-    Err(format!("{status}\n{out}{}", lines[first..lines.len().min(first + 12)].join("\n")))
+    Err(format!("{status}\n{out}{}", lines[first..lines.len().min(first + 40)].join("\n")))
 }
