@@ -155,7 +155,9 @@ impl Directory {
         if self.full.load(Ordering::Acquire) && envelope::is_append(&command) {
             return Attempt::Done(Err(Unavailable::DiskFull.into()));
         }
-        let permit = match group.admit(Class::Data, command.len() + id.as_str().len()) {
+        // Whatever makes room or ends something passes by the flood, on the reserve.
+        let class = if envelope::is_append(&command) { Class::Data } else { Class::Control };
+        let permit = match group.admit(class, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
             Err(AdmitError::Full | AdmitError::TooLarge { .. }) => {
