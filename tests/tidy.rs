@@ -133,7 +133,9 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     for (_, words) in WORDS.iter().filter(|(folder, _)| inside(folder)) {
         found.extend(named(&tokens, |word| {
             let tracked = word == "token" && path == TRACKED;
-            !tracked && !FOREIGN.contains(&word) && words.iter().any(|forbidden| says(word, forbidden))
+            !tracked
+                && !FOREIGN.contains(&word)
+                && words.iter().any(|forbidden| says(word, forbidden))
         }));
     }
     if inside("src/session") {
