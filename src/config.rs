@@ -39,6 +39,8 @@ pub struct ServeConfig {
     pub election_min_ms: u64,
     /// Most silence after which it does, in milliseconds.
     pub election_max_ms: u64,
+    /// Entries that a group applies between two checkpoints; half as many are kept behind one.
+    pub checkpoint_entries: u64,
     /// How traces are written to standard error.
     pub log: LogFormat,
 }
@@ -68,8 +70,11 @@ pub enum LogFormat {
 pub const GROUPS_MAX: u32 = 64;
 const GROUPS: u32 = 12;
 const HEARTBEAT_MS: u64 = 100;
-const ELECTION_MIN_MS: u64 = 500;
-const ELECTION_MAX_MS: u64 = 1000;
+const ELECTION_MIN_MS: u64 = 300;
+const ELECTION_MAX_MS: u64 = 600;
+const CHECKPOINT_ENTRIES: u64 = 8192;
+/// Checkpoints closer than that cost more than they save.
+const CHECKPOINT_ENTRIES_MIN: u64 = 16;
 /// Most times that may be asked for; beyond it a dead leader is not missed in any useful time.
 const ELECTION_MS_LIMIT: u64 = 60_000;
 const CLUSTER_NAME_BYTES: usize = 64;
@@ -115,12 +120,15 @@ pub struct Given {
     /// Pause between a leader's heartbeats [default: 100]
     #[arg(long, env = "OUTLIVE_HEARTBEAT_MS", value_name = "MS")]
     pub heartbeat_ms: Option<u64>,
-    /// Least silence before an election [default: 500]
+    /// Least silence before an election [default: 300]
     #[arg(long, env = "OUTLIVE_ELECTION_MIN_MS", value_name = "MS")]
     pub election_min_ms: Option<u64>,
-    /// Most silence before an election [default: 1000]
+    /// Most silence before an election [default: 600]
     #[arg(long, env = "OUTLIVE_ELECTION_MAX_MS", value_name = "MS")]
     pub election_max_ms: Option<u64>,
+    /// Entries between two checkpoints of a group [default: 8192]
+    #[arg(long, env = "OUTLIVE_CHECKPOINT_ENTRIES", value_name = "N")]
+    pub checkpoint_entries: Option<u64>,
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
@@ -140,6 +148,7 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_HEARTBEAT_MS",
     "OUTLIVE_ELECTION_MIN_MS",
     "OUTLIVE_ELECTION_MAX_MS",
+    "OUTLIVE_CHECKPOINT_ENTRIES",
     "OUTLIVE_LOG",
 ];
 /// Variables that are for other commands and for scripts.
@@ -200,6 +209,7 @@ impl Given {
             heartbeat_ms: self.heartbeat_ms.or(below.heartbeat_ms),
             election_min_ms: self.election_min_ms.or(below.election_min_ms),
             election_max_ms: self.election_max_ms.or(below.election_max_ms),
+            checkpoint_entries: self.checkpoint_entries.or(below.checkpoint_entries),
             log: self.log.or(below.log),
         }
     }
@@ -238,6 +248,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         members,
         tls_dir: given.tls_dir,
         groups: given.groups.unwrap_or(GROUPS),
+        checkpoint_entries: given.checkpoint_entries.unwrap_or(CHECKPOINT_ENTRIES),
         heartbeat_ms: given.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
         election_min_ms: given.election_min_ms.unwrap_or(ELECTION_MIN_MS),
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
@@ -260,6 +271,9 @@ fn check_cluster(name: &str) -> Result<(), BadServeConfig> {
 }
 
 fn check_numbers(config: &ServeConfig) -> Result<(), BadServeConfig> {
+    if config.checkpoint_entries < CHECKPOINT_ENTRIES_MIN {
+        return bad(format!("checkpoint_entries must be at least {CHECKPOINT_ENTRIES_MIN}"));
+    }
     if !(1..=GROUPS_MAX).contains(&config.groups) {
         return bad(format!("groups must be 1 to {GROUPS_MAX}"));
     }
@@ -372,7 +386,7 @@ mod tests {
                   |
                 1 | node_idd = 1
                   | ^^^^^^^^
-                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `log`"#]],
+                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `log`"#]],
         );
         check_bad("node_id = 0", expect!["node_id begins at 1"]);
         check_bad("groups = 0", expect!["groups must be 1 to 64"]);

@@ -19,7 +19,7 @@ use cluster::journal::disk::RealDisk;
 use cluster::journal::{Journal, JournalConfig};
 use cluster::limits::{JOURNAL_TAIL_BYTES, REPLICATION, SEGMENT_BYTES};
 use cluster::membership::Member;
-use cluster::raft::Timers;
+use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +96,11 @@ impl Node {
             dir: config.data_dir.clone(),
             journal: journal.clone(),
             birth: birth(config, address),
+            checkpoints: Checkpoints {
+                every_entries: config.checkpoint_entries,
+                kept_entries: config.checkpoint_entries / 2,
+                lag_entries: config.checkpoint_entries.saturating_mul(4),
+            },
             timers: Timers {
                 heartbeat_ms: config.heartbeat_ms,
                 election_min_ms: config.election_min_ms,

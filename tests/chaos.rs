@@ -47,7 +47,7 @@ impl Run {
             None => Recorder::new(),
         });
         let pause = Duration::from_millis(setting("CHAOS_PAUSE_MS", 60) as u64);
-        let shape = Shape { seed, sessions, readers: 3, pause };
+        let shape = Shape { seed, sessions, writers: 2, readers: 3, pause };
         let load = Load::start(cluster.urls(), shape, recorder.clone()).await;
         let rng = StdRng::seed_from_u64(seed);
         let mut run = Run { cluster, load, recorder, rng, sessions, faults: 0 };

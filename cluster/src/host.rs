@@ -20,7 +20,7 @@ use crate::ids::{GroupId, NodeId};
 use crate::journal::Journal;
 use crate::machine::{Machine, MachineFactory};
 use crate::membership::{self, Change, Map, Member, Membership};
-use crate::raft::{Rpc, RpcKind, Timers};
+use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
 use crate::settled::Settled;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
 
@@ -52,6 +52,7 @@ pub struct HostParts {
     pub journal: Journal,
     pub birth: Birth,
     pub timers: Timers,
+    pub checkpoints: Checkpoints,
     pub clock: Arc<dyn Clock>,
     pub factory: Arc<dyn MachineFactory>,
     pub application: Arc<dyn Application>,
@@ -99,9 +100,9 @@ impl Host {
         switchboard.connect(&host);
         let stop = host.stop.clone().cancelled_owned();
         let care = care::run(host.clone());
-        host.tasks.spawn(async {
+        host.tasks.spawn(with_random(async {
             tokio::select! { () = stop => (), () = care => () }
-        });
+        }));
         Ok(host)
     }
 
@@ -218,6 +219,7 @@ impl Host {
                 transport: self.transport.clone(),
                 factory: Arc::new(Machines { host: Arc::downgrade(self) }),
                 timers: self.parts.timers,
+                checkpoints: self.parts.checkpoints,
                 clock: self.parts.clock.clone(),
                 staging: self.staging.clone(),
             })

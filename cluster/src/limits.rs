@@ -66,6 +66,8 @@ pub const CHECKPOINT_ENTRIES: u64 = 8192;
 /// Pause before a group that stopped is reopened, at first and at most.
 pub const REOPEN_MIN: std::time::Duration = std::time::Duration::from_millis(100);
 pub const REOPEN_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+/// Pause between two reports of one group.
+pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 /// Voters of the system group; further members only learn.
 pub const SYSTEM_VOTERS: usize = 5;
 /// Pause between two rounds of a node's care for its groups.

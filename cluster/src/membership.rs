@@ -67,6 +67,7 @@ struct Kept {
     replication: u32,
     members: BTreeMap<NodeId, Member>,
     mark: Option<Bytes>,
+    /// Index + 1 of the last entry that is in here; may be ahead of `mark`.
     next: u64,
 }
 
@@ -119,13 +120,15 @@ impl Membership {
 impl Machine for Membership {
     fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
         let hold = self.settled.begin(entry.id.index);
-        for command in entry.commands {
+        // What another replica gave may be ahead of the log: nothing takes effect twice.
+        let fresh = self.kept.next <= entry.id.index;
+        for command in entry.commands.into_iter().filter(|_| fresh) {
             match codec::decode(VERSION, &command) {
                 Ok(change) => self.kept.apply(change),
                 Err(error) => tracing::error!(%error, "a membership change is unreadable"),
             }
         }
-        self.kept.next = entry.id.index + 1;
+        self.kept.next = self.kept.next.max(entry.id.index + 1);
         self.map.send_if_modified(|map| {
             let newer = map.epoch < self.kept.epoch;
             if newer {
@@ -159,6 +162,7 @@ impl Machine for Membership {
         Box::pin(async move {
             let chunk = staged.chunks()?.next().ok_or(io::ErrorKind::UnexpectedEof)??;
             let kept: Kept = codec::decode(VERSION, &chunk).map_err(io::Error::other)?;
+            let next = kept.next.max(next);
             self.kept = Kept { mark: Some(mark), next, ..kept };
             home::write(&self.dir, FILE, &self.kept)?;
             self.map.send_replace(self.kept.map());

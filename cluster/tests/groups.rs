@@ -7,6 +7,7 @@ use std::time::Duration;
 use cluster::group::Fate;
 use cluster::ids::{GroupId, NodeId};
 use cluster::membership::Member;
+use cluster::raft::Checkpoints;
 use support::{World, eventually, propose};
 
 fn committed(fate: &Fate) -> bool {
@@ -72,22 +73,135 @@ async fn a_minority_acknowledges_and_reads_nothing() {
     assert!(cut_off.linearize().await.is_err());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_member_that_was_away_for_long_catches_up_from_a_snapshot() {
-    let mut world = World::up(5, 3, 1).await;
-    let away = (1..=3).find(|node| Some(*node) != world.leader(1)).unwrap();
-    world.crash(away).await;
-    let entries = cluster::limits::KEPT_ENTRIES + cluster::limits::CHECKPOINT_ENTRIES + 2000;
-    for number in 0..entries {
-        assert!(committed(&world.add(1, &format!("c{number}")).await));
+const OFTEN: Checkpoints = Checkpoints { every_entries: 40, kept_entries: 10, lag_entries: 60 };
+
+/// Adds commands until the log of the leader is purged beyond what `away` has.
+async fn outrun(world: &World, away: u64, count: u32) -> Vec<String> {
+    let has = world.places[&away].shelf.next(GroupId(1));
+    let mut added = Vec::new();
+    for number in 0..count {
+        added.push(format!("{has}-{number}"));
+        assert!(committed(&world.add(1, added.last().unwrap()).await));
     }
     let leader = world.leader(1).unwrap();
     let purged = || world.group(leader, 1).unwrap().report().purged;
-    eventually("the log is purged", || purged().is_some_and(|index| 1000 < index)).await;
+    eventually("the log is purged", || purged().is_some_and(|index| has + 20 < index)).await;
+    added
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_was_away_for_long_catches_up_from_a_snapshot() {
+    let mut world = World::new(5, 3, 1).forgetful(OFTEN, 64 << 10).all_up().await;
+    let away = (1..=3).find(|node| Some(*node) != world.leader(1)).unwrap();
+    let mut wanted = Vec::new();
+    for number in 0..100 {
+        wanted.push(format!("c{number}"));
+        assert!(committed(&world.add(1, &wanted[number]).await));
+    }
+    let shelf = world.places[&away].shelf.clone();
+    eventually("it has everything", || shelf.live(GroupId(1)) == wanted).await;
+    world.group(away, 1).unwrap().checkpoint().await;
+    eventually("it keeps everything", || shelf.durable_next(GroupId(1)) == 100 + 2).await;
+    world.crash(away).await;
+    wanted.extend(outrun(&world, away, 150).await);
     world.start(away).await;
-    eventually("it has everything", || world.applied(away, 1).len() as u64 == entries).await;
-    assert!(world.places[&away].shelf.checkpointed(GroupId(1)), "it came by a snapshot");
-    assert_eq!(world.applied(away, 1), world.applied(leader, 1));
+    eventually("it has everything", || shelf.live(GroupId(1)) == wanted).await;
+    let installs = shelf.installs(GroupId(1));
+    assert!(matches!(installs[..], [brought] if 50 < brought && brought <= 150), "{installs:?}");
+    // What was installed is there after a restart, and the log goes on behind it.
+    world.crash(away).await;
+    world.start(away).await;
+    wanted.push("after".into());
+    assert!(committed(&world.add(1, "after").await));
+    eventually("it goes on", || shelf.live(GroupId(1)) == wanted).await;
+    assert_eq!(shelf.installs(GroupId(1)).len(), 1, "no second snapshot was needed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_dies_while_it_is_sent_a_snapshot_is_sent_another() {
+    for pause_ms in [100, 103, 106, 110, 120, 130, 140, 160] {
+        let mut world = World::new(50 + pause_ms, 3, 1).forgetful(OFTEN, 64 << 10).all_up().await;
+        let away = (1..=3).find(|node| Some(*node) != world.leader(1)).unwrap();
+        world.crash(away).await;
+        let mut wanted = outrun(&world, away, 150).await;
+        world.start(away).await;
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        world.crash(away).await;
+        wanted.push("between".into());
+        assert!(committed(&world.add(1, "between").await));
+        world.start(away).await;
+        let shelf = world.places[&away].shelf.clone();
+        eventually("it has everything", || shelf.live(GroupId(1)) == wanted).await;
+        assert!(!shelf.installs(GroupId(1)).is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_may_be_ahead_of_its_mark() {
+    // Checkpoints are rare here, so that the sender has long gone on when it sends its latest.
+    let rare = Checkpoints { every_entries: 1000, kept_entries: 5, lag_entries: 60 };
+    let mut world = World::new(8, 3, 1).forgetful(rare, 64 << 10).all_up().await;
+    let away = (1..=3).find(|node| Some(*node) != world.leader(1)).unwrap();
+    world.crash(away).await;
+    let mut wanted = Vec::new();
+    for number in 0..100 {
+        wanted.push(format!("c{number}"));
+        assert!(committed(&world.add(1, &wanted[number]).await));
+        if number == 50 {
+            world.group(world.leader(1).unwrap(), 1).unwrap().checkpoint().await;
+        }
+    }
+    world.start(away).await;
+    let shelf = world.places[&away].shelf.clone();
+    eventually("it has everything", || shelf.live(GroupId(1)) == wanted).await;
+    let installs = shelf.installs(GroupId(1));
+    assert!(matches!(installs[..], [brought] if 60 < brought), "more than the mark: {installs:?}");
+    let next = world.group(away, 1).unwrap().report().applied.unwrap().index + 1;
+    assert_eq!(shelf.next(GroupId(1)), next, "and the log behind the mark was replayed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_whose_machine_fails_comes_back_while_others_go_on() {
+    let world = World::up(9, 3, 2).await;
+    assert!(committed(&world.add(1, "good").await));
+    let leader = world.leader(1).unwrap();
+    *world.places[&leader].shelf.poison.lock().unwrap() = Some("bad".into());
+    let cut = propose(&world.group(leader, 1).unwrap(), "bad").await;
+    assert!(matches!(cut, Fate::Unknown(_)), "{cut:?}");
+    assert!(committed(&world.add(2, "other").await));
+    // While the failed replica stops, what is asked of it has no known outcome.
+    let mut number = 0;
+    while !committed(&world.add(1, &format!("after {number}")).await) {
+        number += 1;
+    }
+    for node in 1..=3 {
+        eventually("the failed group is back", || {
+            let there = world.applied(node, 1);
+            there.starts_with(&["good".into(), "bad".into()])
+                && there.last() == Some(&format!("after {number}"))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_group_does_not_keep_the_journals_old_segments() {
+    let rare = Checkpoints { every_entries: 50, kept_entries: 10, lag_entries: 60 };
+    let world = World::new(10, 3, 2).forgetful(rare, 64 << 10).all_up().await;
+    assert!(committed(&world.add(2, "once, and never again").await));
+    let large = "x".repeat(2000);
+    for _ in 0..400 {
+        assert!(committed(&world.add(1, &large).await));
+    }
+    for node in 1..=3 {
+        let journal = world.nodes[&node].host.journal().clone();
+        eventually("old segments go", || journal.stats().segments <= 5).await;
+    }
+    assert!(committed(&world.add(2, "again").await));
+    for node in 1..=3 {
+        let wanted = ["once, and never again", "again"];
+        eventually("the idle group is whole", || world.applied(node, 2) == wanted).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

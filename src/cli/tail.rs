@@ -1,15 +1,22 @@
 //! `outlive session tail`: events on standard output as they come, from any node that serves.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{Misuse, Target};
-use crate::client::{Event, From, Item};
+use crate::client::{self, Client, ClientError, Event, From, Item};
 use crate::ids::Cursor;
+
+/// How long a session may take to appear.
+const APPEARS: Duration = Duration::from_secs(10);
+/// Pause before looking for it again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub(super) struct Tail {
@@ -37,8 +44,9 @@ pub(super) async fn run(command: Tail) -> anyhow::Result<()> {
         "now" => From::Now,
         text => From::After(Cursor::parse(text).map_err(|why| Misuse(why.to_string()))?),
     };
-    let mut tail = command.target.client()?.tail(&command.id, from);
-    while let Some(item) = tail.next().await? {
+    let client = command.target.client()?;
+    let (mut tail, mut next) = begin(&client, &command.id, from).await;
+    while let Some(item) = next? {
         let mut out = io::stdout().lock();
         match (&item, command.raw) {
             (Item::Event(event), true) => out.write_all(&event.payload)?,
@@ -58,11 +66,33 @@ pub(super) async fn run(command: Tail) -> anyhow::Result<()> {
             (Item::Gone, _) => eprintln!("outlive: the session was deleted"),
         }
         out.flush()?;
+        drop(out);
         if command.until_caught_up && item == Item::CaughtUp {
             break;
         }
+        next = tail.next().await;
     }
     Ok(())
+}
+
+/// Waits a while for a session that does not exist yet: its writer may start a moment later.
+async fn begin(
+    client: &Client,
+    id: &str,
+    from: From,
+) -> (client::Tail, Result<Option<Item>, ClientError>) {
+    let deadline = Instant::now() + APPEARS;
+    loop {
+        let mut tail = client.tail(id, from.clone());
+        match tail.next().await {
+            Err(ClientError::Refused(problem))
+                if problem.status == 404 && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(AGAIN).await;
+            }
+            next => return (tail, next),
+        }
+    }
 }
 
 fn shown(event: &Event, cursor: Option<String>) -> Value {

@@ -21,6 +21,7 @@ pub mod tail;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use cluster::clock::Clock;
 use cluster::host::{Application, Host};
@@ -199,6 +200,16 @@ impl Runtime {
         let looked = self.directory.look(&shard, id).await?.ok_or(AttachError::NotFound)?;
         let (store, number) = (self.store.clone(), shard.number());
         Reader::attach(number, id.clone(), store, looked.tail, start, counted)
+    }
+
+    /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.
+    pub fn passivate(&self, idle: Duration) {
+        self.shards.passivate(idle);
+    }
+
+    /// Session actors that are live on this node.
+    pub fn live_sessions(&self) -> usize {
+        self.shards.live_sessions()
     }
 
     /// Hands the leads over and takes no new readers; requests are still served.

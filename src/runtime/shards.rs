@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 use cluster::host::Host;
 use cluster::ids::GroupId;
@@ -56,13 +57,20 @@ impl Shards {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             let idle = if SESSIONS_CROWDED < self.live_sessions() { IDLE_CROWDED } else { IDLE };
+            self.passivate(idle);
             for shard in self.all() {
-                if let Some(since) = Instant::now().checked_sub(idle) {
-                    shard.sessions().retire_idle(since);
-                }
                 if let Err(error) = self.wake_due(&shard, &host).await {
                     tracing::warn!(shard = shard.number(), %error, "deadlines are unreadable");
                 }
+            }
+        }
+    }
+
+    /// Asks the actors that nobody used for `idle` to leave.
+    pub(super) fn passivate(&self, idle: Duration) {
+        if let Some(since) = Instant::now().checked_sub(idle) {
+            for shard in self.all() {
+                shard.sessions().retire_idle(since);
             }
         }
     }

@@ -126,6 +126,11 @@ impl Cluster {
     /// Asks a node to stop and waits until its process is gone.
     pub async fn stop(&mut self, node: usize) -> std::process::ExitStatus {
         self.signal(node, rustix::process::Signal::TERM);
+        self.ended(node).await
+    }
+
+    /// Waits until a node's process has ended by itself.
+    pub async fn ended(&mut self, node: usize) -> std::process::ExitStatus {
         let mut child = self.children[node - 1].take().expect("it runs");
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -22,6 +22,8 @@ use super::recorder::Recorder;
 pub struct Shape {
     pub seed: u64,
     pub sessions: usize,
+    /// Writers of each session, each with a key of its own.
+    pub writers: usize,
     /// Readers of each session, on different nodes.
     pub readers: usize,
     /// Pause of a writer between two appends.
@@ -62,9 +64,12 @@ impl Load {
             load.agent(new_client(), session).create().await;
         }
         for session in 0..load.shape.sessions {
-            let writer = load.agent(new_client(), session);
-            let (pause, stop) = (load.shape.pause, load.stop.clone());
-            load.writers.spawn(writer.write(pause, stop));
+            for writer in 0..load.shape.writers {
+                let mut agent = load.agent(new_client(), session);
+                agent.node = (session + writer) % load.urls.len();
+                let (pause, stop) = (load.shape.pause, load.stop.clone());
+                load.writers.spawn(agent.write(pause, stop));
+            }
             let onlooker = load.agent(new_client(), session);
             load.writers.spawn(onlooker.look(load.shape.pause * 4, load.stop.clone()));
             for reader in 0..load.shape.readers {
@@ -81,6 +86,10 @@ impl Load {
         self.stop.store(true, Ordering::Release);
         while let Some(done) = self.writers.join_next().await {
             done.expect("a writer does not fail");
+        }
+        for session in 0..self.shape.sessions {
+            let closer = CLOSERS + 2 * u32::try_from(session).expect("few sessions");
+            self.agent(closer, session).close().await;
         }
         while let Some(done) = self.readers.join_next().await {
             done.expect("a reader does not fail");
@@ -129,6 +138,8 @@ enum Outcome {
     Unknown(String),
 }
 
+/// Client numbers of those who close; each closing is recorded under the next number too.
+const CLOSERS: u32 = 1 << 24;
 const ATTEMPT: Duration = Duration::from_secs(8);
 /// Nothing may hang longer than this, whatever is being killed.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -193,8 +204,13 @@ impl Agent {
             seq += 1;
             tokio::time::sleep(pause.mul_f64(self.rng.random_range(0.5..1.5))).await;
         }
-        let last = vec![format!("{}/{id}/{seq}/last", self.session)];
-        self.append(&id, seq, &last, true).await;
+    }
+
+    /// Appends a last event and closes the session with it.
+    async fn close(mut self) {
+        let id = format!("closer-{}", self.id);
+        let last = vec![format!("{}/{id}/last", self.session)];
+        self.append(&id, 0, &last, true).await;
     }
 
     async fn append(&mut self, id: &str, seq: u64, values: &[String], close: bool) {
@@ -202,6 +218,11 @@ impl Agent {
             values.iter().map(|value| json!({ "format": "text", "text": value })).collect();
         let body = json!({ "events": events, "close": close });
         let deadline = Instant::now() + PATIENCE;
+        // The history wants to see the closing as a call of its own, by a client of its own.
+        let closing = close.then(|| {
+            let client = self.id + 1;
+            self.recorder.invoke(client, &self.name(), &self.session, None, Call::Close)
+        });
         loop {
             let producer = Producer { id: id.into(), epoch: 1, seq };
             let call = Call::Append { values: values.to_vec(), producer: Some(producer) };
@@ -219,8 +240,8 @@ impl Agent {
                     let incarnation = u32::try_from(number("incarnation")).expect("small");
                     let (first, last) = (number("first"), number("last"));
                     self.recorder.ok(op, Answer::Appended { incarnation, first, last });
-                    if close {
-                        self.note_close().await;
+                    if let Some(op) = closing {
+                        self.recorder.ok(op, Answer::Done { incarnation });
                     }
                     return;
                 }
@@ -231,12 +252,6 @@ impl Agent {
             self.hop();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// The closing append closed the session; the history wants to see that as a call of its own.
-    async fn note_close(&mut self) {
-        let op = self.recorder.invoke(self.id, &self.name(), &self.session, None, Call::Close);
-        self.recorder.ok(op, Answer::Done { incarnation: 1 });
     }
 
     /// Asks random nodes for the tail: each answer must hold all that was acknowledged before.

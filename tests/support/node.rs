@@ -24,6 +24,7 @@ pub async fn start_single() -> TestNode {
         heartbeat_ms: 50,
         election_min_ms: 100,
         election_max_ms: 200,
+        checkpoint_entries: 64,
         log: LogFormat::Text,
     };
     let node = Node::start(&config, None).await.expect("the node starts");

@@ -20,10 +20,11 @@ use crate::clock::Clock;
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::{
-    ENTRY_BYTES, GROUP_QUEUE_BYTES, GROUP_QUEUE_COMMANDS, GROUP_RESERVE_BYTES, READS_WAITING,
+    ENTRY_BYTES, GROUP_QUEUE_BYTES, GROUP_QUEUE_COMMANDS, GROUP_RESERVE_BYTES, JOURNAL_QUEUE_BYTES,
+    READS_WAITING,
 };
 use crate::machine::MachineFactory;
-use crate::raft::{Replica, Report, Rpc, Timers};
+use crate::raft::{Checkpoints, Replica, Report, Rpc, Timers, with_random};
 use crate::settled::Settled;
 use crate::transport::{self, Lane, Transport};
 
@@ -79,6 +80,7 @@ pub(crate) struct GroupOpening {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) factory: Arc<dyn MachineFactory>,
     pub(crate) timers: Timers,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) staging: PathBuf,
 }
@@ -101,6 +103,8 @@ pub struct Group {
 struct Current {
     replica: Arc<Replica>,
     settled: Settled,
+    /// Cancelled when this replica is given up: its `settled` moves no more.
+    ended: CancellationToken,
 }
 
 /// Why a read found no index to wait for. Nothing was read.
@@ -134,7 +138,8 @@ impl Group {
         let work = proposer::run(group.clone(), control_queue, data_queue);
         group.tasks.spawn(until(stopped(&group), work));
         group.tasks.spawn(until(stopped(&group), reads::run(group.clone(), reads_queue)));
-        group.tasks.spawn(until(stopped(&group), upkeep::keep_open(group.clone())));
+        // It closes what it opened, so it is told to stop and not dropped.
+        group.tasks.spawn(with_random(upkeep::keep_open(group.clone())));
         group
     }
 
@@ -152,6 +157,9 @@ impl Group {
         }
         if class == Class::Data && self.opening.journal.full() {
             return Err(AdmitError::DiskFull);
+        }
+        if class == Class::Data && JOURNAL_QUEUE_BYTES <= self.opening.journal.queued_bytes() {
+            return Err(AdmitError::Full);
         }
         let room = match class {
             Class::Control => self.control_room.clone(),
@@ -182,11 +190,9 @@ impl Group {
     /// No leader with a majority answered; nothing may be concluded from local state.
     pub async fn linearize(&self) -> Result<(), ReadError> {
         let next = self.read_index().await?;
-        let settled = self.current().ok_or(ReadError::Closed)?.settled;
-        if 0 < next {
-            settled.reached(next - 1).await;
-        }
-        Ok(())
+        let Some(last) = next.checked_sub(1) else { return Ok(()) };
+        let Current { settled, ended, .. } = self.current().ok_or(ReadError::Closed)?;
+        ended.run_until_cancelled(settled.reached(last)).await.ok_or(ReadError::Closed)
     }
 
     /// Index + 1 of an entry that covers everything acknowledged before this call.
@@ -271,9 +277,6 @@ impl Group {
     /// Stops taking part; nothing of the group runs when this returns.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
-        if let Some(current) = self.current.write().expect("no panic under this lock").take() {
-            current.replica.close().await;
-        }
         self.tasks.close();
         self.tasks.wait().await;
     }

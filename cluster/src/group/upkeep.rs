@@ -5,29 +5,33 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::{Current, Group};
-use crate::limits::{CHECKPOINT_ENTRIES, REOPEN_MAX, REOPEN_MIN};
+use crate::limits::{CARE_INTERVAL, REOPEN_MAX, REOPEN_MIN, REPORT_INTERVAL};
 use crate::raft::{Opening, Replica, Report};
 
-/// Opens the group, watches it, and opens it again when it stops. Never returns.
+/// Opens the group, watches it, and opens it again when it stops, until the group is closed.
 pub(super) async fn keep_open(group: Arc<Group>) {
     let mut pause = REOPEN_MIN;
-    loop {
+    while !group.stop.is_cancelled() {
         match open(&group).await {
             Ok(current) => {
                 pause = REOPEN_MIN;
-                watch(&group, &current).await;
-                tracing::error!(group = %group.id(), "the group stopped and is reopened");
+                let stopped = group.stop.run_until_cancelled(watch(&group, &current)).await;
+                if stopped.is_some() {
+                    tracing::error!(group = %group.id(), "the group stopped and is reopened");
+                }
                 group.current.write().expect("no panic under this lock").take();
+                current.ended.cancel();
                 current.replica.close().await;
             }
             Err(error) => {
                 tracing::error!(group = %group.id(), %error, "the group cannot be opened");
             }
         }
-        tokio::time::sleep(pause).await;
+        group.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         pause = (pause * 2).min(REOPEN_MAX);
     }
 }
@@ -43,10 +47,12 @@ async fn open(group: &Group) -> io::Result<Current> {
         machine,
         settled: settled.clone(),
         timers: opening.timers,
+        checkpoints: opening.checkpoints,
         staging: opening.staging.clone(),
     })
     .await?;
-    let current = Current { replica: Arc::new(replica), settled };
+    let (replica, ended) = (Arc::new(replica), CancellationToken::new());
+    let current = Current { replica, settled, ended };
     *group.current.write().expect("no panic under this lock") = Some(current.clone());
     Ok(current)
 }
@@ -54,21 +60,38 @@ async fn open(group: &Group) -> io::Result<Current> {
 /// Publishes reports and triggers checkpoints until the replica stops.
 async fn watch(group: &Group, current: &Current) {
     let mut seen = Report { running: true, ..Report::default() };
-    let mut checkpointed = None;
+    let (mut asked, mut purged) = (None, None);
     loop {
-        seen = current.replica.changed(&seen).await;
+        // An idle group looks now and then whether its old entries hold up the journal.
+        let changed = current.replica.changed(&seen);
+        seen = match tokio::time::timeout(CARE_INTERVAL, changed).await {
+            Ok(changed) => changed,
+            Err(_) => seen,
+        };
         group.report.send_replace(seen.clone());
         if !seen.running {
             return;
         }
-        let applied = seen.applied.map_or(0, |id| id.index);
-        let behind =
-            applied - checkpointed.unwrap_or_else(|| seen.purged.unwrap_or(0)).min(applied);
-        if CHECKPOINT_ENTRIES <= behind {
-            checkpointed = Some(applied);
+        let Some(applied) = seen.applied.map(|id| id.index) else { continue };
+        let covered = seen.checkpoint.max(asked);
+        let since = covered.map_or(applied + 1, |covered| applied.saturating_sub(covered));
+        let pinning = since < group.opening.checkpoints.every_entries && pins(group);
+        if group.opening.checkpoints.every_entries <= since || (pinning && 0 < since) {
+            asked = Some(applied);
             current.replica.checkpoint().await;
         }
+        let kept = if pinning { 0 } else { group.opening.checkpoints.kept_entries };
+        let upto = seen.checkpoint.and_then(|checkpoint| checkpoint.checked_sub(kept));
+        if purged.max(seen.purged) < upto {
+            purged = upto;
+            current.replica.purge(upto.expect("it is above an option")).await;
+        }
         // A busy group reports thousands of changes a second; nobody needs each of them.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(REPORT_INTERVAL).await;
     }
+}
+
+/// Whether this group's oldest entry keeps the journal's oldest segment.
+fn pins(group: &Group) -> bool {
+    group.opening.journal.pinned_by().iter().any(|(pinning, _)| *pinning == group.id())
 }

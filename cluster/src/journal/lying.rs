@@ -191,6 +191,7 @@ impl World {
         self.down = true;
         self.life += 1;
         (self.crash_at_sync, self.crash_at_write) = (None, None);
+        (self.fail_sync, self.fail_write) = (None, None);
         for file in &mut self.files {
             for pending in std::mem::take(&mut file.pending) {
                 match self.rng.random_range(0..3) {

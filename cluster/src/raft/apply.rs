@@ -8,21 +8,22 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, SnapshotMeta};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::types::{LogId, Membership, Types, entry_id};
 use super::wire::{VERSION, decode_batch};
 use crate::codec;
-use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
+use crate::machine::{BoxFuture, Committed, Machine, Staged};
 use crate::settled::Settled;
 
 /// What openraft calls a snapshot: a live source to send from, or a staged file to install.
 pub(crate) enum SnapshotData {
-    /// Opens the source for a replica that has everything below the given index.
-    Source(OpenSource),
+    /// The machine itself; its source is opened when the receiver has said what it has.
+    Source(SharedMachine),
     Staged(Staged),
 }
 
-type OpenSource = Box<dyn FnOnce(u64) -> Box<dyn SnapshotSource> + Send>;
 pub(crate) type Meta =
     SnapshotMeta<openraft::alias::CommittedLeaderIdOf<Types>, u64, openraft::EmptyNode>;
 type BuiltSnapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
@@ -34,10 +35,18 @@ pub(super) struct Applier {
     applied: Option<LogId>,
     membership: Membership,
     checkpoint: Arc<Mutex<Option<Meta>>>,
+    life: Life,
 }
 
-/// The machine, shared with the snapshot sources that outlive a call.
-type SharedMachine = Arc<tokio::sync::Mutex<Box<dyn Machine>>>;
+/// Ties what works on the machine to its replica: ended by `stop`, waited for through the token.
+#[derive(Clone)]
+struct Life {
+    stop: CancellationToken,
+    _working: TaskTrackerToken,
+}
+
+/// The machine, shared with those who send a snapshot of it.
+pub(crate) type SharedMachine = Arc<tokio::sync::Mutex<Box<dyn Machine>>>;
 
 pub(super) fn encode_mark(meta: &Meta) -> Bytes {
     codec::encode(VERSION, &(&meta.last_log_id, &meta.last_membership)).into()
@@ -51,7 +60,12 @@ pub(super) fn decode_mark(mark: &[u8]) -> io::Result<Meta> {
 
 impl Applier {
     /// Takes up the machine where its checkpoint left it.
-    pub(super) fn new(machine: Box<dyn Machine>, settled: Settled) -> io::Result<Self> {
+    pub(super) fn new(
+        machine: Box<dyn Machine>,
+        settled: Settled,
+        stop: CancellationToken,
+        working: TaskTrackerToken,
+    ) -> io::Result<Self> {
         let checkpoint = machine.mark().map(|mark| decode_mark(&mark)).transpose()?;
         let (applied, membership) = match &checkpoint {
             Some(meta) => (meta.last_log_id, meta.last_membership.clone()),
@@ -63,6 +77,7 @@ impl Applier {
             applied,
             membership,
             checkpoint: Arc::new(Mutex::new(checkpoint)),
+            life: Life { stop, _working: working },
         })
     }
 
@@ -116,6 +131,7 @@ impl RaftStateMachine<Types> for Applier {
             meta,
             first: Mutex::new(Some(done)),
             latest: self.checkpoint.clone(),
+            life: self.life.clone(),
         }
     }
 
@@ -138,38 +154,12 @@ impl RaftStateMachine<Types> for Applier {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<BuiltSnapshot>, io::Error> {
         let meta = lock(&self.checkpoint).clone();
-        Ok(meta.map(|meta| Snapshot { meta, snapshot: source(self.machine.clone()) }))
+        Ok(meta.map(|meta| Snapshot { meta, snapshot: SnapshotData::Source(self.machine.clone()) }))
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("no panic happens under this lock")
-}
-
-fn source(machine: SharedMachine) -> SnapshotData {
-    SnapshotData::Source(Box::new(move |since| Box::new(LazySource::Closed(machine, since))))
-}
-
-/// Opens the machine's source at the first chunk, when a thread may block for the lock.
-enum LazySource {
-    Closed(SharedMachine, u64),
-    Open(Box<dyn SnapshotSource>),
-}
-
-impl SnapshotSource for LazySource {
-    fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        if let LazySource::Closed(machine, since) = self {
-            let opened = match machine.try_lock() {
-                Ok(machine) => machine.snapshot(*since),
-                Err(_) => machine.clone().blocking_lock_owned().snapshot(*since),
-            };
-            *self = LazySource::Open(opened);
-        }
-        match self {
-            LazySource::Open(source) => source.next_chunk(),
-            LazySource::Closed(..) => unreachable!("it was opened above"),
-        }
-    }
 }
 
 /// A checkpoint under way; openraft takes it for a snapshot being built.
@@ -179,6 +169,7 @@ pub(super) struct Checkpoint {
     /// Behind a mutex only because openraft wants the builder to be shared.
     first: Mutex<Option<BoxFuture<'static, io::Result<()>>>>,
     latest: Arc<Mutex<Option<Meta>>>,
+    life: Life,
 }
 
 impl RaftSnapshotBuilder<Types> for Checkpoint {
@@ -197,13 +188,17 @@ impl RaftSnapshotBuilder<Types> for Checkpoint {
                 Ok(()) => break,
                 Err(error) => tracing::warn!(%error, "a checkpoint failed and is tried again"),
             }
-            tokio::time::sleep(crate::limits::CHECKPOINT_RETRY).await;
+            let pause = tokio::time::sleep(crate::limits::CHECKPOINT_RETRY);
+            if self.life.stop.run_until_cancelled(pause).await.is_none() {
+                return Err(io::Error::other("the group is closing"));
+            }
         }
         let mut latest = lock(&self.latest);
         if latest.as_ref().is_none_or(|latest| latest.last_log_id <= self.meta.last_log_id) {
             *latest = Some(self.meta.clone());
         }
         drop(latest);
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: source(self.machine.clone()) })
+        let snapshot = SnapshotData::Source(self.machine.clone());
+        Ok(Snapshot { meta: self.meta.clone(), snapshot })
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -25,6 +26,9 @@ use crate::machine::{Staged, write_chunk};
 use crate::settled::Settled;
 use crate::transport;
 use crate::transport::Lane;
+
+/// Numbers the staged files of this process; those of an earlier one are gone.
+static STAGED: AtomicU64 = AtomicU64::new(0);
 
 type Answered = Result<Bytes, String>;
 type Waiting = oneshot::Sender<Result<AppendAnswer, String>>;
@@ -99,7 +103,8 @@ impl Inbound {
         let hello: SnapshotHello = codec::decode(VERSION, &hello).map_err(text)?;
         let since = codec::encode(VERSION, &self.settled.next());
         stream.send(since.into()).await.map_err(text)?;
-        let path = self.staging.join(format!("{}-{:016x}.part", self.group, rand::random::<u64>()));
+        let number = STAGED.fetch_add(1, Ordering::Relaxed);
+        let path = self.staging.join(format!("{}-{number}.part", self.group));
         let staged = Staged::new(path.clone());
         let mut file = create(&path).map_err(text)?;
         while let Some(chunk) = stream.recv().await {

@@ -12,5 +12,8 @@ mod types;
 mod wire;
 
 pub(crate) use replica::Opening;
-pub use replica::{Replica, ReplicaError, Report, Timers};
+pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
+#[cfg(tokio_unstable)]
+pub use types::seed;
+pub(crate) use types::with_random;
 pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as READ_INDEX_VERSION, decode_entry};

@@ -1,6 +1,7 @@
 //! Speaks to the other members of a group: appends on the replication lane, liveness on the control lane.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
 
 use super::apply::{SnapshotData, encode_mark};
 use super::types::{Types, Vote};
@@ -115,7 +115,7 @@ impl Link {
     }
 
     async fn transmit(&self, vote: Vote, snapshot: Built) -> Result<Vote, CallError> {
-        let SnapshotData::Source(open) = snapshot.snapshot else {
+        let SnapshotData::Source(machine) = snapshot.snapshot else {
             return Err(CallError::Refused("a staged snapshot cannot be sent".into()));
         };
         let lost = |error: crate::transport::StreamError| CallError::Lost(error.to_string());
@@ -128,10 +128,19 @@ impl Link {
         let hello = Rpc::new(RpcKind::Snapshot, self.group, hello).encode();
         let mut stream = self.transport.open(self.target, -10, hello).await?;
         let since = receive::<u64>(&mut stream).await?;
-        let mut chunks = read_off_thread(open(since));
-        while let Some(chunk) = chunks.recv().await {
-            let chunk = chunk.map_err(|error| CallError::Lost(error.to_string()))?;
-            stream.send(chunk).await.map_err(lost)?;
+        let read = |error: io::Error| CallError::Lost(error.to_string());
+        let machine = machine.lock_owned().await;
+        let mut source = off_thread(move || machine.snapshot(since)).await.map_err(read)?;
+        loop {
+            let chunks;
+            (source, chunks) = read_some(source).await.map_err(read)?;
+            let last = chunks.len() < SNAPSHOT_CHUNKS;
+            for chunk in chunks {
+                stream.send(chunk).await.map_err(lost)?;
+            }
+            if last {
+                break;
+            }
         }
         stream.finish().await.map_err(lost)?;
         receive::<Vote>(&mut stream).await
@@ -149,20 +158,31 @@ async fn receive<T: DeserializeOwned>(
     codec::decode(VERSION, &answer).map_err(|error| CallError::Lost(error.to_string()))
 }
 
-/// Reads a source where blocking is allowed, a few chunks ahead.
-fn read_off_thread(mut source: Box<dyn SnapshotSource>) -> mpsc::Receiver<std::io::Result<Bytes>> {
-    let (sender, receiver) = mpsc::channel(SNAPSHOT_CHUNKS);
+/// Some chunks of a source, read where blocking is allowed; fewer than asked for at its end. No thread
+/// is held while the peer takes its time.
+async fn read_some(mut source: Box<dyn SnapshotSource>) -> io::Result<Read> {
     let read = move || {
-        while let Some(chunk) = source.next_chunk().transpose() {
-            let failed = chunk.is_err();
-            if sender.blocking_send(chunk).is_err() || failed {
-                return;
-            }
+        let mut chunks = Vec::with_capacity(SNAPSHOT_CHUNKS);
+        while chunks.len() < SNAPSHOT_CHUNKS {
+            let Some(chunk) = source.next_chunk()? else { break };
+            chunks.push(chunk);
         }
+        Ok((source, chunks))
     };
-    // The thread ends with the source or when the receiver is dropped.
-    drop(tokio::task::spawn_blocking(read));
-    receiver
+    off_thread(read).await?
+}
+
+type Read = (Box<dyn SnapshotSource>, Vec<Bytes>);
+
+#[cfg(not(tokio_unstable))]
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// The deterministic tests have one thread.
+#[cfg(tokio_unstable)]
+async fn off_thread<T>(work: impl FnOnce() -> T) -> io::Result<T> {
+    Ok(work())
 }
 
 impl RaftNetworkV2<Types> for Link {

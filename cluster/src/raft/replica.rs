@@ -12,17 +12,18 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::{ChangeMembers, Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Applier;
 use super::inbound::{Inbound, pump};
 use super::log::GroupLog;
 use super::outbound::Links;
-use super::types::{Types, entry_id};
+use super::types::{Types, entry_id, with_random};
 use super::wire::{ReadIndexAnswer, Rpc, encode_batch};
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
-use crate::limits::{INBOUND_APPENDS, KEPT_ENTRIES, LAG_ENTRIES};
+use crate::limits::{CHECKPOINT_ENTRIES, INBOUND_APPENDS, KEPT_ENTRIES, LAG_ENTRIES};
 use crate::machine::Machine;
 use crate::settled::Settled;
 use crate::transport::{self, Lane, Transport};
@@ -46,6 +47,27 @@ impl Default for Timers {
     }
 }
 
+/// When a group is checkpointed, and how much log it keeps then; all in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Applied since the last checkpoint: time for the next one.
+    pub every_entries: u64,
+    /// Kept behind a checkpoint, so that a member that was away for a moment catches up from the log.
+    pub kept_entries: u64,
+    /// A member that lacks more than this is not yet worth a vote. Above `kept_entries`.
+    pub lag_entries: u64,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Checkpoints {
+            every_entries: CHECKPOINT_ENTRIES,
+            kept_entries: KEPT_ENTRIES,
+            lag_entries: LAG_ENTRIES,
+        }
+    }
+}
+
 /// Everything that a replica is opened with.
 pub(crate) struct Opening {
     pub(crate) group: GroupId,
@@ -55,6 +77,7 @@ pub(crate) struct Opening {
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) settled: Settled,
     pub(crate) timers: Timers,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) staging: PathBuf,
 }
 
@@ -79,6 +102,8 @@ pub struct Report {
     /// Place of the last entry handed to the machine.
     pub applied: Option<EntryId>,
     pub purged: Option<u64>,
+    /// Index of the last entry that the latest checkpoint covers.
+    pub checkpoint: Option<u64>,
     pub voters: Vec<NodeId>,
     pub learners: Vec<NodeId>,
     /// Known by the leader alone: the last index that each member has on disk.
@@ -92,26 +117,28 @@ pub struct Replica {
     raft: RaftHandle,
     group: GroupId,
     inbound: Inbound,
+    stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Replica {
     /// Recovers the group from the journal and takes part in it.
     pub(crate) async fn open(opening: Opening) -> io::Result<Self> {
-        let Opening { group, local, journal, transport, machine, settled, timers, staging } =
-            opening;
+        let Opening { group, local, journal, transport, machine, settled, .. } = opening;
+        let Opening { timers, checkpoints, staging, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
         let links = Links { transport, group, deadline };
-        let applier = Applier::new(machine, settled.clone())?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let applier = Applier::new(machine, settled.clone(), stop.clone(), tasks.token())?;
         let log = GroupLog::new(journal, group);
-        let raft = Raft::new(local.0, Arc::new(config(timers)?), links, log, applier)
-            .await
-            .map_err(io::Error::other)?;
+        let config = Arc::new(config(timers, checkpoints)?);
+        let raft =
+            Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;
         let (appends, queue) = mpsc::channel(INBOUND_APPENDS);
-        let tasks = TaskTracker::new();
-        tasks.spawn(pump(raft.clone(), queue));
+        let feed = stop.clone().run_until_cancelled_owned(pump(raft.clone(), queue));
+        tasks.spawn(with_random(feed));
         let inbound = Inbound { raft: raft.clone(), group, settled, staging, appends };
-        Ok(Replica { raft, group, inbound, tasks })
+        Ok(Replica { raft, group, inbound, stop, tasks })
     }
 
     /// Founds the group with these voters. Does nothing where the group exists.
@@ -189,6 +216,7 @@ impl Replica {
             last: metrics.last_log_index,
             applied: metrics.last_applied.as_ref().map(entry_id),
             purged: metrics.purged.map(|id| id.index),
+            checkpoint: metrics.snapshot.map(|id| id.index),
             voters: membership.voter_ids().map(NodeId).collect(),
             learners: membership.learner_ids().map(NodeId).collect(),
             matched: matched
@@ -214,6 +242,11 @@ impl Replica {
     pub(crate) async fn checkpoint(&self) {
         // A stopped group is seen and reopened by its supervisor.
         self.raft.trigger().snapshot().await.ok();
+    }
+
+    /// Forgets the log up to `upto`, as far as the latest checkpoint covers it.
+    pub(crate) async fn purge(&self, upto: u64) {
+        self.raft.trigger().purge_log(upto).await.ok();
     }
 
     /// Asks `to` to take over the lead.
@@ -248,10 +281,13 @@ impl Replica {
         }
     }
 
-    /// Stops taking part.
+    /// Stops taking part. When this returns, nobody works on the machine any more, nor begins to:
+    /// openraft itself does not wait for its worker and for snapshots that are being built.
     pub(crate) async fn close(&self) {
+        self.stop.cancel();
         self.raft.shutdown().await.ok();
         self.tasks.close();
+        self.tasks.wait().await;
     }
 }
 
@@ -272,7 +308,11 @@ pub(super) async fn read_index(raft: &RaftHandle) -> Result<ReadIndexAnswer, Rep
     }
 }
 
-fn config(timers: Timers) -> io::Result<Config> {
+fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
+    if checkpoints.lag_entries <= checkpoints.kept_entries {
+        let text = "lag_entries must be above kept_entries";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     let config = Config {
         cluster_name: "outlive".into(),
         heartbeat_interval: timers.heartbeat_ms,
@@ -280,6 +320,9 @@ fn config(timers: Timers) -> io::Result<Config> {
         election_timeout_min: timers.election_min_ms,
         election_timeout_max: timers.election_max_ms,
         enable_pre_vote: Some(true),
+        // A leader that comes back in its old term may have lost entries that it sent before its own
+        // disk had them, and would write others at their places under the same ids.
+        enable_leader_restore: Some(false),
         max_payload_entries: 64,
         max_append_entries: Some(256),
         api_channel_size: Some(1024),
@@ -287,9 +330,10 @@ fn config(timers: Timers) -> io::Result<Config> {
         state_machine_channel_size: Some(256),
         // Snapshots are checkpoints that we trigger; those that fail would end the group.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-        purge_batch_size: 256,
-        replication_lag_threshold: LAG_ENTRIES,
+        // The log is purged when we say so: openraft's own rule may ask for less than was asked before,
+        // which it takes for a bug of its own.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        replication_lag_threshold: checkpoints.lag_entries,
         install_snapshot_timeout: 600_000,
         backoff: "100ms".into(),
         ..Config::default()

@@ -1,6 +1,7 @@
 //! The types that openraft is generic over, fixed here once, and their journal form.
 
 use std::fmt;
+use std::future::Future;
 
 use bytes::Bytes;
 use openraft::alias::{LogIdOf, StoredMembershipOf, VoteOf};
@@ -30,6 +31,35 @@ pub(crate) type Runtime = openraft_rt_tokio::TokioRuntime;
 #[cfg(tokio_unstable)]
 pub(crate) type Runtime =
     openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+
+/// Runs `work`, and everything that openraft spawns in it, with openraft's random numbers.
+#[cfg(not(tokio_unstable))]
+pub(crate) fn with_random<F: Future>(work: F) -> F {
+    work
+}
+
+/// Runs `work`, and everything that openraft spawns in it, with the next of the seeded random numbers.
+#[cfg(tokio_unstable)]
+pub(crate) fn with_random<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    Runtime::scope(seed::next(), work)
+}
+
+/// Where openraft's random numbers come from under the deterministic tests.
+#[cfg(tokio_unstable)]
+pub mod seed {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+
+    /// Starts the random numbers of this process anew; one seed per process.
+    pub fn start(seed: u64) {
+        NEXT.store(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), Ordering::Relaxed);
+    }
+
+    pub(super) fn next() -> u64 {
+        NEXT.fetch_add(0x6a09_e667_f3bc_c909, Ordering::Relaxed)
+    }
+}
 
 openraft::declare_raft_types!(
     pub(crate) Types:

@@ -5,34 +5,90 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use cluster::ids::GroupId;
+use cluster::ids::{EntryId, GroupId};
 use cluster::machine::{BoxFuture, Committed, Machine, MachineFactory, SnapshotSource, Staged};
 use cluster::settled::Settled;
 
+/// Commands by (index of their entry, place in it).
+pub type Commands = BTreeMap<(u64, u32), String>;
+
 #[derive(Clone, Debug, Default)]
 struct Kept {
-    commands: Vec<(u64, String)>,
+    commands: Commands,
     mark: Option<Bytes>,
+    /// Index + 1 of the last entry that Raft had applied at `mark`.
     next: u64,
+    /// What another replica gave may be ahead of `next`: entries below this are in here already.
+    content: u64,
 }
 
+/// Hears of applied entries.
+pub type Watch = Arc<dyn Fn(GroupId, EntryId, &[String]) + Send + Sync>;
+
 /// What the machines of one node have in memory and on "disk".
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Shelf {
     live: Arc<Mutex<BTreeMap<GroupId, Kept>>>,
     durable: Arc<Mutex<BTreeMap<GroupId, Kept>>>,
+    /// Installed snapshots: since which index, and how many commands they brought.
+    installs: Arc<Mutex<Vec<(GroupId, u64, usize)>>>,
+    /// Hears of every entry that is applied here, replays included.
+    pub watch: Option<Watch>,
+    /// Entries whose application panics, once.
+    pub poison: Arc<Mutex<Option<String>>>,
 }
 
 impl Shelf {
     pub fn live(&self, group: GroupId) -> Vec<String> {
-        let live = self.live.lock().unwrap();
-        let kept = live.get(&group).cloned().unwrap_or_default();
-        kept.commands.into_iter().map(|(_, text)| text).collect()
+        self.commands(group).into_values().collect()
     }
 
-    /// Whether a checkpoint of the group was ever kept.
-    pub fn checkpointed(&self, group: GroupId) -> bool {
-        self.durable.lock().unwrap().get(&group).is_some_and(|kept| kept.mark.is_some())
+    /// What is in memory, with its places.
+    pub fn commands(&self, group: GroupId) -> Commands {
+        let live = self.live.lock().unwrap();
+        live.get(&group).map(|kept| kept.commands.clone()).unwrap_or_default()
+    }
+
+    /// Looks at what is in memory, with its places.
+    pub fn look<T>(&self, group: GroupId, look: impl FnOnce(&Commands) -> T) -> T {
+        let live = self.live.lock().unwrap();
+        look(live.get(&group).map_or(&Commands::new(), |kept| &kept.commands))
+    }
+
+    /// Index + 1 of the last entry in memory.
+    pub fn next(&self, group: GroupId) -> u64 {
+        self.live.lock().unwrap().get(&group).map_or(0, |kept| kept.next)
+    }
+
+    /// Installed snapshots of the group: commands that each brought.
+    pub fn installs(&self, group: GroupId) -> Vec<usize> {
+        let installs = self.installs.lock().unwrap();
+        installs.iter().filter(|(of, ..)| *of == group).map(|(.., brought)| *brought).collect()
+    }
+
+    fn fail_if_told(&self, entry: &Committed) {
+        let mut poison = self.poison.lock().unwrap();
+        let bad = poison.clone().unwrap_or_default().into_bytes();
+        if !bad.is_empty() && entry.commands.iter().any(|command| *command == bad) {
+            *poison = None;
+            drop(poison);
+            panic!("the machine fails, as it was told");
+        }
+    }
+
+    /// Index + 1 of the last entry whose effect is in memory, wherever it came from.
+    pub fn content(&self, group: GroupId) -> u64 {
+        self.live.lock().unwrap().get(&group).map_or(0, |kept| kept.next.max(kept.content))
+    }
+
+    /// A power cut: what no checkpoint kept is gone.
+    pub fn crash(&self) {
+        self.live.lock().unwrap().clear();
+    }
+
+    /// Index + 1 of the last entry that a checkpoint of the group kept.
+    pub fn durable_next(&self, group: GroupId) -> u64 {
+        self.durable.lock().unwrap().get(&group).map_or(0, |kept| kept.next)
     }
 }
 
@@ -43,7 +99,7 @@ pub struct Counters {
 impl MachineFactory for Counters {
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
         let kept = self.shelf.durable.lock().unwrap().get(&group).cloned().unwrap_or_default();
-        let settled = Settled::starting_at(kept.next);
+        let settled = Settled::starting_at(kept.next.max(kept.content));
         self.shelf.live.lock().unwrap().insert(group, kept);
         let counter = Counter { group, shelf: self.shelf.clone(), settled: settled.clone() };
         Ok((Box::new(counter), settled))
@@ -65,14 +121,22 @@ impl Counter {
 impl Machine for Counter {
     fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
         let _hold = self.settled.begin(entry.id.index);
+        self.shelf.fail_if_told(&entry);
+        let mut texts = Vec::new();
         self.change(|kept| {
             assert_eq!(kept.next, entry.id.index, "entries come in order, once");
-            for command in entry.commands {
+            assert_eq!(kept.next, entry.id.index, "entries come in order, once");
+            for (place, command) in (0..).zip(entry.commands) {
                 let text = String::from_utf8(command.to_vec()).unwrap();
-                kept.commands.push((entry.id.index, text));
+                texts.push(text.clone());
+                let there = kept.commands.insert((entry.id.index, place), text.clone());
+                assert!(there.is_none_or(|there| there == text), "a replay changed history");
             }
             kept.next = entry.id.index + 1;
         });
+        if let Some(watch) = &self.shelf.watch {
+            watch(self.group, entry.id, &texts);
+        }
         Box::pin(std::future::ready(()))
     }
 
@@ -98,39 +162,52 @@ impl Machine for Counter {
 
     fn snapshot(&self, since_next: u64) -> Box<dyn SnapshotSource> {
         let newer = self.change(|kept| {
-            let newer = kept.commands.iter().filter(|(index, _)| since_next <= *index);
-            newer.cloned().collect::<Vec<_>>()
+            let newer = kept.commands.range((since_next, 0)..);
+            newer.map(|(place, text)| (*place, text.clone())).collect::<Vec<_>>()
         });
-        Box::new(Newer(newer.into_iter()))
+        let head = Bytes::from(self.change(|kept| kept.next.max(kept.content)).to_string());
+        Box::new(Newer(Some(head), newer.into_iter()))
     }
 
     fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
-        let installed = staged.chunks().and_then(|chunks| {
-            for chunk in chunks {
-                let text = String::from_utf8(chunk?.to_vec()).unwrap();
-                let (index, text) = text.split_once(' ').unwrap();
-                // The source may be ahead of the checkpoint; what is behind it comes by the log.
-                let index: u64 = index.parse().unwrap();
-                if index < next {
-                    self.change(|kept| kept.commands.push((index, text.into())));
-                }
-            }
-            Ok(())
+        let mut chunks = staged.chunks().expect("the staged file is there").map(|chunk| {
+            String::from_utf8(chunk.expect("the staged file is whole").to_vec()).unwrap()
         });
+        // Nothing is changed before everything was read.
+        let content: u64 = chunks.next().expect("a head").parse().unwrap();
+        let came: Vec<_> = chunks
+            .map(|chunk| {
+                let mut parts = chunk.splitn(3, ' ');
+                let mut number = || parts.next().unwrap().parse::<u64>().unwrap();
+                let place = (number(), u32::try_from(number()).unwrap());
+                (place, parts.next().unwrap().to_string())
+            })
+            .collect();
+        self.shelf.installs.lock().unwrap().push((self.group, next, came.len()));
         let kept = self.change(|kept| {
+            for (place, text) in came {
+                let there = kept.commands.insert(place, text.clone());
+                assert!(there.is_none_or(|there| there == text), "a snapshot changed history");
+            }
             kept.mark = Some(mark);
             kept.next = next;
+            kept.content = kept.content.max(content);
             kept.clone()
         });
+        self.settled.jump(content);
         self.shelf.durable.lock().unwrap().insert(self.group, kept);
-        Box::pin(std::future::ready(installed))
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
-struct Newer(std::vec::IntoIter<(u64, String)>);
+struct Newer(Option<Bytes>, std::vec::IntoIter<((u64, u32), String)>);
 
 impl SnapshotSource for Newer {
     fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
-        Ok(self.0.next().map(|(index, text)| Bytes::from(format!("{index} {text}"))))
+        if let Some(head) = self.0.take() {
+            return Ok(Some(head));
+        }
+        let chunk = self.1.next();
+        Ok(chunk.map(|((index, place), text)| Bytes::from(format!("{index} {place} {text}"))))
     }
 }

@@ -16,9 +16,9 @@ use cluster::ids::{GroupId, NodeId};
 use cluster::journal::lying::LyingDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
 use cluster::membership::Member;
-use cluster::raft::Timers;
+use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{BoxFuture, MemoryConfig, MemoryNetwork, Stream, Transport};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use counter::{Counters, Shelf};
 
@@ -39,13 +39,13 @@ impl Application for Silent {
 pub struct Place {
     pub disk: Arc<LyingDisk>,
     pub shelf: Shelf,
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 /// A running node.
 pub struct Node {
     pub host: Arc<Host>,
-    writer: JoinHandle<()>,
+    writer: JoinSet<()>,
 }
 
 pub struct World {
@@ -56,6 +56,8 @@ pub struct World {
     groups: u32,
     seed: u64,
     clock: Arc<TokioClock>,
+    checkpoints: Checkpoints,
+    segment_bytes: u64,
 }
 
 pub const TIMERS: Timers = Timers { heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300 };
@@ -63,6 +65,11 @@ pub const TIMERS: Timers = Timers { heartbeat_ms: 50, election_min_ms: 150, elec
 impl World {
     /// `count` nodes, not started yet.
     pub fn new(seed: u64, count: u64, groups: u32) -> World {
+        World::over(MemoryConfig::new(seed), seed, count, groups)
+    }
+
+    /// The same over a network of the caller's choice.
+    pub fn over(network: MemoryConfig, seed: u64, count: u64, groups: u32) -> World {
         let members = (1..=count)
             .map(|node| Member {
                 node: NodeId(node),
@@ -72,24 +79,37 @@ impl World {
             .collect();
         let places = (1..=count).map(|node| (node, place(seed, node))).collect();
         World {
-            network: MemoryNetwork::new(MemoryConfig::new(seed)),
+            network: MemoryNetwork::new(network),
             places,
             nodes: BTreeMap::new(),
             members,
             groups,
             seed,
             clock: TokioClock::starting_at(1_000_000),
+            checkpoints: Checkpoints::default(),
+            segment_bytes: 256 << 10,
         }
+    }
+
+    /// Lets checkpoints, purges and the ends of segments happen often.
+    #[must_use]
+    pub fn forgetful(mut self, checkpoints: Checkpoints, segment_bytes: u64) -> World {
+        (self.checkpoints, self.segment_bytes) = (checkpoints, segment_bytes);
+        self
+    }
+
+    /// Starts every node and waits until every group has a leader.
+    pub async fn all_up(mut self) -> World {
+        for node in self.places.keys().copied().collect::<Vec<_>>() {
+            self.start(node).await;
+        }
+        self.all_led().await;
+        self
     }
 
     /// Starts `count` nodes and waits until every group has a leader.
     pub async fn up(seed: u64, count: u64, groups: u32) -> World {
-        let mut world = World::new(seed, count, groups);
-        for node in 1..=count {
-            world.start(node).await;
-        }
-        world.all_led().await;
-        world
+        World::new(seed, count, groups).all_up().await
     }
 
     pub async fn start(&mut self, node: u64) {
@@ -112,18 +132,23 @@ impl World {
         let place = &self.places[&node];
         let config = JournalConfig {
             dir: PathBuf::from("/journal"),
-            segment_bytes: 256 << 10,
+            segment_bytes: self.segment_bytes,
             tail_bytes: 64 << 10,
         };
         let (journal, mut writer) = Journal::open(place.disk.clone(), config).expect("it recovers");
         let notify = writer.notify();
-        let writer = tokio::task::spawn(async move {
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
             loop {
                 notify.notified().await;
                 // A disk takes its time; meanwhile more gathers.
                 tokio::time::sleep(Duration::from_micros(300)).await;
-                if matches!(writer.round(), Round::Closed | Round::Poisoned) {
-                    return;
+                loop {
+                    match writer.round() {
+                        Round::Closed | Round::Poisoned => return,
+                        Round::Held => tokio::time::sleep(Duration::from_millis(100)).await,
+                        Round::Idle | Round::Wrote => break,
+                    }
                 }
             }
         });
@@ -134,6 +159,7 @@ impl World {
             journal,
             birth,
             timers: TIMERS,
+            checkpoints: self.checkpoints,
             clock: self.clock.clone(),
             factory: Arc::new(Counters { shelf: place.shelf.clone() }),
             application: Arc::new(Silent),
@@ -142,17 +168,35 @@ impl World {
             Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
         });
         let host = host.await.expect("the host starts");
-        self.nodes.insert(node, Node { host, writer });
+        self.nodes.insert(node, Node { host, writer: driver });
+    }
+
+    /// Ends a node as `kill -9` does: what was written is kept, though nothing was synced.
+    pub async fn kill(&mut self, node: u64) {
+        let Some(Node { host, mut writer }) = self.nodes.remove(&node) else { return };
+        self.network.crash(NodeId(node));
+        self.places[&node].disk.kill();
+        host.close().await;
+        writer.shutdown().await;
+        self.places[&node].shelf.crash();
+    }
+
+    /// Takes a node's disk away, and gives it an empty one.
+    pub fn wipe(&mut self, node: u64, salt: u64) -> Place {
+        let empty = place(self.seed ^ salt, node);
+        let old = self.places.insert(node, empty).expect("the node exists");
+        self.places.get_mut(&node).expect("it was put there").shelf.watch = old.shelf.watch.clone();
+        old
     }
 
     /// Ends a node as a power cut does: nothing more is sent, what was not synced may be lost.
     pub async fn crash(&mut self, node: u64) {
-        let Some(Node { host, writer }) = self.nodes.remove(&node) else { return };
+        let Some(Node { host, mut writer }) = self.nodes.remove(&node) else { return };
         self.network.crash(NodeId(node));
         self.places[&node].disk.crash();
         host.close().await;
-        writer.abort();
-        drop(writer.await);
+        writer.shutdown().await;
+        self.places[&node].shelf.crash();
         self.places[&node].disk.restart();
     }
 

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs all tests. Needs only the Rust toolchain; uses cargo-nextest where it is installed.
+#
+# OUTLIVE_SEEDS says how many seeds the simulation of whole clusters has (scripts/simulate.sh).
+# The whole output is printed as it comes, and the closing lines of each runner once more at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Targets that start processes of their own: one test at a time. `.config/nextest.toml` says the same.
+processes=(chaos)
+
+closing=$(mktemp)
+trap 'rm -f "$closing" "$closing".*' EXIT
+failed=()
+
+# Runs a command under a name; $2 is the pattern of its closing lines.
+run() {
+  local name=$1 pattern=$2 code=0
+  shift 2
+  echo "== $name: $*"
+  "$@" 2>&1 | tee "$closing.log" || code=$?
+  {
+    echo "== $name"
+    grep -E "$pattern" "$closing.log" || tail -n 5 "$closing.log"
+  } >>"$closing"
+  ((code == 0)) || failed+=("$name")
+}
+
+# Prints the targets in tests/ that are not in `processes`, as arguments.
+other_targets() {
+  local path name
+  for path in tests/*.rs tests/*/main.rs; do
+    [[ -e $path ]] || continue
+    name=${path#tests/}
+    name=${name%/main.rs}
+    name=${name%.rs}
+    [[ " ${processes[*]} " == *" $name "* ]] || printf -- '--test\n%s\n' "$name"
+  done
+}
+
+cargo build --locked --workspace --all-targets
+if cargo nextest --version >/dev/null 2>&1; then
+  run "tests" '^ *(Summary|FAIL|TIMEOUT|SIGABRT|SIGSEGV|LEAK|TRY) ' cargo nextest run --locked --workspace --no-fail-fast
+else
+  mapfile -t others < <(other_targets)
+  result='^(test result:|test .* FAILED)'
+  run "tests of cluster" "$result" cargo test --locked --no-fail-fast -p outlive-cluster --lib --tests
+  run "tests of outlive" "$result" cargo test --locked --no-fail-fast -p outlive --lib --bins "${others[@]}"
+  for name in "${processes[@]}"; do
+    run "$name" "$result" cargo test --locked --no-fail-fast -p outlive --test "$name" -- --test-threads=1
+  done
+fi
+run "examples in the documentation" '^(test result:|test .* FAILED)' cargo test --locked --workspace --doc
+if [[ -x scripts/simulate.sh ]]; then
+  run "simulation" '^simulation:|FAILED|^repeat it' scripts/simulate.sh
+fi
+
+echo
+cat "$closing"
+if ((0 < ${#failed[@]})); then
+  echo "FAILED: $(IFS=,; echo "${failed[*]}")"
+  exit 1
+fi
+echo "all tests passed"

@@ -1,0 +1,140 @@
+//! A cluster of real processes, one promise at a time: snapshots, wiped disks, graceful stops.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::cluster::{Cluster, client};
+use support::load::eventually;
+
+const CALM: &[&str] =
+    &["--heartbeat-ms", "200", "--election-min-ms", "800", "--election-max-ms", "1600"];
+
+/// Appends with a key until it is acknowledged, through any node that is up; returns the answer.
+async fn append(cluster: &Cluster, session: &str, seq: u64, text: &str) -> Value {
+    let mut answer = Value::Null;
+    eventually("the append is taken", async || {
+        for node in (1..=cluster.size()).filter(|node| cluster.is_up(*node)) {
+            let url = format!("{}/v1/sessions/{session}/events", cluster.url(node));
+            let request = client()
+                .post(url)
+                .header("Producer-Id", "p")
+                .header("Producer-Epoch", "1")
+                .header("Producer-Seq", seq.to_string())
+                .json(&json!({ "events": [{ "format": "text", "text": text }] }))
+                .timeout(Duration::from_secs(10));
+            let Ok(got) = request.send().await else { continue };
+            if got.status().is_success() {
+                answer = got.json().await.expect("JSON");
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    answer
+}
+
+async fn create(cluster: &Cluster, session: &str) {
+    eventually("the session is created", async || {
+        let url = format!("{}/v1/sessions/{session}", cluster.url(1));
+        client().put(url).send().await.is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
+}
+
+/// The session's tail and chain as one node's own replica has them, once it answers.
+async fn replica(cluster: &Cluster, node: usize, session: &str) -> (u64, String) {
+    let mut seen = (0, String::new());
+    eventually("the replica answers", async || {
+        let url = format!("{}/v1/sessions/{session}", cluster.url(node));
+        let Ok(answer) = client().get(url).send().await else { return false };
+        let Ok(status) = answer.json::<Value>().await else { return false };
+        let (tail, chain) = (status["tail"].as_u64(), status["chain"].as_str());
+        seen = (tail.unwrap_or(0), chain.unwrap_or_default().to_string());
+        tail.is_some()
+    })
+    .await;
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_comes_back_by_a_snapshot_remembers_every_key() {
+    let flags = [CALM, &["--groups", "2", "--checkpoint-entries", "32"]].concat();
+    let mut cluster = Cluster::up(3, &flags).await;
+    let sessions: Vec<String> = (0..6).map(|number| format!("s-{number}")).collect();
+    for session in &sessions {
+        create(&cluster, session).await;
+    }
+    cluster.kill(3);
+    let mut places = std::collections::BTreeMap::new();
+    for seq in 0..60 {
+        for session in &sessions {
+            let answer = append(&cluster, session, seq, &format!("{session} {seq}")).await;
+            places.insert((session.clone(), seq), answer["first"].as_u64());
+        }
+    }
+    cluster.start(3);
+    cluster.ready(3).await;
+    for session in &sessions {
+        let known = replica(&cluster, 1, session).await;
+        assert_eq!(replica(&cluster, 3, session).await, known, "{session} differs at node 3");
+    }
+    // Now the replica that came back must lead some of them.
+    cluster.kill(1);
+    for ((session, seq), place) in &places {
+        if *seq % 20 == 0 {
+            let again = append(&cluster, session, *seq, "something else").await;
+            assert_eq!(again["duplicate"], json!(true), "{session} {seq} was appended twice");
+            assert_eq!(again["first"].as_u64(), *place, "{session} {seq} has moved");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_disk_under_a_known_name_is_refused() {
+    let mut cluster = Cluster::up(3, CALM).await;
+    create(&cluster, "s").await;
+    append(&cluster, "s", 0, "a").await;
+    cluster.kill(2);
+    std::fs::remove_dir_all(cluster.data_dir(2)).expect("our own directory");
+    cluster.start(2);
+    let status = cluster.ended(2).await;
+    assert!(!status.success());
+    let log = cluster.log_end(2);
+    assert!(log.contains("known with another disk"), "the log says:\n{log}");
+    append(&cluster, "s", 1, "b").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_asked_to_stop_hands_over_and_ends_well() {
+    let mut cluster = Cluster::up(3, CALM).await;
+    create(&cluster, "s").await;
+    for seq in 0..5 {
+        append(&cluster, "s", seq, "a").await;
+        let leader = cluster.leader("s").await;
+        let status = cluster.stop(leader).await;
+        assert!(status.success(), "it ended with {status}:\n{}", cluster.log_end(leader));
+        cluster.start(leader);
+        cluster.ready(leader).await;
+    }
+    assert_eq!(replica(&cluster, 1, "s").await.0, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_in_use_is_named_and_nothing_is_lost() {
+    let mut cluster = Cluster::up(3, CALM).await;
+    create(&cluster, "s").await;
+    append(&cluster, "s", 0, "a").await;
+    cluster.kill(1);
+    let address = cluster.url(1).replace("http://", "");
+    let held = std::net::TcpListener::bind(&address).expect("the port is free now");
+    cluster.start(1);
+    assert!(!cluster.ended(1).await.success());
+    assert!(cluster.log_end(1).contains(&address), "the log says:\n{}", cluster.log_end(1));
+    drop(held);
+    cluster.start(1);
+    cluster.ready(1).await;
+    assert_eq!(replica(&cluster, 1, "s").await.0, 1);
+}
