@@ -1,5 +1,6 @@
 //! Sessions that outlive connections, devices, agents and nodes.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;

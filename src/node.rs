@@ -3,6 +3,8 @@
 //! Order of the start: configuration, the client port, the directory, the journal, the store, the links,
 //! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
 
+mod journal;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::journal::JournalCounts;
 use crate::config::ServeConfig;
 use crate::edge;
 use crate::runtime::{Foundation, Runtime};
@@ -122,6 +125,8 @@ impl Node {
         let runtime = foundation.build(&config.cluster, host.await.context("start the links")?);
         runtime.watch_space(config.data_dir.clone());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
+        let counts = Box::new(JournalCounts(journal.clone()));
+        metrics.register(|registry| registry.register_collector(counts));
         let serving = edge::serve(listener, runtime.clone(), metrics.clone(), stop.clone());
         let edge = TaskTracker::new();
         edge.spawn(serving);

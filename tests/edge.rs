@@ -294,3 +294,62 @@ async fn operators_see_what_the_node_sees() {
     assert!(text.contains("outlive_readers 1"), "{text}");
     assert!(text.contains("outlive_requests_total{route=\"session\",code=\"ok\"} 1"), "{text}");
 }
+
+/// Reads until `mark` was there or the connection ended.
+async fn read_to(stream: &mut TcpStream, mark: &str) -> String {
+    let mut got = Vec::new();
+    while !String::from_utf8_lossy(&got).contains(mark) {
+        let more = timeout(Duration::from_secs(5), stream.read_buf(&mut got)).await;
+        if more.expect("the node says something").unwrap_or(0) == 0 {
+            break;
+        }
+    }
+    String::from_utf8(got).unwrap()
+}
+
+#[tokio::test]
+async fn a_live_stream_takes_over_its_connection_behind_other_answers() {
+    let node = start_single().await;
+    let client = client(&node);
+    client.create("s").await.unwrap();
+    let address = node.url.strip_prefix("http://").unwrap();
+    let follow = "GET /v1/sessions/s/events?live=sse HTTP/1.1\r\nhost: h\r\n\r\n";
+    let health = "GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n";
+    // All in one write: the stream must not overtake the answers in front of it.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{health}{health}{follow}{health}").as_bytes()).await.unwrap();
+    let begun = read_to(&mut stream, "event: caught-up").await;
+    assert_eq!(begun.matches("HTTP/1.1 200 OK").count(), 3, "{begun}");
+    assert_eq!(begun.matches("transfer-encoding: chunked").count(), 1, "{begun}");
+    let mut appender = client.appender("s");
+    let one = [Body { format: "text".into(), payload: "x".into() }];
+    appender.append(&one, true).await.unwrap();
+    let rest = read_to(&mut stream, "\r\n0\r\n\r\n").await;
+    assert!(rest.contains("event: end") && rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
+    assert_eq!(read_to(&mut stream, "never").await, "", "the connection is over");
+
+    // Without chunks, and without a body, the connection stays as it is.
+    let head = "HEAD /v1/sessions/s/events?live=sse HTTP/1.1\r\nhost: h\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{head}{health}").as_bytes()).await.unwrap();
+    let both = read_to(&mut stream, r#"{"status":"ok"}"#).await;
+    assert_eq!(both.matches("HTTP/1.1 200 OK").count(), 2, "{both}");
+    let old = "GET /v1/sessions/s/events?live=sse HTTP/1.0\r\n\r\n";
+    let whole = raw(&node, old.as_bytes()).await;
+    assert!(whole.contains("event: end") && !whole.contains("chunked"), "{whole}");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_breaks_its_streams_off() {
+    let node = start_single().await;
+    client(&node).create("s").await.unwrap();
+    let address = node.url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let follow = b"GET /v1/sessions/s/events?live=sse HTTP/1.1\r\nhost: h\r\n\r\n";
+    stream.write_all(follow).await.unwrap();
+    read_to(&mut stream, "event: caught-up").await;
+    let TestNode { node, .. } = node;
+    timeout(Duration::from_secs(5), node.stop()).await.expect("no reader holds the node back");
+    let rest = read_to(&mut stream, "never").await;
+    assert!(!rest.contains("0\r\n\r\n"), "a clean end: {rest}");
+}

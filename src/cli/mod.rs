@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 misused.
 
 mod append;
+mod bench;
 mod certs;
 mod cluster;
 mod pieces;
@@ -35,6 +36,9 @@ enum Command {
     /// Look at the cluster
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Put load on a running cluster and measure it
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// Which nodes to talk to.
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::DevCerts(command) => certs::run(&command),
         Command::Session(command) => block_on(session::run(command)),
         Command::Cluster(command) => block_on(cluster::run(command)),
+        Command::Bench(command) => block_on(bench::run(command)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

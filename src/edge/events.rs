@@ -1,15 +1,17 @@
 //! Requests about the events of one session: append them, read them, follow them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use tokio::time::Instant;
 
 use super::error::{self, Problem};
+use super::handover::Handover;
 use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
@@ -66,6 +68,7 @@ pub(super) async fn read(
     Name(id): Name,
     query: Query,
     headers: HeaderMap,
+    handover: Option<Extension<Arc<Handover>>>,
 ) -> Result<Response, Problem> {
     let query = query.only(&["after", "limit", "live", "read", "wait_ms"])?;
     let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
@@ -93,7 +96,10 @@ pub(super) async fn read(
     };
     let limit = limit.map_or(limits::PAGE_EVENTS, |limit| limit as usize);
     match mode {
-        Mode::Sse => Ok(live::response(&edge, &id, reader, place.has_seen_end).await),
+        Mode::Sse => {
+            let handover = handover.map(|Extension(handover)| handover);
+            Ok(live::response(&edge, &id, reader, place.has_seen_end, handover).await)
+        }
         Mode::Present => page::read(reader, limit, Wait::Present(deadline), &edge.stop).await,
         Mode::LongPoll => {
             let wait = Duration::from_millis(wait_ms.unwrap_or(limits::POLL_MS));

@@ -2,7 +2,8 @@
 //!
 //! It ends cleanly only behind `end` and `gone`. In every other case the connection breaks, because
 //! clients take a clean end for the end of the story. The body asks the reader for more only when the
-//! connection has room, so a slow client costs one delivery and no more (S10).
+//! connection has room, so a slow client costs one delivery and no more (S10). On HTTP/1.1 the
+//! connection then serves this stream alone, see [`super::handover`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,13 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::cursor::{self, END_MARK};
+use super::handover::Handover;
 use super::{Edge, frame};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits;
@@ -27,7 +29,7 @@ use crate::telemetry::Metrics;
 /// Breaks a connection, so that the client knows that the stream did not end.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream breaks off here")]
-struct BrokenOff;
+pub(super) struct BrokenOff;
 
 /// How long a frame behind which the connection breaks gets to leave, in milliseconds.
 const PARTING_MS: u64 = 100;
@@ -36,7 +38,8 @@ const END_AGAIN_MS: u64 = 200;
 /// Bounds of the wait that clients are asked for before they come back, in milliseconds.
 const RETRY_MS: std::ops::Range<u64> = 500..1500;
 
-struct Live {
+/// A stream and what it has to say next.
+pub(super) struct Live {
     reader: Reader,
     /// Delivered by the reader and not yet sent.
     next: Option<Delivery>,
@@ -48,8 +51,6 @@ struct Live {
 }
 
 enum Stage {
-    /// Sends these bytes at once.
-    Opening(Bytes),
     Following,
     /// Nothing follows; a clean end.
     Ended,
@@ -74,11 +75,13 @@ impl Drop for Counted {
 }
 
 /// The response that follows a session. One that `has_seen_end` and comes back is told to stay away.
+/// Where the connection can be had, it leaves hyper behind the opening.
 pub(super) async fn response(
     edge: &Edge,
     id: &SessionId,
     mut reader: Reader,
     has_seen_end: bool,
+    handover: Option<Arc<Handover>>,
 ) -> Response {
     let at = reader.cursor();
     let opening = opening(id, &reader);
@@ -92,11 +95,19 @@ pub(super) async fn response(
         next,
         backlog: Vec::new().into_iter(),
         incarnation: at.incarnation,
-        stage: Stage::Opening(opening),
+        stage: Stage::Following,
         stop: edge.stop.clone(),
         counted: Counted::new(&edge.metrics),
     };
-    let mut response = Body::from_stream(stream::unfold(live, Live::step)).into_response();
+    let body = match handover {
+        Some(handover) => handover.body(opening, live),
+        None => {
+            let following =
+                stream::unfold(live, |mut live| async { Some((live.next().await?, live)) });
+            Body::from_stream(stream::once(async { Ok(opening) }).chain(following))
+        }
+    };
+    let mut response = body.into_response();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store, no-transform"),
@@ -133,21 +144,16 @@ fn opening(id: &SessionId, reader: &Reader) -> Bytes {
 }
 
 impl Live {
-    /// The next bytes, and what comes after them.
-    async fn step(mut self) -> Option<(Result<Bytes, BrokenOff>, Live)> {
-        let bytes = match std::mem::replace(&mut self.stage, Stage::Following) {
-            Stage::Opening(bytes) => bytes,
-            Stage::Following => match self.follow().await {
-                Some(bytes) => bytes,
-                None => return Some((Err(BrokenOff), self)),
-            },
-            Stage::Ended => return None,
+    /// Waits for the next bytes; none behind the end. An error is the last that is said.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
+        match self.stage {
+            Stage::Following => Some(self.follow().await.ok_or(BrokenOff)),
+            Stage::Ended => None,
             Stage::BreakingOff => {
                 sleep(Duration::from_millis(PARTING_MS)).await;
-                return Some((Err(BrokenOff), self));
+                Some(Err(BrokenOff))
             }
-        };
-        Some((Ok(bytes), self))
+        }
     }
 
     /// The next bytes of the log; none where the node stops.

@@ -9,18 +9,22 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Method, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::handover::{Handover, Watched};
+use super::preface::{self, Prefaced, Speaks};
 use super::stall::Impatient;
-use super::{Edge, HangUp, routes};
+use super::{Edge, HangUp, routes, stream};
 use crate::limits;
+use crate::telemetry::Metrics;
 
 /// Pause after a failed accept: the process is short of something, most likely file descriptors.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -36,10 +40,15 @@ struct BrokenOff;
 
 /// Takes connections until the node stops, then waits for those that run.
 pub(super) async fn run(listener: TcpListener, edge: Edge) {
-    let router = routes::router(edge.clone());
-    let http = Arc::new(builder());
     let seats = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let connections = TaskTracker::new();
+    let server = Arc::new(Server {
+        router: routes::router(edge.clone()),
+        http1: http1(),
+        http2: http2(),
+        connections: connections.clone(),
+        edge: edge.clone(),
+    });
     loop {
         let accepted = tokio::select! {
             () = edge.stop.cancelled() => break,
@@ -56,8 +65,8 @@ pub(super) async fn run(listener: TcpListener, edge: Edge) {
             edge.metrics.connections_refused.inc();
             continue;
         };
-        let (edge, router, http) = (edge.clone(), router.clone(), http.clone());
-        connections.spawn(connection(stream, seat, edge, router, http));
+        let seat = Seat::new(seat, &edge.metrics);
+        connections.spawn(server.clone().connection(stream, seat));
     }
     drop(listener);
     connections.close();
@@ -76,16 +85,19 @@ async fn pause_after(why: &io::Error) {
     sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits::HEAD_MS))
         .max_buf_size(limits::HEAD_BYTES)
         .max_headers(limits::HEADERS);
     builder
-        .http2()
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_header_list_size(limits::HEAD_BYTES as u32)
         .max_concurrent_streams(limits::CONNECTION_STREAMS)
@@ -95,37 +107,113 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(
-    stream: TcpStream,
-    seat: OwnedSemaphorePermit,
-    edge: Edge,
+/// What all connections share.
+struct Server {
     router: Router,
-    http: Arc<Builder<TokioExecutor>>,
-) {
-    // Tokens are small and must not wait for each other; where this fails the connection is dead.
-    let _ = stream.set_nodelay(true);
-    edge.metrics.connections.inc();
-    let service =
-        service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), request));
-    let stall = Duration::from_millis(limits::STALL_MS);
-    let io = TokioIo::new(Impatient::new(stream, stall, edge.metrics.clone()));
-    {
-        let mut serving = pin!(http.serve_connection(io, service));
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    connections: TaskTracker,
+    edge: Edge,
+}
+
+/// The place of one connection among those that are served.
+struct Seat {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    fn new(permit: OwnedSemaphorePermit, metrics: &Arc<Metrics>) -> Seat {
+        metrics.connections.inc();
+        Seat { metrics: metrics.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+type Client = Prefaced<Impatient<TcpStream>>;
+
+impl Server {
+    async fn connection(self: Arc<Self>, stream: TcpStream, seat: Seat) {
+        // Tokens are small and must not wait for each other; where this fails the connection is dead.
+        let _ = stream.set_nodelay(true);
+        let stall = Duration::from_millis(limits::STALL_MS);
+        let socket = Impatient::new(stream, stall, self.edge.metrics.clone());
+        let head = Duration::from_millis(limits::HEAD_MS);
+        let looked = tokio::select! {
+            looked = timeout(head, preface::read(socket)) => looked,
+            () = self.edge.stop.cancelled() => return,
+        };
+        // Who says nothing in time is not missed.
+        let Ok(Ok((client, speaks))) = looked else { return };
+        match speaks {
+            Speaks::Http1 => self.serve_http1(client, seat).await,
+            Speaks::Http2 => self.serve_http2(client).await,
+        }
+    }
+
+    async fn serve_http1(&self, client: Client, seat: Seat) {
+        let handover = Arc::new(Handover::default());
+        let io = TokioIo::new(Watched { inner: client, handover: handover.clone() });
+        let service = service_fn(|request| self.answer(request, &handover));
+        let mut serving = self.http1.serve_connection(io, service);
         let ended = tokio::select! {
             ended = &mut serving => ended,
-            () = edge.stop.cancelled() => {
+            () = self.edge.stop.cancelled() => {
+                Pin::new(&mut serving).graceful_shutdown();
+                drained(&mut serving).await
+            }
+        };
+        if let Some(live) = handover.take() {
+            let socket = serving.into_parts().io.into_inner().inner.inner;
+            // A task of its own is as small as what it does.
+            self.connections.spawn(async move {
+                let _seat = seat;
+                stream::run(socket, live).await;
+            });
+        } else if let Err(why) = ended {
+            tracing::debug!(%why, "a connection broke");
+        }
+    }
+
+    async fn serve_http2(&self, client: Client) {
+        // hyper runs the requests of one connection as tasks of their own.
+        let router = self.router.clone();
+        let service = service_fn(move |request| answer(router.clone(), request));
+        let mut serving = pin!(self.http2.serve_connection(TokioIo::new(client), service));
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
+            () = self.edge.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
-                // Whoever is still here after the drain is cut.
-                let drain = Duration::from_millis(limits::DRAIN_MS);
-                timeout(drain, serving).await.unwrap_or(Ok(()))
+                drained(serving).await
             }
         };
         if let Err(why) = ended {
-            tracing::debug!(why, "a connection broke");
+            tracing::debug!(%why, "a connection broke");
         }
     }
-    edge.metrics.connections.dec();
-    drop(seat);
+
+    /// Answers on HTTP/1; a live stream may take the connection over.
+    async fn answer(
+        &self,
+        mut request: hyper::Request<Incoming>,
+        handover: &Arc<Handover>,
+    ) -> Result<hyper::Response<Body>, BrokenOff> {
+        // Before HTTP/1.1 there are no chunks, and a HEAD has no body.
+        if request.version() == Version::HTTP_11 && request.method() == Method::GET {
+            request.extensions_mut().insert(handover.clone());
+        }
+        answer(self.router.clone(), request).await
+    }
+}
+
+/// Waits for a connection to end; whoever is still here after the drain is cut.
+async fn drained(serving: impl Future<Output = hyper::Result<()>>) -> hyper::Result<()> {
+    timeout(Duration::from_millis(limits::DRAIN_MS), serving).await.unwrap_or(Ok(()))
 }
 
 async fn answer(

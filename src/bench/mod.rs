@@ -1,0 +1,30 @@
+//! A load generator: real sockets against a running cluster, and what the servers paid for it.
+//!
+//! It shares the machine with the servers it measures, so it speaks HTTP/1.1 by hand and parses as
+//! little as it can. Latencies count from when an event was due, not from when it was sent, so a
+//! stall is measured by everybody who waited for it.
+
+pub mod closed;
+mod connection;
+pub mod disk;
+pub mod idle;
+mod latency;
+pub mod open;
+mod reader;
+pub mod report;
+pub mod servers;
+mod target;
+mod writer;
+
+pub use latency::Latency;
+pub use report::Report;
+pub use servers::Servers;
+pub use target::Target;
+
+/// What the generator needs of the system, above all a socket for each reader and writer.
+pub fn raise_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where this is not allowed the connections say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}

@@ -1,0 +1,186 @@
+//! `outlive bench …`: load on a running cluster, and what came of it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::bench::closed::{self, Closed};
+use crate::bench::idle::{self, Idle};
+use crate::bench::open::{self, Open};
+use crate::bench::{Report, Servers, Target, disk, raise_limits};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Bench {
+    /// Events that are due by the clock, and live readers at another node than the writer
+    Open(OpenArgs),
+    /// One session with many live readers: as `open`, with other defaults
+    Fanout(FanoutArgs),
+    /// Writers that send the next request when the last one is acknowledged
+    Closed(ClosedArgs),
+    /// Live readers to whom nothing is said: the memory that each costs
+    Idle(IdleArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OpenArgs {
+    #[arg(long, default_value_t = 50)]
+    sessions: usize,
+    /// Events of each session in a second
+    #[arg(long, default_value_t = 50.0)]
+    rate: f64,
+    /// Live readers of each session
+    #[arg(long, default_value_t = 1)]
+    readers: usize,
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Size of one payload
+    #[arg(long, default_value_t = 120)]
+    bytes: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FanoutArgs {
+    #[arg(long, default_value_t = 1000)]
+    readers: usize,
+    /// Events in a second
+    #[arg(long, default_value_t = 10.0)]
+    rate: f64,
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Size of one payload
+    #[arg(long, default_value_t = 120)]
+    bytes: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClosedArgs {
+    /// Each has a session of its own
+    #[arg(long, default_value_t = 64)]
+    writers: usize,
+    /// Requests that each writer has under way, by producers of their own
+    #[arg(long, default_value_t = 1)]
+    in_flight: usize,
+    /// Events of one request
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Size of one payload
+    #[arg(long, default_value_t = 200)]
+    bytes: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IdleArgs {
+    #[arg(long, default_value_t = 2000)]
+    readers: usize,
+    #[arg(long, default_value_t = 200)]
+    sessions: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    #[command(flatten)]
+    target: super::Target,
+    /// Processes of the servers, whose time and memory are told
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Directory of `scripts/cluster.sh`, which knows the processes
+    #[arg(long, value_name = "DIR", conflicts_with = "pid")]
+    cluster_dir: Option<PathBuf>,
+    /// Directory on the servers' disk, whose raw sync rate is told
+    #[arg(long, value_name = "DIR")]
+    disk: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long the disk is measured before the load and behind it.
+const DISK_TIME: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
+    let common = match &command {
+        Bench::Open(args) => &args.common,
+        Bench::Fanout(args) => &args.common,
+        Bench::Closed(args) => &args.common,
+        Bench::Idle(args) => &args.common,
+    };
+    raise_limits();
+    let target = Target::new(&common.target.url)?;
+    let servers = match &common.cluster_dir {
+        Some(dir) => Servers::of_cluster(dir)?,
+        None => Servers::new(common.pid.clone()),
+    };
+    let mut report = Report::default();
+    report.tell("load average before", load_average(), "");
+    let mut syncs = Vec::new();
+    syncs.extend(sync_rate(common, "before", &mut report).await?);
+    match &command {
+        Bench::Open(OpenArgs { sessions, rate, readers, seconds, bytes, .. }) => {
+            let time = Duration::from_secs(*seconds);
+            let (sessions, rate, readers, bytes) = (*sessions, *rate, *readers, *bytes);
+            let plan = Open { sessions, rate, readers, time, bytes };
+            open::run(&plan, &target, &servers, &mut report).await?;
+        }
+        Bench::Fanout(FanoutArgs { readers, rate, seconds, bytes, .. }) => {
+            let time = Duration::from_secs(*seconds);
+            let (rate, readers, bytes) = (*rate, *readers, *bytes);
+            let plan = Open { sessions: 1, rate, readers, time, bytes };
+            open::run(&plan, &target, &servers, &mut report).await?;
+        }
+        Bench::Closed(ClosedArgs { writers, in_flight, batch, seconds, bytes, .. }) => {
+            let time = Duration::from_secs(*seconds);
+            let (writers, in_flight, batch) = (*writers, *in_flight, *batch);
+            let plan = Closed { writers, in_flight, batch, time, bytes: *bytes };
+            closed::run(&plan, &target, &servers, &mut report).await?;
+        }
+        Bench::Idle(IdleArgs { readers, sessions, .. }) => {
+            let plan = Idle { readers: *readers, sessions: *sessions };
+            idle::run(&plan, &target, &servers, &mut report).await?;
+        }
+    }
+    syncs.extend(sync_rate(common, "after", &mut report).await?);
+    if let (Some(ack), false) = (report.figure("ack p50"), syncs.is_empty()) {
+        let sync = syncs.iter().sum::<f64>() / syncs.len() as f64;
+        report.tell("ack p50 / fdatasync p50", ack / sync, "");
+    }
+    report.tell("load average after", load_average(), "");
+    if common.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+/// Tells how fast the disk syncs now; returns the median in milliseconds.
+async fn sync_rate(
+    common: &Common,
+    when: &str,
+    report: &mut Report,
+) -> anyhow::Result<Option<f64>> {
+    let Some(dir) = &common.disk else { return Ok(None) };
+    let (latency, rate) = disk::measure(dir, DISK_TIME).await?;
+    let median_ms = latency.percentile_ms(50.0);
+    report.tell(format!("fdatasync rate {when}"), rate, "/s");
+    report.tell(format!("fdatasync p50 {when}"), median_ms, "ms");
+    report.tell(format!("fdatasync p99 {when}"), latency.percentile_ms(99.0), "ms");
+    Ok(Some(median_ms))
+}
+
+/// How busy the machine was in the last minute.
+fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(f64::NAN)
+}
