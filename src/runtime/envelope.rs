@@ -92,6 +92,8 @@ mod tests {
         let id = SessionId::parse("chat/1").unwrap();
         let ticket = Ticket { origin: 7, number: 9 };
         let bytes = encode(ticket, &id, &freeze(&Command::Tick));
+        let golden = [1, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 6, 0];
+        assert_eq!(bytes[..], [&golden[..], b"chat/1", &[1, 5]].concat());
         let (back, envelope) = decode(bytes).unwrap();
         assert_eq!((back, envelope.ticket), (id, ticket));
         assert_eq!(thaw(&envelope.command).unwrap(), Command::Tick);

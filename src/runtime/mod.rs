@@ -242,6 +242,13 @@ impl Runtime {
         });
     }
 
+    /// Makes the session's actor fail.
+    #[cfg(test)]
+    pub(crate) fn fail_actor(&self, id: &SessionId) {
+        let (_, shard) = self.directory.local(id).expect("its replica is here");
+        shard.sessions().send(id, session::Mail::Fail);
+    }
+
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {
         reader::Counted::new(&self.readers).ok_or(AttachError::TooManyReaders)
     }

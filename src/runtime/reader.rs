@@ -177,6 +177,10 @@ impl Local {
     ) -> Result<Local, AttachError> {
         let marks = tail.subscribe();
         let mark = *marks.borrow();
+        if !mark.served {
+            let text = "the session's actor ended".to_string();
+            return Err(Unavailable::NoQuorum(text).into());
+        }
         if !mark.live {
             return Err(AttachError::NotFound);
         }
@@ -217,6 +221,9 @@ impl Local {
     /// What can be said without waiting for the session.
     async fn step(&mut self) -> Option<Delivery> {
         let mark = *self.marks.borrow_and_update();
+        if !mark.served {
+            return Some(self.end(Delivery::Detached { reason: "the session moved" }));
+        }
         if !mark.live {
             return Some(self.end(Delivery::Gone));
         }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, sessions::Exit};
-use super::tail::{Mark, Shown, Tail};
+use super::tail::{Mark, Served, Shown, Tail};
 use crate::ids::{Millis, Serial, SessionId};
 use crate::limits::{BLOCK_BYTES, BLOCK_EVENTS};
 use crate::session::{Session, Status};
@@ -67,6 +67,9 @@ pub(super) enum Mail {
     Due(Arc<Group>),
     /// Leave if nobody needs you.
     Retire,
+    /// Fail, as a bug would make you.
+    #[cfg(test)]
+    Fail,
 }
 
 /// The actor; what it knows lies in [`Owned`].
@@ -90,7 +93,7 @@ pub(super) struct Owned {
 
 struct Loaded {
     session: Session,
-    tail: Arc<Tail>,
+    tail: Served,
     /// Events in no block.
     unsealed: Vec<Arc<Shown>>,
     /// Index + 1 of the last entry applied.
@@ -132,13 +135,15 @@ impl Actor for SessionActor {
             Mail::Lost { number, fate } => owned.lost(number, fate),
             Mail::Look(reply) => {
                 let loaded = owned.loaded()?;
-                let tail = loaded.tail.clone();
+                let tail = loaded.tail.shared();
                 // Whoever asked may have given up.
                 reply.send(Looked { status: loaded.session.status(), tail }).ok();
             }
             Mail::Flush(reply) => drop(reply.send(owned.flush())),
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
             Mail::Due(group) => owned.due(&group)?,
+            #[cfg(test)]
+            Mail::Fail => panic!("asked to fail"),
             Mail::Retire => {
                 if owned.may_retire() && owned.flush().is_ok() {
                     let exit = owned.shard.sessions().leave(&owned.id, owned.received);
@@ -282,7 +287,7 @@ type Outcome = (Ticket, Result<Reply, SubmitError>);
 impl Loaded {
     fn absent(id: &SessionId) -> Loaded {
         let session = Session::absent(id.clone());
-        let tail = Tail::new(mark(&session));
+        let tail = Served::new(Tail::new(mark(&session)));
         let (unsealed, freed) = (Vec::new(), Serial::ZERO);
         Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed }
     }
@@ -455,5 +460,6 @@ fn mark(session: &Session) -> Mark {
         tail: session.tail(),
         closed: session.is_closed(),
         live: session.is_live(),
+        served: true,
     }
 }

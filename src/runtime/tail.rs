@@ -37,6 +37,8 @@ pub(super) struct Mark {
     pub(super) tail: Serial,
     pub(super) closed: bool,
     pub(super) live: bool,
+    /// False once nobody writes to this tail any more: its readers go on elsewhere.
+    pub(super) served: bool,
 }
 
 /// The hot end of one session's log on one node.
@@ -80,6 +82,11 @@ impl Tail {
                 ring.bytes -= shown.event.payload.len();
             }
         }
+    }
+
+    /// Tells all readers that nothing more comes from here.
+    fn abandon(&self) {
+        self.mark.send_modify(|mark| mark.served = false);
     }
 
     /// Forgets all events: another life, or a state that came from elsewhere.
@@ -127,5 +134,34 @@ impl Tail {
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().expect("no panic happens under this lock")
+    }
+}
+
+/// The writer's hold on a tail. Readers hold the tail too, so its end must be told to them.
+#[derive(Debug)]
+pub(super) struct Served(Arc<Tail>);
+
+impl Served {
+    pub(super) fn new(tail: Arc<Tail>) -> Served {
+        Served(tail)
+    }
+
+    /// What readers attach to.
+    pub(super) fn shared(&self) -> Arc<Tail> {
+        self.0.clone()
+    }
+}
+
+impl std::ops::Deref for Served {
+    type Target = Tail;
+
+    fn deref(&self) -> &Tail {
+        &self.0
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }

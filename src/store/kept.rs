@@ -43,3 +43,39 @@ impl Head<'_> {
         self.filed.map(Millis)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use cluster::codec;
+    use expect_test::expect;
+
+    use super::*;
+    use crate::session::frozen::FrozenLife;
+
+    fn event() -> FrozenEvent<'static> {
+        let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
+        FrozenEvent { serial: 7, time: 9, format, payload, chain: 11, origin: None }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn what_lies_in_the_store_keeps_its_bytes() {
+        let life = FrozenLife::Deleted { incarnation: 2, at: 5, expired: false };
+        let session = Frozen { id: "s".into(), life };
+        let head = Head { next: 4, session, unsealed: vec![event()], filed: Some(6) };
+        let bytes = codec::encode(HEAD_VERSION, &head);
+        expect!["010401730202050001070904746578740268690b000106"].assert_eq(&hex(&bytes));
+        let back: Head<'static> = codec::decode(HEAD_VERSION, &bytes).unwrap();
+        assert_eq!((back.next, back.filed(), back.unsealed.len()), (4, Some(Millis(6)), 1));
+
+        let block = Block { index: 3, events: vec![event()] };
+        let bytes = codec::encode(BLOCK_VERSION, &block);
+        expect!["010301070904746578740268690b00"].assert_eq(&hex(&bytes));
+        let back: Block<'static> = codec::decode(BLOCK_VERSION, &bytes).unwrap();
+        assert_eq!((back.index, back.first(), back.last()), (3, Some(Serial(7)), Some(Serial(7))));
+    }
+}

@@ -148,3 +148,65 @@ pub(in crate::runtime) struct Standing {
     pub(in crate::runtime) last: u64,
     pub(in crate::runtime) applied: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check_asked(asked: &Asked, wanted: Expect) {
+        let bytes = asked.encode();
+        wanted.assert_eq(&hex(&bytes));
+        assert_eq!(Asked::decode(&bytes).unwrap(), *asked);
+    }
+
+    fn check_answered(answered: &Answered, wanted: Expect) {
+        let bytes = answered.encode();
+        wanted.assert_eq(&hex(&bytes));
+        assert_eq!(Answered::decode(bytes).unwrap(), *answered);
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn what_nodes_ask_each_other_keeps_its_bytes() {
+        let command = Bytes::from_static(&[1, 2, 3]);
+        check_asked(
+            &Asked::Submit { session: "s".into(), command, within_ms: 5000 },
+            expect!["0100017303010203fb8813"],
+        );
+        check_asked(&Asked::Status { session: "s".into(), within_ms: 1 }, expect!["0101017301"]);
+        let (prefix, after) = ("a".into(), Some("b".into()));
+        check_asked(
+            &Asked::List { shard: 3, prefix, after, limit: 9, within_ms: 1 },
+            expect!["01020301610101620901"],
+        );
+        check_asked(&Asked::Report, expect!["0103"]);
+    }
+
+    #[test]
+    fn what_nodes_answer_each_other_keeps_its_bytes() {
+        use super::super::outcome::{Did, Why};
+        let what = Did::Appended { first: Some(3), last: Some(4), duplicate: false, closed: true };
+        let applied = Outcome::Applied { what, incarnation: 1, tail: 4 };
+        check_answered(&Answered::Submitted(applied), expect!["010000010103010400010104"]);
+        let why = Why::SequenceGap { expected: 2, received: 5 };
+        let refused = Outcome::Refused { why, incarnation: Some(1), tail: 4 };
+        check_answered(&Answered::Submitted(refused), expect!["010001070205010104"]);
+        check_answered(&Answered::Elsewhere { leader: Some(2) }, expect!["01010102"]);
+        check_answered(&Answered::Status(None), expect!["010200"]);
+        check_answered(&Answered::Unavailable("x".into()), expect!["01040178"]);
+        let standing =
+            Standing { shard: 1, term: 2, leads: true, voter: true, last: 9, applied: 8 };
+        let condition = Condition {
+            sessions_in_memory: 1,
+            readers: 2,
+            draining: false,
+            shards: vec![standing],
+        };
+        check_answered(&Answered::Report(condition), expect!["010501020001010201010908"]);
+    }
+}
