@@ -37,14 +37,19 @@ impl Nemesis {
         }
         self.record.note(format_args!("start n{node}"));
         self.world.start(node).await;
-        let running = (self.world.nodes[&node].host.clone(), self.world.places[&node].shelf.clone());
+        let running =
+            (self.world.nodes[&node].host.clone(), self.world.places[&node].shelf.clone());
         self.hosts.lock().unwrap().insert(node, running);
     }
 
     pub(crate) async fn crash(&mut self, node: u64, power: bool) {
         self.hosts.lock().unwrap().remove(&node);
         self.record.note(format_args!("crash n{node} power {power}"));
-        if power { self.world.crash(node).await } else { self.world.kill(node).await }
+        if power {
+            self.world.crash(node).await
+        } else {
+            self.world.kill(node).await
+        }
         self.record.note(format_args!("down n{node}"));
     }
 
@@ -150,7 +155,11 @@ impl Nemesis {
         let nth = self.rng.random_range(1..20);
         let power = self.rng.random_bool(0.5);
         self.record.note(format_args!("sync {nth} fails on n{node} power {power}"));
-        if power { disk.crash_at_sync(nth) } else { disk.fail_sync(nth) }
+        if power {
+            disk.crash_at_sync(nth)
+        } else {
+            disk.fail_sync(nth)
+        }
         let pause = self.pause(1, 100);
         tokio::time::sleep(pause).await;
         self.crash(node, true).await;
@@ -187,7 +196,12 @@ impl Nemesis {
                 let next = self.world.places[node].shelf.next(group.id());
                 let journal = running.host.journal().state(group.id());
                 text += &format!("\nn{node} {} machine {next} ", group.id());
-                text += &format!("{:?} purged {:?} last {:?}", group.report(), journal.purged, journal.last);
+                text += &format!(
+                    "{:?} purged {:?} last {:?}",
+                    group.report(),
+                    journal.purged,
+                    journal.last
+                );
             }
             text += &format!("\nn{node} {:?}", running.host.journal().stats());
         }
@@ -224,8 +238,9 @@ impl Nemesis {
         }
         for id in (1..=self.groups).map(GroupId) {
             loop {
-                let members: Vec<u64> =
-                    (1..=self.nodes).filter(|node| self.world.group(*node, id.0).is_some()).collect();
+                let members: Vec<u64> = (1..=self.nodes)
+                    .filter(|node| self.world.group(*node, id.0).is_some())
+                    .collect();
                 let next = |node: &u64| self.world.places[node].shelf.next(id);
                 let floor = self.record.acked_next(id);
                 let first = next(&members[0]);
@@ -233,7 +248,11 @@ impl Nemesis {
                     let of = |node: &u64| self.world.places[node].shelf.commands(id);
                     let wanted = of(&members[0]);
                     for node in &members {
-                        assert!(of(node) == wanted, "{id}: node {node} differs from {}", members[0]);
+                        assert!(
+                            of(node) == wanted,
+                            "{id}: node {node} differs from {}",
+                            members[0]
+                        );
                         self.record.finally(*node, id, &wanted);
                     }
                     self.record.note(format_args!("{id} settled at {first}: {}", wanted.len()));

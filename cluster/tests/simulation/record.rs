@@ -81,11 +81,16 @@ impl Record {
             Fate::Committed(id) => {
                 assert!(id.node == node, "{text}: node {node} acknowledged what {id} wrote");
                 let there = inner.applied.get(&(group, id.index));
-                let there = there.is_some_and(|(at, texts)| {
-                    at == id && texts.iter().any(|there| there == text)
-                });
+                let there = there
+                    .is_some_and(|(at, texts)| at == id && texts.iter().any(|there| there == text));
                 assert!(there, "{text} was acknowledged at {id} of {group} and applied nowhere");
-                inner.acked.entry(group).or_default().entry(id.index).or_default().push(text.into());
+                inner
+                    .acked
+                    .entry(group)
+                    .or_default()
+                    .entry(id.index)
+                    .or_default()
+                    .push(text.into());
             }
             Fate::Refused { .. } => {
                 inner.refused.insert(text.into());
@@ -113,7 +118,10 @@ impl Record {
                 commands.range((*index, 0)..(index + 1, 0)).map(|(_, text)| text).collect();
             for text in texts {
                 let there = seen.contains(&text);
-                assert!(there, "a stale read of {group} at node {node}: {text} at {index} is missing");
+                assert!(
+                    there,
+                    "a stale read of {group} at node {node}: {text} at {index} is missing"
+                );
             }
         }
     }
@@ -130,7 +138,10 @@ impl Record {
             for text in texts {
                 let range = commands.range((*index, 0)..(index + 1, 0));
                 let there = range.map(|(_, there)| there).any(|there| there == text);
-                assert!(there, "{text} was acknowledged at {index}; {group} of node {node} lost it");
+                assert!(
+                    there,
+                    "{text} was acknowledged at {index}; {group} of node {node} lost it"
+                );
             }
         }
     }
@@ -138,8 +149,7 @@ impl Record {
     /// One line that says what was seen; the same for the same run.
     pub(crate) fn summary(&self) -> String {
         let inner = self.inner();
-        let acked: usize =
-            inner.acked.values().flat_map(BTreeMap::values).map(Vec::len).sum();
+        let acked: usize = inner.acked.values().flat_map(BTreeMap::values).map(Vec::len).sum();
         format!(
             "trace {:016x} lines {} acked {acked} refused {} unknown {} reads {} virtual {:.1}s",
             inner.hash.digest(),

@@ -143,8 +143,10 @@ impl Client {
     fn pick(&mut self, leader: bool) -> Option<(u64, Arc<Group>)> {
         let group = GroupId(self.rng.random_range(1..=self.groups));
         let hosts = self.hosts.lock().unwrap().clone();
-        let members: Vec<(u64, Arc<Group>)> =
-            hosts.iter().filter_map(|(node, (host, _))| Some((*node, host.group(group)?))).collect();
+        let members: Vec<(u64, Arc<Group>)> = hosts
+            .iter()
+            .filter_map(|(node, (host, _))| Some((*node, host.group(group)?)))
+            .collect();
         let leading = members.iter().filter(|(_, group)| leader && group.leads());
         let leading: Vec<_> = leading.cloned().collect();
         let among = if leading.is_empty() { members } else { leading };
