@@ -6,6 +6,7 @@ mod service;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::clock::Clock;
 use crate::group::{Class, Fate, Group, GroupOpening};
 use crate::ids::{GroupId, NodeId};
 use crate::journal::Journal;
+use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
 use crate::membership::{self, Change, Map, Member, Membership};
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
@@ -64,6 +66,8 @@ pub struct Host {
     staging: PathBuf,
     transport: Arc<dyn Transport>,
     groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
+    /// Set by [`Host::drain`]: this node takes no leads any more.
+    draining: AtomicBool,
     map: watch::Sender<Arc<Map>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -93,6 +97,7 @@ impl Host {
             staging,
             transport,
             groups: RwLock::default(),
+            draining: AtomicBool::new(false),
             map: watch::Sender::new(Arc::default()),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -171,16 +176,34 @@ impl Host {
         self.change(&Change::Remove(node)).await
     }
 
-    /// Hands every lead to another member, as far as one can take it.
+    /// Hands every lead to another member, and is given none back. Returns when this node leads nothing,
+    /// or when nobody took what is left for two elections' time.
     pub async fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        let patience = Duration::from_millis(2 * self.parts.timers.election_max_ms);
+        let drained = async {
+            while self.hand_over().await {
+                tokio::time::sleep(DRAIN_INTERVAL).await;
+            }
+        };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            tracing::warn!("some leads found no taker");
+        }
+    }
+
+    /// Asks the best other member of each group that is led here to lead it; says whether any is.
+    async fn hand_over(&self) -> bool {
+        let mut leading = false;
         for group in self.groups() {
             let report = group.report();
             let others = report.voters.iter().filter(|node| **node != self.local());
             let best = others.max_by_key(|node| report.matched.get(node).copied().flatten());
             if let (true, Some(best)) = (group.leads(), best) {
+                leading = true;
                 group.transfer(*best).await;
             }
         }
+        leading
     }
 
     /// Stops the node; nothing of it runs when this returns, and all it acknowledged is on disk.

@@ -72,6 +72,8 @@ pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_milli
 pub const SYSTEM_VOTERS: usize = 5;
 /// Pause between two rounds of a node's care for its groups.
 pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// Pause between two attempts to hand over what a drained node still leads.
+pub const DRAIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Rounds that each further replica waits before it founds a group in place of those before it.
 pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
 /// Entries that a member may lack and still be handed the lead.

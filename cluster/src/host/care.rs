@@ -10,6 +10,8 @@ use crate::group::Group;
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{CARE_INTERVAL, FOUND_PATIENCE_ROUNDS, SYSTEM_VOTERS, TRANSFER_LAG};
 use crate::membership::{Change, Map};
+use crate::raft::{Rpc, RpcKind};
+use crate::transport::Lane;
 
 /// Cares for the node until it is dropped.
 pub(super) async fn run(host: Arc<Host>) {
@@ -127,9 +129,15 @@ async fn balance(host: &Host, group: &Group, replicas: &[NodeId]) -> bool {
     let matched = report.matched.get(&preferred).copied().flatten();
     let (Some(matched), Some(last)) = (matched, report.last) else { return false };
     let ready = report.voters.contains(&preferred) && last <= matched + TRANSFER_LAG;
-    if ready {
+    if ready && willing(host, preferred).await {
         tracing::info!(group = %group.id(), to = %preferred, "the lead moves to its preferred node");
         group.transfer(preferred).await;
     }
     ready
+}
+
+/// Whether a node takes leads: one that is being drained would only hand them on.
+async fn willing(host: &Host, node: NodeId) -> bool {
+    let rpc = Rpc::new(RpcKind::Willing, GroupId::SYSTEM, Vec::new()).encode();
+    host.transport.call(node, Lane::Control, rpc, CARE_INTERVAL).await.is_ok()
 }

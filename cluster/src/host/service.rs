@@ -1,5 +1,6 @@
 //! Hands what peers send to the group or the application that it is for.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -37,6 +38,11 @@ impl Service for Switchboard {
         };
         if rpc.kind == RpcKind::Application {
             return host.parts.application.call(from, rpc.body);
+        }
+        if rpc.kind == RpcKind::Willing {
+            let willing = !host.draining.load(Ordering::Relaxed);
+            let answer = willing.then(Bytes::new).ok_or_else(|| "the node is being drained".into());
+            return Box::pin(std::future::ready(answer));
         }
         match host.group(rpc.group) {
             Some(group) => group.call(lane, rpc),

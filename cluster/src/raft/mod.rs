@@ -8,6 +8,8 @@ mod inbound;
 mod log;
 mod outbound;
 mod replica;
+#[cfg(test)]
+mod suite;
 mod types;
 mod wire;
 

@@ -89,6 +89,8 @@ pub(crate) enum RpcKind {
     Snapshot = 5,
     /// Not Raft's: a message of the layer above.
     Application = 6,
+    /// Asks a node whether it takes leads now.
+    Willing = 7,
 }
 
 /// A message with its head taken off.
@@ -125,6 +127,7 @@ impl Rpc {
             4 => RpcKind::ReadIndex,
             5 => RpcKind::Snapshot,
             6 => RpcKind::Application,
+            7 => RpcKind::Willing,
             other => return Err(CodecError::Malformed(format!("message kind {other}"))),
         };
         let group = u32::from_le_bytes(head[1..5].try_into().expect("four bytes"));
