@@ -646,7 +646,7 @@ async fn in_memory_a_crash_loses_calls_and_a_restart_serves_again() {
     let call = a.call(TWO, Lane::Forward, "~".into(), LONG);
     let mut stream = a.open(TWO, 0, "echo".into()).await.unwrap();
     let (answer, heard, ()) = tokio::join!(call, stream.recv(), async {
-        sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(10)).await;
         assert_eq!(service.stuck.load(SeqCst), 1);
         network.crash(TWO);
     });
