@@ -40,13 +40,7 @@ const WORDS: &[(&str, &[&str])] = &[
 ];
 
 /// Names of other crates that contain a forbidden word and mean something else.
-const FOREIGN: &[&str] = &["CancellationToken", "child_token", "TaskTrackerToken"];
-
-/// The one file that asks a task tracker for its token.
-const TRACKED: &str = "cluster/src/raft/replica.rs";
-
-/// Tests under virtual time: there a sleep is the script, and costs nothing.
-const VIRTUAL: &str = "cluster/tests/simulation";
+const FOREIGN: &[&str] = &["CancellationToken", "child_token"];
 
 /// What each folder may not reach: arrows of the design point one way.
 const ABOVE: &[(&str, &[&str])] = &[
@@ -132,10 +126,7 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     }
     for (_, words) in WORDS.iter().filter(|(folder, _)| inside(folder)) {
         found.extend(named(&tokens, |word| {
-            let tracked = word == "token" && path == TRACKED;
-            !tracked
-                && !FOREIGN.contains(&word)
-                && words.iter().any(|forbidden| says(word, forbidden))
+            !FOREIGN.contains(&word) && words.iter().any(|forbidden| says(word, forbidden))
         }));
     }
     if inside("src/session") {
@@ -153,7 +144,7 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     }
     let ignored = sequence(&tokens, &["#", "[", "ignore"]);
     found.extend(ignored.map(|line| (line, "no test is ignored".to_owned())));
-    if test && !inside(VIRTUAL) {
+    if test {
         let what = "a test waits for a fact in a loop, not for time";
         found.extend(sleeps(&tokens).into_iter().map(|line| (line, what.to_owned())));
     }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, SnapshotMeta};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::types::{LogId, Membership, Types, entry_id};
 use super::wire::{VERSION, decode_batch};
@@ -38,11 +38,12 @@ pub(super) struct Applier {
     life: Life,
 }
 
-/// Ties what works on the machine to its replica: ended by `stop`, waited for through the token.
+/// Ties what works on the machine to its replica: ended by `stop`, waited for until every
+/// sender is gone.
 #[derive(Clone)]
 struct Life {
     stop: CancellationToken,
-    _working: TaskTrackerToken,
+    _working: mpsc::Sender<()>,
 }
 
 /// The machine, shared with those who send a snapshot of it.
@@ -64,7 +65,7 @@ impl Applier {
         machine: Box<dyn Machine>,
         settled: Settled,
         stop: CancellationToken,
-        working: TaskTrackerToken,
+        working: mpsc::Sender<()>,
     ) -> io::Result<Self> {
         let checkpoint = machine.mark().map(|mark| decode_mark(&mark)).transpose()?;
         let (applied, membership) = match &checkpoint {

@@ -117,6 +117,8 @@ pub struct Replica {
     raft: RaftHandle,
     group: GroupId,
     inbound: Inbound,
+    /// Closes when nobody works on the machine any more.
+    at_work: tokio::sync::Mutex<mpsc::Receiver<()>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -129,7 +131,8 @@ impl Replica {
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
         let links = Links { transport, group, deadline };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let applier = Applier::new(machine, settled.clone(), stop.clone(), tasks.token())?;
+        let (working, at_work) = mpsc::channel(1);
+        let applier = Applier::new(machine, settled.clone(), stop.clone(), working)?;
         let log = GroupLog::new(journal, group);
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
@@ -138,7 +141,7 @@ impl Replica {
         let feed = stop.clone().run_until_cancelled_owned(pump(raft.clone(), queue));
         tasks.spawn(with_random(feed));
         let inbound = Inbound { raft: raft.clone(), group, settled, staging, appends };
-        Ok(Replica { raft, group, inbound, stop, tasks })
+        Ok(Replica { raft, group, inbound, at_work: at_work.into(), stop, tasks })
     }
 
     /// Founds the group with these voters. Does nothing where the group exists.
@@ -288,6 +291,7 @@ impl Replica {
         self.raft.shutdown().await.ok();
         self.tasks.close();
         self.tasks.wait().await;
+        while self.at_work.lock().await.recv().await.is_some() {}
     }
 }
 

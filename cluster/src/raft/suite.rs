@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::apply::Applier;
 use super::log::GroupLog;
@@ -70,7 +70,8 @@ impl StoreBuilder<Types, GroupLog, Applier, Closes> for Stores {
         std::thread::spawn(move || writer.run());
         let machine = Box::new(Blank { mark: None, next: 0 });
         let (settled, stop) = (Settled::starting_at(0), CancellationToken::new());
-        let applier = Applier::new(machine, settled, stop, TaskTracker::new().token()).unwrap();
+        let (working, _) = mpsc::channel(1);
+        let applier = Applier::new(machine, settled, stop, working).unwrap();
         Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1)), applier))
     }
 }

@@ -57,7 +57,7 @@ impl Nemesis {
     pub(crate) async fn rage(&mut self, until: tokio::time::Instant) {
         while tokio::time::Instant::now() < until {
             let pause = self.pause(50, 1500);
-            tokio::time::sleep(pause).await;
+            crate::run::pass(pause).await;
             let node = self.rng.random_range(1..=self.nodes);
             match self.rng.random_range(0..16) {
                 0 | 1 => {
@@ -91,7 +91,7 @@ impl Nemesis {
             self.crash(node, true).await;
         }
         let pause = self.pause(1, 800);
-        tokio::time::sleep(pause).await;
+        crate::run::pass(pause).await;
         for node in 1..=count {
             self.start(node).await;
         }
@@ -141,7 +141,7 @@ impl Nemesis {
         self.record.note(format_args!("full n{node}"));
         disk.set_capacity(1);
         let pause = self.pause(100, 2000);
-        tokio::time::sleep(pause).await;
+        crate::run::pass(pause).await;
         disk.set_capacity(u64::MAX);
         self.record.note(format_args!("space n{node}"));
     }
@@ -161,7 +161,7 @@ impl Nemesis {
             disk.fail_sync(nth)
         }
         let pause = self.pause(1, 100);
-        tokio::time::sleep(pause).await;
+        crate::run::pass(pause).await;
         self.crash(node, true).await;
         disk.restart();
     }

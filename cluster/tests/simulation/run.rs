@@ -156,7 +156,7 @@ impl Client {
 
     async fn pause(&mut self, most_ms: u64) {
         let pause = self.rng.random_range(100..most_ms * 1000);
-        tokio::time::sleep(Duration::from_micros(pause)).await;
+        pass(Duration::from_micros(pause)).await;
     }
 
     async fn write(mut self) {
@@ -195,6 +195,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Lets simulated time pass. It is what the run is made of, not a substitute for looking.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep_until(Instant::now() + time).await;
 }
 
 /// Proposes, and gives up on an answer after a while.
