@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs whole clusters under a seeded scheduler.
 #
-#   scripts/simulate.sh [SEEDS]            that many seeds (default 40), from 1
+#   scripts/simulate.sh [SEEDS]            that many seeds (default 200), from 1
 #   scripts/simulate.sh --from N --seeds M
 #   scripts/simulate.sh --seed N [--trace] one seed, with all that happened
 set -eu

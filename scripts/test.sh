@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests. Needs only the Rust toolchain; uses cargo-nextest where it is installed.
 #
-# OUTLIVE_SEEDS says how many seeds the simulation of whole clusters has (scripts/simulate.sh).
 # The whole output is printed as it comes, and the closing lines of each runner once more at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::run;
 
 /// Seeds of a run that nobody asked more of.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 200;
 /// Of these many seeds one is run twice.
 const TWICE_EVERY: u64 = 10;
 /// A seed that takes longer hangs.
