@@ -25,7 +25,7 @@ async fn ask(node: &TestNode, method: Method, path: &str, body: Value) -> (u16, 
 }
 
 fn client(node: &TestNode) -> Client {
-    Client::new(&[node.url.clone()]).unwrap()
+    Client::new(std::slice::from_ref(&node.url)).unwrap()
 }
 
 async fn follow(node: &TestNode, path: &str) -> Response {

@@ -25,11 +25,8 @@ async fn submit(node: &TestNode, name: &str, command: Command) -> Result<Reply, 
 }
 
 fn append(text: &str, seq: Option<u64>) -> Command {
-    let producer = seq.map(|seq| Origin {
-        producer: ProducerId::parse("p").expect("a name"),
-        epoch: 1,
-        seq,
-    });
+    let producer =
+        seq.map(|seq| Origin { producer: ProducerId::parse("p").expect("a name"), epoch: 1, seq });
     let payload = Bytes::copy_from_slice(text.as_bytes());
     let events = vec![NewEvent { format: Format::TEXT, payload }];
     Command::Append(Append { events, producer, ..Append::default() })

@@ -196,7 +196,12 @@ impl Nemesis {
                 let next = self.world.places[node].shelf.next(group.id());
                 let journal = running.host.journal().state(group.id());
                 text += &format!("\nn{node} {} machine {next} ", group.id());
-                text += &format!("{:?} purged {:?} last {:?}", group.report(), journal.purged, journal.last);
+                text += &format!(
+                    "{:?} purged {:?} last {:?}",
+                    group.report(),
+                    journal.purged,
+                    journal.last
+                );
             }
             text += &format!("\nn{node} {:?}", running.host.journal().stats());
         }
