@@ -399,7 +399,7 @@ mod tests {
             expect!["election_min_ms must be at least twice heartbeat_ms"],
         );
         check_bad(
-            "election_max_ms = 500",
+            "election_max_ms = 300",
             expect!["election_max_ms must be more than election_min_ms"],
         );
         check_bad("peer_listen = \"127.0.0.1:1\"", expect!["peer_listen is given, but no member"]);
