@@ -33,12 +33,12 @@ fn setting(name: &str, default: usize) -> usize {
 }
 
 impl Run {
-    async fn start(what: &str, faults: usize) -> Run {
+    async fn start(what: &str, nodes: usize, faults: usize) -> Run {
         let sessions = setting("CHAOS_SESSIONS", 8);
         let seed = setting("CHAOS_SEED", 1) as u64;
         println!("{what}: {sessions} sessions, seed {seed}");
         let flags = if std::env::var_os("CHAOS_BINARY").is_some() { &[] } else { CALM };
-        let cluster = Cluster::up(3, flags).await;
+        let cluster = Cluster::up(nodes, flags).await;
         let recorder = Arc::new(match std::env::var_os("CHAOS_HISTORY") {
             Some(dir) => {
                 let path = std::path::Path::new(&dir).join(format!("{what}.jsonl"));
@@ -94,7 +94,7 @@ impl Run {
             deliveries: sessions * 10,
             nemesis: faults,
             leader_changes,
-            final_nodes: 3,
+            final_nodes: cluster.size(),
             ..Expectations::default()
         };
         let report = check(&recorder.history(), &expectations);
@@ -107,7 +107,7 @@ impl Run {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_leaders_are_killed_mid_stream() {
     let kills = setting("CHAOS_KILLS", 3);
-    let mut run = Run::start("leaders", kills).await;
+    let mut run = Run::start("leaders", 3, kills).await;
     for _ in 0..kills {
         let session = run.any();
         let leader = run.cluster.leader(&session).await;
@@ -122,7 +122,7 @@ async fn nothing_is_lost_when_leaders_are_killed_mid_stream() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_notices_when_a_follower_is_killed() {
-    let mut run = Run::start("follower", 1).await;
+    let mut run = Run::start("follower", 3, 1).await;
     let session = run.any();
     let leader = run.cluster.leader(&session).await;
     let follower = 1 + leader % 3;
@@ -137,7 +137,7 @@ async fn nobody_notices_when_a_follower_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_acknowledged_survives_the_death_of_all_nodes_at_once() {
     let rounds = setting("CHAOS_KILLS", 3).div_ceil(10);
-    let mut run = Run::start("all", rounds).await;
+    let mut run = Run::start("all", 3, rounds).await;
     for _ in 0..rounds {
         for node in 1..=3 {
             run.cluster.kill(node);
@@ -157,7 +157,7 @@ async fn everything_acknowledged_survives_the_death_of_all_nodes_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_slept_wakes_to_a_cluster_that_went_on() {
-    let mut run = Run::start("pause", 1).await;
+    let mut run = Run::start("pause", 3, 1).await;
     let session = run.any();
     let leader = run.cluster.leader(&session).await;
     run.cluster.pause(leader);
@@ -169,6 +169,20 @@ async fn a_leader_that_slept_wakes_to_a_cluster_that_went_on() {
     }
     run.cluster.resume(leader);
     run.note("resume", leader);
+    run.flows().await;
+    run.finish(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_replica_serves_like_any_other() {
+    // Of four nodes, one has no replica of a session: what it is asked is carried to the others.
+    let mut run = Run::start("carried", 4, 1).await;
+    let session = run.any();
+    let leader = run.cluster.leader(&session).await;
+    run.cluster.kill(leader);
+    run.note("kill leader", leader);
+    run.flows().await;
+    run.restart(leader).await;
     run.flows().await;
     run.finish(0).await;
 }
