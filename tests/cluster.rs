@@ -138,3 +138,39 @@ async fn a_port_in_use_is_named_and_nothing_is_lost() {
     cluster.ready(1).await;
     assert_eq!(replica(&cluster, 1, "s").await.0, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_readers_at_a_node_without_a_replica_share_one_upstream() {
+    let cluster = Cluster::up(4, CALM).await;
+    create(&cluster, "s").await;
+    let url = format!("{}/v1/sessions/s/home", cluster.url(1));
+    let home: Value = client().get(url).send().await.unwrap().json().await.unwrap();
+    let replicas: Vec<u64> = serde_json::from_value(home["replicas"].clone()).unwrap();
+    let away = (1..=4).find(|node| !replicas.contains(node)).expect("three of four have it");
+    let url = format!("{}/v1/sessions/s/events?live=sse&after=start", cluster.url(away as usize));
+    let mut readers = Vec::new();
+    for _ in 0..10 {
+        readers.push(client().get(&url).send().await.expect("attached"));
+    }
+    append(&cluster, "s", 0, "told to all").await;
+    eventually("there is one upstream for ten readers", async || {
+        let url = format!("{}/v1/cluster", cluster.url(1));
+        let Ok(answer) = client().get(url).send().await else { return false };
+        let Ok(report) = answer.json::<Value>().await else { return false };
+        let members = report["members"].as_array().expect("members");
+        let readers = |here: bool| -> u64 {
+            let mine = members.iter().filter(|m| (m["node"].as_u64() == Some(away)) == here);
+            mine.filter_map(|member| member["readers"].as_u64()).sum()
+        };
+        (readers(true), readers(false)) == (10, 1)
+    })
+    .await;
+    for mut reader in readers {
+        let mut seen = String::new();
+        while !seen.contains("told to all") {
+            let chunk =
+                reader.chunk().await.expect("the stream goes on").expect("and has not ended");
+            seen.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub mod outcome;
 mod peer;
 pub mod reader;
 mod relay;
+mod relays;
 pub mod report;
 mod session;
 mod shard;
@@ -100,7 +101,9 @@ impl Foundation {
         let full = Arc::new(AtomicBool::new(false));
         let directory = Directory::new(host.clone(), shards.clone(), full.clone());
         let tasks = TaskTracker::new();
-        let runtime = Arc::new(Runtime {
+        let runtime = Arc::new_cyclic(|me| Runtime {
+            me: me.clone(),
+            relays: relays::Relays::default(),
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
             shards: shards.clone(),
@@ -124,6 +127,8 @@ impl Foundation {
 
 /// The sessions of the cluster, as seen from this node.
 pub struct Runtime {
+    me: std::sync::Weak<Runtime>,
+    relays: relays::Relays,
     cluster_name: String,
     host: Arc<Host>,
     shards: Arc<Shards>,
@@ -175,7 +180,13 @@ impl Runtime {
         let mut last = AttachError::from(none());
         for node in self.directory.replicas(group) {
             match relay::Relayed::attach(self, node, id, start, freshness).await {
-                Ok(relayed) => return Ok(Reader::relayed(relayed, self.count_reader()?)),
+                Ok(own) => {
+                    let counted = self.count_reader()?;
+                    let ending = || Unavailable::NoQuorum("this node is ending".into());
+                    let runtime = self.me.upgrade().ok_or_else(ending)?;
+                    let joined = relays::Joined::new(&runtime, node, id, own);
+                    return Ok(Reader::relayed(joined, counted));
+                }
                 Err(AttachError::Unavailable(error)) => last = error.into(),
                 Err(error) => return Err(error),
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use super::outcome::Unavailable;
-use super::relay::Relayed;
+use super::relays::Joined;
 use super::tail::{Found, Mark, Shown, Tail};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, READERS};
@@ -70,7 +70,7 @@ pub struct Reader {
 
 enum Source {
     Local(Box<Local>),
-    Relayed(Box<Relayed>),
+    Joined(Box<Joined>),
 }
 
 /// One place among the readers of a node.
@@ -107,8 +107,8 @@ impl Reader {
     }
 
     /// A reader whose events come from a replica on another node.
-    pub(super) fn relayed(relayed: Relayed, counted: Counted) -> Reader {
-        Reader { source: Source::Relayed(Box::new(relayed)), _counted: counted }
+    pub(super) fn relayed(joined: Joined, counted: Counted) -> Reader {
+        Reader { source: Source::Joined(Box::new(joined)), _counted: counted }
     }
 
     /// Waits for what comes next. After an end it waits for ever. Cancel safe: nothing is lost when the
@@ -116,7 +116,7 @@ impl Reader {
     pub async fn next(&mut self) -> Delivery {
         match &mut self.source {
             Source::Local(local) => local.next().await,
-            Source::Relayed(relayed) => relayed.next().await,
+            Source::Joined(joined) => joined.next().await,
         }
     }
 
@@ -124,7 +124,7 @@ impl Reader {
     pub fn cursor(&self) -> Cursor {
         match &self.source {
             Source::Local(local) => local.cursor,
-            Source::Relayed(relayed) => relayed.cursor,
+            Source::Joined(joined) => joined.cursor,
         }
     }
 
@@ -132,7 +132,7 @@ impl Reader {
     pub fn tail_at_attach(&self) -> Serial {
         match &self.source {
             Source::Local(local) => local.began_at,
-            Source::Relayed(relayed) => relayed.tail,
+            Source::Joined(joined) => joined.began_at,
         }
     }
 
@@ -140,7 +140,7 @@ impl Reader {
     pub fn is_closed(&self) -> bool {
         match &self.source {
             Source::Local(local) => local.marks.borrow().closed,
-            Source::Relayed(relayed) => relayed.closed,
+            Source::Joined(joined) => joined.is_closed(),
         }
     }
 }

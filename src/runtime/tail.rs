@@ -84,6 +84,11 @@ impl Tail {
         }
     }
 
+    /// Resolves when nobody reads.
+    pub(super) async fn unwatched(&self) {
+        self.mark.closed().await;
+    }
+
     /// Tells all readers that nothing more comes from here.
     fn abandon(&self) {
         self.mark.send_modify(|mark| mark.served = false);

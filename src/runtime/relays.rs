@@ -1,0 +1,226 @@
+//! Sessions that this node only relays: one upstream for each, however many read here.
+//!
+//! A reader begins with an upstream of its own, which answers what its cursor means and brings what is
+//! old. Once it has caught up it joins the session's shared tail, and goes back if it falls behind that.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use cluster::ids::NodeId;
+use tokio::sync::watch;
+
+use super::reader::{Delivery, Start};
+use super::relay::Relayed;
+use super::tail::{Found, Mark, Served, Tail};
+use super::{Freshness, Runtime};
+use crate::ids::{Cursor, Incarnation, Serial, SessionId};
+
+/// The shared tails of a node.
+#[derive(Default)]
+pub(super) struct Relays {
+    open: Mutex<HashMap<SessionId, Weak<Tail>>>,
+}
+
+/// Before the upstream has said where it stands.
+const UNKNOWN: Mark = Mark {
+    incarnation: Incarnation(0),
+    first: Serial(1),
+    tail: Serial(0),
+    closed: false,
+    live: true,
+    served: true,
+};
+
+impl Relays {
+    /// The session's shared tail, with its receiver; an upstream to `node` is opened if there is none.
+    fn join(
+        &self,
+        runtime: &Arc<Runtime>,
+        node: NodeId,
+        id: &SessionId,
+    ) -> (Arc<Tail>, watch::Receiver<Mark>) {
+        let mut open = self.open.lock().expect("no panic happens under this lock");
+        if let Some(tail) = open.get(id).and_then(Weak::upgrade) {
+            let marks = tail.subscribe();
+            if marks.borrow().served {
+                return (tail, marks);
+            }
+        }
+        open.retain(|_, tail| 0 < tail.strong_count());
+        let tail = Tail::new(UNKNOWN);
+        let marks = tail.subscribe();
+        open.insert(id.clone(), Arc::downgrade(&tail));
+        let served = Served::new(tail.clone());
+        runtime.tasks.spawn(follow(Arc::downgrade(runtime), node, id.clone(), served));
+        (tail, marks)
+    }
+}
+
+/// Feeds a shared tail from one upstream, until nobody reads it or the upstream ends.
+async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Served) {
+    let Some(runtime) = runtime.upgrade() else { return };
+    let stop = runtime.stop.clone();
+    let attached = Relayed::attach(&runtime, node, &id, Start::Tail, Freshness::Local).await;
+    drop(runtime);
+    let Ok(mut upstream) = attached else { return };
+    let mut mark = Mark {
+        incarnation: upstream.cursor.incarnation,
+        tail: upstream.cursor.serial,
+        closed: upstream.closed,
+        ..UNKNOWN
+    };
+    tail.publish(mark);
+    loop {
+        let delivery = tokio::select! {
+            delivery = upstream.next() => delivery,
+            () = tail.unwatched() => return,
+            () = stop.cancelled() => return,
+        };
+        match delivery {
+            Delivery::Events(events) => {
+                let Some(last) = events.last().map(|shown| shown.event.serial) else { continue };
+                mark.tail = last;
+                tail.extend(events.into_iter(), last);
+            }
+            Delivery::CaughtUp { .. } => {}
+            Delivery::Reset { incarnation } => {
+                tail.clear();
+                mark = Mark { incarnation, ..UNKNOWN };
+            }
+            Delivery::End { .. } => mark.closed = true,
+            Delivery::Gone => mark.live = false,
+            // The readers go on elsewhere.
+            Delivery::Gap { .. } | Delivery::Detached { .. } => return,
+        }
+        tail.publish(mark);
+    }
+}
+
+/// A reader of a relayed session.
+pub(super) struct Joined {
+    runtime: Weak<Runtime>,
+    node: NodeId,
+    id: SessionId,
+    /// The upstream of its own, while it catches up.
+    own: Option<Relayed>,
+    shared: Arc<Tail>,
+    marks: watch::Receiver<Mark>,
+    pub(super) cursor: Cursor,
+    pub(super) began_at: Serial,
+    closed: bool,
+    ended: bool,
+}
+
+impl Joined {
+    /// Joins the shared tail, with `own` to catch up.
+    pub(super) fn new(
+        runtime: &Arc<Runtime>,
+        node: NodeId,
+        id: &SessionId,
+        own: Relayed,
+    ) -> Joined {
+        let (shared, marks) = runtime.relays.join(runtime, node, id);
+        Joined {
+            runtime: Arc::downgrade(runtime),
+            node,
+            id: id.clone(),
+            cursor: own.cursor,
+            began_at: own.tail,
+            closed: own.closed,
+            own: Some(own),
+            shared,
+            marks,
+            ended: false,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed || self.marks.borrow().closed
+    }
+
+    /// The next delivery; see [`super::Reader::next`].
+    pub(super) async fn next(&mut self) -> Delivery {
+        loop {
+            if self.ended {
+                return std::future::pending().await;
+            }
+            if let Some(own) = &mut self.own {
+                let delivery = own.next().await;
+                self.cursor = own.cursor;
+                match &delivery {
+                    Delivery::CaughtUp { .. } => self.own = None,
+                    Delivery::End { .. } | Delivery::Gone | Delivery::Detached { .. } => {
+                        self.ended = true;
+                    }
+                    _ => {}
+                }
+                return delivery;
+            }
+            if let Some(delivery) = self.step() {
+                return delivery;
+            }
+            if self.falls_behind() {
+                if let Err(delivery) = self.catch_up().await {
+                    return delivery;
+                }
+            } else if self.marks.changed().await.is_err() {
+                return self.end(Delivery::Detached { reason: "the relay ended" });
+            }
+        }
+    }
+
+    /// What the shared tail says without waiting.
+    fn step(&mut self) -> Option<Delivery> {
+        let mark = *self.marks.borrow_and_update();
+        if !mark.served {
+            return Some(self.end(Delivery::Detached { reason: "the relay ended" }));
+        }
+        // The shared tail may be behind this reader, never the other way for long.
+        if mark.incarnation < self.cursor.incarnation {
+            return None;
+        }
+        if !mark.live {
+            return Some(self.end(Delivery::Gone));
+        }
+        if self.cursor.incarnation < mark.incarnation {
+            self.cursor = Cursor { incarnation: mark.incarnation, serial: Serial::ZERO };
+            return Some(Delivery::Reset { incarnation: mark.incarnation });
+        }
+        if self.cursor.serial < mark.tail {
+            let Found::Events(events) = self.shared.after(self.cursor.serial, mark.tail) else {
+                return None;
+            };
+            let dense =
+                events.first().is_some_and(|shown| shown.event.serial == self.cursor.serial.next());
+            self.cursor.serial = events.last().filter(|_| dense)?.event.serial;
+            return Some(Delivery::Events(events));
+        }
+        let at_end = mark.closed && self.cursor.serial == mark.tail;
+        at_end.then(|| self.end(Delivery::End { at: self.cursor }))
+    }
+
+    /// Whether the shared tail no longer has what comes next.
+    fn falls_behind(&self) -> bool {
+        let mark = *self.marks.borrow();
+        mark.incarnation == self.cursor.incarnation && self.cursor.serial < mark.tail
+    }
+
+    /// Opens an upstream of its own again.
+    async fn catch_up(&mut self) -> Result<(), Delivery> {
+        let lost = Delivery::Detached { reason: "the link to the replica was lost" };
+        let Some(runtime) = self.runtime.upgrade() else { return Err(self.end(lost)) };
+        let start = Start::After(self.cursor);
+        match Relayed::attach(&runtime, self.node, &self.id, start, Freshness::Local).await {
+            Ok(own) => {
+                self.own = Some(own);
+                Ok(())
+            }
+            Err(_) => Err(self.end(lost)),
+        }
+    }
+
+    fn end(&mut self, delivery: Delivery) -> Delivery {
+        self.ended = true;
+        delivery
+    }
+}
