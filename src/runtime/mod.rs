@@ -1,8 +1,8 @@
 //! Actors: each owns one session, feeds it committed commands and serves its readers.
 //!
 //! [`Runtime`] is what the edge sees: ask anything of any session at any node, and it is carried to where
-//! the session lives. The way of a command: [`directory`] (here or elsewhere) → [`session`] (the actor) →
-//! `cluster::group` → … → [`shard`] → [`session`] again → [`tail`] → [`reader`].
+//! the session lives. The way of a command: `directory` (here or elsewhere) → `session` (the actor) →
+//! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
 mod directory;
 mod envelope;
