@@ -68,6 +68,8 @@ pub const LEADER_WAIT: Duration = Duration::from_millis(50);
 pub const READERS: usize = 100_000;
 /// Nodes that a request is sent on to before it waits.
 pub const HOPS: u32 = 2;
+/// How long a replica on another node may take, before the next one is asked.
+pub const PEER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node may take to tell about itself.
 pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Entries that a shard may be behind while its node still counts as ready.

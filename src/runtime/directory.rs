@@ -22,7 +22,7 @@ use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shards::Shards;
 use crate::ids::SessionId;
-use crate::limits::{HOPS, LEADER_WAIT, REQUEST_DEADLINE};
+use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::Command;
 
 pub(super) struct Directory {
@@ -68,10 +68,10 @@ impl Directory {
     ) -> Result<Reply, SubmitError> {
         let bytes = envelope::freeze(command);
         let repeatable = is_repeatable(command);
-        let (mut hint, mut hops) = (None, 0);
+        let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
-            let attempt = match self.place(id, hint.take()) {
+            let attempt = match self.place(id, hint.take(), attempts) {
                 Place::Here(group, shard) => {
                     self.submit_here(&group, &shard, id, bytes.clone(), deadline).await
                 }
@@ -92,6 +92,7 @@ impl Directory {
                 });
             }
             hops += 1;
+            attempts += 1;
             // Two nodes may each believe that the other leads; then it is time to wait.
             if hint.is_none() || HOPS < hops {
                 self.change_of_leader(id).await;
@@ -107,7 +108,7 @@ impl Directory {
         command: Bytes,
         deadline: Instant,
     ) -> Answered {
-        let attempt = match self.place(id, None) {
+        let attempt = match self.place(id, None, 0) {
             Place::Here(group, shard) => {
                 self.submit_here(&group, &shard, id, command, deadline).await
             }
@@ -121,7 +122,7 @@ impl Directory {
         }
     }
 
-    fn place(&self, id: &SessionId, hint: Option<NodeId>) -> Place {
+    fn place(&self, id: &SessionId, hint: Option<NodeId>, attempts: usize) -> Place {
         let map = self.host.map().borrow().clone();
         let Some(group_id) = map.group_of(id.as_str().as_bytes()) else { return Place::Nobody };
         let local = self.host.local();
@@ -137,8 +138,9 @@ impl Directory {
             (None, _) => {
                 let connected = self.host.connected();
                 let replicas = map.placement.replicas(group_id).iter();
-                let mut reachable = replicas.filter(|node| connected.contains(node));
-                reachable.next().map_or(Place::Nobody, |node| Place::At(*node))
+                let reachable: Vec<_> = replicas.filter(|node| connected.contains(node)).collect();
+                let turn = attempts % reachable.len().max(1);
+                reachable.get(turn).map_or(Place::Nobody, |node| Place::At(**node))
             }
         }
     }
@@ -191,7 +193,11 @@ impl Directory {
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };
         // The peer keeps the deadline too; what it says at the last moment is still worth hearing.
-        let call = self.host.call(node, asked.encode(), left + LEADER_WAIT);
+        let knows = self.group_of(id).is_some_and(|group| self.host.group(group).is_some());
+        // Without a replica nobody tells us of a new leader: then another node is asked in time.
+        let patience =
+            if knows || !repeatable { left + LEADER_WAIT } else { left.min(PEER_PATIENCE) };
+        let call = self.host.call(node, asked.encode(), patience);
         let moved = self.leads_no_more(id, node);
         let answer = tokio::select! {
             answer = call => answer,

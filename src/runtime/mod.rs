@@ -28,7 +28,7 @@ use cluster::clock::Clock;
 use cluster::host::{Application, Host};
 use cluster::machine::MachineFactory;
 use ractor::Actor;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 pub use outcome::{Reply, SubmitError, Unavailable};
@@ -39,6 +39,7 @@ pub use report::{
 pub use tail::Shown;
 
 use crate::ids::SessionId;
+use crate::limits::PEER_PATIENCE;
 use crate::session::Command;
 use crate::store::Store;
 use directory::Directory;
@@ -179,7 +180,11 @@ impl Runtime {
         let group = self.directory.group_of(id).ok_or_else(none)?;
         let mut last = AttachError::from(none());
         for node in self.directory.replicas(group) {
-            match relay::Relayed::attach(self, node, id, start, freshness).await {
+            // A link to a dead node is noticed late; the next replica is asked in time.
+            let attached = relay::Relayed::attach(self, node, id, start, freshness);
+            let silent = || Unavailable::NoQuorum(format!("node {node} does not answer"));
+            let attached = timeout(PEER_PATIENCE, attached).await;
+            match attached.unwrap_or_else(|_| Err(silent().into())) {
                 Ok(own) => {
                     let counted = self.count_reader()?;
                     let ending = || Unavailable::NoQuorum("this node is ending".into());

@@ -15,7 +15,7 @@ use super::{
     Summary, Unavailable,
 };
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::limits::{READY_LAG, REPORT_WAIT};
+use crate::limits::{PEER_PATIENCE, READY_LAG, REPORT_WAIT};
 use crate::session::frozen::FrozenLife;
 use crate::session::{Session, Status};
 
@@ -239,7 +239,7 @@ impl Runtime {
         let mut last = none();
         for node in self.directory.replicas(group) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.directory.ask(node, asked, left).await {
+            match self.directory.ask(node, asked, left.min(PEER_PATIENCE)).await {
                 Ok(Answered::Unavailable(text)) => last = Unavailable::NoQuorum(text),
                 Ok(answered) => return Ok(answered),
                 Err(error) => last = error,
