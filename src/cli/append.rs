@@ -16,6 +16,7 @@ use crate::limits;
 #[derive(Debug, Args)]
 pub(super) struct Append {
     /// Name of the session
+    #[arg(value_parser = super::session_name)]
     id: String,
     /// What becomes one event
     #[arg(long, value_enum, default_value = "line")]

@@ -34,6 +34,7 @@ enum StatusAs {
 #[derive(Debug, Args)]
 pub(super) struct Home {
     /// Name of the session
+    #[arg(value_parser = super::session_name)]
     id: String,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "json")]

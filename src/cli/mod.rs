@@ -61,6 +61,16 @@ impl Target {
     }
 }
 
+/// A session's name as it can stand in a URL: line breaks and dots alone would be dropped from it, and
+/// another session be meant.
+fn session_name(text: &str) -> Result<String, String> {
+    let id = crate::ids::SessionId::parse(text).map_err(|why| why.to_string())?;
+    match id.as_str() {
+        "." | ".." => Err("a URL cannot name this session".into()),
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// The command was called wrongly.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

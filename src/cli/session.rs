@@ -36,6 +36,7 @@ pub(super) struct List {
 #[derive(Debug, Args)]
 pub(super) struct One {
     /// Name of the session
+    #[arg(value_parser = super::session_name)]
     id: String,
     #[command(flatten)]
     target: Target,

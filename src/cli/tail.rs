@@ -21,6 +21,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Args)]
 pub(super) struct Tail {
     /// Name of the session
+    #[arg(value_parser = super::session_name)]
     id: String,
     /// Where to begin: start, now or a cursor
     #[arg(long, default_value = "start")]
