@@ -1,0 +1,106 @@
+//! The plain data that a session, its events and its commands are kept and sent as.
+//!
+//! A promise to every later version: a shape here does not change. New data gets a new version number
+//! and, beside the old shape, a new one. What is read back is checked, so that damaged bytes become an
+//! error and never a wrong state. Texts are borrowed on the way out, so freezing copies no payload.
+
+mod command;
+mod event;
+mod live;
+mod producers;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::BadConfig;
+use super::event::BadFormat;
+use super::live::Live;
+use super::outcome::DeleteReason;
+use super::{Deleted, Life, Session};
+use crate::ids::{BadId, Incarnation, Millis, SessionId};
+
+pub use command::{FrozenCommand, FrozenConfig};
+pub use event::{FrozenEvent, FrozenOrigin};
+pub use live::FrozenLive;
+pub use producers::FrozenProducer;
+
+/// Version of [`Frozen`].
+pub const STATE_VERSION: u8 = 1;
+/// Version of [`FrozenEvent`].
+pub const EVENT_VERSION: u8 = 1;
+/// Version of [`FrozenCommand`].
+pub const COMMAND_VERSION: u8 = 1;
+
+/// Serials up to here are believed; no log gets that long.
+const SERIAL_MAX: u64 = 1 << 62;
+
+/// Why frozen data is no session, event or command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ThawError {
+    #[error(transparent)]
+    Id(#[from] BadId),
+    #[error(transparent)]
+    Format(#[from] BadFormat),
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    #[error("{0} is out of range")]
+    Range(&'static str),
+}
+
+/// A session's state, version [`STATE_VERSION`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen<'a> {
+    pub id: Cow<'a, str>,
+    pub life: FrozenLife<'a>,
+}
+
+/// See [`Frozen`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FrozenLife<'a> {
+    Absent,
+    Live(Box<FrozenLive<'a>>),
+    Deleted { incarnation: u32, at: u64, expired: bool },
+}
+
+impl Session {
+    /// The whole state as plain data.
+    pub fn freeze(&self) -> Frozen<'_> {
+        let life = match &self.life {
+            Life::Absent => FrozenLife::Absent,
+            Life::Live(live) => FrozenLife::Live(Box::new(live.freeze())),
+            Life::Deleted(deleted) => FrozenLife::Deleted {
+                incarnation: deleted.incarnation.0,
+                at: deleted.at.0,
+                expired: deleted.reason == DeleteReason::Expired,
+            },
+        };
+        Frozen { id: self.id.as_str().into(), life }
+    }
+
+    /// Takes back what [`Session::freeze`] gave.
+    ///
+    /// # Errors
+    /// The data can be no session's state.
+    pub fn thaw(frozen: Frozen<'_>) -> Result<Session, ThawError> {
+        let life = match frozen.life {
+            FrozenLife::Absent => Life::Absent,
+            FrozenLife::Live(live) => Life::Live(Live::thaw(*live)?),
+            FrozenLife::Deleted { incarnation, at, expired } => Life::Deleted(Deleted {
+                incarnation: thaw_incarnation(incarnation)?,
+                at: Millis(at),
+                reason: if expired { DeleteReason::Expired } else { DeleteReason::Asked },
+            }),
+        };
+        Ok(Session { id: SessionId::parse(&frozen.id)?, life })
+    }
+}
+
+fn thaw_incarnation(number: u32) -> Result<Incarnation, ThawError> {
+    ensure(Incarnation::FIRST.0 <= number, "an incarnation")?;
+    Ok(Incarnation(number))
+}
+
+fn ensure(fits: bool, what: &'static str) -> Result<(), ThawError> {
+    if fits { Ok(()) } else { Err(ThawError::Range(what)) }
+}
