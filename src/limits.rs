@@ -29,6 +29,15 @@ pub const PRODUCER_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Runs of requests whose place one session remembers for each producer.
 pub const PRODUCER_RUNS: usize = 64;
 
+/// Forks of one session that live at once.
+pub const FORKS: usize = 1024;
+/// Ended forks of one session's name whose sources have not let go yet.
+pub const DEBTS: usize = 64;
+/// Time in which a fork must have begun after its source took the hold, in milliseconds.
+pub const HOLD_MS: u64 = 2 * 60 * 1000;
+/// Length of a writer's order mark, in bytes.
+pub const ORDER_BYTES: usize = 256;
+
 /// Marks in the log of a session with retention; it keeps at most 2/64 more than asked.
 pub const MARKS: usize = 64;
 /// Marks in the log of a session without retention, where they only serve the account of bytes.
@@ -62,6 +71,8 @@ pub const SESSIONS_CROWDED: usize = 50_000;
 pub const DUE_AT_ONCE: usize = 1000;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// How long one attempt at a duty may take.
+pub const DUTY_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before a request looks for a leader again.
 pub const LEADER_WAIT: Duration = Duration::from_millis(50);
 /// Live readers of one node.

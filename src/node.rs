@@ -240,7 +240,7 @@ mod tests {
         let node = Node::start(&config, None).await.unwrap();
         let (runtime, id) = (&node.runtime, SessionId::parse("s").unwrap());
         let soon = || Instant::now() + Duration::from_secs(30);
-        let create = Command::Create { config: Default::default() };
+        let create = Command::from(crate::session::Config::default());
         runtime.submit(&id, create, soon()).await.unwrap();
         for seq in 0..50 {
             runtime.submit(&id, append(seq), soon()).await.unwrap();
@@ -254,8 +254,13 @@ mod tests {
         // What was in no block and in no head is in the journal.
         let again = runtime.submit(&id, append(49), soon()).await.unwrap();
         let place = Some(Serial(50));
-        let wanted =
-            Applied::Appended { first: place, last: place, duplicate: true, closed: false };
+        let wanted = Applied::Appended {
+            first: place,
+            last: place,
+            duplicate: true,
+            closed: false,
+            seq: Some(49),
+        };
         assert_eq!(again.applied, wanted);
         assert_eq!(runtime.submit(&id, append(50), soon()).await.unwrap().tail, Serial(51));
         node.stop().await;

@@ -1,6 +1,7 @@
 //! What is kept and sent is a promise: these bytes must decode for ever, and encode the same today.
 //!
-//! A test that fails here found a change of format. Give it a new version number; never edit the bytes.
+//! A test that fails here found a change of format. Give it a new version number; never edit the bytes (before
+//! the first release they may be: docs/decisions/0014).
 
 use bytes::Bytes;
 use cluster::codec;
@@ -10,7 +11,8 @@ use outlive::session::frozen::{
     COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
 };
 use outlive::session::{
-    Append, Command, Config, Event, Format, NewEvent, Origin, Retention, Session,
+    Append, Command, Config, ContentType, Create, Event, Fork, ForkRequest, Format, NewEvent,
+    Origin, Retention, Session,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -21,6 +23,8 @@ fn config() -> Config {
     Config {
         retention: Retention { max_age_ms: Some(60_000), max_bytes: Some(1 << 20) },
         ttl_ms: Some(1_000_000),
+        expires_at: None,
+        content_type: Some(ContentType::parse("text/plain").unwrap()),
         labels: [("team".to_owned(), "blue".to_owned())].into_iter().collect(),
     }
 }
@@ -40,7 +44,25 @@ fn append() -> Append {
         producer: Some(origin(0)),
         close: false,
         expect: Some(Serial::ZERO),
+        content_type: Some(ContentType::parse("text/plain").unwrap()),
+        order: Some("a".into()),
     }
+}
+
+fn forked() -> Command {
+    let fork = Fork {
+        source: SessionId::parse("f").unwrap(),
+        incarnation: Incarnation(3),
+        root: Incarnation(2),
+        at: Serial(5),
+        anchor: Serial(4),
+        sub: 1,
+        key: 9,
+    };
+    let fork = Some(ForkRequest { fork, anchored: true, until: Millis(10_000) });
+    let payload = Bytes::from_static(b"hi");
+    let events = vec![NewEvent { format: Format::TEXT, payload }];
+    Create { config: config(), fork, events, close: true }.into()
 }
 
 fn check_command(command: &Command, expected: Expect) {
@@ -67,14 +89,16 @@ fn check_event(event: &Event, expected: Expect) {
 #[test]
 fn commands_keep_their_bytes() {
     check_command(
-        &Command::Create { config: config() },
-        expect!["010001fb60ea01fc0000100001fc40420f0001047465616d04626c7565"],
+        &Command::from(config()),
+        expect![
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e000000"
+        ],
     );
-    check_command(&Command::Create { config: Config::default() }, expect!["010000000000"]);
+    check_command(&Command::from(Config::default()), expect!["0100000000000000000000"]);
     check_command(
         &Command::Append(append()),
         expect![
-            "010102046a736f6e077b2261223a317d09746578742f68746d6c0200ff0108776f726b65722d310700000100"
+            "010102046a736f6e077b2261223a317d09746578742f68746d6c0200ff0108776f726b65722d310700000100010a746578742f706c61696e010161"
         ],
     );
     check_command(
@@ -85,27 +109,65 @@ fn commands_keep_their_bytes() {
     check_command(&Command::Touch, expect!["0104"]);
     check_command(&Command::Tick, expect!["0105"]);
     check_command(&Command::Trim { before: Serial(300) }, expect!["0106fb2c01"]);
+    let (fork, key) = (SessionId::parse("f").unwrap(), 9);
+    let at = Some(Serial(4));
+    let content_type = Some(ContentType::parse("text/plain").unwrap());
+    check_command(
+        &Command::Hold { fork: fork.clone(), key, at, content_type },
+        expect!["01070166090104010a746578742f706c61696e"],
+    );
+    check_command(&Command::Confirm { fork: fork.clone(), key }, expect!["0108016609"]);
+    check_command(&Command::Release { fork: fork.clone(), key }, expect!["0109016609"]);
+    check_command(&Command::Settle { source: fork, key }, expect!["010a016609"]);
+    check_command(
+        &forked(),
+        expect![
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e01016603020504010901fb102701047465787402686901"
+        ],
+    );
+}
+
+#[test]
+fn a_fork_and_its_source_keep_their_bytes() {
+    let mut session = Session::absent(SessionId::parse("g").unwrap());
+    let mut apply = |at, command| {
+        session.apply(Millis(at), &command, &mut Vec::new()).unwrap();
+        session.clone()
+    };
+    apply(1_000, forked());
+    let (fork, key) = (SessionId::parse("h").unwrap(), 7);
+    let hold = Command::Hold { fork: fork.clone(), key, at: None, content_type: None };
+    apply(2_000, hold);
+    let hidden = apply(3_000, Command::Delete { incarnation: None });
+    let owing = apply(4_000, Command::Release { fork, key });
+    check_state(
+        &hidden,
+        expect![
+            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc0100010000"
+        ],
+    );
+    check_state(&owing, expect!["0101670201fba00f0001016609fba00f"]);
 }
 
 #[test]
 fn a_session_and_its_events_keep_their_bytes() {
     let mut session = Session::absent(SessionId::parse("chat/1").unwrap());
     let mut events = Vec::new();
-    check_state(&session, expect!["0106636861742f3100"]);
+    check_state(&session, expect!["0106636861742f310000"]);
     let mut apply = |session: &mut Session, at, command| {
         session.apply(Millis(at), &command, &mut events).unwrap();
     };
-    apply(&mut session, 1_000, Command::Create { config: config() });
+    apply(&mut session, 1_000, Command::from(config()));
     apply(&mut session, 2_000, Command::Append(append()));
     apply(&mut session, 9_000, Command::Close { producer: Some(origin(1)) });
     check_state(
         &session,
         expect![
-            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c7565fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb2823020001020101030001"
+            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb282302000102010103000101016100000000"
         ],
     );
     apply(&mut session, 9_001, Command::Delete { incarnation: None });
-    check_state(&session, expect!["0106636861742f310201fb292300"]);
+    check_state(&session, expect!["0106636861742f310201fb29230000"]);
     check_event(
         &events[0],
         expect!["0101fbd007046a736f6e077b2261223a317dfdb531f1ff94fb6e410108776f726b65722d310700"],

@@ -63,7 +63,7 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
 #[tokio::test]
 async fn a_passivated_session_costs_no_actor_and_forgets_nothing() {
     let node = start_single().await;
-    submit(&node, "s", Command::Create { config: Config::default() }).await.unwrap();
+    submit(&node, "s", Command::from(Config::default())).await.unwrap();
     for number in 0..100 {
         submit(&node, "s", append(&format!("event {number}"), Some(number))).await.unwrap();
     }
@@ -74,7 +74,13 @@ async fn a_passivated_session_costs_no_actor_and_forgets_nothing() {
     .await;
     let again = submit(&node, "s", append("event 41", Some(41))).await.unwrap();
     let places = Some(Serial(42));
-    let wanted = Applied::Appended { first: places, last: places, duplicate: true, closed: false };
+    let wanted = Applied::Appended {
+        first: places,
+        last: places,
+        duplicate: true,
+        closed: false,
+        seq: Some(99),
+    };
     assert_eq!(again.applied, wanted);
     let mut reader = attach(&node, "s", Start::Beginning).await;
     assert_eq!(texts(&mut reader).await, numbered(0..100));
@@ -83,7 +89,7 @@ async fn a_passivated_session_costs_no_actor_and_forgets_nothing() {
 #[tokio::test]
 async fn a_session_with_a_reader_is_not_passivated() {
     let node = start_single().await;
-    submit(&node, "s", Command::Create { config: Config::default() }).await.unwrap();
+    submit(&node, "s", Command::from(Config::default())).await.unwrap();
     let mut reader = attach(&node, "s", Start::Tail).await;
     assert!(matches!(next(&mut reader).await, Delivery::CaughtUp { .. }));
     node.node.runtime.passivate(Duration::ZERO);
@@ -96,7 +102,7 @@ async fn retention_gives_a_gap_and_frees_blocks() {
     let node = start_single().await;
     let retention = Retention { max_age_ms: None, max_bytes: Some(64 << 10) };
     let config = Config { retention, ..Config::default() };
-    submit(&node, "s", Command::Create { config }).await.unwrap();
+    submit(&node, "s", Command::from(config)).await.unwrap();
     let text = "x".repeat(4 << 10);
     let mut slow = attach(&node, "s", Start::Beginning).await;
     for _ in 0..200 {
@@ -114,21 +120,21 @@ async fn retention_gives_a_gap_and_frees_blocks() {
 async fn a_session_that_nobody_touches_ends_and_its_readers_hear_it() {
     let node = start_single().await;
     let config = Config { ttl_ms: Some(300), ..Config::default() };
-    submit(&node, "s", Command::Create { config: config.clone() }).await.unwrap();
+    submit(&node, "s", Command::from(config.clone())).await.unwrap();
     submit(&node, "s", append("a", None)).await.unwrap();
     let mut reader = attach(&node, "s", Start::Beginning).await;
     assert_eq!(texts(&mut reader).await, ["a"]);
     assert!(matches!(next(&mut reader).await, Delivery::Gone));
     let gone = submit(&node, "s", append("b", None)).await;
     assert!(matches!(gone, Err(SubmitError::Refused { .. })), "{gone:?}");
-    let again = submit(&node, "s", Command::Create { config }).await.unwrap();
+    let again = submit(&node, "s", Command::from(config)).await.unwrap();
     assert_eq!(again.incarnation, Incarnation(2));
 }
 
 #[tokio::test]
 async fn a_reader_of_an_ended_life_is_reset_to_the_next_one() {
     let node = start_single().await;
-    let create = Command::Create { config: Config::default() };
+    let create = Command::from(Config::default());
     submit(&node, "s", create.clone()).await.unwrap();
     submit(&node, "s", append("old", None)).await.unwrap();
     let mut reader = attach(&node, "s", Start::Beginning).await;
@@ -149,9 +155,9 @@ async fn many_sessions_are_listed_in_order_page_by_page() {
     let node = start_single().await;
     for number in 0..25 {
         let name = format!("list/{number:02}");
-        submit(&node, &name, Command::Create { config: Config::default() }).await.unwrap();
+        submit(&node, &name, Command::from(Config::default())).await.unwrap();
     }
-    submit(&node, "other", Command::Create { config: Config::default() }).await.unwrap();
+    submit(&node, "other", Command::from(Config::default())).await.unwrap();
     submit(&node, "list/07", Command::Delete { incarnation: None }).await.unwrap();
     let (mut names, mut after) = (Vec::new(), None::<String>);
     loop {

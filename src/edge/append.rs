@@ -105,7 +105,7 @@ fn envelope(body: &[u8]) -> Result<Append, Problem> {
     }
     let events = kept.into_iter().map(event).collect::<Result<_, _>>()?;
     let expect = envelope.expect_serial.map(Serial);
-    Ok(Append { events, producer: None, close: envelope.close, expect })
+    Ok(Append { events, close: envelope.close, expect, ..Append::default() })
 }
 
 fn event(item: Item<'_>) -> Result<NewEvent, Problem> {

@@ -41,6 +41,8 @@ kinds! {
     BAD_CONFIG 400 "bad_config" "The configuration cannot be kept"
     CURSOR_AHEAD 400 "cursor_ahead" "The cursor lies beyond the end of the log"
     NO_EVENTS 400 "no_events" "The append carries no event"
+    ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long"
+    FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end"
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0"
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written"
     NOT_FOUND 404 "not_found" "The session does not exist"
@@ -54,6 +56,12 @@ kinds! {
     OTHER_INCARNATION 409 "other_incarnation" "The session was deleted and lives again"
     INCARNATIONS_SPENT 409 "incarnations_spent" "The session was created too often"
     TOO_MANY_PRODUCERS 409 "too_many_producers" "The session remembers as many producers as it may"
+    OTHER_CONTENT_TYPE 409 "other_content_type" "The log is made of something else"
+    OUT_OF_ORDER 409 "out_of_order" "The order mark does not come behind the last one"
+    TOO_MANY_FORKS 409 "too_many_forks" "The log has as many forks as it may"
+    HOLD_ENDED 409 "hold_ended" "The fork took too long to begin"
+    GONE 410 "gone" "The session was deleted; its log is kept for its forks alone"
+    CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
     BODY_TOO_LARGE 413 "body_too_large" "The body is too large"
     EVENT_TOO_LARGE 413 "event_too_large" "An event is too large"
     APPEND_TOO_LARGE 413 "append_too_large" "The append is too large"
@@ -188,6 +196,13 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::EventTooLarge { .. } => &EVENT_TOO_LARGE,
         Refusal::AppendTooLarge { .. } => &APPEND_TOO_LARGE,
         Refusal::TooManyProducers { .. } => &TOO_MANY_PRODUCERS,
+        Refusal::Gone => &GONE,
+        Refusal::OtherContentType { .. } => &OTHER_CONTENT_TYPE,
+        Refusal::OutOfOrder { .. } => &OUT_OF_ORDER,
+        Refusal::OrderTooLong { .. } => &ORDER_TOO_LONG,
+        Refusal::ForkBeyondTail { .. } => &FORK_BEYOND_TAIL,
+        Refusal::TooManyForks { .. } => &TOO_MANY_FORKS,
+        Refusal::HoldEnded => &HOLD_ENDED,
     }
 }
 
@@ -222,6 +237,8 @@ impl From<AttachError> for Problem {
     fn from(why: AttachError) -> Problem {
         match why {
             AttachError::NotFound => Refusal::NotFound.into(),
+            AttachError::Gone => Refusal::Gone.into(),
+            AttachError::OtherRoot => Problem::new(&CURSOR_GONE, why.to_string()),
             AttachError::Ahead { given, tail } => Problem::new(
                 &CURSOR_AHEAD,
                 format!("the cursor is at {given}, beyond the tail at {tail}"),

@@ -135,7 +135,7 @@ fn opening(id: &SessionId, reader: &Reader) -> Bytes {
         "session": id.as_str(),
         "incarnation": at.incarnation.0,
         "cursor": at.to_string(),
-        "tail": reader.tail_at_attach().0,
+        "tail": reader.status().tail.0,
         "closed": reader.is_closed(),
     });
     let mut out = BytesMut::from(&*frame::opening(rand::random_range(RETRY_MS)));

@@ -57,10 +57,12 @@ pub(super) async fn create(
             max_bytes: asked.retention.max_bytes,
         },
         ttl_ms: asked.ttl_ms,
+        expires_at: None,
+        content_type: None,
         labels: asked.labels,
     };
     config.check().map_err(Refusal::BadConfig)?;
-    let reply = edge.runtime.submit(&id, Command::Create { config }, deadline).await?;
+    let reply = edge.runtime.submit(&id, config.into(), deadline).await?;
     let created = matches!(reply.applied, Applied::Created { created: true, .. });
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(wire::created(&id, &reply))).into_response())
@@ -75,7 +77,7 @@ pub(super) async fn show(
     let query = query.only(&["read"])?;
     let deadline = headers::deadline(&headers)?;
     let status = edge.runtime.status(&id, freshness(&query)?, deadline).await?;
-    let status = status.ok_or(Refusal::NotFound)?;
+    let status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
     Ok(Json(wire::status(&id, &status)).into_response())
 }
 

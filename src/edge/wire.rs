@@ -89,7 +89,7 @@ fn chain(chain: u64) -> String {
 
 /// The answer to a create.
 pub(super) fn created(id: &SessionId, reply: &Reply) -> Value {
-    let Applied::Created { incarnation, created } = reply.applied else {
+    let Applied::Created { incarnation, created, .. } = reply.applied else {
         unreachable!("a create is answered by Created")
     };
     json!({
@@ -104,7 +104,9 @@ pub(super) fn created(id: &SessionId, reply: &Reply) -> Value {
 /// The answer to an append or a close, and the cursor behind it.
 pub(super) fn appended(reply: &Reply) -> (Value, Cursor) {
     let (first, last, duplicate, closed) = match reply.applied {
-        Applied::Appended { first, last, duplicate, closed } => (first, last, duplicate, closed),
+        Applied::Appended { first, last, duplicate, closed, .. } => {
+            (first, last, duplicate, closed)
+        }
         Applied::Closed { duplicate, .. } => (None, None, duplicate, true),
         _ => unreachable!("an append is answered by Appended or Closed"),
     };

@@ -321,11 +321,15 @@ impl Directory {
 fn is_repeatable(command: &Command) -> bool {
     match command {
         Command::Append(append) => append.producer.is_some(),
-        Command::Create { .. }
+        Command::Create(_)
         | Command::Close { .. }
         | Command::Touch
         | Command::Tick
-        | Command::Trim { .. } => true,
+        | Command::Trim { .. }
+        | Command::Hold { .. }
+        | Command::Confirm { .. }
+        | Command::Release { .. }
+        | Command::Settle { .. } => true,
         Command::Delete { .. } => false,
     }
 }

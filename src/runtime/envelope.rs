@@ -84,7 +84,7 @@ mod tests {
     fn an_append_is_known_by_its_number() {
         assert!(is_append(&freeze(&Command::Append(Append::default()))));
         assert!(!is_append(&freeze(&Command::Touch)));
-        assert!(!is_append(&freeze(&Command::Create { config: Default::default() })));
+        assert!(!is_append(&freeze(&Command::from(crate::session::Config::default()))));
     }
 
     #[test]

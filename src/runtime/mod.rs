@@ -5,7 +5,9 @@
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
 mod directory;
+mod duty;
 mod envelope;
+pub mod fork;
 pub mod outcome;
 mod peer;
 pub mod reader;
@@ -17,6 +19,7 @@ mod shard;
 mod shards;
 mod space;
 mod status;
+mod stitch;
 mod supervisor;
 pub mod tail;
 
@@ -38,12 +41,14 @@ pub use report::{
 };
 pub use tail::Shown;
 
-use crate::ids::SessionId;
+use crate::ids::{Cursor, SessionId};
 use crate::limits::PEER_PATIENCE;
-use crate::session::Command;
+use crate::session::{Command, Fork};
 use crate::store::Store;
 use directory::Directory;
+use duty::World;
 use peer::Door;
+use reader::Attach;
 use shard::Common;
 use shards::{Factory, Shards};
 use supervisor::Supervisor;
@@ -62,6 +67,7 @@ pub enum Freshness {
 pub struct Foundation {
     shards: Arc<Shards>,
     door: Arc<Door>,
+    world: Arc<World>,
     store: Store,
     supervisor: ractor::ActorCell,
 }
@@ -73,11 +79,13 @@ impl Foundation {
         clock: Arc<dyn Clock>,
         journal: cluster::journal::Journal,
     ) -> Foundation {
+        let world = Arc::new(World::default());
         let common = Common {
             store: store.clone(),
             clock,
             origin: rand::random::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
+            world: world.clone(),
             replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
         };
         let shards = Shards::new(common);
@@ -85,7 +93,7 @@ impl Foundation {
         let (supervisor, _join) = spawned.expect("an actor without a name always starts");
         shards.supervise(supervisor.get_cell());
         let supervisor = supervisor.get_cell();
-        Foundation { shards, door: Arc::default(), store, supervisor }
+        Foundation { shards, door: Arc::default(), world, store, supervisor }
     }
 
     pub fn factory(&self) -> Arc<dyn MachineFactory> {
@@ -98,7 +106,7 @@ impl Foundation {
 
     /// Moves in, now that the node runs.
     pub fn build(self, cluster_name: &str, host: Arc<Host>) -> Arc<Runtime> {
-        let Foundation { shards, door, store, supervisor } = self;
+        let Foundation { shards, door, world, store, supervisor } = self;
         let full = Arc::new(AtomicBool::new(false));
         let directory = Directory::new(host.clone(), shards.clone(), full.clone());
         let tasks = TaskTracker::new();
@@ -118,6 +126,7 @@ impl Foundation {
             supervisor,
         });
         door.open(Arc::downgrade(&runtime));
+        world.open(Arc::downgrade(&runtime));
         let stop = runtime.stop.clone().cancelled_owned();
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = shards.sweep(host) => () }
@@ -173,20 +182,33 @@ impl Runtime {
         freshness: Freshness,
         deadline: Instant,
     ) -> Result<Reader, AttachError> {
+        self.attach_as(id, &Attach { start, freshness, heir: None }, deadline).await
+    }
+
+    /// Attaches a reader wherever the session has a replica.
+    async fn attach_as(
+        &self,
+        id: &SessionId,
+        attach: &Attach,
+        deadline: Instant,
+    ) -> Result<Reader, AttachError> {
         if self.directory.local(id).is_some() {
-            return self.attach_here(id, start, freshness, deadline).await;
+            return self.attach_here(id, attach, deadline).await;
         }
         let none = || Unavailable::NoQuorum("no replica is in reach".into());
         let group = self.directory.group_of(id).ok_or_else(none)?;
         let mut last = AttachError::from(none());
         for node in self.directory.replicas(group) {
             // A link to a dead node is noticed late; the next replica is asked in time.
-            let attached = relay::Relayed::attach(self, node, id, start, freshness);
+            let attached = relay::Relayed::attach(self, node, id, attach);
             let silent = || Unavailable::NoQuorum(format!("node {node} does not answer"));
             let attached = timeout(PEER_PATIENCE, attached).await;
             match attached.unwrap_or_else(|_| Err(silent().into())) {
                 Ok(own) => {
                     let counted = self.count_reader()?;
+                    if attach.heir.is_some() {
+                        return Ok(Reader::heir(own, counted));
+                    }
                     let ending = || Unavailable::NoQuorum("this node is ending".into());
                     let runtime = self.me.upgrade().ok_or_else(ending)?;
                     let joined = relays::Joined::new(&runtime, node, id, own);
@@ -199,23 +221,55 @@ impl Runtime {
         Err(last)
     }
 
-    /// Attaches a reader at this node's own replica.
-    pub(crate) async fn attach_here(
+    /// Attaches a reader at this node's own replica; to the source too, if the session is a fork.
+    async fn attach_here(
         &self,
         id: &SessionId,
-        start: Start,
-        freshness: Freshness,
+        attach: &Attach,
         deadline: Instant,
     ) -> Result<Reader, AttachError> {
         let counted = self.count_reader()?;
         let none = || Unavailable::NoQuorum("no replica is open here".into());
         let (group, shard) = self.directory.local(id).ok_or_else(none)?;
-        if freshness == Freshness::Linearizable {
+        if attach.freshness == Freshness::Linearizable {
             self.directory.linearize(&group, deadline).await?;
         }
         let looked = self.directory.look(&shard, id).await?.ok_or(AttachError::NotFound)?;
         let (store, number) = (self.store.clone(), shard.number());
-        Reader::attach(number, id.clone(), store, looked.tail, start, counted)
+        let inherits = looked.inherits.clone();
+        let own = Reader::attach(number, id.clone(), store.clone(), looked, attach, counted)?;
+        match inherits {
+            Some(fork) => self.stitch(own, &fork, attach, deadline).await,
+            None => Ok(own),
+        }
+    }
+
+    /// Puts what a fork inherits in front of its reader, if the reader needs it.
+    async fn stitch(
+        &self,
+        own: Reader,
+        fork: &Fork,
+        attach: &Attach,
+        deadline: Instant,
+    ) -> Result<Reader, AttachError> {
+        let cursor = own.cursor();
+        if cursor.incarnation != own.status().incarnation || fork.at <= cursor.serial {
+            return Ok(own);
+        }
+        let start = match attach.start {
+            Start::Beginning => Start::Beginning,
+            _ => Start::After(Cursor { incarnation: fork.incarnation, serial: cursor.serial }),
+        };
+        let freshness = attach.freshness;
+        let source = Attach { start, freshness, heir: Some(fork.incarnation) };
+        let inherited = Box::pin(self.attach_as(&fork.source, &source, deadline)).await?;
+        let own = own.skipped_to(fork.at);
+        if fork.at <= inherited.cursor().serial {
+            // Retention took all of it.
+            return Ok(own);
+        }
+        let counted = self.count_reader()?;
+        Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
     }
 
     /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.

@@ -9,6 +9,8 @@ pub struct Reply {
     pub applied: Applied,
     /// The life in which it happened.
     pub incarnation: Incarnation,
+    /// See [`crate::session::Session::root`].
+    pub root: Incarnation,
     /// The session's tail when it was applied.
     pub tail: Serial,
 }
@@ -33,6 +35,7 @@ pub enum SubmitError {
         refusal: Refusal,
         /// Where the session stood, if it exists.
         incarnation: Option<Incarnation>,
+        root: Option<Incarnation>,
         tail: Serial,
     },
     /// It did not happen.

@@ -9,12 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::Freshness;
 use super::outcome::Unavailable;
+use super::relay::Relayed;
 use super::relays::Joined;
+use super::session::Looked;
+use super::stitch::Stitched;
 use super::tail::{Found, Mark, Shown, Tail};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, READERS};
-use crate::session::Event;
+use crate::session::{Event, Status};
 use crate::store::{LogOf, Store};
 
 /// Where a reader begins.
@@ -26,6 +30,24 @@ pub enum Start {
     After(Cursor),
     /// Behind the present tail.
     Tail,
+    /// Behind this event of the present life, if its serials are of this root.
+    Offset { root: Incarnation, serial: Serial },
+}
+
+/// How a reader is to be attached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attach {
+    pub(super) start: Start,
+    pub(super) freshness: Freshness,
+    /// The life that a fork inherits from: it is read even if it is hidden, and no other is.
+    pub(super) heir: Option<Incarnation>,
+}
+
+impl Attach {
+    /// At whatever this replica has.
+    pub(super) fn to(start: Start) -> Attach {
+        Attach { start, freshness: Freshness::Local, heir: None }
+    }
 }
 
 /// Why a reader was not attached.
@@ -33,6 +55,12 @@ pub enum Start {
 pub enum AttachError {
     #[error("the session does not exist")]
     NotFound,
+    /// The session was deleted, and is kept for its forks alone.
+    #[error("the session was deleted; its log is kept for its forks alone")]
+    Gone,
+    /// The cursor is of another life.
+    #[error("the cursor is from a log that is no more")]
+    OtherRoot,
     /// The cursor lies beyond the tail: it is not from this log.
     #[error("the cursor is at {given}, beyond the tail at {tail}")]
     Ahead { given: Serial, tail: Serial },
@@ -71,6 +99,8 @@ pub struct Reader {
 enum Source {
     Local(Box<Local>),
     Joined(Box<Joined>),
+    Heir(Box<Relayed>),
+    Stitched(Box<Stitched>),
 }
 
 /// One place among the readers of a node.
@@ -98,17 +128,35 @@ impl Reader {
         shard: u32,
         id: SessionId,
         store: Store,
-        tail: Arc<Tail>,
-        start: Start,
+        looked: Looked,
+        attach: &Attach,
         counted: Counted,
     ) -> Result<Reader, AttachError> {
-        let local = Local::attach(shard, id, store, tail, start)?;
+        let local = Local::attach(shard, id, store, looked, attach)?;
         Ok(Reader { source: Source::Local(Box::new(local)), _counted: counted })
+    }
+
+    /// A reader of another node's log on behalf of a fork.
+    pub(super) fn heir(relayed: Relayed, counted: Counted) -> Reader {
+        Reader { source: Source::Heir(Box::new(relayed)), _counted: counted }
+    }
+
+    /// A reader of what a fork inherits, and then of its own log.
+    pub(super) fn stitched(stitched: Stitched, counted: Counted) -> Reader {
+        Reader { source: Source::Stitched(Box::new(stitched)), _counted: counted }
     }
 
     /// A reader whose events come from a replica on another node.
     pub(super) fn relayed(joined: Joined, counted: Counted) -> Reader {
         Reader { source: Source::Joined(Box::new(joined)), _counted: counted }
+    }
+
+    /// The same reader of this node's log, behind the event `serial`.
+    pub(super) fn skipped_to(mut self, serial: Serial) -> Reader {
+        if let Source::Local(local) = &mut self.source {
+            local.cursor.serial = serial;
+        }
+        self
     }
 
     /// Waits for what comes next. After an end it waits for ever. Cancel safe: nothing is lost when the
@@ -117,6 +165,8 @@ impl Reader {
         match &mut self.source {
             Source::Local(local) => local.next().await,
             Source::Joined(joined) => joined.next().await,
+            Source::Heir(relayed) => relayed.next().await,
+            Source::Stitched(stitched) => Box::pin(stitched.next()).await,
         }
     }
 
@@ -125,14 +175,18 @@ impl Reader {
         match &self.source {
             Source::Local(local) => local.cursor,
             Source::Joined(joined) => joined.cursor,
+            Source::Heir(relayed) => relayed.cursor,
+            Source::Stitched(stitched) => stitched.cursor(),
         }
     }
 
-    /// The tail that was known when the reader was attached.
-    pub fn tail_at_attach(&self) -> Serial {
+    /// The session as it was when the reader was attached.
+    pub fn status(&self) -> &Status {
         match &self.source {
-            Source::Local(local) => local.began_at,
-            Source::Joined(joined) => joined.began_at,
+            Source::Local(local) => &local.status,
+            Source::Joined(joined) => &joined.status,
+            Source::Heir(relayed) => &relayed.status,
+            Source::Stitched(stitched) => stitched.own().status(),
         }
     }
 
@@ -141,6 +195,8 @@ impl Reader {
         match &self.source {
             Source::Local(local) => local.marks.borrow().closed,
             Source::Joined(joined) => joined.is_closed(),
+            Source::Heir(relayed) => relayed.status.closed,
+            Source::Stitched(stitched) => stitched.own().is_closed(),
         }
     }
 }
@@ -153,7 +209,8 @@ struct Local {
     tail: Arc<Tail>,
     marks: watch::Receiver<Mark>,
     cursor: Cursor,
-    began_at: Serial,
+    status: Status,
+    heir: bool,
     phase: Phase,
     /// Events read from blocks and not delivered yet.
     ahead: VecDeque<Arc<Shown>>,
@@ -172,19 +229,31 @@ impl Local {
         shard: u32,
         id: SessionId,
         store: Store,
-        tail: Arc<Tail>,
-        start: Start,
+        looked: Looked,
+        attach: &Attach,
     ) -> Result<Local, AttachError> {
+        let Looked { status, tail, .. } = looked;
+        let status = status.ok_or(AttachError::NotFound)?;
         let marks = tail.subscribe();
         let mark = *marks.borrow();
         if !mark.served {
             let text = "the session's actor ended".to_string();
             return Err(Unavailable::NoQuorum(text).into());
         }
-        if !mark.live {
-            return Err(AttachError::NotFound);
+        match attach.heir {
+            Some(heir) if !mark.kept || heir != mark.incarnation => {
+                return Err(AttachError::NotFound);
+            }
+            None if !mark.live && mark.kept => return Err(AttachError::Gone),
+            None if !mark.live => return Err(AttachError::NotFound),
+            _ => {}
         }
         let at = |serial| Cursor { incarnation: mark.incarnation, serial };
+        let start = match attach.start {
+            Start::Offset { root, serial } if root == status.root => Start::After(at(serial)),
+            Start::Offset { .. } => return Err(AttachError::OtherRoot),
+            start => start,
+        };
         let cursor = match start {
             Start::Beginning => at(Serial(mark.first.0 - 1)),
             Start::Tail => at(mark.tail),
@@ -197,9 +266,10 @@ impl Local {
             Start::After(cursor) => {
                 return Err(AttachError::Ahead { given: cursor.serial, tail: mark.tail });
             }
+            Start::Offset { .. } => unreachable!("an offset was made a cursor above"),
         };
-        let (began_at, phase, ahead) = (mark.tail, Phase::CatchingUp, VecDeque::new());
-        Ok(Local { shard, id, store, tail, marks, cursor, began_at, phase, ahead })
+        let (phase, ahead, heir) = (Phase::CatchingUp, VecDeque::new(), attach.heir.is_some());
+        Ok(Local { shard, id, store, tail, marks, cursor, status, heir, phase, ahead })
     }
 
     /// Waits for what comes next. After an end it waits for ever. Cancel safe: nothing is lost when the
@@ -224,7 +294,8 @@ impl Local {
         if !mark.served {
             return Some(self.end(Delivery::Detached { reason: "the session moved" }));
         }
-        if !mark.live {
+        let readable = if self.heir { mark.kept } else { mark.live };
+        if !readable {
             return Some(self.end(Delivery::Gone));
         }
         if self.cursor.incarnation != mark.incarnation {

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::outcome::Unavailable;
-use super::reader::{AttachError, Delivery, Start};
+use super::peer::told::Told;
+use super::reader::{Attach, AttachError, Delivery, Start};
 use super::tail::Shown;
 use super::{Freshness, Runtime};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits::REQUEST_DEADLINE;
-use crate::session::Event;
 use crate::session::frozen::FrozenEvent;
+use crate::session::{Event, Status};
 
 const VERSION: u8 = 1;
 
@@ -24,6 +25,8 @@ struct Hello {
     session: String,
     start: From,
     linearizable: bool,
+    /// The life that a fork reads on behalf of.
+    heir: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,12 +34,13 @@ enum From {
     Beginning,
     After(u32, u64),
     Tail,
+    Offset(u32, u64),
 }
 
 /// What the replica sends back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Sent<'a> {
-    Attached { incarnation: u32, serial: u64, tail: u64, closed: bool },
+    Attached { incarnation: u32, serial: u64, told: Box<Told> },
     NotFound,
     Ahead { given: u64, tail: u64 },
     TooManyReaders,
@@ -48,14 +52,16 @@ enum Sent<'a> {
     End { incarnation: u32, serial: u64 },
     Gone,
     Detached,
+    Hidden,
+    OtherRoot,
 }
 
 /// The receiving end of a relay.
 pub(super) struct Relayed {
     stream: Stream,
     pub(super) cursor: Cursor,
-    pub(super) tail: Serial,
-    pub(super) closed: bool,
+    /// The session when it was attached to.
+    pub(super) status: Status,
     ended: bool,
 }
 
@@ -67,25 +73,30 @@ impl Relayed {
         runtime: &Runtime,
         node: NodeId,
         id: &SessionId,
-        start: Start,
-        freshness: Freshness,
+        attach: &Attach,
     ) -> Result<Relayed, AttachError> {
-        let start = match start {
+        let start = match attach.start {
             Start::Beginning => From::Beginning,
             Start::After(at) => From::After(at.incarnation.0, at.serial.0),
             Start::Tail => From::Tail,
+            Start::Offset { root, serial } => From::Offset(root.0, serial.0),
         };
-        let linearizable = freshness == Freshness::Linearizable;
-        let hello = Hello { session: id.as_str().into(), start, linearizable };
+        let linearizable = attach.freshness == Freshness::Linearizable;
+        let heir = attach.heir.map(|incarnation| incarnation.0);
+        let hello = Hello { session: id.as_str().into(), start, linearizable, heir };
         let lost = |text: String| AttachError::from(Unavailable::NoQuorum(text));
         let stream = runtime.host.open(node, codec::encode(VERSION, &hello).into()).await;
         let mut stream = stream.map_err(|error| lost(error.to_string()))?;
         match receive(&mut stream).await {
-            Some(Sent::Attached { incarnation, serial, tail, closed }) => {
+            Some(Sent::Attached { incarnation, serial, told }) => {
                 let cursor = cursor(incarnation, serial);
-                Ok(Relayed { stream, cursor, tail: Serial(tail), closed, ended: false })
+                let status =
+                    told.thaw().ok_or_else(|| lost("the replica's answer is odd".into()))?;
+                Ok(Relayed { stream, cursor, status, ended: false })
             }
             Some(Sent::NotFound) => Err(AttachError::NotFound),
+            Some(Sent::Hidden) => Err(AttachError::Gone),
+            Some(Sent::OtherRoot) => Err(AttachError::OtherRoot),
             Some(Sent::Ahead { given, tail }) => {
                 Err(AttachError::Ahead { given: Serial(given), tail: Serial(tail) })
             }
@@ -159,14 +170,20 @@ pub(super) async fn serve(runtime: &Runtime, from: NodeId, hello: &Bytes, stream
             From::Beginning => Start::Beginning,
             From::After(incarnation, serial) => Start::After(cursor(incarnation, serial)),
             From::Tail => Start::Tail,
+            From::Offset(root, serial) => {
+                Start::Offset { root: Incarnation(root), serial: Serial(serial) }
+            }
         };
         let freshness = if hello.linearizable { Freshness::Linearizable } else { Freshness::Local };
+        let attach = Attach { start, freshness, heir: hello.heir.map(Incarnation) };
         let deadline = Instant::now() + REQUEST_DEADLINE;
-        let mut reader = match runtime.attach_here(&id, start, freshness, deadline).await {
+        let mut reader = match runtime.attach_here(&id, &attach, deadline).await {
             Ok(reader) => reader,
             Err(error) => {
                 let sent = match error {
                     AttachError::NotFound => Sent::NotFound,
+                    AttachError::Gone => Sent::Hidden,
+                    AttachError::OtherRoot => Sent::OtherRoot,
                     AttachError::Ahead { given, tail } => {
                         Sent::Ahead { given: given.0, tail: tail.0 }
                     }
@@ -181,8 +198,7 @@ pub(super) async fn serve(runtime: &Runtime, from: NodeId, hello: &Bytes, stream
         let attached = Sent::Attached {
             incarnation: at.incarnation.0,
             serial: at.serial.0,
-            tail: reader.tail_at_attach().0,
-            closed: reader.is_closed(),
+            told: Box::new(reader.status().clone().into()),
         };
         send.send(codec::encode(VERSION, &attached).into()).await.ok()?;
         loop {

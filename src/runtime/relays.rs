@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, Weak};
 use cluster::ids::NodeId;
 use tokio::sync::watch;
 
-use super::reader::{Delivery, Start};
+use super::Runtime;
+use super::reader::{Attach, Delivery, Start};
 use super::relay::Relayed;
 use super::tail::{Found, Mark, Served, Tail};
-use super::{Freshness, Runtime};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
+use crate::session::Status;
 
 /// The shared tails of a node.
 #[derive(Default)]
@@ -28,6 +29,7 @@ const UNKNOWN: Mark = Mark {
     tail: Serial(0),
     closed: false,
     live: true,
+    kept: true,
     served: true,
 };
 
@@ -60,13 +62,13 @@ impl Relays {
 async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Served) {
     let Some(runtime) = runtime.upgrade() else { return };
     let stop = runtime.stop.clone();
-    let attached = Relayed::attach(&runtime, node, &id, Start::Tail, Freshness::Local).await;
+    let attached = Relayed::attach(&runtime, node, &id, &Attach::to(Start::Tail)).await;
     drop(runtime);
     let Ok(mut upstream) = attached else { return };
     let mut mark = Mark {
         incarnation: upstream.cursor.incarnation,
         tail: upstream.cursor.serial,
-        closed: upstream.closed,
+        closed: upstream.status.closed,
         ..UNKNOWN
     };
     tail.publish(mark);
@@ -88,7 +90,7 @@ async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Serve
                 mark = Mark { incarnation, ..UNKNOWN };
             }
             Delivery::End { .. } => mark.closed = true,
-            Delivery::Gone => mark.live = false,
+            Delivery::Gone => (mark.live, mark.kept) = (false, false),
             // The readers go on elsewhere.
             Delivery::Gap { .. } | Delivery::Detached { .. } => return,
         }
@@ -106,8 +108,7 @@ pub(super) struct Joined {
     shared: Arc<Tail>,
     marks: watch::Receiver<Mark>,
     pub(super) cursor: Cursor,
-    pub(super) began_at: Serial,
-    closed: bool,
+    pub(super) status: Status,
     ended: bool,
 }
 
@@ -125,8 +126,7 @@ impl Joined {
             node,
             id: id.clone(),
             cursor: own.cursor,
-            began_at: own.tail,
-            closed: own.closed,
+            status: own.status.clone(),
             own: Some(own),
             shared,
             marks,
@@ -135,7 +135,7 @@ impl Joined {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed || self.marks.borrow().closed
+        self.status.closed || self.marks.borrow().closed
     }
 
     /// The next delivery; see [`super::Reader::next`].
@@ -209,8 +209,8 @@ impl Joined {
     async fn catch_up(&mut self) -> Result<(), Delivery> {
         let lost = Delivery::Detached { reason: "the link to the replica was lost" };
         let Some(runtime) = self.runtime.upgrade() else { return Err(self.end(lost)) };
-        let start = Start::After(self.cursor);
-        match Relayed::attach(&runtime, self.node, &self.id, start, Freshness::Local).await {
+        let attach = Attach::to(Start::After(self.cursor));
+        match Relayed::attach(&runtime, self.node, &self.id, &attach).await {
             Ok(own) => {
                 self.own = Some(own);
                 Ok(())

@@ -20,7 +20,8 @@ use crate::session::frozen::FrozenLife;
 use crate::session::{Session, Status};
 
 impl Runtime {
-    /// What the session is now; none where it does not exist.
+    /// What the session is now; none where it does not exist. One that is hidden exists for its forks
+    /// alone.
     ///
     /// # Errors
     /// Nobody with a majority answers before the deadline.
@@ -38,7 +39,8 @@ impl Runtime {
         }
         let asked = Asked::Status { session: id.as_str().into(), within_ms: left_ms(deadline) };
         match self.ask_a_replica(self.directory.group_of(id), &asked, deadline).await? {
-            Answered::Status(told) => Ok(told.map(|told| (*told).into())),
+            Answered::Status(None) => Ok(None),
+            Answered::Status(Some(told)) => told.thaw().map(Some).ok_or_else(odd),
             _ => Err(odd()),
         }
     }
@@ -262,7 +264,7 @@ fn line(id: String, frozen: crate::session::frozen::Frozen<'static>) -> Option<L
     if !matches!(frozen.life, FrozenLife::Live(_)) {
         return None;
     }
-    let status = Session::thaw(frozen).ok()?.status()?;
+    let status = Session::thaw(frozen).ok()?.status().filter(|status| !status.hidden)?;
     Some(Line {
         id,
         incarnation: status.incarnation.0,

@@ -37,6 +37,8 @@ pub(super) struct Mark {
     pub(super) tail: Serial,
     pub(super) closed: bool,
     pub(super) live: bool,
+    /// Whether there is a log, be it for forks alone.
+    pub(super) kept: bool,
     /// False once nobody writes to this tail any more: its readers go on elsewhere.
     pub(super) served: bool,
 }

@@ -2,15 +2,15 @@
 
 use super::config::Config;
 use super::event::{NewEvent, Origin};
-use crate::ids::{Incarnation, Serial};
+use super::fork::ForkRequest;
+use super::media::ContentType;
+use crate::ids::{Incarnation, Serial, SessionId};
 
 /// One thing asked of one session. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Makes the session live; asking again for the same is no change.
-    Create {
-        config: Config,
-    },
+    Create(Box<Create>),
     Append(Append),
     /// Lets nobody append any more; asking again is no change.
     Close {
@@ -28,6 +28,55 @@ pub enum Command {
     Trim {
         before: Serial,
     },
+    /// Keeps the log for a fork that is about to begin; asking again is no change.
+    Hold {
+        fork: SessionId,
+        /// Drawn by chance, so that nobody lets go for another.
+        key: u64,
+        /// Last event to be inherited; the tail where none is given.
+        at: Option<Serial>,
+        /// What the fork wants to be made of, where it says.
+        content_type: Option<ContentType>,
+    },
+    /// The fork of this hold exists.
+    Confirm {
+        fork: SessionId,
+        key: u64,
+    },
+    /// The fork of this hold is no more, or never was.
+    Release {
+        fork: SessionId,
+        key: u64,
+    },
+    /// A source has let go.
+    Settle {
+        source: SessionId,
+        key: u64,
+    },
+}
+
+/// Begins a session, with what its log begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Create {
+    pub config: Config,
+    pub fork: Option<ForkRequest>,
+    /// Up to [`crate::limits::APPEND_EVENTS`]; where the session lives already, they are not looked at.
+    pub events: Vec<NewEvent>,
+    /// Closes the session behind these events.
+    pub close: bool,
+}
+
+impl From<Create> for Command {
+    fn from(create: Create) -> Command {
+        Command::Create(Box::new(create))
+    }
+}
+
+impl From<Config> for Command {
+    /// Creates an empty session.
+    fn from(config: Config) -> Command {
+        Create { config, ..Create::default() }.into()
+    }
 }
 
 /// Adds events to the log: all or none.
@@ -41,4 +90,9 @@ pub struct Append {
     pub close: bool,
     /// Appends only if this is the last event's serial.
     pub expect: Option<Serial>,
+    /// What the events are: refused where the log is made of something else.
+    pub content_type: Option<ContentType>,
+    /// Appends only if it comes behind the last one in the order of bytes; up to
+    /// [`crate::limits::ORDER_BYTES`].
+    pub order: Option<String>,
 }

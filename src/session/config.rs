@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::media::ContentType;
+use crate::ids::Millis;
 use crate::limits;
 
 /// What the creator asked of a session. Creating it again needs the same.
@@ -11,6 +13,10 @@ pub struct Config {
     /// The session is deleted when nobody created, appended, closed or touched for that long,
     /// in milliseconds; from 1.
     pub ttl_ms: Option<u64>,
+    /// The session is deleted at this time, whatever happens; never beside `ttl_ms`.
+    pub expires_at: Option<Millis>,
+    /// What all events of the log are, where the creator said so.
+    pub content_type: Option<ContentType>,
     /// What the creator wants to find again; up to [`limits::LABELS`].
     pub labels: BTreeMap<String, String>,
 }
@@ -31,6 +37,8 @@ pub struct Retention {
 pub enum BadConfig {
     #[error("{field} must be at least 1")]
     Zero { field: &'static str },
+    #[error("a time to live and a time of expiry exclude each other")]
+    TwoEnds,
     #[error("the session has {count} labels; the limit is {limit}")]
     TooManyLabels { count: usize, limit: usize },
     #[error("a label has {bytes} bytes; the limit is {limit}")]
@@ -52,6 +60,9 @@ impl Config {
         ];
         if let Some((field, _)) = spans.into_iter().find(|(_, span)| *span == Some(0)) {
             return Err(BadConfig::Zero { field });
+        }
+        if self.ttl_ms.is_some() && self.expires_at.is_some() {
+            return Err(BadConfig::TwoEnds);
         }
         if limits::LABELS < self.labels.len() {
             return Err(BadConfig::TooManyLabels {

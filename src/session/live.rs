@@ -1,11 +1,13 @@
 //! A session while it lives: its log, its writers and its end (S2, S11).
 
 use super::chain;
-use super::command::Append;
+use super::command::{Append, Create};
 use super::config::Config;
-use super::event::{Event, Origin};
+use super::event::{Event, NewEvent, Origin};
+use super::fork::{Fork, Holds};
 use super::log::Log;
-use super::outcome::{Applied, Refusal};
+use super::media::ContentType;
+use super::outcome::{Applied, DeleteReason, Refusal};
 use super::producers::{Place, Producers};
 use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
 use crate::limits;
@@ -25,6 +27,12 @@ pub(super) struct Live {
     pub(super) log: Log,
     pub(super) end: End,
     pub(super) producers: Producers,
+    /// The writers' last order mark.
+    pub(super) order: Option<String>,
+    pub(super) fork: Option<Box<Fork>>,
+    pub(super) holds: Holds,
+    /// Deleted for everyone but its forks.
+    pub(super) hidden: Option<DeleteReason>,
 }
 
 /// Whether the log can still grow. It closes at its tail, which never moves again.
@@ -38,23 +46,50 @@ pub(super) enum End {
 }
 
 impl Live {
+    /// Begins a life, with the events that it begins with.
     pub(super) fn new(
         id: &SessionId,
         incarnation: Incarnation,
-        config: Config,
+        create: &Create,
         now: Millis,
+        out: &mut Vec<Event>,
     ) -> Live {
-        Live {
+        let fork = create.fork.as_ref().map(|request| Box::new(request.fork.clone()));
+        let before = fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
+        let mut live = Live {
             incarnation,
-            config,
+            config: create.config.clone(),
             created_at: now,
             updated_at: now,
             touched_at: now,
             clock: now,
-            log: Log::new(chain::start(id, incarnation)),
+            log: Log::new(chain::start(id, incarnation), before),
             end: End::Open,
             producers: Producers::default(),
+            order: None,
+            fork,
+            holds: Holds::default(),
+            hidden: None,
+        };
+        live.push(now, &create.events, None, out);
+        if create.close {
+            live.end = End::Closed { by: None };
         }
+        live
+    }
+
+    /// Whether a creator who asks for this finds it here.
+    pub(super) fn is_as_asked(&self, create: &Create) -> bool {
+        let same_fork = match (&create.fork, &self.fork) {
+            (None, None) => true,
+            (Some(asked), Some(fork)) => {
+                asked.fork.source == fork.source
+                    && asked.fork.sub == fork.sub
+                    && (!asked.anchored || asked.fork.anchor == fork.anchor)
+            }
+            _ => false,
+        };
+        same_fork && self.config == create.config
     }
 
     /// The time of a command that came at `at`.
@@ -68,7 +103,21 @@ impl Live {
 
     /// When the session ends if nobody touches it.
     pub(super) fn expires_at(&self) -> Option<Millis> {
-        Some(self.touched_at.after(self.config.ttl_ms?))
+        let sliding = self.config.ttl_ms.map(|ttl_ms| self.touched_at.after(ttl_ms));
+        sliding.or(self.config.expires_at)
+    }
+
+    /// The life whose serials these are; see [`super::Session::root`].
+    pub(super) fn root(&self) -> Incarnation {
+        self.fork.as_ref().map_or(self.incarnation, |fork| fork.root)
+    }
+
+    /// First event that can still be read, inherited or own.
+    pub(super) fn first(&self) -> Serial {
+        match &self.fork {
+            Some(fork) if self.log.first == fork.at.next() => Serial::ZERO.next(),
+            _ => self.log.first,
+        }
     }
 
     /// Adds events; the order of the checks is part of the promise.
@@ -86,21 +135,25 @@ impl Live {
         if self.is_closed() {
             return Err(Refusal::Closed { tail });
         }
+        self.check_content_type(append.content_type.as_ref())?;
+        self.check_order(append.order.as_deref())?;
         if let Some(expected) = append.expect
             && expected != tail
         {
             return Err(Refusal::SerialMismatch { expected, tail });
         }
-        check_size(append)?;
+        if append.events.is_empty() {
+            return Err(Refusal::NoEvents);
+        }
+        check_size(&append.events)?;
         self.check_room(origin, now)?;
 
-        self.log.retain(now, &self.config.retention);
-        for new in &append.events {
-            out.push(self.log.push(now, new, origin, &self.config.retention));
-        }
-        self.log.retain(now, &self.config.retention);
+        self.push(now, &append.events, origin, out);
         let (first, last) = (tail.next(), self.log.tail);
         self.remember(origin, first, append.events.len(), now);
+        if append.order.is_some() {
+            self.order.clone_from(&append.order);
+        }
         if append.close {
             self.end = End::Closed { by: origin.map(|origin| origin.producer.clone()) };
         }
@@ -109,6 +162,7 @@ impl Live {
             last: Some(last),
             duplicate: false,
             closed: append.close,
+            seq: origin.map(|origin| origin.seq),
         })
     }
 
@@ -122,12 +176,12 @@ impl Live {
         }
         let tail = self.log.tail;
         if self.is_closed() {
-            return Ok(Applied::Closed { tail, duplicate: true });
+            return Ok(Applied::Closed { tail, duplicate: true, again: false });
         }
         self.check_room(origin, now)?;
         self.remember(origin, tail.next(), 0, now);
         self.end = End::Closed { by: origin.map(|origin| origin.producer.clone()) };
-        Ok(Applied::Closed { tail, duplicate: false })
+        Ok(Applied::Closed { tail, duplicate: false, again: false })
     }
 
     pub(super) fn touch(&mut self, now: Millis) -> Applied {
@@ -164,12 +218,72 @@ impl Live {
         };
         let (first, last) = match place {
             Place::Close => {
-                return Ok(Some(Applied::Closed { tail: self.log.tail, duplicate: true }));
+                let tail = self.log.tail;
+                return Ok(Some(Applied::Closed { tail, duplicate: true, again: true }));
             }
             Place::Events { first, last } => (Some(first), Some(last)),
             Place::Forgotten => (None, None),
         };
-        Ok(Some(Applied::Appended { first, last, duplicate: true, closed }))
+        let seq = self.producers.last(&origin.producer);
+        Ok(Some(Applied::Appended { first, last, duplicate: true, closed, seq }))
+    }
+
+    /// Keeps the log for a fork.
+    pub(super) fn hold(
+        &mut self,
+        now: Millis,
+        fork: &SessionId,
+        key: u64,
+        at: Option<Serial>,
+        content_type: Option<&ContentType>,
+    ) -> Result<Applied, Refusal> {
+        self.check_content_type(content_type)?;
+        let tail = self.log.tail;
+        let at = at.unwrap_or(tail);
+        if tail < at {
+            return Err(Refusal::ForkBeyondTail { at, tail });
+        }
+        let until = self.holds.take(fork, key, now);
+        let until = until.ok_or(Refusal::TooManyForks { limit: limits::FORKS })?;
+        self.clock = now;
+        Ok(Applied::Held { at, until })
+    }
+
+    fn push(
+        &mut self,
+        now: Millis,
+        events: &[NewEvent],
+        origin: Option<&Origin>,
+        out: &mut Vec<Event>,
+    ) {
+        self.log.retain(now, &self.config.retention);
+        for new in events {
+            out.push(self.log.push(now, new, origin, &self.config.retention));
+        }
+        self.log.retain(now, &self.config.retention);
+    }
+
+    fn check_content_type(&self, given: Option<&ContentType>) -> Result<(), Refusal> {
+        match (given, &self.config.content_type) {
+            (Some(given), Some(held)) if given != held => {
+                Err(Refusal::OtherContentType { held: held.as_str().into() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_order(&self, given: Option<&str>) -> Result<(), Refusal> {
+        let Some(given) = given else { return Ok(()) };
+        let (bytes, limit) = (given.len(), limits::ORDER_BYTES);
+        if limit < bytes {
+            return Err(Refusal::OrderTooLong { bytes, limit });
+        }
+        match &self.order {
+            Some(last) if given.as_bytes() <= last.as_bytes() => {
+                Err(Refusal::OutOfOrder { last: last.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_room(&self, origin: Option<&Origin>, now: Millis) -> Result<(), Refusal> {
@@ -187,19 +301,17 @@ impl Live {
     }
 }
 
-fn check_size(append: &Append) -> Result<(), Refusal> {
-    let count = append.events.len();
-    if count == 0 {
-        return Err(Refusal::NoEvents);
-    }
+/// Whether these events may be appended at once.
+pub(super) fn check_size(events: &[NewEvent]) -> Result<(), Refusal> {
+    let count = events.len();
     if limits::APPEND_EVENTS < count {
         return Err(Refusal::TooManyEvents { count, limit: limits::APPEND_EVENTS });
     }
-    let largest = append.events.iter().map(|new| new.payload.len()).max().unwrap_or(0);
+    let largest = events.iter().map(|new| new.payload.len()).max().unwrap_or(0);
     if limits::EVENT_BYTES < largest {
         return Err(Refusal::EventTooLarge { bytes: largest, limit: limits::EVENT_BYTES });
     }
-    let bytes = append.events.iter().map(|new| new.payload.len() + new.format.as_str().len()).sum();
+    let bytes = events.iter().map(|new| new.payload.len() + new.format.as_str().len()).sum();
     if limits::APPEND_BYTES < bytes {
         return Err(Refusal::AppendTooLarge { bytes, limit: limits::APPEND_BYTES });
     }

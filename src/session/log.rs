@@ -39,8 +39,9 @@ pub(super) struct Mark {
 }
 
 impl Log {
-    pub(super) fn new(chain: u64) -> Log {
-        Log { first: Serial::ZERO.next(), tail: Serial::ZERO, chain, total: 0, marks: Vec::new() }
+    /// An empty log behind the serial `before`.
+    pub(super) fn new(chain: u64, before: Serial) -> Log {
+        Log { first: before.next(), tail: before, chain, total: 0, marks: Vec::new() }
     }
 
     /// Numbers, stamps and chains one event.
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn steady_output_is_kept_up_to_a_thirty_second_beyond_its_limit() {
         let retention = Retention { max_bytes: Some(64_000), max_age_ms: None };
-        let mut log = Log::new(0);
+        let mut log = Log::new(0, Serial::ZERO);
         for step in 0..100_000 {
             push(&mut log, Millis(step), 10, &retention);
             let held = 10 * (log.tail.0 + 1 - log.first.0);
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn an_event_is_kept_up_to_a_thirty_second_beyond_its_age() {
         let retention = Retention { max_bytes: None, max_age_ms: Some(3_200) };
-        let mut log = Log::new(0);
+        let mut log = Log::new(0, Serial::ZERO);
         for step in 0..20_000_u64 {
             // One event each millisecond, so that serial n has the time n - 1.
             push(&mut log, Millis(step), 1, &retention);
@@ -205,7 +206,7 @@ mod tests {
             steps in prop::collection::vec((0_u64..200, 0_usize..200, prop::option::weighted(0.02, 0_u64..500)), 1..400),
         ) {
             let retention = Retention { max_bytes, max_age_ms };
-            let mut log = Log::new(0);
+            let mut log = Log::new(0, Serial::ZERO);
             let mut events: Vec<(Millis, u64)> = Vec::new();
             let mut trimmed = Serial::ZERO.next();
             let mut now = Millis(0);

@@ -8,7 +8,9 @@ pub mod chain;
 pub mod command;
 pub mod config;
 pub mod event;
+pub mod fork;
 pub mod frozen;
+pub mod media;
 pub mod outcome;
 
 mod live;
@@ -19,12 +21,16 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Append, Command};
+pub use command::{Append, Command, Create};
 pub use config::{BadConfig, Config, Retention};
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
+pub use fork::{Duty, Fork, ForkRequest};
+pub use media::ContentType;
 pub use outcome::{Applied, DeleteReason, Refusal, Status};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::limits;
+use fork::Debt;
 use live::Live;
 
 /// One session: what any replica needs to apply the next command, and nothing of the log itself.
@@ -32,13 +38,15 @@ use live::Live;
 pub struct Session {
     id: SessionId,
     life: Life,
+    /// Oldest first; up to [`limits::DEBTS`].
+    debts: Vec<Debt>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Life {
     /// Never created.
     Absent,
-    Live(Live),
+    Live(Box<Live>),
     Deleted(Deleted),
 }
 
@@ -53,7 +61,7 @@ struct Deleted {
 impl Session {
     /// A session that nobody has created.
     pub fn absent(id: SessionId) -> Session {
-        Session { id, life: Life::Absent }
+        Session { id, life: Life::Absent, debts: Vec::new() }
     }
 
     /// Changes the session as `command` asks at the time `at`; new events are added to `out`.
@@ -71,7 +79,7 @@ impl Session {
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         match command {
-            Command::Create { config } => self.create(at, config),
+            Command::Create(create) => self.create(at, create, out),
             Command::Append(append) => {
                 let (live, now) = self.live_at(at)?;
                 live.append(now, append, out)
@@ -90,14 +98,37 @@ impl Session {
                 let (live, now) = self.live_at(at)?;
                 Ok(live.trim(now, *before))
             }
+            Command::Hold { fork, key, at: serial, content_type } => {
+                let (live, now) = self.live_at(at)?;
+                live.hold(now, fork, *key, *serial, content_type.as_ref())
+            }
+            Command::Confirm { fork, key } => Ok(self.confirm(fork, *key)),
+            Command::Release { fork, key } => Ok(self.release(at, fork, *key)),
+            Command::Settle { source, key } => Ok(self.settle(source, *key)),
         }
     }
 
-    /// The next time at which a tick changes something, as far as is known now.
+    /// The next time at which the session is to be looked at, as far as is known now: a tick changes
+    /// something then, or a duty is due.
     pub fn deadline(&self) -> Option<Millis> {
+        let debt = self.debts.first().map(|debt| debt.since);
+        let hold = self.kept().and_then(|live| live.holds.deadline());
+        [self.tick_at(), debt, hold].into_iter().flatten().min()
+    }
+
+    /// The next time at which a tick changes something.
+    pub fn tick_at(&self) -> Option<Millis> {
         let live = self.live()?;
         let age = live.log.deadline(&live.config.retention);
         [age, live.expires_at()].into_iter().flatten().min()
+    }
+
+    /// What the world owes the session at the time `now`.
+    pub fn duties(&self, now: Millis) -> Vec<Duty> {
+        let debts = self.debts.iter().filter(|debt| debt.since <= now);
+        let release = |debt: &Debt| Duty::Release { source: debt.source.clone(), key: debt.key };
+        let holds = self.kept().into_iter().flat_map(|live| live.holds.duties(now));
+        debts.map(release).chain(holds).collect()
     }
 
     /// The name.
@@ -114,6 +145,23 @@ impl Session {
         }
     }
 
+    /// The life whose serials these are: the session's own, or that of the first one it is a fork of.
+    /// Serials of two roots have nothing to do with each other.
+    pub fn root(&self) -> Option<Incarnation> {
+        self.kept().map(Live::root).or(self.incarnation())
+    }
+
+    /// What the session inherits, if it is a fork and all of that can still be read.
+    pub fn inherits(&self) -> Option<&Fork> {
+        let live = self.kept()?;
+        live.fork.as_deref().filter(|fork| live.log.first == fork.at.next())
+    }
+
+    /// Whether there is a log, be it for forks alone.
+    pub fn is_kept(&self) -> bool {
+        self.kept().is_some()
+    }
+
     /// Whether the session exists; one whose time is over does until the tick.
     pub fn is_live(&self) -> bool {
         self.live().is_some()
@@ -126,26 +174,30 @@ impl Session {
 
     /// First event that can still be read; one beyond the tail where there is none.
     pub fn first(&self) -> Serial {
-        self.live().map_or(Serial::ZERO.next(), |live| live.log.first)
+        self.kept().map_or(Serial::ZERO.next(), Live::first)
     }
 
     /// Last event.
     pub fn tail(&self) -> Serial {
-        self.live().map_or(Serial::ZERO, |live| live.log.tail)
+        self.kept().map_or(Serial::ZERO, |live| live.log.tail)
     }
 
-    /// Everything that may be told about a live session.
+    /// Everything that may be told about a session that is live, or kept for its forks.
     pub fn status(&self) -> Option<Status> {
-        let live = self.live()?;
+        let live = self.kept()?;
         Some(Status {
             incarnation: live.incarnation,
-            first: live.log.first,
+            root: live.root(),
+            fork: live.fork.as_deref().cloned(),
+            hidden: live.hidden.is_some(),
+            first: live.first(),
             tail: live.log.tail,
             closed: live.is_closed(),
             chain: live.log.chain,
             bytes: live.log.bytes(),
             created_at: live.created_at,
             updated_at: live.updated_at,
+            touched_at: live.touched_at,
             expires_at: live.expires_at(),
             config: live.config.clone(),
             producers: live.producers.all.len(),
@@ -153,6 +205,10 @@ impl Session {
     }
 
     fn live(&self) -> Option<&Live> {
+        self.kept().filter(|live| live.hidden.is_none())
+    }
+
+    fn kept(&self) -> Option<&Live> {
         match &self.life {
             Life::Live(live) => Some(live),
             Life::Absent | Life::Deleted(_) => None,
@@ -163,31 +219,57 @@ impl Session {
     fn live_at(&mut self, at: Millis) -> Result<(&mut Live, Millis), Refusal> {
         let Life::Live(live) = &mut self.life else { return Err(Refusal::NotFound) };
         let now = live.now(at);
-        if live.expires_at().is_some_and(|end| end <= now) {
+        let expired = live.expires_at().is_some_and(|end| end <= now);
+        if live.hidden.is_some() || (expired && !live.holds.is_empty()) {
+            return Err(Refusal::Gone);
+        }
+        if expired {
             return Err(Refusal::NotFound);
         }
         Ok((live, now))
     }
 
-    fn create(&mut self, at: Millis, config: &Config) -> Result<Applied, Refusal> {
-        if let Ok((live, _)) = self.live_at(at) {
-            if live.config != *config {
-                return Err(Refusal::ConfigDiffers);
+    fn create(
+        &mut self,
+        at: Millis,
+        create: &Create,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        match self.live_at(at) {
+            Ok((live, _)) if !live.is_as_asked(create) => return Err(Refusal::ConfigDiffers),
+            Ok((live, _)) => {
+                let (incarnation, closed) = (live.incarnation, live.is_closed());
+                return Ok(Applied::Created { incarnation, created: false, closed });
             }
-            return Ok(Applied::Created { incarnation: live.incarnation, created: false });
+            Err(Refusal::NotFound) => {}
+            Err(refusal) => return Err(refusal),
         }
-        config.check().map_err(Refusal::BadConfig)?;
+        create.config.check().map_err(Refusal::BadConfig)?;
+        live::check_size(&create.events)?;
+        if let Some(request) = &create.fork {
+            if request.until <= at {
+                return Err(Refusal::HoldEnded);
+            }
+            if limits::DEBTS <= self.debts.len() {
+                return Err(Refusal::TooManyForks { limit: limits::DEBTS });
+            }
+        }
         let incarnation = match self.incarnation() {
             None => Incarnation::FIRST,
             Some(last) => last.next().ok_or(Refusal::IncarnationsSpent)?,
         };
+        // A life that is over and that no tick has ended yet.
+        if let Life::Live(ended) = &self.life {
+            let (incarnation, now) = (ended.incarnation, ended.now(at));
+            self.bury(incarnation, now, DeleteReason::Expired);
+        }
         let now = match &self.life {
             Life::Absent => at,
             Life::Live(live) => live.now(at),
             Life::Deleted(deleted) => deleted.at.max(at),
         };
-        self.life = Life::Live(Live::new(&self.id, incarnation, config.clone(), now));
-        Ok(Applied::Created { incarnation, created: true })
+        self.life = Life::Live(Box::new(Live::new(&self.id, incarnation, create, now, out)));
+        Ok(Applied::Created { incarnation, created: true, closed: create.close })
     }
 
     fn delete(&mut self, at: Millis, meant: Option<Incarnation>) -> Result<Applied, Refusal> {
@@ -198,20 +280,64 @@ impl Session {
         {
             return Err(Refusal::OtherIncarnation { given, current });
         }
-        Ok(self.bury(current, now, DeleteReason::Asked))
+        Ok(self.end(now, DeleteReason::Asked))
     }
 
     fn tick(&mut self, at: Millis) -> Applied {
         let Life::Live(live) = &mut self.life else { return Applied::Unchanged };
         let now = live.now(at);
+        if live.hidden.is_some() {
+            return Applied::Unchanged;
+        }
         if live.expires_at().is_some_and(|end| end <= now) {
-            let incarnation = live.incarnation;
-            return self.bury(incarnation, now, DeleteReason::Expired);
+            return self.end(now, DeleteReason::Expired);
         }
         live.age(now)
     }
 
+    fn confirm(&mut self, fork: &SessionId, key: u64) -> Applied {
+        if let Life::Live(live) = &mut self.life {
+            live.holds.confirm(fork, key);
+        }
+        Applied::Settled
+    }
+
+    /// Lets go of a hold; the last one takes a hidden log with it.
+    fn release(&mut self, at: Millis, fork: &SessionId, key: u64) -> Applied {
+        let Life::Live(live) = &mut self.life else { return Applied::Settled };
+        live.holds.release(fork, key);
+        match live.hidden {
+            Some(reason) if live.holds.is_empty() => {
+                let (incarnation, now) = (live.incarnation, live.now(at));
+                self.bury(incarnation, now, reason)
+            }
+            _ => Applied::Settled,
+        }
+    }
+
+    fn settle(&mut self, source: &SessionId, key: u64) -> Applied {
+        self.debts.retain(|debt| debt.key != key || debt.source != *source);
+        Applied::Settled
+    }
+
+    /// Ends the life for everyone, and for good if it has no forks.
+    fn end(&mut self, now: Millis, reason: DeleteReason) -> Applied {
+        let Life::Live(live) = &mut self.life else { return Applied::Unchanged };
+        let incarnation = live.incarnation;
+        if live.holds.is_empty() {
+            return self.bury(incarnation, now, reason);
+        }
+        live.hidden = Some(reason);
+        live.clock = now;
+        Applied::Deleted { incarnation, reason }
+    }
+
     fn bury(&mut self, incarnation: Incarnation, at: Millis, reason: DeleteReason) -> Applied {
+        if let Life::Live(live) = &self.life
+            && let Some(fork) = &live.fork
+        {
+            self.debts.push(Debt { source: fork.source.clone(), key: fork.key, since: at });
+        }
         self.life = Life::Deleted(Deleted { incarnation, at, reason });
         Applied::Deleted { incarnation, reason }
     }

@@ -1,20 +1,29 @@
 //! What came of a command: applied, or refused for good.
 
 use super::config::{BadConfig, Config};
+use super::fork::Fork;
 use crate::ids::{Incarnation, Millis, ProducerId, Serial};
 
 /// What a command did. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// The session lives; `created` is false where it already did.
-    Created { incarnation: Incarnation, created: bool },
+    /// The session lives; `created` is false where it already did. `closed`: it takes no events.
+    Created { incarnation: Incarnation, created: bool, closed: bool },
     /// The events `first..=last` are in the log.
     ///
     /// `duplicate`: they have been since an earlier request; the places are absent where they are
-    /// forgotten. `closed`: this very request closed the session.
-    Appended { first: Option<Serial>, last: Option<Serial>, duplicate: bool, closed: bool },
-    /// The session is closed behind `tail`; `duplicate` where it already was.
-    Closed { tail: Serial, duplicate: bool },
+    /// forgotten. `closed`: this very request closed the session. `seq`: the producer's last request
+    /// that was accepted.
+    Appended {
+        first: Option<Serial>,
+        last: Option<Serial>,
+        duplicate: bool,
+        closed: bool,
+        seq: Option<u64>,
+    },
+    /// The session is closed behind `tail`; `duplicate` where it already was, and `again` where this
+    /// very request had closed it.
+    Closed { tail: Serial, duplicate: bool, again: bool },
     /// The session and its log are no more.
     Deleted { incarnation: Incarnation, reason: DeleteReason },
     /// The time to live ends at `until`, if ever.
@@ -23,6 +32,10 @@ pub enum Applied {
     Trimmed { first: Serial },
     /// Nothing was due.
     Unchanged,
+    /// The log up to `at` is kept for the fork, if it begins before `until`.
+    Held { at: Serial, until: Millis },
+    /// The hold or debt is settled; nothing more is to be done for it.
+    Settled,
 }
 
 /// Why a session ended.
@@ -39,6 +52,8 @@ pub enum DeleteReason {
 pub enum Refusal {
     #[error("the session does not exist")]
     NotFound,
+    #[error("the session was deleted; its log is kept for its forks alone")]
+    Gone,
     #[error("the session exists with another configuration")]
     ConfigDiffers,
     #[error("the configuration cannot be kept: {0}")]
@@ -67,6 +82,18 @@ pub enum Refusal {
     AppendTooLarge { bytes: usize, limit: usize },
     #[error("the session remembers {limit} producers, all in use")]
     TooManyProducers { limit: usize },
+    #[error("the log is made of {held}")]
+    OtherContentType { held: String },
+    #[error("the order mark does not come behind {last:?}")]
+    OutOfOrder { last: String },
+    #[error("the order mark has {bytes} bytes; the limit is {limit}")]
+    OrderTooLong { bytes: usize, limit: usize },
+    #[error("the log ends at {tail}; it cannot be forked at {at}")]
+    ForkBeyondTail { at: Serial, tail: Serial },
+    #[error("the log has as many forks as it may: {limit}")]
+    TooManyForks { limit: usize },
+    #[error("the hold on the source ended before the fork began")]
+    HoldEnded,
 }
 
 impl Refusal {
@@ -74,6 +101,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::NotFound => "not_found",
+            Refusal::Gone => "gone",
             Refusal::ConfigDiffers => "config_differs",
             Refusal::BadConfig(_) => "bad_config",
             Refusal::OtherIncarnation { .. } => "other_incarnation",
@@ -88,6 +116,12 @@ impl Refusal {
             Refusal::EventTooLarge { .. } => "event_too_large",
             Refusal::AppendTooLarge { .. } => "append_too_large",
             Refusal::TooManyProducers { .. } => "too_many_producers",
+            Refusal::OtherContentType { .. } => "other_content_type",
+            Refusal::OutOfOrder { .. } => "out_of_order",
+            Refusal::OrderTooLong { .. } => "order_too_long",
+            Refusal::ForkBeyondTail { .. } => "fork_beyond_tail",
+            Refusal::TooManyForks { .. } => "too_many_forks",
+            Refusal::HoldEnded => "hold_ended",
         }
     }
 }
@@ -96,6 +130,12 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     pub incarnation: Incarnation,
+    /// See [`super::Session::root`].
+    pub root: Incarnation,
+    /// What it inherits, if it is a fork.
+    pub fork: Option<Fork>,
+    /// Deleted, and kept for its forks alone.
+    pub hidden: bool,
     /// First event that can still be read; one beyond `tail` where there is none.
     pub first: Serial,
     /// Last event.
@@ -109,6 +149,8 @@ pub struct Status {
     pub created_at: Millis,
     /// When the log last changed.
     pub updated_at: Millis,
+    /// When the time to live last began.
+    pub touched_at: Millis,
     /// When the session ends if nobody touches it.
     pub expires_at: Option<Millis>,
     pub config: Config,

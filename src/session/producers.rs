@@ -88,6 +88,11 @@ impl Producers {
         self.find(&given.producer).is_ok_and(|at| self.all[at].seq == given.seq)
     }
 
+    /// The last accepted request of a producer.
+    pub(super) fn last(&self, id: &ProducerId) -> Option<u64> {
+        self.find(id).ok().map(|at| self.all[at].seq)
+    }
+
     /// Checks that a request of `producer` could be remembered.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ impl Script {
     }
 
     fn create_with(&mut self, shown: &str, config: Config) {
-        self.run(shown, Command::Create { config });
+        self.run(shown, Command::from(config));
     }
 
     fn append(&mut self, words: &str) {
@@ -113,9 +113,9 @@ impl Script {
 
 fn show(applied: &Applied) -> String {
     match applied {
-        Applied::Created { incarnation, created: true } => format!("created as {incarnation}"),
-        Applied::Created { incarnation, created: false } => format!("exists as {incarnation}"),
-        Applied::Appended { first, last, duplicate, closed } => {
+        Applied::Created { incarnation, created: true, .. } => format!("created as {incarnation}"),
+        Applied::Created { incarnation, created: false, .. } => format!("exists as {incarnation}"),
+        Applied::Appended { first, last, duplicate, closed, .. } => {
             let place = match (first, last) {
                 (Some(first), Some(last)) => format!("{first} to {last}"),
                 _ => "place forgotten".to_owned(),
@@ -124,7 +124,7 @@ fn show(applied: &Applied) -> String {
             let closed = if *closed { ", closed" } else { "" };
             format!("{place}{duplicate}{closed}")
         }
-        Applied::Closed { tail, duplicate } => {
+        Applied::Closed { tail, duplicate, .. } => {
             format!("closed at {tail}{}", if *duplicate { ", duplicate" } else { "" })
         }
         Applied::Deleted { incarnation, reason } => format!("{incarnation} deleted, {reason:?}"),
@@ -132,6 +132,8 @@ fn show(applied: &Applied) -> String {
         Applied::Touched { until: None } => "lives".to_owned(),
         Applied::Trimmed { first } => format!("begins at {first}"),
         Applied::Unchanged => "unchanged".to_owned(),
+        Applied::Held { at, until } => format!("held up to {at}, to begin before {until}"),
+        Applied::Settled => "settled".to_owned(),
     }
 }
 
@@ -434,6 +436,232 @@ fn a_session_nobody_touches_ends_on_time_with_or_without_a_tick() {
     );
 }
 
+fn held(fork: &str, key: u64, at: Option<u64>) -> Command {
+    let fork = SessionId::parse(fork).unwrap();
+    Command::Hold { fork, key, at: at.map(Serial), content_type: None }
+}
+
+fn released(fork: &str, key: u64) -> Command {
+    Command::Release { fork: SessionId::parse(fork).unwrap(), key }
+}
+
+fn fork_of(source: &str, at: u64, until: u64) -> Create {
+    let (incarnation, at) = (Incarnation(3), Serial(at));
+    let source = SessionId::parse(source).unwrap();
+    let fork = Fork { source, incarnation, root: incarnation, at, anchor: at, sub: 0, key: 7 };
+    let fork = Some(ForkRequest { fork, anchored: true, until: Millis(until) });
+    Create { fork, ..Create::default() }
+}
+
+#[test]
+fn a_source_that_has_forks_is_kept_until_the_last_of_them_lets_go() {
+    check(
+        |s| {
+            s.create();
+            s.append("a b");
+            s.run("fork at 3", held("f", 1, Some(3)));
+            s.run("fork", held("f", 1, None));
+            s.run("fork again", held("f", 1, None));
+            s.run("fork at 1", held("g", 2, Some(1)));
+            s.run("delete", Command::Delete { incarnation: None });
+            s.show_log();
+            s.append("c");
+            s.touch();
+            s.create();
+            s.run("delete", Command::Delete { incarnation: None });
+            s.run("fork", held("h", 3, None));
+            s.tick();
+            s.run("release f for another", released("f", 9));
+            s.run("release f", released("f", 1));
+            s.run("release f again", released("f", 1));
+            s.run("release g", released("g", 2));
+            s.create();
+        },
+        expect![[r#"
+            create: created as 1
+            append a b: #1 to #2
+              #1 a at 1000 ms
+              #2 b at 1000 ms
+            fork at 3: fork_beyond_tail: the log ends at #2; it cannot be forked at #3
+            fork: held up to #2, to begin before 121000 ms
+            fork again: held up to #2, to begin before 121000 ms
+            fork at 1: held up to #1, to begin before 121000 ms
+            delete: 1 deleted, Asked
+            log: #1 to #2, 2 bytes
+            append c: gone: the session was deleted; its log is kept for its forks alone
+            touch: gone: the session was deleted; its log is kept for its forks alone
+            create: gone: the session was deleted; its log is kept for its forks alone
+            delete: gone: the session was deleted; its log is kept for its forks alone
+            fork: gone: the session was deleted; its log is kept for its forks alone
+            tick: unchanged
+            release f for another: settled
+            release f: settled
+            release f again: settled
+            release g: 1 deleted, Asked
+            create: created as 2
+        "#]],
+    );
+}
+
+#[test]
+fn a_fork_goes_on_where_its_source_was_and_owes_it_the_end() {
+    check(
+        |s| {
+            s.run("too late", fork_of("a", 4, 1_000).into());
+            s.run("fork", fork_of("a", 4, 1_001).into());
+            s.run("fork again", fork_of("a", 4, 0).into());
+            s.run("other place", fork_of("a", 5, 9_000).into());
+            s.run("other source", fork_of("b", 4, 9_000).into());
+            s.create();
+            s.append("x");
+            s.show_log();
+            s.show_deadline();
+            s.run("delete", Command::Delete { incarnation: None });
+            s.show_deadline();
+            assert_eq!(s.session.duties(s.time).len(), 1);
+            s.create();
+            s.append("y");
+            let source = SessionId::parse("a").unwrap();
+            s.run("settle", Command::Settle { source, key: 7 });
+            s.show_deadline();
+            assert_eq!(s.session.duties(s.time), []);
+        },
+        expect![[r#"
+            too late: hold_ended: the hold on the source ended before the fork began
+            fork: created as 1
+            fork again: exists as 1
+            other place: config_differs: the session exists with another configuration
+            other source: config_differs: the session exists with another configuration
+            create: config_differs: the session exists with another configuration
+            append x: #5 to #5
+              #5 x at 1000 ms
+            log: #1 to #5, 1 bytes
+            deadline: none
+            delete: 1 deleted, Asked
+            deadline: 1000 ms
+            create: created as 2
+            append y: #1 to #1
+              #1 y at 1000 ms
+            settle: settled
+            deadline: none
+        "#]],
+    );
+}
+
+#[test]
+fn a_hold_that_nobody_confirms_is_asked_about() {
+    let mut s = Script::new();
+    s.create();
+    s.run("fork", held("f", 1, None));
+    s.run("fork", held("g", 1, None));
+    let confirm = |fork: &str| Command::Confirm { fork: SessionId::parse(fork).unwrap(), key: 1 };
+    s.run("confirm", confirm("g"));
+    s.wait(limits::HOLD_MS - 1);
+    assert_eq!(s.session.duties(s.time), []);
+    s.wait(1);
+    assert_eq!(s.session.deadline(), Some(s.time));
+    let fork = SessionId::parse("f").unwrap();
+    assert_eq!(s.session.duties(s.time), [Duty::AskFork { fork, key: 1 }]);
+    s.run("confirm", confirm("f"));
+    assert_eq!(s.session.deadline(), None);
+}
+
+#[test]
+fn a_log_keeps_to_its_content_type_and_to_the_order_of_its_writers() {
+    let typed = |words: &str, content_type: &str| {
+        let content_type = Some(ContentType::parse(content_type).unwrap());
+        Command::Append(Append { content_type, ..append(words) })
+    };
+    let ordered = |words: &str, order: &str| {
+        Command::Append(Append { order: Some(order.into()), ..append(words) })
+    };
+    check(
+        |s| {
+            let content_type = Some(ContentType::parse("Text/Plain; charset=utf-8").unwrap());
+            s.create_with("create", Config { content_type, ..Config::default() });
+            s.run("plain", typed("a", "text/plain"));
+            s.run("html", typed("b", "text/html"));
+            s.append("any");
+            s.run("order 2", ordered("c", "2"));
+            s.run("order 10", ordered("d", "10"));
+            s.run("order 2", ordered("e", "2"));
+            s.run("order long", ordered("f", &"9".repeat(257)));
+            s.run("order 20", Command::Append(Append { close: true, ..append("g") }));
+            s.run("closed comes first", typed("h", "text/html"));
+        },
+        expect![[r#"
+            create: created as 1
+            plain: #1 to #1
+              #1 a at 1000 ms
+            html: other_content_type: the log is made of Text/Plain; charset=utf-8
+            append any: #2 to #2
+              #2 any at 1000 ms
+            order 2: #3 to #3
+              #3 c at 1000 ms
+            order 10: out_of_order: the order mark does not come behind "2"
+            order 2: out_of_order: the order mark does not come behind "2"
+            order long: order_too_long: the order mark has 257 bytes; the limit is 256
+            order 20: #4 to #4, closed
+              #4 g at 1000 ms
+            closed comes first: closed: the session was closed at #4
+        "#]],
+    );
+}
+
+#[test]
+fn a_session_may_begin_with_events_and_closed() {
+    check(
+        |s| {
+            let Append { events, .. } = append("a b");
+            let create = Create { events, close: true, ..Create::default() };
+            s.run("create", create.clone().into());
+            s.run("create", create.into());
+            s.append("c");
+            s.run("delete", Command::Delete { incarnation: None });
+            let events = vec![append("x").events.remove(0); limits::APPEND_EVENTS + 1];
+            s.run("create", Create { events, ..Create::default() }.into());
+        },
+        expect![[r#"
+            create: created as 1
+              #1 a at 1000 ms
+              #2 b at 1000 ms
+            create: exists as 1
+            append c: closed: the session was closed at #2
+            delete: 1 deleted, Asked
+            create: too_many_events: the append carries 1001 events; the limit is 1000
+        "#]],
+    );
+}
+
+#[test]
+fn a_time_of_expiry_holds_whoever_writes() {
+    check(
+        |s| {
+            let config = Config { expires_at: Some(Millis(1_100)), ..Config::default() };
+            s.create_with("create", config.clone());
+            s.wait(99);
+            s.append("a");
+            s.touch();
+            s.show_deadline();
+            s.wait(1);
+            s.append("b");
+            s.tick();
+            let both = Config { ttl_ms: Some(1), ..config };
+            s.create_with("both", both);
+        },
+        expect![[r#"
+            create: created as 1
+            append a: #1 to #1
+              #1 a at 1099 ms
+            touch: lives until 1100 ms
+            deadline: 1100 ms
+            append b: not_found: the session does not exist
+            tick: 1 deleted, Expired
+            both: bad_config: the configuration cannot be kept: a time to live and a time of expiry exclude each other
+        "#]],
+    );
+}
+
 #[test]
 fn old_events_are_given_up_and_new_ones_never() {
     check(
@@ -596,7 +824,7 @@ fn an_idle_session_is_small() {
     let id = SessionId::parse("s").unwrap();
     let mut session = Session::absent(id);
     let mut out = Vec::new();
-    session.apply(Millis(0), &Command::Create { config }, &mut out).unwrap();
+    session.apply(Millis(0), &Command::from(config), &mut out).unwrap();
     let (run, mark) = (size_of::<producers::Run>(), size_of::<log::Mark>());
     let sizes = format!(
         "Session {}, Producer {}, Run {run}, Mark {mark}, Event {}, Command {}",
@@ -605,5 +833,5 @@ fn an_idle_session_is_small() {
         size_of::<Event>(),
         size_of::<Command>(),
     );
-    expect!["Session 232, Producer 64, Run 24, Mark 24, Event 112, Command 80"].assert_eq(&sizes);
+    expect!["Session 56, Producer 64, Run 24, Mark 24, Event 112, Command 120"].assert_eq(&sizes);
 }

@@ -1,6 +1,7 @@
 //! Answers the runtimes of other nodes.
 
 mod outcome;
+pub(super) mod told;
 pub(super) mod wire;
 
 use std::sync::{OnceLock, Weak};

@@ -9,8 +9,8 @@ use crate::session::{Applied, BadConfig, DeleteReason, Refusal};
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) enum Outcome {
-    Applied { what: Did, incarnation: u32, tail: u64 },
-    Refused { why: Why, incarnation: Option<u32>, tail: u64 },
+    Applied { what: Did, incarnation: u32, root: u32, tail: u64 },
+    Refused { why: Why, incarnation: Option<u32>, root: Option<u32>, tail: u64 },
     NoQuorum(String),
     Overloaded,
     DiskFull,
@@ -20,13 +20,39 @@ pub(in crate::runtime) enum Outcome {
 /// [`Applied`] on the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) enum Did {
-    Created { incarnation: u32, created: bool },
-    Appended { first: Option<u64>, last: Option<u64>, duplicate: bool, closed: bool },
-    Closed { tail: u64, duplicate: bool },
-    Deleted { incarnation: u32, expired: bool },
-    Touched { until: Option<u64> },
-    Trimmed { first: u64 },
+    Created {
+        incarnation: u32,
+        created: bool,
+        closed: bool,
+    },
+    Appended {
+        first: Option<u64>,
+        last: Option<u64>,
+        duplicate: bool,
+        closed: bool,
+        seq: Option<u64>,
+    },
+    Closed {
+        tail: u64,
+        duplicate: bool,
+        again: bool,
+    },
+    Deleted {
+        incarnation: u32,
+        expired: bool,
+    },
+    Touched {
+        until: Option<u64>,
+    },
+    Trimmed {
+        first: u64,
+    },
     Unchanged,
+    Held {
+        at: u64,
+        until: u64,
+    },
+    Settled,
 }
 
 /// [`Refusal`] on the wire.
@@ -80,17 +106,40 @@ pub(in crate::runtime) enum Why {
     TooManyProducers {
         limit: u64,
     },
+    Gone,
+    OtherContentType {
+        held: String,
+    },
+    OutOfOrder {
+        last: String,
+    },
+    OrderTooLong {
+        bytes: u64,
+        limit: u64,
+    },
+    ForkBeyondTail {
+        at: u64,
+        tail: u64,
+    },
+    TooManyForks {
+        limit: u64,
+    },
+    HoldEnded,
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
     fn from(done: Result<Reply, SubmitError>) -> Outcome {
         match done {
-            Ok(Reply { applied, incarnation, tail }) => {
-                Outcome::Applied { what: did(applied), incarnation: incarnation.0, tail: tail.0 }
-            }
-            Err(SubmitError::Refused { refusal, incarnation, tail }) => Outcome::Refused {
+            Ok(Reply { applied, incarnation, root, tail }) => Outcome::Applied {
+                what: did(applied),
+                incarnation: incarnation.0,
+                root: root.0,
+                tail: tail.0,
+            },
+            Err(SubmitError::Refused { refusal, incarnation, root, tail }) => Outcome::Refused {
                 why: why(refusal),
                 incarnation: incarnation.map(|incarnation| incarnation.0),
+                root: root.map(|root| root.0),
                 tail: tail.0,
             },
             Err(SubmitError::Unavailable(Unavailable::NoQuorum(text))) => Outcome::NoQuorum(text),
@@ -104,14 +153,14 @@ impl From<Result<Reply, SubmitError>> for Outcome {
 impl Outcome {
     pub(in crate::runtime) fn thaw(self) -> Result<Reply, SubmitError> {
         Err(match self {
-            Outcome::Applied { what, incarnation, tail } => {
-                let (incarnation, tail) = (Incarnation(incarnation), Serial(tail));
-                return Ok(Reply { applied: applied(what), incarnation, tail });
+            Outcome::Applied { what, incarnation, root, tail } => {
+                let (incarnation, root) = (Incarnation(incarnation), Incarnation(root));
+                return Ok(Reply { applied: applied(what), incarnation, root, tail: Serial(tail) });
             }
-            Outcome::Refused { why, incarnation, tail } => match refusal(why) {
+            Outcome::Refused { why, incarnation, root, tail } => match refusal(why) {
                 Some(refusal) => {
-                    let incarnation = incarnation.map(Incarnation);
-                    SubmitError::Refused { refusal, incarnation, tail: Serial(tail) }
+                    let (incarnation, root) = (incarnation.map(Incarnation), root.map(Incarnation));
+                    SubmitError::Refused { refusal, incarnation, root, tail: Serial(tail) }
                 }
                 None => SubmitError::Unknown("the peer's refusal is unreadable".into()),
             },
@@ -125,14 +174,16 @@ impl Outcome {
 
 fn did(applied: Applied) -> Did {
     match applied {
-        Applied::Created { incarnation, created } => {
-            Did::Created { incarnation: incarnation.0, created }
+        Applied::Created { incarnation, created, closed } => {
+            Did::Created { incarnation: incarnation.0, created, closed }
         }
-        Applied::Appended { first, last, duplicate, closed } => {
+        Applied::Appended { first, last, duplicate, closed, seq } => {
             let (first, last) = (first.map(|serial| serial.0), last.map(|serial| serial.0));
-            Did::Appended { first, last, duplicate, closed }
+            Did::Appended { first, last, duplicate, closed, seq }
         }
-        Applied::Closed { tail, duplicate } => Did::Closed { tail: tail.0, duplicate },
+        Applied::Closed { tail, duplicate, again } => {
+            Did::Closed { tail: tail.0, duplicate, again }
+        }
         Applied::Deleted { incarnation, reason } => {
             let expired = reason == DeleteReason::Expired;
             Did::Deleted { incarnation: incarnation.0, expired }
@@ -140,19 +191,23 @@ fn did(applied: Applied) -> Did {
         Applied::Touched { until } => Did::Touched { until: until.map(|until| until.0) },
         Applied::Trimmed { first } => Did::Trimmed { first: first.0 },
         Applied::Unchanged => Did::Unchanged,
+        Applied::Held { at, until } => Did::Held { at: at.0, until: until.0 },
+        Applied::Settled => Did::Settled,
     }
 }
 
 fn applied(did: Did) -> Applied {
     match did {
-        Did::Created { incarnation, created } => {
-            Applied::Created { incarnation: Incarnation(incarnation), created }
+        Did::Created { incarnation, created, closed } => {
+            Applied::Created { incarnation: Incarnation(incarnation), created, closed }
         }
-        Did::Appended { first, last, duplicate, closed } => {
+        Did::Appended { first, last, duplicate, closed, seq } => {
             let (first, last) = (first.map(Serial), last.map(Serial));
-            Applied::Appended { first, last, duplicate, closed }
+            Applied::Appended { first, last, duplicate, closed, seq }
         }
-        Did::Closed { tail, duplicate } => Applied::Closed { tail: Serial(tail), duplicate },
+        Did::Closed { tail, duplicate, again } => {
+            Applied::Closed { tail: Serial(tail), duplicate, again }
+        }
         Did::Deleted { incarnation, expired } => {
             let reason = if expired { DeleteReason::Expired } else { DeleteReason::Asked };
             Applied::Deleted { incarnation: Incarnation(incarnation), reason }
@@ -160,6 +215,8 @@ fn applied(did: Did) -> Applied {
         Did::Touched { until } => Applied::Touched { until: until.map(Millis) },
         Did::Trimmed { first } => Applied::Trimmed { first: Serial(first) },
         Did::Unchanged => Applied::Unchanged,
+        Did::Held { at, until } => Applied::Held { at: Serial(at), until: Millis(until) },
+        Did::Settled => Applied::Settled,
     }
 }
 
@@ -180,6 +237,7 @@ fn why(refusal: Refusal) -> Why {
         Refusal::BadConfig(BadConfig::TooManyLabels { count, limit }) => bad(10, count, limit),
         Refusal::BadConfig(BadConfig::LabelTooLong { bytes, limit }) => bad(11, bytes, limit),
         Refusal::BadConfig(BadConfig::LabelUnnamed) => bad(12, 0, 0),
+        Refusal::BadConfig(BadConfig::TwoEnds) => bad(13, 0, 0),
         Refusal::OtherIncarnation { given, current } => {
             Why::OtherIncarnation { given: given.0, current: current.0 }
         }
@@ -204,6 +262,15 @@ fn why(refusal: Refusal) -> Why {
             Why::AppendTooLarge { bytes: bytes as u64, limit: limit as u64 }
         }
         Refusal::TooManyProducers { limit } => Why::TooManyProducers { limit: limit as u64 },
+        Refusal::Gone => Why::Gone,
+        Refusal::OtherContentType { held } => Why::OtherContentType { held },
+        Refusal::OutOfOrder { last } => Why::OutOfOrder { last },
+        Refusal::OrderTooLong { bytes, limit } => {
+            Why::OrderTooLong { bytes: bytes as u64, limit: limit as u64 }
+        }
+        Refusal::ForkBeyondTail { at, tail } => Why::ForkBeyondTail { at: at.0, tail: tail.0 },
+        Refusal::TooManyForks { limit } => Why::TooManyForks { limit: limit as u64 },
+        Refusal::HoldEnded => Why::HoldEnded,
     }
 }
 
@@ -217,6 +284,7 @@ fn refusal(why: Why) -> Option<Refusal> {
             10 => BadConfig::TooManyLabels { count: size(count)?, limit: size(limit)? },
             11 => BadConfig::LabelTooLong { bytes: size(count)?, limit: size(limit)? },
             12 => BadConfig::LabelUnnamed,
+            13 => BadConfig::TwoEnds,
             _ => return None,
         }),
         Why::OtherIncarnation { given, current } => {
@@ -243,5 +311,16 @@ fn refusal(why: Why) -> Option<Refusal> {
             Refusal::AppendTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }
         Why::TooManyProducers { limit } => Refusal::TooManyProducers { limit: size(limit)? },
+        Why::Gone => Refusal::Gone,
+        Why::OtherContentType { held } => Refusal::OtherContentType { held },
+        Why::OutOfOrder { last } => Refusal::OutOfOrder { last },
+        Why::OrderTooLong { bytes, limit } => {
+            Refusal::OrderTooLong { bytes: size(bytes)?, limit: size(limit)? }
+        }
+        Why::ForkBeyondTail { at, tail } => {
+            Refusal::ForkBeyondTail { at: Serial(at), tail: Serial(tail) }
+        }
+        Why::TooManyForks { limit } => Refusal::TooManyForks { limit: size(limit)? },
+        Why::HoldEnded => Refusal::HoldEnded,
     })
 }

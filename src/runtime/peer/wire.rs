@@ -5,8 +5,7 @@ use cluster::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
-use crate::ids::{Incarnation, Millis, Serial};
-use crate::session::{Config, Retention, Status};
+use super::told::Told;
 
 const VERSION: u8 = 1;
 
@@ -54,67 +53,6 @@ impl Answered {
 
     pub(in crate::runtime) fn decode(bytes: Bytes) -> Result<Answered, CodecError> {
         codec::decode(VERSION, &bytes)
-    }
-}
-
-/// [`Status`] on the wire.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(in crate::runtime) struct Told {
-    incarnation: u32,
-    first: u64,
-    tail: u64,
-    closed: bool,
-    chain: u64,
-    bytes: u64,
-    created_at: u64,
-    updated_at: u64,
-    expires_at: Option<u64>,
-    max_age_ms: Option<u64>,
-    max_bytes: Option<u64>,
-    ttl_ms: Option<u64>,
-    labels: Vec<(String, String)>,
-    producers: u64,
-}
-
-impl From<Status> for Told {
-    fn from(status: Status) -> Told {
-        let Config { retention, ttl_ms, labels } = status.config;
-        Told {
-            incarnation: status.incarnation.0,
-            first: status.first.0,
-            tail: status.tail.0,
-            closed: status.closed,
-            chain: status.chain,
-            bytes: status.bytes,
-            created_at: status.created_at.0,
-            updated_at: status.updated_at.0,
-            expires_at: status.expires_at.map(|at| at.0),
-            max_age_ms: retention.max_age_ms,
-            max_bytes: retention.max_bytes,
-            ttl_ms,
-            labels: labels.into_iter().collect(),
-            producers: status.producers as u64,
-        }
-    }
-}
-
-impl From<Told> for Status {
-    fn from(told: Told) -> Status {
-        let retention = Retention { max_age_ms: told.max_age_ms, max_bytes: told.max_bytes };
-        let labels = told.labels.into_iter().collect();
-        Status {
-            incarnation: Incarnation(told.incarnation),
-            first: Serial(told.first),
-            tail: Serial(told.tail),
-            closed: told.closed,
-            chain: told.chain,
-            bytes: told.bytes,
-            created_at: Millis(told.created_at),
-            updated_at: Millis(told.updated_at),
-            expires_at: told.expires_at.map(Millis),
-            config: Config { retention, ttl_ms: told.ttl_ms, labels },
-            producers: usize::try_from(told.producers).unwrap_or(usize::MAX),
-        }
     }
 }
 
@@ -190,12 +128,18 @@ mod tests {
     #[test]
     fn what_nodes_answer_each_other_keeps_its_bytes() {
         use super::super::outcome::{Did, Why};
-        let what = Did::Appended { first: Some(3), last: Some(4), duplicate: false, closed: true };
-        let applied = Outcome::Applied { what, incarnation: 1, tail: 4 };
-        check_answered(&Answered::Submitted(applied), expect!["010000010103010400010104"]);
+        let what = Did::Appended {
+            first: Some(3),
+            last: Some(4),
+            duplicate: false,
+            closed: true,
+            seq: None,
+        };
+        let applied = Outcome::Applied { what, incarnation: 1, root: 1, tail: 4 };
+        check_answered(&Answered::Submitted(applied), expect!["0100000101030104000100010104"]);
         let why = Why::SequenceGap { expected: 2, received: 5 };
-        let refused = Outcome::Refused { why, incarnation: Some(1), tail: 4 };
-        check_answered(&Answered::Submitted(refused), expect!["010001070205010104"]);
+        let refused = Outcome::Refused { why, incarnation: Some(1), root: Some(1), tail: 4 };
+        check_answered(&Answered::Submitted(refused), expect!["0100010702050101010104"]);
         check_answered(&Answered::Elsewhere { leader: Some(2) }, expect!["01010102"]);
         check_answered(&Answered::Status(None), expect!["010200"]);
         check_answered(&Answered::Unavailable("x".into()), expect!["01040178"]);

@@ -16,6 +16,7 @@ use cluster::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use cluster::settled::Settled;
 use tokio::sync::oneshot;
 
+use super::duty::World;
 use super::envelope::{self, Envelope};
 use super::session::Mail;
 use crate::ids::{Millis, SessionId};
@@ -35,6 +36,7 @@ pub(super) struct Common {
     pub(super) origin: u64,
     pub(super) numbers: Arc<AtomicU64>,
     pub(super) replay: Replay,
+    pub(super) world: Arc<World>,
 }
 
 /// One shard on this node.
@@ -70,6 +72,10 @@ impl Shard {
 
     pub(super) fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.common.world
     }
 
     pub(super) fn origin(&self) -> u64 {

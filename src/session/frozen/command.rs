@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{FrozenOrigin, ThawError};
-use crate::ids::{Incarnation, Serial};
-use crate::session::command::{Append, Command};
+use super::{FrozenFork, FrozenOrigin, ThawError};
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::session::command::{Append, Command, Create};
 use crate::session::config::{Config, Retention};
 use crate::session::event::{BadFormat, Format, NewEvent, Origin};
+use crate::session::fork::{Fork, ForkRequest};
+use crate::session::media::ContentType;
 
 /// A configuration, as in [`Frozen`] and [`FrozenCommand`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,8 @@ pub struct FrozenConfig<'a> {
     pub max_bytes: Option<u64>,
     pub ttl_ms: Option<u64>,
     pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub expires_at: Option<u64>,
+    pub content_type: Option<Cow<'a, str>>,
 }
 
 /// A command, version [`COMMAND_VERSION`]; the kinds are numbered, so new ones go to the end.
@@ -25,6 +29,10 @@ pub struct FrozenConfig<'a> {
 pub enum FrozenCommand<'a> {
     Create {
         config: FrozenConfig<'a>,
+        fork: Option<FrozenForkRequest<'a>>,
+        /// Format and payload.
+        events: Vec<(Cow<'a, str>, Bytes)>,
+        close: bool,
     },
     Append {
         /// Format and payload.
@@ -32,6 +40,8 @@ pub enum FrozenCommand<'a> {
         producer: Option<FrozenOrigin<'a>>,
         close: bool,
         expect: Option<u64>,
+        content_type: Option<Cow<'a, str>>,
+        order: Option<Cow<'a, str>>,
     },
     Close {
         producer: Option<FrozenOrigin<'a>>,
@@ -44,6 +54,32 @@ pub enum FrozenCommand<'a> {
     Trim {
         before: u64,
     },
+    Hold {
+        fork: Cow<'a, str>,
+        key: u64,
+        at: Option<u64>,
+        content_type: Option<Cow<'a, str>>,
+    },
+    Confirm {
+        fork: Cow<'a, str>,
+        key: u64,
+    },
+    Release {
+        fork: Cow<'a, str>,
+        key: u64,
+    },
+    Settle {
+        source: Cow<'a, str>,
+        key: u64,
+    },
+}
+
+/// The fork that a creator asks for, as in [`FrozenCommand`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenForkRequest<'a> {
+    pub fork: FrozenFork<'a>,
+    pub anchored: bool,
+    pub until: u64,
 }
 
 impl Config {
@@ -54,18 +90,22 @@ impl Config {
             max_bytes: self.retention.max_bytes,
             ttl_ms: self.ttl_ms,
             labels: self.labels.iter().map(label).collect(),
+            expires_at: self.expires_at.map(|at| at.0),
+            content_type: freeze_type(self.content_type.as_ref()),
         }
     }
 
     /// Does not check: a command is judged when it is applied.
-    pub(super) fn thaw(frozen: FrozenConfig<'_>) -> Config {
+    pub(super) fn thaw(frozen: FrozenConfig<'_>) -> Result<Config, ThawError> {
         let label =
             |(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned());
-        Config {
+        Ok(Config {
             retention: Retention { max_age_ms: frozen.max_age_ms, max_bytes: frozen.max_bytes },
             ttl_ms: frozen.ttl_ms,
+            expires_at: frozen.expires_at.map(Millis),
+            content_type: thaw_type(frozen.content_type)?,
             labels: frozen.labels.into_iter().map(label).collect(),
-        }
+        })
     }
 }
 
@@ -73,16 +113,19 @@ impl Command {
     /// The command as plain data.
     pub fn freeze(&self) -> FrozenCommand<'_> {
         match self {
-            Command::Create { config } => FrozenCommand::Create { config: config.freeze() },
+            Command::Create(create) => FrozenCommand::Create {
+                config: create.config.freeze(),
+                fork: create.fork.as_ref().map(ForkRequest::freeze),
+                events: freeze_events(&create.events),
+                close: create.close,
+            },
             Command::Append(append) => FrozenCommand::Append {
-                events: append
-                    .events
-                    .iter()
-                    .map(|new| (new.format.as_str().into(), new.payload.clone()))
-                    .collect(),
+                events: freeze_events(&append.events),
                 producer: append.producer.as_ref().map(Origin::freeze),
                 close: append.close,
                 expect: append.expect.map(|serial| serial.0),
+                content_type: freeze_type(append.content_type.as_ref()),
+                order: append.order.as_deref().map(Into::into),
             },
             Command::Close { producer } => {
                 FrozenCommand::Close { producer: producer.as_ref().map(Origin::freeze) }
@@ -93,6 +136,21 @@ impl Command {
             Command::Touch => FrozenCommand::Touch,
             Command::Tick => FrozenCommand::Tick,
             Command::Trim { before } => FrozenCommand::Trim { before: before.0 },
+            Command::Hold { fork, key, at, content_type } => FrozenCommand::Hold {
+                fork: fork.as_str().into(),
+                key: *key,
+                at: at.map(|at| at.0),
+                content_type: freeze_type(content_type.as_ref()),
+            },
+            Command::Confirm { fork, key } => {
+                FrozenCommand::Confirm { fork: fork.as_str().into(), key: *key }
+            }
+            Command::Release { fork, key } => {
+                FrozenCommand::Release { fork: fork.as_str().into(), key: *key }
+            }
+            Command::Settle { source, key } => {
+                FrozenCommand::Settle { source: source.as_str().into(), key: *key }
+            }
         }
     }
 
@@ -103,18 +161,23 @@ impl Command {
     /// The data can be no command.
     pub fn thaw(frozen: FrozenCommand<'_>) -> Result<Command, ThawError> {
         Ok(match frozen {
-            FrozenCommand::Create { config } => Command::Create { config: Config::thaw(config) },
-            FrozenCommand::Append { events, producer, close, expect } => Command::Append(Append {
-                events: events
-                    .into_iter()
-                    .map(|(format, payload)| {
-                        Ok(NewEvent { format: Format::parse(&format)?, payload })
-                    })
-                    .collect::<Result<_, BadFormat>>()?,
-                producer: producer.map(Origin::thaw).transpose()?,
+            FrozenCommand::Create { config, fork, events, close } => Create {
+                config: Config::thaw(config)?,
+                fork: fork.map(ForkRequest::thaw).transpose()?,
+                events: thaw_events(events)?,
                 close,
-                expect: expect.map(Serial),
-            }),
+            }
+            .into(),
+            FrozenCommand::Append { events, producer, close, expect, content_type, order } => {
+                Command::Append(Append {
+                    events: thaw_events(events)?,
+                    producer: producer.map(Origin::thaw).transpose()?,
+                    close,
+                    expect: expect.map(Serial),
+                    content_type: thaw_type(content_type)?,
+                    order: order.map(Cow::into_owned),
+                })
+            }
             FrozenCommand::Close { producer } => {
                 Command::Close { producer: producer.map(Origin::thaw).transpose()? }
             }
@@ -124,6 +187,52 @@ impl Command {
             FrozenCommand::Touch => Command::Touch,
             FrozenCommand::Tick => Command::Tick,
             FrozenCommand::Trim { before } => Command::Trim { before: Serial(before) },
+            FrozenCommand::Hold { fork, key, at, content_type } => Command::Hold {
+                fork: SessionId::parse(&fork)?,
+                key,
+                at: at.map(Serial),
+                content_type: thaw_type(content_type)?,
+            },
+            FrozenCommand::Confirm { fork, key } => {
+                Command::Confirm { fork: SessionId::parse(&fork)?, key }
+            }
+            FrozenCommand::Release { fork, key } => {
+                Command::Release { fork: SessionId::parse(&fork)?, key }
+            }
+            FrozenCommand::Settle { source, key } => {
+                Command::Settle { source: SessionId::parse(&source)?, key }
+            }
         })
     }
+}
+
+impl ForkRequest {
+    fn freeze(&self) -> FrozenForkRequest<'_> {
+        let ForkRequest { fork, anchored, until } = self;
+        FrozenForkRequest { fork: fork.freeze(), anchored: *anchored, until: until.0 }
+    }
+
+    fn thaw(frozen: FrozenForkRequest<'_>) -> Result<ForkRequest, ThawError> {
+        let FrozenForkRequest { fork, anchored, until } = frozen;
+        Ok(ForkRequest { fork: Fork::thaw(fork)?, anchored, until: Millis(until) })
+    }
+}
+
+fn freeze_events(events: &[NewEvent]) -> Vec<(Cow<'_, str>, Bytes)> {
+    events.iter().map(|new| (new.format.as_str().into(), new.payload.clone())).collect()
+}
+
+fn thaw_events(frozen: Vec<(Cow<'_, str>, Bytes)>) -> Result<Vec<NewEvent>, BadFormat> {
+    let event = |(format, payload): (Cow<'_, str>, Bytes)| {
+        Ok(NewEvent { format: Format::parse(&format)?, payload })
+    };
+    frozen.into_iter().map(event).collect()
+}
+
+fn freeze_type(given: Option<&ContentType>) -> Option<Cow<'_, str>> {
+    given.map(|given| given.as_str().into())
+}
+
+fn thaw_type(frozen: Option<Cow<'_, str>>) -> Result<Option<ContentType>, BadFormat> {
+    frozen.map(|text| ContentType::parse(&text)).transpose()
 }

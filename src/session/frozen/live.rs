@@ -4,12 +4,16 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FrozenConfig, FrozenProducer, SERIAL_MAX, ThawError, ensure, thaw_incarnation};
-use crate::ids::{Millis, ProducerId, Serial};
+use super::{
+    FrozenConfig, FrozenFork, FrozenProducer, SERIAL_MAX, ThawError, ensure, thaw_incarnation,
+};
+use crate::ids::{Millis, ProducerId, Serial, SessionId};
 use crate::limits;
 use crate::session::config::Config;
+use crate::session::fork::{Fork, Hold, Holds};
 use crate::session::live::{End, Live};
 use crate::session::log::{Log, Mark};
+use crate::session::outcome::DeleteReason;
 use crate::session::producers::{Producer, Producers};
 
 /// See [`Frozen`].
@@ -30,6 +34,12 @@ pub struct FrozenLive<'a> {
     pub closed: bool,
     pub closed_by: Option<Cow<'a, str>>,
     pub producers: Vec<FrozenProducer<'a>>,
+    pub order: Option<Cow<'a, str>>,
+    pub fork: Option<FrozenFork<'a>>,
+    /// Fork, key, until.
+    pub holds: Vec<(Cow<'a, str>, u64, Option<u64>)>,
+    /// Whether it had expired.
+    pub hidden: Option<bool>,
 }
 
 impl Live {
@@ -44,6 +54,10 @@ impl Live {
             log,
             end,
             producers,
+            order,
+            fork,
+            holds,
+            hidden,
         } = self;
         let Log { first, tail, chain, total, marks } = log;
         let closed_by = match end {
@@ -65,6 +79,14 @@ impl Live {
             closed: self.is_closed(),
             closed_by,
             producers: producers.all.iter().map(Producer::freeze).collect(),
+            order: order.as_deref().map(Into::into),
+            fork: fork.as_deref().map(Fork::freeze),
+            holds: holds
+                .all
+                .iter()
+                .map(|hold| (hold.fork.as_str().into(), hold.key, hold.until.map(|at| at.0)))
+                .collect(),
+            hidden: hidden.map(|reason| reason == DeleteReason::Expired),
         }
     }
 
@@ -73,9 +95,17 @@ impl Live {
         let past = [frozen.created_at, frozen.updated_at, frozen.touched_at];
         ensure(past.into_iter().all(|time| time <= clock.0), "a time of the session")?;
         ensure(frozen.closed || frozen.closed_by.is_none(), "the end of the log")?;
-        let config = Config::thaw(frozen.config.clone());
+        let config = Config::thaw(frozen.config.clone())?;
         config.check()?;
         let log = Log::thaw(&frozen)?;
+        let fork = frozen.fork.map(Fork::thaw).transpose()?;
+        let inherited = fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
+        ensure(inherited < log.first, "the beginning of a fork")?;
+        ensure(frozen.holds.len() <= limits::FORKS, "the number of forks")?;
+        let holds = frozen.holds.into_iter().map(|(fork, key, until)| {
+            Ok(Hold { fork: SessionId::parse(&fork)?, key, until: until.map(Millis) })
+        });
+        let holds = holds.collect::<Result<_, ThawError>>()?;
         let end = match (frozen.closed, frozen.closed_by) {
             (false, _) => End::Open,
             (true, by) => End::Closed { by: by.map(|name| ProducerId::parse(&name)).transpose()? },
@@ -89,6 +119,13 @@ impl Live {
             clock,
             end,
             producers: Producers::thaw(frozen.producers, log.tail, clock)?,
+            order: frozen.order.map(Cow::into_owned),
+            fork: fork.map(Box::new),
+            holds: Holds { all: holds },
+            hidden: frozen.hidden.map(|expired| match expired {
+                true => DeleteReason::Expired,
+                false => DeleteReason::Asked,
+            }),
             log,
         })
     }

@@ -6,6 +6,7 @@
 
 mod command;
 mod event;
+mod fork;
 mod live;
 mod producers;
 
@@ -15,13 +16,16 @@ use serde::{Deserialize, Serialize};
 
 use super::config::BadConfig;
 use super::event::BadFormat;
+use super::fork::Debt;
 use super::live::Live;
 use super::outcome::DeleteReason;
 use super::{Deleted, Life, Session};
 use crate::ids::{BadId, Incarnation, Millis, SessionId};
+use crate::limits;
 
 pub use command::{FrozenCommand, FrozenConfig};
 pub use event::{FrozenEvent, FrozenOrigin};
+pub use fork::FrozenFork;
 pub use live::FrozenLive;
 pub use producers::FrozenProducer;
 
@@ -53,6 +57,8 @@ pub enum ThawError {
 pub struct Frozen<'a> {
     pub id: Cow<'a, str>,
     pub life: FrozenLife<'a>,
+    /// Source, key, since.
+    pub debts: Vec<(Cow<'a, str>, u64, u64)>,
 }
 
 /// See [`Frozen`].
@@ -75,7 +81,10 @@ impl Session {
                 expired: deleted.reason == DeleteReason::Expired,
             },
         };
-        Frozen { id: self.id.as_str().into(), life }
+        let debts = self.debts.iter();
+        let debts =
+            debts.map(|debt| (debt.source.as_str().into(), debt.key, debt.since.0)).collect();
+        Frozen { id: self.id.as_str().into(), life, debts }
     }
 
     /// Takes back what [`Session::freeze`] gave.
@@ -85,14 +94,19 @@ impl Session {
     pub fn thaw(frozen: Frozen<'_>) -> Result<Session, ThawError> {
         let life = match frozen.life {
             FrozenLife::Absent => Life::Absent,
-            FrozenLife::Live(live) => Life::Live(Live::thaw(*live)?),
+            FrozenLife::Live(live) => Life::Live(Box::new(Live::thaw(*live)?)),
             FrozenLife::Deleted { incarnation, at, expired } => Life::Deleted(Deleted {
                 incarnation: thaw_incarnation(incarnation)?,
                 at: Millis(at),
                 reason: if expired { DeleteReason::Expired } else { DeleteReason::Asked },
             }),
         };
-        Ok(Session { id: SessionId::parse(&frozen.id)?, life })
+        ensure(frozen.debts.len() <= limits::DEBTS + 1, "the number of debts")?;
+        let debts = frozen.debts.into_iter().map(|(source, key, since)| {
+            Ok(Debt { source: SessionId::parse(&source)?, key, since: Millis(since) })
+        });
+        let debts = debts.collect::<Result<_, ThawError>>()?;
+        Ok(Session { id: SessionId::parse(&frozen.id)?, life, debts })
     }
 }
 

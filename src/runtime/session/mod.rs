@@ -3,6 +3,8 @@
 //! Mail order is journal order. The actor applies, seals, shows and answers; it never waits (S8: every
 //! replica does all of this, and only who holds a waiting request answers it).
 
+mod loaded;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -16,12 +18,10 @@ use tokio::sync::oneshot;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, sessions::Exit};
-use super::tail::{Mark, Served, Shown, Tail};
-use crate::ids::{Millis, Serial, SessionId};
-use crate::limits::{BLOCK_BYTES, BLOCK_EVENTS};
-use crate::session::{Session, Status};
-use crate::store::LogOf;
-use crate::store::kept::{Block, Head};
+use super::tail::Tail;
+use crate::ids::{Millis, SessionId};
+use crate::session::{Duty, Fork, Status};
+use loaded::Loaded;
 
 /// A command that somebody waits for.
 pub(super) struct Submission {
@@ -41,6 +41,7 @@ pub(super) enum Answer {
 /// What an onlooker gets.
 pub(super) struct Looked {
     pub(super) status: Option<Status>,
+    pub(super) inherits: Option<Fork>,
     pub(super) tail: Arc<Tail>,
 }
 
@@ -67,6 +68,8 @@ pub(super) enum Mail {
     Due(Arc<Group>),
     /// Leave if nobody needs you.
     Retire,
+    /// An attempt at a duty is over.
+    Performed(Duty),
     /// Fail, as a bug would make you.
     #[cfg(test)]
     Fail,
@@ -89,20 +92,8 @@ pub(super) struct Owned {
     loaded: Option<Loaded>,
     waiting: HashMap<u64, oneshot::Sender<Answer>>,
     received: u64,
-}
-
-struct Loaded {
-    session: Session,
-    tail: Served,
-    /// Events in no block.
-    unsealed: Vec<Arc<Shown>>,
-    /// Index + 1 of the last entry applied.
-    next: u64,
-    /// Whether the head on disk lacks something.
-    dirty: bool,
-    filed: Option<Millis>,
-    /// First serial below which no blocks are left.
-    freed: Serial,
+    /// Duties that are being done.
+    performing: Vec<Duty>,
 }
 
 impl Actor for SessionActor {
@@ -116,7 +107,8 @@ impl Actor for SessionActor {
         start: Start,
     ) -> Result<Owned, ActorProcessingErr> {
         let Start { id, shard } = start;
-        Ok(Owned { id, shard, loaded: None, waiting: HashMap::new(), received: 0 })
+        let (loaded, waiting, performing) = (None, HashMap::new(), Vec::new());
+        Ok(Owned { id, shard, loaded, waiting, received: 0, performing })
     }
 
     async fn handle(
@@ -130,6 +122,7 @@ impl Actor for SessionActor {
             Mail::Committed { index, time, commands, hold } => {
                 owned.committed(index, time, commands)?;
                 drop(hold);
+                owned.perform(time, &myself);
             }
             Mail::Submit(submission) => owned.submit(*submission, &myself),
             Mail::Lost { number, fate } => owned.lost(number, fate),
@@ -137,11 +130,13 @@ impl Actor for SessionActor {
                 let loaded = owned.loaded()?;
                 let tail = loaded.tail.shared();
                 // Whoever asked may have given up.
-                reply.send(Looked { status: loaded.session.status(), tail }).ok();
+                let inherits = loaded.session.inherits().cloned();
+                reply.send(Looked { status: loaded.session.status(), inherits, tail }).ok();
             }
             Mail::Flush(reply) => drop(reply.send(owned.flush())),
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
-            Mail::Due(group) => owned.due(&group)?,
+            Mail::Due(group) => owned.due(&group, &myself)?,
+            Mail::Performed(duty) => owned.performing.retain(|other| *other != duty),
             #[cfg(test)]
             Mail::Fail => panic!("asked to fail"),
             Mail::Retire => {
@@ -258,11 +253,13 @@ impl Owned {
     }
 
     /// Files the session anew, or lets what is due happen, where this node leads.
-    fn due(&mut self, group: &Arc<Group>) -> io::Result<()> {
+    fn due(&mut self, group: &Arc<Group>, myself: &ActorRef<Mail>) -> io::Result<()> {
         let (shard, id) = (self.shard.clone(), self.id.clone());
         let now = Millis(shard.now_ms());
+        self.loaded()?;
+        self.perform(now, myself);
         let loaded = self.loaded()?;
-        if loaded.session.deadline().is_some_and(|deadline| deadline <= now) {
+        if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
             let command = envelope::freeze(&crate::session::Command::Tick);
             let Ok(permit) = group.admit(cluster::group::Class::Control, command.len()) else {
                 return Ok(());
@@ -276,190 +273,26 @@ impl Owned {
         loaded.file(&shard, &id)
     }
 
+    /// Does what the world owes the session, where this node leads.
+    fn perform(&mut self, now: Millis, myself: &ActorRef<Mail>) {
+        let Some(loaded) = &self.loaded else { return };
+        let duties = loaded.session.duties(now);
+        if duties.is_empty() || !self.shard.world().leads(self.shard.number()) {
+            return;
+        }
+        for duty in duties {
+            if self.performing.contains(&duty) {
+                continue;
+            }
+            self.performing.push(duty.clone());
+            let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
+            let done = move |duty| shard.sessions().tell(&id, &myself, Mail::Performed(duty));
+            self.shard.world().perform(self.id.clone(), duty, done);
+        }
+    }
+
     fn may_retire(&self) -> bool {
         let watched = self.loaded.as_ref().is_some_and(|loaded| 0 < loaded.tail.readers());
-        self.waiting.is_empty() && !watched
-    }
-}
-
-type Outcome = (Ticket, Result<Reply, SubmitError>);
-
-impl Loaded {
-    fn absent(id: &SessionId) -> Loaded {
-        let session = Session::absent(id.clone());
-        let tail = Served::new(Tail::new(mark(&session)));
-        let (unsealed, freed) = (Vec::new(), Serial::ZERO);
-        Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed }
-    }
-
-    /// Becomes what the head says.
-    fn take(&mut self, head: Head<'static>) -> io::Result<()> {
-        let invalid = |error: crate::session::frozen::ThawError| {
-            io::Error::new(io::ErrorKind::InvalidData, error)
-        };
-        self.next = head.next;
-        self.filed = head.filed();
-        self.session = Session::thaw(head.session).map_err(invalid)?;
-        let events = head.unsealed.into_iter().map(crate::session::Event::thaw);
-        let events: Result<Vec<_>, _> = events.map(|event| event.map(Shown::new)).collect();
-        self.unsealed = events.map_err(invalid)?;
-        self.dirty = false;
-        self.freed = self.session.first();
-        self.tail.extend(self.unsealed.iter().cloned(), self.sealed());
-        self.tail.publish(self.mark());
-        Ok(())
-    }
-
-    fn mark(&self) -> Mark {
-        mark(&self.session)
-    }
-
-    /// Last serial that is in a block.
-    fn sealed(&self) -> Serial {
-        let first = self.unsealed.first().map(|shown| Serial(shown.event.serial.0 - 1));
-        first.unwrap_or(self.session.tail())
-    }
-
-    fn apply(
-        &mut self,
-        shard: &Shard,
-        id: &SessionId,
-        index: u64,
-        time: Millis,
-        commands: &[Envelope],
-    ) -> io::Result<Vec<Outcome>> {
-        let mut outcomes = Vec::with_capacity(commands.len());
-        let was = self.mark();
-        for envelope in commands {
-            let outcome = self.apply_one(shard, id, index, time, &envelope.command)?;
-            outcomes.push((envelope.ticket, outcome));
-        }
-        self.next = index + 1;
-        self.dirty = true;
-        let now = self.mark();
-        if was.incarnation != now.incarnation || was.live != now.live {
-            // Births and deaths are listed from the store.
-            self.flush(shard, id)?;
-        }
-        self.free(shard, id, was)?;
-        self.file_sooner(shard, id)?;
-        self.tail.publish(now);
-        Ok(outcomes)
-    }
-
-    fn apply_one(
-        &mut self,
-        shard: &Shard,
-        id: &SessionId,
-        index: u64,
-        time: Millis,
-        command: &[u8],
-    ) -> io::Result<Result<Reply, SubmitError>> {
-        let command = match envelope::thaw(command) {
-            Ok(command) => command,
-            Err(error) => {
-                // Every replica reads the same bytes, so every replica skips it.
-                tracing::error!(session = %id, %error, "a committed command is unreadable");
-                return Ok(Err(SubmitError::Unknown(error.to_string())));
-            }
-        };
-        let mut events = Vec::new();
-        let lived = self.session.incarnation();
-        let applied = self.session.apply(time, &command, &mut events);
-        if self.session.incarnation() != lived {
-            self.unsealed.clear();
-            self.tail.clear();
-        }
-        if !events.is_empty() {
-            let shown: Vec<_> = events.into_iter().map(Shown::new).collect();
-            self.unsealed.extend(shown.iter().cloned());
-            self.seal(shard, id, index)?;
-            self.tail.extend(shown.into_iter(), self.sealed());
-        }
-        let (incarnation, tail) = (self.session.incarnation(), self.session.tail());
-        Ok(match applied {
-            Ok(applied) => {
-                let incarnation = incarnation.expect("what was applied to has lived");
-                Ok(Reply { applied, incarnation, tail })
-            }
-            Err(refusal) => Err(SubmitError::Refused { refusal, incarnation, tail }),
-        })
-    }
-
-    /// Seals what gathered; by count and bytes alone, so that every replica cuts the same blocks.
-    fn seal(&mut self, shard: &Shard, id: &SessionId, index: u64) -> io::Result<()> {
-        let bytes: usize = self.unsealed.iter().map(|shown| shown.event.payload.len()).sum();
-        if self.unsealed.len() < BLOCK_EVENTS && bytes < BLOCK_BYTES {
-            return Ok(());
-        }
-        let events = self.unsealed.iter().map(|shown| shown.event.freeze()).collect();
-        shard.store().put_block(&self.log(shard, id), &Block { index, events })?;
-        self.unsealed.clear();
-        Ok(())
-    }
-
-    fn flush(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
-        if !self.dirty {
-            return Ok(());
-        }
-        let head = Head {
-            next: self.next,
-            session: self.session.freeze(),
-            unsealed: self.unsealed.iter().map(|shown| shown.event.freeze()).collect(),
-            filed: self.filed.map(|filed| filed.0),
-        };
-        shard.store().put_head(shard.number(), id, &head)?;
-        self.dirty = false;
-        Ok(())
-    }
-
-    /// Frees the blocks of an ended life, and those that retention gave up.
-    fn free(&mut self, shard: &Shard, id: &SessionId, was: Mark) -> io::Result<()> {
-        let now = self.mark();
-        if was.live && (was.incarnation != now.incarnation || !now.live) {
-            let at = LogOf { incarnation: was.incarnation, ..self.log(shard, id) };
-            self.freed = Serial::ZERO;
-            return shard.store().free_blocks(&at, None);
-        }
-        if now.live && self.freed.0 + BLOCK_EVENTS as u64 <= now.first.0 {
-            self.freed = now.first;
-            return shard.store().free_blocks(&self.log(shard, id), Some(now.first));
-        }
-        Ok(())
-    }
-
-    /// Files a deadline that is not filed, or would come too late.
-    fn file_sooner(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
-        match (self.session.deadline(), self.filed) {
-            (Some(deadline), Some(filed)) if filed <= deadline => Ok(()),
-            (None, _) => Ok(()),
-            (Some(_), _) => self.file(shard, id),
-        }
-    }
-
-    fn file(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
-        let deadline = self.session.deadline();
-        if deadline != self.filed {
-            shard.store().put_deadline(shard.number(), id, deadline, self.filed)?;
-            self.filed = deadline;
-            self.dirty = true;
-        }
-        Ok(())
-    }
-
-    fn log<'a>(&self, shard: &Shard, id: &'a SessionId) -> LogOf<'a> {
-        let incarnation = self.session.incarnation().unwrap_or(crate::ids::Incarnation::FIRST);
-        LogOf { shard: shard.number(), id, incarnation }
-    }
-}
-
-fn mark(session: &Session) -> Mark {
-    Mark {
-        incarnation: session.incarnation().unwrap_or(crate::ids::Incarnation(0)),
-        first: session.first(),
-        tail: session.tail(),
-        closed: session.is_closed(),
-        live: session.is_live(),
-        served: true,
+        self.waiting.is_empty() && self.performing.is_empty() && !watched
     }
 }

@@ -1,0 +1,210 @@
+//! Beginning a session as another one was: the source holds its log, then the fork is created.
+//!
+//! The two may live in different shards. Whoever dies in between leaves a hold that the source asks about
+//! and lets go (see [`crate::session::fork`]).
+
+use tokio::time::Instant;
+
+use super::reader::{AttachError, Delivery, Start};
+use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
+use crate::ids::{Cursor, Millis, Serial, SessionId};
+use crate::session::{
+    Applied, Command, Config, ContentType, Create, Fork, ForkRequest, NewEvent, Refusal, Status,
+};
+
+/// A fork as somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub source: SessionId,
+    /// Last event to be inherited; the source's tail where none is given.
+    pub anchor: Option<Serial>,
+    /// How far behind the anchor it begins: events where the log is JSON, else payload bytes.
+    pub sub: u64,
+    /// Where it names no content type or no end of life, the source's count.
+    pub config: Config,
+    pub events: Vec<NewEvent>,
+    pub close: bool,
+}
+
+/// Why there is no fork.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ForkError {
+    /// The source refused. Nothing happened.
+    #[error("the source: {0}")]
+    Source(Refusal),
+    /// The log does not go as far as the fork is to begin. Nothing happened.
+    #[error("the log ends before the place of the fork")]
+    Short,
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+impl Runtime {
+    /// Creates `id` as a fork; asking again for the same one is no change.
+    ///
+    /// # Errors
+    /// See [`ForkError`]; the source is held by nobody then, or lets go by itself.
+    pub async fn fork(
+        &self,
+        id: &SessionId,
+        wish: Wish,
+        deadline: Instant,
+    ) -> Result<Reply, ForkError> {
+        if let Some(reply) = self.known_fork(id, &wish, deadline).await? {
+            return Ok(reply);
+        }
+        let source = self.status(&wish.source, Freshness::Linearizable, deadline).await;
+        let source = source.map_err(SubmitError::from)?;
+        let source = source.ok_or(ForkError::Source(Refusal::NotFound))?;
+        let key = rand::random();
+        let hold = Command::Hold {
+            fork: id.clone(),
+            key,
+            at: wish.anchor,
+            content_type: wish.config.content_type.clone(),
+        };
+        let held = match self.submit(&wish.source, hold, deadline).await {
+            Ok(held) => held,
+            Err(SubmitError::Refused { refusal, .. }) => return Err(ForkError::Source(refusal)),
+            Err(error) => return Err(error.into()),
+        };
+        let begun = self.begin(id, &wish, &source, &held, key, deadline).await;
+        let needed = match &begun {
+            Ok(reply) => matches!(reply.applied, Applied::Created { created: true, .. }),
+            Err(error) => matches!(error, ForkError::Submit(SubmitError::Unknown(_))),
+        };
+        if !needed {
+            let release = Command::Release { fork: id.clone(), key };
+            if let Err(error) = self.submit(&wish.source, release, deadline).await {
+                tracing::debug!(source = %wish.source, %error, "a hold ends by itself");
+            }
+        }
+        begun
+    }
+
+    /// The answer to one who asks again.
+    async fn known_fork(
+        &self,
+        id: &SessionId,
+        wish: &Wish,
+        deadline: Instant,
+    ) -> Result<Option<Reply>, SubmitError> {
+        let status = self.status(id, Freshness::Linearizable, deadline).await?;
+        let Some(Status { fork: Some(fork), config, hidden: false, .. }) = status else {
+            return Ok(None);
+        };
+        let anchor = wish.anchor.unwrap_or(fork.anchor);
+        let fork = Fork { source: wish.source.clone(), anchor, sub: wish.sub, ..fork };
+        // Should the session end this moment, this hold is over: it is refused then, and made anew.
+        let request = ForkRequest { fork, anchored: wish.anchor.is_some(), until: Millis(0) };
+        let config = inherited(&wish.config, &config);
+        let create = Create { config, fork: Some(request), ..Create::default() };
+        match self.submit(id, create.into(), deadline).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(SubmitError::Refused { refusal: Refusal::HoldEnded, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates the fork, now that its source holds the log.
+    async fn begin(
+        &self,
+        id: &SessionId,
+        wish: &Wish,
+        source: &Status,
+        held: &Reply,
+        key: u64,
+        deadline: Instant,
+    ) -> Result<Reply, ForkError> {
+        let Applied::Held { at: anchor, until } = held.applied else {
+            return Err(SubmitError::Unknown("the source answered something else".into()).into());
+        };
+        if held.incarnation != source.incarnation {
+            return Err(unavailable("the source was created anew meanwhile").into());
+        }
+        let config = inherited(&wish.config, &source.config);
+        let json = config.content_type.as_ref().is_some_and(ContentType::is_json);
+        let after = Cursor { incarnation: held.incarnation, serial: anchor };
+        let (at, piece) = self.walk(&wish.source, after, wish.sub, json, deadline).await?;
+        let fork = Fork {
+            source: wish.source.clone(),
+            incarnation: held.incarnation,
+            root: held.root,
+            at,
+            anchor,
+            sub: wish.sub,
+            key,
+        };
+        let fork = Some(ForkRequest { fork, anchored: wish.anchor.is_some(), until });
+        let events = piece.into_iter().chain(wish.events.iter().cloned()).collect();
+        let create = Create { config, fork, events, close: wish.close };
+        Ok(self.submit(id, create.into(), deadline).await?)
+    }
+
+    /// Goes `sub` units behind a cursor: the last event that is inherited whole, and the piece of the next.
+    async fn walk(
+        &self,
+        source: &SessionId,
+        after: Cursor,
+        sub: u64,
+        json: bool,
+        deadline: Instant,
+    ) -> Result<(Serial, Option<NewEvent>), ForkError> {
+        let (mut at, mut left) = (after.serial, sub);
+        if left == 0 {
+            return Ok((at, None));
+        }
+        let attached = self.attach(source, Start::After(after), Freshness::Linearizable, deadline);
+        let mut reader = attached.await.map_err(from_attach)?;
+        loop {
+            let delivery = tokio::time::timeout_at(deadline, reader.next()).await;
+            let late = |_| unavailable("the source's log did not come in time");
+            let events = match delivery.map_err(late)? {
+                Delivery::Events(events) => events,
+                Delivery::CaughtUp { .. } | Delivery::End { .. } => return Err(ForkError::Short),
+                _ => return Err(unavailable("the source's log is not here").into()),
+            };
+            for shown in events {
+                let event = &shown.event;
+                let size = if json { 1 } else { event.payload.len() as u64 };
+                if left < size {
+                    let end = usize::try_from(left).expect("a piece of an event is small");
+                    let (format, payload) = (event.format.clone(), event.payload.slice(..end));
+                    return Ok((at, Some(NewEvent { format, payload })));
+                }
+                at = event.serial;
+                left -= size;
+                if left == 0 {
+                    return Ok((at, None));
+                }
+            }
+        }
+    }
+}
+
+/// What a fork's creator asked for, with the source's answer where nothing was said.
+fn inherited(config: &Config, source: &Config) -> Config {
+    let mut config = config.clone();
+    if config.content_type.is_none() {
+        config.content_type.clone_from(&source.content_type);
+    }
+    if config.ttl_ms.is_none() && config.expires_at.is_none() {
+        config.ttl_ms = source.ttl_ms;
+        config.expires_at = source.expires_at;
+    }
+    config
+}
+
+fn unavailable(text: &str) -> SubmitError {
+    Unavailable::NoQuorum(text.into()).into()
+}
+
+fn from_attach(error: AttachError) -> ForkError {
+    match error {
+        AttachError::NotFound => ForkError::Source(Refusal::NotFound),
+        AttachError::Gone | AttachError::OtherRoot => ForkError::Source(Refusal::Gone),
+        AttachError::Ahead { .. } => ForkError::Short,
+        AttachError::TooManyReaders => SubmitError::from(Unavailable::Overloaded).into(),
+        AttachError::Unavailable(error) => SubmitError::from(error).into(),
+    }
+}

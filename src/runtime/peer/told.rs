@@ -1,0 +1,132 @@
+//! What a session is, as one node tells another. A promise, like all of [`super::wire`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::session::{Config, ContentType, Fork, Retention, Status};
+
+/// [`Status`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Told {
+    incarnation: u32,
+    root: u32,
+    fork: Option<ToldFork>,
+    hidden: bool,
+    first: u64,
+    tail: u64,
+    closed: bool,
+    chain: u64,
+    bytes: u64,
+    created_at: u64,
+    updated_at: u64,
+    touched_at: u64,
+    expires_at: Option<u64>,
+    max_age_ms: Option<u64>,
+    max_bytes: Option<u64>,
+    ttl_ms: Option<u64>,
+    ends_at: Option<u64>,
+    content_type: Option<String>,
+    labels: Vec<(String, String)>,
+    producers: u64,
+}
+
+/// [`Fork`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ToldFork {
+    source: String,
+    incarnation: u32,
+    root: u32,
+    at: u64,
+    anchor: u64,
+    sub: u64,
+    key: u64,
+}
+
+impl From<Status> for Told {
+    fn from(status: Status) -> Told {
+        let Config { retention, ttl_ms, expires_at, content_type, labels } = status.config;
+        Told {
+            incarnation: status.incarnation.0,
+            root: status.root.0,
+            fork: status.fork.map(Into::into),
+            hidden: status.hidden,
+            first: status.first.0,
+            tail: status.tail.0,
+            closed: status.closed,
+            chain: status.chain,
+            bytes: status.bytes,
+            created_at: status.created_at.0,
+            updated_at: status.updated_at.0,
+            touched_at: status.touched_at.0,
+            expires_at: status.expires_at.map(|at| at.0),
+            max_age_ms: retention.max_age_ms,
+            max_bytes: retention.max_bytes,
+            ttl_ms,
+            ends_at: expires_at.map(|at| at.0),
+            content_type: content_type.map(|given| given.as_str().into()),
+            labels: labels.into_iter().collect(),
+            producers: status.producers as u64,
+        }
+    }
+}
+
+impl Told {
+    /// The status; none where the peer says what cannot be.
+    pub(in crate::runtime) fn thaw(self) -> Option<Status> {
+        let retention = Retention { max_age_ms: self.max_age_ms, max_bytes: self.max_bytes };
+        let content_type = self.content_type.map(|text| ContentType::parse(&text).ok());
+        let config = Config {
+            retention,
+            ttl_ms: self.ttl_ms,
+            expires_at: self.ends_at.map(Millis),
+            content_type: content_type.map_or(Some(None), |parsed| parsed.map(Some))?,
+            labels: self.labels.into_iter().collect(),
+        };
+        let fork = self.fork.map(ToldFork::thaw);
+        Some(Status {
+            incarnation: Incarnation(self.incarnation),
+            root: Incarnation(self.root),
+            fork: fork.map_or(Some(None), |fork| fork.map(Some))?,
+            hidden: self.hidden,
+            first: Serial(self.first),
+            tail: Serial(self.tail),
+            closed: self.closed,
+            chain: self.chain,
+            bytes: self.bytes,
+            created_at: Millis(self.created_at),
+            updated_at: Millis(self.updated_at),
+            touched_at: Millis(self.touched_at),
+            expires_at: self.expires_at.map(Millis),
+            config,
+            producers: usize::try_from(self.producers).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+impl From<Fork> for ToldFork {
+    fn from(fork: Fork) -> ToldFork {
+        ToldFork {
+            source: fork.source.as_str().into(),
+            incarnation: fork.incarnation.0,
+            root: fork.root.0,
+            at: fork.at.0,
+            anchor: fork.anchor.0,
+            sub: fork.sub,
+            key: fork.key,
+        }
+    }
+}
+
+impl ToldFork {
+    fn thaw(self) -> Option<Fork> {
+        Some(Fork {
+            source: SessionId::parse(&self.source).ok()?,
+            incarnation: Incarnation(self.incarnation),
+            root: Incarnation(self.root),
+            at: Serial(self.at),
+            anchor: Serial(self.anchor),
+            sub: self.sub,
+            key: self.key,
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! A session in memory: its state, its hot tail, and what of it is not on disk yet.
+
+use std::io;
+use std::sync::Arc;
+
+use super::super::envelope::{self, Envelope, Ticket};
+use super::super::outcome::{Reply, SubmitError};
+use super::super::shard::Shard;
+use super::super::tail::{Mark, Served, Shown, Tail};
+use crate::ids::{Millis, Serial, SessionId};
+use crate::limits::{BLOCK_BYTES, BLOCK_EVENTS};
+use crate::session::Session;
+use crate::store::LogOf;
+use crate::store::kept::{Block, Head};
+
+/// The session, applied up to some entry.
+pub(super) struct Loaded {
+    pub(super) session: Session,
+    pub(super) tail: Served,
+    /// Events in no block.
+    unsealed: Vec<Arc<Shown>>,
+    /// Index + 1 of the last entry applied.
+    pub(super) next: u64,
+    /// Whether the head on disk lacks something.
+    dirty: bool,
+    filed: Option<Millis>,
+    /// First serial below which no blocks are left.
+    freed: Serial,
+}
+
+pub(super) type Outcome = (Ticket, Result<Reply, SubmitError>);
+
+impl Loaded {
+    pub(super) fn absent(id: &SessionId) -> Loaded {
+        let session = Session::absent(id.clone());
+        let tail = Served::new(Tail::new(mark(&session)));
+        let (unsealed, freed) = (Vec::new(), Serial::ZERO);
+        Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed }
+    }
+
+    /// Becomes what the head says.
+    pub(super) fn take(&mut self, head: Head<'static>) -> io::Result<()> {
+        let invalid = |error: crate::session::frozen::ThawError| {
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        };
+        self.next = head.next;
+        self.filed = head.filed();
+        self.session = Session::thaw(head.session).map_err(invalid)?;
+        let events = head.unsealed.into_iter().map(crate::session::Event::thaw);
+        let events: Result<Vec<_>, _> = events.map(|event| event.map(Shown::new)).collect();
+        self.unsealed = events.map_err(invalid)?;
+        self.dirty = false;
+        self.freed = self.session.first();
+        self.tail.extend(self.unsealed.iter().cloned(), self.sealed());
+        self.tail.publish(self.mark());
+        Ok(())
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        mark(&self.session)
+    }
+
+    /// Last serial that is in a block.
+    fn sealed(&self) -> Serial {
+        let first = self.unsealed.first().map(|shown| Serial(shown.event.serial.0 - 1));
+        first.unwrap_or(self.session.tail())
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        shard: &Shard,
+        id: &SessionId,
+        index: u64,
+        time: Millis,
+        commands: &[Envelope],
+    ) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let was = self.mark();
+        for envelope in commands {
+            let outcome = self.apply_one(shard, id, index, time, &envelope.command)?;
+            outcomes.push((envelope.ticket, outcome));
+        }
+        self.next = index + 1;
+        self.dirty = true;
+        let now = self.mark();
+        if was.incarnation != now.incarnation || was.live != now.live {
+            // Births and deaths are listed from the store.
+            self.flush(shard, id)?;
+        }
+        self.free(shard, id, was)?;
+        self.file_sooner(shard, id)?;
+        self.tail.publish(now);
+        Ok(outcomes)
+    }
+
+    fn apply_one(
+        &mut self,
+        shard: &Shard,
+        id: &SessionId,
+        index: u64,
+        time: Millis,
+        command: &[u8],
+    ) -> io::Result<Result<Reply, SubmitError>> {
+        let command = match envelope::thaw(command) {
+            Ok(command) => command,
+            Err(error) => {
+                // Every replica reads the same bytes, so every replica skips it.
+                tracing::error!(session = %id, %error, "a committed command is unreadable");
+                return Ok(Err(SubmitError::Unknown(error.to_string())));
+            }
+        };
+        let mut events = Vec::new();
+        let lived = self.session.incarnation();
+        let applied = self.session.apply(time, &command, &mut events);
+        if self.session.incarnation() != lived {
+            self.unsealed.clear();
+            self.tail.clear();
+        }
+        if !events.is_empty() {
+            let shown: Vec<_> = events.into_iter().map(Shown::new).collect();
+            self.unsealed.extend(shown.iter().cloned());
+            self.seal(shard, id, index)?;
+            self.tail.extend(shown.into_iter(), self.sealed());
+        }
+        let (incarnation, tail) = (self.session.incarnation(), self.session.tail());
+        let root = self.session.root();
+        Ok(match applied {
+            Ok(applied) => {
+                let incarnation = incarnation.expect("what was applied to has lived");
+                Ok(Reply { applied, incarnation, root: root.unwrap_or(incarnation), tail })
+            }
+            Err(refusal) => Err(SubmitError::Refused { refusal, incarnation, root, tail }),
+        })
+    }
+
+    /// Seals what gathered; by count and bytes alone, so that every replica cuts the same blocks.
+    fn seal(&mut self, shard: &Shard, id: &SessionId, index: u64) -> io::Result<()> {
+        let bytes: usize = self.unsealed.iter().map(|shown| shown.event.payload.len()).sum();
+        if self.unsealed.len() < BLOCK_EVENTS && bytes < BLOCK_BYTES {
+            return Ok(());
+        }
+        let events = self.unsealed.iter().map(|shown| shown.event.freeze()).collect();
+        shard.store().put_block(&self.log(shard, id), &Block { index, events })?;
+        self.unsealed.clear();
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
+        if !self.dirty {
+            return Ok(());
+        }
+        let head = Head {
+            next: self.next,
+            session: self.session.freeze(),
+            unsealed: self.unsealed.iter().map(|shown| shown.event.freeze()).collect(),
+            filed: self.filed.map(|filed| filed.0),
+        };
+        shard.store().put_head(shard.number(), id, &head)?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Frees the blocks of an ended life, and those that retention gave up.
+    fn free(&mut self, shard: &Shard, id: &SessionId, was: Mark) -> io::Result<()> {
+        let now = self.mark();
+        if was.kept && (was.incarnation != now.incarnation || !now.kept) {
+            let at = LogOf { incarnation: was.incarnation, ..self.log(shard, id) };
+            self.freed = Serial::ZERO;
+            return shard.store().free_blocks(&at, None);
+        }
+        if now.kept && self.freed.0 + BLOCK_EVENTS as u64 <= now.first.0 {
+            self.freed = now.first;
+            return shard.store().free_blocks(&self.log(shard, id), Some(now.first));
+        }
+        Ok(())
+    }
+
+    /// Files a deadline that is not filed, or would come too late.
+    fn file_sooner(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
+        match (self.session.deadline(), self.filed) {
+            (Some(deadline), Some(filed)) if filed <= deadline => Ok(()),
+            (None, _) => Ok(()),
+            (Some(_), _) => self.file(shard, id),
+        }
+    }
+
+    pub(super) fn file(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
+        let deadline = self.session.deadline();
+        if deadline != self.filed {
+            shard.store().put_deadline(shard.number(), id, deadline, self.filed)?;
+            self.filed = deadline;
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn log<'a>(&self, shard: &Shard, id: &'a SessionId) -> LogOf<'a> {
+        let incarnation = self.session.incarnation().unwrap_or(crate::ids::Incarnation::FIRST);
+        LogOf { shard: shard.number(), id, incarnation }
+    }
+}
+
+fn mark(session: &Session) -> Mark {
+    Mark {
+        incarnation: session.incarnation().unwrap_or(crate::ids::Incarnation(0)),
+        first: session.first(),
+        tail: session.tail(),
+        closed: session.is_closed(),
+        live: session.is_live(),
+        kept: session.is_kept(),
+        served: true,
+    }
+}

@@ -1,0 +1,115 @@
+//! Sessions that begin as another one was: a fork shares its source's events, up to where it left it.
+//!
+//! The two may live in different shards, so they hold on to each other by commands. The source keeps a
+//! *hold* for each fork and does not give up its log while it has one; the fork keeps a *debt* when it
+//! ends, until the source has let go. A hold whose fork nobody confirmed is asked about after a while,
+//! so whoever dies half way leaves nothing behind.
+
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::limits;
+
+/// What a session inherits: the events of `source` up to `at`, under their serials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fork {
+    pub source: SessionId,
+    /// The source's life at that time.
+    pub incarnation: Incarnation,
+    /// See [`super::Session::root`].
+    pub root: Incarnation,
+    /// Last event that is inherited.
+    pub at: Serial,
+    /// Where the fork was asked for; `at` lies `sub` further on, in the units of the asker.
+    pub anchor: Serial,
+    pub sub: u64,
+    /// The number of the hold, drawn by chance.
+    pub key: u64,
+}
+
+/// A fork that a creator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkRequest {
+    pub fork: Fork,
+    /// Whether the asker named the anchor, or took the source's tail.
+    pub anchored: bool,
+    /// End of the hold, unless it is confirmed.
+    pub until: Millis,
+}
+
+/// A fork that needs this session's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub(super) fork: SessionId,
+    pub(super) key: u64,
+    /// When it is to be asked about; none once the fork is known to exist.
+    pub(super) until: Option<Millis>,
+}
+
+/// A hold on `source` that the session no longer needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Debt {
+    pub(super) source: SessionId,
+    pub(super) key: u64,
+    pub(super) since: Millis,
+}
+
+/// What a session is owed by the world. Done by the leader, again and again until a command says that
+/// it is done; doing it twice has the effect of once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Duty {
+    /// Tell `source` to let go of this session's hold.
+    Release { source: SessionId, key: u64 },
+    /// Find out whether `fork` exists with this hold, and confirm or release it.
+    AskFork { fork: SessionId, key: u64 },
+}
+
+/// The holds of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holds {
+    pub(super) all: Vec<Hold>,
+}
+
+impl Holds {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Takes a hold, or finds the one that was taken; says until when. None where there are too many.
+    pub(super) fn take(&mut self, fork: &SessionId, key: u64, now: Millis) -> Option<Millis> {
+        let until = now.after(limits::HOLD_MS);
+        match self.find(fork, key) {
+            Some(at) => Some(self.all[at].until.unwrap_or(until)),
+            None if limits::FORKS <= self.all.len() => None,
+            None => {
+                self.all.push(Hold { fork: fork.clone(), key, until: Some(until) });
+                Some(until)
+            }
+        }
+    }
+
+    /// Says whether there was such a hold.
+    pub(super) fn release(&mut self, fork: &SessionId, key: u64) -> bool {
+        let at = self.find(fork, key);
+        at.map(|at| self.all.remove(at)).is_some()
+    }
+
+    /// Says whether that is news.
+    pub(super) fn confirm(&mut self, fork: &SessionId, key: u64) -> bool {
+        let at = self.find(fork, key);
+        at.is_some_and(|at| self.all[at].until.take().is_some())
+    }
+
+    /// When the next hold is to be asked about.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.all.iter().filter_map(|hold| hold.until).min()
+    }
+
+    pub(super) fn duties(&self, now: Millis) -> impl Iterator<Item = Duty> {
+        let due = move |hold: &&Hold| hold.until.is_some_and(|until| until <= now);
+        let ask = |hold: &Hold| Duty::AskFork { fork: hold.fork.clone(), key: hold.key };
+        self.all.iter().filter(due).map(ask)
+    }
+
+    fn find(&self, fork: &SessionId, key: u64) -> Option<usize> {
+        self.all.iter().position(|hold| hold.key == key && hold.fork == *fork)
+    }
+}
