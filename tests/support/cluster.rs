@@ -22,11 +22,19 @@ pub struct Cluster {
     children: Vec<Option<Child>>,
     http: reqwest::Client,
     flags: Vec<String>,
+    /// Size of each node's disk, in MiB, where it has one of its own.
+    disk_mib: Option<u32>,
 }
 
 impl Cluster {
     /// Starts `count` nodes with further `flags` and waits until all are ready.
     pub async fn up(count: usize, flags: &[&str]) -> Cluster {
+        Cluster::up_on(count, flags, None).await
+    }
+
+    /// The same, with the data of each node on a disk of its own that only it sees, gone with its
+    /// process. Needs user namespaces; see [`has_own_disks`].
+    pub async fn up_on(count: usize, flags: &[&str], disk_mib: Option<u32>) -> Cluster {
         let keep =
             tempfile::Builder::new().prefix("outlive-chaos-").tempdir().expect("a directory");
         let dir = keep.path().to_path_buf();
@@ -41,6 +49,7 @@ impl Cluster {
             children: (0..count).map(|_| None).collect(),
             http: client(),
             flags: flags.iter().map(|flag| (*flag).to_string()).collect(),
+            disk_mib,
         };
         for node in 1..=count {
             cluster.start(node);
@@ -71,7 +80,7 @@ impl Cluster {
     pub fn start(&mut self, node: usize) {
         let (http, peer) = self.ports[node - 1];
         let log = File::options().create(true).append(true).open(self.log(node)).expect("a log");
-        let mut command = Command::new(binary());
+        let mut command = self.command(node);
         command
             .arg("serve")
             .args(["--node-id", &node.to_string(), "--cluster", "chaos"])
@@ -92,6 +101,27 @@ impl Cluster {
         }
         command.args(&self.flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.children[node - 1] = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// The binary, on a disk of its own if it is to have one.
+    fn command(&self, node: usize) -> Command {
+        let Some(mib) = self.disk_mib else { return Command::new(binary()) };
+        std::fs::create_dir_all(self.data_dir(node)).expect("a directory");
+        let mut command = Command::new("unshare");
+        let mount = format!("mount -t tmpfs -o size={mib}m,mode=0700 none \"$0\" && exec \"$@\"");
+        command.args(["-rm", "sh", "-c", &mount]).arg(self.data_dir(node)).arg(binary());
+        command
+    }
+
+    /// Process id of a running node.
+    pub fn pid(&self, node: usize) -> u32 {
+        self.children[node - 1].as_ref().expect("it runs").id()
+    }
+
+    /// The node's data as the node itself sees it.
+    pub fn own_disk(&self, node: usize) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid(node)));
+        root.join(self.data_dir(node).strip_prefix("/").expect("an absolute path"))
     }
 
     /// Waits until a node says that it is ready.
@@ -208,6 +238,13 @@ impl Drop for Cluster {
             self.kill(node);
         }
     }
+}
+
+/// Whether nodes can have disks of their own here.
+pub fn has_own_disks() -> bool {
+    let mut trial = Command::new("unshare");
+    trial.args(["-rm", "sh", "-c", "mount -t tmpfs none /mnt"]);
+    trial.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// A client that answers within a bounded time.

@@ -1,0 +1,187 @@
+//! Disks that fail and disks that are full, under a real process: what was acknowledged is there, nothing
+//! is there twice, and a node that cannot know what its disk has says no more.
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::cluster::{Cluster, client, has_own_disks};
+use support::load::eventually;
+
+const CALM: &[&str] =
+    &["--heartbeat-ms", "200", "--election-min-ms", "800", "--election-max-ms", "1600"];
+
+/// One append with a key, at one node; none if there was no answer.
+async fn append(url: &str, seq: u64, bytes: usize) -> Option<(u16, Value)> {
+    let text = format!("{seq:06}{}", "x".repeat(bytes));
+    let request = client()
+        .post(format!("{url}/v1/sessions/s/events"))
+        .header("Producer-Id", "p")
+        .header("Producer-Epoch", "1")
+        .header("Producer-Seq", seq.to_string())
+        .json(&json!({ "events": [{ "format": "text", "text": text }] }))
+        .timeout(Duration::from_secs(10));
+    let answer = request.send().await.ok()?;
+    Some((answer.status().as_u16(), answer.json().await.ok()?))
+}
+
+async fn create(url: &str) {
+    eventually("the session is created", async || {
+        let answer = client().put(format!("{url}/v1/sessions/s")).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
+}
+
+/// The numbers in the log, in its order.
+async fn log(url: &str) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page: Value = client()
+            .get(format!("{url}/v1/sessions/s/events?limit=200{after}"))
+            .timeout(Duration::from_secs(30))
+            .send()
+            .await
+            .expect("the log can be read")
+            .json()
+            .await
+            .expect("JSON");
+        let events = page["events"].as_array().expect("a page");
+        let number = |event: &Value| {
+            event["text"].as_str().expect("text")[..6].parse::<u64>().expect("a number")
+        };
+        numbers.extend(events.iter().map(number));
+        if page["up_to_date"] == true {
+            return numbers;
+        }
+        after = format!("&after={}", page["next"].as_str().expect("a cursor"));
+    }
+}
+
+/// Makes every sync of a running process fail from the `nth` on; none where nobody may do that here.
+fn break_disk(pid: u32, nth: u32) -> Option<Child> {
+    let strace = Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=fdatasync,fsync"])
+        .args(["-e", &format!("inject=fdatasync,fsync:error=EIO:when={nth}+")])
+        .args(["-o", "/dev/null", "-p", &pid.to_string()])
+        .stderr(Stdio::null())
+        .spawn();
+    let mut strace = strace.ok()?;
+    // It is attached once the kernel says so of the process.
+    for _ in 0..600 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+        if tracer.is_some_and(|tracer| tracer.trim() == strace.id().to_string()) {
+            return Some(strace);
+        }
+        if strace.try_wait().ok()?.is_some() {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    strace.kill().ok();
+    strace.wait().ok();
+    None
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_fails_ends_at_once_and_loses_nothing() {
+    for nodes in [1, 3] {
+        let mut cluster = Cluster::up(nodes, CALM).await;
+        create(&cluster.url(1)).await;
+        let leader = cluster.leader("s").await;
+        let Some(mut strace) = break_disk(cluster.pid(leader), 40) else {
+            println!("SKIPPED: strace cannot attach here, so no disk fails");
+            return;
+        };
+        let mut acked = Vec::new();
+        for seq in 0..2_000 {
+            match append(&cluster.url(leader), seq, 0).await {
+                Some((200, _)) => acked.push(seq),
+                other => {
+                    // The one whose outcome nobody knows, or a refusal: both are no acknowledgement.
+                    assert!(other.is_none_or(|(status, _)| 500 <= status));
+                    break;
+                }
+            }
+        }
+        let status = cluster.ended(leader).await;
+        assert_eq!(status.signal(), Some(6), "it aborts: {status:?}");
+        strace.wait().expect("our own child");
+        assert!(!acked.is_empty() && acked.len() < 2_000, "the disk failed in between");
+        cluster.start(leader);
+        cluster.ready(leader).await;
+        for node in 1..=nodes {
+            let log = log(&cluster.url(node)).await;
+            let unknown = log.get(acked.len()..).expect("whatever was acknowledged is there");
+            assert_eq!(log[..acked.len()], acked);
+            assert!(unknown.len() <= 1, "{unknown:?} was never acknowledged");
+        }
+        // The same key again: the outcome is known now, and it is one.
+        let next = acked.len() as u64;
+        eventually("the node goes on", async || {
+            append(&cluster.url(leader), next, 0).await.is_some_and(|(status, _)| status == 200)
+        })
+        .await;
+        let all: Vec<u64> = (0..=next).collect();
+        assert_eq!(log(&cluster.url(leader)).await, all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_appends_and_nothing_else_and_recovers_by_itself() {
+    if !has_own_disks() {
+        println!("SKIPPED: no user namespaces here, so no disk is full");
+        return;
+    }
+    let flags = [CALM, &["--groups", "1"]].concat();
+    let cluster = Cluster::up_on(1, &flags, Some(600)).await;
+    let url = cluster.url(1);
+    create(&url).await;
+    let mut seq = 0;
+    while seq < 50 {
+        let (status, _) = append(&url, seq, 1_000).await.expect("an answer");
+        assert_eq!(status, 200);
+        seq += 1;
+    }
+    // Somebody else fills the disk, down to less than the reserve.
+    let filler = cluster.own_disk(1).join("filler");
+    let space = rustix::fs::statvfs(cluster.own_disk(1)).expect("its disk");
+    let free = space.f_bavail * space.f_frsize;
+    let file = fs::File::create(&filler).expect("a file on its disk");
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - (100 << 20))
+        .expect("room for the filler");
+    let mut refusal = Value::Null;
+    eventually("appends are refused", async || {
+        let (status, answer) = append(&url, seq, 1_000).await.expect("an answer");
+        assert!(status == 200 || status == 507, "{status} {answer}");
+        seq += u64::from(status == 200);
+        refusal = answer;
+        status == 507
+    })
+    .await;
+    assert_eq!(refusal["code"], "disk_full");
+    assert_eq!(refusal["outcome"], "refused");
+    let ready = client().get(format!("{url}/readyz")).send().await.expect("an answer");
+    assert_eq!(ready.status().as_u16(), 503);
+    assert!(ready.text().await.expect("a body").contains("disk_full"));
+    // Reads, creations and deletions go on.
+    assert_eq!(log(&url).await, (0..seq).collect::<Vec<_>>());
+    let other = format!("{url}/v1/sessions/other");
+    assert_eq!(client().put(&other).send().await.expect("an answer").status().as_u16(), 201);
+    assert_eq!(client().delete(&other).send().await.expect("an answer").status().as_u16(), 204);
+    // Space comes back, and with it the appends, without a restart.
+    drop(file);
+    fs::remove_file(&filler).expect("our own file");
+    eventually("appends are taken again", async || {
+        let (status, _) = append(&url, seq, 1_000).await.expect("an answer");
+        status == 200
+    })
+    .await;
+    assert_eq!(log(&url).await, (0..=seq).collect::<Vec<_>>());
+}
