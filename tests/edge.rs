@@ -45,6 +45,19 @@ async fn raw(node: &TestNode, request: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn a_client_asks_for_no_session_that_a_url_cannot_name() {
+    // Nobody listens there: what is refused never leaves.
+    let client = Client::new(&["http://127.0.0.1:9".to_owned()]).unwrap();
+    for name in ["", "..", "a\nb"] {
+        assert!(matches!(client.create(name).await, Err(ClientError::BadName(_))));
+        let mut appender = client.appender(name);
+        assert!(matches!(appender.append(&[], true).await, Err(ClientError::BadName(_))));
+        let mut tail = client.tail(name, From::Start);
+        assert!(matches!(tail.next().await, Err(ClientError::BadName(_))));
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_created_once_and_looked_at() {
     let node = start_single().await;
     let config = json!({ "labels": { "a": "b" }, "ttl_ms": 60_000 });

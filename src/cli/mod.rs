@@ -111,6 +111,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_a_url_would_change_is_refused() {
+        for name in ["", ".", "..", "a\nb", "a\tb", " a"] {
+            assert!(session_name(name).is_err(), "{name:?}");
+        }
+        assert_eq!(session_name("team/chat 1").unwrap(), "team/chat 1");
+    }
+
+    #[test]
     fn the_commands_are_well_formed() {
         Cli::command().debug_assert();
     }

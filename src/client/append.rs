@@ -53,6 +53,7 @@ impl Appender {
     /// Refused: nothing was appended. Unreachable: it may have been; call again with the same events,
     /// and it is the same request.
     pub async fn append(&mut self, events: &[Body], close: bool) -> Result<Appended, ClientError> {
+        nodes::check_name(&self.session)?;
         let body = envelope(events, close);
         let (session, producer) = (&self.session, &self.producer);
         let (epoch, seq) = (self.epoch, self.seq);

@@ -108,6 +108,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<(StatusCode, Value), ClientError> {
+        path.iter().try_for_each(|segment| nodes::check_name(segment))?;
         let mut nodes = self.nodes.clone();
         nodes
             .ask(|http, base| {

@@ -20,6 +20,8 @@ const PAUSE_MS: (u64, u64) = (20, 2000);
 pub enum ClientError {
     #[error("{0:?} is no URL of a node")]
     BadUrl(String),
+    #[error("a URL cannot name the session {0:?}")]
+    BadName(String),
     /// Final: the request changed nothing and would not if it were repeated.
     #[error("{0}")]
     Refused(Problem),
@@ -163,6 +165,15 @@ pub(super) fn story(why: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// Refuses a name that a URL would change, so that another session would be meant: URLs lose line breaks,
+/// tabs, and dots that stand alone.
+pub(super) fn check_name(session: &str) -> Result<(), ClientError> {
+    if matches!(session, "" | "." | "..") || session.contains(['\t', '\n', '\r']) {
+        return Err(ClientError::BadName(session.to_owned()));
+    }
+    Ok(())
 }
 
 /// The URL of a path below a node's base; each segment is encoded whole.

@@ -163,6 +163,7 @@ impl Tail {
     }
 
     async fn request(&self) -> Result<Attach, ClientError> {
+        nodes::check_name(&self.session)?;
         let (http, base) = self.nodes.current();
         let mut url = nodes::url(base, &["v1", "sessions", &self.session, "events"]);
         let after = match (&self.at, &self.from) {
