@@ -231,3 +231,51 @@ fn freeze(delivery: &Delivery) -> Sent<'_> {
         Delivery::Detached { .. } => Sent::Detached,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn check_sent(sent: &Sent<'_>, wanted: Expect) {
+        let bytes = codec::encode(VERSION, sent);
+        wanted.assert_eq(&hex(&bytes));
+        let back: Sent<'static> = codec::decode(VERSION, &bytes).expect("it decodes");
+        assert_eq!(back, *sent);
+    }
+
+    #[test]
+    fn what_a_relay_says_keeps_its_bytes() {
+        for (start, wanted) in [
+            (From::Beginning, expect!["01017300010101"]),
+            (From::After(1, 300), expect!["0101730101fb2c01010101"]),
+            (From::Tail, expect!["01017302010101"]),
+            (From::Offset(2, 3), expect!["010173030203010101"]),
+        ] {
+            let hello = Hello { session: "s".into(), start, linearizable: true, heir: Some(1) };
+            let bytes = codec::encode(VERSION, &hello);
+            wanted.assert_eq(&hex(&bytes));
+            assert_eq!(codec::decode::<Hello>(VERSION, &bytes).expect("it decodes"), hello);
+        }
+        check_sent(&Sent::NotFound, expect!["0101"]);
+        check_sent(&Sent::Ahead { given: 9, tail: 2 }, expect!["01020902"]);
+        check_sent(&Sent::TooManyReaders, expect!["0103"]);
+        check_sent(&Sent::Unavailable("x".into()), expect!["01040178"]);
+        let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
+        let event = FrozenEvent { serial: 7, time: 9, format, payload, chain: 11, origin: None };
+        check_sent(&Sent::Events(vec![event]), expect!["010501070904746578740268690b00"]);
+        check_sent(&Sent::CaughtUp { incarnation: 1, serial: 7 }, expect!["01060107"]);
+        check_sent(&Sent::Gap { first: 3 }, expect!["010703"]);
+        check_sent(&Sent::Reset { incarnation: 2 }, expect!["010802"]);
+        check_sent(&Sent::End { incarnation: 1, serial: 7 }, expect!["01090107"]);
+        check_sent(&Sent::Gone, expect!["010a"]);
+        check_sent(&Sent::Detached, expect!["010b"]);
+        check_sent(&Sent::Hidden, expect!["010c"]);
+        check_sent(&Sent::OtherRoot, expect!["010d"]);
+    }
+}

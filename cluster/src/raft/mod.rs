@@ -4,6 +4,8 @@
 //! on disk) and hands committed entries to the group's machine in journal order.
 
 mod apply;
+#[cfg(test)]
+mod golden;
 mod inbound;
 mod log;
 mod outbound;

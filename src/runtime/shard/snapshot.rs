@@ -19,7 +19,7 @@ use crate::store::{LogOf, Store};
 
 const VERSION: u8 = 1;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Record<'a> {
     Block {
         id: String,
@@ -142,5 +142,36 @@ fn free_ended(
             shard.store().free_blocks(&LogOf { shard: shard.number(), id, incarnation }, None)
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::session::frozen::{Frozen, FrozenEvent};
+
+    #[test]
+    fn what_a_snapshot_carries_keeps_its_bytes() {
+        let hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
+        let event = FrozenEvent { serial: 7, time: 9, format, payload, chain: 11, origin: None };
+        let block = Block { index: 3, events: vec![event] };
+        let session = Frozen { id: "s".into(), life: FrozenLife::Absent, debts: Vec::new() };
+        let head = Head { next: 4, session, unsealed: Vec::new(), filed: Some(6) };
+        for (record, wanted) in [
+            (
+                Record::Block { id: "s".into(), incarnation: 1, block },
+                expect!["01000173010301070904746578740268690b00"],
+            ),
+            (Record::Head { id: "s".into(), head }, expect!["010101730401730000000106"]),
+        ] {
+            let bytes = encode(&record);
+            wanted.assert_eq(&hex(&bytes));
+            let back: Record<'static> = codec::decode(VERSION, &bytes).expect("it decodes");
+            assert_eq!(encode(&back), bytes);
+        }
     }
 }
