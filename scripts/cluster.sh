@@ -14,12 +14,15 @@
 # OUTLIVE_CLUSTER_DIR  where data, logs and certificates are   [./.cluster]
 # OUTLIVE_BASE_PORT    port of node 1; peers use 1000 above    [4437]
 # CARGO_TARGET_DIR     where the binary is built               [./target]
+# OUTLIVE_BINARY       another binary; it is not built
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=${OUTLIVE_CLUSTER_DIR:-$PWD/.cluster}
 base=${OUTLIVE_BASE_PORT:-4437}
-binary=${CARGO_TARGET_DIR:-$here/target}/release/outlive
+binary=${OUTLIVE_BINARY:-${CARGO_TARGET_DIR:-$here/target}/release/outlive}
+# A node takes no variable that it does not know.
+unset OUTLIVE_BINARY
 name=dev
 ready_s=60
 stop_s=20

@@ -31,8 +31,8 @@ export class Spread {
 
   /** Broken rules, as lines for people. */
   violations = [];
-  /** Requests that broke off because their node did. */
-  cut = 0;
+  /** Requests that broke off because their node did, as lines for people. */
+  cut = [];
 
   constructor(urls) {
     this.#nodes = urls.map((url) => {
@@ -114,11 +114,10 @@ export class Spread {
     const broke = () => {
       socket.destroy();
       if (whole || response.destroyed) return;
-      this.cut++;
+      this.cut.push(`${method} ${url} at ${node.url}`);
       request.socket.destroy();
     };
     upstream.on("error", broke);
-    socket.on("close", broke);
     response.on("close", () => {
       if (!response.writableFinished) whole = true;
       socket.destroy();
