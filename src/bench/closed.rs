@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::open::Load;
 use super::writer::{Writer, elapsed_us};
-use super::{Latency, Report, Servers, Target};
+use super::{Latency, Report, Servers, Target, stream};
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Closed {
     pub in_flight: usize,
     /// Events of one request.
     pub batch: usize,
+    /// One endless request for each writer, with `in_flight` events not acknowledged.
+    pub streaming: bool,
     pub time: Duration,
     /// Bytes of one payload.
     pub bytes: usize,
@@ -36,6 +38,9 @@ pub async fn run(
     servers: &Servers,
     report: &mut Report,
 ) -> anyhow::Result<()> {
+    if plan.streaming {
+        return stream::run(plan, target, servers, report).await;
+    }
     target.create(plan.writers).await?;
     let mut writers = Vec::new();
     for number in 0..plan.writers * plan.in_flight {

@@ -4,8 +4,11 @@
 //! little as it can. Latencies count from when an event was due, not from when it was sent, so a
 //! stall is measured by everybody who waited for it.
 
+pub mod catch_up;
+mod chunks;
 pub mod closed;
 mod connection;
+mod dialect;
 pub mod disk;
 pub mod idle;
 mod latency;
@@ -13,9 +16,11 @@ pub mod open;
 mod reader;
 pub mod report;
 pub mod servers;
+mod stream;
 mod target;
 mod writer;
 
+pub use dialect::Dialect;
 pub use latency::Latency;
 pub use report::Report;
 pub use servers::Servers;

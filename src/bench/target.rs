@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::Dialect;
 use super::connection::Connection;
 
 /// Connections that are opened at the same time: a listener's backlog is finite.
@@ -18,6 +19,7 @@ pub struct Target {
     /// Of all names of this run.
     prefix: Arc<str>,
     opening: Arc<Semaphore>,
+    dialect: Dialect,
 }
 
 impl Target {
@@ -25,7 +27,7 @@ impl Target {
     ///
     /// # Errors
     /// One of them is none.
-    pub fn new(urls: &[String]) -> anyhow::Result<Target> {
+    pub fn new(urls: &[String], dialect: Dialect) -> anyhow::Result<Target> {
         let address = |url: &String| {
             let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
             let rest = rest.filter(|rest| rest.contains(':') && !rest.contains('/'));
@@ -35,7 +37,11 @@ impl Target {
         ensure!(!addresses.is_empty(), "no node is named");
         let prefix = format!("bench-{:08x}", rand::random::<u32>()).into();
         let opening = Arc::new(Semaphore::new(OPENING));
-        Ok(Target { addresses: addresses.into(), prefix, opening })
+        Ok(Target { addresses: addresses.into(), prefix, opening, dialect })
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     pub(super) fn nodes(&self) -> usize {
@@ -80,7 +86,7 @@ impl Target {
             tasks.spawn(async move {
                 let mut connection = target.connect(lane).await?;
                 for number in (lane..sessions).step_by(lanes) {
-                    let path = format!("/v1/sessions/{}", target.session(number));
+                    let path = target.dialect.session(&target.session(number));
                     let answer = connection.ask(method, &path).await?;
                     ensure!(answer.status / 100 == 2, "{method} {path}: {}", answer.text());
                 }

@@ -37,7 +37,7 @@ impl Writer {
     pub(super) fn new(target: &Target, session: usize, number: usize, bytes: usize) -> Writer {
         Writer {
             target: target.clone(),
-            path: format!("/v1/sessions/{}/events", target.session(session)),
+            path: target.dialect().append(&target.session(session)),
             producer: format!("bench-{number}"),
             seq: 0,
             node: target.of_writer(session),
@@ -97,13 +97,8 @@ impl Writer {
 
     fn render(&mut self, due_us: &[u64]) {
         self.body.clear();
-        self.body.extend_from_slice(b"{\"events\":[");
-        for (place, due_us) in due_us.iter().enumerate() {
-            let comma = if place == 0 { "" } else { "," };
-            let event = format!("{comma}{{\"data\":{}}}", payload(*due_us, &self.padding));
-            self.body.extend_from_slice(event.as_bytes());
-        }
-        self.body.extend_from_slice(b"]}");
+        let payloads = due_us.iter().map(|due_us| payload(*due_us, &self.padding));
+        self.target.dialect().render(payloads, &mut self.body);
         let head = format!(
             "POST {} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
              producer-id: {}\r\nproducer-epoch: 0\r\nproducer-seq: {}\r\ncontent-length: {}\r\n\r\n",
@@ -118,7 +113,7 @@ impl Writer {
     }
 }
 
-fn payload(due_us: u64, padding: &str) -> String {
+pub(super) fn payload(due_us: u64, padding: &str) -> String {
     format!("{{\"t\":\"{due_us:0width$}\",\"p\":\"{padding}\"}}", width = DUE_DIGITS)
 }
 

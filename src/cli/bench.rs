@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::bench::catch_up::{self, CatchUp};
 use crate::bench::closed::{self, Closed};
 use crate::bench::idle::{self, Idle};
 use crate::bench::open::{self, Open};
-use crate::bench::{Report, Servers, Target, disk, raise_limits};
+use crate::bench::{Dialect, Report, Servers, Target, disk, raise_limits};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
@@ -21,6 +22,8 @@ pub(super) enum Bench {
     Closed(ClosedArgs),
     /// Live readers to whom nothing is said: the memory that each costs
     Idle(IdleArgs),
+    /// A long log, and readers that come late
+    CatchUp(CatchUpArgs),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +72,9 @@ pub(super) struct ClosedArgs {
     /// Events of one request
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    /// One endless request for each writer, with so many events `--in-flight` (Durable Streams only)
+    #[arg(long, requires = "dialect")]
+    streaming: bool,
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Size of one payload
@@ -89,7 +95,21 @@ pub(super) struct IdleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CatchUpArgs {
+    #[arg(long, default_value_t = 100_000)]
+    events: u64,
+    /// Size of one payload
+    #[arg(long, default_value_t = 120)]
+    bytes: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
 struct Common {
+    /// What is spoken to the service
+    #[arg(long, value_enum, default_value_t)]
+    dialect: Dialect,
     #[command(flatten)]
     target: super::Target,
     /// Processes of the servers, whose time and memory are told
@@ -115,9 +135,10 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
         Bench::Fanout(args) => &args.common,
         Bench::Closed(args) => &args.common,
         Bench::Idle(args) => &args.common,
+        Bench::CatchUp(args) => &args.common,
     };
     raise_limits();
-    let target = Target::new(&common.target.url)?;
+    let target = Target::new(&common.target.url, common.dialect)?;
     let servers = match &common.cluster_dir {
         Some(dir) => Servers::of_cluster(dir)?,
         None => Servers::new(common.pid.clone()),
@@ -139,15 +160,19 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
             let plan = Open { sessions: 1, rate, readers, time, bytes };
             open::run(&plan, &target, &servers, &mut report).await?;
         }
-        Bench::Closed(ClosedArgs { writers, in_flight, batch, seconds, bytes, .. }) => {
-            let time = Duration::from_secs(*seconds);
-            let (writers, in_flight, batch) = (*writers, *in_flight, *batch);
-            let plan = Closed { writers, in_flight, batch, time, bytes: *bytes };
+        Bench::Closed(args) => {
+            let ClosedArgs { writers, in_flight, batch, streaming, seconds, bytes, .. } = *args;
+            let time = Duration::from_secs(seconds);
+            let plan = Closed { writers, in_flight, batch, streaming, time, bytes };
             closed::run(&plan, &target, &servers, &mut report).await?;
         }
         Bench::Idle(IdleArgs { readers, sessions, .. }) => {
             let plan = Idle { readers: *readers, sessions: *sessions };
             idle::run(&plan, &target, &servers, &mut report).await?;
+        }
+        Bench::CatchUp(CatchUpArgs { events, bytes, .. }) => {
+            let plan = CatchUp { events: *events, bytes: *bytes };
+            catch_up::run(&plan, &target, &servers, &mut report).await?;
         }
     }
     syncs.extend(sync_rate(common, "after", &mut report).await?);
