@@ -1,0 +1,101 @@
+//! A node that is cut off from the others says nothing that may be stale and takes nothing: every shard's
+//! leader among the nodes is cut off in turn, by pausing the two others.
+
+mod support;
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use support::cluster::{Cluster, client};
+use support::load::eventually;
+
+const FLAGS: &[&str] =
+    &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];
+/// Enough to be led by each of the nodes.
+const SESSIONS: usize = 6;
+
+fn name(session: usize) -> String {
+    format!("cut-{session}")
+}
+
+/// One append through the native API, with a key.
+fn append(url: &str, session: usize, seq: usize) -> RequestBuilder {
+    client()
+        .post(format!("{url}/v1/sessions/{}/events", name(session)))
+        .header("producer-id", "p")
+        .header("producer-epoch", "0")
+        .header("producer-seq", seq.to_string())
+        .json(&json!({ "events": [{ "data": seq }] }))
+}
+
+async fn status(request: RequestBuilder) -> Option<u16> {
+    let answer = request.timeout(Duration::from_secs(30)).send().await.ok()?;
+    Some(answer.status().as_u16())
+}
+
+/// The serials that a session has, as one node says.
+async fn tail(url: &str, session: usize) -> Option<u64> {
+    let answer = client().get(format!("{url}/v1/sessions/{}", name(session))).send().await.ok()?;
+    answer.json::<Value>().await.ok()?["tail"].as_u64()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minority_answers_nothing_from_what_it_remembers_and_acknowledges_nothing() {
+    let cluster = Cluster::up(3, FLAGS).await;
+    for session in 0..SESSIONS {
+        let url = format!("{}/v1/stream/{}", cluster.url(1 + session % 3), name(session));
+        let request = || client().put(&url).header("content-type", "application/json");
+        eventually("the session is created", async || status(request()).await == Some(201)).await;
+        let first = append(&cluster.url(1 + session % 3), session, 0);
+        assert_eq!(status(first).await, Some(200));
+    }
+    for alone in 1..=3 {
+        let others: Vec<usize> = (1..=3).filter(|node| *node != alone).collect();
+        others.iter().for_each(|node| cluster.pause(*node));
+        let url = cluster.url(alone);
+        let asked = (0..SESSIONS).flat_map(|session| {
+            let stream = format!("{url}/v1/stream/{}", name(session));
+            let get = |query: &str| client().get(format!("{stream}?{query}"));
+            [
+                ("status", client().get(format!("{url}/v1/sessions/{}", name(session)))),
+                ("head", client().request(Method::HEAD, &stream)),
+                ("now", get("offset=now")),
+                ("catch-up", get("offset=-1")),
+                ("long-poll", get("offset=-1&live=long-poll")),
+                ("append", append(&url, session, alone)),
+                ("append", client().post(&stream).json(&json!([alone]))),
+            ]
+        });
+        let answers = asked.map(async |(what, request)| (what, status(request).await));
+        for (what, status) in join_all(answers).await {
+            assert!(status.is_none_or(|status| 500 <= status), "{what} answered {status:?}");
+        }
+        // What is asked for as it may be is given.
+        let local = client().get(format!("{url}/v1/sessions/{}?read=local", name(0)));
+        assert_eq!(status(local).await, Some(200));
+        others.iter().for_each(|node| cluster.resume(*node));
+        for session in 0..SESSIONS {
+            // The keyed append of this round, once more: it has the effect of one.
+            eventually("the cluster is whole again", async || {
+                status(append(&cluster.url(others[0]), session, alone)).await == Some(200)
+            })
+            .await;
+        }
+    }
+    for session in 0..SESSIONS {
+        let mut tails = Vec::new();
+        for node in 1..=3 {
+            eventually("a node answers", async || {
+                let tail = tail(&cluster.url(node), session).await;
+                tails.extend(tail);
+                tail.is_some()
+            })
+            .await;
+        }
+        // Four appends with keys; of three without, each took effect once or never.
+        assert!(tails.windows(2).all(|pair| pair[0] == pair[1]), "{tails:?}");
+        assert!((4..=7).contains(&tails[0]), "{tails:?}");
+    }
+}
