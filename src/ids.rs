@@ -20,6 +20,58 @@ pub struct SessionId(Arc<str>);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProducerId(Arc<str>);
 
+/// Names that are parsed and compared as a [`SessionId`] is, up to [`limits::NAME_BYTES`] bytes.
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            pub struct $name(Arc<str>);
+
+            impl $name {
+                /// Takes `text` as a name.
+                ///
+                /// # Errors
+                /// Says what is wrong with the text.
+                pub fn parse(text: &str) -> Result<$name, BadId> {
+                    check_name(text, limits::NAME_BYTES)?;
+                    Ok($name(text.into()))
+                }
+
+                /// The exact text.
+                pub fn as_str(&self) -> &str {
+                    &self.0
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(&self.0)
+                }
+            }
+
+            impl fmt::Debug for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
+                }
+            }
+        )*
+    };
+}
+
+names! {
+    /// Name of one turn within its session, given by the client that asks for it.
+    TurnId
+    /// Name of a logical worker: what kind of agent a turn is for.
+    AgentName
+    /// Name that a process gives itself when it takes turns.
+    WorkerName
+    /// Name of a person or program that takes part in a session.
+    ParticipantName
+    /// Name of the thing that a participant uses.
+    DeviceName
+}
+
 /// Why a text is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadId {

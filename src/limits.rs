@@ -8,6 +8,34 @@ use std::time::Duration;
 pub const SESSION_ID_BYTES: usize = 256;
 /// Length of a producer's name, in bytes.
 pub const PRODUCER_ID_BYTES: usize = 256;
+/// Length of the name of a turn, an agent, a worker, a participant or a device, in bytes.
+pub const NAME_BYTES: usize = 128;
+/// Turns of one session that are not over.
+pub const TURNS: usize = 64;
+/// Inputs whose names one session remembers, so that a retry has the effect of one.
+pub const INPUTS: usize = 1024;
+/// Length of the reason for which a turn ended, in bytes.
+pub const REASON_BYTES: usize = 1024;
+/// Length of what a worker may leave for its successor, in bytes.
+pub const CHECKPOINT_BYTES: usize = 64 << 10;
+/// Times in a row that a turn may lose its worker without any output in between, before it fails.
+pub const ATTEMPTS: u32 = 10;
+/// Pause before a turn that lost its worker again is given away, doubled each time, in milliseconds.
+pub const BACK_OFF_MS: u64 = 1_000;
+/// The longest such pause, in milliseconds.
+pub const BACK_OFF_MS_MAX: u64 = 60_000;
+/// Time for which a worker has a turn without saying anything, unless it asks otherwise, in milliseconds.
+pub const LEASE_MS: u64 = 15_000;
+/// Shortest and longest lease that a worker may ask for, in milliseconds.
+pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000;
+/// Time that a worker may be without output before it counts as stalled, unless it declares another, in
+/// milliseconds; after twice that time it is replaced.
+pub const QUIET_MS: u64 = 90_000;
+/// Longest time without output that a worker may declare, in milliseconds.
+pub const QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Time that a turn waits for somebody to take it before it fails, in milliseconds.
+pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Length of a format tag, in bytes.
 pub const FORMAT_BYTES: usize = 128;
 /// Labels of one session.
@@ -71,6 +99,10 @@ pub const SESSIONS_CROWDED: usize = 50_000;
 pub const DUE_AT_ONCE: usize = 1000;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Turns for one agent that one node offers at once; others are offered when these are taken.
+pub const OFFERS: usize = 10_000;
+/// How long a node waits for a turn on behalf of another node's worker.
+pub const OFFER_WAIT: Duration = Duration::from_secs(5);
 /// How long one attempt at a duty may take.
 pub const DUTY_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before a request looks for a leader again.

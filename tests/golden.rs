@@ -6,13 +6,16 @@
 use bytes::Bytes;
 use cluster::codec;
 use expect_test::{Expect, expect};
-use outlive::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
+use outlive::ids::{
+    AgentName, DeviceName, Incarnation, Millis, ParticipantName, ProducerId, Serial, SessionId,
+    TurnId, WorkerName,
+};
 use outlive::session::frozen::{
     COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
 };
 use outlive::session::{
-    Append, Command, Config, ContentType, Create, Event, Fork, ForkRequest, Format, NewEvent,
-    Origin, Retention, Session,
+    Append, Cancel, Claim, Command, Config, ContentType, Create, Event, Fork, ForkRequest, Format,
+    Input, NewEvent, Origin, Retention, Said, Say, Scope, Sender, Session, Then, WhenBusy,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -127,6 +130,93 @@ fn commands_keep_their_bytes() {
     );
 }
 
+fn sender() -> Option<Sender> {
+    let participant = ParticipantName::parse("ada").unwrap();
+    Some(Sender { participant, device: Some(DeviceName::parse("phone").unwrap()) })
+}
+
+fn asked() -> [Command; 4] {
+    let turn = TurnId::parse("t").unwrap();
+    let agent = AgentName::parse("a").unwrap();
+    let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
+    let input = Input {
+        input: turn.clone(),
+        agent: agent.clone(),
+        said: said.clone(),
+        sender: sender(),
+        when_busy: WhenBusy::Queue,
+    };
+    let worker = WorkerName::parse("w").unwrap();
+    let claim = Claim { turn: turn.clone(), worker, key: 7, lease_ms: 1_000, quiet_ms: 2_000 };
+    let then = Then::Fail { reason: "no".into() };
+    let say = Say {
+        turn,
+        epoch: 1,
+        said: Some(Said { seq: 0, events: vec![said], then }),
+        heard: Some(Serial(1)),
+        quiet_ms: Some(3_000),
+        checkpoint: Some(Bytes::from_static(b"c")),
+    };
+    let cancel = Cancel { scope: Scope::Agent(agent), by: sender(), reason: "r".into() };
+    [
+        Command::Input(Box::new(input)),
+        Command::Claim(Box::new(claim)),
+        Command::Say(Box::new(say)),
+        Command::Cancel(Box::new(cancel)),
+    ]
+}
+
+#[test]
+fn turns_keep_their_bytes() {
+    let [input, claim, say, cancel] = asked();
+    check_command(&input, expect!["010b0174016104746578740268690103616461010570686f6e6501"]);
+    check_command(&claim, expect!["010c0174017707fbe803fbd007"]);
+    check_command(&say, expect!["010d017401010001047465787402686902026e6f010101fbb80b010163"]);
+    check_command(&cancel, expect!["010e0101610103616461010570686f6e650172"]);
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let mut events = Vec::new();
+    let mut apply = |at, command| {
+        session.apply(Millis(at), &command, &mut events).unwrap();
+        session.clone()
+    };
+    apply(1_000, Command::from(Config::default()));
+    check_state(
+        &apply(2_000, input.clone()),
+        expect![
+            "0101730101000000000000fbe803fbd007fbd007fbd0070101fd864b79043d14abf902010100fbd007000000000000000101740161010100fbd007000000fbd00700000101740001000000"
+        ],
+    );
+    check_state(
+        &apply(3_000, claim),
+        expect![
+            "0101730101000000000000fbe803fbb80bfbb80bfbb80b0102fd03e61948aaf1240706020100fbd0070202fbb80b000000000000000101740161010100fbd0070100010177070100fbe803fbb80bfbb80bfbd0070000000101740001000100"
+        ],
+    );
+    apply(3_500, say);
+    apply(
+        4_000,
+        Command::Cancel(Box::new(Cancel { scope: Scope::All, by: None, reason: "".into() })),
+    );
+    let Command::Input(second) = input else { unreachable!() };
+    let second = Input { input: TurnId::parse("u").unwrap(), ..*second };
+    apply(5_000, Command::Input(Box::new(second)));
+    apply(6_000, cancel);
+    let shown: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let fact = event.fact.as_deref().map_or("", |fact| fact.name());
+            format!("{fact} {}", hex(&codec::encode(EVENT_VERSION, &event.freeze())))
+        })
+        .collect();
+    expect![[r#"
+        input.accepted 0101fbd0070474657874026869fd864b79043d14abf90001000174017401610103616461010570686f6e65
+        turn.started 0102fbb80b046a736f6e046e756c6cfd03e61948aaf12407000101017401610101
+        turn.output 0103fbac0d0474657874026869fd868ea901ee442c4f000102017401
+        turn.failed 0104fbac0d046a736f6e046e756c6cfd3d4af075dfbe3f0b0001060174026e6f
+        input.accepted 0105fb88130474657874026869fd18373ee659a584a70001000175017501610103616461010570686f6e65
+        turn.cancelled 0106fb7017046a736f6e046e756c6cfdff8a3974fa7e54bc00010701750103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+}
+
 #[test]
 fn a_fork_and_its_source_keep_their_bytes() {
     let mut session = Session::absent(SessionId::parse("g").unwrap());
@@ -143,7 +233,7 @@ fn a_fork_and_its_source_keep_their_bytes() {
     check_state(
         &hidden,
         expect![
-            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc0100010000"
+            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc0100010000000000"
         ],
     );
     check_state(&owing, expect!["0101670201fba00f0001016609fba00f"]);
@@ -163,19 +253,19 @@ fn a_session_and_its_events_keep_their_bytes() {
     check_state(
         &session,
         expect![
-            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb282302000102010103000101016100000000"
+            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb282302000102010103000101016100000000000000"
         ],
     );
     apply(&mut session, 9_001, Command::Delete { incarnation: None });
     check_state(&session, expect!["0106636861742f310201fb29230000"]);
     check_event(
         &events[0],
-        expect!["0101fbd007046a736f6e077b2261223a317dfdb531f1ff94fb6e410108776f726b65722d310700"],
+        expect!["0101fbd007046a736f6e077b2261223a317dfdb531f1ff94fb6e410108776f726b65722d31070000"],
     );
     check_event(
         &events[1],
-        expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb40310108776f726b65722d310700"],
+        expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb40310108776f726b65722d31070000"],
     );
     let unsigned = Event { origin: None, ..events[1].clone() };
-    check_event(&unsigned, expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb403100"]);
+    check_event(&unsigned, expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb40310000"]);
 }

@@ -32,9 +32,10 @@ struct Items<'b> {
     count: usize,
 }
 
+/// One event, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Item<'b> {
+pub(super) struct Item<'b> {
     format: Option<String>,
     // `null` is a payload too.
     #[serde(borrow, default, deserialize_with = "given")]
@@ -106,6 +107,13 @@ fn envelope(body: &[u8]) -> Result<Append, Problem> {
     let events = kept.into_iter().map(event).collect::<Result<_, _>>()?;
     let expect = envelope.expect_serial.map(Serial);
     Ok(Append { events, close: envelope.close, expect, ..Append::default() })
+}
+
+impl Item<'_> {
+    /// The event that is meant.
+    pub(super) fn event(self) -> Result<NewEvent, Problem> {
+        event(self)
+    }
 }
 
 fn event(item: Item<'_>) -> Result<NewEvent, Problem> {

@@ -35,6 +35,7 @@ kinds! {
     BAD_JSON 400 "bad_json" "The JSON cannot be understood"
     BAD_BODY 400 "bad_body" "The body cannot be read"
     BAD_SESSION_ID 400 "bad_session_id" "The path names no possible session"
+    BAD_NAME 400 "bad_name" "The path names no possible agent or turn"
     BAD_CURSOR 400 "bad_cursor" "The cursor was not made by this service"
     BAD_FORMAT 400 "bad_format" "The format tag cannot be kept"
     BAD_PRODUCER 400 "bad_producer" "The producer headers cannot be understood"
@@ -45,7 +46,9 @@ kinds! {
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end"
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0"
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written"
+    FENCED 403 "fenced" "The turn was given to another worker"
     NOT_FOUND 404 "not_found" "The session does not exist"
+    NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist"
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
@@ -60,11 +63,16 @@ kinds! {
     OUT_OF_ORDER 409 "out_of_order" "The order mark does not come behind the last one"
     TOO_MANY_FORKS 409 "too_many_forks" "The log has as many forks as it may"
     HOLD_ENDED 409 "hold_ended" "The fork took too long to begin"
+    BUSY 409 "busy" "The agent has an open turn"
+    TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may"
+    TURN_TAKEN 409 "turn_taken" "The turn is not to be had now"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone"
     CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
+    TURN_OVER 410 "turn_over" "The turn is over"
     BODY_TOO_LARGE 413 "body_too_large" "The body is too large"
     EVENT_TOO_LARGE 413 "event_too_large" "An event is too large"
     APPEND_TOO_LARGE 413 "append_too_large" "The append is too large"
+    CHECKPOINT_TOO_LARGE 413 "checkpoint_too_large" "The checkpoint is too large"
     TOO_MANY_EVENTS 413 "too_many_events" "The append carries too many events"
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
@@ -163,6 +171,11 @@ impl From<Refusal> for Problem {
         let problem = Problem::new(kind_of(&refusal), refusal.to_string());
         match refusal {
             Refusal::OtherIncarnation { current, .. } => problem.with("incarnation", current.0),
+            Refusal::Busy { ref turn } => {
+                let turn = turn.as_str().to_owned();
+                problem.with("turn", turn)
+            }
+            Refusal::Fenced { held, .. } => problem.with("epoch", held),
             Refusal::StaleEpoch { held, .. } => {
                 problem.with("epoch", held).header(headers::PRODUCER_EPOCH, held)
             }
@@ -203,6 +216,13 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::ForkBeyondTail { .. } => &FORK_BEYOND_TAIL,
         Refusal::TooManyForks { .. } => &TOO_MANY_FORKS,
         Refusal::HoldEnded => &HOLD_ENDED,
+        Refusal::Busy { .. } => &BUSY,
+        Refusal::TooManyTurns { .. } => &TOO_MANY_TURNS,
+        Refusal::NoSuchTurn => &NO_SUCH_TURN,
+        Refusal::TurnOver => &TURN_OVER,
+        Refusal::TurnTaken => &TURN_TAKEN,
+        Refusal::Fenced { .. } => &FENCED,
+        Refusal::CheckpointTooLarge { .. } => &CHECKPOINT_TOO_LARGE,
     }
 }
 

@@ -23,6 +23,7 @@ mod server;
 mod sessions;
 mod stall;
 mod stream;
+mod turns;
 mod wire;
 
 use std::ops::Deref;

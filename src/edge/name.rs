@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::error::{self, Problem};
-use crate::ids::SessionId;
+use crate::ids::{AgentName, BadId, SessionId, TurnId};
 
 /// The session named by the third segment of the path.
 pub(super) struct Name(pub(super) SessionId);
@@ -16,6 +16,40 @@ impl<S: Sync> FromRequestParts<S> for Name {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
         parse(segment).map(Name).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))
     }
+}
+
+/// The agent named by the third segment of the path.
+pub(super) struct Agent(pub(super) AgentName);
+
+impl<S: Sync> FromRequestParts<S> for Agent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Agent, Problem> {
+        other(parts, 3, AgentName::parse).map(Agent)
+    }
+}
+
+/// The session named by the third segment of the path, and the turn named by the fifth.
+pub(super) struct TurnOf(pub(super) SessionId, pub(super) TurnId);
+
+impl<S: Sync> FromRequestParts<S> for TurnOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<TurnOf, Problem> {
+        let Name(session) = Name::from_request_parts(parts, state).await?;
+        Ok(TurnOf(session, other(parts, 5, TurnId::parse)?))
+    }
+}
+
+/// What a segment names, in the spelling of a session's name.
+fn other<T>(
+    parts: &Parts,
+    place: usize,
+    take: impl FnOnce(&str) -> Result<T, BadId>,
+) -> Result<T, Problem> {
+    let segment = parts.uri.path().split('/').nth(place).unwrap_or_default();
+    let name = parse(segment).and_then(|name| take(name.as_str()).map_err(|why| why.to_string()));
+    name.map_err(|detail| Problem::new(&error::BAD_NAME, detail))
 }
 
 /// Takes back the name from a path segment.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::error::{self, Code, Problem};
-use super::{Edge, admin, events, sessions};
+use super::{Edge, admin, events, sessions, turns};
 use crate::telemetry::RequestLabels;
 
 /// A path, the name under which it is counted, and its methods.
@@ -26,6 +26,10 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/touch", "touch", post(sessions::touch)),
         ("/v1/sessions/{id}/trim", "trim", post(sessions::trim)),
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
+        ("/v1/sessions/{id}/inputs", "inputs", post(turns::input)),
+        ("/v1/sessions/{id}/cancel", "cancel", post(turns::cancel)),
+        ("/v1/sessions/{id}/turns/{turn}/say", "say", post(turns::say)),
+        ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/cluster", "cluster", get(admin::cluster)),
         ("/v1/openapi.json", "openapi", get(admin::openapi)),
         ("/healthz", "healthz", get(admin::healthz)),
@@ -134,7 +138,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 14);
+        assert_eq!(routed.len(), 18);
     }
 
     #[test]

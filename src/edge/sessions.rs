@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::error::{self, Problem};
 use super::name::Name;
 use super::query::Query;
-use super::{Edge, body, freshness, headers, wire};
+use super::{Edge, body, freshness, headers, turns, wire};
 use crate::ids::{Incarnation, Serial};
 use crate::limits;
 use crate::session::{Applied, Command, Config, Refusal, Retention};
@@ -78,7 +78,11 @@ pub(super) async fn show(
     let deadline = headers::deadline(&headers)?;
     let status = edge.runtime.status(&id, freshness(&query)?, deadline).await?;
     let status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
-    Ok(Json(wire::status(&id, &status)).into_response())
+    let mut body = wire::status(&id, &status);
+    let now = edge.runtime.now();
+    let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
+    body["turns"] = open.into();
+    Ok(Json(body).into_response())
 }
 
 pub(super) async fn delete(

@@ -12,7 +12,7 @@ use crate::ids::{Cursor, Millis, SessionId};
 use crate::runtime::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
 };
-use crate::session::{Applied, Config, Event, Format, Status};
+use crate::session::{Applied, Config, End, Event, Fact, Format, Sender, Status};
 
 /// Writes one event as one line of JSON. The cursor is left out where the frame around it has it.
 pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
@@ -28,6 +28,9 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
     out.extend_from_slice(b",\"format\":");
     string(out, event.format.as_str());
     payload(out, &event.format, &event.payload);
+    if let Some(about) = &event.fact {
+        fact(out, about);
+    }
     if let Some(origin) = &event.origin {
         out.extend_from_slice(b",\"producer\":{\"id\":");
         string(out, origin.producer.as_str());
@@ -40,6 +43,57 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
     out.extend_from_slice(b",\"chain\":\"");
     out.extend_from_slice(chain(event.chain).as_bytes());
     out.extend_from_slice(b"\"}");
+}
+
+/// Writes what an event means.
+fn fact(out: &mut Vec<u8>, fact: &Fact) {
+    let mut member = |name: &str, value: Value| {
+        out.push(b',');
+        string(out, name);
+        out.push(b':');
+        match value {
+            Value::String(text) => string(out, &text),
+            value => out.extend_from_slice(value.to_string().as_bytes()),
+        }
+    };
+    member("type", fact.name().into());
+    member("turn", fact.turn().as_str().into());
+    match fact {
+        Fact::Input { input, turn: _, agent, sender } => {
+            member("input", input.as_str().into());
+            member("agent", agent.as_str().into());
+            sent_by(&mut member, sender.as_ref());
+        }
+        Fact::Started { turn: _, agent, epoch, attempt } => {
+            member("agent", agent.as_str().into());
+            member("epoch", (*epoch).into());
+            member("attempt", (*attempt).into());
+        }
+        Fact::Output { turn: _, epoch } | Fact::Stalled { turn: _, epoch } => {
+            member("epoch", (*epoch).into());
+        }
+        Fact::Lost { turn: _, epoch, cause, again_at } => {
+            member("epoch", (*epoch).into());
+            member("cause", cause.name().into());
+            member("again_at", (*again_at).into());
+        }
+        Fact::Ended { turn: _, end: End::Completed } => {}
+        Fact::Ended { turn: _, end: End::Failed { reason } } => {
+            member("reason", reason.as_str().into());
+        }
+        Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
+            member("reason", reason.as_str().into());
+            sent_by(&mut member, by.as_ref());
+        }
+    }
+}
+
+fn sent_by(member: &mut impl FnMut(&str, Value), sender: Option<&Sender>) {
+    let Some(sender) = sender else { return };
+    member("participant", sender.participant.as_str().into());
+    if let Some(device) = &sender.device {
+        member("device", device.as_str().into());
+    }
 }
 
 fn payload(out: &mut Vec<u8>, format: &Format, payload: &[u8]) {
@@ -254,6 +308,7 @@ pub(super) mod tests {
             payload: Bytes::copy_from_slice(payload),
             chain: 0xabc,
             origin: None,
+            fact: None,
         }
     }
 

@@ -154,11 +154,11 @@ impl Directory {
         deadline: Instant,
     ) -> Attempt {
         // Deleting and closing still work: they make room.
-        if self.full.load(Ordering::Acquire) && envelope::is_append(&command) {
+        if self.full.load(Ordering::Acquire) && envelope::is_speech(&command) {
             return Attempt::Done(Err(Unavailable::DiskFull.into()));
         }
         // Whatever makes room or ends something passes by the flood, on the reserve.
-        let class = if envelope::is_append(&command) { Class::Data } else { Class::Control };
+        let class = if envelope::is_speech(&command) { Class::Data } else { Class::Control };
         let permit = match group.admit(class, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
@@ -329,7 +329,12 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::Hold { .. }
         | Command::Confirm { .. }
         | Command::Release { .. }
-        | Command::Settle { .. } => true,
+        | Command::Settle { .. }
+        | Command::Input(_)
+        | Command::Claim(_)
+        | Command::Cancel(_) => true,
+        // A beat twice is a beat; what is said has a number.
+        Command::Say(_) => true,
         Command::Delete { .. } => false,
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use cluster::ids::GroupId;
 use tokio::time::Instant;
 
+use super::desk::Offer;
 use super::{Freshness, Runtime, Unavailable};
 use crate::ids::SessionId;
 use crate::limits::DUTY_DEADLINE;
@@ -76,6 +77,9 @@ impl Runtime {
                     false => Command::Release { fork: fork.clone(), key: *key },
                 };
                 self.submit(id, command, deadline).await?;
+            }
+            Duty::Offer { turn, agent, .. } => {
+                self.desk.offer(agent, Offer { session: id.clone(), turn: turn.clone() });
             }
         }
         Ok(())

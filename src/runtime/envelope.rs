@@ -43,9 +43,10 @@ pub(super) fn thaw(bytes: &[u8]) -> Result<Command, BadEnvelope> {
     Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))
 }
 
-/// Whether a frozen command is an append, told by its kind's number alone.
-pub(super) fn is_append(command: &[u8]) -> bool {
-    command.get(1) == Some(&1)
+/// Whether a frozen command brings what somebody says, told by its kind's number alone: an append, an
+/// input, or what a worker says. All others end something, make room, or are small.
+pub(super) fn is_speech(command: &[u8]) -> bool {
+    matches!(command.get(1), Some(1 | 11 | 13))
 }
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
@@ -78,13 +79,24 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Append;
+    use crate::session::{Append, Cancel, Format, Input, NewEvent, Say, Scope, WhenBusy};
 
     #[test]
-    fn an_append_is_known_by_its_number() {
-        assert!(is_append(&freeze(&Command::Append(Append::default()))));
-        assert!(!is_append(&freeze(&Command::Touch)));
-        assert!(!is_append(&freeze(&Command::from(crate::session::Config::default()))));
+    fn speech_is_known_by_its_number() {
+        assert!(is_speech(&freeze(&Command::Append(Append::default()))));
+        let turn = crate::ids::TurnId::parse("t").unwrap();
+        let (said, heard, quiet_ms, checkpoint) = (None, None, None, None);
+        let say = Say { turn: turn.clone(), epoch: 1, said, heard, quiet_ms, checkpoint };
+        assert!(is_speech(&freeze(&Command::Say(Box::new(say)))));
+        let agent = crate::ids::AgentName::parse("a").unwrap();
+        let said = NewEvent { format: Format::TEXT, payload: Bytes::new() };
+        let (input, when_busy) = (turn, WhenBusy::Steer);
+        let input = Input { input, agent, said, sender: None, when_busy };
+        assert!(is_speech(&freeze(&Command::Input(Box::new(input)))));
+        let cancel = Cancel { scope: Scope::All, by: None, reason: String::new() };
+        assert!(!is_speech(&freeze(&Command::Cancel(Box::new(cancel)))));
+        assert!(!is_speech(&freeze(&Command::Touch)));
+        assert!(!is_speech(&freeze(&Command::from(crate::session::Config::default()))));
     }
 
     #[test]

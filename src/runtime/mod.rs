@@ -4,6 +4,8 @@
 //! the session lives. The way of a command: `directory` (here or elsewhere) → `session` (the actor) →
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
+pub mod claim;
+mod desk;
 mod directory;
 mod duty;
 mod envelope;
@@ -41,7 +43,7 @@ pub use report::{
 };
 pub use tail::Shown;
 
-use crate::ids::{Cursor, SessionId};
+use crate::ids::{Cursor, Millis, SessionId};
 use crate::limits::PEER_PATIENCE;
 use crate::session::{Command, Fork};
 use crate::store::Store;
@@ -113,6 +115,7 @@ impl Foundation {
         let runtime = Arc::new_cyclic(|me| Runtime {
             me: me.clone(),
             relays: relays::Relays::default(),
+            desk: desk::Desk::default(),
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
             shards: shards.clone(),
@@ -139,6 +142,7 @@ impl Foundation {
 pub struct Runtime {
     me: std::sync::Weak<Runtime>,
     relays: relays::Relays,
+    desk: desk::Desk,
     cluster_name: String,
     host: Arc<Host>,
     shards: Arc<Shards>,
@@ -275,6 +279,11 @@ impl Runtime {
     /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.
     pub fn passivate(&self, idle: Duration) {
         self.shards.passivate(idle);
+    }
+
+    /// The time as this node believes it is. Only the journal's time decides anything.
+    pub fn now(&self) -> Millis {
+        self.shards.now()
     }
 
     /// Session actors that are live on this node.

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! chain_0 = xxh3_64(session id ‖ incarnation)
-//! chain_n = xxh3_64(chain_{n-1} ‖ serial ‖ epoch ‖ format length ‖ format ‖ payload)
+//! chain_n = xxh3_64(chain_{n-1} ‖ serial ‖ epoch ‖ format length ‖ format ‖ fact ‖ payload)
 //! ```
 //!
 //! Integers are little endian: chains, serials and epochs take 8 bytes, the incarnation and the format
-//! length 4. An event without origin has epoch 0. The hash is xxHash's XXH3, 64 bits, without seed. It
+//! length 4. An event without origin has epoch 0. A fact is its name and then its members in their order,
+//! each text behind its length (4 bytes), each number in 8 bytes, what is absent as the length 2^32 - 1;
+//! an event without a fact has nothing there. The hash is xxHash's XXH3, 64 bits, without seed. It
 //! finds accidents and bugs, not attackers.
 
 use xxhash_rust::xxh3::Xxh3;
@@ -32,6 +34,9 @@ pub fn next(previous: u64, event: &Event) -> u64 {
     hash.update(&event.origin.as_ref().map_or(0, |origin| origin.epoch).to_le_bytes());
     hash.update(&format_len.to_le_bytes());
     hash.update(format);
+    if let Some(fact) = &event.fact {
+        fact.feed(&mut |bytes| hash.update(bytes));
+    }
     hash.update(&event.payload);
     hash.digest()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::fact::Fact;
 use crate::ids::{Millis, ProducerId, Serial};
 use crate::limits;
 
@@ -21,6 +22,8 @@ pub struct Event {
     pub chain: u64,
     /// Who wrote it, where the writer named itself.
     pub origin: Option<Origin>,
+    /// What it means for a turn; none where a client only appended it.
+    pub fact: Option<Box<Fact>>,
 }
 
 /// An event that has no place yet.

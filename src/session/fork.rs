@@ -5,7 +5,7 @@
 //! ends, until the source has let go. A hold whose fork nobody confirmed is asked about after a while,
 //! so whoever dies half way leaves nothing behind.
 
-use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::ids::{AgentName, Incarnation, Millis, Serial, SessionId, TurnId};
 use crate::limits;
 
 /// What a session inherits: the events of `source` up to `at`, under their serials.
@@ -60,6 +60,8 @@ pub enum Duty {
     Release { source: SessionId, key: u64 },
     /// Find out whether `fork` exists with this hold, and confirm or release it.
     AskFork { fork: SessionId, key: u64 },
+    /// Find a worker that takes the turn; it is offered for the `attempt`th time, counted from 0.
+    Offer { turn: TurnId, agent: AgentName, attempt: u32 },
 }
 
 /// The holds of one session.

@@ -9,6 +9,7 @@ use super::log::Log;
 use super::media::ContentType;
 use super::outcome::{Applied, DeleteReason, Refusal};
 use super::producers::{Place, Producers};
+use super::work::Work;
 use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
 use crate::limits;
 
@@ -33,6 +34,7 @@ pub(super) struct Live {
     pub(super) holds: Holds,
     /// Deleted for everyone but its forks.
     pub(super) hidden: Option<DeleteReason>,
+    pub(super) work: Work,
 }
 
 /// Whether the log can still grow. It closes at its tail, which never moves again.
@@ -70,6 +72,7 @@ impl Live {
             fork,
             holds: Holds::default(),
             hidden: None,
+            work: Work::default(),
         };
         live.push(now, &create.events, None, out);
         if create.close {
@@ -155,6 +158,7 @@ impl Live {
             self.order.clone_from(&append.order);
         }
         if append.close {
+            self.end_with_session(now, out);
             self.end = End::Closed { by: origin.map(|origin| origin.producer.clone()) };
         }
         Ok(Applied::Appended {
@@ -170,6 +174,7 @@ impl Live {
         &mut self,
         now: Millis,
         origin: Option<&Origin>,
+        out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if let Some(again) = self.recall(origin)? {
             return Ok(again);
@@ -179,6 +184,8 @@ impl Live {
             return Ok(Applied::Closed { tail, duplicate: true, again: false });
         }
         self.check_room(origin, now)?;
+        self.end_with_session(now, out);
+        let tail = self.log.tail;
         self.remember(origin, tail.next(), 0, now);
         self.end = End::Closed { by: origin.map(|origin| origin.producer.clone()) };
         Ok(Applied::Closed { tail, duplicate: false, again: false })
@@ -258,7 +265,7 @@ impl Live {
     ) {
         self.log.retain(now, &self.config.retention);
         for new in events {
-            out.push(self.log.push(now, new, origin, &self.config.retention));
+            out.push(self.log.push(now, new, origin, None, &self.config.retention));
         }
         self.log.retain(now, &self.config.retention);
     }

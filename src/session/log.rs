@@ -7,6 +7,7 @@
 use super::chain;
 use super::config::Retention;
 use super::event::{Event, NewEvent, Origin};
+use super::fact::Fact;
 use crate::ids::{Millis, Serial};
 use crate::limits;
 
@@ -50,6 +51,7 @@ impl Log {
         now: Millis,
         new: &NewEvent,
         origin: Option<&Origin>,
+        fact: Option<Fact>,
         retention: &Retention,
     ) -> Event {
         self.mark(now, retention);
@@ -60,6 +62,7 @@ impl Log {
             payload: new.payload.clone(),
             chain: 0,
             origin: origin.cloned(),
+            fact: fact.map(Box::new),
         };
         event.chain = chain::next(self.chain, &event);
         self.tail = event.serial;
@@ -166,7 +169,7 @@ mod tests {
 
     fn push(log: &mut Log, now: Millis, bytes: usize, retention: &Retention) {
         let payload = Bytes::from(vec![b'x'; bytes]);
-        log.push(now, &NewEvent { format: Format::RAW, payload }, None, retention);
+        log.push(now, &NewEvent { format: Format::RAW, payload }, None, None, retention);
         log.retain(now, retention);
     }
 

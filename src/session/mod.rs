@@ -8,8 +8,10 @@ pub mod chain;
 pub mod command;
 pub mod config;
 pub mod event;
+pub mod fact;
 pub mod fork;
 pub mod frozen;
+pub mod health;
 pub mod media;
 pub mod outcome;
 
@@ -20,13 +22,20 @@ mod producers;
 mod properties;
 #[cfg(test)]
 mod tests;
+mod turn;
+#[cfg(test)]
+mod turn_tests;
+mod work;
 
-pub use command::{Append, Command, Create};
+pub use command::{
+    Append, Cancel, Claim, Command, Create, Input, Said, Say, Scope, Then, WhenBusy,
+};
 pub use config::{BadConfig, Config, Retention};
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
+pub use fact::{Cause, End, Fact, Sender};
 pub use fork::{Duty, Fork, ForkRequest};
 pub use media::ContentType;
-pub use outcome::{Applied, DeleteReason, Refusal, Status};
+pub use outcome::{Applied, DeleteReason, Refusal, SeatStatus, Status, TurnStatus};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits;
@@ -86,14 +95,14 @@ impl Session {
             }
             Command::Close { producer } => {
                 let (live, now) = self.live_at(at)?;
-                live.close(now, producer.as_ref())
+                live.close(now, producer.as_ref(), out)
             }
             Command::Delete { incarnation } => self.delete(at, *incarnation),
             Command::Touch => {
                 let (live, now) = self.live_at(at)?;
                 Ok(live.touch(now))
             }
-            Command::Tick => Ok(self.tick(at)),
+            Command::Tick => Ok(self.tick(at, out)),
             Command::Trim { before } => {
                 let (live, now) = self.live_at(at)?;
                 Ok(live.trim(now, *before))
@@ -105,6 +114,22 @@ impl Session {
             Command::Confirm { fork, key } => Ok(self.confirm(fork, *key)),
             Command::Release { fork, key } => Ok(self.release(at, fork, *key)),
             Command::Settle { source, key } => Ok(self.settle(source, *key)),
+            Command::Input(input) => {
+                let (live, now) = self.live_at(at)?;
+                live.input(now, input, out)
+            }
+            Command::Claim(claim) => {
+                let (live, now) = self.live_at(at)?;
+                live.claim(now, claim, out)
+            }
+            Command::Say(say) => {
+                let (live, now) = self.live_at(at)?;
+                live.say(now, say, out)
+            }
+            Command::Cancel(cancel) => {
+                let (live, now) = self.live_at(at)?;
+                Ok(live.cancel(now, cancel, out))
+            }
         }
     }
 
@@ -113,14 +138,15 @@ impl Session {
     pub fn deadline(&self) -> Option<Millis> {
         let debt = self.debts.first().map(|debt| debt.since);
         let hold = self.kept().and_then(|live| live.holds.deadline());
-        [self.tick_at(), debt, hold].into_iter().flatten().min()
+        let offer = self.live().and_then(|live| live.work.offer_at());
+        [self.tick_at(), debt, hold, offer].into_iter().flatten().min()
     }
 
     /// The next time at which a tick changes something.
     pub fn tick_at(&self) -> Option<Millis> {
         let live = self.live()?;
         let age = live.log.deadline(&live.config.retention);
-        [age, live.expires_at()].into_iter().flatten().min()
+        [age, live.expires_at(), live.work.tick_at()].into_iter().flatten().min()
     }
 
     /// What the world owes the session at the time `now`.
@@ -128,7 +154,13 @@ impl Session {
         let debts = self.debts.iter().filter(|debt| debt.since <= now);
         let release = |debt: &Debt| Duty::Release { source: debt.source.clone(), key: debt.key };
         let holds = self.kept().into_iter().flat_map(|live| live.holds.duties(now));
-        debts.map(release).chain(holds).collect()
+        let offers = self.live().into_iter().flat_map(|live| live.work.on_offer(now));
+        let offer = |turn: &turn::Turn| Duty::Offer {
+            turn: turn.id.clone(),
+            agent: turn.agent.clone(),
+            attempt: turn.attempts,
+        };
+        debts.map(release).chain(holds).chain(offers.map(offer)).collect()
     }
 
     /// The name.
@@ -201,6 +233,7 @@ impl Session {
             expires_at: live.expires_at(),
             config: live.config.clone(),
             producers: live.producers.all.len(),
+            turns: live.work.status(),
         })
     }
 
@@ -283,7 +316,7 @@ impl Session {
         Ok(self.end(now, DeleteReason::Asked))
     }
 
-    fn tick(&mut self, at: Millis) -> Applied {
+    fn tick(&mut self, at: Millis, out: &mut Vec<Event>) -> Applied {
         let Life::Live(live) = &mut self.life else { return Applied::Unchanged };
         let now = live.now(at);
         if live.hidden.is_some() {
@@ -292,7 +325,11 @@ impl Session {
         if live.expires_at().is_some_and(|end| end <= now) {
             return self.end(now, DeleteReason::Expired);
         }
-        live.age(now)
+        let judged = live.judge(now, out);
+        match live.age(now) {
+            Applied::Unchanged if judged => Applied::Ticked,
+            applied => applied,
+        }
     }
 
     fn confirm(&mut self, fork: &SessionId, key: u64) -> Applied {

@@ -1,8 +1,11 @@
 //! What came of a command: applied, or refused for good.
 
+use bytes::Bytes;
+
 use super::config::{BadConfig, Config};
 use super::fork::Fork;
-use crate::ids::{Incarnation, Millis, ProducerId, Serial};
+use super::turn::{Seat, Stage, Turn};
+use crate::ids::{AgentName, Incarnation, Millis, ProducerId, Serial, TurnId, WorkerName};
 
 /// What a command did. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +35,19 @@ pub enum Applied {
     Trimmed { first: Serial },
     /// Nothing was due.
     Unchanged,
+    /// What was due has happened.
+    Ticked,
     /// The log up to `at` is kept for the fork, if it begins before `until`.
     Held { at: Serial, until: Millis },
+    /// The input is in the log at `serial`, and is of this turn; `duplicate`: it was before.
+    Input { turn: TurnId, serial: Serial, duplicate: bool },
+    /// The worker has the turn.
+    Claimed { turn: TurnStatus },
+    /// What was said is in the log at these places, where anything was; `duplicate`: it was before.
+    /// `over`: the turn is. `spoken`: the last input of the turn.
+    Said { places: Option<(Serial, Serial)>, duplicate: bool, over: bool, spoken: Serial },
+    /// So many turns were ended by this request.
+    Cancelled { turns: usize },
     /// The hold or debt is settled; nothing more is to be done for it.
     Settled,
 }
@@ -94,6 +108,20 @@ pub enum Refusal {
     TooManyForks { limit: usize },
     #[error("the hold on the source ended before the fork began")]
     HoldEnded,
+    #[error("turn {turn} is open")]
+    Busy { turn: TurnId },
+    #[error("the session has {limit} open turns, as many as it may")]
+    TooManyTurns { limit: usize },
+    #[error("the turn does not exist")]
+    NoSuchTurn,
+    #[error("the turn is over")]
+    TurnOver,
+    #[error("the turn is not to be had now")]
+    TurnTaken,
+    #[error("epoch {given} is over; the turn is at {held}")]
+    Fenced { given: u64, held: u64 },
+    #[error("the checkpoint has {bytes} bytes; the limit is {limit}")]
+    CheckpointTooLarge { bytes: usize, limit: usize },
 }
 
 impl Refusal {
@@ -122,6 +150,13 @@ impl Refusal {
             Refusal::ForkBeyondTail { .. } => "fork_beyond_tail",
             Refusal::TooManyForks { .. } => "too_many_forks",
             Refusal::HoldEnded => "hold_ended",
+            Refusal::Busy { .. } => "busy",
+            Refusal::TooManyTurns { .. } => "too_many_turns",
+            Refusal::NoSuchTurn => "no_such_turn",
+            Refusal::TurnOver => "turn_over",
+            Refusal::TurnTaken => "turn_taken",
+            Refusal::Fenced { .. } => "fenced",
+            Refusal::CheckpointTooLarge { .. } => "checkpoint_too_large",
         }
     }
 }
@@ -156,4 +191,75 @@ pub struct Status {
     pub config: Config,
     /// Producers that are remembered.
     pub producers: usize,
+    /// Turns that are not over, oldest first.
+    pub turns: Vec<TurnStatus>,
+}
+
+/// An open turn as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnStatus {
+    pub turn: TurnId,
+    pub agent: AgentName,
+    /// Its first input, its last one, and the last that a worker has taken in.
+    pub input: Serial,
+    pub spoken: Serial,
+    pub heard: Serial,
+    /// Workers that have had it.
+    pub attempts: u32,
+    /// Workers in a row that were lost without any output.
+    pub failures: u32,
+    pub checkpoint: Option<Bytes>,
+    /// When it may be taken; none while a worker has it.
+    pub waits_from: Option<Millis>,
+    /// The worker that has it.
+    pub seat: Option<SeatStatus>,
+}
+
+/// The worker of a turn, by its two clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeatStatus {
+    pub worker: WorkerName,
+    pub epoch: u64,
+    pub lease_ms: u64,
+    /// When it was last heard of.
+    pub alive_at: Millis,
+    /// When it last said something, or said how long it would not.
+    pub progress_at: Millis,
+    pub quiet_ms: u64,
+    pub stalled: bool,
+}
+
+impl From<&Turn> for TurnStatus {
+    fn from(turn: &Turn) -> TurnStatus {
+        let (waits_from, seat) = match &turn.stage {
+            Stage::Waiting { from } => (Some(*from), None),
+            Stage::Active(seat) => (None, Some(SeatStatus::from(seat))),
+        };
+        TurnStatus {
+            turn: turn.id.clone(),
+            agent: turn.agent.clone(),
+            input: turn.input,
+            spoken: turn.spoken,
+            heard: turn.heard,
+            attempts: turn.attempts,
+            failures: turn.failures,
+            checkpoint: turn.checkpoint.clone(),
+            waits_from,
+            seat,
+        }
+    }
+}
+
+impl From<&Seat> for SeatStatus {
+    fn from(seat: &Seat) -> SeatStatus {
+        SeatStatus {
+            worker: seat.worker.clone(),
+            epoch: seat.epoch,
+            lease_ms: seat.lease_ms,
+            alive_at: seat.alive_at,
+            progress_at: seat.progress_at,
+            quiet_ms: seat.quiet_ms,
+            stalled: seat.stalled,
+        }
+    }
 }

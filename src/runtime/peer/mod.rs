@@ -14,7 +14,8 @@ use cluster::transport::{BoxFuture, Stream};
 use tokio::time::Instant;
 
 use super::Runtime;
-use crate::ids::SessionId;
+use super::desk::Offer;
+use crate::ids::{AgentName, SessionId};
 use crate::session::Status;
 use wire::{Answered, Asked};
 
@@ -72,5 +73,11 @@ async fn answer(runtime: &Runtime, asked: Asked) -> Result<Answered, String> {
             lines.map_or_else(unavailable, Answered::Listed)
         }
         Asked::Report => Answered::Report(runtime.condition()),
+        Asked::Offer { agent, within_ms } => {
+            let agent = AgentName::parse(&agent).map_err(|error| error.to_string())?;
+            let offer = runtime.offer_for_peer(&agent, Duration::from_millis(within_ms)).await;
+            let named = |offer: Offer| (offer.session.to_string(), offer.turn.to_string());
+            Answered::Offered(offer.map(named))
+        }
     })
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Incarnation, Millis, ProducerId, Serial};
+use super::told::ToldTurn;
+use crate::ids::{Incarnation, Millis, ProducerId, Serial, TurnId};
 use crate::runtime::outcome::{Reply, SubmitError, Unavailable};
 use crate::session::{Applied, BadConfig, DeleteReason, Refusal};
 
@@ -53,6 +54,22 @@ pub(in crate::runtime) enum Did {
         until: u64,
     },
     Settled,
+    Ticked,
+    Input {
+        turn: String,
+        serial: u64,
+        duplicate: bool,
+    },
+    Claimed(Box<ToldTurn>),
+    Said {
+        places: Option<(u64, u64)>,
+        duplicate: bool,
+        over: bool,
+        spoken: u64,
+    },
+    Cancelled {
+        turns: u64,
+    },
 }
 
 /// [`Refusal`] on the wire.
@@ -125,6 +142,23 @@ pub(in crate::runtime) enum Why {
         limit: u64,
     },
     HoldEnded,
+    Busy {
+        turn: String,
+    },
+    TooManyTurns {
+        limit: u64,
+    },
+    NoSuchTurn,
+    TurnOver,
+    TurnTaken,
+    Fenced {
+        given: u64,
+        held: u64,
+    },
+    CheckpointTooLarge {
+        bytes: u64,
+        limit: u64,
+    },
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -155,7 +189,9 @@ impl Outcome {
         Err(match self {
             Outcome::Applied { what, incarnation, root, tail } => {
                 let (incarnation, root) = (Incarnation(incarnation), Incarnation(root));
-                return Ok(Reply { applied: applied(what), incarnation, root, tail: Serial(tail) });
+                let odd = || SubmitError::Unknown("the peer's answer is unreadable".into());
+                let applied = applied(what).ok_or_else(odd)?;
+                return Ok(Reply { applied, incarnation, root, tail: Serial(tail) });
             }
             Outcome::Refused { why, incarnation, root, tail } => match refusal(why) {
                 Some(refusal) => {
@@ -193,11 +229,21 @@ fn did(applied: Applied) -> Did {
         Applied::Unchanged => Did::Unchanged,
         Applied::Held { at, until } => Did::Held { at: at.0, until: until.0 },
         Applied::Settled => Did::Settled,
+        Applied::Ticked => Did::Ticked,
+        Applied::Input { turn, serial, duplicate } => {
+            Did::Input { turn: turn.as_str().into(), serial: serial.0, duplicate }
+        }
+        Applied::Claimed { turn } => Did::Claimed(Box::new(turn.into())),
+        Applied::Said { places, duplicate, over, spoken } => {
+            let places = places.map(|(first, last)| (first.0, last.0));
+            Did::Said { places, duplicate, over, spoken: spoken.0 }
+        }
+        Applied::Cancelled { turns } => Did::Cancelled { turns: turns as u64 },
     }
 }
 
-fn applied(did: Did) -> Applied {
-    match did {
+fn applied(did: Did) -> Option<Applied> {
+    Some(match did {
         Did::Created { incarnation, created, closed } => {
             Applied::Created { incarnation: Incarnation(incarnation), created, closed }
         }
@@ -217,7 +263,17 @@ fn applied(did: Did) -> Applied {
         Did::Unchanged => Applied::Unchanged,
         Did::Held { at, until } => Applied::Held { at: Serial(at), until: Millis(until) },
         Did::Settled => Applied::Settled,
-    }
+        Did::Ticked => Applied::Ticked,
+        Did::Input { turn, serial, duplicate } => {
+            Applied::Input { turn: TurnId::parse(&turn).ok()?, serial: Serial(serial), duplicate }
+        }
+        Did::Claimed(turn) => Applied::Claimed { turn: turn.thaw()? },
+        Did::Said { places, duplicate, over, spoken } => {
+            let places = places.map(|(first, last)| (Serial(first), Serial(last)));
+            Applied::Said { places, duplicate, over, spoken: Serial(spoken) }
+        }
+        Did::Cancelled { turns } => Applied::Cancelled { turns: usize::try_from(turns).ok()? },
+    })
 }
 
 const FIELDS: [&str; 3] = ["max_age_ms", "max_bytes", "ttl_ms"];
@@ -271,6 +327,15 @@ fn why(refusal: Refusal) -> Why {
         Refusal::ForkBeyondTail { at, tail } => Why::ForkBeyondTail { at: at.0, tail: tail.0 },
         Refusal::TooManyForks { limit } => Why::TooManyForks { limit: limit as u64 },
         Refusal::HoldEnded => Why::HoldEnded,
+        Refusal::Busy { turn } => Why::Busy { turn: turn.as_str().into() },
+        Refusal::TooManyTurns { limit } => Why::TooManyTurns { limit: limit as u64 },
+        Refusal::NoSuchTurn => Why::NoSuchTurn,
+        Refusal::TurnOver => Why::TurnOver,
+        Refusal::TurnTaken => Why::TurnTaken,
+        Refusal::Fenced { given, held } => Why::Fenced { given, held },
+        Refusal::CheckpointTooLarge { bytes, limit } => {
+            Why::CheckpointTooLarge { bytes: bytes as u64, limit: limit as u64 }
+        }
     }
 }
 
@@ -322,5 +387,14 @@ fn refusal(why: Why) -> Option<Refusal> {
         }
         Why::TooManyForks { limit } => Refusal::TooManyForks { limit: size(limit)? },
         Why::HoldEnded => Refusal::HoldEnded,
+        Why::Busy { turn } => Refusal::Busy { turn: TurnId::parse(&turn).ok()? },
+        Why::TooManyTurns { limit } => Refusal::TooManyTurns { limit: size(limit)? },
+        Why::NoSuchTurn => Refusal::NoSuchTurn,
+        Why::TurnOver => Refusal::TurnOver,
+        Why::TurnTaken => Refusal::TurnTaken,
+        Why::Fenced { given, held } => Refusal::Fenced { given, held },
+        Why::CheckpointTooLarge { bytes, limit } => {
+            Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
+        }
     })
 }

@@ -1,9 +1,10 @@
 //! What a session is, as one node tells another. A promise, like all of [`super::wire`].
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::session::{Config, ContentType, Fork, Retention, Status};
+use crate::ids::{AgentName, Incarnation, Millis, Serial, SessionId, TurnId, WorkerName};
+use crate::session::{Config, ContentType, Fork, Retention, SeatStatus, Status, TurnStatus};
 
 /// [`Status`] on the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,34 @@ pub(in crate::runtime) struct Told {
     content_type: Option<String>,
     labels: Vec<(String, String)>,
     producers: u64,
+    turns: Vec<ToldTurn>,
+}
+
+/// [`TurnStatus`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(in crate::runtime) struct ToldTurn {
+    turn: String,
+    agent: String,
+    input: u64,
+    spoken: u64,
+    heard: u64,
+    attempts: u32,
+    failures: u32,
+    checkpoint: Option<Bytes>,
+    waits_from: Option<u64>,
+    seat: Option<ToldSeat>,
+}
+
+/// [`SeatStatus`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ToldSeat {
+    worker: String,
+    epoch: u64,
+    lease_ms: u64,
+    alive_at: u64,
+    progress_at: u64,
+    quiet_ms: u64,
+    stalled: bool,
 }
 
 /// [`Fork`] on the wire.
@@ -66,6 +95,7 @@ impl From<Status> for Told {
             content_type: content_type.map(|given| given.as_str().into()),
             labels: labels.into_iter().collect(),
             producers: status.producers as u64,
+            turns: status.turns.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -99,6 +129,7 @@ impl Told {
             expires_at: self.expires_at.map(Millis),
             config,
             producers: usize::try_from(self.producers).unwrap_or(usize::MAX),
+            turns: self.turns.into_iter().map(ToldTurn::thaw).collect::<Option<_>>()?,
         })
     }
 }
@@ -127,6 +158,60 @@ impl ToldFork {
             anchor: Serial(self.anchor),
             sub: self.sub,
             key: self.key,
+        })
+    }
+}
+
+impl From<TurnStatus> for ToldTurn {
+    fn from(status: TurnStatus) -> ToldTurn {
+        ToldTurn {
+            turn: status.turn.as_str().into(),
+            agent: status.agent.as_str().into(),
+            input: status.input.0,
+            spoken: status.spoken.0,
+            heard: status.heard.0,
+            attempts: status.attempts,
+            failures: status.failures,
+            checkpoint: status.checkpoint,
+            waits_from: status.waits_from.map(|from| from.0),
+            seat: status.seat.map(|seat| ToldSeat {
+                worker: seat.worker.as_str().into(),
+                epoch: seat.epoch,
+                lease_ms: seat.lease_ms,
+                alive_at: seat.alive_at.0,
+                progress_at: seat.progress_at.0,
+                quiet_ms: seat.quiet_ms,
+                stalled: seat.stalled,
+            }),
+        }
+    }
+}
+
+impl ToldTurn {
+    /// The turn; none where the peer says what cannot be.
+    pub(in crate::runtime) fn thaw(self) -> Option<TurnStatus> {
+        let seat = self.seat.map(|seat| {
+            Some(SeatStatus {
+                worker: WorkerName::parse(&seat.worker).ok()?,
+                epoch: seat.epoch,
+                lease_ms: seat.lease_ms,
+                alive_at: Millis(seat.alive_at),
+                progress_at: Millis(seat.progress_at),
+                quiet_ms: seat.quiet_ms,
+                stalled: seat.stalled,
+            })
+        });
+        Some(TurnStatus {
+            turn: TurnId::parse(&self.turn).ok()?,
+            agent: AgentName::parse(&self.agent).ok()?,
+            input: Serial(self.input),
+            spoken: Serial(self.spoken),
+            heard: Serial(self.heard),
+            attempts: self.attempts,
+            failures: self.failures,
+            checkpoint: self.checkpoint,
+            waits_from: self.waits_from.map(Millis),
+            seat: seat.map_or(Some(None), |seat| seat.map(Some))?,
         })
     }
 }

@@ -20,6 +20,8 @@ pub(in crate::runtime) enum Asked {
     List { shard: u32, prefix: String, after: Option<String>, limit: u32, within_ms: u64 },
     /// How are you?
     Report,
+    /// Have you a turn for this agent?
+    Offer { agent: String, within_ms: u64 },
 }
 
 /// A peer's answer.
@@ -34,6 +36,8 @@ pub(in crate::runtime) enum Answered {
     Listed(Vec<Line>),
     Unavailable(String),
     Report(Condition),
+    /// Session and turn.
+    Offered(Option<(String, String)>),
 }
 
 impl Asked {

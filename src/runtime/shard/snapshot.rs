@@ -157,14 +157,22 @@ mod tests {
         let hex =
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
-        let event = FrozenEvent { serial: 7, time: 9, format, payload, chain: 11, origin: None };
+        let event = FrozenEvent {
+            serial: 7,
+            time: 9,
+            format,
+            payload,
+            chain: 11,
+            origin: None,
+            fact: None,
+        };
         let block = Block { index: 3, events: vec![event] };
         let session = Frozen { id: "s".into(), life: FrozenLife::Absent, debts: Vec::new() };
         let head = Head { next: 4, session, unsealed: Vec::new(), filed: Some(6) };
         for (record, wanted) in [
             (
                 Record::Block { id: "s".into(), incarnation: 1, block },
-                expect!["01000173010301070904746578740268690b00"],
+                expect!["01000173010301070904746578740268690b0000"],
             ),
             (Record::Head { id: "s".into(), head }, expect!["010101730401730000000106"]),
         ] {

@@ -5,9 +5,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{FrozenFork, FrozenOrigin, ThawError};
+use super::{
+    FrozenCancel, FrozenClaim, FrozenFork, FrozenInput, FrozenOrigin, FrozenSay, ThawError,
+};
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::session::command::{Append, Command, Create};
+use crate::session::command::{Append, Cancel, Claim, Command, Create, Input, Say};
 use crate::session::config::{Config, Retention};
 use crate::session::event::{BadFormat, Format, NewEvent, Origin};
 use crate::session::fork::{Fork, ForkRequest};
@@ -72,6 +74,10 @@ pub enum FrozenCommand<'a> {
         source: Cow<'a, str>,
         key: u64,
     },
+    Input(FrozenInput<'a>),
+    Claim(FrozenClaim<'a>),
+    Say(FrozenSay<'a>),
+    Cancel(FrozenCancel<'a>),
 }
 
 /// The fork that a creator asks for, as in [`FrozenCommand`].
@@ -151,6 +157,10 @@ impl Command {
             Command::Settle { source, key } => {
                 FrozenCommand::Settle { source: source.as_str().into(), key: *key }
             }
+            Command::Input(input) => FrozenCommand::Input(input.freeze()),
+            Command::Claim(claim) => FrozenCommand::Claim(claim.freeze()),
+            Command::Say(say) => FrozenCommand::Say(say.freeze()),
+            Command::Cancel(cancel) => FrozenCommand::Cancel(cancel.freeze()),
         }
     }
 
@@ -202,6 +212,10 @@ impl Command {
             FrozenCommand::Settle { source, key } => {
                 Command::Settle { source: SessionId::parse(&source)?, key }
             }
+            FrozenCommand::Input(input) => Command::Input(Box::new(Input::thaw(input)?)),
+            FrozenCommand::Claim(claim) => Command::Claim(Box::new(Claim::thaw(claim)?)),
+            FrozenCommand::Say(say) => Command::Say(Box::new(Say::thaw(say)?)),
+            FrozenCommand::Cancel(cancel) => Command::Cancel(Box::new(Cancel::thaw(cancel)?)),
         })
     }
 }
@@ -218,11 +232,11 @@ impl ForkRequest {
     }
 }
 
-fn freeze_events(events: &[NewEvent]) -> Vec<(Cow<'_, str>, Bytes)> {
+pub(super) fn freeze_events(events: &[NewEvent]) -> Vec<(Cow<'_, str>, Bytes)> {
     events.iter().map(|new| (new.format.as_str().into(), new.payload.clone())).collect()
 }
 
-fn thaw_events(frozen: Vec<(Cow<'_, str>, Bytes)>) -> Result<Vec<NewEvent>, BadFormat> {
+pub(super) fn thaw_events(frozen: Vec<(Cow<'_, str>, Bytes)>) -> Result<Vec<NewEvent>, BadFormat> {
     let event = |(format, payload): (Cow<'_, str>, Bytes)| {
         Ok(NewEvent { format: Format::parse(&format)?, payload })
     };

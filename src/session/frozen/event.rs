@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{SERIAL_MAX, ThawError, ensure};
+use super::{FrozenFact, SERIAL_MAX, ThawError, ensure};
 use crate::ids::{Millis, ProducerId, Serial};
 use crate::session::event::{Event, Format, Origin};
+use crate::session::fact::Fact;
 
 /// An event, version [`EVENT_VERSION`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,7 @@ pub struct FrozenEvent<'a> {
     pub payload: Bytes,
     pub chain: u64,
     pub origin: Option<FrozenOrigin<'a>>,
+    pub fact: Option<FrozenFact<'a>>,
 }
 
 /// An origin, as in [`FrozenEvent`] and [`FrozenCommand`].
@@ -38,6 +40,7 @@ impl Event {
             payload: self.payload.clone(),
             chain: self.chain,
             origin: self.origin.as_ref().map(Origin::freeze),
+            fact: self.fact.as_deref().map(Fact::freeze),
         }
     }
 
@@ -54,6 +57,7 @@ impl Event {
             payload: frozen.payload,
             chain: frozen.chain,
             origin: frozen.origin.map(Origin::thaw).transpose()?,
+            fact: frozen.fact.map(Fact::thaw).transpose()?.map(Box::new),
         })
     }
 }

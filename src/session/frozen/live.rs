@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::FrozenWork;
 use super::{
     FrozenConfig, FrozenFork, FrozenProducer, SERIAL_MAX, ThawError, ensure, thaw_incarnation,
 };
@@ -15,6 +16,7 @@ use crate::session::live::{End, Live};
 use crate::session::log::{Log, Mark};
 use crate::session::outcome::DeleteReason;
 use crate::session::producers::{Producer, Producers};
+use crate::session::work::Work;
 
 /// See [`Frozen`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,7 @@ pub struct FrozenLive<'a> {
     pub holds: Vec<(Cow<'a, str>, u64, Option<u64>)>,
     /// Whether it had expired.
     pub hidden: Option<bool>,
+    pub work: FrozenWork<'a>,
 }
 
 impl Live {
@@ -58,6 +61,7 @@ impl Live {
             fork,
             holds,
             hidden,
+            work,
         } = self;
         let Log { first, tail, chain, total, marks } = log;
         let closed_by = match end {
@@ -87,6 +91,7 @@ impl Live {
                 .map(|hold| (hold.fork.as_str().into(), hold.key, hold.until.map(|at| at.0)))
                 .collect(),
             hidden: hidden.map(|reason| reason == DeleteReason::Expired),
+            work: work.freeze(),
         }
     }
 
@@ -126,6 +131,7 @@ impl Live {
                 true => DeleteReason::Expired,
                 false => DeleteReason::Asked,
             }),
+            work: Work::thaw(frozen.work, log.tail)?,
             log,
         })
     }

@@ -4,11 +4,14 @@
 //! and, beside the old shape, a new one. What is read back is checked, so that damaged bytes become an
 //! error and never a wrong state. Texts are borrowed on the way out, so freezing copies no payload.
 
+mod asked;
 mod command;
 mod event;
+mod fact;
 mod fork;
 mod live;
 mod producers;
+mod work;
 
 use std::borrow::Cow;
 
@@ -23,11 +26,14 @@ use super::{Deleted, Life, Session};
 use crate::ids::{BadId, Incarnation, Millis, SessionId};
 use crate::limits;
 
+pub use asked::{FrozenCancel, FrozenClaim, FrozenInput, FrozenSay};
 pub use command::{FrozenCommand, FrozenConfig};
 pub use event::{FrozenEvent, FrozenOrigin};
+pub use fact::FrozenFact;
 pub use fork::FrozenFork;
 pub use live::FrozenLive;
 pub use producers::FrozenProducer;
+pub use work::FrozenWork;
 
 /// Version of [`Frozen`].
 pub const STATE_VERSION: u8 = 1;

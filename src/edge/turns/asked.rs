@@ -1,0 +1,227 @@
+//! What bodies ask of turns, parsed once and strictly.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::super::append::Item;
+use super::super::error::{self, Problem};
+use crate::ids::{AgentName, BadId, DeviceName, ParticipantName, Serial, TurnId, WorkerName};
+use crate::limits;
+use crate::runtime::claim::Seeker;
+use crate::session::{Cancel, Input, Said, Say, Scope, Sender, Then, WhenBusy};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputBody<'b> {
+    input: String,
+    agent: String,
+    #[serde(borrow)]
+    said: Item<'b>,
+    #[serde(default)]
+    when_busy: Option<String>,
+    participant: Option<String>,
+    device: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    turn: Option<String>,
+    agent: Option<String>,
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    reason: String,
+    participant: Option<String>,
+    device: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SayBody<'b> {
+    epoch: u64,
+    seq: Option<u64>,
+    #[serde(borrow, default)]
+    events: Vec<Item<'b>>,
+    then: Option<String>,
+    reason: Option<String>,
+    heard: Option<u64>,
+    quiet_ms: Option<u64>,
+    checkpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClaimBody {
+    worker: String,
+    wait_ms: Option<u64>,
+    lease_ms: Option<u64>,
+    quiet_ms: Option<u64>,
+}
+
+pub(super) fn input(body: &[u8]) -> Result<Input, Problem> {
+    let asked: InputBody<'_> = json(body)?;
+    let when_busy = match asked.when_busy.as_deref() {
+        None => WhenBusy::default(),
+        Some("steer") => WhenBusy::Steer,
+        Some("queue") => WhenBusy::Queue,
+        Some("interrupt") => WhenBusy::Interrupt,
+        Some("reject") => WhenBusy::Reject,
+        Some(_) => return Err(bad("when_busy is steer, queue, interrupt or reject")),
+    };
+    Ok(Input {
+        input: name("input", &asked.input, TurnId::parse)?,
+        agent: name("agent", &asked.agent, AgentName::parse)?,
+        said: asked.said.event()?,
+        sender: sender(asked.participant.as_deref(), asked.device.as_deref())?,
+        when_busy,
+    })
+}
+
+pub(super) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
+    let asked: CancelBody = json(body)?;
+    let scope = match (&asked.turn, &asked.agent, asked.all) {
+        (Some(turn), None, false) => Scope::Turn(name("turn", turn, TurnId::parse)?),
+        (None, Some(agent), false) => Scope::Agent(name("agent", agent, AgentName::parse)?),
+        (None, None, true) => Scope::All,
+        _ => return Err(bad("name one of turn, agent and all")),
+    };
+    let by = sender(asked.participant.as_deref(), asked.device.as_deref())?;
+    Ok(Cancel { scope, by, reason: reason(asked.reason)? })
+}
+
+pub(super) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
+    let asked: SayBody<'_> = json(body)?;
+    let then = match (asked.then.as_deref(), asked.reason) {
+        (None, None) => Then::GoOn,
+        (Some("complete"), None) => Then::Complete,
+        (Some("release"), None) => Then::Release,
+        (Some("fail"), given) => Then::Fail { reason: reason(given.unwrap_or_default())? },
+        _ => return Err(bad("then is complete, fail (with a reason) or release")),
+    };
+    let says = !asked.events.is_empty() || then != Then::GoOn;
+    if says && asked.seq.is_none() {
+        return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
+    }
+    let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
+    let said = asked.seq.filter(|_| says).map(|seq| Said { seq, events, then });
+    let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
+    let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
+    Ok(Say {
+        turn,
+        epoch: asked.epoch,
+        said,
+        heard: asked.heard.map(Serial),
+        quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
+        checkpoint: checkpoint.map(Into::into),
+    })
+}
+
+/// The worker, and how long it waits.
+pub(super) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Problem> {
+    let asked: ClaimBody = json(body)?;
+    let lease_ms = asked.lease_ms.unwrap_or(limits::LEASE_MS);
+    if !limits::LEASE_MS_RANGE.contains(&lease_ms) {
+        let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
+        return Err(bad(&format!("lease_ms must be {least} to {most}")));
+    }
+    let wait_ms = asked.wait_ms.unwrap_or(limits::POLL_MS);
+    if limits::POLL_MS_MAX < wait_ms {
+        return Err(bad(&format!("wait_ms must be at most {}", limits::POLL_MS_MAX)));
+    }
+    let worker = name("worker", &asked.worker, WorkerName::parse)?;
+    let quiet_ms = asked.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
+    Ok((Seeker { agent, worker, lease_ms, quiet_ms }, wait_ms))
+}
+
+fn quiet(ms: u64) -> Result<u64, Problem> {
+    if !(1..=limits::QUIET_MS_MAX).contains(&ms) {
+        return Err(bad(&format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX)));
+    }
+    Ok(ms)
+}
+
+fn reason(text: String) -> Result<String, Problem> {
+    if limits::REASON_BYTES < text.len() {
+        return Err(bad(&format!("a reason has at most {} bytes", limits::REASON_BYTES)));
+    }
+    Ok(text)
+}
+
+fn sender(participant: Option<&str>, device: Option<&str>) -> Result<Option<Sender>, Problem> {
+    let Some(participant) = participant else {
+        return if device.is_none() { Ok(None) } else { Err(bad("a device is somebody's")) };
+    };
+    let participant = name("participant", participant, ParticipantName::parse)?;
+    let device = device.map(|device| name("device", device, DeviceName::parse)).transpose()?;
+    Ok(Some(Sender { participant, device }))
+}
+
+fn name<T>(
+    what: &str,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, BadId>,
+) -> Result<T, Problem> {
+    parse(text).map_err(|why| bad(&format!("{what}: {why}")))
+}
+
+fn json<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|why| bad(&why.to_string()))
+}
+
+fn bad(detail: &str) -> Problem {
+    Problem::new(&error::BAD_JSON, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn() -> TurnId {
+        TurnId::parse("t").unwrap()
+    }
+
+    #[test]
+    fn bodies_are_taken_whole_or_refused() {
+        let asked = input(br#"{"input":"i","agent":"a","said":{"text":"hi"}}"#).unwrap();
+        assert_eq!((asked.when_busy, asked.sender), (WhenBusy::Steer, None));
+        let asked = input(
+            br#"{"input":"i","agent":"a","said":{"data":{"x":1}},"when_busy":"queue","participant":"p","device":"d"}"#,
+        );
+        assert!(asked.unwrap().sender.is_some_and(|sender| sender.device.is_some()));
+        for body in [
+            &br#"{"input":"","agent":"a","said":{"text":"hi"}}"#[..],
+            br#"{"input":"i","agent":"a"}"#,
+            br#"{"input":"i","agent":"a","said":{"text":"hi"},"when_busy":"x"}"#,
+            br#"{"input":"i","agent":"a","said":{"text":"hi"},"device":"d"}"#,
+            br#"{"input":"i","agent":"a","said":{"text":"hi"},"x":1}"#,
+        ] {
+            assert!(input(body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+        assert_eq!(cancel(br#"{"all":true}"#).unwrap().scope, Scope::All);
+        assert_eq!(cancel(br#"{"turn":"t"}"#).unwrap().scope, Scope::Turn(turn()));
+        assert!(cancel(b"{}").is_err() && cancel(br#"{"turn":"t","all":true}"#).is_err());
+    }
+
+    #[test]
+    fn a_beat_needs_no_number_and_what_is_said_does() {
+        let beat = say(turn(), br#"{"epoch":3,"quiet_ms":60000}"#).unwrap();
+        assert_eq!((beat.said, beat.quiet_ms), (None, Some(60_000)));
+        let said = say(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
+        assert_eq!(said.said.unwrap().events.len(), 1);
+        let failed = say(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
+        assert_eq!(failed.said.unwrap().then, Then::Fail { reason: "x".into() });
+        for body in [
+            &br#"{"seq":0}"#[..],
+            br#"{"epoch":1,"events":[{"text":"a"}]}"#,
+            br#"{"epoch":1,"then":"complete"}"#,
+            br#"{"epoch":1,"seq":0,"then":"complete","reason":"x"}"#,
+            br#"{"epoch":1,"seq":0,"then":"stop"}"#,
+            br#"{"epoch":1,"quiet_ms":0}"#,
+            br#"{"epoch":1,"checkpoint":"%"}"#,
+        ] {
+            assert!(say(turn(), body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+}

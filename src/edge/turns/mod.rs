@@ -1,0 +1,94 @@
+//! Requests about turns: ask for one, cancel, take one as a worker, speak in it.
+
+mod asked;
+mod shown;
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tokio::time::Instant;
+
+use super::error::Problem;
+use super::name::{Agent, Name, TurnOf};
+use super::query::Query;
+use super::{Edge, body, headers};
+use crate::limits;
+use crate::session::Command;
+
+/// `POST /v1/sessions/{id}/inputs`
+pub(super) async fn input(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::BODY_BYTES).await?;
+    let input = asked::input(&held.bytes)?;
+    let reply = edge.runtime.submit(&id, Command::Input(Box::new(input)), deadline).await?;
+    Ok(Json(shown::input(&reply)).into_response())
+}
+
+/// `POST /v1/sessions/{id}/cancel`
+pub(super) async fn cancel(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let cancel = asked::cancel(&held.bytes)?;
+    let reply = edge.runtime.submit(&id, Command::Cancel(Box::new(cancel)), deadline).await?;
+    Ok(Json(shown::cancelled(&reply)).into_response())
+}
+
+/// `POST /v1/sessions/{id}/turns/{turn}/say`
+pub(super) async fn say(
+    State(edge): State<Edge>,
+    TurnOf(id, turn): TurnOf,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::BODY_BYTES).await?;
+    let say = asked::say(turn, &held.bytes)?;
+    let reply = edge.runtime.submit(&id, Command::Say(Box::new(say)), deadline).await?;
+    Ok(Json(shown::said(&reply)).into_response())
+}
+
+/// `POST /v1/agents/{agent}/claim`
+pub(super) async fn claim(
+    State(edge): State<Edge>,
+    Agent(agent): Agent,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let (seeker, wait_ms) = asked::seeker(agent, &held.bytes)?;
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    let claimed = tokio::select! {
+        claimed = edge.runtime.claim(&seeker, until) => claimed?,
+        // Another node has turns too.
+        () = edge.stop.cancelled() => None,
+    };
+    let Some(assignment) = claimed else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let read_by = deadline.max(Instant::now() + Duration::from_millis(limits::REQUEST_MS));
+    let events = edge.runtime.events_of(&assignment, limits::PAGE_EVENTS, read_by).await?;
+    Ok(Json(shown::assignment(&assignment, events)).into_response())
+}
+
+pub(super) use shown::turn;

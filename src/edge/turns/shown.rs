@@ -1,0 +1,111 @@
+//! What is told of turns.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::super::wire;
+use crate::ids::{Cursor, Millis};
+use crate::runtime::Reply;
+use crate::runtime::claim::Assignment;
+use crate::session::health::Health;
+use crate::session::{Applied, Event, TurnStatus};
+
+pub(super) fn input(reply: &Reply) -> Value {
+    let Applied::Input { turn, serial, duplicate } = &reply.applied else {
+        unreachable!("an input is answered by Input")
+    };
+    let cursor = Cursor { incarnation: reply.incarnation, serial: *serial };
+    json!({
+        "turn": turn.as_str(),
+        "serial": serial.0,
+        "cursor": cursor.to_string(),
+        "duplicate": duplicate,
+    })
+}
+
+pub(super) fn cancelled(reply: &Reply) -> Value {
+    let Applied::Cancelled { turns } = reply.applied else {
+        unreachable!("a cancel is answered by Cancelled")
+    };
+    json!({ "cancelled": turns, "tail": reply.tail.0 })
+}
+
+pub(super) fn said(reply: &Reply) -> Value {
+    let Applied::Said { places, duplicate, over, spoken } = reply.applied else {
+        unreachable!("what is said is answered by Said")
+    };
+    json!({
+        "first": places.map(|(first, _)| first.0),
+        "last": places.map(|(_, last)| last.0),
+        "duplicate": duplicate,
+        "over": over,
+        "spoken": spoken.0,
+    })
+}
+
+pub(super) fn assignment(assignment: &Assignment, (events, more): (Vec<Event>, bool)) -> AsJson {
+    let Assignment { session, incarnation, turn } = assignment;
+    let last = events.last().map_or(turn.input, |event| event.serial);
+    let cursor = Cursor { incarnation: *incarnation, serial: last };
+    let seat = turn.seat.as_ref();
+    let head = json!({
+        "session": session.as_str(),
+        "turn": turn.turn.as_str(),
+        "agent": turn.agent.as_str(),
+        "epoch": seat.map(|seat| seat.epoch),
+        "attempt": turn.attempts,
+        "lease_ms": seat.map(|seat| seat.lease_ms),
+        "quiet_ms": seat.map(|seat| seat.quiet_ms),
+        "input": turn.input.0,
+        "spoken": turn.spoken.0,
+        "heard": turn.heard.0,
+        "checkpoint": turn.checkpoint.as_ref().map(|bytes| STANDARD.encode(bytes)),
+        "cursor": cursor.to_string(),
+        "more": more,
+    });
+    let mut text = head.to_string().into_bytes();
+    text.pop();
+    text.extend_from_slice(b",\"events\":[");
+    for (place, event) in events.iter().enumerate() {
+        if 0 < place {
+            text.push(b',');
+        }
+        wire::event(&mut text, event, None);
+    }
+    text.extend_from_slice(b"]}");
+    let text = String::from_utf8(text).expect("events are rendered as text");
+    RawValue::from_string(text).expect("events are rendered as JSON")
+}
+
+/// JSON that is ready.
+type AsJson = Box<RawValue>;
+
+/// An open turn and the health of its agent, at the time `now` of this node.
+pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
+    let health = Health::of(turn, now);
+    let seat = turn.seat.as_ref();
+    let mut body = json!({
+        "turn": turn.turn.as_str(),
+        "agent": turn.agent.as_str(),
+        "state": if seat.is_some() { "active" } else { "queued" },
+        "health": health.name(),
+        "attempt": turn.attempts,
+        "input": turn.input.0,
+        "spoken": turn.spoken.0,
+        "heard": turn.heard.0,
+        "waits_from": wire::millis(turn.waits_from),
+        "worker": seat.map(|seat| seat.worker.as_str()),
+        "epoch": seat.map(|seat| seat.epoch),
+        "alive_at": seat.map(|seat| seat.alive_at.0),
+        "progress_at": seat.map(|seat| seat.progress_at.0),
+        "quiet_until": seat.map(|seat| seat.progress_at.after(seat.quiet_ms).0),
+        "lease_until": seat.map(|seat| seat.alive_at.after(seat.lease_ms).0),
+    });
+    if let (Value::Object(body), Health::Recovering { lost, of }) = (&mut body, health) {
+        body.insert("lost".into(), lost.into());
+        body.insert("of".into(), of.into());
+    }
+    body
+}

@@ -1,0 +1,152 @@
+//! Finding a turn for a worker, wherever its session is led.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
+
+use super::desk::Offer;
+use super::peer::wire::{Answered, Asked};
+use super::reader::{Delivery, Start};
+use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
+use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, TurnId, WorkerName};
+use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE};
+use crate::session::{Applied, Claim, Command, Event, TurnStatus};
+
+/// A worker that looks for a turn.
+#[derive(Clone, Debug)]
+pub struct Seeker {
+    pub agent: AgentName,
+    pub worker: WorkerName,
+    /// See [`Claim::lease_ms`].
+    pub lease_ms: u64,
+    pub quiet_ms: u64,
+}
+
+/// A turn that a worker has.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    pub session: SessionId,
+    pub incarnation: Incarnation,
+    pub turn: TurnStatus,
+}
+
+impl Runtime {
+    /// Waits for a turn and takes it for a worker; none if there is none by the deadline.
+    ///
+    /// # Errors
+    /// The cluster is not born yet. No turn was taken.
+    pub async fn claim(
+        &self,
+        seeker: &Seeker,
+        deadline: Instant,
+    ) -> Result<Option<Assignment>, Unavailable> {
+        loop {
+            let Ok(offer) = timeout_at(deadline, self.any_offer(&seeker.agent)).await else {
+                self.desk.tidy();
+                return Ok(None);
+            };
+            let claim = Claim {
+                turn: offer.turn,
+                worker: seeker.worker.clone(),
+                key: rand::random(),
+                lease_ms: seeker.lease_ms,
+                quiet_ms: seeker.quiet_ms,
+            };
+            // Once it is under way the claim is finished, or the turn would wait for its lease.
+            let until = Instant::now() + REQUEST_DEADLINE;
+            let claim = Command::Claim(Box::new(claim));
+            match self.submit(&offer.session, claim, until).await {
+                Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
+                    return Ok(Some(Assignment { session: offer.session, incarnation, turn }));
+                }
+                Ok(_) | Err(SubmitError::Refused { .. }) => {}
+                Err(error) => {
+                    tracing::debug!(session = %offer.session, %error, "a claim came to nothing");
+                }
+            }
+        }
+    }
+
+    /// Waits for an offer here or at any other node.
+    async fn any_offer(&self, agent: &AgentName) -> Offer {
+        let here = self.desk.take(agent);
+        let mut elsewhere = FuturesUnordered::new();
+        for node in self.host.connected() {
+            elsewhere.push(async move {
+                loop {
+                    let within = OFFER_WAIT + PEER_SLACK;
+                    let within_ms = u64::try_from(OFFER_WAIT.as_millis()).unwrap_or(u64::MAX);
+                    let asked = Asked::Offer { agent: agent.as_str().into(), within_ms };
+                    match self.directory.ask(node, &asked, within).await {
+                        Ok(Answered::Offered(Some((session, turn)))) => {
+                            let session = SessionId::parse(&session).ok();
+                            if let Some((session, turn)) = session.zip(TurnId::parse(&turn).ok()) {
+                                return Offer { session, turn };
+                            }
+                        }
+                        Ok(_) => {}
+                        // It may be back the moment after.
+                        Err(_) => tokio::time::sleep(OFFER_WAIT).await,
+                    }
+                }
+            });
+        }
+        tokio::select! {
+            offer = here => offer,
+            Some(offer) = elsewhere.next() => offer,
+        }
+    }
+
+    /// Waits for an offer at this node, for a worker at another one.
+    pub(super) async fn offer_for_peer(
+        &self,
+        agent: &AgentName,
+        within: Duration,
+    ) -> Option<Offer> {
+        tokio::time::timeout(within.min(OFFER_WAIT), self.desk.take(agent)).await.ok()
+    }
+
+    /// The events of a turn so far, in order, at most about one page; and whether there are more.
+    ///
+    /// # Errors
+    /// The log is not to be had before the deadline.
+    pub async fn events_of(
+        &self,
+        assignment: &Assignment,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<(Vec<Event>, bool), Unavailable> {
+        let Assignment { session, incarnation, turn } = assignment;
+        let before = Serial(turn.input.0 - 1);
+        let start = Start::After(Cursor { incarnation: *incarnation, serial: before });
+        let attached = self.attach(session, start, Freshness::Linearizable, deadline).await;
+        let broken = |text: String| Unavailable::NoQuorum(text);
+        let mut reader = attached.map_err(|error| broken(error.to_string()))?;
+        let mut events = Vec::new();
+        loop {
+            let delivery = timeout_at(deadline, reader.next()).await;
+            let late = |_| broken("the log did not come in time".into());
+            match delivery.map_err(late)? {
+                Delivery::Events(all) => {
+                    for shown in all {
+                        let fact = shown.event.fact.as_ref();
+                        if fact.is_some_and(|fact| *fact.turn() == turn.turn) {
+                            if limit <= events.len() {
+                                return Ok((events, true));
+                            }
+                            events.push(shown.event.clone());
+                        }
+                    }
+                }
+                Delivery::Gap { .. } => {}
+                Delivery::CaughtUp { .. } | Delivery::End { .. } => return Ok((events, false)),
+                _ => return Err(broken("the log is not here any more".into())),
+            }
+        }
+    }
+}
+
+/// How much later than asked a peer's answer may come.
+const PEER_SLACK: Duration = Duration::from_secs(1);

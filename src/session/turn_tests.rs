@@ -1,0 +1,308 @@
+//! What holds of turns, told as scripts and checked after any commands in any order (S4, S5, S9).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::{AgentName, TurnId, WorkerName};
+
+fn turn_id(name: &str) -> TurnId {
+    TurnId::parse(name).unwrap()
+}
+
+fn said(text: &str) -> NewEvent {
+    NewEvent { format: Format::TEXT, payload: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+fn input(name: &str, agent: &str, when_busy: WhenBusy) -> Command {
+    let (input, agent) = (turn_id(name), AgentName::parse(agent).unwrap());
+    let said = said(&format!("please {name}"));
+    Command::Input(Box::new(Input { input, agent, said, sender: None, when_busy }))
+}
+
+fn claim(turn: &str, worker: &str, key: u64) -> Command {
+    let (turn, worker) = (turn_id(turn), WorkerName::parse(worker).unwrap());
+    Command::Claim(Box::new(Claim { turn, worker, key, lease_ms: 1_000, quiet_ms: 4_000 }))
+}
+
+fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
+    let events = if text.is_empty() { Vec::new() } else { vec![said(text)] };
+    let said = seq.map(|seq| Said { seq, events, then });
+    let turn = turn_id(turn);
+    let (heard, quiet_ms, checkpoint) = (None, None, None);
+    Command::Say(Box::new(Say { turn, epoch, said, heard, quiet_ms, checkpoint }))
+}
+
+fn cancel(scope: Scope) -> Command {
+    Command::Cancel(Box::new(Cancel { scope, by: None, reason: "enough".into() }))
+}
+
+struct Play {
+    session: Session,
+    now: Millis,
+    log: Vec<Event>,
+}
+
+impl Play {
+    fn new() -> Play {
+        let mut session = Session::absent(SessionId::parse("s").unwrap());
+        session.apply(Millis(0), &Config::default().into(), &mut Vec::new()).unwrap();
+        Play { session, now: Millis(0), log: Vec::new() }
+    }
+
+    fn run(&mut self, command: Command) -> Result<Applied, Refusal> {
+        let before = self.session.clone();
+        let answer = self.session.apply(self.now, &command, &mut self.log);
+        if answer.is_err() {
+            assert_eq!(self.session, before, "a refusal changes nothing");
+        }
+        answer
+    }
+
+    fn wait(&mut self, span_ms: u64) -> &mut Play {
+        self.now = self.now.after(span_ms);
+        self
+    }
+
+    /// What has happened since this was last asked.
+    fn told(&mut self) -> String {
+        let tell = |event: Event| {
+            let fact = event.fact.expect("everything is about a turn");
+            let text = String::from_utf8_lossy(&event.payload).replace("null", "");
+            format!("{} {} {text}", fact.name(), fact.turn()).trim().to_owned()
+        };
+        let all: Vec<_> = self.log.drain(..).map(tell).collect();
+        all.join(", ")
+    }
+}
+
+#[test]
+fn a_turn_goes_from_its_input_to_its_end() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, serial: Serial(1), .. }));
+    let offer =
+        Duty::Offer { turn: turn_id("t1"), agent: AgentName::parse("a").unwrap(), attempt: 0 };
+    assert_eq!(play.session.duties(play.now), [offer]);
+    play.run(claim("t1", "w", 7)).unwrap();
+    assert_eq!(play.session.duties(play.now), []);
+    let again = play.run(claim("t1", "w", 7)).unwrap();
+    assert!(matches!(again, Applied::Claimed { turn } if turn.attempts == 1));
+    assert_eq!(play.run(claim("t1", "x", 8)), Err(Refusal::TurnTaken));
+    play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
+    let again = play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
+    assert!(matches!(again, Applied::Said { duplicate: true, places: None, .. }));
+    let gap = Refusal::SequenceGap { expected: 1, received: 2 };
+    assert_eq!(play.run(say("t1", 1, Some(2), "x", Then::GoOn)), Err(gap));
+    let done = play.run(say("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
+    assert!(matches!(done, Applied::Said { over: true, places: Some((Serial(4), Serial(5))), .. }));
+    let again = play.run(say("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
+    assert!(matches!(again, Applied::Said { over: true, duplicate: true, places: None, .. }));
+    assert_eq!(play.run(say("t1", 1, Some(2), "more", Then::GoOn)), Err(Refusal::TurnOver));
+    assert_eq!(
+        play.told(),
+        "input.accepted t1 please t1, turn.started t1, turn.output t1 Hel, turn.output t1 lo, \
+         turn.completed t1"
+    );
+    assert_eq!(play.session.deadline(), None);
+}
+
+#[test]
+fn an_input_to_a_busy_agent_does_as_it_says() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Reject)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let busy = Refusal::Busy { turn: turn_id("t1") };
+    assert_eq!(play.run(input("t2", "a", WhenBusy::Reject)), Err(busy));
+    let steered = play.run(input("t3", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(steered, Applied::Input { turn, .. } if turn == turn_id("t1")));
+    play.run(input("t4", "a", WhenBusy::Queue)).unwrap();
+    play.run(input("t5", "b", WhenBusy::Steer)).unwrap();
+    assert_eq!(play.session.duties(play.now).len(), 1, "t4 waits for t1, and t5 for nobody");
+    let beat = play.run(say("t1", 1, None, "", Then::GoOn)).unwrap();
+    assert!(matches!(beat, Applied::Said { spoken: Serial(3), over: false, .. }));
+    play.run(input("t6", "a", WhenBusy::Interrupt)).unwrap();
+    assert_eq!(play.run(say("t1", 1, Some(0), "late", Then::GoOn)), Err(Refusal::TurnOver));
+    play.told();
+    play.run(cancel(Scope::Agent(AgentName::parse("b").unwrap()))).unwrap();
+    assert_eq!(play.told(), "turn.cancelled t5");
+    assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 1 });
+    assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 0 });
+    assert_eq!(play.told(), "turn.cancelled t6");
+}
+
+#[test]
+fn a_turn_may_be_cancelled_before_it_is_asked_for() {
+    let mut play = Play::new();
+    play.run(cancel(Scope::Turn(turn_id("t1")))).unwrap();
+    assert_eq!(play.told(), "");
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert_eq!(play.told(), "input.accepted t1 please t1, turn.cancelled t1");
+    assert_eq!(play.session.duties(play.now), []);
+    let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+}
+
+#[test]
+fn a_silent_worker_is_replaced_and_fenced() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(say("t1", 1, Some(0), "one ", Then::GoOn)).unwrap();
+    play.told();
+    play.wait(999).run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "");
+    play.wait(1).run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "agent.lost t1");
+    assert_eq!(play.session.duties(play.now).len(), 1, "the first successor comes at once");
+    let fenced = Err(Refusal::Fenced { given: 1, held: 1 });
+    assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::GoOn)), fenced);
+    let taken = play.run(claim("t1", "x", 2)).unwrap();
+    assert!(matches!(taken, Applied::Claimed { turn } if turn.attempts == 2));
+    let fenced = Err(Refusal::Fenced { given: 1, held: 2 });
+    assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::Complete)), fenced);
+    // It is lost again and again: the pauses grow, and then it is enough.
+    let mut pauses = Vec::new();
+    for key in 3.. {
+        play.wait(1_000).run(Command::Tick).unwrap();
+        let Some(from) = play.session.deadline() else { break };
+        pauses.push(from.since(play.now));
+        play.wait(from.since(play.now));
+        play.run(claim("t1", "x", key)).unwrap();
+    }
+    assert_eq!(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
+    assert!(play.told().ends_with("agent.lost t1, turn.failed t1"));
+}
+
+#[test]
+fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.told();
+    let mut beats = String::new();
+    for _ in 0..20 {
+        play.wait(500).run(Command::Tick).unwrap();
+        if play.run(say("t1", 1, None, "", Then::GoOn)).is_err() {
+            break;
+        }
+        let told = play.told();
+        if !told.is_empty() {
+            beats += &format!("{} at {}; ", told, play.now.0);
+        }
+    }
+    assert_eq!(beats + &play.told(), "agent.stalled t1 at 4000; agent.lost t1");
+    // A slow tool with a declared time is not stalled.
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.told();
+    let turn = turn_id("t1");
+    let (said, heard, checkpoint) = (None, None, Some(Bytes::from_static(b"half")));
+    let busy = Say { turn, epoch: 2, said, heard, quiet_ms: Some(60_000), checkpoint };
+    play.run(Command::Say(Box::new(busy))).unwrap();
+    for _ in 0..20 {
+        play.wait(500).run(Command::Tick).unwrap();
+        play.run(say("t1", 2, None, "", Then::GoOn)).unwrap();
+    }
+    assert_eq!(play.told(), "");
+    play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
+    assert_eq!(play.told(), "agent.lost t1");
+    let again = play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
+    assert!(matches!(again, Applied::Said { over: false, duplicate: true, .. }));
+    let Ok(Applied::Claimed { turn }) = play.run(claim("t1", "x", 3)) else { panic!() };
+    assert_eq!(turn.checkpoint.as_deref(), Some(&b"half"[..]));
+}
+
+#[test]
+fn a_session_that_closes_ends_its_turns() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("t2", "a", WhenBusy::Queue)).unwrap();
+    play.run(Command::Close { producer: None }).unwrap();
+    assert!(play.told().ends_with("turn.cancelled t1, turn.cancelled t2"));
+    let closed = Err(Refusal::Closed { tail: Serial(4) });
+    assert_eq!(play.run(input("t3", "a", WhenBusy::Steer)), closed);
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let turn = || prop_oneof![Just("t1"), Just("t2"), Just("t3"), Just("t4")];
+    let busy = prop_oneof![
+        Just(WhenBusy::Steer),
+        Just(WhenBusy::Queue),
+        Just(WhenBusy::Interrupt),
+        Just(WhenBusy::Reject)
+    ];
+    let agent = prop_oneof![Just("a"), Just("b")];
+    let then = prop_oneof![
+        4 => Just(Then::GoOn),
+        1 => Just(Then::Complete),
+        1 => Just(Then::Fail { reason: "no".into() }),
+        1 => Just(Then::Release)
+    ];
+    prop_oneof![
+        3 => (turn(), agent, busy).prop_map(|(turn, agent, busy)| input(turn, agent, busy)),
+        4 => (turn(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
+        8 => (turn(), 0..6_u64, prop::option::of(0..3_u64), then)
+            .prop_map(|(turn, epoch, seq, then)| say(turn, epoch, seq, "x", then)),
+        1 => turn().prop_map(|turn| cancel(Scope::Turn(turn_id(turn)))),
+        1 => Just(cancel(Scope::All)),
+        4 => Just(Command::Tick),
+        1 => Just(Command::Close { producer: None }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_turn_ends_once_and_only_its_worker_speaks(
+        steps in prop::collection::vec((0_u64..3_000, any_command()), 1..120),
+    ) {
+        let mut play = Play::new();
+        let mut ended: BTreeMap<String, u32> = BTreeMap::new();
+        let mut holder: BTreeMap<String, u64> = BTreeMap::new();
+        let mut last_epoch = 0;
+        for (wait, command) in steps {
+            let frozen = Command::thaw(command.freeze()).unwrap();
+            prop_assert_eq!(&frozen, &command);
+            play.wait(wait).run(command).ok();
+            for event in play.log.drain(..) {
+                prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), &event);
+                let fact = event.fact.unwrap();
+                let turn = fact.turn().to_string();
+                let over = ended.contains_key(&turn);
+                match *fact {
+                    Fact::Input { .. } => prop_assert!(!over, "an input to a turn that is over"),
+                    Fact::Started { epoch, .. } => {
+                        prop_assert!(!over && last_epoch < epoch, "epochs only grow");
+                        last_epoch = epoch;
+                        holder.insert(turn, epoch);
+                    }
+                    Fact::Output { epoch, .. } => {
+                        prop_assert!(!over, "output behind the end (S5)");
+                        prop_assert_eq!(holder.get(&turn), Some(&epoch), "a zombie spoke (S4)");
+                    }
+                    Fact::Stalled { epoch, .. } | Fact::Lost { epoch, .. } => {
+                        prop_assert_eq!(holder.get(&turn), Some(&epoch));
+                        if matches!(*fact, Fact::Lost { .. }) {
+                            holder.remove(&turn);
+                        }
+                    }
+                    Fact::Ended { .. } => *ended.entry(turn).or_default() += 1,
+                }
+            }
+            prop_assert!(ended.values().all(|times| *times == 1), "a second end (S9)");
+            let thawed = Session::thaw(play.session.freeze()).unwrap();
+            prop_assert_eq!(&thawed, &play.session);
+            let open = play.session.status().unwrap().turns;
+            prop_assert!(open.iter().all(|turn| !ended.contains_key(turn.turn.as_str())));
+        }
+        // Left alone, every turn comes to its end: nobody takes it, or whoever has it is lost.
+        for _ in 0..1_000 {
+            let Some(at) = play.session.tick_at() else { break };
+            play.now = play.now.max(at);
+            play.run(Command::Tick).unwrap();
+        }
+        prop_assert_eq!(play.session.status().unwrap().turns.len(), 0, "a turn without an end (S9)");
+    }
+}
