@@ -12,6 +12,8 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::limits;
+
 /// A node's configuration, whole and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeConfig {
@@ -41,6 +43,9 @@ pub struct ServeConfig {
     pub election_max_ms: u64,
     /// Entries that a group applies between two checkpoints; half as many are kept behind one.
     pub checkpoint_entries: u64,
+    /// How long a long poll waits that does not say so itself, in milliseconds; 0 to
+    /// [`limits::POLL_MS_MAX`].
+    pub long_poll_ms: u64,
     /// How traces are written to standard error.
     pub log: LogFormat,
 }
@@ -129,6 +134,9 @@ pub struct Given {
     /// Entries between two checkpoints of a group [default: 8192]
     #[arg(long, env = "OUTLIVE_CHECKPOINT_ENTRIES", value_name = "N")]
     pub checkpoint_entries: Option<u64>,
+    /// How long a long poll waits [default: 20000]
+    #[arg(long, env = "OUTLIVE_LONG_POLL_MS", value_name = "MS")]
+    pub long_poll_ms: Option<u64>,
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
@@ -149,6 +157,7 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_ELECTION_MIN_MS",
     "OUTLIVE_ELECTION_MAX_MS",
     "OUTLIVE_CHECKPOINT_ENTRIES",
+    "OUTLIVE_LONG_POLL_MS",
     "OUTLIVE_LOG",
 ];
 /// Variables that are for other commands and for scripts.
@@ -210,6 +219,7 @@ impl Given {
             election_min_ms: self.election_min_ms.or(below.election_min_ms),
             election_max_ms: self.election_max_ms.or(below.election_max_ms),
             checkpoint_entries: self.checkpoint_entries.or(below.checkpoint_entries),
+            long_poll_ms: self.long_poll_ms.or(below.long_poll_ms),
             log: self.log.or(below.log),
         }
     }
@@ -252,6 +262,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         heartbeat_ms: given.heartbeat_ms.unwrap_or(HEARTBEAT_MS),
         election_min_ms: given.election_min_ms.unwrap_or(ELECTION_MIN_MS),
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
+        long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
         log: given.log.unwrap_or_default(),
     };
     check_cluster(&config.cluster)?;
@@ -285,6 +296,9 @@ fn check_numbers(config: &ServeConfig) -> Result<(), BadServeConfig> {
     }
     if config.election_max_ms <= config.election_min_ms {
         return bad("election_max_ms must be more than election_min_ms");
+    }
+    if limits::POLL_MS_MAX < config.long_poll_ms {
+        return bad(format!("long_poll_ms must be at most {}", limits::POLL_MS_MAX));
     }
     if ELECTION_MS_LIMIT < config.election_max_ms {
         return bad(format!("election_max_ms must be at most {ELECTION_MS_LIMIT}"));
@@ -386,7 +400,7 @@ mod tests {
                   |
                 1 | node_idd = 1
                   | ^^^^^^^^
-                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `log`"#]],
+                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `log`"#]],
         );
         check_bad("node_id = 0", expect!["node_id begins at 1"]);
         check_bad("groups = 0", expect!["groups must be 1 to 64"]);

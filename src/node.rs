@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cluster::clock::SystemClock;
@@ -127,7 +128,9 @@ impl Node {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
-        let serving = edge::serve(listener, runtime.clone(), metrics.clone(), stop.clone());
+        let settings = edge::Settings { long_poll: Duration::from_millis(config.long_poll_ms) };
+        let serving =
+            edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());
         let edge = TaskTracker::new();
         edge.spawn(serving);
         edge.close();

@@ -66,6 +66,8 @@ kinds! {
     BUSY 409 "busy" "The agent has an open turn"
     TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may"
     TURN_TAKEN 409 "turn_taken" "The turn is not to be had now"
+    NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
+    SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone"
     CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
     TURN_OVER 410 "turn_over" "The turn is over"
@@ -112,8 +114,9 @@ impl Problem {
         self
     }
 
-    fn header(mut self, name: HeaderName, value: u64) -> Problem {
-        self.0.headers.push((name, HeaderValue::from(value)));
+    /// Adds a header of the answer.
+    pub(super) fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Problem {
+        self.0.headers.push((name, value.into()));
         self
     }
 

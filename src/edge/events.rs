@@ -102,7 +102,7 @@ pub(super) async fn read(
         }
         Mode::Present => page::read(reader, limit, Wait::Present(deadline), &edge.stop).await,
         Mode::LongPoll => {
-            let wait = Duration::from_millis(wait_ms.unwrap_or(limits::POLL_MS));
+            let wait = wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
             let until = Instant::now() + wait;
             page::read(reader, limit, Wait::Event(until), &edge.stop).await
         }

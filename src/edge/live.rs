@@ -59,12 +59,17 @@ enum Stage {
 }
 
 /// Counts a reader while it lives.
-struct Counted(Arc<Metrics>);
+pub(super) struct Counted(Arc<Metrics>);
 
 impl Counted {
-    fn new(metrics: &Arc<Metrics>) -> Counted {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Counted {
         metrics.readers.inc();
         Counted(metrics.clone())
+    }
+
+    /// Counts events that it was handed.
+    pub(super) fn delivered(&self, count: u64) {
+        self.0.delivered_events.inc_by(count);
     }
 }
 
@@ -197,7 +202,7 @@ impl Live {
             count += 1;
             self.backlog.next();
         }
-        self.counted.0.delivered_events.inc_by(count);
+        self.counted.delivered(count);
         Some(if all.is_empty() { first } else { all.freeze() })
     }
 

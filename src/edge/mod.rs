@@ -7,6 +7,7 @@ mod admin;
 mod append;
 mod body;
 mod cursor;
+mod durable;
 pub mod error;
 mod events;
 mod frame;
@@ -28,6 +29,7 @@ mod wire;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::HeaderName;
 use axum::response::{IntoResponse, Response};
@@ -43,6 +45,13 @@ use crate::telemetry::Metrics;
 /// Tells nginx and its kin to pass on what they get.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// What the operator may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a long poll waits that does not say so itself.
+    pub long_poll: Duration,
+}
+
 /// Serves clients on `listener` until `shutdown`, and returns when the last connection is gone.
 ///
 /// Then no more connections are taken, live streams break off (their readers go on at another node),
@@ -51,9 +60,10 @@ pub async fn serve(
     listener: TcpListener,
     runtime: Arc<Runtime>,
     metrics: Arc<Metrics>,
+    settings: Settings,
     shutdown: CancellationToken,
 ) {
-    let edge = Edge::new(runtime, metrics, shutdown);
+    let edge = Edge::new(runtime, metrics, settings, shutdown);
     server::run(listener, edge).await;
 }
 
@@ -66,13 +76,19 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// Room for bodies in memory.
     bodies: Arc<Semaphore>,
+    settings: Settings,
     stop: CancellationToken,
 }
 
 impl Edge {
-    fn new(runtime: Arc<Runtime>, metrics: Arc<Metrics>, stop: CancellationToken) -> Edge {
+    fn new(
+        runtime: Arc<Runtime>,
+        metrics: Arc<Metrics>,
+        settings: Settings,
+        stop: CancellationToken,
+    ) -> Edge {
         let bodies = Arc::new(body::room());
-        Edge(Arc::new(Shared { runtime, metrics, bodies, stop }))
+        Edge(Arc::new(Shared { runtime, metrics, bodies, settings, stop }))
     }
 }
 

@@ -57,7 +57,7 @@ fn other<T>(
 /// A name has few spellings, so that whoever guards paths in front of us sees what we see: letters,
 /// digits, `-`, `_` and `.` stand for themselves and are never encoded, and what the dot segments of
 /// a URL would swallow is no name.
-fn parse(segment: &str) -> Result<SessionId, String> {
+pub(super) fn parse(segment: &str) -> Result<SessionId, String> {
     let bytes = decode(segment)?;
     let text = String::from_utf8(bytes).map_err(|_| "the name is not UTF-8".to_owned())?;
     if text == "." || text == ".." {

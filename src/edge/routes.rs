@@ -8,11 +8,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::error::{self, Code, Problem};
-use super::{Edge, admin, events, sessions, turns};
+use super::{Edge, admin, durable, events, sessions, turns};
 use crate::telemetry::RequestLabels;
 
 /// A path, the name under which it is counted, and its methods.
-type Route = (&'static str, &'static str, MethodRouter<Edge>);
+pub(super) type Route = (&'static str, &'static str, MethodRouter<Edge>);
 
 fn routes() -> Vec<Route> {
     vec![
@@ -42,10 +42,11 @@ fn routes() -> Vec<Route> {
 #[derive(Clone, Copy)]
 struct Answered(&'static str);
 
-/// All routes of the native API.
+/// All routes: those of the native API, which `openapi.json` describes, and those of each dialect, which
+/// its own protocol does.
 pub(super) fn router(edge: Edge) -> Router {
     let mut router = Router::new();
-    for (path, name, methods) in routes() {
+    for (path, name, methods) in routes().into_iter().chain(durable::routes()) {
         let mark = move |mut response: Response| async move {
             response.extensions_mut().insert(Answered(name));
             response
@@ -86,12 +87,16 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
 }
 
 /// Headers that pages of other origins may read.
-const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-expected-seq, \
-                       producer-received-seq, retry-after, allow";
+const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-seq, \
+                       producer-expected-seq, producer-received-seq, retry-after, allow, etag, \
+                       location, stream-next-offset, stream-cursor, stream-up-to-date, \
+                       stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding";
 /// Headers that pages of other origins may send.
-const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control, producer-id, \
-                       producer-epoch, producer-seq, outlive-format, outlive-close, \
-                       outlive-expect-serial, outlive-timeout-ms";
+const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control, if-none-match, \
+                       producer-id, producer-epoch, producer-seq, outlive-format, outlive-close, \
+                       outlive-expect-serial, outlive-timeout-ms, stream-seq, stream-ttl, \
+                       stream-expires-at, stream-closed, stream-forked-from, \
+                       stream-fork-offset, stream-fork-sub-offset, stream-append";
 
 fn preflight() -> Response {
     const HEADERS: [(HeaderName, HeaderValue); 3] = [

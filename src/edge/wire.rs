@@ -123,7 +123,7 @@ fn number(out: &mut Vec<u8>, number: u64) {
 
 /// Writes a string. Some clients take more letters for line ends than the standard does, so those are
 /// escaped too.
-fn string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     const LINE_ENDS: [(char, &str); 3] =
         [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
     if !text.contains(LINE_ENDS.map(|(letter, _)| letter)) {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::reader::{AttachError, Delivery, Start};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
-use crate::ids::{Cursor, Millis, Serial, SessionId};
+use crate::ids::{Cursor, Incarnation, Millis, Serial, SessionId};
 use crate::session::{
     Applied, Command, Config, ContentType, Create, Fork, ForkRequest, NewEvent, Refusal, Status,
 };
@@ -18,6 +18,8 @@ pub struct Wish {
     pub source: SessionId,
     /// Last event to be inherited; the source's tail where none is given.
     pub anchor: Option<Serial>,
+    /// The root that the anchor is of, where the asker knows; that of no other log will do.
+    pub root: Option<Incarnation>,
     /// How far behind the anchor it begins: events where the log is JSON, else payload bytes.
     pub sub: u64,
     /// Where it names no content type or no end of life, the source's count.
@@ -32,6 +34,9 @@ pub enum ForkError {
     /// The source refused. Nothing happened.
     #[error("the source: {0}")]
     Source(Refusal),
+    /// The anchor is of another log than the source's. Nothing happened.
+    #[error("the place of the fork is not from the source's log")]
+    OtherRoot,
     /// The log does not go as far as the fork is to begin. Nothing happened.
     #[error("the log ends before the place of the fork")]
     Short,
@@ -56,6 +61,9 @@ impl Runtime {
         let source = self.status(&wish.source, Freshness::Linearizable, deadline).await;
         let source = source.map_err(SubmitError::from)?;
         let source = source.ok_or(ForkError::Source(Refusal::NotFound))?;
+        if wish.root.is_some_and(|root| root != source.root) {
+            return Err(ForkError::OtherRoot);
+        }
         let key = rand::random();
         let hold = Command::Hold {
             fork: id.clone(),
@@ -93,6 +101,9 @@ impl Runtime {
         let Some(Status { fork: Some(fork), config, hidden: false, .. }) = status else {
             return Ok(None);
         };
+        if wish.root.is_some_and(|root| root != fork.root) {
+            return Ok(None);
+        }
         let anchor = wish.anchor.unwrap_or(fork.anchor);
         let fork = Fork { source: wish.source.clone(), anchor, sub: wish.sub, ..fork };
         // Should the session end this moment, this hold is over: it is refused then, and made anew.

@@ -276,6 +276,11 @@ impl Runtime {
         Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
     }
 
+    /// The time by this node's clock; what is due is decided by the journal's.
+    pub fn now(&self) -> Millis {
+        self.shards.now()
+    }
+
     /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.
     pub fn passivate(&self, idle: Duration) {
         self.shards.passivate(idle);

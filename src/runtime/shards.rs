@@ -35,6 +35,11 @@ impl Shards {
         self.supervisor.set(supervisor).ok();
     }
 
+    /// The time by this node's clock: no more than a hint, for the journal's time counts.
+    pub(super) fn now(&self) -> Millis {
+        Millis(self.common.clock.now_ms())
+    }
+
     pub(super) fn get(&self, group: GroupId) -> Option<Arc<Shard>> {
         self.open.read().expect("no panic under this lock").get(&group).cloned()
     }

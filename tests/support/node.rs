@@ -25,6 +25,7 @@ pub async fn start_single() -> TestNode {
         election_min_ms: 100,
         election_max_ms: 200,
         checkpoint_entries: 64,
+        long_poll_ms: 500,
         log: LogFormat::Text,
     };
     let node = Node::start(&config, None).await.expect("the node starts");

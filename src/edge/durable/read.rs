@@ -1,0 +1,89 @@
+//! GET and HEAD: what is there, what comes, and how the stream is.
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::super::error::{self, Problem};
+use super::super::{Edge, headers};
+use super::asked::{self, Live};
+use super::body::{Body, Shape};
+use super::cursor::Cursors;
+use super::follow::Follow;
+use super::name::StreamName;
+use super::offset::Place;
+use super::{
+    STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, moment,
+    next_offset, page, sse, type_of,
+};
+use crate::runtime::Reader;
+
+pub(super) async fn read(
+    State(edge): State<Edge>,
+    StreamName(id): StreamName,
+    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(pairs) =
+        query.map_err(|_| Problem::new(&error::BAD_QUERY, "the query is not form-encoded"))?;
+    let asked = asked::read(&pairs)?;
+    let deadline = headers::deadline(&headers)?;
+    let start = asked.place.unwrap_or(Place::Start).start();
+    let reader = expiry::attach(&edge, &id, start, deadline).await?;
+    if asked.live.is_none() && asked.place == Some(Place::Now) {
+        return Ok(tail(&reader));
+    }
+    let cursors = Cursors::new(asked.cursor, edge.runtime.now());
+    let follow = Follow::new(&edge, &id, start, reader);
+    match asked.live {
+        None => page::catch_up(follow, &headers, deadline).await,
+        Some(Live::LongPoll) => page::long_poll(follow, cursors, &edge).await,
+        Some(Live::Sse) => Ok(sse::response(follow, cursors, &edge)),
+    }
+}
+
+/// Where the stream ends now, and nothing of it. It may be another place the moment after.
+fn tail(reader: &Reader) -> Response {
+    let status = reader.status();
+    let kind = status.config.content_type.as_ref();
+    let body = Body::new(Shape::of(kind)).finish();
+    let mut response = ([next_offset(status.root, reader.cursor().serial)], body).into_response();
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, type_of(kind));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    out.insert(STREAM_UP_TO_DATE, TRUE);
+    if status.closed {
+        out.insert(STREAM_CLOSED, TRUE);
+    }
+    response
+}
+
+pub(super) async fn head(
+    State(edge): State<Edge>,
+    StreamName(id): StreamName,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let deadline = headers::deadline(&headers)?;
+    let status = expiry::look(&edge, &id, deadline).await?;
+    let mut response = (StatusCode::OK, [next_offset(status.root, status.tail)]).into_response();
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, type_of(status.config.content_type.as_ref()));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status.closed {
+        out.insert(STREAM_CLOSED, TRUE);
+    }
+    if let Some(ttl_ms) = status.config.ttl_ms {
+        out.insert(STREAM_TTL, HeaderValue::from(ttl_s(ttl_ms)));
+    }
+    if let Some(at) = status.config.expires_at {
+        let text = moment::format(at);
+        let text = HeaderValue::from_str(&text).expect("a moment is visible ASCII");
+        out.insert(STREAM_EXPIRES_AT, text);
+    }
+    Ok(response)
+}
+
+/// The seconds that were asked for: 0 is kept as the shortest time there is.
+fn ttl_s(ttl_ms: u64) -> u64 {
+    if ttl_ms == 1 { 0 } else { ttl_ms.div_ceil(1000) }
+}
