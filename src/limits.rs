@@ -134,6 +134,10 @@ pub const HEAD_MS: u64 = 10_000;
 pub const BODY_BYTES: usize = 2 << 20;
 /// Bodies that wait in memory on one node, in bytes.
 pub const BODIES_BYTES: usize = 256 << 20;
+/// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.
+pub const WINDOW_BYTES: usize = 1 << 20;
+/// Lines of a streaming append that are not acknowledged.
+pub const WINDOW_LINES: usize = 256;
 /// Silence within a body after which it is given up, in milliseconds.
 pub const BODY_IDLE_MS: u64 = 10_000;
 /// Time in which a body must arrive whole, in milliseconds.

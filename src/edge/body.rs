@@ -28,6 +28,14 @@ pub(super) fn room() -> Semaphore {
     Semaphore::new(limits::BODIES_BYTES / ROOM_BYTES)
 }
 
+/// Takes the right to hold so many bytes.
+pub(super) fn room_for(edge: &Edge, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let units = u32::try_from(bytes.div_ceil(ROOM_BYTES)).expect("a body is far smaller");
+    edge.bodies.clone().try_acquire_many_owned(units).map_err(|_| {
+        Problem::new(&error::OVERLOADED, "too many bodies wait on this node; try later")
+    })
+}
+
 /// Reads a body of at most `limit` bytes.
 pub(super) async fn read(
     edge: &Edge,
@@ -43,11 +51,7 @@ pub(super) async fn read(
     if announced.is_some_and(|bytes| limit < bytes) {
         return Err(too_large(limit));
     }
-    let units = announced.unwrap_or(limit).div_ceil(ROOM_BYTES);
-    let units = u32::try_from(units).expect("a body is far smaller");
-    let room = edge.bodies.clone().try_acquire_many_owned(units).map_err(|_| {
-        Problem::new(&error::OVERLOADED, "too many bodies wait on this node; try later")
-    })?;
+    let room = room_for(edge, announced.unwrap_or(limit))?;
     let bytes = collect(body, limit, announced.unwrap_or(0)).await?;
     Ok(Held { bytes, _room: room })
 }

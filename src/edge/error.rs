@@ -130,14 +130,8 @@ impl Problem {
         matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
     }
 
-    fn outcome(&self) -> &'static str {
-        if *self.0.kind == OUTCOME_UNKNOWN { "unknown" } else { "refused" }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.kind.status).expect("the table has real codes");
+    /// The body of the answer.
+    pub(super) fn body(&self) -> Value {
         let mut body = json!({
             "type": format!("/errors/{}", self.0.kind.code),
             "title": self.0.kind.title,
@@ -147,11 +141,22 @@ impl IntoResponse for Problem {
             "outcome": self.outcome(),
             "retryable": self.is_passing(),
         });
-        let passing = self.is_passing();
-        let Parts { kind, members, headers, .. } = *self.0;
         if let Value::Object(body) = &mut body {
-            body.extend(members);
+            body.extend(self.0.members.clone());
         }
+        body
+    }
+
+    fn outcome(&self) -> &'static str {
+        if *self.0.kind == OUTCOME_UNKNOWN { "unknown" } else { "refused" }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.kind.status).expect("the table has real codes");
+        let (body, passing) = (self.body(), self.is_passing());
+        let Parts { kind, headers, .. } = *self.0;
         let mut response = (status, body.to_string()).into_response();
         response.headers_mut().extend(headers);
         response

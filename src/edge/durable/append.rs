@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::error::{self, Problem};
 use super::super::{Edge, body, headers};
 use super::name::StreamName;
-use super::{STREAM_CLOSED, TRUE, asked, messages, next_offset, problem};
+use super::{STREAM_CLOSED, TRUE, asked, messages, next_offset, problem, streaming};
 use crate::limits;
 use crate::runtime::Reply;
 use crate::session::{Append, Applied, Command, NewEvent, Origin, Refusal};
@@ -20,6 +20,9 @@ pub(super) async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    if streaming::is_meant(&headers)? {
+        return streaming::response(&edge, id, &headers, body).await;
+    }
     let deadline = headers::deadline(&headers)?;
     let producer = headers::producer(&headers)?;
     let close = asked::closes(&headers);

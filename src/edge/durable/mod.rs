@@ -20,6 +20,7 @@ mod page;
 mod problem;
 mod read;
 mod sse;
+mod streaming;
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::routing::put;

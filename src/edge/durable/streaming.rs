@@ -1,0 +1,432 @@
+//! An append without an end: each line of the body is one message, acknowledged as it is on disk.
+//!
+//! Each line is a request of its producer, under the next seq, so that a writer whose connection broke
+//! sends again what was not acknowledged and nothing is there twice (S11). Lines are given to the
+//! session in their order as they come, and ride together in whatever commit is next. What is not
+//! acknowledged is bounded; beyond it the body is not read (S10).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::stream::{self, FuturesOrdered};
+use futures::{FutureExt, StreamExt};
+use http_body_util::BodyExt;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use super::super::error::{self, Problem};
+use super::super::{Edge, NO_BUFFERING, body, headers};
+use super::offset::Offset;
+use super::{asked, expiry, messages, problem};
+use crate::ids::SessionId;
+use crate::limits;
+use crate::runtime::{Reply, SubmitError};
+use crate::session::{Append, Applied, Command, ContentType, NewEvent, Origin, Refusal};
+
+const STREAM_APPEND: HeaderName = HeaderName::from_static("stream-append");
+/// What the body is, and the answer.
+const LINES: &str = "application/x-ndjson";
+/// What each line is a message of.
+const MESSAGES: &str = "application/json";
+/// Pause before a line that overtook another on its way is sent again.
+const OVERTAKEN: Duration = Duration::from_millis(5);
+
+/// Whether the request is an append without an end.
+pub(super) fn is_meant(headers: &HeaderMap) -> Result<bool, Problem> {
+    match headers::one(headers, &STREAM_APPEND)? {
+        None => Ok(false),
+        Some("streaming") if headers::media_type(headers)? == LINES => Ok(true),
+        Some("streaming") => {
+            let detail = format!("a streaming append is {LINES}");
+            Err(Problem::new(&error::UNSUPPORTED_TYPE, detail))
+        }
+        Some(_) => Err(Problem::new(&error::BAD_HEADER, "stream-append must be streaming")),
+    }
+}
+
+/// Begins to take lines, and answers as they are taken.
+pub(super) async fn response(
+    edge: &Edge,
+    id: SessionId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    headers::plain_body(headers)?;
+    let first = headers::producer(headers)?.ok_or_else(|| {
+        Problem::new(&error::BAD_PRODUCER, "a streaming append names its producer")
+    })?;
+    let status = expiry::look(edge, &id, headers::deadline(headers)?).await?;
+    if let Some(held) = &status.config.content_type
+        && !held.is_json()
+    {
+        return Err(Refusal::OtherContentType { held: held.as_str().into() }.into());
+    }
+    let writer = Writer {
+        edge: edge.clone(),
+        id,
+        source: Source::new(body),
+        next: first.clone(),
+        first: first.seq,
+        closes: asked::closes(headers),
+        waiting: FuturesOrdered::new(),
+        unacknowledged: 0,
+        acknowledged: None,
+        stage: Stage::Writing,
+        _room: body::room_for(edge, limits::WINDOW_BYTES)?,
+    };
+    let answers = stream::unfold(writer, |mut writer| async {
+        let line = writer.answer().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), writer))
+    });
+    let mut response = Body::from_stream(answers).into_response();
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
+    out.insert(NO_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A line on its way.
+struct Sent {
+    seq: u64,
+    bytes: usize,
+    outcome: Result<Reply, Problem>,
+}
+
+enum Stage {
+    Writing,
+    /// All lines are acknowledged; the close is not.
+    Closing,
+    Ended,
+}
+
+struct Writer {
+    edge: Edge,
+    id: SessionId,
+    source: Source,
+    /// The next line.
+    next: Origin,
+    /// Seq of the first line.
+    first: u64,
+    closes: bool,
+    waiting: FuturesOrdered<BoxFuture<'static, Sent>>,
+    /// Bytes of the lines in `waiting`.
+    unacknowledged: usize,
+    acknowledged: Option<(u64, Offset)>,
+    stage: Stage,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    /// Waits for the next line of the answer; none behind the last.
+    async fn answer(&mut self) -> Option<Bytes> {
+        loop {
+            match self.stage {
+                Stage::Ended => return None,
+                Stage::Closing => return Some(self.close().await),
+                Stage::Writing => {}
+            }
+            while self.has_room()
+                && let Some(line) = self.source.line()
+            {
+                if let Err(why) = self.send(line) {
+                    // Its seq is not taken, so nothing behind it may be written.
+                    self.source.lines.clear();
+                    self.source.fail(why);
+                }
+            }
+            if self.waiting.is_empty() && self.source.is_empty() {
+                match self.source.failure.take() {
+                    Some(why) => return Some(self.fail(self.next.seq, why)),
+                    None if self.closes => self.stage = Stage::Closing,
+                    None => return Some(self.end(false)),
+                }
+                continue;
+            }
+            let stop = self.edge.stop.clone();
+            let reads = self.has_room() && !self.source.has_ended;
+            tokio::select! {
+                biased;
+                Some(sent) = self.waiting.next() => return Some(self.settle(sent)),
+                () = stop.cancelled() => {
+                    let why = Problem::new(&error::DETACHED, "this node stops; go on at another");
+                    return Some(self.fail(self.first_unacknowledged(), why));
+                }
+                () = self.source.read(), if reads => {}
+                () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
+                    return Some(self.acknowledgement());
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes = self.unacknowledged + self.source.buffered();
+        self.waiting.is_empty()
+            || (bytes < limits::WINDOW_BYTES && self.waiting.len() < limits::WINDOW_LINES)
+    }
+
+    /// Sends one line on its way. It is there when this returns, in front of all later ones.
+    fn send(&mut self, line: Bytes) -> Result<(), Problem> {
+        let event = message(&line)?;
+        let bytes = event.payload.len();
+        let origin = self.next.clone();
+        self.next.seq += 1;
+        self.unacknowledged += bytes;
+        let (edge, id, is_first) = (self.edge.clone(), self.id.clone(), origin.seq == self.first);
+        self.waiting.push_back(
+            async move {
+                let seq = origin.seq;
+                let outcome = write(&edge, &id, event, origin, is_first).await;
+                Sent { seq, bytes, outcome }
+            }
+            .boxed(),
+        );
+        Ok(())
+    }
+
+    /// Takes the outcome of a line, and those of all behind it that are there too.
+    fn settle(&mut self, sent: Sent) -> Bytes {
+        let mut sent = sent;
+        loop {
+            self.unacknowledged -= sent.bytes;
+            match sent.outcome {
+                Ok(reply) => {
+                    if let Applied::Appended { duplicate: false, .. } = reply.applied {
+                        self.edge.metrics.appended_events.inc();
+                        self.edge.metrics.appended_bytes.inc_by(sent.bytes as u64);
+                    }
+                    self.acknowledged = Some((sent.seq, place(&reply)));
+                }
+                // Those behind it are refused too, for a line is missing.
+                Err(why) => return self.fail(sent.seq, why),
+            }
+            match self.waiting.next().now_or_never().flatten() {
+                Some(next) => sent = next,
+                None => return self.acknowledgement(),
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Bytes {
+        let producer = Some(self.next.clone());
+        let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+        let close = Command::Close { producer };
+        match self.edge.runtime.submit(&self.id, close, deadline).await {
+            Ok(Reply {
+                applied: Applied::Closed { tail, duplicate: true, again: false },
+                root,
+                ..
+            }) => self.fail(self.next.seq, problem::closed(root, tail)),
+            Ok(reply) => {
+                self.acknowledged = Some((self.next.seq, place(&reply)));
+                self.end(true)
+            }
+            Err(why) => self.fail(self.next.seq, problem::submit(why)),
+        }
+    }
+
+    fn first_unacknowledged(&self) -> u64 {
+        self.acknowledged.map_or(self.first, |(seq, _)| seq + 1)
+    }
+
+    /// Everything up to here is on disk.
+    fn acknowledgement(&self) -> Bytes {
+        rendered(self.position())
+    }
+
+    fn position(&self) -> Value {
+        match self.acknowledged {
+            Some((seq, offset)) => json!({ "seq": seq, "offset": offset.to_string() }),
+            None => json!({ "seq": null, "offset": null }),
+        }
+    }
+
+    fn end(&mut self, closed: bool) -> Bytes {
+        self.stage = Stage::Ended;
+        let mut line = self.position();
+        line["end"] = true.into();
+        line["closed"] = closed.into();
+        rendered(line)
+    }
+
+    fn fail(&mut self, seq: u64, why: Problem) -> Bytes {
+        self.stage = Stage::Ended;
+        self.waiting = FuturesOrdered::new();
+        rendered(json!({ "error": why.body(), "seq": seq }))
+    }
+}
+
+fn rendered(line: Value) -> Bytes {
+    format!("{line}\n").into()
+}
+
+fn message(line: &[u8]) -> Result<NewEvent, Problem> {
+    let value: &RawValue = serde_json::from_slice(line)
+        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
+    messages::message(value)
+}
+
+/// Writes one line. One that came before the line in front of it, on the way to another node, tries
+/// again until that one is there.
+async fn write(
+    edge: &Edge,
+    id: &SessionId,
+    event: NewEvent,
+    origin: Origin,
+    is_first: bool,
+) -> Result<Reply, Problem> {
+    let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+    let content_type = ContentType::parse(MESSAGES).ok();
+    let append =
+        Append { events: vec![event], producer: Some(origin), content_type, ..Append::default() };
+    loop {
+        let done = edge.runtime.submit(id, Command::Append(append.clone()), deadline).await;
+        match done {
+            Err(SubmitError::Refused { refusal: Refusal::SequenceGap { .. }, .. })
+                if !is_first && Instant::now() < deadline =>
+            {
+                sleep(OVERTAKEN).await;
+            }
+            done => return done.map_err(problem::submit),
+        }
+    }
+}
+
+fn place(reply: &Reply) -> Offset {
+    let serial = match reply.applied {
+        Applied::Appended { last, .. } => last.unwrap_or(reply.tail),
+        _ => reply.tail,
+    };
+    Offset { root: reply.root, serial }
+}
+
+/// The body as lines.
+struct Source {
+    body: Body,
+    buffer: BytesMut,
+    /// Bytes of `buffer` in which there is no line end.
+    searched: usize,
+    lines: VecDeque<Bytes>,
+    has_ended: bool,
+    failure: Option<Problem>,
+}
+
+impl Source {
+    fn new(body: Body) -> Source {
+        Source {
+            body,
+            buffer: BytesMut::new(),
+            searched: 0,
+            lines: VecDeque::new(),
+            has_ended: false,
+            failure: None,
+        }
+    }
+
+    /// Waits for more of the body. Cancel safe.
+    async fn read(&mut self) {
+        match self.body.frame().await {
+            None => {
+                self.has_ended = true;
+                let rest = self.buffer.split().freeze();
+                self.add(rest);
+            }
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.take(&data);
+                }
+            }
+            Some(Err(_)) => {
+                self.fail(Problem::new(&error::BAD_BODY, "the body broke off or is broken"));
+            }
+        }
+    }
+
+    fn take(&mut self, data: &[u8]) {
+        self.buffer.extend_from_slice(data);
+        while let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
+            let line = self.buffer.split_to(self.searched + at + 1).freeze();
+            self.searched = 0;
+            self.add(line);
+        }
+        self.searched = self.buffer.len();
+        let (bytes, limit) = (self.buffer.len(), limits::EVENT_BYTES);
+        if limit < bytes {
+            self.fail(Refusal::EventTooLarge { bytes, limit }.into());
+        }
+    }
+
+    fn add(&mut self, line: Bytes) {
+        if !line.trim_ascii().is_empty() {
+            self.lines.push_back(line);
+        }
+    }
+
+    fn line(&mut self) -> Option<Bytes> {
+        self.lines.pop_front()
+    }
+
+    fn buffered(&self) -> usize {
+        self.buffer.len() + self.lines.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Whether nothing comes any more.
+    fn is_empty(&self) -> bool {
+        self.has_ended && self.lines.is_empty()
+    }
+
+    /// Takes nothing any more. What was taken before it is still worth writing.
+    fn fail(&mut self, why: Problem) {
+        self.has_ended = true;
+        self.failure.get_or_insert(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The lines of a body that comes in pieces, and what went wrong with it.
+    async fn lines(pieces: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Option<&'static str>) {
+        let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
+        let mut source = Source::new(Body::from_stream(stream::iter(pieces)));
+        while !source.has_ended {
+            source.read().await;
+        }
+        let lines = source.lines.iter().map(|line| line.trim_ascii().to_vec()).collect();
+        (lines, source.failure.map(|why| why.kind().code))
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_not_waited_for() {
+        let (kept, why) = lines(vec![b"1\n".to_vec(), vec![b'x'; limits::EVENT_BYTES + 1]]).await;
+        assert_eq!((kept, why), (vec![b"1".to_vec()], Some("event_too_large")));
+    }
+
+    proptest! {
+        #[test]
+        fn lines_come_out_whole_whatever_the_pieces(
+            texts in prop::collection::vec("[a-c]{1,5}", 0..8),
+            ends in prop::collection::vec(prop::sample::select(vec!["\n", "\r\n", "\n\n"]), 8),
+            size in 1_usize..7,
+        ) {
+            let body: String =
+                texts.iter().zip(&ends).map(|(text, end)| format!("{text}{end}")).collect();
+            let body = body.trim_end();
+            let pieces = body.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
+            let (kept, why) = lines(pieces).now_or_never().unwrap();
+            let expected: Vec<_> = texts.iter().map(|text| text.clone().into_bytes()).collect();
+            prop_assert_eq!((kept, why), (expected, None));
+        }
+    }
+}
