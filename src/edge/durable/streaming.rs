@@ -18,7 +18,7 @@ use futures::{FutureExt, StreamExt};
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
 use super::super::error::{self, Problem};
@@ -35,8 +35,6 @@ const STREAM_APPEND: HeaderName = HeaderName::from_static("stream-append");
 const LINES: &str = "application/x-ndjson";
 /// What each line is a message of.
 const MESSAGES: &str = "application/json";
-/// Pause before a line that overtook another on its way is sent again.
-const OVERTAKEN: Duration = Duration::from_millis(5);
 
 /// Whether the request is an append without an end.
 pub(super) fn is_meant(headers: &HeaderMap) -> Result<bool, Problem> {
@@ -76,6 +74,8 @@ pub(super) async fn response(
         first: first.seq,
         closes: asked::closes(headers),
         waiting: FuturesOrdered::new(),
+        width: limits::WINDOW_LINES,
+        reached: watch::Sender::new(first.seq),
         unacknowledged: 0,
         acknowledged: None,
         stage: Stage::Writing,
@@ -96,6 +96,8 @@ pub(super) async fn response(
 struct Sent {
     seq: u64,
     bytes: usize,
+    /// Whether it came before the line in front of it.
+    overtook: bool,
     outcome: Result<Reply, Problem>,
 }
 
@@ -116,6 +118,10 @@ struct Writer {
     first: u64,
     closes: bool,
     waiting: FuturesOrdered<BoxFuture<'static, Sent>>,
+    /// How many lines may be in `waiting`: few where they overtake each other on their way.
+    width: usize,
+    /// The first seq that is not acknowledged.
+    reached: watch::Sender<u64>,
     /// Bytes of the lines in `waiting`.
     unacknowledged: usize,
     acknowledged: Option<(u64, Offset)>,
@@ -168,8 +174,7 @@ impl Writer {
 
     fn has_room(&self) -> bool {
         let bytes = self.unacknowledged + self.source.buffered();
-        self.waiting.is_empty()
-            || (bytes < limits::WINDOW_BYTES && self.waiting.len() < limits::WINDOW_LINES)
+        self.waiting.is_empty() || (bytes < limits::WINDOW_BYTES && self.waiting.len() < self.width)
     }
 
     /// Sends one line on its way. It is there when this returns, in front of all later ones.
@@ -179,15 +184,8 @@ impl Writer {
         let origin = self.next.clone();
         self.next.seq += 1;
         self.unacknowledged += bytes;
-        let (edge, id, is_first) = (self.edge.clone(), self.id.clone(), origin.seq == self.first);
-        self.waiting.push_back(
-            async move {
-                let seq = origin.seq;
-                let outcome = write(&edge, &id, event, origin, is_first).await;
-                Sent { seq, bytes, outcome }
-            }
-            .boxed(),
-        );
+        let line = Line { edge: self.edge.clone(), id: self.id.clone(), event, origin };
+        self.waiting.push_back(line.write(bytes, self.reached.subscribe()).boxed());
         Ok(())
     }
 
@@ -196,6 +194,10 @@ impl Writer {
         let mut sent = sent;
         loop {
             self.unacknowledged -= sent.bytes;
+            self.width = match sent.overtook {
+                true => (self.width / 2).max(1),
+                false => (self.width + 1).min(limits::WINDOW_LINES),
+            };
             match sent.outcome {
                 Ok(reply) => {
                     if let Applied::Appended { duplicate: false, .. } = reply.applied {
@@ -203,6 +205,7 @@ impl Writer {
                         self.edge.metrics.appended_bytes.inc_by(sent.bytes as u64);
                     }
                     self.acknowledged = Some((sent.seq, place(&reply)));
+                    self.reached.send_replace(sent.seq + 1);
                 }
                 // Those behind it are refused too, for a line is missing.
                 Err(why) => return self.fail(sent.seq, why),
@@ -273,28 +276,42 @@ fn message(line: &[u8]) -> Result<NewEvent, Problem> {
     messages::message(value)
 }
 
-/// Writes one line. One that came before the line in front of it, on the way to another node, tries
-/// again until that one is there.
-async fn write(
-    edge: &Edge,
-    id: &SessionId,
+/// One line on its way to the session.
+struct Line {
+    edge: Edge,
+    id: SessionId,
     event: NewEvent,
     origin: Origin,
-    is_first: bool,
-) -> Result<Reply, Problem> {
-    let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-    let content_type = ContentType::parse(MESSAGES).ok();
-    let append =
-        Append { events: vec![event], producer: Some(origin), content_type, ..Append::default() };
-    loop {
-        let done = edge.runtime.submit(id, Command::Append(append.clone()), deadline).await;
-        match done {
-            Err(SubmitError::Refused { refusal: Refusal::SequenceGap { .. }, .. })
-                if !is_first && Instant::now() < deadline =>
-            {
-                sleep(OVERTAKEN).await;
+}
+
+impl Line {
+    /// Writes the line. One that came before the line in front of it, on the way to another node, is
+    /// written again when that one is there.
+    async fn write(self, bytes: usize, mut reached: watch::Receiver<u64>) -> Sent {
+        let Line { edge, id, event, origin } = self;
+        let seq = origin.seq;
+        let append = Command::Append(Append {
+            events: vec![event],
+            producer: Some(origin),
+            content_type: ContentType::parse(MESSAGES).ok(),
+            ..Append::default()
+        });
+        let mut overtook = false;
+        loop {
+            let is_next = *reached.borrow() == seq;
+            let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+            match edge.runtime.submit(&id, append.clone(), deadline).await {
+                Err(SubmitError::Refused { refusal: Refusal::SequenceGap { .. }, .. })
+                    if !is_next =>
+                {
+                    overtook = true;
+                    // Who counts lives longer than the lines.
+                    let _ = reached.wait_for(|reached| *reached == seq).await;
+                }
+                done => {
+                    return Sent { seq, bytes, overtook, outcome: done.map_err(problem::submit) };
+                }
             }
-            done => return done.map_err(problem::submit),
         }
     }
 }
