@@ -138,6 +138,10 @@ pub const BODIES_BYTES: usize = 256 << 20;
 pub const WINDOW_BYTES: usize = 1 << 20;
 /// Lines of a streaming append that are not acknowledged.
 pub const WINDOW_LINES: usize = 256;
+/// Bytes of a body that is too large that are read and thrown away, so that the client hears why.
+pub const DISCARD_BYTES: usize = 16 << 20;
+/// Time for that, in milliseconds.
+pub const DISCARD_MS: u64 = 5_000;
 /// Silence within a body after which it is given up, in milliseconds.
 pub const BODY_IDLE_MS: u64 = 10_000;
 /// Time in which a body must arrive whole, in milliseconds.

@@ -40,7 +40,7 @@ pub(super) fn room_for(edge: &Edge, bytes: usize) -> Result<OwnedSemaphorePermit
 pub(super) async fn read(
     edge: &Edge,
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     limit: usize,
 ) -> Result<Held, Problem> {
     headers::plain_body(headers)?;
@@ -49,11 +49,29 @@ pub(super) async fn read(
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
     if announced.is_some_and(|bytes| limit < bytes) {
+        // Whoever asks first has not begun to send.
+        if !headers.contains_key(header::EXPECT) {
+            discard(&mut body).await;
+        }
         return Err(too_large(limit));
     }
     let room = room_for(edge, announced.unwrap_or(limit))?;
     let bytes = collect(body, limit, announced.unwrap_or(0)).await?;
     Ok(Held { bytes, _room: room })
+}
+
+/// Reads on for a while and keeps nothing: a client that is still sending when it is answered and cut
+/// off may never read the answer.
+async fn discard(body: &mut Body) {
+    let end = Instant::now() + Duration::from_millis(limits::DISCARD_MS);
+    let mut left = limits::DISCARD_BYTES;
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        if left < bytes {
+            return;
+        }
+        left -= bytes;
+    }
 }
 
 async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Bytes, Problem> {
@@ -69,6 +87,7 @@ async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Bytes,
             frame.map_err(|_| Problem::new(&error::BAD_BODY, "the body broke off or is broken"))?;
         let Ok(data) = frame.into_data() else { continue };
         if limit - all.len() < data.len() {
+            discard(&mut body).await;
             return Err(too_large(limit));
         }
         all.extend_from_slice(&data);
