@@ -41,7 +41,15 @@ async fn append(node: &TestNode, name: &str, text: &str) -> Serial {
 
 fn wish(source: &str, anchor: Option<u64>, sub: u64) -> Wish {
     let (source, anchor) = (id(source), anchor.map(Serial));
-    Wish { source, anchor, sub, config: Config::default(), events: Vec::new(), close: false }
+    Wish {
+        source,
+        anchor,
+        root: None,
+        sub,
+        config: Config::default(),
+        events: Vec::new(),
+        close: false,
+    }
 }
 
 async fn fork(node: &TestNode, name: &str, wish: Wish) -> Result<Reply, ForkError> {

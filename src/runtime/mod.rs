@@ -286,11 +286,6 @@ impl Runtime {
         self.shards.passivate(idle);
     }
 
-    /// The time as this node believes it is. Only the journal's time decides anything.
-    pub fn now(&self) -> Millis {
-        self.shards.now()
-    }
-
     /// Session actors that are live on this node.
     pub fn live_sessions(&self) -> usize {
         self.shards.live_sessions()

@@ -48,10 +48,6 @@ impl Shards {
         self.open.read().expect("no panic under this lock").values().cloned().collect()
     }
 
-    pub(super) fn now(&self) -> Millis {
-        Millis(self.common.clock.now_ms())
-    }
-
     /// Session actors that are live on this node.
     pub(super) fn live_sessions(&self) -> usize {
         self.all().iter().map(|shard| shard.sessions().count()).sum()

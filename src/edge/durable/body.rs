@@ -65,8 +65,11 @@ impl Body {
     }
 }
 
-/// Any event as one JSON value.
+/// Any event as one JSON value; one that means something for a turn says so.
 fn value(out: &mut Vec<u8>, event: &Event) {
+    if event.fact.is_some() {
+        return wire::event(out, event, None);
+    }
     if event.format == Format::JSON {
         return out.extend_from_slice(&event.payload);
     }
