@@ -46,6 +46,8 @@ pub struct ServeConfig {
     /// How long a long poll waits that does not say so itself, in milliseconds; 0 to
     /// [`limits::POLL_MS_MAX`].
     pub long_poll_ms: u64,
+    /// Where webhooks of subscriptions may go.
+    pub webhook_reach: WebhookReach,
     /// How traces are written to standard error.
     pub log: LogFormat,
 }
@@ -58,6 +60,19 @@ pub struct Member {
     pub peer: String,
     /// URL for clients, without a slash at the end.
     pub http: String,
+}
+
+/// Which addresses webhooks may go to. Link-local ones, where clouds keep their metadata, never are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebhookReach {
+    /// Public addresses.
+    #[default]
+    Public,
+    /// Those, and this machine.
+    Loopback,
+    /// Those, and private networks.
+    Private,
 }
 
 /// How traces are written.
@@ -137,6 +152,9 @@ pub struct Given {
     /// How long a long poll waits [default: 20000]
     #[arg(long, env = "OUTLIVE_LONG_POLL_MS", value_name = "MS")]
     pub long_poll_ms: Option<u64>,
+    /// Where webhooks may go [default: public; loopback while clients are served on loopback only]
+    #[arg(long, env = "OUTLIVE_WEBHOOK_REACH", value_name = "REACH")]
+    pub webhook_reach: Option<WebhookReach>,
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
@@ -158,6 +176,7 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_ELECTION_MAX_MS",
     "OUTLIVE_CHECKPOINT_ENTRIES",
     "OUTLIVE_LONG_POLL_MS",
+    "OUTLIVE_WEBHOOK_REACH",
     "OUTLIVE_LOG",
 ];
 /// Variables that are for other commands and for scripts.
@@ -220,6 +239,7 @@ impl Given {
             election_max_ms: self.election_max_ms.or(below.election_max_ms),
             checkpoint_entries: self.checkpoint_entries.or(below.checkpoint_entries),
             long_poll_ms: self.long_poll_ms.or(below.long_poll_ms),
+            webhook_reach: self.webhook_reach.or(below.webhook_reach),
             log: self.log.or(below.log),
         }
     }
@@ -249,10 +269,13 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
     } else if peer_listen.is_some() {
         return bad("peer_listen is given, but no member");
     }
+    let listen = given.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4437)));
+    let local = listen.ip().is_loopback();
+    let usual = if local { WebhookReach::Loopback } else { WebhookReach::Public };
     let config = ServeConfig {
         node_id,
         cluster: given.cluster.unwrap_or_else(|| "outlive".to_owned()),
-        listen: given.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4437))),
+        listen,
         peer_listen,
         data_dir: given.data_dir.unwrap_or_else(|| PathBuf::from("./outlive-data")),
         members,
@@ -263,6 +286,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         election_min_ms: given.election_min_ms.unwrap_or(ELECTION_MIN_MS),
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
         long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
+        webhook_reach: given.webhook_reach.unwrap_or(usual),
         log: given.log.unwrap_or_default(),
     };
     check_cluster(&config.cluster)?;
@@ -400,7 +424,7 @@ mod tests {
                   |
                 1 | node_idd = 1
                   | ^^^^^^^^
-                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `log`"#]],
+                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `log`"#]],
         );
         check_bad("node_id = 0", expect!["node_id begins at 1"]);
         check_bad("groups = 0", expect!["groups must be 1 to 64"]);

@@ -119,6 +119,8 @@ pub enum BadCursor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
 
+/// First segment of the names that are kept for the program itself.
+const RESERVED: &str = "__ds";
 const INCARNATION_DIGITS: usize = 10;
 const SERIAL_DIGITS: usize = 20;
 const CURSOR_BYTES: usize = INCARNATION_DIGITS + 1 + SERIAL_DIGITS;
@@ -136,6 +138,12 @@ impl SessionId {
     /// The exact text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the name is kept for the program itself: no client writes or reads such a session.
+    pub fn is_reserved(&self) -> bool {
+        let rest = self.0.strip_prefix(RESERVED);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

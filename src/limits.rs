@@ -97,6 +97,8 @@ pub const IDLE_CROWDED: Duration = Duration::from_secs(5);
 pub const SESSIONS_CROWDED: usize = 50_000;
 /// Sessions of one shard whose deadlines are looked at in one sweep.
 pub const DUE_AT_ONCE: usize = 1000;
+/// Changes that a listener on this node may be behind, before it must look for itself.
+pub const CHANGES: usize = 1024;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Turns for one agent that one node offers at once; others are offered when these are taken.
@@ -181,3 +183,42 @@ pub const DRAIN_MS: u64 = 10_000;
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
 /// Pause between two looks at the free space.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);
+
+// Subscriptions. A change of the first four changes what a log of changes adds up to: all nodes need the same.
+
+/// Streams of one subscription.
+pub const SUBSCRIPTION_STREAMS: usize = 1000;
+/// Tokens of ended wakes that one subscription remembers.
+pub const SUBSCRIPTION_TOKENS: usize = 8;
+/// Pause after the first failure to deliver a wake, in milliseconds; it doubles with each further one.
+pub const WEBHOOK_RETRY_MS: u64 = 1000;
+/// The longest such pause, in milliseconds.
+pub const WEBHOOK_RETRY_MS_MAX: u64 = 60_000;
+/// Streams of one wake, and of one change; what is left comes with the next.
+pub const WAKE_STREAMS: usize = 256;
+/// Least and most time for which a wake may be leased, and the usual one, in milliseconds.
+pub const SUBSCRIPTION_LEASE_MS: (u64, u64, u64) = (1000, 600_000, 30_000);
+/// Body of a request about a subscription, in bytes.
+pub const SUBSCRIPTION_BODY_BYTES: usize = 256 << 10;
+/// Pattern, URL, description and name of a worker, in bytes each.
+pub const SUBSCRIPTION_TEXT_BYTES: usize = 2048;
+/// Names that a pattern's prefix may have, to be looked through at once.
+pub const SURVEY_NAMES: usize = 50_000;
+/// Streams that are asked for their tails at once.
+pub const SURVEY_AT_ONCE: usize = 16;
+/// Changes after which the log of a subscription begins anew.
+pub const SUBSCRIPTION_CHANGES: usize = 256;
+/// Subscriptions that one node works for at once.
+pub const SUBSCRIPTION_WORKERS: usize = 1000;
+/// Pause between two looks for subscriptions that nobody works for.
+pub const SUBSCRIPTION_SWEEP: Duration = Duration::from_secs(5);
+/// Pause between two looks for what is to be done at leads.
+pub const SUBSCRIPTION_TICK: Duration = Duration::from_millis(200);
+/// Pause between two surveys where the node does not hear of every stream.
+pub const SURVEY_PAUSE: Duration = Duration::from_secs(1);
+/// The same where it does: only what was missed is found so.
+pub const SURVEY_PAUSE_WHOLE: Duration = Duration::from_secs(15);
+/// Time that a webhook has to answer, in milliseconds.
+pub const WEBHOOK_MS: u64 = 15_000;
+/// Body of a webhook's answer that is read, in bytes.
+pub const WEBHOOK_ANSWER_BYTES: usize = 64 << 10;

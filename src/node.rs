@@ -128,7 +128,10 @@ impl Node {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
-        let settings = edge::Settings { long_poll: Duration::from_millis(config.long_poll_ms) };
+        let settings = edge::Settings {
+            long_poll: Duration::from_millis(config.long_poll_ms),
+            webhooks: config.webhook_reach,
+        };
         let serving =
             edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());
         let edge = TaskTracker::new();

@@ -37,8 +37,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::durable::subscriptions::Subscriptions;
 use self::error::Problem;
 use self::query::Query;
+use crate::config::WebhookReach;
 use crate::runtime::{Freshness, Runtime};
 use crate::telemetry::Metrics;
 
@@ -50,6 +52,8 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub struct Settings {
     /// How long a long poll waits that does not say so itself.
     pub long_poll: Duration,
+    /// Where webhooks may go.
+    pub webhooks: WebhookReach,
 }
 
 /// Serves clients on `listener` until `shutdown`, and returns when the last connection is gone.
@@ -64,7 +68,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let edge = Edge::new(runtime, metrics, settings, shutdown);
-    server::run(listener, edge).await;
+    let working = edge.subscriptions.clone().run(edge.stop.clone());
+    tokio::join!(server::run(listener, edge), working);
 }
 
 /// What every request can reach.
@@ -77,6 +82,7 @@ struct Shared {
     /// Room for bodies in memory.
     bodies: Arc<Semaphore>,
     settings: Settings,
+    subscriptions: Arc<Subscriptions>,
     stop: CancellationToken,
 }
 
@@ -88,7 +94,9 @@ impl Edge {
         stop: CancellationToken,
     ) -> Edge {
         let bodies = Arc::new(body::room());
-        Edge(Arc::new(Shared { runtime, metrics, bodies, settings, stop }))
+        let subscriptions = Subscriptions::new(runtime.clone(), settings.webhooks);
+        let subscriptions = Arc::new(subscriptions);
+        Edge(Arc::new(Shared { runtime, metrics, bodies, settings, subscriptions, stop }))
     }
 }
 

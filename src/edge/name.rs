@@ -14,7 +14,11 @@ impl<S: Sync> FromRequestParts<S> for Name {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
-        parse(segment).map(Name).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))
+        let id = parse(segment).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))?;
+        if id.is_reserved() {
+            return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
+        }
+        Ok(Name(id))
     }
 }
 

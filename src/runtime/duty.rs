@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use cluster::ids::GroupId;
 use tokio::time::Instant;
 
+use super::changes::Feeds;
 use super::desk::Offer;
 use super::{Freshness, Runtime, Unavailable};
 use crate::ids::SessionId;
@@ -16,6 +17,8 @@ use crate::session::{Command, Duty};
 #[derive(Default)]
 pub(super) struct World {
     runtime: OnceLock<Weak<Runtime>>,
+    /// Who on this node hears of changes.
+    pub(super) feeds: Feeds,
 }
 
 impl World {

@@ -4,6 +4,7 @@
 //! the session lives. The way of a command: `directory` (here or elsewhere) → `session` (the actor) →
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
+pub mod changes;
 pub mod claim;
 mod desk;
 mod directory;
@@ -124,6 +125,7 @@ impl Foundation {
             readers: Arc::new(AtomicU64::new(0)),
             draining: AtomicBool::new(false),
             full,
+            world: world.clone(),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -152,6 +154,7 @@ pub struct Runtime {
     draining: AtomicBool,
     /// Whether the disk is nearly full.
     full: Arc<AtomicBool>,
+    world: Arc<World>,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,

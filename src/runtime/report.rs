@@ -7,6 +7,8 @@ use crate::ids::{Incarnation, Millis, Serial};
 pub struct Summary {
     pub id: String,
     pub incarnation: Incarnation,
+    /// See [`crate::session::Session::root`].
+    pub root: Incarnation,
     pub tail: Serial,
     pub closed: bool,
     pub created_at: Millis,

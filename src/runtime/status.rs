@@ -268,6 +268,7 @@ fn line(id: String, frozen: crate::session::frozen::Frozen<'static>) -> Option<L
     Some(Line {
         id,
         incarnation: status.incarnation.0,
+        root: status.root.0,
         tail: status.tail.0,
         closed: status.closed,
         created_at: status.created_at.0,
@@ -279,6 +280,7 @@ fn summary(line: Line) -> Summary {
     Summary {
         id: line.id,
         incarnation: Incarnation(line.incarnation),
+        root: Incarnation(line.root),
         tail: Serial(line.tail),
         closed: line.closed,
         created_at: Millis(line.created_at),

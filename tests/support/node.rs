@@ -1,17 +1,29 @@
 //! One node inside the test's process, alone, on a free port and a temporary directory.
 
-use outlive::config::{LogFormat, ServeConfig};
+use outlive::config::{LogFormat, ServeConfig, WebhookReach};
 use outlive::node::Node;
 
 pub struct TestNode {
     pub url: String,
     pub node: Node,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+}
+
+impl TestNode {
+    /// Stops the node and starts it again with what is on its disk.
+    #[allow(dead_code, reason = "not every test restarts its node")]
+    pub async fn restart(self) -> TestNode {
+        self.node.stop().await;
+        start(self.dir).await
+    }
 }
 
 /// Starts a node and waits until it is ready.
 pub async fn start_single() -> TestNode {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    start(tempfile::tempdir().expect("a temporary directory")).await
+}
+
+async fn start(dir: tempfile::TempDir) -> TestNode {
     let config = ServeConfig {
         node_id: 1,
         cluster: "test".into(),
@@ -26,11 +38,12 @@ pub async fn start_single() -> TestNode {
         election_max_ms: 200,
         checkpoint_entries: 64,
         long_poll_ms: 500,
+        webhook_reach: WebhookReach::Loopback,
         log: LogFormat::Text,
     };
     let node = Node::start(&config, None).await.expect("the node starts");
     while !node.runtime.not_ready().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    TestNode { url: format!("http://{}", node.address), node, _dir: dir }
+    TestNode { url: format!("http://{}", node.address), node, dir }
 }

@@ -21,6 +21,7 @@ mod problem;
 mod read;
 mod sse;
 mod streaming;
+pub(super) mod subscriptions;
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::routing::put;
@@ -57,7 +58,10 @@ pub(super) fn routes() -> Vec<Route> {
             .head(read::head)
             .delete(append::delete)
     };
-    vec![("/v1/stream/{*path}", "stream", methods()), ("/streams/{id}", "stream", methods())]
+    let mut routes = subscriptions::routes();
+    routes.push(("/v1/stream/{*path}", "stream", methods()));
+    routes.push(("/streams/{id}", "stream", methods()));
+    routes
 }
 
 /// The header that says where the next read goes on.

@@ -7,9 +7,6 @@ use super::super::error::{self, Problem};
 use super::super::name;
 use crate::ids::SessionId;
 
-/// The names under this one are not streams.
-const RESERVED: &str = "__ds";
-
 /// The session of the request's path.
 pub(super) struct StreamName(pub(super) SessionId);
 
@@ -31,7 +28,7 @@ pub(super) fn parse(path: &str) -> Result<SessionId, Problem> {
         return Err(bad("a path cannot carry the segments . and ..".into()));
     }
     let id = name::parse(rest).map_err(bad)?;
-    if id.as_str().split('/').next() == Some(RESERVED) {
+    if id.is_reserved() {
         return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
     }
     Ok(id)

@@ -65,6 +65,7 @@ impl Answered {
 pub(in crate::runtime) struct Line {
     pub(in crate::runtime) id: String,
     pub(in crate::runtime) incarnation: u32,
+    pub(in crate::runtime) root: u32,
     pub(in crate::runtime) tail: u64,
     pub(in crate::runtime) closed: bool,
     pub(in crate::runtime) created_at: u64,

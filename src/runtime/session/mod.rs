@@ -15,11 +15,12 @@ use cluster::settled::Hold;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+use super::changes::Change;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, sessions::Exit};
 use super::tail::Tail;
-use crate::ids::{Millis, SessionId};
+use crate::ids::{Incarnation, Millis, SessionId};
 use crate::session::{Duty, Fork, Status};
 use loaded::Loaded;
 
@@ -121,6 +122,7 @@ impl Actor for SessionActor {
         match mail {
             Mail::Committed { index, time, commands, hold } => {
                 owned.committed(index, time, commands)?;
+                owned.tell();
                 drop(hold);
                 owned.perform(time, &myself);
             }
@@ -195,6 +197,17 @@ impl Owned {
             self.answer(ticket, outcome);
         }
         Ok(())
+    }
+
+    /// Tells who listens how far the log goes now.
+    fn tell(&self) {
+        let Some(loaded) = &self.loaded else { return };
+        self.shard.world().feeds.tell(&self.id, || Change {
+            id: self.id.clone(),
+            root: loaded.session.root().unwrap_or(Incarnation(0)),
+            tail: loaded.session.tail(),
+            live: loaded.session.is_live(),
+        });
     }
 
     fn submit(&mut self, submission: Submission, myself: &ActorRef<Mail>) {

@@ -1,0 +1,168 @@
+//! Subscriptions of the dialect: somebody is woken when streams have news, by webhook or by an event on
+//! another stream, and works under a lease that is fenced by generations.
+//!
+//! A subscription is a session of its own, `__ds/subscriptions/ID`, whose log holds what happened to it
+//! (`change`); what it is, is the sum of that (`state`). Any node changes it by compare-and-swap
+//! (`ledger`); the node that leads it does what the world is owed (`worker`, S8), and derives that from
+//! the state alone, so a crash loses nothing. The folder can be deleted as a whole.
+
+mod act;
+mod asked;
+mod change;
+mod fault;
+mod glob;
+mod keyring;
+mod ledger;
+mod place;
+mod secret;
+mod shown;
+mod state;
+mod survey;
+mod target;
+#[cfg(test)]
+mod tests;
+mod wake;
+mod watch;
+mod webhook;
+mod worker;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State as Extract;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::error::{self, Problem};
+use super::super::routes::Route;
+use super::super::{Edge, name};
+use crate::config::WebhookReach;
+use crate::ids::{BadId, SessionId};
+use crate::runtime::Runtime;
+use fault::Fault;
+use secret::Keys;
+
+/// Where all of it is served.
+const ROOT: &str = "/v1/stream/__ds";
+/// What the names of the sessions begin with.
+const PREFIX: &str = "__ds/subscriptions/";
+
+/// What requests and workers of one node share.
+pub(in crate::edge) struct Subscriptions {
+    runtime: Arc<Runtime>,
+    keys: OnceCell<Keys>,
+    caller: webhook::Caller,
+}
+
+impl Subscriptions {
+    pub(in crate::edge) fn new(runtime: Arc<Runtime>, reach: WebhookReach) -> Subscriptions {
+        Subscriptions { runtime, keys: OnceCell::new(), caller: webhook::Caller::new(reach) }
+    }
+
+    /// Works for the subscriptions that this node leads, until it is stopped.
+    pub(in crate::edge) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        watch::run(self, stop).await;
+    }
+
+    /// The cluster's keys.
+    async fn keys(&self, deadline: Instant) -> Result<&Keys, Fault> {
+        self.keys.get_or_try_init(|| keyring::load(&self.runtime, deadline)).await
+    }
+}
+
+/// The paths of the subscriptions.
+pub(super) fn routes() -> Vec<Route> {
+    let path = |path| (path, "subscriptions", any(serve));
+    vec![path("/v1/stream/__ds"), path("/v1/stream/__ds/{*rest}")]
+}
+
+/// The session that holds a subscription.
+fn name_of(subscription: &str) -> Result<SessionId, BadId> {
+    SessionId::parse(&format!("{PREFIX}{subscription}"))
+}
+
+/// What a path asks for.
+enum Path {
+    Jwks,
+    Subscription(String),
+    Streams(String),
+    Stream(String, String),
+    Action(String, String),
+}
+
+async fn serve(
+    Extract(edge): Extract<Edge>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let request = act::Request::read(edge, uri.clone(), headers, body).await?;
+    match (path(uri.path())?, method.as_str()) {
+        (Path::Jwks, "GET" | "HEAD") => act::jwks(request).await,
+        (Path::Subscription(id), "PUT") => act::create(request, &id).await,
+        (Path::Subscription(id), "GET" | "HEAD") => act::show(request, &id).await,
+        (Path::Subscription(id), "DELETE") => act::delete(request, &id).await,
+        (Path::Streams(id), "POST") => act::link(request, &id).await,
+        (Path::Stream(id, stream), "DELETE") => act::unlink(request, &id, stream).await,
+        (Path::Action(id, action), "POST") => match action.as_str() {
+            "claim" => act::claim(request, &id).await,
+            "release" => act::release(request, &id).await,
+            "callback" => act::acknowledge(request, &id, false).await,
+            _ => act::acknowledge(request, &id, true).await,
+        },
+        (path, _) => {
+            let allow = match path {
+                Path::Jwks => "GET",
+                Path::Subscription(_) => "PUT, GET, DELETE",
+                Path::Stream(..) => "DELETE",
+                Path::Streams(_) | Path::Action(..) => "POST",
+            };
+            let problem = Problem::new(&error::METHOD_NOT_ALLOWED, "see the header allow");
+            Ok(([(header::ALLOW, allow)], problem).into_response())
+        }
+    }
+}
+
+fn path(path: &str) -> Result<Path, Fault> {
+    let unknown = || Fault::new(404, "SUBSCRIPTION_NOT_FOUND", "there is nothing at this path");
+    let segment = |text: &str| {
+        let name = name::parse(text).map_err(Fault::invalid)?;
+        // The session's name is longer than that, and no longer than any.
+        name_of(name.as_str()).map_err(|why| Fault::invalid(why.to_string()))?;
+        Ok::<_, Fault>(name.as_str().to_owned())
+    };
+    let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/'));
+    let rest = rest.ok_or_else(unknown)?;
+    if rest == "jwks.json" {
+        return Ok(Path::Jwks);
+    }
+    let parts: Vec<_> =
+        rest.strip_prefix("subscriptions/").ok_or_else(unknown)?.split('/').collect();
+    match parts[..] {
+        [""] => Err(unknown()),
+        [id] => Ok(Path::Subscription(segment(id)?)),
+        [id, "streams"] => Ok(Path::Streams(segment(id)?)),
+        [id, "streams", ..] => {
+            let stream = name::parse(&parts[2..].join("/")).map_err(Fault::invalid)?;
+            Ok(Path::Stream(segment(id)?, asked::normal(stream.as_str()).to_owned()))
+        }
+        [id, action @ ("callback" | "claim" | "ack" | "release")] => {
+            Ok(Path::Action(segment(id)?, action.to_owned()))
+        }
+        _ => Err(unknown()),
+    }
+}
+
+impl IntoResponse for act::Done {
+    fn into_response(self) -> Response {
+        match self {
+            act::Done::Empty => StatusCode::NO_CONTENT.into_response(),
+            act::Done::Json(status, value) => (status, axum::Json(value)).into_response(),
+        }
+    }
+}

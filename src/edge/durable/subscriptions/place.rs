@@ -1,0 +1,42 @@
+//! Where a stream ends, or how far it was dealt with.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::offset::Offset;
+use crate::ids::{Incarnation, Serial};
+
+/// Behind one event of a log; in the order of their texts. The root 0 is before all logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Place(pub(super) u32, pub(super) u64);
+
+impl Place {
+    pub(super) fn new(root: Incarnation, serial: Serial) -> Place {
+        Place(root.0, serial.0)
+    }
+
+    /// Takes back what `Display` wrote.
+    pub(super) fn parse(text: &str) -> Option<Place> {
+        if text == Place::default().to_string() {
+            return Some(Place::default());
+        }
+        Offset::parse(text).map(|offset| Place::new(offset.root, offset.serial))
+    }
+
+    /// Whether a log that goes up to here has something behind `acked`.
+    pub(super) fn is_news(self, acked: Option<Place>) -> bool {
+        0 < self.1 && acked < Some(self)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Offset { root: Incarnation(self.0), serial: Serial(self.1) }.fmt(f)
+    }
+}
+
+/// The text of what was acknowledged; nothing at all is `-1`.
+pub(super) fn acked(place: Option<Place>) -> String {
+    place.map_or_else(|| "-1".to_owned(), |place| place.to_string())
+}

@@ -1,0 +1,86 @@
+//! How far the streams of a subscription go: looked up wherever they live.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use tokio::time::Instant;
+
+use super::place::Place;
+use super::state::{Plan, State};
+use super::{Fault, glob};
+use crate::ids::SessionId;
+use crate::limits;
+use crate::runtime::{Freshness, Runtime};
+
+/// Streams that exist, and their tails.
+pub(super) type Tails = BTreeMap<String, Place>;
+
+/// Looks at every stream that the plan may mean or that is linked; linearizable.
+pub(super) async fn streams(
+    runtime: &Arc<Runtime>,
+    plan: &Plan,
+    state: Option<&State>,
+    deadline: Instant,
+) -> Result<Tails, Fault> {
+    let mut tails = match &plan.pattern {
+        Some(pattern) => matching(runtime, pattern, deadline).await?,
+        None => Tails::new(),
+    };
+    let meant = |path: &str| plan.pattern.as_deref().is_some_and(|p| glob::matches(p, path));
+    let linked = state.into_iter().flat_map(|state| state.links.keys());
+    let named = plan.streams.iter().filter(|_| state.is_none());
+    let others = linked.chain(named).filter(|path| !meant(path)).cloned();
+    tails.extend(named_streams(runtime, others.collect(), deadline).await?);
+    Ok(tails)
+}
+
+/// Looks at these streams.
+pub(super) async fn named_streams(
+    runtime: &Arc<Runtime>,
+    paths: Vec<String>,
+    deadline: Instant,
+) -> Result<Tails, Fault> {
+    let look = |path: String| async move {
+        let Ok(id) = SessionId::parse(&path) else { return Ok::<_, Fault>(None) };
+        let status = runtime.status(&id, Freshness::Linearizable, deadline).await;
+        let status = status.map_err(|why| Fault::unavailable(&why))?;
+        let status = status.filter(|status| !status.hidden);
+        Ok(status.map(|status| (path, Place::new(status.root, status.tail))))
+    };
+    let mut looking = stream::iter(paths).map(look).buffer_unordered(limits::SURVEY_AT_ONCE);
+    let mut tails = Tails::new();
+    while let Some(found) = looking.next().await {
+        tails.extend(found?);
+    }
+    Ok(tails)
+}
+
+async fn matching(
+    runtime: &Arc<Runtime>,
+    pattern: &str,
+    deadline: Instant,
+) -> Result<Tails, Fault> {
+    let (prefix, page) = (glob::prefix(pattern), limits::LIST_SESSIONS_MAX);
+    let (mut tails, mut after, mut seen) = (Tails::new(), None, 0);
+    loop {
+        let listed = runtime.list(&prefix, after.as_deref(), page, deadline).await;
+        let listed = listed.map_err(|why| Fault::unavailable(&why))?;
+        seen += listed.len();
+        let last = (listed.len() == page).then(|| listed.last().map(|line| line.id.clone()));
+        for line in listed {
+            let reserved = SessionId::parse(&line.id).is_ok_and(|id| id.is_reserved());
+            if !reserved && glob::matches(pattern, &line.id) {
+                tails.insert(line.id, Place::new(line.root, line.tail));
+            }
+        }
+        after = last.flatten();
+        if after.is_none() {
+            return Ok(tails);
+        }
+        if limits::SURVEY_NAMES <= seen {
+            tracing::warn!(pattern, "a pattern is too wide to look at all names");
+            return Ok(tails);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Which subscriptions this node works for, and who of them is told what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::place::Place;
+use super::worker::{Inbox, Worker};
+use super::{PREFIX, Subscriptions};
+use crate::ids::SessionId;
+use crate::limits;
+use crate::runtime::changes::Change;
+
+struct Watch {
+    shared: Arc<Subscriptions>,
+    workers: BTreeMap<SessionId, Employed>,
+    tasks: JoinSet<()>,
+    /// What changes anywhere; listened to only while somebody wants to know.
+    others: Option<Receiver<Change>>,
+    led: BTreeSet<u32>,
+    sweep_at: Instant,
+}
+
+struct Employed {
+    inbox: Arc<Inbox>,
+    stop: CancellationToken,
+    task: AbortHandle,
+}
+
+/// Employs a worker for each subscription that this node leads.
+pub(super) async fn run(shared: Arc<Subscriptions>, stop: CancellationToken) {
+    let mut reserved = shared.runtime.reserved_changes();
+    let (sweep_at, mut tick_at) = (Instant::now(), Instant::now());
+    let (workers, tasks, led) = (BTreeMap::new(), JoinSet::new(), BTreeSet::new());
+    let mut watch = Watch { shared, workers, tasks, others: None, led, sweep_at };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            change = reserved.recv() => match change {
+                Ok(change) if change.live => watch.employ(&change.id),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => watch.sweep_at = Instant::now(),
+                Err(RecvError::Closed) => break,
+            },
+            change = next(&mut watch.others) => watch.hear(change),
+            Some(_) = watch.tasks.join_next() => watch.dismiss_ended(),
+            () = sleep_until(tick_at) => {
+                watch.tick().await;
+                tick_at = Instant::now() + limits::SUBSCRIPTION_TICK;
+            }
+        }
+    }
+    for worker in watch.workers.values() {
+        worker.stop.cancel();
+    }
+    while watch.tasks.join_next().await.is_some() {}
+}
+
+async fn next(others: &mut Option<Receiver<Change>>) -> Result<Change, RecvError> {
+    match others {
+        Some(others) => others.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Watch {
+    fn hear(&mut self, change: Result<Change, RecvError>) {
+        match change {
+            Ok(Change { id, root, tail, live }) => {
+                let tail = live.then(|| Place::new(root, tail));
+                self.workers.values().for_each(|worker| worker.inbox.hear(id.as_str(), tail));
+            }
+            Err(RecvError::Lagged(_)) => {
+                self.workers.values().for_each(|worker| worker.inbox.missed());
+            }
+            Err(RecvError::Closed) => self.others = None,
+        }
+    }
+
+    async fn tick(&mut self) {
+        let led = self.shared.runtime.led_shards();
+        if led != self.led {
+            self.led = led;
+            self.sweep_at = Instant::now();
+            let moved = |id: &SessionId| !self.shared.runtime.leads(id);
+            self.workers.iter().filter(|(id, _)| moved(id)).for_each(|(_, w)| w.stop.cancel());
+        }
+        if self.sweep_at <= Instant::now() && !self.led.is_empty() {
+            self.sweep_at = Instant::now() + limits::SUBSCRIPTION_SWEEP;
+            self.sweep().await;
+        }
+    }
+
+    /// Looks for subscriptions that nobody works for.
+    async fn sweep(&mut self) {
+        let (page, mut after) = (limits::LIST_SESSIONS_MAX, None);
+        loop {
+            let deadline = Instant::now() + limits::REQUEST_DEADLINE;
+            let runtime = self.shared.runtime.clone();
+            let listed = match runtime.list(PREFIX, after.as_deref(), page, deadline).await {
+                Ok(listed) => listed,
+                Err(why) => {
+                    tracing::debug!(%why, "subscriptions are not listed");
+                    return;
+                }
+            };
+            for line in &listed {
+                if let Ok(id) = SessionId::parse(&line.id) {
+                    self.employ(&id);
+                }
+            }
+            if listed.len() < page {
+                return;
+            }
+            after = listed.last().map(|line| line.id.clone());
+        }
+    }
+
+    fn employ(&mut self, session: &SessionId) {
+        let Some(id) = session.as_str().strip_prefix(PREFIX) else { return };
+        let works = self.workers.get(session).is_some_and(|worker| !worker.task.is_finished());
+        if works || !self.shared.runtime.leads(session) {
+            return;
+        }
+        if limits::SUBSCRIPTION_WORKERS <= self.workers.len() {
+            tracing::warn!(%session, "this node works for as many subscriptions as it may");
+            return;
+        }
+        if self.others.is_none() {
+            // Before the first survey, so that nothing falls in between.
+            self.others = Some(self.shared.runtime.changes());
+        }
+        let (inbox, stop) = (Arc::new(Inbox::default()), CancellationToken::new());
+        let worker = Worker {
+            shared: self.shared.clone(),
+            id: id.to_owned(),
+            session: session.clone(),
+            inbox: inbox.clone(),
+        };
+        let stopped = stop.clone();
+        let task = self.tasks.spawn(async move {
+            tokio::select! { () = stopped.cancelled() => (), () = worker.run() => () }
+        });
+        self.workers.insert(session.clone(), Employed { inbox, stop, task });
+    }
+
+    fn dismiss_ended(&mut self) {
+        self.workers.retain(|_, worker| !worker.task.is_finished());
+        if self.workers.is_empty() {
+            self.others = None;
+        }
+    }
+}
