@@ -88,7 +88,8 @@ tell_why() {
 wait_ready() {
   local end=$((SECONDS + ready_s))
   until is_ready "$1"; do
-    running "$1" >/dev/null || { tell_why "$1"; fail "node $1 has ended"; }
+    # Just launched it may not be our binary yet, so it is enough that there is a process.
+    kill -0 "$(<"$(node_dir "$1")/pid")" 2>/dev/null || { tell_why "$1"; fail "node $1 has ended"; }
     ((SECONDS < end)) || { tell_why "$1"; fail "node $1 was not ready within $ready_s s"; }
     sleep 0.1
   done
