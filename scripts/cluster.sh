@@ -95,10 +95,19 @@ wait_ready() {
   done
 }
 
-# Waits until process $1 of node $2 is gone.
+# Whether process $1 is there: one that is dying has lost its command line before its ports.
+there() {
+  local stat
+  kill -0 "$1" 2>/dev/null || return 1
+  [[ -d /proc/self ]] || return 0
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  [[ ${stat##*) } != Z* ]]
+}
+
+# Waits until process $1 is gone.
 wait_gone() {
   local end=$((SECONDS + stop_s))
-  while [[ $(running "$2" || true) == "$1" ]]; do
+  while there "$1"; do
     ((SECONDS < end)) || return 1
     sleep 0.05
   done
@@ -156,7 +165,7 @@ stop() {
   local pid
   pid=$(running "$1") || fail "node $1 does not run"
   kill -TERM "$pid"
-  wait_gone "$pid" "$1" || { tell_why "$1"; fail "node $1 did not stop within $stop_s s"; }
+  wait_gone "$pid" || { tell_why "$1"; fail "node $1 did not stop within $stop_s s"; }
 }
 
 down() {
@@ -167,7 +176,7 @@ down() {
     if pid=$(running "$i"); then kill -TERM "$pid"; left+=("$i:$pid"); fi
   done
   for i in "${left[@]+"${left[@]}"}"; do
-    wait_gone "${i#*:}" "${i%%:*}" || { echo "node ${i%%:*} does not stop; killing it" >&2; kill -KILL "${i#*:}"; }
+    wait_gone "${i#*:}" || { echo "node ${i%%:*} does not stop; killing it" >&2; kill -KILL "${i#*:}"; }
   done
 }
 
@@ -186,7 +195,7 @@ case ${1:-} in
     known "${2:-}"
     pid=$(running "$2") || fail "node $2 does not run"
     kill -KILL "$pid"
-    wait_gone "$pid" "$2" || fail "node $2 is still there"
+    wait_gone "$pid" || fail "node $2 is still there"
     ;;
   pid) known "${2:-}"; running "$2" || fail "node $2 does not run" ;;
   url) known "${2:-}"; url "$2" ;;
