@@ -117,10 +117,11 @@ launch() {
   local count own peer args i
   count=$(nodes)
   if own=$(running "$1"); then fail "node $1 runs already, as process $own"; fi
-  for i in "$(http_port "$1")"; do
-    if listening "$i"; then
-      fail "port $i is taken by another process; set OUTLIVE_BASE_PORT to use other ports"
-    fi
+  # The threads of a killed node may hold its port a moment longer than it is seen.
+  i=0
+  while listening "$(http_port "$1")"; do
+    ((i++ < 60)) || fail "port $(http_port "$1") is taken by another process; set OUTLIVE_BASE_PORT to use other ports"
+    sleep 0.05
   done
   peer="127.0.0.1:$(peer_port "$1")"
   args=(serve --node-id "$1" --cluster "$name" --listen "127.0.0.1:$(http_port "$1")")
