@@ -15,7 +15,7 @@ use crate::session::event::{BadFormat, Format, NewEvent, Origin};
 use crate::session::fork::{Fork, ForkRequest};
 use crate::session::media::ContentType;
 
-/// A configuration, as in [`Frozen`] and [`FrozenCommand`].
+/// A configuration, as in [`super::Frozen`] and [`super::FrozenCommand`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenConfig<'a> {
     pub max_age_ms: Option<u64>,
@@ -26,7 +26,7 @@ pub struct FrozenConfig<'a> {
     pub content_type: Option<Cow<'a, str>>,
 }
 
-/// A command, version [`COMMAND_VERSION`]; the kinds are numbered, so new ones go to the end.
+/// A command, version [`super::COMMAND_VERSION`]; the kinds are numbered, so new ones go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FrozenCommand<'a> {
     Create {
@@ -80,7 +80,7 @@ pub enum FrozenCommand<'a> {
     Cancel(FrozenCancel<'a>),
 }
 
-/// The fork that a creator asks for, as in [`FrozenCommand`].
+/// The fork that a creator asks for, as in [`super::FrozenCommand`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenForkRequest<'a> {
     pub fork: FrozenFork<'a>,

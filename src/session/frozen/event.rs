@@ -10,7 +10,7 @@ use crate::ids::{Millis, ProducerId, Serial};
 use crate::session::event::{Event, Format, Origin};
 use crate::session::fact::Fact;
 
-/// An event, version [`EVENT_VERSION`].
+/// An event, version [`super::EVENT_VERSION`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenEvent<'a> {
     pub serial: u64,
@@ -22,7 +22,7 @@ pub struct FrozenEvent<'a> {
     pub fact: Option<FrozenFact<'a>>,
 }
 
-/// An origin, as in [`FrozenEvent`] and [`FrozenCommand`].
+/// An origin, as in [`super::FrozenEvent`] and [`super::FrozenCommand`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenOrigin<'a> {
     pub producer: Cow<'a, str>,

@@ -18,7 +18,7 @@ use crate::session::outcome::DeleteReason;
 use crate::session::producers::{Producer, Producers};
 use crate::session::work::Work;
 
-/// See [`Frozen`].
+/// See [`super::Frozen`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenLive<'a> {
     pub incarnation: u32,

@@ -9,7 +9,7 @@ use crate::ids::{Millis, ProducerId, Serial};
 use crate::limits;
 use crate::session::producers::{Producer, Producers, Run};
 
-/// See [`Frozen`].
+/// See [`super::Frozen`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrozenProducer<'a> {
     pub id: Cow<'a, str>,
