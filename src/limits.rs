@@ -33,6 +33,9 @@ pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000
 pub const QUIET_MS: u64 = 90_000;
 /// Longest time without output that a worker may declare, in milliseconds.
 pub const QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Pause before a session that is owed something is looked at again, in milliseconds: at least, and at most.
+pub const AGAIN_MS: u64 = 1_000;
+pub const AGAIN_MS_MAX: u64 = 60_000;
 /// Time that a turn waits for somebody to take it before it fails, in milliseconds.
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -101,10 +104,14 @@ pub const DUE_AT_ONCE: usize = 1000;
 pub const CHANGES: usize = 1024;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// Turns for one agent that one node offers at once; others are offered when these are taken.
+/// Turns that one node offers at once; others are offered when these are taken.
 pub const OFFERS: usize = 10_000;
+/// How long an offer is good; a turn that still waits is offered again before that.
+pub const OFFER_LIFE: Duration = Duration::from_secs(150);
 /// How long a node waits for a turn on behalf of another node's worker.
-pub const OFFER_WAIT: Duration = Duration::from_secs(5);
+pub const OFFER_WAIT: Duration = Duration::from_secs(1);
+/// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.
+pub const SEEKERS: usize = 256;
 /// How long one attempt at a duty may take.
 pub const DUTY_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before a request looks for a leader again.
@@ -134,6 +141,8 @@ pub const HEADERS: usize = 64;
 pub const HEAD_MS: u64 = 10_000;
 /// Body of one request, in bytes: the largest append as JSON, where each byte may take more than one.
 pub const BODY_BYTES: usize = 2 << 20;
+/// Appends without an end that one node serves at once.
+pub const WINDOWS: usize = 10_000;
 /// Bodies that wait in memory on one node, in bytes.
 pub const BODIES_BYTES: usize = 256 << 20;
 /// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.

@@ -57,6 +57,10 @@ pub(super) async fn read(
     }
     let room = room_for(edge, announced.unwrap_or(limit))?;
     let bytes = collect(body, limit, announced.unwrap_or(0)).await?;
+    if announced.is_some_and(|announced| announced != bytes.len()) {
+        // Over HTTP/2 a body that is given up in peace looks like one that has ended.
+        return Err(Problem::new(&error::BAD_BODY, "the body is shorter than was announced"));
+    }
     Ok(Held { bytes, _room: room })
 }
 
@@ -83,8 +87,7 @@ async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Bytes,
             .await
             .map_err(|_| Problem::new(&error::SLOW_BODY, "the body did not arrive in time"))?;
         let Some(frame) = frame else { return Ok(all.freeze()) };
-        let frame =
-            frame.map_err(|_| Problem::new(&error::BAD_BODY, "the body broke off or is broken"))?;
+        let frame = frame.map_err(|_| broken_off())?;
         let Ok(data) = frame.into_data() else { continue };
         if limit - all.len() < data.len() {
             discard(&mut body).await;
@@ -92,6 +95,10 @@ async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Bytes,
         }
         all.extend_from_slice(&data);
     }
+}
+
+fn broken_off() -> Problem {
+    Problem::new(&error::BAD_BODY, "the body broke off or is broken")
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -67,6 +67,9 @@ pub(super) fn producer(headers: &HeaderMap) -> Result<Option<Origin>, Problem> {
             return Err(bad(detail.to_owned()));
         }
     };
+    if id == "__ds" || id.starts_with("__ds/") {
+        return Err(bad("producer-id: names below __ds are the service's own".to_owned()));
+    }
     let number = |name: &HeaderName, text: &str| {
         strict_number(text).ok_or_else(|| bad(format!("{name} must be digits up to 2^53-1")))
     };

@@ -81,6 +81,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// Room for bodies in memory.
     bodies: Arc<Semaphore>,
+    /// Places for appends without an end.
+    windows: Arc<Semaphore>,
     settings: Settings,
     subscriptions: Arc<Subscriptions>,
     stop: CancellationToken,
@@ -94,9 +96,10 @@ impl Edge {
         stop: CancellationToken,
     ) -> Edge {
         let bodies = Arc::new(body::room());
+        let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
         let subscriptions = Subscriptions::new(runtime.clone(), settings.webhooks);
         let subscriptions = Arc::new(subscriptions);
-        Edge(Arc::new(Shared { runtime, metrics, bodies, settings, subscriptions, stop }))
+        Edge(Arc::new(Shared { runtime, metrics, bodies, windows, settings, subscriptions, stop }))
     }
 }
 

@@ -15,7 +15,7 @@ use super::error::{self, Problem};
 use super::name::Name;
 use super::query::Query;
 use super::{Edge, body, freshness, headers, turns, wire};
-use crate::ids::{Incarnation, Serial};
+use crate::ids::{Incarnation, Serial, SessionId};
 use crate::limits;
 use crate::session::{Applied, Command, Config, Refusal, Retention};
 
@@ -163,7 +163,9 @@ pub(super) async fn list(
     let prefix = query.text("prefix").unwrap_or_default();
     let found = edge.runtime.list(prefix, query.text("after"), limit, deadline).await?;
     let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
-    let sessions: Vec<_> = found.iter().map(wire::summary).collect();
+    // What the service keeps for itself is nobody's session.
+    let open = found.iter().filter(|summary| !is_reserved(&summary.id));
+    let sessions: Vec<_> = open.map(wire::summary).collect();
     Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
 }
 
@@ -184,4 +186,8 @@ async fn json_body<T: DeserializeOwned>(
     serde_json::from_slice(&held.bytes)
         .map(Some)
         .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))
+}
+
+fn is_reserved(id: &str) -> bool {
+    SessionId::parse(id).is_ok_and(|id| id.is_reserved())
 }

@@ -1,9 +1,11 @@
 //! Finding a turn for a worker, wherever its session is led.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::desk::Offer;
@@ -11,8 +13,8 @@ use super::peer::wire::{Answered, Asked};
 use super::reader::{Delivery, Start};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
 use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, TurnId, WorkerName};
-use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE};
-use crate::session::{Applied, Claim, Command, Event, TurnStatus};
+use crate::limits::{OFFER_WAIT, PAGE_BYTES, REQUEST_DEADLINE, SWEEP_INTERVAL};
+use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
@@ -44,7 +46,6 @@ impl Runtime {
     ) -> Result<Option<Assignment>, Unavailable> {
         loop {
             let Ok(offer) = timeout_at(deadline, self.any_offer(&seeker.agent)).await else {
-                self.desk.tidy();
                 return Ok(None);
             };
             let claim = Claim {
@@ -54,18 +55,53 @@ impl Runtime {
                 lease_ms: seeker.lease_ms,
                 quiet_ms: seeker.quiet_ms,
             };
-            // Once it is under way the claim is finished, or the turn would wait for its lease.
-            let until = Instant::now() + REQUEST_DEADLINE;
-            let claim = Command::Claim(Box::new(claim));
-            match self.submit(&offer.session, claim, until).await {
-                Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
-                    return Ok(Some(Assignment { session: offer.session, incarnation, turn }));
-                }
-                Ok(_) | Err(SubmitError::Refused { .. }) => {}
-                Err(error) => {
-                    tracing::debug!(session = %offer.session, %error, "a claim came to nothing");
-                }
+            if let Some(assignment) = self.take(offer.session, claim).await? {
+                return Ok(Some(assignment));
             }
+        }
+    }
+
+    /// Claims a turn, to the end: if the worker is gone by then, the turn goes to another at once and does
+    /// not wait for its lease.
+    async fn take(
+        &self,
+        session: SessionId,
+        claim: Claim,
+    ) -> Result<Option<Assignment>, Unavailable> {
+        let ending = || Unavailable::NoQuorum("this node is ending".into());
+        let runtime = self.me.upgrade().ok_or_else(ending)?;
+        let (told, taken) = oneshot::channel();
+        self.tasks.spawn(async move {
+            let until = Instant::now() + REQUEST_DEADLINE;
+            let command = Command::Claim(Box::new(claim));
+            let claimed = match runtime.submit(&session, command, until).await {
+                Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
+                    Some(Assignment { session, incarnation, turn })
+                }
+                Ok(_) | Err(SubmitError::Refused { .. }) => None,
+                Err(error) => {
+                    tracing::debug!(%session, %error, "a claim came to nothing");
+                    None
+                }
+            };
+            if let Err(Some(assignment)) = told.send(claimed) {
+                runtime.give_back(&assignment).await;
+            }
+        });
+        taken.await.map_err(|_| ending())
+    }
+
+    /// Lets another worker have a turn.
+    async fn give_back(&self, assignment: &Assignment) {
+        let Assignment { session, turn, .. } = assignment;
+        let Some(seat) = &turn.seat else { return };
+        let said = Some(Said { seq: 0, events: Vec::new(), then: Then::Release });
+        let (turn, epoch) = (turn.turn.clone(), seat.epoch);
+        let (heard, quiet_ms, checkpoint) = (None, None, None);
+        let release = Say { turn, epoch, said, heard, quiet_ms, checkpoint };
+        let until = Instant::now() + REQUEST_DEADLINE;
+        if let Err(error) = self.submit(session, Command::Say(Box::new(release)), until).await {
+            tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
         }
     }
 
@@ -75,6 +111,8 @@ impl Runtime {
         let mut elsewhere = FuturesUnordered::new();
         for node in self.host.connected() {
             elsewhere.push(async move {
+                // A call goes on at the peer when nobody waits for it here, so they are few.
+                let _place = self.seekers.acquire().await;
                 loop {
                     let within = OFFER_WAIT + PEER_SLACK;
                     let within_ms = u64::try_from(OFFER_WAIT.as_millis()).unwrap_or(u64::MAX);
@@ -124,7 +162,7 @@ impl Runtime {
         let attached = self.attach(session, start, Freshness::Linearizable, deadline).await;
         let broken = |text: String| Unavailable::NoQuorum(text);
         let mut reader = attached.map_err(|error| broken(error.to_string()))?;
-        let mut events = Vec::new();
+        let (mut events, mut bytes) = (Vec::new(), 0);
         loop {
             let delivery = timeout_at(deadline, reader.next()).await;
             let late = |_| broken("the log did not come in time".into());
@@ -133,9 +171,10 @@ impl Runtime {
                     for shown in all {
                         let fact = shown.event.fact.as_ref();
                         if fact.is_some_and(|fact| *fact.turn() == turn.turn) {
-                            if limit <= events.len() {
+                            if limit <= events.len() || PAGE_BYTES <= bytes {
                                 return Ok((events, true));
                             }
+                            bytes += shown.event.payload.len();
                             events.push(shown.event.clone());
                         }
                     }
@@ -150,3 +189,14 @@ impl Runtime {
 
 /// How much later than asked a peer's answer may come.
 const PEER_SLACK: Duration = Duration::from_secs(1);
+
+/// Keeps a node's desk in order while its runtime lives.
+pub(super) async fn tidy(runtime: Weak<Runtime>) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        match runtime.upgrade() {
+            Some(runtime) => runtime.desk.tidy(Instant::now()),
+            None => return,
+        }
+    }
+}

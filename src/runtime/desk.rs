@@ -1,18 +1,19 @@
 //! Turns that wait for a worker, and workers that wait for a turn, at one node.
 //!
 //! What is offered here is a hint: whoever takes it claims the turn by a command, and is refused if another
-//! was faster. A hint that gets lost is offered again at the next sweep, because the turn still waits.
+//! was faster. A hint that gets lost is offered again, because the turn still waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::ids::{AgentName, SessionId, TurnId};
-use crate::limits::OFFERS;
+use crate::limits::{OFFER_LIFE, OFFERS};
 
 /// A turn that may be claimed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Offer {
     pub(super) session: SessionId,
     pub(super) turn: TurnId,
@@ -20,20 +21,31 @@ pub(super) struct Offer {
 
 #[derive(Default)]
 pub(super) struct Desk {
-    agents: Mutex<HashMap<AgentName, Queue>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    agents: HashMap<AgentName, Queue>,
+    /// Offers of all agents, with those that are old.
+    offers: usize,
 }
 
 #[derive(Default)]
 struct Queue {
-    offers: VecDeque<Offer>,
+    /// In the order in which they came.
+    order: VecDeque<Offer>,
+    /// When each was last offered.
+    offered: HashMap<Offer, Instant>,
     workers: VecDeque<oneshot::Sender<Offer>>,
 }
 
 impl Desk {
     /// Hands the turn to a worker that waits, or keeps it for the next.
     pub(super) fn offer(&self, agent: &AgentName, mut offer: Offer) {
-        let mut agents = self.agents();
-        let queue = agents.entry(agent.clone()).or_default();
+        let mut state = self.state();
+        let room = state.offers < OFFERS;
+        let queue = state.agents.entry(agent.clone()).or_default();
         while let Some(worker) = queue.workers.pop_front() {
             match worker.send(offer) {
                 Ok(()) => return,
@@ -41,8 +53,12 @@ impl Desk {
                 Err(back) => offer = back,
             }
         }
-        if queue.offers.len() < OFFERS && !queue.offers.contains(&offer) {
-            queue.offers.push_back(offer);
+        if let Some(offered) = queue.offered.get_mut(&offer) {
+            *offered = Instant::now();
+        } else if room {
+            queue.order.push_back(offer.clone());
+            queue.offered.insert(offer, Instant::now());
+            state.offers += 1;
         }
     }
 
@@ -50,9 +66,11 @@ impl Desk {
     pub(super) async fn take(&self, agent: &AgentName) -> Offer {
         loop {
             let waits = {
-                let mut agents = self.agents();
-                let queue = agents.entry(agent.clone()).or_default();
-                if let Some(offer) = queue.offers.pop_front() {
+                let mut state = self.state();
+                let queue = state.agents.entry(agent.clone()).or_default();
+                if let Some(offer) = queue.order.pop_front() {
+                    queue.offered.remove(&offer);
+                    state.offers -= 1;
                     return offer;
                 }
                 let (worker, waits) = oneshot::channel();
@@ -66,16 +84,22 @@ impl Desk {
         }
     }
 
-    /// Forgets agents that nobody offers and nobody waits for.
-    pub(super) fn tidy(&self) {
-        self.agents().retain(|_, queue| {
+    /// Forgets old offers, workers that wait no more, and agents without either.
+    pub(super) fn tidy(&self, now: Instant) {
+        let mut state = self.state();
+        let mut offers = 0;
+        state.agents.retain(|_, queue| {
+            queue.offered.retain(|_, offered| now.duration_since(*offered) < OFFER_LIFE);
+            queue.order.retain(|offer| queue.offered.contains_key(offer));
             queue.workers.retain(|worker| !worker.is_closed());
-            !queue.workers.is_empty() || !queue.offers.is_empty()
+            offers += queue.order.len();
+            !queue.workers.is_empty() || !queue.order.is_empty()
         });
+        state.offers = offers;
     }
 
-    fn agents(&self) -> MutexGuard<'_, HashMap<AgentName, Queue>> {
-        self.agents.lock().expect("no panic happens under this lock")
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic happens under this lock")
     }
 }
 
@@ -94,6 +118,7 @@ mod tests {
         desk.offer(&agent, offer("1"));
         desk.offer(&agent, offer("1"));
         desk.offer(&agent, offer("2"));
+        assert_eq!(desk.state().offers, 2);
         assert_eq!(desk.take(&agent).await, offer("1"));
         assert_eq!(desk.take(&agent).await, offer("2"));
         let (gone, waits) = (desk.take(&agent), desk.take(&agent));
@@ -105,7 +130,18 @@ mod tests {
         }
         desk.offer(&agent, offer("3"));
         assert_eq!(waits.await, offer("3"));
-        desk.tidy();
-        assert!(desk.agents().is_empty());
+        desk.tidy(Instant::now());
+        assert!(desk.state().agents.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_offer_that_nobody_repeats_is_forgotten() {
+        let (desk, agent) = (Desk::default(), AgentName::parse("a").unwrap());
+        desk.offer(&agent, offer("1"));
+        desk.tidy(Instant::now());
+        assert_eq!(desk.state().offers, 1);
+        desk.tidy(Instant::now() + OFFER_LIFE);
+        assert_eq!(desk.state().offers, 0);
+        assert!(desk.state().agents.is_empty());
     }
 }

@@ -23,7 +23,7 @@ use super::shard::Shard;
 use super::shards::Shards;
 use crate::ids::SessionId;
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
-use crate::session::Command;
+use crate::session::{Command, Scope};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -79,6 +79,12 @@ impl Directory {
                 Place::Nobody => Attempt::Elsewhere(None),
             };
             match attempt {
+                // What an earlier try of this very request did is its own doing, and no repetition.
+                Attempt::Done(Ok(reply)) if doubt.is_some() => return Ok(reply.of_first_try()),
+                // This try came to nothing, but an earlier one may have taken effect.
+                Attempt::Done(Err(SubmitError::Unavailable(why))) if doubt.is_some() => {
+                    return Err(SubmitError::Unknown(why.to_string()));
+                }
                 Attempt::Done(done) => return done,
                 Attempt::Elsewhere(node) => hint = node,
                 Attempt::Unknown(text) if repeatable => doubt = Some(text),
@@ -331,8 +337,9 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::Release { .. }
         | Command::Settle { .. }
         | Command::Input(_)
-        | Command::Claim(_)
-        | Command::Cancel(_) => true,
+        | Command::Claim(_) => true,
+        // Turns that were asked for behind the first try are not meant.
+        Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
         // A beat twice is a beat; what is said has a number.
         Command::Say(_) => true,
         Command::Delete { .. } => false,

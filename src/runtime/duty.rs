@@ -89,7 +89,7 @@ impl Runtime {
     }
 
     /// Whether a session lives, or is kept, as the fork with this key.
-    async fn has_fork(
+    pub(super) async fn has_fork(
         &self,
         fork: &SessionId,
         key: u64,

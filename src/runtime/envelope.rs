@@ -44,10 +44,18 @@ pub(super) fn thaw(bytes: &[u8]) -> Result<Command, BadEnvelope> {
 }
 
 /// Whether a frozen command brings what somebody says, told by its kind's number alone: an append, an
-/// input, or what a worker says. All others end something, make room, or are small.
+/// input, or what a worker says, unless that is so small that it is a sign of life or an end. All others end
+/// something, make room, or are small.
 pub(super) fn is_speech(command: &[u8]) -> bool {
-    matches!(command.get(1), Some(1 | 11 | 13))
+    match command.get(1) {
+        Some(1 | 11) => true,
+        Some(13) => SMALL < command.len(),
+        _ => false,
+    }
 }
+
+/// Commands of workers up to this size pass even where speech does not, in bytes.
+const SMALL: usize = 1 << 10;
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
     let id = id.as_str().as_bytes();
@@ -85,12 +93,22 @@ mod tests {
     fn speech_is_known_by_its_number() {
         assert!(is_speech(&freeze(&Command::Append(Append::default()))));
         let turn = crate::ids::TurnId::parse("t").unwrap();
-        let (said, heard, quiet_ms, checkpoint) = (None, None, None, None);
-        let say = Say { turn: turn.clone(), epoch: 1, said, heard, quiet_ms, checkpoint };
-        assert!(is_speech(&freeze(&Command::Say(Box::new(say)))));
+        let say = |checkpoint: Option<Bytes>| {
+            let (turn, said, heard, quiet_ms) = (turn.clone(), None, None, None);
+            freeze(&Command::Say(Box::new(Say {
+                turn,
+                epoch: 1,
+                said,
+                heard,
+                quiet_ms,
+                checkpoint,
+            })))
+        };
+        assert!(!is_speech(&say(None)), "a beat passes");
+        assert!(is_speech(&say(Some(vec![0; 2_000].into()))));
         let agent = crate::ids::AgentName::parse("a").unwrap();
         let said = NewEvent { format: Format::TEXT, payload: Bytes::new() };
-        let (input, when_busy) = (turn, WhenBusy::Steer);
+        let (input, when_busy) = (turn.clone(), WhenBusy::Steer);
         let input = Input { input, agent, said, sender: None, when_busy };
         assert!(is_speech(&freeze(&Command::Input(Box::new(input)))));
         let cancel = Cancel { scope: Scope::All, by: None, reason: String::new() };

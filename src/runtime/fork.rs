@@ -78,7 +78,9 @@ impl Runtime {
         };
         let begun = self.begin(id, &wish, &source, &held, key, deadline).await;
         let needed = match &begun {
-            Ok(reply) => matches!(reply.applied, Applied::Created { created: true, .. }),
+            Ok(Reply { applied: Applied::Created { created: true, .. }, .. }) => true,
+            // An earlier try of this very create may have begun the fork that was found.
+            Ok(_) => self.has_fork(id, key, deadline).await.unwrap_or(true),
             Err(error) => matches!(error, ForkError::Submit(SubmitError::Unknown(_))),
         };
         if !needed {
@@ -105,7 +107,8 @@ impl Runtime {
             return Ok(None);
         }
         let anchor = wish.anchor.unwrap_or(fork.anchor);
-        let fork = Fork { source: wish.source.clone(), anchor, sub: wish.sub, ..fork };
+        let at = fork.at.max(anchor);
+        let fork = Fork { source: wish.source.clone(), at, anchor, sub: wish.sub, ..fork };
         // Should the session end this moment, this hold is over: it is refused then, and made anew.
         let request = ForkRequest { fork, anchored: wish.anchor.is_some(), until: Millis(0) };
         let config = inherited(&wish.config, &config);

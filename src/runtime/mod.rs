@@ -45,7 +45,7 @@ pub use report::{
 pub use tail::Shown;
 
 use crate::ids::{Cursor, Millis, SessionId};
-use crate::limits::PEER_PATIENCE;
+use crate::limits::{PEER_PATIENCE, SEEKERS};
 use crate::session::{Command, Fork};
 use crate::store::Store;
 use directory::Directory;
@@ -117,6 +117,7 @@ impl Foundation {
             me: me.clone(),
             relays: relays::Relays::default(),
             desk: desk::Desk::default(),
+            seekers: tokio::sync::Semaphore::new(SEEKERS),
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
             shards: shards.clone(),
@@ -136,6 +137,11 @@ impl Foundation {
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = shards.sweep(host) => () }
         });
+        let stop = runtime.stop.clone().cancelled_owned();
+        let tidied = runtime.me.clone();
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+        });
         runtime
     }
 }
@@ -145,6 +151,8 @@ pub struct Runtime {
     me: std::sync::Weak<Runtime>,
     relays: relays::Relays,
     desk: desk::Desk,
+    /// Places for workers for whom other nodes are asked.
+    seekers: tokio::sync::Semaphore,
     cluster_name: String,
     host: Arc<Host>,
     shards: Arc<Shards>,

@@ -15,6 +15,20 @@ pub struct Reply {
     pub tail: Serial,
 }
 
+impl Reply {
+    /// The answer of the try that took effect, whose own answer was lost on the way.
+    pub(super) fn of_first_try(mut self) -> Reply {
+        match &mut self.applied {
+            Applied::Appended { duplicate, .. }
+            | Applied::Closed { duplicate, again: true, .. }
+            | Applied::Input { duplicate, .. }
+            | Applied::Said { duplicate, .. } => *duplicate = false,
+            _ => {}
+        }
+        self
+    }
+}
+
 /// Why there is no answer. Nothing happened, and the same request may succeed later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
@@ -44,4 +58,32 @@ pub enum SubmitError {
     /// It may have happened or may yet; safe to repeat with the same producer key.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_first_try_did_is_no_repetition() {
+        let place = Some(Serial(3));
+        let appended = |duplicate| Applied::Appended {
+            first: place,
+            last: place,
+            duplicate,
+            closed: false,
+            seq: Some(0),
+        };
+        let closed = |duplicate, again| Applied::Closed { tail: Serial(3), duplicate, again };
+        for (second, first) in [
+            (appended(true), appended(false)),
+            (closed(true, true), closed(false, true)),
+            // Another request had closed it.
+            (closed(true, false), closed(true, false)),
+        ] {
+            let (incarnation, tail) = (Incarnation::FIRST, Serial(3));
+            let reply = Reply { applied: second, incarnation, root: incarnation, tail };
+            assert_eq!(reply.of_first_try().applied, first);
+        }
+    }
 }

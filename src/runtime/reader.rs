@@ -190,6 +190,16 @@ impl Reader {
         }
     }
 
+    /// The end of the log as known now at this node: behind it there is nothing to give yet.
+    pub fn known_tail(&self) -> Serial {
+        match &self.source {
+            Source::Local(local) => local.marks.borrow().tail,
+            Source::Joined(joined) => joined.known_tail(),
+            Source::Heir(relayed) => relayed.status.tail,
+            Source::Stitched(stitched) => stitched.own().known_tail(),
+        }
+    }
+
     /// Whether the session is closed, as known now.
     pub fn is_closed(&self) -> bool {
         match &self.source {

@@ -134,6 +134,10 @@ impl Joined {
         }
     }
 
+    pub(super) fn known_tail(&self) -> Serial {
+        self.status.tail.max(self.marks.borrow().tail)
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.status.closed || self.marks.borrow().closed
     }

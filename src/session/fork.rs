@@ -100,9 +100,9 @@ impl Holds {
         at.is_some_and(|at| self.all[at].until.take().is_some())
     }
 
-    /// When the next hold is to be asked about.
-    pub(super) fn deadline(&self) -> Option<Millis> {
-        self.all.iter().filter_map(|hold| hold.until).min()
+    /// When holds are to be asked about.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Millis> {
+        self.all.iter().filter_map(|hold| hold.until)
     }
 
     pub(super) fn duties(&self, now: Millis) -> impl Iterator<Item = Duty> {

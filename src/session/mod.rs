@@ -136,10 +136,24 @@ impl Session {
     /// The next time at which the session is to be looked at, as far as is known now: a tick changes
     /// something then, or a duty is due.
     pub fn deadline(&self) -> Option<Millis> {
-        let debt = self.debts.first().map(|debt| debt.since);
-        let hold = self.kept().and_then(|live| live.holds.deadline());
-        let offer = self.live().and_then(|live| live.work.offer_at());
-        [self.tick_at(), debt, hold, offer].into_iter().flatten().min()
+        self.deadlines().min()
+    }
+
+    /// The same for a session that was looked at just now: what is owed and could not be done is looked at
+    /// again after a while, ever more rarely, so that it does not keep others waiting.
+    pub fn next_look(&self, now: Millis) -> Option<Millis> {
+        let again = |due: Millis| {
+            let wait_ms = (now.since(due) / 2).clamp(limits::AGAIN_MS, limits::AGAIN_MS_MAX);
+            if due <= now { now.after(wait_ms) } else { due }
+        };
+        self.deadlines().map(again).min()
+    }
+
+    fn deadlines(&self) -> impl Iterator<Item = Millis> {
+        let debts = self.debts.iter().map(|debt| debt.since);
+        let holds = self.kept().into_iter().flat_map(|live| live.holds.deadlines());
+        let offers = self.live().into_iter().flat_map(|live| live.work.offers_at());
+        self.tick_at().into_iter().chain(debts).chain(holds).chain(offers)
     }
 
     /// The next time at which a tick changes something.
@@ -280,7 +294,9 @@ impl Session {
         create.config.check().map_err(Refusal::BadConfig)?;
         live::check_size(&create.events)?;
         if let Some(request) = &create.fork {
-            if request.until <= at {
+            let Fork { source, key, .. } = &request.fork;
+            let owed = self.debts.iter().any(|debt| debt.key == *key && debt.source == *source);
+            if request.until <= at || owed {
                 return Err(Refusal::HoldEnded);
             }
             if limits::DEBTS <= self.debts.len() {

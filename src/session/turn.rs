@@ -15,7 +15,8 @@ pub(super) struct Turn {
     pub(super) spoken: Serial,
     /// Its last input that a worker has taken in.
     pub(super) heard: Serial,
-    pub(super) asked_at: Millis,
+    /// Since when it could have had a worker and has none.
+    pub(super) waits_since: Millis,
     /// Workers that have had it.
     pub(super) attempts: u32,
     /// Workers in a row that were lost without any output.
@@ -81,7 +82,7 @@ impl Turn {
             input,
             spoken: input,
             heard: Serial(input.0 - 1),
-            asked_at: now,
+            waits_since: now,
             attempts: 0,
             failures: 0,
             stage: Stage::Waiting { from: now },
@@ -106,7 +107,7 @@ impl Turn {
     /// When a tick changes something about it.
     pub(super) fn tick_at(&self) -> Millis {
         match &self.stage {
-            Stage::Waiting { .. } => self.asked_at.after(limits::WAIT_MS),
+            Stage::Waiting { .. } => self.waits_since.after(limits::WAIT_MS),
             Stage::Active(seat) => seat.tick_at(),
         }
     }
@@ -127,6 +128,7 @@ impl Turn {
         };
         let from = now.after(again.min(limits::BACK_OFF_MS_MAX));
         self.stage = Stage::Waiting { from };
+        self.waits_since = from;
         Some(from)
     }
 }

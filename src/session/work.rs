@@ -63,19 +63,20 @@ impl Work {
         open.filter(free).map(|(_, turn)| turn)
     }
 
-    /// When the next turn is to be offered.
-    pub(super) fn offer_at(&self) -> Option<Millis> {
+    /// When turns are to be offered.
+    pub(super) fn offers_at(&self) -> impl Iterator<Item = Millis> {
         let open = self.turns.iter().enumerate().filter(|(at, _)| self.is_first(*at));
-        let from = |turn: &Turn| match turn.stage {
+        open.filter_map(|(_, turn)| match turn.stage {
             Stage::Waiting { from } => Some(from),
             Stage::Active(_) => None,
-        };
-        open.filter_map(|(_, turn)| from(turn)).min()
+        })
     }
 
     /// When a tick changes something.
     pub(super) fn tick_at(&self) -> Option<Millis> {
-        self.turns.iter().map(Turn::tick_at).min()
+        let open = self.turns.iter().enumerate();
+        let judged = open.filter(|(at, turn)| turn.seat().is_some() || self.is_first(*at));
+        judged.map(|(_, turn)| turn.tick_at()).min()
     }
 
     /// The open turns, for those who ask.
@@ -86,8 +87,9 @@ impl Work {
     /// Forgets the oldest inputs whose turns are over.
     fn forget(&mut self) {
         while limits::INPUTS < self.inputs.len() {
-            let over = |known: &Known| self.turns.iter().all(|open| open.id != known.turn);
-            let Some(at) = self.inputs.iter().position(over) else { return };
+            // The first input of an open turn stays, so that the turn is known when it is over.
+            let idle = |known: &Known| self.turns.iter().all(|open| open.id != known.input);
+            let Some(at) = self.inputs.iter().position(idle) else { return };
             self.inputs.remove(at);
         }
     }
@@ -119,7 +121,13 @@ impl Live {
             }
             (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt) => None,
         };
-        if into.is_none() && limits::TURNS <= self.work.turns.len() {
+        let left = match asked.when_busy {
+            WhenBusy::Interrupt => {
+                self.work.turns.iter().filter(|open| open.agent != asked.agent).count()
+            }
+            _ => self.work.turns.len(),
+        };
+        if into.is_none() && limits::TURNS <= left {
             return Err(Refusal::TooManyTurns { limit: limits::TURNS });
         }
         if asked.when_busy == WhenBusy::Interrupt && !cancelled {
@@ -220,6 +228,13 @@ impl Live {
             seat.seq += 1;
         }
         seat.alive_at = now;
+        self.touched_at = now;
+        self.clock = now;
+        if asked.said.is_some() && said.is_none() {
+            // All of it was taken before; what came with later requests stays.
+            let spoken = turn.spoken;
+            return Ok(Applied::Said { places: None, duplicate: true, over: false, spoken });
+        }
         seat.quiet_ms = asked.quiet_ms.unwrap_or(seat.quiet_ms);
         if said.is_some_and(|said| !said.events.is_empty()) || asked.quiet_ms.is_some() {
             seat.progress_at = now;
@@ -231,17 +246,14 @@ impl Live {
         if asked.checkpoint.is_some() {
             turn.checkpoint.clone_from(&asked.checkpoint);
         }
-        self.touched_at = now;
-        self.clock = now;
         let (before, spoken) = (self.log.tail, self.work.turns[at].spoken);
         if let Some(said) = said {
             self.speak(now, at, asked.epoch, said, out);
         }
-        let duplicate = asked.said.is_some() && said.is_none();
         let (first, last) = (before.next(), self.log.tail);
         let places = (first <= last).then_some((first, last));
         let over = self.work.find(&asked.turn).is_none();
-        Ok(Applied::Said { places, duplicate, over, spoken })
+        Ok(Applied::Said { places, duplicate: false, over, spoken })
     }
 
     /// The answer to a request that was taken before its seat ended: its last one, most likely (S11).
@@ -307,10 +319,13 @@ impl Live {
         let before = out.len();
         let mut at = 0;
         while at < self.work.turns.len() {
+            let first = self.work.is_first(at);
             let turn = &mut self.work.turns[at];
             let id = turn.id.clone();
             match &mut turn.stage {
-                Stage::Waiting { .. } if turn.asked_at.after(limits::WAIT_MS) <= now => {
+                Stage::Waiting { .. }
+                    if first && turn.waits_since.after(limits::WAIT_MS) <= now =>
+                {
                     let end = End::Failed { reason: "nobody took the turn".into() };
                     self.end_all(now, &end, |open| open.id == id, out);
                     continue;
@@ -367,6 +382,13 @@ impl Live {
         let open = std::mem::take(&mut self.work.turns);
         let (over, left): (Vec<_>, Vec<_>) = open.into_iter().partition(chosen);
         self.work.turns = left;
+        for turn in &over {
+            // Whoever waited for it waits for a worker now.
+            let next = self.work.turns.iter_mut().find(|open| open.agent == turn.agent);
+            if let Some(next) = next.filter(|next| next.seat().is_none()) {
+                next.waits_since = now;
+            }
+        }
         for turn in &over {
             if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
                 known.spoke = turn.spoke();

@@ -70,6 +70,16 @@ impl Follow {
         self.live || self.status().tail <= self.serial
     }
 
+    /// Whether retention took what comes behind the offset that was asked for.
+    pub(super) fn lacks_beginning(&self) -> bool {
+        !self.from_start && self.serial.next() < self.status().first
+    }
+
+    /// Whether everything was delivered that this node knows of.
+    pub(super) fn is_at_tail(&self) -> bool {
+        self.reader.known_tail() <= self.serial
+    }
+
     /// Whether the stream is closed, as known now.
     pub(super) fn is_closed(&self) -> bool {
         self.reader.is_closed()
@@ -133,6 +143,7 @@ impl Follow {
         }
         self.reader = reader;
         self.detached = false;
+        self.live = false;
         Ok(())
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn long_poll(
             break;
         }
         if follow.is_live() && 0 < page.body.count {
-            page.up_to_date = true;
+            page.up_to_date = follow.is_at_tail();
             break;
         }
     }
@@ -147,7 +147,8 @@ impl Page {
 
     /// Whether the stream ends, or is at its tail, right behind the chunk.
     async fn look_behind(&mut self, follow: &mut Follow) {
-        if self.closed || follow.offset() != self.end || !follow.is_near_tail() {
+        let worth_it = if follow.is_live() { follow.is_at_tail() } else { follow.is_near_tail() };
+        if self.closed || follow.offset() != self.end || !worth_it {
             return;
         }
         let next = match follow.next().now_or_never() {

@@ -14,7 +14,7 @@ use super::name::StreamName;
 use super::offset::Place;
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, moment,
-    next_offset, page, sse, type_of,
+    next_offset, page, problem, sse, type_of,
 };
 use crate::runtime::Reader;
 
@@ -38,6 +38,8 @@ pub(super) async fn read(
     match asked.live {
         None => page::catch_up(follow, &headers, deadline).await,
         Some(Live::LongPoll) => page::long_poll(follow, cursors, &edge).await,
+        // Once the answer has begun, nothing can be said but that it broke off.
+        Some(Live::Sse) if follow.lacks_beginning() => Err(problem::log_gone()),
         Some(Live::Sse) => Ok(sse::response(follow, cursors, &edge)),
     }
 }

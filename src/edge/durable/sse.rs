@@ -130,8 +130,9 @@ impl Sse {
 
     /// How the reader stands behind the events that it was just given, as far as that is known.
     fn look_ahead(&mut self) -> Standing {
-        let live = self.follow.is_live();
-        let next = match self.follow.is_near_tail() {
+        // Behind the ring of recent events a look would go to the disk, and be thrown away.
+        let at_tail = self.follow.is_live() && self.follow.is_at_tail();
+        let next = match at_tail || (!self.follow.is_live() && self.follow.is_near_tail()) {
             true => self.follow.next().now_or_never(),
             false => None,
         };
@@ -141,7 +142,7 @@ impl Sse {
                 Standing::Closed
             }
             Some(Next::CaughtUp) => Standing::UpToDate { cursor: self.cursor() },
-            None if live => Standing::UpToDate { cursor: self.cursor() },
+            None if at_tail => Standing::UpToDate { cursor: self.cursor() },
             next => {
                 self.held = next;
                 Standing::Behind { cursor: self.cursor() }

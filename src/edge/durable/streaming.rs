@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
 use super::super::error::{self, Problem};
-use super::super::{Edge, NO_BUFFERING, body, headers};
+use super::super::{Edge, NO_BUFFERING, headers};
 use super::offset::Offset;
 use super::{asked, expiry, messages, problem};
 use crate::ids::SessionId;
@@ -79,7 +79,9 @@ pub(super) async fn response(
         unacknowledged: 0,
         acknowledged: None,
         stage: Stage::Writing,
-        _room: body::room_for(edge, limits::WINDOW_BYTES)?,
+        _room: edge.windows.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(&error::OVERLOADED, "too many streaming appends at this node; try another")
+        })?,
     };
     let answers = stream::unfold(writer, |mut writer| async {
         let line = writer.answer().await?;
@@ -301,9 +303,11 @@ impl Line {
             let is_next = *reached.borrow() == seq;
             let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
             match edge.runtime.submit(&id, append.clone(), deadline).await {
-                Err(SubmitError::Refused { refusal: Refusal::SequenceGap { .. }, .. })
-                    if !is_next =>
-                {
+                // Of a new epoch, too, the first line may come behind the others.
+                Err(SubmitError::Refused {
+                    refusal: Refusal::SequenceGap { .. } | Refusal::EpochMustStartAtZero { .. },
+                    ..
+                }) if !is_next => {
                     overtook = true;
                     // Who counts lives longer than the lines.
                     let _ = reached.wait_for(|reached| *reached == seq).await;

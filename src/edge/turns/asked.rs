@@ -105,7 +105,7 @@ pub(super) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
         return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
     }
     let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
-    let said = asked.seq.filter(|_| says).map(|seq| Said { seq, events, then });
+    let said = asked.seq.map(|seq| Said { seq, events, then });
     let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {

@@ -9,7 +9,7 @@ use super::super::shard::Shard;
 use super::super::tail::{Mark, Served, Shown, Tail};
 use crate::ids::{Millis, Serial, SessionId};
 use crate::limits::{BLOCK_BYTES, BLOCK_EVENTS};
-use crate::session::Session;
+use crate::session::{Refusal, Session};
 use crate::store::LogOf;
 use crate::store::kept::{Block, Head};
 
@@ -126,7 +126,11 @@ impl Loaded {
         let root = self.session.root();
         Ok(match applied {
             Ok(applied) => {
-                let incarnation = incarnation.expect("what was applied to has lived");
+                let Some(incarnation) = incarnation else {
+                    // Nobody ever created it, and nothing happened to it.
+                    let refusal = Refusal::NotFound;
+                    return Ok(Err(SubmitError::Refused { refusal, incarnation, root, tail }));
+                };
                 Ok(Reply { applied, incarnation, root: root.unwrap_or(incarnation), tail })
             }
             Err(refusal) => Err(SubmitError::Refused { refusal, incarnation, root, tail }),
@@ -180,12 +184,21 @@ impl Loaded {
         match (self.session.deadline(), self.filed) {
             (Some(deadline), Some(filed)) if filed <= deadline => Ok(()),
             (None, _) => Ok(()),
-            (Some(_), _) => self.file(shard, id),
+            (deadline, _) => self.file(shard, id, deadline),
         }
     }
 
-    pub(super) fn file(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
-        let deadline = self.session.deadline();
+    /// Files the session anew, now that it was looked at.
+    pub(super) fn file_again(
+        &mut self,
+        shard: &Shard,
+        id: &SessionId,
+        now: Millis,
+    ) -> io::Result<()> {
+        self.file(shard, id, self.session.next_look(now))
+    }
+
+    fn file(&mut self, shard: &Shard, id: &SessionId, deadline: Option<Millis>) -> io::Result<()> {
         if deadline != self.filed {
             shard.store().put_deadline(shard.number(), id, deadline, self.filed)?;
             self.filed = deadline;

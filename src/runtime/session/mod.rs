@@ -283,7 +283,7 @@ impl Owned {
             group.propose(permit, bytes, Box::new(|_| ()));
             return Ok(());
         }
-        loaded.file(&shard, &id)
+        loaded.file_again(&shard, &id, now)
     }
 
     /// Does what the world owes the session, where this node leads.

@@ -175,6 +175,9 @@ pub(super) async fn link(request: Request, id: &str) -> Result<Response, Fault> 
     let mut ledger = request.open(id).await?;
     loop {
         let state = ledger.state().ok_or(Fault::Gone)?;
+        if streams.iter().all(|path| state.links.get(path).is_some_and(|link| link.explicit)) {
+            return Ok(Done::Empty.into_response());
+        }
         let fresh = streams.iter().filter(|path| !state.links.contains_key(*path)).count();
         if limits::SUBSCRIPTION_STREAMS < state.links.len() + fresh {
             let limit = limits::SUBSCRIPTION_STREAMS;

@@ -27,11 +27,11 @@ pub(super) async fn streams(
         Some(pattern) => matching(runtime, pattern, deadline).await?,
         None => Tails::new(),
     };
-    let meant = |path: &str| plan.pattern.as_deref().is_some_and(|p| glob::matches(p, path));
     let linked = state.into_iter().flat_map(|state| state.links.keys());
     let named = plan.streams.iter().filter(|_| state.is_none());
-    let others = linked.chain(named).filter(|path| !meant(path)).cloned();
-    tails.extend(named_streams(runtime, others.collect(), deadline).await?);
+    // What a wide pattern did not get to is looked at by its name.
+    let others = linked.chain(named).filter(|path| !tails.contains_key(*path)).cloned().collect();
+    tails.extend(named_streams(runtime, others, deadline).await?);
     Ok(tails)
 }
 

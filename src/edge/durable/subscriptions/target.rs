@@ -73,7 +73,7 @@ fn allows(reach: WebhookReach, address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => match v4.octets() {
             // Metadata of clouds that is not link-local.
-            [100, 100, 100, 200] => false,
+            [100, 100, 100, 200] | [168, 63, 129, 16] => false,
             [10, ..] | [192, 168, ..] | [172, 16..=31, ..] | [100, 64..=127, ..] => {
                 reach == WebhookReach::Private
             }
