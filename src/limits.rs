@@ -147,8 +147,8 @@ pub const WINDOWS: usize = 10_000;
 pub const BODIES_BYTES: usize = 256 << 20;
 /// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.
 pub const WINDOW_BYTES: usize = 1 << 20;
-/// Lines of a streaming append that are not acknowledged.
-pub const WINDOW_LINES: usize = 256;
+/// Lines of a streaming append that are not acknowledged: what one command takes, and as many that gather.
+pub const WINDOW_LINES: usize = 2 * APPEND_EVENTS;
 /// Bytes of a body that is too large that are read and thrown away, so that the client hears why.
 pub const DISCARD_BYTES: usize = 16 << 20;
 /// Time for that, in milliseconds.

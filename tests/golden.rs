@@ -14,8 +14,9 @@ use outlive::session::frozen::{
     COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
 };
 use outlive::session::{
-    Append, Cancel, Claim, Command, Config, ContentType, Create, Event, Fork, ForkRequest, Format,
-    Input, NewEvent, Origin, Retention, Said, Say, Scope, Sender, Session, Then, WhenBusy,
+    Append, AppendEach, Cancel, Claim, Command, Config, ContentType, Create, Event, Fork,
+    ForkRequest, Format, Input, NewEvent, Origin, Retention, Said, Say, Scope, Sender, Session,
+    Then, WhenBusy,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -107,6 +108,14 @@ fn commands_keep_their_bytes() {
     check_command(
         &Command::Close { producer: Some(origin(3)) },
         expect!["01020108776f726b65722d310703"],
+    );
+    let Append { events, content_type, .. } = append();
+    let each = AppendEach { events, first: origin(4), content_type };
+    check_command(
+        &Command::AppendEach(Box::new(each)),
+        expect![
+            "010f02046a736f6e077b2261223a317d09746578742f68746d6c0200ff08776f726b65722d310704010a746578742f706c61696e"
+        ],
     );
     check_command(&Command::Delete { incarnation: Some(Incarnation(2)) }, expect!["01030102"]);
     check_command(&Command::Touch, expect!["0104"]);

@@ -337,7 +337,8 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::Release { .. }
         | Command::Settle { .. }
         | Command::Input(_)
-        | Command::Claim(_) => true,
+        | Command::Claim(_)
+        | Command::AppendEach(_) => true,
         // Turns that were asked for behind the first try are not meant.
         Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
         // A beat twice is a beat; what is said has a number.

@@ -43,12 +43,12 @@ pub(super) fn thaw(bytes: &[u8]) -> Result<Command, BadEnvelope> {
     Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))
 }
 
-/// Whether a frozen command brings what somebody says, told by its kind's number alone: an append, an
+/// Whether a frozen command brings what somebody says, told by its kind's number alone: appends, an
 /// input, or what a worker says, unless that is so small that it is a sign of life or an end. All others end
 /// something, make room, or are small.
 pub(super) fn is_speech(command: &[u8]) -> bool {
     match command.get(1) {
-        Some(1 | 11) => true,
+        Some(1 | 11 | 15) => true,
         Some(13) => SMALL < command.len(),
         _ => false,
     }
@@ -87,11 +87,17 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Append, Cancel, Format, Input, NewEvent, Say, Scope, WhenBusy};
+    use crate::session::{
+        Append, AppendEach, Cancel, Format, Input, NewEvent, Say, Scope, WhenBusy,
+    };
 
     #[test]
     fn speech_is_known_by_its_number() {
         assert!(is_speech(&freeze(&Command::Append(Append::default()))));
+        let producer = crate::ids::ProducerId::parse("p").unwrap();
+        let first = crate::session::Origin { producer, epoch: 0, seq: 0 };
+        let each = AppendEach { events: Vec::new(), first, content_type: None };
+        assert!(is_speech(&freeze(&Command::AppendEach(Box::new(each)))));
         let turn = crate::ids::TurnId::parse("t").unwrap();
         let say = |checkpoint: Option<Bytes>| {
             let (turn, said, heard, quiet_ms) = (turn.clone(), None, None, None);

@@ -28,7 +28,7 @@ mod turn_tests;
 mod work;
 
 pub use command::{
-    Append, Cancel, Claim, Command, Create, Input, Said, Say, Scope, Then, WhenBusy,
+    Append, AppendEach, Cancel, Claim, Command, Create, Input, Said, Say, Scope, Then, WhenBusy,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
@@ -129,6 +129,10 @@ impl Session {
             Command::Cancel(cancel) => {
                 let (live, now) = self.live_at(at)?;
                 Ok(live.cancel(now, cancel, out))
+            }
+            Command::AppendEach(append) => {
+                let (live, now) = self.live_at(at)?;
+                live.append_each(now, append, out)
             }
         }
     }

@@ -16,7 +16,7 @@ pub enum Applied {
     ///
     /// `duplicate`: they have been since an earlier request; the places are absent where they are
     /// forgotten. `closed`: this very request closed the session. `seq`: the producer's last request
-    /// that was accepted.
+    /// that was accepted; where each event is a request, the last one of these that is in the log.
     Appended {
         first: Option<Serial>,
         last: Option<Serial>,

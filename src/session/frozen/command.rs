@@ -9,7 +9,7 @@ use super::{
     FrozenCancel, FrozenClaim, FrozenFork, FrozenInput, FrozenOrigin, FrozenSay, ThawError,
 };
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::session::command::{Append, Cancel, Claim, Command, Create, Input, Say};
+use crate::session::command::{Append, AppendEach, Cancel, Claim, Command, Create, Input, Say};
 use crate::session::config::{Config, Retention};
 use crate::session::event::{BadFormat, Format, NewEvent, Origin};
 use crate::session::fork::{Fork, ForkRequest};
@@ -78,6 +78,12 @@ pub enum FrozenCommand<'a> {
     Claim(FrozenClaim<'a>),
     Say(FrozenSay<'a>),
     Cancel(FrozenCancel<'a>),
+    AppendEach {
+        /// Format and payload.
+        events: Vec<(Cow<'a, str>, Bytes)>,
+        first: FrozenOrigin<'a>,
+        content_type: Option<Cow<'a, str>>,
+    },
 }
 
 /// The fork that a creator asks for, as in [`super::FrozenCommand`].
@@ -161,6 +167,11 @@ impl Command {
             Command::Claim(claim) => FrozenCommand::Claim(claim.freeze()),
             Command::Say(say) => FrozenCommand::Say(say.freeze()),
             Command::Cancel(cancel) => FrozenCommand::Cancel(cancel.freeze()),
+            Command::AppendEach(append) => FrozenCommand::AppendEach {
+                events: freeze_events(&append.events),
+                first: append.first.freeze(),
+                content_type: freeze_type(append.content_type.as_ref()),
+            },
         }
     }
 
@@ -216,6 +227,13 @@ impl Command {
             FrozenCommand::Claim(claim) => Command::Claim(Box::new(Claim::thaw(claim)?)),
             FrozenCommand::Say(say) => Command::Say(Box::new(Say::thaw(say)?)),
             FrozenCommand::Cancel(cancel) => Command::Cancel(Box::new(Cancel::thaw(cancel)?)),
+            FrozenCommand::AppendEach { events, first, content_type } => {
+                Command::AppendEach(Box::new(AppendEach {
+                    events: thaw_events(events)?,
+                    first: Origin::thaw(first)?,
+                    content_type: thaw_type(content_type)?,
+                }))
+            }
         })
     }
 }
