@@ -231,6 +231,7 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::TurnTaken => &TURN_TAKEN,
         Refusal::Fenced { .. } => &FENCED,
         Refusal::CheckpointTooLarge { .. } => &CHECKPOINT_TOO_LARGE,
+        Refusal::OutcomeForgotten => &OUTCOME_UNKNOWN,
     }
 }
 

@@ -122,6 +122,9 @@ pub enum Refusal {
     Fenced { given: u64, held: u64 },
     #[error("the checkpoint has {bytes} bytes; the limit is {limit}")]
     CheckpointTooLarge { bytes: usize, limit: usize },
+    /// The one refusal that is not final: nothing happened now, but an earlier try may have taken effect.
+    #[error("too much happened since to tell whether an earlier try took effect")]
+    OutcomeForgotten,
 }
 
 impl Refusal {
@@ -157,6 +160,7 @@ impl Refusal {
             Refusal::TurnTaken => "turn_taken",
             Refusal::Fenced { .. } => "fenced",
             Refusal::CheckpointTooLarge { .. } => "checkpoint_too_large",
+            Refusal::OutcomeForgotten => "outcome_unknown",
         }
     }
 }

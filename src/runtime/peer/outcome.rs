@@ -159,6 +159,7 @@ pub(in crate::runtime) enum Why {
         bytes: u64,
         limit: u64,
     },
+    OutcomeForgotten,
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -336,6 +337,7 @@ fn why(refusal: Refusal) -> Why {
         Refusal::CheckpointTooLarge { bytes, limit } => {
             Why::CheckpointTooLarge { bytes: bytes as u64, limit: limit as u64 }
         }
+        Refusal::OutcomeForgotten => Why::OutcomeForgotten,
     }
 }
 
@@ -393,6 +395,7 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::TurnOver => Refusal::TurnOver,
         Why::TurnTaken => Refusal::TurnTaken,
         Why::Fenced { given, held } => Refusal::Fenced { given, held },
+        Why::OutcomeForgotten => Refusal::OutcomeForgotten,
         Why::CheckpointTooLarge { bytes, limit } => {
             Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }
