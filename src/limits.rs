@@ -78,6 +78,18 @@ pub const PRODUCER_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Runs of requests whose place one session remembers for each producer.
 pub const PRODUCER_RUNS: usize = 64;
 
+/// Requests without a producer that one session remembers, so that nodes may repeat them.
+pub const KEYS: usize = 512;
+/// How many of them are kept once the session is deleted.
+pub const KEYS_OF_DELETED: usize = 16;
+/// Longest time after its first try for which such a request may be repeated, in milliseconds.
+pub const KEY_MS: u32 = 2 * 60 * 1000;
+/// Time for which it is remembered beyond that, in milliseconds: clocks differ, and tries come late.
+pub const KEY_GRACE_MS: u64 = 30_000;
+/// How far the clocks of two leaders are believed to differ at most, where one stamped the first try and the
+/// other judges whether it was forgotten, in milliseconds.
+pub const KEY_SKEW_MS: u64 = 5_000;
+
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.
@@ -165,8 +177,8 @@ pub const WINDOWS: usize = 10_000;
 pub const BODIES_BYTES: usize = 256 << 20;
 /// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.
 pub const WINDOW_BYTES: usize = 1 << 20;
-/// Lines of a streaming append that are not acknowledged.
-pub const WINDOW_LINES: usize = 256;
+/// Lines of a streaming append that are not acknowledged: what one command takes, and as many that gather.
+pub const WINDOW_LINES: usize = 2 * APPEND_EVENTS;
 /// Bytes of a body that is too large that are read and thrown away, so that the client hears why.
 pub const DISCARD_BYTES: usize = 16 << 20;
 /// Time for that, in milliseconds.

@@ -17,7 +17,7 @@ use super::name::{Agent, Name, TurnOf};
 use super::query::Query;
 use super::{Edge, body, headers};
 use crate::limits;
-use crate::session::Command;
+use crate::session::{Command, Scope};
 
 /// `POST /v1/sessions/{id}/inputs`
 pub(super) async fn input(
@@ -47,7 +47,11 @@ pub(super) async fn cancel(
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
     let cancel = asked::cancel(&held.bytes)?;
-    let reply = edge.runtime.submit(&id, Command::Cancel(Box::new(cancel)), deadline).await?;
+    // Turns that are asked for meanwhile would not be meant.
+    let keyless = !matches!(cancel.scope, Scope::Turn(_));
+    let done = edge.runtime.submit(&id, Command::Cancel(Box::new(cancel)), deadline).await;
+    let done = done.map_err(Problem::from);
+    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
     Ok(Json(shown::cancelled(&reply)).into_response())
 }
 
