@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::apply::{SnapshotData, encode_mark};
+use super::blocking::off_thread;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
 use crate::codec;
@@ -173,17 +174,6 @@ async fn read_some(mut source: Box<dyn SnapshotSource>) -> io::Result<Read> {
 }
 
 type Read = (Box<dyn SnapshotSource>, Vec<Bytes>);
-
-#[cfg(not(tokio_unstable))]
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
-}
-
-/// The deterministic tests have one thread.
-#[cfg(tokio_unstable)]
-async fn off_thread<T>(work: impl FnOnce() -> T) -> io::Result<T> {
-    Ok(work())
-}
 
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = SnapshotData;
