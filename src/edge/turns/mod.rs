@@ -93,4 +93,5 @@ pub(super) async fn claim(
     Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())
 }
 
+pub(super) use asked::{PolicyBody, policy};
 pub(super) use shown::{assignment, turn};
