@@ -26,6 +26,7 @@ mod stall;
 mod stream;
 mod turns;
 mod wire;
+pub mod worker;
 
 use std::ops::Deref;
 use std::sync::Arc;
