@@ -27,6 +27,7 @@ mod stream;
 mod telling;
 mod turns;
 mod wire;
+mod ws;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ struct Shared {
     bodies: Arc<Semaphore>,
     /// Places for appends without an end.
     windows: Arc<Semaphore>,
+    /// Places for WebSockets.
+    sockets: Arc<Semaphore>,
     settings: Settings,
     subscriptions: Arc<Subscriptions>,
     stop: CancellationToken,
@@ -98,9 +101,19 @@ impl Edge {
     ) -> Edge {
         let bodies = Arc::new(body::room());
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
+        let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
         let subscriptions = Subscriptions::new(runtime.clone(), settings.webhooks);
         let subscriptions = Arc::new(subscriptions);
-        Edge(Arc::new(Shared { runtime, metrics, bodies, windows, settings, subscriptions, stop }))
+        Edge(Arc::new(Shared {
+            runtime,
+            metrics,
+            bodies,
+            windows,
+            sockets,
+            settings,
+            subscriptions,
+            stop,
+        }))
     }
 }
 

@@ -92,6 +92,11 @@ impl Telling {
         Control { name: "attached", cursor: Some(at), data }
     }
 
+    /// What is said now and then, so that the client knows how far it is behind.
+    pub(super) fn ping(&self) -> Control {
+        Control { name: "ping", cursor: None, data: json!({ "tail": self.reader.known_tail().0 }) }
+    }
+
     /// Whether nothing follows, as far as can be told without waiting for anyone to write.
     pub(super) async fn ends_soon(&mut self) -> bool {
         let wait = Duration::from_millis(END_AGAIN_MS);
