@@ -252,3 +252,22 @@ pub const SOCKET_PING_MS: u64 = 5_000;
 pub const SOCKET_SILENCE_MS: u64 = 20_000;
 /// Time for the last frames of a WebSocket to leave and the client to close it too, in milliseconds.
 pub const SOCKET_PARTING_MS: u64 = 1_000;
+
+// Links of workers. These may differ between nodes.
+
+/// Turns that one link works on at once.
+pub const LINK_TURNS: usize = 1024;
+/// Says of one link that are not answered; beyond them nothing is read from its worker.
+pub const LINK_SAYS: usize = 256;
+/// Bytes of such says.
+pub const LINK_BYTES: usize = 2 << 20;
+/// Things that a worker is told and has not read; beyond them its feeds wait.
+pub const LINK_TOLD: usize = 64;
+/// How long a link waits for a turn before it asks anew.
+pub const LINK_CLAIM: Duration = Duration::from_secs(10);
+/// Pause before a feed or a say that found no leader is tried again.
+pub const FEED_WAIT: Duration = Duration::from_millis(100);
+/// Time that a worker has to stop a turn that was cancelled or taken from it.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
+/// Time in which what a worker said before it left must be committed.
+pub const FLUSH_WAIT: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 //! the session lives. The way of a command: `directory` (here or elsewhere) → `session` (the actor) →
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
+pub mod agent;
 pub mod changes;
 pub mod claim;
 mod desk;
