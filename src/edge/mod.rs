@@ -14,6 +14,7 @@ mod frame;
 mod handover;
 mod headers;
 mod json;
+mod lines;
 mod live;
 mod name;
 mod page;
