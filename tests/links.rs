@@ -67,7 +67,8 @@ impl Worker {
     fn new(node: &TestNode, capacity: usize, lease_ms: u64) -> Worker {
         let agent = AgentName::parse("poet").expect("a name");
         let worker = WorkerName::parse("w").expect("a name");
-        let register = Register { agent, worker, capacity, lease_ms, quiet_ms: 90_000 };
+        let (quiet_ms, cancel_grace) = (90_000, limits::CANCEL_GRACE);
+        let register = Register { agent, worker, capacity, lease_ms, quiet_ms, cancel_grace };
         let (speaker, listener) = node.node.runtime.link(register).expect("it runs");
         Worker { speaker, listener, pongs: true }
     }

@@ -126,6 +126,15 @@ impl Problem {
         self
     }
 
+    /// Its stable name, for answers that are no HTTP.
+    pub(super) fn code(&self) -> &'static str {
+        self.0.kind.code
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     pub(super) fn kind(&self) -> &'static Kind {
         self.0.kind
     }

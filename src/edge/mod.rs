@@ -28,6 +28,7 @@ mod stream;
 mod telling;
 mod turns;
 mod wire;
+pub mod worker;
 mod ws;
 
 use std::ops::Deref;

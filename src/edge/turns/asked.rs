@@ -3,10 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::append::Item;
 use super::super::error::{self, Problem};
-use crate::ids::{AgentName, BadId, DeviceName, ParticipantName, Serial, TurnId, WorkerName};
+use crate::ids::{
+    AgentName, BadId, DeviceName, ParticipantName, Serial, SessionId, TurnId, WorkerName,
+};
 use crate::limits;
 use crate::runtime::claim::Seeker;
 use crate::session::{Cancel, Input, Said, Say, Scope, Sender, Then, WhenBusy};
@@ -40,6 +43,10 @@ struct CancelBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SayBody<'b> {
+    // What a frame has besides; a request has it in its path.
+    r#type: Option<IgnoredAny>,
+    session: Option<String>,
+    turn: Option<String>,
     epoch: u64,
     seq: Option<u64>,
     #[serde(borrow, default)]
@@ -93,6 +100,27 @@ pub(super) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
 
 pub(super) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
     let asked: SayBody<'_> = json(body)?;
+    if asked.r#type.is_some() || asked.session.is_some() || asked.turn.is_some() {
+        return Err(bad("the path says which session and turn"));
+    }
+    said(turn, asked)
+}
+
+/// The same from a frame, which names its session and its turn.
+pub(in crate::edge) fn frame(body: &[u8]) -> Result<(SessionId, Say), Problem> {
+    let mut asked: SayBody<'_> = json(body)?;
+    let (session, turn) = (asked.session.take(), asked.turn.take());
+    let Some((session, turn)) = session.zip(turn) else {
+        return Err(bad("a frame names its session and its turn"));
+    };
+    let session = name("session", &session, SessionId::parse)?;
+    if session.is_reserved() {
+        return Err(bad("the session's name is kept for the program itself"));
+    }
+    Ok((session, said(name("turn", &turn, TurnId::parse)?, asked)?))
+}
+
+fn said(turn: TurnId, asked: SayBody<'_>) -> Result<Say, Problem> {
     let then = match (asked.then.as_deref(), asked.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
@@ -121,11 +149,7 @@ pub(super) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
 /// The worker, and how long it waits.
 pub(super) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Problem> {
     let asked: ClaimBody = json(body)?;
-    let lease_ms = asked.lease_ms.unwrap_or(limits::LEASE_MS);
-    if !limits::LEASE_MS_RANGE.contains(&lease_ms) {
-        let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
-        return Err(bad(&format!("lease_ms must be {least} to {most}")));
-    }
+    let lease_ms = asked.lease_ms.map_or(Ok(limits::LEASE_MS), lease)?;
     let wait_ms = asked.wait_ms.unwrap_or(limits::POLL_MS);
     if limits::POLL_MS_MAX < wait_ms {
         return Err(bad(&format!("wait_ms must be at most {}", limits::POLL_MS_MAX)));
@@ -135,7 +159,15 @@ pub(super) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Pro
     Ok((Seeker { agent, worker, lease_ms, quiet_ms }, wait_ms))
 }
 
-fn quiet(ms: u64) -> Result<u64, Problem> {
+pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {
+    if !limits::LEASE_MS_RANGE.contains(&ms) {
+        let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
+        return Err(bad(&format!("lease_ms must be {least} to {most}")));
+    }
+    Ok(ms)
+}
+
+pub(in crate::edge) fn quiet(ms: u64) -> Result<u64, Problem> {
     if !(1..=limits::QUIET_MS_MAX).contains(&ms) {
         return Err(bad(&format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX)));
     }
@@ -158,7 +190,7 @@ fn sender(participant: Option<&str>, device: Option<&str>) -> Result<Option<Send
     Ok(Some(Sender { participant, device }))
 }
 
-fn name<T>(
+pub(in crate::edge) fn name<T>(
     what: &str,
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, BadId>,
@@ -166,11 +198,11 @@ fn name<T>(
     parse(text).map_err(|why| bad(&format!("{what}: {why}")))
 }
 
-fn json<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+pub(in crate::edge) fn json<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|why| bad(&why.to_string()))
 }
 
-fn bad(detail: &str) -> Problem {
+pub(in crate::edge) fn bad(detail: &str) -> Problem {
     Problem::new(&error::BAD_JSON, detail)
 }
 

@@ -1,6 +1,6 @@
 //! Requests about turns: ask for one, cancel, take one as a worker, speak in it.
 
-mod asked;
+pub(super) mod asked;
 mod shown;
 
 use std::time::Duration;
@@ -110,7 +110,7 @@ pub(super) async fn claim(
     let events = edge.runtime.events_of(&assignment, limits::PAGE_EVENTS, read_by).await;
     // The turn is the worker's, whatever else: it reads on by itself.
     let events = events.unwrap_or_else(|_| (Vec::new(), true));
-    Ok(Json(shown::assignment(&assignment, events)).into_response())
+    Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())
 }
 
-pub(super) use shown::turn;
+pub(super) use shown::{assignment, turn};

@@ -45,7 +45,10 @@ pub(super) fn said(reply: &Reply) -> Value {
     })
 }
 
-pub(super) fn assignment(assignment: &Assignment, (events, more): (Vec<Event>, bool)) -> AsJson {
+pub(in crate::edge) fn assignment(
+    assignment: &Assignment,
+    (events, more): (&[Event], bool),
+) -> AsJson {
     let Assignment { session, incarnation, turn } = assignment;
     let last = events.last().map_or(turn.input, |event| event.serial);
     let cursor = Cursor { incarnation: *incarnation, serial: last };
@@ -80,7 +83,7 @@ pub(super) fn assignment(assignment: &Assignment, (events, more): (Vec<Event>, b
 }
 
 /// JSON that is ready.
-type AsJson = Box<RawValue>;
+pub(in crate::edge) type AsJson = Box<RawValue>;
 
 /// An open turn and the health of its agent, at the time `now` of this node.
 pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {

@@ -257,6 +257,7 @@ impl Link {
             from_link,
             to_worker: self.to_worker.clone(),
             signs: self.signs.subscribe(),
+            cancel_grace: self.register.cancel_grace,
             left: self.left.clone(),
         };
         self.working.push(Box::pin(async { (key, turn::run(parts, assignment).await) }));

@@ -13,6 +13,7 @@ mod link;
 mod turn;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use feed::{Fed, Feed};
 pub use link::{LinkClosed, Listener, Speaker};
@@ -34,6 +35,42 @@ pub struct Register {
     pub lease_ms: u64,
     /// See [`crate::session::Claim::quiet_ms`].
     pub quiet_ms: u64,
+    /// How long it may take to stop a turn that is not its own any more.
+    pub cancel_grace: Duration,
+}
+
+/// What a worker says of itself when it comes; what it leaves out is its body's to decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    pub agent: Option<AgentName>,
+    pub worker: Option<WorkerName>,
+    pub capacity: Option<usize>,
+    pub lease_ms: Option<u64>,
+    pub quiet_ms: Option<u64>,
+}
+
+/// How a worker's words are written. The edge knows; a body that speaks in bytes is given one.
+pub trait Codec: Send + Sync {
+    /// Reads one frame.
+    ///
+    /// # Errors
+    /// What to answer: the frame changes nothing.
+    fn read(&self, frame: &[u8]) -> Result<Frame, Box<Refused>>;
+
+    /// Writes one frame; it has no line end.
+    fn write(&self, told: &ToWorker) -> Vec<u8>;
+
+    /// Writes the answer to a register.
+    fn registered(&self, node: u64) -> Vec<u8>;
+}
+
+/// One frame of a worker.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// The first one.
+    Register(Registration),
+    /// Any later one.
+    Said(FromWorker),
 }
 
 /// One worker's hold of one turn: what it says names it.

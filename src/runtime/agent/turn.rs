@@ -15,7 +15,7 @@ use super::batch::{Batch, Heard};
 use super::feed::{Fed, Feed};
 use super::{Ack, Leave, Offered, Refused, ToWorker, Told, TurnKey, What};
 use crate::ids::Serial;
-use crate::limits::{CANCEL_GRACE, FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
+use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
 use crate::session::{Applied, Command, Refusal, Said, Say, Then};
 
 /// What reaches a turn from its link.
@@ -66,6 +66,8 @@ pub(super) struct Parts {
     pub(super) to_worker: mpsc::Sender<ToWorker>,
     /// When the worker was last heard of.
     pub(super) signs: watch::Receiver<Instant>,
+    /// How long it may take to stop.
+    pub(super) cancel_grace: Duration,
     /// How the worker left, once it did.
     pub(super) left: watch::Receiver<Option<Leave>>,
 }
@@ -73,7 +75,7 @@ pub(super) struct Parts {
 /// Works on a turn until its worker is free of it.
 pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
     let deadline = Instant::now() + REQUEST_DEADLINE;
-    let Parts { runtime, key, from_link, to_worker, signs, left } = parts;
+    let Parts { runtime, key, from_link, to_worker, signs, cancel_grace, left } = parts;
     let lease_ms = assignment.turn.seat.as_ref().map_or(0, |seat| seat.lease_ms);
     let mut speaking = Speaking {
         runtime: runtime.clone(),
@@ -82,6 +84,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         from_link,
         to_worker: to_worker.clone(),
         signs,
+        cancel_grace,
         left: left.clone(),
         commands: 0,
         says: 0,
@@ -131,6 +134,7 @@ struct Speaking {
     from_link: mpsc::Receiver<ToTurn>,
     to_worker: mpsc::Sender<ToWorker>,
     signs: watch::Receiver<Instant>,
+    cancel_grace: Duration,
     left: watch::Receiver<Option<Leave>>,
     /// Commands of this epoch that said something.
     commands: u64,
@@ -329,7 +333,7 @@ impl Speaking {
             self.tell(ToWorker::Told(Box::new(told))).await;
         }
         let why = Why::from(&Refusal::TurnOver);
-        let stopping = timeout(CANCEL_GRACE, async {
+        let stopping = timeout(self.cancel_grace, async {
             while let Some(ToTurn::Say(heard)) = self.from_link.recv().await {
                 self.refuse_heard(&heard, &why).await;
             }
