@@ -243,6 +243,8 @@ pub const SOCKET_SESSIONS: usize = 64;
 pub const SOCKET_REQUESTS: usize = 64;
 /// One frame of a client, in bytes.
 pub const SOCKET_FRAME_BYTES: usize = 256 << 10;
+/// One frame of a worker, in bytes: the largest say as JSON, where each byte may take more than one.
+pub const WORKER_FRAME_BYTES: usize = 2 << 20;
 /// Events that a session may be ahead of the client's credit, unless it says otherwise, and at most.
 pub const SOCKET_CREDIT: u32 = 1024;
 pub const SOCKET_CREDIT_MAX: u32 = 65_536;

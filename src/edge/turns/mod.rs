@@ -1,7 +1,9 @@
 //! Requests about turns: ask for one, cancel, take one as a worker, speak in it.
 
 pub(super) mod asked;
+mod output;
 mod shown;
+mod told;
 
 use std::time::Duration;
 
@@ -113,4 +115,6 @@ pub(super) async fn claim(
     Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())
 }
 
+pub(super) use output::output;
 pub(super) use shown::{assignment, turn};
+pub(super) use told::told;

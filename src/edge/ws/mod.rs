@@ -2,7 +2,7 @@
 //!
 //! `handshake` takes the connection over, `socket` carries texts on it within bounds (S10). `people` serves
 //! many sessions on one connection: `asked` parses what a client sends, `verbs` does it, `subscription`
-//! is one attached session.
+//! is one attached session. `worker` serves a worker of agents.
 
 mod asked;
 mod handshake;
@@ -10,6 +10,7 @@ mod people;
 mod socket;
 mod subscription;
 mod verbs;
+mod worker;
 
 use std::sync::Arc;
 
@@ -35,5 +36,19 @@ pub(super) async fn people(
     let limit = crate::limits::SOCKET_FRAME_BYTES;
     handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
         People::new(edge, mouth).run(ears).await;
+    })
+}
+
+/// `GET /v1/agents/ws`
+pub(super) async fn workers(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+    handover: Option<Extension<Arc<Handover>>>,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let limit = crate::limits::WORKER_FRAME_BYTES;
+    handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
+        worker::run(edge, ears, mouth).await;
     })
 }

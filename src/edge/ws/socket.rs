@@ -58,6 +58,8 @@ pub(super) struct Mouth {
 pub(super) enum Parting {
     /// The client closed it, or it broke.
     Gone,
+    /// Everything that was wanted is done.
+    Done,
     Stopping,
     BrokenFrames,
     NotText,
@@ -65,6 +67,8 @@ pub(super) enum Parting {
     /// It took nothing for [`limits::STALL_MS`].
     Slow,
     Silent,
+    /// It went on with a turn that was taken from it.
+    Defiant,
 }
 
 impl Parting {
@@ -72,12 +76,14 @@ impl Parting {
     fn frame(self) -> Option<(u16, &'static str)> {
         match self {
             Parting::Gone => None,
+            Parting::Done => Some((1000, "done")),
             Parting::Stopping => Some((1001, "this node stops; go on at another")),
             Parting::BrokenFrames => Some((1002, "no WebSocket frame")),
             Parting::NotText => Some((1007, "a text is not UTF-8")),
             Parting::TooLarge => Some((1009, "the frame is too large")),
             Parting::Slow => Some((4008, "slow_consumer")),
             Parting::Silent => Some((4009, "silent")),
+            Parting::Defiant => Some((4010, "replaced")),
         }
     }
 
