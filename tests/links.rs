@@ -11,9 +11,7 @@ use outlive::runtime::agent::{
     Ack, FromWorker, Leave, LinkEnd, Listener, Offered, Refused, Register, Speaker, ToWorker, Told,
     TurnKey, What,
 };
-use outlive::session::{
-    Cancel, Command, Config, Format, Input, NewEvent, Said, Say, Scope, Then, WhenBusy,
-};
+use outlive::session::{Cancel, Command, Config, Format, Input, NewEvent, Said, Say, Scope, Then};
 use support::node::{TestNode, start_single};
 use tokio::time::{Instant, timeout};
 
@@ -37,12 +35,11 @@ async fn submit(node: &TestNode, command: impl Into<Command>) {
 async fn ask(node: &TestNode, input: &str) {
     let agent = AgentName::parse("poet").expect("a name");
     let (input, said) = (turn_id(input), text(input));
-    let input = Input { input, agent, said, sender: None, when_busy: WhenBusy::Steer };
-    submit(node, Command::Input(Box::new(input))).await;
+    submit(node, Command::Input(Box::new(Input::new(input, agent, said)))).await;
 }
 
 async fn cancel(node: &TestNode, turn: &str) {
-    let cancel = Cancel { scope: Scope::Turn(turn_id(turn)), by: None, reason: "stop".into() };
+    let cancel = Cancel::new(Scope::Turn(turn_id(turn)), "stop");
     submit(node, Command::Cancel(Box::new(cancel))).await;
 }
 
@@ -112,10 +109,8 @@ impl Worker {
 
     async fn say(&self, key: &TurnKey, seq: u64, words: &[&str], then: Then) {
         let events = words.iter().map(|word| text(word)).collect();
-        let said = Some(Said { seq, events, then });
-        let (turn, epoch) = (key.turn.clone(), key.epoch);
-        let (heard, quiet_ms, checkpoint) = (None, None, None);
-        let say = Say { turn, epoch, said, heard, quiet_ms, checkpoint };
+        let said = Some(Said { seq, events, then, ..Said::default() });
+        let say = Say { said, ..Say::new(key.turn.clone(), key.epoch) };
         let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
         self.speaker.hear(frame).await.expect("open");
     }
@@ -201,9 +196,10 @@ async fn what_a_worker_said_before_it_left_is_kept_and_its_turn_goes_to_another_
     let mut heir = Worker::new(&node, 1, 15_000);
     let (next, offered) = heir.turn().await;
     assert!(key.epoch < next.epoch);
-    let said = offered.events.iter().filter(|event| {
-        matches!(event.fact.as_deref(), Some(outlive::session::Fact::Output { .. }))
-    });
+    let said = offered
+        .events
+        .iter()
+        .filter(|event| matches!(event.fact.as_deref(), Some(outlive::session::Fact::Output(_))));
     let said: Vec<_> = said.map(|event| event.payload.clone()).collect();
     assert_eq!(said, ["Once", "upon", "a", "time"]);
     node.node.stop().await;

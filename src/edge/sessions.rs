@@ -18,7 +18,7 @@ use super::query::Query;
 use super::{Edge, body, freshness, headers, turns, wire};
 use crate::ids::{Incarnation, Serial, SessionId};
 use crate::limits;
-use crate::session::{Applied, Command, Config, Refusal, Retention};
+use crate::session::{Applied, Command, Config, Policy, Refusal, Retention};
 
 /// The body of a create; all of it may be left out.
 #[derive(Default, Deserialize)]
@@ -27,6 +27,7 @@ pub(super) struct Create {
     retention: Keep,
     ttl_ms: Option<u64>,
     labels: BTreeMap<String, String>,
+    policy: Option<turns::PolicyBody>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,6 +74,7 @@ pub(super) async fn begin(
         expires_at: None,
         content_type: None,
         labels: asked.labels,
+        policy: asked.policy.map_or(Ok(Policy::default()), turns::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
     let reply = edge.runtime.submit(id, config.into(), deadline).await?;

@@ -116,5 +116,6 @@ pub(super) async fn claim(
 }
 
 pub(super) use output::output;
+pub(super) use asked::{PolicyBody, policy};
 pub(super) use shown::{assignment, turn};
 pub(super) use told::told;

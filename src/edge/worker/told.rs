@@ -25,9 +25,20 @@ pub(super) fn registered(node: u64) -> Vec<u8> {
 }
 
 fn turn(offered: &Offered) -> Vec<u8> {
-    let Offered { assignment: given, events, more } = offered;
+    let Offered { assignment: given, events, more, control, audience } = offered;
+    let control = json!({
+        "mode": control.mode.name(),
+        "holder": control.holder.as_ref().map(|holder| holder.participant.as_str()),
+        "epoch": control.epoch,
+    });
+    let audience = audience.map(
+        |audience| json!({ "watchers": audience.watchers, "controllers": audience.controllers }),
+    );
+    let head = json!({ "type": "turn", "control": control, "audience": audience });
     let body = assignment(given, (events, *more));
-    let mut frame = br#"{"type":"turn","#.to_vec();
+    let mut frame = head.to_string().into_bytes();
+    frame.pop();
+    frame.push(b',');
     frame.extend_from_slice(&body.get().as_bytes()[1..]);
     frame
 }

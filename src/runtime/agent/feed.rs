@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
-use super::super::claim::Assignment;
+use super::super::claim::{Assignment, concerns};
 use super::super::reader::{AttachError, Delivery, Reader, Start};
 use super::super::tail::Shown;
 use super::super::{Freshness, Runtime};
-use super::{Told, TurnKey, What};
+use super::{Offered, Told, TurnKey, What};
 use crate::ids::{Cursor, Serial};
 use crate::limits::{FEED_WAIT, PAGE_BYTES, PAGE_EVENTS, REQUEST_DEADLINE};
 use crate::session::{Cause, End, Event, Fact};
@@ -42,15 +42,18 @@ impl Feed {
     pub(super) async fn open(
         runtime: Arc<Runtime>,
         key: TurnKey,
-        assignment: &Assignment,
+        assignment: Assignment,
         deadline: Instant,
-    ) -> Option<(Feed, Vec<Event>, bool)> {
+    ) -> Option<(Feed, Offered)> {
         let serial = Serial(assignment.turn.input.0 - 1);
         let cursor = Cursor { incarnation: assignment.incarnation, serial };
         let mut feed = Feed::behind(runtime, key, cursor);
         let read = tokio::time::timeout_at(deadline, feed.page()).await;
         let (events, more) = read.ok()??;
-        Some((feed, events, more))
+        let status = feed.reader.as_ref().map(Reader::status);
+        let control = status.map(|status| status.control.clone()).unwrap_or_default();
+        let audience = status.and_then(|status| status.audience);
+        Some((feed, Offered { assignment, events, more, control, audience }))
     }
 
     /// The feed behind an event that the worker has.
@@ -63,8 +66,8 @@ impl Feed {
         loop {
             let fed = self.step().await;
             while let Some(shown) = self.ahead.pop_front() {
-                let fact = shown.event.fact.as_ref();
-                if fact.is_some_and(|fact| *fact.turn() == self.key.turn) {
+                let fact = shown.event.fact.as_deref();
+                if fact.is_some_and(|fact| concerns(fact, &self.key.turn)) {
                     if PAGE_EVENTS <= events.len() || PAGE_BYTES <= bytes {
                         self.ahead.push_front(shown);
                         return Some((events, true));
@@ -107,22 +110,38 @@ impl Feed {
 
     fn look(&self, event: &Event) -> Look {
         let Some(fact) = event.fact.as_deref() else { return Look::Pass };
-        if *fact.turn() != self.key.turn {
-            return Look::Pass;
+        match fact {
+            Fact::Control(_) => return Look::Tell(What::Control),
+            Fact::Audience { .. } => return Look::Tell(What::Audience),
+            fact if fact.turn() != Some(&self.key.turn) => return Look::Pass,
+            _ => {}
         }
         let own = self.key.epoch;
         match fact {
-            Fact::Input { .. } => Look::Tell(What::Steer),
+            Fact::Input { held: false, .. } => Look::Tell(What::Steer),
             Fact::Started { epoch, .. } if own < *epoch => Look::Tell(What::Fenced),
             Fact::Lost { epoch, cause: Cause::Released, .. } if *epoch == own => Look::Over,
             Fact::Lost { epoch, .. } if *epoch == own => Look::Tell(What::Fenced),
             Fact::Stalled { epoch, .. } if *epoch == own => Look::Tell(What::Stalled),
             Fact::Ended { end: End::Cancelled { .. }, .. } => Look::Tell(What::Cancel),
-            Fact::Ended { .. } => Look::Over,
-            Fact::Started { .. }
-            | Fact::Output { .. }
+            // Its worker gave its seat up to that, or the turn is over.
+            Fact::Ended { .. } | Fact::Waiting { .. } | Fact::Paused { .. } => Look::Over,
+            Fact::Answered { .. } | Fact::Expired { .. } => Look::Tell(What::Answer),
+            Fact::Pausing { .. } => Look::Tell(What::Pause),
+            Fact::Resumed { .. } => Look::Tell(What::Resume),
+            Fact::StepCancelled { .. } => Look::Tell(What::CancelStep),
+            Fact::Input { .. }
+            | Fact::Started { .. }
+            | Fact::Output(_)
+            | Fact::Phase { .. }
+            | Fact::Stalled { .. }
+            | Fact::Recovered { .. }
             | Fact::Lost { .. }
-            | Fact::Stalled { .. } => Look::Pass,
+            | Fact::Step { .. }
+            | Fact::Rewound { .. }
+            | Fact::Receipt { .. }
+            | Fact::Asked { .. } => Look::Pass,
+            Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => Look::Pass,
         }
     }
 

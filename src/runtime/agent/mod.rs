@@ -21,7 +21,7 @@ pub use link::{LinkClosed, Listener, Speaker};
 use super::claim::Assignment;
 use super::tail::Shown;
 use crate::ids::{AgentName, Cursor, Serial, SessionId, TurnId, WorkerName};
-use crate::session::{Event, Say};
+use crate::session::{AudienceStatus, ControlStatus, Event, Say};
 
 /// A worker that wants turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,9 @@ pub struct Offered {
     pub events: Vec<Event>,
     /// Whether there were more. Inputs among those are told one by one; output is not.
     pub more: bool,
+    /// Who answers people, and who watches.
+    pub control: ControlStatus,
+    pub audience: Option<AudienceStatus>,
 }
 
 /// Something that concerns a turn.
@@ -141,6 +144,18 @@ pub enum What {
     Steer,
     /// It counts as stalled now.
     Stalled,
+    /// Somebody answered what it asked, or nobody can any more.
+    Answer,
+    /// It is to rest at its next safe boundary: it says `pause` then.
+    Pause,
+    /// It need not rest any more.
+    Resume,
+    /// The number of those who watch has changed.
+    Audience,
+    /// Who answers people has changed, or somebody would like it to.
+    Control,
+    /// The step under way is to end; no more output of it is taken.
+    CancelStep,
 }
 
 /// A say is committed.
@@ -203,6 +218,12 @@ impl What {
             What::Fenced => "fenced",
             What::Steer => "steer",
             What::Stalled => "stalled",
+            What::Answer => "answer",
+            What::Pause => "pause",
+            What::Resume => "resume",
+            What::Audience => "audience",
+            What::Control => "control",
+            What::CancelStep => "cancel_step",
         }
     }
 

@@ -13,10 +13,10 @@ use super::super::claim::Assignment;
 use super::super::outcome::{Reply, SubmitError};
 use super::batch::{Batch, Heard};
 use super::feed::{Fed, Feed};
-use super::{Ack, Leave, Offered, Refused, ToWorker, Told, TurnKey, What};
+use super::{Ack, Leave, Refused, ToWorker, Told, TurnKey, What};
 use crate::ids::Serial;
-use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
-use crate::session::{Applied, Command, Refusal, Said, Say, Then};
+use crate::limits::{DETAIL_BYTES, FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
+use crate::session::{Applied, Cause, Command, Lose, Refusal, Said, Say, Then};
 
 /// What reaches a turn from its link.
 pub(super) enum ToTurn {
@@ -77,6 +77,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
     let deadline = Instant::now() + REQUEST_DEADLINE;
     let Parts { runtime, key, from_link, to_worker, signs, cancel_grace, left } = parts;
     let lease_ms = assignment.turn.seat.as_ref().map_or(0, |seat| seat.lease_ms);
+    let (delivering, delivered) = watch::channel(Serial::ZERO);
     let mut speaking = Speaking {
         runtime: runtime.clone(),
         key: key.clone(),
@@ -89,20 +90,21 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         commands: 0,
         says: 0,
         spoken: assignment.turn.spoken,
+        delivered,
         renewed_at: Instant::now(),
     };
-    let Some((feed, events, more)) = Feed::open(runtime, key, &assignment, deadline).await else {
+    let Some((feed, offered)) = Feed::open(runtime, key, assignment, deadline).await else {
         speaking.leave(&Leave::Released).await;
         return Outcome::Free;
     };
-    let offered = ToWorker::Turn(Box::new(Offered { assignment, events, more }));
+    let offered = ToWorker::Turn(Box::new(offered));
     if to_worker.send(offered).await.is_err() {
         speaking.leave(&Leave::Disconnected).await;
         return Outcome::Free;
     }
     let (stop, mut stopped) = watch::channel(None);
     let feeding = async {
-        let end = feed_all(feed, &to_worker).await;
+        let end = feed_all(feed, &to_worker, &delivering).await;
         stop.send_replace(Some(end));
         std::future::pending().await
     };
@@ -142,6 +144,8 @@ struct Speaking {
     says: u64,
     /// The last input of the turn.
     spoken: Serial,
+    /// The last input that the worker was told of.
+    delivered: watch::Receiver<Serial>,
     /// When the session last heard of the worker.
     renewed_at: Instant,
 }
@@ -166,6 +170,7 @@ impl Speaking {
                         }
                     },
                     () = due(self.renewed_at, self.lease, &mut self.signs) => None,
+                    Ok(()) = self.delivered.changed() => None,
                 },
             };
             let came = match heard {
@@ -223,7 +228,7 @@ impl Speaking {
 
     /// Commits a batch and answers its says.
     async fn say(&mut self, batch: Batch) -> Came {
-        let command = batch.command(self.commands);
+        let command = batch.command(self.commands, self.take_delivered());
         let numbered = command.said.is_some();
         let refusal = match self.commit(command).await {
             Ok(reply) => {
@@ -257,18 +262,24 @@ impl Speaking {
             unreachable!("what is said is answered by Said")
         };
         self.spoken = spoken;
-        let (first, ends) = (places.map(|(first, _)| first), batch.ends());
-        for (seq, places) in batch.answers(first) {
+        let ends = batch.ends();
+        for (seq, places) in batch.answers(places) {
             self.ack(seq, places, over).await;
         }
         if over || ends { Came::Left } else { Came::Applied }
     }
 
-    /// Says that the worker lives.
+    /// The last input that the worker was told of, where there was any.
+    fn take_delivered(&mut self) -> Option<Serial> {
+        let delivered = *self.delivered.borrow_and_update();
+        (Serial::ZERO < delivered).then_some(delivered)
+    }
+
+    /// Says that the worker lives, and which inputs have reached it.
     async fn beat(&mut self) -> Came {
-        let (turn, epoch) = (self.key.turn.clone(), self.key.epoch);
-        let (said, heard, quiet_ms, checkpoint) = (None, None, None, None);
-        match self.commit(Say { turn, epoch, said, heard, quiet_ms, checkpoint }).await {
+        let delivered = self.take_delivered();
+        let beat = Say { delivered, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        match self.commit(beat).await {
             Err(refusal) if is_final(&refusal) => Came::Closed(Why::from(&refusal)),
             _ => Came::Applied,
         }
@@ -345,10 +356,20 @@ impl Speaking {
     async fn leave(&self, leave: &Leave) {
         let (session, turn, epoch) = (&self.key.session, self.key.turn.clone(), self.key.epoch);
         tracing::info!(%session, %turn, epoch, ?leave, "a worker leaves its turn");
-        let said = Some(Said { seq: self.commands, events: Vec::new(), then: Then::Release });
-        let (heard, quiet_ms, checkpoint) = (None, None, None);
-        let release = Say { turn, epoch, said, heard, quiet_ms, checkpoint };
-        let command = Command::Say(Box::new(release));
+        let lose = |cause, detail: &str| {
+            let detail = end_of(detail, DETAIL_BYTES).to_owned();
+            Command::Lose(Box::new(Lose { turn: turn.clone(), epoch, cause, detail }))
+        };
+        let command = match leave {
+            Leave::Disconnected => lose(Cause::Disconnected, ""),
+            Leave::Exited(detail) => lose(Cause::Exited, detail),
+            Leave::Replaced(detail) => lose(Cause::Replaced, detail),
+            Leave::Released => {
+                let said = Said { seq: self.commands, then: Then::Release, ..Said::default() };
+                let say = Say { said: Some(said), ..Say::new(turn.clone(), epoch) };
+                Command::Say(Box::new(say))
+            }
+        };
         let until = Instant::now() + REQUEST_DEADLINE;
         if let Err(error) = self.runtime.submit(session, command, until).await {
             tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
@@ -404,17 +425,34 @@ fn is_final(refusal: &Refusal) -> bool {
 }
 
 /// Passes on what concerns the turn until the worker is to stop.
-async fn feed_all(mut feed: Feed, to_worker: &mpsc::Sender<ToWorker>) -> FeedEnd {
+async fn feed_all(
+    mut feed: Feed,
+    to_worker: &mpsc::Sender<ToWorker>,
+    delivering: &watch::Sender<Serial>,
+) -> FeedEnd {
     loop {
         let told = match feed.next().await {
             Fed::Told(told) => told,
             Fed::Over => return FeedEnd::Over,
         };
-        let end = told.what.is_end();
-        if to_worker.send(ToWorker::Told(Box::new(told))).await.is_err() || end {
+        let (what, event) = (told.what, told.event.clone());
+        let sent = to_worker.send(ToWorker::Told(Box::new(told))).await;
+        if sent.is_err() || what.is_end() {
             return FeedEnd::Told;
         }
+        if let Some(shown) = event.filter(|_| what == What::Steer) {
+            delivering.send_replace(shown.event.serial);
+        }
     }
+}
+
+/// The last `most` bytes of a text, from a whole letter on.
+fn end_of(text: &str, most: usize) -> &str {
+    let mut from = text.len().saturating_sub(most);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    &text[from..]
 }
 
 async fn ended(stopped: &mut watch::Receiver<Option<FeedEnd>>) -> FeedEnd {
