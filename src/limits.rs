@@ -262,6 +262,29 @@ pub const WEBHOOK_MS: u64 = 15_000;
 /// Body of a webhook's answer that is read, in bytes.
 pub const WEBHOOK_ANSWER_BYTES: usize = 64 << 10;
 
+// WebSockets. These may differ between nodes.
+
+/// WebSockets that one node serves at once.
+pub const SOCKETS: usize = 20_000;
+/// Sessions that are attached on one WebSocket at once.
+pub const SOCKET_SESSIONS: usize = 64;
+/// Requests of one WebSocket that are not answered, and answers that wait for the client to read; beyond
+/// them nothing more is read from it.
+pub const SOCKET_REQUESTS: usize = 64;
+/// One frame of a client, in bytes.
+pub const SOCKET_FRAME_BYTES: usize = 256 << 10;
+/// One frame of a worker, in bytes: the largest say as JSON, where each byte may take more than one.
+pub const WORKER_FRAME_BYTES: usize = 2 << 20;
+/// Events that a session may be ahead of the client's credit, unless it says otherwise, and at most.
+pub const SOCKET_CREDIT: u32 = 1024;
+pub const SOCKET_CREDIT_MAX: u32 = 65_536;
+/// Pause between two pings of a WebSocket and of each session on it, in milliseconds.
+pub const SOCKET_PING_MS: u64 = 5_000;
+/// Time without any sign of life, pongs included, after which a WebSocket is closed, in milliseconds.
+pub const SOCKET_SILENCE_MS: u64 = 20_000;
+/// Time for the last frames of a WebSocket to leave and the client to close it too, in milliseconds.
+pub const SOCKET_PARTING_MS: u64 = 1_000;
+
 // Links of workers. These may differ between nodes.
 
 /// Turns that one link works on at once.

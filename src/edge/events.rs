@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::{self, Problem};
@@ -16,6 +17,7 @@ use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
 use super::{Edge, HangUp, append, body, cursor, freshness, headers, live, wire};
+use crate::ids::{Cursor, SessionId};
 use crate::limits;
 use crate::runtime::AttachError;
 use crate::session::{Applied, Command};
@@ -40,22 +42,32 @@ pub(super) async fn append(
     let limit = append::body_limit(&headers)?;
     let held = body::read(&edge, &headers, body, limit).await?;
     let command = append::command(&headers, &held.bytes)?;
+    let (body, cursor) = submit(&edge, &id, command, deadline).await?;
+    let mut response = Json(body).into_response();
+    let cursor_text = HeaderValue::from_str(&cursor.to_string()).expect("digits are visible");
+    response.headers_mut().insert(headers::OUTLIVE_SERIAL, HeaderValue::from(cursor.serial.0));
+    response.headers_mut().insert(headers::OUTLIVE_CURSOR, cursor_text);
+    Ok(response)
+}
+
+/// Appends or closes; the answer, and the cursor behind it.
+pub(super) async fn submit(
+    edge: &Edge,
+    id: &SessionId,
+    command: Command,
+    deadline: Instant,
+) -> Result<(Value, Cursor), Problem> {
     let (count, bytes) = weigh(&command);
     let begun = Instant::now();
     let keyless = matches!(&command, Command::Append(append) if append.producer.is_none());
-    let done = edge.runtime.submit(&id, command, deadline).await.map_err(Problem::from);
+    let done = edge.runtime.submit(id, command, deadline).await.map_err(Problem::from);
     let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
     edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
     if let Applied::Appended { duplicate: false, .. } = reply.applied {
         edge.metrics.appended_events.inc_by(count);
         edge.metrics.appended_bytes.inc_by(bytes);
     }
-    let (body, cursor) = wire::appended(&reply);
-    let mut response = Json(body).into_response();
-    let cursor_text = HeaderValue::from_str(&cursor.to_string()).expect("digits are visible");
-    response.headers_mut().insert(headers::OUTLIVE_SERIAL, HeaderValue::from(cursor.serial.0));
-    response.headers_mut().insert(headers::OUTLIVE_CURSOR, cursor_text);
-    Ok(response)
+    Ok(wire::appended(&reply))
 }
 
 /// Events and payload bytes of a command.

@@ -38,6 +38,14 @@ pub(super) fn event(shown: &Shown, incarnation: Incarnation) -> &Bytes {
     })
 }
 
+/// The JSON inside the frame of an event.
+pub(super) fn data(shown: &Shown, incarnation: Incarnation) -> &str {
+    const LABEL: &str = "data: ";
+    let frame = str::from_utf8(event(shown, incarnation)).expect("frames are rendered as text");
+    let data = frame.find(LABEL).map(|at| &frame[at + LABEL.len()..]);
+    data.expect("a frame has its data").trim_end_matches('\n')
+}
+
 /// A frame with a name of its own. Its id, if it has one, is where a reader goes on behind it.
 pub(super) fn control(name: &'static str, id: Option<&str>, data: &Value) -> Bytes {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
@@ -128,6 +136,13 @@ mod tests {
         let mut parser = Parser::default();
         assert_eq!(parser.feed(&stream).unwrap(), frames);
         assert_eq!(parser.retry_ms, Some(700));
+    }
+
+    #[test]
+    fn the_data_of_an_event_is_what_its_frame_carries() {
+        let shown = shown("text", b"data: a\n\n");
+        let frames = event_source(event(&shown, Incarnation(3)));
+        assert_eq!(data(&shown, Incarnation(3)), frames[0].data);
     }
 
     #[test]

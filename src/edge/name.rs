@@ -15,11 +15,25 @@ impl<S: Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
         let id = parse(segment).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))?;
-        if id.is_reserved() {
-            return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
-        }
-        Ok(Name(id))
+        open(id).map(Name)
     }
+}
+
+/// The session of this name, which stands as it is and not in a path.
+pub(super) fn session(name: &str) -> Result<SessionId, Problem> {
+    let bad = |detail: String| Problem::new(&error::BAD_SESSION_ID, detail);
+    if name == "." || name == ".." {
+        return Err(bad("a path cannot carry the names . and ..".to_owned()));
+    }
+    SessionId::parse(name).map_err(|why| bad(why.to_string())).and_then(open)
+}
+
+/// Refuses what the service keeps for itself.
+fn open(id: SessionId) -> Result<SessionId, Problem> {
+    if id.is_reserved() {
+        return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
+    }
+    Ok(id)
 }
 
 /// The agent named by the third segment of the path.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::error::{self, Problem};
 use super::name::Name;
@@ -22,7 +23,7 @@ use crate::session::{Applied, Command, Config, Policy, Refusal, Retention};
 /// The body of a create; all of it may be left out.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Create {
+pub(super) struct Create {
     retention: Keep,
     ttl_ms: Option<u64>,
     labels: BTreeMap<String, String>,
@@ -52,6 +53,18 @@ pub(super) async fn create(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let asked: Create = json_body(&edge, &headers, body).await?.unwrap_or_default();
+    let (created, body) = begin(&edge, &id, asked, deadline).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(body)).into_response())
+}
+
+/// Creates a session; whether it is new, and the answer.
+pub(super) async fn begin(
+    edge: &Edge,
+    id: &SessionId,
+    asked: Create,
+    deadline: Instant,
+) -> Result<(bool, Value), Problem> {
     let config = Config {
         retention: Retention {
             max_age_ms: asked.retention.max_age_ms,
@@ -64,10 +77,9 @@ pub(super) async fn create(
         policy: asked.policy.map_or(Ok(Policy::default()), turns::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
-    let reply = edge.runtime.submit(&id, config.into(), deadline).await?;
+    let reply = edge.runtime.submit(id, config.into(), deadline).await?;
     let created = matches!(reply.applied, Applied::Created { created: true, .. });
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(wire::created(&id, &reply))).into_response())
+    Ok((created, wire::created(id, &reply)))
 }
 
 pub(super) async fn show(

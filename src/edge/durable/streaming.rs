@@ -11,17 +11,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream;
-use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::super::error::{self, Problem};
+use super::super::lines::Lines;
 use super::super::{Edge, NO_BUFFERING, headers};
 use super::offset::Offset;
 use super::{asked, expiry, messages, problem};
@@ -69,7 +69,9 @@ pub(super) async fn response(
     let writer = Writer {
         edge: edge.clone(),
         id,
-        source: Source::new(body),
+        source: Lines::new(body, limits::EVENT_BYTES, |bytes, limit| {
+            Refusal::EventTooLarge { bytes, limit }.into()
+        }),
         first: first.seq,
         next: first,
         closes: asked::closes(headers),
@@ -110,7 +112,7 @@ enum Stage {
 struct Writer {
     edge: Edge,
     id: SessionId,
-    source: Source,
+    source: Lines,
     /// Seq of the first line.
     first: u64,
     /// The first message of `gathered`, or the next one to come.
@@ -134,22 +136,19 @@ impl Writer {
                 Stage::Writing => {}
             }
             while self.has_room()
-                && let Some(line) = self.source.line()
+                && let Some(line) = self.source.take()
             {
                 match message(&line) {
                     Ok(event) => self.gathered.push(event),
-                    Err(why) => {
-                        // Its seq is not taken, so nothing behind it may be written.
-                        self.source.lines.clear();
-                        self.source.fail(why);
-                    }
+                    // Its seq is not taken, so nothing behind it may be written.
+                    Err(why) => self.source.give_up(why),
                 }
             }
             if self.under_way.is_none() && !self.gathered.events.is_empty() {
                 self.send();
             }
             if self.under_way.is_none() && self.source.is_empty() {
-                match self.source.failure.take() {
+                match self.source.failure() {
                     Some(why) => return Some(self.fail(self.next.seq, why)),
                     None if self.closes => self.stage = Stage::Closing,
                     None => return Some(self.end(false)),
@@ -157,7 +156,7 @@ impl Writer {
                 continue;
             }
             let stop = self.edge.stop.clone();
-            let reads = self.has_room() && !self.source.has_ended;
+            let reads = self.has_room() && !self.source.has_ended();
             tokio::select! {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
@@ -353,128 +352,4 @@ fn place(reply: &Reply) -> Offset {
         _ => reply.tail,
     };
     Offset { root: reply.root, serial }
-}
-
-/// The body as lines.
-struct Source {
-    body: Body,
-    buffer: BytesMut,
-    /// Bytes of `buffer` in which there is no line end.
-    searched: usize,
-    lines: VecDeque<Bytes>,
-    has_ended: bool,
-    failure: Option<Problem>,
-}
-
-impl Source {
-    fn new(body: Body) -> Source {
-        Source {
-            body,
-            buffer: BytesMut::new(),
-            searched: 0,
-            lines: VecDeque::new(),
-            has_ended: false,
-            failure: None,
-        }
-    }
-
-    /// Waits for more of the body. Cancel safe.
-    async fn read(&mut self) {
-        match self.body.frame().await {
-            None => {
-                self.has_ended = true;
-                let rest = self.buffer.split().freeze();
-                self.add(rest);
-            }
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    self.take(&data);
-                }
-            }
-            Some(Err(_)) => {
-                self.fail(Problem::new(&error::BAD_BODY, "the body broke off or is broken"));
-            }
-        }
-    }
-
-    fn take(&mut self, data: &[u8]) {
-        self.buffer.extend_from_slice(data);
-        while let Some(at) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
-            let line = self.buffer.split_to(self.searched + at + 1).freeze();
-            self.searched = 0;
-            self.add(line);
-        }
-        self.searched = self.buffer.len();
-        let (bytes, limit) = (self.buffer.len(), limits::EVENT_BYTES);
-        if limit < bytes {
-            self.fail(Refusal::EventTooLarge { bytes, limit }.into());
-        }
-    }
-
-    fn add(&mut self, line: Bytes) {
-        if !line.trim_ascii().is_empty() {
-            self.lines.push_back(line);
-        }
-    }
-
-    fn line(&mut self) -> Option<Bytes> {
-        self.lines.pop_front()
-    }
-
-    fn buffered(&self) -> usize {
-        self.buffer.len() + self.lines.iter().map(Bytes::len).sum::<usize>()
-    }
-
-    /// Whether nothing comes any more.
-    fn is_empty(&self) -> bool {
-        self.has_ended && self.lines.is_empty()
-    }
-
-    /// Takes nothing any more. What was taken before it is still worth writing.
-    fn fail(&mut self, why: Problem) {
-        self.has_ended = true;
-        self.failure.get_or_insert(why);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::stream;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The lines of a body that comes in pieces, and what went wrong with it.
-    async fn lines(pieces: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Option<&'static str>) {
-        let pieces = pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece)));
-        let mut source = Source::new(Body::from_stream(stream::iter(pieces)));
-        while !source.has_ended {
-            source.read().await;
-        }
-        let lines = source.lines.iter().map(|line| line.trim_ascii().to_vec()).collect();
-        (lines, source.failure.map(|why| why.kind().code))
-    }
-
-    #[tokio::test]
-    async fn a_line_that_is_too_long_is_not_waited_for() {
-        let (kept, why) = lines(vec![b"1\n".to_vec(), vec![b'x'; limits::EVENT_BYTES + 1]]).await;
-        assert_eq!((kept, why), (vec![b"1".to_vec()], Some("event_too_large")));
-    }
-
-    proptest! {
-        #[test]
-        fn lines_come_out_whole_whatever_the_pieces(
-            texts in prop::collection::vec("[a-c]{1,5}", 0..8),
-            ends in prop::collection::vec(prop::sample::select(vec!["\n", "\r\n", "\n\n"]), 8),
-            size in 1_usize..7,
-        ) {
-            let body: String =
-                texts.iter().zip(&ends).map(|(text, end)| format!("{text}{end}")).collect();
-            let body = body.trim_end();
-            let pieces = body.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
-            let (kept, why) = lines(pieces).now_or_never().unwrap();
-            let expected: Vec<_> = texts.iter().map(|text| text.clone().into_bytes()).collect();
-            prop_assert_eq!((kept, why), (expected, None));
-        }
-    }
 }
