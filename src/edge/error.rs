@@ -161,7 +161,7 @@ impl Problem {
     }
 
     /// Whether the same request may succeed later: nothing is wrong with it.
-    fn is_passing(&self) -> bool {
+    pub(super) fn is_passing(&self) -> bool {
         !self.0.keyless && matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
     }
 

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::cursor;
 use super::super::error::{self, Problem};
+use super::super::{attached, cursor};
 use super::super::{headers, name};
 use super::verbs::Verb;
 use crate::ids::SessionId;
@@ -34,6 +34,8 @@ pub(super) struct Attach {
     pub(super) freshness: Freshness,
     pub(super) credit: u32,
     pub(super) timeout_ms: u64,
+    /// What is wanted beside the events.
+    pub(super) asked: attached::Asked,
 }
 
 /// A verb and what it is asked with.
@@ -78,6 +80,14 @@ struct AttachFrame {
     _session: IgnoredAny,
     after: Option<String>,
     read: Option<String>,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+    #[serde(default)]
+    snapshot: bool,
+    #[serde(default)]
+    fold: bool,
+    visibility: Option<String>,
     credit: Option<u32>,
     timeout_ms: Option<u64>,
 }
@@ -171,11 +181,26 @@ fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
         Some("local") => Freshness::Local,
         Some(_) => return Err(bad("read is linearizable or local".to_owned())),
     };
+    let asked = attached::Asked::parse(|name| match name {
+        "participant" => frame.participant.as_deref(),
+        "device" => frame.device.as_deref(),
+        "role" => frame.role.as_deref(),
+        "visibility" => frame.visibility.as_deref(),
+        "snapshot" => frame.snapshot.then_some("1"),
+        "fold" => frame.fold.then_some("1"),
+        _ => None,
+    });
+    let asked = asked.map_err(bad)?;
+    if asked.snapshot && frame.after.is_some() {
+        return Err(bad("a snapshot is of the present: leave out after".to_owned()));
+    }
+    let now = asked.snapshot.then_some("now");
     Ok(Attach {
-        start: cursor::place(frame.after.as_deref())?.start,
+        start: cursor::place(now.or(frame.after.as_deref()))?.start,
         freshness,
         credit: credit(frame.credit.unwrap_or(limits::SOCKET_CREDIT), 0)?,
         timeout_ms: timeout(frame.timeout_ms)?,
+        asked,
     })
 }
 

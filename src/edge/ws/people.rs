@@ -15,9 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::Edge;
 use super::super::error::{self, Problem};
 use super::super::telling::Telling;
+use super::super::{Edge, attached};
 use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
 use super::socket::{Ears, Heard, Mouth, Parting};
 use super::subscription::{Credit, Spoken, Subscription};
@@ -199,11 +199,15 @@ impl People {
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
         let Attach { start, freshness, timeout_ms, .. } = *asked;
+        let asked = asked.asked.clone();
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             let attached = edge.runtime.attach(&id, start, freshness, deadline).await;
-            let telling = attached.map(|reader| Box::new(Telling::new(reader, &edge.metrics)));
-            Done::Attached(re, id, number, telling.map_err(Problem::from))
+            let telling = match attached {
+                Ok(reader) => attached::open(&edge, &id, reader, &asked, deadline).await,
+                Err(why) => Err(why.into()),
+            };
+            Done::Attached(re, id, number, telling.map(Box::new))
         };
         self.requests.push(request.boxed());
         Ok(())
@@ -223,7 +227,8 @@ impl People {
             Ok(telling) => {
                 let (credit, detached) = (place.credit.clone(), place.detached.clone());
                 let ok = json!({ "session": session.as_str() });
-                let subscription = Subscription::new(session, number, *telling, credit, detached);
+                let mut subscription =
+                    Subscription::new(session, number, *telling, credit, detached);
                 self.answer(re, Ok(ok));
                 self.mouth.say(subscription.opening());
                 self.speaking.push(subscription.speak().boxed());

@@ -81,8 +81,9 @@ impl Subscription {
     }
 
     /// What is said first.
-    pub(super) fn opening(&self) -> String {
-        self.control(self.telling.attached(&self.session))
+    pub(super) fn opening(&mut self) -> String {
+        let attached = self.telling.attached(&self.session);
+        self.control(attached)
     }
 
     /// Waits for what it says next.
@@ -104,7 +105,8 @@ impl Subscription {
             tokio::select! {
                 biased;
                 () = self.detached.cancelled() => return Vec::new(),
-                () = sleep_until(self.ping_at) => {
+                // An attachment with more than events pings by itself, as long as it is asked.
+                () = sleep_until(self.ping_at), if is_behind || !self.telling.pings() => {
                     self.ping_at = Instant::now() + PING;
                     return vec![self.control(self.telling.ping())];
                 }
