@@ -288,6 +288,11 @@ impl Runtime {
         Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
     }
 
+    /// The number of this node.
+    pub fn node(&self) -> u64 {
+        self.host.local().0
+    }
+
     /// The time by this node's clock; what is due is decided by the journal's.
     pub fn now(&self) -> Millis {
         self.shards.now()
