@@ -12,4 +12,5 @@ pub mod node;
 pub mod runtime;
 pub mod session;
 pub mod store;
+pub mod storyteller;
 pub mod telemetry;
