@@ -164,7 +164,8 @@ function drawAgent() {
     stalled: "stalled", waiting: "waiting for you", paused: "paused" }[health] ?? health;
   if ($("chip-text").textContent !== told) $("chip-text").textContent = told;
   if (was !== health && ["suspect", "stalled"].includes(health)) machines.came(["stop-agent"]);
-  machines.worker = Number(/(\d+)$/.exec(turn?.worker ?? "")?.[1] ?? NaN);
+  // The nodes name the agents that they start: "node 2 process 4711".
+  machines.worker = Number(/process (\d+)$/.exec(turn?.worker ?? "")?.[1] ?? NaN);
   $("clock-attempt").textContent = turn?.attempt ?? "–";
   $("stop").disabled = !turn && !talk.live();
   const speaking = Boolean(talk.live()) && !isHolder();
@@ -185,8 +186,8 @@ const ago = (ms) => ms < 0 ? "0.0 s ago" : ms < 60000 ? `${(ms / 1000).toFixed(1
 
 // ---- what the people say ------------------------------------------------------------------------------
 
-const ASKS = ["Tell me the long story", "Ask me before you go on"];
-const STEERS = ["Make it rain in the story", "Shorter, please"];
+const ASKS = ["Tell me the long story", "Look something up first /tool 6", "Ask me before you go on /ask"];
+const STEERS = ["Make it rain in the story", "Slower, please /every 200"];
 let drawn = null;
 function drawAsks(speaking) {
   const kind = isHolder() ? "person" : speaking ? "steer" : "ask";

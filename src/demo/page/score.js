@@ -2,15 +2,15 @@
 //
 // Serials say whether each event came, once, and in order. Words say the same of the agents: the scripted
 // agent's story is a pure function of its place, so whoever goes on after a crash must go on with the next word.
-import { storyOf } from "./story.js";
+import { Judge } from "./story.js";
 
 export class Score {
   constructor() {
     Object.assign(this, { events: 0, words: 0, lost: 0, duplicated: 0, disordered: 0, pause: 0 });
     this.next = null;
     this.seen = new Set();
-    this.told = new Map();
     this.last = new Map();
+    this.judges = new WeakMap();
   }
 
   /** Where this page begins, or begins again: everything up to here came as a snapshot. */
@@ -48,7 +48,10 @@ export class Score {
   judge(answers) {
     let [words, lost, duplicated] = [0, 0, 0];
     for (const answer of answers) {
-      const judged = storyOf(answer);
+      if (answer.asked === undefined) continue;
+      const judged = this.judges.get(answer) ?? new Judge(answer.asked);
+      this.judges.set(answer, judged);
+      judged.take(answer.text);
       words += judged.words;
       lost += judged.lost;
       duplicated += judged.duplicated;

@@ -12,9 +12,13 @@ const seconds = (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFi
 export { make, seconds };
 
 const payload = (event) =>
-  event.text ?? (typeof event.data === "string" ? event.data : event.data?.text ?? JSON.stringify(event.data ?? ""));
+  event.text ?? (typeof event.data === "string" ? event.data : event.data?.question ?? JSON.stringify(event.data ?? ""));
 
 const sender = (event) => [event.participant, event.device].filter(Boolean).join(", ") || "somebody";
+
+/** The scripted agent's notes, and how they are shown. */
+const NOTE = /\n\[(steer|tool|answer)\] ([^\n]*)\n/;
+const NOTED = { steer: "heard:", tool: "looked it up:", answer: "was told:" };
 
 /**
  * One answer of the agent: pieces by serial, so that a piece that is taken back can be found. Where somebody
@@ -31,7 +35,7 @@ class Answer {
     item.line = this.lines.length - 1;
     this.items.push(item);
     this.draw(item);
-    if (!item.mark && !item.draft) this.text += item.text;
+    if (!item.mark) this.text += item.text;
   }
 
   /** Begins a line of its own for what comes next. */
@@ -53,13 +57,21 @@ class Answer {
     const said = this.lines[line].children[1];
     if (mark) {
       said.append(make("span", `mark ${kind ?? ""}`, mark));
-    } else if (draft) {
-      said.append(make("span", "draft", text));
-    } else if (said.lastChild?.nodeType === Node.TEXT_NODE) {
-      said.lastChild.appendData(text);
-    } else {
-      said.append(text);
+      return;
     }
+    // What the agent says beside its story: odd places are what the note is about, and what it says.
+    const parts = text.split(NOTE);
+    parts.forEach((part, place) => {
+      if (place % 3 === 1) said.append(make("span", "mark note", `${NOTED[part]} ${parts[place + 1]}`));
+      if (place % 3 !== 0 || !part) return;
+      if (draft) {
+        said.append(make("span", "draft", part));
+      } else if (said.lastChild?.nodeType === Node.TEXT_NODE) {
+        said.lastChild.appendData(part);
+      } else {
+        said.append(part);
+      }
+    });
   }
 
   /** Takes back what a failed attempt said. */
@@ -67,11 +79,14 @@ class Answer {
     this.items = this.items.filter((item) => item.mark || item.serial < from || to < item.serial);
     for (const line of this.lines) line.children[1].replaceChildren();
     for (const item of this.items) this.draw(item);
-    this.text = this.items.filter((item) => !item.mark && !item.draft).map((item) => item.text).join("");
+    this.text = this.items.filter((item) => !item.mark).map((item) => item.text).join("");
   }
 
-  /** What the people were told, whole. */
+  /** What the agent said, whole. */
   text = "";
+
+  /** What it was asked; unknown where that lies before what this window has. */
+  asked = undefined;
 
   open(isOpen, ending) {
     if (this.lines.length === 0) this.begin();
@@ -95,6 +110,7 @@ export class Talk {
   clear() {
     this.answers = new Map();
     this.inputs = new Map();
+    this.asked = new Map();
     this.questions = new Map();
     this.list.replaceChildren(make("li", "empty",
       "Ask for the long story. While it is told, kill the node that leads this conversation, kill the agent, or reload this page: the story goes on with the next word."));
@@ -109,6 +125,7 @@ export class Talk {
         continue;
       }
       const answer = this.answer(message.turn, message.agent);
+      if (message.cut) answer.asked = undefined;
       answer.say({ serial: message.from, text: message.text, draft: message.visibility === "internal" });
       const ending = { "turn.cancelled": "stopped", "turn.failed": "failed" }[message.end] ?? "";
       answer.open(!message.complete, ending);
@@ -127,6 +144,7 @@ export class Talk {
     let answer = this.answers.get(turn);
     if (!answer) {
       answer = new Answer(turn, agent, (line) => this.add(line));
+      answer.asked = this.asked.get(turn);
       this.answers.set(turn, answer);
     }
     return answer;
@@ -148,6 +166,7 @@ export class Talk {
     who.append(receipt);
     line.append(who, make("div", "said", payload(event)));
     if (event.input) this.inputs.set(event.input, receipt);
+    if (event.turn && !this.asked.has(event.turn)) this.asked.set(event.turn, payload(event));
     this.add(line);
     return receipt;
   }
@@ -165,7 +184,7 @@ export class Talk {
       for (const button of row.querySelectorAll("button")) button.disabled = true;
       try {
         await inSession("POST", `/interactions/${encodeURIComponent(event.interaction)}`,
-          { answer: { data: { approved: yes } }, ...this.me() });
+          { answer: { text: yes ? "yes" : "no" }, ...this.me() });
       } catch (why) {
         row.append(` ${why.message}`);
       }
@@ -193,7 +212,6 @@ export class Talk {
       case "input.delivered": this.receipt(event, "delivered"); break;
       case "input.consumed":
         this.receipt(event, "heard");
-        if (answer?.isOpen && answer.items.length) answer.say({ mark: "heard the correction", kind: "steer" });
         break;
       case "input.deferred": this.receipt(event, "comes next"); break;
       case "input.dropped": this.receipt(event, `dropped${event.why ? `: ${event.why}` : ""}`); break;

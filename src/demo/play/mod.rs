@@ -36,6 +36,7 @@ const ROWS: &[Row] = &[
     Row { name: "second device", play: |stage| Box::pin(people::second_device(stage)) },
     Row { name: "stop from the phone", play: |stage| Box::pin(people::stop(stage)) },
     Row { name: "steer", play: |stage| Box::pin(people::steer(stage)) },
+    Row { name: "a question, answered once", play: |stage| Box::pin(people::question(stage)) },
     Row { name: "agent killed, respawned", play: |stage| Box::pin(trouble::agent_killed(stage)) },
     Row { name: "agent frozen, noticed", play: |stage| Box::pin(trouble::agent_frozen(stage)) },
     Row { name: "taken over, handed back", play: |stage| Box::pin(people::take_over(stage)) },

@@ -163,6 +163,49 @@ const STEER: &str = "make it rain";
 /// What the scripted agent says when it has heard a correction.
 const OBEYED: &str = STEER;
 
+/// The agent asks; the first device that answers is heard, wherever it is, and the other is told so.
+pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
+    let session = "question";
+    stage.session(session, UNWATCHED_MS).await?;
+    let (laptop, phone) = (stage.device(1, session, LAPTOP), stage.device(2, session, PHONE));
+    let asked = "Ask me before you go on /ask";
+    let turn = stage.say(session, "story", asked, LAPTOP).await?;
+    let open = phone.sees("interaction.requested", |record| {
+        let seen = record.in_turn("interaction.requested", &turn)?;
+        Some(seen.event["interaction"].as_str()?.to_owned())
+    });
+    let path = format!("interactions/{}", open.await?.replace(' ', "%20"));
+    let answer = |who: Who, text: &str| {
+        json!({ "answer": { "text": text }, "participant": who.participant, "device": who.device,
+            "role": who.role })
+    };
+    let answered = Instant::now();
+    stage.post(session, &path, answer(PHONE, "yes")).await?;
+    let late = stage.post(session, &path, answer(LAPTOP, "no")).await;
+    let late = late.err().map(|why| why.to_string()).unwrap_or_default();
+    ensure!(late.contains("409"), "a second answer is to be a conflict: {late:?}");
+    let resolved = laptop.sees("interaction.resolved", |record| {
+        let seen = record.in_turn("interaction.resolved", &turn)?;
+        Some((seen.at, seen.event["device"].clone()))
+    });
+    let (resolved, by) = resolved.await?;
+    ensure!(by == PHONE.device, "it was answered on {by}");
+    let heard = |record: &Record| record.text(&turn).contains("[answer] yes").then_some(());
+    laptop.sees("the agent goes on", heard).await?;
+    let goes_on = answered.elapsed();
+    let pieces = laptop.record().pieces(&turn);
+    laptop.hears(&turn, pieces + 5).await?;
+    let words = stage.told(&laptop.record(), &turn, asked)?;
+    stage.count(&laptop.record());
+    stage.count(&phone.record());
+    Ok(format!(
+        "answered on the phone, seen by the laptop after {}, heard after {}; the laptop's answer was \
+         late; {words} words in order",
+        seconds(resolved.saturating_duration_since(answered)),
+        seconds(goes_on)
+    ))
+}
+
 /// A person answers in the agent's place, and the agent gets everything that was said meanwhile.
 pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     let session = "take-over";
