@@ -27,7 +27,7 @@ use self::server::Server;
 /// Where the page is if nobody says otherwise and nobody else is there.
 const PORT: u16 = 4400;
 /// Time that nodes have to get ready; a machine may be busy with much else.
-const READY: Duration = Duration::from_secs(90);
+const READY: Duration = Duration::from_secs(180);
 /// Pause between two looks at something that will come.
 const LOOK: Duration = Duration::from_millis(50);
 /// The one conversation of the page.

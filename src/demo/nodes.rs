@@ -95,6 +95,8 @@ impl Nodes {
             .arg(dir.join(format!("node-{node}")))
             .arg("--tls-dir")
             .arg(dir.join("tls"))
+            // A busy machine must not look like a dead node.
+            .args(["--election-min-ms", "400", "--election-max-ms", "800"])
             .args(["--ends-with", &std::process::id().to_string()])
             .args(["--agent", &format!("{AGENT}=outlive agent demo")]);
         for (other, Ports { http, peer }) in self.ports.iter().enumerate() {

@@ -51,8 +51,10 @@ if (!isDevice) done.forEach(tried);
 
 const talk = new Talk($("transcript"), me);
 const score = new Score();
-const machines = new Machines($("nodes"), $("ticker"), (kind, _, ledThis) => {
+const machines = new Machines($("nodes"), $("ticker"), (kind, hit, ledThis) => {
   if (!talk.live()) machines.forget(["kill-node", "kill-agent"]);
+  // The one that speaks has died: what comes next is another's word.
+  if (kind === "kill-agent" && hit.pid === machines.worker) respawned = false;
   if (kind === "kill-node" && ledThis) tried("leader");
   if (kind === "kill-agent") tried("agent");
   if (kind === "stop-agent") tried("freeze");
@@ -72,10 +74,9 @@ function take(event) {
       break;
     case "turn.started":
       respawned = true;
-      score.pause = event.attempt === 1 ? 0 : score.pause;
-      score.rest(event.turn);
+      if (event.attempt === 1) score.pause = 0;
       break;
-    case "agent.lost": respawned = true; break;
+    case "agent.lost": machines.came(["stop-agent"], now); break;
     case "agent.stalled": machines.came(["stop-agent"], now); break;
     case "turn.paused": case "turn.waiting": case "turn.resumed": score.rest(event.turn); break;
     case "turn.completed": case "turn.cancelled": case "turn.failed":
@@ -176,7 +177,7 @@ function drawAgent() {
 function drawControl() {
   const manual = control.mode === "manual";
   const holder = control.holder?.participant ?? "somebody";
-  $("control").textContent = manual ? isHolder() ? "you answer now" : `${holder} answers now` : "the agent answers";
+  $("control").textContent = manual ? isHolder() ? "you answer now" : `${holder} answers` : "the agent answers";
   $("control").classList.toggle("manual", manual);
   $("take").textContent = isHolder() ? "Hand back" : "Take over";
   $("say").placeholder = isHolder() ? "Answer in the agent's place" : talk.live() ? "A correction" : "Say something";

@@ -36,8 +36,9 @@ export async function ask(method, path, body) {
         method, signal: AbortSignal.timeout(ONE_MS),
         body: body && JSON.stringify(body), headers: body && { "content-type": "application/json" },
       });
+      // A node that dies while it answers has not answered.
+      if (answer.ok) return await answer.json();
       const told = await answer.json().catch(() => ({}));
-      if (answer.ok) return told;
       if (answer.status < 500 && answer.status !== 429) throw new Refused(told);
     } catch (why) {
       if (why instanceof Refused || end < performance.now()) throw why;

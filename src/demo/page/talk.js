@@ -16,6 +16,8 @@ const payload = (event) =>
 
 const sender = (event) => [event.participant, event.device].filter(Boolean).join(", ") || "somebody";
 
+/** A place where a line may end, so that no word is torn. */
+const BREAK = "\u200b";
 /** The scripted agent's notes, and how they are shown. */
 const NOTE = /\n\[(steer|tool|answer)\] ([^\n]*)\n/;
 const NOTED = { steer: "heard:", tool: "looked it up:", answer: "was told:" };
@@ -53,16 +55,16 @@ class Answer {
     if (this.isOpen) this.isSplit = true;
   }
 
-  draw({ line, text, mark, kind, draft }) {
+  draw({ line, text, mark, draft }) {
     const said = this.lines[line].children[1];
     if (mark) {
-      said.append(make("span", `mark ${kind ?? ""}`, mark));
+      said.append(make("span", "mark", mark), BREAK);
       return;
     }
     // What the agent says beside its story: odd places are what the note is about, and what it says.
     const parts = text.split(NOTE);
     parts.forEach((part, place) => {
-      if (place % 3 === 1) said.append(make("span", "mark note", `${NOTED[part]} ${parts[place + 1]}`));
+      if (place % 3 === 1) said.append(make("span", "mark note", `${NOTED[part]} ${parts[place + 1]}`), BREAK);
       if (place % 3 !== 0 || !part) return;
       if (draft) {
         said.append(make("span", "draft", part));

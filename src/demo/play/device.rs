@@ -16,7 +16,7 @@ use super::record::{Record, Seen};
 use crate::client::sse::{Frame, Parser};
 
 /// Time that anything may take that is only slow.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Silence after which a node counts as dead: two of its pings.
 const SILENCE: Duration = Duration::from_secs(11);
 const PAUSE: Duration = Duration::from_millis(20);

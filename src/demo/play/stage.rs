@@ -208,6 +208,13 @@ impl Stage {
         self.score.lock().expect("no holder panics").add(record);
     }
 
+    /// What the nodes wrote last, for whoever looks for the cause.
+    pub(super) fn tell_why(&self) {
+        for node in 1..=NODES {
+            eprintln!("node {node} wrote last:\n{}", self.nodes().log_end(node));
+        }
+    }
+
     /// Ends what a row left: turns that still run, nodes that are down, agents that are frozen.
     pub(super) async fn clear(&self) -> anyhow::Result<()> {
         for node in 1..=NODES {
