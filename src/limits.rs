@@ -127,6 +127,24 @@ pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Entries that a shard may be behind while its node still counts as ready.
 pub const READY_LAG: u64 = 10_000;
 
+/// Links of participants that one leader keeps in mind, of all sessions that it leads; others attach and
+/// are not counted.
+pub const ATTENDANCE_LINKS: usize = 200_000;
+/// Links of participants that one message between nodes carries.
+pub const ATTENDANCE_TOLD: usize = 2_000;
+/// Pause after which a node says again who is attached to it.
+pub const ATTENDANCE_REFRESH: Duration = Duration::from_secs(3);
+/// Time after which somebody is gone of whom nothing was said.
+pub const ATTENDANCE_EXPIRY: Duration = Duration::from_secs(8);
+/// Shortest and longest pause between two rounds of telling who is there.
+pub const ATTENDANCE_ROUND: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(250));
+/// Devices that are listed when it is told who is there; all are counted.
+pub const COMPANY_DEVICES: usize = 256;
+/// Time after which a session whose last watcher left is not watched: a page that is loaded again takes
+/// less.
+pub const AUDIENCE_GRACE: Duration = Duration::from_secs(5);
+
 // Talking to clients. These may differ between nodes.
 
 /// Connections that one node serves at once.
