@@ -24,6 +24,7 @@ mod server;
 mod sessions;
 mod stall;
 mod stream;
+mod telling;
 mod turns;
 mod wire;
 
