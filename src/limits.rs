@@ -199,6 +199,13 @@ pub const LIST_SESSIONS_MAX: usize = 1000;
 
 /// Silence on a live stream after which a heartbeat is sent, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
+/// Pause between two pings to an attachment that has a name or began with a snapshot, in milliseconds.
+pub const PING_MS: u64 = 5_000;
+/// Payload bytes of the messages that are told of one session; the newest.
+pub const MESSAGES_BYTES: usize = 256 << 10;
+/// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
+pub const MESSAGES_EVENTS: usize = 20_000;
+pub const MESSAGES_EVENTS_MAX: usize = 200_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
 /// Time without progress after which a connection that does not read is cut, in milliseconds.

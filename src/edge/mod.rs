@@ -5,6 +5,7 @@
 
 mod admin;
 mod append;
+mod attached;
 mod body;
 mod cursor;
 mod durable;
@@ -17,6 +18,7 @@ mod json;
 mod live;
 mod name;
 mod page;
+mod people;
 mod preface;
 mod query;
 mod routes;

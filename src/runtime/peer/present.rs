@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeviceName, Millis, ParticipantName, SessionId};
 use crate::runtime::presence::roll::News;
-use crate::runtime::presence::{Attendee, Attending, Company, Device, Link, Role, Stamp};
+use crate::runtime::presence::{Attendee, Attending, Company, Device, Link, Stamp};
+use crate::session::Role;
 
 /// [`Attending`] on the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,17 +152,11 @@ fn device(told: Option<String>) -> Option<Option<DeviceName>> {
     }
 }
 
-const ROLES: [Role; 4] = [Role::Observer, Role::Participant, Role::Controller, Role::Supervisor];
-
 fn number(role: Role) -> u8 {
-    match role {
-        Role::Observer => 0,
-        Role::Participant => 1,
-        Role::Controller => 2,
-        Role::Supervisor => 3,
-    }
+    let place = Role::ALL.iter().position(|known| *known == role);
+    place.and_then(|place| u8::try_from(place).ok()).expect("all roles are known, and few")
 }
 
 fn role(number: u8) -> Option<Role> {
-    ROLES.get(usize::from(number)).copied()
+    Role::ALL.get(usize::from(number)).copied()
 }

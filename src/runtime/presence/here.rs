@@ -7,7 +7,7 @@ use cluster::ids::NodeId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Attendee, Company, Link, Present};
+use super::{Attendee, Company, Link};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
 
@@ -57,7 +57,7 @@ struct Gathering {
     /// When the last link left, if none is there.
     left: Option<Instant>,
     has: Stamp,
-    news: watch::Sender<Option<Arc<Present>>>,
+    news: watch::Sender<Option<Arc<Company>>>,
 }
 
 struct Told {
@@ -73,7 +73,7 @@ impl Here {
         shard: u32,
         attendee: Attendee,
         since: Millis,
-    ) -> (u64, watch::Receiver<Option<Arc<Present>>>) {
+    ) -> (u64, watch::Receiver<Option<Arc<Company>>>) {
         let mut state = self.state();
         state.numbers += 1;
         let number = state.numbers;
@@ -110,9 +110,9 @@ impl Here {
         }
         gathering.has = stamp;
         gathering.news.send_if_modified(|known| {
-            let same = known.as_ref().is_some_and(|known| known.company == company);
+            let same = known.as_ref().is_some_and(|known| **known == company);
             if !same {
-                *known = Some(Arc::new(Present { company, ..Present::default() }));
+                *known = Some(Arc::new(company));
             }
             !same
         });
@@ -175,9 +175,9 @@ impl Here {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
     use super::super::tests::link;
     use super::*;
+    use crate::session::Role;
 
     const LEADER: Leader = Leader { node: NodeId(1), term: 3 };
 
@@ -218,7 +218,7 @@ mod tests {
         here.hear(&id, Stamp { term: 2, number: 9 }, of(1));
         here.hear(&id, Stamp { term: 2, number: 8 }, of(2));
         here.hear(&id, Stamp { term: 1, number: 10 }, of(3));
-        assert_eq!(news.borrow_and_update().as_ref().unwrap().company.watchers, 1);
+        assert_eq!(news.borrow_and_update().as_ref().unwrap().watchers, 1);
         here.hear(&id, Stamp { term: 3, number: 1 }, of(1));
         assert!(!news.has_changed().unwrap(), "the same is no news");
         here.hear(&id, Stamp { term: 3, number: 2 }, of(4));

@@ -10,7 +10,7 @@ pub(super) mod roll;
 pub(super) mod rounds;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use cluster::ids::NodeId;
 use tokio::sync::{Notify, watch};
@@ -24,15 +24,7 @@ use super::peer::wire::{Answered, Asked};
 use super::{Runtime, Unavailable};
 use crate::ids::{DeviceName, Millis, ParticipantName, SessionId};
 use crate::limits::{COMPANY_DEVICES, PEER_PATIENCE};
-
-/// What an attached participant may do; each may do what the ones before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    Observer,
-    Participant,
-    Controller,
-    Supervisor,
-}
+use crate::session::Role;
 
 /// Who attaches, on what, and to do what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,45 +90,40 @@ impl Company {
     }
 }
 
-/// A company as attachments share it: rendered at most once, however many are told.
-#[derive(Debug, Default)]
-pub struct Present {
-    pub company: Company,
-    /// The edge's rendering, made by the first who needs it.
-    pub rendered: OnceLock<Arc<str>>,
-}
-
 /// An attachment that is counted as present. Dropping it is leaving.
 pub struct Attendance {
     presence: Arc<Presence>,
     id: SessionId,
     number: u64,
-    news: watch::Receiver<Option<Arc<Present>>>,
+    news: watch::Receiver<Option<Arc<Company>>>,
     /// What was told last.
-    told: Option<Arc<Present>>,
+    told: Option<Arc<Company>>,
 }
 
 impl Attendance {
     /// Who is there, if that is news to whoever asks.
-    pub fn news(&mut self) -> Option<Arc<Present>> {
-        let known = self.known()?;
-        let told = self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &known));
-        if told {
+    pub fn news(&mut self) -> Option<Arc<Company>> {
+        if !self.has_news() {
             return None;
         }
-        self.told = Some(known.clone());
-        Some(known)
+        self.told = self.known();
+        self.told.clone()
+    }
+
+    /// Whether [`Self::news`] has something to tell.
+    pub fn has_news(&self) -> bool {
+        match (&*self.news.borrow(), &self.told) {
+            (Some(known), Some(told)) => !Arc::ptr_eq(known, told),
+            (known, _) => known.is_some(),
+        }
     }
 
     /// Waits until [`Self::news`] has something to tell. Cancel safe.
     pub async fn changed(&mut self) {
         loop {
-            let told = self.told.as_ref();
-            let news = match &*self.news.borrow_and_update() {
-                Some(known) => !told.is_some_and(|told| Arc::ptr_eq(told, known)),
-                None => false,
-            };
-            if news {
+            // Whatever comes from here on wakes.
+            self.news.mark_unchanged();
+            if self.has_news() {
                 return;
             }
             if self.news.changed().await.is_err() {
@@ -147,7 +134,7 @@ impl Attendance {
     }
 
     /// Who is there, as far as this node knows.
-    pub fn known(&self) -> Option<Arc<Present>> {
+    pub fn known(&self) -> Option<Arc<Company>> {
         self.news.borrow().clone()
     }
 }

@@ -23,6 +23,10 @@ struct State {
     numbers: u64,
     /// Shards that this node leads, with the term, and since when.
     leads: HashMap<u32, (u64, Instant)>,
+    /// Of those, the ones that have not been led for long enough to have heard of everybody.
+    fresh: BTreeSet<u32>,
+    /// Sessions that could not be told how many watch.
+    again: BTreeSet<SessionId>,
 }
 
 struct Entry {
@@ -65,17 +69,23 @@ impl Roll {
     pub(super) fn new(now: Millis) -> Roll {
         // A process has no more than 65,536 pieces of news in a millisecond.
         let (sessions, leads) = (HashMap::new(), HashMap::new());
-        Roll(Mutex::new(State { sessions, links: 0, numbers: now.0 << 16, leads }))
+        let (fresh, again) = (BTreeSet::new(), BTreeSet::new());
+        let numbers = now.0 << 16;
+        Roll(Mutex::new(State { sessions, links: 0, numbers, leads, fresh, again }))
     }
 
-    /// Takes note of what this node leads now, and forgets what it leads no more.
-    pub(super) fn lead(&self, led: &BTreeMap<u32, u64>, now: Instant) {
+    /// Takes note of what this node leads now, and forgets what it leads no more; says which shards it has
+    /// led for long enough to have heard of everybody, once.
+    pub(super) fn lead(&self, led: &BTreeMap<u32, u64>, now: Instant) -> Vec<u32> {
         let mut state = self.state();
-        state.leads.retain(|shard, (term, _)| led.get(shard) == Some(term));
+        let State { sessions, leads, links, fresh, .. } = &mut *state;
+        leads.retain(|shard, (term, _)| led.get(shard) == Some(term));
         for (shard, term) in led {
-            state.leads.entry(*shard).or_insert((*term, now));
+            leads.entry(*shard).or_insert_with(|| {
+                fresh.insert(*shard);
+                (*term, now)
+            });
         }
-        let State { sessions, leads, links, .. } = &mut *state;
         sessions.retain(|_, entry| {
             let led = leads.contains_key(&entry.shard);
             if !led {
@@ -83,6 +93,24 @@ impl Roll {
             }
             led
         });
+        let mut known = Vec::new();
+        fresh.retain(|shard| {
+            let Some((_, since)) = leads.get(shard) else { return false };
+            let is_fresh = now.duration_since(*since) < ATTENDANCE_EXPIRY;
+            if !is_fresh {
+                known.push(*shard);
+            }
+            is_fresh
+        });
+        known
+    }
+
+    /// A session could not be told how many watch: it is looked at again.
+    pub(in crate::runtime) fn look_again(&self, id: &SessionId) {
+        let mut state = self.state();
+        if state.again.len() < ATTENDANCE_LINKS {
+            state.again.insert(id.clone());
+        }
     }
 
     /// Takes what a node says of one session; says whether the company changed.
@@ -121,7 +149,7 @@ impl Roll {
     pub(super) fn expire(&self, now: Instant) -> BTreeSet<SessionId> {
         let mut state = self.state();
         let old = |said: &Said| ATTENDANCE_EXPIRY <= now.duration_since(said.at);
-        let (mut touched, mut changed) = (Vec::new(), BTreeSet::new());
+        let (mut touched, mut changed) = (Vec::new(), std::mem::take(&mut state.again));
         let mut lost = 0;
         for (id, entry) in &mut state.sessions {
             if entry.nodes.values().any(old) {
@@ -234,9 +262,9 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Role;
     use super::super::tests::link;
     use super::*;
+    use crate::session::Role;
 
     fn roll(now: Instant) -> (Roll, SessionId) {
         let roll = Roll::new(Millis(1));

@@ -18,6 +18,7 @@ use crate::ids::SessionId;
 use crate::limits::{ATTENDANCE_ROUND, ATTENDANCE_TOLD, PEER_PATIENCE, SWEEP_INTERVAL};
 use crate::runtime::Runtime;
 use crate::runtime::peer::wire::{Answered, Asked};
+use crate::runtime::session::Mail;
 
 /// A shard that is led elsewhere, perhaps there.
 type Elsewhere = (u32, Option<NodeId>);
@@ -159,7 +160,9 @@ impl Rounds {
     fn sweep(&mut self, runtime: &Runtime, now: Instant) {
         let led = runtime.host.groups().into_iter().filter(|group| group.leads());
         let led = led.map(|group| (group.id().0, group.report().term)).collect();
-        runtime.presence.roll.lead(&led, now);
+        for shard in runtime.presence.roll.lead(&led, now) {
+            runtime.look_at_audiences(shard);
+        }
         if self.swept.is_none_or(|swept| SWEEP_INTERVAL <= now.duration_since(swept)) {
             self.swept = Some(now);
             let changed = runtime.presence.roll.expire(now);
@@ -260,6 +263,16 @@ impl Runtime {
 
     /// Lets a session look at whether it knows who watches.
     fn look_at_audience(&self, id: &SessionId) {
-        let _ = id;
+        if let Some((group, shard)) = self.directory.local(id) {
+            shard.sessions().send(id, Mail::Due(group));
+        }
+    }
+
+    /// The same for all that are live in a shard.
+    fn look_at_audiences(&self, shard: u32) {
+        let group = GroupId(shard);
+        if let Some((group, shard)) = self.host.group(group).zip(self.shards.get(group)) {
+            shard.sessions().send_all(|| Mail::Due(group.clone()));
+        }
     }
 }
