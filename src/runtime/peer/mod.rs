@@ -3,6 +3,7 @@
 mod outcome;
 mod present;
 pub(super) mod told;
+mod told_people;
 pub(super) mod wire;
 
 use std::sync::{OnceLock, Weak};
