@@ -236,15 +236,14 @@ async fn the_first_answer_wins_and_the_other_device_hears_of_it() {
     let taken = claim(&urls[0], "w").await;
     let ask = json!([{ "interaction": "i", "kind": "approval", "question": { "text": "May I?" } }]);
     say(&urls[0], &taken, 0, json!({ "ask": ask })).await;
-    let mut laptop = Device::attach(&urls[1], "s", "participant=ada&device=laptop&snapshot=1").await;
+    let mut laptop =
+        Device::attach(&urls[1], "s", "participant=ada&device=laptop&snapshot=1").await;
     let attached = laptop.next("attached", |_| true).await;
     let open = &attached["snapshot"]["interactions"][0];
     assert_eq!((&open["interaction"], &open["kind"]), (&json!("i"), &json!("approval")));
     assert_eq!(get(&urls[2], "/v1/sessions/s").await["turns"][0]["state"], "waiting");
     let path = "/v1/sessions/s/interactions/i";
-    let answer = |device: &str, yes: bool| {
-        json!({ "answer": { "data": yes }, "participant": "ada", "device": device })
-    };
+    let answer = |device: &str, yes: bool| json!({ "answer": { "data": yes }, "participant": "ada", "device": device });
     let (one, two) = tokio::join!(
         post(&urls[1], path, answer("phone", true)),
         post(&urls[2], path, answer("laptop", false)),
@@ -273,10 +272,122 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     let url = cluster.url(1);
     create(&url, "s", json!({})).await;
     let mut ada = Device::attach(&url, "s", "participant=ada&visibility=public").await;
-    let control = |body: Value| async move { post(&cluster.url(1), "/v1/sessions/s/control", body).await };
-    let take = json!({ "verb": "take", "participant": "bob", "role": "participant" });
-    let (status, problem) = control(take).await;
+    let mut sue = Device::attach(&url, "s", "participant=sue&role=supervisor").await;
+    let asks = |name: &str, text: &str| {
+        let (participant, device) =
+            if text == "I am Sue." { ("sue", "desk") } else { ("ada", "phone") };
+        json!({
+            "input": name, "agent": "poet", "said": { "text": text },
+            "participant": participant, "device": device,
+        })
+    };
+    input(&url, "s", asks("t", "a poem")).await;
+    let taken = claim(&url, "w").await;
+    say(&url, &taken, 0, json!({ "events": [{ "text": "Roses" }] })).await;
+    ada.event("turn.output").await;
+    let control = async |body: Value| post(&url, "/v1/sessions/s/control", body).await;
+    let take = |participant: &str, role: &str| json!({ "verb": "take", "participant": participant, "role": role, "note": "mine" });
+    let (status, problem) = control(take("ada", "participant")).await;
     assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));
+    let (status, taken_over) = control(take("sue", "supervisor")).await;
+    assert_eq!((status, &taken_over["mode"]), (200, &json!("manual")), "{taken_over}");
+    let told = ada.event("control.taken").await;
+    assert_eq!((&told["participant"], &told["note"]), (&json!("sue"), &json!("mine")));
+    let (status, problem) = control(take("bob", "controller")).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("control_held")));
+    // What the agent says now is a draft for the supervisor.
+    say(&url, &taken, 1, json!({ "events": [{ "text": " draft" }], "then": "complete" })).await;
+    let draft = sue.next("message", |data| data["text"] == " draft").await;
+    assert_eq!(draft["visibility"], "internal");
+    // What people ask is for the supervisor, who answers.
+    let held = input(&url, "s", asks("q", "who is there?")).await;
+    let seen = sue.next("message", |data| data["input"] == "q").await;
+    assert_eq!((&seen["held"], &seen["serial"]), (&json!(true), &held["serial"]));
+    input(&url, "s", asks("a", "I am Sue.")).await;
+    let said = ada.event("person.said").await;
+    assert_eq!((&said["participant"], &said["text"]), (&json!("sue"), &json!("I am Sue.")));
+    let shown = get(&url, "/v1/sessions/s").await;
+    assert_eq!(shown["control"]["holder"]["participant"], "sue");
+    assert_eq!((&shown["control"]["held"], &shown["turns"]), (&json!(true), &json!([])));
+    // Handed back, the agent has what was asked meanwhile.
+    let (status, back) = control(json!({ "verb": "release", "participant": "sue" })).await;
+    assert_eq!((status, &back["mode"]), (200, &json!("auto")), "{back}");
+    ada.event("control.released").await;
+    let again = claim(&url, "w").await;
+    assert_eq!(again["turn"], "q");
+    say(&url, &again, 0, json!({ "events": [{ "text": "me" }], "then": "complete" })).await;
+    ada.event("turn.completed").await;
+    let texts = |frames: &[Frame]| frames.iter().any(|frame| frame.data.contains(" draft"));
+    assert!(texts(&sue.frames) && !texts(&ada.frames), "drafts are not for everyone");
+    let told = get(&url, "/v1/sessions/s/messages?visibility=public").await;
+    let told = told["messages"].as_array().expect("messages").iter();
+    let told: Vec<_> = told.map(|message| (&message["role"], &message["text"])).collect();
+    let wanted = [
+        ("user", "a poem"),
+        ("agent", "Roses"),
+        ("user", "who is there?"),
+        ("person", "I am Sue."),
+        ("agent", "me"),
+    ];
+    let wanted: Vec<_> = wanted.iter().map(|(role, text)| (json!(role), json!(text))).collect();
+    assert_eq!(told, wanted.iter().map(|(role, text)| (role, text)).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_understood_is_refused_and_changes_nothing() {
+    let cluster = Cluster::up(1, FLAGS).await;
+    let url = cluster.url(1);
+    create(&url, "s", json!({})).await;
+    for query in [
+        "device=phone",
+        "participant=",
+        "participant=ada&role=king",
+        "snapshot=yes",
+        "snapshot=1&after=now",
+        "fold=2",
+        "visibility=some",
+        "participant=ada&participant=bob",
+    ] {
+        let request = client().get(format!("{url}/v1/sessions/s/events?live=sse&{query}"));
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 400, "{query}");
+        let problem: Value = answer.json().await.expect("JSON");
+        assert_eq!(problem["code"], "bad_query", "{query}");
+    }
+    assert_eq!(get(&url, "/v1/sessions/s/events?fold=1").await["code"], "bad_query");
+    assert_eq!(get(&url, "/v1/sessions/none/presence").await["code"], "not_found");
+    assert_eq!(get(&url, "/v1/sessions/none/messages").await["code"], "not_found");
+    for (path, body) in [
+        ("control", json!({ "verb": "take" })),
+        ("control", json!({ "verb": "seize", "participant": "ada" })),
+        ("pause", json!({})),
+        ("resume", json!({ "turn": "t", "all": true })),
+        ("interactions/i", json!({ "answer": "yes" })),
+    ] {
+        let (status, problem) = post(&url, &format!("/v1/sessions/s/{path}"), body.clone()).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("bad_json")), "{path} {body}");
+    }
+    assert_eq!(get(&url, "/v1/sessions/s").await["tail"], 0);
+    assert_eq!(get(&url, "/v1/sessions/s/presence").await["watchers"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_lets_turns_rest_and_go_on() {
+    let cluster = Cluster::up(1, FLAGS).await;
+    let url = cluster.url(1);
+    create(&url, "s", json!({})).await;
+    input(&url, "s", json!({ "input": "t", "agent": "poet", "said": { "text": "go" } })).await;
+    let taken = claim(&url, "w").await;
+    let body = json!({ "turn": "t", "participant": "ada", "role": "observer" });
+    let (status, problem) = post(&url, "/v1/sessions/s/pause", body).await;
+    assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));
+    let (status, paused) = post(&url, "/v1/sessions/s/pause", json!({ "turn": "t" })).await;
+    assert_eq!((status, &paused["turns"]), (200, &json!(1)));
+    say(&url, &taken, 0, json!({ "then": "pause" })).await;
+    assert_eq!(get(&url, "/v1/sessions/s").await["turns"][0]["health"], "paused");
+    let (status, resumed) = post(&url, "/v1/sessions/s/resume", json!({ "all": true })).await;
+    assert_eq!((status, &resumed["turns"]), (200, &json!(1)));
+    assert_eq!(claim(&url, "v").await["attempt"], 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,11 +32,7 @@ fn routes() -> Vec<Route> {
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
-        (
-            "/v1/sessions/{id}/interactions/{interaction}",
-            "interactions",
-            post(people::answer),
-        ),
+        ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(people::answer)),
         ("/v1/sessions/{id}/control", "control", post(people::control)),
         ("/v1/sessions/{id}/pause", "pause", post(people::pause)),
         ("/v1/sessions/{id}/resume", "resume", post(people::resume)),

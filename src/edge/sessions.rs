@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::attached::people;
 use super::error::{self, Problem};
 use super::name::Name;
 use super::query::Query;
@@ -84,6 +85,9 @@ pub(super) async fn show(
     let now = edge.runtime.now();
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
+    body["interactions"] = people::interactions(&status.interactions);
+    body["control"] = people::control(&status.control);
+    body["audience"] = people::counted(status.audience.as_ref());
     Ok(Json(body).into_response())
 }
 

@@ -12,7 +12,7 @@ use crate::ids::{Cursor, Millis, Serial, SessionId};
 use crate::runtime::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
 };
-use crate::session::{Applied, Config, Event, Fact, Format, Member, Status};
+use crate::session::{Applied, Config, Event, Fact, Format, Member, Policy, Status, Unwatched};
 
 /// Writes an event that stands for all from `from` on.
 pub(super) fn folded(out: &mut Vec<u8>, folded: &Event, from: Serial) {
@@ -188,6 +188,21 @@ fn config(config: &Config) -> Value {
         },
         "ttl_ms": config.ttl_ms,
         "labels": config.labels,
+        "policy": policy(&config.policy),
+    })
+}
+
+fn policy(policy: &Policy) -> Value {
+    let unwatched = match policy.unwatched {
+        Unwatched::Continue => "continue".into(),
+        Unwatched::Pause { after_ms } => json!({ "pause_after_ms": after_ms }),
+        Unwatched::Cancel { after_ms } => json!({ "cancel_after_ms": after_ms }),
+    };
+    json!({
+        "when_busy": policy.when_busy.name(),
+        "unwatched": unwatched,
+        "attempts": policy.attempts,
+        "escalate": policy.escalate,
     })
 }
 

@@ -181,9 +181,8 @@ mod tests {
     #[test]
     fn a_session_is_told_what_it_needs_to_know_and_nobody_is_gone_before_it_is_certain() {
         let pause = Unwatched::Pause { after_ms: 1 };
-        let counted = |watchers| {
-            Some(AudienceStatus { watchers, controllers: 0, since: Millis(1) })
-        };
+        let counted =
+            |watchers| Some(AudienceStatus { watchers, controllers: 0, since: Millis(1) });
         for (busy, unwatched, counted, watchers, settled, told) in [
             // Nothing depends on it.
             (false, Unwatched::Continue, None, 2, true, None),

@@ -104,7 +104,10 @@ mod tests {
         let asked = parse(&given).unwrap();
         let who = asked.who.unwrap();
         assert_eq!((who.participant.as_str(), who.role), ("ada", Role::Observer));
-        assert_eq!((asked.snapshot, asked.fold, asked.visibility), (true, true, Visibility::Public));
+        assert_eq!(
+            (asked.snapshot, asked.fold, asked.visibility),
+            (true, true, Visibility::Public)
+        );
         assert_eq!(parse(&given[..1]).unwrap().who.unwrap().role, Role::Controller);
         for (name, text) in [
             ("participant", ""),

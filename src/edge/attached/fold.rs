@@ -126,9 +126,8 @@ mod tests {
 
     /// What a reader is shown of some events.
     fn check(shape: Shape, events: &[Event], expected: Expect) {
-        let shown = |event: &Event| {
-            Arc::new(Shown { event: event.clone(), rendered: OnceLock::new() })
-        };
+        let shown =
+            |event: &Event| Arc::new(Shown { event: event.clone(), rendered: OnceLock::new() });
         let all = events.iter().map(shown).collect();
         let (out, passed) = shape.apply(all, Incarnation(1));
         let mut text = String::new();

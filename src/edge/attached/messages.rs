@@ -155,7 +155,8 @@ impl Messages {
             Some(Fact::Output(output)) => {
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
-                let mut numbers = open.messages.iter().rev().filter_map(|at| at.checked_sub(dropped));
+                let mut numbers =
+                    open.messages.iter().rev().filter_map(|at| at.checked_sub(dropped));
                 let known = numbers.find(|at| {
                     let message = &all[*at];
                     message.step == output.step && message.internal == output.internal

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub(super) use self::ask::{Asked, PARAMETERS, Visibility};
+pub(super) use self::ask::{Asked, PARAMETERS, Visibility, visibility};
 use super::Edge;
 use super::error::Problem;
 use super::telling::{Control, Telling};

@@ -17,8 +17,8 @@ use super::name::{InteractionOf, Name};
 use super::query::Query;
 use super::{Edge, body, headers};
 use crate::ids::{Cursor, InteractionId, SessionId};
-use crate::runtime::Freshness;
 use crate::limits;
+use crate::runtime::Freshness;
 use crate::session::{Command, Refusal, Status};
 
 /// `GET /v1/sessions/{id}/presence`

@@ -145,9 +145,15 @@ mod tests {
         let (participant, device) = ("ada".to_string(), Some("phone".to_string()));
         let link = ToldLink { number: 7, participant, device, role: 2, since: 9 };
         let sessions = vec![ToldAttending { session, links: vec![link], has }];
-        check_asked(&Asked::Present { boot: 1, round: 2, sessions }, expect!["01050102010173010703616461010570686f6e65020903fb2c01"]);
+        check_asked(
+            &Asked::Present { boot: 1, round: 2, sessions },
+            expect!["01050102010173010703616461010570686f6e65020903fb2c01"],
+        );
         let news = ToldNews { session: "s".into(), stamp: (3, 300), company: company() };
-        check_asked(&Asked::Attended { sessions: vec![news] }, expect!["010601017303fb2c01010361646101000209030101"]);
+        check_asked(
+            &Asked::Attended { sessions: vec![news] },
+            expect!["010601017303fb2c01010361646101000209030101"],
+        );
         check_asked(&Asked::Company { session: "s".into() }, expect!["01070173"]);
     }
 
