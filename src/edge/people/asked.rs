@@ -83,12 +83,8 @@ pub(super) fn answer(path: Option<InteractionId>, body: &[u8]) -> Result<Answer,
 
 pub(super) fn control(body: &[u8]) -> Result<ControlAsked, Problem> {
     let asked: ControlBody = json(body)?;
-    let mode = match asked.mode.as_deref() {
-        None => None,
-        Some("assist") => Some(Mode::Assist),
-        Some("manual") => Some(Mode::Manual),
-        Some(_) => return Err(bad("mode is assist or manual; release goes back to auto")),
-    };
+    let known = |mode: &str| Mode::parse(mode).ok_or_else(|| bad("mode is auto, assist or manual"));
+    let mode = asked.mode.as_deref().map(known).transpose()?;
     let to = asked.to.map(to).transpose()?;
     // Who takes over answers by himself, unless he says otherwise.
     let usual = mode.unwrap_or(Mode::Manual);
@@ -185,7 +181,7 @@ mod tests {
         for body in [
             &br#"{"verb":"take"}"#[..],
             br#"{"verb":"seize","participant":"bob"}"#,
-            br#"{"verb":"take","mode":"auto","participant":"bob"}"#,
+            br#"{"verb":"take","mode":"king","participant":"bob"}"#,
             br#"{"verb":"take","to":"bob","participant":"bob"}"#,
             br#"{"verb":"take","for_ms":0,"participant":"bob"}"#,
             br#"{"verb":"grant","participant":"bob"}"#,
