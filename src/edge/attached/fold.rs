@@ -154,7 +154,16 @@ mod tests {
             output(6, "t", Some("b"), false, "ed"),
         ];
         let fold = Shape { fold: true, ..Shape::default() };
-        check(fold, &all, expect![""]);
+        check(
+            fold,
+            &all,
+            expect![[r#"
+            {"serial":2,"from":1,"time":1700000000000,"format":"text","text":"Roses","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
+            {"serial":3,"time":1700000000000,"format":"text","text":"x","type":"turn.output","turn":"u","epoch":1,"attempt":1,"offset":30
+            {"serial":4,"time":1700000000000,"format":"text","text":"are","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"step":"a"
+            {"serial":6,"from":5,"time":1700000000000,"format":"text","text":" red","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":50,"step":"b"
+        "#]],
+        );
     }
 
     #[test]
@@ -166,8 +175,23 @@ mod tests {
             output(4, "t", None, true, "draft"),
         ];
         let public = Shape { visibility: Visibility::Public, fold: true };
-        check(public, &all, expect![""]);
-        check(Shape { fold: true, ..Shape::default() }, &all[2..], expect![""]);
+        check(
+            public,
+            &all,
+            expect![[r#"
+            {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
+            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
+            passed #4
+        "#]],
+        );
+        check(
+            Shape { fold: true, ..Shape::default() },
+            &all[2..],
+            expect![[r#"
+            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
+            {"serial":4,"time":1700000000000,"format":"text","text":"draft","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"visibility":"internal"
+        "#]],
+        );
     }
 
     #[test]
@@ -175,6 +199,14 @@ mod tests {
         let mut half = output(2, "t", None, false, "");
         half.payload = Bytes::from_static(b"\xc3");
         let all = [output(1, "t", None, false, "a"), half, output(3, "t", None, false, "b")];
-        check(Shape { fold: true, ..Shape::default() }, &all, expect![""]);
+        check(
+            Shape { fold: true, ..Shape::default() },
+            &all,
+            expect![[r#"
+            {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
+            {"serial":2,"time":1700000000000,"format":"text","base64":"ww==","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":20
+            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
+        "#]],
+        );
     }
 }

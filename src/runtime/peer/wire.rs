@@ -191,7 +191,7 @@ mod tests {
         };
         check_answered(&Answered::Report(condition), expect!["010501020001010201010908"]);
         let elsewhere = vec![(3, Some(2)), (4, None)];
-        check_answered(&Answered::Noted { elsewhere }, expect![""]);
-        check_answered(&Answered::Company(company()), expect![""]);
+        check_answered(&Answered::Noted { elsewhere }, expect!["0107020301020400"]);
+        check_answered(&Answered::Company(company()), expect!["0108010361646101000209030101"]);
     }
 }
