@@ -145,6 +145,24 @@ pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Entries that a shard may be behind while its node still counts as ready.
 pub const READY_LAG: u64 = 10_000;
 
+/// Links of participants that one leader keeps in mind, of all sessions that it leads; others attach and
+/// are not counted.
+pub const ATTENDANCE_LINKS: usize = 200_000;
+/// Links of participants that one message between nodes carries.
+pub const ATTENDANCE_TOLD: usize = 2_000;
+/// Pause after which a node says again who is attached to it.
+pub const ATTENDANCE_REFRESH: Duration = Duration::from_secs(3);
+/// Time after which somebody is gone of whom nothing was said.
+pub const ATTENDANCE_EXPIRY: Duration = Duration::from_secs(8);
+/// Shortest and longest pause between two rounds of telling who is there.
+pub const ATTENDANCE_ROUND: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(250));
+/// Devices that are listed when it is told who is there; all are counted.
+pub const COMPANY_DEVICES: usize = 256;
+/// Time after which a session whose last watcher left is not watched: a page that is loaded again takes
+/// less.
+pub const AUDIENCE_GRACE: Duration = Duration::from_secs(5);
+
 // Talking to clients. These may differ between nodes.
 
 /// Connections that one node serves at once.
@@ -199,6 +217,13 @@ pub const LIST_SESSIONS_MAX: usize = 1000;
 
 /// Silence on a live stream after which a heartbeat is sent, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
+/// Pause between two pings to an attachment that has a name or began with a snapshot, in milliseconds.
+pub const PING_MS: u64 = 5_000;
+/// Payload bytes of the messages that are told of one session; the newest.
+pub const MESSAGES_BYTES: usize = 256 << 10;
+/// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
+pub const MESSAGES_EVENTS: usize = 20_000;
+pub const MESSAGES_EVENTS_MAX: usize = 200_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
 /// Time without progress after which a connection that does not read is cut, in milliseconds.

@@ -149,7 +149,7 @@ impl Problem {
     }
 
     /// Whether the same request may succeed later: nothing is wrong with it.
-    fn is_passing(&self) -> bool {
+    pub(super) fn is_passing(&self) -> bool {
         matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
     }
 

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
 use super::wire;
-use crate::ids::{Cursor, Incarnation};
+use crate::ids::{Cursor, Incarnation, Serial};
 use crate::runtime::Shown;
 
 /// Keeps a silent connection alive; a comment, so that no client sees it.
@@ -44,6 +44,15 @@ pub(super) fn data(shown: &Shown, incarnation: Incarnation) -> &str {
     let frame = str::from_utf8(event(shown, incarnation)).expect("frames are rendered as text");
     let data = frame.find(LABEL).map(|at| &frame[at + LABEL.len()..]);
     data.expect("a frame has its data").trim_end_matches('\n')
+}
+
+/// The frame of an event whose JSON is there already.
+pub(super) fn of_event(json: &[u8], serial: Serial, incarnation: Incarnation) -> Vec<u8> {
+    let cursor = Cursor { incarnation, serial };
+    let mut out = format!("id: {cursor}\ndata: ").into_bytes();
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+    out
 }
 
 /// A frame with a name of its own. Its id, if it has one, is where a reader goes on behind it.

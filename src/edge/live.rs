@@ -22,7 +22,6 @@ use super::telling::{Control, Stage, Telling};
 use super::{Edge, frame};
 use crate::ids::SessionId;
 use crate::limits;
-use crate::runtime::Reader;
 
 /// Breaks a connection, so that the client knows that the stream did not end.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +44,10 @@ pub(super) struct Live {
 pub(super) async fn response(
     edge: &Edge,
     id: &SessionId,
-    reader: Reader,
+    mut telling: Telling,
     has_seen_end: bool,
     handover: Option<Arc<Handover>>,
 ) -> Response {
-    let mut telling = Telling::new(reader, &edge.metrics);
     let opening = opening(telling.attached(id));
     if has_seen_end && telling.ends_soon().await {
         // The one answer upon which an EventSource does not come back.

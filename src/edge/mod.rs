@@ -5,6 +5,7 @@
 
 mod admin;
 mod append;
+mod attached;
 mod body;
 mod cursor;
 mod durable;
@@ -18,6 +19,7 @@ mod lines;
 mod live;
 mod name;
 mod page;
+mod people;
 mod preface;
 mod query;
 mod routes;

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::error::{self, Problem};
-use crate::ids::{AgentName, BadId, SessionId, TurnId};
+use crate::ids::{AgentName, BadId, InteractionId, SessionId, TurnId};
 
 /// The session named by the third segment of the path.
 pub(super) struct Name(pub(super) SessionId);
@@ -56,6 +56,18 @@ impl<S: Sync> FromRequestParts<S> for TurnOf {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<TurnOf, Problem> {
         let Name(session) = Name::from_request_parts(parts, state).await?;
         Ok(TurnOf(session, other(parts, 5, TurnId::parse)?))
+    }
+}
+
+/// The session named by the third segment of the path, and the interaction named by the fifth.
+pub(super) struct InteractionOf(pub(super) SessionId, pub(super) InteractionId);
+
+impl<S: Sync> FromRequestParts<S> for InteractionOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<InteractionOf, Problem> {
+        let Name(session) = Name::from_request_parts(parts, state).await?;
+        Ok(InteractionOf(session, other(parts, 5, InteractionId::parse)?))
     }
 }
 

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::attached::people;
 use super::error::{self, Problem};
 use super::name::Name;
 use super::query::Query;
@@ -96,6 +97,9 @@ pub(super) async fn show(
     let now = edge.runtime.now();
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
+    body["interactions"] = people::interactions(&status.interactions);
+    body["control"] = people::control(&status.control);
+    body["audience"] = people::counted(status.audience.as_ref());
     Ok(Json(body).into_response())
 }
 

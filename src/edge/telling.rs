@@ -10,6 +10,8 @@ use std::vec;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use super::attached::fold::Shape;
+use super::attached::{Asked, Beside};
 use super::cursor;
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::runtime::{Delivery, Reader, Shown};
@@ -26,6 +28,13 @@ pub(super) struct Telling {
     backlog: vec::IntoIter<Arc<Shown>>,
     incarnation: Incarnation,
     stage: Stage,
+    shape: Shape,
+    /// Before everything that was there is delivered.
+    catching_up: bool,
+    /// Where a reader goes on behind events that it is not shown.
+    passed: Option<Cursor>,
+    beside: Option<Box<Beside>>,
+    snapshot: Option<Value>,
     counted: Counted,
 }
 
@@ -74,27 +83,41 @@ impl Telling {
             backlog: Vec::new().into_iter(),
             incarnation: reader.cursor().incarnation,
             stage: Stage::Following,
+            shape: Shape::default(),
+            catching_up: true,
+            passed: None,
+            beside: None,
+            snapshot: None,
             counted: Counted::new(metrics),
             reader,
         }
     }
 
-    /// What is said first.
-    pub(super) fn attached(&self, id: &SessionId) -> Control {
+    /// The same, with more than the events.
+    pub(super) fn with(
+        self,
+        beside: Option<Box<Beside>>,
+        snapshot: Option<Value>,
+        asked: &Asked,
+    ) -> Telling {
+        let shape = Shape { fold: asked.fold, visibility: asked.visibility };
+        Telling { beside, snapshot, shape, ..self }
+    }
+
+    /// What is said first, and once.
+    pub(super) fn attached(&mut self, id: &SessionId) -> Control {
         let at = self.reader.cursor();
-        let data = json!({
+        let mut data = json!({
             "session": id.as_str(),
             "incarnation": at.incarnation.0,
             "cursor": at.to_string(),
             "tail": self.reader.status().tail.0,
             "closed": self.reader.is_closed(),
         });
+        if let Some(snapshot) = self.snapshot.take() {
+            data["snapshot"] = snapshot;
+        }
         Control { name: "attached", cursor: Some(at), data }
-    }
-
-    /// What is said now and then, so that the client knows how far it is behind.
-    pub(super) fn ping(&self) -> Control {
-        Control { name: "ping", cursor: None, data: json!({ "tail": self.reader.known_tail().0 }) }
     }
 
     /// Whether nothing follows, as far as can be told without waiting for anyone to write.
@@ -135,11 +158,45 @@ impl Telling {
     /// Waits until something is said beside the events, or events are there to be taken: then none.
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Control> {
-        let delivery = match self.next.take() {
-            Some(delivery) => delivery,
-            None => self.reader.next().await,
+        if let Some(at) = self.passed.take() {
+            let data = json!({ "cursor": at.to_string() });
+            return Some(Control { name: "passed", cursor: Some(at), data });
+        }
+        if self.next.is_none()
+            && let Some(said) = self.beside().await
+        {
+            return Some(said);
+        }
+        let delivery = match (self.next.take(), &mut self.beside) {
+            (Some(delivery), _) => delivery,
+            (None, None) => self.reader.next().await,
+            (None, Some(beside)) => tokio::select! {
+                biased;
+                delivery = self.reader.next() => delivery,
+                () = beside.due() => return self.beside().await,
+            },
         };
         self.show(delivery)
+    }
+
+    /// Waits for what is said beside the events alone; for ever where there is nothing. Cancel safe.
+    pub(super) async fn aside(&mut self) -> Control {
+        loop {
+            match &mut self.beside {
+                Some(beside) => beside.due().await,
+                None => std::future::pending().await,
+            }
+            if let Some(said) = self.beside().await {
+                return said;
+            }
+        }
+    }
+
+    /// What is to be said beside the events by now, however many of them come. Cancel safe.
+    async fn beside(&mut self) -> Option<Control> {
+        let beside = self.beside.as_mut().filter(|beside| beside.is_due())?;
+        // Most readers wait without it, so it takes no room in them.
+        Box::pin(beside.say(self.reader.known_tail())).await
     }
 
     /// What is said of a delivery that is no event; events go to the backlog.
@@ -148,10 +205,14 @@ impl Telling {
         self.incarnation = incarnation;
         let (name, cursor, data) = match delivery {
             Delivery::Events(events) => {
-                self.backlog = events.into_iter();
+                let fold = self.shape.fold && self.catching_up;
+                let (shown, passed) = Shape { fold, ..self.shape }.apply(events, incarnation);
+                let passed = passed.map(|serial| Cursor { incarnation, serial });
+                (self.backlog, self.passed) = (shown.into_iter(), passed);
                 return None;
             }
             Delivery::CaughtUp { at } => {
+                self.catching_up = false;
                 ("caught-up", Some(at), json!({ "cursor": at.to_string() }))
             }
             Delivery::Gap { first } => {
@@ -159,7 +220,7 @@ impl Telling {
                 ("gap", Some(at), json!({ "first": first.0 }))
             }
             Delivery::Reset { incarnation } => {
-                self.incarnation = incarnation;
+                (self.incarnation, self.catching_up) = (incarnation, true);
                 let at = Cursor { incarnation, serial: Serial::ZERO };
                 ("reset", Some(at), json!({ "incarnation": incarnation.0 }))
             }

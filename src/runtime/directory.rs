@@ -33,7 +33,7 @@ pub(super) struct Directory {
 }
 
 /// Where a command is taken.
-enum Place {
+pub(super) enum Place {
     Here(Arc<Group>, Arc<Shard>),
     At(NodeId),
     /// An election is under way, or nobody who knows is in reach.
@@ -128,7 +128,7 @@ impl Directory {
         }
     }
 
-    fn place(&self, id: &SessionId, hint: Option<NodeId>, attempts: usize) -> Place {
+    pub(super) fn place(&self, id: &SessionId, hint: Option<NodeId>, attempts: usize) -> Place {
         let map = self.host.map().borrow().clone();
         let Some(group_id) = map.group_of(id.as_str().as_bytes()) else { return Place::Nobody };
         let local = self.host.local();
@@ -240,7 +240,7 @@ impl Directory {
     }
 
     /// Waits a moment, or until the group's leader changes.
-    async fn change_of_leader(&self, id: &SessionId) {
+    pub(super) async fn change_of_leader(&self, id: &SessionId) {
         let group = self.group_of(id).and_then(|group| self.host.group(group));
         let Some(group) = group else { return tokio::time::sleep(LEADER_WAIT).await };
         let mut reports = group.reports();

@@ -14,6 +14,7 @@ mod envelope;
 pub mod fork;
 pub mod outcome;
 mod peer;
+pub mod presence;
 pub mod reader;
 mod relay;
 mod relays;
@@ -128,6 +129,7 @@ impl Foundation {
             draining: AtomicBool::new(false),
             full,
             world: world.clone(),
+            presence: presence::Presence::new(shards.now()),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -142,6 +144,11 @@ impl Foundation {
         let tidied = runtime.me.clone();
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+        });
+        let stop = runtime.stop.clone().cancelled_owned();
+        let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = told => () }
         });
         runtime
     }
@@ -164,6 +171,7 @@ pub struct Runtime {
     /// Whether the disk is nearly full.
     full: Arc<AtomicBool>,
     world: Arc<World>,
+    presence: Arc<presence::Presence>,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,

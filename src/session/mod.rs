@@ -288,6 +288,13 @@ impl Session {
         })
     }
 
+    /// What is known of who watches, whether turns are open, and what follows where nobody watches; none
+    /// where there is no session.
+    pub fn watched(&self) -> Option<(Option<AudienceStatus>, bool, Unwatched)> {
+        let live = self.live()?;
+        Some((live.work.audience, !live.work.turns.is_empty(), live.config.policy.unwatched))
+    }
+
     fn live(&self) -> Option<&Live> {
         self.kept().filter(|live| live.hidden.is_none())
     }

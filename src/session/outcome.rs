@@ -49,7 +49,7 @@ pub enum Applied {
     /// The input is in the log at `serial`, and is of this turn; `duplicate`: it was before.
     Input { turn: TurnId, serial: Serial, duplicate: bool },
     /// The worker has the turn.
-    Claimed { turn: TurnStatus },
+    Claimed { turn: Box<TurnStatus> },
     /// What was said is in the log at these places, where anything was; `duplicate`: it was before.
     /// `over`: the turn is. `spoken`: the last input of the turn.
     Said { places: Option<(Serial, Serial)>, duplicate: bool, over: bool, spoken: Serial },

@@ -115,7 +115,7 @@ pub(super) async fn claim(
     Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())
 }
 
-pub(super) use output::output;
 pub(super) use asked::{PolicyBody, policy};
+pub(super) use output::output;
 pub(super) use shown::{assignment, turn};
 pub(super) use told::told;

@@ -4,9 +4,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::cursor;
 use super::super::error::{self, Problem};
-use super::super::{headers, name};
+use super::super::{attached, cursor, headers, name};
 use super::verbs::Verb;
 use crate::ids::SessionId;
 use crate::limits;
@@ -31,6 +30,8 @@ pub(super) enum Asked<'f> {
 
 pub(super) struct Attach {
     pub(super) start: Start,
+    /// Who attaches, and what is wanted beside the events.
+    pub(super) wants: attached::Asked,
     pub(super) freshness: Freshness,
     pub(super) credit: u32,
     pub(super) timeout_ms: u64,
@@ -80,6 +81,12 @@ struct AttachFrame {
     read: Option<String>,
     credit: Option<u32>,
     timeout_ms: Option<u64>,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+    snapshot: Option<bool>,
+    fold: Option<bool>,
+    visibility: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -171,12 +178,34 @@ fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
         Some("local") => Freshness::Local,
         Some(_) => return Err(bad("read is linearizable or local".to_owned())),
     };
+    let wants = wants(&frame)?;
+    let now = wants.snapshot.then_some("now");
     Ok(Attach {
-        start: cursor::place(frame.after.as_deref())?.start,
+        start: cursor::place(now.or(frame.after.as_deref()))?.start,
+        wants,
         freshness,
         credit: credit(frame.credit.unwrap_or(limits::SOCKET_CREDIT), 0)?,
         timeout_ms: timeout(frame.timeout_ms)?,
     })
+}
+
+/// The same as the query of a live read asks for.
+fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
+    let flag = |on: bool| if on { "1" } else { "0" };
+    let given = |name: &str| match name {
+        "participant" => frame.participant.as_deref(),
+        "device" => frame.device.as_deref(),
+        "role" => frame.role.as_deref(),
+        "snapshot" => frame.snapshot.map(flag),
+        "fold" => frame.fold.map(flag),
+        "visibility" => frame.visibility.as_deref(),
+        _ => None,
+    };
+    let asked = attached::Asked::parse(given).map_err(bad)?;
+    if asked.snapshot && frame.after.is_some() {
+        return Err(bad("a snapshot is of the present: leave out after".to_owned()));
+    }
+    Ok(attached::Asked { pings: true, ..asked })
 }
 
 fn called(verb: Verb, frame: VerbFrame<'_>) -> Result<Called<'_>, Problem> {

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Edge;
+use super::super::attached;
 use super::super::error::{self, Problem};
 use super::super::telling::Telling;
 use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
@@ -198,12 +199,16 @@ impl People {
         let place = Place { number, credit, detached: CancellationToken::new() };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
-        let Attach { start, freshness, timeout_ms, .. } = *asked;
+        let Attach { start, freshness, timeout_ms, ref wants, .. } = *asked;
+        let wants = wants.clone();
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-            let attached = edge.runtime.attach(&id, start, freshness, deadline).await;
-            let telling = attached.map(|reader| Box::new(Telling::new(reader, &edge.metrics)));
-            Done::Attached(re, id, number, telling.map_err(Problem::from))
+            let telling = async {
+                let reader = edge.runtime.attach(&id, start, freshness, deadline).await?;
+                attached::open(&edge, &id, reader, &wants, deadline).await.map(Box::new)
+            };
+            let telling = telling.await;
+            Done::Attached(re, id, number, telling)
         };
         self.requests.push(request.boxed());
         Ok(())
@@ -223,7 +228,8 @@ impl People {
             Ok(telling) => {
                 let (credit, detached) = (place.credit.clone(), place.detached.clone());
                 let ok = json!({ "session": session.as_str() });
-                let subscription = Subscription::new(session, number, *telling, credit, detached);
+                let mut subscription =
+                    Subscription::new(session, number, *telling, credit, detached);
                 self.answer(re, Ok(ok));
                 self.mouth.say(subscription.opening());
                 self.speaking.push(subscription.speak().boxed());

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::error::{self, Problem};
-use super::super::{Edge, append, body, events, sessions, turns};
+use super::super::{Edge, append, body, events, people, sessions, turns};
 use super::asked::Called;
 use crate::ids::SessionId;
 use crate::session::Origin;
@@ -17,14 +17,22 @@ pub(super) enum Verb {
     Append,
     Input,
     Cancel,
+    Answer,
+    Control,
+    Pause,
+    Resume,
 }
 
 impl Verb {
-    pub(super) const NAMES: [(&str, Verb); 4] = [
+    pub(super) const NAMES: [(&str, Verb); 8] = [
         ("create", Verb::Create),
         ("append", Verb::Append),
         ("input", Verb::Input),
         ("cancel", Verb::Cancel),
+        ("answer", Verb::Answer),
+        ("control", Verb::Control),
+        ("pause", Verb::Pause),
+        ("resume", Verb::Resume),
     ];
 
     pub(super) fn named(op: &str) -> Option<Verb> {
@@ -68,5 +76,11 @@ async fn act(
         }
         Verb::Input => turns::ask(edge, session, body, deadline).await,
         Verb::Cancel => turns::end(edge, session, body, deadline).await,
+        Verb::Answer => {
+            people::act(edge, session, people::Verb::Answer(None), body, deadline).await
+        }
+        Verb::Control => people::act(edge, session, people::Verb::Control, body, deadline).await,
+        Verb::Pause => people::act(edge, session, people::Verb::Pause, body, deadline).await,
+        Verb::Resume => people::act(edge, session, people::Verb::Resume, body, deadline).await,
     }
 }

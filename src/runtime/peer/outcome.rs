@@ -275,7 +275,7 @@ fn did(applied: Applied) -> Did {
         Applied::Input { turn, serial, duplicate } => {
             Did::Input { turn: turn.as_str().into(), serial: serial.0, duplicate }
         }
-        Applied::Claimed { turn } => Did::Claimed(Box::new(turn.into())),
+        Applied::Claimed { turn } => Did::Claimed(Box::new((*turn).into())),
         Applied::Said { places, duplicate, over, spoken } => {
             let places = places.map(|(first, last)| (first.0, last.0));
             Did::Said { places, duplicate, over, spoken: spoken.0 }
@@ -317,7 +317,7 @@ fn applied(did: Did) -> Option<Applied> {
         Did::Input { turn, serial, duplicate } => {
             Applied::Input { turn: TurnId::parse(&turn).ok()?, serial: Serial(serial), duplicate }
         }
-        Did::Claimed(turn) => Applied::Claimed { turn: turn.thaw()? },
+        Did::Claimed(turn) => Applied::Claimed { turn: Box::new(turn.thaw()?) },
         Did::Said { places, duplicate, over, spoken } => {
             let places = places.map(|(first, last)| (Serial(first), Serial(last)));
             Applied::Said { places, duplicate, over, spoken: Serial(spoken) }

@@ -82,6 +82,15 @@ impl Sessions {
         }
     }
 
+    /// Sends mail to every live actor.
+    pub(in crate::runtime) fn send_all(&self, mail: impl Fn() -> Mail) {
+        for entry in self.live().actors.values_mut() {
+            entry.sent += 1;
+            // An actor that failed a moment ago drops its mail; its supervisor hears of it.
+            entry.actor.cast(mail()).ok();
+        }
+    }
+
     /// Asks every live actor; those that have failed drop the question.
     pub(super) fn ask_all(
         &self,
