@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::cluster::client;
 use super::history::{Answer, Call, Control, Cursor, Producer, ReadMode, Record, SubId};
 use super::recorder::Recorder;
+use super::turn::{self, Fact};
 
 /// What the load looks like.
 #[derive(Clone, Debug)]
@@ -329,7 +330,7 @@ impl Agent {
     fn take(&self, sub: SubId, frame: &Frame, at: &mut Cursor) -> Taken {
         match frame.event.as_str() {
             "message" => {
-                let record = record(&Event::parse(&frame.data).expect("an event"));
+                let record = record(&frame.data);
                 at.serial = record.serial;
                 self.recorder.deliver(sub, &self.name(), &self.session, at.incarnation, record);
                 Taken::Goes
@@ -358,10 +359,8 @@ impl Agent {
             match self.send(self.http.get(url)).await {
                 Outcome::Ok(page) => {
                     let events = page["events"].as_array().expect("events");
-                    let records: Vec<Record> = events
-                        .iter()
-                        .map(|event| record(&Event::parse(&event.to_string()).expect("an event")))
-                        .collect();
+                    let records: Vec<Record> =
+                        events.iter().map(|event| record(&event.to_string())).collect();
                     after = records.last().map_or(after, |record| record.serial);
                     let done = page["up_to_date"].as_bool() == Some(true);
                     let tail = done.then_some(after);
@@ -385,10 +384,20 @@ enum Taken {
     Ends,
 }
 
-fn record(event: &Event) -> Record {
-    let value = String::from_utf8(event.payload.to_vec()).expect("our own text");
+/// An event as the checker wants it. What the service wrote itself gets a text that says what it means.
+pub fn record(json: &str) -> Record {
+    let event = Event::parse(json).expect("an event");
+    let told: Value = serde_json::from_str(json).expect("an event");
+    let fact = Fact::parse(&told).map(Box::new);
+    let payload = || String::from_utf8(event.payload.to_vec()).expect("our own text");
+    let value = match &fact {
+        Some(fact) if !fact.what.is_said() => {
+            turn::told(event.serial, told["type"].as_str().expect("a name"), fact)
+        }
+        _ => payload(),
+    };
     let chain = u64::from_str_radix(&event.chain, 16).expect("a chain in hex");
-    Record { serial: event.serial, value, chain: Some(chain) }
+    Record { serial: event.serial, value, chain: Some(chain), fact }
 }
 
 /// Asks until the condition holds.
