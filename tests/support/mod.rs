@@ -17,3 +17,4 @@ pub mod node;
 pub mod recorder;
 pub mod report;
 pub mod turn;
+pub mod turns;

@@ -19,6 +19,7 @@ use super::history::{
     Answer, Call, Control, Cursor, Event, History, Kind, OpId, Producer, ReadMode, SubId,
 };
 use model::Room;
+#[allow(unused_imports, reason = "each test target uses a part of this tree")]
 pub use turns::generate_turns;
 
 /// How large a history becomes, and which rare things happen in it.
