@@ -70,6 +70,14 @@ names! {
     ParticipantName
     /// Name of the thing that a participant uses.
     DeviceName
+    /// Name of one step of a turn, given by its worker.
+    StepName
+    /// Name of a tool that a worker waits for.
+    ToolName
+    /// Name of one thing that people are asked, within its session; given by the worker that asks.
+    InteractionId
+    /// What sort of thing people are asked, for those who show it: `approval`, for example.
+    KindName
 }
 
 /// Why a text is no name.

@@ -33,6 +33,24 @@ pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000
 pub const QUIET_MS: u64 = 90_000;
 /// Longest time without output that a worker may declare, in milliseconds.
 pub const QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Inputs to open turns that no worker has taken in yet, of one session.
+pub const MAILBOX: usize = 256;
+/// Open interactions of one session.
+pub const INTERACTIONS: usize = 64;
+/// Interactions that are over and remembered, so that a late answer hears who was faster.
+pub const ANSWERS: usize = 256;
+/// How long an interaction may stay open, where it says so, in milliseconds.
+pub const INTERACTION_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How long control is held without a word where its holder does not say, in milliseconds.
+pub const CONTROL_MS: u64 = 60 * 60 * 1000;
+/// How long control may be held without a word, in milliseconds.
+pub const CONTROL_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Last words of a worker, in bytes.
+pub const DETAIL_BYTES: usize = 4096;
+/// How long nobody may watch before a policy acts, in milliseconds.
+pub const UNWATCHED_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Workers in a row that a policy may let a turn lose.
+pub const ATTEMPTS_MAX: u32 = 1000;
 /// Pause before a session that is owed something is looked at again, in milliseconds: at least, and at most.
 pub const AGAIN_MS: u64 = 1_000;
 pub const AGAIN_MS_MAX: u64 = 60_000;

@@ -7,15 +7,17 @@ use bytes::Bytes;
 use cluster::codec;
 use expect_test::{Expect, expect};
 use outlive::ids::{
-    AgentName, DeviceName, Incarnation, Millis, ParticipantName, ProducerId, Serial, SessionId,
-    TurnId, WorkerName,
+    AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
+    ProducerId, Serial, SessionId, StepName, ToolName, TurnId, WorkerName,
 };
 use outlive::session::frozen::{
     COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
 };
 use outlive::session::{
-    Append, Cancel, Claim, Command, Config, ContentType, Create, Event, Fork, ForkRequest, Format,
-    Input, NewEvent, Origin, Retention, Said, Say, Scope, Sender, Session, Then, WhenBusy,
+    Answer, Append, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
+    ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode, NewEvent, Origin,
+    Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender, Session, Then,
+    Unwatched, Verb, WhenBusy,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -29,6 +31,12 @@ fn config() -> Config {
         expires_at: None,
         content_type: Some(ContentType::parse("text/plain").unwrap()),
         labels: [("team".to_owned(), "blue".to_owned())].into_iter().collect(),
+        policy: Policy {
+            when_busy: WhenBusy::Queue,
+            unwatched: Unwatched::Pause { after_ms: 5 },
+            attempts: Some(2),
+            escalate: true,
+        },
     }
 }
 
@@ -144,7 +152,10 @@ fn asked() -> [Command; 4] {
         agent: agent.clone(),
         said: said.clone(),
         sender: sender(),
-        when_busy: WhenBusy::Queue,
+        when_busy: Some(WhenBusy::Queue),
+        role: Role::Participant,
+        attempts: Some(3),
+        quiet_ms: None,
     };
     let worker = WorkerName::parse("w").unwrap();
     let claim = Claim { turn: turn.clone(), worker, key: 7, lease_ms: 1_000, quiet_ms: 2_000 };
@@ -152,12 +163,28 @@ fn asked() -> [Command; 4] {
     let say = Say {
         turn,
         epoch: 1,
-        said: Some(Said { seq: 0, events: vec![said], then }),
+        said: Some(Said {
+            seq: 0,
+            step: Some(StepName::parse("s").unwrap()),
+            rewind: true,
+            events: vec![said.clone()],
+            internal: true,
+            ask: vec![Ask {
+                interaction: InteractionId::parse("i").unwrap(),
+                kind: KindName::parse("approval").unwrap(),
+                question: said,
+                deadline_ms: Some(9),
+            }],
+            then,
+        }),
         heard: Some(Serial(1)),
+        delivered: Some(Serial(1)),
         quiet_ms: Some(3_000),
+        phase: Some(Phase::Tool(ToolName::parse("search").unwrap())),
         checkpoint: Some(Bytes::from_static(b"c")),
     };
-    let cancel = Cancel { scope: Scope::Agent(agent), by: sender(), reason: "r".into() };
+    let scope = Scope::Agent(agent);
+    let cancel = Cancel { scope, by: sender(), reason: "r".into(), role: Role::Supervisor };
     [
         Command::Input(Box::new(input)),
         Command::Claim(Box::new(claim)),
@@ -193,10 +220,7 @@ fn turns_keep_their_bytes() {
         ],
     );
     apply(3_500, say);
-    apply(
-        4_000,
-        Command::Cancel(Box::new(Cancel { scope: Scope::All, by: None, reason: "".into() })),
-    );
+    apply(4_000, Command::Cancel(Box::new(Cancel::new(Scope::All, ""))));
     let Command::Input(second) = input else { unreachable!() };
     let second = Input { input: TurnId::parse("u").unwrap(), ..*second };
     apply(5_000, Command::Input(Box::new(second)));
@@ -215,6 +239,35 @@ fn turns_keep_their_bytes() {
         turn.failed 0104fbac0d046a736f6e046e756c6cfd3d4af075dfbe3f0b0001060174026e6f
         input.accepted 0105fb88130474657874026869fd18373ee659a584a70001000175017501610103616461010570686f6e65
         turn.cancelled 0106fb7017046a736f6e046e756c6cfdff8a3974fa7e54bc00010701750103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+}
+
+#[test]
+fn what_people_ask_keeps_its_bytes() {
+    let turn = TurnId::parse("t").unwrap();
+    let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"yes") };
+    let interaction = InteractionId::parse("i").unwrap();
+    let somebody = || sender().unwrap();
+    let (role, note) = (Role::Supervisor, "n".to_owned());
+    let to = Verb::Grant { to: somebody(), mode: Mode::Assist };
+    let control = |verb| {
+        let (by, note) = (somebody(), note.clone());
+        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 7, note, role }))
+    };
+    let lose = Lose { turn: turn.clone(), epoch: 1, cause: Cause::Exited, detail: "d".into() };
+    let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
+    check_command(&Command::Lose(Box::new(lose)), expect![]);
+    let answer = Answer { interaction, said, sender: sender(), role };
+    check_command(&Command::Answer(Box::new(answer)), expect![]);
+    check_command(&control(Verb::Request), expect![]);
+    check_command(&control(to), expect![]);
+    check_command(&control(Verb::Take { mode: Mode::Manual }), expect![]);
+    check_command(&control(Verb::Release), expect![]);
+    let audience = Audience { watchers: 2, controllers: 1 };
+    check_command(&Command::Audience(audience), expect![]);
+    let pause = Pause { scope: scope.clone(), by: sender(), role };
+    check_command(&Command::Pause(Box::new(pause)), expect![]);
+    let resume = Resume { scope: Scope::Turn(turn), by: None, role };
+    check_command(&Command::Resume(Box::new(resume)), expect![]);
 }
 
 #[test]

@@ -47,8 +47,10 @@ kinds! {
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0"
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written"
     FENCED 403 "fenced" "The turn was given to another worker"
+    ROLE_FORBIDS 403 "role_forbids" "The role may not do this"
     NOT_FOUND 404 "not_found" "The session does not exist"
     NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist"
+    NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist"
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
@@ -66,11 +68,18 @@ kinds! {
     BUSY 409 "busy" "The agent has an open turn"
     TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may"
     TURN_TAKEN 409 "turn_taken" "The turn is not to be had now"
+    CONFLICT 409 "conflict" "Somebody else answered first"
+    INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name"
+    TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may"
+    MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may"
+    STEP_CANCELLED 409 "step_cancelled" "The step was cancelled"
+    CONTROL_HELD 409 "control_held" "Somebody else has control"
     NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
     SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone"
     CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
     TURN_OVER 410 "turn_over" "The turn is over"
+    INTERACTION_OVER 410 "interaction_over" "The interaction is over"
     BODY_TOO_LARGE 413 "body_too_large" "The body is too large"
     EVENT_TOO_LARGE 413 "event_too_large" "An event is too large"
     APPEND_TOO_LARGE 413 "append_too_large" "The append is too large"
@@ -231,6 +240,15 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::TurnTaken => &TURN_TAKEN,
         Refusal::Fenced { .. } => &FENCED,
         Refusal::CheckpointTooLarge { .. } => &CHECKPOINT_TOO_LARGE,
+        Refusal::RoleForbids { .. } => &ROLE_FORBIDS,
+        Refusal::NoSuchInteraction => &NO_SUCH_INTERACTION,
+        Refusal::Conflict { .. } => &CONFLICT,
+        Refusal::InteractionExists => &INTERACTION_EXISTS,
+        Refusal::TooManyInteractions { .. } => &TOO_MANY_INTERACTIONS,
+        Refusal::MailboxFull { .. } => &MAILBOX_FULL,
+        Refusal::StepCancelled { .. } => &STEP_CANCELLED,
+        Refusal::ControlHeld { .. } => &CONTROL_HELD,
+        Refusal::InteractionOver => &INTERACTION_OVER,
     }
 }
 

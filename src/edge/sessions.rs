@@ -17,7 +17,7 @@ use super::query::Query;
 use super::{Edge, body, freshness, headers, turns, wire};
 use crate::ids::{Incarnation, Serial, SessionId};
 use crate::limits;
-use crate::session::{Applied, Command, Config, Refusal, Retention};
+use crate::session::{Applied, Command, Config, Policy, Refusal, Retention};
 
 /// The body of a create; all of it may be left out.
 #[derive(Default, Deserialize)]
@@ -26,6 +26,7 @@ struct Create {
     retention: Keep,
     ttl_ms: Option<u64>,
     labels: BTreeMap<String, String>,
+    policy: Option<turns::PolicyBody>,
 }
 
 #[derive(Default, Deserialize)]
@@ -60,6 +61,7 @@ pub(super) async fn create(
         expires_at: None,
         content_type: None,
         labels: asked.labels,
+        policy: asked.policy.map_or(Ok(Policy::default()), turns::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
     let reply = edge.runtime.submit(&id, config.into(), deadline).await?;

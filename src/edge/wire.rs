@@ -12,7 +12,7 @@ use crate::ids::{Cursor, Millis, SessionId};
 use crate::runtime::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
 };
-use crate::session::{Applied, Config, End, Event, Fact, Format, Sender, Status};
+use crate::session::{Applied, Config, Event, Fact, Format, Member, Status};
 
 /// Writes one event as one line of JSON. The cursor is left out where the frame around it has it.
 pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
@@ -47,52 +47,21 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
 
 /// Writes what an event means.
 fn fact(out: &mut Vec<u8>, fact: &Fact) {
-    let mut member = |name: &str, value: Value| {
-        out.push(b',');
-        string(out, name);
-        out.push(b':');
-        match value {
-            Value::String(text) => string(out, &text),
-            value => out.extend_from_slice(value.to_string().as_bytes()),
-        }
-    };
-    member("type", fact.name().into());
-    member("turn", fact.turn().as_str().into());
-    match fact {
-        Fact::Input { input, turn: _, agent, sender } => {
-            member("input", input.as_str().into());
-            member("agent", agent.as_str().into());
-            sent_by(&mut member, sender.as_ref());
-        }
-        Fact::Started { turn: _, agent, epoch, attempt } => {
-            member("agent", agent.as_str().into());
-            member("epoch", (*epoch).into());
-            member("attempt", (*attempt).into());
-        }
-        Fact::Output { turn: _, epoch } | Fact::Stalled { turn: _, epoch } => {
-            member("epoch", (*epoch).into());
-        }
-        Fact::Lost { turn: _, epoch, cause, again_at } => {
-            member("epoch", (*epoch).into());
-            member("cause", cause.name().into());
-            member("again_at", (*again_at).into());
-        }
-        Fact::Ended { turn: _, end: End::Completed } => {}
-        Fact::Ended { turn: _, end: End::Failed { reason } } => {
-            member("reason", reason.as_str().into());
-        }
-        Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
-            member("reason", reason.as_str().into());
-            sent_by(&mut member, by.as_ref());
-        }
+    part(out, "type", Member::Text(fact.name()));
+    if let Some(turn) = fact.turn() {
+        part(out, "turn", Member::Text(turn.as_str()));
     }
+    fact.members(&mut |name, value| part(out, name, value));
 }
 
-fn sent_by(member: &mut impl FnMut(&str, Value), sender: Option<&Sender>) {
-    let Some(sender) = sender else { return };
-    member("participant", sender.participant.as_str().into());
-    if let Some(device) = &sender.device {
-        member("device", device.as_str().into());
+fn part(out: &mut Vec<u8>, name: &str, value: Member<'_>) {
+    out.push(b',');
+    string(out, name);
+    out.push(b':');
+    match value {
+        Member::Text(text) => string(out, text),
+        Member::Number(value) => number(out, value),
+        Member::Flag(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
     }
 }
 

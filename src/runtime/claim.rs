@@ -14,7 +14,7 @@ use super::reader::{Delivery, Start};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
 use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, TurnId, WorkerName};
 use crate::limits::{OFFER_WAIT, PAGE_BYTES, REQUEST_DEADLINE, SWEEP_INTERVAL};
-use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus};
+use crate::session::{Applied, Claim, Command, Event, Fact, Said, Say, Then, TurnStatus};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
@@ -95,10 +95,8 @@ impl Runtime {
     async fn give_back(&self, assignment: &Assignment) {
         let Assignment { session, turn, .. } = assignment;
         let Some(seat) = &turn.seat else { return };
-        let said = Some(Said { seq: 0, events: Vec::new(), then: Then::Release });
-        let (turn, epoch) = (turn.turn.clone(), seat.epoch);
-        let (heard, quiet_ms, checkpoint) = (None, None, None);
-        let release = Say { turn, epoch, said, heard, quiet_ms, checkpoint };
+        let said = Some(Said { then: Then::Release, ..Said::default() });
+        let release = Say { said, ..Say::new(turn.turn.clone(), seat.epoch) };
         let until = Instant::now() + REQUEST_DEADLINE;
         if let Err(error) = self.submit(session, Command::Say(Box::new(release)), until).await {
             tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
@@ -169,8 +167,8 @@ impl Runtime {
             match delivery.map_err(late)? {
                 Delivery::Events(all) => {
                     for shown in all {
-                        let fact = shown.event.fact.as_ref();
-                        if fact.is_some_and(|fact| *fact.turn() == turn.turn) {
+                        let fact = shown.event.fact.as_deref();
+                        if fact.is_some_and(|fact| concerns(fact, &turn.turn)) {
                             if limit <= events.len() || PAGE_BYTES <= bytes {
                                 return Ok((events, true));
                             }
@@ -184,6 +182,14 @@ impl Runtime {
                 _ => return Err(broken("the log is not here any more".into())),
             }
         }
+    }
+}
+
+/// Whether a worker of this turn is to know it: what is of its turn, and what people said and did meanwhile.
+fn concerns(fact: &Fact, turn: &TurnId) -> bool {
+    match fact {
+        Fact::Person { .. } | Fact::Control(_) | Fact::Input { held: true, .. } => true,
+        fact => fact.turn() == Some(turn),
     }
 }
 

@@ -342,6 +342,10 @@ fn is_repeatable(command: &Command) -> bool {
         Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
         // A beat twice is a beat; what is said has a number.
         Command::Say(_) => true,
+        // Each names an epoch, a question or a count.
+        Command::Lose(_) | Command::Answer(_) | Command::Audience(_) => true,
+        // Somebody else may have changed it behind the first try.
+        Command::Control(_) | Command::Pause(_) | Command::Resume(_) => false,
         Command::Delete { .. } => false,
     }
 }

@@ -87,31 +87,23 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Append, Cancel, Format, Input, NewEvent, Say, Scope, WhenBusy};
+    use crate::session::{Append, Cancel, Format, Input, NewEvent, Say, Scope};
 
     #[test]
     fn speech_is_known_by_its_number() {
         assert!(is_speech(&freeze(&Command::Append(Append::default()))));
         let turn = crate::ids::TurnId::parse("t").unwrap();
         let say = |checkpoint: Option<Bytes>| {
-            let (turn, said, heard, quiet_ms) = (turn.clone(), None, None, None);
-            freeze(&Command::Say(Box::new(Say {
-                turn,
-                epoch: 1,
-                said,
-                heard,
-                quiet_ms,
-                checkpoint,
-            })))
+            let say = Say { checkpoint, ..Say::new(turn.clone(), 1) };
+            freeze(&Command::Say(Box::new(say)))
         };
         assert!(!is_speech(&say(None)), "a beat passes");
         assert!(is_speech(&say(Some(vec![0; 2_000].into()))));
         let agent = crate::ids::AgentName::parse("a").unwrap();
         let said = NewEvent { format: Format::TEXT, payload: Bytes::new() };
-        let (input, when_busy) = (turn.clone(), WhenBusy::Steer);
-        let input = Input { input, agent, said, sender: None, when_busy };
+        let input = Input::new(turn.clone(), agent, said);
         assert!(is_speech(&freeze(&Command::Input(Box::new(input)))));
-        let cancel = Cancel { scope: Scope::All, by: None, reason: String::new() };
+        let cancel = Cancel::new(Scope::All, "");
         assert!(!is_speech(&freeze(&Command::Cancel(Box::new(cancel)))));
         assert!(!is_speech(&freeze(&Command::Touch)));
         assert!(!is_speech(&freeze(&Command::from(crate::session::Config::default()))));

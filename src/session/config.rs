@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::media::ContentType;
+use super::policy::Policy;
 use crate::ids::Millis;
 use crate::limits;
 
@@ -19,6 +20,7 @@ pub struct Config {
     pub content_type: Option<ContentType>,
     /// What the creator wants to find again; up to [`limits::LABELS`].
     pub labels: BTreeMap<String, String>,
+    pub policy: Policy,
 }
 
 /// How much of its log a session keeps; without limits, all of it.
@@ -37,6 +39,8 @@ pub struct Retention {
 pub enum BadConfig {
     #[error("{field} must be at least 1")]
     Zero { field: &'static str },
+    #[error("{field} must be at most {limit}")]
+    TooMuch { field: &'static str, limit: u64 },
     #[error("a time to live and a time of expiry exclude each other")]
     TwoEnds,
     #[error("the session has {count} labels; the limit is {limit}")]
@@ -61,6 +65,7 @@ impl Config {
         if let Some((field, _)) = spans.into_iter().find(|(_, span)| *span == Some(0)) {
             return Err(BadConfig::Zero { field });
         }
+        self.policy.check()?;
         if self.ttl_ms.is_some() && self.expires_at.is_some() {
             return Err(BadConfig::TwoEnds);
         }

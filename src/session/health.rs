@@ -1,11 +1,11 @@
 //! How the agent of a turn is, judged by two clocks: whether its worker lives, and whether it gets on.
 
-use super::outcome::TurnStatus;
-use crate::ids::Millis;
-use crate::limits;
+use super::command::Phase;
+use super::outcome::{TurnState, TurnStatus};
+use crate::ids::{Millis, ToolName};
 
 /// What is to be told of an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// No worker has had the turn yet.
     Starting,
@@ -13,17 +13,25 @@ pub enum Health {
     Streaming,
     /// It lives and may still say nothing.
     Thinking,
+    /// It waits for a tool, for no longer than it declared.
+    Working { tool: ToolName },
+    /// People are to answer.
+    Waiting,
+    /// The turn rests.
+    Paused,
     /// It was not heard of for half its lease.
     Suspect,
     /// It lives and says nothing for longer than it declared.
     Stalled,
-    /// Its worker was lost; another one is to take over.
-    Recovering {
+    /// Its worker was lost, and the turn is held back for a while.
+    Dead {
         /// Workers lost in a row.
         lost: u32,
         /// So many and the turn fails.
         of: u32,
     },
+    /// Its worker was lost; another one is to take over.
+    Recovering { lost: u32, of: u32 },
 }
 
 /// Output so young counts as a stream, in milliseconds.
@@ -32,34 +40,49 @@ const STREAMING_MS: u64 = 2_000;
 impl Health {
     /// How the turn's agent is at the time `now`, which may be any clock near the cluster's.
     pub fn of(turn: &TurnStatus, now: Millis) -> Health {
+        if let TurnState::Paused { .. } = turn.state {
+            return Health::Paused;
+        }
+        let (lost, of) = (turn.failures, turn.failures_max);
         let Some(seat) = &turn.seat else {
-            return match turn.attempts {
-                0 => Health::Starting,
-                _ => Health::Recovering { lost: turn.failures, of: limits::ATTEMPTS },
+            return match turn.state {
+                TurnState::Waiting => Health::Waiting,
+                _ if turn.attempts == 0 => Health::Starting,
+                _ if turn.waits_from.is_some_and(|from| now < from) => Health::Dead { lost, of },
+                _ => Health::Recovering { lost, of },
             };
         };
         let quiet_ms = now.since(seat.progress_at);
         if seat.lease_ms / 2 <= now.since(seat.alive_at) {
             return Health::Suspect;
         }
+        if turn.state == TurnState::Waiting {
+            return Health::Waiting;
+        }
         if seat.stalled || seat.quiet_ms <= quiet_ms {
             return Health::Stalled;
         }
-        if quiet_ms < STREAMING_MS && turn.failures == 0 {
-            Health::Streaming
-        } else {
-            Health::Thinking
+        match &seat.phase {
+            Phase::Tool(tool) => Health::Working { tool: tool.clone() },
+            _ if quiet_ms < STREAMING_MS && 0 < turn.bytes && turn.failures == 0 => {
+                Health::Streaming
+            }
+            _ => Health::Thinking,
         }
     }
 
     /// A stable name for programs.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Health::Starting => "starting",
             Health::Streaming => "streaming",
             Health::Thinking => "thinking",
+            Health::Working { .. } => "working",
+            Health::Waiting => "waiting",
+            Health::Paused => "paused",
             Health::Suspect => "suspect",
             Health::Stalled => "stalled",
+            Health::Dead { .. } => "dead",
             Health::Recovering { .. } => "recovering",
         }
     }

@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod fact;
 pub mod fork;
@@ -17,6 +18,9 @@ pub mod outcome;
 
 mod live;
 mod log;
+#[cfg(test)]
+mod people_tests;
+mod policy;
 mod producers;
 #[cfg(test)]
 mod properties;
@@ -28,14 +32,20 @@ mod turn_tests;
 mod work;
 
 pub use command::{
-    Append, Cancel, Claim, Command, Create, Input, Said, Say, Scope, Then, WhenBusy,
+    Answer, Append, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input, Lose,
+    Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
 };
 pub use config::{BadConfig, Config, Retention};
+pub use control::Mode;
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
-pub use fact::{Cause, End, Fact, Sender};
+pub use fact::{Cause, Change, ControlChange, End, Fact, Member, Output, Receipt, Rest, Sender};
 pub use fork::{Duty, Fork, ForkRequest};
 pub use media::ContentType;
-pub use outcome::{Applied, DeleteReason, Refusal, SeatStatus, Status, TurnStatus};
+pub use outcome::{
+    Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, Refusal, SeatStatus,
+    Status, TurnState, TurnStatus,
+};
+pub use policy::{Policy, Unwatched};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits;
@@ -128,7 +138,31 @@ impl Session {
             }
             Command::Cancel(cancel) => {
                 let (live, now) = self.live_at(at)?;
-                Ok(live.cancel(now, cancel, out))
+                live.cancel(now, cancel, out)
+            }
+            Command::Lose(lose) => {
+                let (live, now) = self.live_at(at)?;
+                Ok(live.lose_gone(now, lose, out))
+            }
+            Command::Answer(answer) => {
+                let (live, now) = self.live_at(at)?;
+                live.answer(now, answer, out)
+            }
+            Command::Control(asked) => {
+                let (live, now) = self.live_at(at)?;
+                live.control(now, asked, out)
+            }
+            Command::Audience(audience) => {
+                let (live, now) = self.live_at(at)?;
+                Ok(live.audience(now, *audience, out))
+            }
+            Command::Pause(pause) => {
+                let (live, now) = self.live_at(at)?;
+                live.pause(now, pause, out)
+            }
+            Command::Resume(resume) => {
+                let (live, now) = self.live_at(at)?;
+                live.resume(now, resume, out)
             }
         }
     }
@@ -160,7 +194,7 @@ impl Session {
     pub fn tick_at(&self) -> Option<Millis> {
         let live = self.live()?;
         let age = live.log.deadline(&live.config.retention);
-        [age, live.expires_at(), live.work.tick_at()].into_iter().flatten().min()
+        [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
     }
 
     /// What the world owes the session at the time `now`.
@@ -248,6 +282,9 @@ impl Session {
             config: live.config.clone(),
             producers: live.producers.all.len(),
             turns: live.work.status(),
+            interactions: live.work.interactions(),
+            control: (&live.work.control).into(),
+            audience: live.work.audience,
         })
     }
 

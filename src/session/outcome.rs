@@ -2,10 +2,17 @@
 
 use bytes::Bytes;
 
+use super::command::{Phase, Role};
 use super::config::{BadConfig, Config};
+use super::control::{Control, Mode};
+use super::fact::{Rest, Sender};
 use super::fork::Fork;
 use super::turn::{Seat, Stage, Turn};
-use crate::ids::{AgentName, Incarnation, Millis, ProducerId, Serial, TurnId, WorkerName};
+use super::work::Interaction;
+use crate::ids::{
+    AgentName, Incarnation, InteractionId, KindName, Millis, ProducerId, Serial, StepName, TurnId,
+    WorkerName,
+};
 
 /// What a command did. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +57,14 @@ pub enum Applied {
     Cancelled { turns: usize },
     /// The hold or debt is settled; nothing more is to be done for it.
     Settled,
+    /// The turn was taken from the worker, if it was still its own.
+    Lost { was: bool },
+    /// The answer is in the log at `serial`; `duplicate`: it was before.
+    Answered { turn: TurnId, serial: Serial, duplicate: bool },
+    /// So many people have had control, and how they are answered now. `serial`: the tail.
+    Control { epoch: u64, mode: Mode, serial: Serial },
+    /// So many turns rest or go on, or are asked to, by this request.
+    Rested { turns: usize },
 }
 
 /// Why a session ended.
@@ -122,6 +137,24 @@ pub enum Refusal {
     Fenced { given: u64, held: u64 },
     #[error("the checkpoint has {bytes} bytes; the limit is {limit}")]
     CheckpointTooLarge { bytes: usize, limit: usize },
+    #[error("this needs the role {}", needs.name())]
+    RoleForbids { needs: Role },
+    #[error("{limit} inputs wait for workers, as many as may")]
+    MailboxFull { limit: usize },
+    #[error("the step {step} was cancelled")]
+    StepCancelled { step: StepName },
+    #[error("the interaction does not exist")]
+    NoSuchInteraction,
+    #[error("the interaction is over")]
+    InteractionOver,
+    #[error("{by} was faster")]
+    Conflict { by: String },
+    #[error("another turn has an interaction of this name")]
+    InteractionExists,
+    #[error("the session has {limit} open interactions, as many as it may")]
+    TooManyInteractions { limit: usize },
+    #[error("{by} has control")]
+    ControlHeld { by: String },
 }
 
 impl Refusal {
@@ -157,6 +190,15 @@ impl Refusal {
             Refusal::TurnTaken => "turn_taken",
             Refusal::Fenced { .. } => "fenced",
             Refusal::CheckpointTooLarge { .. } => "checkpoint_too_large",
+            Refusal::RoleForbids { .. } => "role_forbids",
+            Refusal::MailboxFull { .. } => "mailbox_full",
+            Refusal::StepCancelled { .. } => "step_cancelled",
+            Refusal::NoSuchInteraction => "no_such_interaction",
+            Refusal::InteractionOver => "interaction_over",
+            Refusal::Conflict { .. } => "conflict",
+            Refusal::InteractionExists => "interaction_exists",
+            Refusal::TooManyInteractions { .. } => "too_many_interactions",
+            Refusal::ControlHeld { .. } => "control_held",
         }
     }
 }
@@ -193,6 +235,11 @@ pub struct Status {
     pub producers: usize,
     /// Turns that are not over, oldest first.
     pub turns: Vec<TurnStatus>,
+    /// What people are to answer, oldest first.
+    pub interactions: Vec<InteractionStatus>,
+    pub control: ControlStatus,
+    /// Who watches; none before the leader has counted.
+    pub audience: Option<AudienceStatus>,
 }
 
 /// An open turn as it is now.
@@ -200,19 +247,44 @@ pub struct Status {
 pub struct TurnStatus {
     pub turn: TurnId,
     pub agent: AgentName,
-    /// Its first input, its last one, and the last that a worker has taken in.
+    pub state: TurnState,
+    /// Its first input, its last one, the last that has reached a worker, and the last that one has taken in.
     pub input: Serial,
     pub spoken: Serial,
+    pub delivered: Serial,
     pub heard: Serial,
     /// Workers that have had it.
     pub attempts: u32,
-    /// Workers in a row that were lost without any output.
+    /// Workers in a row that were lost without any output, and how many are too many.
     pub failures: u32,
+    pub failures_max: u32,
     pub checkpoint: Option<Bytes>,
-    /// When it may be taken; none while a worker has it.
+    /// When it may be taken; none while a worker has it or it rests.
     pub waits_from: Option<Millis>,
+    /// Its worker is asked to rest.
+    pub pausing: Option<Rest>,
+    /// The step under way, and which attempt at it.
+    pub step: Option<(StepName, u32)>,
+    /// The first output that is not superseded; 0 where there is none.
+    pub first_output: Serial,
+    /// Payload bytes that it put out.
+    pub bytes: u64,
     /// The worker that has it.
     pub seat: Option<SeatStatus>,
+}
+
+/// Where an open turn stands, for those who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnState {
+    /// For a worker to take it.
+    Queued,
+    /// A worker has it.
+    Active,
+    /// For people to answer, with a worker or without.
+    Waiting,
+    Paused {
+        reason: Rest,
+    },
 }
 
 /// The worker of a turn, by its two clocks.
@@ -227,25 +299,84 @@ pub struct SeatStatus {
     pub progress_at: Millis,
     pub quiet_ms: u64,
     pub stalled: bool,
+    pub phase: Phase,
 }
 
-impl From<&Turn> for TurnStatus {
-    fn from(turn: &Turn) -> TurnStatus {
-        let (waits_from, seat) = match &turn.stage {
-            Stage::Waiting { from } => (Some(*from), None),
-            Stage::Active(seat) => (None, Some(SeatStatus::from(seat))),
+/// Something that people are to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InteractionStatus {
+    pub interaction: InteractionId,
+    pub turn: TurnId,
+    pub kind: KindName,
+    /// The question's place in the log.
+    pub serial: Serial,
+    pub deadline: Option<Millis>,
+}
+
+/// Who answers people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlStatus {
+    pub mode: Mode,
+    pub holder: Option<Sender>,
+    /// Counts the changes of holder.
+    pub epoch: u64,
+    pub until: Option<Millis>,
+    /// Who would like to have it.
+    pub requested: Option<Sender>,
+    /// Whether inputs wait for the holder.
+    pub held: bool,
+}
+
+/// Who watches, as the leader has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudienceStatus {
+    pub watchers: u32,
+    /// Those among them that may do more than speak.
+    pub controllers: u32,
+    /// Since when there has been somebody, or nobody.
+    pub since: Millis,
+}
+
+impl TurnState {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            TurnState::Queued => "queued",
+            TurnState::Active => "active",
+            TurnState::Waiting => "waiting",
+            TurnState::Paused { .. } => "paused",
+        }
+    }
+}
+
+impl TurnStatus {
+    /// `asks`: it waits for people.
+    pub(super) fn of(turn: &Turn, asks: bool) -> TurnStatus {
+        let (state, waits_from) = match &turn.stage {
+            Stage::Paused { reason } => (TurnState::Paused { reason: *reason }, None),
+            Stage::Asking => (TurnState::Waiting, None),
+            Stage::Waiting { from } => (TurnState::Queued, Some(*from)),
+            Stage::Active(_) => (TurnState::Active, None),
         };
+        let waits = asks && !matches!(state, TurnState::Paused { .. });
         TurnStatus {
             turn: turn.id.clone(),
             agent: turn.agent.clone(),
+            state: if waits { TurnState::Waiting } else { state },
             input: turn.input,
             spoken: turn.spoken,
+            delivered: turn.delivered,
             heard: turn.heard,
             attempts: turn.attempts,
             failures: turn.failures,
+            failures_max: turn.failures_max,
             checkpoint: turn.checkpoint.clone(),
             waits_from,
-            seat,
+            pausing: turn.pausing,
+            step: turn.step.as_ref().map(|step| (step.name.clone(), step.attempt)),
+            first_output: turn.output.first,
+            bytes: turn.output.bytes,
+            seat: turn.seat().map(SeatStatus::from),
         }
     }
 }
@@ -260,6 +391,32 @@ impl From<&Seat> for SeatStatus {
             progress_at: seat.progress_at,
             quiet_ms: seat.quiet_ms,
             stalled: seat.stalled,
+            phase: seat.phase.clone(),
+        }
+    }
+}
+
+impl From<&Interaction> for InteractionStatus {
+    fn from(asked: &Interaction) -> InteractionStatus {
+        InteractionStatus {
+            interaction: asked.id.clone(),
+            turn: asked.turn.clone(),
+            kind: asked.kind.clone(),
+            serial: asked.serial,
+            deadline: asked.deadline,
+        }
+    }
+}
+
+impl From<&Control> for ControlStatus {
+    fn from(control: &Control) -> ControlStatus {
+        ControlStatus {
+            mode: control.mode,
+            holder: control.holder.clone(),
+            epoch: control.epoch,
+            until: control.until,
+            requested: control.requested.clone(),
+            held: control.held.is_some(),
         }
     }
 }

@@ -58,6 +58,7 @@ fn config() -> impl Strategy<Value = Config> {
             expires_at: None,
             content_type: None,
             labels: labelled.then(|| ("a".to_owned(), "b".to_owned())).into_iter().collect(),
+            policy: Policy::default(),
         })
 }
 

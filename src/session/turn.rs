@@ -1,7 +1,8 @@
 //! One turn, from the input that asked for it to its end (S4, S5, S9).
 
-use super::fact::Cause;
-use crate::ids::{AgentName, Millis, Serial, TurnId, WorkerName};
+use super::command::Phase;
+use super::fact::{Cause, Rest};
+use crate::ids::{AgentName, Millis, Serial, StepName, TurnId, WorkerName};
 use crate::limits;
 
 /// A turn that is not over.
@@ -13,19 +14,50 @@ pub(super) struct Turn {
     pub(super) input: Serial,
     /// Its last input.
     pub(super) spoken: Serial,
+    /// Its last input that has reached a worker.
+    pub(super) delivered: Serial,
     /// Its last input that a worker has taken in.
     pub(super) heard: Serial,
     /// Since when it could have had a worker and has none.
     pub(super) waits_since: Millis,
     /// Workers that have had it.
     pub(super) attempts: u32,
-    /// Workers in a row that were lost without any output.
+    /// Workers in a row that were lost without any output, and how many are too many.
     pub(super) failures: u32,
+    pub(super) failures_max: u32,
+    /// How long a worker may say nothing, whatever it declares when it takes the turn.
+    pub(super) quiet_ms: Option<u64>,
     pub(super) stage: Stage,
+    /// The worker is asked to rest.
+    pub(super) pausing: Option<Rest>,
+    pub(super) output: Outputs,
+    pub(super) step: Option<Step>,
     /// The last seat that was lost: what it had said is known again.
     pub(super) spoke: Option<Spoke>,
     /// What the last worker left for the next; see [`limits::CHECKPOINT_BYTES`].
     pub(super) checkpoint: Option<bytes::Bytes>,
+}
+
+/// What a turn has put out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outputs {
+    /// The first event that is not superseded, and the last; 0 where there is none.
+    pub(super) first: Serial,
+    pub(super) last: Serial,
+    /// Payload bytes, with what is superseded.
+    pub(super) bytes: u64,
+}
+
+/// The step under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) name: StepName,
+    /// Workers that have begun it.
+    pub(super) attempt: u32,
+    /// The first event of it that is not superseded; 0 where there is none.
+    pub(super) first: Serial,
+    /// No more of it is taken.
+    pub(super) cancelled: bool,
 }
 
 /// How far a seat came that is no more.
@@ -51,6 +83,12 @@ pub(super) enum Stage {
         from: Millis,
     },
     Active(Seat),
+    /// Without a worker until somebody lets it go on.
+    Paused {
+        reason: Rest,
+    },
+    /// Without a worker until one of its interactions is over.
+    Asking,
 }
 
 /// The right of one worker to speak in a turn.
@@ -63,29 +101,40 @@ pub(super) struct Seat {
     pub(super) epoch: u64,
     /// The number of the worker's next request that says something.
     pub(super) seq: u64,
+    /// The turn's last input when the worker took it: all up to there came with it.
+    pub(super) given: Serial,
     pub(super) lease_ms: u64,
     /// When it was last heard of.
     pub(super) alive_at: Millis,
     /// When it last said something.
     pub(super) progress_at: Millis,
-    /// How long it may say nothing.
+    /// How long it may say nothing, and how long where it has not declared another span.
     pub(super) quiet_ms: u64,
+    pub(super) usual_quiet_ms: u64,
     /// Whether it was told of that it is stalled.
     pub(super) stalled: bool,
+    pub(super) phase: Phase,
 }
 
 impl Turn {
     pub(super) fn new(id: TurnId, agent: AgentName, input: Serial, now: Millis) -> Turn {
+        let before = Serial(input.0 - 1);
         Turn {
             id,
             agent,
             input,
             spoken: input,
-            heard: Serial(input.0 - 1),
+            delivered: before,
+            heard: before,
             waits_since: now,
             attempts: 0,
             failures: 0,
+            failures_max: limits::ATTEMPTS,
+            quiet_ms: None,
             stage: Stage::Waiting { from: now },
+            pausing: None,
+            output: Outputs::default(),
+            step: None,
             spoke: None,
             checkpoint: None,
         }
@@ -100,16 +149,35 @@ impl Turn {
     pub(super) fn seat(&self) -> Option<&Seat> {
         match &self.stage {
             Stage::Active(seat) => Some(seat),
-            Stage::Waiting { .. } => None,
+            _ => None,
         }
     }
 
-    /// When a tick changes something about it.
-    pub(super) fn tick_at(&self) -> Millis {
+    /// When a tick changes something about it, where that does not depend on its session.
+    /// `asks`: it waits for people, who have all the time.
+    pub(super) fn tick_at(&self, asks: bool) -> Option<Millis> {
         match &self.stage {
-            Stage::Waiting { .. } => self.waits_since.after(limits::WAIT_MS),
-            Stage::Active(seat) => seat.tick_at(),
+            Stage::Waiting { .. } => Some(self.waits_since.after(limits::WAIT_MS)),
+            Stage::Active(seat) => Some(seat.tick_at(asks)),
+            Stage::Paused { .. } | Stage::Asking => None,
         }
+    }
+
+    /// The last input that a worker has, from its assignment or by its own word.
+    pub(super) fn taken_in(&self) -> Serial {
+        self.seat().map_or(self.heard, |seat| seat.given.max(self.heard))
+    }
+
+    /// Lets workers have it from now on.
+    pub(super) fn offer(&mut self, now: Millis) {
+        self.stage = Stage::Waiting { from: now };
+        self.waits_since = now;
+    }
+
+    /// Takes the worker away, where it chose to go or is to rest.
+    pub(super) fn vacate(&mut self, stage: Stage) {
+        self.spoke = self.spoke();
+        self.stage = stage;
     }
 
     /// Takes the worker away; says when the turn is to be given to another, or that it is enough.
@@ -118,7 +186,7 @@ impl Turn {
         if cause != Cause::Released {
             self.failures += 1;
         }
-        if limits::ATTEMPTS <= self.failures {
+        if self.failures_max <= self.failures {
             return None;
         }
         // The first successor comes at once, the later ones ever later.
@@ -134,16 +202,22 @@ impl Turn {
 }
 
 impl Seat {
-    fn tick_at(&self) -> Millis {
+    fn tick_at(&self, asks: bool) -> Millis {
+        let silent = self.alive_at.after(self.lease_ms);
+        if asks {
+            return silent;
+        }
         let quiet_ms = if self.stalled { self.quiet_ms.saturating_mul(2) } else { self.quiet_ms };
-        let stalls = self.progress_at.after(quiet_ms);
-        stalls.min(self.alive_at.after(self.lease_ms))
+        silent.min(self.progress_at.after(quiet_ms))
     }
 
     /// What has become of the worker by now, if anything has.
-    pub(super) fn judged(&self, now: Millis) -> Option<Judgement> {
+    pub(super) fn judged(&self, now: Millis, asks: bool) -> Option<Judgement> {
         if self.alive_at.after(self.lease_ms) <= now {
             return Some(Judgement::Lost(Cause::Silent));
+        }
+        if asks {
+            return None;
         }
         if self.progress_at.after(self.quiet_ms.saturating_mul(2)) <= now {
             return Some(Judgement::Lost(Cause::Stalled));

@@ -8,51 +8,55 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::{AgentName, TurnId, WorkerName};
 
-fn turn_id(name: &str) -> TurnId {
+pub(super) fn turn_id(name: &str) -> TurnId {
     TurnId::parse(name).unwrap()
 }
 
-fn said(text: &str) -> NewEvent {
+pub(super) fn said(text: &str) -> NewEvent {
     NewEvent { format: Format::TEXT, payload: Bytes::copy_from_slice(text.as_bytes()) }
 }
 
-fn input(name: &str, agent: &str, when_busy: WhenBusy) -> Command {
+pub(super) fn input(name: &str, agent: &str, when_busy: WhenBusy) -> Command {
     let (input, agent) = (turn_id(name), AgentName::parse(agent).unwrap());
     let said = said(&format!("please {name}"));
-    Command::Input(Box::new(Input { input, agent, said, sender: None, when_busy }))
+    let when_busy = Some(when_busy);
+    Command::Input(Box::new(Input { when_busy, ..Input::new(input, agent, said) }))
 }
 
-fn claim(turn: &str, worker: &str, key: u64) -> Command {
+pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
     let (turn, worker) = (turn_id(turn), WorkerName::parse(worker).unwrap());
     Command::Claim(Box::new(Claim { turn, worker, key, lease_ms: 1_000, quiet_ms: 4_000 }))
 }
 
-fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
+pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
     let events = if text.is_empty() { Vec::new() } else { vec![said(text)] };
-    let said = seq.map(|seq| Said { seq, events, then });
-    let turn = turn_id(turn);
-    let (heard, quiet_ms, checkpoint) = (None, None, None);
-    Command::Say(Box::new(Say { turn, epoch, said, heard, quiet_ms, checkpoint }))
+    let said = seq.map(|seq| Said { seq, events, then, ..Said::default() });
+    Command::Say(Box::new(Say { said, ..Say::new(turn_id(turn), epoch) }))
 }
 
-fn cancel(scope: Scope) -> Command {
-    Command::Cancel(Box::new(Cancel { scope, by: None, reason: "enough".into() }))
+pub(super) fn cancel(scope: Scope) -> Command {
+    Command::Cancel(Box::new(Cancel::new(scope, "enough")))
 }
 
-struct Play {
-    session: Session,
-    now: Millis,
+pub(super) struct Play {
+    pub(super) session: Session,
+    pub(super) now: Millis,
     log: Vec<Event>,
 }
 
 impl Play {
-    fn new() -> Play {
+    pub(super) fn new() -> Play {
+        Play::under(Policy::default())
+    }
+
+    pub(super) fn under(policy: Policy) -> Play {
         let mut session = Session::absent(SessionId::parse("s").unwrap());
-        session.apply(Millis(0), &Config::default().into(), &mut Vec::new()).unwrap();
+        let config = Config { policy, ..Config::default() };
+        session.apply(Millis(0), &config.into(), &mut Vec::new()).unwrap();
         Play { session, now: Millis(0), log: Vec::new() }
     }
 
-    fn run(&mut self, command: Command) -> Result<Applied, Refusal> {
+    pub(super) fn run(&mut self, command: Command) -> Result<Applied, Refusal> {
         let before = self.session.clone();
         let answer = self.session.apply(self.now, &command, &mut self.log);
         if answer.is_err() {
@@ -61,17 +65,31 @@ impl Play {
         answer
     }
 
-    fn wait(&mut self, span_ms: u64) -> &mut Play {
+    /// What has happened, not yet told.
+    pub(super) fn log(&self) -> &[Event] {
+        &self.log
+    }
+
+    pub(super) fn drain(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.log)
+    }
+
+    pub(super) fn wait(&mut self, span_ms: u64) -> &mut Play {
         self.now = self.now.after(span_ms);
         self
     }
 
     /// What has happened since this was last asked.
-    fn told(&mut self) -> String {
+    pub(super) fn told(&mut self) -> String {
         let tell = |event: Event| {
-            let fact = event.fact.expect("everything is about a turn");
+            let fact = event.fact.expect("everything means something");
             let text = String::from_utf8_lossy(&event.payload).replace("null", "");
-            format!("{} {} {text}", fact.name(), fact.turn()).trim().to_owned()
+            let about = match &*fact {
+                Fact::Receipt { input, .. } => input.as_str(),
+                fact => fact.turn().map_or("", TurnId::as_str),
+            };
+            let told = format!("{} {about} {text}", fact.name());
+            told.split_whitespace().collect::<Vec<_>>().join(" ")
         };
         let all: Vec<_> = self.log.drain(..).map(tell).collect();
         all.join(", ")
@@ -198,9 +216,8 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     // A slow tool with a declared time is not stalled.
     play.run(claim("t1", "w", 2)).unwrap();
     play.told();
-    let turn = turn_id("t1");
-    let (said, heard, checkpoint) = (None, None, Some(Bytes::from_static(b"half")));
-    let busy = Say { turn, epoch: 2, said, heard, quiet_ms: Some(60_000), checkpoint };
+    let (quiet_ms, checkpoint) = (Some(60_000), Some(Bytes::from_static(b"half")));
+    let busy = Say { quiet_ms, checkpoint, ..Say::new(turn_id("t1"), 2) };
     play.run(Command::Say(Box::new(busy))).unwrap();
     for _ in 0..20 {
         play.wait(500).run(Command::Tick).unwrap();
@@ -269,16 +286,17 @@ proptest! {
             for event in play.log.drain(..) {
                 prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), &event);
                 let fact = event.fact.unwrap();
-                let turn = fact.turn().to_string();
+                let Some(turn) = fact.turn().map(ToString::to_string) else { continue };
                 let over = ended.contains_key(&turn);
                 match *fact {
+                    Fact::Input { held: true, .. } => {}
                     Fact::Input { .. } => prop_assert!(!over, "an input to a turn that is over"),
                     Fact::Started { epoch, .. } => {
                         prop_assert!(!over && last_epoch < epoch, "epochs only grow");
                         last_epoch = epoch;
                         holder.insert(turn, epoch);
                     }
-                    Fact::Output { epoch, .. } => {
+                    Fact::Output(Output { epoch, .. }) => {
                         prop_assert!(!over, "output behind the end (S5)");
                         prop_assert_eq!(holder.get(&turn), Some(&epoch), "a zombie spoke (S4)");
                     }
@@ -289,6 +307,8 @@ proptest! {
                         }
                     }
                     Fact::Ended { .. } => *ended.entry(turn).or_default() += 1,
+                    Fact::Receipt { .. } => {}
+                    _ => prop_assert!(!over, "{} behind the end", fact.name()),
                 }
             }
             prop_assert!(ended.values().all(|times| *times == 1), "a second end (S9)");

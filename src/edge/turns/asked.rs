@@ -6,10 +6,15 @@ use serde::Deserialize;
 
 use super::super::append::Item;
 use super::super::error::{self, Problem};
-use crate::ids::{AgentName, BadId, DeviceName, ParticipantName, Serial, TurnId, WorkerName};
+use crate::ids::{
+    AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial, StepName,
+    ToolName, TurnId, WorkerName,
+};
 use crate::limits;
 use crate::runtime::claim::Seeker;
-use crate::session::{Cancel, Input, Said, Say, Scope, Sender, Then, WhenBusy};
+use crate::session::{
+    Ask, Cancel, Input, Phase, Policy, Role, Said, Say, Scope, Sender, Then, Unwatched, WhenBusy,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,16 +23,19 @@ struct InputBody<'b> {
     agent: String,
     #[serde(borrow)]
     said: Item<'b>,
-    #[serde(default)]
     when_busy: Option<String>,
     participant: Option<String>,
     device: Option<String>,
+    role: Option<String>,
+    attempts: Option<u32>,
+    quiet_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CancelBody {
     turn: Option<String>,
+    step: Option<String>,
     agent: Option<String>,
     #[serde(default)]
     all: bool,
@@ -35,20 +43,54 @@ struct CancelBody {
     reason: String,
     participant: Option<String>,
     device: Option<String>,
+    role: Option<String>,
 }
 
+/// What a worker says, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SayBody<'b> {
-    epoch: u64,
-    seq: Option<u64>,
+pub(in crate::edge) struct SayBody<'b> {
+    pub(in crate::edge) epoch: u64,
+    pub(in crate::edge) seq: Option<u64>,
     #[serde(borrow, default)]
     events: Vec<Item<'b>>,
     then: Option<String>,
     reason: Option<String>,
     heard: Option<u64>,
+    delivered: Option<u64>,
     quiet_ms: Option<u64>,
+    phase: Option<PhaseBody>,
+    step: Option<String>,
+    #[serde(default)]
+    rewind: bool,
+    #[serde(default)]
+    internal: bool,
+    #[serde(borrow, default)]
+    ask: Vec<AskBody<'b>>,
     checkpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PhaseBody {
+    Name(String),
+    Tool(ToolBody),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolBody {
+    tool: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskBody<'b> {
+    interaction: String,
+    kind: String,
+    #[serde(borrow)]
+    question: Item<'b>,
+    deadline_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -60,52 +102,116 @@ struct ClaimBody {
     quiet_ms: Option<u64>,
 }
 
-pub(super) fn input(body: &[u8]) -> Result<Input, Problem> {
-    let asked: InputBody<'_> = json(body)?;
-    let when_busy = match asked.when_busy.as_deref() {
-        None => WhenBusy::default(),
-        Some("steer") => WhenBusy::Steer,
-        Some("queue") => WhenBusy::Queue,
-        Some("interrupt") => WhenBusy::Interrupt,
-        Some("reject") => WhenBusy::Reject,
-        Some(_) => return Err(bad("when_busy is steer, queue, interrupt or reject")),
+/// How a session treats its turns, as JSON.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::edge) struct PolicyBody {
+    when_busy: Option<String>,
+    unwatched: Option<UnwatchedBody>,
+    attempts: Option<u32>,
+    escalate: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum UnwatchedBody {
+    Name(String),
+    After(AfterBody),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AfterBody {
+    pause_after_ms: Option<u64>,
+    cancel_after_ms: Option<u64>,
+}
+
+pub(in crate::edge) fn policy(asked: PolicyBody) -> Result<Policy, Problem> {
+    let unwatched = match asked.unwatched {
+        None => Unwatched::Continue,
+        Some(UnwatchedBody::Name(name)) if name == "continue" => Unwatched::Continue,
+        Some(UnwatchedBody::After(AfterBody {
+            pause_after_ms: Some(after_ms),
+            cancel_after_ms: None,
+        })) => Unwatched::Pause { after_ms },
+        Some(UnwatchedBody::After(AfterBody {
+            pause_after_ms: None,
+            cancel_after_ms: Some(after_ms),
+        })) => Unwatched::Cancel { after_ms },
+        Some(_) => {
+            let how =
+                "unwatched is \"continue\", {\"pause_after_ms\":n} or {\"cancel_after_ms\":n}";
+            return Err(bad(how));
+        }
     };
+    Ok(Policy {
+        when_busy: when_busy(asked.when_busy.as_deref())?.unwrap_or_default(),
+        unwatched,
+        attempts: asked.attempts,
+        escalate: asked.escalate,
+    })
+}
+
+pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
+    let asked: InputBody<'_> = json(body)?;
+    if !asked.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
+        return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
+    }
     Ok(Input {
         input: name("input", &asked.input, TurnId::parse)?,
         agent: name("agent", &asked.agent, AgentName::parse)?,
         said: asked.said.event()?,
         sender: sender(asked.participant.as_deref(), asked.device.as_deref())?,
-        when_busy,
+        when_busy: when_busy(asked.when_busy.as_deref())?,
+        role: role(asked.role.as_deref())?,
+        attempts: asked.attempts,
+        quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
     })
 }
 
-pub(super) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
+pub(in crate::edge) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
     let asked: CancelBody = json(body)?;
-    let scope = match (&asked.turn, &asked.agent, asked.all) {
-        (Some(turn), None, false) => Scope::Turn(name("turn", turn, TurnId::parse)?),
-        (None, Some(agent), false) => Scope::Agent(name("agent", agent, AgentName::parse)?),
-        (None, None, true) => Scope::All,
-        _ => return Err(bad("name one of turn, agent and all")),
+    let scope = match (&asked.turn, &asked.step) {
+        (Some(turn), Some(step)) if asked.agent.is_none() && !asked.all => {
+            Scope::Step(name("turn", turn, TurnId::parse)?, name("step", step, StepName::parse)?)
+        }
+        (_, Some(_)) => return Err(bad("a step is one of a turn")),
+        (_, None) => scope(asked.turn.as_deref(), asked.agent.as_deref(), asked.all)?,
     };
     let by = sender(asked.participant.as_deref(), asked.device.as_deref())?;
-    Ok(Cancel { scope, by, reason: reason(asked.reason)? })
+    Ok(Cancel { scope, by, reason: reason(asked.reason)?, role: role(asked.role.as_deref())? })
 }
 
-pub(super) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
-    let asked: SayBody<'_> = json(body)?;
+pub(in crate::edge) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
+    said(turn, json(body)?)
+}
+
+/// What a worker says of a turn, from a body that is already JSON.
+pub(in crate::edge) fn said(turn: TurnId, asked: SayBody<'_>) -> Result<Say, Problem> {
     let then = match (asked.then.as_deref(), asked.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
         (Some("release"), None) => Then::Release,
+        (Some("wait"), None) => Then::Wait,
+        (Some("pause"), None) => Then::Pause,
         (Some("fail"), given) => Then::Fail { reason: reason(given.unwrap_or_default())? },
-        _ => return Err(bad("then is complete, fail (with a reason) or release")),
+        _ => return Err(bad("then is complete, fail (with a reason), release, wait or pause")),
     };
-    let says = !asked.events.is_empty() || then != Then::GoOn;
+    let says = !asked.events.is_empty()
+        || !asked.ask.is_empty()
+        || asked.step.is_some()
+        || then != Then::GoOn;
     if says && asked.seq.is_none() {
         return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
     }
+    if limits::INTERACTIONS < asked.ask.len() {
+        return Err(bad(&format!("at most {} questions at once", limits::INTERACTIONS)));
+    }
+    let step = asked.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
     let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
-    let said = asked.seq.map(|seq| Said { seq, events, then });
+    let ask = asked.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
+    let (rewind, internal) = (asked.rewind, asked.internal);
+    let said = asked.seq.map(|seq| Said { seq, step, rewind, events, internal, ask, then });
     let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {
@@ -113,13 +219,38 @@ pub(super) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
         epoch: asked.epoch,
         said,
         heard: asked.heard.map(Serial),
+        delivered: asked.delivered.map(Serial),
         quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
+        phase: asked.phase.map(phase).transpose()?,
         checkpoint: checkpoint.map(Into::into),
     })
 }
 
+fn phase(asked: PhaseBody) -> Result<Phase, Problem> {
+    match asked {
+        PhaseBody::Name(name) if name == "thinking" => Ok(Phase::Thinking),
+        PhaseBody::Name(name) if name == "streaming" => Ok(Phase::Streaming),
+        PhaseBody::Tool(tool) => Ok(Phase::Tool(name("tool", &tool.tool, ToolName::parse)?)),
+        PhaseBody::Name(_) => Err(bad("phase is thinking, streaming or {\"tool\":\"name\"}")),
+    }
+}
+
+fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
+    if let Some(span_ms) = asked.deadline_ms
+        && !(1..=limits::INTERACTION_MS_MAX).contains(&span_ms)
+    {
+        return Err(bad(&format!("deadline_ms must be 1 to {}", limits::INTERACTION_MS_MAX)));
+    }
+    Ok(Ask {
+        interaction: name("interaction", &asked.interaction, InteractionId::parse)?,
+        kind: name("kind", &asked.kind, KindName::parse)?,
+        question: asked.question.event()?,
+        deadline_ms: asked.deadline_ms,
+    })
+}
+
 /// The worker, and how long it waits.
-pub(super) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Problem> {
+pub(in crate::edge) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Problem> {
     let asked: ClaimBody = json(body)?;
     let lease_ms = asked.lease_ms.unwrap_or(limits::LEASE_MS);
     if !limits::LEASE_MS_RANGE.contains(&lease_ms) {
@@ -135,21 +266,49 @@ pub(super) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Pro
     Ok((Seeker { agent, worker, lease_ms, quiet_ms }, wait_ms))
 }
 
-fn quiet(ms: u64) -> Result<u64, Problem> {
+pub(in crate::edge) fn quiet(ms: u64) -> Result<u64, Problem> {
     if !(1..=limits::QUIET_MS_MAX).contains(&ms) {
         return Err(bad(&format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX)));
     }
     Ok(ms)
 }
 
-fn reason(text: String) -> Result<String, Problem> {
+pub(in crate::edge) fn reason(text: String) -> Result<String, Problem> {
     if limits::REASON_BYTES < text.len() {
         return Err(bad(&format!("a reason has at most {} bytes", limits::REASON_BYTES)));
     }
     Ok(text)
 }
 
-fn sender(participant: Option<&str>, device: Option<&str>) -> Result<Option<Sender>, Problem> {
+/// The turns that are meant: one, those of an agent, or all.
+pub(in crate::edge) fn scope(
+    turn: Option<&str>,
+    agent: Option<&str>,
+    all: bool,
+) -> Result<Scope, Problem> {
+    match (turn, agent, all) {
+        (Some(turn), None, false) => Ok(Scope::Turn(name("turn", turn, TurnId::parse)?)),
+        (None, Some(agent), false) => Ok(Scope::Agent(name("agent", agent, AgentName::parse)?)),
+        (None, None, true) => Ok(Scope::All),
+        _ => Err(bad("name one of turn, agent and all")),
+    }
+}
+
+pub(in crate::edge) fn role(given: Option<&str>) -> Result<Role, Problem> {
+    let Some(given) = given else { return Ok(Role::default()) };
+    Role::parse(given).ok_or_else(|| bad("role is observer, participant, controller or supervisor"))
+}
+
+fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
+    let Some(given) = given else { return Ok(None) };
+    let busy = WhenBusy::parse(given);
+    busy.map(Some).ok_or_else(|| bad("when_busy is steer, queue, interrupt or reject"))
+}
+
+pub(in crate::edge) fn sender(
+    participant: Option<&str>,
+    device: Option<&str>,
+) -> Result<Option<Sender>, Problem> {
     let Some(participant) = participant else {
         return if device.is_none() { Ok(None) } else { Err(bad("a device is somebody's")) };
     };
@@ -158,7 +317,7 @@ fn sender(participant: Option<&str>, device: Option<&str>) -> Result<Option<Send
     Ok(Some(Sender { participant, device }))
 }
 
-fn name<T>(
+pub(in crate::edge) fn name<T>(
     what: &str,
     text: &str,
     parse: impl FnOnce(&str) -> Result<T, BadId>,
@@ -166,11 +325,11 @@ fn name<T>(
     parse(text).map_err(|why| bad(&format!("{what}: {why}")))
 }
 
-fn json<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+pub(in crate::edge) fn json<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|why| bad(&why.to_string()))
 }
 
-fn bad(detail: &str) -> Problem {
+pub(in crate::edge) fn bad(detail: &str) -> Problem {
     Problem::new(&error::BAD_JSON, detail)
 }
 
@@ -185,7 +344,7 @@ mod tests {
     #[test]
     fn bodies_are_taken_whole_or_refused() {
         let asked = input(br#"{"input":"i","agent":"a","said":{"text":"hi"}}"#).unwrap();
-        assert_eq!((asked.when_busy, asked.sender), (WhenBusy::Steer, None));
+        assert_eq!((asked.when_busy, asked.sender), (None, None));
         let asked = input(
             br#"{"input":"i","agent":"a","said":{"data":{"x":1}},"when_busy":"queue","participant":"p","device":"d"}"#,
         );

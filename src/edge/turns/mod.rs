@@ -1,6 +1,6 @@
 //! Requests about turns: ask for one, cancel, take one as a worker, speak in it.
 
-mod asked;
+pub(super) mod asked;
 mod shown;
 
 use std::time::Duration;
@@ -93,4 +93,5 @@ pub(super) async fn claim(
     Ok(Json(shown::assignment(&assignment, events)).into_response())
 }
 
+pub(super) use asked::{PolicyBody, policy};
 pub(super) use shown::turn;

@@ -10,7 +10,7 @@ use crate::ids::{Cursor, Millis};
 use crate::runtime::Reply;
 use crate::runtime::claim::Assignment;
 use crate::session::health::Health;
-use crate::session::{Applied, Event, TurnStatus};
+use crate::session::{Applied, Event, Rest, TurnStatus};
 
 pub(super) fn input(reply: &Reply) -> Value {
     let Applied::Input { turn, serial, duplicate } = &reply.applied else {
@@ -89,23 +89,32 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
     let mut body = json!({
         "turn": turn.turn.as_str(),
         "agent": turn.agent.as_str(),
-        "state": if seat.is_some() { "active" } else { "queued" },
+        "state": turn.state.name(),
         "health": health.name(),
         "attempt": turn.attempts,
         "input": turn.input.0,
         "spoken": turn.spoken.0,
+        "delivered": turn.delivered.0,
         "heard": turn.heard.0,
+        "pausing": turn.pausing.map(Rest::name),
+        "step": turn.step.as_ref().map(|(step, _)| step.as_str()),
+        "bytes": turn.bytes,
         "waits_from": wire::millis(turn.waits_from),
         "worker": seat.map(|seat| seat.worker.as_str()),
         "epoch": seat.map(|seat| seat.epoch),
+        "phase": seat.map(|seat| seat.phase.name()),
         "alive_at": seat.map(|seat| seat.alive_at.0),
         "progress_at": seat.map(|seat| seat.progress_at.0),
         "quiet_until": seat.map(|seat| seat.progress_at.after(seat.quiet_ms).0),
         "lease_until": seat.map(|seat| seat.alive_at.after(seat.lease_ms).0),
     });
-    if let (Value::Object(body), Health::Recovering { lost, of }) = (&mut body, health) {
-        body.insert("lost".into(), lost.into());
-        body.insert("of".into(), of.into());
+    match health {
+        Health::Recovering { lost, of } | Health::Dead { lost, of } => {
+            body["lost"] = lost.into();
+            body["of"] = of.into();
+        }
+        Health::Working { tool } => body["tool"] = tool.as_str().into(),
+        _ => {}
     }
     body
 }

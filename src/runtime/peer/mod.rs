@@ -2,6 +2,7 @@
 
 mod outcome;
 pub(super) mod told;
+mod told_people;
 pub(super) mod wire;
 
 use std::sync::{OnceLock, Weak};

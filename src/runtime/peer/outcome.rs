@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::told::ToldTurn;
-use crate::ids::{Incarnation, Millis, ProducerId, Serial, TurnId};
+use crate::ids::{Incarnation, Millis, ProducerId, Serial, StepName, TurnId};
 use crate::runtime::outcome::{Reply, SubmitError, Unavailable};
-use crate::session::{Applied, BadConfig, DeleteReason, Refusal};
+use crate::session::{Applied, BadConfig, DeleteReason, Mode, Refusal, Role};
 
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,22 @@ pub(in crate::runtime) enum Did {
         spoken: u64,
     },
     Cancelled {
+        turns: u64,
+    },
+    Lost {
+        was: bool,
+    },
+    Answered {
+        turn: String,
+        serial: u64,
+        duplicate: bool,
+    },
+    Control {
+        epoch: u64,
+        mode: String,
+        serial: u64,
+    },
+    Rested {
         turns: u64,
     },
 }
@@ -159,6 +175,32 @@ pub(in crate::runtime) enum Why {
         bytes: u64,
         limit: u64,
     },
+    /// A field of the config by its number, and its limit.
+    ConfigTooMuch {
+        field: u8,
+        limit: u64,
+    },
+    RoleForbids {
+        needs: String,
+    },
+    MailboxFull {
+        limit: u64,
+    },
+    StepCancelled {
+        step: String,
+    },
+    NoSuchInteraction,
+    InteractionOver,
+    Conflict {
+        by: String,
+    },
+    InteractionExists,
+    TooManyInteractions {
+        limit: u64,
+    },
+    ControlHeld {
+        by: String,
+    },
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -239,6 +281,14 @@ fn did(applied: Applied) -> Did {
             Did::Said { places, duplicate, over, spoken: spoken.0 }
         }
         Applied::Cancelled { turns } => Did::Cancelled { turns: turns as u64 },
+        Applied::Lost { was } => Did::Lost { was },
+        Applied::Answered { turn, serial, duplicate } => {
+            Did::Answered { turn: turn.as_str().into(), serial: serial.0, duplicate }
+        }
+        Applied::Control { epoch, mode, serial } => {
+            Did::Control { epoch, mode: mode.name().into(), serial: serial.0 }
+        }
+        Applied::Rested { turns } => Did::Rested { turns: turns as u64 },
     }
 }
 
@@ -273,10 +323,19 @@ fn applied(did: Did) -> Option<Applied> {
             Applied::Said { places, duplicate, over, spoken: Serial(spoken) }
         }
         Did::Cancelled { turns } => Applied::Cancelled { turns: usize::try_from(turns).ok()? },
+        Did::Lost { was } => Applied::Lost { was },
+        Did::Answered { turn, serial, duplicate } => {
+            let (turn, serial) = (TurnId::parse(&turn).ok()?, Serial(serial));
+            Applied::Answered { turn, serial, duplicate }
+        }
+        Did::Control { epoch, mode, serial } => {
+            Applied::Control { epoch, mode: Mode::parse(&mode)?, serial: Serial(serial) }
+        }
+        Did::Rested { turns } => Applied::Rested { turns: usize::try_from(turns).ok()? },
     })
 }
 
-const FIELDS: [&str; 3] = ["max_age_ms", "max_bytes", "ttl_ms"];
+const FIELDS: [&str; 5] = ["max_age_ms", "max_bytes", "ttl_ms", "attempts", "unwatched"];
 
 fn why(refusal: Refusal) -> Why {
     let bad = |kind: usize, count: usize, limit: usize| Why::BadConfig {
@@ -289,6 +348,10 @@ fn why(refusal: Refusal) -> Why {
         Refusal::ConfigDiffers => Why::ConfigDiffers,
         Refusal::BadConfig(BadConfig::Zero { field }) => {
             bad(FIELDS.iter().position(|known| *known == field).unwrap_or(0), 0, 0)
+        }
+        Refusal::BadConfig(BadConfig::TooMuch { field, limit }) => {
+            let at = FIELDS.iter().position(|known| *known == field).unwrap_or(0);
+            Why::ConfigTooMuch { field: u8::try_from(at).unwrap_or(u8::MAX), limit }
         }
         Refusal::BadConfig(BadConfig::TooManyLabels { count, limit }) => bad(10, count, limit),
         Refusal::BadConfig(BadConfig::LabelTooLong { bytes, limit }) => bad(11, bytes, limit),
@@ -336,6 +399,15 @@ fn why(refusal: Refusal) -> Why {
         Refusal::CheckpointTooLarge { bytes, limit } => {
             Why::CheckpointTooLarge { bytes: bytes as u64, limit: limit as u64 }
         }
+        Refusal::RoleForbids { needs } => Why::RoleForbids { needs: needs.name().into() },
+        Refusal::MailboxFull { limit } => Why::MailboxFull { limit: limit as u64 },
+        Refusal::StepCancelled { step } => Why::StepCancelled { step: step.as_str().into() },
+        Refusal::NoSuchInteraction => Why::NoSuchInteraction,
+        Refusal::InteractionOver => Why::InteractionOver,
+        Refusal::Conflict { by } => Why::Conflict { by },
+        Refusal::InteractionExists => Why::InteractionExists,
+        Refusal::TooManyInteractions { limit } => Why::TooManyInteractions { limit: limit as u64 },
+        Refusal::ControlHeld { by } => Why::ControlHeld { by },
     }
 }
 
@@ -345,7 +417,7 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::NotFound => Refusal::NotFound,
         Why::ConfigDiffers => Refusal::ConfigDiffers,
         Why::BadConfig { kind, count, limit } => Refusal::BadConfig(match kind {
-            0..=2 => BadConfig::Zero { field: FIELDS[usize::from(kind)] },
+            0..=4 => BadConfig::Zero { field: FIELDS[usize::from(kind)] },
             10 => BadConfig::TooManyLabels { count: size(count)?, limit: size(limit)? },
             11 => BadConfig::LabelTooLong { bytes: size(count)?, limit: size(limit)? },
             12 => BadConfig::LabelUnnamed,
@@ -396,5 +468,20 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::CheckpointTooLarge { bytes, limit } => {
             Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }
+        Why::ConfigTooMuch { field, limit } => {
+            let field = FIELDS.get(usize::from(field)).copied()?;
+            Refusal::BadConfig(BadConfig::TooMuch { field, limit })
+        }
+        Why::RoleForbids { needs } => Refusal::RoleForbids { needs: Role::parse(&needs)? },
+        Why::MailboxFull { limit } => Refusal::MailboxFull { limit: size(limit)? },
+        Why::StepCancelled { step } => {
+            Refusal::StepCancelled { step: StepName::parse(&step).ok()? }
+        }
+        Why::NoSuchInteraction => Refusal::NoSuchInteraction,
+        Why::InteractionOver => Refusal::InteractionOver,
+        Why::Conflict { by } => Refusal::Conflict { by },
+        Why::InteractionExists => Refusal::InteractionExists,
+        Why::TooManyInteractions { limit } => Refusal::TooManyInteractions { limit: size(limit)? },
+        Why::ControlHeld { by } => Refusal::ControlHeld { by },
     })
 }

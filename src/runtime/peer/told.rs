@@ -3,8 +3,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentName, Incarnation, Millis, Serial, SessionId, TurnId, WorkerName};
-use crate::session::{Config, ContentType, Fork, Retention, SeatStatus, Status, TurnStatus};
+use super::told_people::{ToldAudience, ToldControl, ToldInteraction, ToldPolicy};
+use crate::ids::{
+    AgentName, Incarnation, Millis, Serial, SessionId, StepName, ToolName, TurnId, WorkerName,
+};
+use crate::session::{
+    Config, ContentType, Fork, Phase, Rest, Retention, SeatStatus, Status, TurnState, TurnStatus,
+};
 
 /// [`Status`] on the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,10 @@ pub(in crate::runtime) struct Told {
     labels: Vec<(String, String)>,
     producers: u64,
     turns: Vec<ToldTurn>,
+    policy: ToldPolicy,
+    interactions: Vec<ToldInteraction>,
+    control: ToldControl,
+    audience: Option<ToldAudience>,
 }
 
 /// [`TurnStatus`] on the wire.
@@ -45,6 +54,30 @@ pub(in crate::runtime) struct ToldTurn {
     checkpoint: Option<Bytes>,
     waits_from: Option<u64>,
     seat: Option<ToldSeat>,
+    state: ToldState,
+    delivered: u64,
+    failures_max: u32,
+    pausing: Option<u8>,
+    step: Option<(String, u32)>,
+    first_output: u64,
+    bytes: u64,
+}
+
+/// [`TurnState`] on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum ToldState {
+    Queued,
+    Active,
+    Waiting,
+    Paused { reason: u8 },
+}
+
+/// [`Phase`] on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum ToldPhase {
+    Thinking,
+    Streaming,
+    Tool(String),
 }
 
 /// [`SeatStatus`] on the wire.
@@ -57,6 +90,7 @@ struct ToldSeat {
     progress_at: u64,
     quiet_ms: u64,
     stalled: bool,
+    phase: ToldPhase,
 }
 
 /// [`Fork`] on the wire.
@@ -73,7 +107,7 @@ struct ToldFork {
 
 impl From<Status> for Told {
     fn from(status: Status) -> Told {
-        let Config { retention, ttl_ms, expires_at, content_type, labels } = status.config;
+        let Config { retention, ttl_ms, expires_at, content_type, labels, policy } = status.config;
         Told {
             incarnation: status.incarnation.0,
             root: status.root.0,
@@ -96,6 +130,10 @@ impl From<Status> for Told {
             labels: labels.into_iter().collect(),
             producers: status.producers as u64,
             turns: status.turns.into_iter().map(Into::into).collect(),
+            policy: policy.into(),
+            interactions: status.interactions.into_iter().map(Into::into).collect(),
+            control: status.control.into(),
+            audience: status.audience.map(Into::into),
         }
     }
 }
@@ -111,7 +149,9 @@ impl Told {
             expires_at: self.ends_at.map(Millis),
             content_type: content_type.map_or(Some(None), |parsed| parsed.map(Some))?,
             labels: self.labels.into_iter().collect(),
+            policy: self.policy.thaw()?,
         };
+        let interactions = self.interactions.into_iter().map(ToldInteraction::thaw);
         let fork = self.fork.map(ToldFork::thaw);
         Some(Status {
             incarnation: Incarnation(self.incarnation),
@@ -130,6 +170,9 @@ impl Told {
             config,
             producers: usize::try_from(self.producers).unwrap_or(usize::MAX),
             turns: self.turns.into_iter().map(ToldTurn::thaw).collect::<Option<_>>()?,
+            interactions: interactions.collect::<Option<_>>()?,
+            control: self.control.thaw()?,
+            audience: self.audience.map(ToldAudience::thaw),
         })
     }
 }
@@ -182,7 +225,24 @@ impl From<TurnStatus> for ToldTurn {
                 progress_at: seat.progress_at.0,
                 quiet_ms: seat.quiet_ms,
                 stalled: seat.stalled,
+                phase: match seat.phase {
+                    Phase::Thinking => ToldPhase::Thinking,
+                    Phase::Streaming => ToldPhase::Streaming,
+                    Phase::Tool(tool) => ToldPhase::Tool(tool.as_str().into()),
+                },
             }),
+            state: match status.state {
+                TurnState::Queued => ToldState::Queued,
+                TurnState::Active => ToldState::Active,
+                TurnState::Waiting => ToldState::Waiting,
+                TurnState::Paused { reason } => ToldState::Paused { reason: rest_number(reason) },
+            },
+            delivered: status.delivered.0,
+            failures_max: status.failures_max,
+            pausing: status.pausing.map(rest_number),
+            step: status.step.map(|(step, attempt)| (step.as_str().into(), attempt)),
+            first_output: status.first_output.0,
+            bytes: status.bytes,
         }
     }
 }
@@ -199,8 +259,15 @@ impl ToldTurn {
                 progress_at: Millis(seat.progress_at),
                 quiet_ms: seat.quiet_ms,
                 stalled: seat.stalled,
+                phase: match seat.phase {
+                    ToldPhase::Thinking => Phase::Thinking,
+                    ToldPhase::Streaming => Phase::Streaming,
+                    ToldPhase::Tool(tool) => Phase::Tool(ToolName::parse(&tool).ok()?),
+                },
             })
         });
+        let step = self.step.map(|(step, attempt)| Some((StepName::parse(&step).ok()?, attempt)));
+        let pausing = self.pausing.map(rest_of);
         Some(TurnStatus {
             turn: TurnId::parse(&self.turn).ok()?,
             agent: AgentName::parse(&self.agent).ok()?,
@@ -212,6 +279,27 @@ impl ToldTurn {
             checkpoint: self.checkpoint,
             waits_from: self.waits_from.map(Millis),
             seat: seat.map_or(Some(None), |seat| seat.map(Some))?,
+            state: match self.state {
+                ToldState::Queued => TurnState::Queued,
+                ToldState::Active => TurnState::Active,
+                ToldState::Waiting => TurnState::Waiting,
+                ToldState::Paused { reason } => TurnState::Paused { reason: rest_of(reason)? },
+            },
+            delivered: Serial(self.delivered),
+            failures_max: self.failures_max,
+            pausing: pausing.map_or(Some(None), |reason| reason.map(Some))?,
+            step: step.map_or(Some(None), |step| step.map(Some))?,
+            first_output: Serial(self.first_output),
+            bytes: self.bytes,
         })
     }
+}
+
+fn rest_number(reason: Rest) -> u8 {
+    let at = Rest::ALL.iter().position(|other| *other == reason);
+    at.and_then(|at| u8::try_from(at).ok()).expect("the list has all reasons, and they are few")
+}
+
+fn rest_of(number: u8) -> Option<Rest> {
+    Rest::ALL.get(usize::from(number)).copied()
 }

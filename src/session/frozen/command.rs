@@ -6,14 +6,19 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FrozenCancel, FrozenClaim, FrozenFork, FrozenInput, FrozenOrigin, FrozenSay, ThawError,
+    FrozenAnswer, FrozenCancel, FrozenClaim, FrozenControlAsked, FrozenFork, FrozenInput,
+    FrozenLose, FrozenOrigin, FrozenRest, FrozenSay, ThawError, number_of, numbered,
 };
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::session::command::{Append, Cancel, Claim, Command, Create, Input, Say};
+use crate::session::command::{
+    Answer, Append, Audience, Cancel, Claim, Command, ControlAsked, Create, Input, Lose, Pause,
+    Resume, Say, WhenBusy,
+};
 use crate::session::config::{Config, Retention};
 use crate::session::event::{BadFormat, Format, NewEvent, Origin};
 use crate::session::fork::{Fork, ForkRequest};
 use crate::session::media::ContentType;
+use crate::session::policy::{Policy, Unwatched};
 
 /// A configuration, as in [`super::Frozen`] and [`super::FrozenCommand`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +29,24 @@ pub struct FrozenConfig<'a> {
     pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     pub expires_at: Option<u64>,
     pub content_type: Option<Cow<'a, str>>,
+    pub policy: FrozenPolicy,
+}
+
+/// See [`FrozenConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenPolicy {
+    pub when_busy: u8,
+    pub unwatched: FrozenUnwatched,
+    pub attempts: Option<u32>,
+    pub escalate: bool,
+}
+
+/// See [`FrozenPolicy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FrozenUnwatched {
+    Continue,
+    Pause { after_ms: u64 },
+    Cancel { after_ms: u64 },
 }
 
 /// A command, version [`super::COMMAND_VERSION`]; the kinds are numbered, so new ones go to the end.
@@ -78,6 +101,15 @@ pub enum FrozenCommand<'a> {
     Claim(FrozenClaim<'a>),
     Say(FrozenSay<'a>),
     Cancel(FrozenCancel<'a>),
+    Lose(FrozenLose<'a>),
+    Answer(FrozenAnswer<'a>),
+    Control(FrozenControlAsked<'a>),
+    Audience {
+        watchers: u32,
+        controllers: u32,
+    },
+    Pause(FrozenRest<'a>),
+    Resume(FrozenRest<'a>),
 }
 
 /// The fork that a creator asks for, as in [`super::FrozenCommand`].
@@ -98,6 +130,7 @@ impl Config {
             labels: self.labels.iter().map(label).collect(),
             expires_at: self.expires_at.map(|at| at.0),
             content_type: freeze_type(self.content_type.as_ref()),
+            policy: self.policy.freeze(),
         }
     }
 
@@ -111,6 +144,35 @@ impl Config {
             expires_at: frozen.expires_at.map(Millis),
             content_type: thaw_type(frozen.content_type)?,
             labels: frozen.labels.into_iter().map(label).collect(),
+            policy: Policy::thaw(frozen.policy)?,
+        })
+    }
+}
+
+impl Policy {
+    fn freeze(&self) -> FrozenPolicy {
+        FrozenPolicy {
+            when_busy: number_of(&WhenBusy::ALL, self.when_busy),
+            unwatched: match self.unwatched {
+                Unwatched::Continue => FrozenUnwatched::Continue,
+                Unwatched::Pause { after_ms } => FrozenUnwatched::Pause { after_ms },
+                Unwatched::Cancel { after_ms } => FrozenUnwatched::Cancel { after_ms },
+            },
+            attempts: self.attempts,
+            escalate: self.escalate,
+        }
+    }
+
+    fn thaw(frozen: FrozenPolicy) -> Result<Policy, ThawError> {
+        Ok(Policy {
+            when_busy: numbered(&WhenBusy::ALL, frozen.when_busy, "what a busy agent does")?,
+            unwatched: match frozen.unwatched {
+                FrozenUnwatched::Continue => Unwatched::Continue,
+                FrozenUnwatched::Pause { after_ms } => Unwatched::Pause { after_ms },
+                FrozenUnwatched::Cancel { after_ms } => Unwatched::Cancel { after_ms },
+            },
+            attempts: frozen.attempts,
+            escalate: frozen.escalate,
         })
     }
 }
@@ -161,6 +223,14 @@ impl Command {
             Command::Claim(claim) => FrozenCommand::Claim(claim.freeze()),
             Command::Say(say) => FrozenCommand::Say(say.freeze()),
             Command::Cancel(cancel) => FrozenCommand::Cancel(cancel.freeze()),
+            Command::Lose(lose) => FrozenCommand::Lose(lose.freeze()),
+            Command::Answer(answer) => FrozenCommand::Answer(answer.freeze()),
+            Command::Control(asked) => FrozenCommand::Control(asked.freeze()),
+            Command::Audience(Audience { watchers, controllers }) => {
+                FrozenCommand::Audience { watchers: *watchers, controllers: *controllers }
+            }
+            Command::Pause(pause) => FrozenCommand::Pause(pause.freeze()),
+            Command::Resume(resume) => FrozenCommand::Resume(resume.freeze()),
         }
     }
 
@@ -216,6 +286,14 @@ impl Command {
             FrozenCommand::Claim(claim) => Command::Claim(Box::new(Claim::thaw(claim)?)),
             FrozenCommand::Say(say) => Command::Say(Box::new(Say::thaw(say)?)),
             FrozenCommand::Cancel(cancel) => Command::Cancel(Box::new(Cancel::thaw(cancel)?)),
+            FrozenCommand::Lose(lose) => Command::Lose(Box::new(Lose::thaw(lose)?)),
+            FrozenCommand::Answer(answer) => Command::Answer(Box::new(Answer::thaw(answer)?)),
+            FrozenCommand::Control(asked) => Command::Control(Box::new(ControlAsked::thaw(asked)?)),
+            FrozenCommand::Audience { watchers, controllers } => {
+                Command::Audience(Audience { watchers, controllers })
+            }
+            FrozenCommand::Pause(pause) => Command::Pause(Box::new(Pause::thaw(pause)?)),
+            FrozenCommand::Resume(resume) => Command::Resume(Box::new(Resume::thaw(resume)?)),
         })
     }
 }

@@ -10,6 +10,7 @@ mod event;
 mod fact;
 mod fork;
 mod live;
+mod people;
 mod producers;
 mod work;
 
@@ -26,12 +27,13 @@ use super::{Deleted, Life, Session};
 use crate::ids::{BadId, Incarnation, Millis, SessionId};
 use crate::limits;
 
-pub use asked::{FrozenCancel, FrozenClaim, FrozenInput, FrozenSay};
+pub use asked::{FrozenCancel, FrozenClaim, FrozenInput, FrozenLose, FrozenSay};
 pub use command::{FrozenCommand, FrozenConfig};
 pub use event::{FrozenEvent, FrozenOrigin};
 pub use fact::FrozenFact;
 pub use fork::FrozenFork;
 pub use live::FrozenLive;
+pub use people::{FrozenAnswer, FrozenControlAsked, FrozenRest};
 pub use producers::FrozenProducer;
 pub use work::FrozenWork;
 
@@ -123,4 +125,14 @@ fn thaw_incarnation(number: u32) -> Result<Incarnation, ThawError> {
 
 fn ensure(fits: bool, what: &'static str) -> Result<(), ThawError> {
     if fits { Ok(()) } else { Err(ThawError::Range(what)) }
+}
+
+/// The number under which one of a list of kinds is kept.
+fn number_of<T: Copy + PartialEq>(all: &[T], kind: T) -> u8 {
+    let at = all.iter().position(|other| *other == kind).expect("the list has all kinds");
+    u8::try_from(at).expect("there are few kinds")
+}
+
+fn numbered<T: Copy>(all: &[T], number: u8, what: &'static str) -> Result<T, ThawError> {
+    all.get(usize::from(number)).copied().ok_or(ThawError::Range(what))
 }

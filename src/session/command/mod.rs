@@ -1,13 +1,16 @@
 //! What can be asked of a session. Time is not part of it: the journal stamps the command (S6).
 
-use bytes::Bytes;
+mod people;
+mod turn;
 
 use super::config::Config;
 use super::event::{NewEvent, Origin};
-use super::fact::Sender;
 use super::fork::ForkRequest;
 use super::media::ContentType;
-use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId, WorkerName};
+use crate::ids::{Incarnation, Serial, SessionId};
+
+pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};
+pub use turn::{Ask, Cancel, Claim, Input, Lose, Phase, Said, Say, Scope, Then, WhenBusy};
 
 /// One thing asked of one session. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,97 +67,18 @@ pub enum Command {
     Say(Box<Say>),
     /// Ends turns, also one that has not been asked for yet; asking again is no change.
     Cancel(Box<Cancel>),
-}
-
-/// What a participant sends to an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Given by the client, so that a retry has the effect of one; the name of the turn that begins with it.
-    pub input: TurnId,
-    pub agent: AgentName,
-    pub said: NewEvent,
-    pub sender: Option<Sender>,
-    pub when_busy: WhenBusy,
-}
-
-/// What becomes of an input whose agent has an open turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenBusy {
-    /// It is spoken into that turn.
-    #[default]
-    Steer,
-    /// It begins a turn behind it.
-    Queue,
-    /// It begins a turn, and those that are open are cancelled.
-    Interrupt,
-    /// It is refused.
-    Reject,
-}
-
-/// A worker that wants a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    pub turn: TurnId,
-    pub worker: WorkerName,
-    /// Drawn by chance for each claim.
-    pub key: u64,
-    /// How long it keeps the turn without a word, in milliseconds; within [`crate::limits::LEASE_MS_RANGE`].
-    pub lease_ms: u64,
-    /// How long it may live and have nothing to say, in milliseconds.
-    pub quiet_ms: u64,
-}
-
-/// What a worker says; nothing but that it lives, if nothing is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Say {
-    pub turn: TurnId,
-    pub epoch: u64,
-    pub said: Option<Said>,
-    /// The last input of the turn that it has taken in.
-    pub heard: Option<Serial>,
-    /// How long from now it may have nothing to say, in milliseconds: a slow tool, for example.
-    pub quiet_ms: Option<u64>,
-    /// What its successor should know; see [`crate::limits::CHECKPOINT_BYTES`].
-    pub checkpoint: Option<Bytes>,
-}
-
-/// Output of a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// Counts the worker's requests in this epoch from 0: the same again is no change.
-    pub seq: u64,
-    /// Up to [`crate::limits::APPEND_EVENTS`].
-    pub events: Vec<NewEvent>,
-    pub then: Then,
-}
-
-/// How a turn goes on behind what was said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Then {
-    #[default]
-    GoOn,
-    Complete,
-    Fail {
-        reason: String,
-    },
-    /// Another worker should have it.
-    Release,
-}
-
-/// Turns that are to end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cancel {
-    pub scope: Scope,
-    pub by: Option<Sender>,
-    /// Up to [`crate::limits::REASON_BYTES`].
-    pub reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    Turn(TurnId),
-    Agent(AgentName),
-    All,
+    /// Takes a turn from a worker that is gone; for one that does not have it, no change.
+    Lose(Box<Lose>),
+    /// Answers an interaction; the first answer holds.
+    Answer(Box<Answer>),
+    /// Asks for, gives, takes or gives back control over who answers people.
+    Control(Box<ControlAsked>),
+    /// Says how many watch the session now.
+    Audience(Audience),
+    /// Asks for turns to rest at their next safe boundary.
+    Pause(Box<Pause>),
+    /// Lets turns that rest go on.
+    Resume(Box<Resume>),
 }
 
 /// Begins a session, with what its log begins with.

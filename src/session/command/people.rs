@@ -1,0 +1,100 @@
+//! What people ask of a session beside turns: answers, control, rest; and how many of them there are.
+
+use super::turn::Scope;
+use crate::ids::InteractionId;
+use crate::session::control::Mode;
+use crate::session::event::NewEvent;
+use crate::session::fact::Sender;
+
+/// What somebody may do in a session; each may do what those before it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads.
+    Observer,
+    /// Speaks, answers, and asks for control.
+    Participant,
+    /// Cancels, pauses, gives control, and takes it where nobody has it.
+    #[default]
+    Controller,
+    /// Takes control from whoever has it.
+    Supervisor,
+}
+
+/// An answer to an interaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub interaction: InteractionId,
+    pub said: NewEvent,
+    pub sender: Option<Sender>,
+    pub role: Role,
+}
+
+/// A change of who answers people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlAsked {
+    pub verb: Verb,
+    pub by: Sender,
+    /// How long it is held without a word, in milliseconds; from 1 to [`crate::limits::CONTROL_MS_MAX`].
+    pub for_ms: u64,
+    /// Up to [`crate::limits::REASON_BYTES`].
+    pub note: String,
+    pub role: Role,
+}
+
+/// See [`ControlAsked`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Would like to have it.
+    Request,
+    /// Gives it to somebody else.
+    Grant { to: Sender, mode: Mode },
+    /// Takes it, or keeps it for longer.
+    Take { mode: Mode },
+    /// Gives it back to the agents.
+    Release,
+}
+
+/// How many are attached, as the leader has counted them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audience {
+    pub watchers: u32,
+    /// Those among them that may do more than speak.
+    pub controllers: u32,
+}
+
+/// Turns that are to rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub scope: Scope,
+    pub by: Option<Sender>,
+    pub role: Role,
+}
+
+/// Turns that are to go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    pub scope: Scope,
+    pub by: Option<Sender>,
+    pub role: Role,
+}
+
+impl Role {
+    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
+    pub const ALL: [Role; 4] =
+        [Role::Observer, Role::Participant, Role::Controller, Role::Supervisor];
+
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Observer => "observer",
+            Role::Participant => "participant",
+            Role::Controller => "controller",
+            Role::Supervisor => "supervisor",
+        }
+    }
+
+    /// The role of this name.
+    pub fn parse(name: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == name)
+    }
+}

@@ -1,0 +1,223 @@
+//! What is asked of turns: by those who want them, and by the workers that take them.
+
+use bytes::Bytes;
+
+use super::people::Role;
+use crate::ids::{
+    AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnId, WorkerName,
+};
+use crate::session::event::NewEvent;
+use crate::session::fact::{Cause, Sender};
+
+/// What a participant sends to an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Given by the client, so that a retry has the effect of one; the name of the turn that begins with it.
+    pub input: TurnId,
+    pub agent: AgentName,
+    pub said: NewEvent,
+    pub sender: Option<Sender>,
+    /// What the session's policy says, where nothing is given.
+    pub when_busy: Option<WhenBusy>,
+    pub role: Role,
+    /// Workers in a row that may be lost without a word, for a turn that begins with it; from 1.
+    pub attempts: Option<u32>,
+    /// How long a worker of such a turn may live and say nothing, in milliseconds, whatever it declared when it
+    /// took the turn.
+    pub quiet_ms: Option<u64>,
+}
+
+/// What becomes of an input whose agent has an open turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenBusy {
+    /// It is spoken into that turn.
+    #[default]
+    Steer,
+    /// It begins a turn behind it.
+    Queue,
+    /// It begins a turn, and those that are open are cancelled.
+    Interrupt,
+    /// It is refused.
+    Reject,
+}
+
+/// A worker that wants a turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub turn: TurnId,
+    pub worker: WorkerName,
+    /// Drawn by chance for each claim.
+    pub key: u64,
+    /// How long it keeps the turn without a word, in milliseconds; within [`crate::limits::LEASE_MS_RANGE`].
+    pub lease_ms: u64,
+    /// How long it may live and have nothing to say, in milliseconds.
+    pub quiet_ms: u64,
+}
+
+/// What a worker says; nothing but that it lives, if nothing is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Say {
+    pub turn: TurnId,
+    pub epoch: u64,
+    pub said: Option<Said>,
+    /// The last input of the turn that it has taken in.
+    pub heard: Option<Serial>,
+    /// The last input of the turn that has reached it.
+    pub delivered: Option<Serial>,
+    /// How long from now it may have nothing to say, in milliseconds: a slow tool, for example.
+    pub quiet_ms: Option<u64>,
+    /// What it does now.
+    pub phase: Option<Phase>,
+    /// What its successor should know; see [`crate::limits::CHECKPOINT_BYTES`].
+    pub checkpoint: Option<Bytes>,
+}
+
+/// Output of a turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Counts the worker's requests in this epoch from 0: the same again is no change.
+    pub seq: u64,
+    /// Begins a step: what follows belongs to it.
+    pub step: Option<StepName>,
+    /// What earlier attempts put out of this step, or of the turn where there is no step, is superseded by these
+    /// events.
+    pub rewind: bool,
+    /// Up to [`crate::limits::APPEND_EVENTS`].
+    pub events: Vec<NewEvent>,
+    /// The events are not for everyone: drafts and notes.
+    pub internal: bool,
+    /// What people are to answer; up to [`crate::limits::INTERACTIONS`].
+    pub ask: Vec<Ask>,
+    pub then: Then,
+}
+
+/// Something that a person is to answer: an approval, or a tool that only a client has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Given by the worker; asking again under the same name, in the same turn, is no change.
+    pub interaction: InteractionId,
+    pub kind: KindName,
+    pub question: NewEvent,
+    /// How long it stays open, in milliseconds; as long as its turn where nothing is given.
+    pub deadline_ms: Option<u64>,
+}
+
+/// What a worker does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    #[default]
+    Thinking,
+    Streaming,
+    /// It waits for this tool.
+    Tool(ToolName),
+}
+
+/// How a turn goes on behind what was said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    #[default]
+    GoOn,
+    Complete,
+    Fail {
+        reason: String,
+    },
+    /// Another worker should have it.
+    Release,
+    /// The seat is given up until an interaction of the turn is answered.
+    Wait,
+    /// The seat is given up until the turn is to go on.
+    Pause,
+}
+
+/// Turns that are to end, or a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancel {
+    pub scope: Scope,
+    pub by: Option<Sender>,
+    /// Up to [`crate::limits::REASON_BYTES`].
+    pub reason: String,
+    pub role: Role,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Turn(TurnId),
+    Agent(AgentName),
+    All,
+    /// A step of a turn, if it is the one under way.
+    Step(TurnId, StepName),
+}
+
+/// A worker that is gone, as a node saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lose {
+    pub turn: TurnId,
+    pub epoch: u64,
+    pub cause: Cause,
+    /// Last words, for those who look into it; up to [`crate::limits::DETAIL_BYTES`].
+    pub detail: String,
+}
+
+impl WhenBusy {
+    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
+    pub const ALL: [WhenBusy; 4] =
+        [WhenBusy::Steer, WhenBusy::Queue, WhenBusy::Interrupt, WhenBusy::Reject];
+
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            WhenBusy::Steer => "steer",
+            WhenBusy::Queue => "queue",
+            WhenBusy::Interrupt => "interrupt",
+            WhenBusy::Reject => "reject",
+        }
+    }
+
+    /// What has this name.
+    pub fn parse(name: &str) -> Option<WhenBusy> {
+        WhenBusy::ALL.into_iter().find(|busy| busy.name() == name)
+    }
+}
+
+impl Input {
+    /// An input by nobody in particular, under the session's policy.
+    pub fn new(input: TurnId, agent: AgentName, said: NewEvent) -> Input {
+        let (sender, when_busy, role) = (None, None, Role::default());
+        Input { input, agent, said, sender, when_busy, role, attempts: None, quiet_ms: None }
+    }
+}
+
+impl Say {
+    /// A sign of life.
+    pub fn new(turn: TurnId, epoch: u64) -> Say {
+        Say {
+            turn,
+            epoch,
+            said: None,
+            heard: None,
+            delivered: None,
+            quiet_ms: None,
+            phase: None,
+            checkpoint: None,
+        }
+    }
+}
+
+impl Cancel {
+    /// A cancel by nobody in particular.
+    pub fn new(scope: Scope, reason: &str) -> Cancel {
+        Cancel { scope, by: None, reason: reason.into(), role: Role::default() }
+    }
+}
+
+impl Scope {
+    /// Whether it means this turn.
+    pub(in crate::session) fn has(&self, turn: &TurnId, of: &AgentName) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Agent(agent) => of == agent,
+            Scope::Turn(id) => turn == id,
+            Scope::Step(..) => false,
+        }
+    }
+}

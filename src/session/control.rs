@@ -1,0 +1,71 @@
+//! Who answers people: the agents, or a person who took over. A lease with an epoch.
+
+use super::fact::Sender;
+use crate::ids::{AgentName, Millis, Serial, TurnId};
+
+/// How people are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The agents answer.
+    #[default]
+    Auto,
+    /// A person answers; the agents work on inputs as ever, and what they say are drafts.
+    Assist,
+    /// A person answers; inputs are held back from the agents.
+    Manual,
+}
+
+/// Control over one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Control {
+    pub(super) mode: Mode,
+    /// Nobody in [`Mode::Auto`] alone.
+    pub(super) holder: Option<Sender>,
+    /// Counts the holders.
+    pub(super) epoch: u64,
+    /// When it goes back to the agents unless the holder says a word.
+    pub(super) until: Option<Millis>,
+    /// How long the holder asked for, in milliseconds.
+    pub(super) for_ms: u64,
+    /// Who would like to have it.
+    pub(super) requested: Option<Sender>,
+    /// Inputs that no agent has heard.
+    pub(super) held: Option<Held>,
+}
+
+/// Inputs that were held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// The last of them, and for whom it was.
+    pub(super) input: TurnId,
+    pub(super) agent: AgentName,
+    pub(super) first: Serial,
+    pub(super) last: Serial,
+}
+
+impl Control {
+    /// Whether this is who has control, on whatever device.
+    pub(super) fn is_held_by(&self, sender: Option<&Sender>) -> bool {
+        let holder = self.holder.as_ref().map(|holder| &holder.participant);
+        holder.is_some() && holder == sender.map(|sender| &sender.participant)
+    }
+}
+
+impl Mode {
+    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
+    pub const ALL: [Mode; 3] = [Mode::Auto, Mode::Assist, Mode::Manual];
+
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Auto => "auto",
+            Mode::Assist => "assist",
+            Mode::Manual => "manual",
+        }
+    }
+
+    /// The mode of this name.
+    pub fn parse(name: &str) -> Option<Mode> {
+        Mode::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}

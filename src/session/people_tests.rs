@@ -1,0 +1,458 @@
+//! What holds between people and agents: receipts, steps, rest, questions and control, told as scripts.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
+use super::*;
+use crate::ids::{AgentName, InteractionId, KindName, ParticipantName, StepName, ToolName};
+
+fn sender(name: &str) -> Sender {
+    Sender { participant: ParticipantName::parse(name).unwrap(), device: None }
+}
+
+fn from(name: &str, id: &str) -> Command {
+    let agent = AgentName::parse("a").unwrap();
+    let sender = Some(sender(name));
+    Command::Input(Box::new(Input { sender, ..Input::new(turn_id(id), agent, said("hi")) }))
+}
+
+fn hears(turn: &str, epoch: u64, delivered: u64, heard: u64) -> Command {
+    let (delivered, heard) = (Some(Serial(delivered)), Some(Serial(heard)));
+    Command::Say(Box::new(Say { delivered, heard, ..Say::new(turn_id(turn), epoch) }))
+}
+
+fn says(turn: &str, epoch: u64, said: Said) -> Command {
+    Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id(turn), epoch) }))
+}
+
+fn step(name: &str) -> Option<StepName> {
+    Some(StepName::parse(name).unwrap())
+}
+
+fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
+    let (interaction, kind) =
+        (InteractionId::parse(name).unwrap(), KindName::parse("approval").unwrap());
+    let ask = Ask { interaction, kind, question: said("may I?"), deadline_ms };
+    Said { seq, ask: vec![ask], then, ..Said::default() }
+}
+
+fn answer(name: &str, by: &str, text: &str) -> Command {
+    let interaction = InteractionId::parse(name).unwrap();
+    let (said, sender, role) = (said(text), Some(sender(by)), Role::Participant);
+    Command::Answer(Box::new(Answer { interaction, said, sender, role }))
+}
+
+fn control(by: &str, role: Role, verb: Verb) -> Command {
+    let (by, for_ms, note) = (sender(by), 10_000, String::new());
+    Command::Control(Box::new(ControlAsked { verb, by, for_ms, note, role }))
+}
+
+fn take(by: &str, role: Role) -> Command {
+    control(by, role, Verb::Take { mode: Mode::Manual })
+}
+
+fn audience(watchers: u32) -> Command {
+    Command::Audience(Audience { watchers, controllers: 0 })
+}
+
+fn lose(turn: &str, epoch: u64, cause: Cause) -> Command {
+    Command::Lose(Box::new(Lose { turn: turn_id(turn), epoch, cause, detail: "x".into() }))
+}
+
+#[test]
+fn a_steer_hears_what_became_of_it() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("s2", "a", WhenBusy::Steer)).unwrap();
+    play.told();
+    play.run(hears("t1", 1, 4, 3)).unwrap();
+    play.run(hears("t1", 1, 4, 3)).unwrap();
+    assert_eq!(
+        play.told(),
+        "input.delivered s1, input.consumed s1, input.delivered s2",
+        "said again, it is no news"
+    );
+    play.run(say("t1", 1, Some(0), "done", Then::Complete)).unwrap();
+    assert_eq!(play.told(), "turn.output t1 done, turn.completed t1, input.deferred s2");
+    let next = play.run(claim("s2", "w", 2)).unwrap();
+    assert!(matches!(next, Applied::Claimed { turn } if turn.input == Serial(4)));
+    play.run(input("s3", "a", WhenBusy::Steer)).unwrap();
+    play.told();
+    play.run(cancel(Scope::All)).unwrap();
+    assert_eq!(play.told(), "input.dropped s3, turn.cancelled s2");
+    assert_eq!(play.run(say("t1", 1, Some(1), "late", Then::GoOn)), Err(Refusal::TurnOver));
+}
+
+#[test]
+fn what_came_with_the_assignment_is_taken_in_when_the_turn_ends() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.told();
+    play.run(say("t1", 1, Some(0), "", Then::Complete)).unwrap();
+    assert_eq!(play.told(), "input.consumed s1, turn.completed t1");
+}
+
+#[test]
+fn a_later_attempt_supersedes_an_earlier_one_only_when_it_speaks() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let write = |seq, text: &str, rewind| {
+        let events = if text.is_empty() { vec![] } else { vec![said(text)] };
+        Said { seq, step: step("write"), rewind, events, ..Said::default() }
+    };
+    play.run(says("t1", 1, write(0, "half", false))).unwrap();
+    assert_eq!(play.run(lose("t1", 7, Cause::Exited)).unwrap(), Applied::Lost { was: false });
+    assert_eq!(play.run(lose("t1", 1, Cause::Exited)).unwrap(), Applied::Lost { was: true });
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.told();
+    play.run(says("t1", 2, write(0, "", true))).unwrap();
+    assert_eq!(play.told(), "step.started t1");
+    let rest = Said { seq: 1, rewind: true, events: vec![said("whole")], ..Said::default() };
+    play.run(says("t1", 2, rest)).unwrap();
+    assert_eq!(play.told(), "step.rewound t1, turn.output t1 whole");
+    let turn = play.session.status().unwrap().turns.remove(0);
+    assert_eq!((turn.step, turn.first_output), (Some((step("write").unwrap(), 2)), Serial(8)));
+    let late = says("t1", 1, write(1, "zombie", false));
+    assert_eq!(play.run(late), Err(Refusal::Fenced { given: 1, held: 2 }));
+    play.told();
+    let scope = Scope::Step(turn_id("t1"), step("write").unwrap());
+    assert_eq!(play.run(cancel(scope.clone())).unwrap(), Applied::Cancelled { turns: 1 });
+    assert_eq!(play.run(cancel(scope)).unwrap(), Applied::Cancelled { turns: 0 });
+    let more = say("t1", 2, Some(2), "more", Then::GoOn);
+    assert!(matches!(play.run(more), Err(Refusal::StepCancelled { .. })));
+    let read = Said { seq: 2, step: step("read"), events: vec![said("on")], ..Said::default() };
+    play.run(says("t1", 2, read)).unwrap();
+    assert_eq!(play.told(), "step.cancelled t1, step.started t1, turn.output t1 on");
+}
+
+#[test]
+fn the_first_answer_holds() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
+    play.run(says("t1", 1, asks(1, "q", None, Then::Wait))).unwrap();
+    assert_eq!(
+        play.told(),
+        "input.accepted t1 please t1, turn.started t1, interaction.requested t1 may I?, turn.waiting t1"
+    );
+    let state = |play: &Play| play.session.status().unwrap().turns[0].state;
+    assert_eq!(state(&play), TurnState::Waiting);
+    assert_eq!((play.session.tick_at(), play.session.deadline()), (None, None));
+    play.run(answer("q", "ann", "yes")).unwrap();
+    let again = play.run(answer("q", "ann", "yes")).unwrap();
+    assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
+    let by = "ann".to_owned();
+    assert_eq!(play.run(answer("q", "bob", "no")), Err(Refusal::Conflict { by }));
+    assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::NoSuchInteraction));
+    assert_eq!(
+        (play.told().as_str(), state(&play)),
+        ("interaction.resolved t1 yes", TurnState::Queued)
+    );
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.run(says("t1", 2, asks(0, "r", Some(50), Then::GoOn))).unwrap();
+    play.told();
+    play.wait(50).run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "interaction.expired t1");
+    assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::InteractionOver));
+    play.run(says("t1", 2, asks(1, "s", None, Then::Complete))).unwrap();
+    assert_eq!(
+        play.told(),
+        "interaction.requested t1 may I?, interaction.expired t1, turn.completed t1"
+    );
+}
+
+#[test]
+fn who_waits_for_people_is_not_stalled() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
+    play.told();
+    for _ in 0..40 {
+        play.wait(500).run(say("t1", 1, None, "", Then::GoOn)).unwrap();
+        play.run(Command::Tick).unwrap();
+    }
+    assert_eq!(play.told(), "");
+    play.run(answer("q", "ann", "yes")).unwrap();
+    play.wait(500).run(say("t1", 1, None, "", Then::GoOn)).unwrap();
+    play.run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "interaction.resolved t1 yes");
+}
+
+#[test]
+fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
+    let unwatched = Unwatched::Pause { after_ms: 100 };
+    let mut play = Play::under(Policy { unwatched, ..Policy::default() });
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("t2", "b", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(audience(1)).unwrap();
+    play.run(audience(1)).unwrap();
+    play.told();
+    play.wait(10).run(audience(0)).unwrap();
+    assert_eq!(play.session.tick_at(), Some(Millis(110)));
+    play.wait(100).run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "audience.changed, turn.pausing t1, turn.paused t2");
+    let pause = say("t1", 1, Some(0), "so far", Then::Pause);
+    play.run(pause).unwrap();
+    assert_eq!(play.told(), "turn.output t1 so far, turn.paused t1");
+    assert_eq!((play.session.duties(play.now), play.session.tick_at()), (vec![], None));
+    play.run(audience(2)).unwrap();
+    assert_eq!(play.told(), "audience.changed, turn.resumed t1, turn.resumed t2");
+    assert_eq!(play.session.duties(play.now).len(), 2);
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.run(audience(0)).unwrap();
+    play.wait(100).run(Command::Tick).unwrap();
+    play.run(audience(1)).unwrap();
+    play.told();
+    // It was told to rest, and somebody came before it did: it goes on with whoever takes it next.
+    play.run(say("t1", 2, Some(0), "", Then::Pause)).unwrap();
+    assert_eq!(play.told(), "agent.lost t1");
+    assert_eq!(play.session.duties(play.now).len(), 2);
+}
+
+#[test]
+fn a_policy_may_cancel_what_nobody_watches_but_not_what_waits_for_people() {
+    let unwatched = Unwatched::Cancel { after_ms: 100 };
+    let mut play = Play::under(Policy { unwatched, ..Policy::default() });
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("t2", "b", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
+    play.run(audience(0)).unwrap();
+    play.told();
+    play.wait(100).run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "turn.cancelled t2");
+}
+
+#[test]
+fn people_pause_and_resume_turns() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    let (by, role) = (None, Role::Controller);
+    let pause = Pause { scope: Scope::All, by: by.clone(), role };
+    let pause = || Command::Pause(Box::new(pause.clone()));
+    let resume = Resume { scope: Scope::All, by, role };
+    let resume = || Command::Resume(Box::new(resume.clone()));
+    assert_eq!(play.run(pause()).unwrap(), Applied::Rested { turns: 1 });
+    assert_eq!(play.run(pause()).unwrap(), Applied::Rested { turns: 0 });
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnTaken));
+    play.run(audience(1)).unwrap();
+    play.told();
+    play.run(resume()).unwrap();
+    assert_eq!(play.told(), "turn.resumed t1");
+    play.run(pause()).unwrap();
+    play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    assert_eq!(play.told(), "turn.paused t1, input.accepted s1 please s1, turn.resumed t1");
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(pause()).unwrap();
+    play.told();
+    play.run(lose("t1", 1, Cause::Disconnected)).unwrap();
+    assert_eq!(play.told(), "agent.lost t1, turn.paused t1");
+    let observer = Pause { scope: Scope::All, by: None, role: Role::Observer };
+    let needs = Role::Controller;
+    assert_eq!(play.run(Command::Pause(Box::new(observer))), Err(Refusal::RoleForbids { needs }));
+}
+
+#[test]
+fn a_person_takes_over_and_hands_back() {
+    let mut play = Play::new();
+    play.run(from("user", "t1")).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(take("sue", Role::Controller)).unwrap();
+    play.run(take("sue", Role::Controller)).unwrap();
+    play.told();
+    let by = "sue".to_owned();
+    assert_eq!(play.run(take("bob", Role::Controller)), Err(Refusal::ControlHeld { by }));
+    play.run(say("t1", 1, Some(0), "draft", Then::Complete)).unwrap();
+    let drafted = play.session.status().unwrap();
+    assert_eq!(drafted.control.mode, Mode::Manual);
+    play.run(from("user", "i1")).unwrap();
+    play.run(from("sue", "p1")).unwrap();
+    play.run(from("user", "i2")).unwrap();
+    assert!(matches!(
+        play.run(from("user", "i2")).unwrap(),
+        Applied::Input { duplicate: true, .. }
+    ));
+    assert_eq!(
+        play.told(),
+        "turn.output t1 draft, turn.completed t1, input.accepted i1 hi, person.said hi, input.accepted i2 hi"
+    );
+    assert_eq!(play.session.duties(play.now), []);
+    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    assert_eq!(play.told(), "control.released");
+    let turn = play.session.status().unwrap().turns.remove(0);
+    assert_eq!((turn.turn, turn.input.0 < turn.spoken.0), (turn_id("i2"), true));
+    play.run(take("sue", Role::Controller)).unwrap();
+    play.run(take("boss", Role::Supervisor)).unwrap();
+    play.told();
+    play.wait(10_000).run(Command::Tick).unwrap();
+    assert!(play.told().starts_with("control.expired"));
+    assert_eq!(play.session.status().unwrap().control.holder, None);
+}
+
+#[test]
+fn drafts_are_internal_and_a_failure_may_ask_for_a_person() {
+    let mut play = Play::under(Policy { escalate: true, attempts: Some(1), ..Policy::default() });
+    play.run(from("user", "t1")).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let assist = Verb::Take { mode: Mode::Assist };
+    play.run(control("sue", Role::Controller, assist)).unwrap();
+    play.run(say("t1", 1, Some(0), "draft", Then::GoOn)).unwrap();
+    let event = play.log().last().cloned().unwrap();
+    assert!(matches!(event.fact.as_deref(), Some(Fact::Output(Output { internal: true, .. }))));
+    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    play.run(say("t1", 1, Some(1), "out", Then::GoOn)).unwrap();
+    let event = play.log().last().cloned().unwrap();
+    let Some(Fact::Output(output)) = event.fact.as_deref() else { panic!("{event:?}") };
+    assert_eq!((output.internal, output.offset), (false, 5));
+    play.told();
+    play.run(lose("t1", 1, Cause::Exited)).unwrap();
+    assert_eq!(play.told(), "agent.lost t1, turn.failed t1, control.requested");
+}
+
+#[test]
+fn a_phase_is_told_once_and_a_stalled_worker_that_gets_on_is_not_stalled() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.told();
+    let tool = || {
+        let phase = Some(Phase::Tool(ToolName::parse("search").unwrap()));
+        Command::Say(Box::new(Say { phase, ..Say::new(turn_id("t1"), 1) }))
+    };
+    play.run(tool()).unwrap();
+    play.run(tool()).unwrap();
+    assert_eq!(play.told(), "agent.phase t1");
+    for _ in 0..8 {
+        play.wait(500).run(tool()).unwrap();
+        play.run(Command::Tick).unwrap();
+    }
+    assert_eq!(play.told(), "agent.stalled t1");
+    play.run(say("t1", 1, Some(0), "there", Then::GoOn)).unwrap();
+    assert_eq!(play.told(), "agent.resumed t1, turn.output t1 there");
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let turn = || prop_oneof![Just("t1"), Just("t2"), Just("t3")];
+    let role = || prop::sample::select(Role::ALL.to_vec());
+    let who = || prop_oneof![Just("ann"), Just("bob")];
+    let then = prop_oneof![
+        3 => Just(Then::GoOn),
+        1 => Just(Then::Wait),
+        1 => Just(Then::Pause),
+        1 => Just(Then::Complete),
+        1 => Just(Then::Release)
+    ];
+    let mode = || prop::sample::select(Mode::ALL.to_vec());
+    let verb = prop_oneof![
+        Just(Verb::Request),
+        mode().prop_map(|mode| Verb::Take { mode }),
+        mode().prop_map(|mode| Verb::Grant { to: sender("bob"), mode }),
+        Just(Verb::Release),
+    ];
+    prop_oneof![
+        4 => (who(), turn()).prop_map(|(who, turn)| from(who, turn)),
+        4 => (turn(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
+        6 => (turn(), 0..5_u64, 0..3_u64, then, prop::bool::ANY, prop::bool::ANY).prop_map(
+            |(turn, epoch, seq, then, asking, rewind)| {
+                let mut said = asks(seq, &format!("q-{turn}"), Some(2_000), then);
+                if !asking {
+                    said.ask.clear();
+                    said.events = vec![said_text()];
+                    (said.rewind, said.step) = (rewind, step("s"));
+                }
+                says(turn, epoch, said)
+            }
+        ),
+        2 => (turn(), 0..5_u64, 0..9_u64).prop_map(|(turn, epoch, to)| hears(turn, epoch, to, to)),
+        2 => (turn(), who()).prop_map(|(turn, who)| answer(&format!("q-{turn}"), who, "y")),
+        3 => (who(), role(), verb).prop_map(|(who, role, verb)| control(who, role, verb)),
+        2 => (0..2_u32).prop_map(audience),
+        1 => (turn(), 0..5_u64).prop_map(|(turn, epoch)| lose(turn, epoch, Cause::Exited)),
+        1 => role().prop_map(|role| {
+            Command::Pause(Box::new(Pause { scope: Scope::All, by: None, role }))
+        }),
+        1 => role().prop_map(|role| {
+            Command::Resume(Box::new(Resume { scope: Scope::All, by: None, role }))
+        }),
+        1 => Just(cancel(Scope::All)),
+        3 => Just(Command::Tick),
+    ]
+}
+
+fn said_text() -> NewEvent {
+    NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"x") }
+}
+
+proptest! {
+    #[test]
+    fn whatever_people_and_agents_do_states_survive_and_turns_end_once(
+        steps in prop::collection::vec((0_u64..1_500, any_command()), 1..100),
+        unwatched in prop_oneof![
+            Just(Unwatched::Continue),
+            Just(Unwatched::Pause { after_ms: 500 }),
+            Just(Unwatched::Cancel { after_ms: 500 })
+        ],
+    ) {
+        let mut play = Play::under(Policy { unwatched, ..Policy::default() });
+        let mut begun = std::collections::BTreeSet::new();
+        let mut ended = std::collections::BTreeSet::new();
+        let mut pending = std::collections::BTreeSet::new();
+        for (wait, command) in steps.into_iter().map(Some).chain([None]).map(|step| {
+            step.unwrap_or((0, Command::Close { producer: None }))
+        }) {
+            prop_assert_eq!(&Command::thaw(command.freeze()).unwrap(), &command);
+            play.wait(wait).run(command).ok();
+            let thawed = Session::thaw(play.session.freeze()).unwrap();
+            prop_assert_eq!(&thawed, &play.session);
+            for event in play.drain() {
+                prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), &event);
+                match *event.fact.unwrap() {
+                    Fact::Input { held: false, input, turn, .. } => {
+                        prop_assert!(!ended.contains(&turn), "an input to a turn that is over");
+                        if input == turn {
+                            begun.insert(turn);
+                        } else {
+                            pending.insert(input);
+                        }
+                    }
+                    Fact::Receipt { input, turn, receipt } => match receipt {
+                        Receipt::Consumed { .. } | Receipt::Dropped { .. } => {
+                            prop_assert!(pending.remove(&input), "one receipt for each input");
+                        }
+                        Receipt::Deferred if input == turn => {
+                            prop_assert!(pending.remove(&input), "it waited");
+                            begun.insert(turn);
+                        }
+                        Receipt::Deferred | Receipt::Delivered { .. } => {
+                            prop_assert!(pending.contains(&input), "it waits");
+                        }
+                    },
+                    Fact::Started { turn, .. } => {
+                        // One that was held back begins without an input of its own.
+                        begun.insert(turn);
+                    }
+                    Fact::Output(Output { turn, .. }) => {
+                        prop_assert!(!ended.contains(&turn), "output behind the end (S5)");
+                    }
+                    Fact::Ended { turn, .. } => {
+                        prop_assert!(ended.insert(turn), "a second end (S9)");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        prop_assert!(pending.is_empty(), "every input has its receipt: {pending:?}");
+        prop_assert!(begun.is_subset(&ended), "every turn ends: {begun:?} {ended:?}");
+        prop_assert_eq!(play.session.tick_at(), None);
+    }
+}

@@ -1,0 +1,57 @@
+//! How a session treats its turns where nobody says otherwise.
+
+use super::command::WhenBusy;
+use super::config::BadConfig;
+use crate::limits;
+
+/// Part of a session's [`super::Config`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub when_busy: WhenBusy,
+    pub unwatched: Unwatched,
+    /// Workers in a row that a turn may lose without any output in between, before it fails;
+    /// [`limits::ATTEMPTS`] where nothing is given. From 1 to [`limits::ATTEMPTS_MAX`].
+    pub attempts: Option<u32>,
+    /// A turn that fails asks for a person.
+    pub escalate: bool,
+}
+
+/// What becomes of turns when nobody watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unwatched {
+    #[default]
+    Continue,
+    /// They rest after that many milliseconds, and go on when somebody comes.
+    Pause { after_ms: u64 },
+    /// They are cancelled after that many milliseconds.
+    Cancel { after_ms: u64 },
+}
+
+impl Policy {
+    pub(super) fn check(&self) -> Result<(), BadConfig> {
+        if let Some(after_ms) = self.unwatched.after_ms()
+            && limits::UNWATCHED_MS_MAX < after_ms
+        {
+            let (field, limit) = ("unwatched", limits::UNWATCHED_MS_MAX);
+            return Err(BadConfig::TooMuch { field, limit });
+        }
+        match self.attempts {
+            Some(0) => Err(BadConfig::Zero { field: "attempts" }),
+            Some(attempts) if limits::ATTEMPTS_MAX < attempts => {
+                let limit = u64::from(limits::ATTEMPTS_MAX);
+                Err(BadConfig::TooMuch { field: "attempts", limit })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Unwatched {
+    /// How long nobody may watch before something happens, in milliseconds.
+    pub fn after_ms(self) -> Option<u64> {
+        match self {
+            Unwatched::Continue => None,
+            Unwatched::Pause { after_ms } | Unwatched::Cancel { after_ms } => Some(after_ms),
+        }
+    }
+}

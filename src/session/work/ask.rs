@@ -1,0 +1,181 @@
+//! What agents ask people: open until the first answer, on any device.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnId};
+use crate::limits;
+use crate::session::command::{Answer, Ask, Role};
+use crate::session::event::{Event, NewEvent};
+use crate::session::fact::Fact;
+use crate::session::live::{Live, check_size};
+use crate::session::outcome::{Applied, Refusal};
+use crate::session::turn::Stage;
+use crate::session::work::{Work, check_role};
+
+/// Something that people are, or were, to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::session) struct Interaction {
+    pub(in crate::session) id: InteractionId,
+    pub(in crate::session) turn: TurnId,
+    pub(in crate::session) kind: KindName,
+    /// The question's place in the log.
+    pub(in crate::session) serial: Serial,
+    pub(in crate::session) deadline: Option<Millis>,
+    pub(in crate::session) over: Option<Over>,
+}
+
+/// How an interaction came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::session) enum Over {
+    Answered {
+        by: Option<ParticipantName>,
+        /// Hash of the answer, so that the same one again is known.
+        digest: u64,
+        serial: Serial,
+    },
+    Expired,
+}
+
+impl Work {
+    /// Whether a turn waits for people.
+    pub(super) fn asks(&self, turn: &TurnId) -> bool {
+        self.interactions.iter().any(|asked| asked.over.is_none() && asked.turn == *turn)
+    }
+
+    fn interaction(&self, id: &InteractionId) -> Option<usize> {
+        self.interactions.iter().rposition(|asked| asked.id == *id)
+    }
+
+    /// Forgets the oldest interactions that are over.
+    fn forget_answers(&mut self) {
+        let over = self.interactions.iter().filter(|asked| asked.over.is_some()).count();
+        let mut spare = over.saturating_sub(limits::ANSWERS);
+        self.interactions.retain(|asked| {
+            let goes = asked.over.is_some() && 0 < spare;
+            spare -= usize::from(goes);
+            !goes
+        });
+    }
+}
+
+impl Live {
+    /// Says whether a worker may ask all of this.
+    pub(super) fn check_asks(&self, turn: &TurnId, asks: &[Ask]) -> Result<(), Refusal> {
+        let mut open = self.work.interactions.iter().filter(|asked| asked.over.is_none()).count();
+        for ask in asks {
+            check_size(std::slice::from_ref(&ask.question))?;
+            match self.work.interaction(&ask.interaction) {
+                Some(at) if self.work.interactions[at].turn != *turn => {
+                    return Err(Refusal::InteractionExists);
+                }
+                Some(_) => {}
+                None => open += 1,
+            }
+        }
+        if limits::INTERACTIONS < open {
+            return Err(Refusal::TooManyInteractions { limit: limits::INTERACTIONS });
+        }
+        Ok(())
+    }
+
+    /// Asks people; what was asked before is not asked again.
+    pub(super) fn ask(
+        &mut self,
+        now: Millis,
+        turn: &TurnId,
+        epoch: u64,
+        asks: &[Ask],
+        out: &mut Vec<Event>,
+    ) {
+        for ask in asks {
+            if self.work.interaction(&ask.interaction).is_some() {
+                continue;
+            }
+            let deadline = ask.deadline_ms.map(|span_ms| now.after(span_ms));
+            let (interaction, kind) = (ask.interaction.clone(), ask.kind.clone());
+            let fact = Fact::Asked { interaction, turn: turn.clone(), epoch, kind, deadline };
+            let serial = self.record(now, fact, &ask.question, out);
+            let (id, turn, kind) = (ask.interaction.clone(), turn.clone(), ask.kind.clone());
+            let asked = Interaction { id, turn, kind, serial, deadline, over: None };
+            self.work.interactions.push(asked);
+        }
+    }
+
+    /// Takes the first answer to an interaction.
+    pub(in crate::session) fn answer(
+        &mut self,
+        now: Millis,
+        asked: &Answer,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        check_role(asked.role, Role::Participant)?;
+        let at = self.work.interaction(&asked.interaction).ok_or(Refusal::NoSuchInteraction)?;
+        let interaction = &self.work.interactions[at];
+        let turn = interaction.turn.clone();
+        let by = asked.sender.as_ref().map(|sender| sender.participant.clone());
+        let given = digest(&asked.said);
+        match &interaction.over {
+            Some(Over::Answered { by: other, digest, serial })
+                if *other == by && *digest == given =>
+            {
+                return Ok(Applied::Answered { turn, serial: *serial, duplicate: true });
+            }
+            Some(Over::Answered { by, .. }) => {
+                let by = by.as_ref().map_or("somebody", ParticipantName::as_str).to_owned();
+                return Err(Refusal::Conflict { by });
+            }
+            Some(Over::Expired) => return Err(Refusal::InteractionOver),
+            None => {}
+        }
+        check_size(std::slice::from_ref(&asked.said))?;
+        let (interaction, sender) = (asked.interaction.clone(), asked.sender.clone());
+        let fact = Fact::Answered { interaction, turn: turn.clone(), by: sender };
+        let serial = self.record(now, fact, &asked.said, out);
+        self.close_interaction(now, at, Over::Answered { by, digest: given, serial });
+        Ok(Applied::Answered { turn, serial, duplicate: false })
+    }
+
+    /// Ends the interactions whose time is over.
+    pub(super) fn expire_interactions(&mut self, now: Millis, out: &mut Vec<Event>) {
+        let due = |asked: &Interaction| {
+            asked.over.is_none() && asked.deadline.is_some_and(|deadline| deadline <= now)
+        };
+        while let Some(at) = self.work.interactions.iter().position(due) {
+            self.expire(now, at, out);
+        }
+    }
+
+    /// Ends the interactions of a turn that is over.
+    pub(super) fn withdraw(&mut self, now: Millis, turn: &TurnId, out: &mut Vec<Event>) {
+        let of = |asked: &Interaction| asked.over.is_none() && asked.turn == *turn;
+        while let Some(at) = self.work.interactions.iter().position(of) {
+            self.expire(now, at, out);
+        }
+    }
+
+    fn expire(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) {
+        let asked = &self.work.interactions[at];
+        let (interaction, turn) = (asked.id.clone(), asked.turn.clone());
+        self.note(now, Fact::Expired { interaction, turn }, out);
+        self.close_interaction(now, at, Over::Expired);
+    }
+
+    /// Lets the turn go on that waited for it.
+    fn close_interaction(&mut self, now: Millis, at: usize, over: Over) {
+        let asked = &mut self.work.interactions[at];
+        asked.over = Some(over);
+        let turn = asked.turn.clone();
+        self.work.forget_answers();
+        let Some(at) = self.work.find(&turn) else { return };
+        let turn = &mut self.work.turns[at];
+        match &mut turn.stage {
+            Stage::Asking => turn.offer(now),
+            Stage::Active(seat) => seat.progress_at = now,
+            Stage::Waiting { .. } | Stage::Paused { .. } => {}
+        }
+    }
+}
+
+fn digest(said: &NewEvent) -> u64 {
+    xxh3_64(&[said.format.as_str().as_bytes(), b"\0", &said.payload].concat())
+}

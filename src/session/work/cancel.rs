@@ -1,0 +1,184 @@
+//! The end of turns, by whoever asks for it: said once of each (S9), and nothing of it follows (S5).
+
+use crate::ids::{Millis, Serial, StepName, TurnId};
+use crate::session::command::{Cancel, Role, Scope};
+use crate::session::control::Mode;
+use crate::session::event::Event;
+use crate::session::fact::{Change, ControlChange, End, Fact, Receipt};
+use crate::session::live::Live;
+use crate::session::outcome::{Applied, Refusal};
+use crate::session::turn::Turn;
+use crate::session::work::{Known, check_role};
+
+impl Live {
+    /// Ends turns whatever their workers think.
+    pub(in crate::session) fn cancel(
+        &mut self,
+        now: Millis,
+        asked: &Cancel,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        check_role(asked.role, Role::Controller)?;
+        if let Scope::Step(turn, step) = &asked.scope {
+            return self.cancel_step(now, turn, step, asked, out);
+        }
+        let (by, reason) = (asked.by.clone(), asked.reason.clone());
+        let end = End::Cancelled { by, reason };
+        let meant = |open: &Turn| asked.scope.has(&open.id, &open.agent);
+        let turns = self.end_all(now, &end, meant, out);
+        if let Scope::Turn(turn) = &asked.scope
+            && self.work.known(turn).is_none()
+            && !self.is_closed()
+        {
+            let (input, turn, serial) = (turn.clone(), turn.clone(), Serial::ZERO);
+            self.work.remember(Known { input, turn, serial, spoke: None, pending: false });
+            self.clock = now;
+        }
+        Ok(Applied::Cancelled { turns })
+    }
+
+    fn cancel_step(
+        &mut self,
+        now: Millis,
+        turn: &TurnId,
+        name: &StepName,
+        asked: &Cancel,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let at = self.open_turn(turn)?;
+        let step = self.work.turns[at].step.as_mut();
+        let Some(step) = step.filter(|step| step.name == *name && !step.cancelled) else {
+            return Ok(Applied::Cancelled { turns: 0 });
+        };
+        step.cancelled = true;
+        let (turn, step) = (turn.clone(), name.clone());
+        let (by, reason) = (asked.by.clone(), asked.reason.clone());
+        self.note(now, Fact::StepCancelled { turn, step, by, reason }, out);
+        Ok(Applied::Cancelled { turns: 1 })
+    }
+
+    /// Ends all turns, because the session ends.
+    pub(in crate::session) fn end_with_session(&mut self, now: Millis, out: &mut Vec<Event>) {
+        let end = End::Cancelled { by: None, reason: "the session was closed".into() };
+        self.end_all(now, &end, |_| true, out);
+        self.work.control.held = None;
+    }
+
+    /// Ends the chosen turns; says how many there were.
+    pub(super) fn end_all(
+        &mut self,
+        now: Millis,
+        end: &End,
+        chosen: impl Fn(&Turn) -> bool,
+        out: &mut Vec<Event>,
+    ) -> usize {
+        let open = std::mem::take(&mut self.work.turns);
+        let (over, left): (Vec<_>, Vec<_>) = open.into_iter().partition(chosen);
+        self.work.turns = left;
+        for turn in &over {
+            // Whoever waited for it waits for a worker now.
+            let next = self.work.turns.iter_mut().find(|open| open.agent == turn.agent);
+            if let Some(next) = next.filter(|next| next.seat().is_none()) {
+                next.waits_since = now;
+            }
+        }
+        for turn in &over {
+            if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
+                known.spoke = turn.spoke();
+            }
+            let unheard = self.settle_inputs(now, turn, end, out);
+            self.withdraw(now, &turn.id, out);
+            let (id, end) = (turn.id.clone(), end.clone());
+            self.note(now, Fact::Ended { turn: id, end }, out);
+            self.defer(now, turn, unheard, out);
+        }
+        match end {
+            End::Failed { reason } if !over.is_empty() => self.escalate(now, reason, out),
+            _ => {}
+        }
+        over.len()
+    }
+
+    /// Gives the inputs of a turn that is over their receipts; those that a later turn is to hear come back.
+    fn settle_inputs(
+        &mut self,
+        now: Millis,
+        turn: &Turn,
+        end: &End,
+        out: &mut Vec<Event>,
+    ) -> Vec<(TurnId, Serial)> {
+        let taken_in = turn.taken_in();
+        let epoch = turn.spoke().map_or(0, |spoke| spoke.epoch);
+        let why = match end {
+            End::Completed => None,
+            End::Failed { .. } => Some("the turn failed"),
+            End::Cancelled { .. } => Some("the turn was cancelled"),
+        };
+        let (mut told, mut unheard) = (Vec::new(), Vec::new());
+        for known in self.work.inputs.iter_mut() {
+            if !known.pending || known.turn != turn.id {
+                continue;
+            }
+            let receipt = match why {
+                _ if known.serial <= taken_in => Receipt::Consumed { epoch },
+                Some(why) => Receipt::Dropped { why: why.into() },
+                None => {
+                    unheard.push((known.input.clone(), known.serial));
+                    continue;
+                }
+            };
+            known.pending = false;
+            told.push((known.input.clone(), receipt));
+        }
+        for (input, receipt) in told {
+            self.note(now, Fact::Receipt { input, turn: turn.id.clone(), receipt }, out);
+        }
+        unheard
+    }
+
+    /// Begins a turn with what a completed one had not heard.
+    fn defer(
+        &mut self,
+        now: Millis,
+        over: &Turn,
+        unheard: Vec<(TurnId, Serial)>,
+        out: &mut Vec<Event>,
+    ) {
+        let (Some((id, first)), Some((_, last))) = (unheard.first(), unheard.last()) else {
+            return;
+        };
+        let mut next = Turn::new(id.clone(), over.agent.clone(), *first, now);
+        next.spoken = *last;
+        (next.failures_max, next.quiet_ms) = (over.failures_max, over.quiet_ms);
+        let before = self.work.turns.iter().position(|open| open.agent == over.agent);
+        self.work.turns.insert(before.unwrap_or(self.work.turns.len()), next);
+        for known in self.work.inputs.iter_mut() {
+            if known.pending && known.turn == over.id {
+                known.turn = id.clone();
+                known.pending = known.input != *id;
+            }
+        }
+        for (input, _) in &unheard {
+            let (input, turn) = (input.clone(), id.clone());
+            self.note(now, Fact::Receipt { input, turn, receipt: Receipt::Deferred }, out);
+        }
+    }
+
+    /// Asks for a person, if the policy says so and nobody has.
+    fn escalate(&mut self, now: Millis, reason: &str, out: &mut Vec<Event>) {
+        let control = &self.work.control;
+        if !self.config.policy.escalate || control.mode != Mode::Auto {
+            return;
+        }
+        let change = ControlChange {
+            change: Change::Requested,
+            mode: control.mode,
+            by: None,
+            holder: None,
+            epoch: control.epoch,
+            until: None,
+            note: reason.into(),
+        };
+        self.note(now, Fact::Control(Box::new(change)), out);
+    }
+}

@@ -1,0 +1,148 @@
+//! Changes of control: asked for, given, taken, given back.
+
+use crate::ids::Millis;
+use crate::limits;
+use crate::session::command::{ControlAsked, Role, Verb};
+use crate::session::control::Mode;
+use crate::session::event::Event;
+use crate::session::fact::{Change, ControlChange, Fact, Sender};
+use crate::session::live::Live;
+use crate::session::outcome::{Applied, Refusal};
+use crate::session::turn::Turn;
+use crate::session::work::check_role;
+
+impl Live {
+    /// Changes who answers people.
+    pub(in crate::session) fn control(
+        &mut self,
+        now: Millis,
+        asked: &ControlAsked,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        check_role(asked.role, Role::Participant)?;
+        if self.is_closed() {
+            return Err(Refusal::Closed { tail: self.log.tail });
+        }
+        let holds = self.work.control.is_held_by(Some(&asked.by));
+        match &asked.verb {
+            Verb::Request => {
+                let same = self.work.control.requested.as_ref() == Some(&asked.by);
+                if !same {
+                    self.work.control.requested = Some(asked.by.clone());
+                    self.tell_control(now, Change::Requested, Some(&asked.by), &asked.note, out);
+                }
+            }
+            Verb::Take { mode: Mode::Auto } | Verb::Release => {
+                if self.work.control.holder.is_some() {
+                    self.check_holds(holds, asked.role)?;
+                    let by = Some(&asked.by);
+                    self.hand_back(now, Change::Released, by, &asked.note, out);
+                }
+            }
+            Verb::Take { mode } => {
+                if !holds {
+                    self.check_free(asked.role)?;
+                }
+                self.hold_control(now, Change::Taken, &asked.by, *mode, asked, out);
+            }
+            Verb::Grant { to, mode } => {
+                if !holds {
+                    self.check_free(asked.role)?;
+                }
+                self.hold_control(now, Change::Granted, to, *mode, asked, out);
+            }
+        }
+        let control = &self.work.control;
+        let (epoch, mode, serial) = (control.epoch, control.mode, self.log.tail);
+        Ok(Applied::Control { epoch, mode, serial })
+    }
+
+    /// Whether somebody who does not have control may have it or give it.
+    fn check_free(&self, role: Role) -> Result<(), Refusal> {
+        match &self.work.control.holder {
+            None => check_role(role, Role::Controller),
+            Some(_) => self.check_holds(false, role),
+        }
+    }
+
+    fn check_holds(&self, holds: bool, role: Role) -> Result<(), Refusal> {
+        if holds || role == Role::Supervisor {
+            return Ok(());
+        }
+        let holder = self.work.control.holder.as_ref();
+        let by = holder.map_or_else(String::new, |holder| holder.participant.as_str().to_owned());
+        Err(Refusal::ControlHeld { by })
+    }
+
+    fn hold_control(
+        &mut self,
+        now: Millis,
+        change: Change,
+        holder: &Sender,
+        mode: Mode,
+        asked: &ControlAsked,
+        out: &mut Vec<Event>,
+    ) {
+        let control = &mut self.work.control;
+        let same = control.is_held_by(Some(holder)) && control.mode == mode;
+        if !control.is_held_by(Some(holder)) {
+            control.epoch += 1;
+        }
+        control.mode = mode;
+        control.holder = Some(holder.clone());
+        control.for_ms = asked.for_ms.clamp(1, limits::CONTROL_MS_MAX);
+        control.until = Some(now.after(control.for_ms));
+        control.requested = None;
+        self.clock = now;
+        if !same {
+            self.tell_control(now, change, Some(&asked.by), &asked.note, out);
+        }
+        if mode != Mode::Manual {
+            self.release_held(now);
+        }
+    }
+
+    /// Gives control back to the agents, and gives them what they have not heard.
+    pub(super) fn hand_back(
+        &mut self,
+        now: Millis,
+        change: Change,
+        by: Option<&Sender>,
+        note: &str,
+        out: &mut Vec<Event>,
+    ) {
+        let control = &mut self.work.control;
+        control.mode = Mode::Auto;
+        control.holder = None;
+        control.requested = None;
+        control.until = None;
+        control.epoch += 1;
+        self.tell_control(now, change, by, note, out);
+        self.release_held(now);
+    }
+
+    /// Begins a turn with what was held back.
+    fn release_held(&mut self, now: Millis) {
+        let Some(held) = self.work.control.held.take() else { return };
+        let mut turn = Turn::new(held.input, held.agent, held.first, now);
+        turn.spoken = held.last;
+        turn.failures_max = self.config.policy.attempts.unwrap_or(limits::ATTEMPTS).max(1);
+        self.work.turns.push(turn);
+        self.clock = now;
+    }
+
+    fn tell_control(
+        &mut self,
+        now: Millis,
+        change: Change,
+        by: Option<&Sender>,
+        note: &str,
+        out: &mut Vec<Event>,
+    ) {
+        let control = &self.work.control;
+        let (mode, epoch, until) = (control.mode, control.epoch, control.until);
+        let (by, holder, note) = (by.cloned(), control.holder.clone(), note.to_owned());
+        let change = ControlChange { change, mode, by, holder, epoch, until, note };
+        self.note(now, Fact::Control(Box::new(change)), out);
+    }
+}

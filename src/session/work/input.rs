@@ -1,0 +1,144 @@
+//! Inputs: what begins a turn, what is spoken into one, and what a person answers.
+
+use crate::ids::{Millis, Serial};
+use crate::limits;
+use crate::session::command::{Input, Role, WhenBusy};
+use crate::session::control::{Held, Mode};
+use crate::session::event::Event;
+use crate::session::fact::{End, Fact};
+use crate::session::live::{Live, check_size};
+use crate::session::outcome::{Applied, Refusal};
+use crate::session::turn::{Stage, Turn};
+use crate::session::work::{Known, check_role};
+
+impl Live {
+    /// Takes an input: a turn begins with it, one that is open hears it, or whoever has control does.
+    pub(in crate::session) fn input(
+        &mut self,
+        now: Millis,
+        asked: &Input,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let cancelled = match self.work.known(&asked.input) {
+            Some(known) if known.serial != Serial::ZERO => {
+                let (turn, serial) = (known.turn.clone(), known.serial);
+                return Ok(Applied::Input { turn, serial, duplicate: true });
+            }
+            known => known.is_some(),
+        };
+        check_role(asked.role, Role::Participant)?;
+        self.check_takes_turns()?;
+        check_size(std::slice::from_ref(&asked.said))?;
+        let control = &self.work.control;
+        if control.mode != Mode::Auto && control.is_held_by(asked.sender.as_ref()) {
+            return Ok(self.person_says(now, asked, out));
+        }
+        if control.mode == Mode::Manual && !cancelled {
+            return self.hold_back(now, asked, out);
+        }
+        let when_busy = asked.when_busy.unwrap_or(self.config.policy.when_busy);
+        let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
+        let into = match (busy, when_busy) {
+            _ if cancelled => None,
+            (Some(at), WhenBusy::Steer) => Some(at),
+            (Some(at), WhenBusy::Reject) => {
+                return Err(Refusal::Busy { turn: self.work.turns[at].id.clone() });
+            }
+            (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt) => None,
+        };
+        let interrupts = when_busy == WhenBusy::Interrupt && !cancelled;
+        match into {
+            Some(_) => self.check_mailbox()?,
+            None => {
+                let ends = |open: &&Turn| interrupts && open.agent == asked.agent;
+                let ending = self.work.turns.iter().filter(ends).count();
+                self.check_turns(ending)?;
+            }
+        }
+        if interrupts {
+            let end = End::Cancelled { by: asked.sender.clone(), reason: "interrupted".into() };
+            self.end_all(now, &end, |turn| turn.agent == asked.agent, out);
+        }
+        let turn = into.map_or_else(|| asked.input.clone(), |at| self.work.turns[at].id.clone());
+        let (input, agent) = (asked.input.clone(), asked.agent.clone());
+        let (sender, held) = (asked.sender.clone(), false);
+        let fact = Fact::Input { input, turn: turn.clone(), agent, sender, held };
+        let serial = self.record(now, fact, &asked.said, out);
+        match into {
+            Some(at) => self.work.turns[at].spoken = serial,
+            None => {
+                let limit = asked.attempts.or(self.config.policy.attempts);
+                let mut begun = Turn::new(turn.clone(), asked.agent.clone(), serial, now);
+                begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
+                begun.quiet_ms = asked.quiet_ms;
+                self.work.turns.push(begun);
+            }
+        }
+        let pending = into.is_some();
+        let (input, of) = (asked.input.clone(), turn.clone());
+        self.work.remember(Known { input, turn: of, serial, spoke: None, pending });
+        if let Some(at) = into
+            && let Stage::Paused { .. } = self.work.turns[at].stage
+        {
+            self.go_on(now, at, out);
+        }
+        if cancelled {
+            // Whoever cancelled it could not know that it would still come.
+            let end = End::Cancelled { by: None, reason: "cancelled before it began".into() };
+            self.end_all(now, &end, |open| open.id == turn, out);
+        }
+        Ok(Applied::Input { turn, serial, duplicate: false })
+    }
+
+    /// The word of whoever has control, for people and not for an agent.
+    fn person_says(&mut self, now: Millis, asked: &Input, out: &mut Vec<Event>) -> Applied {
+        let (input, sender) = (asked.input.clone(), asked.sender.clone());
+        let serial = self.record(now, Fact::Person { input, sender }, &asked.said, out);
+        let control = &mut self.work.control;
+        control.until = control.until.map(|_| now.after(control.for_ms));
+        self.know_without_turn(asked, serial)
+    }
+
+    /// Keeps an input for whoever has control, and for the agent afterwards.
+    fn hold_back(
+        &mut self,
+        now: Millis,
+        asked: &Input,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        if self.work.control.held.is_none() {
+            self.check_turns(0)?;
+        }
+        let (input, turn) = (asked.input.clone(), asked.input.clone());
+        let (agent, sender) = (asked.agent.clone(), asked.sender.clone());
+        let fact = Fact::Input { input, turn, agent: agent.clone(), sender, held: true };
+        let serial = self.record(now, fact, &asked.said, out);
+        let first = self.work.control.held.take().map_or(serial, |held| held.first);
+        let input = asked.input.clone();
+        self.work.control.held = Some(Held { input, agent, first, last: serial });
+        Ok(self.know_without_turn(asked, serial))
+    }
+
+    fn know_without_turn(&mut self, asked: &Input, serial: Serial) -> Applied {
+        let (input, turn) = (asked.input.clone(), asked.input.clone());
+        self.work.remember(Known { input, turn, serial, spoke: None, pending: false });
+        Applied::Input { turn: asked.input.clone(), serial, duplicate: false }
+    }
+
+    /// Whether one more turn may be open, once so many have ended. What is held back has a place of its own.
+    fn check_turns(&self, ending: usize) -> Result<(), Refusal> {
+        let held = usize::from(self.work.control.held.is_some());
+        if limits::TURNS <= self.work.turns.len() + held - ending {
+            return Err(Refusal::TooManyTurns { limit: limits::TURNS });
+        }
+        Ok(())
+    }
+
+    fn check_mailbox(&self) -> Result<(), Refusal> {
+        let pending = self.work.inputs.iter().filter(|known| known.pending).count();
+        if limits::MAILBOX <= pending {
+            return Err(Refusal::MailboxFull { limit: limits::MAILBOX });
+        }
+        Ok(())
+    }
+}

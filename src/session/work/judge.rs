@@ -1,0 +1,104 @@
+//! What time alone changes: workers are judged by their two clocks, and what has a deadline comes to it.
+
+use crate::ids::Millis;
+use crate::limits;
+use crate::session::event::Event;
+use crate::session::fact::{Change, End, Fact, Rest};
+use crate::session::live::Live;
+use crate::session::policy::{Policy, Unwatched};
+use crate::session::turn::{Judgement, Stage, Turn};
+use crate::session::work::Work;
+
+impl Work {
+    /// When the policy acts because nobody watches.
+    pub(super) fn unwatched_from(&self, policy: &Policy) -> Option<Millis> {
+        let after_ms = policy.unwatched.after_ms()?;
+        let audience = self.audience.filter(|audience| audience.watchers == 0)?;
+        let from = audience.since.after(after_ms);
+        self.turns.iter().any(|turn| self.minds(turn, policy)).then_some(from)
+    }
+
+    /// Whether the policy has something to do to a turn that nobody watches.
+    fn minds(&self, turn: &Turn, policy: &Policy) -> bool {
+        // Who waits for people has all the time.
+        if self.asks(&turn.id) {
+            return false;
+        }
+        match (policy.unwatched, &turn.stage) {
+            (Unwatched::Continue, _) | (_, Stage::Asking) => false,
+            (Unwatched::Cancel { .. }, _) => true,
+            (Unwatched::Pause { .. }, Stage::Paused { .. }) => false,
+            (Unwatched::Pause { .. }, Stage::Waiting { .. }) => true,
+            (Unwatched::Pause { .. }, Stage::Active(_)) => turn.pausing.is_none(),
+        }
+    }
+}
+
+impl Live {
+    /// Lets what is due happen; says whether anything changed.
+    pub(in crate::session) fn judge(&mut self, now: Millis, out: &mut Vec<Event>) -> bool {
+        let before = out.len();
+        if self.work.control.until.is_some_and(|until| until <= now) {
+            self.hand_back(now, Change::Expired, None, "", out);
+        }
+        self.expire_interactions(now, out);
+        self.judge_workers(now, out);
+        self.judge_unwatched(now, out);
+        before < out.len()
+    }
+
+    fn judge_workers(&mut self, now: Millis, out: &mut Vec<Event>) {
+        let mut at = 0;
+        while at < self.work.turns.len() {
+            let first = self.work.is_first(at);
+            let asks = self.work.asks(&self.work.turns[at].id);
+            let turn = &mut self.work.turns[at];
+            let id = turn.id.clone();
+            match &mut turn.stage {
+                Stage::Waiting { .. }
+                    if first && turn.waits_since.after(limits::WAIT_MS) <= now =>
+                {
+                    let end = End::Failed { reason: "nobody took the turn".into() };
+                    self.end_all(now, &end, |open| open.id == id, out);
+                    continue;
+                }
+                Stage::Active(seat) => match seat.judged(now, asks) {
+                    Some(Judgement::Stalled) => {
+                        seat.stalled = true;
+                        let epoch = seat.epoch;
+                        self.note(now, Fact::Stalled { turn: id, epoch }, out);
+                    }
+                    Some(Judgement::Lost(cause)) => {
+                        let open = self.work.turns.len();
+                        self.lose(now, at, cause, "", out);
+                        if self.work.turns.len() < open {
+                            continue;
+                        }
+                    }
+                    None => {}
+                },
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn judge_unwatched(&mut self, now: Millis, out: &mut Vec<Event>) {
+        let policy = self.config.policy;
+        if self.work.unwatched_from(&policy).is_none_or(|from| now < from) {
+            return;
+        }
+        let minded = self.work.turns.iter().filter(|turn| self.work.minds(turn, &policy));
+        let minded: Vec<_> = minded.map(|turn| turn.id.clone()).collect();
+        if let Unwatched::Cancel { .. } = policy.unwatched {
+            let end = End::Cancelled { by: None, reason: "nobody watches".into() };
+            self.end_all(now, &end, |open| minded.contains(&open.id), out);
+            return;
+        }
+        for id in minded {
+            if let Some(at) = self.work.find(&id) {
+                self.rest(now, at, Rest::Unwatched, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a session's agents are to do: turns are asked for, taken, spoken in, lost, cancelled and ended.
+//!
+//! Every turn ends exactly once, by whatever comes first (S9). Nobody speaks in a turn but the worker whose
+//! epoch it is (S4), and nobody speaks in one that is over (S5); both are decided here, at apply, so a
+//! worker that was paused for an hour changes nothing.
+
+mod ask;
+mod cancel;
+mod control;
+mod input;
+mod judge;
+mod rest;
+mod seat;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+pub(super) use ask::{Interaction, Over};
+
+use super::command::Role;
+use super::control::Control;
+use super::event::{Event, Format, NewEvent};
+use super::fact::Fact;
+use super::live::Live;
+use super::outcome::{AudienceStatus, InteractionStatus, Refusal, TurnStatus};
+use super::policy::Policy;
+use super::turn::{Spoke, Stage, Turn};
+use crate::ids::{Millis, Serial, TurnId};
+use crate::limits;
+
+/// The turns of one session, and the people around them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    /// Those that are not over, oldest first.
+    pub(super) turns: Vec<Turn>,
+    /// The last inputs, oldest first.
+    pub(super) inputs: VecDeque<Known>,
+    /// The last epoch that was given.
+    pub(super) epoch: u64,
+    /// Those that are open, and the last that are over; oldest first.
+    pub(super) interactions: Vec<Interaction>,
+    pub(super) control: Control,
+    /// Who watches; not known before the leader has counted.
+    pub(super) audience: Option<AudienceStatus>,
+}
+
+/// An input that was accepted, or whose turn was cancelled before it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) input: TurnId,
+    pub(super) turn: TurnId,
+    /// Its place in the log; 0 where it has not come yet.
+    pub(super) serial: Serial,
+    /// How far its turn's last worker came, once the turn that began with it is over.
+    pub(super) spoke: Option<Spoke>,
+    /// It was spoken into a turn that is open, and no worker has taken it in yet.
+    pub(super) pending: bool,
+}
+
+impl Work {
+    fn find(&self, turn: &TurnId) -> Option<usize> {
+        self.turns.iter().position(|open| open.id == *turn)
+    }
+
+    fn known(&self, input: &TurnId) -> Option<&Known> {
+        self.inputs.iter().rev().find(|known| known.input == *input)
+    }
+
+    /// Whether a turn is the first of its agent that is open: the others wait for it.
+    fn is_first(&self, at: usize) -> bool {
+        let agent = &self.turns[at].agent;
+        !self.turns[..at].iter().any(|earlier| earlier.agent == *agent)
+    }
+
+    /// Turns that a worker may take now.
+    pub(super) fn on_offer(&self, now: Millis) -> impl Iterator<Item = &Turn> {
+        let open = self.turns.iter().enumerate();
+        let free = move |(at, turn): &(usize, &Turn)| {
+            matches!(turn.stage, Stage::Waiting { from } if from <= now) && self.is_first(*at)
+        };
+        open.filter(free).map(|(_, turn)| turn)
+    }
+
+    /// When turns are to be offered.
+    pub(super) fn offers_at(&self) -> impl Iterator<Item = Millis> {
+        let open = self.turns.iter().enumerate().filter(|(at, _)| self.is_first(*at));
+        open.filter_map(|(_, turn)| match turn.stage {
+            Stage::Waiting { from } => Some(from),
+            _ => None,
+        })
+    }
+
+    /// When a tick changes something.
+    pub(super) fn tick_at(&self, policy: &Policy) -> Option<Millis> {
+        let open = self.turns.iter().enumerate();
+        let judged = open.filter(|(at, turn)| turn.seat().is_some() || self.is_first(*at));
+        let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id)));
+        let open = self.interactions.iter().filter(|asked| asked.over.is_none());
+        let interactions = open.filter_map(|asked| asked.deadline);
+        turns.chain(interactions).chain(self.control.until).chain(self.unwatched_from(policy)).min()
+    }
+
+    /// The open turns, for those who ask.
+    pub(super) fn status(&self) -> Vec<TurnStatus> {
+        self.turns.iter().map(|turn| self.status_of(turn)).collect()
+    }
+
+    fn status_of(&self, turn: &Turn) -> TurnStatus {
+        TurnStatus::of(turn, self.asks(&turn.id))
+    }
+
+    /// The open interactions, for those who ask.
+    pub(super) fn interactions(&self) -> Vec<InteractionStatus> {
+        let open = self.interactions.iter().filter(|asked| asked.over.is_none());
+        open.map(InteractionStatus::from).collect()
+    }
+
+    fn remember(&mut self, known: Known) {
+        self.inputs.retain(|other| other.input != known.input);
+        self.inputs.push_back(known);
+        self.forget();
+    }
+
+    /// Forgets the oldest inputs whose turns are over.
+    fn forget(&mut self) {
+        while limits::INPUTS < self.inputs.len() {
+            // The first input of an open turn stays, so that the turn is known when it is over, and one that is
+            // owed a receipt.
+            let idle = |known: &Known| {
+                !known.pending && self.turns.iter().all(|open| open.id != known.input)
+            };
+            let Some(at) = self.inputs.iter().position(idle) else { return };
+            self.inputs.remove(at);
+        }
+    }
+}
+
+impl Live {
+    fn record(&mut self, now: Millis, fact: Fact, said: &NewEvent, out: &mut Vec<Event>) -> Serial {
+        let retention = self.config.retention;
+        self.log.retain(now, &retention);
+        out.push(self.log.push(now, said, None, Some(fact), &retention));
+        self.log.retain(now, &retention);
+        self.updated_at = now;
+        self.touched_at = now;
+        self.clock = now;
+        self.log.tail
+    }
+
+    /// Records what only means something.
+    fn note(&mut self, now: Millis, fact: Fact, out: &mut Vec<Event>) -> Serial {
+        self.record(now, fact, &NOTHING, out)
+    }
+
+    fn check_takes_turns(&self) -> Result<(), Refusal> {
+        if self.is_closed() {
+            return Err(Refusal::Closed { tail: self.log.tail });
+        }
+        match &self.config.content_type {
+            Some(held) => Err(Refusal::OtherContentType { held: held.as_str().into() }),
+            None => Ok(()),
+        }
+    }
+
+    fn open_turn(&self, turn: &TurnId) -> Result<usize, Refusal> {
+        match self.work.find(turn) {
+            Some(at) => Ok(at),
+            None if self.work.known(turn).is_some() => Err(Refusal::TurnOver),
+            None => Err(Refusal::NoSuchTurn),
+        }
+    }
+}
+
+/// Says no to a role that may not do this.
+fn check_role(given: Role, needs: Role) -> Result<(), Refusal> {
+    if given < needs { Err(Refusal::RoleForbids { needs }) } else { Ok(()) }
+}
+
+/// The payload of an event that only means something: JSON's `null`.
+const NOTHING: NewEvent = NewEvent { format: Format::JSON, payload: Bytes::from_static(b"null") };

@@ -1,0 +1,119 @@
+//! Turns that rest: because somebody asked for it, or because nobody watches.
+//!
+//! A turn without a worker rests at once. One that has a worker is asked to; the worker gives it up at its
+//! next safe boundary, or goes on.
+
+use crate::ids::Millis;
+use crate::session::command::{Audience, Pause, Resume, Role};
+use crate::session::event::Event;
+use crate::session::fact::{Fact, Rest};
+use crate::session::live::Live;
+use crate::session::outcome::{Applied, AudienceStatus, Refusal};
+use crate::session::turn::Stage;
+use crate::session::work::check_role;
+
+impl Live {
+    /// Asks turns to rest.
+    pub(in crate::session) fn pause(
+        &mut self,
+        now: Millis,
+        asked: &Pause,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        check_role(asked.role, Role::Controller)?;
+        let mut turns = 0;
+        for at in 0..self.work.turns.len() {
+            let turn = &self.work.turns[at];
+            if asked.scope.has(&turn.id, &turn.agent) && self.rest(now, at, Rest::Asked, out) {
+                turns += 1;
+            }
+        }
+        Ok(Applied::Rested { turns })
+    }
+
+    /// Lets turns go on.
+    pub(in crate::session) fn resume(
+        &mut self,
+        now: Millis,
+        asked: &Resume,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        check_role(asked.role, Role::Controller)?;
+        let mut turns = 0;
+        for at in 0..self.work.turns.len() {
+            let turn = &self.work.turns[at];
+            if asked.scope.has(&turn.id, &turn.agent) && self.go_on(now, at, out) {
+                turns += 1;
+            }
+        }
+        Ok(Applied::Rested { turns })
+    }
+
+    /// Takes the leader's count of who watches.
+    pub(in crate::session) fn audience(
+        &mut self,
+        now: Millis,
+        asked: Audience,
+        out: &mut Vec<Event>,
+    ) -> Applied {
+        let Audience { watchers, controllers } = asked;
+        let before = self.work.audience;
+        if before.is_some_and(|old| old.watchers == watchers && old.controllers == controllers) {
+            return Applied::Unchanged;
+        }
+        let since = before.filter(|old| (old.watchers == 0) == (watchers == 0));
+        let since = since.map_or(now, |old| old.since);
+        self.work.audience = Some(AudienceStatus { watchers, controllers, since });
+        self.clock = now;
+        if !self.work.turns.is_empty() {
+            self.note(now, Fact::Audience { watchers, controllers }, out);
+        }
+        if 0 < watchers {
+            for at in 0..self.work.turns.len() {
+                let turn = &self.work.turns[at];
+                let rests = matches!(turn.stage, Stage::Paused { reason: Rest::Unwatched });
+                if rests || turn.pausing == Some(Rest::Unwatched) {
+                    self.go_on(now, at, out);
+                }
+            }
+        }
+        Applied::Settled
+    }
+
+    /// Lets a turn rest, or asks its worker to; says whether that is news.
+    pub(super) fn rest(
+        &mut self,
+        now: Millis,
+        at: usize,
+        reason: Rest,
+        out: &mut Vec<Event>,
+    ) -> bool {
+        let turn = &mut self.work.turns[at];
+        let id = turn.id.clone();
+        match turn.stage {
+            Stage::Waiting { .. } => {
+                turn.stage = Stage::Paused { reason };
+                self.note(now, Fact::Paused { turn: id, reason }, out);
+            }
+            Stage::Active(_) if turn.pausing != Some(reason) => {
+                turn.pausing = Some(reason);
+                self.note(now, Fact::Pausing { turn: id, reason }, out);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Lets a turn go on that rests or is asked to; says whether it was.
+    pub(super) fn go_on(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) -> bool {
+        let turn = &mut self.work.turns[at];
+        match turn.stage {
+            Stage::Paused { .. } => turn.offer(now),
+            _ if turn.pausing.take().is_some() => {}
+            _ => return false,
+        }
+        let turn = turn.id.clone();
+        self.note(now, Fact::Resumed { turn }, out);
+        true
+    }
+}

@@ -1,0 +1,339 @@
+//! The worker of a turn: it takes the turn, speaks in it, and is lost (S4, S11).
+
+use bytes::Bytes;
+
+use crate::ids::{Millis, Serial, TurnId};
+use crate::limits;
+use crate::session::command::{Claim, Lose, Phase, Said, Say, Then};
+use crate::session::control::Mode;
+use crate::session::event::Event;
+use crate::session::fact::{Cause, End, Fact, Output, Receipt};
+use crate::session::live::{Live, check_size};
+use crate::session::outcome::{Applied, Refusal};
+use crate::session::turn::{Seat, Stage, Step};
+
+impl Live {
+    /// Gives a turn to a worker.
+    pub(in crate::session) fn claim(
+        &mut self,
+        now: Millis,
+        asked: &Claim,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let at = self.open_turn(&asked.turn)?;
+        let first = self.work.is_first(at);
+        let turn = &self.work.turns[at];
+        match &turn.stage {
+            Stage::Active(seat) if seat.key == asked.key => {
+                return Ok(Applied::Claimed { turn: self.work.status_of(turn) });
+            }
+            Stage::Waiting { from } if *from <= now && first => {}
+            _ => return Err(Refusal::TurnTaken),
+        }
+        self.work.epoch += 1;
+        let epoch = self.work.epoch;
+        let turn = &mut self.work.turns[at];
+        turn.attempts = turn.attempts.saturating_add(1);
+        turn.delivered = turn.spoken;
+        let quiet_ms = turn.quiet_ms.unwrap_or(asked.quiet_ms);
+        turn.stage = Stage::Active(Seat {
+            worker: asked.worker.clone(),
+            key: asked.key,
+            epoch,
+            seq: 0,
+            given: turn.spoken,
+            lease_ms: asked.lease_ms,
+            alive_at: now,
+            progress_at: now,
+            quiet_ms,
+            usual_quiet_ms: quiet_ms,
+            stalled: false,
+            phase: Phase::Thinking,
+        });
+        let (turn, agent, attempt) = (turn.id.clone(), turn.agent.clone(), turn.attempts);
+        self.note(now, Fact::Started { turn, agent, epoch, attempt }, out);
+        Ok(Applied::Claimed { turn: self.work.status_of(&self.work.turns[at]) })
+    }
+
+    /// Takes what a worker says of its turn.
+    pub(in crate::session) fn say(
+        &mut self,
+        now: Millis,
+        asked: &Say,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        if let Some(again) = self.said_before(asked) {
+            return Ok(again);
+        }
+        let at = self.open_turn(&asked.turn)?;
+        let said = self.check_say(at, asked)?;
+        self.touched_at = now;
+        self.clock = now;
+        let turn = &mut self.work.turns[at];
+        let Stage::Active(seat) = &mut turn.stage else { unreachable!("it was just checked") };
+        seat.alive_at = now;
+        if asked.said.is_some() && said.is_none() {
+            // All of it was taken before; what came with later requests stays.
+            let spoken = turn.spoken;
+            return Ok(Applied::Said { places: None, duplicate: true, over: false, spoken });
+        }
+        let does = asked.phase.as_ref().filter(|phase| **phase != seat.phase).cloned();
+        let says = said.is_some_and(|said| !said.is_silent());
+        if says {
+            seat.seq += 1;
+            seat.quiet_ms = seat.usual_quiet_ms;
+        } else if said.is_some() {
+            seat.seq += 1;
+        }
+        seat.quiet_ms = asked.quiet_ms.unwrap_or(seat.quiet_ms);
+        let mut recovered = false;
+        if says || does.is_some() || asked.quiet_ms.is_some() {
+            seat.progress_at = now;
+            recovered = std::mem::take(&mut seat.stalled);
+        }
+        if let Some(phase) = &does {
+            seat.phase = phase.clone();
+        }
+        if asked.checkpoint.is_some() {
+            turn.checkpoint.clone_from(&asked.checkpoint);
+        }
+        let (id, epoch) = (asked.turn.clone(), asked.epoch);
+        if recovered {
+            self.note(now, Fact::Recovered { turn: id.clone(), epoch }, out);
+        }
+        if let Some(phase) = does {
+            self.note(now, Fact::Phase { turn: id, epoch, phase }, out);
+        }
+        self.receive(now, at, asked, out);
+        let (before, spoken) = (self.log.tail, self.work.turns[at].spoken);
+        if let Some(said) = said {
+            self.speak(now, at, epoch, said, out);
+        }
+        let (first, last) = (before.next(), self.log.tail);
+        let places = (first <= last).then_some((first, last));
+        let over = self.work.find(&asked.turn).is_none();
+        Ok(Applied::Said { places, duplicate: false, over, spoken })
+    }
+
+    /// What of it is to be taken; nothing where all was taken before.
+    fn check_say<'s>(&self, at: usize, asked: &'s Say) -> Result<Option<&'s Said>, Refusal> {
+        let turn = &self.work.turns[at];
+        let held = self.work.epoch;
+        let Stage::Active(seat) = &turn.stage else {
+            return Err(Refusal::Fenced { given: asked.epoch, held });
+        };
+        if seat.epoch != asked.epoch {
+            return Err(Refusal::Fenced { given: asked.epoch, held: seat.epoch });
+        }
+        let bytes = asked.checkpoint.as_ref().map_or(0, Bytes::len);
+        if limits::CHECKPOINT_BYTES < bytes {
+            return Err(Refusal::CheckpointTooLarge { bytes, limit: limits::CHECKPOINT_BYTES });
+        }
+        let said = match &asked.said {
+            Some(said) if said.seq < seat.seq => return Ok(None),
+            Some(said) if said.seq != seat.seq => {
+                return Err(Refusal::SequenceGap { expected: seat.seq, received: said.seq });
+            }
+            Some(said) => said,
+            None => return Ok(None),
+        };
+        check_size(&said.events)?;
+        let cancelled = turn.step.as_ref().filter(|step| step.cancelled);
+        if let Some(step) = cancelled
+            && said.step.is_none()
+            && !said.events.is_empty()
+        {
+            return Err(Refusal::StepCancelled { step: step.name.clone() });
+        }
+        self.check_asks(&turn.id, &said.ask)?;
+        Ok(Some(said))
+    }
+
+    /// The answer to a request that was taken before its seat ended: its last one, most likely (S11).
+    fn said_before(&self, asked: &Say) -> Option<Applied> {
+        let seq = asked.said.as_ref().map(|said| said.seq);
+        let answer = |over, spoken| Applied::Said { places: None, duplicate: true, over, spoken };
+        if let Some(at) = self.work.find(&asked.turn) {
+            let turn = &self.work.turns[at];
+            turn.spoke.filter(|spoke| spoke.has(asked.epoch, seq))?;
+            return Some(answer(false, turn.spoken));
+        }
+        let known = self.work.known(&asked.turn)?;
+        known.spoke.filter(|spoke| spoke.has(asked.epoch, seq))?;
+        Some(answer(true, known.serial))
+    }
+
+    /// Takes the worker's word for which inputs it has.
+    fn receive(&mut self, now: Millis, at: usize, asked: &Say, out: &mut Vec<Event>) {
+        let turn = &mut self.work.turns[at];
+        let spoken = turn.spoken;
+        let within = |given: Option<Serial>| given.map_or(Serial::ZERO, |given| given.min(spoken));
+        let (heard, before) = (within(asked.heard), turn.delivered);
+        turn.heard = turn.heard.max(heard);
+        turn.delivered = before.max(within(asked.delivered)).max(heard);
+        let (heard, delivered, id) = (turn.heard, turn.delivered, turn.id.clone());
+        let epoch = asked.epoch;
+        let mut told = Vec::new();
+        let pending = self.work.inputs.iter_mut().filter(|known| known.pending && known.turn == id);
+        for known in pending {
+            if before < known.serial && known.serial <= delivered {
+                told.push((known.input.clone(), Receipt::Delivered { epoch }));
+            }
+            if known.serial <= heard {
+                known.pending = false;
+                told.push((known.input.clone(), Receipt::Consumed { epoch }));
+            }
+        }
+        for (input, receipt) in told {
+            self.note(now, Fact::Receipt { input, turn: id.clone(), receipt }, out);
+        }
+    }
+
+    fn speak(&mut self, now: Millis, at: usize, epoch: u64, said: &Said, out: &mut Vec<Event>) {
+        let id = self.work.turns[at].id.clone();
+        if let Some(name) = &said.step {
+            let turn = &mut self.work.turns[at];
+            let before = turn.step.take().filter(|step| step.name == *name);
+            let (attempt, first) = before
+                .map_or((1, Serial::ZERO), |step| (step.attempt.saturating_add(1), step.first));
+            turn.step = Some(Step { name: name.clone(), attempt, first, cancelled: false });
+            let step = name.clone();
+            self.note(now, Fact::Step { turn: id.clone(), epoch, step, attempt }, out);
+        }
+        if !said.events.is_empty() {
+            self.work.turns[at].failures = 0;
+            if said.rewind {
+                self.rewind(now, at, epoch, out);
+            }
+            let internal = said.internal || self.work.control.mode != Mode::Auto;
+            for event in &said.events {
+                let turn = &mut self.work.turns[at];
+                let output = Output {
+                    turn: id.clone(),
+                    epoch,
+                    attempt: turn.attempts,
+                    offset: turn.output.bytes,
+                    step: turn.step.as_ref().map(|step| step.name.clone()),
+                    internal,
+                };
+                turn.output.bytes += event.payload.len() as u64;
+                let serial = self.record(now, Fact::Output(output), event, out);
+                let turn = &mut self.work.turns[at];
+                turn.output.last = serial;
+                for first in
+                    [Some(&mut turn.output.first), turn.step.as_mut().map(|step| &mut step.first)]
+                {
+                    if let Some(first) = first.filter(|first| **first == Serial::ZERO) {
+                        *first = serial;
+                    }
+                }
+            }
+        }
+        self.ask(now, &id, epoch, &said.ask, out);
+        self.go_on_as_said(now, at, &said.then, out);
+    }
+
+    /// Supersedes what earlier attempts put out of the step under way, or of the turn.
+    fn rewind(&mut self, now: Millis, at: usize, epoch: u64, out: &mut Vec<Event>) {
+        let turn = &mut self.work.turns[at];
+        let from = turn.step.as_ref().map_or(turn.output.first, |step| step.first);
+        if from == Serial::ZERO {
+            return;
+        }
+        if let Some(step) = &mut turn.step {
+            step.first = Serial::ZERO;
+        }
+        if turn.output.first == from {
+            turn.output.first = Serial::ZERO;
+        }
+        let (to, step) = (turn.output.last, turn.step.as_ref().map(|step| step.name.clone()));
+        let turn = turn.id.clone();
+        self.note(now, Fact::Rewound { turn, epoch, step, from, to }, out);
+    }
+
+    fn go_on_as_said(&mut self, now: Millis, at: usize, then: &Then, out: &mut Vec<Event>) {
+        let turn = &mut self.work.turns[at];
+        let id = turn.id.clone();
+        let end = match then {
+            Then::GoOn => return,
+            Then::Release => return self.lose(now, at, Cause::Released, "", out),
+            Then::Wait => {
+                let asks = self.work.asks(&id);
+                let turn = &mut self.work.turns[at];
+                turn.vacate(Stage::Asking);
+                if !asks {
+                    // The answer was faster.
+                    turn.offer(now);
+                }
+                self.note(now, Fact::Waiting { turn: id }, out);
+                return;
+            }
+            Then::Pause => match turn.pausing.take() {
+                Some(reason) => {
+                    turn.vacate(Stage::Paused { reason });
+                    self.note(now, Fact::Paused { turn: id, reason }, out);
+                    return;
+                }
+                // It need not rest any more.
+                None => return self.lose(now, at, Cause::Released, "", out),
+            },
+            Then::Complete => End::Completed,
+            Then::Fail { reason } => End::Failed { reason: reason.clone() },
+        };
+        self.end_all(now, &end, |open| open.id == id, out);
+    }
+
+    /// Takes a turn from a worker that is gone, if it is still its own.
+    pub(in crate::session) fn lose_gone(
+        &mut self,
+        now: Millis,
+        asked: &Lose,
+        out: &mut Vec<Event>,
+    ) -> Applied {
+        let has = |turn: TurnId| {
+            let at = self.work.find(&turn)?;
+            let seat = self.work.turns[at].seat()?;
+            (seat.epoch == asked.epoch).then_some(at)
+        };
+        let Some(at) = has(asked.turn.clone()) else { return Applied::Lost { was: false } };
+        self.lose(now, at, asked.cause, &asked.detail, out);
+        Applied::Lost { was: true }
+    }
+
+    pub(super) fn lose(
+        &mut self,
+        now: Millis,
+        at: usize,
+        cause: Cause,
+        detail: &str,
+        out: &mut Vec<Event>,
+    ) {
+        let turn = &mut self.work.turns[at];
+        let id = turn.id.clone();
+        let (epoch, times) = (turn.seat().map_or(0, |seat| seat.epoch), turn.failures_max);
+        let again = turn.lose(cause, now);
+        let again_at = again.map_or(0, |at| at.0);
+        let pausing = turn.pausing.take();
+        let (turn, detail) = (id.clone(), detail.to_owned());
+        self.note(now, Fact::Lost { turn, epoch, cause, again_at, detail }, out);
+        if again.is_none() {
+            let reason = format!("{times} workers in a row were lost without a word");
+            self.end_all(now, &End::Failed { reason }, |open| open.id == id, out);
+            return;
+        }
+        if let Some(reason) = pausing {
+            self.work.turns[at].stage = Stage::Paused { reason };
+            self.note(now, Fact::Paused { turn: id, reason }, out);
+        }
+    }
+}
+
+impl Said {
+    /// Whether nothing is said but that it lives.
+    fn is_silent(&self) -> bool {
+        self.events.is_empty()
+            && self.ask.is_empty()
+            && self.step.is_none()
+            && self.then == Then::GoOn
+    }
+}
