@@ -223,8 +223,10 @@ impl Room {
                 self.receipt(Fact::of_input(fate, into, input));
             }
             if deferred {
+                // The turn begins with the first of them, and hears the others.
                 let (id, agent) = (first.clone(), turn.agent.clone());
-                self.open.push(Open { id, agent, holder: None, unheard: Vec::new() });
+                let unheard = turn.unheard[1..].to_vec();
+                self.open.push(Open { id, agent, holder: None, unheard });
             }
         }
         over.len() as u64

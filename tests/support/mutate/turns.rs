@@ -499,7 +499,7 @@ pub fn other_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hist
 }
 
 fn receipts(h: &History) -> Vec<(String, usize)> {
-    spots(h, |records, at| fact(&records[at]).what.is_final_receipt())
+    spots(h, |records, at| matches!(fact(&records[at]).what, What::Consumed | What::Dropped))
 }
 
 pub fn no_receipt(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {

@@ -163,7 +163,10 @@ impl Person {
                 Outcome::No(text) => {
                     self.recorder.fail(op, &text);
                     let refusal: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-                    if matches!(refusal["code"].as_str(), Some("busy" | "too_many_turns")) {
+                    if matches!(
+                        refusal["code"].as_str(),
+                        Some("busy" | "too_many_turns" | "mailbox_full")
+                    ) {
                         return;
                     }
                 }

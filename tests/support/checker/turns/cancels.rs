@@ -80,7 +80,12 @@ fn effect(
             let text = format!("a worker of {name:?} was heard after the cancel");
             out.in_book(Code::A19, book, &[op.done_line, heard.line, heard.done_line], text);
         }
-    } else if matches!(op.call, Call::Cancel { scope: Scope::Turn(_) }) {
+    } else if matches!(op.call, Call::Cancel { scope: Scope::Turn(_) })
+        && !story.told().any(|told| {
+            // Its input was there, in another turn: nothing was to be cancelled.
+            told.serial <= tail && told.fact.input.as_deref() == Some(name)
+        })
+    {
         let begun = |told: &&super::super::index::Told<'_>| {
             told.fact.turn == name && matches!(told.fact.what, What::Started | What::Output)
         };

@@ -44,7 +44,17 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
         for op in ops {
             let Some(Answer::Accepted { turn, serial, .. }) = op.answer() else { continue };
             let place = found.get(input).map(|places| places[0]);
-            let fits = |told: &Told<'_>| told.serial == *serial && told.fact.turn == *turn;
+            // Who asks again hears of the turn in which it is now.
+            let deferred = || {
+                let mut all = story.told();
+                all.any(|told| {
+                    told.fact.what == What::Deferred
+                        && told.fact.input.as_deref() == Some(input)
+                        && told.fact.turn == *turn
+                })
+            };
+            let fits =
+                |told: &Told<'_>| told.serial == *serial && (told.fact.turn == *turn || deferred());
             if !place.is_some_and(fits) {
                 let place = place.map(|told| (told.serial, &told.fact.turn));
                 let text = format!(
