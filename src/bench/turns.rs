@@ -47,11 +47,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// The service cannot be reached or refuses.
-pub async fn run(
-    plan: &Turns,
-    target: &Target,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+pub async fn run(plan: &Turns, target: &Target, report: &mut Report) -> anyhow::Result<()> {
     target.create(1).await?;
     let mut stage = Stage::open(target).await?;
     stage.interrupt(plan.interrupts, "idle", report).await?;

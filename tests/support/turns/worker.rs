@@ -205,7 +205,7 @@ impl<T: Tape> Worker<T> {
     ) -> Said {
         let Taken { session, turn, epoch } = seat.taken.clone();
         let seq = numbered.map(|_| seat.seq);
-        let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}", seat.seq);
+        let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}/{count}", seat.seq);
         let values: Vec<String> = (seat.word..seat.word + count).map(word).collect();
         let events: Vec<Value> = values.iter().map(|value| json!({ "text": value })).collect();
         let mut body = json!({ "epoch": epoch, "heard": seat.heard, "events": events });
