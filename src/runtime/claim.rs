@@ -76,7 +76,7 @@ impl Runtime {
             let command = Command::Claim(Box::new(claim));
             let claimed = match runtime.submit(&session, command, until).await {
                 Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
-                    Some(Assignment { session, incarnation, turn })
+                    Some(Assignment { session, incarnation, turn: *turn })
                 }
                 Ok(_) | Err(SubmitError::Refused { .. }) => None,
                 Err(error) => {
@@ -186,7 +186,7 @@ impl Runtime {
 }
 
 /// Whether a worker of this turn is to know it: what is of its turn, and what people said and did meanwhile.
-fn concerns(fact: &Fact, turn: &TurnId) -> bool {
+pub(super) fn concerns(fact: &Fact, turn: &TurnId) -> bool {
     match fact {
         Fact::Person { .. } | Fact::Control(_) | Fact::Input { held: true, .. } => true,
         fact => fact.turn() == Some(turn),

@@ -4,6 +4,7 @@
 //! the session lives. The way of a command: `directory` (here or elsewhere) → `session` (the actor) →
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
+pub mod agent;
 pub mod changes;
 pub mod claim;
 mod desk;
@@ -13,6 +14,7 @@ mod envelope;
 pub mod fork;
 pub mod outcome;
 mod peer;
+pub mod presence;
 pub mod reader;
 mod relay;
 mod relays;
@@ -89,6 +91,7 @@ impl Foundation {
             origin: rand::random::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
+            work: tokio::runtime::Handle::current(),
             replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
         };
         let shards = Shards::new(common);
@@ -127,6 +130,7 @@ impl Foundation {
             draining: AtomicBool::new(false),
             full,
             world: world.clone(),
+            presence: presence::Presence::new(shards.now()),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -141,6 +145,11 @@ impl Foundation {
         let tidied = runtime.me.clone();
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+        });
+        let stop = runtime.stop.clone().cancelled_owned();
+        let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = told => () }
         });
         runtime
     }
@@ -163,6 +172,7 @@ pub struct Runtime {
     /// Whether the disk is nearly full.
     full: Arc<AtomicBool>,
     world: Arc<World>,
+    presence: Arc<presence::Presence>,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,
@@ -285,6 +295,11 @@ impl Runtime {
         }
         let counted = self.count_reader()?;
         Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
+    }
+
+    /// This node's number.
+    pub fn node(&self) -> u64 {
+        self.host.local().0
     }
 
     /// The time by this node's clock; what is due is decided by the journal's.

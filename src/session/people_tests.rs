@@ -117,7 +117,7 @@ fn a_later_attempt_supersedes_an_earlier_one_only_when_it_speaks() {
     play.run(says("t1", 2, rest)).unwrap();
     assert_eq!(play.told(), "step.rewound t1, turn.output t1 whole");
     let turn = play.session.status().unwrap().turns.remove(0);
-    assert_eq!((turn.step, turn.first_output), (Some((step("write").unwrap(), 2)), Serial(8)));
+    assert_eq!((turn.step, turn.first_output), (Some((step("write").unwrap(), 2)), Serial(9)));
     let late = says("t1", 1, write(1, "zombie", false));
     assert_eq!(play.run(late), Err(Refusal::Fenced { given: 1, held: 2 }));
     play.told();
@@ -250,7 +250,7 @@ fn people_pause_and_resume_turns() {
     assert_eq!(play.told(), "turn.resumed t1");
     play.run(pause()).unwrap();
     play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
-    assert_eq!(play.told(), "turn.paused t1, input.accepted s1 please s1, turn.resumed t1");
+    assert_eq!(play.told(), "turn.paused t1, input.accepted t1 please s1, turn.resumed t1");
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(pause()).unwrap();
     play.told();

@@ -3,12 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::append::Item;
 use super::super::error::{self, Problem};
 use crate::ids::{
-    AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial, StepName,
-    ToolName, TurnId, WorkerName,
+    AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial, SessionId,
+    StepName, ToolName, TurnId, WorkerName,
 };
 use crate::limits;
 use crate::runtime::claim::Seeker;
@@ -50,6 +51,10 @@ struct CancelBody {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::edge) struct SayBody<'b> {
+    // What a frame has besides; a request has it in its path.
+    r#type: Option<IgnoredAny>,
+    session: Option<String>,
+    turn: Option<String>,
     pub(in crate::edge) epoch: u64,
     pub(in crate::edge) seq: Option<u64>,
     #[serde(borrow, default)]
@@ -183,7 +188,25 @@ pub(in crate::edge) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
 }
 
 pub(in crate::edge) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
-    said(turn, json(body)?)
+    let asked: SayBody<'_> = json(body)?;
+    if asked.r#type.is_some() || asked.session.is_some() || asked.turn.is_some() {
+        return Err(bad("the path says which session and turn"));
+    }
+    said(turn, asked)
+}
+
+/// The same from a frame, which names its session and its turn.
+pub(in crate::edge) fn frame(body: &[u8]) -> Result<(SessionId, Say), Problem> {
+    let mut asked: SayBody<'_> = json(body)?;
+    let (session, turn) = (asked.session.take(), asked.turn.take());
+    let Some((session, turn)) = session.zip(turn) else {
+        return Err(bad("a frame names its session and its turn"));
+    };
+    let session = name("session", &session, SessionId::parse)?;
+    if session.is_reserved() {
+        return Err(bad("the session's name is kept for the program itself"));
+    }
+    Ok((session, said(name("turn", &turn, TurnId::parse)?, asked)?))
 }
 
 /// What a worker says of a turn, from a body that is already JSON.
@@ -252,11 +275,7 @@ fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
 /// The worker, and how long it waits.
 pub(in crate::edge) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Problem> {
     let asked: ClaimBody = json(body)?;
-    let lease_ms = asked.lease_ms.unwrap_or(limits::LEASE_MS);
-    if !limits::LEASE_MS_RANGE.contains(&lease_ms) {
-        let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
-        return Err(bad(&format!("lease_ms must be {least} to {most}")));
-    }
+    let lease_ms = asked.lease_ms.map_or(Ok(limits::LEASE_MS), lease)?;
     let wait_ms = asked.wait_ms.unwrap_or(limits::POLL_MS);
     if limits::POLL_MS_MAX < wait_ms {
         return Err(bad(&format!("wait_ms must be at most {}", limits::POLL_MS_MAX)));
@@ -264,6 +283,14 @@ pub(in crate::edge) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, 
     let worker = name("worker", &asked.worker, WorkerName::parse)?;
     let quiet_ms = asked.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
     Ok((Seeker { agent, worker, lease_ms, quiet_ms }, wait_ms))
+}
+
+pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {
+    if !limits::LEASE_MS_RANGE.contains(&ms) {
+        let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
+        return Err(bad(&format!("lease_ms must be {least} to {most}")));
+    }
+    Ok(ms)
 }
 
 pub(in crate::edge) fn quiet(ms: u64) -> Result<u64, Problem> {

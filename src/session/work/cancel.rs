@@ -2,7 +2,7 @@
 
 use crate::ids::{Millis, Serial, StepName, TurnId};
 use crate::session::command::{Cancel, Role, Scope};
-use crate::session::control::Mode;
+use crate::session::control::{Control, Mode};
 use crate::session::event::Event;
 use crate::session::fact::{Change, ControlChange, End, Fact, Receipt};
 use crate::session::live::Live;
@@ -61,7 +61,9 @@ impl Live {
     pub(in crate::session) fn end_with_session(&mut self, now: Millis, out: &mut Vec<Event>) {
         let end = End::Cancelled { by: None, reason: "the session was closed".into() };
         self.end_all(now, &end, |_| true, out);
-        self.work.control.held = None;
+        // Nobody is answered any more.
+        let epoch = self.work.control.epoch;
+        self.work.control = Control { epoch, ..Control::default() };
     }
 
     /// Ends the chosen turns; says how many there were.

@@ -32,7 +32,10 @@ impl Live {
                     self.tell_control(now, Change::Requested, Some(&asked.by), &asked.note, out);
                 }
             }
-            Verb::Take { mode: Mode::Auto } | Verb::Release => {
+            // To have the agents answer is to give it back.
+            Verb::Take { mode: Mode::Auto }
+            | Verb::Grant { mode: Mode::Auto, .. }
+            | Verb::Release => {
                 if self.work.control.holder.is_some() {
                     self.check_holds(holds, asked.role)?;
                     let by = Some(&asked.by);

@@ -1,0 +1,29 @@
+//! The JSON of workers' frames: one vocabulary on every connection and on the lines of a child's stdio.
+//!
+//! [`Frames`] reads and writes them; the runtime's bodies get it as a [`Codec`] and know no JSON.
+
+mod said;
+mod told;
+
+use crate::runtime::agent::{Codec, Frame, Refused, ToWorker};
+
+/// Frames as JSON, each in one line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Frames;
+
+impl Codec for Frames {
+    fn read(&self, frame: &[u8]) -> Result<Frame, Box<Refused>> {
+        said::read(frame)
+    }
+
+    fn write(&self, told: &ToWorker) -> Vec<u8> {
+        told::write(told)
+    }
+
+    fn registered(&self, node: u64) -> Vec<u8> {
+        told::registered(node)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! What workers say: frames, parsed once and strictly.
+
+use serde::Deserialize;
+
+use super::super::error::Problem;
+use super::super::turns::asked::{self, bad, name, quiet};
+use crate::ids::{AgentName, SessionId, TurnId, WorkerName};
+use crate::limits;
+use crate::runtime::agent::{Frame, FromWorker, Refused, Registration, TurnKey};
+
+/// What every frame has.
+#[derive(Deserialize)]
+struct Head {
+    r#type: String,
+    session: Option<String>,
+    turn: Option<String>,
+    epoch: Option<u64>,
+    seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegisterFrame {
+    #[serde(rename = "type")]
+    _type: String,
+    agent: Option<String>,
+    worker: Option<String>,
+    capacity: Option<usize>,
+    lease_ms: Option<u64>,
+    quiet_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DoneFrame {
+    #[serde(rename = "type")]
+    _type: String,
+    session: String,
+    turn: String,
+    epoch: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BareFrame {
+    #[serde(rename = "type")]
+    _type: String,
+}
+
+/// Reads one frame.
+pub(super) fn read(frame: &[u8]) -> Result<Frame, Box<Refused>> {
+    // Whatever is wrong with the rest: the worker learns which say it was.
+    let head: Head = asked::json(frame).map_err(|problem| refused(&problem, None, None))?;
+    let seq = head.seq;
+    let key = key(&head);
+    parse(&head, frame).map_err(|problem| refused(&problem, key, seq))
+}
+
+fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
+    Ok(Frame::Said(match head.r#type.as_str() {
+        "register" => return registration(asked::json(frame)?).map(Frame::Register),
+        "say" => {
+            let (session, say) = asked::frame(frame)?;
+            let says = say.said.is_some();
+            if !says {
+                return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
+            }
+            FromWorker::Say { session, say: Box::new(say) }
+        }
+        "beat" => {
+            let (session, say) = asked::frame(frame)?;
+            if say.said.is_some() {
+                return Err(bad("a beat says nothing"));
+            }
+            FromWorker::Say { session, say: Box::new(say) }
+        }
+        "done" => {
+            let done: DoneFrame = asked::json(frame)?;
+            let session = name("session", &done.session, SessionId::parse)?;
+            let turn = name("turn", &done.turn, TurnId::parse)?;
+            FromWorker::Done(TurnKey { session, turn, epoch: done.epoch })
+        }
+        "pong" => bare(frame, FromWorker::Pong)?,
+        "drain" => bare(frame, FromWorker::Drain)?,
+        _ => return Err(bad("type is register, say, beat, done, pong or drain")),
+    }))
+}
+
+fn bare(frame: &[u8], means: FromWorker) -> Result<FromWorker, Problem> {
+    asked::json::<BareFrame>(frame)?;
+    Ok(means)
+}
+
+fn registration(asked: RegisterFrame) -> Result<Registration, Problem> {
+    if asked.capacity.is_some_and(|many| !(1..=limits::LINK_TURNS).contains(&many)) {
+        return Err(bad(&format!("capacity must be 1 to {}", limits::LINK_TURNS)));
+    }
+    Ok(Registration {
+        agent: asked.agent.map(|text| name("agent", &text, AgentName::parse)).transpose()?,
+        worker: asked.worker.map(|text| name("worker", &text, WorkerName::parse)).transpose()?,
+        capacity: asked.capacity,
+        lease_ms: asked.lease_ms.map(asked::lease).transpose()?,
+        quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
+    })
+}
+
+fn key(head: &Head) -> Option<TurnKey> {
+    let session = SessionId::parse(head.session.as_ref()?).ok()?;
+    let turn = TurnId::parse(head.turn.as_ref()?).ok()?;
+    Some(TurnKey { session, turn, epoch: head.epoch? })
+}
+
+fn refused(problem: &Problem, key: Option<TurnKey>, seq: Option<u64>) -> Box<Refused> {
+    let (code, detail) = (problem.code(), problem.detail().to_owned());
+    Box::new(Refused { key, seq, code, detail })
+}

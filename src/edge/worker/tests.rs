@@ -1,0 +1,95 @@
+//! Frames read and written.
+
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+
+use super::super::wire::tests::sample;
+use super::*;
+use crate::ids::{Cursor, Incarnation, Serial, SessionId, TurnId};
+use crate::runtime::Shown;
+use crate::runtime::agent::{Ack, FromWorker, Told, TurnKey, What};
+
+fn key() -> TurnKey {
+    let session = SessionId::parse("s").unwrap();
+    TurnKey { session, turn: TurnId::parse("t").unwrap(), epoch: 3 }
+}
+
+fn check(frame: &str, expected: Expect) {
+    let shown = match Frames.read(frame.as_bytes()) {
+        Err(refused) => {
+            let key = refused.key.map(|key| key.turn);
+            format!("{} of {key:?} {:?}", refused.code, refused.seq)
+        }
+        Ok(Frame::Register(asked)) => format!("{asked:?}"),
+        Ok(Frame::Said(FromWorker::Say { session, say })) => {
+            let said = say.said.map(|said| (said.seq, said.events.len(), said.then));
+            format!("{session} {} {} {said:?} {:?}", say.turn, say.epoch, say.quiet_ms)
+        }
+        Ok(Frame::Said(said)) => format!("{said:?}"),
+    };
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn a_frame_is_read_whole_or_refused_by_its_seq() {
+    check(
+        r#"{"type":"register","agent":"poet","worker":"w","capacity":2,"lease_ms":6000}"#,
+        expect![[
+            r#"Registration { agent: Some(AgentName("poet")), worker: Some(WorkerName("w")), capacity: Some(2), lease_ms: Some(6000), quiet_ms: None }"#
+        ]],
+    );
+    check(
+        r#"{"type":"register"}"#,
+        expect![
+            "Registration { agent: None, worker: None, capacity: None, lease_ms: None, quiet_ms: None }"
+        ],
+    );
+    check(
+        r#"{"type":"say","session":"s","turn":"t","epoch":3,"seq":0,"events":[{"text":"a"}],"then":"complete"}"#,
+        expect!["s t 3 Some((0, 1, Complete)) None"],
+    );
+    check(
+        r#"{"type":"beat","session":"s","turn":"t","epoch":3,"quiet_ms":5000}"#,
+        expect!["s t 3 None Some(5000)"],
+    );
+    check(
+        r#"{"type":"done","session":"s","turn":"t","epoch":3}"#,
+        expect![[r#"Done(TurnKey { session: SessionId("s"), turn: TurnId("t"), epoch: 3 })"#]],
+    );
+    check(r#"{"type":"pong"}"#, expect!["Pong"]);
+    check(r#"{"type":"drain"}"#, expect!["Drain"]);
+    check(r#"{"type":"pong","x":1}"#, expect!["bad_json of None None"]);
+    check(r#"{"type":"dance"}"#, expect!["bad_json of None None"]);
+    check("hello", expect!["bad_json of None None"]);
+    check(r#"{"type":"register","capacity":0}"#, expect!["bad_json of None None"]);
+    check(
+        r#"{"type":"say","session":"s","turn":"t","epoch":3,"seq":7,"events":[{}]}"#,
+        expect![[r#"bad_json of Some(TurnId("t")) Some(7)"#]],
+    );
+    check(
+        r#"{"type":"say","session":"s","turn":"t","epoch":3}"#,
+        expect![[r#"bad_json of Some(TurnId("t")) None"#]],
+    );
+    check(
+        r#"{"type":"beat","session":"s","turn":"t","epoch":3,"seq":1}"#,
+        expect![[r#"bad_json of Some(TurnId("t")) Some(1)"#]],
+    );
+}
+
+#[test]
+fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
+    let cursor = Some(Cursor { incarnation: Incarnation(1), serial: Serial(7) });
+    let event =
+        Some(Arc::new(Shown { event: sample("text", b"a\nb"), rendered: Default::default() }));
+    let told = Told { key: key(), what: What::Steer, cursor, event };
+    let frame = Frames.write(&ToWorker::Told(Box::new(told)));
+    expect![[r#"{"epoch":3,"serial":7,"session":"s","turn":"t","type":"told","what":"steer","event":{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a\nb","chain":"0000000000000abc"}}"#]]
+        .assert_eq(str::from_utf8(&frame).unwrap());
+    let ack = Ack { key: key(), seq: 4, places: None, over: true, spoken: Serial(2) };
+    let frame = Frames.write(&ToWorker::Ack(Box::new(ack)));
+    expect![[r#"{"epoch":3,"first":null,"last":null,"over":true,"seq":4,"session":"s","spoken":2,"turn":"t","type":"ack"}"#]]
+        .assert_eq(str::from_utf8(&frame).unwrap());
+    expect![[r#"{"max_say_bytes":983040,"node":2,"type":"registered"}"#]]
+        .assert_eq(str::from_utf8(&Frames.registered(2)).unwrap());
+}

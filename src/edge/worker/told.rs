@@ -1,0 +1,93 @@
+//! What workers are told: frames, each one line of JSON.
+
+use serde_json::{Value, json};
+
+use super::super::turns::assignment;
+use super::super::wire;
+use crate::limits;
+use crate::runtime::agent::{Ack, Offered, Refused, ToWorker, Told, TurnKey};
+
+/// Renders one frame, without a line end.
+pub(super) fn write(told: &ToWorker) -> Vec<u8> {
+    match told {
+        ToWorker::Turn(offered) => turn(offered),
+        ToWorker::Told(told) => happened(told),
+        ToWorker::Ack(ack) => acknowledged(ack).to_string().into_bytes(),
+        ToWorker::Refused(refused) => refusal(refused).to_string().into_bytes(),
+        ToWorker::Ping => br#"{"type":"ping"}"#.to_vec(),
+    }
+}
+
+/// The answer to a register.
+pub(super) fn registered(node: u64) -> Vec<u8> {
+    let bytes = limits::APPEND_BYTES;
+    json!({ "type": "registered", "node": node, "max_say_bytes": bytes }).to_string().into_bytes()
+}
+
+fn turn(offered: &Offered) -> Vec<u8> {
+    let Offered { assignment: given, events, more, control, audience } = offered;
+    let control = json!({
+        "mode": control.mode.name(),
+        "holder": control.holder.as_ref().map(|holder| holder.participant.as_str()),
+        "epoch": control.epoch,
+    });
+    let audience = audience.map(
+        |audience| json!({ "watchers": audience.watchers, "controllers": audience.controllers }),
+    );
+    let head = json!({ "type": "turn", "control": control, "audience": audience });
+    let body = assignment(given, (events, *more));
+    let mut frame = head.to_string().into_bytes();
+    frame.pop();
+    frame.push(b',');
+    frame.extend_from_slice(&body.get().as_bytes()[1..]);
+    frame
+}
+
+fn happened(told: &Told) -> Vec<u8> {
+    let TurnKey { session, turn, epoch } = &told.key;
+    let event = told.event.as_ref().map(|shown| &shown.event);
+    let head = json!({
+        "type": "told",
+        "session": session.as_str(),
+        "turn": turn.as_str(),
+        "epoch": epoch,
+        "what": told.what.name(),
+        "serial": event.map(|event| event.serial.0),
+    });
+    let mut frame = head.to_string().into_bytes();
+    if let Some(event) = event {
+        frame.pop();
+        frame.extend_from_slice(br#","event":"#);
+        wire::event(&mut frame, event, told.cursor);
+        frame.push(b'}');
+    }
+    frame
+}
+
+fn acknowledged(ack: &Ack) -> Value {
+    let TurnKey { session, turn, epoch } = &ack.key;
+    json!({
+        "type": "ack",
+        "session": session.as_str(),
+        "turn": turn.as_str(),
+        "epoch": epoch,
+        "seq": ack.seq,
+        "first": ack.places.map(|(first, _)| first.0),
+        "last": ack.places.map(|(_, last)| last.0),
+        "over": ack.over,
+        "spoken": ack.spoken.0,
+    })
+}
+
+fn refusal(refused: &Refused) -> Value {
+    let key = refused.key.as_ref();
+    json!({
+        "type": "refused",
+        "session": key.map(|key| key.session.as_str()),
+        "turn": key.map(|key| key.turn.as_str()),
+        "epoch": key.map(|key| key.epoch),
+        "seq": refused.seq,
+        "code": refused.code,
+        "detail": refused.detail,
+    })
+}

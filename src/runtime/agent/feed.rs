@@ -1,0 +1,196 @@
+//! What a worker is told of one turn: a reader of the session's log at this node, filtered.
+//!
+//! The log is where it comes from, so it is in order and outlives leaders: a reader that is detached
+//! attaches again behind the last event it passed on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep};
+
+use super::super::claim::{Assignment, concerns};
+use super::super::reader::{AttachError, Delivery, Reader, Start};
+use super::super::tail::Shown;
+use super::super::{Freshness, Runtime};
+use super::{Offered, Told, TurnKey, What};
+use crate::ids::{Cursor, Serial};
+use crate::limits::{FEED_WAIT, PAGE_BYTES, PAGE_EVENTS, REQUEST_DEADLINE};
+use crate::session::{Cause, End, Event, Fact};
+
+/// The log of one turn's session, behind what the worker knows.
+pub struct Feed {
+    runtime: Arc<Runtime>,
+    key: TurnKey,
+    reader: Option<Reader>,
+    /// The last event that was looked at.
+    cursor: Cursor,
+    /// Read, and not looked at yet.
+    ahead: VecDeque<Arc<Shown>>,
+}
+
+/// What the feed comes to.
+pub enum Fed {
+    Told(Told),
+    /// The worker ended the turn, or gave it back.
+    Over,
+}
+
+impl Feed {
+    /// Reads the turn's events so far, at most about one page; whether there are more; and the feed behind them.
+    ///
+    /// None where the session is gone, or the log does not come in time.
+    pub(super) async fn open(
+        runtime: Arc<Runtime>,
+        key: TurnKey,
+        assignment: Assignment,
+        deadline: Instant,
+    ) -> Option<(Feed, Offered)> {
+        let serial = Serial(assignment.turn.input.0 - 1);
+        let cursor = Cursor { incarnation: assignment.incarnation, serial };
+        let mut feed = Feed::behind(runtime, key, cursor);
+        let read = tokio::time::timeout_at(deadline, feed.page()).await;
+        let (events, more) = read.ok()??;
+        let status = feed.reader.as_ref().map(Reader::status);
+        let control = status.map(|status| status.control.clone()).unwrap_or_default();
+        let audience = status.and_then(|status| status.audience);
+        Some((feed, Offered { assignment, events, more, control, audience }))
+    }
+
+    /// The feed behind an event that the worker has.
+    pub fn behind(runtime: Arc<Runtime>, key: TurnKey, cursor: Cursor) -> Feed {
+        Feed { runtime, key, reader: None, cursor, ahead: VecDeque::new() }
+    }
+
+    async fn page(&mut self) -> Option<(Vec<Event>, bool)> {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        loop {
+            let fed = self.step().await;
+            while let Some(shown) = self.ahead.pop_front() {
+                let fact = shown.event.fact.as_deref();
+                if fact.is_some_and(|fact| concerns(fact, &self.key.turn)) {
+                    if PAGE_EVENTS <= events.len() || PAGE_BYTES <= bytes {
+                        self.ahead.push_front(shown);
+                        return Some((events, true));
+                    }
+                    bytes += shown.event.payload.len();
+                    events.push(shown.event.clone());
+                }
+                self.cursor.serial = shown.event.serial;
+            }
+            match fed {
+                Step::GoOn => {}
+                // Behind this all is live.
+                Step::CaughtUp | Step::End => return Some((events, false)),
+                Step::Gone => return None,
+            }
+        }
+    }
+
+    /// Waits for the next thing that the worker is to know. Not cancel safe.
+    pub async fn next(&mut self) -> Fed {
+        loop {
+            while let Some(shown) = self.ahead.pop_front() {
+                self.cursor.serial = shown.event.serial;
+                match self.look(&shown.event) {
+                    Look::Tell(what) => return Fed::Told(self.told(what, Some(shown))),
+                    Look::Over => return Fed::Over,
+                    Look::Pass => {}
+                }
+            }
+            if let Step::Gone = self.step().await {
+                return Fed::Told(self.told(What::Fenced, None));
+            }
+        }
+    }
+
+    fn told(&self, what: What, event: Option<Arc<Shown>>) -> Told {
+        let cursor = event.as_ref().map(|_| self.cursor);
+        Told { key: self.key.clone(), what, cursor, event }
+    }
+
+    fn look(&self, event: &Event) -> Look {
+        let Some(fact) = event.fact.as_deref() else { return Look::Pass };
+        match fact {
+            Fact::Control(_) => return Look::Tell(What::Control),
+            Fact::Audience { .. } => return Look::Tell(What::Audience),
+            fact if fact.turn() != Some(&self.key.turn) => return Look::Pass,
+            _ => {}
+        }
+        let own = self.key.epoch;
+        match fact {
+            Fact::Input { held: false, .. } => Look::Tell(What::Steer),
+            Fact::Started { epoch, .. } if own < *epoch => Look::Tell(What::Fenced),
+            Fact::Lost { epoch, cause: Cause::Released, .. } if *epoch == own => Look::Over,
+            Fact::Lost { epoch, .. } if *epoch == own => Look::Tell(What::Fenced),
+            Fact::Stalled { epoch, .. } if *epoch == own => Look::Tell(What::Stalled),
+            Fact::Ended { end: End::Cancelled { .. }, .. } => Look::Tell(What::Cancel),
+            // Its worker gave its seat up to that, or the turn is over.
+            Fact::Ended { .. } | Fact::Waiting { .. } | Fact::Paused { .. } => Look::Over,
+            Fact::Answered { .. } | Fact::Expired { .. } => Look::Tell(What::Answer),
+            Fact::Pausing { .. } => Look::Tell(What::Pause),
+            Fact::Resumed { .. } => Look::Tell(What::Resume),
+            Fact::StepCancelled { .. } => Look::Tell(What::CancelStep),
+            Fact::Input { .. }
+            | Fact::Started { .. }
+            | Fact::Output(_)
+            | Fact::Phase { .. }
+            | Fact::Stalled { .. }
+            | Fact::Recovered { .. }
+            | Fact::Lost { .. }
+            | Fact::Step { .. }
+            | Fact::Rewound { .. }
+            | Fact::Receipt { .. }
+            | Fact::Asked { .. } => Look::Pass,
+            Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => Look::Pass,
+        }
+    }
+
+    /// Reads on, and attaches again where that is needed.
+    async fn step(&mut self) -> Step {
+        let Some(reader) = &mut self.reader else { return self.attach().await };
+        match reader.next().await {
+            Delivery::Events(events) => self.ahead.extend(events),
+            Delivery::CaughtUp { .. } => return Step::CaughtUp,
+            Delivery::Gap { first } => {
+                let session = &self.key.session;
+                tracing::warn!(%session, turn = %self.key.turn, "retention took events of a turn that is under way");
+                self.cursor.serial = Serial(first.0 - 1);
+            }
+            Delivery::Reset { .. } | Delivery::Gone => return Step::Gone,
+            Delivery::End { .. } => return Step::End,
+            Delivery::Detached { .. } => self.reader = None,
+        }
+        Step::GoOn
+    }
+
+    async fn attach(&mut self) -> Step {
+        let deadline = Instant::now() + REQUEST_DEADLINE;
+        let (session, start) = (&self.key.session, Start::After(self.cursor));
+        match self.runtime.attach(session, start, Freshness::Linearizable, deadline).await {
+            Ok(reader) => {
+                self.reader = Some(reader);
+                return Step::GoOn;
+            }
+            Err(AttachError::NotFound | AttachError::Gone | AttachError::OtherRoot) => {
+                return Step::Gone;
+            }
+            Err(error) => tracing::debug!(%session, %error, "a feed is not attached yet"),
+        }
+        sleep(FEED_WAIT).await;
+        Step::GoOn
+    }
+}
+
+enum Look {
+    Tell(What),
+    Over,
+    Pass,
+}
+
+enum Step {
+    GoOn,
+    CaughtUp,
+    /// The session is closed; its turns were ended before.
+    End,
+    Gone,
+}

@@ -1,0 +1,331 @@
+//! A worker's link: it takes turns while the worker has room, and gives them up when the worker is gone.
+//!
+//! Bounded by what it holds: says that are not answered, their bytes, turns, and what the worker has not
+//! read (S10). The log is never held for a slow worker: its feeds wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::super::Runtime;
+use super::super::claim::{Assignment, Seeker};
+use super::batch::Heard;
+use super::turn::{Outcome, Parts, ToTurn};
+use super::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
+use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_TOLD, LINK_TURNS};
+use crate::session::{Refusal, Say};
+
+/// Takes what a worker says. Closed when it is dropped, as if the connection had ended.
+pub struct Speaker {
+    to_link: mpsc::Sender<ToLink>,
+    signs: Arc<watch::Sender<Instant>>,
+    leave: Arc<watch::Sender<Option<Leave>>>,
+    says: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// Yields what the worker is told.
+pub struct Listener {
+    from_link: mpsc::Receiver<ToWorker>,
+    end: watch::Receiver<Option<LinkEnd>>,
+}
+
+/// The link takes nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the link is closed")]
+pub struct LinkClosed;
+
+/// Room that one say takes from when it is heard until it is answered.
+pub(super) struct Room(#[expect(dead_code, reason = "held until it is dropped")] Held);
+
+type Held = Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
+
+impl Room {
+    #[cfg(test)]
+    pub(super) fn none() -> Room {
+        Room(None)
+    }
+}
+
+enum ToLink {
+    Say(TurnKey, Heard),
+    Done(TurnKey),
+    Drain,
+}
+
+impl Runtime {
+    /// Registers a worker at this node: from now on it gets turns.
+    pub fn link(&self, register: Register) -> Option<(Speaker, Listener)> {
+        let runtime = self.me.upgrade()?;
+        let (to_link, heard) = mpsc::channel(LINK_SAYS);
+        let (to_worker, from_link) = mpsc::channel(LINK_TOLD);
+        let (signs, _) = watch::channel(Instant::now());
+        let (leave, left) = watch::channel(None);
+        let (ended, end) = watch::channel(None);
+        let signs = Arc::new(signs);
+        let leave = Arc::new(leave);
+        let speaker = Speaker {
+            to_link,
+            signs: signs.clone(),
+            leave: leave.clone(),
+            says: Arc::new(Semaphore::new(LINK_SAYS)),
+            bytes: Arc::new(Semaphore::new(LINK_BYTES)),
+        };
+        let stop = runtime.stop.clone();
+        let link = Link {
+            runtime,
+            register,
+            heard,
+            to_worker,
+            signs,
+            leave,
+            left,
+            turns: HashMap::new(),
+            working: FuturesUnordered::new(),
+            drains: false,
+        };
+        self.tasks.spawn(async move {
+            let why = link.run(stop).await;
+            ended.send_replace(Some(why));
+        });
+        Some((speaker, Listener { from_link, end }))
+    }
+}
+
+impl Speaker {
+    /// Passes on what the worker says. Waits while [`LINK_SAYS`] of its says, or [`LINK_BYTES`] bytes of
+    /// them, are not answered: until then nothing more is to be read from the worker.
+    ///
+    /// # Errors
+    /// The link is closed; what was said is not taken.
+    pub async fn hear(&self, frame: FromWorker) -> Result<(), LinkClosed> {
+        self.signs.send_replace(Instant::now());
+        let to_link = match frame {
+            FromWorker::Pong if self.to_link.is_closed() => return Err(LinkClosed),
+            FromWorker::Pong => return Ok(()),
+            FromWorker::Drain => ToLink::Drain,
+            FromWorker::Done(key) => ToLink::Done(key),
+            FromWorker::Say { session, say } => {
+                let bytes = u32::try_from(bytes_of(&say).min(LINK_BYTES)).unwrap_or(u32::MAX);
+                let room = async {
+                    let says = self.says.clone().acquire_owned().await.ok()?;
+                    Some((says, self.bytes.clone().acquire_many_owned(bytes).await.ok()?))
+                };
+                let room = tokio::select! {
+                    room = room => Room(room),
+                    () = self.to_link.closed() => return Err(LinkClosed),
+                };
+                let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
+                ToLink::Say(key, Heard { say: *say, _room: room })
+            }
+        };
+        self.to_link.send(to_link).await.map_err(|_| LinkClosed)
+    }
+
+    /// Closes the link: what was heard is still committed, then the worker's turns go to others.
+    pub fn close(self, leave: Leave) {
+        self.leave.send_replace(Some(leave));
+    }
+}
+
+impl Listener {
+    /// Waits for the next thing that the worker is to be told; after the last one, why there is no more.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The link is closed. The worker has no turns any more.
+    pub async fn next(&mut self) -> Result<ToWorker, LinkEnd> {
+        if let Some(told) = self.from_link.recv().await {
+            return Ok(told);
+        }
+        let end = self.end.wait_for(Option::is_some).await;
+        Err(end.ok().and_then(|end| *end).unwrap_or(LinkEnd::Stopping))
+    }
+}
+
+struct Link {
+    runtime: Arc<Runtime>,
+    register: Register,
+    heard: mpsc::Receiver<ToLink>,
+    to_worker: mpsc::Sender<ToWorker>,
+    signs: Arc<watch::Sender<Instant>>,
+    leave: Arc<watch::Sender<Option<Leave>>>,
+    left: watch::Receiver<Option<Leave>>,
+    turns: HashMap<TurnKey, mpsc::Sender<ToTurn>>,
+    working: FuturesUnordered<BoxFuture<'static, (TurnKey, Outcome)>>,
+    drains: bool,
+}
+
+impl Link {
+    async fn run(mut self, stop: tokio_util::sync::CancellationToken) -> LinkEnd {
+        let end = self.serve(stop).await;
+        let leave = match end {
+            LinkEnd::Silent | LinkEnd::Defiant => Leave::Replaced(end.to_string()),
+            LinkEnd::Stopping | LinkEnd::Drained => Leave::Released,
+            LinkEnd::Closed => Leave::Disconnected,
+        };
+        // What the body said first is true.
+        self.leave.send_if_modified(|left| {
+            let first = left.is_none();
+            if first {
+                *left = Some(leave);
+            }
+            first
+        });
+        self.pass_on_the_rest();
+        // The turns say what they still have, and then that the worker is gone.
+        while self.working.next().await.is_some() {}
+        end
+    }
+
+    async fn serve(&mut self, stop: tokio_util::sync::CancellationToken) -> LinkEnd {
+        let lease = Duration::from_millis(self.register.lease_ms);
+        let mut pings = interval(lease / PINGS);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (runtime, seeker) = (self.runtime.clone(), self.seeker());
+        let mut left = self.left.clone();
+        let mut claim: Option<BoxFuture<'static, Option<Assignment>>> = None;
+        loop {
+            let room = !self.drains && self.working.len() < self.capacity();
+            match (&claim, room) {
+                (None, true) => claim = Some(seek(runtime.clone(), seeker.clone())),
+                // Dropping it gives back what it may have taken.
+                (Some(_), false) => claim = None,
+                _ => {}
+            }
+            if self.drains && self.working.is_empty() {
+                return LinkEnd::Drained;
+            }
+            let silent = *self.signs.borrow() + lease;
+            tokio::select! {
+                heard = self.heard.recv() => match heard {
+                    Some(heard) => self.pass_on(heard),
+                    None => return LinkEnd::Closed,
+                },
+                Some((key, outcome)) = self.working.next(), if !self.working.is_empty() => {
+                    self.turns.remove(&key);
+                    if outcome == Outcome::Defiant {
+                        return LinkEnd::Defiant;
+                    }
+                }
+                taken = seeking(&mut claim), if claim.is_some() => {
+                    claim = None;
+                    if let Some(assignment) = taken {
+                        self.begin(assignment);
+                    }
+                }
+                // A worker that does not read what it is told is pinged by that.
+                _ = pings.tick() => drop(self.to_worker.try_send(ToWorker::Ping)),
+                () = sleep_until(silent) => {
+                    if *self.signs.borrow() + lease <= Instant::now() {
+                        return LinkEnd::Silent;
+                    }
+                }
+                _ = turn::gone(&mut left) => return LinkEnd::Closed,
+                () = self.to_worker.closed() => return LinkEnd::Closed,
+                () = stop.cancelled() => return LinkEnd::Stopping,
+            }
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        self.register.capacity.clamp(1, LINK_TURNS)
+    }
+
+    fn seeker(&self) -> Seeker {
+        let Register { agent, worker, lease_ms, quiet_ms, .. } = &self.register;
+        let (agent, worker) = (agent.clone(), worker.clone());
+        Seeker { agent, worker, lease_ms: *lease_ms, quiet_ms: *quiet_ms }
+    }
+
+    /// Begins to work on a turn.
+    fn begin(&mut self, assignment: Assignment) {
+        let epoch = assignment.turn.seat.as_ref().map_or(0, |seat| seat.epoch);
+        let (session, turn) = (assignment.session.clone(), assignment.turn.turn.clone());
+        let key = TurnKey { session, turn, epoch };
+        // All says of the link have room in it, and one word for each turn that it stops.
+        let (to_turn, from_link) = mpsc::channel(LINK_SAYS + 1);
+        self.turns.insert(key.clone(), to_turn);
+        let parts = Parts {
+            runtime: self.runtime.clone(),
+            key: key.clone(),
+            from_link,
+            to_worker: self.to_worker.clone(),
+            signs: self.signs.subscribe(),
+            cancel_grace: self.register.cancel_grace,
+            left: self.left.clone(),
+        };
+        self.working.push(Box::pin(async { (key, turn::run(parts, assignment).await) }));
+    }
+
+    fn pass_on(&mut self, heard: ToLink) {
+        let (key, to_turn) = match heard {
+            ToLink::Drain => {
+                self.drains = true;
+                return;
+            }
+            ToLink::Done(key) => (key, ToTurn::Done),
+            ToLink::Say(key, heard) => (key, ToTurn::Say(heard)),
+        };
+        let unheard = match self.turns.get(&key) {
+            None => to_turn,
+            Some(turn) => match turn.try_send(to_turn) {
+                Ok(()) => return,
+                Err(error) => error.into_inner(),
+            },
+        };
+        let ToTurn::Say(heard) = unheard else { return };
+        // The turn is over here; whoever reads slowly misses an answer to what it must not say.
+        let Some(seq) = heard.say.said.as_ref().map(|said| said.seq) else { return };
+        let refusal = Refusal::TurnOver;
+        let (code, detail) = (refusal.code(), refusal.to_string());
+        let refused = Refused { key: Some(key), seq: Some(seq), code, detail };
+        drop(self.to_worker.try_send(ToWorker::Refused(Box::new(refused))));
+    }
+
+    /// What was heard before the worker left.
+    fn pass_on_the_rest(&mut self) {
+        self.heard.close();
+        while let Ok(heard) = self.heard.try_recv() {
+            self.pass_on(heard);
+        }
+        // Behind it nothing more comes.
+        self.turns.clear();
+    }
+}
+
+async fn seeking(claim: &mut Option<BoxFuture<'static, Option<Assignment>>>) -> Option<Assignment> {
+    match claim {
+        Some(claim) => claim.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn seek(runtime: Arc<Runtime>, seeker: Seeker) -> BoxFuture<'static, Option<Assignment>> {
+    Box::pin(async move {
+        loop {
+            match runtime.claim(&seeker, Instant::now() + LINK_CLAIM).await {
+                Ok(None) => {}
+                Ok(assignment) => return assignment,
+                Err(error) => {
+                    tracing::debug!(agent = %seeker.agent, %error, "no turn is to be had");
+                    tokio::time::sleep(LINK_CLAIM / 10).await;
+                }
+            }
+        }
+    })
+}
+
+fn bytes_of(say: &Say) -> usize {
+    let said = say.said.iter().flat_map(|said| &said.events);
+    let events: usize = said.map(|event| event.payload.len()).sum();
+    events + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
+}
+
+/// Pings in one lease.
+const PINGS: u32 = 6;

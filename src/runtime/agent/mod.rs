@@ -1,0 +1,241 @@
+//! Agents as the runtime sees them: workers of every body speak one vocabulary over a [`link`].
+//!
+//! A body (a connection, a child process, a request to somebody's endpoint) opens a link with
+//! [`Runtime::link`](super::Runtime::link), passes on what its worker says with [`Speaker::hear`], and gives its worker
+//! what [`Listener::next`] yields. All else is the link's: it takes turns while there is capacity, feeds each
+//! turn from the session's log, commits what is said in order, keeps the leases, and tells the
+//! session when the worker is gone. Who may speak is decided at apply alone (S4, S5); a link that lies or lags
+//! changes nothing.
+
+mod batch;
+mod feed;
+mod link;
+mod turn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use feed::{Fed, Feed};
+pub use link::{LinkClosed, Listener, Speaker};
+
+use super::claim::Assignment;
+use super::tail::Shown;
+use crate::ids::{AgentName, Cursor, Serial, SessionId, TurnId, WorkerName};
+use crate::session::{AudienceStatus, ControlStatus, Event, Say};
+
+/// A worker that wants turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Register {
+    pub agent: AgentName,
+    pub worker: WorkerName,
+    /// Turns that it works on at once; 1 to [`crate::limits::LINK_TURNS`].
+    pub capacity: usize,
+    /// How long it may be silent before its turns go to others, in milliseconds; within
+    /// [`crate::limits::LEASE_MS_RANGE`]. The link renews the leases while the worker answers pings.
+    pub lease_ms: u64,
+    /// See [`crate::session::Claim::quiet_ms`].
+    pub quiet_ms: u64,
+    /// How long it may take to stop a turn that is not its own any more.
+    pub cancel_grace: Duration,
+}
+
+/// What a worker says of itself when it comes; what it leaves out is its body's to decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    pub agent: Option<AgentName>,
+    pub worker: Option<WorkerName>,
+    pub capacity: Option<usize>,
+    pub lease_ms: Option<u64>,
+    pub quiet_ms: Option<u64>,
+}
+
+/// How a worker's words are written. The edge knows; a body that speaks in bytes is given one.
+pub trait Codec: Send + Sync {
+    /// Reads one frame.
+    ///
+    /// # Errors
+    /// What to answer: the frame changes nothing.
+    fn read(&self, frame: &[u8]) -> Result<Frame, Box<Refused>>;
+
+    /// Writes one frame; it has no line end.
+    fn write(&self, told: &ToWorker) -> Vec<u8>;
+
+    /// Writes the answer to a register.
+    fn registered(&self, node: u64) -> Vec<u8>;
+}
+
+/// One frame of a worker.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// The first one.
+    Register(Registration),
+    /// Any later one.
+    Said(FromWorker),
+}
+
+/// One worker's hold of one turn: what it says names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TurnKey {
+    pub session: SessionId,
+    pub turn: TurnId,
+    pub epoch: u64,
+}
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub enum ToWorker {
+    /// It has a turn.
+    Turn(Box<Offered>),
+    /// Something happened that concerns one of its turns. In order for each turn, at least once.
+    Told(Box<Told>),
+    /// A say is committed.
+    Ack(Box<Ack>),
+    /// A say, or a frame that could not be read, changed nothing.
+    Refused(Box<Refused>),
+    /// It is to show that it lives, with any frame.
+    Ping,
+}
+
+/// What a worker says.
+#[derive(Clone, Debug)]
+pub enum FromWorker {
+    /// Output, an end, an acknowledgement, a beat: the seq of what is said counts from 0 in each epoch.
+    Say { session: SessionId, say: Box<Say> },
+    /// It has really stopped working on a turn that was cancelled or taken from it.
+    Done(TurnKey),
+    /// It lives.
+    Pong,
+    /// It wants no more turns; the link closes behind the last one.
+    Drain,
+}
+
+/// A turn for a worker, and the turn's events so far.
+#[derive(Clone, Debug)]
+pub struct Offered {
+    pub assignment: Assignment,
+    /// In order, about one page at most.
+    pub events: Vec<Event>,
+    /// Whether there were more. Inputs among those are told one by one; output is not.
+    pub more: bool,
+    /// Who answers people, and who watches.
+    pub control: ControlStatus,
+    pub audience: Option<AudienceStatus>,
+}
+
+/// Something that concerns a turn.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub key: TurnKey,
+    pub what: What,
+    /// Behind the event.
+    pub cursor: Option<Cursor>,
+    /// The event that says so, as readers see it; none where the session itself is gone, or its log is not to be had.
+    pub event: Option<Arc<Shown>>,
+}
+
+/// What a told event means for the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The turn is over: stop, and say that it is done.
+    Cancel,
+    /// The turn is another's: stop, and say that it is done.
+    Fenced,
+    /// Somebody spoke into the turn.
+    Steer,
+    /// It counts as stalled now.
+    Stalled,
+    /// Somebody answered what it asked, or nobody can any more.
+    Answer,
+    /// It is to rest at its next safe boundary: it says `pause` then.
+    Pause,
+    /// It need not rest any more.
+    Resume,
+    /// The number of those who watch has changed.
+    Audience,
+    /// Who answers people has changed, or somebody would like it to.
+    Control,
+    /// The step under way is to end; no more output of it is taken.
+    CancelStep,
+}
+
+/// A say is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub key: TurnKey,
+    pub seq: u64,
+    /// Where its output lies in the log; none where it had none, or the places are forgotten.
+    pub places: Option<(Serial, Serial)>,
+    /// Whether the turn is over.
+    pub over: bool,
+    /// The last input of the turn.
+    pub spoken: Serial,
+}
+
+/// Something changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Absent where a frame did not say.
+    pub key: Option<TurnKey>,
+    pub seq: Option<u64>,
+    /// A stable name for programs.
+    pub code: &'static str,
+    pub detail: String,
+}
+
+/// How a worker leaves the turns that it still has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Its connection ended.
+    Disconnected,
+    /// Its process ended; with what there is to say of it.
+    Exited(String),
+    /// It is taken out of service, for this reason.
+    Replaced(String),
+    /// It gives them back: no fault of anybody.
+    Released,
+}
+
+/// Why a link gives nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkEnd {
+    #[error("the last turn is over, and no more were wanted")]
+    Drained,
+    #[error("the worker did not answer pings")]
+    Silent,
+    #[error("the worker went on with a turn that was taken from it")]
+    Defiant,
+    #[error("the body let go of the link")]
+    Closed,
+    #[error("the node is ending")]
+    Stopping,
+}
+
+impl What {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Cancel => "cancel",
+            What::Fenced => "fenced",
+            What::Steer => "steer",
+            What::Stalled => "stalled",
+            What::Answer => "answer",
+            What::Pause => "pause",
+            What::Resume => "resume",
+            What::Audience => "audience",
+            What::Control => "control",
+            What::CancelStep => "cancel_step",
+        }
+    }
+
+    /// Whether the worker is to stop, and to say when it is done.
+    pub fn is_end(self) -> bool {
+        matches!(self, What::Cancel | What::Fenced)
+    }
+}
+
+impl Refused {
+    /// The answer to a frame that cannot be read.
+    pub fn frame(code: &'static str, detail: String) -> ToWorker {
+        ToWorker::Refused(Box::new(Refused { key: None, seq: None, code, detail }))
+    }
+}

@@ -1,0 +1,485 @@
+//! One turn on a link: what its worker says goes in, in order; what concerns it comes out.
+//!
+//! One command is under way at a time, and what gathers meanwhile rides in the next one. A sign of life costs a
+//! commit only where nothing was said for a third of the lease.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
+
+use super::super::Runtime;
+use super::super::claim::Assignment;
+use super::super::outcome::{Reply, SubmitError};
+use super::batch::{Batch, Heard};
+use super::feed::{Fed, Feed};
+use super::{Ack, Leave, Refused, ToWorker, Told, TurnKey, What};
+use crate::ids::Serial;
+use crate::limits::{DETAIL_BYTES, FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
+use crate::session::{Applied, Cause, Command, Lose, Refusal, Said, Say, Then};
+
+/// What reaches a turn from its link.
+pub(super) enum ToTurn {
+    Say(Heard),
+    Done,
+}
+
+/// What came of a turn on its link.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The worker is free again.
+    Free,
+    /// The worker did not stop within the grace.
+    Defiant,
+}
+
+/// How a feed ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FeedEnd {
+    /// The worker was told to stop.
+    Told,
+    /// The turn ended in another way.
+    Over,
+}
+
+/// What one command came to.
+enum Came {
+    Applied,
+    /// The worker ended the turn, or gave it up.
+    Left,
+    /// Nothing of this worker is taken any more, and why.
+    Closed(Why),
+}
+
+/// Why something is refused.
+#[derive(Clone, Debug)]
+struct Why {
+    code: &'static str,
+    detail: String,
+}
+
+/// What a turn is made of.
+pub(super) struct Parts {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) key: TurnKey,
+    pub(super) from_link: mpsc::Receiver<ToTurn>,
+    pub(super) to_worker: mpsc::Sender<ToWorker>,
+    /// When the worker was last heard of.
+    pub(super) signs: watch::Receiver<Instant>,
+    /// How long it may take to stop.
+    pub(super) cancel_grace: Duration,
+    /// How the worker left, once it did.
+    pub(super) left: watch::Receiver<Option<Leave>>,
+}
+
+/// Works on a turn until its worker is free of it.
+pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
+    let deadline = Instant::now() + REQUEST_DEADLINE;
+    let Parts { runtime, key, from_link, to_worker, signs, cancel_grace, left } = parts;
+    let lease_ms = assignment.turn.seat.as_ref().map_or(0, |seat| seat.lease_ms);
+    let (delivering, delivered) = watch::channel(Serial::ZERO);
+    let mut speaking = Speaking {
+        runtime: runtime.clone(),
+        key: key.clone(),
+        lease: Duration::from_millis(lease_ms),
+        from_link,
+        to_worker: to_worker.clone(),
+        signs,
+        cancel_grace,
+        left: left.clone(),
+        commands: 0,
+        says: 0,
+        spoken: assignment.turn.spoken,
+        delivered,
+        renewed_at: Instant::now(),
+    };
+    let Some((feed, offered)) = Feed::open(runtime, key, assignment, deadline).await else {
+        speaking.leave(&Leave::Released).await;
+        return Outcome::Free;
+    };
+    let offered = ToWorker::Turn(Box::new(offered));
+    if to_worker.send(offered).await.is_err() {
+        speaking.leave(&Leave::Disconnected).await;
+        return Outcome::Free;
+    }
+    let (stop, mut stopped) = watch::channel(None);
+    let feeding = async {
+        let end = feed_all(feed, &to_worker, &delivering).await;
+        stop.send_replace(Some(end));
+        std::future::pending().await
+    };
+    // Whatever hinders it: others wait for the turn.
+    let late = async {
+        gone(&mut left.clone()).await;
+        sleep(FLUSH_WAIT).await;
+    };
+    let outcome = tokio::select! {
+        outcome = speaking.run(&mut stopped) => Some(outcome),
+        () = feeding => unreachable!("it waits for ever"),
+        () = late => None,
+    };
+    match outcome {
+        Some(outcome) => outcome,
+        None => {
+            let leave = left.borrow().clone().unwrap_or(Leave::Disconnected);
+            speaking.leave(&leave).await;
+            Outcome::Free
+        }
+    }
+}
+
+/// What a worker says in its turn.
+struct Speaking {
+    runtime: Arc<Runtime>,
+    key: TurnKey,
+    lease: Duration,
+    from_link: mpsc::Receiver<ToTurn>,
+    to_worker: mpsc::Sender<ToWorker>,
+    signs: watch::Receiver<Instant>,
+    cancel_grace: Duration,
+    left: watch::Receiver<Option<Leave>>,
+    /// Commands of this epoch that said something.
+    commands: u64,
+    /// Says of this epoch that were heard.
+    says: u64,
+    /// The last input of the turn.
+    spoken: Serial,
+    /// The last input that the worker was told of.
+    delivered: watch::Receiver<Serial>,
+    /// When the session last heard of the worker.
+    renewed_at: Instant,
+}
+
+impl Speaking {
+    async fn run(&mut self, stopped: &mut watch::Receiver<Option<FeedEnd>>) -> Outcome {
+        // What did not fit in with what was said before it.
+        let mut next: Option<ToTurn> = None;
+        loop {
+            let heard = match next.take() {
+                Some(heard) => Some(heard),
+                None => tokio::select! {
+                    biased;
+                    end = ended(stopped) => return self.stop(end).await,
+                    heard = self.from_link.recv() => match heard {
+                        Some(heard) => Some(heard),
+                        // Everything that it said is committed.
+                        None => {
+                            let leave = gone(&mut self.left).await;
+                            self.leave(&leave).await;
+                            return Outcome::Free;
+                        }
+                    },
+                    () = due(self.renewed_at, self.lease, &mut self.signs) => None,
+                    Ok(()) = self.delivered.changed() => None,
+                },
+            };
+            let came = match heard {
+                Some(ToTurn::Say(heard)) => {
+                    let Some(heard) = self.in_order(heard).await else { continue };
+                    let mut batch = Batch::of(heard);
+                    next = self.gather(&mut batch).await;
+                    self.say(batch).await
+                }
+                // It wants no more of a turn that is its own.
+                Some(ToTurn::Done) => {
+                    self.leave(&Leave::Released).await;
+                    return Outcome::Free;
+                }
+                None => self.beat().await,
+            };
+            match came {
+                Came::Applied => {}
+                Came::Left => return Outcome::Free,
+                Came::Closed(why) => return self.close(next, stopped, &why).await,
+            }
+        }
+    }
+
+    /// Takes what waits into the batch, as far as it fits; gives back what does not.
+    async fn gather(&mut self, batch: &mut Batch) -> Option<ToTurn> {
+        while let Ok(heard) = self.from_link.try_recv() {
+            let ToTurn::Say(heard) = heard else { return Some(heard) };
+            let Some(heard) = self.in_order(heard).await else { continue };
+            if let Some(heard) = batch.join(heard) {
+                // It is looked at again.
+                self.says -= u64::from(heard.say.said.is_some());
+                return Some(ToTurn::Say(heard));
+            }
+        }
+        None
+    }
+
+    /// Answers a say that is not the next one.
+    async fn in_order(&mut self, heard: Heard) -> Option<Heard> {
+        let Some(said) = &heard.say.said else { return Some(heard) };
+        let (expected, seq) = (self.says, said.seq);
+        if seq == expected {
+            self.says += 1;
+            return Some(heard);
+        }
+        if seq < expected {
+            self.ack(seq, None, false).await;
+        } else {
+            let refusal = Refusal::SequenceGap { expected, received: seq };
+            self.refuse(seq, &Why::from(&refusal)).await;
+        }
+        None
+    }
+
+    /// Commits a batch and answers its says.
+    async fn say(&mut self, batch: Batch) -> Came {
+        let command = batch.command(self.commands, self.take_delivered());
+        let numbered = command.said.is_some();
+        let refusal = match self.commit(command).await {
+            Ok(reply) => {
+                self.commands += u64::from(numbered);
+                return self.answer(&batch, &reply).await;
+            }
+            Err(refusal) => refusal,
+        };
+        let why = Why::from(&refusal);
+        if is_final(&refusal) {
+            self.refuse_all(&batch, &why).await;
+            return Came::Closed(why);
+        }
+        match batch.split() {
+            // One of them is to blame; the others are not.
+            Ok(alone) => {
+                for batch in alone {
+                    match Box::pin(self.say(batch)).await {
+                        Came::Applied => {}
+                        came => return came,
+                    }
+                }
+            }
+            Err(batch) => self.refuse_all(&batch, &why).await,
+        }
+        Came::Applied
+    }
+
+    async fn answer(&mut self, batch: &Batch, reply: &Reply) -> Came {
+        let Applied::Said { places, over, spoken, .. } = reply.applied else {
+            unreachable!("what is said is answered by Said")
+        };
+        self.spoken = spoken;
+        let ends = batch.ends();
+        for (seq, places) in batch.answers(places) {
+            self.ack(seq, places, over).await;
+        }
+        if over || ends { Came::Left } else { Came::Applied }
+    }
+
+    /// The last input that the worker was told of, where there was any.
+    fn take_delivered(&mut self) -> Option<Serial> {
+        let delivered = *self.delivered.borrow_and_update();
+        (Serial::ZERO < delivered).then_some(delivered)
+    }
+
+    /// Says that the worker lives, and which inputs have reached it.
+    async fn beat(&mut self) -> Came {
+        let delivered = self.take_delivered();
+        let beat = Say { delivered, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        match self.commit(beat).await {
+            Err(refusal) if is_final(&refusal) => Came::Closed(Why::from(&refusal)),
+            _ => Came::Applied,
+        }
+    }
+
+    /// Commits a command; asks until it is known what came of it.
+    async fn commit(&mut self, say: Say) -> Result<Reply, Refusal> {
+        let command = Command::Say(Box::new(say));
+        loop {
+            let began = Instant::now();
+            let submitted =
+                self.runtime.submit(&self.key.session, command.clone(), began + REQUEST_DEADLINE);
+            let error = match submitted.await {
+                Ok(reply) => {
+                    self.renewed_at = began;
+                    return Ok(reply);
+                }
+                Err(SubmitError::Refused { refusal, .. }) => return Err(refusal),
+                Err(error) => error,
+            };
+            tracing::debug!(session = %self.key.session, turn = %self.key.turn, %error, "what a worker said waits");
+            sleep(FEED_WAIT).await;
+        }
+    }
+
+    /// Nothing of the worker is taken any more: the feed says why.
+    async fn close(
+        &mut self,
+        next: Option<ToTurn>,
+        stopped: &mut watch::Receiver<Option<FeedEnd>>,
+        why: &Why,
+    ) -> Outcome {
+        match next {
+            Some(ToTurn::Say(heard)) => self.refuse_heard(&heard, why).await,
+            Some(ToTurn::Done) => return Outcome::Free,
+            None => {}
+        }
+        let end = timeout(FLUSH_WAIT, async {
+            loop {
+                tokio::select! {
+                    biased;
+                    end = ended(stopped) => return Some(end),
+                    heard = self.from_link.recv() => match heard {
+                        Some(ToTurn::Say(heard)) => self.refuse_heard(&heard, why).await,
+                        Some(ToTurn::Done) | None => return None,
+                    },
+                }
+            }
+        });
+        match end.await {
+            Ok(None) => Outcome::Free,
+            Ok(Some(end)) => self.stop(end).await,
+            Err(_) => self.stop(FeedEnd::Over).await,
+        }
+    }
+
+    /// Waits until the worker has stopped.
+    async fn stop(&mut self, end: FeedEnd) -> Outcome {
+        if end == FeedEnd::Over {
+            let (key, what) = (self.key.clone(), What::Fenced);
+            let told = Told { key, what, cursor: None, event: None };
+            self.tell(ToWorker::Told(Box::new(told))).await;
+        }
+        let why = Why::from(&Refusal::TurnOver);
+        let stopping = timeout(self.cancel_grace, async {
+            while let Some(ToTurn::Say(heard)) = self.from_link.recv().await {
+                self.refuse_heard(&heard, &why).await;
+            }
+        });
+        if stopping.await.is_ok() { Outcome::Free } else { Outcome::Defiant }
+    }
+
+    /// Lets another worker have the turn.
+    async fn leave(&self, leave: &Leave) {
+        let (session, turn, epoch) = (&self.key.session, self.key.turn.clone(), self.key.epoch);
+        tracing::info!(%session, %turn, epoch, ?leave, "a worker leaves its turn");
+        let lose = |cause, detail: &str| {
+            let detail = end_of(detail, DETAIL_BYTES).to_owned();
+            Command::Lose(Box::new(Lose { turn: turn.clone(), epoch, cause, detail }))
+        };
+        let command = match leave {
+            Leave::Disconnected => lose(Cause::Disconnected, ""),
+            Leave::Exited(detail) => lose(Cause::Exited, detail),
+            Leave::Replaced(detail) => lose(Cause::Replaced, detail),
+            Leave::Released => {
+                let said = Said { seq: self.commands, then: Then::Release, ..Said::default() };
+                let say = Say { said: Some(said), ..Say::new(turn.clone(), epoch) };
+                Command::Say(Box::new(say))
+            }
+        };
+        let until = Instant::now() + REQUEST_DEADLINE;
+        if let Err(error) = self.runtime.submit(session, command, until).await {
+            tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
+        }
+    }
+
+    async fn ack(&self, seq: u64, places: Option<(Serial, Serial)>, over: bool) {
+        let ack = Ack { key: self.key.clone(), seq, places, over, spoken: self.spoken };
+        self.tell(ToWorker::Ack(Box::new(ack))).await;
+    }
+
+    async fn refuse_all(&self, batch: &Batch, why: &Why) {
+        for (seq, _) in batch.answers(None) {
+            self.refuse(seq, why).await;
+        }
+    }
+
+    async fn refuse_heard(&self, heard: &Heard, why: &Why) {
+        if let Some(said) = &heard.say.said {
+            self.refuse(said.seq, why).await;
+        }
+    }
+
+    async fn refuse(&self, seq: u64, why: &Why) {
+        let (key, code, detail) = (Some(self.key.clone()), why.code, why.detail.clone());
+        let refused = Refused { key, seq: Some(seq), code, detail };
+        self.tell(ToWorker::Refused(Box::new(refused))).await;
+    }
+
+    async fn tell(&self, told: ToWorker) {
+        // Where nobody listens any more, the link is about to say so.
+        drop(self.to_worker.send(told).await);
+    }
+}
+
+impl From<&Refusal> for Why {
+    fn from(refusal: &Refusal) -> Why {
+        Why { code: refusal.code(), detail: refusal.to_string() }
+    }
+}
+
+/// Whether nothing of this worker's epoch will be taken any more.
+fn is_final(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Fenced { .. }
+            | Refusal::TurnOver
+            | Refusal::NoSuchTurn
+            | Refusal::NotFound
+            | Refusal::Gone
+            | Refusal::Closed { .. }
+    )
+}
+
+/// Passes on what concerns the turn until the worker is to stop.
+async fn feed_all(
+    mut feed: Feed,
+    to_worker: &mpsc::Sender<ToWorker>,
+    delivering: &watch::Sender<Serial>,
+) -> FeedEnd {
+    loop {
+        let told = match feed.next().await {
+            Fed::Told(told) => told,
+            Fed::Over => return FeedEnd::Over,
+        };
+        let (what, event) = (told.what, told.event.clone());
+        let sent = to_worker.send(ToWorker::Told(Box::new(told))).await;
+        if sent.is_err() || what.is_end() {
+            return FeedEnd::Told;
+        }
+        if let Some(shown) = event.filter(|_| what == What::Steer) {
+            delivering.send_replace(shown.event.serial);
+        }
+    }
+}
+
+/// The last `most` bytes of a text, from a whole letter on.
+fn end_of(text: &str, most: usize) -> &str {
+    let mut from = text.len().saturating_sub(most);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    &text[from..]
+}
+
+async fn ended(stopped: &mut watch::Receiver<Option<FeedEnd>>) -> FeedEnd {
+    let end = stopped.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+    match end {
+        Some(end) => end,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the worker has left its link.
+pub(super) async fn gone(left: &mut watch::Receiver<Option<Leave>>) -> Leave {
+    match left.wait_for(Option::is_some).await {
+        Ok(leave) => leave.clone().unwrap_or(Leave::Disconnected),
+        Err(_) => Leave::Disconnected,
+    }
+}
+
+/// Resolves when the lease is to be renewed and the worker has shown that it lives.
+async fn due(renewed_at: Instant, lease: Duration, signs: &mut watch::Receiver<Instant>) {
+    sleep_until(renewed_at + lease / RENEWALS).await;
+    let shown = |sign: &Instant| renewed_at < *sign;
+    let lives = signs.wait_for(shown).await.is_ok();
+    if !lives {
+        std::future::pending().await
+    }
+}
+
+/// Signs of life in one lease.
+const RENEWALS: u32 = 4;

@@ -1,0 +1,247 @@
+//! Links of workers on one node: turns are handed out, fed from the log, spoken in, and left.
+
+mod support;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use outlive::ids::{AgentName, SessionId, TurnId, WorkerName};
+use outlive::limits;
+use outlive::runtime::agent::{
+    Ack, FromWorker, Leave, LinkEnd, Listener, Offered, Refused, Register, Speaker, ToWorker, Told,
+    TurnKey, What,
+};
+use outlive::session::{Cancel, Command, Config, Format, Input, NewEvent, Said, Say, Scope, Then};
+use support::node::{TestNode, start_single};
+use tokio::time::{Instant, timeout};
+
+fn session() -> SessionId {
+    SessionId::parse("s").expect("a name")
+}
+
+fn turn_id(text: &str) -> TurnId {
+    TurnId::parse(text).expect("a name")
+}
+
+fn text(text: &str) -> NewEvent {
+    NewEvent { format: Format::TEXT, payload: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+async fn submit(node: &TestNode, command: impl Into<Command>) {
+    let until = Instant::now() + Duration::from_secs(30);
+    node.node.runtime.submit(&session(), command.into(), until).await.expect("taken");
+}
+
+async fn ask(node: &TestNode, input: &str) {
+    let agent = AgentName::parse("poet").expect("a name");
+    let (input, said) = (turn_id(input), text(input));
+    submit(node, Command::Input(Box::new(Input::new(input, agent, said)))).await;
+}
+
+async fn cancel(node: &TestNode, turn: &str) {
+    let cancel = Cancel::new(Scope::Turn(turn_id(turn)), "stop");
+    submit(node, Command::Cancel(Box::new(cancel))).await;
+}
+
+/// The log as texts: what happened, and what was said.
+async fn story(node: &TestNode) -> Vec<String> {
+    let page = reqwest::get(format!("{}/v1/sessions/s/events", node.url)).await.expect("an answer");
+    let page: serde_json::Value = page.json().await.expect("JSON");
+    let tell = |event: &serde_json::Value| {
+        let kind = event["type"].as_str().unwrap_or("-");
+        format!("{kind} {}", event["text"].as_str().unwrap_or_default()).trim().to_owned()
+    };
+    page["events"].as_array().expect("a page").iter().map(tell).collect()
+}
+
+struct Worker {
+    speaker: Speaker,
+    listener: Listener,
+    pongs: bool,
+}
+
+impl Worker {
+    fn new(node: &TestNode, capacity: usize, lease_ms: u64) -> Worker {
+        let agent = AgentName::parse("poet").expect("a name");
+        let worker = WorkerName::parse("w").expect("a name");
+        let (quiet_ms, cancel_grace) = (90_000, limits::CANCEL_GRACE);
+        let register = Register { agent, worker, capacity, lease_ms, quiet_ms, cancel_grace };
+        let (speaker, listener) = node.node.runtime.link(register).expect("it runs");
+        Worker { speaker, listener, pongs: true }
+    }
+
+    /// The next thing but pings.
+    async fn next(&mut self) -> Result<ToWorker, LinkEnd> {
+        loop {
+            let told = timeout(Duration::from_secs(60), self.listener.next()).await;
+            match told.expect("something is told")? {
+                ToWorker::Ping if self.pongs => drop(self.speaker.hear(FromWorker::Pong).await),
+                ToWorker::Ping => {}
+                told => return Ok(told),
+            }
+        }
+    }
+
+    async fn turn(&mut self) -> (TurnKey, Offered) {
+        let ToWorker::Turn(offered) = self.next().await.expect("open") else { panic!("a turn") };
+        let turn = &offered.assignment.turn;
+        let epoch = turn.seat.as_ref().expect("it is taken").epoch;
+        let session = offered.assignment.session.clone();
+        (TurnKey { session, turn: turn.turn.clone(), epoch }, *offered)
+    }
+
+    async fn told(&mut self) -> Told {
+        let ToWorker::Told(told) = self.next().await.expect("open") else { panic!("told") };
+        *told
+    }
+
+    async fn ack(&mut self) -> Ack {
+        let ToWorker::Ack(ack) = self.next().await.expect("open") else { panic!("an ack") };
+        *ack
+    }
+
+    async fn refused(&mut self) -> Refused {
+        let ToWorker::Refused(refused) = self.next().await.expect("open") else {
+            panic!("refused")
+        };
+        *refused
+    }
+
+    async fn say(&self, key: &TurnKey, seq: u64, words: &[&str], then: Then) {
+        let events = words.iter().map(|word| text(word)).collect();
+        let said = Some(Said { seq, events, then, ..Said::default() });
+        let say = Say { said, ..Say::new(key.turn.clone(), key.epoch) };
+        let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
+        self.speaker.hear(frame).await.expect("open");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_hands_out_turns_while_there_is_room_and_acknowledges_each_say_at_its_place() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 1, 15_000);
+    ask(&node, "t").await;
+    let (key, offered) = worker.turn().await;
+    assert_eq!((offered.events.len(), offered.more), (2, false));
+    assert_eq!(offered.events[0].payload, "t");
+    ask(&node, "steer").await;
+    let told = worker.told().await;
+    assert_eq!((told.what, &told.key), (What::Steer, &key));
+    assert_eq!(told.event.expect("an event").event.payload, "steer");
+    // Says do not wait for each other; their answers come in order, each with its own place.
+    for seq in 0..50 {
+        worker.say(&key, seq, &["a", "b"], Then::GoOn).await;
+    }
+    worker.say(&key, 52, &["gap"], Then::GoOn).await;
+    worker.say(&key, 50, &["c"], Then::Complete).await;
+    let (mut next, mut refused) = (4, Vec::new());
+    for seq in 0..=50 {
+        let ack = loop {
+            match worker.next().await.expect("open") {
+                ToWorker::Ack(ack) => break ack,
+                ToWorker::Refused(answer) => refused.push((answer.seq, answer.code)),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (first, last) = ack.places.expect("it said something");
+        let many = if seq == 50 { 1 } else { 2 };
+        assert_eq!((ack.seq, first.0, last.0), (seq, next, next + many - 1));
+        assert!(ack.over || seq < 50);
+        next += many;
+    }
+    assert_eq!(refused, [(Some(52), "sequence_gap")]);
+    let told = story(&node).await;
+    assert_eq!((told.len(), told[104].as_str()), (105, "turn.completed"), "{told:?}");
+    // The room is free again.
+    ask(&node, "t2").await;
+    assert_eq!(worker.turn().await.0.turn, turn_id("t2"));
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_turn_holds_its_room_until_the_worker_is_done() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 1, 15_000);
+    ask(&node, "t").await;
+    let (key, _) = worker.turn().await;
+    worker.say(&key, 0, &["one"], Then::GoOn).await;
+    worker.ack().await;
+    cancel(&node, "t").await;
+    assert_eq!(worker.told().await.what, What::Cancel);
+    ask(&node, "t2").await;
+    worker.say(&key, 1, &["two"], Then::GoOn).await;
+    let refused = worker.refused().await;
+    assert_eq!((refused.seq, refused.code), (Some(1), "turn_over"));
+    worker.speaker.hear(FromWorker::Done(key)).await.expect("open");
+    assert_eq!(worker.turn().await.0.turn, turn_id("t2"));
+    let told = story(&node).await;
+    assert!(!told.iter().any(|told| told.contains("two")), "{told:?}");
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_worker_said_before_it_left_is_kept_and_its_turn_goes_to_another_at_once() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 4, 60_000);
+    ask(&node, "t").await;
+    let (key, _) = worker.turn().await;
+    for (seq, word) in ["Once", "upon", "a", "time"].iter().enumerate() {
+        worker.say(&key, seq as u64, &[word], Then::GoOn).await;
+    }
+    worker.speaker.close(Leave::Exited("signal 9".into()));
+    // Far sooner than the lease would end.
+    let mut heir = Worker::new(&node, 1, 15_000);
+    let (next, offered) = heir.turn().await;
+    assert!(key.epoch < next.epoch);
+    let said = offered
+        .events
+        .iter()
+        .filter(|event| matches!(event.fact.as_deref(), Some(outlive::session::Fact::Output(_))));
+    let said: Vec<_> = said.map(|event| event.payload.clone()).collect();
+    assert_eq!(said, ["Once", "upon", "a", "time"]);
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_answers_no_ping_loses_its_link_and_its_turns() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 1, *limits::LEASE_MS_RANGE.start());
+    ask(&node, "t").await;
+    // It keeps its turn well beyond the lease while it answers, and says nothing else.
+    worker.turn().await;
+    let until = Instant::now() + Duration::from_secs(3);
+    while let Ok(told) = tokio::time::timeout_at(until, worker.next()).await {
+        panic!("{told:?} is told of a turn that nobody took away");
+    }
+    worker.pongs = false;
+    let end = loop {
+        match worker.next().await {
+            Ok(ToWorker::Told(told)) => assert_eq!(told.what, What::Fenced),
+            Ok(told) => panic!("{told:?}"),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(end, LinkEnd::Silent);
+    let mut heir = Worker::new(&node, 1, 15_000);
+    assert_eq!(heir.turn().await.0.turn, turn_id("t"));
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_drains_closes_behind_its_last_turn() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 2, 15_000);
+    ask(&node, "t").await;
+    let (key, _) = worker.turn().await;
+    worker.speaker.hear(FromWorker::Drain).await.expect("open");
+    worker.say(&key, 0, &["end"], Then::Complete).await;
+    assert!(worker.ack().await.over);
+    assert_eq!(worker.next().await.expect_err("closed"), LinkEnd::Drained);
+    assert!(worker.speaker.hear(FromWorker::Pong).await.is_err());
+    node.node.stop().await;
+}
