@@ -1,0 +1,1 @@
+//! What the streams of endpoints mean.
