@@ -14,16 +14,18 @@ mod tests;
 mod turn;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Edge;
 use super::attached::messages::Spoken;
 use crate::ids::{AgentName, WorkerName};
 use crate::limits;
+use crate::runtime::agent::body::{Body, Ended, Place, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
 
 /// An endpoint that takes turns.
@@ -115,40 +117,42 @@ impl Protocol {
     }
 }
 
-/// Takes turns for an endpoint until the node stops.
-pub(super) async fn serve(edge: Edge, endpoint: Endpoint, node: u64) {
-    let worker = format!("{}-{}-{node}", endpoint.protocol.name(), endpoint.agent);
-    let worker = WorkerName::parse(&worker).unwrap_or_else(|_| {
-        WorkerName::parse(&format!("{}-{node}", endpoint.protocol.name()))
-            .expect("the names of protocols are short")
-    });
-    loop {
-        let end = link(&edge, &endpoint, &worker).await;
-        if end == LinkEnd::Stopping || edge.stop.is_cancelled() {
-            return;
-        }
-        tracing::warn!(agent = %endpoint.agent, %end, "the link of an endpoint ended; it is opened again");
-        tokio::select! {
-            () = edge.stop.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_millis(limits::AGAIN_MS)) => {}
-        }
+impl Body for Endpoint {
+    fn agent(&self) -> &AgentName {
+        &self.agent
+    }
+
+    fn restart(&self) -> Restart {
+        // A call that fails costs its turn an attempt; the link itself ends with the node alone.
+        let within = Duration::from_millis(limits::RESTARTS_WITHIN_MS);
+        Restart { intensity: limits::RESTARTS, within }
+    }
+
+    fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended> {
+        Box::pin(async move {
+            match serve(&self, &place).await {
+                LinkEnd::Stopping | LinkEnd::Drained => Ended::Stopped,
+                end => Ended::Failed(end.to_string()),
+            }
+        })
     }
 }
 
 /// Serves one link to its end.
-async fn link(edge: &Edge, endpoint: &Endpoint, worker: &WorkerName) -> LinkEnd {
+async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
+    let worker = format!("{}-{}", endpoint.protocol.name(), place.runtime.node());
     let register = Register {
         agent: endpoint.agent.clone(),
-        worker: worker.clone(),
+        worker: WorkerName::parse(&worker).expect("the names of protocols are short"),
         capacity: endpoint.capacity,
         lease_ms: limits::LEASE_MS,
         quiet_ms: endpoint.quiet_ms,
         cancel_grace: Duration::from_millis(limits::PUSH_GRACE_MS),
     };
-    let Some((speaker, mut listener)) = edge.runtime.link(register) else {
+    let Some((speaker, mut listener)) = place.runtime.link(register) else {
         return LinkEnd::Stopping;
     };
-    let speaker = std::sync::Arc::new(speaker);
+    let speaker = Arc::new(speaker);
     let mut calls = JoinSet::new();
     let mut under_way: HashMap<TurnKey, CancellationToken> = HashMap::new();
     let end = loop {
@@ -156,12 +160,12 @@ async fn link(edge: &Edge, endpoint: &Endpoint, worker: &WorkerName) -> LinkEnd 
             told = listener.next() => match told {
                 Ok(ToWorker::Turn(offered)) => {
                     let key = turn::key(&offered.assignment);
-                    let stop = edge.stop.child_token();
+                    let stop = place.stop.child_token();
                     under_way.insert(key.clone(), stop.clone());
-                    let (edge, endpoint) = (edge.clone(), endpoint.clone());
+                    let (runtime, endpoint) = (place.runtime.clone(), endpoint.clone());
                     let speaker = speaker.clone();
                     calls.spawn(async move {
-                        turn::run(&edge, &endpoint, &offered.assignment, &speaker, stop).await;
+                        turn::run(&runtime, &endpoint, &offered.assignment, &speaker, stop).await;
                         key
                     });
                 }
@@ -175,7 +179,8 @@ async fn link(edge: &Edge, endpoint: &Endpoint, worker: &WorkerName) -> LinkEnd 
                 Ok(ToWorker::Told(_) | ToWorker::Ack(_)) => {}
                 Ok(ToWorker::Refused(refused)) => {
                     // A turn that is not ours any more is told so as well.
-                    tracing::debug!(agent = %endpoint.agent, code = refused.code, "a word of an endpoint was refused");
+                    let code = refused.code;
+                    tracing::debug!(agent = %endpoint.agent, code, "a word was refused");
                 }
                 Err(end) => break end,
             },
@@ -185,10 +190,11 @@ async fn link(edge: &Edge, endpoint: &Endpoint, worker: &WorkerName) -> LinkEnd 
                     drop(speaker.hear(FromWorker::Done(key)).await);
                 }
             }
+            () = place.stop.cancelled() => break LinkEnd::Stopping,
         }
     };
     calls.shutdown().await;
-    if let Some(speaker) = std::sync::Arc::into_inner(speaker) {
+    if let Some(speaker) = Arc::into_inner(speaker) {
         speaker.close(Leave::Released);
     }
     end

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::Edge;
 use super::super::attached::Visibility;
 use super::super::attached::messages::{self, Speaks};
 use super::call::{Call, Failed};
 use super::{Asked, Endpoint, Piece};
 use crate::ids::{Cursor, ToolName};
 use crate::limits;
-use crate::runtime::Freshness;
+use crate::runtime::{Freshness, Runtime};
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::session::{Cause, Command, Format, Lose, NewEvent, Phase, Said, Say, Then};
@@ -29,7 +28,7 @@ pub(super) fn key(assignment: &Assignment) -> TurnKey {
 
 /// Works on a turn until the endpoint's answer ends, or the turn does.
 pub(super) async fn run(
-    edge: &Edge,
+    runtime: &Runtime,
     endpoint: &Endpoint,
     assignment: &Assignment,
     speaker: &Speaker,
@@ -37,31 +36,31 @@ pub(super) async fn run(
 ) {
     let mut words = Words::new(assignment, endpoint, speaker);
     let outcome = tokio::select! {
-        outcome = answer(edge, endpoint, assignment, &mut words) => outcome,
+        outcome = answer(runtime, endpoint, assignment, &mut words) => outcome,
         // The connection closes with the call: that is how a cancel reaches the endpoint.
         () = stop.cancelled() => return,
     };
     match outcome {
         Ok(()) => {}
         Err(Failed::Refused(reason)) => words.say(Vec::new(), Then::Fail { reason }).await,
-        Err(failed) => lose(edge, &words.key, &failed).await,
+        Err(failed) => lose(runtime, &words.key, &failed).await,
     }
 }
 
 /// Says that this attempt came to nothing; the turn is tried again under its budget.
-async fn lose(edge: &Edge, key: &TurnKey, failed: &Failed) {
+async fn lose(runtime: &Runtime, key: &TurnKey, failed: &Failed) {
     let mut detail = failed.to_string();
     detail.truncate(detail.floor_char_boundary(limits::DETAIL_BYTES));
     let (turn, epoch, cause) = (key.turn.clone(), key.epoch, Cause::Disconnected);
     let lose = Command::Lose(Box::new(Lose { turn, epoch, cause, detail }));
     let until = Instant::now() + limits::REQUEST_DEADLINE;
-    if let Err(error) = edge.runtime.submit(&key.session, lose, until).await {
+    if let Err(error) = runtime.submit(&key.session, lose, until).await {
         tracing::debug!(session = %key.session, %error, "a failed call waits for its lease");
     }
 }
 
 async fn answer(
-    edge: &Edge,
+    runtime: &Runtime,
     endpoint: &Endpoint,
     assignment: &Assignment,
     words: &mut Words<'_>,
@@ -69,11 +68,11 @@ async fn answer(
     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS_MAX);
     let session = &assignment.session;
     let broken = |why: &str| Failed::Log(why.to_owned());
-    let status = edge.runtime.status(session, Freshness::Linearizable, deadline).await;
+    let status = runtime.status(session, Freshness::Linearizable, deadline).await;
     let status = status.map_err(|why| Failed::Log(why.to_string()))?;
     let status = status.ok_or_else(|| broken("the session is gone"))?;
     let upto = Cursor { incarnation: status.incarnation, serial: status.tail };
-    let read = messages::read(edge, session, &status, upto, Visibility::All, deadline).await;
+    let read = messages::read(runtime, session, &status, upto, Visibility::All, deadline).await;
     let read = read.map_err(|_| broken("the log is not here in time"))?;
     // What earlier attempts said of this very turn is said anew.
     let turn = &assignment.turn.turn;
