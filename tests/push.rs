@@ -57,12 +57,7 @@ impl Endpoint {
     }
 }
 
-async fn answer(
-    stream: TcpStream,
-    script: &[Does],
-    asks: &Mutex<Vec<Value>>,
-    ends: &Mutex<usize>,
-) {
+async fn answer(stream: TcpStream, script: &[Does], asks: &Mutex<Vec<Value>>, ends: &Mutex<usize>) {
     let mut stream = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
     while stream.read_line(&mut line).await.is_ok_and(|read| 2 < read) {
@@ -84,7 +79,8 @@ async fn answer(
         stream.write_all(head.as_bytes()).await.expect("written");
         return;
     }
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("written");
     let (Does::Says(events) | Does::Hangs(events) | Does::Breaks(events)) = does else { return };
     for event in events {

@@ -13,9 +13,8 @@ mod openai;
 mod tests;
 mod turn;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -23,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::attached::messages::Spoken;
+use crate::config::Protocol;
 use crate::ids::{AgentName, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
@@ -34,25 +34,15 @@ pub struct Endpoint {
     pub agent: AgentName,
     pub url: String,
     pub protocol: Protocol,
-    /// Sent with each request: names and values.
-    pub headers: Vec<(String, String)>,
+    /// Sent with each request.
+    pub headers: BTreeMap<String, String>,
     /// Turns at once, of one node.
     pub capacity: usize,
     /// How long it may say nothing, in milliseconds.
     pub quiet_ms: u64,
+    pub restart: Restart,
     /// Which model is asked for, where the protocol names one.
     pub model: Option<String>,
-}
-
-/// How an endpoint is asked and how it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// A route for `useChat`: UI messages in, UI message chunks out.
-    AiSdk,
-    /// `RunAgentInput` in, events out.
-    AgUi,
-    /// Chat completions in, chat completion chunks out.
-    OpenAi,
 }
 
 /// What a piece of an answer means.
@@ -78,21 +68,6 @@ struct Asked<'a> {
 }
 
 impl Protocol {
-    /// A stable name for programs; also the format of what is kept whole, behind a slash and a version.
-    pub fn name(self) -> &'static str {
-        match self {
-            Protocol::AiSdk => "ai-sdk",
-            Protocol::AgUi => "ag-ui",
-            Protocol::OpenAi => "openai",
-        }
-    }
-
-    /// The protocol of this name.
-    pub fn parse(name: &str) -> Option<Protocol> {
-        let all = [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi];
-        all.into_iter().find(|protocol| protocol.name() == name)
-    }
-
     fn body(self, asked: &Asked<'_>) -> Value {
         match self {
             Protocol::AiSdk => ai_sdk::body(asked),
@@ -124,8 +99,7 @@ impl Body for Endpoint {
 
     fn restart(&self) -> Restart {
         // A call that fails costs its turn an attempt; the link itself ends with the node alone.
-        let within = Duration::from_millis(limits::RESTARTS_WITHIN_MS);
-        Restart { intensity: limits::RESTARTS, within }
+        self.restart
     }
 
     fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended> {
@@ -147,7 +121,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         capacity: endpoint.capacity,
         lease_ms: limits::LEASE_MS,
         quiet_ms: endpoint.quiet_ms,
-        cancel_grace: Duration::from_millis(limits::PUSH_GRACE_MS),
+        cancel_grace: limits::CANCEL_GRACE,
     };
     let Some((speaker, mut listener)) = place.runtime.link(register) else {
         return LinkEnd::Stopping;
@@ -172,10 +146,10 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                 Ok(ToWorker::Told(told)) if told.what.is_end() => {
                     match under_way.get(&told.key) {
                         Some(stop) => stop.cancel(),
-                        None => drop(speaker.hear(FromWorker::Done(told.key)).await),
+                        None => _ = speaker.hear(FromWorker::Done(told.key)).await,
                     }
                 }
-                Ok(ToWorker::Ping) => drop(speaker.hear(FromWorker::Pong).await),
+                Ok(ToWorker::Ping) => _ = speaker.hear(FromWorker::Pong).await,
                 Ok(ToWorker::Told(_) | ToWorker::Ack(_)) => {}
                 Ok(ToWorker::Refused(refused)) => {
                     // A turn that is not ours any more is told so as well.
@@ -187,7 +161,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
             Some(done) = calls.join_next(), if !calls.is_empty() => {
                 if let Ok(key) = done {
                     under_way.remove(&key);
-                    drop(speaker.hear(FromWorker::Done(key)).await);
+                    _ = speaker.hear(FromWorker::Done(key)).await;
                 }
             }
             () = place.stop.cancelled() => break LinkEnd::Stopping,

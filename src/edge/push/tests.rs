@@ -34,7 +34,9 @@ fn text_is_taken_out_and_all_else_is_kept() {
             r#"{"type":"finish"}"#,
             "[DONE]",
         ],
-        expect![[r#"start, text-start, "Hel", "lo", tool-input-available, tool search, tool-output-available, thinking, finish, complete, complete"#]],
+        expect![[
+            r#"start, text-start, "Hel", "lo", tool-input-available, tool search, tool-output-available, thinking, finish, complete, complete"#
+        ]],
     );
     check(
         Protocol::AgUi,
@@ -71,11 +73,7 @@ fn what_goes_wrong_fails_the_turn_with_its_reason() {
         &[r#"{"type":"RUN_ERROR","message":"no credit"}"#],
         expect!["fail: no credit"],
     );
-    check(
-        Protocol::OpenAi,
-        &[r#"{"error":{"message":"no credit"}}"#],
-        expect!["fail: no credit"],
-    );
+    check(Protocol::OpenAi, &[r#"{"error":{"message":"no credit"}}"#], expect!["fail: no credit"]);
     for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
         check(protocol, &["{"], expect!["fail: the endpoint sent something that is no JSON"]);
     }
@@ -89,8 +87,11 @@ fn an_endpoint_is_asked_in_its_own_form() {
         from: Serial(from),
         text: text.into(),
     };
-    let conversation =
-        [spoken(Speaks::User, 1, "hi"), spoken(Speaks::Agent, 3, "ho"), spoken(Speaks::Person, 9, "me")];
+    let conversation = [
+        spoken(Speaks::User, 1, "hi"),
+        spoken(Speaks::Agent, 3, "ho"),
+        spoken(Speaks::Person, 9, "me"),
+    ];
     let (session, turn, model) = ("s", "t", Some("m"));
     let asked = Asked { session, turn, conversation: &conversation, model };
     expect![[r#"{"id":"s","messageId":null,"messages":[{"id":"m1","parts":[{"text":"hi","type":"text"}],"role":"user"},{"id":"m3","parts":[{"text":"ho","type":"text"}],"role":"assistant"},{"id":"m9","parts":[{"text":"me","type":"text"}],"role":"assistant"}],"trigger":"submit-message","turn":"t"}"#]]

@@ -12,9 +12,9 @@ use super::call::{Call, Failed};
 use super::{Asked, Endpoint, Piece};
 use crate::ids::{Cursor, ToolName};
 use crate::limits;
-use crate::runtime::{Freshness, Runtime};
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
+use crate::runtime::{Freshness, Runtime};
 use crate::session::{Cause, Command, Format, Lose, NewEvent, Phase, Said, Say, Then};
 
 /// Which turn it is, and whose.
@@ -91,10 +91,8 @@ async fn answer(
     let mut call =
         timeout(quiet, Call::start(endpoint, &body)).await.map_err(|_| Failed::Late)??;
     loop {
-        let data = match timeout(quiet, call.next()).await.map_err(|_| Failed::Late)?? {
-            Some(data) => data,
-            None => return Err(Failed::BrokeOff),
-        };
+        let data = timeout(quiet, call.next()).await.map_err(|_| Failed::Late)??;
+        let data = data.ok_or(Failed::BrokeOff)?;
         let pieces = data.iter().flat_map(|data| endpoint.protocol.read(data)).collect();
         if words.take(pieces).await {
             return Ok(());
@@ -188,7 +186,7 @@ impl Words<'_> {
         let say = Say { said, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         // A link that is closed has told the session already.
-        drop(self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await);
+        self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
     }
 }
 
