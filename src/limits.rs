@@ -330,3 +330,33 @@ pub const FEED_WAIT: Duration = Duration::from_millis(100);
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Time in which what a worker said before it left must be committed.
 pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
+
+// Agents that a node runs by itself.
+
+/// Bodies of one agent that one node runs at once.
+pub const BODIES: usize = 256;
+/// Failures of one body within [`RESTARTS_WITHIN_MS`] after which it rests, and the most that may be asked for.
+pub const RESTARTS: u32 = 5;
+pub const RESTARTS_MAX: u32 = 10_000;
+/// Time in which failures count, in milliseconds.
+pub const RESTARTS_WITHIN_MS: u64 = 60_000;
+/// How long a body rests that failed too often.
+pub const RESTARTS_REST: Duration = Duration::from_secs(60);
+/// Pause before a body that failed a second time begins again; it doubles with each further failure.
+pub const RESTART_WAIT: Duration = Duration::from_millis(200);
+/// The longest such pause.
+pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Lease of a process on this machine that asks for none, in milliseconds.
+pub const MANAGED_LEASE_MS: u64 = 5_000;
+/// Time in which a process must register after its start.
+pub const REGISTER_WAIT: Duration = Duration::from_secs(30);
+/// One line of a worker, in bytes.
+pub const LINE_BYTES: usize = BODY_BYTES;
+/// What a process wrote to its standard error last, in bytes.
+pub const LAST_WORDS_BYTES: usize = 4 << 10;
+/// Time that turns of a node's own agents get to end when the node stops.
+pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
+/// Time that a process gets to end before it is killed.
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
+/// Time in which what a process wrote before its end is read.
+pub const LAST_LINES_WAIT: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 //! Order of the start: configuration, the client port, the directory, the journal, the store, the links,
 //! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
 
+mod agents;
 mod journal;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::journal::JournalCounts;
 use crate::config::ServeConfig;
 use crate::edge;
+use crate::runtime::agent::body::Agents;
 use crate::runtime::{Foundation, Runtime};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -73,6 +75,7 @@ pub struct Node {
     pub address: SocketAddr,
     pub runtime: Arc<Runtime>,
     pub metrics: Arc<Metrics>,
+    agents: Agents,
     home: Arc<Home>,
     journal: Journal,
     writer: JoinHandle<()>,
@@ -145,7 +148,8 @@ impl Node {
         let edge = TaskTracker::new();
         edge.spawn(serving);
         edge.close();
-        Ok(Node { address, runtime, metrics, home, journal, writer, edge, stop })
+        let agents = runtime.employ(agents::bodies(&config.agents)).await;
+        Ok(Node { address, runtime, metrics, agents, home, journal, writer, edge, stop })
     }
 
     /// Waits for a signal to stop.
@@ -169,6 +173,7 @@ impl Node {
 
     /// Hands over what can be handed over and ends everything; what was acknowledged is on disk.
     pub async fn stop(self) {
+        self.agents.stop().await;
         self.runtime.drain().await;
         self.stop.cancel();
         self.edge.wait().await;
