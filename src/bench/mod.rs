@@ -12,6 +12,7 @@ mod dialect;
 pub mod disk;
 pub mod idle;
 mod latency;
+mod link;
 pub mod open;
 mod reader;
 pub mod report;

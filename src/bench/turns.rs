@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::chunks::Chunks;
 use super::connection::{Answer, Connection, find};
+use super::link::Link;
 use super::writer::{Writer, elapsed_us};
 use super::{Latency, Report, Target};
 
@@ -51,10 +52,13 @@ pub async fn run(plan: &Turns, target: &Target, report: &mut Report) -> anyhow::
     target.create(1).await?;
     let mut stage = Stage::open(target).await?;
     stage.interrupt(plan.interrupts, "idle", report).await?;
+    stage.interrupt_linked(plan.interrupts, "idle", target, report).await?;
     let flood = Flood::begin(plan, target).await?;
     stage.interrupt(plan.interrupts, "flood", report).await?;
+    stage.interrupt_linked(plan.interrupts, "flood", target, report).await?;
     flood.end(report).await?;
     stage.lose(plan.losses, report).await?;
+    stage.break_off(plan.losses, target, report).await?;
     target.delete(1).await
 }
 
@@ -120,9 +124,87 @@ impl Stage {
             sleep(PAUSE).await;
         }
         acked.tell(&format!("interrupt ack ({when})"), report);
-        delivered.tell(&format!("interrupt sent to delivered ({when})"), report);
-        later.tell(&format!("interrupt accepted to delivered ({when})"), report);
+        delivered.tell(&format!("interrupt sent to seen on SSE ({when})"), report);
+        later.tell(&format!("interrupt accepted to seen on SSE ({when})"), report);
         Ok(())
+    }
+
+    /// The same for a worker on a WebSocket.
+    async fn interrupt_linked(
+        &mut self,
+        times: usize,
+        when: &str,
+        target: &Target,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let (delivered, later) = (Latency::default(), Latency::default());
+        let mut link = Link::open(target, target.of_reader(0, 0), &self.agent).await?;
+        for _ in 0..times {
+            self.ask().await?;
+            let (_, given) = link.see("turn").await?;
+            link.say(self.word(&given, "a word", None)).await?;
+            link.see("ack").await?;
+            let sent = Instant::now();
+            let path = format!("/v1/sessions/{}/cancel", self.session);
+            post(&mut self.person, &path, &json!({ "turn": given["turn"] })).await?;
+            let answered = Instant::now();
+            let (seen, _) = link.see("cancel").await?;
+            delivered.record(micros(seen.duration_since(sent)), 1);
+            later.record(micros(seen.saturating_duration_since(answered)), 1);
+            let (turn, epoch) = (&given["turn"], &given["epoch"]);
+            let done =
+                json!({ "type": "done", "session": self.session, "turn": turn, "epoch": epoch });
+            link.say(done).await?;
+            sleep(PAUSE).await;
+        }
+        delivered.tell(&format!("interrupt sent to told ({when})"), report);
+        later.tell(&format!("interrupt accepted to told ({when})"), report);
+        Ok(())
+    }
+
+    /// Breaks workers' connections off, and tells how soon they are missed and replaced by others.
+    async fn break_off(
+        &mut self,
+        times: usize,
+        target: &Target,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let (missed, replaced) = (Latency::default(), Latency::default());
+        let node = target.of_reader(0, 0);
+        for round in 0..times {
+            let mut link = Link::open(target, node + round, &self.agent).await?;
+            let turn = self.ask().await?;
+            let (_, given) = link.see("turn").await?;
+            link.say(self.word(&given, "a word", None)).await?;
+            link.see("ack").await?;
+            let mut heir = Link::open(target, node + round + 1, &self.agent).await?;
+            let gone = Instant::now();
+            drop(link);
+            let (_, given) = heir.see("turn").await?;
+            heir.say(self.word(&given, "another", Some("complete"))).await?;
+            let lost = self.see(&["\"agent.lost\"", &turn]).await?;
+            let spoke = self.see(&["\"turn.output\"", "\"another\"", &turn]).await?;
+            missed.record(micros(lost.duration_since(gone)), 1);
+            replaced.record(micros(spoke.duration_since(gone)), 1);
+            heir.see("ack").await?;
+        }
+        if 0 < times {
+            missed.tell("broken off to lost", report);
+            replaced.tell("broken off to the next speaking", report);
+        }
+        Ok(())
+    }
+
+    /// What a worker on a WebSocket says first.
+    fn word(&self, given: &Value, text: &str, then: Option<&str>) -> Value {
+        let mut frame = json!({
+            "type": "say", "session": self.session, "turn": given["turn"], "epoch": given["epoch"],
+            "seq": 0, "events": [{ "text": text }],
+        });
+        if let Some(then) = then {
+            frame["then"] = then.into();
+        }
+        frame
     }
 
     /// Lets workers fall silent, and tells how soon they are missed and replaced.
@@ -151,12 +233,18 @@ impl Stage {
     }
 
     async fn begin(&mut self, lease_ms: u64) -> anyhow::Result<Seat> {
+        self.ask().await?;
+        self.claim(lease_ms).await
+    }
+
+    /// Asks for a turn; its name.
+    async fn ask(&mut self) -> anyhow::Result<String> {
         self.turns += 1;
         let turn = format!("{}-{}", self.agent, self.turns);
         let path = format!("/v1/sessions/{}/inputs", self.session);
         let body = json!({ "input": turn, "agent": self.agent, "said": { "text": "speak" } });
         post(&mut self.person, &path, &body).await?;
-        self.claim(lease_ms).await
+        Ok(turn)
     }
 
     async fn claim(&mut self, lease_ms: u64) -> anyhow::Result<Seat> {
