@@ -78,6 +78,18 @@ pub const PRODUCER_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Runs of requests whose place one session remembers for each producer.
 pub const PRODUCER_RUNS: usize = 64;
 
+/// Requests without a producer that one session remembers, so that nodes may repeat them.
+pub const KEYS: usize = 512;
+/// How many of them are kept once the session is deleted.
+pub const KEYS_OF_DELETED: usize = 16;
+/// Longest time after its first try for which such a request may be repeated, in milliseconds.
+pub const KEY_MS: u32 = 2 * 60 * 1000;
+/// Time for which it is remembered beyond that, in milliseconds: clocks differ, and tries come late.
+pub const KEY_GRACE_MS: u64 = 30_000;
+/// How far the clocks of two leaders are believed to differ at most, where one stamped the first try and the
+/// other judges whether it was forgotten, in milliseconds.
+pub const KEY_SKEW_MS: u64 = 5_000;
+
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.
@@ -145,6 +157,24 @@ pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Entries that a shard may be behind while its node still counts as ready.
 pub const READY_LAG: u64 = 10_000;
 
+/// Links of participants that one leader keeps in mind, of all sessions that it leads; others attach and
+/// are not counted.
+pub const ATTENDANCE_LINKS: usize = 200_000;
+/// Links of participants that one message between nodes carries.
+pub const ATTENDANCE_TOLD: usize = 2_000;
+/// Pause after which a node says again who is attached to it.
+pub const ATTENDANCE_REFRESH: Duration = Duration::from_secs(3);
+/// Time after which somebody is gone of whom nothing was said.
+pub const ATTENDANCE_EXPIRY: Duration = Duration::from_secs(8);
+/// Shortest and longest pause between two rounds of telling who is there.
+pub const ATTENDANCE_ROUND: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(250));
+/// Devices that are listed when it is told who is there; all are counted.
+pub const COMPANY_DEVICES: usize = 256;
+/// Time after which a session whose last watcher left is not watched: a page that is loaded again takes
+/// less.
+pub const AUDIENCE_GRACE: Duration = Duration::from_secs(5);
+
 // Talking to clients. These may differ between nodes.
 
 /// Connections that one node serves at once.
@@ -165,8 +195,8 @@ pub const WINDOWS: usize = 10_000;
 pub const BODIES_BYTES: usize = 256 << 20;
 /// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.
 pub const WINDOW_BYTES: usize = 1 << 20;
-/// Lines of a streaming append that are not acknowledged.
-pub const WINDOW_LINES: usize = 256;
+/// Lines of a streaming append that are not acknowledged: what one command takes, and as many that gather.
+pub const WINDOW_LINES: usize = 2 * APPEND_EVENTS;
 /// Bytes of a body that is too large that are read and thrown away, so that the client hears why.
 pub const DISCARD_BYTES: usize = 16 << 20;
 /// Time for that, in milliseconds.
@@ -199,6 +229,13 @@ pub const LIST_SESSIONS_MAX: usize = 1000;
 
 /// Silence on a live stream after which a heartbeat is sent, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 15_000;
+/// Pause between two pings to an attachment that has a name or began with a snapshot, in milliseconds.
+pub const PING_MS: u64 = 5_000;
+/// Payload bytes of the messages that are told of one session; the newest.
+pub const MESSAGES_BYTES: usize = 256 << 10;
+/// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
+pub const MESSAGES_EVENTS: usize = 20_000;
+pub const MESSAGES_EVENTS_MAX: usize = 200_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
 /// Time without progress after which a connection that does not read is cut, in milliseconds.
@@ -249,6 +286,29 @@ pub const SURVEY_PAUSE_WHOLE: Duration = Duration::from_secs(15);
 pub const WEBHOOK_MS: u64 = 15_000;
 /// Body of a webhook's answer that is read, in bytes.
 pub const WEBHOOK_ANSWER_BYTES: usize = 64 << 10;
+
+// WebSockets. These may differ between nodes.
+
+/// WebSockets that one node serves at once.
+pub const SOCKETS: usize = 20_000;
+/// Sessions that are attached on one WebSocket at once.
+pub const SOCKET_SESSIONS: usize = 64;
+/// Requests of one WebSocket that are not answered, and answers that wait for the client to read; beyond
+/// them nothing more is read from it.
+pub const SOCKET_REQUESTS: usize = 64;
+/// One frame of a client, in bytes.
+pub const SOCKET_FRAME_BYTES: usize = 256 << 10;
+/// One frame of a worker, in bytes: the largest say as JSON, where each byte may take more than one.
+pub const WORKER_FRAME_BYTES: usize = 2 << 20;
+/// Events that a session may be ahead of the client's credit, unless it says otherwise, and at most.
+pub const SOCKET_CREDIT: u32 = 1024;
+pub const SOCKET_CREDIT_MAX: u32 = 65_536;
+/// Pause between two pings of a WebSocket and of each session on it, in milliseconds.
+pub const SOCKET_PING_MS: u64 = 5_000;
+/// Time without any sign of life, pongs included, after which a WebSocket is closed, in milliseconds.
+pub const SOCKET_SILENCE_MS: u64 = 20_000;
+/// Time for the last frames of a WebSocket to leave and the client to close it too, in milliseconds.
+pub const SOCKET_PARTING_MS: u64 = 1_000;
 
 // Links of workers. These may differ between nodes.
 

@@ -47,6 +47,7 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let work = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(work_threads())
         .thread_name("outlive-work")
         .enable_all()
         .build()?;
@@ -60,6 +61,12 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     });
     control.shutdown_background();
     done
+}
+
+/// Threads for sessions and clients: all cores but the one that links and groups need. Each thread more
+/// than there are cores costs switches between them, and helps nobody.
+fn work_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1))
 }
 
 /// A running node.
@@ -113,6 +120,7 @@ impl Node {
             clock,
             factory: foundation.factory(),
             application: foundation.application(),
+            control: control.clone(),
         };
         let connect_home = home.clone();
         let host = Host::start(parts, async |service| {

@@ -14,7 +14,7 @@ use outlive::session::frozen::{
     COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
 };
 use outlive::session::{
-    Answer, Append, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
     ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode, NewEvent, Origin,
     Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender, Session, Then,
     Unwatched, Verb, WhenBusy,
@@ -102,10 +102,10 @@ fn commands_keep_their_bytes() {
     check_command(
         &Command::from(config()),
         expect![
-            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e000000"
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201000000"
         ],
     );
-    check_command(&Command::from(Config::default()), expect!["0100000000000000000000"]);
+    check_command(&Command::from(Config::default()), expect!["010000000000000000000000000000"]);
     check_command(
         &Command::Append(append()),
         expect![
@@ -115,6 +115,14 @@ fn commands_keep_their_bytes() {
     check_command(
         &Command::Close { producer: Some(origin(3)) },
         expect!["01020108776f726b65722d310703"],
+    );
+    let Append { events, content_type, .. } = append();
+    let each = AppendEach { events, first: origin(4), content_type };
+    check_command(
+        &Command::AppendEach(Box::new(each)),
+        expect![
+            "011502046a736f6e077b2261223a317d09746578742f68746d6c0200ff08776f726b65722d310704010a746578742f706c61696e"
+        ],
     );
     check_command(&Command::Delete { incarnation: Some(Incarnation(2)) }, expect!["01030102"]);
     check_command(&Command::Touch, expect!["0104"]);
@@ -133,7 +141,7 @@ fn commands_keep_their_bytes() {
     check_command(
         &forked(),
         expect![
-            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e01016603020504010901fb102701047465787402686901"
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e01010501020101016603020504010901fb102701047465787402686901"
         ],
     );
 }
@@ -196,10 +204,18 @@ fn asked() -> [Command; 4] {
 #[test]
 fn turns_keep_their_bytes() {
     let [input, claim, say, cancel] = asked();
-    check_command(&input, expect!["010b0174016104746578740268690103616461010570686f6e6501"]);
+    check_command(
+        &input,
+        expect!["010b0174016104746578740268690103616461010570686f6e65010101010300"],
+    );
     check_command(&claim, expect!["010c0174017707fbe803fbd007"]);
-    check_command(&say, expect!["010d017401010001047465787402686902026e6f010101fbb80b010163"]);
-    check_command(&cancel, expect!["010e0101610103616461010570686f6e650172"]);
+    check_command(
+        &say,
+        expect![
+            "010d0174010100010173010104746578740268690101016908617070726f76616c0474657874026869010902026e6f0101010101fbb80b010206736561726368010163"
+        ],
+    );
+    check_command(&cancel, expect!["010e0101610103616461010570686f6e65017203"]);
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
     let mut apply = |at, command| {
@@ -210,13 +226,13 @@ fn turns_keep_their_bytes() {
     check_state(
         &apply(2_000, input.clone()),
         expect![
-            "0101730101000000000000fbe803fbd007fbd007fbd0070101fd864b79043d14abf902010100fbd007000000000000000101740161010100fbd007000000fbd00700000101740001000000"
+            "010173010100000000000000000000fbe803fbd007fbd007fbd0070101fd7394cfcd56643f9c02010100fbd00700000000000000010174016101010000fbd0070000030000fbd007000000000000000101740001000000000000000000000000000000"
         ],
     );
     check_state(
         &apply(3_000, claim),
         expect![
-            "0101730101000000000000fbe803fbb80bfbb80bfbb80b0102fd03e61948aaf1240706020100fbd0070202fbb80b000000000000000101740161010100fbd0070100010177070100fbe803fbb80bfbb80bfbd0070000000101740001000100"
+            "010173010100000000000000000000fbe803fbb80bfbb80bfbb80b0102fd6550aafb40a299fd06020100fbd0070202fbb80b00000000000000010174016101010100fbd0070100030001017707010001fbe803fbb80bfbb80bfbd007fbd0070000000000000000000101740001000001000000000000000000000000"
         ],
     );
     apply(3_500, say);
@@ -233,12 +249,16 @@ fn turns_keep_their_bytes() {
         })
         .collect();
     expect![[r#"
-        input.accepted 0101fbd0070474657874026869fd864b79043d14abf90001000174017401610103616461010570686f6e65
-        turn.started 0102fbb80b046a736f6e046e756c6cfd03e61948aaf12407000101017401610101
-        turn.output 0103fbac0d0474657874026869fd868ea901ee442c4f000102017401
-        turn.failed 0104fbac0d046a736f6e046e756c6cfd3d4af075dfbe3f0b0001060174026e6f
-        input.accepted 0105fb88130474657874026869fd18373ee659a584a70001000175017501610103616461010570686f6e65
-        turn.cancelled 0106fb7017046a736f6e046e756c6cfdff8a3974fa7e54bc00010701750103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+        input.accepted 0101fbd0070474657874026869fd7394cfcd56643f9c00010001740001610103616461010570686f6e6500
+        turn.started 0102fbb80b046a736f6e046e756c6cfd6550aafb40a299fd000102017401610101
+        agent.phase 0103fbac0d046a736f6e046e756c6cfd76ca6008a494df5a0001040174010206736561726368
+        step.started 0104fbac0d046a736f6e046e756c6cfdd3d283263c67e2d8000108017401017301
+        turn.output 0105fbac0d0474657874026869fd764bed6cd810f444000103017401010001017301
+        interaction.requested 0106fbac0d0474657874026869fdbc0c868fe6cb970b000110016901740108617070726f76616c01fbb50d
+        interaction.expired 0107fbac0d046a736f6e046e756c6cfdc31ffc678a67711700011201690174
+        turn.failed 0108fbac0d046a736f6e046e756c6cfd8d7fef45a85f86c90001160174026e6f
+        input.accepted 0109fb88130474657874026869fdb373d370389e05a200010001750001610103616461010570686f6e6500
+        turn.cancelled 010afb7017046a736f6e046e756c6cfd8c4b056abe62c0d500011701750103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
 }
 
 #[test]
@@ -255,19 +275,31 @@ fn what_people_ask_keeps_its_bytes() {
     };
     let lose = Lose { turn: turn.clone(), epoch: 1, cause: Cause::Exited, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
-    check_command(&Command::Lose(Box::new(lose)), expect![]);
+    check_command(&Command::Lose(Box::new(lose)), expect!["010f017401040164"]);
     let answer = Answer { interaction, said, sender: sender(), role };
-    check_command(&Command::Answer(Box::new(answer)), expect![]);
-    check_command(&control(Verb::Request), expect![]);
-    check_command(&control(to), expect![]);
-    check_command(&control(Verb::Take { mode: Mode::Manual }), expect![]);
-    check_command(&control(Verb::Release), expect![]);
+    check_command(
+        &Command::Answer(Box::new(answer)),
+        expect!["011001690474657874037965730103616461010570686f6e6503"],
+    );
+    check_command(&control(Verb::Request), expect!["0111000103616461010570686f6e6507016e03"]);
+    check_command(
+        &control(to),
+        expect!["0111010103616461010570686f6e65010103616461010570686f6e6507016e03"],
+    );
+    check_command(
+        &control(Verb::Take { mode: Mode::Manual }),
+        expect!["011102020103616461010570686f6e6507016e03"],
+    );
+    check_command(&control(Verb::Release), expect!["0111030103616461010570686f6e6507016e03"]);
     let audience = Audience { watchers: 2, controllers: 1 };
-    check_command(&Command::Audience(audience), expect![]);
+    check_command(&Command::Audience(audience), expect!["01120201"]);
     let pause = Pause { scope: scope.clone(), by: sender(), role };
-    check_command(&Command::Pause(Box::new(pause)), expect![]);
+    check_command(
+        &Command::Pause(Box::new(pause)),
+        expect!["011303017401730103616461010570686f6e6503"],
+    );
     let resume = Resume { scope: Scope::Turn(turn), by: None, role };
-    check_command(&Command::Resume(Box::new(resume)), expect![]);
+    check_command(&Command::Resume(Box::new(resume)), expect!["01140001740003"]);
 }
 
 #[test]
@@ -286,17 +318,17 @@ fn a_fork_and_its_source_keep_their_bytes() {
     check_state(
         &hidden,
         expect![
-            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc0100010000000000"
+            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc01000100000000000000000000000000000000"
         ],
     );
-    check_state(&owing, expect!["0101670201fba00f0001016609fba00f"]);
+    check_state(&owing, expect!["0101670201fba00f0001016609fba00f0000"]);
 }
 
 #[test]
 fn a_session_and_its_events_keep_their_bytes() {
     let mut session = Session::absent(SessionId::parse("chat/1").unwrap());
     let mut events = Vec::new();
-    check_state(&session, expect!["0106636861742f310000"]);
+    check_state(&session, expect!["0106636861742f3100000000"]);
     let mut apply = |session: &mut Session, at, command| {
         session.apply(Millis(at), &command, &mut events).unwrap();
     };
@@ -306,11 +338,11 @@ fn a_session_and_its_events_keep_their_bytes() {
     check_state(
         &session,
         expect![
-            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696efbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb282302000102010103000101016100000000000000"
+            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb2823020001020101030001010161000000000000000000000000000000000000"
         ],
     );
     apply(&mut session, 9_001, Command::Delete { incarnation: None });
-    check_state(&session, expect!["0106636861742f310201fb29230000"]);
+    check_state(&session, expect!["0106636861742f310201fb292300000000"]);
     check_event(
         &events[0],
         expect!["0101fbd007046a736f6e077b2261223a317dfdb531f1ff94fb6e410108776f726b65722d31070000"],

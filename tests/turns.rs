@@ -94,7 +94,8 @@ async fn a_turn_is_asked_for_at_one_node_and_worked_on_at_another() {
         assert_eq!(steered["turn"], asked["turn"]);
         let (_, said) = say(at, &taken, None, json!({})).await;
         assert_eq!(said["spoken"], steered["serial"]);
-        let done = json!({ "events": [{ "text": "red." }], "then": "complete" });
+        let heard = &said["spoken"];
+        let done = json!({ "events": [{ "text": "red." }], "then": "complete", "heard": heard });
         for duplicate in [false, true] {
             let (status, said) = say(at, &taken, Some(1), done.clone()).await;
             assert_eq!((status, &said["duplicate"]), (200, &json!(duplicate)));
@@ -106,10 +107,12 @@ async fn a_turn_is_asked_for_at_one_node_and_worked_on_at_another() {
             format!("turn.started {turn}"),
             format!("turn.output {turn} Roses"),
             format!("input.accepted {turn} shorter"),
+            format!("input.delivered {turn}"),
+            format!("input.consumed {turn}"),
             format!("turn.output {turn} red."),
             format!("turn.completed {turn}"),
         ];
-        assert_eq!(told[6 * round..], wanted);
+        assert_eq!(told[8 * round..], wanted);
     }
 }
 

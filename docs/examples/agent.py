@@ -1,27 +1,32 @@
 #!/usr/bin/env python3
 """An agent in a page of Python: takes turns of the agent "echo" at any node and says the input back,
-word by word. Needs nothing but Python 3.
+word by word. What is said to it meanwhile it says next instead, and a cancel stops it at once. Needs
+nothing but Python 3.
 
     python3 docs/examples/agent.py http://127.0.0.1:4437
 
 Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on.
 """
 import json
+import queue
 import sys
+import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 NODE = sys.argv[1].rstrip("/")
 WORKER = "echo-example"
+PAUSE_S = 0.05  # between two words, as a model would need them
 
 
-def post(path, body):
+def ask(path, body=None):
     """Asks until there is an answer: every request here may be repeated."""
-    request = urllib.request.Request(NODE + path, json.dumps(body).encode())
+    data = None if body is None else json.dumps(body).encode()
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(NODE + path, data, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as refusal:
             if refusal.code < 500 and refusal.code != 429:
@@ -31,20 +36,45 @@ def post(path, body):
         time.sleep(0.5)
 
 
+def listen(turn, path, steers, stop):
+    """Hears what the worker is told of its turn, until it is over for us."""
+    after = turn["cursor"]
+    while not stop.is_set():
+        where = urllib.parse.urlencode({"epoch": turn["epoch"], "after": after, "wait_ms": 20000})
+        status, answer = ask(f"{path}/told?{where}")
+        for told in answer["told"] if status == 200 else []:
+            print(f"{turn['turn']}: {told['what']}", flush=True)
+            if told["what"] == "steer":
+                steers.put(told["event"])
+        if status != 200 or answer["over"]:
+            return stop.set()
+        after = answer["next"]
+
+
 def work(turn):
     """Says the last input word by word, and ends the turn; stops at once when it is not ours any more."""
-    spoken = [event["text"] for event in turn["events"] if event.get("type") == "input.accepted"]
-    path = f"/v1/sessions/{turn['session']}/turns/{turn['turn']}/say"
-    words = spoken[-1].split()
-    for seq, word in enumerate(words):
-        then = {"then": "complete"} if seq == len(words) - 1 else {}
-        said = {"epoch": turn["epoch"], "seq": seq, "events": [{"text": word + " "}], **then}
-        status, answer = post(path, said)
+    session, name = (urllib.parse.quote(turn[key], safe="") for key in ("session", "turn"))
+    path = f"/v1/sessions/{session}/turns/{name}"
+    steers, stop = queue.Queue(), threading.Event()
+    threading.Thread(target=listen, args=(turn, path, steers, stop), daemon=True).start()
+    inputs = [event for event in turn["events"] if event.get("type") == "input.accepted"]
+    heard, words, seq = inputs[-1]["serial"], inputs[-1]["text"].split(), 0
+    while not stop.wait(PAUSE_S):
+        while not steers.empty():
+            steer = steers.get()
+            heard, words = steer["serial"], steer["text"].split()
+        said = {"epoch": turn["epoch"], "seq": seq, "heard": heard}
+        if words:
+            said["events"] = [{"text": words.pop(0) + " "}]
+        if not words:
+            said["then"] = "complete"
+        status, answer = ask(f"{path}/say", said)
         if status != 200 or answer["over"]:
-            return
+            return stop.set()
+        seq += 1
 
 
 while True:
-    status, turn = post("/v1/agents/echo/claim", {"worker": WORKER, "wait_ms": 20000})
+    status, turn = ask("/v1/agents/echo/claim", {"worker": WORKER, "wait_ms": 20000})
     if status == 200:
         work(turn)

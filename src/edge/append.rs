@@ -12,7 +12,7 @@ use super::error::{self, Problem};
 use super::{headers, json};
 use crate::ids::Serial;
 use crate::limits;
-use crate::session::{Append, Command, Format, NewEvent, Refusal};
+use crate::session::{Append, Command, Format, NewEvent, Origin, Refusal};
 
 /// The JSON body of an append.
 #[derive(Deserialize)]
@@ -66,6 +66,15 @@ pub(super) fn command(headers: &HeaderMap, body: &Bytes) -> Result<Command, Prob
         }
         append.expect = Some(serial);
     }
+    append_or_close(append)
+}
+
+/// The command that an envelope asks for, by a writer who is named beside it.
+pub(super) fn enveloped(producer: Option<Origin>, body: &[u8]) -> Result<Command, Problem> {
+    append_or_close(Append { producer, ..envelope(body)? })
+}
+
+fn append_or_close(append: Append) -> Result<Command, Problem> {
     if !append.events.is_empty() {
         return Ok(Command::Append(append));
     }

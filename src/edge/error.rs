@@ -38,6 +38,7 @@ kinds! {
     BAD_NAME 400 "bad_name" "The path names no possible agent or turn"
     BAD_CURSOR 400 "bad_cursor" "The cursor was not made by this service"
     BAD_FORMAT 400 "bad_format" "The format tag cannot be kept"
+    BAD_FRAME 400 "bad_frame" "The frame cannot be understood"
     BAD_PRODUCER 400 "bad_producer" "The producer headers cannot be understood"
     BAD_CONFIG 400 "bad_config" "The configuration cannot be kept"
     CURSOR_AHEAD 400 "cursor_ahead" "The cursor lies beyond the end of the log"
@@ -50,6 +51,7 @@ kinds! {
     ROLE_FORBIDS 403 "role_forbids" "The role may not do this"
     NOT_FOUND 404 "not_found" "The session does not exist"
     NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist"
+    NOT_ATTACHED 404 "not_attached" "The session is not attached on this connection"
     NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist"
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
@@ -68,6 +70,8 @@ kinds! {
     BUSY 409 "busy" "The agent has an open turn"
     TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may"
     TURN_TAKEN 409 "turn_taken" "The turn is not to be had now"
+    ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
+    TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"
     CONFLICT 409 "conflict" "Somebody else answered first"
     INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name"
     TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may"
@@ -85,8 +89,10 @@ kinds! {
     APPEND_TOO_LARGE 413 "append_too_large" "The append is too large"
     CHECKPOINT_TOO_LARGE 413 "checkpoint_too_large" "The checkpoint is too large"
     TOO_MANY_EVENTS 413 "too_many_events" "The append carries too many events"
+    FRAME_TOO_LARGE 413 "frame_too_large" "The frame is too large"
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
+    UPGRADE_REQUIRED 426 "upgrade_required" "The path is for WebSockets"
     OVERLOADED 429 "overloaded" "Too much work waits on this node"
     TOO_MANY_READERS 503 "too_many_readers" "This node serves as many readers as it may"
     NO_QUORUM 503 "no_quorum" "No leader with a majority answered in time"
@@ -103,6 +109,8 @@ pub(super) struct Problem(Box<Parts>);
 struct Parts {
     kind: &'static Kind,
     detail: String,
+    /// Whether the client gave the request no key: sent again, it may be done twice.
+    keyless: bool,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -112,9 +120,19 @@ impl Problem {
         Problem(Box::new(Parts {
             kind,
             detail: detail.into(),
+            keyless: false,
             members: Map::new(),
             headers: Vec::new(),
         }))
+    }
+
+    /// The same for a request to which the client gave no key, so that it must not simply send it again.
+    pub(super) fn of_keyless(mut self) -> Problem {
+        if *self.0.kind == OUTCOME_UNKNOWN {
+            self.0.keyless = true;
+            self.0.detail = "look before it is sent again, or name a producer".into();
+        }
+        self
     }
 
     /// Adds a member of the body for programs.
@@ -138,14 +156,13 @@ impl Problem {
         &self.0.detail
     }
 
-    #[cfg(test)]
     pub(super) fn kind(&self) -> &'static Kind {
         self.0.kind
     }
 
     /// Whether the same request may succeed later: nothing is wrong with it.
-    fn is_passing(&self) -> bool {
-        matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
+    pub(super) fn is_passing(&self) -> bool {
+        !self.0.keyless && matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
     }
 
     /// The body of the answer.
@@ -258,6 +275,7 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::StepCancelled { .. } => &STEP_CANCELLED,
         Refusal::ControlHeld { .. } => &CONTROL_HELD,
         Refusal::InteractionOver => &INTERACTION_OVER,
+        Refusal::OutcomeForgotten => &OUTCOME_UNKNOWN,
     }
 }
 
@@ -354,6 +372,13 @@ mod tests {
                 504
                 retry-after: 1
                 {"code":"outcome_unknown","detail":"repeat it with the same producer headers to find out","outcome":"unknown","retryable":true,"status":504,"title":"The request may or may not have taken effect","type":"/errors/outcome_unknown"}"#]],
+        )
+        .await;
+        check(
+            Problem::from(SubmitError::Unknown("no answer".into())).of_keyless(),
+            expect![[r#"
+                504
+                {"code":"outcome_unknown","detail":"look before it is sent again, or name a producer","outcome":"unknown","retryable":false,"status":504,"title":"The request may or may not have taken effect","type":"/errors/outcome_unknown"}"#]],
         )
         .await;
         check(

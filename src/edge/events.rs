@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::{self, Problem};
@@ -15,7 +16,8 @@ use super::handover::Handover;
 use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
-use super::{Edge, HangUp, append, body, cursor, freshness, headers, live, wire};
+use super::{Edge, HangUp, append, attached, body, cursor, freshness, headers, live, wire};
+use crate::ids::{Cursor, SessionId};
 use crate::limits;
 use crate::runtime::AttachError;
 use crate::session::{Applied, Command};
@@ -40,20 +42,32 @@ pub(super) async fn append(
     let limit = append::body_limit(&headers)?;
     let held = body::read(&edge, &headers, body, limit).await?;
     let command = append::command(&headers, &held.bytes)?;
-    let (count, bytes) = weigh(&command);
-    let begun = Instant::now();
-    let reply = edge.runtime.submit(&id, command, deadline).await?;
-    edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
-    if let Applied::Appended { duplicate: false, .. } = reply.applied {
-        edge.metrics.appended_events.inc_by(count);
-        edge.metrics.appended_bytes.inc_by(bytes);
-    }
-    let (body, cursor) = wire::appended(&reply);
+    let (body, cursor) = submit(&edge, &id, command, deadline).await?;
     let mut response = Json(body).into_response();
     let cursor_text = HeaderValue::from_str(&cursor.to_string()).expect("digits are visible");
     response.headers_mut().insert(headers::OUTLIVE_SERIAL, HeaderValue::from(cursor.serial.0));
     response.headers_mut().insert(headers::OUTLIVE_CURSOR, cursor_text);
     Ok(response)
+}
+
+/// Appends or closes; the answer, and the cursor behind it.
+pub(super) async fn submit(
+    edge: &Edge,
+    id: &SessionId,
+    command: Command,
+    deadline: Instant,
+) -> Result<(Value, Cursor), Problem> {
+    let (count, bytes) = weigh(&command);
+    let begun = Instant::now();
+    let keyless = matches!(&command, Command::Append(append) if append.producer.is_none());
+    let done = edge.runtime.submit(id, command, deadline).await.map_err(Problem::from);
+    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
+    edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
+    if let Applied::Appended { duplicate: false, .. } = reply.applied {
+        edge.metrics.appended_events.inc_by(count);
+        edge.metrics.appended_bytes.inc_by(bytes);
+    }
+    Ok(wire::appended(&reply))
 }
 
 /// Events and payload bytes of a command.
@@ -70,7 +84,8 @@ pub(super) async fn read(
     headers: HeaderMap,
     handover: Option<Extension<Arc<Handover>>>,
 ) -> Result<Response, Problem> {
-    let query = query.only(&["after", "limit", "live", "read", "wait_ms"])?;
+    let known = [&["after", "limit", "live", "read", "wait_ms"][..], &attached::PARAMETERS];
+    let query = query.only(&known.concat())?;
     let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
     let mode = query.word("live", &modes)?.unwrap_or(Mode::Present);
     let limit = query.number("limit", 1, limits::PAGE_EVENTS_MAX as u64)?;
@@ -82,10 +97,23 @@ pub(super) async fn read(
     if wait_ms.is_some() && mode != Mode::LongPoll {
         return Err(Problem::new(&error::BAD_QUERY, "wait_ms goes with live=long-poll"));
     }
+    let mut asked = attached::Asked::parse(|name| query.text(name))
+        .map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
+    if asked != attached::Asked::default() && mode != Mode::Sse {
+        let detail = format!("{} go with live=sse", attached::PARAMETERS.join(", "));
+        return Err(Problem::new(&error::BAD_QUERY, detail));
+    }
+    if asked.snapshot && query.text("after").is_some() {
+        let detail = "a snapshot is of the present, and the stream goes on there: leave out after";
+        return Err(Problem::new(&error::BAD_QUERY, detail));
+    }
     // What a browser has seen is newer than the address it was given.
     let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.filter(|text| !text.is_empty());
     let seen = seen.filter(|_| mode == Mode::Sse);
-    let place = cursor::place(seen.or(query.text("after")))?;
+    // Who comes back has what the snapshot told, and goes on where it was.
+    asked.snapshot &= seen.is_none();
+    let now = asked.snapshot.then_some("now");
+    let place = cursor::place(seen.or(now).or(query.text("after")))?;
     let deadline = headers::deadline(&headers)?;
 
     let reader = match edge.runtime.attach(&id, place.start, freshness, deadline).await {
@@ -98,7 +126,12 @@ pub(super) async fn read(
     match mode {
         Mode::Sse => {
             let handover = handover.map(|Extension(handover)| handover);
-            Ok(live::response(&edge, &id, reader, place.has_seen_end, handover).await)
+            let telling = match attached::open(&edge, &id, reader, &asked, deadline).await {
+                Ok(telling) => telling,
+                Err(why) if why.is_passing() => return Ok(HangUp.into_response()),
+                Err(why) => return Err(why),
+            };
+            Ok(live::response(&edge, &id, telling, place.has_seen_end, handover).await)
         }
         Mode::Present => page::read(reader, limit, Wait::Present(deadline), &edge.stop).await,
         Mode::LongPoll => {

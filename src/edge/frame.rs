@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
 use super::wire;
-use crate::ids::{Cursor, Incarnation};
+use crate::ids::{Cursor, Incarnation, Serial};
 use crate::runtime::Shown;
 
 /// Keeps a silent connection alive; a comment, so that no client sees it.
@@ -36,6 +36,23 @@ pub(super) fn event(shown: &Shown, incarnation: Incarnation) -> &Bytes {
         out.extend_from_slice(b"\n\n");
         Bytes::from(out)
     })
+}
+
+/// The JSON inside the frame of an event.
+pub(super) fn data(shown: &Shown, incarnation: Incarnation) -> &str {
+    const LABEL: &str = "data: ";
+    let frame = str::from_utf8(event(shown, incarnation)).expect("frames are rendered as text");
+    let data = frame.find(LABEL).map(|at| &frame[at + LABEL.len()..]);
+    data.expect("a frame has its data").trim_end_matches('\n')
+}
+
+/// The frame of an event whose JSON is there already.
+pub(super) fn of_event(json: &[u8], serial: Serial, incarnation: Incarnation) -> Vec<u8> {
+    let cursor = Cursor { incarnation, serial };
+    let mut out = format!("id: {cursor}\ndata: ").into_bytes();
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+    out
 }
 
 /// A frame with a name of its own. Its id, if it has one, is where a reader goes on behind it.
@@ -128,6 +145,13 @@ mod tests {
         let mut parser = Parser::default();
         assert_eq!(parser.feed(&stream).unwrap(), frames);
         assert_eq!(parser.retry_ms, Some(700));
+    }
+
+    #[test]
+    fn the_data_of_an_event_is_what_its_frame_carries() {
+        let shown = shown("text", b"data: a\n\n");
+        let frames = event_source(event(&shown, Incarnation(3)));
+        assert_eq!(data(&shown, Incarnation(3)), frames[0].data);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! A connection that leaves hyper once it carries nothing but a live stream.
+//! A connection that leaves hyper once it carries nothing but a live stream, or is a WebSocket.
 //!
 //! hyper keeps 16 KiB of buffers for requests to come, and a live stream on HTTP/1.1 sees none: its
 //! reader waits for days. So hyper writes the head of the response and the first chunk; when both have
 //! left, the body fails, hyper lets go of the connection without a word, and the rest of the body is
-//! written by [`super::stream`] (S10).
+//! written by [`super::stream`] (S10). Behind the head of an upgrade hyper lets go by itself.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,10 +13,13 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::live::Live;
+use super::stall::Impatient;
 
 /// What the body and the socket of one connection know of each other.
 #[derive(Default)]
@@ -24,10 +27,21 @@ pub(super) struct Handover(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// What goes on without hyper.
-    live: Option<Box<Live>>,
+    onward: Option<Onward>,
     stage: Stage,
 }
+
+/// A connection without hyper.
+pub(super) type Socket = Impatient<TcpStream>;
+
+/// What goes on without hyper.
+pub(super) enum Onward {
+    Live(Box<Live>),
+    Upgraded(Upgraded),
+}
+
+/// Goes on with the connection, and with what the client sent behind its request.
+pub(super) type Upgraded = Box<dyn FnOnce(Socket, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
@@ -47,7 +61,7 @@ struct LetGo;
 impl Handover {
     /// The body that begins with `opening` and then hands the connection over.
     pub(super) fn body(self: Arc<Self>, opening: Bytes, live: Live) -> Body {
-        self.state().live = Some(Box::new(live));
+        self.state().onward = Some(Onward::Live(Box::new(live)));
         let begin = (self, Some(opening));
         Body::from_stream(stream::unfold(begin, |(handover, opening)| async {
             if opening.is_none() {
@@ -57,10 +71,21 @@ impl Handover {
         }))
     }
 
-    /// The stream to go on with, if hyper has let go of the connection for it.
-    pub(super) fn take(&self) -> Option<Box<Live>> {
+    /// Hands the connection over behind the head of the answer, which must be 101.
+    pub(super) fn upgrade(&self, upgraded: Upgraded) {
+        self.state().onward = Some(Onward::Upgraded(upgraded));
+    }
+
+    /// What to go on with, if hyper has let go of the connection for it; `ended` says whether that was in
+    /// peace.
+    pub(super) fn take(&self, ended: bool) -> Option<Onward> {
         let mut state = self.state();
-        if state.stage == Stage::Flushed { state.live.take() } else { None }
+        let lets_go = match &state.onward {
+            Some(Onward::Live(_)) => state.stage == Stage::Flushed,
+            Some(Onward::Upgraded(_)) => ended,
+            None => false,
+        };
+        if lets_go { state.onward.take() } else { None }
     }
 
     /// Needs no waker: body and socket belong to one task, and the socket wakes it.

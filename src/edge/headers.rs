@@ -27,7 +27,7 @@ pub(super) const OUTLIVE_CURSOR: HeaderName = HeaderName::from_static("outlive-c
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Largest number that every client can hold exactly.
-const NUMBER_MAX: u64 = (1 << 53) - 1;
+pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 
 /// The text of a header that may be given once.
 pub(super) fn one<'h>(
@@ -67,17 +67,23 @@ pub(super) fn producer(headers: &HeaderMap) -> Result<Option<Origin>, Problem> {
             return Err(bad(detail.to_owned()));
         }
     };
-    if id == "__ds" || id.starts_with("__ds/") {
-        return Err(bad("producer-id: names below __ds are the service's own".to_owned()));
-    }
+    let producer = producer_name(id).map_err(|why| bad(format!("producer-id: {why}")))?;
     let number = |name: &HeaderName, text: &str| {
         strict_number(text).ok_or_else(|| bad(format!("{name} must be digits up to 2^53-1")))
     };
     Ok(Some(Origin {
-        producer: ProducerId::parse(id).map_err(|why| bad(format!("producer-id: {why}")))?,
+        producer,
         epoch: number(&PRODUCER_EPOCH, epoch)?,
         seq: number(&PRODUCER_SEQ, seq)?,
     }))
+}
+
+/// A producer that a client may be.
+pub(super) fn producer_name(id: &str) -> Result<ProducerId, String> {
+    if id == "__ds" || id.starts_with("__ds/") {
+        return Err("names below __ds are the service's own".to_owned());
+    }
+    ProducerId::parse(id).map_err(|why| why.to_string())
 }
 
 /// The format tag of a raw body.

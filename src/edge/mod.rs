@@ -5,6 +5,7 @@
 
 mod admin;
 mod append;
+mod attached;
 mod body;
 mod cursor;
 mod durable;
@@ -14,19 +15,25 @@ mod frame;
 mod handover;
 mod headers;
 mod json;
+mod lines;
 mod live;
 mod name;
 mod page;
+mod people;
 mod preface;
+pub mod push;
 mod query;
 mod routes;
 mod server;
 mod sessions;
 mod stall;
 mod stream;
+mod telling;
+mod tls;
 mod turns;
 mod wire;
 pub mod worker;
+mod ws;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -84,6 +91,8 @@ struct Shared {
     bodies: Arc<Semaphore>,
     /// Places for appends without an end.
     windows: Arc<Semaphore>,
+    /// Places for WebSockets.
+    sockets: Arc<Semaphore>,
     settings: Settings,
     subscriptions: Arc<Subscriptions>,
     stop: CancellationToken,
@@ -98,9 +107,19 @@ impl Edge {
     ) -> Edge {
         let bodies = Arc::new(body::room());
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
+        let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
         let subscriptions = Subscriptions::new(runtime.clone(), settings.webhooks);
         let subscriptions = Arc::new(subscriptions);
-        Edge(Arc::new(Shared { runtime, metrics, bodies, windows, settings, subscriptions, stop }))
+        Edge(Arc::new(Shared {
+            runtime,
+            metrics,
+            bodies,
+            windows,
+            sockets,
+            settings,
+            subscriptions,
+            stop,
+        }))
     }
 }
 

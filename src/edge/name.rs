@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::error::{self, Problem};
-use crate::ids::{AgentName, BadId, SessionId, TurnId};
+use crate::ids::{AgentName, BadId, InteractionId, SessionId, TurnId};
 
 /// The session named by the third segment of the path.
 pub(super) struct Name(pub(super) SessionId);
@@ -15,11 +15,25 @@ impl<S: Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
         let id = parse(segment).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))?;
-        if id.is_reserved() {
-            return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
-        }
-        Ok(Name(id))
+        open(id).map(Name)
     }
+}
+
+/// The session of this name, which stands as it is and not in a path.
+pub(super) fn session(name: &str) -> Result<SessionId, Problem> {
+    let bad = |detail: String| Problem::new(&error::BAD_SESSION_ID, detail);
+    if name == "." || name == ".." {
+        return Err(bad("a path cannot carry the names . and ..".to_owned()));
+    }
+    SessionId::parse(name).map_err(|why| bad(why.to_string())).and_then(open)
+}
+
+/// Refuses what the service keeps for itself.
+fn open(id: SessionId) -> Result<SessionId, Problem> {
+    if id.is_reserved() {
+        return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
+    }
+    Ok(id)
 }
 
 /// The agent named by the third segment of the path.
@@ -42,6 +56,18 @@ impl<S: Sync> FromRequestParts<S> for TurnOf {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<TurnOf, Problem> {
         let Name(session) = Name::from_request_parts(parts, state).await?;
         Ok(TurnOf(session, other(parts, 5, TurnId::parse)?))
+    }
+}
+
+/// The session named by the third segment of the path, and the interaction named by the fifth.
+pub(super) struct InteractionOf(pub(super) SessionId, pub(super) InteractionId);
+
+impl<S: Sync> FromRequestParts<S> for InteractionOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<InteractionOf, Problem> {
+        let Name(session) = Name::from_request_parts(parts, state).await?;
+        Ok(InteractionOf(session, other(parts, 5, InteractionId::parse)?))
     }
 }
 

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
 use super::error::{self, Code, Problem};
-use super::{Edge, admin, durable, events, sessions, turns};
+use super::{Edge, admin, durable, events, people, sessions, turns, ws};
 use crate::telemetry::RequestLabels;
 
 /// A path, the name under which it is counted, and its methods.
@@ -30,6 +30,16 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/cancel", "cancel", post(turns::cancel)),
         ("/v1/sessions/{id}/turns/{turn}/say", "say", post(turns::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
+        ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
+        ("/v1/sessions/{id}/turns/{turn}/told", "told", get(turns::told)),
+        ("/v1/ws", "ws", get(ws::people)),
+        ("/v1/agents/ws", "agents_ws", get(ws::workers)),
+        ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
+        ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
+        ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(people::answer)),
+        ("/v1/sessions/{id}/control", "control", post(people::control)),
+        ("/v1/sessions/{id}/pause", "pause", post(people::pause)),
+        ("/v1/sessions/{id}/resume", "resume", post(people::resume)),
         ("/v1/cluster", "cluster", get(admin::cluster)),
         ("/v1/openapi.json", "openapi", get(admin::openapi)),
         ("/healthz", "healthz", get(admin::healthz)),
@@ -143,7 +153,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 18);
+        assert_eq!(routed.len(), 28);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::handover::{Handover, Watched};
+use super::handover::{Handover, Onward, Watched};
 use super::preface::{self, Prefaced, Speaks};
 use super::stall::Impatient;
 use super::{Edge, HangUp, routes, stream};
@@ -168,16 +168,25 @@ impl Server {
                 drained(&mut serving).await
             }
         };
-        if let Some(live) = handover.take() {
-            let socket = serving.into_parts().io.into_inner().inner.inner;
-            // A task of its own is as small as what it does.
-            self.connections.spawn(async move {
+        let Some(onward) = handover.take(ended.is_ok()) else {
+            if let Err(why) = ended {
+                tracing::debug!(%why, "a connection broke");
+            }
+            return;
+        };
+        let parts = serving.into_parts();
+        let socket = parts.io.into_inner().inner.inner;
+        // A task of its own is as small as what it does.
+        match onward {
+            Onward::Live(live) => self.connections.spawn(async move {
                 let _seat = seat;
                 stream::run(socket, live).await;
-            });
-        } else if let Err(why) = ended {
-            tracing::debug!(%why, "a connection broke");
-        }
+            }),
+            Onward::Upgraded(upgraded) => self.connections.spawn(async move {
+                let _seat = seat;
+                upgraded(socket, parts.read_buf).await;
+            }),
+        };
     }
 
     async fn serve_http2(&self, client: Client) {

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::attached::people;
 use super::error::{self, Problem};
 use super::name::Name;
 use super::query::Query;
@@ -22,7 +24,7 @@ use crate::session::{Applied, Command, Config, Policy, Refusal, Retention};
 /// The body of a create; all of it may be left out.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Create {
+pub(super) struct Create {
     retention: Keep,
     ttl_ms: Option<u64>,
     labels: BTreeMap<String, String>,
@@ -52,6 +54,18 @@ pub(super) async fn create(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let asked: Create = json_body(&edge, &headers, body).await?.unwrap_or_default();
+    let (created, body) = begin(&edge, &id, asked, deadline).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(body)).into_response())
+}
+
+/// Creates a session; whether it is new, and the answer.
+pub(super) async fn begin(
+    edge: &Edge,
+    id: &SessionId,
+    asked: Create,
+    deadline: Instant,
+) -> Result<(bool, Value), Problem> {
     let config = Config {
         retention: Retention {
             max_age_ms: asked.retention.max_age_ms,
@@ -64,10 +78,9 @@ pub(super) async fn create(
         policy: asked.policy.map_or(Ok(Policy::default()), turns::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
-    let reply = edge.runtime.submit(&id, config.into(), deadline).await?;
+    let reply = edge.runtime.submit(id, config.into(), deadline).await?;
     let created = matches!(reply.applied, Applied::Created { created: true, .. });
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(wire::created(&id, &reply))).into_response())
+    Ok((created, wire::created(id, &reply)))
 }
 
 pub(super) async fn show(
@@ -84,6 +97,9 @@ pub(super) async fn show(
     let now = edge.runtime.now();
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
+    body["interactions"] = people::interactions(&status.interactions);
+    body["control"] = people::control(&status.control);
+    body["audience"] = people::counted(status.audience.as_ref());
     Ok(Json(body).into_response())
 }
 
@@ -98,7 +114,12 @@ pub(super) async fn delete(
     let incarnation = query.number("incarnation", 1, u64::from(u32::MAX))?.map(|number| {
         Incarnation(u32::try_from(number).expect("the number was checked against u32"))
     });
-    edge.runtime.submit(&id, Command::Delete { incarnation }, deadline).await?;
+    let done = edge.runtime.submit(&id, Command::Delete { incarnation }, deadline).await;
+    done.map_err(|why| match incarnation {
+        Some(_) => why.into(),
+        // Somebody may have created it again by then.
+        None => Problem::from(why).of_keyless(),
+    })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -8,11 +8,22 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::json;
-use crate::ids::{Cursor, Millis, SessionId};
+use crate::ids::{Cursor, Millis, Serial, SessionId};
 use crate::runtime::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
 };
-use crate::session::{Applied, Config, Event, Fact, Format, Member, Status};
+use crate::session::{Applied, Config, Event, Fact, Format, Member, Policy, Status, Unwatched};
+
+/// Writes an event that stands for all from `from` on.
+pub(super) fn folded(out: &mut Vec<u8>, folded: &Event, from: Serial) {
+    let mut whole = Vec::new();
+    event(&mut whole, folded, None);
+    let head = format!("{{\"serial\":{},", folded.serial.0);
+    let rest = whole.strip_prefix(head.as_bytes()).expect("an event begins with its serial");
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(format!("\"from\":{},", from.0).as_bytes());
+    out.extend_from_slice(rest);
+}
 
 /// Writes one event as one line of JSON. The cursor is left out where the frame around it has it.
 pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
@@ -177,6 +188,21 @@ fn config(config: &Config) -> Value {
         },
         "ttl_ms": config.ttl_ms,
         "labels": config.labels,
+        "policy": policy(&config.policy),
+    })
+}
+
+fn policy(policy: &Policy) -> Value {
+    let unwatched = match policy.unwatched {
+        Unwatched::Continue => "continue".into(),
+        Unwatched::Pause { after_ms } => json!({ "pause_after_ms": after_ms }),
+        Unwatched::Cancel { after_ms } => json!({ "cancel_after_ms": after_ms }),
+    };
+    json!({
+        "when_busy": policy.when_busy.name(),
+        "unwatched": unwatched,
+        "attempts": policy.attempts,
+        "escalate": policy.escalate,
     })
 }
 

@@ -76,7 +76,7 @@ impl Runtime {
             let command = Command::Claim(Box::new(claim));
             let claimed = match runtime.submit(&session, command, until).await {
                 Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
-                    Some(Assignment { session, incarnation, turn })
+                    Some(Assignment { session, incarnation, turn: *turn })
                 }
                 Ok(_) | Err(SubmitError::Refused { .. }) => None,
                 Err(error) => {

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::changes::Feeds;
 use super::desk::Offer;
-use super::{Freshness, Runtime, Unavailable};
+use super::presence::roll::Count;
+use super::{Freshness, Runtime, SubmitError, Unavailable};
 use crate::ids::SessionId;
 use crate::limits::DUTY_DEADLINE;
-use crate::session::{Command, Duty};
+use crate::session::{Audience, AudienceStatus, Command, Duty, Unwatched};
 
 /// The way from a session's actor to everything that is not the session.
 #[derive(Default)]
@@ -61,6 +62,77 @@ impl World {
     }
 }
 
+/// What a session says of who watches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) counted: Option<AudienceStatus>,
+    /// Whether turns are open.
+    pub(super) busy: bool,
+    pub(super) unwatched: Unwatched,
+}
+
+impl Watched {
+    /// Whether anything follows from who watches.
+    fn matters(&self) -> bool {
+        self.busy || self.unwatched != Unwatched::Continue
+    }
+
+    /// What the session is to be told, as the leader counts; none where it knows, or need not know.
+    ///
+    /// A leader that has not heard of everybody yet tells of those who came, never of those who are gone.
+    fn owed(self, count: Count) -> Option<Audience> {
+        let Count { watchers, controllers, settled } = count;
+        if !self.matters() {
+            return None;
+        }
+        let acts = self.unwatched != Unwatched::Continue;
+        let knows = match self.counted {
+            Some(counted) => counted.watchers == watchers && counted.controllers == controllers,
+            // Where nothing happens without watchers, nobody is what it takes for granted.
+            None => watchers == 0 && !acts,
+        };
+        let before = self.counted.map_or(0, |counted| counted.watchers);
+        let certain = settled || before < watchers;
+        (!knows && certain).then_some(Audience { watchers, controllers })
+    }
+}
+
+impl World {
+    /// Tells a session how many watch, if this node leads it and it does not know; says whether it does so.
+    /// `done` hears when the attempt is over, and whether it was told.
+    pub(super) fn tell_audience(
+        &self,
+        id: &SessionId,
+        shard: u32,
+        watched: Option<Watched>,
+        done: impl FnOnce(bool) + Send + 'static,
+    ) -> bool {
+        let Some(watched) = watched.filter(Watched::matters) else { return false };
+        let Some(runtime) = self.runtime() else { return false };
+        let count = runtime.presence.roll.count(id, shard, Instant::now());
+        let Some(audience) = count.and_then(|count| watched.owed(count)) else { return false };
+        let (stop, tasks, id) = (runtime.stop.clone(), runtime.tasks.clone(), id.clone());
+        tasks.spawn(async move {
+            let until = Instant::now() + DUTY_DEADLINE;
+            let told = runtime.submit(&id, Command::Audience(audience), until);
+            let told = tokio::select! {
+                told = told => told,
+                () = stop.cancelled() => return,
+            };
+            match &told {
+                // One that is no more need not know.
+                Ok(_) | Err(SubmitError::Refused { .. }) => {}
+                Err(why) => {
+                    tracing::debug!(session = %id, %why, "a session does not know who watches");
+                    runtime.presence.roll.look_again(&id);
+                }
+            }
+            done(told.is_ok());
+        });
+        true
+    }
+}
+
 /// Why a duty is still owed.
 type Owed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -98,5 +170,42 @@ impl Runtime {
         let status = self.status(fork, Freshness::Linearizable, deadline).await?;
         let held = status.and_then(|status| status.fork);
         Ok(held.is_some_and(|held| held.key == key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Millis;
+
+    #[test]
+    fn a_session_is_told_what_it_needs_to_know_and_nobody_is_gone_before_it_is_certain() {
+        let pause = Unwatched::Pause { after_ms: 1 };
+        let counted =
+            |watchers| Some(AudienceStatus { watchers, controllers: 0, since: Millis(1) });
+        for (busy, unwatched, counted, watchers, settled, told) in [
+            // Nothing depends on it.
+            (false, Unwatched::Continue, None, 2, true, None),
+            (false, Unwatched::Continue, counted(1), 2, true, None),
+            // An agent is told.
+            (true, Unwatched::Continue, None, 2, false, Some(2)),
+            (true, Unwatched::Continue, counted(2), 2, true, None),
+            (true, Unwatched::Continue, counted(2), 0, true, Some(0)),
+            (true, Unwatched::Continue, None, 0, true, None),
+            // A policy is told even before there is a turn, and of nobody too.
+            (false, pause, None, 0, true, Some(0)),
+            (false, pause, None, 1, false, Some(1)),
+            (false, pause, counted(0), 0, true, None),
+            // A new leader, or a page that is loaded again.
+            (true, pause, counted(3), 1, false, None),
+            (true, pause, counted(1), 3, false, Some(3)),
+            (true, pause, counted(1), 0, false, None),
+            (true, pause, None, 0, false, None),
+        ] {
+            let watched = Watched { counted, busy, unwatched };
+            let owed = watched.owed(Count { watchers, controllers: 0, settled });
+            let case = (busy, unwatched, counted, watchers, settled);
+            assert_eq!(owed.map(|audience| audience.watchers), told, "{case:?}");
+        }
     }
 }

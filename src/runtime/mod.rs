@@ -14,6 +14,7 @@ mod envelope;
 pub mod fork;
 pub mod outcome;
 mod peer;
+pub mod presence;
 pub mod reader;
 mod relay;
 mod relays;
@@ -90,6 +91,7 @@ impl Foundation {
             origin: rand::random::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
+            work: tokio::runtime::Handle::current(),
             replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
         };
         let shards = Shards::new(common);
@@ -128,6 +130,7 @@ impl Foundation {
             draining: AtomicBool::new(false),
             full,
             world: world.clone(),
+            presence: presence::Presence::new(shards.now()),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -142,6 +145,11 @@ impl Foundation {
         let tidied = runtime.me.clone();
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+        });
+        let stop = runtime.stop.clone().cancelled_owned();
+        let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = told => () }
         });
         runtime
     }
@@ -164,6 +172,7 @@ pub struct Runtime {
     /// Whether the disk is nearly full.
     full: Arc<AtomicBool>,
     world: Arc<World>,
+    presence: Arc<presence::Presence>,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,
@@ -288,7 +297,7 @@ impl Runtime {
         Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
     }
 
-    /// The number of this node.
+    /// This node's number.
     pub fn node(&self) -> u64 {
         self.host.local().0
     }

@@ -266,6 +266,8 @@ impl Local {
         };
         let cursor = match start {
             Start::Beginning => at(Serial(mark.first.0 - 1)),
+            // Where the status was taken, so that what it does not tell follows.
+            Start::Tail if status.incarnation == mark.incarnation => at(status.tail),
             Start::Tail => at(mark.tail),
             Start::After(cursor) if cursor.incarnation < mark.incarnation => cursor,
             Start::After(cursor)

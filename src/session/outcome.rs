@@ -23,7 +23,7 @@ pub enum Applied {
     ///
     /// `duplicate`: they have been since an earlier request; the places are absent where they are
     /// forgotten. `closed`: this very request closed the session. `seq`: the producer's last request
-    /// that was accepted.
+    /// that was accepted; where each event is a request, the last one of these that is in the log.
     Appended {
         first: Option<Serial>,
         last: Option<Serial>,
@@ -49,7 +49,7 @@ pub enum Applied {
     /// The input is in the log at `serial`, and is of this turn; `duplicate`: it was before.
     Input { turn: TurnId, serial: Serial, duplicate: bool },
     /// The worker has the turn.
-    Claimed { turn: TurnStatus },
+    Claimed { turn: Box<TurnStatus> },
     /// What was said is in the log at these places, where anything was; `duplicate`: it was before.
     /// `over`: the turn is. `spoken`: the last input of the turn.
     Said { places: Option<(Serial, Serial)>, duplicate: bool, over: bool, spoken: Serial },
@@ -155,6 +155,9 @@ pub enum Refusal {
     TooManyInteractions { limit: usize },
     #[error("{by} has control")]
     ControlHeld { by: String },
+    /// The one refusal that is not final: nothing happened now, but an earlier try may have taken effect.
+    #[error("too much happened since to tell whether an earlier try took effect")]
+    OutcomeForgotten,
 }
 
 impl Refusal {
@@ -199,6 +202,7 @@ impl Refusal {
             Refusal::InteractionExists => "interaction_exists",
             Refusal::TooManyInteractions { .. } => "too_many_interactions",
             Refusal::ControlHeld { .. } => "control_held",
+            Refusal::OutcomeForgotten => "outcome_unknown",
         }
     }
 }

@@ -13,7 +13,8 @@ use futures::{FutureExt, stream};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::super::live::{BrokenOff, Counted};
+use super::super::live::BrokenOff;
+use super::super::telling::Counted;
 use super::super::{Edge, NO_BUFFERING, frame as native};
 use super::STREAM_SSE_DATA_ENCODING;
 use super::body::{Body, Shape};

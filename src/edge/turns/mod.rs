@@ -1,7 +1,9 @@
 //! Requests about turns: ask for one, cancel, take one as a worker, speak in it.
 
 pub(super) mod asked;
+mod output;
 mod shown;
+mod told;
 
 use std::time::Duration;
 
@@ -10,14 +12,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::Problem;
 use super::name::{Agent, Name, TurnOf};
 use super::query::Query;
 use super::{Edge, body, headers};
+use crate::ids::SessionId;
 use crate::limits;
-use crate::session::Command;
+use crate::session::{Command, Scope};
 
 /// `POST /v1/sessions/{id}/inputs`
 pub(super) async fn input(
@@ -30,9 +34,18 @@ pub(super) async fn input(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, limits::BODY_BYTES).await?;
-    let input = asked::input(&held.bytes)?;
-    let reply = edge.runtime.submit(&id, Command::Input(Box::new(input)), deadline).await?;
-    Ok(Json(shown::input(&reply)).into_response())
+    Ok(Json(ask(&edge, &id, &held.bytes, deadline).await?).into_response())
+}
+
+/// Asks for a turn, and shows what came of it.
+pub(super) async fn ask(
+    edge: &Edge,
+    id: &SessionId,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<Value, Problem> {
+    let command = Command::Input(Box::new(asked::input(body)?));
+    Ok(shown::input(&edge.runtime.submit(id, command, deadline).await?))
 }
 
 /// `POST /v1/sessions/{id}/cancel`
@@ -46,9 +59,23 @@ pub(super) async fn cancel(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
-    let cancel = asked::cancel(&held.bytes)?;
-    let reply = edge.runtime.submit(&id, Command::Cancel(Box::new(cancel)), deadline).await?;
-    Ok(Json(shown::cancelled(&reply)).into_response())
+    Ok(Json(end(&edge, &id, &held.bytes, deadline).await?).into_response())
+}
+
+/// Cancels turns, and shows what came of it.
+pub(super) async fn end(
+    edge: &Edge,
+    id: &SessionId,
+    body: &[u8],
+    deadline: Instant,
+) -> Result<Value, Problem> {
+    let cancel = asked::cancel(body)?;
+    // Turns that are asked for meanwhile would not be meant.
+    let keyless = !matches!(cancel.scope, Scope::Turn(_));
+    let done = edge.runtime.submit(id, Command::Cancel(Box::new(cancel)), deadline).await;
+    let done = done.map_err(Problem::from);
+    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
+    Ok(shown::cancelled(&reply))
 }
 
 /// `POST /v1/sessions/{id}/turns/{turn}/say`
@@ -94,4 +121,6 @@ pub(super) async fn claim(
 }
 
 pub(super) use asked::{PolicyBody, policy};
+pub(super) use output::output;
 pub(super) use shown::{assignment, turn};
+pub(super) use told::told;

@@ -5,11 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::super::attached::health;
 use super::super::wire;
 use crate::ids::{Cursor, Millis};
 use crate::runtime::Reply;
 use crate::runtime::claim::Assignment;
-use crate::session::health::Health;
 use crate::session::{Applied, Event, Rest, TurnStatus};
 
 pub(super) fn input(reply: &Reply) -> Value {
@@ -87,14 +87,11 @@ pub(in crate::edge) type AsJson = Box<RawValue>;
 
 /// An open turn and the health of its agent, at the time `now` of this node.
 pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
-    let health = Health::of(turn, now);
     let seat = turn.seat.as_ref();
     let mut body = json!({
         "turn": turn.turn.as_str(),
         "agent": turn.agent.as_str(),
         "state": turn.state.name(),
-        "health": health.name(),
-        "attempt": turn.attempts,
         "input": turn.input.0,
         "spoken": turn.spoken.0,
         "delivered": turn.delivered.0,
@@ -111,13 +108,8 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
         "quiet_until": seat.map(|seat| seat.progress_at.after(seat.quiet_ms).0),
         "lease_until": seat.map(|seat| seat.alive_at.after(seat.lease_ms).0),
     });
-    match health {
-        Health::Recovering { lost, of } | Health::Dead { lost, of } => {
-            body["lost"] = lost.into();
-            body["of"] = of.into();
-        }
-        Health::Working { tool } => body["tool"] = tool.as_str().into(),
-        _ => {}
+    if let Value::Object(body) = &mut body {
+        body.extend(health::members(turn, now));
     }
     body
 }

@@ -1,6 +1,7 @@
 //! Answers the runtimes of other nodes.
 
 mod outcome;
+mod present;
 pub(super) mod told;
 mod told_people;
 pub(super) mod wire;
@@ -18,6 +19,7 @@ use super::Runtime;
 use super::desk::Offer;
 use crate::ids::{AgentName, SessionId};
 use crate::session::Status;
+use present::{ToldAttending, ToldNews};
 use wire::{Answered, Asked};
 
 /// The door for peers; the runtime moves in behind it.
@@ -34,12 +36,12 @@ impl Door {
 }
 
 impl Application for Door {
-    fn call(&self, _from: NodeId, message: Bytes) -> BoxFuture<Result<Bytes, String>> {
+    fn call(&self, from: NodeId, message: Bytes) -> BoxFuture<Result<Bytes, String>> {
         let runtime = self.runtime.get().and_then(Weak::upgrade);
         Box::pin(async move {
             let runtime = runtime.ok_or("the node is starting")?;
             let asked = Asked::decode(&message).map_err(|error| error.to_string())?;
-            Ok(answer(&runtime, asked).await?.encode())
+            Ok(answer(&runtime, from, asked).await?.encode())
         })
     }
 
@@ -53,7 +55,7 @@ impl Application for Door {
     }
 }
 
-async fn answer(runtime: &Runtime, asked: Asked) -> Result<Answered, String> {
+async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answered, String> {
     let parse = |id: &str| SessionId::parse(id).map_err(|error| error.to_string());
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
     let unavailable = |error: super::Unavailable| Answered::Unavailable(error.to_string());
@@ -80,5 +82,17 @@ async fn answer(runtime: &Runtime, asked: Asked) -> Result<Answered, String> {
             let named = |offer: Offer| (offer.session.to_string(), offer.turn.to_string());
             Answered::Offered(offer.map(named))
         }
+        Asked::Present { boot, round, sessions } => {
+            let sessions = sessions.into_iter().filter_map(ToldAttending::thaw).collect();
+            let elsewhere = runtime.take_presence(from, (boot, round), sessions);
+            let leader =
+                |(shard, leader): (u32, Option<NodeId>)| (shard, leader.map(|node| node.0));
+            Answered::Noted { elsewhere: elsewhere.into_iter().map(leader).collect() }
+        }
+        Asked::Attended { sessions } => {
+            runtime.hear_presence(sessions.into_iter().filter_map(ToldNews::thaw));
+            Answered::Noted { elsewhere: Vec::new() }
+        }
+        Asked::Company { session } => runtime.company_for_peer(&parse(&session)?),
     })
 }

@@ -201,6 +201,7 @@ pub(in crate::runtime) enum Why {
     ControlHeld {
         by: String,
     },
+    OutcomeForgotten,
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -275,7 +276,7 @@ fn did(applied: Applied) -> Did {
         Applied::Input { turn, serial, duplicate } => {
             Did::Input { turn: turn.as_str().into(), serial: serial.0, duplicate }
         }
-        Applied::Claimed { turn } => Did::Claimed(Box::new(turn.into())),
+        Applied::Claimed { turn } => Did::Claimed(Box::new((*turn).into())),
         Applied::Said { places, duplicate, over, spoken } => {
             let places = places.map(|(first, last)| (first.0, last.0));
             Did::Said { places, duplicate, over, spoken: spoken.0 }
@@ -317,7 +318,7 @@ fn applied(did: Did) -> Option<Applied> {
         Did::Input { turn, serial, duplicate } => {
             Applied::Input { turn: TurnId::parse(&turn).ok()?, serial: Serial(serial), duplicate }
         }
-        Did::Claimed(turn) => Applied::Claimed { turn: turn.thaw()? },
+        Did::Claimed(turn) => Applied::Claimed { turn: Box::new(turn.thaw()?) },
         Did::Said { places, duplicate, over, spoken } => {
             let places = places.map(|(first, last)| (Serial(first), Serial(last)));
             Applied::Said { places, duplicate, over, spoken: Serial(spoken) }
@@ -408,6 +409,7 @@ fn why(refusal: Refusal) -> Why {
         Refusal::InteractionExists => Why::InteractionExists,
         Refusal::TooManyInteractions { limit } => Why::TooManyInteractions { limit: limit as u64 },
         Refusal::ControlHeld { by } => Why::ControlHeld { by },
+        Refusal::OutcomeForgotten => Why::OutcomeForgotten,
     }
 }
 
@@ -465,6 +467,7 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::TurnOver => Refusal::TurnOver,
         Why::TurnTaken => Refusal::TurnTaken,
         Why::Fenced { given, held } => Refusal::Fenced { given, held },
+        Why::OutcomeForgotten => Refusal::OutcomeForgotten,
         Why::CheckpointTooLarge { bytes, limit } => {
             Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }

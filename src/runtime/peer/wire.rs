@@ -5,6 +5,7 @@ use cluster::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
+use super::present::{ToldAttending, ToldCompany, ToldNews};
 use super::told::Told;
 
 const VERSION: u8 = 1;
@@ -22,6 +23,12 @@ pub(in crate::runtime) enum Asked {
     Report,
     /// Have you a turn for this agent?
     Offer { agent: String, within_ms: u64 },
+    /// These are attached at my node; `boot` and `round` order what I say.
+    Present { boot: u64, round: u64, sessions: Vec<ToldAttending> },
+    /// Who is there, in sessions that somebody at your node is attached to.
+    Attended { sessions: Vec<ToldNews> },
+    /// Who is there, as the leader knows?
+    Company { session: String },
 }
 
 /// A peer's answer.
@@ -38,6 +45,11 @@ pub(in crate::runtime) enum Answered {
     Report(Condition),
     /// Session and turn.
     Offered(Option<(String, String)>),
+    /// It is noted, but for shards that are led elsewhere, perhaps there.
+    Noted {
+        elsewhere: Vec<(u32, Option<u64>)>,
+    },
+    Company(ToldCompany),
 }
 
 impl Asked {
@@ -96,6 +108,7 @@ pub(in crate::runtime) struct Standing {
 mod tests {
     use expect_test::{Expect, expect};
 
+    use super::super::present::{ToldDevice, ToldLink};
     use super::*;
 
     fn check_asked(asked: &Asked, wanted: Expect) {
@@ -128,6 +141,26 @@ mod tests {
             expect!["01020301610101620901"],
         );
         check_asked(&Asked::Report, expect!["0103"]);
+        let (session, has) = ("s".to_string(), (3, 300));
+        let (participant, device) = ("ada".to_string(), Some("phone".to_string()));
+        let link = ToldLink { number: 7, participant, device, role: 2, since: 9 };
+        let sessions = vec![ToldAttending { session, links: vec![link], has }];
+        check_asked(
+            &Asked::Present { boot: 1, round: 2, sessions },
+            expect!["01050102010173010703616461010570686f6e65020903fb2c01"],
+        );
+        let news = ToldNews { session: "s".into(), stamp: (3, 300), company: company() };
+        check_asked(
+            &Asked::Attended { sessions: vec![news] },
+            expect!["010601017303fb2c01010361646101000209030101"],
+        );
+        check_asked(&Asked::Company { session: "s".into() }, expect!["01070173"]);
+    }
+
+    fn company() -> ToldCompany {
+        let device = ToldDevice { device: None, links: 2, since: 9, role: 3 };
+        let people = vec![("ada".to_string(), vec![device])];
+        ToldCompany { people, watchers: 1, controllers: 1 }
     }
 
     #[test]
@@ -157,5 +190,8 @@ mod tests {
             shards: vec![standing],
         };
         check_answered(&Answered::Report(condition), expect!["010501020001010201010908"]);
+        let elsewhere = vec![(3, Some(2)), (4, None)];
+        check_answered(&Answered::Noted { elsewhere }, expect!["0107020301020400"]);
+        check_answered(&Answered::Company(company()), expect!["0108010361646101000209030101"]);
     }
 }

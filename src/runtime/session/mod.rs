@@ -16,12 +16,13 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::changes::Change;
+use super::duty::Watched;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, sessions::Exit};
 use super::tail::Tail;
 use crate::ids::{Incarnation, Millis, SessionId};
-use crate::session::{Duty, Fork, Status};
+use crate::session::{Duty, Fork, Session, Status};
 use loaded::Loaded;
 
 /// A command that somebody waits for.
@@ -71,6 +72,10 @@ pub(super) enum Mail {
     Retire,
     /// An attempt at a duty is over.
     Performed(Duty),
+    /// An attempt to tell the session how many watch is over.
+    Counted {
+        told: bool,
+    },
     /// Fail, as a bug would make you.
     #[cfg(test)]
     Fail,
@@ -95,6 +100,8 @@ pub(super) struct Owned {
     received: u64,
     /// Duties that are being done.
     performing: Vec<Duty>,
+    /// Whether it is being told how many watch.
+    counting: bool,
 }
 
 impl Actor for SessionActor {
@@ -109,7 +116,7 @@ impl Actor for SessionActor {
     ) -> Result<Owned, ActorProcessingErr> {
         let Start { id, shard } = start;
         let (loaded, waiting, performing) = (None, HashMap::new(), Vec::new());
-        Ok(Owned { id, shard, loaded, waiting, received: 0, performing })
+        Ok(Owned { id, shard, loaded, waiting, received: 0, performing, counting: false })
     }
 
     async fn handle(
@@ -125,6 +132,7 @@ impl Actor for SessionActor {
                 owned.tell();
                 drop(hold);
                 owned.perform(time, &myself);
+                owned.count(&myself);
             }
             Mail::Submit(submission) => owned.submit(*submission, &myself),
             Mail::Lost { number, fate } => owned.lost(number, fate),
@@ -138,6 +146,13 @@ impl Actor for SessionActor {
             Mail::Flush(reply) => drop(reply.send(owned.flush())),
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
             Mail::Due(group) => owned.due(&group, &myself)?,
+            Mail::Counted { told } => {
+                owned.counting = false;
+                // Somebody may have come or left meanwhile. What failed is tried at the next look.
+                if told {
+                    owned.count(&myself);
+                }
+            }
             Mail::Performed(duty) => owned.performing.retain(|other| *other != duty),
             #[cfg(test)]
             Mail::Fail => panic!("asked to fail"),
@@ -271,6 +286,7 @@ impl Owned {
         let now = Millis(shard.now_ms());
         self.loaded()?;
         self.perform(now, myself);
+        self.count(myself);
         let loaded = self.loaded()?;
         if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
             let command = envelope::freeze(&crate::session::Command::Tick);
@@ -304,8 +320,23 @@ impl Owned {
         }
     }
 
+    /// Has the session told how many watch, where this node leads and it does not know.
+    fn count(&mut self, myself: &ActorRef<Mail>) {
+        let Some(loaded) = self.loaded.as_ref().filter(|_| !self.counting) else { return };
+        let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
+        let done = move |told| shard.sessions().tell(&id, &myself, Mail::Counted { told });
+        let (world, number) = (self.shard.world(), self.shard.number());
+        self.counting = world.tell_audience(&self.id, number, watched(&loaded.session), done);
+    }
+
     fn may_retire(&self) -> bool {
         let watched = self.loaded.as_ref().is_some_and(|loaded| 0 < loaded.tail.readers());
-        self.waiting.is_empty() && self.performing.is_empty() && !watched
+        let busy = self.counting || !self.performing.is_empty();
+        self.waiting.is_empty() && !busy && !watched
     }
+}
+
+fn watched(session: &Session) -> Option<Watched> {
+    let (counted, busy, unwatched) = session.watched()?;
+    Some(Watched { counted, busy, unwatched })
 }

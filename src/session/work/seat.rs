@@ -25,7 +25,7 @@ impl Live {
         let turn = &self.work.turns[at];
         match &turn.stage {
             Stage::Active(seat) if seat.key == asked.key => {
-                return Ok(Applied::Claimed { turn: self.work.status_of(turn) });
+                return Ok(Applied::Claimed { turn: Box::new(self.work.status_of(turn)) });
             }
             Stage::Waiting { from } if *from <= now && first => {}
             _ => return Err(Refusal::TurnTaken),
@@ -52,7 +52,7 @@ impl Live {
         });
         let (turn, agent, attempt) = (turn.id.clone(), turn.agent.clone(), turn.attempts);
         self.note(now, Fact::Started { turn, agent, epoch, attempt }, out);
-        Ok(Applied::Claimed { turn: self.work.status_of(&self.work.turns[at]) })
+        Ok(Applied::Claimed { turn: Box::new(self.work.status_of(&self.work.turns[at])) })
     }
 
     /// Takes what a worker says of its turn.

@@ -1,0 +1,127 @@
+//! What an attachment asks for, parsed once and strictly.
+
+use crate::ids::{BadId, DeviceName, ParticipantName};
+use crate::runtime::presence::Attendee;
+use crate::session::Role;
+
+/// The names of everything that may be asked for.
+pub(in crate::edge) const PARAMETERS: [&str; 6] =
+    ["participant", "device", "role", "snapshot", "fold", "visibility"];
+
+/// What is asked of an attachment beside where it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::edge) struct Asked {
+    /// Counted as present.
+    pub(in crate::edge) who: Option<Attendee>,
+    /// Begins with what there is, and goes on behind the tail.
+    pub(in crate::edge) snapshot: bool,
+    /// Output that is caught up on comes in few pieces.
+    pub(in crate::edge) fold: bool,
+    pub(in crate::edge) visibility: Visibility,
+    /// Told how the agents are, also where nobody is named and no snapshot asked for.
+    pub(in crate::edge) pings: bool,
+}
+
+/// Which events are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::edge) enum Visibility {
+    #[default]
+    All,
+    /// Without what is internal.
+    Public,
+}
+
+impl Asked {
+    /// Takes what is given under the names of [`PARAMETERS`].
+    ///
+    /// # Errors
+    /// Says what cannot be understood.
+    pub(in crate::edge) fn parse<'t>(
+        given: impl Fn(&str) -> Option<&'t str>,
+    ) -> Result<Asked, String> {
+        let who = match (given("participant"), given("device"), given("role")) {
+            (Some(participant), device, role) => Some(attendee(participant, device, role)?),
+            (None, None, None) => None,
+            (None, ..) => return Err("a device or a role is a participant's".into()),
+        };
+        Ok(Asked {
+            who,
+            snapshot: flag("snapshot", given("snapshot"))?,
+            fold: flag("fold", given("fold"))?,
+            visibility: visibility(given("visibility"))?,
+            pings: false,
+        })
+    }
+}
+
+/// Takes `all` or `public`; all where nothing is given.
+pub(in crate::edge) fn visibility(given: Option<&str>) -> Result<Visibility, String> {
+    match given {
+        None | Some("all") => Ok(Visibility::All),
+        Some("public") => Ok(Visibility::Public),
+        Some(_) => Err("visibility is all or public".into()),
+    }
+}
+
+fn attendee(
+    participant: &str,
+    device: Option<&str>,
+    role: Option<&str>,
+) -> Result<Attendee, String> {
+    let named = |what: &'static str| move |why: BadId| format!("{what}: {why}");
+    let known = || "role is observer, participant, controller or supervisor".to_string();
+    Ok(Attendee {
+        participant: ParticipantName::parse(participant).map_err(named("participant"))?,
+        device: device.map(DeviceName::parse).transpose().map_err(named("device"))?,
+        role: role.map_or(Ok(Role::default()), |name| Role::parse(name).ok_or_else(known))?,
+    })
+}
+
+fn flag(name: &str, given: Option<&str>) -> Result<bool, String> {
+    match given {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(format!("{name} is 0 or 1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(given: &[(&str, &'static str)]) -> Result<Asked, String> {
+        Asked::parse(|name| given.iter().find(|(known, _)| *known == name).map(|(_, text)| *text))
+    }
+
+    #[test]
+    fn what_is_asked_is_understood_whole_or_refused() {
+        assert_eq!(parse(&[]).unwrap(), Asked::default());
+        let given = [
+            ("participant", "ada"),
+            ("device", "phone"),
+            ("role", "observer"),
+            ("snapshot", "1"),
+            ("fold", "1"),
+            ("visibility", "public"),
+        ];
+        let asked = parse(&given).unwrap();
+        let who = asked.who.unwrap();
+        assert_eq!((who.participant.as_str(), who.role), ("ada", Role::Observer));
+        assert_eq!(
+            (asked.snapshot, asked.fold, asked.visibility),
+            (true, true, Visibility::Public)
+        );
+        assert_eq!(parse(&given[..1]).unwrap().who.unwrap().role, Role::Controller);
+        for (name, text) in [
+            ("participant", ""),
+            ("device", "phone"),
+            ("role", "observer"),
+            ("snapshot", "true"),
+            ("fold", ""),
+            ("visibility", "private"),
+        ] {
+            assert!(parse(&[(name, text)]).is_err(), "{name}={text}");
+        }
+        assert!(parse(&[("participant", "ada"), ("role", "king")]).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! Fewer frames for the same text: consecutive output of a turn becomes one event, and what is not for the
+//! reader is left out.
+//!
+//! A folded event stands for a dense run of serials, so a reader misses nothing (S7): `serial` is the last
+//! of them, `from` the first, `offset` where the joined text begins.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::{frame, wire};
+use super::Visibility;
+use crate::ids::{Incarnation, Serial};
+use crate::runtime::Shown;
+use crate::session::{Event, Fact, Format, Output};
+
+/// How the events of a delivery are shown to one reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::edge) struct Shape {
+    pub(in crate::edge) fold: bool,
+    pub(in crate::edge) visibility: Visibility,
+}
+
+impl Shape {
+    /// The events as they are to be shown, and the last serial where that one is not shown.
+    pub(in crate::edge) fn apply(
+        self,
+        events: Vec<Arc<Shown>>,
+        incarnation: Incarnation,
+    ) -> (Vec<Arc<Shown>>, Option<Serial>) {
+        if self == Shape::default() {
+            return (events, None);
+        }
+        let last = events.last().map(|shown| shown.event.serial);
+        let mut out = Vec::new();
+        let mut run: Vec<Arc<Shown>> = Vec::new();
+        for shown in events {
+            let hidden = self.visibility == Visibility::Public && is_internal(&shown.event);
+            if !hidden && self.fold && joins(run.last(), &shown.event) {
+                run.push(shown);
+                continue;
+            }
+            close(&mut out, &mut run, incarnation);
+            if !hidden {
+                run.push(shown);
+            }
+        }
+        close(&mut out, &mut run, incarnation);
+        let passed = last.filter(|last| out.last().is_none_or(|shown| shown.event.serial < *last));
+        (out, passed)
+    }
+}
+
+/// Whether an event is not for everyone.
+pub(in crate::edge) fn is_internal(event: &Event) -> bool {
+    matches!(event.fact.as_deref(), Some(Fact::Output(output)) if output.internal)
+}
+
+/// Whether an event goes on where the last one of a run ends.
+fn joins(last: Option<&Arc<Shown>>, event: &Event) -> bool {
+    let Some((before, output)) = last.and_then(|last| text(&last.event)).zip(text(event)) else {
+        return false;
+    };
+    let key = |output: &Output| {
+        let Output { turn, epoch, attempt, offset: _, step, internal } = output.clone();
+        (turn, epoch, attempt, step, internal)
+    };
+    key(before) == key(output)
+}
+
+/// What a piece of output is of, if it is text that can be joined with other text.
+fn text(event: &Event) -> Option<&Output> {
+    let Some(Fact::Output(output)) = event.fact.as_deref() else { return None };
+    let whole = event.format == Format::TEXT && str::from_utf8(&event.payload).is_ok();
+    whole.then_some(output)
+}
+
+/// Puts a run out, as one event.
+fn close(out: &mut Vec<Arc<Shown>>, run: &mut Vec<Arc<Shown>>, incarnation: Incarnation) {
+    match run.as_slice() {
+        [] => {}
+        [_] => out.append(run),
+        [first, .., last] => {
+            let bytes = run.iter().map(|shown| shown.event.payload.len()).sum();
+            let mut joined = BytesMut::with_capacity(bytes);
+            run.iter().for_each(|shown| joined.extend_from_slice(&shown.event.payload));
+            let event = Event {
+                payload: joined.freeze(),
+                // The fact of the first says where the text begins.
+                fact: first.event.fact.clone(),
+                ..last.event.clone()
+            };
+            out.push(folded(event, first.event.serial, incarnation));
+            run.clear();
+        }
+    }
+}
+
+fn folded(event: Event, from: Serial, incarnation: Incarnation) -> Arc<Shown> {
+    let mut json = Vec::with_capacity(200 + event.payload.len());
+    wire::folded(&mut json, &event, from);
+    let rendered = frame::of_event(&json, event.serial, incarnation);
+    Arc::new(Shown { event, rendered: OnceLock::from(Bytes::from(rendered)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::super::super::wire::tests::sample;
+    use super::*;
+    use crate::ids::{StepName, TurnId};
+
+    fn output(serial: u64, turn: &str, step: Option<&str>, internal: bool, text: &str) -> Event {
+        let fact = Fact::Output(Output {
+            turn: TurnId::parse(turn).unwrap(),
+            epoch: 1,
+            attempt: 1,
+            offset: serial * 10,
+            step: step.map(|step| StepName::parse(step).unwrap()),
+            internal,
+        });
+        let fact = Some(Box::new(fact));
+        Event { serial: Serial(serial), fact, ..sample("text", text.as_bytes()) }
+    }
+
+    /// What a reader is shown of some events.
+    fn check(shape: Shape, events: &[Event], expected: Expect) {
+        let shown =
+            |event: &Event| Arc::new(Shown { event: event.clone(), rendered: OnceLock::new() });
+        let all = events.iter().map(shown).collect();
+        let (out, passed) = shape.apply(all, Incarnation(1));
+        let mut text = String::new();
+        for shown in out {
+            let frame = frame::event(&shown, Incarnation(1));
+            let frame = str::from_utf8(frame).unwrap();
+            text += frame.split_once("\ndata: ").unwrap().1.split_once(",\"chain\"").unwrap().0;
+            text += "\n";
+        }
+        if let Some(passed) = passed {
+            text += &format!("passed {passed}\n");
+        }
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn a_run_of_output_is_one_event_that_says_what_it_stands_for() {
+        let all = [
+            output(1, "t", None, false, "Ro"),
+            output(2, "t", None, false, "ses"),
+            output(3, "u", None, false, "x"),
+            output(4, "t", Some("a"), false, "are"),
+            output(5, "t", Some("b"), false, " r"),
+            output(6, "t", Some("b"), false, "ed"),
+        ];
+        let fold = Shape { fold: true, ..Shape::default() };
+        check(
+            fold,
+            &all,
+            expect![[r#"
+            {"serial":2,"from":1,"time":1700000000000,"format":"text","text":"Roses","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
+            {"serial":3,"time":1700000000000,"format":"text","text":"x","type":"turn.output","turn":"u","epoch":1,"attempt":1,"offset":30
+            {"serial":4,"time":1700000000000,"format":"text","text":"are","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"step":"a"
+            {"serial":6,"from":5,"time":1700000000000,"format":"text","text":" red","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":50,"step":"b"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_internal_is_passed_over() {
+        let all = [
+            output(1, "t", None, false, "a"),
+            output(2, "t", None, true, "draft"),
+            output(3, "t", None, false, "b"),
+            output(4, "t", None, true, "draft"),
+        ];
+        let public = Shape { visibility: Visibility::Public, fold: true };
+        check(
+            public,
+            &all,
+            expect![[r#"
+            {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
+            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
+            passed #4
+        "#]],
+        );
+        check(
+            Shape { fold: true, ..Shape::default() },
+            &all[2..],
+            expect![[r#"
+            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
+            {"serial":4,"time":1700000000000,"format":"text","text":"draft","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"visibility":"internal"
+        "#]],
+        );
+    }
+
+    #[test]
+    fn half_a_letter_is_not_joined() {
+        let mut half = output(2, "t", None, false, "");
+        half.payload = Bytes::from_static(b"\xc3");
+        let all = [output(1, "t", None, false, "a"), half, output(3, "t", None, false, "b")];
+        check(
+            Shape { fold: true, ..Shape::default() },
+            &all,
+            expect![[r#"
+            {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
+            {"serial":2,"time":1700000000000,"format":"text","base64":"ww==","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":20
+            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
+        "#]],
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! How the agents of a session are, as clients see it: the state, and the clocks that it was judged by.
+
+use serde_json::{Map, Value, json};
+
+use super::super::wire;
+use crate::ids::Millis;
+use crate::session::health::Health;
+use crate::session::{Status, TurnStatus};
+
+/// The health of each open turn's agent, at the time `now` of this node.
+pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
+    let turn = |turn: &TurnStatus| {
+        let mut body = json!({ "turn": turn.turn.as_str(), "agent": turn.agent.as_str() });
+        if let Value::Object(body) = &mut body {
+            body.extend(members(turn, now));
+        }
+        body
+    };
+    status.turns.iter().map(turn).collect()
+}
+
+/// The health of one turn's agent: `health`, since when, when it last got on, and what comes next when.
+pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Value> {
+    let health = Health::of(turn, now);
+    let seat = turn.seat.as_ref();
+    let quiet_until = seat.map(|seat| seat.progress_at.after(seat.quiet_ms));
+    let progress_at = seat.map(|seat| seat.progress_at);
+    let (since, deadline) = match &health {
+        Health::Streaming | Health::Thinking | Health::Working { .. } => (progress_at, quiet_until),
+        Health::Suspect => (
+            seat.map(|seat| seat.alive_at.after(seat.lease_ms / 2)),
+            seat.map(|seat| seat.alive_at.after(seat.lease_ms)),
+        ),
+        Health::Stalled => {
+            (quiet_until, seat.map(|seat| seat.progress_at.after(seat.quiet_ms.saturating_mul(2))))
+        }
+        Health::Dead { .. } => (None, turn.waits_from),
+        Health::Starting | Health::Recovering { .. } => (turn.waits_from, None),
+        Health::Waiting | Health::Paused => (None, None),
+    };
+    let mut body = Map::new();
+    body.insert("health".into(), health.name().into());
+    body.insert("since".into(), wire::millis(since));
+    body.insert("last_progress_at".into(), wire::millis(progress_at));
+    body.insert("deadline".into(), wire::millis(deadline));
+    body.insert("attempt".into(), turn.attempts.into());
+    match health {
+        Health::Recovering { lost, of } | Health::Dead { lost, of } => {
+            body.insert("lost".into(), lost.into());
+            body.insert("of".into(), of.into());
+        }
+        Health::Working { tool } => {
+            body.insert("tool".into(), tool.as_str().into());
+        }
+        _ => {}
+    }
+    body
+}

@@ -1,0 +1,366 @@
+//! The conversation of a session as messages: a projection of its log, made when it is asked for.
+//!
+//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn; what a later
+//! attempt superseded is not in it. Inputs are messages of who sent them, and what a person who took over
+//! said is a message of that person. Bounded in events that are read and in bytes that are kept: then the
+//! oldest go first (S10).
+
+use std::collections::{HashMap, VecDeque};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::super::error::{self, Problem};
+use super::super::json as json_text;
+use super::Visibility;
+use super::fold::is_internal;
+use crate::ids::{AgentName, Cursor, Serial, SessionId, StepName, TurnId};
+use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
+use crate::runtime::{Delivery, Freshness, Runtime, Start};
+use crate::session::{Event, Fact, Format, Sender, Status};
+
+/// Messages, oldest first.
+#[derive(Default)]
+pub(in crate::edge) struct Messages {
+    visibility: Visibility,
+    all: VecDeque<Message>,
+    /// Messages that went to make room, and were there before the first.
+    dropped: usize,
+    /// Payload bytes of all.
+    bytes: usize,
+    /// Whether there is something older.
+    more: bool,
+    turns: HashMap<TurnId, Open>,
+}
+
+/// What is known of a turn that is not over.
+#[derive(Default)]
+struct Open {
+    agent: Option<AgentName>,
+    /// Its messages, by their number from the first that ever was.
+    messages: Vec<usize>,
+}
+
+struct Message {
+    role: Speaks,
+    turn: Option<TurnId>,
+    agent: Option<AgentName>,
+    step: Option<StepName>,
+    sender: Option<Sender>,
+    input: Option<TurnId>,
+    internal: bool,
+    pieces: VecDeque<Piece>,
+    from: Serial,
+    to: Serial,
+    /// Bytes that are missing at the beginning.
+    cut: u64,
+    complete: bool,
+    /// How its turn ended.
+    end: Option<&'static str>,
+}
+
+/// One message as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::edge) struct Spoken {
+    pub(in crate::edge) speaks: Speaks,
+    pub(in crate::edge) turn: Option<TurnId>,
+    pub(in crate::edge) from: Serial,
+    pub(in crate::edge) text: String,
+}
+
+struct Piece {
+    serial: Serial,
+    format: Format,
+    payload: bytes::Bytes,
+}
+
+/// Whose message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::edge) enum Speaks {
+    Agent,
+    User,
+    /// Who had control.
+    Person,
+}
+
+/// Reads the conversation up to a place of the log.
+///
+/// # Errors
+/// The log is not to be had before the deadline, or is another one by now.
+pub(in crate::edge) async fn read(
+    runtime: &Runtime,
+    id: &SessionId,
+    status: &Status,
+    upto: Cursor,
+    visibility: Visibility,
+    deadline: Instant,
+) -> Result<Messages, Problem> {
+    let mut messages = Messages { visibility, ..Messages::default() };
+    if upto.serial < status.first {
+        messages.more = Serial(1) < status.first;
+        return Ok(messages);
+    }
+    let start = begin(status, upto.serial);
+    messages.more = Serial(1) < start;
+    let before = Cursor { serial: Serial(start.0 - 1), ..upto };
+    let attached = runtime.attach(id, Start::After(before), Freshness::Linearizable, deadline);
+    let mut reader = attached.await?;
+    let broken = || Problem::new(&error::NO_QUORUM, "the log is not here in time; try again");
+    while reader.cursor().serial < upto.serial {
+        match timeout_at(deadline, reader.next()).await.map_err(|_| broken())? {
+            Delivery::Events(events) => {
+                let meant = events.iter().take_while(|shown| shown.event.serial <= upto.serial);
+                meant.for_each(|shown| messages.take(&shown.event));
+            }
+            Delivery::Gap { .. } => messages.more = true,
+            Delivery::CaughtUp { .. } => {}
+            _ => return Err(Problem::new(&error::DETACHED, "the log changed; try again")),
+        }
+    }
+    Ok(messages)
+}
+
+/// The first event that is looked at: the turns that are open are told whole.
+fn begin(status: &Status, upto: Serial) -> Serial {
+    let back = |events: usize| Serial((upto.0 + 1).saturating_sub(events as u64));
+    let oldest = status.turns.iter().map(|turn| turn.input).min();
+    let wanted = back(MESSAGES_EVENTS).min(oldest.unwrap_or(upto));
+    wanted.max(back(MESSAGES_EVENTS_MAX)).max(status.first).max(Serial(1))
+}
+
+impl Messages {
+    /// Takes the next event.
+    fn take(&mut self, event: &Event) {
+        if self.visibility == Visibility::Public && is_internal(event) {
+            return;
+        }
+        match event.fact.as_deref() {
+            Some(Fact::Input { input, turn, agent, sender, .. }) => {
+                self.turns.entry(turn.clone()).or_default().agent = Some(agent.clone());
+                let mut message = Message::of(event, Speaks::User);
+                message.turn = Some(turn.clone());
+                message.agent = Some(agent.clone());
+                message.input = Some(input.clone());
+                message.sender.clone_from(sender);
+                self.add(message, event);
+            }
+            Some(Fact::Person { input, sender }) => {
+                let mut message = Message::of(event, Speaks::Person);
+                message.input = Some(input.clone());
+                message.sender.clone_from(sender);
+                self.add(message, event);
+            }
+            Some(Fact::Started { turn, agent, .. }) => {
+                self.turns.entry(turn.clone()).or_default().agent = Some(agent.clone());
+            }
+            Some(Fact::Step { turn, step, .. }) => {
+                // Another step begins where one ends.
+                self.each_of(turn, |message| {
+                    message.complete |= message.step.as_ref() != Some(step);
+                });
+            }
+            Some(Fact::Output(output)) => {
+                let open = self.turns.entry(output.turn.clone()).or_default();
+                let (all, dropped) = (&mut self.all, self.dropped);
+                let mut numbers =
+                    open.messages.iter().rev().filter_map(|at| at.checked_sub(dropped));
+                let known = numbers.find(|at| {
+                    let message = &all[*at];
+                    message.step == output.step && message.internal == output.internal
+                });
+                if let Some(at) = known {
+                    all[at].push(event);
+                    all[at].complete = false;
+                    self.bytes += event.payload.len();
+                    return self.make_room();
+                }
+                let mut message = Message::of(event, Speaks::Agent);
+                message.turn = Some(output.turn.clone());
+                message.agent.clone_from(&open.agent);
+                message.step.clone_from(&output.step);
+                message.internal = output.internal;
+                message.complete = false;
+                open.messages.push(self.dropped + self.all.len());
+                self.add(message, event);
+            }
+            Some(Fact::Rewound { turn, step, from, to, .. }) => {
+                let mut freed = 0;
+                self.each_of(turn, |message| {
+                    if step.is_none() || message.step == *step {
+                        freed += message.rewind(*from, *to);
+                    }
+                });
+                self.bytes -= freed;
+            }
+            Some(Fact::Ended { turn, end }) => {
+                self.each_of(turn, |message| {
+                    message.complete = true;
+                    message.end = Some(end.name());
+                });
+                self.turns.remove(turn);
+            }
+            _ => {}
+        }
+    }
+
+    fn each_of(&mut self, turn: &TurnId, mut change: impl FnMut(&mut Message)) {
+        let Some(open) = self.turns.get(turn) else { return };
+        for at in open.messages.iter().filter_map(|at| at.checked_sub(self.dropped)) {
+            change(&mut self.all[at]);
+        }
+    }
+
+    fn add(&mut self, mut message: Message, event: &Event) {
+        message.push(event);
+        self.all.push_back(message);
+        self.bytes += event.payload.len();
+        self.make_room();
+    }
+
+    /// Gives up what is oldest.
+    fn make_room(&mut self) {
+        while MESSAGES_BYTES < self.bytes {
+            let Some(oldest) = self.all.front_mut() else { return };
+            if let Some(piece) = oldest.pieces.pop_front() {
+                self.bytes -= piece.payload.len();
+                oldest.cut += piece.payload.len() as u64;
+            }
+            if oldest.pieces.is_empty() && 1 < self.all.len() {
+                self.all.pop_front();
+                self.dropped += 1;
+                self.more = true;
+            }
+        }
+    }
+
+    /// What was said, oldest first, without what is not text.
+    pub(in crate::edge) fn spoken(&self) -> impl Iterator<Item = Spoken> {
+        self.all.iter().filter(|message| message.is_told()).map(Spoken::from)
+    }
+
+    /// Adds the members `messages` and `more` to a body.
+    pub(in crate::edge) fn tell(&self, body: &mut Value) {
+        body["messages"] = self.all.iter().filter(|message| message.is_told()).map(shown).collect();
+        body["more"] = self.more.into();
+    }
+}
+
+impl Message {
+    fn of(event: &Event, role: Speaks) -> Message {
+        Message {
+            role,
+            turn: None,
+            agent: None,
+            step: None,
+            sender: None,
+            input: None,
+            internal: false,
+            pieces: VecDeque::new(),
+            from: event.serial,
+            to: event.serial,
+            cut: 0,
+            complete: true,
+            end: None,
+        }
+    }
+
+    fn push(&mut self, event: &Event) {
+        let (serial, format, payload) = (event.serial, event.format.clone(), event.payload.clone());
+        self.pieces.push_back(Piece { serial, format, payload });
+        self.to = serial;
+    }
+
+    /// Drops what was superseded; says how many bytes.
+    fn rewind(&mut self, from: Serial, to: Serial) -> usize {
+        let before: usize = self.pieces.iter().map(|piece| piece.payload.len()).sum();
+        self.pieces.retain(|piece| piece.serial < from || to < piece.serial);
+        if from <= self.from && self.from <= to {
+            self.cut = 0;
+            self.from = self.pieces.front().map_or(to.next(), |piece| piece.serial);
+        }
+        before - self.pieces.iter().map(|piece| piece.payload.len()).sum::<usize>()
+    }
+
+    /// Whether there is anything of it.
+    fn is_told(&self) -> bool {
+        !self.pieces.is_empty() || 0 < self.cut
+    }
+}
+
+impl From<&Message> for Spoken {
+    fn from(message: &Message) -> Spoken {
+        let texts = message.pieces.iter().filter(|piece| piece.format == Format::TEXT);
+        let text: Vec<u8> = texts.flat_map(|piece| piece.payload.iter().copied()).collect();
+        Spoken {
+            speaks: message.role,
+            turn: message.turn.clone(),
+            from: message.from,
+            text: String::from_utf8_lossy(&text).into_owned(),
+        }
+    }
+}
+
+fn shown(message: &Message) -> Value {
+    let role = match message.role {
+        Speaks::Agent => "agent",
+        Speaks::User => "user",
+        Speaks::Person => "person",
+    };
+    let (mut text, mut parts) = (Vec::new(), Vec::new());
+    for piece in &message.pieces {
+        if piece.format == Format::TEXT {
+            text.extend_from_slice(&piece.payload);
+        } else {
+            parts.push(part(piece, text.len()));
+        }
+    }
+    let mut body = Map::new();
+    let mut member = |name: &str, value: Value| {
+        body.insert(name.to_owned(), value);
+    };
+    member("role", role.into());
+    member("turn", message.turn.as_ref().map(TurnId::as_str).into());
+    member("agent", message.agent.as_ref().map(AgentName::as_str).into());
+    member("text", String::from_utf8_lossy(&text).into());
+    member("from", message.from.0.into());
+    member("to", message.to.0.into());
+    member("complete", message.complete.into());
+    if let Some(end) = message.end {
+        member("end", end.into());
+    }
+    if let Some(step) = &message.step {
+        member("step", step.as_str().into());
+    }
+    if let Some(input) = &message.input {
+        member("input", input.as_str().into());
+    }
+    if let Some(sender) = &message.sender {
+        member("participant", sender.participant.as_str().into());
+        member("device", sender.device.as_ref().map(|device| device.as_str()).into());
+    }
+    if message.internal {
+        member("visibility", "internal".into());
+    }
+    if 0 < message.cut {
+        member("cut", message.cut.into());
+    }
+    if !parts.is_empty() {
+        member("parts", parts.into());
+    }
+    Value::Object(body)
+}
+
+/// A payload that is no text, and where in the text it stands.
+fn part(piece: &Piece, at: usize) -> Value {
+    let mut body = json!({ "serial": piece.serial.0, "at": at, "format": piece.format.as_str() });
+    let value = (piece.format == Format::JSON).then(|| json_text::as_value(&piece.payload));
+    let value = value.flatten().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    match (value, str::from_utf8(&piece.payload)) {
+        (Some(value), _) => body["data"] = value,
+        (None, Ok(text)) if piece.format != Format::RAW => body["text"] = text.into(),
+        _ => body["base64"] = STANDARD.encode(&piece.payload).into(),
+    }
+    body
+}

@@ -1,0 +1,111 @@
+//! What an attachment may ask for beside the events, and what it is told beside them: who attaches, the
+//! snapshot that a device begins with, pings with health, and who else is there.
+//!
+//! None of it is of one kind of connection: [`super::telling`] says it on server-sent events and WebSockets.
+
+mod ask;
+pub(super) mod fold;
+pub(super) mod health;
+pub(super) mod messages;
+pub(super) mod people;
+mod snapshot;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until, timeout};
+
+pub(super) use self::ask::{Asked, PARAMETERS, Visibility, visibility};
+use super::Edge;
+use super::error::Problem;
+use super::telling::{Control, Telling};
+use crate::ids::{Serial, SessionId};
+use crate::limits;
+use crate::runtime::presence::Attendance;
+use crate::runtime::{Freshness, Reader};
+
+const PING: Duration = Duration::from_millis(limits::PING_MS);
+/// How long a ping may hold up the events behind it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What is said of a session beside its events.
+pub(super) struct Beside {
+    edge: Edge,
+    id: SessionId,
+    /// Counted as present while this lives, where somebody is named.
+    attendance: Option<Attendance>,
+    ping_at: Instant,
+}
+
+/// Opens an attachment as it was asked for: counted as present, with its snapshot, and the right to pings.
+///
+/// # Errors
+/// The snapshot could not be made in time; nobody is attached then.
+pub(super) async fn open(
+    edge: &Edge,
+    id: &SessionId,
+    reader: Reader,
+    asked: &Asked,
+    deadline: Instant,
+) -> Result<Telling, Problem> {
+    let attendance = asked.who.clone().map(|who| edge.runtime.attend(id, who));
+    let snapshot = match asked.snapshot {
+        true => Some(snapshot::of(edge, id, &reader, asked.visibility, deadline).await?),
+        false => None,
+    };
+    // Who only reads the log is not woken for more than its events.
+    let beside = (attendance.is_some() || asked.snapshot || asked.pings).then(|| {
+        let (edge, id) = (edge.clone(), id.clone());
+        Box::new(Beside { edge, id, attendance, ping_at: Instant::now() + PING })
+    });
+    Ok(Telling::new(reader, &edge.metrics).with(beside, snapshot, asked))
+}
+
+impl Beside {
+    /// Waits until [`Self::say`] has something to say. Cancel safe.
+    pub(super) async fn due(&mut self) {
+        let ping = sleep_until(self.ping_at);
+        match &mut self.attendance {
+            Some(attendance) => tokio::select! {
+                () = attendance.changed() => {}
+                () = ping => {}
+            },
+            None => ping.await,
+        }
+    }
+
+    /// Whether there is something to say already.
+    pub(super) fn is_due(&self) -> bool {
+        self.ping_at <= Instant::now() || self.attendance.as_ref().is_some_and(Attendance::has_news)
+    }
+
+    /// What is to be said now, if anything is; `tail` as the reader knows it. Cancel safe.
+    pub(super) async fn say(&mut self, tail: Serial) -> Option<Control> {
+        if self.ping_at <= Instant::now() {
+            let data = self.ping(tail).await;
+            self.ping_at = Instant::now() + PING;
+            return Some(Control { name: "ping", cursor: None, data });
+        }
+        let company = self.attendance.as_mut()?.news()?;
+        Some(Control { name: "presence", cursor: None, data: people::company(&company) })
+    }
+
+    /// How far the log goes, how the agents are, and how many watch.
+    async fn ping(&self, tail: Serial) -> Value {
+        let until = Instant::now() + PATIENCE;
+        let status = self.edge.runtime.status(&self.id, Freshness::Local, until);
+        // A replica that is not to be had now is no reason to be silent.
+        let status = timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
+        let now = self.edge.runtime.now();
+        let known = self.attendance.as_ref().and_then(Attendance::known);
+        let counted = status.as_ref().and_then(|status| status.audience);
+        let audience = match (known, counted) {
+            (Some(company), _) => people::audience(company.watchers, company.controllers),
+            (None, Some(counted)) => people::audience(counted.watchers, counted.controllers),
+            (None, None) => Value::Null,
+        };
+        let tail = status.as_ref().map_or(tail, |status| status.tail.max(tail));
+        let health = status.map(|status| health::all(&status, now));
+        json!({ "tail": tail.0, "health": health, "audience": audience })
+    }
+}

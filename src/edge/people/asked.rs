@@ -1,0 +1,204 @@
+//! What bodies ask of people's verbs, parsed once and strictly.
+
+use serde::Deserialize;
+
+use super::super::append::Item;
+use super::super::error::Problem;
+use super::super::turns::asked::{bad, json, name, reason, role, scope, sender};
+use crate::ids::InteractionId;
+use crate::limits;
+use crate::session::{Answer, ControlAsked, Mode, Pause, Resume, Sender, Verb};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerBody<'b> {
+    interaction: Option<String>,
+    #[serde(borrow)]
+    answer: Item<'b>,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ControlBody {
+    verb: String,
+    mode: Option<String>,
+    to: Option<ToBody>,
+    for_ms: Option<u64>,
+    #[serde(default)]
+    note: String,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+}
+
+/// Who is given control: a participant, on one device or on any.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ToBody {
+    Name(String),
+    Sender(SenderBody),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SenderBody {
+    participant: String,
+    device: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestBody {
+    turn: Option<String>,
+    agent: Option<String>,
+    #[serde(default)]
+    all: bool,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+}
+
+/// An answer to the interaction that the path names, or else the body.
+pub(super) fn answer(path: Option<InteractionId>, body: &[u8]) -> Result<Answer, Problem> {
+    let asked: AnswerBody<'_> = json(body)?;
+    let given = asked.interaction.as_deref();
+    let given = given.map(|given| name("interaction", given, InteractionId::parse)).transpose()?;
+    let interaction = match (path, given) {
+        (Some(path), None) => path,
+        (None, Some(given)) => given,
+        (Some(path), Some(given)) if path == given => path,
+        (Some(_), Some(_)) => return Err(bad("the path names another interaction")),
+        (None, None) => return Err(bad("name the interaction")),
+    };
+    Ok(Answer {
+        interaction,
+        said: asked.answer.event()?,
+        sender: sender(asked.participant.as_deref(), asked.device.as_deref())?,
+        role: role(asked.role.as_deref())?,
+    })
+}
+
+pub(super) fn control(body: &[u8]) -> Result<ControlAsked, Problem> {
+    let asked: ControlBody = json(body)?;
+    let known = |mode: &str| Mode::parse(mode).ok_or_else(|| bad("mode is auto, assist or manual"));
+    let mode = asked.mode.as_deref().map(known).transpose()?;
+    let to = asked.to.map(to).transpose()?;
+    // Who takes over answers by himself, unless he says otherwise.
+    let usual = mode.unwrap_or(Mode::Manual);
+    let verb = match (asked.verb.as_str(), to) {
+        ("request", None) if mode.is_none() => Verb::Request,
+        ("release", None) if mode.is_none() && asked.for_ms.is_none() => Verb::Release,
+        ("take", None) => Verb::Take { mode: usual },
+        ("grant", Some(to)) => Verb::Grant { to, mode: usual },
+        ("grant", None) => return Err(bad("control is granted to somebody: name to")),
+        ("request" | "release" | "take", Some(_)) => return Err(bad("to goes with grant")),
+        ("request" | "release", _) => {
+            return Err(bad("mode goes with take and grant, and for_ms not with release"));
+        }
+        _ => return Err(bad("verb is request, grant, take or release")),
+    };
+    let for_ms = asked.for_ms.unwrap_or(limits::CONTROL_MS);
+    if !(1..=limits::CONTROL_MS_MAX).contains(&for_ms) {
+        return Err(bad(&format!("for_ms must be 1 to {}", limits::CONTROL_MS_MAX)));
+    }
+    let by = sender(asked.participant.as_deref(), asked.device.as_deref())?;
+    Ok(ControlAsked {
+        verb,
+        by: by.ok_or_else(|| bad("control is somebody's: name a participant"))?,
+        for_ms,
+        note: reason(asked.note)?,
+        role: role(asked.role.as_deref())?,
+    })
+}
+
+fn to(asked: ToBody) -> Result<Sender, Problem> {
+    let (participant, device) = match asked {
+        ToBody::Name(participant) => (participant, None),
+        ToBody::Sender(SenderBody { participant, device }) => (participant, device),
+    };
+    let to = sender(Some(&participant), device.as_deref())?;
+    to.ok_or_else(|| bad("control is granted to a participant"))
+}
+
+pub(super) fn pause(body: &[u8]) -> Result<Pause, Problem> {
+    let asked: RestBody = json(body)?;
+    Ok(Pause {
+        scope: scope(asked.turn.as_deref(), asked.agent.as_deref(), asked.all)?,
+        by: sender(asked.participant.as_deref(), asked.device.as_deref())?,
+        role: role(asked.role.as_deref())?,
+    })
+}
+
+pub(super) fn resume(body: &[u8]) -> Result<Resume, Problem> {
+    let Pause { scope, by, role } = pause(body)?;
+    Ok(Resume { scope, by, role })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Role, Scope};
+
+    #[test]
+    fn an_answer_is_to_one_interaction() {
+        let path = || InteractionId::parse("i").ok();
+        let body = br#"{"answer":{"data":true},"participant":"ada","device":"phone"}"#;
+        let asked = answer(path(), body).unwrap();
+        assert_eq!((asked.interaction, asked.role), (path().unwrap(), Role::Controller));
+        let inside = br#"{"interaction":"i","answer":{"text":"yes"}}"#;
+        assert_eq!(answer(None, inside).unwrap().interaction, path().unwrap());
+        assert!(answer(path(), inside).is_ok() && answer(None, body).is_err());
+        for body in [
+            &b"{}"[..],
+            br#"{"interaction":"j","answer":{"text":"yes"}}"#,
+            br#"{"answer":{}}"#,
+            br#"{"answer":{"text":"yes"},"device":"phone"}"#,
+            br#"{"answer":{"text":"yes"},"role":"king"}"#,
+            br#"{"answer":{"text":"yes"},"x":1}"#,
+        ] {
+            assert!(answer(path(), body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn control_is_taken_given_and_let_go_by_somebody() {
+        let asked = control(br#"{"verb":"take","participant":"sue","role":"supervisor"}"#).unwrap();
+        assert_eq!((asked.verb, asked.role), (Verb::Take { mode: Mode::Manual }, Role::Supervisor));
+        let grant = |to: &str| {
+            let body = format!(
+                r#"{{"verb":"grant","to":{to},"mode":"assist","for_ms":9,"participant":"sue"}}"#
+            );
+            control(body.as_bytes()).unwrap().verb
+        };
+        let to = sender(Some("bob"), None).unwrap().unwrap();
+        assert_eq!(grant(r#""bob""#), Verb::Grant { to: to.clone(), mode: Mode::Assist });
+        assert_eq!(grant(r#"{"participant":"bob"}"#), Verb::Grant { to, mode: Mode::Assist });
+        assert!(control(br#"{"verb":"request","note":"x","participant":"bob"}"#).is_ok());
+        assert!(control(br#"{"verb":"release","participant":"bob"}"#).is_ok());
+        for body in [
+            &br#"{"verb":"take"}"#[..],
+            br#"{"verb":"seize","participant":"bob"}"#,
+            br#"{"verb":"take","mode":"king","participant":"bob"}"#,
+            br#"{"verb":"take","to":"bob","participant":"bob"}"#,
+            br#"{"verb":"take","for_ms":0,"participant":"bob"}"#,
+            br#"{"verb":"grant","participant":"bob"}"#,
+            br#"{"verb":"grant","to":{"device":"d"},"participant":"bob"}"#,
+            br#"{"verb":"release","mode":"manual","participant":"bob"}"#,
+            br#"{"verb":"release","for_ms":9,"participant":"bob"}"#,
+        ] {
+            assert!(control(body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn rest_is_for_one_kind_of_turns() {
+        assert_eq!(pause(br#"{"all":true}"#).unwrap().scope, Scope::All);
+        assert!(resume(br#"{"agent":"poet","participant":"ada"}"#).is_ok());
+        for body in [&b"{}"[..], br#"{"turn":"t","all":true}"#, br#"{"all":true,"reason":"x"}"#] {
+            assert!(pause(body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
+    }
+}

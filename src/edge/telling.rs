@@ -1,0 +1,242 @@
+//! What an attachment has to say next, whatever kind of connection it is said on (S7).
+//!
+//! It asks the reader for more only when what it has was taken, so a slow client costs one delivery and
+//! no more (S10).
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::vec;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::attached::fold::Shape;
+use super::attached::{Asked, Beside};
+use super::cursor;
+use crate::ids::{Cursor, Incarnation, Serial, SessionId};
+use crate::runtime::{Delivery, Reader, Shown};
+use crate::telemetry::Metrics;
+
+/// How long a reader that has seen the end may take to see it again, in milliseconds.
+const END_AGAIN_MS: u64 = 200;
+
+/// A reader and what it delivered.
+pub(super) struct Telling {
+    reader: Reader,
+    /// Delivered by the reader and not yet said.
+    next: Option<Delivery>,
+    backlog: vec::IntoIter<Arc<Shown>>,
+    incarnation: Incarnation,
+    stage: Stage,
+    shape: Shape,
+    /// Before everything that was there is delivered.
+    catching_up: bool,
+    /// Where a reader goes on behind events that it is not shown.
+    passed: Option<Cursor>,
+    beside: Option<Box<Beside>>,
+    snapshot: Option<Value>,
+    counted: Counted,
+}
+
+/// Whether anything follows what was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Following,
+    /// Nothing follows; a clean end.
+    Ended,
+    /// Something would follow, but not here.
+    BreakingOff,
+}
+
+/// Something that is said beside the events, and where a reader goes on behind it.
+pub(super) struct Control {
+    pub(super) name: &'static str,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) data: Value,
+}
+
+/// Counts a reader while it lives.
+pub(super) struct Counted(Arc<Metrics>);
+
+impl Counted {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Counted {
+        metrics.readers.inc();
+        Counted(metrics.clone())
+    }
+
+    /// Counts events that it was handed.
+    pub(super) fn delivered(&self, count: u64) {
+        self.0.delivered_events.inc_by(count);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.readers.dec();
+    }
+}
+
+impl Telling {
+    pub(super) fn new(reader: Reader, metrics: &Arc<Metrics>) -> Telling {
+        Telling {
+            next: None,
+            backlog: Vec::new().into_iter(),
+            incarnation: reader.cursor().incarnation,
+            stage: Stage::Following,
+            shape: Shape::default(),
+            catching_up: true,
+            passed: None,
+            beside: None,
+            snapshot: None,
+            counted: Counted::new(metrics),
+            reader,
+        }
+    }
+
+    /// The same, with more than the events.
+    pub(super) fn with(
+        self,
+        beside: Option<Box<Beside>>,
+        snapshot: Option<Value>,
+        asked: &Asked,
+    ) -> Telling {
+        let shape = Shape { fold: asked.fold, visibility: asked.visibility };
+        Telling { beside, snapshot, shape, ..self }
+    }
+
+    /// What is said first, and once.
+    pub(super) fn attached(&mut self, id: &SessionId) -> Control {
+        let at = self.reader.cursor();
+        let mut data = json!({
+            "session": id.as_str(),
+            "incarnation": at.incarnation.0,
+            "cursor": at.to_string(),
+            "tail": self.reader.status().tail.0,
+            "closed": self.reader.is_closed(),
+        });
+        if let Some(snapshot) = self.snapshot.take() {
+            data["snapshot"] = snapshot;
+        }
+        Control { name: "attached", cursor: Some(at), data }
+    }
+
+    /// Whether nothing follows, as far as can be told without waiting for anyone to write.
+    pub(super) async fn ends_soon(&mut self) -> bool {
+        let wait = Duration::from_millis(END_AGAIN_MS);
+        let Ok(first) = timeout(wait, self.reader.next()).await else { return false };
+        self.next = match first {
+            Delivery::CaughtUp { .. } => match timeout(wait, self.reader.next()).await {
+                Ok(second) => Some(second),
+                Err(_) => Some(first),
+            },
+            first => Some(first),
+        };
+        matches!(self.next, Some(Delivery::End { .. }))
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The log that the events of the backlog are of.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The next event of those that were delivered.
+    pub(super) fn peek(&self) -> Option<&Arc<Shown>> {
+        self.backlog.as_slice().first()
+    }
+
+    /// Takes the next event of those that were delivered.
+    pub(super) fn take(&mut self) -> Option<Arc<Shown>> {
+        let taken = self.backlog.next();
+        self.counted.delivered(u64::from(taken.is_some()));
+        taken
+    }
+
+    /// Waits until something is said beside the events, or events are there to be taken: then none.
+    /// Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Control> {
+        if let Some(at) = self.passed.take() {
+            let data = json!({ "cursor": at.to_string() });
+            return Some(Control { name: "passed", cursor: Some(at), data });
+        }
+        if self.next.is_none()
+            && let Some(said) = self.beside().await
+        {
+            return Some(said);
+        }
+        let delivery = match (self.next.take(), &mut self.beside) {
+            (Some(delivery), _) => delivery,
+            (None, None) => self.reader.next().await,
+            (None, Some(beside)) => tokio::select! {
+                biased;
+                delivery = self.reader.next() => delivery,
+                () = beside.due() => return self.beside().await,
+            },
+        };
+        self.show(delivery)
+    }
+
+    /// Waits for what is said beside the events alone; for ever where there is nothing. Cancel safe.
+    pub(super) async fn aside(&mut self) -> Control {
+        loop {
+            match &mut self.beside {
+                Some(beside) => beside.due().await,
+                None => std::future::pending().await,
+            }
+            if let Some(said) = self.beside().await {
+                return said;
+            }
+        }
+    }
+
+    /// What is to be said beside the events by now, however many of them come. Cancel safe.
+    async fn beside(&mut self) -> Option<Control> {
+        let beside = self.beside.as_mut().filter(|beside| beside.is_due())?;
+        // Most readers wait without it, so it takes no room in them.
+        Box::pin(beside.say(self.reader.known_tail())).await
+    }
+
+    /// What is said of a delivery that is no event; events go to the backlog.
+    fn show(&mut self, delivery: Delivery) -> Option<Control> {
+        let incarnation = self.reader.cursor().incarnation;
+        self.incarnation = incarnation;
+        let (name, cursor, data) = match delivery {
+            Delivery::Events(events) => {
+                let fold = self.shape.fold && self.catching_up;
+                let (shown, passed) = Shape { fold, ..self.shape }.apply(events, incarnation);
+                let passed = passed.map(|serial| Cursor { incarnation, serial });
+                (self.backlog, self.passed) = (shown.into_iter(), passed);
+                return None;
+            }
+            Delivery::CaughtUp { at } => {
+                self.catching_up = false;
+                ("caught-up", Some(at), json!({ "cursor": at.to_string() }))
+            }
+            Delivery::Gap { first } => {
+                let at = Cursor { incarnation, serial: cursor::before(first) };
+                ("gap", Some(at), json!({ "first": first.0 }))
+            }
+            Delivery::Reset { incarnation } => {
+                (self.incarnation, self.catching_up) = (incarnation, true);
+                let at = Cursor { incarnation, serial: Serial::ZERO };
+                ("reset", Some(at), json!({ "incarnation": incarnation.0 }))
+            }
+            Delivery::End { at } => {
+                self.stage = Stage::Ended;
+                ("end", Some(at), json!({ "cursor": at.to_string() }))
+            }
+            Delivery::Gone => {
+                self.stage = Stage::Ended;
+                ("gone", None, json!({}))
+            }
+            Delivery::Detached { reason } => {
+                self.stage = Stage::BreakingOff;
+                ("detached", None, json!({ "reason": reason }))
+            }
+        };
+        Some(Control { name, cursor, data })
+    }
+}

@@ -1,0 +1,227 @@
+//! Output of a turn without an end: each line of the body is one say, acknowledged when it is committed.
+//!
+//! One say is under way at a time, so they keep their order however far the leader is; what comes
+//! meanwhile waits, within bounds (S10). A worker whose connection broke sends again what was not
+//! acknowledged, and nothing is there twice (S11).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use super::super::error::{self, Problem};
+use super::super::lines::Lines;
+use super::super::name::TurnOf;
+use super::super::query::Query;
+use super::super::{Edge, NO_BUFFERING, headers};
+use super::{asked, shown};
+use crate::ids::{SessionId, TurnId};
+use crate::limits;
+use crate::runtime::{Reply, SubmitError};
+use crate::session::{Command, Say};
+
+/// What the body is, and the answer.
+const LINES: &str = "application/x-ndjson";
+
+/// `POST /v1/sessions/{id}/turns/{turn}/output`
+pub(in crate::edge) async fn output(
+    State(edge): State<Edge>,
+    TurnOf(session, turn): TurnOf,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let query = query.only(&["epoch"])?;
+    let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?;
+    let epoch =
+        epoch.ok_or_else(|| Problem::new(&error::BAD_QUERY, "epoch says whose turn it is"))?;
+    headers::plain_body(&headers)?;
+    if !matches!(headers::media_type(&headers)?.as_str(), "" | LINES) {
+        let detail = format!("output without an end is {LINES}");
+        return Err(Problem::new(&error::UNSUPPORTED_TYPE, detail));
+    }
+    let room = edge.windows.clone().try_acquire_owned().map_err(|_| {
+        Problem::new(&error::OVERLOADED, "too many bodies without an end at this node; try another")
+    })?;
+    let too_long = |bytes: usize, limit: usize| {
+        Problem::new(
+            &error::BODY_TOO_LARGE,
+            format!("a line has {bytes} bytes; the limit is {limit}"),
+        )
+    };
+    let lines = Lines::new(body, limits::WINDOW_BYTES, too_long);
+    let speaker = Speaker {
+        edge,
+        session,
+        turn,
+        epoch,
+        lines,
+        under_way: None,
+        has_ended: false,
+        _room: room,
+    };
+    let answers = stream::unfold(speaker, |mut speaker| async {
+        let line = speaker.answer().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), speaker))
+    });
+    let mut response = Body::from_stream(answers).into_response();
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
+    out.insert(NO_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// A worker that speaks without an end.
+struct Speaker {
+    edge: Edge,
+    session: SessionId,
+    turn: TurnId,
+    epoch: u64,
+    lines: Lines,
+    under_way: Option<UnderWay>,
+    has_ended: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+/// A say on its way.
+struct UnderWay {
+    seq: Option<u64>,
+    outcome: BoxFuture<'static, Result<Reply, SubmitError>>,
+}
+
+/// What is looked at in front of the rest.
+#[derive(Deserialize)]
+struct Head {
+    epoch: Option<u64>,
+    seq: Option<u64>,
+}
+
+impl Speaker {
+    /// Waits for the next line of the answer; none behind the last.
+    async fn answer(&mut self) -> Option<Bytes> {
+        loop {
+            if self.has_ended {
+                return None;
+            }
+            if self.under_way.is_none()
+                && let Some(line) = self.lines.take()
+                && let Err((seq, why)) = self.send(&line)
+            {
+                return Some(self.fail(seq, &why));
+            }
+            if self.under_way.is_none() && self.lines.is_empty() {
+                return Some(match self.lines.failure() {
+                    Some(why) => self.fail(None, &why),
+                    None => self.end(),
+                });
+            }
+            let reads = !self.lines.has_ended()
+                && self.lines.buffered() < limits::WINDOW_BYTES
+                && self.lines.len() < limits::WINDOW_LINES;
+            let stop = self.edge.stop.clone();
+            tokio::select! {
+                biased;
+                done = outcome(&mut self.under_way) => return Some(self.settle(done)),
+                () = stop.cancelled() => {
+                    let why = Problem::new(&error::DETACHED, "this node stops; go on at another");
+                    let seq = self.under_way.as_ref().and_then(|under_way| under_way.seq);
+                    return Some(self.fail(seq, &why));
+                }
+                () = self.lines.read(), if reads => {}
+                // Keeps a silent connection alive.
+                () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
+                    return Some(Bytes::from_static(b"\n"));
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, line: &[u8]) -> Result<(), (Option<u64>, Problem)> {
+        let head: Head = asked::json(line).map_err(|why| (None, why))?;
+        let say = self.say(&head, line).map_err(|why| (head.seq, why))?;
+        let (edge, session) = (self.edge.clone(), self.session.clone());
+        let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+        let command = Command::Say(Box::new(say));
+        let outcome = async move { edge.runtime.submit(&session, command, deadline).await }.boxed();
+        self.under_way = Some(UnderWay { seq: head.seq, outcome });
+        Ok(())
+    }
+
+    /// What a line says; it may leave the epoch to the address.
+    fn say(&self, head: &Head, line: &[u8]) -> Result<Say, Problem> {
+        let turn = self.turn.clone();
+        match head.epoch {
+            Some(epoch) if epoch == self.epoch => asked::say(turn, line),
+            Some(_) => Err(asked::bad("the line and the address name different epochs")),
+            None => asked::say(turn, &with_epoch(self.epoch, line)),
+        }
+    }
+
+    fn settle(&mut self, done: Result<Reply, SubmitError>) -> Bytes {
+        let seq = self.under_way.take().and_then(|under_way| under_way.seq);
+        match done {
+            Ok(reply) => {
+                let mut line = shown::said(&reply);
+                line["seq"] = seq.into();
+                format!("{line}\n").into()
+            }
+            Err(why) => self.fail(seq, &why.into()),
+        }
+    }
+
+    fn end(&mut self) -> Bytes {
+        self.has_ended = true;
+        Bytes::from_static(b"{\"end\":true}\n")
+    }
+
+    /// Nothing of this line and of those behind it was said.
+    fn fail(&mut self, seq: Option<u64>, why: &Problem) -> Bytes {
+        self.has_ended = true;
+        self.under_way = None;
+        format!("{}\n", json!({ "error": why.body(), "seq": seq })).into()
+    }
+}
+
+/// A line that is an object, with one member more.
+fn with_epoch(epoch: u64, line: &[u8]) -> Vec<u8> {
+    let line = line.trim_ascii();
+    let rest = line.strip_prefix(b"{").unwrap_or(line);
+    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
+    let mut out = format!("{{\"epoch\":{epoch}{comma}").into_bytes();
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Waits for what is under way; for ever where nothing is. Cancel safe.
+async fn outcome(under_way: &mut Option<UnderWay>) -> Result<Reply, SubmitError> {
+    match under_way {
+        Some(under_way) => under_way.outcome.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_may_leave_the_epoch_to_the_address() {
+        for (line, whole) in [
+            (&b"{}"[..], "{\"epoch\":7}"),
+            (b" { }\r\n", "{\"epoch\":7 }"),
+            (b"{\"seq\":0}\n", "{\"epoch\":7,\"seq\":0}"),
+        ] {
+            assert_eq!(String::from_utf8(with_epoch(7, line)).unwrap(), whole);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a worker is told of its turn by HTTP: the log of its session, filtered (`live=sse` or `live=long-poll`).
+//!
+//! It ends cleanly where the worker has nothing more to do; in every other case the connection breaks.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::error::{self, Problem};
+use super::super::live::BrokenOff;
+use super::super::name::TurnOf;
+use super::super::query::Query;
+use super::super::worker::Frames;
+use super::super::{Edge, NO_BUFFERING, frame, headers};
+use crate::ids::Cursor;
+use crate::limits;
+use crate::runtime::agent::{Codec, Fed, Feed, ToWorker, Told, TurnKey};
+
+#[derive(Clone, Copy)]
+enum Mode {
+    LongPoll,
+    Sse,
+}
+
+/// `GET /v1/sessions/{id}/turns/{turn}/told`
+pub(in crate::edge) async fn told(
+    State(edge): State<Edge>,
+    TurnOf(session, turn): TurnOf,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["epoch", "after", "live", "wait_ms"])?;
+    let bad = |detail: &str| Problem::new(&error::BAD_QUERY, detail);
+    let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
+    let mode = query.word("live", &modes)?.unwrap_or(Mode::LongPoll);
+    let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?;
+    if wait_ms.is_some() && matches!(mode, Mode::Sse) {
+        return Err(bad("wait_ms goes with live=long-poll"));
+    }
+    let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?;
+    let epoch = epoch.ok_or_else(|| bad("epoch says whose turn it is"))?;
+    let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.filter(|text| !text.is_empty());
+    let seen = seen.filter(|_| matches!(mode, Mode::Sse)).or(query.text("after"));
+    let after = seen.ok_or_else(|| bad("after is the cursor that came with the turn"))?;
+    let after =
+        Cursor::parse(after).map_err(|why| Problem::new(&error::BAD_CURSOR, why.to_string()))?;
+    let key = TurnKey { session, turn, epoch };
+    let feed = told_by(Feed::behind(edge.runtime.clone(), key, after));
+    match mode {
+        Mode::Sse => Ok(streamed(&edge, feed)),
+        Mode::LongPoll => {
+            let wait = wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
+            Ok(polled(&edge, feed, after, Instant::now() + wait).await)
+        }
+    }
+}
+
+/// What a feed tells, and then nothing: the turn is no more of the worker's.
+fn told_by(feed: Feed) -> BoxStream<'static, Told> {
+    // The stream holds the feed's wait, which must not be dropped half way.
+    stream::unfold(Some(feed), |feed| async {
+        let mut feed = feed?;
+        match feed.next().await {
+            Fed::Told(told) if told.what.is_end() => Some((told, None)),
+            Fed::Told(told) => Some((told, Some(feed))),
+            Fed::Over => None,
+        }
+    })
+    .boxed()
+}
+
+/// What is there, or comes by `until`.
+async fn polled(
+    edge: &Edge,
+    mut feed: BoxStream<'static, Told>,
+    after: Cursor,
+    until: Instant,
+) -> Response {
+    let (mut all, mut next, mut over) = (Vec::new(), after, false);
+    let mut stopped = pin!(edge.stop.cancelled());
+    while all.len() < limits::LINK_TOLD {
+        // Who has something to tell does not wait for more.
+        let until = if all.is_empty() { until } else { Instant::now() };
+        let told = tokio::select! {
+            biased;
+            told = timeout_at(until, feed.next()) => told,
+            () = &mut stopped => break,
+        };
+        let Ok(told) = told else { break };
+        let Some(told) = told else {
+            over = true;
+            break;
+        };
+        next = told.cursor.unwrap_or(next);
+        over = told.what.is_end();
+        let text = String::from_utf8(rendered(told)).expect("frames are rendered as text");
+        all.push(RawValue::from_string(text).expect("frames are rendered as JSON"));
+        if over {
+            break;
+        }
+    }
+    let mut body = json!({ "next": next.to_string(), "over": over }).to_string();
+    body.pop();
+    let all: Vec<_> = all.iter().map(|told| told.get()).collect();
+    let body = format!("{body},\"told\":[{}]}}", all.join(","));
+    Json(RawValue::from_string(body).expect("it is made of JSON")).into_response()
+}
+
+fn rendered(told: Told) -> Vec<u8> {
+    Frames.write(&ToWorker::Told(Box::new(told)))
+}
+
+fn streamed(edge: &Edge, feed: BoxStream<'static, Told>) -> Response {
+    let stop = edge.stop.clone();
+    let going = stream::unfold(Some(feed), move |feed| {
+        let stop = stop.clone();
+        async move {
+            let mut feed = feed?;
+            let told = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Some((Err(BrokenOff), None)),
+                told = feed.next() => told,
+                () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
+                    return Some((Ok(frame::HEARTBEAT), Some(feed)));
+                }
+            };
+            match told {
+                Some(told) => Some((Ok(framed(told)), Some(feed))),
+                None => Some((Ok(frame::control("over", None, &json!({}))), None)),
+            }
+        }
+    });
+    let opening = frame::opening(limits::AGAIN_MS);
+    let body = Body::from_stream(stream::once(async { Ok(opening) }).chain(going));
+    let mut response = body.into_response();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store, no-transform"),
+        (NO_BUFFERING, "no"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn framed(told: Told) -> Bytes {
+    let id = told.cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
+    let mut out = format!("{id}data: ").into_bytes();
+    out.extend_from_slice(&rendered(told));
+    out.extend_from_slice(b"\n\n");
+    out.into()
+}

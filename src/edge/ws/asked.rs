@@ -1,0 +1,308 @@
+//! What a client asks for on a WebSocket, parsed once and strictly.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::super::error::{self, Problem};
+use super::super::{attached, cursor, headers, name};
+use super::verbs::Verb;
+use crate::ids::SessionId;
+use crate::limits;
+use crate::runtime::{Freshness, Start};
+use crate::session::Origin;
+
+/// One frame of a client.
+pub(super) struct Request<'f> {
+    /// The client's number for it.
+    pub(super) re: Option<u64>,
+    pub(super) session: SessionId,
+    pub(super) asked: Asked<'f>,
+}
+
+pub(super) enum Asked<'f> {
+    Attach(Attach),
+    Detach,
+    /// Room for so many events more.
+    Credit(u32),
+    Verb(Called<'f>),
+}
+
+pub(super) struct Attach {
+    pub(super) start: Start,
+    /// Who attaches, and what is wanted beside the events.
+    pub(super) wants: attached::Asked,
+    pub(super) freshness: Freshness,
+    pub(super) credit: u32,
+    pub(super) timeout_ms: u64,
+}
+
+/// A verb and what it is asked with.
+pub(super) struct Called<'f> {
+    pub(super) verb: Verb,
+    /// As the body of the same request by HTTP.
+    pub(super) body: &'f [u8],
+    /// As the producer headers.
+    pub(super) producer: Option<Origin>,
+    pub(super) timeout_ms: u64,
+}
+
+/// A frame that is not understood, as far as it is.
+pub(super) struct Misunderstood {
+    pub(super) re: Option<u64>,
+    pub(super) why: Problem,
+}
+
+/// What every frame has.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    id: Option<u64>,
+    op: String,
+    session: String,
+}
+
+/// Of a frame that lacks the rest.
+#[derive(Deserialize)]
+struct Numbered {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttachFrame {
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    #[serde(rename = "session")]
+    _session: IgnoredAny,
+    after: Option<String>,
+    read: Option<String>,
+    credit: Option<u32>,
+    timeout_ms: Option<u64>,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+    snapshot: Option<bool>,
+    fold: Option<bool>,
+    visibility: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DetachFrame {
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    #[serde(rename = "session")]
+    _session: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreditFrame {
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    #[serde(rename = "session")]
+    _session: IgnoredAny,
+    events: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerbFrame<'f> {
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    #[serde(rename = "session")]
+    _session: IgnoredAny,
+    #[serde(borrow)]
+    body: Option<&'f RawValue>,
+    producer: Option<Producer>,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Producer {
+    id: String,
+    epoch: u64,
+    seq: u64,
+}
+
+/// Understands one frame.
+pub(super) fn request(text: &str) -> Result<Request<'_>, Misunderstood> {
+    let head: Head = serde_json::from_str(text).map_err(|why| {
+        let numbered = serde_json::from_str(text).ok();
+        Misunderstood { re: numbered.map(|Numbered { id }| id), why: bad(why.to_string()) }
+    })?;
+    let re = head.id;
+    let understood = || {
+        let session = name::session(&head.session)?;
+        Ok(Request { re, session, asked: asked(&head.op, text)? })
+    };
+    understood().map_err(|why| Misunderstood { re, why })
+}
+
+fn asked<'f>(op: &str, text: &'f str) -> Result<Asked<'f>, Problem> {
+    Ok(match op {
+        "attach" => Asked::Attach(attach(parsed(text)?)?),
+        "detach" => {
+            let DetachFrame { .. } = parsed(text)?;
+            Asked::Detach
+        }
+        "credit" => {
+            let CreditFrame { events, .. } = parsed(text)?;
+            Asked::Credit(credit(events, 1)?)
+        }
+        other => match Verb::named(other) {
+            Some(verb) => Asked::Verb(called(verb, parsed(text)?)?),
+            None => {
+                let known = Verb::NAMES.map(|(name, _)| name).join(", ");
+                return Err(bad(format!(
+                    "there is no op {other:?}; there are attach, detach, credit, {known}"
+                )));
+            }
+        },
+    })
+}
+
+fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
+    let freshness = match frame.read.as_deref() {
+        None | Some("linearizable") => Freshness::Linearizable,
+        Some("local") => Freshness::Local,
+        Some(_) => return Err(bad("read is linearizable or local".to_owned())),
+    };
+    let wants = wants(&frame)?;
+    let now = wants.snapshot.then_some("now");
+    Ok(Attach {
+        start: cursor::place(now.or(frame.after.as_deref()))?.start,
+        wants,
+        freshness,
+        credit: credit(frame.credit.unwrap_or(limits::SOCKET_CREDIT), 0)?,
+        timeout_ms: timeout(frame.timeout_ms)?,
+    })
+}
+
+/// The same as the query of a live read asks for.
+fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
+    let flag = |on: bool| if on { "1" } else { "0" };
+    let given = |name: &str| match name {
+        "participant" => frame.participant.as_deref(),
+        "device" => frame.device.as_deref(),
+        "role" => frame.role.as_deref(),
+        "snapshot" => frame.snapshot.map(flag),
+        "fold" => frame.fold.map(flag),
+        "visibility" => frame.visibility.as_deref(),
+        _ => None,
+    };
+    let asked = attached::Asked::parse(given).map_err(bad)?;
+    if asked.snapshot && frame.after.is_some() {
+        return Err(bad("a snapshot is of the present: leave out after".to_owned()));
+    }
+    Ok(attached::Asked { pings: true, ..asked })
+}
+
+fn called(verb: Verb, frame: VerbFrame<'_>) -> Result<Called<'_>, Problem> {
+    if frame.producer.is_some() && verb != Verb::Append {
+        return Err(bad("only an append has a producer".to_owned()));
+    }
+    Ok(Called {
+        verb,
+        body: frame.body.map_or(&[], |body| body.get().as_bytes()),
+        producer: frame.producer.map(origin).transpose()?,
+        timeout_ms: timeout(frame.timeout_ms)?,
+    })
+}
+
+fn origin(given: Producer) -> Result<Origin, Problem> {
+    let bad = |detail: String| Problem::new(&error::BAD_PRODUCER, detail);
+    let Producer { id, epoch, seq } = given;
+    if headers::NUMBER_MAX < epoch.max(seq) {
+        return Err(bad("epoch and seq are at most 2^53-1".to_owned()));
+    }
+    let producer = headers::producer_name(&id).map_err(|why| bad(format!("producer: {why}")))?;
+    Ok(Origin { producer, epoch, seq })
+}
+
+fn credit(events: u32, least: u32) -> Result<u32, Problem> {
+    let most = limits::SOCKET_CREDIT_MAX;
+    if !(least..=most).contains(&events) {
+        return Err(bad(format!("credit is {least} to {most} events")));
+    }
+    Ok(events)
+}
+
+fn timeout(ms: Option<u64>) -> Result<u64, Problem> {
+    let ms = ms.unwrap_or(limits::REQUEST_MS);
+    if !(1..=limits::REQUEST_MS_MAX).contains(&ms) {
+        return Err(bad(format!("timeout_ms must be 1 to {}", limits::REQUEST_MS_MAX)));
+    }
+    Ok(ms)
+}
+
+fn parsed<'f, T: Deserialize<'f>>(text: &'f str) -> Result<T, Problem> {
+    serde_json::from_str(text).map_err(|why| bad(why.to_string()))
+}
+
+pub(super) fn bad(detail: String) -> Problem {
+    Problem::new(&error::BAD_FRAME, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_understood_whole_or_refused_under_its_number() {
+        for (text, re, code) in [
+            ("", None, "bad_frame"),
+            ("[]", None, "bad_frame"),
+            ("{", None, "bad_frame"),
+            (r#"{"id":-1,"op":"attach","session":"s"}"#, None, "bad_frame"),
+            (r#"{"id":7}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"attach"}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"attach","session":""}"#, Some(7), "bad_session_id"),
+            (r#"{"id":7,"op":"attach","session":".."}"#, Some(7), "bad_session_id"),
+            (r#"{"id":7,"op":"attach","session":"__ds/x"}"#, Some(7), "unknown_path"),
+            (r#"{"id":7,"op":"attach","session":"s","after":"x"}"#, Some(7), "bad_cursor"),
+            (r#"{"id":7,"op":"attach","session":"s","afer":"x"}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"attach","session":"s","credit":65537}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"attach","session":"s","session":"s"}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"attach","session":"s","read":"x"}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"detach","session":"s","body":{}}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"credit","session":"s","events":0}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"credit","session":"s"}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"delete","session":"s"}"#, Some(7), "bad_frame"),
+            (r#"{"id":7,"op":"input","session":"s","timeout_ms":0}"#, Some(7), "bad_frame"),
+            (
+                r#"{"op":"input","session":"s","producer":{"id":"p","epoch":0,"seq":0}}"#,
+                None,
+                "bad_frame",
+            ),
+            (
+                r#"{"op":"append","session":"s","producer":{"id":"__ds/p","epoch":0,"seq":0}}"#,
+                None,
+                "bad_producer",
+            ),
+        ] {
+            let Err(not) = request(text) else { panic!("{text} was understood") };
+            assert_eq!((not.re, not.why.kind().code), (re, code), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_handed_on_as_it_stands() {
+        let text = r#"{"op":"append","session":"a/b","body":{ "events" : [] },"producer":{"id":"p","epoch":1,"seq":2}}"#;
+        let Ok(Request { re: None, session, asked: Asked::Verb(called) }) = request(text) else {
+            panic!("not understood")
+        };
+        assert_eq!((session.as_str(), called.body), ("a/b", &br#"{ "events" : [] }"#[..]));
+        assert_eq!(called.producer.map(|origin| (origin.epoch, origin.seq)), Some((1, 2)));
+    }
+}

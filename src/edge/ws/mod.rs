@@ -1,0 +1,54 @@
+//! WebSockets (RFC 6455): the verbs and events of the native API on one connection.
+//!
+//! `handshake` takes the connection over, `socket` carries texts on it within bounds (S10). `people` serves
+//! many sessions on one connection: `asked` parses what a client sends, `verbs` does it, `subscription`
+//! is one attached session. `worker` serves a worker of agents.
+
+mod asked;
+mod handshake;
+mod people;
+mod socket;
+mod subscription;
+mod verbs;
+mod worker;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+
+use self::people::People;
+use super::Edge;
+use super::error::Problem;
+use super::handover::Handover;
+use super::query::Query;
+
+/// `GET /v1/ws`
+pub(super) async fn people(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+    handover: Option<Extension<Arc<Handover>>>,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let limit = crate::limits::SOCKET_FRAME_BYTES;
+    handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
+        People::new(edge, mouth).run(ears).await;
+    })
+}
+
+/// `GET /v1/agents/ws`
+pub(super) async fn workers(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+    handover: Option<Extension<Arc<Handover>>>,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let limit = crate::limits::WORKER_FRAME_BYTES;
+    handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
+        worker::run(edge, ears, mouth).await;
+    })
+}

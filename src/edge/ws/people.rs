@@ -1,0 +1,269 @@
+//! One WebSocket of a person's device: many sessions, and the verbs, on one connection.
+//!
+//! Everything of it happens in one task. Answers and what else is no event go out first; events follow
+//! when the client has taken what was said before, within the credit of their session. Nothing is read
+//! from a client that leaves too many answers unread (S10).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_util::sync::CancellationToken;
+
+use super::super::Edge;
+use super::super::attached;
+use super::super::error::{self, Problem};
+use super::super::telling::Telling;
+use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
+use super::socket::{Ears, Heard, Mouth, Parting};
+use super::subscription::{Credit, Spoken, Subscription};
+use super::verbs;
+use crate::ids::SessionId;
+use crate::limits;
+use crate::telemetry::RequestLabels;
+
+/// A connection and what happens on it.
+pub(super) struct People {
+    edge: Edge,
+    mouth: Mouth,
+    /// Under way; at most [`limits::SOCKET_REQUESTS`].
+    requests: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// At most [`limits::SOCKET_SESSIONS`].
+    places: HashMap<SessionId, Place>,
+    speaking: FuturesUnordered<BoxFuture<'static, Spoken>>,
+    /// Sessions that were attached.
+    attached: u64,
+}
+
+/// A session that is attached, or about to be.
+struct Place {
+    number: u64,
+    credit: Credit,
+    detached: CancellationToken,
+}
+
+/// What came of a request.
+enum Done {
+    Answered(Option<u64>, Result<Value, Problem>),
+    Attached(Option<u64>, SessionId, u64, Result<Box<Telling>, Problem>),
+}
+
+impl People {
+    pub(super) fn new(edge: Edge, mouth: Mouth) -> People {
+        People {
+            edge,
+            mouth,
+            requests: FuturesUnordered::new(),
+            places: HashMap::new(),
+            speaking: FuturesUnordered::new(),
+            attached: 0,
+        }
+    }
+
+    /// Serves the client until either side has enough.
+    pub(super) async fn run(mut self, mut ears: Ears) {
+        let parting = self.serve(&mut ears).await;
+        if let Some(problem) = ears.objection(parting) {
+            self.answer(None, Err(problem));
+        }
+        if parting == Parting::Stopping {
+            let sessions: Vec<_> = self.places.drain().map(|(session, _)| session).collect();
+            for session in sessions {
+                let data = json!({ "reason": "stopping" });
+                let text = json!({ "session": session.as_str(), "type": "detached", "data": data });
+                self.mouth.say(text.to_string());
+            }
+        }
+        // What was asked is still done, as it would be by HTTP.
+        let drain = Duration::from_millis(limits::DRAIN_MS) / 2;
+        let _ = timeout(drain, async {
+            while let Some(done) = self.requests.next().await {
+                if let Done::Answered(re, answer) = done {
+                    self.answer(re, answer);
+                }
+            }
+        })
+        .await;
+        self.mouth.close(ears, parting).await;
+    }
+
+    async fn serve(&mut self, ears: &mut Ears) -> Parting {
+        let stop = self.edge.stop.clone();
+        let ping = Duration::from_millis(limits::SOCKET_PING_MS);
+        let mut pings = interval(ping);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let listens = self.requests.len() < limits::SOCKET_REQUESTS
+                && self.mouth.waiting() < limits::SOCKET_REQUESTS;
+            let is_idle = self.mouth.is_idle();
+            if !listens || !is_idle {
+                // Whoever is not listened to is not silent, and who does not read is slow.
+                ears.heard_at = Instant::now();
+            }
+            let patience = ears.patience();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Parting::Stopping,
+                flushed = self.mouth.flush(), if !is_idle => {
+                    if let Err(parting) = flushed {
+                        return parting;
+                    }
+                }
+                Some(done) = self.requests.next() => self.settle(done),
+                heard = ears.hear(), if listens => match heard {
+                    Heard::Text(text) => self.hear(text),
+                    Heard::Sign => {}
+                    Heard::Odd(problem) => self.answer(None, Err(problem)),
+                    Heard::Over(parting) => return parting,
+                },
+                _ = pings.tick() => self.mouth.ping(),
+                () = sleep_until(patience) => return Parting::Silent,
+                Some(spoken) = self.speaking.next(), if is_idle => self.pass_on(spoken),
+            }
+        }
+    }
+
+    fn hear(&mut self, text: Utf8Bytes) {
+        let Request { re, session, asked } = match asked::request(&text) {
+            Ok(request) => request,
+            Err(Misunderstood { re, why }) => return self.answer(re, Err(why)),
+        };
+        match asked {
+            Asked::Attach(attach) => {
+                if let Err(why) = self.attach(re, &session, &attach) {
+                    self.answer(re, Err(why));
+                }
+            }
+            Asked::Detach => {
+                let answer = self.place(&session).map(|place| {
+                    place.detached.cancel();
+                    json!({ "session": session.as_str() })
+                });
+                self.places.remove(&session);
+                self.answer(re, answer);
+            }
+            Asked::Credit(events) => {
+                let answer = self.place(&session).and_then(|place| {
+                    place.credit.add(events).map_err(|sum| {
+                        let most = limits::SOCKET_CREDIT_MAX;
+                        asked::bad(format!("the credit would be {sum} events; the limit is {most}"))
+                    })
+                });
+                // Nobody asks for an answer who gives no number.
+                if re.is_some() || answer.is_err() {
+                    self.answer(re, answer.map(|()| json!({ "session": session.as_str() })));
+                }
+            }
+            Asked::Verb(Called { verb, body, producer, timeout_ms }) => {
+                let at = body.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+                let part = if body.is_empty() { 0..0 } else { at..at + body.len() };
+                let edge = self.edge.clone();
+                let request = async move {
+                    let body = &text.as_bytes()[part];
+                    let called = Called { verb, body, producer, timeout_ms };
+                    Done::Answered(re, verbs::call(edge, session, called).await)
+                };
+                self.requests.push(request.boxed());
+            }
+        }
+    }
+
+    fn place(&self, session: &SessionId) -> Result<&Place, Problem> {
+        self.places.get(session).ok_or_else(|| {
+            Problem::new(&error::NOT_ATTACHED, format!("{:?} is not", session.as_str()))
+        })
+    }
+
+    fn attach(
+        &mut self,
+        re: Option<u64>,
+        session: &SessionId,
+        asked: &Attach,
+    ) -> Result<(), Problem> {
+        if self.places.contains_key(session) {
+            return Err(Problem::new(&error::ALREADY_ATTACHED, "detach it first"));
+        }
+        let limit = limits::SOCKET_SESSIONS;
+        if limit <= self.places.len() {
+            let detail = format!("the limit is {limit}");
+            return Err(Problem::new(&error::TOO_MANY_SESSIONS, detail).with("limit", limit));
+        }
+        self.attached += 1;
+        let number = self.attached;
+        let credit = Credit::new(asked.credit);
+        let place = Place { number, credit, detached: CancellationToken::new() };
+        self.places.insert(session.clone(), place);
+        let (edge, id) = (self.edge.clone(), session.clone());
+        let Attach { start, freshness, timeout_ms, ref wants, .. } = *asked;
+        let wants = wants.clone();
+        let request = async move {
+            let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+            let telling = async {
+                let reader = edge.runtime.attach(&id, start, freshness, deadline).await?;
+                attached::open(&edge, &id, reader, &wants, deadline).await.map(Box::new)
+            };
+            let telling = telling.await;
+            Done::Attached(re, id, number, telling)
+        };
+        self.requests.push(request.boxed());
+        Ok(())
+    }
+
+    fn settle(&mut self, done: Done) {
+        let (re, session, number, telling) = match done {
+            Done::Answered(re, answer) => return self.answer(re, answer),
+            Done::Attached(re, session, number, telling) => (re, session, number, telling),
+        };
+        let place = self.places.get(&session).filter(|place| place.number == number);
+        let Some(place) = place else {
+            let detail = "it was detached before it was attached";
+            return self.answer(re, Err(Problem::new(&error::NOT_ATTACHED, detail)));
+        };
+        match telling {
+            Ok(telling) => {
+                let (credit, detached) = (place.credit.clone(), place.detached.clone());
+                let ok = json!({ "session": session.as_str() });
+                let mut subscription =
+                    Subscription::new(session, number, *telling, credit, detached);
+                self.answer(re, Ok(ok));
+                self.mouth.say(subscription.opening());
+                self.speaking.push(subscription.speak().boxed());
+            }
+            Err(why) => {
+                self.places.remove(&session);
+                self.answer(re, Err(why));
+            }
+        }
+    }
+
+    fn pass_on(&mut self, spoken: Spoken) {
+        let Spoken { session, number, texts, rest } = spoken;
+        // Of a session that was detached nothing is said, even if it is attached again.
+        if self.places.get(&session).is_none_or(|place| place.number != number) {
+            return;
+        }
+        for text in texts {
+            self.mouth.say(text);
+        }
+        match rest {
+            Some(rest) => self.speaking.push(rest.speak().boxed()),
+            None => _ = self.places.remove(&session),
+        }
+    }
+
+    fn answer(&mut self, re: Option<u64>, answer: Result<Value, Problem>) {
+        let code = answer.as_ref().err().map_or("ok", |why| why.kind().code);
+        let labels = RequestLabels { route: "ws", code };
+        self.edge.metrics.requests.get_or_create(&labels).inc();
+        let text = match answer {
+            Ok(ok) => json!({ "re": re, "ok": ok }),
+            Err(why) => json!({ "re": re, "problem": why.body() }),
+        };
+        self.mouth.say(text.to_string());
+    }
+}

@@ -1,0 +1,231 @@
+//! Texts on one WebSocket: what comes in within its bounds, what goes out in order, and how it is closed.
+//!
+//! A close says why; a connection that ends without one broke. Neither is ever the end of a session (S7).
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::task::ready;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
+
+use super::super::error::{self, Problem};
+use super::super::handover::Socket;
+use crate::limits;
+
+type Stream = WebSocketStream<Socket>;
+
+/// Room for reading and writing that a connection takes when it begins, in bytes.
+const BUFFER_BYTES: usize = 4 << 10;
+
+/// What a client says.
+pub(super) struct Ears {
+    stream: SplitStream<Stream>,
+    frame_bytes: usize,
+    /// When it last gave a sign of life.
+    pub(super) heard_at: Instant,
+}
+
+/// What a client says next.
+pub(super) enum Heard {
+    Text(Utf8Bytes),
+    /// It lives.
+    Sign,
+    /// It said something that is not taken; what follows may be.
+    Odd(Problem),
+    /// It says nothing more.
+    Over(Parting),
+}
+
+/// What a client is told.
+pub(super) struct Mouth {
+    sink: SplitSink<Stream, Message>,
+    waiting: VecDeque<Message>,
+    unflushed: bool,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// The client closed it, or it broke.
+    Gone,
+    /// Everything that was wanted is done.
+    Done,
+    Stopping,
+    BrokenFrames,
+    NotText,
+    TooLarge,
+    /// It took nothing for [`limits::STALL_MS`].
+    Slow,
+    Silent,
+    /// It went on with a turn that was taken from it.
+    Defiant,
+}
+
+impl Parting {
+    /// Code and reason of the close, where the client is still to be told.
+    fn frame(self) -> Option<(u16, &'static str)> {
+        match self {
+            Parting::Gone => None,
+            Parting::Done => Some((1000, "done")),
+            Parting::Stopping => Some((1001, "this node stops; go on at another")),
+            Parting::BrokenFrames => Some((1002, "no WebSocket frame")),
+            Parting::NotText => Some((1007, "a text is not UTF-8")),
+            Parting::TooLarge => Some((1009, "the frame is too large")),
+            Parting::Slow => Some((4008, "slow_consumer")),
+            Parting::Silent => Some((4009, "silent")),
+            Parting::Defiant => Some((4010, "replaced")),
+        }
+    }
+
+    /// Whether nobody can tell any more where the client's next frame begins.
+    fn loses_frames(self) -> bool {
+        matches!(self, Parting::BrokenFrames | Parting::NotText | Parting::TooLarge)
+    }
+}
+
+/// Begins to carry texts, of which the first `rest` bytes are here already.
+pub(super) async fn open(stream: Socket, rest: &[u8], frame_bytes: usize) -> (Ears, Mouth) {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(limits::LIVE_BYTES)
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes));
+    let stream =
+        Stream::from_partially_read(stream, rest.to_vec(), Role::Server, Some(config)).await;
+    let (sink, stream) = stream.split();
+    let mouth = Mouth { sink, waiting: VecDeque::new(), unflushed: false };
+    (Ears { stream, frame_bytes, heard_at: Instant::now() }, mouth)
+}
+
+impl Ears {
+    /// Waits for what the client says next. Cancel safe.
+    pub(super) async fn hear(&mut self) -> Heard {
+        let heard = self.stream.next().await;
+        self.heard_at = Instant::now();
+        match heard {
+            Some(Ok(Message::Text(text))) => Heard::Text(text),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Heard::Sign,
+            Some(Ok(Message::Binary(_))) => {
+                Heard::Odd(Problem::new(&error::BAD_FRAME, "frames are texts, not bytes"))
+            }
+            Some(Ok(Message::Close(_))) | None => Heard::Over(Parting::Gone),
+            Some(Err(why)) => Heard::Over(parting(&why)),
+        }
+    }
+
+    /// When the client has been silent for too long.
+    pub(super) fn patience(&self) -> Instant {
+        self.heard_at + Duration::from_millis(limits::SOCKET_SILENCE_MS)
+    }
+
+    /// What is said in front of a close for this reason.
+    pub(super) fn objection(&self, parting: Parting) -> Option<Problem> {
+        (parting == Parting::TooLarge).then(|| {
+            let detail =
+                format!("the limit is {} bytes; what is larger goes by HTTP", self.frame_bytes);
+            Problem::new(&error::FRAME_TOO_LARGE, detail).with("limit", self.frame_bytes)
+        })
+    }
+}
+
+fn parting(why: &Error) -> Parting {
+    match why {
+        Error::Capacity(_) => Parting::TooLarge,
+        Error::Utf8(_) => Parting::NotText,
+        Error::Io(why) if why.kind() == io::ErrorKind::TimedOut => Parting::Slow,
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => Parting::Gone,
+        Error::Protocol(_) => Parting::BrokenFrames,
+        _ => Parting::Gone,
+    }
+}
+
+impl Mouth {
+    /// Says something behind all that waits.
+    pub(super) fn say(&mut self, text: impl Into<Utf8Bytes>) {
+        self.waiting.push_back(Message::Text(text.into()));
+    }
+
+    /// Asks for a sign of life.
+    pub(super) fn ping(&mut self) {
+        self.waiting.push_back(Message::Ping(Bytes::new()));
+    }
+
+    /// Texts that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether everything has left.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.unflushed
+    }
+
+    /// Waits until everything has left. Cancel safe.
+    ///
+    /// # Errors
+    /// Why the connection is to end.
+    pub(super) async fn flush(&mut self) -> Result<(), Parting> {
+        let flushed = poll_fn(|context| {
+            loop {
+                ready!(self.sink.poll_ready_unpin(context))?;
+                let Some(next) = self.waiting.pop_front() else { break };
+                self.unflushed = true;
+                self.sink.start_send_unpin(next)?;
+            }
+            ready!(self.sink.poll_flush_unpin(context))?;
+            self.unflushed = false;
+            Ok(()).into()
+        });
+        flushed.await.map_err(|why: Error| parting(&why))
+    }
+
+    /// Says why the connection ends, and ends it: what was said before gets a moment to leave.
+    pub(super) async fn close(mut self, ears: Ears, parting: Parting) {
+        let Ears { mut stream, .. } = ears;
+        let Some((code, reason)) = parting.frame() else {
+            // An answer to the client's own close may wait.
+            let _ = timeout(PARTING, self.sink.flush()).await;
+            return;
+        };
+        let close = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        self.waiting.push_back(Message::Close(Some(close)));
+        let told = timeout(PARTING, self.flush()).await;
+        tracing::debug!(code, reason, told = matches!(told, Ok(Ok(()))), "a WebSocket is closed");
+        // A connection that is closed while the client still sends is reset, and what it was told is lost.
+        let heard_out = async {
+            if !parting.loses_frames() {
+                while let Some(Ok(_)) = stream.next().await {}
+            } else if let Ok(both) = stream.reunite(self.sink) {
+                discard(both.into_inner()).await;
+            }
+        };
+        let _ = timeout(PARTING, heard_out).await;
+    }
+}
+
+const PARTING: Duration = Duration::from_millis(limits::SOCKET_PARTING_MS);
+
+/// Takes what comes and keeps nothing.
+async fn discard(mut socket: Socket) {
+    let _ = socket.shutdown().await;
+    let mut bytes = vec![0; BUFFER_BYTES];
+    let mut left = limits::DISCARD_BYTES;
+    while let Ok(count @ 1..) = socket.read(&mut bytes).await {
+        left = left.saturating_sub(count);
+        if left == 0 {
+            return;
+        }
+    }
+}

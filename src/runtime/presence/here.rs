@@ -1,0 +1,227 @@
+//! The attachments of this node that name a participant, and what their leaders know of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cluster::ids::NodeId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{Attendee, Company, Link};
+use crate::ids::{Millis, SessionId};
+use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
+
+/// Orders what leaders say of one session: by their term, then by a number that only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::runtime) struct Stamp {
+    pub(in crate::runtime) term: u64,
+    pub(in crate::runtime) number: u64,
+}
+
+/// Who was told: a node, as the leader of this term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) node: NodeId,
+    /// 0 where this node has no replica and does not know.
+    pub(super) term: u64,
+}
+
+/// What a leader is to be told of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::runtime) struct Attending {
+    pub(in crate::runtime) id: SessionId,
+    pub(in crate::runtime) links: Vec<Link>,
+    /// What this node has heard of the whole company.
+    pub(in crate::runtime) has: Stamp,
+    /// The number of this word, among those about the session.
+    pub(super) version: u64,
+    pub(super) shard: u32,
+}
+
+/// The attachments of a node; as many as it has readers, at most (S10).
+#[derive(Default)]
+pub(in crate::runtime) struct Here(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    sessions: HashMap<SessionId, Gathering>,
+    numbers: u64,
+}
+
+struct Gathering {
+    shard: u32,
+    links: BTreeMap<u64, Link>,
+    /// Counts the changes of `links`.
+    version: u64,
+    told: Option<Told>,
+    /// When the last link left, if none is there.
+    left: Option<Instant>,
+    has: Stamp,
+    news: watch::Sender<Option<Arc<Company>>>,
+}
+
+struct Told {
+    leader: Leader,
+    version: u64,
+    at: Instant,
+}
+
+impl Here {
+    pub(super) fn enter(
+        &self,
+        id: &SessionId,
+        shard: u32,
+        attendee: Attendee,
+        since: Millis,
+    ) -> (u64, watch::Receiver<Option<Arc<Company>>>) {
+        let mut state = self.state();
+        state.numbers += 1;
+        let number = state.numbers;
+        let gathering = state.sessions.entry(id.clone()).or_insert_with(|| Gathering {
+            shard,
+            links: BTreeMap::new(),
+            version: 0,
+            told: None,
+            left: None,
+            has: Stamp::default(),
+            news: watch::Sender::new(None),
+        });
+        gathering.links.insert(number, Link { number, attendee, since });
+        gathering.version += 1;
+        gathering.left = None;
+        (number, gathering.news.subscribe())
+    }
+
+    pub(super) fn leave(&self, id: &SessionId, number: u64) {
+        let mut state = self.state();
+        let Some(gathering) = state.sessions.get_mut(id) else { return };
+        if gathering.links.remove(&number).is_some() {
+            gathering.version += 1;
+            gathering.left = gathering.links.is_empty().then(Instant::now);
+        }
+    }
+
+    /// Takes what a leader says of the whole company, unless something newer is known.
+    pub(super) fn hear(&self, id: &SessionId, stamp: Stamp, company: Company) {
+        let mut state = self.state();
+        let Some(gathering) = state.sessions.get_mut(id) else { return };
+        if stamp < gathering.has {
+            return;
+        }
+        gathering.has = stamp;
+        gathering.news.send_if_modified(|known| {
+            let same = known.as_ref().is_some_and(|known| **known == company);
+            if !same {
+                *known = Some(Arc::new(company));
+            }
+            !same
+        });
+    }
+
+    /// What is to be said now, by leader: what changed, what a new leader lacks, what was not said for long.
+    pub(super) fn to_tell(
+        &self,
+        now: Instant,
+        leader: impl Fn(u32) -> Option<Leader>,
+    ) -> Vec<(Leader, Attending)> {
+        let mut state = self.state();
+        // What has left is known to have left, or has expired.
+        state.sessions.retain(|_, gathering| {
+            let heard =
+                gathering.told.as_ref().is_some_and(|told| told.version == gathering.version);
+            let expired = |left| ATTENDANCE_EXPIRY <= now.duration_since(left);
+            !gathering.left.is_some_and(|left| heard || expired(left))
+        });
+        let mut leaders: HashMap<u32, Option<Leader>> = HashMap::new();
+        let mut all = Vec::new();
+        for (id, gathering) in &state.sessions {
+            let shard = gathering.shard;
+            let Some(leader) = *leaders.entry(shard).or_insert_with(|| leader(shard)) else {
+                continue;
+            };
+            let fresh = gathering.told.as_ref().is_some_and(|told| {
+                let same = told.leader == leader && told.version == gathering.version;
+                same && now.duration_since(told.at) < ATTENDANCE_REFRESH
+            });
+            if fresh {
+                continue;
+            }
+            let links = gathering.links.values().cloned().collect();
+            let (id, has, version) = (id.clone(), gathering.has, gathering.version);
+            all.push((leader, Attending { id, links, has, version, shard }));
+        }
+        all
+    }
+
+    /// A leader has taken this.
+    pub(super) fn told<'a>(
+        &self,
+        leader: Leader,
+        told: impl Iterator<Item = &'a Attending>,
+        now: Instant,
+    ) {
+        let mut state = self.state();
+        for Attending { id, version, .. } in told {
+            if let Some(gathering) = state.sessions.get_mut(id) {
+                gathering.told = Some(Told { leader, version: *version, at: now });
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic happens under this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::link;
+    use super::*;
+    use crate::session::Role;
+
+    const LEADER: Leader = Leader { node: NodeId(1), term: 3 };
+
+    fn links(here: &Here, now: Instant, leader: Leader) -> Option<usize> {
+        let told = here.to_tell(now, |_| Some(leader));
+        let all: Vec<_> = told.iter().map(|(_, attending)| attending.clone()).collect();
+        here.told(leader, all.iter(), now);
+        told.first().map(|(_, attending)| attending.links.len())
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_once_again_after_a_while_and_to_every_new_leader() {
+        let (here, id) = (Here::default(), SessionId::parse("s").unwrap());
+        let ada = link(0, "ada", None, Role::Observer).attendee;
+        let now = Instant::now();
+        let (one, _news) = here.enter(&id, 1, ada.clone(), Millis(1));
+        assert_eq!(links(&here, now, LEADER), Some(1));
+        assert_eq!(links(&here, now, LEADER), None);
+        let (two, _news) = here.enter(&id, 1, ada, Millis(2));
+        assert_eq!(links(&here, now, LEADER), Some(2));
+        assert_eq!(links(&here, now + ATTENDANCE_REFRESH, LEADER), Some(2));
+        let next = Leader { node: NodeId(2), term: 4 };
+        assert_eq!(links(&here, now + ATTENDANCE_REFRESH, next), Some(2));
+        here.leave(&id, one);
+        here.leave(&id, two);
+        assert_eq!(links(&here, now, next), Some(0));
+        // Nothing is left, and it was told.
+        assert_eq!(links(&here, now + ATTENDANCE_REFRESH, next), None);
+        assert!(here.state().sessions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_older_word_of_a_leader_changes_nothing() {
+        let (here, id) = (Here::default(), SessionId::parse("s").unwrap());
+        let ada = link(0, "ada", None, Role::Observer);
+        let (_, mut news) = here.enter(&id, 1, ada.attendee.clone(), Millis(1));
+        let of = |count| Company { watchers: count, ..Company::default() };
+        here.hear(&id, Stamp { term: 2, number: 9 }, of(1));
+        here.hear(&id, Stamp { term: 2, number: 8 }, of(2));
+        here.hear(&id, Stamp { term: 1, number: 10 }, of(3));
+        assert_eq!(news.borrow_and_update().as_ref().unwrap().watchers, 1);
+        here.hear(&id, Stamp { term: 3, number: 1 }, of(1));
+        assert!(!news.has_changed().unwrap(), "the same is no news");
+        here.hear(&id, Stamp { term: 3, number: 2 }, of(4));
+        assert!(news.has_changed().unwrap());
+    }
+}

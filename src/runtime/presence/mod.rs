@@ -1,0 +1,264 @@
+//! Who is attached to a session now, on which device and over how many links: soft state, never in the log.
+//!
+//! Each node knows its own attachments ([`here`]) and tells the leader of the session's shard of every change
+//! at once and of everything again every few seconds ([`rounds`]). The leader adds up what all nodes say
+//! ([`roll`]) and tells those that have somebody there. What is not said again expires, so a node that died
+//! takes its people with it, and a new leader knows all within one round (S10: tables are bounded).
+
+mod here;
+pub(super) mod roll;
+pub(super) mod rounds;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::ids::NodeId;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use self::here::Here;
+pub(super) use self::here::{Attending, Stamp};
+use self::roll::Roll;
+use super::directory::Place;
+use super::peer::wire::{Answered, Asked};
+use super::{Runtime, Unavailable};
+use crate::ids::{DeviceName, Millis, ParticipantName, SessionId};
+use crate::limits::{COMPANY_DEVICES, PEER_PATIENCE};
+use crate::session::Role;
+
+/// Who attaches, on what, and to do what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendee {
+    pub participant: ParticipantName,
+    pub device: Option<DeviceName>,
+    pub role: Role,
+}
+
+/// One link of somebody who is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Drawn by its node.
+    pub(super) number: u64,
+    pub(super) attendee: Attendee,
+    pub(super) since: Millis,
+}
+
+/// Everybody who is attached to a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Company {
+    /// The first [`COMPANY_DEVICES`] of them, by name.
+    pub people: BTreeMap<ParticipantName, Vec<Device>>,
+    /// Devices, however many are listed; links without a device count as one per participant.
+    pub watchers: u32,
+    /// Those of them that may cancel, grant and take control.
+    pub controllers: u32,
+}
+
+/// One device of a participant, with all its links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub device: Option<DeviceName>,
+    pub links: u32,
+    /// When the oldest of its links was attached, by the clock of that link's node.
+    pub since: Millis,
+    /// The strongest of its links.
+    pub role: Role,
+}
+
+impl Company {
+    /// Adds up links, in whatever order they come.
+    pub(super) fn of<'l>(links: impl Iterator<Item = &'l Link>) -> Company {
+        let mut devices: BTreeMap<(&ParticipantName, Option<&DeviceName>), Device> =
+            BTreeMap::new();
+        for Link { attendee, since, .. } in links {
+            let Attendee { participant, device, role } = attendee;
+            let new = || Device { device: device.clone(), links: 0, since: *since, role: *role };
+            let found = devices.entry((participant, device.as_ref())).or_insert_with(new);
+            found.links += 1;
+            found.since = found.since.min(*since);
+            found.role = found.role.max(*role);
+        }
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let controls = |device: &&Device| Role::Controller <= device.role;
+        let watchers = count(devices.len());
+        let controllers = count(devices.values().filter(controls).count());
+        let mut people: BTreeMap<ParticipantName, Vec<Device>> = BTreeMap::new();
+        for ((participant, _), device) in devices.into_iter().take(COMPANY_DEVICES) {
+            people.entry(participant.clone()).or_default().push(device);
+        }
+        Company { people, watchers, controllers }
+    }
+}
+
+/// An attachment that is counted as present. Dropping it is leaving.
+pub struct Attendance {
+    presence: Arc<Presence>,
+    id: SessionId,
+    number: u64,
+    news: watch::Receiver<Option<Arc<Company>>>,
+    /// What was told last.
+    told: Option<Arc<Company>>,
+}
+
+impl Attendance {
+    /// Who is there, if that is news to whoever asks.
+    pub fn news(&mut self) -> Option<Arc<Company>> {
+        if !self.has_news() {
+            return None;
+        }
+        self.told = self.known();
+        self.told.clone()
+    }
+
+    /// Whether [`Self::news`] has something to tell.
+    pub fn has_news(&self) -> bool {
+        match (&*self.news.borrow(), &self.told) {
+            (Some(known), Some(told)) => !Arc::ptr_eq(known, told),
+            (known, _) => known.is_some(),
+        }
+    }
+
+    /// Waits until [`Self::news`] has something to tell. Cancel safe.
+    pub async fn changed(&mut self) {
+        loop {
+            // Whatever comes from here on wakes.
+            self.news.mark_unchanged();
+            if self.has_news() {
+                return;
+            }
+            if self.news.changed().await.is_err() {
+                // The sender lives as long as anybody is attached here.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Who is there, as far as this node knows.
+    pub fn known(&self) -> Option<Arc<Company>> {
+        self.news.borrow().clone()
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        self.presence.here.leave(&self.id, self.number);
+        self.presence.wake.notify_one();
+    }
+}
+
+/// What one node knows of presence: as the host of attachments, and as a leader.
+pub(super) struct Presence {
+    pub(super) here: Here,
+    pub(super) roll: Roll,
+    /// Rings when something is to be told at once.
+    pub(super) wake: Notify,
+    /// When this process began, so that its words are newer than those of the one before it.
+    pub(super) boot: u64,
+}
+
+impl Presence {
+    pub(super) fn new(now: Millis) -> Arc<Presence> {
+        let (here, roll) = (Here::default(), Roll::new(now));
+        Arc::new(Presence { here, roll, wake: Notify::new(), boot: now.0 })
+    }
+}
+
+impl Runtime {
+    /// Counts an attachment as present until the answer is dropped.
+    pub fn attend(&self, id: &SessionId, attendee: Attendee) -> Attendance {
+        let shard = self.directory.group_of(id).map_or(0, |group| group.0);
+        let presence = self.presence.clone();
+        let (number, news) = presence.here.enter(id, shard, attendee, self.now());
+        presence.wake.notify_one();
+        Attendance { presence, id: id.clone(), number, news, told: None }
+    }
+
+    /// Who is attached to the session at whatever node, as its leader knows.
+    ///
+    /// # Errors
+    /// Nobody who leads answers before the deadline.
+    pub async fn company(&self, id: &SessionId, deadline: Instant) -> Result<Company, Unavailable> {
+        let (mut hint, mut attempts) = (None, 0);
+        loop {
+            match self.directory.place(id, hint.take(), attempts) {
+                Place::Here(..) => return Ok(self.presence.roll.company(id)),
+                Place::At(node) => {
+                    let asked = Asked::Company { session: id.as_str().into() };
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    match self.directory.ask(node, &asked, left.min(PEER_PATIENCE)).await {
+                        Ok(Answered::Company(told)) => {
+                            let odd = || Unavailable::NoQuorum("the leader's answer is odd".into());
+                            return told.thaw().ok_or_else(odd);
+                        }
+                        Ok(Answered::Elsewhere { leader }) => hint = leader.map(NodeId),
+                        _ => {}
+                    }
+                }
+                Place::Nobody => {}
+            }
+            if deadline <= Instant::now() {
+                let text = "nobody who leads the session answered in time";
+                return Err(Unavailable::NoQuorum(text.into()));
+            }
+            attempts += 1;
+            // Two nodes may each believe that the other leads; then it is time to wait.
+            if hint.is_none() || attempts % 3 == 0 {
+                self.directory.change_of_leader(id).await;
+            }
+        }
+    }
+
+    /// Answers a peer that asks who is there.
+    pub(super) fn company_for_peer(&self, id: &SessionId) -> Answered {
+        match self.directory.place(id, None, 0) {
+            Place::Here(..) => Answered::Company((&self.presence.roll.company(id)).into()),
+            Place::At(node) => Answered::Elsewhere { leader: Some(node.0) },
+            Place::Nobody => Answered::Elsewhere { leader: None },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::runtime) fn link(
+        number: u64,
+        participant: &str,
+        device: Option<&str>,
+        role: Role,
+    ) -> Link {
+        let attendee = Attendee {
+            participant: ParticipantName::parse(participant).unwrap(),
+            device: device.map(|device| DeviceName::parse(device).unwrap()),
+            role,
+        };
+        Link { number, attendee, since: Millis(100 + number) }
+    }
+
+    #[test]
+    fn links_of_a_device_are_one_watcher() {
+        let links = [
+            link(2, "ada", Some("phone"), Role::Observer),
+            link(1, "ada", Some("phone"), Role::Controller),
+            link(3, "ada", None, Role::Participant),
+            link(4, "bob", Some("phone"), Role::Participant),
+        ];
+        let company = Company::of(links.iter());
+        assert_eq!((company.watchers, company.controllers), (3, 1));
+        let ada = &company.people[&ParticipantName::parse("ada").unwrap()];
+        assert_eq!(ada.len(), 2);
+        let phone = ada.iter().find(|device| device.device.is_some()).unwrap();
+        let told = (phone.links, phone.since, phone.role);
+        assert_eq!(told, (2, Millis(101), Role::Controller));
+    }
+
+    #[test]
+    fn a_crowd_is_counted_and_not_listed() {
+        let name = |number: u64| format!("p{number}");
+        let crowd: Vec<_> =
+            (0..1000).map(|number| link(number, &name(number), None, Role::Observer)).collect();
+        let company = Company::of(crowd.iter());
+        assert_eq!((company.watchers, company.people.len()), (1000, COMPANY_DEVICES));
+    }
+}

@@ -1,0 +1,337 @@
+//! What a leader knows of who is attached to the sessions that it leads: what each node said last, added up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard};
+
+use cluster::ids::NodeId;
+use tokio::time::Instant;
+
+use super::{Company, Link, Stamp};
+use crate::ids::{Millis, SessionId};
+use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_LINKS, AUDIENCE_GRACE};
+
+/// Orders what one node says: by its process, then by a number that only grows.
+pub(super) type Order = (u64, u64);
+
+pub(in crate::runtime) struct Roll(Mutex<State>);
+
+struct State {
+    sessions: HashMap<SessionId, Entry>,
+    /// Links in all of them (S10).
+    links: usize,
+    /// Numbers what is said of any session; greater than those of the process before.
+    numbers: u64,
+    /// Shards that this node leads, with the term, and since when.
+    leads: HashMap<u32, (u64, Instant)>,
+    /// Of those, the ones that have not been led for long enough to have heard of everybody.
+    fresh: BTreeSet<u32>,
+    /// Sessions that could not be told how many watch.
+    again: BTreeSet<SessionId>,
+}
+
+struct Entry {
+    shard: u32,
+    nodes: BTreeMap<NodeId, Said>,
+    company: Company,
+    number: u64,
+    /// Since when nobody is there; none where somebody is.
+    empty: Option<Instant>,
+}
+
+/// What one node said last.
+struct Said {
+    order: Order,
+    links: Vec<Link>,
+    at: Instant,
+    /// What it has heard of the whole company.
+    has: Stamp,
+}
+
+/// How many are there, for policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::runtime) struct Count {
+    pub(in crate::runtime) watchers: u32,
+    pub(in crate::runtime) controllers: u32,
+    /// Whether the roll can be trusted that nobody else is there: it was led for long enough, and nobody
+    /// left a moment ago.
+    pub(in crate::runtime) settled: bool,
+}
+
+/// What a node is to be told of one session.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::runtime) struct News {
+    pub(in crate::runtime) id: SessionId,
+    pub(in crate::runtime) stamp: Stamp,
+    pub(in crate::runtime) company: Company,
+}
+
+impl Roll {
+    pub(super) fn new(now: Millis) -> Roll {
+        // A process has no more than 65,536 pieces of news in a millisecond.
+        let (sessions, leads) = (HashMap::new(), HashMap::new());
+        let (fresh, again) = (BTreeSet::new(), BTreeSet::new());
+        let numbers = now.0 << 16;
+        Roll(Mutex::new(State { sessions, links: 0, numbers, leads, fresh, again }))
+    }
+
+    /// Takes note of what this node leads now, and forgets what it leads no more; says which shards it has
+    /// led for long enough to have heard of everybody, once.
+    pub(super) fn lead(&self, led: &BTreeMap<u32, u64>, now: Instant) -> Vec<u32> {
+        let mut state = self.state();
+        let State { sessions, leads, links, fresh, .. } = &mut *state;
+        leads.retain(|shard, (term, _)| led.get(shard) == Some(term));
+        for (shard, term) in led {
+            leads.entry(*shard).or_insert_with(|| {
+                fresh.insert(*shard);
+                (*term, now)
+            });
+        }
+        sessions.retain(|_, entry| {
+            let led = leads.contains_key(&entry.shard);
+            if !led {
+                *links -= entry.count();
+            }
+            led
+        });
+        let mut known = Vec::new();
+        fresh.retain(|shard| {
+            let Some((_, since)) = leads.get(shard) else { return false };
+            let is_fresh = now.duration_since(*since) < ATTENDANCE_EXPIRY;
+            if !is_fresh {
+                known.push(*shard);
+            }
+            is_fresh
+        });
+        known
+    }
+
+    /// A session could not be told how many watch: it is looked at again.
+    pub(in crate::runtime) fn look_again(&self, id: &SessionId) {
+        let mut state = self.state();
+        if state.again.len() < ATTENDANCE_LINKS {
+            state.again.insert(id.clone());
+        }
+    }
+
+    /// Takes what a node says of one session; says whether the company changed.
+    pub(super) fn take(
+        &self,
+        (id, shard): (&SessionId, u32),
+        from: NodeId,
+        order: Order,
+        mut links: Vec<Link>,
+        has: Stamp,
+        now: Instant,
+    ) -> bool {
+        let mut state = self.state();
+        let known = state.sessions.get(id);
+        let said = known.and_then(|entry| entry.nodes.get(&from));
+        if said.is_some_and(|said| order < said.order) || known.is_none() && links.is_empty() {
+            return false;
+        }
+        let before = said.map_or(0, |said| said.links.len());
+        // Who has no place is not counted; he attaches all the same.
+        links.truncate(ATTENDANCE_LINKS.saturating_sub(state.links - before));
+        state.links = state.links - before + links.len();
+        let entry = state.sessions.entry(id.clone()).or_insert_with(|| Entry {
+            shard,
+            nodes: BTreeMap::new(),
+            company: Company::default(),
+            number: 0,
+            empty: Some(now),
+        });
+        entry.nodes.insert(from, Said { order, links, at: now, has });
+        state.renew(id, now)
+    }
+
+    /// Forgets what was not said again in time; says whose company changed, and where nobody came back in
+    /// the time of grace.
+    pub(super) fn expire(&self, now: Instant) -> BTreeSet<SessionId> {
+        let mut state = self.state();
+        let old = |said: &Said| ATTENDANCE_EXPIRY <= now.duration_since(said.at);
+        let (mut touched, mut changed) = (Vec::new(), std::mem::take(&mut state.again));
+        let mut lost = 0;
+        for (id, entry) in &mut state.sessions {
+            if entry.nodes.values().any(old) {
+                let before = entry.count();
+                entry.nodes.retain(|_, said| !old(said));
+                lost += before - entry.count();
+                touched.push(id.clone());
+            }
+            if entry.empty.is_some_and(|empty| AUDIENCE_GRACE <= now.duration_since(empty)) {
+                changed.insert(id.clone());
+            }
+        }
+        state.links -= lost;
+        for id in touched {
+            if state.renew(&id, now) {
+                changed.insert(id);
+            }
+        }
+        // What is empty is kept for as long as late words of its nodes may come.
+        state.sessions.retain(|_, entry| {
+            let kept = |empty| now.duration_since(empty) < AUDIENCE_GRACE.max(ATTENDANCE_EXPIRY);
+            !entry.nodes.is_empty() || entry.empty.is_some_and(kept)
+        });
+        changed
+    }
+
+    /// What nodes do not know yet and somebody there wants to hear.
+    pub(super) fn news(&self) -> Vec<(NodeId, News)> {
+        let state = self.state();
+        let mut all = Vec::new();
+        for (id, entry) in &state.sessions {
+            let Some((term, _)) = state.leads.get(&entry.shard) else { continue };
+            let stamp = Stamp { term: *term, number: entry.number };
+            for (node, said) in &entry.nodes {
+                if !said.links.is_empty() && said.has != stamp {
+                    let (id, company) = (id.clone(), entry.company.clone());
+                    all.push((*node, News { id, stamp, company }));
+                }
+            }
+        }
+        all
+    }
+
+    /// A node knows this now.
+    pub(super) fn heard(&self, node: NodeId, news: &[News]) {
+        let mut state = self.state();
+        for News { id, stamp, .. } in news {
+            let entry = state.sessions.get_mut(id);
+            if let Some(said) = entry.and_then(|entry| entry.nodes.get_mut(&node)) {
+                said.has = *stamp;
+            }
+        }
+    }
+
+    pub(in crate::runtime) fn company(&self, id: &SessionId) -> Company {
+        let state = self.state();
+        state.sessions.get(id).map(|entry| entry.company.clone()).unwrap_or_default()
+    }
+
+    /// How many are there; none where this node does not lead.
+    pub(in crate::runtime) fn count(
+        &self,
+        id: &SessionId,
+        shard: u32,
+        now: Instant,
+    ) -> Option<Count> {
+        let state = self.state();
+        let (_, since) = state.leads.get(&shard)?;
+        let all_spoke = ATTENDANCE_EXPIRY <= now.duration_since(*since);
+        let entry = state.sessions.get(id);
+        let company = entry.map(|entry| &entry.company);
+        let left = entry.and_then(|entry| entry.empty);
+        let grace = left.is_some_and(|left| now.duration_since(left) < AUDIENCE_GRACE);
+        Some(Count {
+            watchers: company.map_or(0, |company| company.watchers),
+            controllers: company.map_or(0, |company| company.controllers),
+            settled: all_spoke && !grace,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic happens under this lock")
+    }
+}
+
+impl State {
+    /// Adds a session up anew; says whether its company changed.
+    fn renew(&mut self, id: &SessionId, now: Instant) -> bool {
+        let Some(entry) = self.sessions.get_mut(id) else { return false };
+        let company = Company::of(entry.nodes.values().flat_map(|said| &said.links));
+        if entry.company == company && entry.number != 0 {
+            return false;
+        }
+        self.numbers += 1;
+        entry.number = self.numbers;
+        entry.empty = match company.watchers {
+            0 => entry.empty.or(Some(now)),
+            _ => None,
+        };
+        entry.company = company;
+        true
+    }
+}
+
+impl Entry {
+    fn count(&self) -> usize {
+        self.nodes.values().map(|said| said.links.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::link;
+    use super::*;
+    use crate::session::Role;
+
+    fn roll(now: Instant) -> (Roll, SessionId) {
+        let roll = Roll::new(Millis(1));
+        roll.lead(&BTreeMap::from([(1, 7)]), now);
+        (roll, SessionId::parse("s").unwrap())
+    }
+
+    fn watchers(roll: &Roll, id: &SessionId) -> u32 {
+        roll.company(id).watchers
+    }
+
+    #[tokio::test]
+    async fn what_nodes_say_is_added_up_and_what_is_not_repeated_expires() {
+        let now = Instant::now();
+        let (roll, id) = roll(now);
+        let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
+        let laptop = vec![link(1, "ada", Some("laptop"), Role::Controller)];
+        let none = Stamp::default();
+        assert!(roll.take((&id, 1), NodeId(1), (1, 1), phone.clone(), none, now));
+        assert!(roll.take((&id, 1), NodeId(2), (1, 1), laptop.clone(), none, now));
+        assert!(!roll.take((&id, 1), NodeId(2), (1, 2), laptop, none, now));
+        assert_eq!(watchers(&roll, &id), 2);
+        // An older word of a node comes late.
+        assert!(!roll.take((&id, 1), NodeId(2), (1, 1), Vec::new(), none, now));
+        assert_eq!(watchers(&roll, &id), 2);
+        let later = now + ATTENDANCE_EXPIRY;
+        roll.take((&id, 1), NodeId(1), (1, 2), phone, none, later);
+        assert_eq!(roll.expire(later), BTreeSet::from([id.clone()]));
+        assert_eq!(watchers(&roll, &id), 1);
+        roll.lead(&BTreeMap::new(), later);
+        assert_eq!((watchers(&roll, &id), roll.state().links), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn each_node_with_somebody_there_hears_until_it_says_that_it_knows() {
+        let now = Instant::now();
+        let (roll, id) = roll(now);
+        let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
+        roll.take((&id, 1), NodeId(1), (1, 1), phone.clone(), Stamp::default(), now);
+        roll.take((&id, 1), NodeId(2), (1, 1), Vec::new(), Stamp::default(), now);
+        let news = roll.news();
+        assert_eq!(news.len(), 1, "nobody is there at node 2");
+        assert_eq!(roll.news(), news, "it is said again until it was heard");
+        roll.heard(NodeId(1), &[news[0].1.clone()]);
+        assert_eq!(roll.news(), Vec::new());
+        // The node says what it has with each word; it may have begun anew.
+        roll.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);
+        assert_eq!(roll.news(), news);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_there_only_after_a_time_of_grace() {
+        let now = Instant::now();
+        let (roll, id) = roll(now);
+        let count = |at| roll.count(&id, 1, at).unwrap();
+        assert!(!count(now).settled, "a new leader has not heard of everybody");
+        let later = now + ATTENDANCE_EXPIRY;
+        assert!(count(later).settled);
+        let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
+        roll.take((&id, 1), NodeId(1), (1, 1), phone, Stamp::default(), later);
+        assert_eq!(count(later), Count { watchers: 1, controllers: 1, settled: true });
+        roll.take((&id, 1), NodeId(1), (1, 2), Vec::new(), Stamp::default(), later);
+        assert!(!count(later).settled);
+        assert!(!roll.expire(later).contains(&id));
+        let gone = later + AUDIENCE_GRACE;
+        assert!(count(gone).settled);
+        assert!(roll.expire(gone).contains(&id));
+        assert_eq!(roll.count(&id, 2, gone), None);
+    }
+}

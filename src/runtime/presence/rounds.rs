@@ -1,0 +1,278 @@
+//! Telling leaders who is attached here, and telling nodes who is there: one round after another.
+//!
+//! A round says what has not been heard yet, to each node at most one message at a time, so that what is
+//! said late is old news and never wrong for long. A node that does not answer holds up nobody else.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use cluster::ids::{GroupId, NodeId};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::here::{Attending, Leader};
+use super::roll::{News, Order};
+use super::{Link, Presence, Stamp};
+use crate::ids::SessionId;
+use crate::limits::{ATTENDANCE_ROUND, ATTENDANCE_TOLD, PEER_PATIENCE, SWEEP_INTERVAL};
+use crate::runtime::Runtime;
+use crate::runtime::peer::wire::{Answered, Asked};
+use crate::runtime::session::Mail;
+
+/// A shard that is led elsewhere, perhaps there.
+type Elsewhere = (u32, Option<NodeId>);
+
+/// Something that a node is told and what follows when it has heard it.
+enum Message {
+    /// To a leader.
+    Attending(Leader, Vec<Attending>),
+    /// From a leader.
+    News(NodeId, Vec<News>),
+}
+
+/// Which messages are under way: one of a kind to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lane {
+    ToLeader(NodeId),
+    FromLeader(NodeId),
+}
+
+impl Message {
+    fn lane(&self) -> Lane {
+        match self {
+            Message::Attending(leader, _) => Lane::ToLeader(leader.node),
+            Message::News(node, _) => Lane::FromLeader(*node),
+        }
+    }
+}
+
+/// What a round remembers for the next.
+#[derive(Default)]
+struct Rounds {
+    busy: HashSet<Lane>,
+    /// Who leads a shard that has no replica here, as its nodes said.
+    hints: HashMap<u32, NodeId>,
+    /// Counts attempts, so that another replica is asked each time.
+    attempts: usize,
+    round: u64,
+    swept: Option<Instant>,
+}
+
+/// Tells and hears for as long as the runtime lives.
+pub(in crate::runtime) async fn run(runtime: Weak<Runtime>, presence: Arc<Presence>) {
+    let (shortest, longest) = ATTENDANCE_ROUND;
+    let mut rounds = Rounds::default();
+    let mut calls = FuturesUnordered::new();
+    let mut last = Instant::now();
+    // Whether somebody waits to be told: what gathers meanwhile rides in the same round.
+    let mut woken = false;
+    loop {
+        let pause = if woken { shortest } else { longest };
+        tokio::select! {
+            () = sleep_until(last + pause) => {
+                (last, woken) = (Instant::now(), false);
+                let Some(runtime) = runtime.upgrade() else { return };
+                for message in rounds.next(&runtime, last) {
+                    calls.push(send(runtime.clone(), message, rounds.order(&presence)));
+                }
+            }
+            () = presence.wake.notified(), if !woken => woken = true,
+            Some((message, answer)) = calls.next() => {
+                let Some(runtime) = runtime.upgrade() else { return };
+                // Who did not take it is asked again in the next round, and no sooner.
+                woken |= answer.as_ref().is_some_and(Vec::is_empty);
+                rounds.heard(&runtime, &message, answer);
+            }
+        }
+    }
+}
+
+/// Says one thing to one node; none is answered where it may not have been heard.
+async fn send(
+    runtime: Arc<Runtime>,
+    message: Message,
+    order: Order,
+) -> (Message, Option<Vec<Elsewhere>>) {
+    let local = runtime.host.local();
+    let answer = match &message {
+        Message::Attending(leader, attending) if leader.node == local => {
+            let own = |told: &Attending| (told.id.clone(), told.links.clone(), told.has);
+            Some(runtime.take_presence(local, order, attending.iter().map(own).collect()))
+        }
+        Message::News(node, news) if *node == local => {
+            runtime.hear_presence(news.iter().cloned());
+            Some(Vec::new())
+        }
+        Message::Attending(leader, attending) => {
+            let (boot, round) = order;
+            let sessions = attending.iter().map(Into::into).collect();
+            tell(&runtime, leader.node, &Asked::Present { boot, round, sessions }).await
+        }
+        Message::News(node, news) => {
+            let sessions = news.iter().map(Into::into).collect();
+            tell(&runtime, *node, &Asked::Attended { sessions }).await
+        }
+    };
+    (message, answer)
+}
+
+async fn tell(runtime: &Runtime, node: NodeId, asked: &Asked) -> Option<Vec<Elsewhere>> {
+    match runtime.directory.ask(node, asked, PEER_PATIENCE).await {
+        Ok(Answered::Noted { elsewhere }) => {
+            let thaw = |(shard, leader): (u32, Option<u64>)| (shard, leader.map(NodeId));
+            Some(elsewhere.into_iter().map(thaw).collect())
+        }
+        _ => None,
+    }
+}
+
+impl Rounds {
+    fn order(&mut self, presence: &Presence) -> Order {
+        self.round += 1;
+        (presence.boot, self.round)
+    }
+
+    /// What is to be said now, to nodes that have nothing to answer.
+    fn next(&mut self, runtime: &Runtime, now: Instant) -> Vec<Message> {
+        self.sweep(runtime, now);
+        let presence = &runtime.presence;
+        let mut attending: HashMap<(NodeId, u64), (Leader, Vec<Attending>)> = HashMap::new();
+        for (leader, told) in presence.here.to_tell(now, |shard| self.leader(runtime, shard)) {
+            let key = (leader.node, leader.term);
+            attending.entry(key).or_insert_with(|| (leader, Vec::new())).1.push(told);
+        }
+        let mut news: BTreeMap<NodeId, Vec<News>> = BTreeMap::new();
+        for (node, told) in presence.roll.news() {
+            news.entry(node).or_default().push(told);
+        }
+        let attending = attending.into_values();
+        let attending = attending
+            .map(|(leader, all)| Message::Attending(leader, up_to(all, |told| told.links.len())));
+        let news = news
+            .into_iter()
+            .map(|(node, all)| Message::News(node, up_to(all, |told| told.company.people.len())));
+        let free = |message: &Message| self.busy.insert(message.lane());
+        attending.chain(news).filter(free).collect()
+    }
+
+    /// Forgets what expired, and lets sessions look at whether they know who watches.
+    fn sweep(&mut self, runtime: &Runtime, now: Instant) {
+        let led = runtime.host.groups().into_iter().filter(|group| group.leads());
+        let led = led.map(|group| (group.id().0, group.report().term)).collect();
+        for shard in runtime.presence.roll.lead(&led, now) {
+            runtime.look_at_audiences(shard);
+        }
+        if self.swept.is_none_or(|swept| SWEEP_INTERVAL <= now.duration_since(swept)) {
+            self.swept = Some(now);
+            let changed = runtime.presence.roll.expire(now);
+            changed.iter().for_each(|id| runtime.look_at_audience(id));
+        }
+    }
+
+    /// Who leads a shard, as far as is known.
+    fn leader(&self, runtime: &Runtime, shard: u32) -> Option<Leader> {
+        let group = GroupId(shard);
+        if let Some(group) = runtime.host.group(group) {
+            let term = group.report().term;
+            return group.leader().map(|node| Leader { node, term });
+        }
+        let known = self.hints.get(&shard).copied();
+        let replicas = runtime.directory.replicas(group);
+        let asked = replicas.get(self.attempts % replicas.len().max(1)).copied();
+        known.or(asked).map(|node| Leader { node, term: 0 })
+    }
+
+    fn heard(&mut self, runtime: &Runtime, message: &Message, answer: Option<Vec<Elsewhere>>) {
+        self.busy.remove(&message.lane());
+        match (message, answer) {
+            (Message::Attending(leader, told), Some(elsewhere)) => {
+                for (shard, leader) in &elsewhere {
+                    match leader {
+                        Some(leader) => _ = self.hints.insert(*shard, *leader),
+                        None => _ = self.hints.remove(shard),
+                    }
+                    self.attempts += 1;
+                }
+                let taken = |told: &&Attending| !elsewhere.iter().any(|(s, _)| *s == told.shard);
+                let taken = told.iter().filter(taken);
+                runtime.presence.here.told(*leader, taken, Instant::now());
+            }
+            (Message::Attending(leader, _), None) => {
+                self.hints.retain(|_, node| *node != leader.node);
+                self.attempts += 1;
+            }
+            (Message::News(node, news), Some(_)) => runtime.presence.roll.heard(*node, news),
+            (Message::News(..), None) => {}
+        }
+    }
+}
+
+/// As many as one message carries, by what each holds; the rest comes with the next.
+fn up_to<T>(mut all: Vec<T>, weight: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut sum = 0;
+    let fits = all.iter().take_while(|told| {
+        sum += 1 + weight(told);
+        sum <= ATTENDANCE_TOLD
+    });
+    // One alone is always said.
+    let count = fits.count().max(1);
+    all.truncate(count);
+    all
+}
+
+impl Runtime {
+    /// Takes what a node says of its attachments, and says which shards are led elsewhere.
+    pub(in crate::runtime) fn take_presence(
+        &self,
+        from: NodeId,
+        order: Order,
+        sessions: Vec<(SessionId, Vec<Link>, Stamp)>,
+    ) -> Vec<Elsewhere> {
+        let mut elsewhere: BTreeMap<u32, Option<NodeId>> = BTreeMap::new();
+        let mut changed = Vec::new();
+        for (id, links, has) in sessions {
+            let Some(shard) = self.directory.group_of(&id) else { continue };
+            match self.host.group(shard) {
+                Some(group) if group.leads() => {
+                    let (presence, now) = (&self.presence, Instant::now());
+                    if presence.roll.take((&id, shard.0), from, order, links, has, now) {
+                        changed.push(id);
+                    }
+                }
+                group => {
+                    let local = self.host.local();
+                    let leader = group.and_then(|group| group.leader());
+                    elsewhere.insert(shard.0, leader.filter(|leader| *leader != local));
+                }
+            }
+        }
+        if !changed.is_empty() {
+            self.presence.wake.notify_one();
+        }
+        changed.iter().for_each(|id| self.look_at_audience(id));
+        elsewhere.into_iter().collect()
+    }
+
+    /// Takes what leaders say of who is there.
+    pub(in crate::runtime) fn hear_presence(&self, news: impl Iterator<Item = News>) {
+        for News { id, stamp, company } in news {
+            self.presence.here.hear(&id, stamp, company);
+        }
+    }
+
+    /// Lets a session look at whether it knows who watches.
+    fn look_at_audience(&self, id: &SessionId) {
+        if let Some((group, shard)) = self.directory.local(id) {
+            shard.sessions().send(id, Mail::Due(group));
+        }
+    }
+
+    /// The same for all that are live in a shard.
+    fn look_at_audiences(&self, shard: u32) {
+        let group = GroupId(shard);
+        if let Some((group, shard)) = self.host.group(group).zip(self.shards.get(group)) {
+            shard.sessions().send_all(|| Mail::Due(group.clone()));
+        }
+    }
+}
