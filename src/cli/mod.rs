@@ -5,6 +5,7 @@ mod append;
 mod bench;
 mod certs;
 mod cluster;
+mod demo;
 mod pieces;
 mod serve;
 mod session;
@@ -43,6 +44,8 @@ enum Command {
     /// Put load on a running cluster and measure it
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Show it: three nodes and an agent on this machine, and a page to kill them from
+    Demo(demo::Demo),
 }
 
 /// Which nodes to talk to.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Cluster(command) => block_on(cluster::run(command)),
         Command::Agent(command) => block_on(agent::run(command)),
         Command::Bench(command) => block_on(bench::run(command)),
+        Command::Demo(command) => block_on(demo::run(command)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,59 @@
+//! The story as it must be: the scripted agent's words, and its notes between them.
+
+use anyhow::ensure;
+
+use crate::storyteller::story;
+
+/// What stands between words is told by a note of its own: a line break, what it is about in brackets, and
+/// the rest of the line.
+const NOTES: [&str; 3] = ["\n[steer] ", "\n[tool] ", "\n[answer] "];
+
+/// Checks that a text is the beginning of the story that was asked for, and counts its words.
+///
+/// # Errors
+/// A word is missing, comes twice, or is another one; says which, and what there is.
+pub(super) fn check(text: &str, asked: &str) -> anyhow::Result<usize> {
+    let (mut rest, mut words) = (text, 0);
+    while !rest.is_empty() {
+        if NOTES.iter().any(|note| rest.starts_with(note)) {
+            let end = rest[1..].find('\n');
+            let end = end.ok_or_else(|| anyhow::anyhow!("a note without an end: {rest:?}"))?;
+            rest = &rest[end + 2..];
+            continue;
+        }
+        let next = story::word(asked, words);
+        let found = rest.strip_prefix(next.as_str());
+        ensure!(found.is_some(), "word {words} is to be {next:?}, but there is {:?}", begin(rest));
+        (rest, words) = (found.unwrap_or_default(), words + 1);
+    }
+    Ok(usize::try_from(words)?)
+}
+
+/// The first few words.
+fn begin(text: &str) -> String {
+    text.split_inclusive(' ').take(6).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_is_whole_only_with_every_word_once_in_its_place() {
+        let words: Vec<String> = (0..80).map(|number| story::word("a story", number)).collect();
+        let told = |from: usize, to: usize| words[from..to].concat();
+        assert_eq!(check("", "a story").unwrap(), 0);
+        assert_eq!(check(&told(0, 80), "a story").unwrap(), 80);
+        let steered = told(0, 35) + "\n[steer] make it rain\n" + &told(35, 50);
+        assert_eq!(check(&steered, "a story").unwrap(), 50);
+        for broken in [
+            told(0, 9) + &told(10, 20),
+            told(0, 10) + &told(9, 20),
+            told(1, 9),
+            told(0, 9) + "x",
+            told(0, 9) + "\n[steer] half",
+        ] {
+            assert!(check(&broken, "a story").is_err(), "{broken:?}");
+        }
+    }
+}
