@@ -3,7 +3,9 @@
 //! A key that nobody knows is an error in every one of them, because a misspelt limit is no limit.
 //! All of it is checked before a port is bound.
 
-use std::collections::BTreeSet;
+mod agents;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+
+pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 
 use crate::limits;
 
@@ -50,6 +54,8 @@ pub struct ServeConfig {
     pub webhook_reach: WebhookReach,
     /// How traces are written to standard error.
     pub log: LogFormat,
+    /// Agents that this node runs by itself, in order of their names.
+    pub agents: Vec<AgentConfig>,
 }
 
 /// One node as its peers and clients reach it.
@@ -158,6 +164,17 @@ pub struct Given {
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
+    /// An agent that this node runs: a command that speaks a worker's lines on its stdio; once for each
+    #[arg(
+        long = "agent",
+        env = "OUTLIVE_AGENT",
+        value_name = "NAME=COMMAND",
+        value_delimiter = '\n'
+    )]
+    pub agent: Vec<String>,
+    /// The same with budgets, in the file alone.
+    #[arg(skip)]
+    pub agents: BTreeMap<String, GivenAgent>,
 }
 
 /// Variables of the environment that a node reads.
@@ -178,6 +195,7 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_LONG_POLL_MS",
     "OUTLIVE_WEBHOOK_REACH",
     "OUTLIVE_LOG",
+    "OUTLIVE_AGENT",
 ];
 /// Variables that are for other commands and for scripts.
 const OTHER_VARIABLES: &[&str] = &["OUTLIVE_URL", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
@@ -241,6 +259,8 @@ impl Given {
             long_poll_ms: self.long_poll_ms.or(below.long_poll_ms),
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
             log: self.log.or(below.log),
+            agent: [below.agent, self.agent].concat(),
+            agents: below.agents,
         }
     }
 }
@@ -288,6 +308,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
         webhook_reach: given.webhook_reach.unwrap_or(usual),
         log: given.log.unwrap_or_default(),
+        agents: agents::check(given.agents, &given.agent)?,
     };
     check_cluster(&config.cluster)?;
     check_numbers(&config)?;
@@ -424,7 +445,7 @@ mod tests {
                   |
                 1 | node_idd = 1
                   | ^^^^^^^^
-                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `log`"#]],
+                unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `log`, `agent`, `agents`"#]],
         );
         check_bad("node_id = 0", expect!["node_id begins at 1"]);
         check_bad("groups = 0", expect!["groups must be 1 to 64"]);

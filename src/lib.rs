@@ -11,4 +11,5 @@ pub mod node;
 pub mod runtime;
 pub mod session;
 pub mod store;
+pub mod storyteller;
 pub mod telemetry;

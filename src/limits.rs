@@ -78,6 +78,18 @@ pub const PRODUCER_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
 /// Runs of requests whose place one session remembers for each producer.
 pub const PRODUCER_RUNS: usize = 64;
 
+/// Requests without a producer that one session remembers, so that nodes may repeat them.
+pub const KEYS: usize = 512;
+/// How many of them are kept once the session is deleted.
+pub const KEYS_OF_DELETED: usize = 16;
+/// Longest time after its first try for which such a request may be repeated, in milliseconds.
+pub const KEY_MS: u32 = 2 * 60 * 1000;
+/// Time for which it is remembered beyond that, in milliseconds: clocks differ, and tries come late.
+pub const KEY_GRACE_MS: u64 = 30_000;
+/// How far the clocks of two leaders are believed to differ at most, where one stamped the first try and the
+/// other judges whether it was forgotten, in milliseconds.
+pub const KEY_SKEW_MS: u64 = 5_000;
+
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.
@@ -183,8 +195,8 @@ pub const WINDOWS: usize = 10_000;
 pub const BODIES_BYTES: usize = 256 << 20;
 /// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.
 pub const WINDOW_BYTES: usize = 1 << 20;
-/// Lines of a streaming append that are not acknowledged.
-pub const WINDOW_LINES: usize = 256;
+/// Lines of a streaming append that are not acknowledged: what one command takes, and as many that gather.
+pub const WINDOW_LINES: usize = 2 * APPEND_EVENTS;
 /// Bytes of a body that is too large that are read and thrown away, so that the client hears why.
 pub const DISCARD_BYTES: usize = 16 << 20;
 /// Time for that, in milliseconds.
@@ -316,3 +328,33 @@ pub const FEED_WAIT: Duration = Duration::from_millis(100);
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Time in which what a worker said before it left must be committed.
 pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
+
+// Agents that a node runs by itself.
+
+/// Bodies of one agent that one node runs at once.
+pub const BODIES: usize = 256;
+/// Failures of one body within [`RESTARTS_WITHIN_MS`] after which it rests, and the most that may be asked for.
+pub const RESTARTS: u32 = 5;
+pub const RESTARTS_MAX: u32 = 10_000;
+/// Time in which failures count, in milliseconds.
+pub const RESTARTS_WITHIN_MS: u64 = 60_000;
+/// How long a body rests that failed too often.
+pub const RESTARTS_REST: Duration = Duration::from_secs(60);
+/// Pause before a body that failed a second time begins again; it doubles with each further failure.
+pub const RESTART_WAIT: Duration = Duration::from_millis(200);
+/// The longest such pause.
+pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Lease of a process on this machine that asks for none, in milliseconds.
+pub const MANAGED_LEASE_MS: u64 = 5_000;
+/// Time in which a process must register after its start.
+pub const REGISTER_WAIT: Duration = Duration::from_secs(30);
+/// One line of a worker, in bytes.
+pub const LINE_BYTES: usize = BODY_BYTES;
+/// What a process wrote to its standard error last, in bytes.
+pub const LAST_WORDS_BYTES: usize = 4 << 10;
+/// Time that turns of a node's own agents get to end when the node stops.
+pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
+/// Time that a process gets to end before it is killed.
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
+/// Time in which what a process wrote before its end is read.
+pub const LAST_LINES_WAIT: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 //! Order of the start: configuration, the client port, the directory, the journal, the store, the links,
 //! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
 
+mod agents;
 mod journal;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::journal::JournalCounts;
 use crate::config::ServeConfig;
 use crate::edge;
+use crate::runtime::agent::body::Agents;
 use crate::runtime::{Foundation, Runtime};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -45,6 +47,7 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let work = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(work_threads())
         .thread_name("outlive-work")
         .enable_all()
         .build()?;
@@ -60,12 +63,19 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     done
 }
 
+/// Threads for sessions and clients: all cores but the one that links and groups need. Each thread more
+/// than there are cores costs switches between them, and helps nobody.
+fn work_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1))
+}
+
 /// A running node.
 pub struct Node {
     /// Where clients are served.
     pub address: SocketAddr,
     pub runtime: Arc<Runtime>,
     pub metrics: Arc<Metrics>,
+    agents: Agents,
     home: Arc<Home>,
     journal: Journal,
     writer: JoinHandle<()>,
@@ -110,6 +120,7 @@ impl Node {
             clock,
             factory: foundation.factory(),
             application: foundation.application(),
+            control: control.clone(),
         };
         let connect_home = home.clone();
         let host = Host::start(parts, async |service| {
@@ -137,7 +148,8 @@ impl Node {
         let edge = TaskTracker::new();
         edge.spawn(serving);
         edge.close();
-        Ok(Node { address, runtime, metrics, home, journal, writer, edge, stop })
+        let agents = runtime.employ(agents::bodies(&config.agents)).await;
+        Ok(Node { address, runtime, metrics, agents, home, journal, writer, edge, stop })
     }
 
     /// Waits for a signal to stop.
@@ -161,6 +173,7 @@ impl Node {
 
     /// Hands over what can be handed over and ends everything; what was acknowledged is on disk.
     pub async fn stop(self) {
+        self.agents.stop().await;
         self.runtime.drain().await;
         self.stop.cancel();
         self.edge.wait().await;

@@ -93,6 +93,38 @@ async fn a_replica_that_comes_back_by_a_snapshot_remembers_every_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_without_a_key_outlive_the_leader_that_they_were_sent_to() {
+    let cluster = Cluster::up(3, CALM).await;
+    create(&cluster, "s").await;
+    create(&cluster, "t").await;
+    let leader = cluster.leader("s").await;
+    let other = cluster.url(1 + leader % 3);
+    let ask = |method: reqwest::Method, path: &str| {
+        let url = format!("{other}/v1/{path}");
+        client().request(method, url).header("Outlive-Timeout-Ms", "30000")
+    };
+    let events = json!({ "events": [{ "text": "native" }] });
+    let native = ask(reqwest::Method::POST, "sessions/s/events").json(&events);
+    let durable = ask(reqwest::Method::POST, "stream/s").header("content-type", "application/json");
+    let (created, ended) =
+        (ask(reqwest::Method::PUT, "stream/u"), ask(reqwest::Method::DELETE, "sessions/t"));
+    // A node that is stopped takes what is sent to it and says nothing; then others elect a new leader.
+    cluster.pause(leader);
+    let asked = [native, durable.body("\"durable\""), created, ended];
+    let answers = futures::future::join_all(asked.map(reqwest::RequestBuilder::send)).await;
+    cluster.resume(leader);
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("an answer")).collect();
+    let codes: Vec<_> = answers.iter().map(|answer| answer.status().as_u16()).collect();
+    assert_eq!(codes, [200, 204, 201, 204]);
+    let log: Value =
+        ask(reqwest::Method::GET, "stream/s").send().await.unwrap().json().await.unwrap();
+    let mut log: Vec<_> =
+        log.as_array().unwrap().iter().map(|said| said.as_str().unwrap()).collect();
+    log.sort_unstable();
+    assert_eq!(log, ["durable", "native"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_disk_under_a_known_name_is_refused() {
     let mut cluster = Cluster::up(3, CALM).await;
     create(&cluster, "s").await;

@@ -14,7 +14,7 @@ use outlive::session::frozen::{
     COMMAND_VERSION, EVENT_VERSION, Frozen, FrozenCommand, FrozenEvent, STATE_VERSION,
 };
 use outlive::session::{
-    Answer, Append, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
     ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode, NewEvent, Origin,
     Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender, Session, Then,
     Unwatched, Verb, WhenBusy,
@@ -115,6 +115,14 @@ fn commands_keep_their_bytes() {
     check_command(
         &Command::Close { producer: Some(origin(3)) },
         expect!["01020108776f726b65722d310703"],
+    );
+    let Append { events, content_type, .. } = append();
+    let each = AppendEach { events, first: origin(4), content_type };
+    check_command(
+        &Command::AppendEach(Box::new(each)),
+        expect![
+            "011502046a736f6e077b2261223a317d09746578742f68746d6c0200ff08776f726b65722d310704010a746578742f706c61696e"
+        ],
     );
     check_command(&Command::Delete { incarnation: Some(Incarnation(2)) }, expect!["01030102"]);
     check_command(&Command::Touch, expect!["0104"]);
@@ -218,13 +226,13 @@ fn turns_keep_their_bytes() {
     check_state(
         &apply(2_000, input.clone()),
         expect![
-            "010173010100000000000000000000fbe803fbd007fbd007fbd0070101fd7394cfcd56643f9c02010100fbd00700000000000000010174016101010000fbd0070000030000fbd00700000000000000010174000100000000000000000000000000"
+            "010173010100000000000000000000fbe803fbd007fbd007fbd0070101fd7394cfcd56643f9c02010100fbd00700000000000000010174016101010000fbd0070000030000fbd007000000000000000101740001000000000000000000000000000000"
         ],
     );
     check_state(
         &apply(3_000, claim),
         expect![
-            "010173010100000000000000000000fbe803fbb80bfbb80bfbb80b0102fd6550aafb40a299fd06020100fbd0070202fbb80b00000000000000010174016101010100fbd0070100030001017707010001fbe803fbb80bfbb80bfbd007fbd007000000000000000000010174000100000100000000000000000000"
+            "010173010100000000000000000000fbe803fbb80bfbb80bfbb80b0102fd6550aafb40a299fd06020100fbd0070202fbb80b00000000000000010174016101010100fbd0070100030001017707010001fbe803fbb80bfbb80bfbd007fbd0070000000000000000000101740001000001000000000000000000000000"
         ],
     );
     apply(3_500, say);
@@ -310,17 +318,17 @@ fn a_fork_and_its_source_keep_their_bytes() {
     check_state(
         &hidden,
         expect![
-            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc0100010000000000000000000000000000"
+            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc01000100000000000000000000000000000000"
         ],
     );
-    check_state(&owing, expect!["0101670201fba00f0001016609fba00f"]);
+    check_state(&owing, expect!["0101670201fba00f0001016609fba00f0000"]);
 }
 
 #[test]
 fn a_session_and_its_events_keep_their_bytes() {
     let mut session = Session::absent(SessionId::parse("chat/1").unwrap());
     let mut events = Vec::new();
-    check_state(&session, expect!["0106636861742f310000"]);
+    check_state(&session, expect!["0106636861742f3100000000"]);
     let mut apply = |session: &mut Session, at, command| {
         session.apply(Millis(at), &command, &mut events).unwrap();
     };
@@ -330,11 +338,11 @@ fn a_session_and_its_events_keep_their_bytes() {
     check_state(
         &session,
         expect![
-            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb282302000102010103000101016100000000000000000000000000000000"
+            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb2823020001020101030001010161000000000000000000000000000000000000"
         ],
     );
     apply(&mut session, 9_001, Command::Delete { incarnation: None });
-    check_state(&session, expect!["0106636861742f310201fb29230000"]);
+    check_state(&session, expect!["0106636861742f310201fb292300000000"]);
     check_event(
         &events[0],
         expect!["0101fbd007046a736f6e077b2261223a317dfdb531f1ff94fb6e410108776f726b65722d31070000"],

@@ -11,6 +11,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,6 +59,9 @@ pub struct HostParts {
     pub clock: Arc<dyn Clock>,
     pub factory: Arc<dyn MachineFactory>,
     pub application: Arc<dyn Application>,
+    /// Runtime that the groups live on, with their links; the caller's own where absent. Nothing on it
+    /// ever blocks, since heartbeats wait for it.
+    pub control: Option<Handle>,
 }
 
 /// A running node.
@@ -105,9 +109,12 @@ impl Host {
         switchboard.connect(&host);
         let stop = host.stop.clone().cancelled_owned();
         let care = care::run(host.clone());
-        host.tasks.spawn(with_random(async {
+        let control = host.parts.control.clone().unwrap_or_else(Handle::current);
+        let care = with_random(async {
             tokio::select! { () = stop => (), () = care => () }
-        }));
+        });
+        // What it opens lives where it does.
+        host.tasks.spawn_on(care, &control);
         Ok(host)
     }
 

@@ -46,10 +46,6 @@ pub const READ_BYTES: usize = 4 << 20;
 pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 /// Appends to one member that may be unanswered.
 pub const APPEND_WINDOW: usize = 32;
-/// Appends of one group that may wait to be taken up by Raft.
-pub const INBOUND_APPENDS: usize = 256;
-/// Appends of one group that Raft may be working on; below openraft's own pipeline of 64.
-pub const PIPELINED_APPENDS: usize = 48;
 /// Chunks of a snapshot that are read ahead.
 pub const SNAPSHOT_CHUNKS: usize = 4;
 /// Entries behind the last checkpoint that a group keeps, so that a member that was away for a moment

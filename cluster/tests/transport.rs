@@ -186,6 +186,30 @@ async fn calls_of_one_lane_arrive_in_order_in_both_directions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn notes_keep_their_place_between_calls_and_are_never_answered() {
+    let home = tempfile::tempdir().unwrap();
+    let (a, b) = pair(home.path()).await;
+    let lane = Lane::Replication(0);
+    for n in 0..300 {
+        let bytes = match n % 3 {
+            0 => "panic".into(),
+            1 => "~ stuck".into(),
+            _ => numbered(n),
+        };
+        a.transport.tell(TWO, lane, bytes);
+    }
+    assert_eq!(a.transport.call(TWO, lane, "last".into(), LONG).await.unwrap(), "last");
+    let seen = b.service.seen(lane);
+    let numbers: Vec<_> = seen.iter().filter(|bytes| bytes.starts_with(b"#")).collect();
+    let expected: Vec<_> = (0..300).filter(|n| n % 3 == 2).map(numbered).collect();
+    assert_eq!(numbers, expected.iter().collect::<Vec<_>>());
+    assert_eq!((seen.len(), seen.last().unwrap().as_ref()), (301, b"last".as_slice()));
+    // Nobody is there: the note is lost, and that is all.
+    a.transport.tell(NodeId(9), lane, "lost".into());
+    stop([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_pipelined_calls_are_all_answered() {
     let home = tempfile::tempdir().unwrap();
     let (a, b) = pair(home.path()).await;

@@ -18,6 +18,7 @@ pub mod report;
 pub mod servers;
 mod stream;
 mod target;
+pub mod turns;
 mod writer;
 
 pub use dialect::Dialect;

@@ -1,5 +1,6 @@
 //! The command line. Exit codes: 0 done, 1 failed, 2 misused.
 
+mod agent;
 mod append;
 mod bench;
 mod certs;
@@ -36,6 +37,9 @@ enum Command {
     /// Look at the cluster
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Agents that come with the program
+    #[command(subcommand)]
+    Agent(agent::Agent),
     /// Put load on a running cluster and measure it
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::DevCerts(command) => certs::run(&command),
         Command::Session(command) => block_on(session::run(command)),
         Command::Cluster(command) => block_on(cluster::run(command)),
+        Command::Agent(command) => block_on(agent::run(command)),
         Command::Bench(command) => block_on(bench::run(command)),
     };
     match outcome {

@@ -109,6 +109,8 @@ pub(super) struct Problem(Box<Parts>);
 struct Parts {
     kind: &'static Kind,
     detail: String,
+    /// Whether the client gave the request no key: sent again, it may be done twice.
+    keyless: bool,
     members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -118,9 +120,19 @@ impl Problem {
         Problem(Box::new(Parts {
             kind,
             detail: detail.into(),
+            keyless: false,
             members: Map::new(),
             headers: Vec::new(),
         }))
+    }
+
+    /// The same for a request to which the client gave no key, so that it must not simply send it again.
+    pub(super) fn of_keyless(mut self) -> Problem {
+        if *self.0.kind == OUTCOME_UNKNOWN {
+            self.0.keyless = true;
+            self.0.detail = "look before it is sent again, or name a producer".into();
+        }
+        self
     }
 
     /// Adds a member of the body for programs.
@@ -150,7 +162,7 @@ impl Problem {
 
     /// Whether the same request may succeed later: nothing is wrong with it.
     pub(super) fn is_passing(&self) -> bool {
-        matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
+        !self.0.keyless && matches!(self.0.kind.status, 408 | 429 | 503 | 504 | 507)
     }
 
     /// The body of the answer.
@@ -263,6 +275,7 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::StepCancelled { .. } => &STEP_CANCELLED,
         Refusal::ControlHeld { .. } => &CONTROL_HELD,
         Refusal::InteractionOver => &INTERACTION_OVER,
+        Refusal::OutcomeForgotten => &OUTCOME_UNKNOWN,
     }
 }
 
@@ -359,6 +372,13 @@ mod tests {
                 504
                 retry-after: 1
                 {"code":"outcome_unknown","detail":"repeat it with the same producer headers to find out","outcome":"unknown","retryable":true,"status":504,"title":"The request may or may not have taken effect","type":"/errors/outcome_unknown"}"#]],
+        )
+        .await;
+        check(
+            Problem::from(SubmitError::Unknown("no answer".into())).of_keyless(),
+            expect![[r#"
+                504
+                {"code":"outcome_unknown","detail":"look before it is sent again, or name a producer","outcome":"unknown","retryable":false,"status":504,"title":"The request may or may not have taken effect","type":"/errors/outcome_unknown"}"#]],
         )
         .await;
         check(

@@ -59,7 +59,9 @@ pub(super) async fn submit(
 ) -> Result<(Value, Cursor), Problem> {
     let (count, bytes) = weigh(&command);
     let begun = Instant::now();
-    let reply = edge.runtime.submit(id, command, deadline).await?;
+    let keyless = matches!(&command, Command::Append(append) if append.producer.is_none());
+    let done = edge.runtime.submit(id, command, deadline).await.map_err(Problem::from);
+    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
     edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
     if let Applied::Appended { duplicate: false, .. } = reply.applied {
         edge.metrics.appended_events.inc_by(count);

@@ -114,7 +114,12 @@ pub(super) async fn delete(
     let incarnation = query.number("incarnation", 1, u64::from(u32::MAX))?.map(|number| {
         Incarnation(u32::try_from(number).expect("the number was checked against u32"))
     });
-    edge.runtime.submit(&id, Command::Delete { incarnation }, deadline).await?;
+    let done = edge.runtime.submit(&id, Command::Delete { incarnation }, deadline).await;
+    done.map_err(|why| match incarnation {
+        Some(_) => why.into(),
+        // Somebody may have created it again by then.
+        None => Problem::from(why).of_keyless(),
+    })?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -1,7 +1,8 @@
 //! "Here or elsewhere?": the one place that answers it, for commands and for reads.
 //!
 //! A client may use any node for anything. What lives elsewhere is carried there; during an election
-//! requests wait; a command of unknown outcome is repeated with the same key, if it has one (S11).
+//! requests wait; a command of unknown outcome is repeated with the same key, which is drawn here where the
+//! client gave none (S11).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +24,7 @@ use super::shard::Shard;
 use super::shards::Shards;
 use crate::ids::SessionId;
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
-use crate::session::{Command, Scope};
+use crate::session::{Command, CommandKey, Refusal, Scope};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -66,16 +67,25 @@ impl Directory {
         command: &Command,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        let bytes = envelope::freeze(command);
-        let repeatable = is_repeatable(command);
+        let plain = envelope::freeze(command);
+        let begun = Instant::now();
+        let key = needs_key(command).then(rand::random::<u128>);
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
+            let bytes = key.map_or_else(
+                || plain.clone(),
+                |key| {
+                    let within_ms = millis(deadline.saturating_duration_since(begun));
+                    let age_ms = doubt.is_some().then(|| millis(begun.elapsed()));
+                    envelope::with_key(&CommandKey { key, within_ms, age_ms }, &plain)
+                },
+            );
             let attempt = match self.place(id, hint.take(), attempts) {
                 Place::Here(group, shard) => {
-                    self.submit_here(&group, &shard, id, bytes.clone(), deadline).await
+                    self.submit_here(&group, &shard, id, bytes, deadline).await
                 }
-                Place::At(node) => self.forward(node, id, &bytes, repeatable, deadline).await,
+                Place::At(node) => self.forward(node, id, bytes, deadline).await,
                 Place::Nobody => Attempt::Elsewhere(None),
             };
             match attempt {
@@ -85,10 +95,13 @@ impl Directory {
                 Attempt::Done(Err(SubmitError::Unavailable(why))) if doubt.is_some() => {
                     return Err(SubmitError::Unknown(why.to_string()));
                 }
+                Attempt::Done(Err(SubmitError::Refused {
+                    refusal: refusal @ Refusal::OutcomeForgotten,
+                    ..
+                })) => return Err(SubmitError::Unknown(refusal.to_string())),
                 Attempt::Done(done) => return done,
                 Attempt::Elsewhere(node) => hint = node,
-                Attempt::Unknown(text) if repeatable => doubt = Some(text),
-                Attempt::Unknown(text) => return Err(SubmitError::Unknown(text)),
+                Attempt::Unknown(text) => doubt = Some(text),
             }
             if deadline <= Instant::now() {
                 let text = "no leader took the command in time".to_string();
@@ -188,27 +201,25 @@ impl Directory {
         &self,
         node: NodeId,
         id: &SessionId,
-        command: &Bytes,
-        repeatable: bool,
+        command: Bytes,
         deadline: Instant,
     ) -> Attempt {
         let left = deadline.saturating_duration_since(Instant::now());
         let asked = Asked::Submit {
             session: id.as_str().into(),
-            command: command.clone(),
+            command,
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };
         // The peer keeps the deadline too; what it says at the last moment is still worth hearing.
         let knows = self.group_of(id).is_some_and(|group| self.host.group(group).is_some());
         // Without a replica nobody tells us of a new leader: then another node is asked in time.
-        let patience =
-            if knows || !repeatable { left + LEADER_WAIT } else { left.min(PEER_PATIENCE) };
+        let patience = if knows { left + LEADER_WAIT } else { left.min(PEER_PATIENCE) };
         let call = self.host.call(node, asked.encode(), patience);
         let moved = self.leads_no_more(id, node);
         let answer = tokio::select! {
             answer = call => answer,
             // A dead link is noticed late; a new leader is noticed first.
-            () = moved, if repeatable => {
+            () = moved => {
                 return Attempt::Unknown(format!("node {node} leads no more"));
             }
         };
@@ -323,13 +334,20 @@ impl Directory {
     }
 }
 
-/// Whether doing it twice has the effect of once.
-fn is_repeatable(command: &Command) -> bool {
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// Whether doing it twice would have another effect than once, or another answer.
+fn needs_key(command: &Command) -> bool {
     match command {
-        Command::Append(append) => append.producer.is_some(),
-        Command::Create(_)
-        | Command::Close { .. }
-        | Command::Touch
+        Command::Append(append) => append.producer.is_none(),
+        Command::Close { producer } => producer.is_none(),
+        // In between somebody may have created, or deleted and created, the session.
+        Command::Create(_) | Command::Delete { .. } => true,
+        // Turns that were asked for behind the first try are not meant.
+        Command::Cancel(cancel) => !matches!(cancel.scope, Scope::Turn(_)),
+        Command::Touch
         | Command::Tick
         | Command::Trim { .. }
         | Command::Hold { .. }
@@ -337,15 +355,15 @@ fn is_repeatable(command: &Command) -> bool {
         | Command::Release { .. }
         | Command::Settle { .. }
         | Command::Input(_)
-        | Command::Claim(_) => true,
-        // Turns that were asked for behind the first try are not meant.
-        Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
+        | Command::Claim(_)
         // A beat twice is a beat; what is said has a number.
-        Command::Say(_) => true,
+        | Command::Say(_)
         // Each names an epoch, a question or a count.
-        Command::Lose(_) | Command::Answer(_) | Command::Audience(_) => true,
+        | Command::Lose(_)
+        | Command::Answer(_)
+        | Command::Audience(_)
+        | Command::AppendEach(_) => false,
         // Somebody else may have changed it behind the first try.
-        Command::Control(_) | Command::Pause(_) | Command::Resume(_) => false,
-        Command::Delete { .. } => false,
+        Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
     }
 }

@@ -2,16 +2,21 @@
 //!
 //! `version: u8 | origin: u64 | number: u64 | id length: u16 | id | command`, little-endian; the command
 //! through the codec. `origin` is drawn anew by each process, so that nobody mistakes another's answer.
+//!
+//! A command that names no producer has its key in front, so that it may be repeated (S11):
+//! `255 | key: u128 | within ms: u32 | repeated: u8 | age ms: u32 | command`. No version of commands is 255.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cluster::codec;
 
 use crate::ids::SessionId;
-use crate::session::Command;
 use crate::session::frozen::{COMMAND_VERSION, FrozenCommand};
+use crate::session::{Command, CommandKey};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 1 + 8 + 8 + 2;
+const KEYED: u8 = u8::MAX;
+const KEY_HEAD: usize = 1 + 16 + 4 + 1 + 4;
 
 /// Who waits for a command's effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,19 +42,47 @@ pub(super) fn freeze(command: &Command) -> Bytes {
     codec::encode(COMMAND_VERSION, &command.freeze()).into()
 }
 
-pub(super) fn thaw(bytes: &[u8]) -> Result<Command, BadEnvelope> {
-    let frozen: FrozenCommand<'_> =
-        codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
-    Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))
+/// Puts a key in front of a frozen command.
+pub(super) fn with_key(key: &CommandKey, command: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(KEY_HEAD + command.len());
+    bytes.put_u8(KEYED);
+    bytes.put_u128_le(key.key);
+    bytes.put_u32_le(key.within_ms);
+    bytes.put_u8(key.age_ms.is_some().into());
+    bytes.put_u32_le(key.age_ms.unwrap_or(0));
+    bytes.extend_from_slice(command);
+    bytes.freeze()
 }
 
-/// Whether a frozen command brings what somebody says, told by its kind's number alone: an append, an
+/// Takes off the key, where there is one.
+fn parts(bytes: &[u8]) -> Option<(Option<CommandKey>, &[u8])> {
+    if bytes.first() != Some(&KEYED) {
+        return Some((None, bytes));
+    }
+    let (mut head, command) = bytes.split_at_checked(KEY_HEAD)?;
+    head.advance(1);
+    let (key, within_ms) = (head.get_u128_le(), head.get_u32_le());
+    let (repeated, age_ms) = (head.get_u8() != 0, head.get_u32_le());
+    Some((Some(CommandKey { key, within_ms, age_ms: repeated.then_some(age_ms) }), command))
+}
+
+/// A command, and its key where it has one.
+pub(super) fn thaw(bytes: &[u8]) -> Result<(Option<CommandKey>, Command), BadEnvelope> {
+    let (key, bytes) = parts(bytes).ok_or_else(|| BadEnvelope("it is cut short".into()))?;
+    let frozen: FrozenCommand<'_> =
+        codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
+    let command = Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))?;
+    Ok((key, command))
+}
+
+/// Whether a frozen command brings what somebody says, told by its kind's number alone: appends, an
 /// input, or what a worker says, unless that is so small that it is a sign of life or an end. All others end
 /// something, make room, or are small.
 pub(super) fn is_speech(command: &[u8]) -> bool {
+    let command = parts(command).map_or(command, |(_, command)| command);
     match command.get(1) {
-        Some(1 | 11) => true,
-        Some(13) => SMALL < command.len(),
+        Some(1 | 11 | 21) => true,
+        Some(13 | 16) => SMALL < command.len(),
         _ => false,
     }
 }
@@ -87,11 +120,15 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Append, Cancel, Format, Input, NewEvent, Say, Scope};
+    use crate::session::{Append, AppendEach, Cancel, Format, Input, NewEvent, Say, Scope};
 
     #[test]
     fn speech_is_known_by_its_number() {
         assert!(is_speech(&freeze(&Command::Append(Append::default()))));
+        let producer = crate::ids::ProducerId::parse("p").unwrap();
+        let first = crate::session::Origin { producer, epoch: 0, seq: 0 };
+        let each = AppendEach { events: Vec::new(), first, content_type: None };
+        assert!(is_speech(&freeze(&Command::AppendEach(Box::new(each)))));
         let turn = crate::ids::TurnId::parse("t").unwrap();
         let say = |checkpoint: Option<Bytes>| {
             let say = Say { checkpoint, ..Say::new(turn.clone(), 1) };
@@ -118,6 +155,26 @@ mod tests {
         assert_eq!(bytes[..], [&golden[..], b"chat/1", &[1, 5]].concat());
         let (back, envelope) = decode(bytes).unwrap();
         assert_eq!((back, envelope.ticket), (id, ticket));
-        assert_eq!(thaw(&envelope.command).unwrap(), Command::Tick);
+        assert_eq!(thaw(&envelope.command).unwrap(), (None, Command::Tick));
+    }
+
+    #[test]
+    fn a_key_goes_with_its_command_and_hides_nothing() {
+        let append = freeze(&Command::Append(Append::default()));
+        for age_ms in [None, Some(0), Some(258)] {
+            let key = CommandKey { key: 3 << 64 | 2, within_ms: 5_000, age_ms };
+            let bytes = with_key(&key, &freeze(&Command::Tick));
+            assert!(!is_speech(&bytes));
+            assert_eq!(thaw(&bytes).unwrap(), (Some(key), Command::Tick));
+            assert!(is_speech(&with_key(&key, &append)));
+            if age_ms == Some(258) {
+                let head = [255, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+                assert_eq!(
+                    bytes[..],
+                    [&head[..], &[0x88, 0x13, 0, 0, 1, 2, 1, 0, 0, 1, 5]].concat()
+                );
+            }
+            assert!(thaw(&bytes[..20]).is_err());
+        }
     }
 }

@@ -91,6 +91,7 @@ impl Foundation {
             origin: rand::random::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
+            work: tokio::runtime::Handle::current(),
             replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
         };
         let shards = Shards::new(common);

@@ -1,7 +1,7 @@
 //! A session while it lives: its log, its writers and its end (S2, S11).
 
 use super::chain;
-use super::command::{Append, Create};
+use super::command::{Append, AppendEach, Create};
 use super::config::Config;
 use super::event::{Event, NewEvent, Origin};
 use super::fork::{Fork, Holds};
@@ -153,7 +153,7 @@ impl Live {
 
         self.push(now, &append.events, origin, out);
         let (first, last) = (tail.next(), self.log.tail);
-        self.remember(origin, first, append.events.len(), now);
+        self.remember(origin, first, count(&append.events), now);
         if append.order.is_some() {
             self.order.clone_from(&append.order);
         }
@@ -168,6 +168,67 @@ impl Live {
             closed: append.close,
             seq: origin.map(|origin| origin.seq),
         })
+    }
+
+    /// Adds events that each are a request of their own, in the same order of checks.
+    pub(super) fn append_each(
+        &mut self,
+        now: Millis,
+        append: &AppendEach,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let AppendEach { events, first: origin, content_type } = append;
+        if events.is_empty() {
+            return Err(Refusal::NoEvents);
+        }
+        if let Some(known) = self.producers.known_of(origin, events.len() as u64)? {
+            return Ok(self.again_upto(origin, known));
+        }
+        let tail = self.log.tail;
+        if self.is_closed() {
+            return Err(Refusal::Closed { tail });
+        }
+        self.check_content_type(content_type.as_ref())?;
+        check_size(events)?;
+        self.check_room(Some(origin), now)?;
+
+        self.log.retain(now, &self.config.retention);
+        let mut one = origin.clone();
+        for new in events {
+            out.push(self.log.push(now, new, Some(&one), None, &self.config.retention));
+            one.seq += 1;
+        }
+        self.log.retain(now, &self.config.retention);
+        self.producers.remember_each(origin, tail.next(), count(events), now);
+        self.changed(now);
+        Ok(Applied::Appended {
+            first: Some(tail.next()),
+            last: Some(self.log.tail),
+            duplicate: false,
+            closed: false,
+            seq: Some(one.seq - 1),
+        })
+    }
+
+    /// The answer to requests that are known, from this one to the one with the seq `last`.
+    fn again_upto(&self, first: &Origin, last: u64) -> Applied {
+        let place = |seq| self.producers.place(&Origin { seq, ..first.clone() });
+        let begin = match place(first.seq) {
+            Place::Events { first, .. } => Some(first),
+            Place::Close | Place::Forgotten => None,
+        };
+        let end = match place(last) {
+            Place::Events { last, .. } => Some(last),
+            Place::Close => Some(self.log.tail),
+            Place::Forgotten => None,
+        };
+        Applied::Appended {
+            first: begin,
+            last: end,
+            duplicate: true,
+            closed: false,
+            seq: Some(last),
+        }
     }
 
     pub(super) fn close(
@@ -297,15 +358,23 @@ impl Live {
         origin.map_or(Ok(()), |origin| self.producers.check_room(&origin.producer, now))
     }
 
-    fn remember(&mut self, origin: Option<&Origin>, serial: Serial, events: usize, now: Millis) {
+    fn remember(&mut self, origin: Option<&Origin>, serial: Serial, events: u32, now: Millis) {
         if let Some(origin) = origin {
-            let events = u32::try_from(events).expect("an append has few events");
             self.producers.remember(origin, serial, events, now);
         }
+        self.changed(now);
+    }
+
+    /// The log is another one now.
+    fn changed(&mut self, now: Millis) {
         self.updated_at = now;
         self.touched_at = now;
         self.clock = now;
     }
+}
+
+fn count(events: &[NewEvent]) -> u32 {
+    u32::try_from(events.len()).expect("an append has few events")
 }
 
 /// Whether these events may be appended at once.

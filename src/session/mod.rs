@@ -16,6 +16,7 @@ pub mod health;
 pub mod media;
 pub mod outcome;
 
+mod keys;
 mod live;
 mod log;
 #[cfg(test)]
@@ -32,14 +33,15 @@ mod turn_tests;
 mod work;
 
 pub use command::{
-    Answer, Append, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input, Lose,
-    Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
+    Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use control::Mode;
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
 pub use fact::{Cause, Change, ControlChange, End, Fact, Member, Output, Receipt, Rest, Sender};
 pub use fork::{Duty, Fork, ForkRequest};
+pub use keys::{CommandKey, Stand};
 pub use media::ContentType;
 pub use outcome::{
     Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, Refusal, SeatStatus,
@@ -50,6 +52,7 @@ pub use policy::{Policy, Unwatched};
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits;
 use fork::Debt;
+use keys::Keys;
 use live::Live;
 
 /// One session: what any replica needs to apply the next command, and nothing of the log itself.
@@ -59,6 +62,7 @@ pub struct Session {
     life: Life,
     /// Oldest first; up to [`limits::DEBTS`].
     debts: Vec<Debt>,
+    keys: Keys,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ struct Deleted {
 impl Session {
     /// A session that nobody has created.
     pub fn absent(id: SessionId) -> Session {
-        Session { id, life: Life::Absent, debts: Vec::new() }
+        Session { id, life: Life::Absent, debts: Vec::new(), keys: Keys::default() }
     }
 
     /// Changes the session as `command` asks at the time `at`; new events are added to `out`.
@@ -164,6 +168,55 @@ impl Session {
                 let (live, now) = self.live_at(at)?;
                 live.resume(now, resume, out)
             }
+            Command::AppendEach(append) => {
+                let (live, now) = self.live_at(at)?;
+                live.append_each(now, append, out)
+            }
+        }
+    }
+
+    /// The same for a request that names no producer: of all its tries one takes effect (S11), and the others
+    /// are answered as that one was, with `duplicate`.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; [`Refusal::OutcomeForgotten`] where an earlier try may have taken effect.
+    pub fn apply_once(
+        &mut self,
+        at: Millis,
+        key: &CommandKey,
+        command: &Command,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        if let Some(known) = self.keys.recall(key, self.now(at))? {
+            return Ok(known.again());
+        }
+        let applied = self.apply(at, command, out)?;
+        if let Some(stand) = self.stand() {
+            let now = self.now(at);
+            self.keys.remember(key, now, stand, &applied);
+        }
+        Ok(applied)
+    }
+
+    /// Where the session stands behind the last command, or stood behind the one with this key; none if it
+    /// never lived.
+    pub fn stand_of(&self, key: Option<&CommandKey>) -> Option<Stand> {
+        let known = key.and_then(|key| self.keys.find(key));
+        known.map(|known| known.stand).or_else(|| self.stand())
+    }
+
+    fn stand(&self) -> Option<Stand> {
+        let incarnation = self.incarnation()?;
+        let root = self.root().unwrap_or(incarnation);
+        Some(Stand { incarnation, root, tail: self.tail() })
+    }
+
+    /// The time of a command that came at `at`, as the session counts it.
+    fn now(&self, at: Millis) -> Millis {
+        match &self.life {
+            Life::Absent => at,
+            Life::Live(live) => live.now(at),
+            Life::Deleted(deleted) => deleted.at.max(at),
         }
     }
 
@@ -356,11 +409,7 @@ impl Session {
             let (incarnation, now) = (ended.incarnation, ended.now(at));
             self.bury(incarnation, now, DeleteReason::Expired);
         }
-        let now = match &self.life {
-            Life::Absent => at,
-            Life::Live(live) => live.now(at),
-            Life::Deleted(deleted) => deleted.at.max(at),
-        };
+        let now = self.now(at);
         self.life = Life::Live(Box::new(Live::new(&self.id, incarnation, create, now, out)));
         Ok(Applied::Created { incarnation, created: true, closed: create.close })
     }
@@ -436,6 +485,7 @@ impl Session {
             self.debts.push(Debt { source: fork.source.clone(), key: fork.key, since: at });
         }
         self.life = Life::Deleted(Deleted { incarnation, at, reason });
+        self.keys.keep_newest(limits::KEYS_OF_DELETED);
         Applied::Deleted { incarnation, reason }
     }
 }

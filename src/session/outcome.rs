@@ -23,7 +23,7 @@ pub enum Applied {
     ///
     /// `duplicate`: they have been since an earlier request; the places are absent where they are
     /// forgotten. `closed`: this very request closed the session. `seq`: the producer's last request
-    /// that was accepted.
+    /// that was accepted; where each event is a request, the last one of these that is in the log.
     Appended {
         first: Option<Serial>,
         last: Option<Serial>,
@@ -155,6 +155,9 @@ pub enum Refusal {
     TooManyInteractions { limit: usize },
     #[error("{by} has control")]
     ControlHeld { by: String },
+    /// The one refusal that is not final: nothing happened now, but an earlier try may have taken effect.
+    #[error("too much happened since to tell whether an earlier try took effect")]
+    OutcomeForgotten,
 }
 
 impl Refusal {
@@ -199,6 +202,7 @@ impl Refusal {
             Refusal::InteractionExists => "interaction_exists",
             Refusal::TooManyInteractions { .. } => "too_many_interactions",
             Refusal::ControlHeld { .. } => "control_held",
+            Refusal::OutcomeForgotten => "outcome_unknown",
         }
     }
 }

@@ -83,6 +83,27 @@ impl Producers {
         Ok(None)
     }
 
+    /// How far requests are known that lie side by side, the first of which has this origin; none if all of
+    /// them are new.
+    ///
+    /// # Errors
+    /// As [`Self::recall`] for the first of them.
+    pub(super) fn known_of(&self, first: &Origin, count: u64) -> Result<Option<u64>, Refusal> {
+        let known = self.recall(first)?;
+        let newest = self.last(&first.producer).unwrap_or(0);
+        match first.seq.checked_add(count) {
+            Some(behind) => Ok(known.map(|_| newest.min(behind - 1))),
+            // Behind them no request could have a seq.
+            None => Err(Refusal::SequenceGap { expected: newest, received: first.seq }),
+        }
+    }
+
+    /// Where a known request went.
+    pub(super) fn place(&self, of: &Origin) -> Place {
+        let at = self.find(&of.producer);
+        at.map_or(Place::Forgotten, |at| self.all[at].place(of.seq))
+    }
+
     /// Whether the last accepted request of this producer had this seq.
     pub(super) fn is_last(&self, given: &Origin) -> bool {
         self.find(&given.producer).is_ok_and(|at| self.all[at].seq == given.seq)
@@ -106,7 +127,22 @@ impl Producers {
 
     /// Remembers a request for which [`Self::recall`] and [`Self::check_room`] found no objection.
     pub(super) fn remember(&mut self, given: &Origin, serial: Serial, events: u32, now: Millis) {
-        let run = Run { seq: given.seq, serial, events, length: 1 };
+        self.keep(given, Run { seq: given.seq, serial, events, length: 1 }, now);
+    }
+
+    /// Remembers so many requests of one event each that [`Self::known_of`] found new.
+    pub(super) fn remember_each(
+        &mut self,
+        first: &Origin,
+        serial: Serial,
+        count: u32,
+        now: Millis,
+    ) {
+        self.keep(first, Run { seq: first.seq, serial, events: 1, length: count }, now);
+    }
+
+    fn keep(&mut self, given: &Origin, run: Run, now: Millis) {
+        let seq = run.seq + u64::from(run.length) - 1;
         match self.find(&given.producer) {
             Ok(at) => {
                 let held = &mut self.all[at];
@@ -114,14 +150,14 @@ impl Producers {
                     held.epoch = given.epoch;
                     held.runs.clear();
                 }
-                held.seq = given.seq;
+                held.seq = seq;
                 held.used = now;
                 held.push(run);
             }
             Err(_) => self.insert(Producer {
                 id: given.producer.clone(),
                 epoch: given.epoch,
-                seq: given.seq,
+                seq,
                 used: now,
                 runs: vec![run],
             }),
@@ -166,7 +202,7 @@ impl Producer {
         if let Some(last) = self.runs.last_mut()
             && last.is_continued_by(&new)
         {
-            last.length += 1;
+            last.length += new.length;
             return;
         }
         if limits::PRODUCER_RUNS <= self.runs.len() {
@@ -191,7 +227,8 @@ impl Run {
 
     fn is_continued_by(&self, new: &Run) -> bool {
         let behind = self.serial.0 + u64::from(self.events) * u64::from(self.length);
-        self.events == new.events && behind == new.serial.0 && self.length < u32::MAX
+        let fits = self.length.checked_add(new.length).is_some();
+        self.events == new.events && behind == new.serial.0 && fits
     }
 }
 

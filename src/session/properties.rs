@@ -45,6 +45,16 @@ fn append() -> impl Strategy<Value = Append> {
         })
 }
 
+fn append_each() -> impl Strategy<Value = AppendEach> {
+    let payload = prop::collection::vec(any::<u8>(), 0..4).prop_map(Bytes::from);
+    let event = payload.prop_map(|payload| NewEvent { format: Format::TEXT, payload });
+    (prop::collection::vec(event, 0..5), origin()).prop_map(|(events, first)| AppendEach {
+        events,
+        first,
+        content_type: None,
+    })
+}
+
 fn config() -> impl Strategy<Value = Config> {
     (
         prop::option::weighted(0.5, 0..500_u64),
@@ -78,6 +88,7 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         2 => config().prop_map(Command::from),
         20 => append().prop_map(Command::Append),
+        10 => append_each().prop_map(|each| Command::AppendEach(Box::new(each))),
         1 => prop::option::of(origin()).prop_map(|producer| Command::Close { producer }),
         1 => prop::option::of((0..3_u32).prop_map(Incarnation))
             .prop_map(|incarnation| Command::Delete { incarnation }),
@@ -159,6 +170,25 @@ fn producer_of(command: &Command) -> Option<Origin> {
     }
 }
 
+/// The requests of a producer that a command makes, and what each of them is answered where the command is
+/// answered so.
+fn requests(command: &Command, answer: &Applied) -> Vec<(Origin, Applied)> {
+    let Command::AppendEach(each) = command else {
+        return producer_of(command).map(|origin| (origin, answer.clone())).into_iter().collect();
+    };
+    let Applied::Appended { first: Some(begin), duplicate: false, closed: false, .. } = *answer
+    else {
+        panic!("new events are answered by their places: {answer:?}");
+    };
+    let one = |number: u64| {
+        let origin = Origin { seq: each.first.seq + number, ..each.first.clone() };
+        let place = Some(Serial(begin.0 + number));
+        let (first, last, seq) = (place, place, Some(origin.seq));
+        (origin, Applied::Appended { first, last, duplicate: false, closed: false, seq })
+    };
+    (0..each.events.len() as u64).map(one).collect()
+}
+
 fn thawed(session: &Session) -> Session {
     Session::thaw(session.freeze()).expect("what was frozen thaws")
 }
@@ -222,13 +252,14 @@ proptest! {
         for (at, command) in script {
             let answer = session.apply(at, &command, &mut Vec::new());
             let life = session.incarnation().unwrap();
-            if let (Some(origin), Ok(applied)) = (producer_of(&command), &answer)
+            if let Ok(applied) = &answer
                 && !is_no_change(&answer)
             {
-                let name = origin.producer.as_str().to_owned();
-                let known =
-                    answers.insert((life, name, origin.epoch, origin.seq), applied.clone());
-                prop_assert_eq!(known, None, "one request took effect twice");
+                for (origin, applied) in requests(&command, applied) {
+                    let name = origin.producer.as_str().to_owned();
+                    let known = answers.insert((life, name, origin.epoch, origin.seq), applied);
+                    prop_assert_eq!(known, None, "one request took effect twice");
+                }
             }
             // Every request of a current epoch can be repeated at any time while the session lives.
             let mut thawed = thawed(&session);
@@ -260,6 +291,82 @@ proptest! {
                 prop_assert_eq!(&thawed, &session);
             }
         }
+    }
+
+    /// A writer that sends ranges of its lines, in whatever pieces, as often as it likes and from wherever.
+    #[test]
+    fn each_line_is_there_once_in_its_order_however_the_ranges_lie(
+        ranges in prop::collection::vec((0..30_u64, 1..12_usize, 0..2_u64), 1..40),
+        others in prop::collection::vec(prop::bool::weighted(0.2), 40),
+    ) {
+        let mut session = created();
+        let producer = ProducerId::parse("p").unwrap();
+        let (mut held, mut log) = (None::<(u64, u64)>, Vec::new());
+        for ((seq, count, epoch), other) in ranges.into_iter().zip(others) {
+            if other {
+                let payload = Bytes::from_static(b"other");
+                let events = vec![NewEvent { format: Format::TEXT, payload }];
+                let append = Command::Append(Append { events, ..Append::default() });
+                session.apply(Millis(1_000), &append, &mut log).unwrap();
+            }
+            let last = seq + count as u64 - 1;
+            let line = |seq: u64| NewEvent {
+                format: Format::TEXT,
+                payload: Bytes::from(format!("{epoch} {seq}")),
+            };
+            let events: Vec<_> = (seq..=last).map(line).collect();
+            let first = Origin { producer: producer.clone(), epoch, seq };
+            let each = AppendEach { events, first, content_type: None };
+            let mut out = Vec::new();
+            let answer = session.apply(Millis(1_000), &Command::AppendEach(Box::new(each)), &mut out);
+            let answer = answer.map(|applied| match applied {
+                Applied::Appended { duplicate, seq, .. } => (duplicate, seq),
+                other => panic!("{other:?}"),
+            });
+            let expected = match held {
+                Some((newer, _)) if epoch < newer => Err(Refusal::StaleEpoch {
+                    producer: producer.clone(),
+                    given: epoch,
+                    held: newer,
+                }),
+                Some((same, newest)) if epoch == same && seq <= newest => {
+                    Ok((true, Some(last.min(newest))))
+                }
+                Some((same, newest)) if epoch == same && seq != newest + 1 => {
+                    Err(Refusal::SequenceGap { expected: newest + 1, received: seq })
+                }
+                Some((same, _)) if epoch != same && seq != 0 => {
+                    Err(Refusal::EpochMustStartAtZero { received: seq })
+                }
+                None if seq != 0 => Err(Refusal::SequenceGap { expected: 0, received: seq }),
+                _ => Ok((false, Some(last))),
+            };
+            prop_assert_eq!(&answer, &expected);
+            match answer {
+                Ok((false, _)) => {
+                    held = Some((epoch, last));
+                    prop_assert_eq!(out.len(), count);
+                }
+                _ => prop_assert!(out.is_empty()),
+            }
+            log.extend(out);
+        }
+        for (at, event) in log.iter().enumerate() {
+            prop_assert_eq!(event.serial.0, at as u64 + 1);
+            if let Some(origin) = &event.origin {
+                let said = format!("{} {}", origin.epoch, origin.seq);
+                prop_assert_eq!(&event.payload, said.as_bytes());
+            }
+        }
+        let seqs: Vec<_> = log
+            .iter()
+            .filter_map(|event| event.origin.as_ref())
+            .map(|origin| (origin.epoch, origin.seq))
+            .collect();
+        let dense = seqs.windows(2).all(|pair| {
+            pair[1] == (pair[0].0, pair[0].1 + 1) || (pair[0].0 < pair[1].0 && pair[1].1 == 0)
+        });
+        prop_assert!(dense, "{seqs:?}");
     }
 
     #[test]

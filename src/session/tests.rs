@@ -60,6 +60,12 @@ impl Script {
         self.run(&format!("{producer} append {words}"), Command::Append(append));
     }
 
+    fn append_each_by(&mut self, producer: &str, words: &str) {
+        let (first, events) = (origin(producer), append(words).events);
+        let each = AppendEach { events, first, content_type: None };
+        self.run(&format!("{producer} append each {words}"), Command::AppendEach(Box::new(each)));
+    }
+
     fn append_and_close_by(&mut self, producer: &str, words: &str) {
         let append = Append { producer: Some(origin(producer)), close: true, ..append(words) };
         self.run(&format!("{producer} append {words} and close"), Command::Append(append));
@@ -245,6 +251,57 @@ fn a_producer_counts_from_zero_without_a_hole_and_epochs_only_grow() {
               #2 d at 1000 ms
             p:3:0 append a: stale_epoch: producer p is at epoch 4; 3 is stale
             p:4:0 append d: #2 to #2, duplicate
+        "#]],
+    );
+}
+
+#[test]
+fn each_event_of_a_range_is_a_request_and_a_known_beginning_is_all_that_is_answered() {
+    check(
+        |s| {
+            s.create();
+            s.append_each_by("p:0:1", "b");
+            s.append_each_by("p:0:0", "a b c");
+            s.append_by("p:0:1", "again");
+            s.append("other");
+            s.append_each_by("p:0:1", "b c");
+            s.append_each_by("p:0:2", "c d e");
+            s.append_each_by("p:0:3", "d e");
+            s.append_each_by("p:0:0", "a b c d e");
+            s.append_each_by("p:0:6", "g h");
+            s.append_each_by("p:1:1", "b");
+            s.append_each_by("p:1:0", "A");
+            s.append_each_by("p:0:5", "f");
+            s.append_each_by("p:1:1", "");
+            s.close();
+            s.append_each_by("p:1:0", "A B");
+            s.append_each_by("p:1:1", "B");
+        },
+        expect![[r#"
+            create: created as 1
+            p:0:1 append each b: sequence_gap: seq 0 comes next, not 1
+            p:0:0 append each a b c: #1 to #3
+              #1 a at 1000 ms
+              #2 b at 1000 ms
+              #3 c at 1000 ms
+            p:0:1 append again: #2 to #2, duplicate
+            append other: #4 to #4
+              #4 other at 1000 ms
+            p:0:1 append each b c: #2 to #3, duplicate
+            p:0:2 append each c d e: #3 to #3, duplicate
+            p:0:3 append each d e: #5 to #6
+              #5 d at 1000 ms
+              #6 e at 1000 ms
+            p:0:0 append each a b c d e: #1 to #6, duplicate
+            p:0:6 append each g h: sequence_gap: seq 5 comes next, not 6
+            p:1:1 append each b: epoch_must_start_at_zero: a new epoch begins with seq 0, not 1
+            p:1:0 append each A: #7 to #7
+              #7 A at 1000 ms
+            p:0:5 append each f: stale_epoch: producer p is at epoch 1; 0 is stale
+            p:1:1 append each : no_events: the append carries no event
+            close: closed at #7
+            p:1:0 append each A B: #7 to #7, duplicate
+            p:1:1 append each B: closed: the session was closed at #7
         "#]],
     );
 }
@@ -834,5 +891,5 @@ fn an_idle_session_is_small() {
         size_of::<Event>(),
         size_of::<Command>(),
     );
-    expect!["Session 56, Producer 64, Run 24, Mark 24, Event 120, Command 120"].assert_eq(&sizes);
+    expect!["Session 104, Producer 64, Run 24, Mark 24, Event 120, Command 120"].assert_eq(&sizes);
 }

@@ -65,10 +65,11 @@ mod tests {
     #[test]
     fn what_lies_in_the_store_keeps_its_bytes() {
         let life = FrozenLife::Deleted { incarnation: 2, at: 5, expired: false };
-        let session = Frozen { id: "s".into(), life, debts: Vec::new() };
+        let session =
+            Frozen { id: "s".into(), life, debts: Vec::new(), keys: Vec::new(), forgotten: None };
         let head = Head { next: 4, session, unsealed: vec![event()], filed: Some(6) };
         let bytes = codec::encode(HEAD_VERSION, &head);
-        expect!["01040173020205000001070904746578740268690b00000106"].assert_eq(&hex(&bytes));
+        expect!["010401730202050000000001070904746578740268690b00000106"].assert_eq(&hex(&bytes));
         let back: Head<'static> = codec::decode(HEAD_VERSION, &bytes).unwrap();
         assert_eq!((back.next, back.filed(), back.unsealed.len()), (4, Some(Millis(6)), 1));
 

@@ -60,6 +60,11 @@ impl Cluster {
         cluster
     }
 
+    /// Gives further flags to nodes that are started from now on.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_string()));
+    }
+
     pub fn size(&self) -> usize {
         self.ports.len()
     }

@@ -40,6 +40,7 @@ async fn start(dir: tempfile::TempDir) -> TestNode {
         long_poll_ms: 500,
         webhook_reach: WebhookReach::Loopback,
         log: LogFormat::Text,
+        agents: Vec::new(),
     };
     let node = Node::start(&config, None).await.expect("the node starts");
     while !node.runtime.not_ready().is_empty() {

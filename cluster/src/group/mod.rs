@@ -26,7 +26,7 @@ use crate::limits::{
 use crate::machine::MachineFactory;
 use crate::raft::{Checkpoints, Replica, Report, Rpc, Timers, with_random};
 use crate::settled::Settled;
-use crate::transport::{self, Lane, Transport};
+use crate::transport::{self, Transport};
 
 /// What became of a command.
 #[derive(Clone, Debug)]
@@ -261,9 +261,9 @@ impl Group {
         current.replica.change_voters(voters).await.map_err(|error| error.to_string())
     }
 
-    pub(crate) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
+    pub(crate) fn call(&self, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
         match self.current() {
-            Some(current) => current.replica.call(lane, rpc),
+            Some(current) => current.replica.call(rpc),
             None => Box::pin(async { Err("the group is not open yet".into()) }),
         }
     }

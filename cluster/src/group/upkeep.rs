@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Current, Group};
 use crate::limits::{CARE_INTERVAL, REOPEN_MAX, REOPEN_MIN, REPORT_INTERVAL};
-use crate::raft::{Opening, Replica, Report};
+use crate::raft::{Opening, Replica, Report, off_thread};
 
 /// Opens the group, watches it, and opens it again when it stops, until the group is closed.
 pub(super) async fn keep_open(group: Arc<Group>) {
@@ -38,7 +38,8 @@ pub(super) async fn keep_open(group: Arc<Group>) {
 
 async fn open(group: &Group) -> io::Result<Current> {
     let opening = &group.opening;
-    let (machine, settled) = opening.factory.open(opening.id)?;
+    let (factory, id) = (opening.factory.clone(), opening.id);
+    let (machine, settled) = off_thread(move || factory.open(id)).await??;
     let replica = Replica::open(Opening {
         group: opening.id,
         local: opening.local,

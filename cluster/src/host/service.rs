@@ -28,7 +28,7 @@ impl Switchboard {
 }
 
 impl Service for Switchboard {
-    fn call(&self, from: NodeId, lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>> {
+    fn call(&self, from: NodeId, _lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>> {
         let Some(host) = self.host() else {
             return Box::pin(async { Err("the node is starting".into()) });
         };
@@ -45,7 +45,7 @@ impl Service for Switchboard {
             return Box::pin(std::future::ready(answer));
         }
         match host.group(rpc.group) {
-            Some(group) => group.call(lane, rpc),
+            Some(group) => group.call(rpc),
             None => Box::pin(async move { Err(format!("{} is not here", rpc.group)) }),
         }
     }

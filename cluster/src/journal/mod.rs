@@ -11,6 +11,7 @@ mod ledger;
 mod log;
 pub mod lying;
 mod queue;
+mod read;
 mod record;
 mod recovery;
 mod segment;
@@ -18,7 +19,6 @@ mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -26,9 +26,10 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use self::disk::{Disk, File};
-use self::index::{Index, Payload};
+use self::index::Index;
 use self::queue::{Item, Shared, State};
-use self::record::{HEADER, Kind, Record};
+pub use self::read::Found;
+use self::record::{Kind, Record};
 use self::segment::{Header, SECTOR, Segment};
 pub use self::writer::{Round, Writer};
 use crate::ids::{EntryId, GroupId};
@@ -274,64 +275,6 @@ impl Journal {
         self.handle.shared.lock().index.id_of(group, index)
     }
 
-    /// Entries of `range` that are here, up to `max_bytes` of payload, but at least one.
-    ///
-    /// # Errors
-    /// The disk fails, an entry does not verify any more, or the journal has failed.
-    pub fn read(
-        &self,
-        group: GroupId,
-        range: Range<u64>,
-        max_bytes: usize,
-    ) -> io::Result<Vec<Entry>> {
-        let mut found = Vec::new();
-        let state = self.handle.shared.lock();
-        if let Some(error) = &state.poison {
-            return Err(queue::copy(error));
-        }
-        for (id, payload) in state.index.find(group, range, max_bytes) {
-            let file = match &payload {
-                Payload::Disk(place) => state.segments.get(&place.segment).cloned(),
-                Payload::Memory(_) => None,
-            };
-            found.push((id, payload, file));
-        }
-        drop(state);
-        let mut entries = Vec::with_capacity(found.len());
-        for (id, payload, file) in found {
-            let payload = match (payload, file) {
-                (Payload::Memory(payload), _) => payload,
-                (Payload::Disk(place), Some(file)) => {
-                    let (at, length) = ((place.segment, place.offset), place.length as usize);
-                    self.fetch(group, id, at, file.as_ref(), length)?
-                }
-                (Payload::Disk(place), None) => return Err(rotten(place.segment, place.offset)),
-            };
-            entries.push(Entry { id, payload });
-        }
-        Ok(entries)
-    }
-
-    fn fetch(
-        &self,
-        group: GroupId,
-        id: EntryId,
-        (segment, offset): (u64, u64),
-        file: &dyn File,
-        length: usize,
-    ) -> io::Result<Bytes> {
-        let mut bytes = vec![0; HEADER + length];
-        let filled = file.read_at(&mut bytes, offset)?;
-        let salt = record::salt(self.handle.shared.journal, segment);
-        let good = record::parse(&bytes[..filled], salt).is_some_and(|record| {
-            record.kind == Kind::Entry && record.group == group && record.id == id
-        });
-        if !good {
-            return Err(rotten(segment, offset));
-        }
-        Ok(Bytes::from(bytes).slice(HEADER..))
-    }
-
     pub fn stats(&self) -> JournalStats {
         let state = self.handle.shared.lock();
         JournalStats {
@@ -374,9 +317,4 @@ fn check_size(payload: &Bytes) -> io::Result<()> {
     }
     let text = format!("{} bytes are too many for one record", payload.len());
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-}
-
-fn rotten(segment: u64, offset: u64) -> io::Error {
-    let text = format!("segment {segment:016x} does not verify at offset {offset}");
-    io::Error::new(io::ErrorKind::InvalidData, text)
 }

@@ -1,19 +1,17 @@
 //! Serves what the other members of a group send.
 //!
 //! Appends must reach openraft in the order in which they came: [`Inbound::call`] queues them before it
-//! returns, and one task feeds the queue into openraft's pipeline and pairs the answers.
+//! returns.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::FutureExt;
 use openraft::raft::AppendEntriesRequest;
 use openraft::storage::Snapshot;
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{SnapshotData, decode_mark};
 use super::replica::RaftHandle;
@@ -21,17 +19,14 @@ use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
 use crate::codec;
 use crate::ids::GroupId;
-use crate::limits::PIPELINED_APPENDS;
 use crate::machine::{Staged, write_chunk};
 use crate::settled::Settled;
 use crate::transport;
-use crate::transport::Lane;
 
 /// Numbers the staged files of this process; those of an earlier one are gone.
 static STAGED: AtomicU64 = AtomicU64::new(0);
 
 type Answered = Result<Bytes, String>;
-type Waiting = oneshot::Sender<Result<AppendAnswer, String>>;
 
 /// The receiving side of one group on one node.
 pub(super) struct Inbound {
@@ -39,7 +34,6 @@ pub(super) struct Inbound {
     pub(super) group: GroupId,
     pub(super) settled: Settled,
     pub(super) staging: PathBuf,
-    pub(super) appends: mpsc::Sender<(AppendEntriesRequest<Types>, Waiting)>,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -52,13 +46,12 @@ fn answer(value: &impl Serialize) -> Answered {
 
 impl Inbound {
     /// Takes one message; what needs order is done before this returns.
-    pub(super) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Answered> {
+    pub(super) fn call(&self, rpc: Rpc) -> transport::BoxFuture<Answered> {
         let raft = self.raft.clone();
         match rpc.kind {
             RpcKind::Append => match wire::decode_append(rpc.body) {
                 Err(error) => Box::pin(async move { Err(text(error)) }),
-                Ok(request) if lane == Lane::Control => Box::pin(heartbeat(raft, request)),
-                Ok(request) => self.queue(request),
+                Ok(request) => append(raft, request),
             },
             RpcKind::Vote => Box::pin(async move {
                 let request = codec::decode(VERSION, &rpc.body).map_err(text)?;
@@ -81,17 +74,6 @@ impl Inbound {
                 Box::pin(async { Err("not a message of a group".into()) })
             }
         }
-    }
-
-    fn queue(&self, request: AppendEntriesRequest<Types>) -> transport::BoxFuture<Answered> {
-        let (waiting, result) = oneshot::channel();
-        if self.appends.try_send((request, waiting)).is_err() {
-            return Box::pin(async { Err("too many appends wait".into()) });
-        }
-        Box::pin(async move {
-            let result = result.await.map_err(|_| "the group is closing".to_string())?;
-            answer(&result?)
-        })
     }
 
     /// Receives a snapshot: answers what we have, stages the chunks, installs them.
@@ -128,71 +110,24 @@ fn create(path: &std::path::Path) -> io::Result<io::BufWriter<std::fs::File>> {
     Ok(io::BufWriter::new(file))
 }
 
-async fn heartbeat(raft: RaftHandle, request: AppendEntriesRequest<Types>) -> Answered {
+/// Gives Raft an append. It has its place among the others when this returns.
+fn append(
+    raft: RaftHandle,
+    request: AppendEntriesRequest<Types>,
+) -> transport::BoxFuture<Answered> {
     let prev = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(prev);
-    let response = raft.append_entries(request).await.map_err(text)?;
-    answer(&response.into_stream_result(prev, last))
-}
-
-/// Feeds queued appends into openraft until the queue closes or the group stops.
-pub(super) async fn pump(
-    raft: RaftHandle,
-    mut queue: mpsc::Receiver<(AppendEntriesRequest<Types>, Waiting)>,
-) {
-    loop {
-        // A pipeline ends at its first conflict; the next one starts afresh.
-        let Some(first) = queue.recv().await else { return };
-        if pipeline(&raft, first, &mut queue).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// The group has stopped for good.
-struct Stopped;
-
-async fn pipeline(
-    raft: &RaftHandle,
-    first: (AppendEntriesRequest<Types>, Waiting),
-    queue: &mut mpsc::Receiver<(AppendEntriesRequest<Types>, Waiting)>,
-) -> Result<(), Stopped> {
-    let (feed, fed) = mpsc::channel(PIPELINED_APPENDS);
-    let mut answers = std::pin::pin!(raft.stream_append(receiver_stream(fed)));
-    let mut waiting = VecDeque::from([first.1]);
-    feed.try_send(first.0).expect("the pipeline is empty");
-    loop {
-        tokio::select! {
-            biased;
-            result = answers.next() => match (result, waiting.pop_front()) {
-                (Some(Ok(result)), Some(waiter)) => {
-                    let ended = result.is_err();
-                    // The peer may be gone; nobody else wants the answer.
-                    waiter.send(Ok(result)).ok();
-                    if ended {
-                        for waiter in waiting {
-                            waiter.send(Err("an append before this one failed".into())).ok();
-                        }
-                        return Ok(());
-                    }
-                }
-                (Some(Err(fatal)), Some(waiter)) => {
-                    waiter.send(Err(fatal.to_string())).ok();
-                    return Err(Stopped);
-                }
-                (None, _) | (_, None) => return Err(Stopped),
-            },
-            next = queue.recv(), if waiting.len() < PIPELINED_APPENDS => {
-                let Some((request, waiter)) = next else { return Err(Stopped) };
-                feed.try_send(request).expect("no more are fed than may wait");
-                waiting.push_back(waiter);
-            }
-        }
-    }
-}
-
-fn receiver_stream<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send {
-    futures::stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|item| (item, receiver))
+    // The first poll queues the message, or takes a place in the line before a full queue; a spent budget
+    // must not keep it from that.
+    let asked = async move { raft.append_entries(request).await };
+    let mut asked = Box::pin(tokio::task::unconstrained(asked));
+    let early = (&mut asked).now_or_never();
+    Box::pin(async move {
+        let response = match early {
+            Some(response) => response,
+            None => asked.await,
+        };
+        let result: AppendAnswer = response.map_err(text)?.into_stream_result(prev, last);
+        answer(&result)
     })
 }

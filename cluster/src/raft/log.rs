@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
+use super::blocking::off_thread;
 use super::types::{Entry, LogId, Types, Vote, entry_id, log_id};
 use super::wire::{VERSION, from_journal, to_journal};
 use crate::codec;
@@ -29,7 +30,7 @@ impl GroupLog {
         GroupLog { journal, group }
     }
 
-    fn read(&self, range: impl RangeBounds<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
+    async fn read(&self, range: impl RangeBounds<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
         let start = match range.start_bound() {
             Bound::Included(at) => *at,
             Bound::Excluded(at) => at + 1,
@@ -40,7 +41,11 @@ impl GroupLog {
             Bound::Excluded(at) => *at,
             Bound::Unbounded => u64::MAX,
         };
-        let entries = self.journal.read(self.group, start..end, max_bytes)?;
+        let found = self.journal.find(self.group, start..end, max_bytes)?;
+        let entries = match found.is_in_memory() {
+            true => found.read(),
+            false => off_thread(move || found.read()).await?,
+        }?;
         entries.into_iter().map(|entry| from_journal(entry).map_err(invalid)).collect()
     }
 }
@@ -69,7 +74,7 @@ impl RaftLogReader<Types> for GroupLog {
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        self.read(range, usize::MAX)
+        self.read(range, usize::MAX).await
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -81,7 +86,7 @@ impl RaftLogReader<Types> for GroupLog {
         start: u64,
         end: u64,
     ) -> Result<Vec<Entry>, io::Error> {
-        self.read(start..end, READ_BYTES)
+        self.read(start..end, READ_BYTES).await
     }
 
     async fn leader_bounded_stream<RB>(
@@ -100,7 +105,7 @@ impl RaftLogReader<Types> for GroupLog {
         };
         let changed = |vote| Err(LeaderBoundedStreamError::from(LeaderChanged::new(leader, vote)));
         let before = self.read_vote().await;
-        let entries = self.read(range, READ_BYTES);
+        let entries = self.read(range, READ_BYTES).await;
         let items: Vec<_> = match (before, entries, self.read_vote().await) {
             (Ok(before), Ok(entries), Ok(after)) if held(&before) && held(&after) => {
                 entries.into_iter().map(Ok).collect()

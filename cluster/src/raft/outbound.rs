@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::future::{Either, FutureExt};
 use futures::stream::{BoxStream, StreamExt};
 use futures::{Stream, future};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::apply::{SnapshotData, encode_mark};
+use super::blocking::off_thread;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
 use crate::codec;
@@ -114,6 +116,12 @@ impl Link {
         async { codec::decode(VERSION, &answer.await?).map_err(|error| malformed(&error)) }
     }
 
+    fn tell(&self, request: AppendEntriesRequest<Types>) {
+        let body = wire::encode_append(request);
+        let rpc = Rpc::new(RpcKind::Append, self.group, body).encode();
+        self.transport.tell(self.target, self.lane, rpc);
+    }
+
     async fn transmit(&self, vote: Vote, snapshot: Built) -> Result<Vote, CallError> {
         let SnapshotData::Source(machine) = snapshot.snapshot else {
             return Err(CallError::Refused("a staged snapshot cannot be sent".into()));
@@ -174,17 +182,6 @@ async fn read_some(mut source: Box<dyn SnapshotSource>) -> io::Result<Read> {
 
 type Read = (Box<dyn SnapshotSource>, Vec<Bytes>);
 
-#[cfg(not(tokio_unstable))]
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
-}
-
-/// The deterministic tests have one thread.
-#[cfg(tokio_unstable)]
-async fn off_thread<T>(work: impl FnOnce() -> T) -> io::Result<T> {
-    Ok(work())
-}
-
 impl RaftNetworkV2<Types> for Link {
     type SnapshotData = SnapshotData;
 
@@ -204,7 +201,19 @@ impl RaftNetworkV2<Types> for Link {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
-        let answers = input.map(|request| self.append(request)).buffered(APPEND_WINDOW);
+        let mut sent = None;
+        let answers = input.map(move |request| {
+            let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+            let known = sent.replace(last) == Some(last);
+            // How far the peer has the log is asked already: this is only news of what is committed. Should
+            // it be lost, the next append or heartbeat says it again.
+            if known && request.entries.is_empty() {
+                self.tell(request);
+                return Either::Left(future::ready(None));
+            }
+            Either::Right(self.append(request).map(Some))
+        });
+        let answers = answers.buffered(APPEND_WINDOW).filter_map(future::ready);
         // After the first failure nothing behind it can be trusted to be in order.
         let answers = answers.scan(false, |failed, answer| {
             if *failed {

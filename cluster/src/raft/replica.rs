@@ -13,20 +13,19 @@ use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::{ChangeMembers, Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::apply::Applier;
-use super::inbound::{Inbound, pump};
+use super::inbound::Inbound;
 use super::log::GroupLog;
 use super::outbound::Links;
-use super::types::{Types, entry_id, with_random};
+use super::types::{Types, entry_id};
 use super::wire::{ReadIndexAnswer, Rpc, encode_batch};
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
-use crate::limits::{CHECKPOINT_ENTRIES, INBOUND_APPENDS, KEPT_ENTRIES, LAG_ENTRIES};
+use crate::limits::{CHECKPOINT_ENTRIES, KEPT_ENTRIES, LAG_ENTRIES};
 use crate::machine::Machine;
 use crate::settled::Settled;
-use crate::transport::{self, Lane, Transport};
+use crate::transport::{self, Transport};
 
 pub(super) type RaftHandle = Raft<Types, Applier>;
 
@@ -120,7 +119,6 @@ pub struct Replica {
     /// Closes when nobody works on the machine any more.
     at_work: tokio::sync::Mutex<mpsc::Receiver<()>>,
     stop: CancellationToken,
-    tasks: TaskTracker,
 }
 
 impl Replica {
@@ -130,18 +128,15 @@ impl Replica {
         let Opening { timers, checkpoints, staging, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
         let links = Links { transport, group, deadline };
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let stop = CancellationToken::new();
         let (working, at_work) = mpsc::channel(1);
         let applier = Applier::new(machine, settled.clone(), stop.clone(), working)?;
         let log = GroupLog::new(journal, group);
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
             Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;
-        let (appends, queue) = mpsc::channel(INBOUND_APPENDS);
-        let feed = stop.clone().run_until_cancelled_owned(pump(raft.clone(), queue));
-        tasks.spawn(with_random(feed));
-        let inbound = Inbound { raft: raft.clone(), group, settled, staging, appends };
-        Ok(Replica { raft, group, inbound, at_work: at_work.into(), stop, tasks })
+        let inbound = Inbound { raft: raft.clone(), group, settled, staging };
+        Ok(Replica { raft, group, inbound, at_work: at_work.into(), stop })
     }
 
     /// Founds the group with these voters. Does nothing where the group exists.
@@ -274,8 +269,8 @@ impl Replica {
         Ok(())
     }
 
-    pub(crate) fn call(&self, lane: Lane, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
-        self.inbound.call(lane, rpc)
+    pub(crate) fn call(&self, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {
+        self.inbound.call(rpc)
     }
 
     pub(crate) async fn receive_snapshot(&self, hello: Bytes, stream: transport::Stream) {
@@ -289,8 +284,6 @@ impl Replica {
     pub(crate) async fn close(&self) {
         self.stop.cancel();
         self.raft.shutdown().await.ok();
-        self.tasks.close();
-        self.tasks.wait().await;
         while self.at_work.lock().await.recv().await.is_some() {}
     }
 }

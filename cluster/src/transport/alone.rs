@@ -34,6 +34,8 @@ impl Transport for Alone {
         nobody()
     }
 
+    fn tell(&self, _to: NodeId, _lane: Lane, _note: Bytes) {}
+
     fn open(
         &self,
         _to: NodeId,

@@ -33,12 +33,14 @@ pub(super) enum Kind {
     Open = 7,
     /// One message of such a stream.
     Message = 8,
+    /// A call whose answer nobody waits for, and none is sent; the id is 0.
+    Note = 9,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
         use Kind::*;
-        [Request, Answer, Refusal, Hello, Welcome, Lane, Open, Message]
+        [Request, Answer, Refusal, Hello, Welcome, Lane, Open, Message, Note]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

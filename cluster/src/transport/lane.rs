@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::consume_budget,
@@ -32,6 +32,7 @@ type Answer = Result<Bytes, CallError>;
 /// What waits for the writer.
 pub(super) enum Outgoing {
     Request { id: u64, body: Bytes },
+    Note { body: Bytes },
     Answer { id: u64, kind: Kind, body: Bytes, place: OwnedSemaphorePermit },
 }
 
@@ -52,6 +53,12 @@ struct State {
     queued_bytes: usize,
     /// Calls without an answer; one whose caller has gone keeps its place until it is answered.
     calls: HashMap<u64, Call>,
+}
+
+impl State {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.queued_frames < LANE_QUEUE_FRAMES && self.queued_bytes + bytes <= LANE_QUEUE_BYTES
+    }
 }
 
 struct Call {
@@ -107,10 +114,7 @@ impl LaneShared {
         if state.closed {
             return Err(CallError::Unreachable("the link is closed".into()));
         }
-        if LANE_QUEUE_FRAMES <= state.queued_frames
-            || LANE_CALLS <= state.calls.len()
-            || LANE_QUEUE_BYTES < state.queued_bytes + body.len()
-        {
+        if !state.has_room(body.len()) || LANE_CALLS <= state.calls.len() {
             return Err(CallError::Unreachable("lane full".into()));
         }
         let id = state.last_id + 1;
@@ -125,6 +129,19 @@ impl LaneShared {
         state.calls.insert(id, Call { answer, written: false });
         drop(state);
         Ok(Ticket { id, lane: self.clone(), answer: receiver })
+    }
+
+    /// Queues a note in call order, where there is room for it.
+    pub(super) fn note(&self, body: Bytes) {
+        let mut state = self.state();
+        let bytes = body.len();
+        if state.closed || FRAME_BYTES < bytes || !state.has_room(bytes) {
+            return;
+        }
+        if self.queue.try_send(Outgoing::Note { body }).is_ok() {
+            state.queued_frames += 1;
+            state.queued_bytes += bytes;
+        }
     }
 
     /// Ends every call: what was written is lost, what was not never left.
@@ -178,6 +195,11 @@ impl LaneShared {
                     }
                     (Kind::Request, id, body)
                 }
+                Outgoing::Note { body } => {
+                    state.queued_frames -= 1;
+                    state.queued_bytes -= body.len();
+                    (Kind::Note, 0, body)
+                }
                 Outgoing::Answer { id, kind, body, place } => {
                     drop(place);
                     (kind, id, body)
@@ -218,18 +240,20 @@ pub(super) async fn write(
     "the lane ended".into()
 }
 
-/// Runs the futures of served requests.
+/// Runs the futures of served requests elsewhere.
 pub(super) type Spawn = Box<dyn Fn(BoxFuture<()>) + Send + Sync>;
 
-/// Reads and dispatches in order until the stream ends or breaks; the text says why.
+/// Reads and dispatches in order until the stream ends or breaks; the text says why. Requests run in
+/// this very task, or where `spawn` lets them run.
 pub(super) async fn read(
     lane: Arc<LaneShared>,
     mut stream: quinn::RecvStream,
     mut decoder: Decoder,
     from: NodeId,
     service: Arc<dyn Service>,
-    spawn: Spawn,
+    spawn: Option<Spawn>,
 ) -> String {
+    let mut serving = FuturesUnordered::new();
     loop {
         loop {
             let frame = match decoder.next() {
@@ -240,7 +264,16 @@ pub(super) async fn read(
             let bytes = (HEADER_BYTES + frame.body.len()) as u64;
             lane.counters.lanes[lane.lane.index()].received(bytes);
             let done = match frame.kind {
-                Kind::Request => serve(&lane, frame, from, &service, &spawn),
+                Kind::Request => serve(&lane, frame, from, &service).map(|served| match &spawn {
+                    Some(spawn) => spawn(served),
+                    None => serving.push(served),
+                }),
+                Kind::Note => {
+                    // A panic of the service is its own loss.
+                    let call = || drop(service.call(from, lane.lane, frame.body));
+                    catch_unwind(AssertUnwindSafe(call)).ok();
+                    Ok(())
+                }
                 Kind::Answer | Kind::Refusal => lane.resolve(frame),
                 other => Err(format!("{other:?} does not belong on a lane")),
             };
@@ -249,7 +282,12 @@ pub(super) async fn read(
             }
             consume_budget().await;
         }
-        match stream.read_chunk(FRAME_BYTES + HEADER_BYTES, true).await {
+        let chunk = tokio::select! {
+            biased;
+            Some(()) = serving.next() => continue,
+            chunk = stream.read_chunk(FRAME_BYTES + HEADER_BYTES, true) => chunk,
+        };
+        match chunk {
             Ok(Some(chunk)) => decoder.push(chunk.bytes),
             Ok(None) => return "the peer ended a lane".into(),
             Err(error) => return error.to_string(),
@@ -257,14 +295,13 @@ pub(super) async fn read(
     }
 }
 
-/// Hands one request to the service, in order, and lets its future run.
+/// Hands one request to the service, in order; the future answers it.
 fn serve(
     lane: &Arc<LaneShared>,
     frame: Frame,
     from: NodeId,
     service: &Arc<dyn Service>,
-    spawn: &Spawn,
-) -> Result<(), String> {
+) -> Result<BoxFuture<()>, String> {
     let Ok(place) = lane.places.clone().try_acquire_owned() else {
         return Err(format!("more than {LANE_CALLS} calls are unanswered"));
     };
@@ -273,7 +310,7 @@ fn serve(
     // A panic of the service costs its caller an error, never the link.
     let started = catch_unwind(AssertUnwindSafe(call));
     let lane = lane.clone();
-    spawn(Box::pin(async move {
+    Ok(Box::pin(async move {
         let answer = match started {
             Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
             Err(panic) => Err(panic),
@@ -287,6 +324,5 @@ fn serve(
         let body = if body.len() <= FRAME_BYTES { body } else { body.slice(..FRAME_BYTES) };
         // Fails only when the writer is gone, and with it the link.
         let _ = lane.queue.try_send(Outgoing::Answer { id, kind, body, place });
-    }));
-    Ok(())
+    }))
 }

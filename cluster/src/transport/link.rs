@@ -94,7 +94,8 @@ pub(super) fn start(core: &Arc<Core>, peer: &Arc<Peer>, greeted: Greeted) {
     watch(core, peer, &link);
 }
 
-/// Control runs beside quinn's drivers, so a busy main runtime never delays a heartbeat.
+/// What Raft says runs beside quinn's drivers: it needs no other thread to be woken, and a busy main
+/// runtime never delays a heartbeat.
 fn start_lane(
     core: &Arc<Core>,
     link: &Arc<Link>,
@@ -102,15 +103,16 @@ fn start_lane(
     (send, recv, decoder): LaneStreams,
     queue: mpsc::Receiver<Outgoing>,
 ) {
-    let handle = if lane == Lane::Control { &core.drivers.handle } else { &core.main };
+    let handle = if lane == Lane::Forward { &core.main } else { &core.drivers.handle };
     let shared = link.lane(lane).clone();
-    let serve = {
+    // Work of clients may be long; what Raft is asked only waits, and a task for each would cost more.
+    let elsewhere = (lane == Lane::Forward).then(|| -> lane::Spawn {
         let (core, link, handle) = (core.clone(), link.clone(), handle.clone());
-        move |future| spawn(&core, &link, &handle, future)
-    };
+        Box::new(move |future| spawn(&core, &link, &handle, future))
+    });
     let writer = lane::write(shared.clone(), send, queue);
     let service = core.service.clone();
-    let reader = lane::read(shared, recv, decoder, link.peer, service, Box::new(serve));
+    let reader = lane::read(shared, recv, decoder, link.peer, service, elsewhere);
     for work in [writer.boxed(), reader.boxed()] {
         let faulty = link.clone();
         let work = async move {

@@ -114,7 +114,8 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// Invoked in the order in which the peer sent on this lane: what needs that order is done
     /// inside, before the future is returned. The futures run concurrently and answers may overtake
-    /// each other. A future is dropped when the link dies, since nobody waits for its answer.
+    /// each other. A future is dropped when the link dies, and for a note at once, since nobody waits for
+    /// its answer.
     /// `request` may share its memory with its neighbours: copy what is kept for long.
     fn call(&self, from: NodeId, lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>>;
 
@@ -148,6 +149,10 @@ pub trait Transport: Send + Sync + 'static {
         request: Bytes,
         deadline: Duration,
     ) -> BoxFuture<Result<Bytes, CallError>>;
+
+    /// Sends `note` in the order of the lane's calls. It is served like a request, but nobody hears what
+    /// came of it, and it may be lost: it must be news that comes again.
+    fn tell(&self, to: NodeId, lane: Lane, note: Bytes);
 
     /// Opens a stream to `to` with its own flow control; of two, the larger priority is sent first.
     /// `hello` is at most [`crate::limits::STREAM_HELLO_BYTES`].

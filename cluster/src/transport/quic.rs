@@ -50,7 +50,7 @@ pub struct QuicConfig {
     pub idle_timeout: Duration,
     /// A quiet link is probed this often.
     pub keep_alive: Duration,
-    /// Runtime for quinn's drivers and the control lane; the caller's own where absent.
+    /// Runtime for quinn's drivers and Raft's lanes; the caller's own where absent.
     pub control: Option<Handle>,
 }
 
@@ -269,6 +269,12 @@ impl Transport for QuicTransport {
             }
             .boxed(),
             Err(error) => futures::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn tell(&self, to: NodeId, lane: Lane, note: Bytes) {
+        if let Ok(link) = self.link(to) {
+            link.lane(lane).note(note);
         }
     }
 

@@ -162,6 +162,7 @@ impl World {
             checkpoints: self.checkpoints,
             clock: self.clock.clone(),
             factory: Arc::new(Counters { shelf: place.shelf.clone() }),
+            control: None,
             application: Arc::new(Silent),
         };
         let host = Host::start(parts, async |service| {

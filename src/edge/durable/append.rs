@@ -49,7 +49,9 @@ pub(super) async fn append(
         _ => (0, 0),
     };
     let begun = Instant::now();
-    let reply = edge.runtime.submit(&id, command, deadline).await.map_err(problem::submit)?;
+    let keyless = matches!(&command, Command::Append(append) if append.producer.is_none());
+    let done = edge.runtime.submit(&id, command, deadline).await.map_err(problem::submit);
+    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
     edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
     if let Applied::Appended { duplicate: false, .. } = reply.applied {
         edge.metrics.appended_events.inc_by(count);
@@ -65,7 +67,8 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let deadline = headers::deadline(&headers)?;
     let delete = Command::Delete { incarnation: None };
-    edge.runtime.submit(&id, delete, deadline).await.map_err(problem::submit)?;
+    let done = edge.runtime.submit(&id, delete, deadline).await;
+    done.map_err(|why| problem::submit(why).of_keyless())?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

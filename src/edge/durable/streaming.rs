@@ -1,22 +1,23 @@
 //! An append without an end: each line of the body is one message, acknowledged as it is on disk.
 //!
 //! Each line is a request of its producer, under the next seq, so that a writer whose connection broke
-//! sends again what was not acknowledged and nothing is there twice (S11). Lines are given to the
-//! session in their order as they come, and ride together in whatever commit is next. What is not
-//! acknowledged is bounded; beyond it the body is not read (S10).
+//! sends again what was not acknowledged and nothing is there twice (S11). One command is under way at a
+//! time; what gathers meanwhile rides in the next one, so that lines keep their order however far the
+//! leader is. What is not acknowledged is bounded; beyond it the body is not read (S10).
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::{self, FuturesOrdered};
-use futures::{FutureExt, StreamExt};
+use futures::stream;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::super::error::{self, Problem};
@@ -27,7 +28,7 @@ use super::{asked, expiry, messages, problem};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::{Reply, SubmitError};
-use crate::session::{Append, Applied, Command, ContentType, NewEvent, Origin, Refusal};
+use crate::session::{AppendEach, Applied, Command, ContentType, NewEvent, Origin, Refusal};
 
 const STREAM_APPEND: HeaderName = HeaderName::from_static("stream-append");
 /// What the body is, and the answer.
@@ -71,13 +72,11 @@ pub(super) async fn response(
         source: Lines::new(body, limits::EVENT_BYTES, |bytes, limit| {
             Refusal::EventTooLarge { bytes, limit }.into()
         }),
-        next: first.clone(),
         first: first.seq,
+        next: first,
         closes: asked::closes(headers),
-        waiting: FuturesOrdered::new(),
-        width: limits::WINDOW_LINES,
-        reached: watch::Sender::new(first.seq),
-        unacknowledged: 0,
+        gathered: Gathered::default(),
+        under_way: None,
         acknowledged: None,
         stage: Stage::Writing,
         _room: edge.windows.clone().try_acquire_owned().map_err(|_| {
@@ -95,13 +94,12 @@ pub(super) async fn response(
     Ok(response)
 }
 
-/// A line on its way.
-struct Sent {
-    seq: u64,
-    bytes: usize,
-    /// Whether it came before the line in front of it.
-    overtook: bool,
-    outcome: Result<Reply, Problem>,
+/// Messages that are under way to the session, as requests side by side.
+struct UnderWay {
+    /// Seq of the first.
+    first: u64,
+    messages: Gathered,
+    outcome: BoxFuture<'static, Result<Reply, SubmitError>>,
 }
 
 enum Stage {
@@ -115,18 +113,14 @@ struct Writer {
     edge: Edge,
     id: SessionId,
     source: Lines,
-    /// The next line.
-    next: Origin,
     /// Seq of the first line.
     first: u64,
+    /// The first message of `gathered`, or the next one to come.
+    next: Origin,
     closes: bool,
-    waiting: FuturesOrdered<BoxFuture<'static, Sent>>,
-    /// How many lines may be in `waiting`: few where they overtake each other on their way.
-    width: usize,
-    /// The first seq that is not acknowledged.
-    reached: watch::Sender<u64>,
-    /// Bytes of the lines in `waiting`.
-    unacknowledged: usize,
+    /// Messages that wait for the command that is under way.
+    gathered: Gathered,
+    under_way: Option<UnderWay>,
     acknowledged: Option<(u64, Offset)>,
     stage: Stage,
     _room: OwnedSemaphorePermit,
@@ -144,12 +138,16 @@ impl Writer {
             while self.has_room()
                 && let Some(line) = self.source.take()
             {
-                if let Err(why) = self.send(line) {
+                match message(&line) {
+                    Ok(event) => self.gathered.push(event),
                     // Its seq is not taken, so nothing behind it may be written.
-                    self.source.give_up(why);
+                    Err(why) => self.source.give_up(why),
                 }
             }
-            if self.waiting.is_empty() && self.source.is_empty() {
+            if self.under_way.is_none() && !self.gathered.events.is_empty() {
+                self.send();
+            }
+            if self.under_way.is_none() && self.source.is_empty() {
                 match self.source.failure() {
                     Some(why) => return Some(self.fail(self.next.seq, why)),
                     None if self.closes => self.stage = Stage::Closing,
@@ -161,7 +159,7 @@ impl Writer {
             let reads = self.has_room() && !self.source.has_ended();
             tokio::select! {
                 biased;
-                Some(sent) = self.waiting.next() => return Some(self.settle(sent)),
+                done = outcome(&mut self.under_way) => return Some(self.settle(done)),
                 () = stop.cancelled() => {
                     let why = Problem::new(&error::DETACHED, "this node stops; go on at another");
                     return Some(self.fail(self.first_unacknowledged(), why));
@@ -175,48 +173,57 @@ impl Writer {
     }
 
     fn has_room(&self) -> bool {
-        let bytes = self.unacknowledged + self.source.buffered();
-        self.waiting.is_empty() || (bytes < limits::WINDOW_BYTES && self.waiting.len() < self.width)
+        let none = Gathered::default();
+        let under_way = self.under_way.as_ref().map_or(&none, |under_way| &under_way.messages);
+        let bytes = under_way.bytes + self.gathered.bytes + self.source.buffered();
+        let lines = under_way.events.len() + self.gathered.events.len();
+        lines == 0 || (bytes < limits::WINDOW_BYTES && lines < limits::WINDOW_LINES)
     }
 
-    /// Sends one line on its way. It is there when this returns, in front of all later ones.
-    fn send(&mut self, line: Bytes) -> Result<(), Problem> {
-        let event = message(&line)?;
-        let bytes = event.payload.len();
-        let origin = self.next.clone();
-        self.next.seq += 1;
-        self.unacknowledged += bytes;
-        let line = Line { edge: self.edge.clone(), id: self.id.clone(), event, origin };
-        self.waiting.push_back(line.write(bytes, self.reached.subscribe()).boxed());
-        Ok(())
+    /// Sends as much of what has gathered as one command takes.
+    fn send(&mut self) {
+        let messages = self.gathered.split();
+        let first = self.next.clone();
+        self.next.seq += messages.events.len() as u64;
+        let command = Command::AppendEach(Box::new(AppendEach {
+            events: messages.events.clone().into(),
+            first: first.clone(),
+            content_type: ContentType::parse(MESSAGES).ok(),
+        }));
+        let (edge, id) = (self.edge.clone(), self.id.clone());
+        let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+        let outcome = async move { edge.runtime.submit(&id, command, deadline).await }.boxed();
+        self.under_way = Some(UnderWay { first: first.seq, messages, outcome });
     }
 
-    /// Takes the outcome of a line, and those of all behind it that are there too.
-    fn settle(&mut self, sent: Sent) -> Bytes {
-        let mut sent = sent;
-        loop {
-            self.unacknowledged -= sent.bytes;
-            self.width = match sent.overtook {
-                true => (self.width / 2).max(1),
-                false => (self.width + 1).min(limits::WINDOW_LINES),
-            };
-            match sent.outcome {
-                Ok(reply) => {
-                    if let Applied::Appended { duplicate: false, .. } = reply.applied {
-                        self.edge.metrics.appended_events.inc();
-                        self.edge.metrics.appended_bytes.inc_by(sent.bytes as u64);
-                    }
-                    self.acknowledged = Some((sent.seq, place(&reply)));
-                    self.reached.send_replace(sent.seq + 1);
-                }
-                // Those behind it are refused too, for a line is missing.
-                Err(why) => return self.fail(sent.seq, why),
+    /// Takes the outcome of the command that was under way.
+    fn settle(&mut self, done: Result<Reply, SubmitError>) -> Bytes {
+        let under_way = self.under_way.take().expect("its outcome came");
+        let UnderWay { first, mut messages, .. } = under_way;
+        let reply = match done {
+            Ok(reply) => reply,
+            // All of its messages are new, so none of them is there.
+            Err(why) => return self.fail(first, problem::submit(why)),
+        };
+        let last = first + messages.events.len() as u64 - 1;
+        let mut reached = last;
+        match reply.applied {
+            Applied::Appended { duplicate: false, .. } => {
+                self.edge.metrics.appended_events.inc_by(messages.events.len() as u64);
+                self.edge.metrics.appended_bytes.inc_by(messages.payload_bytes());
             }
-            match self.waiting.next().now_or_never().flatten() {
-                Some(next) => sent = next,
-                None => return self.acknowledgement(),
-            }
+            Applied::Appended { seq: Some(known), .. } => reached = known,
+            _ => {}
         }
+        self.acknowledged = Some((reached, place(&reply)));
+        if reached < last {
+            // Of these an earlier request had brought the beginning only.
+            messages.skip(reached + 1 - first);
+            messages.extend(std::mem::take(&mut self.gathered));
+            self.gathered = messages;
+            self.next.seq = reached + 1;
+        }
+        self.acknowledgement()
     }
 
     async fn close(&mut self) -> Bytes {
@@ -263,7 +270,7 @@ impl Writer {
 
     fn fail(&mut self, seq: u64, why: Problem) -> Bytes {
         self.stage = Stage::Ended;
-        self.waiting = FuturesOrdered::new();
+        self.under_way = None;
         rendered(json!({ "error": why.body(), "seq": seq }))
     }
 }
@@ -278,46 +285,65 @@ fn message(line: &[u8]) -> Result<NewEvent, Problem> {
     messages::message(value)
 }
 
-/// One line on its way to the session.
-struct Line {
-    edge: Edge,
-    id: SessionId,
-    event: NewEvent,
-    origin: Origin,
+/// Waits for what is under way; for ever where nothing is. Cancel safe.
+async fn outcome(under_way: &mut Option<UnderWay>) -> Result<Reply, SubmitError> {
+    match under_way {
+        Some(under_way) => under_way.outcome.as_mut().await,
+        None => std::future::pending().await,
+    }
 }
 
-impl Line {
-    /// Writes the line. One that came before the line in front of it, on the way to another node, is
-    /// written again when that one is there.
-    async fn write(self, bytes: usize, mut reached: watch::Receiver<u64>) -> Sent {
-        let Line { edge, id, event, origin } = self;
-        let seq = origin.seq;
-        let append = Command::Append(Append {
-            events: vec![event],
-            producer: Some(origin),
-            content_type: ContentType::parse(MESSAGES).ok(),
-            ..Append::default()
-        });
-        let mut overtook = false;
-        loop {
-            let is_next = *reached.borrow() == seq;
-            let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-            match edge.runtime.submit(&id, append.clone(), deadline).await {
-                // Of a new epoch, too, the first line may come behind the others.
-                Err(SubmitError::Refused {
-                    refusal: Refusal::SequenceGap { .. } | Refusal::EpochMustStartAtZero { .. },
-                    ..
-                }) if !is_next => {
-                    overtook = true;
-                    // Who counts lives longer than the lines.
-                    let _ = reached.wait_for(|reached| *reached == seq).await;
-                }
-                done => {
-                    return Sent { seq, bytes, overtook, outcome: done.map_err(problem::submit) };
-                }
-            }
+/// Messages in their order.
+#[derive(Default)]
+struct Gathered {
+    events: VecDeque<NewEvent>,
+    /// Payloads and format tags together.
+    bytes: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, event: NewEvent) {
+        self.bytes += weight(&event);
+        self.events.push_back(event);
+    }
+
+    fn extend(&mut self, other: Gathered) {
+        self.bytes += other.bytes;
+        self.events.extend(other.events);
+    }
+
+    fn skip(&mut self, count: u64) {
+        for _ in 0..count {
+            self.pop();
         }
     }
+
+    fn pop(&mut self) -> Option<NewEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= weight(&event);
+        Some(event)
+    }
+
+    fn payload_bytes(&self) -> u64 {
+        self.events.iter().map(|event| event.payload.len() as u64).sum()
+    }
+
+    /// Takes off what one command may carry.
+    fn split(&mut self) -> Gathered {
+        let mut taken = Gathered::default();
+        while taken.events.len() < limits::APPEND_EVENTS
+            && let Some(next) = self.events.front()
+            && taken.bytes + weight(next) <= limits::APPEND_BYTES
+            && let Some(event) = self.pop()
+        {
+            taken.push(event);
+        }
+        taken
+    }
+}
+
+fn weight(event: &NewEvent) -> usize {
+    event.payload.len() + event.format.as_str().len()
 }
 
 fn place(reply: &Reply) -> Offset {

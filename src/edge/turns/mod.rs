@@ -21,7 +21,7 @@ use super::query::Query;
 use super::{Edge, body, headers};
 use crate::ids::SessionId;
 use crate::limits;
-use crate::session::Command;
+use crate::session::{Command, Scope};
 
 /// `POST /v1/sessions/{id}/inputs`
 pub(super) async fn input(
@@ -69,8 +69,13 @@ pub(super) async fn end(
     body: &[u8],
     deadline: Instant,
 ) -> Result<Value, Problem> {
-    let command = Command::Cancel(Box::new(asked::cancel(body)?));
-    Ok(shown::cancelled(&edge.runtime.submit(id, command, deadline).await?))
+    let cancel = asked::cancel(body)?;
+    // Turns that are asked for meanwhile would not be meant.
+    let keyless = !matches!(cancel.scope, Scope::Turn(_));
+    let done = edge.runtime.submit(id, Command::Cancel(Box::new(cancel)), deadline).await;
+    let done = done.map_err(Problem::from);
+    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
+    Ok(shown::cancelled(&reply))
 }
 
 /// `POST /v1/sessions/{id}/turns/{turn}/say`

@@ -8,8 +8,11 @@
 //! changes nothing.
 
 mod batch;
+pub mod body;
 mod feed;
+mod lines;
 mod link;
+pub mod managed;
 mod turn;
 
 use std::sync::Arc;

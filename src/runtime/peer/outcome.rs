@@ -201,6 +201,7 @@ pub(in crate::runtime) enum Why {
     ControlHeld {
         by: String,
     },
+    OutcomeForgotten,
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -408,6 +409,7 @@ fn why(refusal: Refusal) -> Why {
         Refusal::InteractionExists => Why::InteractionExists,
         Refusal::TooManyInteractions { limit } => Why::TooManyInteractions { limit: limit as u64 },
         Refusal::ControlHeld { by } => Why::ControlHeld { by },
+        Refusal::OutcomeForgotten => Why::OutcomeForgotten,
     }
 }
 
@@ -465,6 +467,7 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::TurnOver => Refusal::TurnOver,
         Why::TurnTaken => Refusal::TurnTaken,
         Why::Fenced { given, held } => Refusal::Fenced { given, held },
+        Why::OutcomeForgotten => Refusal::OutcomeForgotten,
         Why::CheckpointTooLarge { bytes, limit } => {
             Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }

@@ -9,7 +9,7 @@ use super::super::shard::Shard;
 use super::super::tail::{Mark, Served, Shown, Tail};
 use crate::ids::{Millis, Serial, SessionId};
 use crate::limits::{BLOCK_BYTES, BLOCK_EVENTS};
-use crate::session::{Refusal, Session};
+use crate::session::{Refusal, Session, Stand};
 use crate::store::LogOf;
 use crate::store::kept::{Block, Head};
 
@@ -101,8 +101,8 @@ impl Loaded {
         time: Millis,
         command: &[u8],
     ) -> io::Result<Result<Reply, SubmitError>> {
-        let command = match envelope::thaw(command) {
-            Ok(command) => command,
+        let (key, command) = match envelope::thaw(command) {
+            Ok(thawed) => thawed,
             Err(error) => {
                 // Every replica reads the same bytes, so every replica skips it.
                 tracing::error!(session = %id, %error, "a committed command is unreadable");
@@ -111,7 +111,10 @@ impl Loaded {
         };
         let mut events = Vec::new();
         let lived = self.session.incarnation();
-        let applied = self.session.apply(time, &command, &mut events);
+        let applied = match &key {
+            Some(key) => self.session.apply_once(time, key, &command, &mut events),
+            None => self.session.apply(time, &command, &mut events),
+        };
         if self.session.incarnation() != lived {
             self.unsealed.clear();
             self.tail.clear();
@@ -122,18 +125,17 @@ impl Loaded {
             self.seal(shard, id, index)?;
             self.tail.extend(shown.into_iter(), self.sealed());
         }
-        let (incarnation, tail) = (self.session.incarnation(), self.session.tail());
-        let root = self.session.root();
-        Ok(match applied {
-            Ok(applied) => {
-                let Some(incarnation) = incarnation else {
-                    // Nobody ever created it, and nothing happened to it.
-                    let refusal = Refusal::NotFound;
-                    return Ok(Err(SubmitError::Refused { refusal, incarnation, root, tail }));
-                };
-                Ok(Reply { applied, incarnation, root: root.unwrap_or(incarnation), tail })
+        Ok(match (applied, self.session.stand_of(key.as_ref())) {
+            (Ok(applied), Some(Stand { incarnation, root, tail })) => {
+                Ok(Reply { applied, incarnation, root, tail })
             }
-            Err(refusal) => Err(SubmitError::Refused { refusal, incarnation, root, tail }),
+            (applied, stand) => Err(SubmitError::Refused {
+                // Where nobody ever created it, nothing happened to it.
+                refusal: applied.err().unwrap_or(Refusal::NotFound),
+                incarnation: stand.map(|stand| stand.incarnation),
+                root: stand.map(|stand| stand.root),
+                tail: stand.map_or(Serial::ZERO, |stand| stand.tail),
+            }),
         })
     }
 

@@ -14,6 +14,7 @@ use cluster::clock::Clock;
 use cluster::ids::GroupId;
 use cluster::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use cluster::settled::Settled;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::duty::World;
@@ -37,6 +38,8 @@ pub(super) struct Common {
     pub(super) numbers: Arc<AtomicU64>,
     pub(super) replay: Replay,
     pub(super) world: Arc<World>,
+    /// Where actors run.
+    pub(super) work: Handle,
 }
 
 /// One shard on this node.
@@ -55,7 +58,7 @@ impl Shard {
         next: u64,
     ) -> Arc<Shard> {
         let shard = Arc::new_cyclic(|shard| {
-            let sessions = Sessions::new(shard.clone(), supervisor);
+            let sessions = Sessions::new(shard.clone(), supervisor, common.work.clone());
             Shard { group, common, sessions }
         });
         shard.sessions.handed_out(next);

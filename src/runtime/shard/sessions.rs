@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, Weak};
 
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub(in crate::runtime) enum Exit {
 pub(in crate::runtime) struct Sessions {
     shard: Weak<Shard>,
     supervisor: ActorCell,
+    /// Where actors run.
+    work: Handle,
     live: Mutex<Live>,
 }
 
@@ -45,8 +48,8 @@ struct Entry {
 }
 
 impl Sessions {
-    pub(super) fn new(shard: Weak<Shard>, supervisor: ActorCell) -> Sessions {
-        Sessions { shard, supervisor, live: Mutex::default() }
+    pub(super) fn new(shard: Weak<Shard>, supervisor: ActorCell, work: Handle) -> Sessions {
+        Sessions { shard, supervisor, work, live: Mutex::default() }
     }
 
     /// Sends mail to a session's actor, which is started if there is none.
@@ -177,6 +180,8 @@ impl Sessions {
         let shard = self.shard.upgrade()?;
         let start = Start { id: id.clone(), shard };
         let supervisor = self.supervisor.clone();
+        // Mail comes from threads that must not wait for an actor's disk.
+        let _there = self.work.enter();
         let started = ActorRuntime::spawn_linked_instant(None, SessionActor, start, supervisor);
         let (actor, _join) = started.expect("an actor without a name always starts");
         Some(actor)

@@ -167,14 +167,20 @@ mod tests {
             fact: None,
         };
         let block = Block { index: 3, events: vec![event] };
-        let session = Frozen { id: "s".into(), life: FrozenLife::Absent, debts: Vec::new() };
+        let session = Frozen {
+            id: "s".into(),
+            life: FrozenLife::Absent,
+            debts: Vec::new(),
+            keys: Vec::new(),
+            forgotten: None,
+        };
         let head = Head { next: 4, session, unsealed: Vec::new(), filed: Some(6) };
         for (record, wanted) in [
             (
                 Record::Block { id: "s".into(), incarnation: 1, block },
                 expect!["01000173010301070904746578740268690b0000"],
             ),
-            (Record::Head { id: "s".into(), head }, expect!["010101730401730000000106"]),
+            (Record::Head { id: "s".into(), head }, expect!["0101017304017300000000000106"]),
         ] {
             let bytes = encode(&record);
             wanted.assert_eq(&hex(&bytes));

@@ -79,6 +79,8 @@ pub enum Command {
     Pause(Box<Pause>),
     /// Lets turns that rest go on.
     Resume(Box<Resume>),
+    /// Adds events, each of which is a request of its own.
+    AppendEach(Box<AppendEach>),
 }
 
 /// Begins a session, with what its log begins with.
@@ -103,6 +105,20 @@ impl From<Config> for Command {
     fn from(config: Config) -> Command {
         Create { config, ..Create::default() }.into()
     }
+}
+
+/// Adds events of one producer that each take one of its seqs, side by side: all or none of those that are new.
+///
+/// Where the session knows the beginning from earlier requests, it answers with that and adds nothing: what
+/// is behind it is asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendEach {
+    /// 1 to [`crate::limits::APPEND_EVENTS`].
+    pub events: Vec<NewEvent>,
+    /// By whom, and the seq of the first event.
+    pub first: Origin,
+    /// What the events are: refused where the log is made of something else.
+    pub content_type: Option<ContentType>,
 }
 
 /// Adds events to the log: all or none.

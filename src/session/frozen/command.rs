@@ -11,8 +11,8 @@ use super::{
 };
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::session::command::{
-    Answer, Append, Audience, Cancel, Claim, Command, ControlAsked, Create, Input, Lose, Pause,
-    Resume, Say, WhenBusy,
+    Answer, Append, AppendEach, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
+    Lose, Pause, Resume, Say, WhenBusy,
 };
 use crate::session::config::{Config, Retention};
 use crate::session::event::{BadFormat, Format, NewEvent, Origin};
@@ -110,6 +110,12 @@ pub enum FrozenCommand<'a> {
     },
     Pause(FrozenRest<'a>),
     Resume(FrozenRest<'a>),
+    AppendEach {
+        /// Format and payload.
+        events: Vec<(Cow<'a, str>, Bytes)>,
+        first: FrozenOrigin<'a>,
+        content_type: Option<Cow<'a, str>>,
+    },
 }
 
 /// The fork that a creator asks for, as in [`super::FrozenCommand`].
@@ -231,6 +237,11 @@ impl Command {
             }
             Command::Pause(pause) => FrozenCommand::Pause(pause.freeze()),
             Command::Resume(resume) => FrozenCommand::Resume(resume.freeze()),
+            Command::AppendEach(append) => FrozenCommand::AppendEach {
+                events: freeze_events(&append.events),
+                first: append.first.freeze(),
+                content_type: freeze_type(append.content_type.as_ref()),
+            },
         }
     }
 
@@ -294,6 +305,13 @@ impl Command {
             }
             FrozenCommand::Pause(pause) => Command::Pause(Box::new(Pause::thaw(pause)?)),
             FrozenCommand::Resume(resume) => Command::Resume(Box::new(Resume::thaw(resume)?)),
+            FrozenCommand::AppendEach { events, first, content_type } => {
+                Command::AppendEach(Box::new(AppendEach {
+                    events: thaw_events(events)?,
+                    first: Origin::thaw(first)?,
+                    content_type: thaw_type(content_type)?,
+                }))
+            }
         })
     }
 }

@@ -9,6 +9,7 @@ mod command;
 mod event;
 mod fact;
 mod fork;
+mod keys;
 mod live;
 mod people;
 mod producers;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::config::BadConfig;
 use super::event::BadFormat;
 use super::fork::Debt;
+use super::keys::Keys;
 use super::live::Live;
 use super::outcome::DeleteReason;
 use super::{Deleted, Life, Session};
@@ -32,6 +34,7 @@ pub use command::{FrozenCommand, FrozenConfig};
 pub use event::{FrozenEvent, FrozenOrigin};
 pub use fact::FrozenFact;
 pub use fork::FrozenFork;
+pub use keys::{FrozenDid, FrozenKnown};
 pub use live::FrozenLive;
 pub use people::{FrozenAnswer, FrozenControlAsked, FrozenRest};
 pub use producers::FrozenProducer;
@@ -67,6 +70,9 @@ pub struct Frozen<'a> {
     pub life: FrozenLife<'a>,
     /// Source, key, since.
     pub debts: Vec<(Cow<'a, str>, u64, u64)>,
+    pub keys: Vec<FrozenKnown>,
+    /// When the newest key was that was forgotten for want of room.
+    pub forgotten: Option<u64>,
 }
 
 /// See [`Frozen`].
@@ -92,7 +98,13 @@ impl Session {
         let debts = self.debts.iter();
         let debts =
             debts.map(|debt| (debt.source.as_str().into(), debt.key, debt.since.0)).collect();
-        Frozen { id: self.id.as_str().into(), life, debts }
+        Frozen {
+            id: self.id.as_str().into(),
+            life,
+            debts,
+            keys: self.keys.freeze(),
+            forgotten: self.keys.forgotten.map(|at| at.0),
+        }
     }
 
     /// Takes back what [`Session::freeze`] gave.
@@ -114,7 +126,8 @@ impl Session {
             Ok(Debt { source: SessionId::parse(&source)?, key, since: Millis(since) })
         });
         let debts = debts.collect::<Result<_, ThawError>>()?;
-        Ok(Session { id: SessionId::parse(&frozen.id)?, life, debts })
+        let keys = Keys::thaw(frozen.keys, frozen.forgotten)?;
+        Ok(Session { id: SessionId::parse(&frozen.id)?, life, debts, keys })
     }
 }
 

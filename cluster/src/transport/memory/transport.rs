@@ -143,6 +143,11 @@ impl Transport for MemoryTransport {
         }
     }
 
+    fn tell(&self, to: NodeId, lane: Lane, note: Bytes) {
+        // Nobody waits for what becomes of it.
+        drop(self.submit(to, lane, note));
+    }
+
     fn open(
         &self,
         to: NodeId,

@@ -1,0 +1,300 @@
+//! Agents that a node runs by itself: `[agents.NAME]` in the file, or `--agent 'NAME=command'`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{BadServeConfig, bad};
+use crate::ids::AgentName;
+use crate::limits;
+
+/// One agent that this node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    pub name: AgentName,
+    pub body: BodyConfig,
+    /// How many of it run at once; 1 to [`limits::BODIES`].
+    pub capacity: usize,
+    /// See [`crate::runtime::agent::Register`]; what the worker asks for where nothing is given.
+    pub lease_ms: Option<u64>,
+    pub quiet_ms: Option<u64>,
+    pub restart: RestartConfig,
+    /// How long it may go on with a turn that was cancelled, in milliseconds.
+    pub cancel_grace_ms: u64,
+}
+
+/// What an agent is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyConfig {
+    /// A command that the node spawns; it speaks the lines of workers on its stdio.
+    Managed { command: Vec<String>, env: BTreeMap<String, String> },
+    /// An HTTP endpoint that is asked for each turn, and streams its answer.
+    Endpoint {
+        url: String,
+        protocol: Protocol,
+        /// Sent with each request.
+        headers: BTreeMap<String, String>,
+        /// Which model is asked for, where the protocol names one.
+        model: Option<String>,
+    },
+}
+
+/// How an endpoint is asked and how it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// A route for `useChat` of the AI SDK: UI messages in, UI message chunks out.
+    AiSdk,
+    /// AG-UI: `RunAgentInput` in, events out.
+    AgUi,
+    /// Chat completions in, chat completion chunks out.
+    OpenAi,
+}
+
+impl Protocol {
+    const ALL: [Protocol; 3] = [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi];
+
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::AiSdk => "ai-sdk",
+            Protocol::AgUi => "ag-ui",
+            Protocol::OpenAi => "openai",
+        }
+    }
+}
+
+/// How often one may fail before it rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartConfig {
+    pub intensity: u32,
+    pub within_ms: u64,
+}
+
+/// The keys as they are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GivenAgent {
+    kind: Option<String>,
+    command: Vec<String>,
+    env: BTreeMap<String, String>,
+    url: Option<String>,
+    protocol: Option<String>,
+    headers: BTreeMap<String, String>,
+    model: Option<String>,
+    capacity: Option<usize>,
+    lease_ms: Option<u64>,
+    quiet_ms: Option<u64>,
+    restart: GivenRestart,
+    cancel_grace_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct GivenRestart {
+    intensity: Option<u32>,
+    within_ms: Option<u64>,
+}
+
+/// Puts together the agents of the file and those given as `NAME=command`, which win.
+pub(super) fn check(
+    file: BTreeMap<String, GivenAgent>,
+    lines: &[String],
+) -> Result<Vec<AgentConfig>, BadServeConfig> {
+    let mut all = file;
+    for line in lines {
+        let Some((name, command)) = line.split_once('=') else {
+            return bad(format!("agent {line:?} is not of the form NAME=command"));
+        };
+        let command = words(command)
+            .ok_or_else(|| BadServeConfig(format!("agent {name}: a quote is not closed")))?;
+        all.insert(name.to_owned(), GivenAgent { command, ..GivenAgent::default() });
+    }
+    all.into_iter().map(|(name, given)| agent(&name, given)).collect()
+}
+
+fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
+    let told = |why: String| BadServeConfig(format!("agents.{name}: {why}"));
+    let wrong = |why: String| Err(told(why));
+    let parsed = AgentName::parse(name).map_err(|why| told(why.to_string()))?;
+    let body = match given.kind.as_deref() {
+        None | Some("managed") => {
+            if given.command.first().is_none_or(String::is_empty) {
+                return wrong("command is needed".into());
+            }
+            BodyConfig::Managed { command: given.command.clone(), env: given.env.clone() }
+        }
+        Some("push") => endpoint(&given).map_err(told)?,
+        Some("model") => model(&given, |name| std::env::var(name).ok()).map_err(told)?,
+        Some(kind) => {
+            return wrong(format!("kind {kind:?} is not known; managed, push and model are"));
+        }
+    };
+    let capacity = given.capacity.unwrap_or(1);
+    if !(1..=limits::BODIES).contains(&capacity) {
+        return wrong(format!("capacity must be 1 to {}", limits::BODIES));
+    }
+    let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
+    if given.lease_ms.is_some_and(|ms| !limits::LEASE_MS_RANGE.contains(&ms)) {
+        return wrong(format!("lease_ms must be {least} to {most}"));
+    }
+    if given.quiet_ms.is_some_and(|ms| !(1..=limits::QUIET_MS_MAX).contains(&ms)) {
+        return wrong(format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX));
+    }
+    let restart = RestartConfig {
+        intensity: given.restart.intensity.unwrap_or(limits::RESTARTS),
+        within_ms: given.restart.within_ms.unwrap_or(limits::RESTARTS_WITHIN_MS),
+    };
+    if restart.within_ms == 0 || limits::RESTARTS_MAX < restart.intensity {
+        let most = limits::RESTARTS_MAX;
+        return wrong(format!("restart is at most {most} within at least 1 ms"));
+    }
+    let grace = limits::CANCEL_GRACE.as_millis();
+    let cancel_grace_ms =
+        given.cancel_grace_ms.unwrap_or_else(|| u64::try_from(grace).unwrap_or(u64::MAX));
+    let GivenAgent { lease_ms, quiet_ms, .. } = given;
+    Ok(AgentConfig { name: parsed, body, capacity, lease_ms, quiet_ms, restart, cancel_grace_ms })
+}
+
+/// Somebody's endpoint, as it was given.
+fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
+    let url =
+        given.url.clone().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
+    let url = url.ok_or("url is needed, and begins with http:// or https://")?;
+    let named = given.protocol.as_deref().unwrap_or_default();
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
+    let protocol = protocol.ok_or("protocol is ai-sdk, ag-ui or openai")?;
+    let (headers, model) = (given.headers.clone(), given.model.clone());
+    Ok(BodyConfig::Endpoint { url, protocol, headers, model })
+}
+
+/// A model behind an API like OpenAI's, as the environment names it where the file does not.
+fn model(
+    given: &GivenAgent,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<BodyConfig, String> {
+    let base = given.url.clone().or_else(|| variable("OPENAI_BASE_URL"));
+    let base = base.unwrap_or_else(|| "https://api.openai.com/v1".into());
+    let model = given.model.clone().or_else(|| variable("OPENAI_MODEL"));
+    let model = Some(model.ok_or("model is needed, here or as OPENAI_MODEL")?);
+    let mut headers = given.headers.clone();
+    if let Some(key) = variable("OPENAI_API_KEY").filter(|key| !key.is_empty()) {
+        headers.entry("authorization".into()).or_insert_with(|| format!("Bearer {key}"));
+    }
+    let url = format!("{}/chat/completions", base.trim_end_matches('/'));
+    Ok(BodyConfig::Endpoint { url, protocol: Protocol::OpenAi, headers, model })
+}
+
+/// The words of a command as a shell would take them apart: quotes and backslashes, and nothing else.
+fn words(text: &str) -> Option<Vec<String>> {
+    let (mut all, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (Some(open), letter) if letter == open => quote = None,
+            (Some('\''), letter) => word.get_or_insert_default().push(letter),
+            (_, '\\') => word.get_or_insert_default().push(letters.next()?),
+            (Some(_), letter) => word.get_or_insert_default().push(letter),
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None, letter) if letter.is_whitespace() => all.extend(word.take()),
+            (None, letter) => word.get_or_insert_default().push(letter),
+        }
+    }
+    all.extend(word);
+    quote.is_none().then_some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn load(file: &str, lines: &[&str]) -> Result<Vec<AgentConfig>, String> {
+        let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let file = toml::from_str(file).map_err(|why| why.message().to_owned())?;
+        check(file, &lines).map_err(|why| why.to_string())
+    }
+
+    fn command(config: &AgentConfig) -> &[String] {
+        match &config.body {
+            BodyConfig::Managed { command, .. } => command,
+            BodyConfig::Endpoint { .. } => panic!("{config:?} has no command"),
+        }
+    }
+
+    #[test]
+    fn a_command_is_taken_apart_as_a_shell_would() {
+        let all = load("", &[r#"poet=sh -c "echo 'a b'" c\ d '' "#]).unwrap();
+        assert_eq!(command(&all[0]), ["sh", "-c", "echo 'a b'", "c d", ""]);
+        assert!(load("", &["poet='a"]).is_err());
+        assert!(load("", &["poet"]).is_err());
+        assert!(load("", &["poet="]).is_err());
+    }
+
+    #[test]
+    fn a_line_wins_over_the_file_and_budgets_have_defaults() {
+        let file = "[poet]\ncommand = [\"a\"]\n[echo]\ncommand = [\"b\"]\ncapacity = 3\n\
+                    restart = { intensity = 9 }\nlease_ms = 2000";
+        let all = load(file, &["poet=c"]).unwrap();
+        assert_eq!((all[0].name.as_str(), all[0].capacity), ("echo", 3));
+        assert_eq!((all[0].restart.intensity, all[0].restart.within_ms), (9, 60_000));
+        assert_eq!((all[0].lease_ms, all[0].cancel_grace_ms), (Some(2000), 10_000));
+        assert_eq!(command(&all[1]), ["c"]);
+    }
+
+    #[test]
+    fn an_endpoint_is_one_line_and_a_model_is_what_the_environment_says() {
+        let file = "[helper]\nkind = \"push\"\nprotocol = \"ag-ui\"\nurl = \"http://h/a\"";
+        let all = load(file, &[]).unwrap();
+        let (headers, model) = (BTreeMap::new(), None);
+        let (url, protocol) = ("http://h/a".into(), Protocol::AgUi);
+        assert_eq!(all[0].body, BodyConfig::Endpoint { url, protocol, headers, model });
+        let set = |name: &str| match name {
+            "OPENAI_BASE_URL" => Some("http://h/v1/".to_owned()),
+            "OPENAI_API_KEY" => Some("k".to_owned()),
+            "OPENAI_MODEL" => Some("m".to_owned()),
+            _ => None,
+        };
+        let BodyConfig::Endpoint { url, headers, model, .. } =
+            super::model(&GivenAgent::default(), set).unwrap()
+        else {
+            panic!("a model is an endpoint")
+        };
+        assert_eq!((url.as_str(), model.as_deref()), ("http://h/v1/chat/completions", Some("m")));
+        assert_eq!(headers["authorization"], "Bearer k");
+        let nothing = super::model(&GivenAgent::default(), |_| None);
+        assert_eq!(nothing.unwrap_err(), "model is needed, here or as OPENAI_MODEL");
+    }
+
+    #[test]
+    fn what_is_not_possible_is_named() {
+        let check_bad = |file: &str, expected: Expect| {
+            expected.assert_eq(&load(file, &[]).unwrap_err());
+        };
+        check_bad("[poet]", expect!["agents.poet: command is needed"]);
+        check_bad(
+            "[poet]\nkind = \"x\"",
+            expect![[r#"agents.poet: kind "x" is not known; managed, push and model are"#]],
+        );
+        check_bad(
+            "[poet]\ncommand = [\"a\"]\ncapacity = 0",
+            expect!["agents.poet: capacity must be 1 to 256"],
+        );
+        check_bad(
+            "[poet]\ncommand = [\"a\"]\nlease_ms = 1",
+            expect!["agents.poet: lease_ms must be 1000 to 600000"],
+        );
+        check_bad(
+            "[poet]\nkind = \"push\"",
+            expect!["agents.poet: url is needed, and begins with http:// or https://"],
+        );
+        check_bad(
+            "[poet]\nkind = \"push\"\nurl = \"http://h\"",
+            expect!["agents.poet: protocol is ai-sdk, ag-ui or openai"],
+        );
+        assert!(load("[poet]\ncomand = [\"a\"]", &[]).is_err());
+    }
+}

@@ -1,0 +1,359 @@
+//! A managed agent: a process that this node spawns, and that speaks a worker's lines on its stdio.
+//!
+//! Its first line registers it. Its end is seen at once; its silence by the pings that it does not answer. Its
+//! standard error is kept for its last words. It has a process group of its own, so that nothing of it stays
+//! behind; where the node itself is killed, it sees the end of its standard input.
+
+use std::collections::BTreeMap;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Fuse, FusedFuture};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant, sleep_until, timeout};
+
+use super::body::{Body, Ended, Place, Restart};
+use super::lines::{BadLine, LastWords, Lines};
+use super::{
+    Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
+    ToWorker,
+};
+use crate::ids::{AgentName, WorkerName};
+use crate::limits::{
+    AGENT_DRAIN, KILL_GRACE, LAST_LINES_WAIT, MANAGED_LEASE_MS, QUIET_MS, REGISTER_WAIT,
+};
+
+/// A command that is an agent.
+pub struct Managed {
+    pub agent: AgentName,
+    /// Program and arguments; `outlive` is this very program.
+    pub command: Vec<String>,
+    /// Added to the node's own environment.
+    pub env: BTreeMap<String, String>,
+    /// Where nothing is given, what the process asks for.
+    pub lease_ms: Option<u64>,
+    pub quiet_ms: Option<u64>,
+    pub restart: Restart,
+    pub cancel_grace: Duration,
+    pub codec: Arc<dyn Codec>,
+}
+
+impl Body for Managed {
+    fn agent(&self) -> &AgentName {
+        &self.agent
+    }
+
+    fn restart(&self) -> Restart {
+        self.restart
+    }
+
+    fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended> {
+        async move {
+            match self.spawn() {
+                Ok(process) => process.live(&self, &place).await,
+                Err(why) => Ended::Failed(format!("cannot start {:?}: {why}", self.command[0])),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A process that runs.
+struct Process {
+    child: Child,
+    group: Option<Pid>,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    last_words: Arc<Mutex<LastWords>>,
+    /// Collects the last words.
+    listening: Fuse<BoxFuture<'static, ()>>,
+}
+
+/// Why a process is served no more.
+enum Served {
+    /// Its process ended.
+    Exited(Option<ExitStatus>),
+    /// It said something that cannot be a line, or closed its standard output.
+    Mute(String),
+    Link(LinkEnd),
+    /// The node is ending, and the time for that is over.
+    Stopped,
+}
+
+impl Managed {
+    fn spawn(&self) -> std::io::Result<Process> {
+        let program = match self.command[0].as_str() {
+            "outlive" => std::env::current_exe()?,
+            program => program.into(),
+        };
+        let mut child = Command::new(program)
+            .args(&self.command[1..])
+            .envs(&self.env)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || std::io::Error::other("a pipe is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+        let group = pid.and_then(Pid::from_raw);
+        let last_words = Arc::new(Mutex::new(LastWords::default()));
+        let listening = listen(stderr, last_words.clone()).boxed().fuse();
+        let lines = Lines::new(BufReader::new(stdout));
+        Ok(Process { child, group, stdin, lines, last_words, listening })
+    }
+
+    fn register(&self, place: &Place, pid: Option<Pid>, asked: Registration) -> Register {
+        let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+        let node = place.runtime.node();
+        let worker = WorkerName::parse(&format!("node {node} process {pid}"));
+        Register {
+            agent: self.agent.clone(),
+            worker: worker.expect("it is short and plain"),
+            capacity: asked.capacity.unwrap_or(1),
+            lease_ms: self.lease_ms.or(asked.lease_ms).unwrap_or(MANAGED_LEASE_MS),
+            quiet_ms: self.quiet_ms.or(asked.quiet_ms).unwrap_or(QUIET_MS),
+            cancel_grace: self.cancel_grace,
+        }
+    }
+}
+
+impl Process {
+    async fn live(mut self, managed: &Managed, place: &Place) -> Ended {
+        let opened = tokio::select! {
+            opened = timeout(REGISTER_WAIT, self.open(managed, place)) => {
+                opened.unwrap_or_else(|_| Err("it did not register in time".into()))
+            }
+            () = place.stop.cancelled() => {
+                self.end(Signal::TERM).await;
+                return Ended::Stopped;
+            }
+        };
+        let (speaker, listener) = match opened {
+            Ok(link) => link,
+            Err(why) => {
+                let status = self.end(Signal::TERM).await;
+                return Ended::Failed(format!("{why}; {}", self.last_words(status)));
+            }
+        };
+        let served = self.serve(managed, place, &speaker, listener).await;
+        // A stopped process hears of nothing but this.
+        let signal = match served {
+            Served::Link(LinkEnd::Silent) => Signal::KILL,
+            _ => Signal::TERM,
+        };
+        match served {
+            Served::Stopped | Served::Link(LinkEnd::Stopping) => {
+                speaker.close(Leave::Released);
+                self.end(signal).await;
+                Ended::Stopped
+            }
+            Served::Exited(status) => {
+                if !self.listening.is_terminated() {
+                    drop(timeout(LAST_LINES_WAIT, &mut self.listening).await);
+                }
+                let last_words = self.last_words(status);
+                speaker.close(Leave::Exited(last_words.clone()));
+                self.end(Signal::KILL).await;
+                Ended::Failed(last_words)
+            }
+            Served::Mute(why) => {
+                speaker.close(Leave::Replaced(format!("{why}; {}", self.last_words(None))));
+                let status = self.end(signal).await;
+                Ended::Failed(format!("{why}; {}", self.last_words(status)))
+            }
+            Served::Link(end) => {
+                drop(speaker);
+                let status = self.end(signal).await;
+                Ended::Failed(format!("{end}; {}", self.last_words(status)))
+            }
+        }
+    }
+
+    /// Waits for the first line and registers the worker.
+    async fn open(
+        &mut self,
+        managed: &Managed,
+        place: &Place,
+    ) -> Result<(Speaker, Listener), String> {
+        let hearing = async {
+            (&mut self.listening).await;
+            std::future::pending().await
+        };
+        let line = tokio::select! {
+            line = self.lines.next() => line.map_err(|why| why.to_string())?.to_vec(),
+            () = hearing => unreachable!("it waits for ever"),
+        };
+        let asked = match managed.codec.read(&line) {
+            Ok(Frame::Register(asked)) => asked,
+            Ok(Frame::Said(_)) => return Err("its first line does not register it".into()),
+            Err(refused) => return Err(format!("its first line: {}", refused.detail)),
+        };
+        if asked.agent.as_ref().is_some_and(|agent| *agent != managed.agent) {
+            return Err("it registers as another agent".into());
+        }
+        let register = managed.register(place, self.group, asked);
+        tracing::info!(agent = %register.agent, worker = %register.worker, "an agent registers");
+        let answer = managed.codec.registered(place.runtime.node());
+        write_line(&mut self.stdin, answer).await.map_err(|why| why.to_string())?;
+        place.runtime.link(register).ok_or_else(|| "this node is ending".to_string())
+    }
+
+    async fn serve(
+        &mut self,
+        managed: &Managed,
+        place: &Place,
+        speaker: &Speaker,
+        mut listener: Listener,
+    ) -> Served {
+        let (refuse, mut refused) = mpsc::channel(REFUSALS);
+        let codec = &*managed.codec;
+        let Process { child, stdin, lines, listening, .. } = self;
+        let reading = read_all(lines, codec, speaker, refuse);
+        let writing = write_all(&mut listener, &mut refused, codec, stdin);
+        tokio::pin!(reading, writing);
+        // Until when the turns must be over, once the node is ending.
+        let mut until = None;
+        let mut stops = true;
+        loop {
+            let late = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                why = &mut reading => {
+                    let exited = timeout(LAST_LINES_WAIT, child.wait()).await;
+                    return exited.map_or(Served::Mute(why), |status| Served::Exited(status.ok()));
+                }
+                end = &mut writing => match end {
+                    Some(LinkEnd::Drained) if until.is_some() => return Served::Stopped,
+                    Some(end) => return Served::Link(end),
+                    // It reads no more; its output says why, or its end does.
+                    None => {
+                        let rest = timeout(LAST_LINES_WAIT, &mut reading).await;
+                        let exited = timeout(LAST_LINES_WAIT, child.wait()).await;
+                        let mute = || Served::Mute(rest.unwrap_or_else(|_| "it reads no more".into()));
+                        return exited.map_or_else(|_| mute(), |status| Served::Exited(status.ok()));
+                    }
+                },
+                status = child.wait() => {
+                    // What it said before it ended is still in the pipe.
+                    drop(timeout(LAST_LINES_WAIT, &mut reading).await);
+                    return Served::Exited(status.ok());
+                }
+                () = &mut *listening, if !listening.is_terminated() => {}
+                () = place.stop.cancelled(), if stops => {
+                    stops = false;
+                    until = Some(Instant::now() + AGENT_DRAIN);
+                    let _drains = speaker.hear(FromWorker::Drain).await;
+                }
+                () = late => return Served::Stopped,
+            }
+        }
+    }
+
+    /// Ends the process, if it still runs, and whatever it has begun.
+    async fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
+        self.kill(signal);
+        if signal == Signal::TERM {
+            let ended = tokio::select! {
+                ended = timeout(KILL_GRACE, self.child.wait()) => ended.ok(),
+                // Its pipe must not fill up while it says goodbye.
+                () = async { (&mut self.listening).await; std::future::pending().await } => None,
+            };
+            // What it has begun goes with it.
+            self.kill(Signal::KILL);
+            if let Some(ended) = ended {
+                return ended.ok();
+            }
+        }
+        self.child.wait().await.ok()
+    }
+
+    fn kill(&self, signal: Signal) {
+        // There may be nobody left.
+        let _gone = self.group.map(|group| kill_process_group(group, signal));
+    }
+
+    fn last_words(&self, status: Option<ExitStatus>) -> String {
+        let words = self.last_words.lock().expect("no panic happens under this lock").text();
+        let status = status.map_or_else(|| "it runs".into(), |status| status.to_string());
+        if words.is_empty() { status } else { format!("{status}; its last words: {words}") }
+    }
+}
+
+/// Passes on what the process says until it says no more; then why.
+async fn read_all(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    codec: &dyn Codec,
+    speaker: &Speaker,
+    refuse: mpsc::Sender<Box<Refused>>,
+) -> String {
+    loop {
+        let line = match lines.next().await {
+            Ok(line) => line,
+            Err(BadLine::End) => return "it closed its standard output".into(),
+            Err(why) => return why.to_string(),
+        };
+        let refused = match codec.read(line) {
+            Ok(Frame::Said(said)) => match speaker.hear(said).await {
+                Ok(()) => continue,
+                // The listener says why.
+                Err(_) => return std::future::pending().await,
+            },
+            Ok(Frame::Register(_)) => {
+                let detail = "it is registered".into();
+                Box::new(Refused { key: None, seq: None, code: "bad_json", detail })
+            }
+            Err(refused) => refused,
+        };
+        tracing::debug!(detail = refused.detail, "an agent wrote a line that means nothing");
+        // Who writes much of that and reads nothing misses some of it.
+        drop(refuse.try_send(refused));
+    }
+}
+
+/// Tells the process what it is to know; why the link has ended, or none where the process reads no more.
+async fn write_all(
+    listener: &mut Listener,
+    refused: &mut mpsc::Receiver<Box<Refused>>,
+    codec: &dyn Codec,
+    stdin: &mut ChildStdin,
+) -> Option<LinkEnd> {
+    loop {
+        let told = tokio::select! {
+            told = listener.next() => match told {
+                Ok(told) => told,
+                Err(end) => return Some(end),
+            },
+            Some(refused) = refused.recv() => ToWorker::Refused(refused),
+        };
+        write_line(stdin, codec.write(&told)).await.ok()?;
+    }
+}
+
+async fn write_line(stdin: &mut ChildStdin, mut line: Vec<u8>) -> std::io::Result<()> {
+    line.push(b'\n');
+    stdin.write_all(&line).await
+}
+
+/// Keeps the last of what comes.
+async fn listen(mut stderr: impl AsyncRead + Unpin, last_words: Arc<Mutex<LastWords>>) {
+    let mut bytes = [0; 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut bytes).await {
+        last_words.lock().expect("no panic happens under this lock").hear(&bytes[..count]);
+    }
+}
+
+/// Refusals of lines that a process has not read.
+const REFUSALS: usize = 16;

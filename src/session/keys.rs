@@ -1,0 +1,338 @@
+//! What a session remembers of requests that name no producer, so that a node may repeat them (S11).
+//!
+//! The node that receives such a request draws a key, which goes with every try of it. Keys are needed for as
+//! long as that node may repeat, so they are few and forgotten soon (S10). Where the memory is too short to
+//! tell whether an earlier try took effect, a repetition is refused rather than done twice.
+
+use std::collections::VecDeque;
+
+use super::control::Mode;
+use super::outcome::{Applied, DeleteReason, Refusal};
+use crate::ids::{Incarnation, Millis, Serial};
+use crate::limits;
+
+/// The key of one request, the same with every try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandKey {
+    /// Drawn by chance.
+    pub key: u128,
+    /// How long after the first try there may be another, in milliseconds.
+    pub within_ms: u32,
+    /// How long ago the first try began, in milliseconds, where its outcome is unknown; none for a first try.
+    pub age_ms: Option<u32>,
+}
+
+/// The keys of one session, across its lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// Oldest first; up to [`limits::KEYS`].
+    pub(super) known: VecDeque<Known>,
+    /// Time of the newest one that was forgotten for want of room.
+    pub(super) forgotten: Option<Millis>,
+}
+
+/// A request that took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) key: u128,
+    pub(super) at: Millis,
+    pub(super) within_ms: u32,
+    pub(super) stand: Stand,
+    pub(super) did: Did,
+}
+
+/// Where a session stands behind a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stand {
+    pub incarnation: Incarnation,
+    pub root: Incarnation,
+    pub tail: Serial,
+}
+
+/// What a request did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Did {
+    Appended { last: Serial, events: u32, closed: bool },
+    Created { closed: bool },
+    Closed,
+    Deleted,
+    Cancelled { turns: u32 },
+    Controlled { epoch: u64, mode: Mode },
+    Rested { turns: u32 },
+}
+
+impl Keys {
+    /// What this request did in an earlier try; none if it has done nothing.
+    ///
+    /// # Errors
+    /// An earlier try may have taken effect, and nobody knows any more.
+    pub(super) fn recall(
+        &self,
+        given: &CommandKey,
+        now: Millis,
+    ) -> Result<Option<&Known>, Refusal> {
+        if let Some(known) = self.find(given) {
+            return Ok(Some(known));
+        }
+        // The first try was stamped by a clock that may have been another one.
+        let since = |age_ms| now.0.saturating_sub(u64::from(age_ms) + limits::KEY_SKEW_MS);
+        match (given.age_ms, self.forgotten) {
+            (Some(age_ms), Some(at)) if since(age_ms) <= at.0 => Err(Refusal::OutcomeForgotten),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn find(&self, given: &CommandKey) -> Option<&Known> {
+        // A repetition is of a recent request.
+        self.known.iter().rev().find(|known| known.key == given.key)
+    }
+
+    /// Remembers what a request did, if doing it again would do more.
+    pub(super) fn remember(
+        &mut self,
+        given: &CommandKey,
+        at: Millis,
+        stand: Stand,
+        applied: &Applied,
+    ) {
+        let Some(did) = Did::of(applied) else { return };
+        while self.known.front().is_some_and(|known| known.is_over(at)) {
+            self.known.pop_front();
+        }
+        self.keep_newest(limits::KEYS - 1);
+        if self.known.len() == self.known.capacity() {
+            self.known.reserve_exact((self.known.len() / 2).max(1));
+        }
+        let within_ms = given.within_ms.min(limits::KEY_MS);
+        self.known.push_back(Known { key: given.key, at, within_ms, stand, did });
+    }
+
+    /// Forgets all but so many.
+    pub(super) fn keep_newest(&mut self, most: usize) {
+        while most < self.known.len()
+            && let Some(known) = self.known.pop_front()
+        {
+            self.forgotten = self.forgotten.max(Some(known.at));
+        }
+    }
+}
+
+impl Known {
+    /// Whether nobody repeats it any more.
+    fn is_over(&self, now: Millis) -> bool {
+        self.at.after(u64::from(self.within_ms) + limits::KEY_GRACE_MS) < now
+    }
+
+    /// The answer to a repetition.
+    pub(super) fn again(&self) -> Applied {
+        let Stand { incarnation, tail, .. } = self.stand;
+        match self.did {
+            Did::Appended { last, events, closed } => Applied::Appended {
+                first: Some(Serial(last.0 + 1 - u64::from(events))),
+                last: Some(last),
+                duplicate: true,
+                closed,
+                seq: None,
+            },
+            Did::Created { closed } => Applied::Created { incarnation, created: true, closed },
+            Did::Closed => Applied::Closed { tail, duplicate: true, again: true },
+            Did::Deleted => Applied::Deleted { incarnation, reason: DeleteReason::Asked },
+            Did::Cancelled { turns } => Applied::Cancelled { turns: turns as usize },
+            Did::Controlled { epoch, mode } => Applied::Control { epoch, mode, serial: tail },
+            Did::Rested { turns } => Applied::Rested { turns: turns as usize },
+        }
+    }
+}
+
+impl Did {
+    /// What is to be remembered of an answer; none where a repetition has the effect of one anyway.
+    fn of(applied: &Applied) -> Option<Did> {
+        match *applied {
+            Applied::Appended {
+                first: Some(first),
+                last: Some(last),
+                duplicate: false,
+                closed,
+                ..
+            } => {
+                let events = u32::try_from(last.0 + 1 - first.0);
+                Some(Did::Appended { last, events: events.expect("an append has few"), closed })
+            }
+            Applied::Created { created: true, closed, .. } => Some(Did::Created { closed }),
+            Applied::Closed { duplicate: false, .. } => Some(Did::Closed),
+            Applied::Deleted { reason: DeleteReason::Asked, .. } => Some(Did::Deleted),
+            Applied::Cancelled { turns } => {
+                Some(Did::Cancelled { turns: u32::try_from(turns).expect("turns are few") })
+            }
+            Applied::Control { epoch, mode, .. } => Some(Did::Controlled { epoch, mode }),
+            Applied::Rested { turns } => {
+                Some(Did::Rested { turns: u32::try_from(turns).expect("turns are few") })
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::SessionId;
+    use crate::session::{
+        Append, Cancel, Command, Config, Event, Format, NewEvent, Scope, Session,
+    };
+
+    fn first(key: u128) -> CommandKey {
+        CommandKey { key, within_ms: 5_000, age_ms: None }
+    }
+
+    fn again(key: u128, age_ms: u32) -> CommandKey {
+        CommandKey { age_ms: Some(age_ms), ..first(key) }
+    }
+
+    fn append(text: &str) -> Command {
+        let payload = Bytes::copy_from_slice(text.as_bytes());
+        let events = vec![NewEvent { format: Format::TEXT, payload }];
+        Command::Append(Append { events, ..Append::default() })
+    }
+
+    fn session() -> Session {
+        let mut session = Session::absent(SessionId::parse("s").unwrap());
+        let create = Command::from(Config::default());
+        session.apply(Millis(1_000), &create, &mut Vec::new()).unwrap();
+        session
+    }
+
+    /// What a try is answered, where the session stands for it, and how many events it left.
+    fn try_at(
+        session: &mut Session,
+        at: u64,
+        key: CommandKey,
+        command: &Command,
+    ) -> (Result<Applied, Refusal>, Option<u64>, usize) {
+        let mut out = Vec::new();
+        let answer = session.apply_once(Millis(at), &key, command, &mut out);
+        *session = Session::thaw(session.freeze()).expect("what was frozen thaws");
+        (answer, session.stand_of(Some(&key)).map(|stand| stand.tail.0), out.len())
+    }
+
+    /// A try that takes effect.
+    fn take(session: &mut Session, at: u64, key: u128, command: &Command) {
+        let (answer, ..) = try_at(session, at, first(key), command);
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+
+    #[test]
+    fn a_repetition_is_answered_as_the_first_try_whatever_happened_since() {
+        let mut session = session();
+        let (answer, tail, _) = try_at(&mut session, 1_000, first(1), &append("a"));
+        assert!(matches!(answer, Ok(Applied::Appended { duplicate: false, .. })));
+        take(&mut session, 1_001, 2, &append("b"));
+        let delete = Command::Delete { incarnation: None };
+        let (deleted, ..) = try_at(&mut session, 1_002, first(3), &delete);
+        let create = Command::from(Config::default());
+        let (created, ..) = try_at(&mut session, 1_003, first(4), &create);
+        assert!(matches!(created, Ok(Applied::Created { created: true, .. })));
+
+        // A later life holds its own.
+        assert_eq!(try_at(&mut session, 1_004, again(3, 2), &delete).0, deleted);
+        assert!(session.is_live());
+        assert_eq!(try_at(&mut session, 1_004, again(4, 1), &create).0, created);
+        let (answer, stood, events) = try_at(&mut session, 1_005, again(1, 5), &append("a"));
+        let place = Some(Serial(1));
+        let (duplicate, closed, seq) = (true, false, None);
+        let expected = Applied::Appended { first: place, last: place, duplicate, closed, seq };
+        assert_eq!((answer, stood, events), (Ok(expected), tail, 0));
+        assert_eq!(session.tail(), Serial::ZERO);
+
+        let close = Command::Close { producer: None };
+        let first_close = try_at(&mut session, 1_006, first(5), &close).0;
+        assert!(matches!(first_close, Ok(Applied::Closed { duplicate: false, .. })));
+        let (close_again, ..) = try_at(&mut session, 1_006, again(5, 1), &close);
+        assert!(matches!(close_again, Ok(Applied::Closed { duplicate: true, again: true, .. })));
+        let cancel = Cancel::new(Scope::All, "");
+        let cancel = Command::Cancel(Box::new(cancel));
+        let none = try_at(&mut session, 1_007, first(6), &cancel).0;
+        assert_eq!(try_at(&mut session, 1_008, again(6, 1), &cancel).0, none);
+    }
+
+    #[test]
+    fn keys_are_few_and_a_repetition_beyond_them_is_refused_rather_than_done_twice() {
+        let mut session = session();
+        let most = limits::KEYS as u128;
+        for key in 0..=most {
+            take(&mut session, 1_000 + key as u64, key, &append("a"));
+        }
+        assert_eq!(session.keys.known.len(), limits::KEYS);
+        let now = 1_000 + most as u64;
+        // The oldest is forgotten, and nobody can tell it from one that never came.
+        let lost = try_at(&mut session, now, again(0, most as u32), &append("a"));
+        assert_eq!((lost.0, lost.2), (Err(Refusal::OutcomeForgotten), 0));
+        let known = try_at(&mut session, now, again(1, most as u32), &append("a"));
+        assert!(matches!(known.0, Ok(Applied::Appended { duplicate: true, .. })));
+        // A first try is never in doubt, nor one that began behind all that is forgotten.
+        assert_eq!(try_at(&mut session, now, first(9_000), &append("a")).2, 1);
+        let later = now + limits::KEY_SKEW_MS + 10;
+        assert_eq!(try_at(&mut session, later, again(9_001, 1), &append("a")).2, 1);
+
+        let long = later + 5_000 + limits::KEY_GRACE_MS + 1;
+        take(&mut session, long, 9_002, &append("a"));
+        assert_eq!(session.keys.known.len(), 1, "those whose time is over go first");
+    }
+
+    #[test]
+    fn a_deleted_session_keeps_few_keys() {
+        let mut session = session();
+        for key in 0..100 {
+            take(&mut session, 1_000, key, &append("a"));
+        }
+        take(&mut session, 1_000, 100, &Command::Delete { incarnation: None });
+        assert_eq!(session.keys.known.len(), limits::KEYS_OF_DELETED + 1);
+        let lost = try_at(&mut session, 1_001, again(0, 1), &append("a")).0;
+        assert_eq!(lost, Err(Refusal::OutcomeForgotten));
+    }
+
+    proptest! {
+        /// Tries of many requests in any order; some come late, some are lost, and time goes on meanwhile.
+        #[test]
+        fn of_all_tries_of_a_request_one_takes_effect(
+            tries in prop::collection::vec((0..40_u128, 0..400_u64, prop::bool::weighted(0.1)), 1..300),
+        ) {
+            let mut session = session();
+            let mut now = 1_000;
+            let mut log: Vec<Event> = Vec::new();
+            // When the first try of each began, and the serial of the one that took effect.
+            let mut begun = std::collections::BTreeMap::new();
+            for (key, wait, keyless) in tries {
+                now += wait;
+                let text = key.to_string();
+                if keyless {
+                    session.apply(Millis(now), &append("other"), &mut log).unwrap();
+                    continue;
+                }
+                let (since, place) = *begun.entry(key).or_insert((now, None));
+                if since + 5_000 < now {
+                    continue;
+                }
+                let age = u32::try_from(now - since).unwrap();
+                let key_of = if age == 0 { first(key) } else { again(key, age) };
+                let mut out = Vec::new();
+                let answer = session.apply_once(Millis(now), &key_of, &append(&text), &mut out);
+                let Ok(Applied::Appended { first: at, duplicate, .. }) = answer else {
+                    panic!("{answer:?}")
+                };
+                prop_assert_eq!(duplicate, place.is_some());
+                prop_assert_eq!(place.or(at), at);
+                begun.insert(key, (since, at));
+                log.extend(out);
+            }
+            let mut said: Vec<_> = log.iter().filter(|event| event.payload != "other").collect();
+            let all = said.len();
+            said.sort_by(|a, b| a.payload.cmp(&b.payload));
+            said.dedup_by(|a, b| a.payload == b.payload);
+            prop_assert_eq!(said.len(), all);
+        }
+    }
+}
