@@ -15,6 +15,7 @@ use super::super::load::{Outcome, PATIENCE, send};
 use super::super::recorder::Recorder;
 use super::super::turn::{Scope, WhenBusy};
 use super::board::Board;
+use super::worker::{BACK_OFF, BACK_OFF_MOST};
 
 /// How a person treats one agent.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +143,7 @@ impl Person {
         interrupts: bool,
     ) {
         let deadline = Instant::now() + PATIENCE;
+        let mut pause = BACK_OFF;
         let mut stormy = self.storm.blows.load(Ordering::Acquire);
         loop {
             let node = hand.node % self.urls.len();
@@ -174,7 +176,8 @@ impl Person {
             }
             assert!(Instant::now() < deadline, "{} does not take {call:?}", self.session);
             hand.node = hand.rng.random_range(0..self.urls.len());
-            sleep(Duration::from_millis(20)).await;
+            sleep(pause).await;
+            pause = (2 * pause).min(BACK_OFF_MOST);
         }
     }
 }

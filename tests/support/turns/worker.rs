@@ -80,13 +80,14 @@ impl<T: Tape> Worker<T> {
     /// Works until the tape ends.
     pub async fn run(mut self) {
         while let Some(seat) = self.claim().await {
-            if let Some(seat) = seat
-                && !self.speak(seat).await
-            {
-                return;
-            }
+            let pause = match seat {
+                Some(seat) if !self.speak(seat).await => return,
+                Some(_) => Duration::from_millis(5),
+                // Who asks a dead node again and again takes the time of those that live.
+                None => Duration::from_millis(200),
+            };
             self.hop();
-            sleep(Duration::from_millis(5)).await;
+            sleep(pause).await;
         }
     }
 
@@ -218,6 +219,7 @@ impl<T: Tape> Worker<T> {
             Then::Release => body["then"] = "release".into(),
         }
         let deadline = Instant::now() + PATIENCE;
+        let mut pause = BACK_OFF;
         loop {
             let (turn, values) = (turn.clone(), values.clone());
             let (node, url) = self.node();
@@ -247,10 +249,15 @@ impl<T: Tape> Worker<T> {
             }
             assert!(Instant::now() < deadline, "{session} does not hear its worker");
             self.hop();
-            sleep(Duration::from_millis(20)).await;
+            sleep(pause).await;
+            pause = (2 * pause).min(BACK_OFF_MOST);
         }
     }
 }
+
+/// Pause before a request is repeated, doubled each time.
+pub const BACK_OFF: Duration = Duration::from_millis(20);
+pub const BACK_OFF_MOST: Duration = Duration::from_secs(1);
 
 /// Whether a refusal says that the turn is another's, or over.
 pub fn is_gone(refusal: &str) -> bool {
