@@ -148,7 +148,7 @@ impl Sleeper {
                 && !self.calm.load(Ordering::Acquire)
             {
                 zombie = Some(taken.clone());
-                self.sleep(&open, &name, taken).await;
+                self.freeze(&open, &name, taken).await;
             }
         }
         let status = timeout(PATIENCE, open.child.wait()).await.expect("it ends");
@@ -156,7 +156,7 @@ impl Sleeper {
     }
 
     /// Until its turn is another's, or over.
-    async fn sleep(&self, open: &Open, name: &str, taken: &Taken) {
+    async fn freeze(&self, open: &Open, name: &str, taken: &Taken) {
         let Taken { session, turn, epoch } = taken;
         open.signal(Signal::STOP);
         open.is_stopped().await;
