@@ -81,8 +81,12 @@ impl<T: Tape> Worker<T> {
     pub async fn run(mut self) {
         while let Some(seat) = self.claim().await {
             let pause = match seat {
-                Some(seat) if !self.speak(seat).await => return,
-                Some(_) => Duration::from_millis(5),
+                Some(seat) => {
+                    if !self.speak(seat).await {
+                        return;
+                    }
+                    Duration::from_millis(5)
+                }
                 // Who asks a dead node again and again takes the time of those that live.
                 None => Duration::from_millis(200),
             };
