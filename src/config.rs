@@ -14,7 +14,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-pub use agents::{AgentConfig, BodyConfig, GivenAgent, RestartConfig};
+pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 
 use crate::limits;
 

@@ -166,6 +166,8 @@ pub const ATTENDANCE_TOLD: usize = 2_000;
 pub const ATTENDANCE_REFRESH: Duration = Duration::from_secs(3);
 /// Time after which somebody is gone of whom nothing was said.
 pub const ATTENDANCE_EXPIRY: Duration = Duration::from_secs(8);
+/// Time in which a new leader hears who is there before it tells of it.
+pub const ATTENDANCE_HUSH: Duration = Duration::from_secs(1);
 /// Shortest and longest pause between two rounds of telling who is there.
 pub const ATTENDANCE_ROUND: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(250));

@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use support::brute;
 use support::checker::{Expectations, check, check_file};
-use support::generate::{Shape, generate};
+use support::generate::{Shape, generate, generate_turns};
 use support::history::{Answer, Call, Control, Cursor, History, Kind, ReadMode, Record};
 use support::mutate;
 use support::recorder::Recorder;
@@ -23,13 +23,35 @@ fn clean_histories_raise_no_alarm() {
 }
 
 #[test]
+fn clean_histories_with_turns_raise_no_alarm() {
+    let (mut takeovers, mut receipts) = (0, 0);
+    for seed in 0..400 {
+        let (history, expectations) = generate_turns(seed);
+        let report = check(&history, &expectations);
+        report.assert_valid();
+        takeovers += report.counts["takeovers"];
+        receipts += report.counts.get("receipts").unwrap_or(&0);
+    }
+    assert!(200 < takeovers && 200 < receipts, "{takeovers} takeovers and {receipts} receipts");
+}
+
+#[test]
 fn every_planted_fault_is_found() {
+    find_all(mutate::ALL, |seed| generate(seed, Shape::small(seed)));
+}
+
+#[test]
+fn every_fault_planted_in_turns_is_found() {
+    find_all(mutate::TURNS, generate_turns);
+}
+
+fn find_all(mutations: &[mutate::Mutation], generate: impl Fn(u64) -> (History, Expectations)) {
     const TIMES: usize = 50;
     const SEEDS: u64 = 4_000;
-    for mutation in mutate::ALL {
+    for mutation in mutations {
         let mut planted = 0;
         for seed in 0..SEEDS {
-            let (history, expectations) = generate(seed, Shape::small(seed));
+            let (history, expectations) = generate(seed);
             let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
             let Some(broken) = (mutation.apply)(&history, &expectations, &mut rng) else {
                 continue;
@@ -166,7 +188,7 @@ fn a_wait_is_told_with_the_fault_nearest_to_it() {
 
 /// The smallest whole run: one append, one reader, one fault, two leaders, one final read.
 fn record(recorder: Recorder) -> History {
-    let event = Record { serial: 1, value: "c0.0".to_owned(), chain: Some(u64::MAX) };
+    let event = Record { serial: 1, value: "c0.0".to_owned(), chain: Some(u64::MAX), fact: None };
     recorder.leader(0, "n0");
     let values = vec![event.value.clone()];
     let op = recorder.invoke(0, "n0", "s", None, Call::Append { values, producer: None });

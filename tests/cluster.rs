@@ -94,7 +94,7 @@ async fn a_replica_that_comes_back_by_a_snapshot_remembers_every_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_without_a_key_outlive_the_leader_that_they_were_sent_to() {
-    let mut cluster = Cluster::up(3, CALM).await;
+    let cluster = Cluster::up(3, CALM).await;
     create(&cluster, "s").await;
     create(&cluster, "t").await;
     let leader = cluster.leader("s").await;

@@ -247,6 +247,15 @@ async fn a_verb_answers_on_a_connection_as_it_does_by_http() {
         ("input", "inputs", json!({ "input": "j" })),
         ("cancel", "cancel", json!({ "turn": "i", "reason": "enough", "participant": "ada" })),
         ("cancel", "cancel", json!({})),
+        ("control", "control", json!({ "verb": "request", "participant": "ada" })),
+        ("control", "control", json!({ "verb": "dance" })),
+        ("pause", "pause", json!({ "all": true })),
+        ("resume", "resume", json!({ "all": true })),
+        (
+            "answer",
+            "interactions/x",
+            json!({ "interaction": "x", "answer": { "text": "yes" }, "participant": "ada" }),
+        ),
     ] {
         let request = json!({ "op": op, "session": "ws", "body": body });
         let answer = client.ask(request).await;
@@ -262,6 +271,33 @@ async fn a_verb_answers_on_a_connection_as_it_does_by_http() {
     }
     let create = json!({ "op": "create", "session": "ws", "body": { "ttl_ms": 1000 } });
     assert_eq!(client.ask(create).await["problem"]["code"], "config_differs");
+}
+
+#[tokio::test]
+async fn a_device_attaches_as_somebody_and_begins_with_what_there_is() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    append(&node, "s", &numbers(0..3)).await;
+    let mut client = Client::open(&node, "/v1/ws").await;
+    let who = json!({ "participant": "ada", "device": "phone", "snapshot": true, "credit": 0 });
+    let mut request = json!({ "op": "attach", "session": "s" });
+    request.as_object_mut().expect("an object").extend(who.as_object().expect("one").clone());
+    assert!(client.ask(request).await["ok"].is_object());
+    let attached = client.of("s", "attached").await;
+    assert!(attached["data"]["snapshot"].is_object(), "{attached}");
+    // It began behind the tail, and is told the rest though it has no credit.
+    append(&node, "s", &numbers(3..4)).await;
+    let presence = client.of("s", "presence").await;
+    assert!(presence["data"].to_string().contains("phone"), "{presence}");
+    let ping = client.of("s", "ping").await;
+    assert!(ping["data"]["health"].is_array() && ping["data"]["tail"] == 4, "{ping}");
+    client.send(&json!({ "op": "credit", "session": "s", "events": 1 })).await;
+    assert_eq!(client.texts("s", 1).await, numbers(3..4));
+    for bad in [json!({ "snapshot": true, "after": "start" }), json!({ "device": "phone" })] {
+        let mut request = json!({ "op": "attach", "session": "other" });
+        request.as_object_mut().expect("an object").extend(bad.as_object().expect("one").clone());
+        assert_eq!(client.ask(request).await["problem"]["code"], "bad_frame");
+    }
 }
 
 #[tokio::test]
@@ -356,14 +392,18 @@ async fn story(node: &TestNode, session: &str, is_told: impl Fn(&[Value]) -> boo
 }
 
 fn kinds(events: &[Value]) -> Vec<&str> {
-    let marks = ["input.delivered", "input.consumed", "agent.phase"];
+    let receipts = ["input.delivered", "input.consumed", "input.deferred", "input.dropped"];
     let kinds = events.iter().filter_map(|event| event["type"].as_str());
-    kinds.filter(|kind| !marks.contains(kind)).collect()
+    kinds.filter(|kind| !receipts.contains(kind)).collect()
 }
 
 fn said(events: &[Value]) -> String {
     let output = events.iter().filter(|event| event["type"] == "turn.output");
     output.filter_map(|event| event["text"].as_str()).collect()
+}
+
+fn said_in(events: &[Value], turn: &str) -> String {
+    said(&events.iter().filter(|event| event["turn"] == turn).cloned().collect::<Vec<_>>())
 }
 
 async fn input(node: &TestNode, agent: &str, input: &str, text: &str) {
@@ -610,10 +650,9 @@ async fn the_worker_of_the_readme_needs_nothing_but_curl() {
     let Some(_worker) = run("bash", &["-c", script, "worker", &node.url]) else { return };
     for (turn, text) in [("t", "one two three"), ("u", "four")] {
         input(&node, "echo", turn, text).await;
+        let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+        assert_eq!(said_in(&events, turn), format!("{text} "));
     }
-    let ends = |all: &[Value]| kinds(all).iter().filter(|kind| **kind == "turn.completed").count();
-    let events = story(&node, "s", |all| ends(all) == 2).await;
-    assert_eq!(said(&events), "one two three four ");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -625,13 +664,13 @@ async fn the_example_in_python_is_steered_and_stops_when_it_is_cancelled() {
     let long = "word ".repeat(10_000);
     input(&node, "echo", "t", &long).await;
     story(&node, "s", |all| said(all).contains("word")).await;
+    // It would say its words for many minutes if it had not heard.
     input(&node, "echo", "steer", "STEERED").await;
-    let events = story(&node, "s", |all| said(all).contains("STEERED")).await;
-    assert!(!kinds(&events).contains(&"turn.completed"));
+    story(&node, "s", |all| said_in(all, "t").ends_with("STEERED ")).await;
+    story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
     input(&node, "echo", "u", &long).await;
+    story(&node, "s", |all| said_in(all, "u").contains("word")).await;
     post(&node, "/v1/sessions/s/cancel", &json!({ "all": true })).await;
-    // It would go on for many minutes if it had not heard.
     input(&node, "echo", "v", "and now this").await;
-    let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
-    assert!(said(&events).ends_with("and now this "), "{}", said(&events));
+    story(&node, "s", |all| said_in(all, "v") == "and now this ").await;
 }

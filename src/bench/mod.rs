@@ -12,12 +12,14 @@ mod dialect;
 pub mod disk;
 pub mod idle;
 mod latency;
+mod link;
 pub mod open;
 mod reader;
 pub mod report;
 pub mod servers;
 mod stream;
 mod target;
+pub mod turns;
 mod writer;
 
 pub use dialect::Dialect;

@@ -10,6 +10,7 @@ use crate::bench::catch_up::{self, CatchUp};
 use crate::bench::closed::{self, Closed};
 use crate::bench::idle::{self, Idle};
 use crate::bench::open::{self, Open};
+use crate::bench::turns::{self, Turns};
 use crate::bench::{Dialect, Report, Servers, Target, disk, raise_limits};
 
 #[derive(Debug, Subcommand)]
@@ -24,6 +25,8 @@ pub(super) enum Bench {
     Idle(IdleArgs),
     /// A long log, and readers that come late
     CatchUp(CatchUpArgs),
+    /// How soon an interrupt is with its worker, and a silent worker is replaced
+    Turns(TurnsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +109,27 @@ pub(super) struct CatchUpArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct TurnsArgs {
+    /// Turns that are cancelled in the middle: in peace, and again in the flood
+    #[arg(long, default_value_t = 300)]
+    interrupts: usize,
+    /// Workers that fall silent
+    #[arg(long, default_value_t = 20)]
+    losses: usize,
+    /// Events in a second that flood the same shard, in all
+    #[arg(long, default_value_t = 2000.0)]
+    flood: f64,
+    /// Sessions that they are spread over
+    #[arg(long, default_value_t = 8)]
+    flooded: usize,
+    /// Size of one payload of the flood
+    #[arg(long, default_value_t = 120)]
+    bytes: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
 struct Common {
     /// What is spoken to the service
     #[arg(long, value_enum, default_value_t)]
@@ -136,6 +160,7 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
         Bench::Closed(args) => &args.common,
         Bench::Idle(args) => &args.common,
         Bench::CatchUp(args) => &args.common,
+        Bench::Turns(args) => &args.common,
     };
     raise_limits();
     let target = Target::new(&common.target.url, common.dialect)?;
@@ -173,6 +198,11 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
         Bench::CatchUp(CatchUpArgs { events, bytes, .. }) => {
             let plan = CatchUp { events: *events, bytes: *bytes };
             catch_up::run(&plan, &target, &servers, &mut report).await?;
+        }
+        Bench::Turns(args) => {
+            let TurnsArgs { interrupts, losses, flood, flooded, bytes, .. } = *args;
+            let plan = Turns { interrupts, losses, flood, flooded, bytes };
+            turns::run(&plan, &target, &mut report).await?;
         }
     }
     syncs.extend(sync_rate(common, "after", &mut report).await?);

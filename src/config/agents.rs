@@ -28,6 +28,39 @@ pub struct AgentConfig {
 pub enum BodyConfig {
     /// A command that the node spawns; it speaks the lines of workers on its stdio.
     Managed { command: Vec<String>, env: BTreeMap<String, String> },
+    /// An HTTP endpoint that is asked for each turn, and streams its answer.
+    Endpoint {
+        url: String,
+        protocol: Protocol,
+        /// Sent with each request.
+        headers: BTreeMap<String, String>,
+        /// Which model is asked for, where the protocol names one.
+        model: Option<String>,
+    },
+}
+
+/// How an endpoint is asked and how it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// A route for `useChat` of the AI SDK: UI messages in, UI message chunks out.
+    AiSdk,
+    /// AG-UI: `RunAgentInput` in, events out.
+    AgUi,
+    /// Chat completions in, chat completion chunks out.
+    OpenAi,
+}
+
+impl Protocol {
+    const ALL: [Protocol; 3] = [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi];
+
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::AiSdk => "ai-sdk",
+            Protocol::AgUi => "ag-ui",
+            Protocol::OpenAi => "openai",
+        }
+    }
 }
 
 /// How often one may fail before it rests.
@@ -44,6 +77,10 @@ pub struct GivenAgent {
     kind: Option<String>,
     command: Vec<String>,
     env: BTreeMap<String, String>,
+    url: Option<String>,
+    protocol: Option<String>,
+    headers: BTreeMap<String, String>,
+    model: Option<String>,
     capacity: Option<usize>,
     lease_ms: Option<u64>,
     quiet_ms: Option<u64>,
@@ -86,7 +123,11 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
             }
             BodyConfig::Managed { command: given.command.clone(), env: given.env.clone() }
         }
-        Some(kind) => return wrong(format!("kind {kind:?} is not known; managed is")),
+        Some("push") => endpoint(&given).map_err(told)?,
+        Some("model") => model(&given, |name| std::env::var(name).ok()).map_err(told)?,
+        Some(kind) => {
+            return wrong(format!("kind {kind:?} is not known; managed, push and model are"));
+        }
     };
     let capacity = given.capacity.unwrap_or(1);
     if !(1..=limits::BODIES).contains(&capacity) {
@@ -112,6 +153,35 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
         given.cancel_grace_ms.unwrap_or_else(|| u64::try_from(grace).unwrap_or(u64::MAX));
     let GivenAgent { lease_ms, quiet_ms, .. } = given;
     Ok(AgentConfig { name: parsed, body, capacity, lease_ms, quiet_ms, restart, cancel_grace_ms })
+}
+
+/// Somebody's endpoint, as it was given.
+fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
+    let url =
+        given.url.clone().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
+    let url = url.ok_or("url is needed, and begins with http:// or https://")?;
+    let named = given.protocol.as_deref().unwrap_or_default();
+    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
+    let protocol = protocol.ok_or("protocol is ai-sdk, ag-ui or openai")?;
+    let (headers, model) = (given.headers.clone(), given.model.clone());
+    Ok(BodyConfig::Endpoint { url, protocol, headers, model })
+}
+
+/// A model behind an API like OpenAI's, as the environment names it where the file does not.
+fn model(
+    given: &GivenAgent,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<BodyConfig, String> {
+    let base = given.url.clone().or_else(|| variable("OPENAI_BASE_URL"));
+    let base = base.unwrap_or_else(|| "https://api.openai.com/v1".into());
+    let model = given.model.clone().or_else(|| variable("OPENAI_MODEL"));
+    let model = Some(model.ok_or("model is needed, here or as OPENAI_MODEL")?);
+    let mut headers = given.headers.clone();
+    if let Some(key) = variable("OPENAI_API_KEY").filter(|key| !key.is_empty()) {
+        headers.entry("authorization".into()).or_insert_with(|| format!("Bearer {key}"));
+    }
+    let url = format!("{}/chat/completions", base.trim_end_matches('/'));
+    Ok(BodyConfig::Endpoint { url, protocol: Protocol::OpenAi, headers, model })
 }
 
 /// The words of a command as a shell would take them apart: quotes and backslashes, and nothing else.
@@ -149,8 +219,10 @@ mod tests {
     }
 
     fn command(config: &AgentConfig) -> &[String] {
-        let BodyConfig::Managed { command, .. } = &config.body;
-        command
+        match &config.body {
+            BodyConfig::Managed { command, .. } => command,
+            BodyConfig::Endpoint { .. } => panic!("{config:?} has no command"),
+        }
     }
 
     #[test]
@@ -174,6 +246,30 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_is_one_line_and_a_model_is_what_the_environment_says() {
+        let file = "[helper]\nkind = \"push\"\nprotocol = \"ag-ui\"\nurl = \"http://h/a\"";
+        let all = load(file, &[]).unwrap();
+        let (headers, model) = (BTreeMap::new(), None);
+        let (url, protocol) = ("http://h/a".into(), Protocol::AgUi);
+        assert_eq!(all[0].body, BodyConfig::Endpoint { url, protocol, headers, model });
+        let set = |name: &str| match name {
+            "OPENAI_BASE_URL" => Some("http://h/v1/".to_owned()),
+            "OPENAI_API_KEY" => Some("k".to_owned()),
+            "OPENAI_MODEL" => Some("m".to_owned()),
+            _ => None,
+        };
+        let BodyConfig::Endpoint { url, headers, model, .. } =
+            super::model(&GivenAgent::default(), set).unwrap()
+        else {
+            panic!("a model is an endpoint")
+        };
+        assert_eq!((url.as_str(), model.as_deref()), ("http://h/v1/chat/completions", Some("m")));
+        assert_eq!(headers["authorization"], "Bearer k");
+        let nothing = super::model(&GivenAgent::default(), |_| None);
+        assert_eq!(nothing.unwrap_err(), "model is needed, here or as OPENAI_MODEL");
+    }
+
+    #[test]
     fn what_is_not_possible_is_named() {
         let check_bad = |file: &str, expected: Expect| {
             expected.assert_eq(&load(file, &[]).unwrap_err());
@@ -181,7 +277,7 @@ mod tests {
         check_bad("[poet]", expect!["agents.poet: command is needed"]);
         check_bad(
             "[poet]\nkind = \"x\"",
-            expect![[r#"agents.poet: kind "x" is not known; managed is"#]],
+            expect![[r#"agents.poet: kind "x" is not known; managed, push and model are"#]],
         );
         check_bad(
             "[poet]\ncommand = [\"a\"]\ncapacity = 0",
@@ -190,6 +286,14 @@ mod tests {
         check_bad(
             "[poet]\ncommand = [\"a\"]\nlease_ms = 1",
             expect!["agents.poet: lease_ms must be 1000 to 600000"],
+        );
+        check_bad(
+            "[poet]\nkind = \"push\"",
+            expect!["agents.poet: url is needed, and begins with http:// or https://"],
+        );
+        check_bad(
+            "[poet]\nkind = \"push\"\nurl = \"http://h\"",
+            expect!["agents.poet: protocol is ai-sdk, ag-ui or openai"],
         );
         assert!(load("[poet]\ncomand = [\"a\"]", &[]).is_err());
     }

@@ -120,16 +120,6 @@ impl Telling {
         Control { name: "attached", cursor: Some(at), data }
     }
 
-    /// Whether it says by itself, now and then, how far the client is behind.
-    pub(super) fn pings(&self) -> bool {
-        self.beside.is_some()
-    }
-
-    /// What is said now and then, so that the client knows how far it is behind.
-    pub(super) fn ping(&self) -> Control {
-        Control { name: "ping", cursor: None, data: json!({ "tail": self.reader.known_tail().0 }) }
-    }
-
     /// Whether nothing follows, as far as can be told without waiting for anyone to write.
     pub(super) async fn ends_soon(&mut self) -> bool {
         let wait = Duration::from_millis(END_AGAIN_MS);
@@ -187,6 +177,19 @@ impl Telling {
             },
         };
         self.show(delivery)
+    }
+
+    /// Waits for what is said beside the events alone; for ever where there is nothing. Cancel safe.
+    pub(super) async fn aside(&mut self) -> Control {
+        loop {
+            match &mut self.beside {
+                Some(beside) => beside.due().await,
+                None => std::future::pending().await,
+            }
+            if let Some(said) = self.beside().await {
+                return said;
+            }
+        }
     }
 
     /// What is to be said beside the events by now, however many of them come. Cancel safe.

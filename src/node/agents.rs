@@ -4,13 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{AgentConfig, BodyConfig};
+use crate::edge::push::Endpoint;
 use crate::edge::worker::Frames;
+use crate::limits;
 use crate::runtime::agent::body::{Body, Restart};
 use crate::runtime::agent::managed::Managed;
 
 /// The bodies, and how many of each.
 pub(super) fn bodies(configs: &[AgentConfig]) -> Vec<(Arc<dyn Body>, usize)> {
-    configs.iter().map(|config| (body(config), config.capacity)).collect()
+    let count = |config: &AgentConfig| match config.body {
+        BodyConfig::Managed { .. } => config.capacity,
+        // One link takes as many turns at once.
+        BodyConfig::Endpoint { .. } => 1,
+    };
+    configs.iter().map(|config| (body(config), count(config))).collect()
 }
 
 fn body(config: &AgentConfig) -> Arc<dyn Body> {
@@ -28,6 +35,16 @@ fn body(config: &AgentConfig) -> Arc<dyn Body> {
             restart,
             cancel_grace: Duration::from_millis(config.cancel_grace_ms),
             codec: Arc::new(Frames),
+        }),
+        BodyConfig::Endpoint { url, protocol, headers, model } => Arc::new(Endpoint {
+            agent: config.name.clone(),
+            url: url.clone(),
+            protocol: *protocol,
+            headers: headers.clone(),
+            capacity: config.capacity,
+            quiet_ms: config.quiet_ms.unwrap_or(limits::QUIET_MS),
+            restart,
+            model: model.clone(),
         }),
     }
 }

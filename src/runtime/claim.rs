@@ -1,5 +1,7 @@
 //! Finding a turn for a worker, wherever its session is led.
 
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -13,8 +15,8 @@ use super::peer::wire::{Answered, Asked};
 use super::reader::{Delivery, Start};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
 use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, TurnId, WorkerName};
-use crate::limits::{OFFER_WAIT, PAGE_BYTES, REQUEST_DEADLINE, SWEEP_INTERVAL};
-use crate::session::{Applied, Claim, Command, Event, Fact, Said, Say, Then, TurnStatus};
+use crate::limits::{MAILBOX, OFFER_WAIT, PAGE_BYTES, REQUEST_DEADLINE, SWEEP_INTERVAL};
+use crate::session::{Applied, Claim, Command, Event, Fact, Receipt, Said, Say, Then, TurnStatus};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
@@ -160,28 +162,75 @@ impl Runtime {
         let attached = self.attach(session, start, Freshness::Linearizable, deadline).await;
         let broken = |text: String| Unavailable::NoQuorum(text);
         let mut reader = attached.map_err(|error| broken(error.to_string()))?;
-        let (mut events, mut bytes) = (Vec::new(), 0);
+        let mut story = Story { limit, ..Story::of(turn) };
         loop {
             let delivery = timeout_at(deadline, reader.next()).await;
             let late = |_| broken("the log did not come in time".into());
             match delivery.map_err(late)? {
                 Delivery::Events(all) => {
-                    for shown in all {
-                        let fact = shown.event.fact.as_deref();
-                        if fact.is_some_and(|fact| concerns(fact, &turn.turn)) {
-                            if limit <= events.len() || PAGE_BYTES <= bytes {
-                                return Ok((events, true));
-                            }
-                            bytes += shown.event.payload.len();
-                            events.push(shown.event.clone());
-                        }
+                    if all.iter().any(|shown| story.take(&shown.event).is_break()) {
+                        return Ok((story.events, true));
                     }
                 }
                 Delivery::Gap { .. } => {}
-                Delivery::CaughtUp { .. } | Delivery::End { .. } => return Ok((events, false)),
+                Delivery::CaughtUp { .. } | Delivery::End { .. } => {
+                    return Ok((story.events, false));
+                }
                 _ => return Err(broken("the log is not here any more".into())),
             }
         }
+    }
+}
+
+/// The events of a turn, as they are found in the log.
+struct Story<'a> {
+    turn: &'a TurnStatus,
+    limit: usize,
+    events: Vec<Event>,
+    bytes: usize,
+    /// Inputs of other turns of the agent; a turn that is completed leaves those that it has not heard to this one.
+    others: VecDeque<Event>,
+}
+
+impl<'a> Story<'a> {
+    fn of(turn: &'a TurnStatus) -> Story<'a> {
+        Story { turn, limit: 0, events: Vec::new(), bytes: 0, others: VecDeque::new() }
+    }
+
+    /// Takes the next event of the log; breaks off where there is no room for it.
+    fn take(&mut self, event: &Event) -> ControlFlow<()> {
+        let Some(fact) = event.fact.as_deref() else { return ControlFlow::Continue(()) };
+        let id = &self.turn.turn;
+        match fact {
+            Fact::Input { turn, agent, held: false, .. } if turn != id => {
+                if *agent == self.turn.agent {
+                    self.others.push_back(event.clone());
+                    if MAILBOX < self.others.len() {
+                        self.others.pop_front();
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+            Fact::Receipt { input, turn, receipt: Receipt::Deferred } if turn == id => {
+                let is_it = |other: &Event| matches!(other.fact.as_deref(), Some(Fact::Input { input: named, .. }) if named == input);
+                let at = self.others.iter().position(is_it);
+                match at.and_then(|at| self.others.remove(at)) {
+                    Some(input) => self.add(input),
+                    None => ControlFlow::Continue(()),
+                }
+            }
+            fact if concerns(fact, id) => self.add(event.clone()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn add(&mut self, event: Event) -> ControlFlow<()> {
+        if self.limit <= self.events.len() || PAGE_BYTES <= self.bytes {
+            return ControlFlow::Break(());
+        }
+        self.bytes += event.payload.len();
+        self.events.push(event);
+        ControlFlow::Continue(())
     }
 }
 

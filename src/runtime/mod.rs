@@ -297,7 +297,7 @@ impl Runtime {
         Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
     }
 
-    /// The number of this node.
+    /// This node's number.
     pub fn node(&self) -> u64 {
         self.host.local().0
     }

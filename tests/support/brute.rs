@@ -32,7 +32,7 @@ pub fn tiny(rng: &mut StdRng) -> History {
         let call = Call::Append { values: values.clone(), producer };
         let first = records.len() as u64 + 1;
         for (serial, value) in (first..).zip(values) {
-            records.push(Record { serial, value, chain: None });
+            records.push(Record { serial, value, chain: None, fact: None });
         }
         let last = records.len() as u64;
         ends.push(last);

@@ -12,6 +12,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::turn::{Fact, Scope, Then, WhenBusy};
+
 /// One call, from its invocation to its outcome.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -48,6 +50,9 @@ pub struct Record {
     pub value: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<u64>,
+    /// What it says of a turn; none where a client only appended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<Box<Fact>>,
 }
 
 /// What a read promises.
@@ -91,6 +96,30 @@ pub enum Call {
         sub: SubId,
         cursor: Option<Cursor>,
     },
+    /// A person asks an agent; the input's name makes a repetition the same one.
+    Input {
+        input: String,
+        agent: String,
+        value: String,
+        when_busy: WhenBusy,
+    },
+    Cancel {
+        scope: Scope,
+    },
+    /// A worker wants a turn of any session; the call is of none.
+    Claim {
+        agent: String,
+        worker: String,
+    },
+    /// What a worker says in its turn; a sign of life where there is no `seq`.
+    Say {
+        turn: String,
+        epoch: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seq: Option<u64>,
+        values: Vec<String>,
+        then: Then,
+    },
 }
 
 /// What the server said when it said yes.
@@ -116,6 +145,34 @@ pub enum Answer {
     Done {
         incarnation: u32,
     },
+    Accepted {
+        turn: String,
+        serial: u64,
+        duplicate: bool,
+    },
+    /// `tail` is the last serial when it took effect.
+    Cancelled {
+        turns: u64,
+        tail: u64,
+    },
+    /// None: there was nothing to do.
+    Claimed {
+        taken: Option<Taken>,
+    },
+    /// Where everything that came of it lies; not told of what was said before.
+    Said {
+        places: Option<(u64, u64)>,
+        duplicate: bool,
+        over: bool,
+    },
+}
+
+/// A turn that a worker was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    pub session: String,
+    pub turn: String,
+    pub epoch: u64,
 }
 
 impl Answer {
@@ -125,6 +182,11 @@ impl Answer {
             | Answer::Page { incarnation, .. }
             | Answer::Tail { incarnation, .. }
             | Answer::Done { incarnation } => *incarnation,
+            // Sessions with turns are not deleted in any run.
+            Answer::Accepted { .. }
+            | Answer::Cancelled { .. }
+            | Answer::Claimed { .. }
+            | Answer::Said { .. } => 1,
         }
     }
 }

@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout};
 use super::cluster::client;
 use super::history::{Answer, Call, Control, Cursor, Producer, ReadMode, Record, SubId};
 use super::recorder::Recorder;
+use super::turn::{self, Fact};
+use super::turns::board::Board;
 
 /// What the load looks like.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Shape {
 /// A running load.
 pub struct Load {
     pub recorder: Arc<Recorder>,
+    /// What the readers have seen of turns.
+    pub board: Arc<Board>,
     urls: Arc<Vec<String>>,
     shape: Shape,
     stop: Arc<AtomicBool>,
@@ -49,6 +53,7 @@ impl Load {
     pub async fn start(urls: Vec<String>, shape: Shape, recorder: Arc<Recorder>) -> Load {
         let mut load = Load {
             recorder,
+            board: Arc::default(),
             urls: Arc::new(urls),
             shape,
             stop: Arc::default(),
@@ -79,6 +84,10 @@ impl Load {
             }
         }
         load
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.urls.to_vec()
     }
 
     /// Ends the writing, waits until every reader has everything, and reads each node's final log.
@@ -113,6 +122,7 @@ impl Load {
             urls: self.urls.clone(),
             http: super::cluster::client(),
             recorder: self.recorder.clone(),
+            board: self.board.clone(),
             rng,
         }
     }
@@ -127,11 +137,12 @@ struct Agent {
     urls: Arc<Vec<String>>,
     http: reqwest::Client,
     recorder: Arc<Recorder>,
+    board: Arc<Board>,
     rng: StdRng,
 }
 
 /// What an attempt came to.
-enum Outcome {
+pub enum Outcome {
     Ok(Value),
     /// Certainly no effect.
     No(String),
@@ -142,7 +153,30 @@ enum Outcome {
 const CLOSERS: u32 = 1 << 24;
 const ATTEMPT: Duration = Duration::from_secs(8);
 /// Nothing may hang longer than this, whatever is being killed.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// One attempt at a request.
+pub async fn send(request: reqwest::RequestBuilder) -> Outcome {
+    let answer = match timeout(ATTEMPT, request.send()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) if error.is_connect() => return Outcome::No(error.to_string()),
+        Ok(Err(error)) => return Outcome::Unknown(error.to_string()),
+        Err(_) => return Outcome::Unknown("the client gave up".into()),
+    };
+    let status = answer.status();
+    if status == reqwest::StatusCode::NO_CONTENT {
+        return Outcome::Ok(Value::Null);
+    }
+    let body: Value = match timeout(ATTEMPT, answer.json()).await {
+        Ok(Ok(body)) => body,
+        _ => return Outcome::Unknown(format!("{status} without a body")),
+    };
+    match body["outcome"].as_str() {
+        None if status.is_success() => Outcome::Ok(body),
+        Some("refused") => Outcome::No(body.to_string()),
+        _ => Outcome::Unknown(body.to_string()),
+    }
+}
 
 impl Agent {
     fn url(&self, rest: &str) -> String {
@@ -157,31 +191,12 @@ impl Agent {
         self.node = self.rng.random_range(0..self.urls.len());
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Outcome {
-        let answer = match timeout(ATTEMPT, request.send()).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if error.is_connect() => return Outcome::No(error.to_string()),
-            Ok(Err(error)) => return Outcome::Unknown(error.to_string()),
-            Err(_) => return Outcome::Unknown("the client gave up".into()),
-        };
-        let status = answer.status();
-        let body: Value = match timeout(ATTEMPT, answer.json()).await {
-            Ok(Ok(body)) => body,
-            _ => return Outcome::Unknown(format!("{status} without a body")),
-        };
-        match body["outcome"].as_str() {
-            None if status.is_success() => Outcome::Ok(body),
-            Some("refused") => Outcome::No(body.to_string()),
-            _ => Outcome::Unknown(body.to_string()),
-        }
-    }
-
     async fn create(mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (node, session) = (self.name(), self.session.clone());
             let op = self.recorder.invoke(self.id, &node, &session, None, Call::Create);
-            match self.send(self.http.put(self.url(""))).await {
+            match send(self.http.put(self.url(""))).await {
                 Outcome::Ok(_) => return self.recorder.ok(op, Answer::Done { incarnation: 1 }),
                 Outcome::No(text) => self.recorder.fail(op, &text),
                 Outcome::Unknown(text) => self.recorder.unknown(op, &text),
@@ -234,7 +249,7 @@ impl Agent {
                 .header("Producer-Epoch", "1")
                 .header("Producer-Seq", seq.to_string())
                 .json(&body);
-            match self.send(request).await {
+            match send(request).await {
                 Outcome::Ok(answer) => {
                     let number = |field: &str| answer[field].as_u64().expect("a serial");
                     let incarnation = u32::try_from(number("incarnation")).expect("small");
@@ -259,7 +274,7 @@ impl Agent {
         while !stop.load(Ordering::Acquire) {
             self.hop();
             let op = self.recorder.invoke(self.id, &self.name(), &self.session, None, Call::Tail);
-            match self.send(self.http.get(self.url(""))).await {
+            match send(self.http.get(self.url(""))).await {
                 Outcome::Ok(body) => {
                     let tail = body["tail"].as_u64().expect("a tail");
                     self.recorder.ok(op, Answer::Tail { incarnation: 1, tail });
@@ -329,8 +344,11 @@ impl Agent {
     fn take(&self, sub: SubId, frame: &Frame, at: &mut Cursor) -> Taken {
         match frame.event.as_str() {
             "message" => {
-                let record = record(&Event::parse(&frame.data).expect("an event"));
+                let record = record(&frame.data);
                 at.serial = record.serial;
+                if let Some(fact) = &record.fact {
+                    self.board.see(&self.session, fact);
+                }
                 self.recorder.deliver(sub, &self.name(), &self.session, at.incarnation, record);
                 Taken::Goes
             }
@@ -355,13 +373,11 @@ impl Agent {
             let op = self.recorder.invoke(self.id, &self.name(), &self.session, None, call);
             let cursor = format!("{:010}_{after:020}", 1);
             let url = self.url(&format!("/events?after={cursor}&limit=1000"));
-            match self.send(self.http.get(url)).await {
+            match send(self.http.get(url)).await {
                 Outcome::Ok(page) => {
                     let events = page["events"].as_array().expect("events");
-                    let records: Vec<Record> = events
-                        .iter()
-                        .map(|event| record(&Event::parse(&event.to_string()).expect("an event")))
-                        .collect();
+                    let records: Vec<Record> =
+                        events.iter().map(|event| record(&event.to_string())).collect();
                     after = records.last().map_or(after, |record| record.serial);
                     let done = page["up_to_date"].as_bool() == Some(true);
                     let tail = done.then_some(after);
@@ -385,10 +401,20 @@ enum Taken {
     Ends,
 }
 
-fn record(event: &Event) -> Record {
-    let value = String::from_utf8(event.payload.to_vec()).expect("our own text");
+/// An event as the checker wants it. What the service wrote itself gets a text that says what it means.
+pub fn record(json: &str) -> Record {
+    let event = Event::parse(json).expect("an event");
+    let told: Value = serde_json::from_str(json).expect("an event");
+    let fact = Fact::parse(&told).map(Box::new);
+    let payload = || String::from_utf8(event.payload.to_vec()).expect("our own text");
+    let value = match &fact {
+        Some(fact) if !fact.what.is_said() => {
+            turn::told(event.serial, told["type"].as_str().expect("a name"), fact)
+        }
+        _ => payload(),
+    };
     let chain = u64::from_str_radix(&event.chain, 16).expect("a chain in hex");
-    Record { serial: event.serial, value, chain: Some(chain) }
+    Record { serial: event.serial, value, chain: Some(chain), fact }
 }
 
 /// Asks until the condition holds.

@@ -16,3 +16,5 @@ pub mod mutate;
 pub mod node;
 pub mod recorder;
 pub mod report;
+pub mod turn;
+pub mod turns;

@@ -26,12 +26,22 @@ pub enum Code {
     A9,
     /// A zombie: an older epoch wrote after a newer one.
     A10,
+    /// A control message was lost, had its effect twice, or had another one.
+    A11,
+    /// Two workers hold one turn: an epoch was given twice, or went back.
+    A12,
     /// A repeated append was answered with another serial.
     A13,
     /// A deleted incarnation lives on, or one began without a delete.
     A14,
     /// A call never ended.
     A17,
+    /// A turn has no end, or more than one.
+    A18,
+    /// A turn goes on behind its end.
+    A19,
+    /// What a worker said is lost, or stands in another order.
+    A20,
     /// The history contradicts itself: the harness is wrong, not the system.
     Harness,
 }
@@ -49,9 +59,14 @@ impl fmt::Display for Code {
             Code::A8 => "phantom",
             Code::A9 => "broken subscription",
             Code::A10 => "zombie write",
+            Code::A11 => "control message lost or doubled",
+            Code::A12 => "two workers at once",
             Code::A13 => "retry answered differently",
             Code::A14 => "incarnations mixed",
             Code::A17 => "call never ended",
+            Code::A18 => "not exactly one end",
+            Code::A19 => "goes on behind its end",
+            Code::A20 => "words lost or reordered",
             Code::Harness => "history contradicts itself",
         };
         write!(f, "{self:?} ({meaning})")

@@ -215,6 +215,9 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
         json!({ "verb": verb, "mode": mode, "participant": SAM.participant, "device": SAM.device,
             "role": SAM.role, "note": "let me" })
     };
+    for device in [&ada, &sam] {
+        device.sees("attached", |record| record.snapshot.clone()).await?;
+    }
     let asked = Instant::now();
     stage.post(session, "control", control("take", Some("manual"))).await?;
     let taken = ada.sees("control.taken", |record| record.of("control.taken").next().map(|s| s.at));

@@ -18,6 +18,8 @@ pub(in crate::edge) struct Asked {
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
+    /// Told how the agents are, also where nobody is named and no snapshot asked for.
+    pub(in crate::edge) pings: bool,
 }
 
 /// Which events are shown.
@@ -47,6 +49,7 @@ impl Asked {
             snapshot: flag("snapshot", given("snapshot"))?,
             fold: flag("fold", given("fold"))?,
             visibility: visibility(given("visibility"))?,
+            pings: false,
         })
     }
 }

@@ -13,12 +13,12 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::error::{self, Problem};
-use super::super::{Edge, json as json_text};
+use super::super::json as json_text;
 use super::Visibility;
 use super::fold::is_internal;
 use crate::ids::{AgentName, Cursor, Serial, SessionId, StepName, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
-use crate::runtime::{Delivery, Freshness, Start};
+use crate::runtime::{Delivery, Freshness, Runtime, Start};
 use crate::session::{Event, Fact, Format, Sender, Status};
 
 /// Messages, oldest first.
@@ -44,7 +44,7 @@ struct Open {
 }
 
 struct Message {
-    role: Role,
+    role: Speaks,
     turn: Option<TurnId>,
     agent: Option<AgentName>,
     step: Option<StepName>,
@@ -61,6 +61,15 @@ struct Message {
     end: Option<&'static str>,
 }
 
+/// One message as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::edge) struct Spoken {
+    pub(in crate::edge) speaks: Speaks,
+    pub(in crate::edge) turn: Option<TurnId>,
+    pub(in crate::edge) from: Serial,
+    pub(in crate::edge) text: String,
+}
+
 struct Piece {
     serial: Serial,
     format: Format,
@@ -69,7 +78,7 @@ struct Piece {
 
 /// Whose message it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+pub(in crate::edge) enum Speaks {
     Agent,
     User,
     /// Who had control.
@@ -81,7 +90,7 @@ enum Role {
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
 pub(in crate::edge) async fn read(
-    edge: &Edge,
+    runtime: &Runtime,
     id: &SessionId,
     status: &Status,
     upto: Cursor,
@@ -96,7 +105,7 @@ pub(in crate::edge) async fn read(
     let start = begin(status, upto.serial);
     messages.more = Serial(1) < start;
     let before = Cursor { serial: Serial(start.0 - 1), ..upto };
-    let attached = edge.runtime.attach(id, Start::After(before), Freshness::Linearizable, deadline);
+    let attached = runtime.attach(id, Start::After(before), Freshness::Linearizable, deadline);
     let mut reader = attached.await?;
     let broken = || Problem::new(&error::NO_QUORUM, "the log is not here in time; try again");
     while reader.cursor().serial < upto.serial {
@@ -130,7 +139,7 @@ impl Messages {
         match event.fact.as_deref() {
             Some(Fact::Input { input, turn, agent, sender, .. }) => {
                 self.turns.entry(turn.clone()).or_default().agent = Some(agent.clone());
-                let mut message = Message::of(event, Role::User);
+                let mut message = Message::of(event, Speaks::User);
                 message.turn = Some(turn.clone());
                 message.agent = Some(agent.clone());
                 message.input = Some(input.clone());
@@ -138,7 +147,7 @@ impl Messages {
                 self.add(message, event);
             }
             Some(Fact::Person { input, sender }) => {
-                let mut message = Message::of(event, Role::Person);
+                let mut message = Message::of(event, Speaks::Person);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
                 self.add(message, event);
@@ -167,7 +176,7 @@ impl Messages {
                     self.bytes += event.payload.len();
                     return self.make_room();
                 }
-                let mut message = Message::of(event, Role::Agent);
+                let mut message = Message::of(event, Speaks::Agent);
                 message.turn = Some(output.turn.clone());
                 message.agent.clone_from(&open.agent);
                 message.step.clone_from(&output.step);
@@ -226,6 +235,11 @@ impl Messages {
         }
     }
 
+    /// What was said, oldest first, without what is not text.
+    pub(in crate::edge) fn spoken(&self) -> impl Iterator<Item = Spoken> {
+        self.all.iter().filter(|message| message.is_told()).map(Spoken::from)
+    }
+
     /// Adds the members `messages` and `more` to a body.
     pub(in crate::edge) fn tell(&self, body: &mut Value) {
         body["messages"] = self.all.iter().filter(|message| message.is_told()).map(shown).collect();
@@ -234,7 +248,7 @@ impl Messages {
 }
 
 impl Message {
-    fn of(event: &Event, role: Role) -> Message {
+    fn of(event: &Event, role: Speaks) -> Message {
         Message {
             role,
             turn: None,
@@ -275,11 +289,24 @@ impl Message {
     }
 }
 
+impl From<&Message> for Spoken {
+    fn from(message: &Message) -> Spoken {
+        let texts = message.pieces.iter().filter(|piece| piece.format == Format::TEXT);
+        let text: Vec<u8> = texts.flat_map(|piece| piece.payload.iter().copied()).collect();
+        Spoken {
+            speaks: message.role,
+            turn: message.turn.clone(),
+            from: message.from,
+            text: String::from_utf8_lossy(&text).into_owned(),
+        }
+    }
+}
+
 fn shown(message: &Message) -> Value {
     let role = match message.role {
-        Role::Agent => "agent",
-        Role::User => "user",
-        Role::Person => "person",
+        Speaks::Agent => "agent",
+        Speaks::User => "user",
+        Speaks::Person => "person",
     };
     let (mut text, mut parts) = (Vec::new(), Vec::new());
     for piece in &message.pieces {

@@ -54,7 +54,7 @@ pub(super) async fn open(
         false => None,
     };
     // Who only reads the log is not woken for more than its events.
-    let beside = (attendance.is_some() || asked.snapshot).then(|| {
+    let beside = (attendance.is_some() || asked.snapshot || asked.pings).then(|| {
         let (edge, id) = (edge.clone(), id.clone());
         Box::new(Beside { edge, id, attendance, ping_at: Instant::now() + PING })
     });

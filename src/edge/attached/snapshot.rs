@@ -20,7 +20,7 @@ pub(super) async fn of(
 ) -> Result<Value, Problem> {
     let (status, at) = (reader.status(), reader.cursor());
     let presence = timeout(PEER_PATIENCE, edge.runtime.company(id, deadline));
-    let messages = messages::read(edge, id, status, at, visibility, deadline);
+    let messages = messages::read(&edge.runtime, id, status, at, visibility, deadline);
     let (presence, messages) = tokio::join!(presence, messages);
     // Who is there is told again when it is known; the conversation is what counts.
     let presence = presence.ok().and_then(Result::ok).map(|company| people::company(&company));

@@ -50,7 +50,7 @@ pub(super) async fn messages(
     let status = edge.runtime.status(&id, Freshness::Linearizable, deadline).await?;
     let status = exists(status)?;
     let at = Cursor { incarnation: status.incarnation, serial: status.tail };
-    let messages = messages::read(&edge, &id, &status, at, visibility, deadline).await?;
+    let messages = messages::read(&edge.runtime, &id, &status, at, visibility, deadline).await?;
     let mut body = json!({ "incarnation": at.incarnation.0, "cursor": at.to_string() });
     messages.tell(&mut body);
     Ok(Json(body).into_response())

@@ -5,8 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::error::{self, Problem};
-use super::super::{attached, cursor};
-use super::super::{headers, name};
+use super::super::{attached, cursor, headers, name};
 use super::verbs::Verb;
 use crate::ids::SessionId;
 use crate::limits;
@@ -31,11 +30,11 @@ pub(super) enum Asked<'f> {
 
 pub(super) struct Attach {
     pub(super) start: Start,
+    /// Who attaches, and what is wanted beside the events.
+    pub(super) wants: attached::Asked,
     pub(super) freshness: Freshness,
     pub(super) credit: u32,
     pub(super) timeout_ms: u64,
-    /// What is wanted beside the events.
-    pub(super) asked: attached::Asked,
 }
 
 /// A verb and what it is asked with.
@@ -80,16 +79,14 @@ struct AttachFrame {
     _session: IgnoredAny,
     after: Option<String>,
     read: Option<String>,
+    credit: Option<u32>,
+    timeout_ms: Option<u64>,
     participant: Option<String>,
     device: Option<String>,
     role: Option<String>,
-    #[serde(default)]
-    snapshot: bool,
-    #[serde(default)]
-    fold: bool,
+    snapshot: Option<bool>,
+    fold: Option<bool>,
     visibility: Option<String>,
-    credit: Option<u32>,
-    timeout_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -181,27 +178,34 @@ fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
         Some("local") => Freshness::Local,
         Some(_) => return Err(bad("read is linearizable or local".to_owned())),
     };
-    let asked = attached::Asked::parse(|name| match name {
-        "participant" => frame.participant.as_deref(),
-        "device" => frame.device.as_deref(),
-        "role" => frame.role.as_deref(),
-        "visibility" => frame.visibility.as_deref(),
-        "snapshot" => frame.snapshot.then_some("1"),
-        "fold" => frame.fold.then_some("1"),
-        _ => None,
-    });
-    let asked = asked.map_err(bad)?;
-    if asked.snapshot && frame.after.is_some() {
-        return Err(bad("a snapshot is of the present: leave out after".to_owned()));
-    }
-    let now = asked.snapshot.then_some("now");
+    let wants = wants(&frame)?;
+    let now = wants.snapshot.then_some("now");
     Ok(Attach {
         start: cursor::place(now.or(frame.after.as_deref()))?.start,
+        wants,
         freshness,
         credit: credit(frame.credit.unwrap_or(limits::SOCKET_CREDIT), 0)?,
         timeout_ms: timeout(frame.timeout_ms)?,
-        asked,
     })
+}
+
+/// The same as the query of a live read asks for.
+fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
+    let flag = |on: bool| if on { "1" } else { "0" };
+    let given = |name: &str| match name {
+        "participant" => frame.participant.as_deref(),
+        "device" => frame.device.as_deref(),
+        "role" => frame.role.as_deref(),
+        "snapshot" => frame.snapshot.map(flag),
+        "fold" => frame.fold.map(flag),
+        "visibility" => frame.visibility.as_deref(),
+        _ => None,
+    };
+    let asked = attached::Asked::parse(given).map_err(bad)?;
+    if asked.snapshot && frame.after.is_some() {
+        return Err(bad("a snapshot is of the present: leave out after".to_owned()));
+    }
+    Ok(attached::Asked { pings: true, ..asked })
 }
 
 fn called(verb: Verb, frame: VerbFrame<'_>) -> Result<Called<'_>, Problem> {

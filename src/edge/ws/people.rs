@@ -15,9 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_util::sync::CancellationToken;
 
+use super::super::Edge;
+use super::super::attached;
 use super::super::error::{self, Problem};
 use super::super::telling::Telling;
-use super::super::{Edge, attached};
 use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
 use super::socket::{Ears, Heard, Mouth, Parting};
 use super::subscription::{Credit, Spoken, Subscription};
@@ -198,16 +199,16 @@ impl People {
         let place = Place { number, credit, detached: CancellationToken::new() };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
-        let Attach { start, freshness, timeout_ms, .. } = *asked;
-        let asked = asked.asked.clone();
+        let Attach { start, freshness, timeout_ms, ref wants, .. } = *asked;
+        let wants = wants.clone();
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-            let attached = edge.runtime.attach(&id, start, freshness, deadline).await;
-            let telling = match attached {
-                Ok(reader) => attached::open(&edge, &id, reader, &asked, deadline).await,
-                Err(why) => Err(why.into()),
+            let telling = async {
+                let reader = edge.runtime.attach(&id, start, freshness, deadline).await?;
+                attached::open(&edge, &id, reader, &wants, deadline).await.map(Box::new)
             };
-            Done::Attached(re, id, number, telling.map(Box::new))
+            let telling = telling.await;
+            Done::Attached(re, id, number, telling)
         };
         self.requests.push(request.boxed());
         Ok(())

@@ -1,10 +1,8 @@
 //! One session on a WebSocket: what is said of it, no more events than the client has room for (S7, S10).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::super::telling::{Control, Stage, Telling};
@@ -51,7 +49,6 @@ pub(super) struct Subscription {
     number: u64,
     telling: Telling,
     credit: Credit,
-    ping_at: Instant,
     detached: CancellationToken,
 }
 
@@ -76,8 +73,7 @@ impl Subscription {
         wire::string(&mut head, session.as_str());
         head.extend_from_slice(b",\"type\":\"");
         let head = String::from_utf8(head).expect("names are texts");
-        let ping_at = Instant::now() + PING;
-        Subscription { session, head, number, telling, credit, ping_at, detached }
+        Subscription { session, head, number, telling, credit, detached }
     }
 
     /// What is said first.
@@ -105,13 +101,8 @@ impl Subscription {
             tokio::select! {
                 biased;
                 () = self.detached.cancelled() => return Vec::new(),
-                // An attachment with more than events pings by itself, as long as it is asked.
-                () = sleep_until(self.ping_at), if is_behind || !self.telling.pings() => {
-                    self.ping_at = Instant::now() + PING;
-                    return vec![self.control(self.telling.ping())];
-                }
                 () = self.credit.given(), if is_behind => {}
-                said = self.telling.next(), if !is_behind => {
+                said = beside_or_next(&mut self.telling, is_behind) => {
                     if let Some(said) = said {
                         return vec![self.control(said)];
                     }
@@ -142,7 +133,10 @@ impl Subscription {
     }
 }
 
-const PING: Duration = Duration::from_millis(limits::SOCKET_PING_MS);
+/// What comes next; beside the events alone where those wait for credit. Cancel safe.
+async fn beside_or_next(telling: &mut Telling, is_behind: bool) -> Option<Control> {
+    if is_behind { Some(telling.aside().await) } else { telling.next().await }
+}
 
 #[cfg(test)]
 mod tests {

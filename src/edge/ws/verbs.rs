@@ -6,8 +6,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::error::{self, Problem};
-use super::super::people::{self, Verb as Asked};
-use super::super::{Edge, append, body, events, sessions, turns};
+use super::super::{Edge, append, body, events, people, sessions, turns};
 use super::asked::Called;
 use crate::ids::SessionId;
 use crate::session::Origin;
@@ -77,9 +76,11 @@ async fn act(
         }
         Verb::Input => turns::ask(edge, session, body, deadline).await,
         Verb::Cancel => turns::end(edge, session, body, deadline).await,
-        Verb::Answer => people::act(edge, session, Asked::Answer(None), body, deadline).await,
-        Verb::Control => people::act(edge, session, Asked::Control, body, deadline).await,
-        Verb::Pause => people::act(edge, session, Asked::Pause, body, deadline).await,
-        Verb::Resume => people::act(edge, session, Asked::Resume, body, deadline).await,
+        Verb::Answer => {
+            people::act(edge, session, people::Verb::Answer(None), body, deadline).await
+        }
+        Verb::Control => people::act(edge, session, people::Verb::Control, body, deadline).await,
+        Verb::Pause => people::act(edge, session, people::Verb::Pause, body, deadline).await,
+        Verb::Resume => people::act(edge, session, people::Verb::Resume, body, deadline).await,
     }
 }

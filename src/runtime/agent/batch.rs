@@ -7,7 +7,7 @@ use crate::session::{NewEvent, Said, Say, Then};
 
 /// What one say of a worker is, and the room that it takes until it is answered.
 pub(super) struct Heard {
-    pub(super) say: Say,
+    pub(super) say: Box<Say>,
     pub(super) _room: Room,
 }
 
@@ -41,7 +41,7 @@ impl Batch {
     /// The command for all of them; `seq` is the link's own count of commands in this epoch. `delivered`: the
     /// last input that the worker was told of.
     pub(super) fn command(&self, seq: u64, delivered: Option<Serial>) -> Say {
-        let mut all = Say { delivered, ..self.says[0].say.clone() };
+        let mut all = Say { delivered, ..Say::clone(&self.says[0].say) };
         for Heard { say, .. } in &self.says[1..] {
             all.heard = all.heard.max(say.heard);
             all.quiet_ms = say.quiet_ms.or(all.quiet_ms);
@@ -132,7 +132,7 @@ mod tests {
         let events = texts.iter().map(event).collect();
         let said = seq.map(|seq| Said { seq, events, then, ..Said::default() });
         let say = Say { said, ..Say::new(TurnId::parse("t").unwrap(), 7) };
-        Heard { say, _room: Room::none() }
+        Heard { say: Box::new(say), _room: Room::none() }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Speaker {
                     () = self.to_link.closed() => return Err(LinkClosed),
                 };
                 let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
-                ToLink::Say(key, Heard { say: *say, _room: room })
+                ToLink::Say(key, Heard { say, _room: room })
             }
         };
         self.to_link.send(to_link).await.map_err(|_| LinkClosed)

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Fuse, FusedFuture};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -70,7 +70,7 @@ struct Process {
     lines: Lines<BufReader<ChildStdout>>,
     last_words: Arc<Mutex<LastWords>>,
     /// Collects the last words.
-    listening: BoxFuture<'static, ()>,
+    listening: Fuse<BoxFuture<'static, ()>>,
 }
 
 /// Why a process is served no more.
@@ -106,7 +106,7 @@ impl Managed {
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let group = pid.and_then(Pid::from_raw);
         let last_words = Arc::new(Mutex::new(LastWords::default()));
-        let listening = listen(stderr, last_words.clone()).fuse().boxed();
+        let listening = listen(stderr, last_words.clone()).boxed().fuse();
         let lines = Lines::new(BufReader::new(stdout));
         Ok(Process { child, group, stdin, lines, last_words, listening })
     }
@@ -157,6 +157,9 @@ impl Process {
                 Ended::Stopped
             }
             Served::Exited(status) => {
+                if !self.listening.is_terminated() {
+                    drop(timeout(LAST_LINES_WAIT, &mut self.listening).await);
+                }
                 let last_words = self.last_words(status);
                 speaker.close(Leave::Exited(last_words.clone()));
                 self.end(Signal::KILL).await;
@@ -219,7 +222,7 @@ impl Process {
         tokio::pin!(reading, writing);
         // Until when the turns must be over, once the node is ending.
         let mut until = None;
-        let (mut hears, mut stops) = (true, true);
+        let mut stops = true;
         loop {
             let late = async {
                 match until {
@@ -246,12 +249,9 @@ impl Process {
                 status = child.wait() => {
                     // What it said before it ended is still in the pipe.
                     drop(timeout(LAST_LINES_WAIT, &mut reading).await);
-                    if hears {
-                        drop(timeout(LAST_LINES_WAIT, listening).await);
-                    }
                     return Served::Exited(status.ok());
                 }
-                () = &mut *listening, if hears => hears = false,
+                () = &mut *listening, if !listening.is_terminated() => {}
                 () = place.stop.cancelled(), if stops => {
                     stops = false;
                     until = Some(Instant::now() + AGENT_DRAIN);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Company, Link, Stamp};
 use crate::ids::{Millis, SessionId};
-use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_LINKS, AUDIENCE_GRACE};
+use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_HUSH, ATTENDANCE_LINKS, AUDIENCE_GRACE};
 
 /// Orders what one node says: by its process, then by a number that only grows.
 pub(super) type Order = (u64, u64);
@@ -176,12 +176,16 @@ impl Roll {
         changed
     }
 
-    /// What nodes do not know yet and somebody there wants to hear.
-    pub(super) fn news(&self) -> Vec<(NodeId, News)> {
+    /// What nodes do not know yet and somebody there wants to hear. A new leader hears of everybody first, so
+    /// that nobody seems to leave and come back because of it.
+    pub(super) fn news(&self, now: Instant) -> Vec<(NodeId, News)> {
         let state = self.state();
         let mut all = Vec::new();
         for (id, entry) in &state.sessions {
-            let Some((term, _)) = state.leads.get(&entry.shard) else { continue };
+            let Some((term, since)) = state.leads.get(&entry.shard) else { continue };
+            if now.duration_since(*since) < ATTENDANCE_HUSH {
+                continue;
+            }
             let stamp = Stamp { term: *term, number: entry.number };
             for (node, said) in &entry.nodes {
                 if !said.links.is_empty() && said.has != stamp {
@@ -305,14 +309,16 @@ mod tests {
         let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
         roll.take((&id, 1), NodeId(1), (1, 1), phone.clone(), Stamp::default(), now);
         roll.take((&id, 1), NodeId(2), (1, 1), Vec::new(), Stamp::default(), now);
-        let news = roll.news();
+        assert_eq!(roll.news(now), Vec::new(), "others may have been there all along");
+        let later = now + ATTENDANCE_HUSH;
+        let news = roll.news(later);
         assert_eq!(news.len(), 1, "nobody is there at node 2");
-        assert_eq!(roll.news(), news, "it is said again until it was heard");
+        assert_eq!(roll.news(later), news, "it is said again until it was heard");
         roll.heard(NodeId(1), &[news[0].1.clone()]);
-        assert_eq!(roll.news(), Vec::new());
+        assert_eq!(roll.news(later), Vec::new());
         // The node says what it has with each word; it may have begun anew.
         roll.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);
-        assert_eq!(roll.news(), news);
+        assert_eq!(roll.news(later), news);
     }
 
     #[tokio::test]

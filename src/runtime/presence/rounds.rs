@@ -143,7 +143,7 @@ impl Rounds {
             attending.entry(key).or_insert_with(|| (leader, Vec::new())).1.push(told);
         }
         let mut news: BTreeMap<NodeId, Vec<News>> = BTreeMap::new();
-        for (node, told) in presence.roll.news() {
+        for (node, told) in presence.roll.news(now) {
             news.entry(node).or_default().push(told);
         }
         let attending = attending.into_values();

@@ -8,8 +8,8 @@ use super::Findings;
 use super::index::{Book, Index, Sighting, ValueId};
 
 pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
-    let mut by_serial: HashMap<u64, &Sighting> = HashMap::new();
-    let mut by_value: HashMap<ValueId, &Sighting> = HashMap::new();
+    let mut by_serial: HashMap<u64, &Sighting<'_>> = HashMap::new();
+    let mut by_value: HashMap<ValueId, &Sighting<'_>> = HashMap::new();
     let mut chains: HashMap<u64, (u64, usize)> = HashMap::new();
     for seen in &book.sightings {
         let serial = seen.serial;

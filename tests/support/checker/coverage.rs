@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::history::{Answer, Call, Kind};
+use super::super::turn::{What, WhenBusy};
 use super::Expectations;
 use super::index::{Index, Outcome};
+use super::turns;
 
 /// What was counted, and why it is not enough.
 pub fn check(
@@ -19,6 +21,11 @@ pub fn check(
     for op in &index.ops {
         match (op.outcome, op.call) {
             (Outcome::Ok(Answer::Appended { .. }), Call::Append { .. }) => count("ok appends", 1),
+            (Outcome::Ok(_), Call::Input { when_busy: WhenBusy::Interrupt, .. })
+            | (Outcome::Ok(_), Call::Cancel { .. }) => count("interrupts", 1),
+            (Outcome::Ok(_), Call::Input { .. }) => count("ok inputs", 1),
+            (Outcome::Ok(_), Call::Say { .. }) => count("ok says", 1),
+            (Outcome::Ok(Answer::Claimed { taken: Some(_) }), _) => count("claims", 1),
             (Outcome::Ok(_), Call::Read { .. } | Call::Tail) => count("ok reads", 1),
             (Outcome::Unknown, _) => count("unknown outcomes", 1),
             (Outcome::Failed, _) => count("refusals", 1),
@@ -37,6 +44,17 @@ pub fn check(
             _ => {}
         }
     }
+    for told in index.books.values().flat_map(|book| &book.told) {
+        match told.fact.what {
+            What::Started => count("turns started", 1),
+            What::Lost => count("workers lost", 1),
+            What::Cancelled => count("turns cancelled", 1),
+            what if what.is_terminal() => count("turns done", 1),
+            what if what.is_final_receipt() => count("receipts", 1),
+            _ => {}
+        }
+    }
+    count("takeovers", index.books.values().map(turns::takeovers).sum());
     let retries: usize = index.writes.iter().map(|write| write.attempts.len() - 1).sum();
     count("retries", retries);
 
@@ -47,6 +65,8 @@ pub fn check(
         ("faults", expect.nemesis),
         ("leader changes", expect.leader_changes),
         ("deliveries", expect.deliveries),
+        ("takeovers", expect.takeovers),
+        ("interrupts", expect.interrupts),
     ] {
         let found = counts.get(what).copied().unwrap_or(0);
         if found < least {

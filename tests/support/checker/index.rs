@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::history::{Answer, Call, History, Kind, OpId, Producer, ReadMode, Record, SubId};
 use super::super::report::Code;
+use super::super::turn::Fact;
 use super::{Expectations, Findings};
 
 /// A value, interned.
@@ -59,8 +60,23 @@ impl<'h> Op<'h> {
     }
 }
 
+/// What makes attempts the same write.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Key<'h> {
+    /// Nothing does.
+    None,
+    Producer(&'h Producer),
+    Input(&'h str),
+    Say {
+        turn: &'h str,
+        epoch: u64,
+        seq: u64,
+    },
+}
+
 pub struct Write<'h> {
     pub session: &'h str,
+    pub key: Key<'h>,
     pub producer: Option<&'h Producer>,
     pub values: Vec<ValueId>,
     /// Places in [`Index::ops`].
@@ -85,7 +101,8 @@ pub enum Source {
 
 /// Somebody was shown that `value` stands at `serial`.
 #[derive(Clone, Copy)]
-pub struct Sighting {
+pub struct Sighting<'h> {
+    pub fact: Option<&'h Fact>,
     pub serial: u64,
     pub value: ValueId,
     pub chain: Option<u64>,
@@ -111,16 +128,28 @@ pub struct Log {
     pub values: HashMap<u64, ValueId>,
 }
 
+/// What an event of the final log says of a turn.
+#[derive(Clone, Copy)]
+pub struct Told<'h> {
+    pub serial: u64,
+    pub fact: &'h Fact,
+    pub value: ValueId,
+    /// Where it was seen first.
+    pub line: usize,
+}
+
 /// Everything seen of one incarnation of one session.
 pub struct Book<'h> {
     pub session: &'h str,
     pub incarnation: u32,
-    pub sightings: Vec<Sighting>,
+    pub sightings: Vec<Sighting<'h>>,
     /// Calls that were answered in this incarnation; places in [`Index::ops`].
     pub answered: Vec<usize>,
     pub replicas: BTreeMap<&'h str, Replica>,
     /// `None` when nobody read the final log: the incarnation was deleted, or the run is blind.
     pub log: Option<Log>,
+    /// Those events of the final log that are about turns, in its order.
+    pub told: Vec<Told<'h>>,
     /// Where each value was seen first.
     pub place: HashMap<ValueId, u64>,
     /// Writes of which something was seen here.
@@ -201,6 +230,11 @@ impl<'h> Index<'h> {
         Some((first, first + values.len() as u64 - 1))
     }
 
+    /// The name of a value that somebody asked for or saw.
+    pub fn value(&self, name: &str) -> Option<ValueId> {
+        self.ids.get(name).copied()
+    }
+
     fn read_calls(&mut self, out: &mut Findings) {
         let mut open: HashMap<OpId, usize> = HashMap::new();
         for (line, event) in self.history.events.iter().enumerate() {
@@ -253,14 +287,27 @@ impl<'h> Index<'h> {
         for place in 0..self.ops.len() {
             let op = &self.ops[place];
             let (session, line, failed) = (op.session, op.line, op.failed());
-            let Call::Append { values, producer } = op.call else { continue };
+            let (values, producer, key) = match op.call {
+                Call::Append { values, producer } => {
+                    let key = producer.as_ref().map_or(Key::None, Key::Producer);
+                    (values.as_slice(), producer.as_ref(), key)
+                }
+                Call::Input { input, value, .. } => {
+                    (std::slice::from_ref(value), None, Key::Input(input))
+                }
+                Call::Say { turn, epoch, seq: Some(seq), values, .. } if !values.is_empty() => {
+                    let key = Key::Say { turn, epoch: *epoch, seq: *seq };
+                    (values.as_slice(), None, key)
+                }
+                _ => continue,
+            };
             let values: Vec<ValueId> = values.iter().map(|value| self.intern(value)).collect();
             let owner = values.first().and_then(|&value| self.writer[value]);
             if let Some(owner) = owner
                 && self.writes[owner].values == values
                 && self.writes[owner].session == session
-                && self.writes[owner].producer == producer.as_ref()
-                && producer.is_some()
+                && self.writes[owner].key == key
+                && key != Key::None
             {
                 self.writes[owner].attempts.push(place);
                 continue;
@@ -279,8 +326,7 @@ impl<'h> Index<'h> {
                 let text = format!("{producer:?} stands for two contents");
                 out.add(Code::Harness, session, &[line], text);
             }
-            let producer = producer.as_ref();
-            self.writes.push(Write { session, producer, values, attempts: vec![place] });
+            self.writes.push(Write { session, key, producer, values, attempts: vec![place] });
         }
     }
 
@@ -288,6 +334,9 @@ impl<'h> Index<'h> {
         for place in 0..self.ops.len() {
             let op = &self.ops[place];
             let Some(answer) = op.answer() else { continue };
+            if let Call::Claim { .. } = op.call {
+                continue; // It is of no session.
+            }
             let (call, session, node) = (op.call, op.session, op.node);
             let (line, at) = (op.done_line, op.ret);
             let incarnation = answer.incarnation();
@@ -295,10 +344,11 @@ impl<'h> Index<'h> {
             match (call, answer) {
                 (Call::Append { values, .. }, Answer::Appended { first, .. }) => {
                     for (serial, value) in (*first..).zip(values) {
-                        let (value, source) = (self.intern(value), Source::Ack);
-                        let seen = Sighting { serial, value, chain: None, at, line, source };
-                        self.book(session, incarnation).sightings.push(seen);
+                        self.acknowledged(session, incarnation, serial, value, (at, line));
                     }
+                }
+                (Call::Input { value, .. }, Answer::Accepted { serial, .. }) => {
+                    self.acknowledged(session, incarnation, *serial, value, (at, line));
                 }
                 (Call::Read { mode, .. }, Answer::Page { first, tail, records, .. }) => {
                     let last = *mode == ReadMode::Final;
@@ -363,9 +413,20 @@ impl<'h> Index<'h> {
                 let mut log = Log { line, ..Log::default() };
                 log.first = replicas().map(|replica| replica.first).max().unwrap_or(1);
                 log.tail = replicas().map(|replica| replica.tail).max().unwrap_or(0);
+                let mut told = BTreeMap::new();
                 for seen in book.sightings.iter().filter(|seen| seen.source == Source::Final) {
                     log.values.entry(seen.serial).or_insert(seen.value);
+                    if let Some(fact) = seen.fact {
+                        let Sighting { serial, value, line, .. } = *seen;
+                        told.entry(serial).or_insert(Told { serial, fact, value, line });
+                    }
                 }
+                for seen in book.sightings.iter().filter(|seen| seen.source == Source::Deliver) {
+                    if let Some(told) = told.get_mut(&seen.serial) {
+                        told.line = told.line.min(seen.line);
+                    }
+                }
+                book.told = told.into_values().collect();
                 book.log = Some(log);
             }
         }
@@ -395,6 +456,19 @@ impl<'h> Index<'h> {
         growth
     }
 
+    fn acknowledged(
+        &mut self,
+        session: &'h str,
+        incarnation: u32,
+        serial: u64,
+        value: &'h str,
+        (at, line): (u64, usize),
+    ) {
+        let (value, source) = (self.intern(value), Source::Ack);
+        let seen = Sighting { fact: None, serial, value, chain: None, at, line, source };
+        self.book(session, incarnation).sightings.push(seen);
+    }
+
     fn see(
         &mut self,
         session: &'h str,
@@ -406,7 +480,8 @@ impl<'h> Index<'h> {
     ) {
         let value = self.intern(&record.value);
         let (serial, chain) = (record.serial, record.chain);
-        let seen = Sighting { serial, value, chain, at, line, source };
+        let fact = record.fact.as_deref();
+        let seen = Sighting { fact, serial, value, chain, at, line, source };
         self.book(session, incarnation).sightings.push(seen);
     }
 
@@ -428,6 +503,7 @@ impl<'h> Index<'h> {
             answered: Vec::new(),
             replicas: BTreeMap::new(),
             log: None,
+            told: Vec::new(),
             place: HashMap::new(),
             writes: Vec::new(),
             last_seen: 0,

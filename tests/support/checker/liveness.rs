@@ -1,5 +1,5 @@
-//! Every call ends (A17), and how long writers waited for the next acknowledgement. The wait counts
-//! only while an append is open, and is reported, not judged: the bound belongs to the test.
+//! Every call ends (A17), and how long clients waited for the next acknowledgement. The wait counts only
+//! while an append, an input or a cancel is open, and is reported, not judged: the bound belongs to the test.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub fn check(index: &Index<'_>, out: &mut Findings) -> Histogram {
         if matches!(op.outcome, Outcome::Open) {
             out.add(Code::A17, op.session, &[op.line], format!("{:?} never ended", op.id));
         }
-        if let Call::Append { .. } = op.call {
+        if let Call::Append { .. } | Call::Input { .. } | Call::Cancel { .. } = op.call {
             let end = match op.outcome {
                 Outcome::Open => None,
                 Outcome::Ok(_) => Some(Step::Served),

@@ -14,6 +14,7 @@ pub mod liveness;
 pub mod order;
 pub mod phantom;
 pub mod subscription;
+pub mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,6 +37,10 @@ pub struct Expectations {
     pub leader_changes: usize,
     /// Fewer delivered frames prove nothing.
     pub deliveries: usize,
+    /// Fewer turns that went on under another worker prove nothing.
+    pub takeovers: usize,
+    /// Fewer interrupts that were acknowledged, by cancel or by input, prove nothing.
+    pub interrupts: usize,
     /// How many nodes must have given their final log of each session that lives.
     pub final_nodes: usize,
     /// Subscriptions still attached at the end were given time to reach the tail.
@@ -56,6 +61,8 @@ impl Default for Expectations {
             nemesis: 0,
             leader_changes: 0,
             deliveries: 0,
+            takeovers: 0,
+            interrupts: 0,
             final_nodes: 1,
             drained: true,
             retention: None,
@@ -96,6 +103,7 @@ pub fn check(history: &History, expectations: &Expectations) -> Report {
         order::check(&index, book, &mut findings);
         linear::check(&index, book, &mut findings);
         dedup::check(&index, book, &mut findings);
+        turns::check(&index, book, &mut findings);
     }
     incarnation::check(&index, expectations, &mut findings);
     subscription::check(&index, expectations, &mut findings);

@@ -28,7 +28,10 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     }
 }
 
-fn phantom(index: &Index<'_>, book: &Book<'_>, seen: &Sighting, out: &mut Findings) {
+fn phantom(index: &Index<'_>, book: &Book<'_>, seen: &Sighting<'_>, out: &mut Findings) {
+    if seen.fact.is_some_and(|fact| !fact.what.is_said()) {
+        return; // The service wrote it; `turns` judges whether it should have.
+    }
     let (name, serial) = (index.names[seen.value], seen.serial);
     let Some(write) = index.writer[seen.value] else {
         let text = format!("value {name:?} at {serial} was never asked for");
@@ -51,7 +54,7 @@ fn phantom(index: &Index<'_>, book: &Book<'_>, seen: &Sighting, out: &mut Findin
     }
 }
 
-fn ghost(index: &Index<'_>, book: &Book<'_>, seen: &Sighting, out: &mut Findings) {
+fn ghost(index: &Index<'_>, book: &Book<'_>, seen: &Sighting<'_>, out: &mut Findings) {
     let Some(log) = &book.log else { return };
     if log.first <= seen.serial && log.values.get(&seen.serial) != Some(&seen.value) {
         let (name, serial) = (index.names[seen.value], seen.serial);

@@ -5,6 +5,8 @@
 //! perhaps never. Readers hop between nodes, fall behind, meet gaps, resets and ends.
 
 mod model;
+mod room;
+mod turns;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,6 +19,8 @@ use super::history::{
     Answer, Call, Control, Cursor, Event, History, Kind, OpId, Producer, ReadMode, SubId,
 };
 use model::Room;
+#[allow(unused_imports, reason = "each test target uses a part of this tree")]
+pub use turns::generate_turns;
 
 /// How large a history becomes, and which rare things happen in it.
 #[derive(Clone, Copy, Debug)]

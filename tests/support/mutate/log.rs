@@ -46,7 +46,7 @@ pub fn duplicate(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Hist
     let mut history = h.clone();
     for (_, tail, records) in finals(&mut history, session) {
         *tail += 1;
-        records.push(Record { serial: *tail, value: value.clone(), chain: None });
+        records.push(Record { serial: *tail, value: value.clone(), chain: None, fact: None });
     }
     Some(history)
 }
@@ -158,7 +158,12 @@ pub fn phantom(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Histor
     for (_, tail, records) in finals(&mut history, session) {
         if rng.random_bool(0.5) || records.is_empty() {
             *tail += 1;
-            records.push(Record { serial: *tail, value: "phantom".to_owned(), chain: None });
+            records.push(Record {
+                serial: *tail,
+                value: "phantom".to_owned(),
+                chain: None,
+                fact: None,
+            });
         } else {
             for record in records.iter_mut().filter(|record| record.value == value) {
                 record.value = "phantom".to_owned();
@@ -187,7 +192,7 @@ pub fn zombie(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History
     let mut history = h.clone();
     for (_, tail, records) in finals(&mut history, session) {
         *tail += 1;
-        records.push(Record { serial, value: "zombie".to_owned(), chain: None });
+        records.push(Record { serial, value: "zombie".to_owned(), chain: None, fact: None });
     }
     let answer = Answer::Appended { incarnation, first: serial, last: serial };
     let call = appends("zombie", Some(old));

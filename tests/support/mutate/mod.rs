@@ -4,6 +4,7 @@
 mod calls;
 mod log;
 mod readers;
+mod turns;
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -68,6 +69,34 @@ pub const ALL: &[Mutation] = &[
     mutation("an incarnation begins without a delete", &[Code::A14], log::undeleted),
     mutation("a call never ends", &[Code::A17], calls::unfinished),
     mutation("a call ends twice", &[Code::Harness], calls::twice),
+];
+
+/// Those that need a history with turns.
+pub const TURNS: &[Mutation] = &[
+    mutation("a worker that was replaced is written down", &[Code::A10], turns::zombie_word),
+    mutation("a worker that was replaced is heard", &[Code::A10], turns::zombie_beat),
+    mutation("an epoch is given twice", &[Code::A12], turns::epoch_twice),
+    mutation("two workers are given the same", &[Code::A12], turns::claimed_twice),
+    mutation("a word follows the cancel", &[Code::A19], turns::word_after_cancel),
+    mutation("a turn ends twice", &[Code::A18], turns::ends_twice),
+    mutation("a turn never ends", &[Code::A18], turns::never_ends),
+    mutation("a steer is lost", &[Code::A11], turns::steer_lost),
+    mutation("an input is taken twice", &[Code::A11], turns::input_doubled),
+    mutation("an input is answered with another serial", &[Code::A11], turns::input_answered_twice),
+    mutation("a cancel is lost", &[Code::A11], turns::cancel_lost),
+    mutation("a cancel before its turn is lost", &[Code::A11], turns::early_cancel_lost),
+    mutation("a cancel has its effect twice", &[Code::A11], turns::cancelled_twice),
+    mutation("a turn is cancelled by nobody", &[Code::A8], turns::cancelled_by_nobody),
+    mutation("an interrupt interrupts nothing", &[Code::A11], turns::interrupts_nothing),
+    mutation("a word is lost", &[Code::A20], turns::word_lost),
+    mutation("a word stands twice", &[Code::A2], turns::word_doubled),
+    mutation("two words change places", &[Code::A20], turns::words_swapped),
+    mutation("nobody said a word", &[Code::A8], turns::word_of_nobody),
+    mutation("a word stands in another turn", &[Code::A8], turns::word_elsewhere),
+    mutation("a repetition is answered with other places", &[Code::A13], turns::other_places),
+    mutation("a completed turn failed", &[Code::A20], turns::other_end),
+    mutation("an input has no receipt", &[Code::A11], turns::no_receipt),
+    mutation("an input has two receipts", &[Code::A11], turns::two_receipts),
 ];
 
 fn index<'h>(history: &'h History, expect: &Expectations) -> Index<'h> {

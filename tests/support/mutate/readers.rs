@@ -28,7 +28,7 @@ pub fn ghost(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History>
     let mut copy = h.events[line].clone();
     let Kind::Deliver { session, incarnation, record, .. } = &mut copy.kind else { return None };
     let log = index(h, e).books[&(session.as_str(), *incarnation)].log.as_ref()?.tail;
-    *record = Record { serial: log + 1, value: "ghost".to_owned(), chain: None };
+    *record = Record { serial: log + 1, value: "ghost".to_owned(), chain: None, fact: None };
     let (session, incarnation) = (session.clone(), *incarnation);
     history.events.insert(line + 1, copy);
     plant(&mut history, line, &session, incarnation, appends("ghost", None), None);

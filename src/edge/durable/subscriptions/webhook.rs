@@ -1,7 +1,6 @@
 //! One call of a webhook: to a checked address, once, without following anybody elsewhere.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +12,9 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+use super::super::super::tls;
 use super::Fault;
 use super::target::{BadTarget, Target};
 use crate::config::WebhookReach;
@@ -25,8 +23,6 @@ use crate::limits;
 /// Calls webhooks.
 pub(super) struct Caller {
     reach: WebhookReach,
-    /// Who is trusted: what this machine trusts. Read when first needed.
-    tls: OnceLock<TlsConnector>,
 }
 
 /// Why a wake was not taken; it is tried again.
@@ -53,7 +49,7 @@ struct Answer {
 
 impl Caller {
     pub(super) fn new(reach: WebhookReach) -> Caller {
-        Caller { reach, tls: OnceLock::new() }
+        Caller { reach }
     }
 
     /// Refuses URLs that will never be called. A name without an address may get one later.
@@ -88,25 +84,7 @@ impl Caller {
             return exchange(stream, request).await;
         }
         let name = ServerName::try_from(target.host).map_err(io::Error::other)?;
-        exchange(self.tls().connect(name, stream).await?, request).await
-    }
-
-    fn tls(&self) -> &TlsConnector {
-        self.tls.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            let found = rustls_native_certs::load_native_certs();
-            let (trusted, _) = roots.add_parsable_certificates(found.certs);
-            if trusted == 0 {
-                tracing::warn!("this machine trusts no certificates; https webhooks will fail");
-            }
-            let provider = Arc::new(crypto::ring::default_provider());
-            let config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .expect("ring has them")
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            TlsConnector::from(Arc::new(config))
-        })
+        exchange(tls::connector().connect(name, stream).await?, request).await
     }
 }
 

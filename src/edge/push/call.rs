@@ -1,0 +1,137 @@
+//! One request to an endpoint, and its answer as a stream of events. Dropped, it closes the connection.
+
+use std::io;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, Response, header};
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::super::tls;
+use super::Endpoint;
+use crate::client::sse::{Parser, TooLong};
+
+/// Why an attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// It would be so again: the turn fails.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the endpoint answered {0}")]
+    Status(u16),
+    #[error("the endpoint said nothing for too long")]
+    Late,
+    #[error("the answer broke off")]
+    BrokeOff,
+    #[error("the conversation is not to be had: {0}")]
+    Log(String),
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    #[error(transparent)]
+    Stream(#[from] TooLong),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// An answer that comes.
+pub(super) struct Call {
+    answer: Response<Incoming>,
+    parser: Parser,
+    /// The connection lives as long as the call.
+    _connection: JoinSet<()>,
+}
+
+/// How much of an answer that says no is kept, in bytes.
+const EXCUSE_BYTES: usize = 512;
+
+impl Call {
+    /// Sends the request and waits for the head of the answer.
+    pub(super) async fn start(endpoint: &Endpoint, body: &Value) -> Result<Call, Failed> {
+        let refused = |why: &str| Failed::Refused(format!("the endpoint's URL: {why}"));
+        let url = Url::parse(&endpoint.url).map_err(|why| refused(&why.to_string()))?;
+        let host = url.host_str().ok_or_else(|| refused("it names no host"))?.to_owned();
+        let port = url.port_or_known_default().ok_or_else(|| refused("it names no port"))?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let stream = TcpStream::connect((bare.as_str(), port)).await?;
+        stream.set_nodelay(true)?;
+        let request = request(endpoint, &url, &host, body)?;
+        match url.scheme() {
+            "http" => Call::over(stream, request).await,
+            "https" => {
+                let name = ServerName::try_from(bare).map_err(io::Error::other)?;
+                Call::over(tls::connector().connect(name, stream).await?, request).await
+            }
+            _ => Err(refused("it begins with http or https")),
+        }
+    }
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Call, Failed> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut running = JoinSet::new();
+        running.spawn(async {
+            // What goes wrong shows in the answer.
+            connection.await.ok();
+        });
+        let mut sender: SendRequest<Full<Bytes>> = sender;
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        if status.is_success() {
+            let parser = Parser::default();
+            return Ok(Call { answer, parser, _connection: running });
+        }
+        if status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429) {
+            let excuse = Limited::new(answer.into_body(), EXCUSE_BYTES).collect().await;
+            let excuse = excuse.map(|body| body.to_bytes()).unwrap_or_default();
+            let excuse = String::from_utf8_lossy(&excuse);
+            let reason = format!("the endpoint answered {}: {excuse}", status.as_u16());
+            return Err(Failed::Refused(reason));
+        }
+        Err(Failed::Status(status.as_u16()))
+    }
+
+    /// The data of the next events, at least one of them; none where the answer ended.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>, Failed> {
+        loop {
+            let Some(frame) = self.answer.body_mut().frame().await else { return Ok(None) };
+            let Ok(bytes) = frame?.into_data() else { continue };
+            let frames = self.parser.feed(&bytes)?;
+            let data: Vec<_> = frames.into_iter().map(|frame| frame.data).collect();
+            if !data.is_empty() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+fn request(
+    endpoint: &Endpoint,
+    url: &Url,
+    host: &str,
+    body: &Value,
+) -> Result<Request<Full<Bytes>>, Failed> {
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("{}{query}", url.path()))
+        .header(header::HOST, host)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "text/event-stream")
+        .header(header::USER_AGENT, concat!("outlive/", env!("CARGO_PKG_VERSION")));
+    for (name, value) in &endpoint.headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Full::new(Bytes::from(body.to_string())));
+    request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))
+}

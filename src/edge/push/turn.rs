@@ -1,0 +1,206 @@
+//! One turn of an endpoint: the conversation goes there, and its answer comes into the log as it is read.
+
+use std::mem::take;
+
+use bytes::Bytes;
+use tokio::time::{Duration, Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::super::attached::Visibility;
+use super::super::attached::messages::{self, Speaks};
+use super::call::{Call, Failed};
+use super::{Asked, Endpoint, Piece};
+use crate::ids::{Cursor, ToolName};
+use crate::limits;
+use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
+use crate::runtime::claim::Assignment;
+use crate::runtime::{Freshness, Runtime};
+use crate::session::{Cause, Command, Format, Lose, NewEvent, Phase, Said, Say, Then};
+
+/// Which turn it is, and whose.
+pub(super) fn key(assignment: &Assignment) -> TurnKey {
+    TurnKey {
+        session: assignment.session.clone(),
+        turn: assignment.turn.turn.clone(),
+        epoch: assignment.turn.seat.as_ref().map_or(0, |seat| seat.epoch),
+    }
+}
+
+/// Works on a turn until the endpoint's answer ends, or the turn does.
+pub(super) async fn run(
+    runtime: &Runtime,
+    endpoint: &Endpoint,
+    assignment: &Assignment,
+    speaker: &Speaker,
+    stop: CancellationToken,
+) {
+    let mut words = Words::new(assignment, endpoint, speaker);
+    let outcome = tokio::select! {
+        outcome = answer(runtime, endpoint, assignment, &mut words) => outcome,
+        // The connection closes with the call: that is how a cancel reaches the endpoint.
+        () = stop.cancelled() => return,
+    };
+    match outcome {
+        Ok(()) => {}
+        Err(Failed::Refused(reason)) => words.say(Vec::new(), Then::Fail { reason }).await,
+        Err(failed) => lose(runtime, &words.key, &failed).await,
+    }
+}
+
+/// Says that this attempt came to nothing; the turn is tried again under its budget.
+async fn lose(runtime: &Runtime, key: &TurnKey, failed: &Failed) {
+    let mut detail = failed.to_string();
+    detail.truncate(detail.floor_char_boundary(limits::DETAIL_BYTES));
+    let (turn, epoch, cause) = (key.turn.clone(), key.epoch, Cause::Disconnected);
+    let lose = Command::Lose(Box::new(Lose { turn, epoch, cause, detail }));
+    let until = Instant::now() + limits::REQUEST_DEADLINE;
+    if let Err(error) = runtime.submit(&key.session, lose, until).await {
+        tracing::debug!(session = %key.session, %error, "a failed call waits for its lease");
+    }
+}
+
+async fn answer(
+    runtime: &Runtime,
+    endpoint: &Endpoint,
+    assignment: &Assignment,
+    words: &mut Words<'_>,
+) -> Result<(), Failed> {
+    let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS_MAX);
+    let session = &assignment.session;
+    let broken = |why: &str| Failed::Log(why.to_owned());
+    let status = runtime.status(session, Freshness::Linearizable, deadline).await;
+    let status = status.map_err(|why| Failed::Log(why.to_string()))?;
+    let status = status.ok_or_else(|| broken("the session is gone"))?;
+    let upto = Cursor { incarnation: status.incarnation, serial: status.tail };
+    let read = messages::read(runtime, session, &status, upto, Visibility::All, deadline).await;
+    let read = read.map_err(|_| broken("the log is not here in time"))?;
+    // What earlier attempts said of this very turn is said anew.
+    let turn = &assignment.turn.turn;
+    let conversation: Vec<_> = read
+        .spoken()
+        .filter(|spoken| spoken.speaks != Speaks::Agent || spoken.turn.as_ref() != Some(turn))
+        .collect();
+    let asked = Asked {
+        session: session.as_str(),
+        turn: turn.as_str(),
+        conversation: &conversation,
+        model: endpoint.model.as_deref(),
+    };
+    let body = endpoint.protocol.body(&asked);
+    let quiet = Duration::from_millis(endpoint.quiet_ms);
+    let mut call =
+        timeout(quiet, Call::start(endpoint, &body)).await.map_err(|_| Failed::Late)??;
+    loop {
+        let data = timeout(quiet, call.next()).await.map_err(|_| Failed::Late)??;
+        let data = data.ok_or(Failed::BrokeOff)?;
+        let pieces = data.iter().flat_map(|data| endpoint.protocol.read(data)).collect();
+        if words.take(pieces).await {
+            return Ok(());
+        }
+    }
+}
+
+/// What an endpoint says, numbered.
+struct Words<'a> {
+    key: TurnKey,
+    speaker: &'a Speaker,
+    whole: Format,
+    seq: u64,
+    /// An earlier attempt said something: the first words supersede it.
+    rewinds: bool,
+}
+
+impl Words<'_> {
+    fn new<'a>(assignment: &Assignment, endpoint: &Endpoint, speaker: &'a Speaker) -> Words<'a> {
+        let format = format!("{}/1", endpoint.protocol.name());
+        Words {
+            key: key(assignment),
+            speaker,
+            whole: Format::parse(&format).expect("the names of protocols are formats"),
+            seq: 0,
+            rewinds: 1 < assignment.turn.attempts,
+        }
+    }
+
+    /// Says what was read at once; whether that was the end.
+    async fn take(&mut self, pieces: Vec<Piece>) -> bool {
+        let mut events: Vec<NewEvent> = Vec::new();
+        let mut phase = None;
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => {
+                    phase = Some(Phase::Streaming);
+                    for text in split(&text) {
+                        let payload = Bytes::copy_from_slice(text.as_bytes());
+                        events.push(NewEvent { format: Format::TEXT, payload });
+                    }
+                }
+                Piece::Whole(value) => {
+                    let payload = Bytes::from(value.to_string());
+                    if payload.len() <= limits::EVENT_BYTES {
+                        events.push(NewEvent { format: self.whole.clone(), payload });
+                    } else {
+                        tracing::warn!(
+                            bytes = payload.len(),
+                            "a piece of an answer is too large and is left out"
+                        );
+                    }
+                }
+                Piece::Tool(tool) => phase = ToolName::parse(&tool).ok().map(Phase::Tool),
+                Piece::Thinking => phase = Some(Phase::Thinking),
+                Piece::Complete => {
+                    self.speak(events, phase, Then::Complete).await;
+                    return true;
+                }
+                Piece::Fail(mut reason) => {
+                    reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES));
+                    self.speak(events, phase, Then::Fail { reason }).await;
+                    return true;
+                }
+            }
+        }
+        if !events.is_empty() || phase.is_some() {
+            self.speak(events, phase, Then::GoOn).await;
+        }
+        false
+    }
+
+    async fn say(&mut self, events: Vec<NewEvent>, then: Then) {
+        self.speak(events, None, then).await;
+    }
+
+    async fn speak(&mut self, mut events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
+        while limits::APPEND_EVENTS < events.len() {
+            let rest = events.split_off(limits::APPEND_EVENTS);
+            self.one(events, None, Then::GoOn).await;
+            events = rest;
+        }
+        self.one(events, phase, then).await;
+    }
+
+    async fn one(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
+        let says = !events.is_empty() || then != Then::GoOn;
+        let rewind = !events.is_empty() && take(&mut self.rewinds);
+        let said = says.then(|| Said { seq: self.seq, rewind, events, then, ..Said::default() });
+        self.seq += u64::from(says);
+        let say = Say { said, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let session = self.key.session.clone();
+        // A link that is closed has told the session already.
+        self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
+    }
+}
+
+/// Text in pieces that an event can have.
+fn split(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while limits::EVENT_BYTES < rest.len() {
+        let (piece, behind) = rest.split_at(rest.floor_char_boundary(limits::EVENT_BYTES));
+        pieces.push(piece);
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        pieces.push(rest);
+    }
+    pieces
+}

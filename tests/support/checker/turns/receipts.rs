@@ -1,0 +1,67 @@
+//! S11: whoever speaks into a turn is told once what became of it: it was consumed, or dropped; or it was
+//! deferred, to a turn that begins with it or in which it is consumed or dropped in its turn (A11).
+
+use std::collections::BTreeMap;
+
+use super::super::super::report::Code;
+use super::super::super::turn::What;
+use super::super::Findings;
+use super::super::index::{Index, Told};
+use super::Story;
+
+/// How far an input came.
+struct Way<'b, 'h> {
+    accepted: &'b Told<'h>,
+    /// The turn in which it is to be heard.
+    turn: &'h str,
+    end: Option<&'b Told<'h>>,
+}
+
+pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings) {
+    let book = story.book;
+    // A service that gives none at all does not promise them yet.
+    let mut told = index.books.values().flat_map(|book| &book.told);
+    if !told.any(|told| told.fact.what.is_final_receipt()) {
+        return;
+    }
+    let mut ways: BTreeMap<&str, Way<'_, '_>> = BTreeMap::new();
+    for told in story.told() {
+        let Some(input) = told.fact.input.as_deref() else { continue };
+        let what = told.fact.what;
+        if what == What::Accepted && !told.fact.held {
+            let turn = told.fact.turn.as_str();
+            ways.entry(input).or_insert(Way { accepted: told, turn, end: None });
+        }
+        if !what.is_final_receipt() && what != What::Delivered {
+            continue;
+        }
+        let Some(way) = ways.get_mut(input) else {
+            let text = format!("{what:?} of {input:?} at {} comes before it", told.serial);
+            out.in_book(Code::A11, book, &[told.line], text);
+            continue;
+        };
+        if let Some(end) = way.end {
+            let (a, at) = (end.fact.what, told.serial);
+            let text = format!("input {input:?} has two ends: {a:?}, and {what:?} at {at}");
+            out.in_book(Code::A11, book, &[end.line, told.line], text);
+        } else if way.turn == input {
+            let text =
+                format!("{what:?} at {} of {input:?}, with which a turn begins", told.serial);
+            out.in_book(Code::A11, book, &[way.accepted.line, told.line], text);
+        } else if what == What::Deferred {
+            way.turn = told.fact.turn.as_str();
+        } else if told.fact.turn != way.turn {
+            let text = format!("{what:?} of {input:?} at {} in another turn", told.serial);
+            out.in_book(Code::A11, book, &[way.accepted.line, told.line], text);
+        }
+        if matches!(what, What::Consumed | What::Dropped) {
+            way.end = Some(told);
+        }
+    }
+    for (input, way) in ways {
+        if way.turn != input && way.end.is_none() {
+            let text = format!("nobody says what became of input {input:?} in {:?}", way.turn);
+            out.in_book(Code::A11, book, &[way.accepted.line], text);
+        }
+    }
+}

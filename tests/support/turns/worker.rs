@@ -1,0 +1,278 @@
+//! A worker that claims turns at any node and says numbered words; now and then it dies without a word, and
+//! when it is told that its turn is another's it insists, as a zombie would.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::super::cluster::client;
+use super::super::history::{Answer, Call, OpId, Taken};
+use super::super::load::{Outcome, PATIENCE, send};
+use super::super::turn::Then;
+
+/// How a worker is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manner {
+    pub name: String,
+    pub agent: String,
+    pub urls: Vec<String>,
+    pub seed: u64,
+    pub lease_ms: u64,
+    /// Pause between two requests.
+    pub pause_ms: u64,
+    /// How many of a hundred requests are its last, without a word.
+    pub dies: u32,
+}
+
+/// Who writes down what a worker asks and is told.
+pub trait Tape {
+    /// Before the request leaves; none if there is to be no request any more.
+    async fn invoke(&mut self, node: &str, session: &str, call: Call) -> Option<OpId>;
+    fn told(&mut self, op: OpId, outcome: Result<Answer, Told>);
+}
+
+/// An outcome that is not yes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Told {
+    No(String),
+    Unknown(String),
+}
+
+pub struct Worker<T> {
+    manner: Manner,
+    tape: T,
+    http: reqwest::Client,
+    rng: StdRng,
+    node: usize,
+}
+
+/// A turn as it was assigned.
+struct Seat {
+    taken: Taken,
+    seq: u64,
+    /// The next word, and the number of all.
+    word: usize,
+    words: usize,
+    heard: u64,
+}
+
+/// What became of a say.
+enum Said {
+    GoesOn,
+    Over,
+    /// The turn is another's, or nobody's.
+    Gone,
+    /// There is nobody to write down what we ask.
+    Ends,
+}
+
+impl<T: Tape> Worker<T> {
+    pub fn new(manner: Manner, tape: T) -> Worker<T> {
+        let rng = StdRng::seed_from_u64(manner.seed);
+        let node = manner.seed as usize % manner.urls.len();
+        Worker { manner, tape, http: client(), rng, node }
+    }
+
+    /// Works until the tape ends.
+    pub async fn run(mut self) {
+        while let Some(seat) = self.claim().await {
+            let pause = match seat {
+                Some(seat) => {
+                    if !self.speak(seat).await {
+                        return;
+                    }
+                    Duration::from_millis(5)
+                }
+                // Who asks a dead node again and again takes the time of those that live.
+                None => Duration::from_millis(200),
+            };
+            self.hop();
+            sleep(pause).await;
+        }
+    }
+
+    fn hop(&mut self) {
+        self.node = self.rng.random_range(0..self.manner.urls.len());
+    }
+
+    fn node(&self) -> (String, &str) {
+        (format!("n{}", self.node + 1), self.manner.urls[self.node].as_str())
+    }
+
+    /// None at the end of the tape; else whether there was a turn.
+    async fn claim(&mut self) -> Option<Option<Seat>> {
+        let Manner { agent, name, lease_ms, .. } = self.manner.clone();
+        let call = Call::Claim { agent: agent.clone(), worker: name.clone() };
+        let (node, url) = self.node();
+        let url = format!("{url}/v1/agents/{agent}/claim");
+        let op = self.tape.invoke(&node, "", call).await?;
+        let body = json!({ "worker": name, "wait_ms": 1_500, "lease_ms": lease_ms });
+        let answer = match send(self.http.post(url).json(&body)).await {
+            Outcome::Ok(answer) => answer,
+            other => {
+                self.tape.told(op, Err(not_yes(other)));
+                return Some(None);
+            }
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let (Some(session), Some(turn)) = (text(&answer["session"]), text(&answer["turn"])) else {
+            self.tape.told(op, Ok(Answer::Claimed { taken: None }));
+            return Some(None);
+        };
+        let epoch = answer["epoch"].as_u64().expect("an epoch");
+        let taken = Taken { session, turn, epoch };
+        self.tape.told(op, Ok(Answer::Claimed { taken: Some(taken.clone()) }));
+        let events = self.whole(&taken, &answer).await;
+        let is = |event: &&Value, kind: &str| event["type"] == kind && event["turn"] == taken.turn;
+        let word = events.iter().filter(|event| is(event, "turn.output")).count();
+        let asked = events.iter().find(|event| is(event, "input.accepted"));
+        let words = asked.and_then(|event| event["text"].as_str()?.split(' ').nth(1)?.parse().ok());
+        let heard = answer["spoken"].as_u64().unwrap_or(0);
+        Some(Some(Seat { taken, seq: 0, word, words: words.unwrap_or(5), heard }))
+    }
+
+    /// All events of the turn, also where there are too many for one answer.
+    async fn whole(&mut self, taken: &Taken, answer: &Value) -> Vec<Value> {
+        let mut events = answer["events"].as_array().cloned().unwrap_or_default();
+        let mut cursor = answer["cursor"].clone();
+        let mut more = answer["more"] == true;
+        while more {
+            let (_, url) = self.node();
+            let at = cursor.as_str().expect("a cursor");
+            let url = format!("{url}/v1/sessions/{}/events?after={at}", taken.session);
+            let Outcome::Ok(page) = send(self.http.get(url)).await else {
+                self.hop();
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let new = page["events"].as_array().expect("a page").iter();
+            events.extend(new.filter(|event| event["turn"] == taken.turn).cloned());
+            cursor = page["next"].clone();
+            more = page["up_to_date"] != true;
+        }
+        events
+    }
+
+    /// Speaks to the end of the turn, or of the worker's right to it; false at the end of the tape.
+    async fn speak(&mut self, mut seat: Seat) -> bool {
+        loop {
+            let dice = self.rng.random_range(0..100);
+            if dice < self.manner.dies {
+                return true;
+            }
+            let beats = dice < self.manner.dies + 8;
+            let gives_back = self.manner.dies != 0 && 97 <= dice;
+            let count = self.rng.random_range(1..=3).min(seat.words.saturating_sub(seat.word));
+            let then = match (seat.words <= seat.word + count, gives_back) {
+                (_, true) => Then::Release,
+                (true, _) => Then::Complete,
+                _ => Then::GoOn,
+            };
+            let said = match beats {
+                true => self.say(&mut seat, None, 0, Then::GoOn).await,
+                false => self.say(&mut seat, Some(count), count, then).await,
+            };
+            match said {
+                Said::GoesOn if then == Then::Release && !beats => return true,
+                Said::GoesOn => {}
+                Said::Over => return true,
+                Said::Ends => return false,
+                Said::Gone => return self.insist(seat).await,
+            }
+            let pause = Duration::from_millis(self.manner.pause_ms);
+            sleep(pause.mul_f64(self.rng.random_range(0.5..1.5))).await;
+        }
+    }
+
+    /// A zombie believes nobody: it says the same at other nodes, that it lives, and that it is done.
+    async fn insist(&mut self, mut seat: Seat) -> bool {
+        for (count, then) in [(1, Then::GoOn), (0, Then::GoOn), (1, Then::Complete)] {
+            self.hop();
+            let numbered = (0 < count).then_some(count);
+            if let Said::Ends = self.say(&mut seat, numbered, count, then).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Says so many words, or only that it lives, until there is an answer that is one.
+    async fn say(
+        &mut self,
+        seat: &mut Seat,
+        numbered: Option<usize>,
+        count: usize,
+        then: Then,
+    ) -> Said {
+        let Taken { session, turn, epoch } = seat.taken.clone();
+        let seq = numbered.map(|_| seat.seq);
+        let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}/{count}", seat.seq);
+        let values: Vec<String> = (seat.word..seat.word + count).map(word).collect();
+        let events: Vec<Value> = values.iter().map(|value| json!({ "text": value })).collect();
+        let mut body = json!({ "epoch": epoch, "heard": seat.heard, "events": events });
+        if let Some(seq) = seq {
+            body["seq"] = seq.into();
+        }
+        match then {
+            Then::GoOn => {}
+            Then::Complete => body["then"] = "complete".into(),
+            Then::Release => body["then"] = "release".into(),
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = BACK_OFF;
+        loop {
+            let (turn, values) = (turn.clone(), values.clone());
+            let (node, url) = self.node();
+            let url = format!("{url}/v1/sessions/{session}/turns/{turn}/say");
+            let call = Call::Say { turn, epoch, seq, values, then };
+            let Some(op) = self.tape.invoke(&node, &session, call).await else { return Said::Ends };
+            match send(self.http.post(url).json(&body)).await {
+                Outcome::Ok(answer) => {
+                    let place = |name: &str| answer[name].as_u64();
+                    let places = place("first").zip(place("last"));
+                    let over = answer["over"] == true;
+                    let duplicate = answer["duplicate"] == true;
+                    self.tape.told(op, Ok(Answer::Said { places, duplicate, over }));
+                    seat.heard = place("spoken").unwrap_or(0).max(seat.heard);
+                    seat.seq += u64::from(seq.is_some());
+                    seat.word += count;
+                    return if over { Said::Over } else { Said::GoesOn };
+                }
+                other => {
+                    let told = not_yes(other);
+                    let gone = matches!(&told, Told::No(text) if is_gone(text));
+                    self.tape.told(op, Err(told));
+                    if gone {
+                        return Said::Gone;
+                    }
+                }
+            }
+            assert!(Instant::now() < deadline, "{session} does not hear its worker");
+            self.hop();
+            sleep(pause).await;
+            pause = (2 * pause).min(BACK_OFF_MOST);
+        }
+    }
+}
+
+/// Pause before a request is repeated, doubled each time.
+pub const BACK_OFF: Duration = Duration::from_millis(20);
+pub const BACK_OFF_MOST: Duration = Duration::from_secs(1);
+
+/// Whether a refusal says that the turn is another's, or over.
+pub fn is_gone(refusal: &str) -> bool {
+    let body: Value = serde_json::from_str(refusal).unwrap_or(Value::Null);
+    matches!(body["code"].as_str(), Some("fenced" | "turn_over"))
+}
+
+fn not_yes(outcome: Outcome) -> Told {
+    match outcome {
+        Outcome::Ok(body) => Told::Unknown(format!("a strange yes: {body}")),
+        Outcome::No(text) => Told::No(text),
+        Outcome::Unknown(text) => Told::Unknown(text),
+    }
+}
