@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::parent;
 use crate::storyteller::{self, Settings};
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +34,8 @@ pub(super) struct Demo {
 }
 
 pub(super) async fn run(command: Agent) -> anyhow::Result<()> {
+    // One that is stopped by a signal sees no end of its standard input. Where this cannot be had, the others do.
+    let _ = parent::end_with_it(None);
     let Agent::Demo(Demo { every_ms, words, capacity, lease_ms, quiet_ms }) = command;
     storyteller::run(Settings { every_ms, words, capacity, lease_ms, quiet_ms }).await
 }

@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod cluster;
 mod demo;
+mod parent;
 mod pieces;
 mod serve;
 mod session;

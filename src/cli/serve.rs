@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Misuse;
+use super::{Misuse, parent};
 use crate::config::{Given, ServeConfig};
 use crate::{node, telemetry};
 
@@ -22,28 +22,11 @@ pub(super) struct Serve {
 
 pub(super) fn run(command: Serve) -> anyhow::Result<()> {
     if let Some(parent) = command.ends_with {
-        end_with(parent)?;
+        parent::end_with_it(Some(parent))?;
     }
     let names = std::env::vars_os().map(|(name, _)| name);
     let config = ServeConfig::load(command.given, command.config.as_deref(), names)
         .map_err(|why| Misuse(why.to_string()))?;
     telemetry::trace_to_stderr(config.log);
     node::run(config)
-}
-
-/// Has the kernel kill this process when the one that started it ends, however that happens.
-#[cfg(target_os = "linux")]
-fn end_with(parent: u32) -> anyhow::Result<()> {
-    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have ended before it was watched.
-    let now = getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned());
-    anyhow::ensure!(now == Some(parent), "process {parent} did not start this one, or has ended");
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn end_with(_parent: u32) -> anyhow::Result<()> {
-    Err(Misuse("--ends-with needs Linux".to_owned()).into())
 }
