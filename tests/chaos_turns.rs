@@ -134,6 +134,8 @@ async fn flows(cluster: &Cluster, sessions: usize) {
 /// Whoever a turn's workers were, its words are numbered from 0 without a hole and without a repetition.
 fn told_without_a_gap(history: &History) {
     let mut finals = Vec::new();
+    // A long log comes in pages.
+    let mut logs = std::collections::BTreeMap::new();
     for event in &history.events {
         match &event.kind {
             Kind::Inv {
@@ -145,16 +147,20 @@ fn told_without_a_gap(history: &History) {
                 let Some((_, node, session)) = finals.iter().find(|(read, ..)| read == op) else {
                     continue;
                 };
-                told_in_order(node, session, records);
+                let log = logs.entry((node.as_str(), session.as_str())).or_insert_with(Vec::new);
+                log.extend(records);
             }
             _ => {}
         }
     }
+    for ((node, session), log) in logs {
+        told_in_order(node, session, &log);
+    }
 }
 
-fn told_in_order(node: &str, session: &str, records: &[support::history::Record]) {
+fn told_in_order(node: &str, session: &str, log: &[&support::history::Record]) {
     let mut next = std::collections::BTreeMap::new();
-    for record in records {
+    for record in log {
         let Some(fact) = record.fact.as_deref().filter(|fact| fact.what == What::Output) else {
             continue;
         };
