@@ -20,6 +20,8 @@ pub(super) const NODES: usize = 3;
 /// Name of the agent that all nodes run.
 pub(super) const AGENT: &str = "demo";
 const CLUSTER: &str = "demo";
+/// Time after which the agents of a node that died are missed, in milliseconds.
+const LEASE_MS: u64 = 3000;
 
 /// Three nodes; they count from 1.
 pub(super) struct Nodes {
@@ -97,7 +99,7 @@ impl Nodes {
             .arg(dir.join("tls"))
             // A busy machine must not look like a dead node.
             .args(["--election-min-ms", "400", "--election-max-ms", "800"])
-            .args(["--agent", &format!("{AGENT}=outlive agent demo")]);
+            .args(["--agent", &format!("{AGENT}=outlive agent demo --lease-ms {LEASE_MS}")]);
         // Elsewhere they end when the demo does so in peace.
         if cfg!(target_os = "linux") {
             command.args(["--ends-with", &std::process::id().to_string()]);

@@ -78,7 +78,9 @@ function take(event) {
       break;
     case "agent.lost": machines.came(["stop-agent"], now); break;
     case "agent.stalled": machines.came(["stop-agent"], now); break;
-    case "turn.paused": case "turn.waiting": case "turn.resumed": score.rest(event.turn); break;
+    case "turn.paused": case "turn.waiting": case "turn.resumed": case "interaction.requested":
+      score.rest(event.turn);
+      break;
     case "turn.completed": case "turn.cancelled": case "turn.failed":
       score.rest(event.turn);
       machines.forget(["continue-agent"]);
@@ -162,7 +164,7 @@ function drawAgent() {
   chip.dataset.health = health;
   chip.dataset.tone = TONES[health] ?? "";
   const told = { working: `using ${turn?.tool ?? "a tool"}`, recovering: `recovering ${turn?.lost ?? ""} of ${turn?.of ?? ""}`,
-    stalled: "stalled", waiting: "waiting for you", paused: "paused" }[health] ?? health;
+    stalled: "stalled", waiting: "your turn", paused: "paused" }[health] ?? health;
   if ($("chip-text").textContent !== told) $("chip-text").textContent = told;
   if (was !== health && ["suspect", "stalled"].includes(health)) machines.came(["stop-agent"]);
   // The nodes name the agents that they start: "node 2 process 4711".

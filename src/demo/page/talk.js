@@ -241,8 +241,12 @@ export class Talk {
       case "turn.cancelled":
         this.answer(event.turn, event.agent).open(false, `stopped by ${sender(event)}`);
         break;
-      case "interaction.requested": this.question(event); break;
+      case "interaction.requested":
+        this.question(event);
+        answer?.split();
+        break;
       case "interaction.resolved":
+        this.questions.get(event.interaction)?.parentElement.classList.add("closed");
         this.questions.get(event.interaction)?.replaceChildren(`answered by ${sender(event)}`);
         break;
       case "interaction.expired":
