@@ -121,7 +121,7 @@ follow({ ...USER, role: "supervisor" }, {
   presence: people,
   ping: look,
   gap() {}, reset() {},
-  lost(node) { $("where").textContent = `lost node ${node}, going on elsewhere`; },
+  lost(node) { $("where").textContent = `node ${node} is gone, moving on`; },
   moved(node) { $("where").textContent = `this window reads at node ${node}`; },
   end(why) { announce(`the conversation is ${why}`); },
 });
@@ -141,8 +141,13 @@ function people(presence) {
 // ---- how the agent is ---------------------------------------------------------------------------------
 
 const TONES = { streaming: "good", thinking: "good", working: "good", starting: "good", waiting: "warm",
-  paused: "person", suspect: "warm", stalled: "bad", dead: "bad", recovering: "bad", queued: "warm" };
+  paused: "person", suspect: "warm", stalled: "bad", dead: "bad", recovering: "bad", queued: "warm",
+  "no node answers": "bad" };
 
+/** When a node last told how the session is. */
+let lookedAt = performance.now();
+/** Time without any node after which the health is unknown. */
+const ALONE_MS = 6000;
 let looking = false;
 async function look() {
   if (looking) return;
@@ -151,6 +156,7 @@ async function look() {
     const status = await inSession("GET", "?read=local");
     turn = status.turns?.find((open) => open.state !== "queued") ?? status.turns?.[0] ?? null;
     if (status.control) control = status.control;
+    lookedAt = performance.now();
   } catch { /* the next look is soon */ }
   looking = false;
   drawAgent();
@@ -159,7 +165,9 @@ async function look() {
 
 function drawAgent() {
   const was = health;
-  health = turn?.health ?? (turn?.state ?? "idle");
+  // What nobody can tell is not guessed.
+  const isKnown = performance.now() - lookedAt < ALONE_MS;
+  health = isKnown ? turn?.health ?? turn?.state ?? "idle" : "no node answers";
   const chip = $("chip");
   chip.dataset.health = health;
   chip.dataset.tone = TONES[health] ?? "";
@@ -265,6 +273,7 @@ function draw() {
 }
 
 setInterval(draw, 100);
+setInterval(drawAgent, 1000);
 setInterval(look, 1000);
 if (!isDevice) {
   setInterval(() => machines.processes(), 500);
