@@ -113,6 +113,8 @@ pub(super) struct Seat {
     pub(super) usual_quiet_ms: u64,
     /// Whether it was told of that it is stalled.
     pub(super) stalled: bool,
+    /// The step under way was taken from it because it stalled.
+    pub(super) step_cancelled: bool,
     pub(super) phase: Phase,
 }
 
@@ -158,9 +160,14 @@ impl Turn {
     pub(super) fn tick_at(&self, asks: bool) -> Option<Millis> {
         match &self.stage {
             Stage::Waiting { .. } => Some(self.waits_since.after(limits::WAIT_MS)),
-            Stage::Active(seat) => Some(seat.tick_at(asks)),
+            Stage::Active(seat) => Some(seat.tick_at(asks, self.has_step())),
             Stage::Paused { .. } | Stage::Asking => None,
         }
+    }
+
+    /// Whether there is a step that the worker can be told to end.
+    pub(super) fn has_step(&self) -> bool {
+        self.step.as_ref().is_some_and(|step| !step.cancelled)
     }
 
     /// The last input that a worker has, from its assignment or by its own word.
@@ -202,28 +209,46 @@ impl Turn {
 }
 
 impl Seat {
-    fn tick_at(&self, asks: bool) -> Millis {
+    fn tick_at(&self, asks: bool, has_step: bool) -> Millis {
         let silent = self.alive_at.after(self.lease_ms);
         if asks {
             return silent;
         }
-        let quiet_ms = if self.stalled { self.quiet_ms.saturating_mul(2) } else { self.quiet_ms };
+        let quiet_ms = match (self.stalled, has_step && !self.step_cancelled) {
+            (false, _) => self.quiet_ms,
+            (true, true) => self.step_quiet_ms(),
+            (true, false) => self.lost_quiet_ms(),
+        };
         silent.min(self.progress_at.after(quiet_ms))
     }
 
+    /// How long it may say nothing before the step under way is taken from it.
+    fn step_quiet_ms(&self) -> u64 {
+        self.quiet_ms.saturating_add(self.quiet_ms / 2)
+    }
+
+    /// How long it may say nothing before another takes its place.
+    fn lost_quiet_ms(&self) -> u64 {
+        self.quiet_ms.saturating_mul(2)
+    }
+
     /// What has become of the worker by now, if anything has.
-    pub(super) fn judged(&self, now: Millis, asks: bool) -> Option<Judgement> {
+    pub(super) fn judged(&self, now: Millis, asks: bool, has_step: bool) -> Option<Judgement> {
         if self.alive_at.after(self.lease_ms) <= now {
             return Some(Judgement::Lost(Cause::Silent));
         }
         if asks {
             return None;
         }
-        if self.progress_at.after(self.quiet_ms.saturating_mul(2)) <= now {
+        let is_quiet_for = |span_ms| self.progress_at.after(span_ms) <= now;
+        if is_quiet_for(self.lost_quiet_ms()) {
             return Some(Judgement::Lost(Cause::Stalled));
         }
-        (!self.stalled && self.progress_at.after(self.quiet_ms) <= now)
-            .then_some(Judgement::Stalled)
+        if !self.stalled {
+            return is_quiet_for(self.quiet_ms).then_some(Judgement::Stalled);
+        }
+        let ends_step = has_step && !self.step_cancelled && is_quiet_for(self.step_quiet_ms());
+        ends_step.then_some(Judgement::EndsStep)
     }
 }
 
@@ -231,5 +256,7 @@ impl Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     Stalled,
+    /// It is still stalled: the step under way is taken from it.
+    EndsStep,
     Lost(Cause),
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{AgentName, TurnId, WorkerName};
+use crate::ids::{AgentName, StepName, TurnId, WorkerName};
 
 pub(super) fn turn_id(name: &str) -> TurnId {
     TurnId::parse(name).unwrap()
@@ -230,6 +230,47 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     assert!(matches!(again, Applied::Said { over: false, duplicate: true, .. }));
     let Ok(Applied::Claimed { turn }) = play.run(claim("t1", "x", 3)) else { panic!() };
     assert_eq!(turn.checkpoint.as_deref(), Some(&b"half"[..]));
+}
+
+#[test]
+fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let step = |seq, epoch, name: &str| {
+        let (step, events) = (StepName::parse(name).ok(), vec![said("x")]);
+        let said = Said { seq, step, events, ..Said::default() };
+        Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id("t1"), epoch) }))
+    };
+    play.run(step(0, 1, "search")).unwrap();
+    play.told();
+    let beat = say("t1", 1, None, "", Then::GoOn);
+    let mut told = String::new();
+    for _ in 0..13 {
+        play.wait(500).run(Command::Tick).unwrap();
+        play.run(beat.clone()).unwrap();
+        told += &play.told();
+    }
+    assert_eq!(told, "agent.stalled t1step.cancelled t1");
+    // It gets on, but not with that.
+    let more = play.run(say("t1", 1, Some(1), "more", Then::GoOn));
+    assert!(matches!(more, Err(Refusal::StepCancelled { .. })), "{more:?}");
+    play.run(step(1, 1, "write")).unwrap();
+    play.run(say("t1", 1, Some(2), "more", Then::GoOn)).unwrap();
+    assert_eq!(
+        play.told(),
+        "agent.resumed t1, step.started t1, turn.output t1 x, turn.output t1 more"
+    );
+    // Whoever comes after one that was lost so goes on with the step.
+    for _ in 0..20 {
+        play.wait(500).run(Command::Tick).unwrap();
+        if play.run(beat.clone()).is_err() {
+            break;
+        }
+    }
+    assert!(play.told().ends_with("step.cancelled t1, agent.lost t1"));
+    play.run(claim("t1", "x", 2)).unwrap();
+    play.run(say("t1", 2, Some(0), "more", Then::GoOn)).unwrap();
 }
 
 #[test]

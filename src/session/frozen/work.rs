@@ -80,6 +80,7 @@ pub struct FrozenSeat<'a> {
     pub quiet_ms: u64,
     pub usual_quiet_ms: u64,
     pub stalled: bool,
+    pub step_cancelled: bool,
     pub phase: FrozenPhase<'a>,
 }
 
@@ -163,6 +164,7 @@ impl Turn {
                     quiet_ms: seat.quiet_ms,
                     usual_quiet_ms: seat.usual_quiet_ms,
                     stalled: seat.stalled,
+                    step_cancelled: seat.step_cancelled,
                     phase: seat.phase.freeze(),
                 }),
                 Stage::Paused { reason } => {
@@ -204,6 +206,7 @@ impl Turn {
                     quiet_ms: seat.quiet_ms,
                     usual_quiet_ms: seat.usual_quiet_ms,
                     stalled: seat.stalled,
+                    step_cancelled: seat.step_cancelled,
                     phase: Phase::thaw(seat.phase)?,
                 })
             }

@@ -53,7 +53,7 @@ impl Live {
             let first = self.work.is_first(at);
             let asks = self.work.asks(&self.work.turns[at].id);
             let turn = &mut self.work.turns[at];
-            let id = turn.id.clone();
+            let (id, has_step) = (turn.id.clone(), turn.has_step());
             match &mut turn.stage {
                 Stage::Waiting { .. }
                     if first && turn.waits_since.after(limits::WAIT_MS) <= now =>
@@ -62,11 +62,17 @@ impl Live {
                     self.end_all(now, &end, |open| open.id == id, out);
                     continue;
                 }
-                Stage::Active(seat) => match seat.judged(now, asks) {
+                Stage::Active(seat) => match seat.judged(now, asks, has_step) {
                     Some(Judgement::Stalled) => {
                         seat.stalled = true;
                         let epoch = seat.epoch;
                         self.note(now, Fact::Stalled { turn: id, epoch }, out);
+                    }
+                    Some(Judgement::EndsStep) => {
+                        seat.step_cancelled = true;
+                        let step = turn.step.as_ref().expect("it has one").name.clone();
+                        let (by, reason) = (None, "the worker is stalled".into());
+                        self.note(now, Fact::StepCancelled { turn: id, step, by, reason }, out);
                     }
                     Some(Judgement::Lost(cause)) => {
                         let open = self.work.turns.len();

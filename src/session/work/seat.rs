@@ -48,6 +48,7 @@ impl Live {
             quiet_ms,
             usual_quiet_ms: quiet_ms,
             stalled: false,
+            step_cancelled: false,
             phase: Phase::Thinking,
         });
         let (turn, agent, attempt) = (turn.id.clone(), turn.agent.clone(), turn.attempts);
@@ -138,7 +139,7 @@ impl Live {
             None => return Ok(None),
         };
         check_size(&said.events)?;
-        let cancelled = turn.step.as_ref().filter(|step| step.cancelled);
+        let cancelled = turn.step.as_ref().filter(|step| step.cancelled || seat.step_cancelled);
         if let Some(step) = cancelled
             && said.step.is_none()
             && !said.events.is_empty()
@@ -197,6 +198,9 @@ impl Live {
             let (attempt, first) = before
                 .map_or((1, Serial::ZERO), |step| (step.attempt.saturating_add(1), step.first));
             turn.step = Some(Step { name: name.clone(), attempt, first, cancelled: false });
+            if let Stage::Active(seat) = &mut turn.stage {
+                seat.step_cancelled = false;
+            }
             let step = name.clone();
             self.note(now, Fact::Step { turn: id.clone(), epoch, step, attempt }, out);
         }
