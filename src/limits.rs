@@ -120,7 +120,9 @@ pub const BLOCK_EVENTS: usize = 32;
 pub const BLOCK_BYTES: usize = 16 << 10;
 /// Entries of one shard that may be handed out and not yet applied by every actor.
 pub const UNSETTLED_ENTRIES: usize = 64;
-/// Pause between two sweeps for what is due and what is idle.
+/// Pause between two looks for what is due: how late a worker that is silent may be missed.
+pub const DUE_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause between two sweeps for what is idle or was not heard of.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a session that nobody uses keeps its actor.
 pub const IDLE: Duration = Duration::from_secs(60);
@@ -350,8 +352,8 @@ pub const RESTARTS_REST: Duration = Duration::from_secs(60);
 pub const RESTART_WAIT: Duration = Duration::from_millis(200);
 /// The longest such pause.
 pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Lease of a process on this machine that asks for none, in milliseconds.
-pub const MANAGED_LEASE_MS: u64 = 5_000;
+/// Lease of a worker on a link, which is asked for signs of life, if it asks for none, in milliseconds.
+pub const LINK_LEASE_MS: u64 = 5_000;
 /// Time in which a process must register after its start.
 pub const REGISTER_WAIT: Duration = Duration::from_secs(30);
 /// One line of a worker, in bytes.

@@ -51,13 +51,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub async fn run(plan: &Turns, target: &Target, report: &mut Report) -> anyhow::Result<()> {
     target.create(1).await?;
     let mut stage = Stage::open(target).await?;
-    stage.interrupt(plan.interrupts, "idle", report).await?;
+    stage.interrupt(plan.interrupts, "idle", target, report).await?;
     stage.interrupt_linked(plan.interrupts, "idle", target, report).await?;
     let flood = Flood::begin(plan, target).await?;
-    stage.interrupt(plan.interrupts, "flood", report).await?;
+    stage.interrupt(plan.interrupts, "flood", target, report).await?;
     stage.interrupt_linked(plan.interrupts, "flood", target, report).await?;
     flood.end(report).await?;
-    stage.lose(plan.losses, report).await?;
+    stage.lose(plan.losses, target, report).await?;
     stage.break_off(plan.losses, target, report).await?;
     target.delete(1).await
 }
@@ -100,13 +100,21 @@ impl Stage {
         Ok(Stage { session, agent, person, worker, stream, turns: 0, _reader: reader })
     }
 
+    /// Connects the worker again: nodes close connections that nothing comes on for long.
+    async fn renew(&mut self, target: &Target) -> anyhow::Result<()> {
+        self.worker = target.connect(target.of_reader(0, 0)).await?;
+        Ok(())
+    }
+
     /// Cancels turns whose workers speak, and tells how soon these know.
     async fn interrupt(
         &mut self,
         times: usize,
         when: &str,
+        target: &Target,
         report: &mut Report,
     ) -> anyhow::Result<()> {
+        self.renew(target).await?;
         let (acked, delivered) = (Latency::default(), Latency::default());
         let later = Latency::default();
         for _ in 0..times {
@@ -208,7 +216,13 @@ impl Stage {
     }
 
     /// Lets workers fall silent, and tells how soon they are missed and replaced.
-    async fn lose(&mut self, times: usize, report: &mut Report) -> anyhow::Result<()> {
+    async fn lose(
+        &mut self,
+        times: usize,
+        target: &Target,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        self.renew(target).await?;
         let (missed, replaced) = (Latency::default(), Latency::default());
         for _ in 0..times {
             let seat = self.begin(LEASE_MS).await?;
@@ -350,6 +364,7 @@ impl Flood {
             writer.connect().await?;
             let rate = plan.flood / plan.flooded as f64;
             let (stop, sent, acks) = (stop.clone(), sent.clone(), acks.clone());
+            let target = target.clone();
             writers.spawn(async move {
                 let begun = Instant::now();
                 let mut mine = 0;
@@ -367,6 +382,7 @@ impl Flood {
                     sent.fetch_add(count, Ordering::Relaxed);
                 }
                 // They are deleted one by one: they are not numbered in a row.
+                let mut connection = target.connect(target.of_writer(session)).await?;
                 connection.ask("DELETE", &path).await?;
                 Ok(())
             });

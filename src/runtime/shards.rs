@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use super::session::Mail;
 use super::shard::{Common, Shard, ShardMachine};
 use crate::ids::{Millis, SessionId};
-use crate::limits::{DUE_AT_ONCE, IDLE, IDLE_CROWDED, SESSIONS_CROWDED, SWEEP_INTERVAL};
+use crate::limits::{
+    DUE_AT_ONCE, DUE_INTERVAL, IDLE, IDLE_CROWDED, SESSIONS_CROWDED, SWEEP_INTERVAL,
+};
 
 /// The shards that have a member on this node.
 pub(super) struct Shards {
@@ -59,10 +61,14 @@ impl Shards {
 
     /// Lets what is due happen and idle actors leave, until it is dropped.
     pub(super) async fn sweep(self: Arc<Self>, host: Arc<Host>) {
+        let mut swept = Instant::now();
         loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            let idle = if SESSIONS_CROWDED < self.live_sessions() { IDLE_CROWDED } else { IDLE };
-            self.passivate(idle);
+            tokio::time::sleep(DUE_INTERVAL).await;
+            if SWEEP_INTERVAL <= swept.elapsed() {
+                swept = Instant::now();
+                let crowded = SESSIONS_CROWDED < self.live_sessions();
+                self.passivate(if crowded { IDLE_CROWDED } else { IDLE });
+            }
             for shard in self.all() {
                 if let Err(error) = self.wake_due(&shard, &host).await {
                     tracing::warn!(shard = shard.number(), %error, "deadlines are unreadable");

@@ -119,7 +119,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         agent: endpoint.agent.clone(),
         worker: WorkerName::parse(&worker).expect("the names of protocols are short"),
         capacity: endpoint.capacity,
-        lease_ms: limits::LEASE_MS,
+        lease_ms: limits::LINK_LEASE_MS,
         quiet_ms: endpoint.quiet_ms,
         cancel_grace: limits::CANCEL_GRACE,
     };

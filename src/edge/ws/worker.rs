@@ -97,7 +97,7 @@ fn register(text: &Utf8Bytes) -> Result<Register, Box<Refused>> {
         agent: agent.ok_or_else(|| refuse("a worker names its agent"))?,
         worker: worker.ok_or_else(|| refuse("a worker names itself"))?,
         capacity: capacity.unwrap_or(1),
-        lease_ms: lease_ms.unwrap_or(limits::LEASE_MS),
+        lease_ms: lease_ms.unwrap_or(limits::LINK_LEASE_MS),
         quiet_ms: quiet_ms.unwrap_or(limits::QUIET_MS),
         cancel_grace: limits::CANCEL_GRACE,
     })

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::ids::{AgentName, WorkerName};
 use crate::limits::{
-    AGENT_DRAIN, KILL_GRACE, LAST_LINES_WAIT, MANAGED_LEASE_MS, QUIET_MS, REGISTER_WAIT,
+    AGENT_DRAIN, KILL_GRACE, LAST_LINES_WAIT, LINK_LEASE_MS, QUIET_MS, REGISTER_WAIT,
 };
 
 /// A command that is an agent.
@@ -119,7 +119,7 @@ impl Managed {
             agent: self.agent.clone(),
             worker: worker.expect("it is short and plain"),
             capacity: asked.capacity.unwrap_or(1),
-            lease_ms: self.lease_ms.or(asked.lease_ms).unwrap_or(MANAGED_LEASE_MS),
+            lease_ms: self.lease_ms.or(asked.lease_ms).unwrap_or(LINK_LEASE_MS),
             quiet_ms: self.quiet_ms.or(asked.quiet_ms).unwrap_or(QUIET_MS),
             cancel_grace: self.cancel_grace,
         }
