@@ -426,6 +426,21 @@ impl Client {
         self.find(kind, |frame| frame["type"] == kind).await
     }
 
+    /// Gives signs of life until a frame that is meant comes; what closes the connection is an error.
+    async fn live(&mut self, is_meant: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        loop {
+            let frame = self.frame().await?;
+            if is_meant(&frame) {
+                return Ok(frame);
+            }
+            if frame["type"] == "ping" {
+                self.send(&json!({ "type": "pong" })).await;
+            } else {
+                self.told.push(frame);
+            }
+        }
+    }
+
     /// Sends a frame about a turn.
     async fn about(&mut self, turn: &Value, mut frame: Value) {
         for name in ["session", "turn", "epoch"] {
@@ -504,6 +519,56 @@ async fn a_worker_that_leaves_is_replaced_at_once_and_what_it_said_is_kept() {
     let lost = events.iter().find(|event| event["type"] == "agent.lost").expect("it was lost");
     assert_eq!(lost["cause"], "disconnected");
     assert_eq!(said(&events), "Once more.");
+}
+
+#[tokio::test]
+async fn a_worker_that_gives_no_sign_of_life_is_closed_and_replaced() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a story").await;
+    let mut first = Client::open(&node, "/v1/agents/ws").await;
+    let register =
+        json!({ "type": "register", "agent": "poet", "worker": "first", "lease_ms": 1000 });
+    first.send(&register).await;
+    first.typed("turn").await;
+    // It reads what it is told, and answers nothing.
+    assert_eq!(first.end().await, "4009 silent");
+    let mut second = Client::work(&node, "second").await;
+    assert_eq!(second.typed("turn").await["attempt"], 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_stop_when_it_is_cancelled_is_closed() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a story").await;
+    let mut worker = Client::work(&node, "w").await;
+    worker.typed("turn").await;
+    let cancel = json!({ "turn": "t", "reason": "stop" });
+    assert_eq!(post(&node, "/v1/sessions/s/cancel", &cancel).await.1["cancelled"], 1);
+    assert_eq!(worker.live(|_| false).await, Err("4010 replaced".to_owned()));
+}
+
+#[tokio::test]
+async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_replaced() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let body =
+        json!({ "input": "t", "agent": "poet", "said": { "text": "go" }, "quiet_ms": 6_000 });
+    assert_eq!(post(&node, "/v1/sessions/s/inputs", &body).await.0, 200);
+    let mut first = Client::work(&node, "first").await;
+    let turn = first.typed("turn").await;
+    let step = json!({ "type": "say", "seq": 0, "step": "search", "events": [{ "text": "x" }] });
+    first.about(&turn, step).await;
+    first.typed("ack").await;
+    first.live(|told| told["what"] == "fenced").await.expect("the connection stays");
+    let told = first.told.iter().filter(|frame| frame["type"] == "told");
+    let told: Vec<_> = told.map(|frame| frame["what"].as_str().expect("a name")).collect();
+    assert_eq!(told, ["stalled", "cancel_step"]);
+    let mut second = Client::work(&node, "second").await;
+    let turn = second.typed("turn").await;
+    second.say(&turn, 0, "y").await;
+    second.typed("ack").await;
 }
 
 #[tokio::test]

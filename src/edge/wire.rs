@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::json;
-use crate::ids::{Cursor, Millis, Serial, SessionId};
+use crate::ids::{AgentName, Cursor, Millis, Serial, SessionId};
 use crate::runtime::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
 };
@@ -40,7 +40,7 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
     string(out, event.format.as_str());
     payload(out, &event.format, &event.payload);
     if let Some(about) = &event.fact {
-        fact(out, about);
+        fact(out, event.agent.as_ref(), about);
     }
     if let Some(origin) = &event.origin {
         out.extend_from_slice(b",\"producer\":{\"id\":");
@@ -57,10 +57,13 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
 }
 
 /// Writes what an event means.
-fn fact(out: &mut Vec<u8>, fact: &Fact) {
+fn fact(out: &mut Vec<u8>, agent: Option<&AgentName>, fact: &Fact) {
     part(out, "type", Member::Text(fact.name()));
     if let Some(turn) = fact.turn() {
         part(out, "turn", Member::Text(turn.as_str()));
+    }
+    if let Some(agent) = agent {
+        part(out, "agent", Member::Text(agent.as_str()));
     }
     fact.members(&mut |name, value| part(out, name, value));
 }
@@ -303,6 +306,7 @@ pub(super) mod tests {
             payload: Bytes::copy_from_slice(payload),
             chain: 0xabc,
             origin: None,
+            agent: None,
             fact: None,
         }
     }

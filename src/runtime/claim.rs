@@ -202,8 +202,8 @@ impl<'a> Story<'a> {
         let Some(fact) = event.fact.as_deref() else { return ControlFlow::Continue(()) };
         let id = &self.turn.turn;
         match fact {
-            Fact::Input { turn, agent, held: false, .. } if turn != id => {
-                if *agent == self.turn.agent {
+            Fact::Input { turn, held: false, .. } if turn != id => {
+                if event.agent.as_ref() == Some(&self.turn.agent) {
                     self.others.push_back(event.clone());
                     if MAILBOX < self.others.len() {
                         self.others.pop_front();

@@ -274,9 +274,10 @@ mod tests {
             payload,
             chain: 11,
             origin: None,
+            agent: None,
             fact: None,
         };
-        check_sent(&Sent::Events(vec![event]), expect!["010501070904746578740268690b0000"]);
+        check_sent(&Sent::Events(vec![event]), expect!["010501070904746578740268690b000000"]);
         check_sent(&Sent::CaughtUp { incarnation: 1, serial: 7 }, expect!["01060107"]);
         check_sent(&Sent::Gap { first: 3 }, expect!["010703"]);
         check_sent(&Sent::Reset { incarnation: 2 }, expect!["010802"]);

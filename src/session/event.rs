@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fact::Fact;
-use crate::ids::{Millis, ProducerId, Serial};
+use crate::ids::{AgentName, Millis, ProducerId, Serial};
 use crate::limits;
 
 /// One event of a session's log.
@@ -22,6 +22,8 @@ pub struct Event {
     pub chain: u64,
     /// Who wrote it, where the writer named itself.
     pub origin: Option<Origin>,
+    /// Whose turn it is about, where it is about one.
+    pub agent: Option<AgentName>,
     /// What it means for a turn; none where a client only appended it.
     pub fact: Option<Box<Fact>>,
 }

@@ -15,7 +15,6 @@ pub enum Fact {
         /// Name of the input itself; a turn has the name of its first one.
         input: TurnId,
         turn: TurnId,
-        agent: AgentName,
         sender: Option<Sender>,
         /// No turn hears it: whoever has control is to answer.
         held: bool,
@@ -23,7 +22,7 @@ pub enum Fact {
     /// Whoever has control spoke.
     Person { input: TurnId, sender: Option<Sender> },
     /// A worker has the turn now. `attempt` counts from 1.
-    Started { turn: TurnId, agent: AgentName, epoch: u64, attempt: u32 },
+    Started { turn: TurnId, epoch: u64, attempt: u32 },
     /// The agent said this.
     Output(Output),
     /// The worker does something else now.
@@ -231,9 +230,8 @@ impl Fact {
     pub fn members(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
         use Member::{Flag, Number, Text};
         match self {
-            Fact::Input { input, turn: _, agent, sender, held } => {
+            Fact::Input { input, turn: _, sender, held } => {
                 tell("input", Text(input.as_str()));
-                tell("agent", Text(agent.as_str()));
                 tell_sender(tell, sender.as_ref());
                 if *held {
                     tell("held", Flag(true));
@@ -243,8 +241,7 @@ impl Fact {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
             }
-            Fact::Started { turn: _, agent, epoch, attempt } => {
-                tell("agent", Text(agent.as_str()));
+            Fact::Started { turn: _, epoch, attempt } => {
                 tell("epoch", Number(*epoch));
                 tell("attempt", Number(u64::from(*attempt)));
             }
@@ -348,9 +345,10 @@ impl Fact {
     }
 
     /// Gives the fact's bytes to a hash; see [`super::chain`].
-    pub(super) fn feed(&self, out: &mut impl FnMut(&[u8])) {
+    pub(super) fn feed(&self, agent: Option<&AgentName>, out: &mut impl FnMut(&[u8])) {
         text(out, self.name());
         text(out, self.turn().map_or("", TurnId::as_str));
+        text(out, agent.map_or("", AgentName::as_str));
         self.members(&mut |name, member| {
             text(out, name);
             match member {

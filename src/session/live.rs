@@ -195,7 +195,7 @@ impl Live {
         self.log.retain(now, &self.config.retention);
         let mut one = origin.clone();
         for new in events {
-            out.push(self.log.push(now, new, Some(&one), None, &self.config.retention));
+            out.push(self.log.push(now, new, Some(&one), None, None, &self.config.retention));
             one.seq += 1;
         }
         self.log.retain(now, &self.config.retention);
@@ -326,7 +326,7 @@ impl Live {
     ) {
         self.log.retain(now, &self.config.retention);
         for new in events {
-            out.push(self.log.push(now, new, origin, None, &self.config.retention));
+            out.push(self.log.push(now, new, origin, None, None, &self.config.retention));
         }
         self.log.retain(now, &self.config.retention);
     }

@@ -8,7 +8,7 @@ use super::chain;
 use super::config::Retention;
 use super::event::{Event, NewEvent, Origin};
 use super::fact::Fact;
-use crate::ids::{Millis, Serial};
+use crate::ids::{AgentName, Millis, Serial};
 use crate::limits;
 
 /// A byte or age limit is divided into this many groups, which leaves room for the groups at its ends.
@@ -51,6 +51,7 @@ impl Log {
         now: Millis,
         new: &NewEvent,
         origin: Option<&Origin>,
+        agent: Option<AgentName>,
         fact: Option<Fact>,
         retention: &Retention,
     ) -> Event {
@@ -62,6 +63,7 @@ impl Log {
             payload: new.payload.clone(),
             chain: 0,
             origin: origin.cloned(),
+            agent,
             fact: fact.map(Box::new),
         };
         event.chain = chain::next(self.chain, &event);
@@ -169,7 +171,7 @@ mod tests {
 
     fn push(log: &mut Log, now: Millis, bytes: usize, retention: &Retention) {
         let payload = Bytes::from(vec![b'x'; bytes]);
-        log.push(now, &NewEvent { format: Format::RAW, payload }, None, None, retention);
+        log.push(now, &NewEvent { format: Format::RAW, payload }, None, None, None, retention);
         log.retain(now, retention);
     }
 

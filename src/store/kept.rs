@@ -55,7 +55,16 @@ mod tests {
 
     fn event() -> FrozenEvent<'static> {
         let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
-        FrozenEvent { serial: 7, time: 9, format, payload, chain: 11, origin: None, fact: None }
+        FrozenEvent {
+            serial: 7,
+            time: 9,
+            format,
+            payload,
+            chain: 11,
+            origin: None,
+            agent: None,
+            fact: None,
+        }
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -69,13 +78,13 @@ mod tests {
             Frozen { id: "s".into(), life, debts: Vec::new(), keys: Vec::new(), forgotten: None };
         let head = Head { next: 4, session, unsealed: vec![event()], filed: Some(6) };
         let bytes = codec::encode(HEAD_VERSION, &head);
-        expect!["010401730202050000000001070904746578740268690b00000106"].assert_eq(&hex(&bytes));
+        expect!["010401730202050000000001070904746578740268690b0000000106"].assert_eq(&hex(&bytes));
         let back: Head<'static> = codec::decode(HEAD_VERSION, &bytes).unwrap();
         assert_eq!((back.next, back.filed(), back.unsealed.len()), (4, Some(Millis(6)), 1));
 
         let block = Block { index: 3, events: vec![event()] };
         let bytes = codec::encode(BLOCK_VERSION, &block);
-        expect!["010301070904746578740268690b0000"].assert_eq(&hex(&bytes));
+        expect!["010301070904746578740268690b000000"].assert_eq(&hex(&bytes));
         let back: Block<'static> = codec::decode(BLOCK_VERSION, &bytes).unwrap();
         assert_eq!((back.index, back.first(), back.last()), (3, Some(Serial(7)), Some(Serial(7))));
     }

@@ -137,11 +137,11 @@ impl Messages {
             return;
         }
         match event.fact.as_deref() {
-            Some(Fact::Input { input, turn, agent, sender, .. }) => {
-                self.turns.entry(turn.clone()).or_default().agent = Some(agent.clone());
+            Some(Fact::Input { input, turn, sender, .. }) => {
+                self.turns.entry(turn.clone()).or_default().agent.clone_from(&event.agent);
                 let mut message = Message::of(event, Speaks::User);
                 message.turn = Some(turn.clone());
-                message.agent = Some(agent.clone());
+                message.agent.clone_from(&event.agent);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
                 self.add(message, event);
@@ -152,8 +152,8 @@ impl Messages {
                 message.sender.clone_from(sender);
                 self.add(message, event);
             }
-            Some(Fact::Started { turn, agent, .. }) => {
-                self.turns.entry(turn.clone()).or_default().agent = Some(agent.clone());
+            Some(Fact::Started { turn, .. }) => {
+                self.turns.entry(turn.clone()).or_default().agent.clone_from(&event.agent);
             }
             Some(Fact::Step { turn, step, .. }) => {
                 // Another step begins where one ends.

@@ -164,6 +164,7 @@ mod tests {
             payload,
             chain: 11,
             origin: None,
+            agent: None,
             fact: None,
         };
         let block = Block { index: 3, events: vec![event] };
@@ -178,7 +179,7 @@ mod tests {
         for (record, wanted) in [
             (
                 Record::Block { id: "s".into(), incarnation: 1, block },
-                expect!["01000173010301070904746578740268690b0000"],
+                expect!["01000173010301070904746578740268690b000000"],
             ),
             (Record::Head { id: "s".into(), head }, expect!["0101017304017300000000000106"]),
         ] {

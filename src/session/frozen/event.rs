@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{FrozenFact, SERIAL_MAX, ThawError, ensure};
-use crate::ids::{Millis, ProducerId, Serial};
+use crate::ids::{AgentName, Millis, ProducerId, Serial};
 use crate::session::event::{Event, Format, Origin};
 use crate::session::fact::Fact;
 
@@ -19,6 +19,7 @@ pub struct FrozenEvent<'a> {
     pub payload: Bytes,
     pub chain: u64,
     pub origin: Option<FrozenOrigin<'a>>,
+    pub agent: Option<Cow<'a, str>>,
     pub fact: Option<FrozenFact<'a>>,
 }
 
@@ -40,6 +41,7 @@ impl Event {
             payload: self.payload.clone(),
             chain: self.chain,
             origin: self.origin.as_ref().map(Origin::freeze),
+            agent: self.agent.as_ref().map(|agent| agent.as_str().into()),
             fact: self.fact.as_deref().map(Fact::freeze),
         }
     }
@@ -57,6 +59,7 @@ impl Event {
             payload: frozen.payload,
             chain: frozen.chain,
             origin: frozen.origin.map(Origin::thaw).transpose()?,
+            agent: frozen.agent.map(|agent| AgentName::parse(&agent)).transpose()?,
             fact: frozen.fact.map(Fact::thaw).transpose()?.map(Box::new),
         })
     }

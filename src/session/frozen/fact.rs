@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ThawError, number_of, numbered};
 use crate::ids::{
-    AgentName, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
-    ToolName, TurnId,
+    DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName, ToolName,
+    TurnId,
 };
 use crate::session::command::Phase;
 use crate::session::control::Mode;
@@ -24,7 +24,6 @@ pub enum FrozenFact<'a> {
         input: Text<'a>,
         /// Where it is another than the input.
         turn: Option<Text<'a>>,
-        agent: Text<'a>,
         sender: Option<FrozenSender<'a>>,
         held: bool,
     },
@@ -34,7 +33,6 @@ pub enum FrozenFact<'a> {
     },
     Started {
         turn: Text<'a>,
-        agent: Text<'a>,
         epoch: u64,
         attempt: u32,
     },
@@ -171,10 +169,9 @@ impl Fact {
     pub(super) fn freeze(&self) -> FrozenFact<'_> {
         let turn = Text::from(self.turn().map_or("", TurnId::as_str));
         match self {
-            Fact::Input { input, turn, agent, sender, held } => FrozenFact::Input {
+            Fact::Input { input, turn, sender, held } => FrozenFact::Input {
                 input: input.as_str().into(),
                 turn: (turn != input).then(|| turn.as_str().into()),
-                agent: agent.as_str().into(),
                 sender: freeze_sender(sender.as_ref()),
                 held: *held,
             },
@@ -182,9 +179,8 @@ impl Fact {
                 input: input.as_str().into(),
                 sender: freeze_sender(sender.as_ref()),
             },
-            Fact::Started { turn: _, agent, epoch, attempt } => {
-                let agent = agent.as_str().into();
-                FrozenFact::Started { turn, agent, epoch: *epoch, attempt: *attempt }
+            Fact::Started { turn: _, epoch, attempt } => {
+                FrozenFact::Started { turn, epoch: *epoch, attempt: *attempt }
             }
             Fact::Output(output) => FrozenFact::Output {
                 turn,
@@ -277,19 +273,17 @@ impl Fact {
             Ok(Fact::Ended { turn: TurnId::parse(&turn)?, end })
         };
         Ok(match frozen {
-            FrozenFact::Input { input, turn, agent, sender, held } => Fact::Input {
+            FrozenFact::Input { input, turn, sender, held } => Fact::Input {
                 turn: TurnId::parse(turn.as_ref().unwrap_or(&input))?,
                 input: TurnId::parse(&input)?,
-                agent: AgentName::parse(&agent)?,
                 sender: thaw_sender(sender)?,
                 held,
             },
             FrozenFact::Person { input, sender } => {
                 Fact::Person { input: TurnId::parse(&input)?, sender: thaw_sender(sender)? }
             }
-            FrozenFact::Started { turn, agent, epoch, attempt } => {
-                let (turn, agent) = (TurnId::parse(&turn)?, AgentName::parse(&agent)?);
-                Fact::Started { turn, agent, epoch, attempt }
+            FrozenFact::Started { turn, epoch, attempt } => {
+                Fact::Started { turn: TurnId::parse(&turn)?, epoch, attempt }
             }
             FrozenFact::Output { turn, epoch, attempt, offset, step, internal } => {
                 let (turn, step) = (TurnId::parse(&turn)?, thaw_step(step)?);

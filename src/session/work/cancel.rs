@@ -74,12 +74,11 @@ impl Live {
         chosen: impl Fn(&Turn) -> bool,
         out: &mut Vec<Event>,
     ) -> usize {
-        let open = std::mem::take(&mut self.work.turns);
-        let (over, left): (Vec<_>, Vec<_>) = open.into_iter().partition(chosen);
-        self.work.turns = left;
+        let over: Vec<_> = self.work.turns.iter().filter(|open| chosen(open)).cloned().collect();
         for turn in &over {
             // Whoever waited for it waits for a worker now.
-            let next = self.work.turns.iter_mut().find(|open| open.agent == turn.agent);
+            let mut left = self.work.turns.iter_mut().filter(|open| !chosen(open));
+            let next = left.find(|open| open.agent == turn.agent);
             if let Some(next) = next.filter(|next| next.seat().is_none()) {
                 next.waits_since = now;
             }
@@ -92,6 +91,7 @@ impl Live {
             self.withdraw(now, &turn.id, out);
             let (id, end) = (turn.id.clone(), end.clone());
             self.note(now, Fact::Ended { turn: id, end }, out);
+            self.work.turns.retain(|open| open.id != turn.id);
             self.defer(now, turn, unheard, out);
         }
         match end {

@@ -60,10 +60,9 @@ impl Live {
             self.end_all(now, &end, |turn| turn.agent == asked.agent, out);
         }
         let turn = into.map_or_else(|| asked.input.clone(), |at| self.work.turns[at].id.clone());
-        let (input, agent) = (asked.input.clone(), asked.agent.clone());
-        let (sender, held) = (asked.sender.clone(), false);
-        let fact = Fact::Input { input, turn: turn.clone(), agent, sender, held };
-        let serial = self.record(now, fact, &asked.said, out);
+        let (input, sender) = (asked.input.clone(), asked.sender.clone());
+        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false };
+        let serial = self.record_of(now, Some(asked.agent.clone()), fact, &asked.said, out);
         match into {
             Some(at) => self.work.turns[at].spoken = serial,
             None => {
@@ -111,8 +110,8 @@ impl Live {
         }
         let (input, turn) = (asked.input.clone(), asked.input.clone());
         let (agent, sender) = (asked.agent.clone(), asked.sender.clone());
-        let fact = Fact::Input { input, turn, agent: agent.clone(), sender, held: true };
-        let serial = self.record(now, fact, &asked.said, out);
+        let fact = Fact::Input { input, turn, sender, held: true };
+        let serial = self.record_of(now, Some(agent.clone()), fact, &asked.said, out);
         let first = self.work.control.held.take().map_or(serial, |held| held.first);
         let input = asked.input.clone();
         self.work.control.held = Some(Held { input, agent, first, last: serial });

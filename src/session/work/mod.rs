@@ -26,7 +26,7 @@ use super::live::Live;
 use super::outcome::{AudienceStatus, InteractionStatus, Refusal, TurnStatus};
 use super::policy::Policy;
 use super::turn::{Spoke, Stage, Turn};
-use crate::ids::{Millis, Serial, TurnId};
+use crate::ids::{AgentName, Millis, Serial, TurnId};
 use crate::limits;
 
 /// The turns of one session, and the people around them.
@@ -137,10 +137,25 @@ impl Work {
 }
 
 impl Live {
+    /// Records what was said, and what it means for a turn that is open or for none.
     fn record(&mut self, now: Millis, fact: Fact, said: &NewEvent, out: &mut Vec<Event>) -> Serial {
+        let turn = fact.turn().and_then(|turn| self.work.find(turn));
+        let agent = turn.map(|at| self.work.turns[at].agent.clone());
+        self.record_of(now, agent, fact, said, out)
+    }
+
+    fn record_of(
+        &mut self,
+        now: Millis,
+        agent: Option<AgentName>,
+        fact: Fact,
+        said: &NewEvent,
+        out: &mut Vec<Event>,
+    ) -> Serial {
+        debug_assert_eq!(agent.is_some(), fact.turn().is_some(), "whose turn is it?");
         let retention = self.config.retention;
         self.log.retain(now, &retention);
-        out.push(self.log.push(now, said, None, Some(fact), &retention));
+        out.push(self.log.push(now, said, None, agent, Some(fact), &retention));
         self.log.retain(now, &retention);
         self.updated_at = now;
         self.touched_at = now;

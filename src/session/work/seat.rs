@@ -51,8 +51,8 @@ impl Live {
             step_cancelled: false,
             phase: Phase::Thinking,
         });
-        let (turn, agent, attempt) = (turn.id.clone(), turn.agent.clone(), turn.attempts);
-        self.note(now, Fact::Started { turn, agent, epoch, attempt }, out);
+        let (turn, attempt) = (turn.id.clone(), turn.attempts);
+        self.note(now, Fact::Started { turn, epoch, attempt }, out);
         Ok(Applied::Claimed { turn: Box::new(self.work.status_of(&self.work.turns[at])) })
     }
 
