@@ -4,7 +4,7 @@
 #
 #   scripts/conformance.sh one                      the published suite against one node
 #   scripts/conformance.sh three                    three nodes, each request to the next one
-#   scripts/conformance.sh followers                the same while nodes that lead little are killed (kill -9)
+#   scripts/conformance.sh followers                the same while nodes that only follow are killed (kill -9)
 #   scripts/conformance.sh leaders                  the same while nodes hand their leaderships over
 #   scripts/conformance.sh clients                  the official clients while their node is killed
 #   scripts/conformance.sh exactly-once [ROUNDS=10] producers whose node is killed, and last messages

@@ -51,12 +51,10 @@ else
   done
 fi
 run "examples in the documentation" '^(test result:|test .* FAILED)' cargo test --locked --workspace --doc
-# The published suite of Durable Streams and its official clients, against this build. `followers` is left
-# to scripts/conformance.sh until it has been seen to pass there again and again: nodes repeat requests without
-# a key since, which it used to fail for.
+# The published suite of Durable Streams and its official clients, against this build.
 target=${CARGO_TARGET_DIR:-target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
-for mode in one three leaders clients exactly-once; do
+for mode in one three followers leaders clients exactly-once; do
   OUTLIVE_BINARY=$target/debug/outlive run "conformance, $mode" '^(conformance |FAILED|VIOLATION|SKIPPED)' scripts/conformance.sh "$mode"
 done
 if [[ -x scripts/simulate.sh ]]; then

@@ -53,8 +53,8 @@ async function freePorts(count) {
 }
 
 export class Nodes {
-  /** Starts `count` nodes; returns when all are ready. They end with `down`. */
-  static async up(count) {
+  /** Starts `count` nodes, told `more` besides; returns when all are ready. They end with `down`. */
+  static async up(count, more = {}) {
     const nodes = new Nodes();
     nodes.count = count;
     nodes.base = await freePorts(count);
@@ -62,6 +62,7 @@ export class Nodes {
     nodes.env = {
       ...process.env,
       ...settings(),
+      ...more,
       OUTLIVE_CLUSTER_DIR: nodes.dir,
       OUTLIVE_BASE_PORT: String(nodes.base),
     };
@@ -112,13 +113,13 @@ export class Nodes {
     return 1 + Math.floor(Math.random() * this.count);
   }
 
-  /** The node that leads the fewest shards; `otherwise` where the server does not tell. */
-  async leastLeading(otherwise) {
-    const answer = await fetch(`${this.url(1)}/v1/cluster`).catch(() => null);
+  /** A node that leads no group, another one each round; where nobody can tell, any. */
+  async follower(round) {
+    const answer = await fetch(`${this.url(1 + (round % this.count))}/v1/cluster`).catch(() => null);
     const report = answer?.ok ? await answer.json().catch(() => null) : null;
-    const members = (report?.members ?? []).filter(({ node }) => this.numbers.includes(node));
-    if (members.length === 0) return otherwise;
-    return members.reduce((least, member) => (member.leads < least.leads ? member : least)).node;
+    const known = (report?.members ?? []).filter(({ node, leads }) => leads === 0 && this.numbers.includes(node));
+    const all = known.length ? known.map(({ node }) => node) : this.numbers;
+    return all[round % all.length];
   }
 
   /** Ends all nodes; their data and logs stay if something failed. */
@@ -133,8 +134,8 @@ export class Nodes {
  * Runs `body` with nodes that are ended afterwards, whatever happens; a signal ends them too.
  * `body` returns how many of its checks failed.
  */
-export async function withNodes(count, body) {
-  const nodes = await Nodes.up(count);
+export async function withNodes(count, body, more) {
+  const nodes = await Nodes.up(count, more);
   for (const [signal, code] of Object.entries({ SIGINT: 130, SIGTERM: 143 })) {
     process.once(signal, () => nodes.down(true).then(() => process.exit(code)));
   }

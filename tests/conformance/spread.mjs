@@ -82,6 +82,10 @@ export class Spread {
       const node = this.#nodes[this.#turn++ % this.#nodes.length];
       if (node.out) continue;
       const socket = net.connect({ host: node.hostname, port: node.port, noDelay: true });
+      // From here on, so that a drain waits also for what is only about to be sent.
+      const ended = new Promise((resolve) => socket.once("close", resolve));
+      node.open.add(ended);
+      ended.then(() => node.open.delete(ended));
       try {
         await once(socket, "connect");
         return { node, socket };
@@ -99,10 +103,6 @@ export class Spread {
     const { node, socket } = await this.#connect();
     if (request.socket.destroyed) return void socket.destroy();
     node.requests++;
-    const ended = new Promise((resolve) => socket.once("close", resolve));
-    node.open.add(ended);
-    ended.then(() => node.open.delete(ended));
-
     const { method, url } = request;
     const upstream = http.request({
       method,
