@@ -5,10 +5,12 @@ nothing but Python 3.
 
     python3 docs/examples/agent.py http://127.0.0.1:4437
 
-Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on.
+Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on. Asked to end
+(SIGTERM), it gives its turn away before it does.
 """
 import json
 import queue
+import signal
 import sys
 import threading
 import time
@@ -19,6 +21,8 @@ import urllib.request
 NODE = sys.argv[1].rstrip("/")
 WORKER = "echo-example"
 PAUSE_S = 0.05  # between two words, as a model would need them
+DRAIN = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: DRAIN.set())
 
 
 def ask(path, body=None):
@@ -59,22 +63,27 @@ def work(turn):
     threading.Thread(target=listen, args=(turn, path, steers, stop), daemon=True).start()
     inputs = [event for event in turn["events"] if event.get("type") == "input.accepted"]
     heard, words, seq = inputs[-1]["serial"], inputs[-1]["text"].split(), 0
+    # A worker before this one may have said some of them.
+    outputs = [event for event in turn["events"] if event.get("type") == "turn.output"]
+    words = words[sum(heard < event["serial"] for event in outputs):]
     while not stop.wait(PAUSE_S):
         while not steers.empty():
             steer = steers.get()
             heard, words = steer["serial"], steer["text"].split()
         said = {"epoch": turn["epoch"], "seq": seq, "heard": heard}
-        if words:
+        if words and not DRAIN.is_set():
             said["events"] = [{"text": words.pop(0) + " "}]
         if not words:
             said["then"] = "complete"
+        elif DRAIN.is_set():
+            said["then"] = "release"
         status, answer = ask(f"{path}/say", said)
-        if status != 200 or answer["over"]:
+        if status != 200 or answer["over"] or said.get("then") == "release":
             return stop.set()
         seq += 1
 
 
-while True:
-    status, turn = ask("/v1/agents/echo/claim", {"worker": WORKER, "wait_ms": 20000})
+while not DRAIN.is_set():
+    status, turn = ask("/v1/agents/echo/claim", {"worker": WORKER, "wait_ms": 5000})
     if status == 200:
         work(turn)

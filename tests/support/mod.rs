@@ -16,5 +16,6 @@ pub mod mutate;
 pub mod node;
 pub mod recorder;
 pub mod report;
+pub mod socket;
 pub mod turn;
 pub mod turns;

@@ -1,0 +1,398 @@
+//! Workers over real sockets: on a WebSocket, by HTTP, and the examples of the documentation as processes.
+
+mod support;
+
+use futures::SinkExt;
+use outlive::limits;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use support::node::{TestNode, start_single};
+use support::socket::{Client, PATIENCE, create, post};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Waits until the log of a session says so.
+async fn story(node: &TestNode, session: &str, is_told: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let (mut events, mut after) = (Vec::new(), "start".to_owned());
+    loop {
+        let url = format!("{}/v1/sessions/{session}/events", node.url);
+        let url = format!("{url}?live=long-poll&wait_ms=1000&after={after}");
+        let page = reqwest::get(url).await.expect("an answer").json::<Value>();
+        let page = page.await.expect("JSON");
+        after = page["next"].as_str().expect("a cursor").to_owned();
+        events.extend(page["events"].as_array().expect("a page").iter().cloned());
+        if is_told(&events) {
+            return events;
+        }
+    }
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    let receipts = ["input.delivered", "input.consumed", "input.deferred", "input.dropped"];
+    let kinds = events.iter().filter_map(|event| event["type"].as_str());
+    kinds.filter(|kind| !receipts.contains(kind)).collect()
+}
+
+fn said(events: &[Value]) -> String {
+    let output = events.iter().filter(|event| event["type"] == "turn.output");
+    output.filter_map(|event| event["text"].as_str()).collect()
+}
+
+fn said_in(events: &[Value], turn: &str) -> String {
+    said(&events.iter().filter(|event| event["turn"] == turn).cloned().collect::<Vec<_>>())
+}
+
+async fn input(node: &TestNode, agent: &str, input: &str, text: &str) {
+    let body = json!({ "input": input, "agent": agent, "said": { "text": text } });
+    let (status, answer) = post(node, "/v1/sessions/s/inputs", &body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+impl Client {
+    /// A worker that waits for turns.
+    async fn work(node: &TestNode, worker: &str) -> Client {
+        let mut client = Client::open(node, "/v1/agents/ws").await;
+        let register = json!({ "type": "register", "agent": "poet", "worker": worker });
+        client.send(&register).await;
+        assert_eq!(client.typed("registered").await["node"], 1);
+        client
+    }
+
+    async fn typed(&mut self, kind: &str) -> Value {
+        self.find(kind, |frame| frame["type"] == kind).await
+    }
+
+    /// Gives signs of life until a frame that is meant comes; what closes the connection is an error.
+    async fn live(&mut self, is_meant: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        loop {
+            let frame = self.frame().await?;
+            if is_meant(&frame) {
+                return Ok(frame);
+            }
+            if frame["type"] == "ping" {
+                self.send(&json!({ "type": "pong" })).await;
+            } else {
+                self.told.push(frame);
+            }
+        }
+    }
+
+    /// Sends a frame about a turn.
+    async fn about(&mut self, turn: &Value, mut frame: Value) {
+        for name in ["session", "turn", "epoch"] {
+            frame[name] = turn[name].clone();
+        }
+        self.send(&frame).await;
+    }
+
+    async fn say(&mut self, turn: &Value, seq: u64, text: &str) {
+        let events = json!([{ "text": text }]);
+        self.about(turn, json!({ "type": "say", "seq": seq, "events": events })).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let mut worker = Client::work(&node, "w").await;
+    input(&node, "poet", "t", "a poem").await;
+    let turn = worker.typed("turn").await;
+    assert_eq!((&turn["turn"], &turn["events"][0]["text"]), (&json!("t"), &json!("a poem")));
+    for seq in 0..20 {
+        worker.say(&turn, seq, "rose ").await;
+    }
+    for seq in 0..20 {
+        assert_eq!(worker.typed("ack").await["seq"], seq);
+    }
+    input(&node, "poet", "shorter", "shorter!").await;
+    let steer = worker.typed("told").await;
+    assert_eq!((&steer["what"], &steer["event"]["text"]), (&json!("steer"), &json!("shorter!")));
+    worker.say(&turn, 25, "a gap").await;
+    let refused = worker.typed("refused").await;
+    assert_eq!((&refused["seq"], &refused["code"]), (&json!(25), &json!("sequence_gap")));
+
+    let cancel = json!({ "turn": "t", "reason": "stop" });
+    assert_eq!(post(&node, "/v1/sessions/s/cancel", &cancel).await.1["cancelled"], 1);
+    let told = worker.typed("told").await;
+    assert_eq!((&told["what"], &told["turn"]), (&json!("cancel"), &json!("t")));
+    worker.say(&turn, 20, "too late").await;
+    assert_eq!(worker.typed("refused").await["code"], "turn_over");
+    // It has room for one turn, and the next one comes when it says that it has stopped.
+    input(&node, "poet", "u", "another").await;
+    worker.about(&turn, json!({ "type": "done" })).await;
+    let turn = worker.typed("turn").await;
+    assert_eq!(turn["turn"], "u");
+    let end = json!({ "type": "say", "seq": 0, "events": [{ "text": "fin" }], "then": "complete" });
+    worker.about(&turn, end).await;
+    assert_eq!(worker.typed("ack").await["over"], true);
+    let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+    assert_eq!(said(&events), "rose ".repeat(20) + "fin");
+    worker.send(&json!({ "type": "drain" })).await;
+    assert_eq!(worker.end().await, "1000 done");
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_is_replaced_at_once_and_what_it_said_is_kept() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a story").await;
+    let mut first = Client::work(&node, "first").await;
+    let turn = first.typed("turn").await;
+    first.say(&turn, 0, "Once ").await;
+    first.typed("ack").await;
+    // Nobody says goodbye: the connection is just gone.
+    drop(first);
+    let mut second = Client::work(&node, "second").await;
+    let turn = second.typed("turn").await;
+    assert_eq!((&turn["turn"], &turn["attempt"]), (&json!("t"), &json!(2)));
+    assert_eq!(said(turn["events"].as_array().expect("events")), "Once ");
+    let end =
+        json!({ "type": "say", "seq": 0, "events": [{ "text": "more." }], "then": "complete" });
+    second.about(&turn, end).await;
+    second.typed("ack").await;
+    let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+    let lost = events.iter().find(|event| event["type"] == "agent.lost").expect("it was lost");
+    assert_eq!(lost["cause"], "disconnected");
+    assert_eq!(said(&events), "Once more.");
+}
+
+#[tokio::test]
+async fn a_worker_that_gives_no_sign_of_life_is_closed_and_replaced() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a story").await;
+    let mut first = Client::open(&node, "/v1/agents/ws").await;
+    let register =
+        json!({ "type": "register", "agent": "poet", "worker": "first", "lease_ms": 1000 });
+    first.send(&register).await;
+    first.typed("turn").await;
+    // It reads what it is told, and answers nothing.
+    assert_eq!(first.end().await, "4009 silent");
+    let mut second = Client::work(&node, "second").await;
+    assert_eq!(second.typed("turn").await["attempt"], 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_stop_when_it_is_cancelled_is_closed() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a story").await;
+    let mut worker = Client::work(&node, "w").await;
+    worker.typed("turn").await;
+    let cancel = json!({ "turn": "t", "reason": "stop" });
+    assert_eq!(post(&node, "/v1/sessions/s/cancel", &cancel).await.1["cancelled"], 1);
+    assert_eq!(worker.live(|_| false).await, Err("4010 replaced".to_owned()));
+}
+
+#[tokio::test]
+async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_replaced() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let body =
+        json!({ "input": "t", "agent": "poet", "said": { "text": "go" }, "quiet_ms": 6_000 });
+    assert_eq!(post(&node, "/v1/sessions/s/inputs", &body).await.0, 200);
+    let mut first = Client::work(&node, "first").await;
+    let turn = first.typed("turn").await;
+    let step = json!({ "type": "say", "seq": 0, "step": "search", "events": [{ "text": "x" }] });
+    first.about(&turn, step).await;
+    first.typed("ack").await;
+    first.live(|told| told["what"] == "fenced").await.expect("the connection stays");
+    let told = first.told.iter().filter(|frame| frame["type"] == "told");
+    let told: Vec<_> = told.map(|frame| frame["what"].as_str().expect("a name")).collect();
+    assert_eq!(told, ["stalled", "cancel_step"]);
+    let mut second = Client::work(&node, "second").await;
+    let turn = second.typed("turn").await;
+    second.say(&turn, 0, "y").await;
+    second.typed("ack").await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_understood_is_told_so_and_keeps_its_turn() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let mut worker = Client::open(&node, "/v1/agents/ws").await;
+    for frame in [
+        Message::text("hello"),
+        Message::text(r#"{"type":"pong"}"#),
+        Message::text(r#"{"type":"register","worker":"w"}"#),
+        Message::binary(b"{}".to_vec()),
+    ] {
+        worker.socket.send(frame).await.expect("it is taken");
+        worker.typed("refused").await;
+    }
+    worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
+    worker.typed("registered").await;
+    input(&node, "poet", "t", "a poem").await;
+    let turn = worker.typed("turn").await;
+    worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
+    assert_eq!(worker.typed("refused").await["code"], "bad_frame");
+    worker.about(&turn, json!({ "type": "say", "seq": 0, "evnts": [] })).await;
+    let refused = worker.typed("refused").await;
+    assert_eq!((&refused["seq"], &refused["code"]), (&json!(0), &json!("bad_json")));
+    worker.say(&turn, 0, "all is well").await;
+    assert_eq!(worker.typed("ack").await["seq"], 0);
+    let large = format!("\"{}\"", "x".repeat(limits::WORKER_FRAME_BYTES));
+    worker.socket.send(Message::text(large)).await.expect("it is taken");
+    assert_eq!(worker.end().await, "1009 the frame is too large");
+    let refused = worker.typed("refused").await;
+    assert_eq!(refused["code"], "frame_too_large");
+}
+
+/// Takes a turn by HTTP.
+async fn claim(node: &TestNode) -> Value {
+    loop {
+        let body = json!({ "worker": "w", "wait_ms": 10_000 });
+        let (status, turn) = post(node, "/v1/agents/poet/claim", &body).await;
+        if status == 200 {
+            return turn;
+        }
+    }
+}
+
+/// Speaks in a turn by one request, and returns the lines of the answer.
+async fn output(node: &TestNode, turn: &Value, lines: &[Value]) -> Vec<Value> {
+    let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let path = format!("/v1/sessions/s/turns/t/output?epoch={}", turn["epoch"]);
+    let request = reqwest::Client::new().post(format!("{}{path}", node.url)).body(body);
+    let answer = request.header("content-type", "application/x-ndjson").send().await;
+    let answer = answer.expect("an answer").text().await.expect("a text");
+    let lines = answer.lines().filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn line(seq: u64, text: &str) -> Value {
+    json!({ "seq": seq, "events": [{ "text": text }] })
+}
+
+#[tokio::test]
+async fn output_without_an_end_is_acknowledged_line_by_line_and_repeated_without_harm() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a poem").await;
+    let turn = claim(&node).await;
+    let answer = output(&node, &turn, &[line(0, "a"), line(1, "b"), json!({}), line(2, "c")]).await;
+    let seqs: Vec<_> = answer.iter().map(|line| &line["seq"]).collect();
+    assert_eq!(seqs, [&json!(0), &json!(1), &Value::Null, &json!(2), &Value::Null]);
+    assert_eq!(answer[4], json!({ "end": true }));
+    // The connection broke, as far as the worker knows: it begins again where it is not sure.
+    let answer = output(&node, &turn, &[line(1, "b"), line(2, "c"), line(3, "d")]).await;
+    let repeated: Vec<_> = answer.iter().map(|line| &line["duplicate"]).collect();
+    assert_eq!(repeated[..3], [&json!(true), &json!(true), &json!(false)]);
+    let answer = output(&node, &turn, &[line(5, "gap"), line(6, "behind")]).await;
+    assert_eq!((answer.len(), &answer[0]["error"]["code"]), (1, &json!("sequence_gap")));
+    let answer = output(&node, &turn, &[json!({ "epoch": 0, "seq": 4 })]).await;
+    assert_eq!(answer[0]["error"]["code"], "bad_json");
+    let end = json!({ "seq": 4, "then": "complete" });
+    let answer = output(&node, &turn, &[end, line(5, "late")]).await;
+    assert_eq!(
+        (&answer[0]["over"], &answer[1]["error"]["code"]),
+        (&json!(true), &json!("turn_over"))
+    );
+    let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+    assert_eq!(said(&events), "abcd");
+}
+
+#[tokio::test]
+async fn a_worker_by_http_is_told_what_concerns_its_turn() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    input(&node, "poet", "t", "a poem").await;
+    let turn = claim(&node).await;
+    let (epoch, cursor) = (&turn["epoch"], turn["cursor"].as_str().expect("a cursor"));
+    let path = format!("{}/v1/sessions/s/turns/t/told?epoch={epoch}", node.url);
+    let told = async |rest: String| {
+        let answer = reqwest::get(format!("{path}&{rest}")).await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a text"))
+    };
+    let poll = async |after: &str| {
+        let (status, text) = told(format!("after={after}&wait_ms=30000")).await;
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    for rest in ["after=x", "live=sse", "after=start", "live=web"] {
+        assert_eq!(told(rest.into()).await.0, 400, "{rest}");
+    }
+    let (answer, ()) = tokio::join!(poll(cursor), input(&node, "poet", "i", "shorter"));
+    assert_eq!((&answer["told"][0]["what"], &answer["over"]), (&json!("steer"), &json!(false)));
+    assert_eq!(answer["told"][0]["event"]["text"], "shorter");
+    let next = answer["next"].as_str().expect("a cursor").to_owned();
+    let cancel = json!({ "all": true });
+    let (answer, _) = tokio::join!(poll(&next), post(&node, "/v1/sessions/s/cancel", &cancel));
+    assert_eq!((&answer["told"][0]["what"], &answer["over"]), (&json!("cancel"), &json!(true)));
+    // The same as a stream, which ends because nothing follows.
+    let (_, stream) = told(format!("live=sse&after={cursor}")).await;
+    let whats: Vec<_> = stream.lines().filter(|line| line.starts_with("data: ")).collect();
+    assert_eq!(whats.len(), 3, "{stream}");
+    assert!(whats[0].contains("\"what\":\"steer\"") && whats[1].contains("\"what\":\"cancel\""));
+    assert!(stream.contains("event: over\n"));
+}
+
+/// Runs a worker until the test is over.
+fn run(program: &str, arguments: &[&str]) -> Option<tokio::process::Child> {
+    let runs = std::process::Command::new(program).arg("--version").output();
+    if !runs.is_ok_and(|done| done.status.success()) {
+        eprintln!("SKIPPED: {program} is not here");
+        return None;
+    }
+    let mut command = tokio::process::Command::new(program);
+    Some(command.args(arguments).kill_on_drop(true).spawn().expect("it runs"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_worker_of_the_readme_needs_nothing_but_curl() {
+    let Some(_) = run("curl", &["--version"]) else { return };
+    let readme = include_str!("../README.md");
+    let (_, script) = readme.split_once("```bash\n").expect("the README has a worker");
+    let (script, _) = script.split_once("```").expect("it ends");
+    assert!(script.lines().count() <= 25);
+    let node = start_single().await;
+    create(&node, "s").await;
+    let Some(_worker) = run("bash", &["-c", script, "worker", &node.url]) else { return };
+    for (turn, text) in [("t", "one two three"), ("u", "four")] {
+        input(&node, "echo", turn, text).await;
+        let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+        assert_eq!(said_in(&events, turn), format!("{text} "));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_in_python_is_steered_and_stops_when_it_is_cancelled() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/agent.py");
+    let Some(_worker) = run("python3", &[script, &node.url]) else { return };
+    let long = "word ".repeat(10_000);
+    input(&node, "echo", "t", &long).await;
+    story(&node, "s", |all| said(all).contains("word")).await;
+    // It would say its words for many minutes if it had not heard.
+    input(&node, "echo", "steer", "STEERED").await;
+    story(&node, "s", |all| said_in(all, "t").ends_with("STEERED ")).await;
+    story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+    input(&node, "echo", "u", &long).await;
+    story(&node, "s", |all| said_in(all, "u").contains("word")).await;
+    post(&node, "/v1/sessions/s/cancel", &json!({ "all": true })).await;
+    input(&node, "echo", "v", "and now this").await;
+    story(&node, "s", |all| said_in(all, "v") == "and now this ").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_in_python_gives_its_turn_away_when_it_is_asked_to_end() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/agent.py");
+    let Some(mut first) = run("python3", &[script, &node.url]) else { return };
+    let words: String = (0..60).map(|word| format!("{word} ")).collect();
+    input(&node, "echo", "t", &words).await;
+    story(&node, "s", |all| said(all).contains("3 ")).await;
+    let pid = first.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+    kill_process(pid, Signal::TERM).expect("it runs");
+    let end = timeout(PATIENCE, first.wait()).await.expect("it ends in time").expect("it ends");
+    assert!(end.success(), "{end}");
+    assert!(said(&story(&node, "s", |_| true).await).len() < words.len());
+    let Some(_second) = run("python3", &[script, &node.url]) else { return };
+    let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
+    assert_eq!(said(&events), words);
+    let lost = events.iter().find(|event| event["type"] == "agent.lost").expect("it gave it up");
+    assert_eq!(lost["cause"], "released");
+}
