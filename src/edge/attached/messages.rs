@@ -32,15 +32,8 @@ pub(in crate::edge) struct Messages {
     bytes: usize,
     /// Whether there is something older.
     more: bool,
-    turns: HashMap<TurnId, Open>,
-}
-
-/// What is known of a turn that is not over.
-#[derive(Default)]
-struct Open {
-    agent: Option<AgentName>,
-    /// Its messages, by their number from the first that ever was.
-    messages: Vec<usize>,
+    /// The messages of agents in turns that are not over, by their number from the first that ever was.
+    turns: HashMap<TurnId, Vec<usize>>,
 }
 
 struct Message {
@@ -137,11 +130,8 @@ impl Messages {
             return;
         }
         match event.fact.as_deref() {
-            Some(Fact::Input { input, turn, sender, .. }) => {
-                self.turns.entry(turn.clone()).or_default().agent.clone_from(&event.agent);
+            Some(Fact::Input { input, sender, .. }) => {
                 let mut message = Message::of(event, Speaks::User);
-                message.turn = Some(turn.clone());
-                message.agent.clone_from(&event.agent);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
                 self.add(message, event);
@@ -152,9 +142,6 @@ impl Messages {
                 message.sender.clone_from(sender);
                 self.add(message, event);
             }
-            Some(Fact::Started { turn, .. }) => {
-                self.turns.entry(turn.clone()).or_default().agent.clone_from(&event.agent);
-            }
             Some(Fact::Step { turn, step, .. }) => {
                 // Another step begins where one ends.
                 self.each_of(turn, |message| {
@@ -164,8 +151,7 @@ impl Messages {
             Some(Fact::Output(output)) => {
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
-                let mut numbers =
-                    open.messages.iter().rev().filter_map(|at| at.checked_sub(dropped));
+                let mut numbers = open.iter().rev().filter_map(|at| at.checked_sub(dropped));
                 let known = numbers.find(|at| {
                     let message = &all[*at];
                     message.step == output.step && message.internal == output.internal
@@ -177,12 +163,10 @@ impl Messages {
                     return self.make_room();
                 }
                 let mut message = Message::of(event, Speaks::Agent);
-                message.turn = Some(output.turn.clone());
-                message.agent.clone_from(&open.agent);
                 message.step.clone_from(&output.step);
                 message.internal = output.internal;
                 message.complete = false;
-                open.messages.push(self.dropped + self.all.len());
+                open.push(self.dropped + self.all.len());
                 self.add(message, event);
             }
             Some(Fact::Rewound { turn, step, from, to, .. }) => {
@@ -207,7 +191,7 @@ impl Messages {
 
     fn each_of(&mut self, turn: &TurnId, mut change: impl FnMut(&mut Message)) {
         let Some(open) = self.turns.get(turn) else { return };
-        for at in open.messages.iter().filter_map(|at| at.checked_sub(self.dropped)) {
+        for at in open.iter().filter_map(|at| at.checked_sub(self.dropped)) {
             change(&mut self.all[at]);
         }
     }
@@ -251,8 +235,8 @@ impl Message {
     fn of(event: &Event, role: Speaks) -> Message {
         Message {
             role,
-            turn: None,
-            agent: None,
+            turn: event.fact.as_deref().and_then(Fact::turn).cloned(),
+            agent: event.agent.clone(),
             step: None,
             sender: None,
             input: None,
