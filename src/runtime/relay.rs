@@ -266,18 +266,10 @@ mod tests {
         check_sent(&Sent::Ahead { given: 9, tail: 2 }, expect!["01020902"]);
         check_sent(&Sent::TooManyReaders, expect!["0103"]);
         check_sent(&Sent::Unavailable("x".into()), expect!["01040178"]);
-        let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
-        let event = FrozenEvent {
-            serial: 7,
-            time: 9,
-            format,
-            payload,
-            chain: 11,
-            origin: None,
-            agent: None,
-            fact: None,
-        };
-        check_sent(&Sent::Events(vec![event]), expect!["010501070904746578740268690b000000"]);
+        check_sent(
+            &Sent::Events(vec![FrozenEvent::sample()]),
+            expect!["010501070904746578740268690b000000"],
+        );
         check_sent(&Sent::CaughtUp { incarnation: 1, serial: 7 }, expect!["01060107"]);
         check_sent(&Sent::Gap { first: 3 }, expect!["010703"]);
         check_sent(&Sent::Reset { incarnation: 2 }, expect!["010802"]);

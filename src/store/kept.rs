@@ -46,26 +46,11 @@ impl Head<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use cluster::codec;
     use expect_test::expect;
 
     use super::*;
     use crate::session::frozen::FrozenLife;
-
-    fn event() -> FrozenEvent<'static> {
-        let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
-        FrozenEvent {
-            serial: 7,
-            time: 9,
-            format,
-            payload,
-            chain: 11,
-            origin: None,
-            agent: None,
-            fact: None,
-        }
-    }
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -76,13 +61,13 @@ mod tests {
         let life = FrozenLife::Deleted { incarnation: 2, at: 5, expired: false };
         let session =
             Frozen { id: "s".into(), life, debts: Vec::new(), keys: Vec::new(), forgotten: None };
-        let head = Head { next: 4, session, unsealed: vec![event()], filed: Some(6) };
+        let head = Head { next: 4, session, unsealed: vec![FrozenEvent::sample()], filed: Some(6) };
         let bytes = codec::encode(HEAD_VERSION, &head);
         expect!["010401730202050000000001070904746578740268690b0000000106"].assert_eq(&hex(&bytes));
         let back: Head<'static> = codec::decode(HEAD_VERSION, &bytes).unwrap();
         assert_eq!((back.next, back.filed(), back.unsealed.len()), (4, Some(Millis(6)), 1));
 
-        let block = Block { index: 3, events: vec![event()] };
+        let block = Block { index: 3, events: vec![FrozenEvent::sample()] };
         let bytes = codec::encode(BLOCK_VERSION, &block);
         expect!["010301070904746578740268690b000000"].assert_eq(&hex(&bytes));
         let back: Block<'static> = codec::decode(BLOCK_VERSION, &bytes).unwrap();

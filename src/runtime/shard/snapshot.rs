@@ -156,18 +156,7 @@ mod tests {
     fn what_a_snapshot_carries_keeps_its_bytes() {
         let hex =
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
-        let (format, payload) = ("text".into(), Bytes::from_static(b"hi"));
-        let event = FrozenEvent {
-            serial: 7,
-            time: 9,
-            format,
-            payload,
-            chain: 11,
-            origin: None,
-            agent: None,
-            fact: None,
-        };
-        let block = Block { index: 3, events: vec![event] };
+        let block = Block { index: 3, events: vec![FrozenEvent::sample()] };
         let session = Frozen {
             id: "s".into(),
             life: FrozenLife::Absent,

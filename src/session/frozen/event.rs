@@ -65,6 +65,23 @@ impl Event {
     }
 }
 
+#[cfg(test)]
+impl FrozenEvent<'static> {
+    /// One of them, for tests of what carries events.
+    pub(crate) fn sample() -> FrozenEvent<'static> {
+        FrozenEvent {
+            serial: 7,
+            time: 9,
+            format: "text".into(),
+            payload: Bytes::from_static(b"hi"),
+            chain: 11,
+            origin: None,
+            agent: None,
+            fact: None,
+        }
+    }
+}
+
 impl Origin {
     pub(super) fn freeze(&self) -> FrozenOrigin<'_> {
         FrozenOrigin { producer: self.producer.as_str().into(), epoch: self.epoch, seq: self.seq }
