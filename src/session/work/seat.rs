@@ -221,7 +221,8 @@ impl Live {
                     internal,
                 };
                 turn.output.bytes += event.payload.len() as u64;
-                let serial = self.record(now, Fact::Output(output), event, out);
+                let (agent, fact) = (Some(turn.agent.clone()), Fact::Output(output));
+                let serial = self.record_of(now, agent, fact, event, out);
                 let turn = &mut self.work.turns[at];
                 turn.output.last = serial;
                 for first in
