@@ -8,6 +8,7 @@ nothing but Python 3.
 Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on. Asked to end
 (SIGTERM), it gives its turn away before it does.
 """
+import base64
 import json
 import queue
 import signal
@@ -63,9 +64,10 @@ def work(turn):
     threading.Thread(target=listen, args=(turn, path, steers, stop), daemon=True).start()
     inputs = [event for event in turn["events"] if event.get("type") == "input.accepted"]
     heard, words, seq = inputs[-1]["serial"], inputs[-1]["text"].split(), 0
-    # A worker before this one may have said some of them.
-    outputs = [event for event in turn["events"] if event.get("type") == "turn.output"]
-    words = words[sum(heard < event["serial"] for event in outputs):]
+    # A worker before this one told which input it was saying, and how many words of it were left.
+    checkpoint = json.loads(base64.b64decode(turn["checkpoint"] or "") or "null")
+    if checkpoint and checkpoint["heard"] == heard:
+        words = words[len(words) - checkpoint["left"]:]
     while not stop.wait(PAUSE_S):
         while not steers.empty():
             steer = steers.get()
@@ -77,6 +79,9 @@ def work(turn):
             said["then"] = "complete"
         elif DRAIN.is_set():
             said["then"] = "release"
+        # For whoever has the turn next: it is kept together with the words.
+        left = json.dumps({"heard": heard, "left": len(words)})
+        said["checkpoint"] = base64.b64encode(left.encode()).decode()
         status, answer = ask(f"{path}/say", said)
         if status != 200 or answer["over"] or said.get("then") == "release":
             return stop.set()
