@@ -10,6 +10,10 @@ pub const DEFAULT_GROUPS: u32 = 12;
 /// Largest encoded record or message this crate decodes, in bytes.
 pub const DECODE_BYTES: usize = 16 << 20;
 
+/// Bytes behind a small batch that the journal writes zeros to, once for many batches.
+pub const JOURNAL_AHEAD_BYTES: usize = 256 << 10;
+/// Batches up to this size are small, in bytes.
+pub const JOURNAL_SMALL_BYTES: usize = 16 << 10;
 /// Size of one journal segment, in bytes.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// Largest journal record, in bytes.
@@ -34,8 +38,6 @@ pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 pub const ENTRY_COMMANDS: usize = 1024;
 /// Bytes of commands that one entry carries at most.
 pub const ENTRY_BYTES: usize = 1 << 20;
-/// Entries of one group that may be proposed and not yet applied.
-pub const ENTRIES_IN_FLIGHT: usize = 2;
 /// Bytes of commands that may wait in one group, ordinary work.
 pub const GROUP_QUEUE_BYTES: usize = 16 << 20;
 /// Bytes kept free in one group for control commands.

@@ -135,8 +135,8 @@ impl Group {
             tasks: TaskTracker::new(),
         });
         let stopped = |group: &Arc<Group>| group.stop.clone().cancelled_owned();
-        let work = proposer::run(group.clone(), control_queue, data_queue);
-        group.tasks.spawn(until(stopped(&group), work));
+        // It tells whoever waits that the group stops, so it is told to stop and not dropped.
+        group.tasks.spawn(proposer::run(group.clone(), control_queue, data_queue));
         group.tasks.spawn(until(stopped(&group), reads::run(group.clone(), reads_queue)));
         // It closes what it opened, so it is told to stop and not dropped.
         group.tasks.spawn(with_random(upkeep::keep_open(group.clone())));

@@ -1,53 +1,59 @@
-//! Lets commands ride: whatever gathers while entries are in flight goes into the next one (no timers).
+//! Lets commands ride: whatever gathers while an entry is in flight goes into the next one (no timers).
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{Fate, Group, Proposal};
-use crate::limits::{ENTRIES_IN_FLIGHT, ENTRY_BYTES, ENTRY_COMMANDS};
-use crate::raft::ReplicaError;
+use crate::limits::{ENTRY_BYTES, ENTRY_COMMANDS};
+use crate::raft::{Replica, ReplicaError};
 
-/// Proposes until both queues close.
+/// Proposes until the group stops, one entry after the other: what would fill a second one in flight makes
+/// the next one larger, which costs less. Whoever still waits then is told that it never happened.
 pub(super) async fn run(
     group: Arc<Group>,
     mut control: mpsc::Receiver<Proposal>,
     mut data: mpsc::Receiver<Proposal>,
 ) {
-    let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
+    let mut stopped = pin!(group.stop.cancelled());
     let mut last_ms = 0;
     loop {
-        let slot = in_flight.clone().acquire_owned().await.expect("it is never closed");
         let first = tokio::select! {
             biased;
+            () = &mut stopped => break,
             Some(proposal) = control.recv() => proposal,
             Some(proposal) = data.recv() => proposal,
-            else => return,
         };
         let batch = gather(first, &mut control, &mut data);
         // The leader's clock, never backwards within its term here (S6).
         last_ms = group.opening.clock.now_ms().max(last_ms);
         let commands: Vec<Bytes> = batch.iter().map(|proposal| proposal.command.clone()).collect();
-        let Some(current) = group.current() else {
-            tell(batch, &Fate::Refused { leader: None });
-            continue;
+        let fate = match group.current() {
+            Some(current) => decided(&current.replica, last_ms, &commands).await,
+            None => Fate::Refused { leader: None },
         };
-        match current.replica.propose(last_ms, &commands).await {
-            Ok(applied) => {
-                group.tasks.spawn(async move {
-                    let fate = match applied.await {
-                        Ok(id) => Fate::Committed(id),
-                        Err(ReplicaError::NotLeader { leader }) => Fate::Refused { leader },
-                        Err(ReplicaError::Unknown(text)) => Fate::Unknown(text),
-                    };
-                    drop(slot);
-                    tell(batch, &fate);
-                });
-            }
-            Err(ReplicaError::NotLeader { leader }) => tell(batch, &Fate::Refused { leader }),
-            Err(ReplicaError::Unknown(text)) => tell(batch, &Fate::Unknown(text)),
+        tell(batch, &fate);
+    }
+    for queue in [&mut control, &mut data] {
+        queue.close();
+        while let Ok(proposal) = queue.try_recv() {
+            (proposal.told)(Fate::Refused { leader: None });
         }
+    }
+}
+
+/// What becomes of an entry with these commands. A replica that is closed answers, too.
+async fn decided(replica: &Replica, time_ms: u64, commands: &[Bytes]) -> Fate {
+    let applied = match replica.propose(time_ms, commands).await {
+        Ok(applied) => applied.await,
+        Err(error) => Err(error),
+    };
+    match applied {
+        Ok(id) => Fate::Committed(id),
+        Err(ReplicaError::NotLeader { leader }) => Fate::Refused { leader },
+        Err(ReplicaError::Unknown(text)) => Fate::Unknown(text),
     }
 }
 

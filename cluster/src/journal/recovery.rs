@@ -96,7 +96,7 @@ impl Walk {
         let end = self.batches(&bytes, header)?;
         let dirty = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1);
         let size = header.size.max(bytes.len() as u64);
-        self.scans.push(Scan { segment: Segment { seq, file, end, size }, dirty });
+        self.scans.push(Scan { segment: Segment { seq, file, end, size, reached: end }, dirty });
         Ok(())
     }
 

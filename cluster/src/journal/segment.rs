@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use super::disk::{Disk, File};
 use super::record::{checksum, u32_at, u64_at};
+use crate::limits::{JOURNAL_AHEAD_BYTES, JOURNAL_SMALL_BYTES};
 
 /// Batches begin at multiples of this, and a disk writes this much as a whole.
 pub(super) const SECTOR: usize = 512;
 const MAGIC: &[u8; 8] = b"outlvjrn";
 const VERSION: u32 = 1;
 const HEADER: usize = 64;
+static ZEROS: [u8; JOURNAL_AHEAD_BYTES] = [0; JOURNAL_AHEAD_BYTES];
 
 /// A segment that is open for writing.
 pub(super) struct Segment {
@@ -21,6 +23,8 @@ pub(super) struct Segment {
     pub(super) end: u64,
     /// Bytes that are allocated to it.
     pub(super) size: u64,
+    /// Offset up to which something was written, be it zeros.
+    pub(super) reached: u64,
 }
 
 /// What the header of a segment says.
@@ -56,7 +60,28 @@ impl Segment {
             return Err(error);
         }
         disk.sync_dir(dir)?;
-        Ok(Segment { seq: header.seq, file, end: SECTOR as u64, size: header.size })
+        let end = SECTOR as u64;
+        Ok(Segment { seq: header.seq, file, end, size: header.size, reached: end })
+    }
+
+    /// Writes a batch at the end; it is durable, and the segment longer, once the caller has synced it.
+    ///
+    /// A small batch also writes zeros over the zeros behind it, now and then. Blocks that are only
+    /// allocated cost each sync that first writes to them a change of the file's metadata; so one
+    /// sync pays for many.
+    pub(super) fn write(&mut self, batch: &[u8]) -> io::Result<()> {
+        self.file.write_at(batch, self.end)?;
+        let end = self.end + batch.len() as u64;
+        if self.reached < end {
+            self.reached = end;
+            let room = usize::try_from(self.size.saturating_sub(end)).unwrap_or(usize::MAX);
+            if batch.len() <= JOURNAL_SMALL_BYTES && 0 < room {
+                let zeros = &ZEROS[..room.min(ZEROS.len())];
+                self.file.write_at(zeros, end)?;
+                self.reached += zeros.len() as u64;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -115,4 +140,32 @@ pub(super) fn parse_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     let seq = u64::from_str_radix(digits, 16).ok()?;
     (format!("{seq:016x}") == digits).then_some(seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lying::LyingDisk;
+    use super::*;
+
+    #[test]
+    fn one_small_batch_reaches_ahead_for_many_and_a_large_one_only_for_itself() {
+        let (disk, ahead) = (LyingDisk::new(1), JOURNAL_AHEAD_BYTES as u64);
+        disk.create_dir(Path::new("/j")).unwrap();
+        let size = 3 * ahead;
+        let header = Header { seq: 1, journal: 7, size };
+        let mut segment = Segment::create(&disk, Path::new("/j"), header).unwrap();
+        let mut append = |length: usize| {
+            segment.write(&vec![1; length]).unwrap();
+            segment.end += length as u64;
+            (segment.end, segment.reached)
+        };
+
+        let (first, reached) = append(SECTOR);
+        assert_eq!(reached, first + ahead);
+        assert_eq!(append(SECTOR), (first + SECTOR as u64, reached));
+        let (large, reached) = append(JOURNAL_AHEAD_BYTES + SECTOR);
+        assert_eq!(reached, large);
+        assert_eq!(append(SECTOR).1, size, "no further than the segment goes");
+        assert_eq!(segment.file.size().unwrap(), size);
+    }
 }

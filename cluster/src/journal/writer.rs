@@ -203,7 +203,7 @@ impl Writer {
         let (places, buffer) = (&mut self.places, &mut self.buffer);
         places.clear();
         batch::write(buffer, spot, self.number, head.iter().chain(items), |at| places.push(at));
-        match self.active.file.write_at(buffer, offset) {
+        match self.active.write(buffer) {
             Err(error) if is_full(&error) => return Ok(false),
             written => written?,
         }

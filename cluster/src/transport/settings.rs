@@ -3,7 +3,7 @@
 use std::{future::Future, io, net::UdpSocket, pin::Pin, sync::Arc, time::Duration};
 
 use quinn::{
-    AsyncTimer, AsyncUdpSocket, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, AsyncTimer, AsyncUdpSocket, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt,
     congestion::CubicConfig,
 };
 use tokio::runtime::Handle;
@@ -16,6 +16,10 @@ use crate::limits::{CONGESTION_WINDOW_BYTES, PEER_STREAMS, STREAM_WINDOW_BYTES};
 /// after twice this, not after quinn's second.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
+/// Packets that are acknowledged together; those fewer are within quinn's 25 ms. Nearly every packet of a
+/// link is followed by an answer, which carries the acknowledgement for nothing.
+const PACKETS_ACKNOWLEDGED: u32 = 10;
+
 /// Windows and timers of one link.
 ///
 /// A link may have `PEER_STREAMS` streams beside its lanes. Its own window is the sum of theirs, in
@@ -25,6 +29,8 @@ pub(super) fn transport(idle: Duration, keep_alive: Duration) -> Arc<TransportCo
     let window = u64::from(streams) * u64::from(STREAM_WINDOW_BYTES);
     let mut cubic = CubicConfig::default();
     cubic.initial_window(CONGESTION_WINDOW_BYTES);
+    let mut acknowledging = AckFrequencyConfig::default();
+    acknowledging.ack_eliciting_threshold(PACKETS_ACKNOWLEDGED.into());
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(streams.into())
@@ -39,6 +45,7 @@ pub(super) fn transport(idle: Duration, keep_alive: Duration) -> Arc<TransportCo
         .keep_alive_interval(Some(keep_alive))
         .initial_rtt(INITIAL_RTT)
         .congestion_controller_factory(Arc::new(cubic))
+        .ack_frequency_config(Some(acknowledging))
         .enable_segmentation_offload(true);
     Arc::new(config)
 }
