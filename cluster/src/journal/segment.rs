@@ -151,7 +151,7 @@ mod tests {
     fn one_small_batch_reaches_ahead_for_many_and_a_large_one_only_for_itself() {
         let (disk, ahead) = (LyingDisk::new(1), JOURNAL_AHEAD_BYTES as u64);
         disk.create_dir(Path::new("/j")).unwrap();
-        let size = 3 * ahead;
+        let size = 2 * ahead;
         let header = Header { seq: 1, journal: 7, size };
         let mut segment = Segment::create(&disk, Path::new("/j"), header).unwrap();
         let mut append = |length: usize| {
