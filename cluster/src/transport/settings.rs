@@ -3,8 +3,8 @@
 use std::{future::Future, io, net::UdpSocket, pin::Pin, sync::Arc, time::Duration};
 
 use quinn::{
-    AckFrequencyConfig, AsyncTimer, AsyncUdpSocket, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt,
-    congestion::CubicConfig,
+    AckFrequencyConfig, AsyncTimer, AsyncUdpSocket, IdleTimeout, Runtime, TokioRuntime,
+    TransportConfig, VarInt, congestion::CubicConfig,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
