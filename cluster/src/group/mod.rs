@@ -134,11 +134,10 @@ impl Group {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let stopped = |group: &Arc<Group>| group.stop.clone().cancelled_owned();
-        // It tells whoever waits that the group stops, so it is told to stop and not dropped.
+        let reads = reads::run(group.clone(), reads_queue);
+        group.tasks.spawn(group.stop.clone().run_until_cancelled_owned(reads));
+        // These two see the stop themselves: one tells whoever waits, the other closes what it opened.
         group.tasks.spawn(proposer::run(group.clone(), control_queue, data_queue));
-        group.tasks.spawn(until(stopped(&group), reads::run(group.clone(), reads_queue)));
-        // It closes what it opened, so it is told to stop and not dropped.
         group.tasks.spawn(with_random(upkeep::keep_open(group.clone())));
         group
     }
@@ -288,8 +287,4 @@ impl Group {
     fn timeout(&self) -> Duration {
         Duration::from_millis(self.opening.timers.election_max_ms)
     }
-}
-
-async fn until(stop: impl Future<Output = ()>, work: impl Future<Output = ()>) {
-    tokio::select! { () = stop => (), () = work => () }
 }
