@@ -110,6 +110,8 @@ pub const DELIVERY_EVENTS: usize = 256;
 pub const DELIVERY_BYTES: usize = 256 << 10;
 /// Memory that the store uses to keep parts of its files, in bytes.
 pub const STORE_CACHE_BYTES: u64 = 64 << 20;
+/// Time after which a write to the store that did not end counts as failed.
+pub const STORE_STALL: Duration = Duration::from_secs(60);
 /// Events that the hot tail of one session keeps, beyond those in no block yet.
 pub const TAIL_EVENTS: usize = 256;
 /// Payload bytes that the hot tail of one session keeps, beyond those in no block yet.
@@ -132,6 +134,18 @@ pub const IDLE_CROWDED: Duration = Duration::from_secs(5);
 pub const SESSIONS_CROWDED: usize = 50_000;
 /// Sessions of one shard whose deadlines are looked at in one sweep.
 pub const DUE_AT_ONCE: usize = 1000;
+/// Pause before a session whose actor failed twice is rebuilt again; it doubles with each further failure.
+pub const REBUILD_WAIT: Duration = Duration::from_millis(100);
+/// The longest such pause.
+pub const REBUILD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Bytes of the journal that are read at once to rebuild a session.
+pub const REBUILD_BYTES: usize = 4 << 20;
+/// Time for which checkpoints of a shard may fail before the node ends, to come back from its journal.
+pub const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
+/// Actors of one shard that a start may wake at once as it applies the journal again.
+pub const REPLAY_ACTORS: usize = 512;
+/// Pause after which it goes on all the same: some of them may be in use.
+pub const REPLAY_WAIT: Duration = Duration::from_millis(100);
 /// Changes that a listener on this node may be behind, before it must look for itself.
 pub const CHANGES: usize = 1024;
 /// How long a request lives that does not say so itself.
@@ -247,8 +261,16 @@ pub const STALL_MS: u64 = 30_000;
 /// Time that running requests get when the node stops, in milliseconds.
 pub const DRAIN_MS: u64 = 10_000;
 
+/// Time that a node whose store failed takes to hand over what it leads, before it begins again.
+pub const ABANDON_WAIT: Duration = Duration::from_secs(8);
+
+/// Time that a node which stops takes to bring its store up to date.
+pub const STOP_CHECKPOINT: Duration = Duration::from_secs(10);
+
 /// Free space of the disk below which appends are refused, in bytes.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
+/// On a small disk the reserve is this part of it: one in so many bytes.
+pub const SPACE_RESERVE_SHARE: u64 = 8;
 /// Pause between two looks at the free space.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 

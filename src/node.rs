@@ -2,9 +2,14 @@
 //!
 //! Order of the start: configuration, the client port, the directory, the journal, the store, the links,
 //! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
+//!
+//! A node whose store fails hands over what it leads, leaves the rest as it is, and begins again.
 
 mod agents;
+mod descriptors;
 mod journal;
+mod restart;
+mod room;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,16 +35,19 @@ use tokio_util::task::TaskTracker;
 use self::journal::JournalCounts;
 use crate::config::ServeConfig;
 use crate::edge;
+use crate::limits::ABANDON_WAIT;
 use crate::runtime::agent::body::Agents;
 use crate::runtime::{Foundation, Runtime};
 use crate::store::Store;
+use crate::store::fault::Fault;
 use crate::telemetry::Metrics;
 
-/// Runs the node until it is asked to stop (SIGTERM or SIGINT).
+/// Runs the node until it is asked to stop (SIGTERM or SIGINT). Where its store fails it begins again.
 ///
 /// # Errors
 /// Says what kept it from starting or made it stop.
 pub fn run(config: ServeConfig) -> anyhow::Result<()> {
+    descriptors::raise();
     // Heartbeats and links live on a thread of their own, so that busy sessions never silence a node.
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -56,11 +64,26 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
         let ended = node.until_asked_to_stop().await;
-        node.stop().await;
+        match &ended {
+            Ok(End::StoreFailed) => node.abandon().await,
+            Ok(End::Asked) | Err(_) => node.stop().await,
+        }
         ended
     });
     control.shutdown_background();
-    done
+    match done? {
+        End::Asked => Ok(()),
+        End::StoreFailed => Err(restart::in_place()).context("begin again after the store failed"),
+    }
+}
+
+/// Why a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By a signal.
+    Asked,
+    /// Nothing more can be written to the store; what it lacks is in the journal.
+    StoreFailed,
 }
 
 /// Threads for sessions and clients: all cores but the one that links and groups need. Each thread more
@@ -77,6 +100,7 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     agents: Agents,
     home: Arc<Home>,
+    store: Fault,
     journal: Journal,
     writer: JoinHandle<()>,
     edge: TaskTracker,
@@ -98,8 +122,14 @@ impl Node {
         let address = listener.local_addr()?;
         let local = NodeId(config.node_id);
         let home = Arc::new(Home::open(&config.data_dir, &config.cluster, local)?);
+        let dirs = [
+            ("journal", config.data_dir.join("journal")),
+            ("store", config.data_dir.join("store")),
+        ];
+        room::wait_for(&dirs, &listener).await.context("look at the disks")?;
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
+        let fault = store.fault().clone();
         let clock = Arc::new(SystemClock);
         let foundation = Foundation::lay(store, clock.clone(), journal.clone()).await;
         let parts = HostParts {
@@ -135,7 +165,7 @@ impl Node {
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
         });
         let runtime = foundation.build(&config.cluster, host.await.context("start the links")?);
-        runtime.watch_space(config.data_dir.clone());
+        runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
@@ -149,25 +179,39 @@ impl Node {
         edge.spawn(serving);
         edge.close();
         let agents = runtime.employ(agents::bodies(&config.agents)).await;
-        Ok(Node { address, runtime, metrics, agents, home, journal, writer, edge, stop })
+        let store = fault;
+        Ok(Node { address, runtime, metrics, agents, home, store, journal, writer, edge, stop })
     }
 
-    /// Waits for a signal to stop.
+    /// Waits for a signal to stop, or for the store to fail.
     ///
     /// # Errors
     /// A peer knows this node with another disk: it must not go on.
-    pub async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
+    pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut disowned = self.home.disowned();
         tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(End::Asked),
+            _ = interrupt.recv() => Ok(End::Asked),
+            _ = self.store.reported() => Ok(End::StoreFailed),
             reason = disowned.wait_for(Option::is_some) => {
                 let reason = reason.ok().and_then(|reason| reason.clone());
                 bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
             }
+        }
+    }
+
+    /// Hands over what can be handed over and leaves everything else as it is: the process ends now. What was
+    /// acknowledged is in the journal.
+    async fn abandon(&self) {
+        let work = async {
+            self.runtime.drain().await;
+            self.agents.stop().await;
+        };
+        if tokio::time::timeout(ABANDON_WAIT, work).await.is_err() {
+            tracing::warn!("not everything could be handed over in time");
         }
     }
 

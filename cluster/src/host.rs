@@ -263,6 +263,14 @@ struct Machines {
 }
 
 impl MachineFactory for Machines {
+    fn vacated(&self, group: GroupId) -> crate::machine::BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(host) = self.host.upgrade().filter(|_| group != GroupId::SYSTEM) {
+                host.parts.factory.vacated(group).await;
+            }
+        })
+    }
+
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
         let host = self.host.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
         if group != GroupId::SYSTEM {

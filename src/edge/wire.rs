@@ -240,6 +240,7 @@ pub(super) fn not_ready(why: &NotReady) -> Value {
             json!({ "reason": "lagging", "shard": shard, "entries": entries })
         }
         NotReady::DiskFull => json!({ "reason": "disk_full" }),
+        NotReady::StoreFailed => json!({ "reason": "store_failed" }),
         NotReady::Draining => json!({ "reason": "draining" }),
     }
 }

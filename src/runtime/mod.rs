@@ -5,12 +5,16 @@
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
 pub mod agent;
+mod aside;
+mod blocking;
 pub mod changes;
 pub mod claim;
 mod desk;
 mod directory;
 mod duty;
 mod envelope;
+#[cfg(test)]
+mod fault_tests;
 pub mod fork;
 pub mod outcome;
 mod peer;
@@ -22,7 +26,7 @@ pub mod report;
 mod session;
 mod shard;
 mod shards;
-mod space;
+pub mod space;
 mod status;
 mod stitch;
 mod supervisor;
@@ -39,6 +43,7 @@ use ractor::Actor;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use aside::aside;
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use reader::{AttachError, Delivery, Reader, Start};
 pub use report::{
@@ -47,7 +52,7 @@ pub use report::{
 pub use tail::Shown;
 
 use crate::ids::{Cursor, Millis, SessionId};
-use crate::limits::{PEER_PATIENCE, SEEKERS};
+use crate::limits::{PEER_PATIENCE, REBUILD_BYTES, SEEKERS, STOP_CHECKPOINT};
 use crate::session::{Command, Fork};
 use crate::store::Store;
 use directory::Directory;
@@ -92,7 +97,13 @@ impl Foundation {
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
             work: tokio::runtime::Handle::current(),
-            replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
+            last: {
+                let journal = journal.clone();
+                Arc::new(move |group| journal.state(group).last.map_or(0, |last| last.index + 1))
+            },
+            replay: Arc::new(move |group, range| {
+                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
+            }),
         };
         let shards = Shards::new(common);
         let spawned = Actor::spawn(None, Supervisor, shards.clone()).await;
@@ -323,11 +334,35 @@ impl Runtime {
         self.host.drain().await;
     }
 
+    /// Brings the store up to date, so that the next start has little to apply again.
+    async fn checkpoint(&self) {
+        if self.store.fault().reason().is_some() {
+            return;
+        }
+        let checkpoints = self.host.groups().into_iter().map(|group| async move {
+            let applied = group.report().applied.map(|id| id.index);
+            if group.report().checkpoint < applied {
+                group.checkpoint().await;
+                let mut reports = group.reports();
+                let done = |report: &cluster::raft::Report| {
+                    applied <= report.checkpoint || !report.running
+                };
+                // It ends with the group.
+                reports.wait_for(done).await.ok();
+            }
+        });
+        let all = futures::future::join_all(checkpoints);
+        if timeout(STOP_CHECKPOINT, all).await.is_err() {
+            tracing::warn!("the store is not up to date; the next start applies the journal again");
+        }
+    }
+
     /// Stops everything of this node; what it acknowledged is on disk.
     pub async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.checkpoint().await;
         self.host.close().await;
         self.supervisor.stop(None);
         let store = self.store.clone();
@@ -337,11 +372,11 @@ impl Runtime {
         }
     }
 
-    /// Refuses appends while the disk that holds `dir` has little space left.
-    pub fn watch_space(self: &Arc<Self>, dir: std::path::PathBuf) {
+    /// Refuses appends while a disk that holds one of `dirs` has little space left.
+    pub fn watch_space(self: &Arc<Self>, dirs: Vec<std::path::PathBuf>) {
         let full = self.full.clone();
         let stop = self.stop.clone().cancelled_owned();
-        let watch = space::watch(dir, full);
+        let watch = space::watch(dirs, full);
         self.tasks.spawn(async {
             tokio::select! { () = stop => (), () = watch => () }
         });

@@ -26,6 +26,8 @@ pub enum NotReady {
     Lagging { shard: u32, entries: u64 },
     /// The disk is full.
     DiskFull,
+    /// The store takes no more writes; the node is about to begin again.
+    StoreFailed,
     /// The node is handing over its leaderships and stops.
     Draining,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster::host::Host;
 use cluster::ids::GroupId;
-use cluster::machine::{Machine, MachineFactory};
+use cluster::machine::{BoxFuture, Machine, MachineFactory};
 use cluster::settled::Settled;
 use ractor::{ActorCell, ActorId};
 use tokio::time::Instant;
@@ -94,8 +94,8 @@ impl Shards {
         let (store, number) = (self.common.store.clone(), shard.number());
         let now = Millis(shard.now_ms());
         let due = tokio::task::spawn_blocking(move || store.due(number, now, DUE_AT_ONCE));
-        for id in due.await.map_err(io::Error::other)?? {
-            shard.sessions().send(&id, Mail::Due(group.clone()));
+        for (filed, id) in due.await.map_err(io::Error::other)?? {
+            shard.sessions().send(&id, Mail::Due { group: group.clone(), filed: Some(filed) });
         }
         Ok(())
     }
@@ -105,6 +105,14 @@ impl Shards {
 pub(super) struct Factory(pub(super) Arc<Shards>);
 
 impl MachineFactory for Factory {
+    fn vacated(&self, group: GroupId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(shard) = self.0.get(group) {
+                shard.sessions().ended().await;
+            }
+        })
+    }
+
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
         let shards = &self.0;
         let kept = shards.common.store.mark(group.0)?;

@@ -123,7 +123,7 @@ impl Runtime {
         let (store, number) = (self.store.clone(), shard.number());
         let (prefix, after) = (prefix.to_string(), after.map(str::to_string));
         let scan = move || -> std::io::Result<Vec<Line>> {
-            let heads = store.heads(number, &prefix, after.as_deref());
+            let heads = store.living(number, &prefix, after.as_deref());
             let lines = heads.filter_map(|head| match head {
                 Ok((id, head)) => line(id, head.session).map(Ok),
                 Err(error) => Some(Err(error)),
@@ -214,6 +214,9 @@ impl Runtime {
         }
         if self.host.journal().full() || self.full.load(Ordering::Acquire) {
             reasons.push(NotReady::DiskFull);
+        }
+        if self.store.fault().reason().is_some() {
+            reasons.push(NotReady::StoreFailed);
         }
         for id in map.placement.groups_of(self.host.local()) {
             let shard = id.0;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Millis, Serial};
-use crate::session::frozen::{Frozen, FrozenEvent};
+use crate::session::frozen::{Frozen, FrozenEvent, FrozenLife};
 
 pub const HEAD_VERSION: u8 = 1;
 pub const BLOCK_VERSION: u8 = 1;
@@ -42,6 +42,11 @@ impl Head<'_> {
     pub fn filed(&self) -> Option<Millis> {
         self.filed.map(Millis)
     }
+
+    /// Whether the session is there for clients, and so listed.
+    pub fn lives(&self) -> bool {
+        matches!(&self.session.life, FrozenLife::Live(live) if live.hidden.is_none())
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +55,6 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::session::frozen::FrozenLife;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()

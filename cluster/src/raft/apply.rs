@@ -111,7 +111,10 @@ impl RaftStateMachine<Types> for Applier {
                 EntryPayload::Normal(payload) => decode_batch(&payload)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
             };
-            machine.apply(Committed { id: entry_id(&entry.log_id), time_ms, commands }).await;
+            let id = entry_id(&entry.log_id);
+            machine.apply(Committed { id, time_ms, commands }).await.inspect_err(|error| {
+                tracing::error!(index = id.index, %error, "a committed entry cannot be applied");
+            })?;
             self.applied = Some(entry.log_id);
             if let Some(responder) = responder {
                 responder.send(());

@@ -25,9 +25,9 @@ struct Blank {
 }
 
 impl Machine for Blank {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         self.next = entry.id.index + 1;
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {

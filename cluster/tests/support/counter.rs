@@ -119,7 +119,7 @@ impl Counter {
 }
 
 impl Machine for Counter {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         let _hold = self.settled.begin(entry.id.index);
         self.shelf.fail_if_told(&entry);
         let mut texts = Vec::new();
@@ -137,7 +137,7 @@ impl Machine for Counter {
         if let Some(watch) = &self.shelf.watch {
             watch(self.group, entry.id, &texts);
         }
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {

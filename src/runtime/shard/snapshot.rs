@@ -117,6 +117,7 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                     free_ended(shard, &id, old.as_ref(), &head)?;
                     let filed = old.as_ref().and_then(Head::filed);
                     store.put_deadline(shard.number(), &id, head.filed(), filed)?;
+                    store.put_living(shard.number(), &id, head.lives())?;
                     store.put_head(shard.number(), &id, &head)?;
                 }
             }

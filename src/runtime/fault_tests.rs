@@ -1,0 +1,127 @@
+//! What a node does when an actor, a command or its store fails: a whole node in the test's process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::group::Class;
+use cluster::ids::GroupId;
+use tokio::time::{Instant, timeout};
+
+use super::envelope::{self, Ticket};
+use super::{Freshness, NotReady};
+use crate::config::{Given, ServeConfig};
+use crate::ids::{Serial, SessionId};
+use crate::node::{End, Node};
+use crate::session::{Append, Command, Format, NewEvent};
+
+const LONG: Duration = Duration::from_secs(30);
+
+async fn start(dir: &Path) -> Node {
+    let given = Given {
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        data_dir: Some(dir.join("data")),
+        groups: Some(1),
+        checkpoint_entries: Some(16),
+        ..Default::default()
+    };
+    let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
+    let node = Node::start(&config, None).await.unwrap();
+    // A command waits for a leader; a look does not.
+    create(&node, "first").await;
+    node
+}
+
+fn id(name: &str) -> SessionId {
+    SessionId::parse(name).unwrap()
+}
+
+async fn create(node: &Node, name: &str) {
+    let create = Command::from(crate::session::Config::default());
+    node.runtime.submit(&id(name), create, Instant::now() + LONG).await.unwrap();
+}
+
+async fn append(node: &Node, name: &str) -> Serial {
+    let events = vec![NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"said") }];
+    let append = Command::Append(Append { events, ..Append::default() });
+    node.runtime.submit(&id(name), append, Instant::now() + LONG).await.unwrap().tail
+}
+
+async fn tail(node: &Node, name: &str) -> Serial {
+    let soon = Instant::now() + LONG;
+    let status = node.runtime.status(&id(name), Freshness::Linearizable, soon).await;
+    status.unwrap().expect("it exists").tail
+}
+
+#[tokio::test]
+async fn no_checkpoint_leaves_out_a_session_whose_actor_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    create(&node, "other").await;
+    for _ in 0..5 {
+        append(&node, "s").await;
+    }
+    node.runtime.fail_actor(&id("s"));
+    // Nobody asks for it again; checkpoints go on with what others say, and at the end.
+    for _ in 0..64 {
+        append(&node, "other").await;
+    }
+    node.stop().await;
+    let node = start(dir.path()).await;
+    assert_eq!(tail(&node, "s").await, Serial(5));
+    assert_eq!(append(&node, "s").await, Serial(6));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_actor_failed_is_found_though_its_head_was_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    append(&node, "s").await;
+    node.runtime.fail_actor(&id("s"));
+    assert_eq!(tail(&node, "s").await, Serial(1));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_committed_command_that_cannot_be_read_stops_its_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    let group = node.runtime.host.group(GroupId(1)).unwrap();
+    let permit = group.admit(Class::Control, 100).unwrap();
+    // As a newer version might write it.
+    let command = envelope::encode(Ticket { origin: 0, number: 0 }, &id("s"), &[200, 1, 2, 3]);
+    group.propose(permit, command, Box::new(|_| ()));
+    let stopped = async {
+        // The actor finds it; the entry after it is not applied any more.
+        let create = Command::from(crate::session::Config::default());
+        let soon = Instant::now() + Duration::from_millis(500);
+        node.runtime.submit(&id("t"), create, soon).await.ok();
+        let no_leader = NotReady::NoLeader { shard: 1 };
+        let mut reports = group.reports();
+        while !node.runtime.not_ready().contains(&no_leader) {
+            reports.changed().await.unwrap();
+        }
+    };
+    timeout(LONG, stopped).await.expect("the shard stops");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_ends_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    append(&node, "s").await;
+    node.runtime.store.fault().report("a test", &"the disk is full");
+    let ended = timeout(LONG, node.until_asked_to_stop()).await.expect("it ends by itself");
+    assert_eq!(ended.unwrap(), End::StoreFailed);
+    assert!(node.runtime.not_ready().contains(&NotReady::StoreFailed));
+    node.stop().await;
+    // Nothing is lost: the journal has it.
+    let node = start(dir.path()).await;
+    assert_eq!(tail(&node, "s").await, Serial(1));
+    node.stop().await;
+}
