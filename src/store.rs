@@ -1,33 +1,33 @@
 //! What sessions keep on this node's disk: heads, sealed blocks of events, deadlines and marks.
 //!
 //! Nothing here is the truth: the journal is. Writes are not synced one by one; [`Store::persist`] makes
-//! everything before it durable, and the journal is purged only behind that (S3). The only place that
-//! knows fjall.
+//! everything before it durable, and the journal is purged only behind that (S3). The keys and values
+//! lie in an [`engine`], on disk or, for tests, in memory.
 
+mod engine;
 pub mod kept;
 mod keys;
+mod lsm;
+#[cfg(any(test, tokio_unstable))]
+pub mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::codec;
-use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable,
-};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::limits::STORE_CACHE_BYTES;
+use engine::{Engine, Table};
 use kept::{BLOCK_VERSION, Block, HEAD_VERSION, Head};
 
 /// The store of one node. Clones share it. Every call may block on the disk.
 #[derive(Clone)]
 pub struct Store {
-    database: Database,
-    heads: Keyspace,
-    blocks: Keyspace,
-    deadlines: Keyspace,
-    marks: Keyspace,
+    engine: Arc<dyn Engine>,
 }
 
 impl Store {
@@ -37,23 +37,13 @@ impl Store {
     /// The disk is unusable or the store damaged; it may be removed, and is rebuilt from other replicas
     /// only under a new node id.
     pub fn open(dir: &Path) -> io::Result<Store> {
-        let database = Database::builder(dir)
-            .manual_journal_persist(true)
-            .cache_size(STORE_CACHE_BYTES)
-            .open()
-            .map_err(io::Error::other)?;
-        let plain = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let separated = || {
-            let separation = KvSeparationOptions::default().separation_threshold(1024);
-            KeyspaceCreateOptions::default().with_kv_separation(Some(separation))
-        };
-        Ok(Store {
-            heads: plain("heads").map_err(io::Error::other)?,
-            blocks: database.keyspace("blocks", separated).map_err(io::Error::other)?,
-            deadlines: plain("deadlines").map_err(io::Error::other)?,
-            marks: plain("marks").map_err(io::Error::other)?,
-            database,
-        })
+        Ok(Store { engine: Arc::new(lsm::Lsm::open(dir)?) })
+    }
+
+    /// Opens the store on a disk in memory; whoever had it open has it no more.
+    #[cfg(any(test, tokio_unstable))]
+    pub fn in_memory(disk: &memory::MemoryDisk) -> Store {
+        Store { engine: Arc::new(disk.open()) }
     }
 
     /// Makes everything written before this call durable.
@@ -61,7 +51,7 @@ impl Store {
     /// # Errors
     /// Nothing may be concluded about what is on disk.
     pub fn persist(&self) -> io::Result<()> {
-        self.database.persist(PersistMode::SyncAll).map_err(io::Error::other)
+        self.engine.persist()
     }
 
     /// The head of a session, if it was ever written.
@@ -69,7 +59,7 @@ impl Store {
     /// # Errors
     /// The disk fails or the head is damaged.
     pub fn head(&self, shard: u32, id: &SessionId) -> io::Result<Option<Head<'static>>> {
-        let bytes = self.heads.get(keys::head(shard, id)).map_err(io::Error::other)?;
+        let bytes = self.engine.get(Table::Heads, &keys::head(shard, id))?;
         bytes.map(|bytes| decode(HEAD_VERSION, &bytes)).transpose()
     }
 
@@ -79,7 +69,7 @@ impl Store {
     /// The head may or may not be replaced.
     pub fn put_head(&self, shard: u32, id: &SessionId, head: &Head<'_>) -> io::Result<()> {
         let bytes = codec::encode(HEAD_VERSION, head);
-        self.heads.insert(keys::head(shard, id), bytes).map_err(io::Error::other)
+        self.engine.insert(Table::Heads, keys::head(shard, id), bytes)
     }
 
     /// Heads of a shard in byte order of their ids: those beginning with `prefix`, after `after`.
@@ -90,8 +80,8 @@ impl Store {
         after: Option<&str>,
     ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
         let range = keys::heads_range(shard, prefix, after);
-        self.database.snapshot().range(&self.heads, range).map(|guard| {
-            let (key, value) = guard.into_inner().map_err(io::Error::other)?;
+        self.engine.snapshot().rows(Table::Heads, range).map(|row| {
+            let (key, value) = row?;
             Ok((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?))
         })
     }
@@ -103,7 +93,7 @@ impl Store {
     pub fn put_block(&self, at: &LogOf<'_>, block: &Block<'_>) -> io::Result<()> {
         let first = block.first().expect("a block has events");
         let bytes = codec::encode(BLOCK_VERSION, block);
-        self.blocks.insert(keys::block(at, first), bytes).map_err(io::Error::other)
+        self.engine.insert(Table::Blocks, keys::block(at, first), bytes)
     }
 
     /// Sealed blocks in order, beginning with the one that holds `from`.
@@ -112,14 +102,18 @@ impl Store {
         at: &LogOf<'_>,
         from: Serial,
     ) -> impl Iterator<Item = io::Result<Block<'static>>> + use<> {
-        let view = self.database.snapshot();
-        let holds = view.range(&self.blocks, keys::blocks_to(at, from)).next_back();
-        let start = holds.and_then(|guard| guard.key().ok()).map(|key| key.to_vec());
-        let range = keys::blocks_from(at, start);
-        view.range(&self.blocks, range).map(|guard| {
-            let value = guard.value().map_err(io::Error::other)?;
-            decode(BLOCK_VERSION, &value)
-        })
+        let view = self.engine.snapshot();
+        let holds = view.keys(Table::Blocks, keys::blocks_to(at, from)).next_back();
+        let (start, failed) = match holds {
+            Some(Ok(key)) => (Some(key.to_vec()), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        // Whoever cannot tell where to begin does not begin somewhere else.
+        let found = failed.is_none();
+        let rows = found.then(|| view.rows(Table::Blocks, keys::blocks_from(at, start)));
+        let blocks = rows.into_iter().flatten().map(|row| decode(BLOCK_VERSION, &row?.1));
+        failed.map(Err).into_iter().chain(blocks)
     }
 
     /// The sealed blocks whose last event came with entry `since` or later, newest first.
@@ -129,10 +123,8 @@ impl Store {
         since: u64,
     ) -> impl Iterator<Item = io::Result<Block<'static>>> + use<> {
         let range = keys::blocks_from(at, None);
-        let blocks = self.database.snapshot().range(&self.blocks, range).rev().map(|guard| {
-            let value = guard.value().map_err(io::Error::other)?;
-            decode::<Block<'static>>(BLOCK_VERSION, &value)
-        });
+        let blocks = self.engine.snapshot().rows(Table::Blocks, range).rev();
+        let blocks = blocks.map(|row| decode::<Block<'static>>(BLOCK_VERSION, &row?.1));
         blocks.take_while(move |block| block.as_ref().map_or(true, |block| since <= block.index))
     }
 
@@ -141,15 +133,16 @@ impl Store {
     /// # Errors
     /// Some may be left; removing again is harmless.
     pub fn free_blocks(&self, at: &LogOf<'_>, first: Option<Serial>) -> io::Result<()> {
-        for guard in self.database.snapshot().range(&self.blocks, keys::blocks_from(at, None)) {
-            let (key, value) = guard.into_inner().map_err(io::Error::other)?;
+        let view = self.engine.snapshot();
+        for row in view.rows(Table::Blocks, keys::blocks_from(at, None)) {
+            let (key, value) = row?;
             if let Some(first) = first {
                 let block: Block<'static> = decode(BLOCK_VERSION, &value)?;
                 if block.last().is_none_or(|last| first <= last) {
                     return Ok(());
                 }
             }
-            self.blocks.remove(key).map_err(io::Error::other)?;
+            self.engine.remove(Table::Blocks, &key)?;
         }
         Ok(())
     }
@@ -167,11 +160,11 @@ impl Store {
     ) -> io::Result<()> {
         if let Some(due) = due {
             let key = keys::deadline(shard, due, id);
-            self.deadlines.insert(key, b"").map_err(io::Error::other)?;
+            self.engine.insert(Table::Deadlines, key, Vec::new())?;
         }
         if let Some(old) = instead_of.filter(|old| Some(*old) != due) {
             let key = keys::deadline(shard, old, id);
-            self.deadlines.remove(key).map_err(io::Error::other)?;
+            self.engine.remove(Table::Deadlines, &key)?;
         }
         Ok(())
     }
@@ -182,8 +175,8 @@ impl Store {
     /// The disk fails.
     pub fn due(&self, shard: u32, now: Millis, limit: usize) -> io::Result<Vec<SessionId>> {
         let range = keys::deadlines_to(shard, now);
-        let due = self.database.snapshot().range(&self.deadlines, range).take(limit);
-        due.map(|guard| keys::id_of_deadline(&guard.key().map_err(io::Error::other)?)).collect()
+        let due = self.engine.snapshot().keys(Table::Deadlines, range).take(limit);
+        due.map(|key| keys::id_of_deadline(&key?)).collect()
     }
 
     /// The mark of a shard's last checkpoint, with the index behind it.
@@ -191,7 +184,7 @@ impl Store {
     /// # Errors
     /// The disk fails or the mark is damaged.
     pub fn mark(&self, shard: u32) -> io::Result<Option<(u64, Bytes)>> {
-        let bytes = self.marks.get(shard.to_be_bytes()).map_err(io::Error::other)?;
+        let bytes = self.engine.get(Table::Marks, &shard.to_be_bytes())?;
         bytes.map(|bytes| decode(kept::MARK_VERSION, &bytes)).transpose()
     }
 
@@ -201,7 +194,7 @@ impl Store {
     /// Either mark may be there.
     pub fn put_mark(&self, shard: u32, next: u64, mark: &Bytes) -> io::Result<()> {
         let bytes = codec::encode(kept::MARK_VERSION, &(next, mark));
-        self.marks.insert(shard.to_be_bytes(), bytes).map_err(io::Error::other)
+        self.engine.insert(Table::Marks, shard.to_be_bytes().to_vec(), bytes)
     }
 }
 

@@ -12,9 +12,8 @@ use std::io;
 use std::ops::Bound;
 
 use super::LogOf;
+use super::engine::KeyRange;
 use crate::ids::{Millis, Serial, SessionId};
-
-type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 pub(super) fn head(shard: u32, id: &SessionId) -> Vec<u8> {
     [&shard.to_be_bytes()[..], id.as_str().as_bytes()].concat()
