@@ -77,7 +77,7 @@ pub(super) enum Mail {
         told: bool,
     },
     /// Fail, as a bug would make you.
-    #[cfg(test)]
+    #[cfg(any(test, tokio_unstable))]
     Fail,
 }
 
@@ -154,7 +154,7 @@ impl Actor for SessionActor {
                 }
             }
             Mail::Performed(duty) => owned.performing.retain(|other| *other != duty),
-            #[cfg(test)]
+            #[cfg(any(test, tokio_unstable))]
             Mail::Fail => panic!("asked to fail"),
             Mail::Retire => {
                 if owned.may_retire() && owned.flush().is_ok() {

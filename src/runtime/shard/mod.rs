@@ -17,6 +17,7 @@ use cluster::settled::Settled;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::blocking;
 use super::duty::World;
 use super::envelope::{self, Envelope};
 use super::session::Mail;
@@ -170,7 +171,7 @@ impl Machine for ShardMachine {
                 store.put_mark(number, next, &mark)?;
                 store.persist()
             };
-            tokio::task::spawn_blocking(persist).await.map_err(io::Error::other)?
+            blocking::off_thread(persist).await?
         })
     }
 
@@ -197,7 +198,7 @@ impl Machine for ShardMachine {
                 shard.store().put_mark(shard.number(), next, &kept)?;
                 shard.store().persist()
             };
-            tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+            blocking::off_thread(work).await??;
             self.mark = Some(mark);
             self.shard.sessions.handed_out(next);
             all(self.shard.sessions.ask_all(Mail::Reload)).await

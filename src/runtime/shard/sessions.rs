@@ -3,7 +3,6 @@
 //! Mail is counted under the lock, so that an actor can tell whether it has seen everything before it
 //! leaves: no mail is ever sent to an actor that has gone.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Mutex, MutexGuard, Weak};
 
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Shard;
 use crate::ids::SessionId;
+use crate::runtime::chance::{Map, Set};
 use crate::runtime::session::{Mail, SessionActor, Start};
 
 /// Whether an actor that wanted to leave may.
@@ -34,9 +34,9 @@ pub(in crate::runtime) struct Sessions {
 
 #[derive(Default)]
 struct Live {
-    actors: HashMap<SessionId, Entry>,
+    actors: Map<SessionId, Entry>,
     /// Sessions whose actor failed: the next one replays the journal.
-    lost: HashSet<SessionId>,
+    lost: Set<SessionId>,
     handed_out_next: u64,
     stopped: bool,
 }
