@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::chance;
 use super::desk::Offer;
 use super::peer::wire::{Answered, Asked};
 use super::reader::{Delivery, Start};
@@ -53,7 +54,7 @@ impl Runtime {
             let claim = Claim {
                 turn: offer.turn,
                 worker: seeker.worker.clone(),
-                key: rand::random(),
+                key: chance::draw(),
                 lease_ms: seeker.lease_ms,
                 quiet_ms: seeker.quiet_ms,
             };

@@ -16,6 +16,8 @@ use cluster::transport::CallError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::blocking;
+use super::chance;
 use super::envelope;
 use super::outcome::{Reply, SubmitError, Unavailable};
 use super::peer::wire::{Answered, Asked};
@@ -69,7 +71,7 @@ impl Directory {
     ) -> Result<Reply, SubmitError> {
         let plain = envelope::freeze(command);
         let begun = Instant::now();
-        let key = needs_key(command).then(rand::random::<u128>);
+        let key = needs_key(command).then(chance::draw::<u128>);
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
@@ -304,7 +306,7 @@ impl Directory {
         if !shard.sessions().is_live(id) {
             // Do not wake an actor for a session that does not exist.
             let (store, number, id) = (shard.store().clone(), shard.number(), id.clone());
-            let head = tokio::task::spawn_blocking(move || store.head(number, &id)).await;
+            let head = blocking::off_thread(move || store.head(number, &id)).await;
             match head {
                 Ok(Ok(Some(_))) => {}
                 Ok(Ok(None)) => return Ok(None),

@@ -7,6 +7,7 @@
 pub mod agent;
 mod aside;
 mod blocking;
+pub mod chance;
 pub mod changes;
 pub mod claim;
 mod desk;
@@ -93,7 +94,7 @@ impl Foundation {
         let common = Common {
             store: store.clone(),
             clock,
-            origin: rand::random::<u64>().max(1),
+            origin: chance::draw::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
             work: tokio::runtime::Handle::current(),
@@ -366,7 +367,7 @@ impl Runtime {
         self.host.close().await;
         self.supervisor.stop(None);
         let store = self.store.clone();
-        let persisted = tokio::task::spawn_blocking(move || store.persist()).await;
+        let persisted = blocking::off_thread(move || store.persist()).await;
         if !matches!(persisted, Ok(Ok(()))) {
             tracing::warn!("the store was not synced; the journal has it all");
         }
@@ -382,11 +383,12 @@ impl Runtime {
         });
     }
 
-    /// Makes the session's actor fail.
-    #[cfg(test)]
-    pub(crate) fn fail_actor(&self, id: &SessionId) {
-        let (_, shard) = self.directory.local(id).expect("its replica is here");
-        shard.sessions().send(id, session::Mail::Fail);
+    /// Makes the session's actor on this node fail, if it has a replica.
+    #[cfg(any(test, tokio_unstable))]
+    pub fn fail_actor(&self, id: &SessionId) {
+        if let Some((_, shard)) = self.directory.local(id) {
+            shard.sessions().send(id, session::Mail::Fail);
+        }
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

@@ -392,7 +392,7 @@ impl Local {
             }
             Ok(events)
         };
-        tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+        super::blocking::off_thread(read).await?
     }
 
     fn hand_out(&mut self, events: Vec<Arc<Shown>>) -> Delivery {

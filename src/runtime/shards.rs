@@ -12,6 +12,7 @@ use cluster::settled::Settled;
 use ractor::{ActorCell, ActorId};
 use tokio::time::Instant;
 
+use super::blocking;
 use super::session::Mail;
 use super::shard::{Common, Shard, ShardMachine};
 use crate::ids::{Millis, SessionId};
@@ -93,8 +94,8 @@ impl Shards {
         };
         let (store, number) = (self.common.store.clone(), shard.number());
         let now = Millis(shard.now_ms());
-        let due = tokio::task::spawn_blocking(move || store.due(number, now, DUE_AT_ONCE));
-        for (filed, id) in due.await.map_err(io::Error::other)?? {
+        let due = blocking::off_thread(move || store.due(number, now, DUE_AT_ONCE));
+        for (filed, id) in due.await?? {
             shard.sessions().send(&id, Mail::Due { group: group.clone(), filed: Some(filed) });
         }
         Ok(())

@@ -130,7 +130,7 @@ impl Runtime {
             });
             lines.take(limit).collect()
         };
-        let scanned = tokio::task::spawn_blocking(scan).await;
+        let scanned = super::blocking::off_thread(scan).await;
         let broken = || Unavailable::NoQuorum("the store of this node fails".into());
         let mut lines = scanned.map_err(|_| broken())?.map_err(|_| broken())?;
         for line in &mut lines {

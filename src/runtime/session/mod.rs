@@ -82,7 +82,7 @@ pub(super) enum Mail {
         told: bool,
     },
     /// Fail, as a bug would make you.
-    #[cfg(test)]
+    #[cfg(any(test, tokio_unstable))]
     Fail,
 }
 
@@ -178,7 +178,7 @@ impl Actor for SessionActor {
                 }
             }
             Mail::Performed(duty) => owned.performing.retain(|other| *other != duty),
-            #[cfg(test)]
+            #[cfg(any(test, tokio_unstable))]
             Mail::Fail => panic!("asked to fail"),
             Mail::Retire => owned.retire(&myself),
         }

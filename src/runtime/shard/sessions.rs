@@ -7,7 +7,7 @@
 //! A session whose actor failed is *lost* until a successor has replayed what the journal has for it. What
 //! covers all sessions (a checkpoint, the flush before an install) has those rebuilt first, or fails.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::hash_map;
 use std::io;
 use std::sync::{Mutex, MutexGuard, Weak};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::Shard;
 use crate::ids::SessionId;
 use crate::limits::{REBUILD_WAIT, REBUILD_WAIT_MAX, REPLAY_ACTORS, REPLAY_WAIT};
+use crate::runtime::chance::Map;
 use crate::runtime::session::{Mail, SessionActor, Start};
 
 /// Whether an actor that wanted to leave may.
@@ -45,9 +46,9 @@ pub(in crate::runtime) struct Sessions {
 
 #[derive(Default)]
 struct Live {
-    actors: HashMap<SessionId, Entry>,
+    actors: Map<SessionId, Entry>,
     /// Sessions whose actor failed: the next one replays the journal.
-    lost: HashMap<SessionId, Lost>,
+    lost: Map<SessionId, Lost>,
     handed_out_next: u64,
     stopped: bool,
 }
