@@ -63,6 +63,7 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     let done = work.block_on(async {
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
+        begin_again_at_last(node.store.clone())?;
         let ended = node.until_asked_to_stop().await;
         match &ended {
             Ok(End::StoreFailed) => node.abandon().await,
@@ -75,6 +76,19 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         End::Asked => Ok(()),
         End::StoreFailed => Err(restart::in_place()).context("begin again after the store failed"),
     }
+}
+
+/// Begins again some time after the store failed, whatever the runtime's threads do by then: writes that do
+/// not come back may hold them.
+fn begin_again_at_last(store: Fault) -> std::io::Result<()> {
+    let wait = move || {
+        futures::executor::block_on(store.reported());
+        std::thread::sleep(2 * ABANDON_WAIT);
+        let error = restart::in_place();
+        tracing::error!(%error, "the process cannot begin again; it ends");
+        std::process::abort();
+    };
+    std::thread::Builder::new().name("outlive-restart".into()).spawn(wait).map(drop)
 }
 
 /// Why a node ends.

@@ -1,7 +1,7 @@
 //! What is random in the runtime: numbers that are drawn, and the order of maps that are walked through.
 //! The simulation decides both by its seed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use rand::distr::{Distribution, StandardUniform};
 
@@ -12,8 +12,6 @@ type Order = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// A hash map whose entries are visited in an order that nobody knows.
 pub(super) type Map<K, V> = HashMap<K, V, Order>;
-/// A hash set of that kind.
-pub(super) type Set<K> = HashSet<K, Order>;
 
 /// Draws a number.
 #[cfg(not(tokio_unstable))]
