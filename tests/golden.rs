@@ -321,7 +321,7 @@ fn a_fork_and_its_source_keep_their_bytes() {
             "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201fbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc01000100000000000000000000000000000000"
         ],
     );
-    check_state(&owing, expect!["0101670201fba00f0001016609fba00f0000"]);
+    check_state(&owing, expect!["0101670201fba00f0000000001016609fba00f0000"]);
 }
 
 #[test]
@@ -342,7 +342,10 @@ fn a_session_and_its_events_keep_their_bytes() {
         ],
     );
     apply(&mut session, 9_001, Command::Delete { incarnation: None });
-    check_state(&session, expect!["0106636861742f310201fb292300000000"]);
+    check_state(
+        &session,
+        expect!["0106636861742f310201fb29230000000108776f726b65722d310700fb282300000000"],
+    );
     check_event(
         &events[0],
         expect![

@@ -24,7 +24,7 @@ use super::shard::Shard;
 use super::shards::Shards;
 use crate::ids::SessionId;
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
-use crate::session::{Command, CommandKey, Refusal, Scope};
+use crate::session::{Command, CommandKey, Refusal};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -345,8 +345,8 @@ fn needs_key(command: &Command) -> bool {
         Command::Close { producer } => producer.is_none(),
         // In between somebody may have created, or deleted and created, the session.
         Command::Create(_) | Command::Delete { .. } => true,
-        // Turns that were asked for behind the first try are not meant.
-        Command::Cancel(cancel) => !matches!(cancel.scope, Scope::Turn(_)),
+        // Turns that were asked for behind the first try are not meant, nor is a later life of the session.
+        Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
         Command::Touch
         | Command::Tick
         | Command::Trim { .. }
@@ -354,13 +354,11 @@ fn needs_key(command: &Command) -> bool {
         | Command::Confirm { .. }
         | Command::Release { .. }
         | Command::Settle { .. }
-        | Command::Input(_)
         | Command::Claim(_)
         // A beat twice is a beat; what is said has a number.
         | Command::Say(_)
-        // Each names an epoch, a question or a count.
+        // Each names an epoch or a count.
         | Command::Lose(_)
-        | Command::Answer(_)
         | Command::Audience(_)
         | Command::AppendEach(_) => false,
         // Somebody else may have changed it behind the first try.

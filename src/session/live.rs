@@ -3,12 +3,14 @@
 use super::chain;
 use super::command::{Append, AppendEach, Create};
 use super::config::Config;
+use super::control::Control;
 use super::event::{Event, NewEvent, Origin};
 use super::fork::{Fork, Holds};
 use super::log::Log;
 use super::media::ContentType;
 use super::outcome::{Applied, DeleteReason, Refusal};
 use super::producers::{Place, Producers};
+use super::spent::Spent;
 use super::work::Work;
 use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
 use crate::limits;
@@ -53,9 +55,12 @@ impl Live {
         id: &SessionId,
         incarnation: Incarnation,
         create: &Create,
+        spent: Spent,
         now: Millis,
         out: &mut Vec<Event>,
     ) -> Live {
+        let Spent { turn_epoch, control_epoch, producers } = spent;
+        let control = Control { epoch: control_epoch, ..Control::default() };
         let fork = create.fork.as_ref().map(|request| Box::new(request.fork.clone()));
         let before = fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
         let mut live = Live {
@@ -67,12 +72,12 @@ impl Live {
             clock: now,
             log: Log::new(chain::start(id, incarnation), before),
             end: End::Open,
-            producers: Producers::default(),
+            producers,
             order: None,
             fork,
             holds: Holds::default(),
             hidden: None,
-            work: Work::default(),
+            work: Work { epoch: turn_epoch, control, ..Work::default() },
         };
         live.push(now, &create.events, None, out);
         if create.close {

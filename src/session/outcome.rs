@@ -91,7 +91,7 @@ pub enum Refusal {
     OtherIncarnation { given: Incarnation, current: Incarnation },
     #[error("the session was created too often")]
     IncarnationsSpent,
-    #[error("producer {producer} is at epoch {held}; {given} is stale")]
+    #[error("{}", stale(producer, *given, *held))]
     StaleEpoch { producer: ProducerId, given: u64, held: u64 },
     #[error("a new epoch begins with seq 0, not {received}")]
     EpochMustStartAtZero { received: u64 },
@@ -158,6 +158,16 @@ pub enum Refusal {
     /// The one refusal that is not final: nothing happened now, but an earlier try may have taken effect.
     #[error("too much happened since to tell whether an earlier try took effect")]
     OutcomeForgotten,
+}
+
+fn stale(producer: &ProducerId, given: u64, held: u64) -> String {
+    if given == held {
+        format!(
+            "producer {producer} wrote in epoch {held} in an earlier life of the session; a greater one is next"
+        )
+    } else {
+        format!("producer {producer} is at epoch {held}; {given} is stale")
+    }
 }
 
 impl Refusal {

@@ -37,7 +37,7 @@ fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
     Said { seq, ask: vec![ask], then, ..Said::default() }
 }
 
-fn answer(name: &str, by: &str, text: &str) -> Command {
+pub(super) fn answer(name: &str, by: &str, text: &str) -> Command {
     let interaction = InteractionId::parse(name).unwrap();
     let (said, sender, role) = (said(text), Some(sender(by)), Role::Participant);
     Command::Answer(Box::new(Answer { interaction, said, sender, role }))
