@@ -18,6 +18,7 @@ pub mod outcome;
 
 #[cfg(test)]
 mod case_tests;
+mod check;
 mod keys;
 mod live;
 mod lives;
@@ -36,6 +37,7 @@ mod turn;
 mod turn_tests;
 mod work;
 
+pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
     Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
@@ -93,6 +95,20 @@ impl Session {
     /// A refusal leaves the session exactly as it was, its clock too, and adds no event. The same
     /// holds for answers that say `duplicate`, `created: false` and `Unchanged`.
     pub fn apply(
+        &mut self,
+        at: Millis,
+        command: &Command,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let before = cfg!(debug_assertions).then(|| self.before(out));
+        let answer = self.obey(at, command, out);
+        if let Some(Err(broken)) = before.map(|before| self.check_step(&before, &answer, out)) {
+            panic!("{broken}; behind {command:?}: {self:?}");
+        }
+        answer
+    }
+
+    fn obey(
         &mut self,
         at: Millis,
         command: &Command,

@@ -38,7 +38,7 @@ pub(in crate::session) enum Over {
 
 impl Work {
     /// Whether a turn waits for people.
-    pub(super) fn asks(&self, turn: &TurnId) -> bool {
+    pub(in crate::session) fn asks(&self, turn: &TurnId) -> bool {
         self.interactions.iter().any(|asked| asked.over.is_none() && asked.turn == *turn)
     }
 

@@ -63,12 +63,12 @@ impl Work {
         self.turns.iter().position(|open| open.id == *turn)
     }
 
-    fn known(&self, input: &TurnId) -> Option<&Known> {
+    pub(in crate::session) fn known(&self, input: &TurnId) -> Option<&Known> {
         self.inputs.iter().rev().find(|known| known.input == *input)
     }
 
     /// Whether a turn is the first of its agent that is open: the others wait for it.
-    fn is_first(&self, at: usize) -> bool {
+    pub(in crate::session) fn is_first(&self, at: usize) -> bool {
         let agent = &self.turns[at].agent;
         !self.turns[..at].iter().any(|earlier| earlier.agent == *agent)
     }
@@ -125,10 +125,13 @@ impl Work {
     /// Forgets the oldest inputs whose turns are over.
     fn forget(&mut self) {
         while limits::INPUTS < self.inputs.len() {
-            // The first input of an open turn stays, so that the turn is known when it is over, and one that is
-            // owed a receipt.
+            // The first input of a turn that is open, or is to begin with what is held back, stays, so that the turn
+            // is known when it is over; and one that is owed a receipt.
+            let held = self.control.held.as_ref().map(|held| &held.input);
             let idle = |known: &Known| {
-                !known.pending && self.turns.iter().all(|open| open.id != known.input)
+                !known.pending
+                    && held != Some(&known.input)
+                    && self.turns.iter().all(|open| open.id != known.input)
             };
             let Some(at) = self.inputs.iter().position(idle) else { return };
             self.inputs.remove(at);
