@@ -18,11 +18,11 @@ pub const INPUTS: usize = 1024;
 pub const REASON_BYTES: usize = 1024;
 /// Length of what a worker may leave for its successor, in bytes.
 pub const CHECKPOINT_BYTES: usize = 64 << 10;
-/// Times in a row that a turn may lose its worker without any output in between, before it fails.
+/// Times in a row that a turn may lose its worker without output that stays, before it fails.
 pub const ATTEMPTS: u32 = 10;
 /// Pause before a turn that lost its worker again is given away, doubled each time, in milliseconds.
 pub const BACK_OFF_MS: u64 = 1_000;
-/// The longest such pause, in milliseconds.
+/// The longest such pause, in milliseconds; a worker that had the turn for as long begins the doubling anew.
 pub const BACK_OFF_MS_MAX: u64 = 60_000;
 /// Time for which a worker has a turn without saying anything, unless it asks otherwise, in milliseconds.
 pub const LEASE_MS: u64 = 15_000;

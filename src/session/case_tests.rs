@@ -1,9 +1,9 @@
 //! Cases of turns from the field, told as scripts: lives that follow each other, budgets, memory, and time to live.
 
-use super::people_tests::answer;
+use super::people_tests::{answer, says};
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
-use crate::ids::{ParticipantName, ProducerId};
+use crate::ids::{AgentName, ParticipantName, ProducerId, StepName};
 
 /// Whoever has a number from an earlier life has no right in a later one (S4, S11).
 #[test]
@@ -79,4 +79,68 @@ fn a_repetition_of_an_input_or_an_answer_is_not_taken_in_a_later_life() {
     let again =
         play.session.apply_once(play.now, &key(Some(2_000)), &steer(), &mut Vec::new()).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+}
+
+/// `rewind`: each worker says anew what the last one said. `step`: each begins a step of its own.
+fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, String) {
+    let mut play = Play::new();
+    let (turn, agent) = (turn_id("t1"), AgentName::parse("a").unwrap());
+    let attempts = Some(4);
+    play.run(Command::Input(Box::new(Input { attempts, ..Input::new(turn, agent, said("go")) })))
+        .unwrap();
+    let mut pauses = Vec::new();
+    for epoch in 1..=12 {
+        if play.run(claim("t1", "w", epoch)).is_err() {
+            break;
+        }
+        let step = step.then(|| StepName::parse(&format!("step{epoch}")).unwrap());
+        let output = Said { step, rewind, events: vec![said("one ")], ..Said::default() };
+        let first = Say { said: Some(output), ..Say::new(turn_id("t1"), epoch) };
+        play.run(Command::Say(Box::new(first))).unwrap();
+        play.run(say("t1", epoch, Some(1), "two", Then::GoOn)).unwrap();
+        play.wait(had_ms);
+        let (turn, detail) = (turn_id("t1"), String::new());
+        let lose = Lose { turn, epoch, cause: Cause::Disconnected, detail };
+        play.run(Command::Lose(Box::new(lose))).unwrap();
+        let turns = play.session.status().unwrap().turns;
+        let Some(from) = turns.first().and_then(|turn| turn.waits_from) else { break };
+        pauses.push(from.since(play.now));
+        play.wait(from.since(play.now));
+    }
+    (pauses, play.told())
+}
+
+#[test]
+fn output_that_is_rewound_forgives_no_failure_and_the_pauses_grow_whatever_was_said() {
+    let (pauses, told) = lost_again_and_again(true, false, 0);
+    assert_eq!(pauses, [0, 1_000, 2_000]);
+    assert!(told.ends_with("agent.lost t1, turn.failed t1"), "{told}");
+    // What a later worker goes on behind stays, and so does a step that is over.
+    for step in [false, true] {
+        let (pauses, told) = lost_again_and_again(step, step, 0);
+        let doubled = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
+        assert_eq!(pauses[..7], doubled);
+        assert_eq!(pauses[7..], [60_000; 5]);
+        assert!(!told.contains("turn.failed"), "{told}");
+    }
+    // Once in a minute is no storm, but nothing is forgiven.
+    let (pauses, told) = lost_again_and_again(true, false, 60_000);
+    assert_eq!(pauses, [0, 0, 0]);
+    assert!(told.ends_with("turn.failed t1"), "{told}");
+}
+
+#[test]
+fn a_worker_that_gives_its_turn_back_again_and_again_waits_ever_longer() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    let mut pauses = Vec::new();
+    for epoch in 1..=5 {
+        play.run(claim("t1", "w", epoch)).unwrap();
+        play.run(say("t1", epoch, Some(0), "", Then::Release)).unwrap();
+        let from = play.session.status().unwrap().turns[0].waits_from.unwrap();
+        pauses.push(from.since(play.now));
+        play.wait(from.since(play.now));
+    }
+    assert_eq!(pauses, [0, 1_000, 2_000, 4_000, 8_000]);
+    assert_eq!(play.session.status().unwrap().turns[0].failures, 0);
 }

@@ -64,9 +64,7 @@ impl Health {
         }
         match &seat.phase {
             Phase::Tool(tool) => Health::Working { tool: tool.clone() },
-            _ if quiet_ms < STREAMING_MS && 0 < turn.bytes && turn.failures == 0 => {
-                Health::Streaming
-            }
+            _ if quiet_ms < STREAMING_MS && seat.spoke => Health::Streaming,
             _ => Health::Thinking,
         }
     }

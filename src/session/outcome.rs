@@ -269,7 +269,7 @@ pub struct TurnStatus {
     pub heard: Serial,
     /// Workers that have had it.
     pub attempts: u32,
-    /// Workers in a row that were lost without any output, and how many are too many.
+    /// Workers in a row that were lost without output that stays, and how many are too many.
     pub failures: u32,
     pub failures_max: u32,
     pub checkpoint: Option<Bytes>,
@@ -307,6 +307,8 @@ pub struct SeatStatus {
     pub worker: WorkerName,
     pub epoch: u64,
     pub lease_ms: u64,
+    /// Whether it has put anything out.
+    pub spoke: bool,
     /// When it was last heard of.
     pub alive_at: Millis,
     /// When it last said something, or said how long it would not.
@@ -401,6 +403,7 @@ impl From<&Seat> for SeatStatus {
             worker: seat.worker.clone(),
             epoch: seat.epoch,
             lease_ms: seat.lease_ms,
+            spoke: seat.spoke,
             alive_at: seat.alive_at,
             progress_at: seat.progress_at,
             quiet_ms: seat.quiet_ms,

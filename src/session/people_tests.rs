@@ -22,7 +22,7 @@ fn hears(turn: &str, epoch: u64, delivered: u64, heard: u64) -> Command {
     Command::Say(Box::new(Say { delivered, heard, ..Say::new(turn_id(turn), epoch) }))
 }
 
-fn says(turn: &str, epoch: u64, said: Said) -> Command {
+pub(super) fn says(turn: &str, epoch: u64, said: Said) -> Command {
     Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id(turn), epoch) }))
 }
 

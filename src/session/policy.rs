@@ -9,7 +9,7 @@ use crate::limits;
 pub struct Policy {
     pub when_busy: WhenBusy,
     pub unwatched: Unwatched,
-    /// Workers in a row that a turn may lose without any output in between, before it fails;
+    /// Workers in a row that a turn may lose without output that stays, before it fails;
     /// [`limits::ATTEMPTS`] where nothing is given. From 1 to [`limits::ATTEMPTS_MAX`].
     pub attempts: Option<u32>,
     /// A turn that fails asks for a person.

@@ -228,7 +228,8 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     assert_eq!(play.told(), "agent.lost t1");
     let again = play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
     assert!(matches!(again, Applied::Said { over: false, duplicate: true, .. }));
-    let Ok(Applied::Claimed { turn }) = play.run(claim("t1", "x", 3)) else { panic!() };
+    let taken = play.wait(1_000).run(claim("t1", "x", 3));
+    let Ok(Applied::Claimed { turn }) = taken else { panic!("{taken:?}") };
     assert_eq!(turn.checkpoint.as_deref(), Some(&b"half"[..]));
 }
 
