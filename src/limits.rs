@@ -322,6 +322,8 @@ pub const LINK_TURNS: usize = 1024;
 pub const LINK_SAYS: usize = 256;
 /// Bytes of such says.
 pub const LINK_BYTES: usize = 2 << 20;
+/// Says of one turn that were refused and may be said again; of older ones it is not known what became of them.
+pub const LINK_REFUSED: usize = 256;
 /// Things that a worker is told and has not read; beyond them its feeds wait.
 pub const LINK_TOLD: usize = 64;
 /// How long a link waits for a turn before it asks anew.

@@ -256,3 +256,36 @@ async fn a_link_that_drains_closes_behind_its_last_turn() {
     assert!(worker.speaker.hear(FromWorker::Pong).await.is_err());
     node.node.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_refused_is_never_acknowledged_when_it_is_said_again() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 1, 60_000);
+    ask(&node, "t1").await;
+    let (key, _) = worker.turn().await;
+    let many = vec!["x"; limits::APPEND_EVENTS + 1];
+    // Twice at once, and once more when it is known what became of it.
+    for seq in [0, 0] {
+        worker.say(&key, seq, &many, Then::GoOn).await;
+    }
+    for _ in 0..2 {
+        let refused = worker.refused().await;
+        assert_eq!((refused.seq, refused.code), (Some(0), "too_many_events"));
+    }
+    worker.say(&key, 0, &many, Then::GoOn).await;
+    assert_eq!(worker.refused().await.code, "too_many_events");
+    // What is behind it goes on, and it may be put right.
+    worker.say(&key, 1, &["one"], Then::GoOn).await;
+    assert_eq!(worker.ack().await.seq, 1);
+    worker.say(&key, 0, &["two"], Then::GoOn).await;
+    let ack = worker.ack().await;
+    assert!(ack.seq == 0 && ack.places.is_some(), "{ack:?}");
+    worker.say(&key, 0, &["two"], Then::GoOn).await;
+    assert_eq!(worker.ack().await.seq, 0);
+    worker.say(&key, 2, &["three"], Then::Complete).await;
+    assert!(worker.ack().await.over);
+    let told = story(&node).await;
+    let said: Vec<_> = told.iter().filter(|told| told.starts_with("turn.output")).collect();
+    assert_eq!(said.len(), 3, "{told:?}");
+}
