@@ -25,6 +25,7 @@ mod shards;
 mod space;
 mod status;
 mod stitch;
+mod story;
 mod supervisor;
 pub mod tail;
 
