@@ -12,6 +12,7 @@ use bytes::Bytes;
 use cluster::group::{AdmitError, Class, Group};
 use cluster::host::Host;
 use cluster::ids::{GroupId, NodeId};
+use cluster::limits::ENTRY_BYTES;
 use cluster::transport::CallError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,7 +23,7 @@ use super::peer::wire::{Answered, Asked};
 use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shards::Shards;
-use crate::ids::SessionId;
+use crate::ids::{Serial, SessionId};
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::{Command, CommandKey, Refusal};
 
@@ -68,6 +69,10 @@ impl Directory {
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
         let plain = envelope::freeze(command);
+        let bytes = plain.len() + id.as_str().len() + envelope::HEADS;
+        if ENTRY_BYTES < bytes {
+            return Err(too_large(bytes));
+        }
         let begun = Instant::now();
         let key = needs_key(command).then(rand::random::<u128>);
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
@@ -181,8 +186,9 @@ impl Directory {
         let permit = match group.admit(class, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
-            Err(AdmitError::Full | AdmitError::TooLarge { .. }) => {
-                return Attempt::Done(Err(Unavailable::Overloaded.into()));
+            Err(AdmitError::Full) => return Attempt::Done(Err(Unavailable::Overloaded.into())),
+            Err(AdmitError::TooLarge { bytes, .. }) => {
+                return Attempt::Done(Err(too_large(bytes)));
             }
         };
         let (reply, answer) = oneshot::channel();
@@ -332,6 +338,12 @@ impl Directory {
         let answer = answer.map_err(|error| unavailable(error.to_string()))?;
         Answered::decode(answer).map_err(|error| unavailable(error.to_string()))
     }
+}
+
+/// What no entry has room for, at any node and at any time.
+fn too_large(bytes: usize) -> SubmitError {
+    let refusal = Refusal::AppendTooLarge { bytes, limit: ENTRY_BYTES };
+    SubmitError::Refused { refusal, incarnation: None, root: None, tail: Serial::ZERO }
 }
 
 fn millis(span: Duration) -> u32 {

@@ -322,9 +322,10 @@ fn seek(runtime: Arc<Runtime>, seeker: Seeker) -> BoxFuture<'static, Option<Assi
 }
 
 fn bytes_of(say: &Say) -> usize {
-    let said = say.said.iter().flat_map(|said| &said.events);
-    let events: usize = said.map(|event| event.payload.len()).sum();
-    events + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
+    let events = say.said.iter().flat_map(|said| &said.events);
+    let questions = say.said.iter().flat_map(|said| &said.ask).map(|ask| &ask.question);
+    let said: usize = events.chain(questions).map(|event| event.payload.len()).sum();
+    said + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 /// Pings in one lease.
