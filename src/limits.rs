@@ -14,6 +14,8 @@ pub const NAME_BYTES: usize = 128;
 pub const TURNS: usize = 64;
 /// Inputs whose names one session remembers, so that a retry has the effect of one.
 pub const INPUTS: usize = 1024;
+/// Turns that were cancelled before they were asked for, and are remembered until they are.
+pub const CANCELS: usize = 256;
 /// Length of the reason for which a turn ended, in bytes.
 pub const REASON_BYTES: usize = 1024;
 /// Length of what a worker may leave for its successor, in bytes.

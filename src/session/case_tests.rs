@@ -4,6 +4,7 @@ use super::people_tests::{answer, says};
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
 use crate::ids::{AgentName, ParticipantName, ProducerId, StepName};
+use crate::limits;
 
 /// Whoever has a number from an earlier life has no right in a later one (S4, S11).
 #[test]
@@ -79,6 +80,47 @@ fn a_repetition_of_an_input_or_an_answer_is_not_taken_in_a_later_life() {
     let again =
         play.session.apply_once(play.now, &key(Some(2_000)), &steer(), &mut Vec::new()).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+}
+
+#[test]
+fn cancels_of_turns_that_nobody_asked_for_push_no_input_out_of_memory() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(cancel(Scope::All)).unwrap();
+    for at in 0..2 * limits::INPUTS {
+        play.run(cancel(Scope::Turn(turn_id(&format!("never{at}"))))).unwrap();
+    }
+    let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
+    // The last ones still hold, once each.
+    play.told();
+    let last = format!("never{}", 2 * limits::INPUTS - 1);
+    play.run(input(&last, "a", WhenBusy::Steer)).unwrap();
+    assert!(play.told().ends_with(&format!("turn.cancelled {last}")));
+    assert_eq!(Session::thaw(play.session.freeze()).as_ref(), Ok(&play.session));
+}
+
+/// A person who has control chats on while an input is held back for the agent.
+#[test]
+fn what_is_held_back_is_known_when_its_turn_begins() {
+    let mut play = Play::new();
+    let ada = || Sender { participant: ParticipantName::parse("ada").unwrap(), device: None };
+    let control = |verb| {
+        let (by, role, note) = (ada(), Role::Controller, String::new());
+        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 60_000, note, role }))
+    };
+    play.run(control(Verb::Take { mode: Mode::Manual })).unwrap();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    for at in 0..=limits::INPUTS {
+        let agent = AgentName::parse("a").unwrap();
+        let input = Input::new(turn_id(&format!("word{at}")), agent, said("hm"));
+        play.run(Command::Input(Box::new(Input { sender: Some(ada()), ..input }))).unwrap();
+    }
+    play.run(control(Verb::Release)).unwrap();
+    let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
+    play.run(cancel(Scope::All)).unwrap();
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnOver));
 }
 
 /// `rewind`: each worker says anew what the last one said. `step`: each begins a step of its own.

@@ -256,7 +256,10 @@ impl Work {
         must(pending.clone().all(|known| open.contains(&known.turn)), "who waits has a turn")?;
         must(pending.count() <= limits::MAILBOX, "the mailbox is bounded")?;
         let most = limits::INPUTS.max(limits::MAILBOX + limits::TURNS);
-        must(self.inputs.len() <= most, "known inputs are bounded")
+        must(self.inputs.len() <= most, "known inputs are bounded")?;
+        must(self.cancels.len() <= limits::CANCELS, "cancels of what is to come are bounded")?;
+        let come = self.cancels.iter().any(|turn| self.known(turn).is_some());
+        must(!come, "what was cancelled before it came has not come")
     }
 
     fn check_interactions(&self, tail: Serial, turns: &BTreeSet<&TurnId>) -> Checked {

@@ -22,6 +22,7 @@ use crate::session::work::{Interaction, Known, Work};
 pub struct FrozenWork<'a> {
     pub turns: Vec<FrozenTurn<'a>>,
     pub inputs: Vec<FrozenKnown<'a>>,
+    pub cancels: Vec<Cow<'a, str>>,
     pub epoch: u64,
     pub interactions: Vec<FrozenInteraction<'a>>,
     pub control: FrozenControl<'a>,
@@ -92,6 +93,7 @@ impl Work {
         FrozenWork {
             turns: self.turns.iter().map(Turn::freeze).collect(),
             inputs: self.inputs.iter().map(Known::freeze).collect(),
+            cancels: self.cancels.iter().map(|turn| turn.as_str().into()).collect(),
             epoch: self.epoch,
             interactions: self.interactions.iter().map(Interaction::freeze).collect(),
             control: self.control.freeze(),
@@ -112,6 +114,8 @@ impl Work {
             let (input, serial) = (TurnId::parse(&input)?, Serial(serial));
             Ok(Known { input, turn, serial, spoke: spoke.map(Spoke::thaw), pending })
         });
+        ensure(frozen.cancels.len() <= limits::CANCELS, "the number of cancels")?;
+        let cancels = frozen.cancels.into_iter().map(|turn| TurnId::parse(&turn));
         Interaction::check_count(frozen.interactions.len())?;
         let interactions = frozen.interactions.into_iter();
         let interactions = interactions.map(|asked| Interaction::thaw(asked, tail));
@@ -123,6 +127,7 @@ impl Work {
         Ok(Work {
             turns,
             inputs: inputs.collect::<Result<_, ThawError>>()?,
+            cancels: cancels.collect::<Result<_, _>>()?,
             epoch,
             interactions: interactions.collect::<Result<_, _>>()?,
             control: Control::thaw(frozen.control, tail)?,

@@ -19,13 +19,11 @@ impl Live {
         asked: &Input,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        let cancelled = match self.work.known(&asked.input) {
-            Some(known) if known.serial != Serial::ZERO => {
-                let (turn, serial) = (known.turn.clone(), known.serial);
-                return Ok(Applied::Input { turn, serial, duplicate: true });
-            }
-            known => known.is_some(),
-        };
+        if let Some(known) = self.work.known(&asked.input) {
+            let (turn, serial) = (known.turn.clone(), known.serial);
+            return Ok(Applied::Input { turn, serial, duplicate: true });
+        }
+        let cancelled = self.work.cancels.contains(&asked.input);
         check_role(asked.role, Role::Participant)?;
         self.check_takes_turns()?;
         check_size(std::slice::from_ref(&asked.said))?;

@@ -36,6 +36,8 @@ pub(super) struct Work {
     pub(super) turns: Vec<Turn>,
     /// The last inputs, oldest first.
     pub(super) inputs: VecDeque<Known>,
+    /// The last turns that were cancelled before they were asked for, oldest first; up to [`limits::CANCELS`].
+    pub(super) cancels: VecDeque<TurnId>,
     /// The last epoch that was given.
     pub(super) epoch: u64,
     /// Those that are open, and the last that are over; oldest first.
@@ -45,12 +47,12 @@ pub(super) struct Work {
     pub(super) audience: Option<AudienceStatus>,
 }
 
-/// An input that was accepted, or whose turn was cancelled before it came.
+/// An input that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) input: TurnId,
     pub(super) turn: TurnId,
-    /// Its place in the log; 0 where it has not come yet.
+    /// Its place in the log.
     pub(super) serial: Serial,
     /// How far its turn's last worker came, once the turn that began with it is over.
     pub(super) spoke: Option<Spoke>,
@@ -118,8 +120,19 @@ impl Work {
 
     fn remember(&mut self, known: Known) {
         self.inputs.retain(|other| other.input != known.input);
+        self.cancels.retain(|early| *early != known.input);
         self.inputs.push_back(known);
         self.forget();
+    }
+
+    /// Remembers that a turn is not to begin.
+    fn cancel_early(&mut self, turn: &TurnId) {
+        if !self.cancels.contains(turn) {
+            self.cancels.push_back(turn.clone());
+        }
+        if limits::CANCELS < self.cancels.len() {
+            self.cancels.pop_front();
+        }
     }
 
     /// Forgets the oldest inputs whose turns are over.
@@ -184,7 +197,9 @@ impl Live {
     fn open_turn(&self, turn: &TurnId) -> Result<usize, Refusal> {
         match self.work.find(turn) {
             Some(at) => Ok(at),
-            None if self.work.known(turn).is_some() => Err(Refusal::TurnOver),
+            None if self.work.known(turn).is_some() || self.work.cancels.contains(turn) => {
+                Err(Refusal::TurnOver)
+            }
             None => Err(Refusal::NoSuchTurn),
         }
     }
