@@ -83,6 +83,25 @@ fn a_repetition_of_an_input_or_an_answer_is_not_taken_in_a_later_life() {
 }
 
 #[test]
+fn another_input_of_the_same_name_is_no_repetition() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    for known in ["t1", "s1"] {
+        let differs = |agent: &str, text: &str| {
+            let agent = AgentName::parse(agent).unwrap();
+            Command::Input(Box::new(Input::new(turn_id(known), agent, said(text))))
+        };
+        assert_eq!(play.run(differs("a", "something else")), Err(Refusal::InputDiffers));
+        assert_eq!(play.run(differs("b", &format!("please {known}"))), Err(Refusal::InputDiffers));
+        // How it was to be treated then does not matter any more.
+        let again = play.run(input(known, "a", WhenBusy::Queue)).unwrap();
+        assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+    }
+    assert_eq!(play.told(), "input.accepted t1 please t1, input.accepted t1 please s1");
+}
+
+#[test]
 fn cancels_of_turns_that_nobody_asked_for_push_no_input_out_of_memory() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();

@@ -149,6 +149,8 @@ pub enum Refusal {
     InteractionOver,
     #[error("{by} was faster")]
     Conflict { by: String },
+    #[error("an input of this name said something else, or was for another agent")]
+    InputDiffers,
     #[error("another turn has an interaction of this name")]
     InteractionExists,
     #[error("the session has {limit} open interactions, as many as it may")]
@@ -208,7 +210,7 @@ impl Refusal {
             Refusal::StepCancelled { .. } => "step_cancelled",
             Refusal::NoSuchInteraction => "no_such_interaction",
             Refusal::InteractionOver => "interaction_over",
-            Refusal::Conflict { .. } => "conflict",
+            Refusal::Conflict { .. } | Refusal::InputDiffers => "conflict",
             Refusal::InteractionExists => "interaction_exists",
             Refusal::TooManyInteractions { .. } => "too_many_interactions",
             Refusal::ControlHeld { .. } => "control_held",

@@ -202,6 +202,7 @@ pub(in crate::runtime) enum Why {
         by: String,
     },
     OutcomeForgotten,
+    InputDiffers,
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -410,6 +411,7 @@ fn why(refusal: Refusal) -> Why {
         Refusal::TooManyInteractions { limit } => Why::TooManyInteractions { limit: limit as u64 },
         Refusal::ControlHeld { by } => Why::ControlHeld { by },
         Refusal::OutcomeForgotten => Why::OutcomeForgotten,
+        Refusal::InputDiffers => Why::InputDiffers,
     }
 }
 
@@ -468,6 +470,7 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::TurnTaken => Refusal::TurnTaken,
         Why::Fenced { given, held } => Refusal::Fenced { given, held },
         Why::OutcomeForgotten => Refusal::OutcomeForgotten,
+        Why::InputDiffers => Refusal::InputDiffers,
         Why::CheckpointTooLarge { bytes, limit } => {
             Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }

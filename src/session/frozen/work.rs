@@ -30,8 +30,8 @@ pub struct FrozenWork<'a> {
     pub audience: Option<(u32, u32, u64)>,
 }
 
-/// Input, turn where it is another, serial, how far the turn's last worker came, and whether it waits for one.
-type FrozenKnown<'a> = (Cow<'a, str>, Option<Cow<'a, str>>, u64, Option<(u64, u64)>, bool);
+/// Input, turn where it is another, serial, digest, how far the turn's last worker came, and whether it waits for one.
+type FrozenKnown<'a> = (Cow<'a, str>, Option<Cow<'a, str>>, u64, u64, Option<(u64, u64)>, bool);
 
 /// See [`FrozenWork`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,12 +108,13 @@ impl Work {
         let epoch = frozen.epoch;
         let turns = frozen.turns.into_iter().map(|turn| Turn::thaw(turn, tail, epoch));
         let turns: Vec<Turn> = turns.collect::<Result<_, _>>()?;
-        let inputs = frozen.inputs.into_iter().map(|(input, turn, serial, spoke, pending)| {
-            ensure(serial <= tail.0, "the place of an input")?;
-            let turn = TurnId::parse(turn.as_ref().unwrap_or(&input))?;
-            let (input, serial) = (TurnId::parse(&input)?, Serial(serial));
-            Ok(Known { input, turn, serial, spoke: spoke.map(Spoke::thaw), pending })
-        });
+        let inputs =
+            frozen.inputs.into_iter().map(|(input, turn, serial, digest, spoke, pending)| {
+                ensure(serial <= tail.0, "the place of an input")?;
+                let turn = TurnId::parse(turn.as_ref().unwrap_or(&input))?;
+                let (input, serial) = (TurnId::parse(&input)?, Serial(serial));
+                Ok(Known { input, turn, serial, digest, spoke: spoke.map(Spoke::thaw), pending })
+            });
         ensure(frozen.cancels.len() <= limits::CANCELS, "the number of cancels")?;
         let cancels = frozen.cancels.into_iter().map(|turn| TurnId::parse(&turn));
         Interaction::check_count(frozen.interactions.len())?;
@@ -140,7 +141,7 @@ impl Known {
     fn freeze(&self) -> FrozenKnown<'_> {
         let turn = (self.turn != self.input).then(|| self.turn.as_str().into());
         let spoke = self.spoke.map(Spoke::freeze);
-        (self.input.as_str().into(), turn, self.serial.0, spoke, self.pending)
+        (self.input.as_str().into(), turn, self.serial.0, self.digest, spoke, self.pending)
     }
 }
 

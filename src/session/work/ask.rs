@@ -176,6 +176,7 @@ impl Live {
     }
 }
 
-fn digest(said: &NewEvent) -> u64 {
+/// Hash of what somebody said.
+pub(super) fn digest(said: &NewEvent) -> u64 {
     xxh3_64(&[said.format.as_str().as_bytes(), b"\0", &said.payload].concat())
 }

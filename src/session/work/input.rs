@@ -1,5 +1,7 @@
 //! Inputs: what begins a turn, what is spoken into one, and what a person answers.
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::ids::{Millis, Serial};
 use crate::limits;
 use crate::session::command::{Input, Role, WhenBusy};
@@ -9,6 +11,7 @@ use crate::session::fact::{End, Fact};
 use crate::session::live::{Live, check_size};
 use crate::session::outcome::{Applied, Refusal};
 use crate::session::turn::{Stage, Turn};
+use crate::session::work::ask::digest;
 use crate::session::work::{Known, check_role};
 
 impl Live {
@@ -20,6 +23,9 @@ impl Live {
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if let Some(known) = self.work.known(&asked.input) {
+            if known.digest != digest_of(asked) {
+                return Err(Refusal::InputDiffers);
+            }
             let (turn, serial) = (known.turn.clone(), known.serial);
             return Ok(Applied::Input { turn, serial, duplicate: true });
         }
@@ -72,8 +78,8 @@ impl Live {
             }
         }
         let pending = into.is_some();
-        let (input, of) = (asked.input.clone(), turn.clone());
-        self.work.remember(Known { input, turn: of, serial, spoke: None, pending });
+        let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
+        self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
         if let Some(at) = into
             && let Stage::Paused { .. } = self.work.turns[at].stage
         {
@@ -117,8 +123,8 @@ impl Live {
     }
 
     fn know_without_turn(&mut self, asked: &Input, serial: Serial) -> Applied {
-        let (input, turn) = (asked.input.clone(), asked.input.clone());
-        self.work.remember(Known { input, turn, serial, spoke: None, pending: false });
+        let (input, turn, digest) = (asked.input.clone(), asked.input.clone(), digest_of(asked));
+        self.work.remember(Known { input, turn, serial, digest, spoke: None, pending: false });
         Applied::Input { turn: asked.input.clone(), serial, duplicate: false }
     }
 
@@ -138,4 +144,9 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// What makes an input another one, under the same name.
+fn digest_of(asked: &Input) -> u64 {
+    xxh3_64_with_seed(asked.agent.as_str().as_bytes(), digest(&asked.said))
 }

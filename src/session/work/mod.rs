@@ -54,6 +54,8 @@ pub(super) struct Known {
     pub(super) turn: TurnId,
     /// Its place in the log.
     pub(super) serial: Serial,
+    /// Hash of what was said to whom, so that the same again is known from another.
+    pub(super) digest: u64,
     /// How far its turn's last worker came, once the turn that began with it is over.
     pub(super) spoke: Option<Spoke>,
     /// It was spoken into a turn that is open, and no worker has taken it in yet.
