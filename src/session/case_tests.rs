@@ -1,6 +1,6 @@
 //! Cases of turns from the field, told as scripts: lives that follow each other, budgets, memory, and time to live.
 
-use super::people_tests::{answer, says};
+use super::people_tests::{answer, asks, audience, says};
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
 use crate::ids::{AgentName, ParticipantName, ProducerId, StepName};
@@ -204,4 +204,61 @@ fn a_worker_that_gives_its_turn_back_again_and_again_waits_ever_longer() {
     }
     assert_eq!(pauses, [0, 1_000, 2_000, 4_000, 8_000]);
     assert_eq!(play.session.status().unwrap().turns[0].failures, 0);
+}
+
+#[test]
+fn who_speaks_instead_of_answering_lets_the_turn_go_on_with_its_question_open() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
+    assert_eq!(play.session.duties(play.now), []);
+    let steered = play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    let Applied::Input { turn, serial, .. } = steered else { panic!("{steered:?}") };
+    assert_eq!((turn, play.session.duties(play.now).len()), (turn_id("t1"), 1));
+    let taken = play.run(claim("t1", "w", 2)).unwrap();
+    let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
+    assert_eq!((turn.spoken, turn.state), (serial, TurnState::Waiting));
+    assert_eq!(play.session.status().unwrap().interactions.len(), 1);
+    // It waits on, and the answer still counts.
+    play.run(say("t1", 2, Some(0), "as you like", Then::Wait)).unwrap();
+    assert_eq!(play.session.duties(play.now), []);
+    play.run(answer("i1", "ada", "yes")).unwrap();
+    assert_eq!(play.session.duties(play.now).len(), 1);
+}
+
+#[test]
+fn a_session_that_is_at_work_or_watched_does_not_expire() {
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let config = Config { ttl_ms: Some(3_000), ..Config::default() };
+    session.apply(Millis(0), &config.into(), &mut Vec::new()).unwrap();
+    let mut play = Play { session, ..Play::new() };
+    let ends = |play: &Play| play.session.status().unwrap().expires_at;
+    assert_eq!(ends(&play), Some(Millis(3_000)));
+    // A turn, whether it waits, is worked on, or asks.
+    play.wait(1_000).run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert_eq!(ends(&play), None);
+    play.wait(60_000).run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
+    assert_eq!(play.session.tick_at(), None, "who waits for people has all the time");
+    play.wait(60_000).run(answer("i1", "ada", "yes")).unwrap();
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.wait(500).run(say("t1", 2, Some(0), "", Then::Complete)).unwrap();
+    let now = play.now;
+    assert_eq!(ends(&play), Some(now.after(3_000)));
+    // Somebody who is present; the time begins when the last one leaves.
+    play.wait(2_000).run(audience(2)).unwrap();
+    assert_eq!(ends(&play), None);
+    play.wait(60_000).run(audience(1)).unwrap();
+    play.wait(60_000).run(audience(0)).unwrap();
+    let now = play.now;
+    assert_eq!(ends(&play), Some(now.after(3_000)));
+    // A turn that rests does not keep it: nobody may come any more.
+    play.run(input("t2", "a", WhenBusy::Steer)).unwrap();
+    let pause = Pause { scope: Scope::All, by: None, role: Role::Controller };
+    play.wait(1_000).run(Command::Pause(Box::new(pause))).unwrap();
+    let now = play.now;
+    assert_eq!(ends(&play), Some(now.after(3_000)));
+    play.wait(3_000);
+    assert_eq!(play.run(input("t3", "a", WhenBusy::Steer)), Err(Refusal::NotFound));
 }

@@ -109,10 +109,14 @@ impl Live {
         self.end != End::Open
     }
 
-    /// When the session ends if nobody touches it.
+    /// When the session ends if nobody touches it; none while it is in use.
     pub(super) fn expires_at(&self) -> Option<Millis> {
-        let sliding = self.config.ttl_ms.map(|ttl_ms| self.touched_at.after(ttl_ms));
-        sliding.or(self.config.expires_at)
+        match self.config.ttl_ms {
+            // It begins when the last turn ends, and the last one leaves.
+            Some(_) if self.work.is_in_use() => None,
+            Some(ttl_ms) => Some(self.touched_at.after(ttl_ms)),
+            None => self.config.expires_at,
+        }
     }
 
     /// The life whose serials these are; see [`super::Session::root`].

@@ -364,11 +364,12 @@ impl Session {
         })
     }
 
-    /// What is known of who watches, whether turns are open, and what follows where nobody watches; none
-    /// where there is no session.
-    pub fn watched(&self) -> Option<(Option<AudienceStatus>, bool, Unwatched)> {
-        let live = self.live()?;
-        Some((live.work.audience, !live.work.turns.is_empty(), live.config.policy.unwatched))
+    /// What is known of who watches, whether turns are open, what follows where nobody watches, and whether the
+    /// session ends where nobody touches it; none where there is no session.
+    pub fn watched(&self) -> Option<(Option<AudienceStatus>, bool, Unwatched, bool)> {
+        let Live { work, config, .. } = self.live()?;
+        let (busy, ends) = (!work.turns.is_empty(), config.ttl_ms.is_some());
+        Some((work.audience, busy, config.policy.unwatched, ends))
     }
 
     fn live(&self) -> Option<&Live> {

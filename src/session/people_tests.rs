@@ -30,7 +30,7 @@ fn step(name: &str) -> Option<StepName> {
     Some(StepName::parse(name).unwrap())
 }
 
-fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
+pub(super) fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
     let (interaction, kind) =
         (InteractionId::parse(name).unwrap(), KindName::parse("approval").unwrap());
     let ask = Ask { interaction, kind, question: said("may I?"), deadline_ms };
@@ -52,7 +52,7 @@ fn take(by: &str, role: Role) -> Command {
     control(by, role, Verb::Take { mode: Mode::Manual })
 }
 
-fn audience(watchers: u32) -> Command {
+pub(super) fn audience(watchers: u32) -> Command {
     Command::Audience(Audience { watchers, controllers: 0 })
 }
 

@@ -41,7 +41,7 @@ pub(super) fn cancel(scope: Scope) -> Command {
 pub(super) struct Play {
     pub(super) session: Session,
     pub(super) now: Millis,
-    log: Vec<Event>,
+    pub(super) log: Vec<Event>,
 }
 
 impl Play {

@@ -337,6 +337,6 @@ impl Owned {
 }
 
 fn watched(session: &Session) -> Option<Watched> {
-    let (counted, busy, unwatched) = session.watched()?;
-    Some(Watched { counted, busy, unwatched })
+    let (counted, busy, unwatched, ends) = session.watched()?;
+    Some(Watched { counted, busy, unwatched, ends })
 }

@@ -80,10 +80,13 @@ impl Live {
         let pending = into.is_some();
         let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
         self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
-        if let Some(at) = into
-            && let Stage::Paused { .. } = self.work.turns[at].stage
-        {
-            self.go_on(now, at, out);
+        if let Some(at) = into {
+            match self.work.turns[at].stage {
+                Stage::Paused { .. } => _ = self.go_on(now, at, out),
+                // Somebody speaks instead of answering: the turn goes on, and its question stays open.
+                Stage::Asking => self.work.turns[at].offer(now),
+                Stage::Waiting { .. } | Stage::Active(_) => {}
+            }
         }
         if cancelled {
             // Whoever cancelled it could not know that it would still come.

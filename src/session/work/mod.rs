@@ -95,6 +95,14 @@ impl Work {
         })
     }
 
+    /// Whether somebody works, is waited for, or watches.
+    pub(super) fn is_in_use(&self) -> bool {
+        let rests = |turn: &Turn| matches!(turn.stage, Stage::Paused { .. });
+        let watched = self.audience.is_some_and(|audience| 0 < audience.watchers);
+        // A turn that rests may do so for ever.
+        watched || !self.turns.iter().all(rests)
+    }
+
     /// When a tick changes something.
     pub(super) fn tick_at(&self, policy: &Policy) -> Option<Millis> {
         let open = self.turns.iter().enumerate();
