@@ -180,3 +180,22 @@ async fn what_is_said_into_a_turn_is_shown_in_front_of_what_is_said_behind_it() 
     ];
     assert_eq!(told, wanted);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_keeps_what_a_turn_under_way_was_asked() {
+    let case = Case::begin(json!({ "retention": { "max_bytes": 4_000 } })).await;
+    case.input("q1", "poet", "a poem").await;
+    let turn = case.claim().await;
+    let words = "word ".repeat(200);
+    for seq in 0..20 {
+        case.say(&turn, seq, json!({ "events": [{ "text": words }] })).await;
+    }
+    case.say(&turn, 20, json!({ "then": "release" })).await;
+    let again = case.claim().await;
+    assert_eq!(texts(&again), ["a poem"]);
+    assert_eq!(case.messages().await[0].1, "a poem");
+    // Once the turn is over, what is too much goes.
+    case.say(&again, 0, json!({ "events": [{ "text": words }], "then": "complete" })).await;
+    let status = case.get("/v1/sessions/s").await;
+    assert!(1 < status["first"].as_u64().expect("a serial"), "{status}");
+}

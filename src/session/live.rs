@@ -201,13 +201,13 @@ impl Live {
         check_size(events)?;
         self.check_room(Some(origin), now)?;
 
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
         let mut one = origin.clone();
         for new in events {
             out.push(self.log.push(now, new, Some(&one), None, None, &self.config.retention));
             one.seq += 1;
         }
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
         self.producers.remember_each(origin, tail.next(), count(events), now);
         self.changed(now);
         Ok(Applied::Appended {
@@ -274,9 +274,15 @@ impl Live {
         Applied::Trimmed { first: self.log.first }
     }
 
+    /// Gives up what no limit asks to keep; says whether there was anything. What open turns were asked is kept for
+    /// their workers, however many of them it takes.
+    pub(super) fn retain(&mut self, now: Millis) -> bool {
+        self.log.retain(now, &self.config.retention, self.work.needed())
+    }
+
     /// Gives up what is too old.
     pub(super) fn age(&mut self, now: Millis) -> Applied {
-        if !self.log.retain(now, &self.config.retention) {
+        if !self.retain(now) {
             return Applied::Unchanged;
         }
         self.clock = now;
@@ -333,11 +339,11 @@ impl Live {
         origin: Option<&Origin>,
         out: &mut Vec<Event>,
     ) {
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
         for new in events {
             out.push(self.log.push(now, new, origin, None, None, &self.config.retention));
         }
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
     }
 
     fn check_content_type(&self, given: Option<&ContentType>) -> Result<(), Refusal> {

@@ -77,7 +77,7 @@ enum Life {
     /// Never created.
     Absent,
     Live(Box<Live>),
-    Deleted(Deleted),
+    Deleted(Box<Deleted>),
 }
 
 impl Session {
@@ -269,7 +269,7 @@ impl Session {
     /// The next time at which a tick changes something.
     pub fn tick_at(&self) -> Option<Millis> {
         let live = self.live()?;
-        let age = live.log.deadline(&live.config.retention);
+        let age = live.log.deadline(&live.config.retention, live.work.needed());
         [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
     }
 

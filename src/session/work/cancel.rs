@@ -93,6 +93,10 @@ impl Live {
             self.work.turns.retain(|open| open.id != turn.id);
             self.defer(now, turn, unheard, out);
         }
+        if !over.is_empty() {
+            // What was kept for them may go.
+            self.retain(now);
+        }
         match end {
             End::Failed { reason } if !over.is_empty() => self.escalate(now, reason, out),
             _ => {}

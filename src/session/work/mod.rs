@@ -95,6 +95,12 @@ impl Work {
         })
     }
 
+    /// The first input of a turn that is open, or is to begin with what is held back.
+    pub(super) fn needed(&self) -> Option<Serial> {
+        let held = self.control.held.as_ref().map(|held| held.first);
+        self.turns.iter().map(|turn| turn.input).chain(held).min()
+    }
+
     /// Whether somebody works, is waited for, or watches.
     pub(super) fn is_in_use(&self) -> bool {
         let rests = |turn: &Turn| matches!(turn.stage, Stage::Paused { .. });
@@ -180,9 +186,9 @@ impl Live {
     ) -> Serial {
         debug_assert_eq!(agent.is_some(), fact.turn().is_some(), "whose turn is it?");
         let retention = self.config.retention;
-        self.log.retain(now, &retention);
+        self.retain(now);
         out.push(self.log.push(now, said, None, agent, Some(fact), &retention));
-        self.log.retain(now, &retention);
+        self.retain(now);
         self.updated_at = now;
         self.touched_at = now;
         self.clock = now;
