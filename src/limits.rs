@@ -140,8 +140,8 @@ pub const CHANGES: usize = 1024;
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Turns that one node offers at once; others are offered when these are taken.
 pub const OFFERS: usize = 10_000;
-/// How long an offer is good; a turn that still waits is offered again before that.
-pub const OFFER_LIFE: Duration = Duration::from_secs(150);
+/// Time in which whoever was handed an offer must have claimed it; then it is handed out again.
+pub const OFFER_AGAIN: Duration = Duration::from_secs(2);
 /// How long a node waits for a turn on behalf of another node's worker.
 pub const OFFER_WAIT: Duration = Duration::from_secs(1);
 /// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.

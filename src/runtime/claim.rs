@@ -1,12 +1,14 @@
 //! Finding a turn for a worker, wherever its session is led.
 
+use std::collections::HashSet;
 use std::sync::Weak;
 use std::time::Duration;
 
+use cluster::ids::GroupId;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval, timeout_at};
 
 use super::desk::Offer;
 use super::peer::wire::{Answered, Asked};
@@ -108,8 +110,10 @@ impl Runtime {
     async fn any_offer(&self, agent: &AgentName) -> Offer {
         let here = self.desk.take(agent);
         let mut elsewhere = FuturesUnordered::new();
-        for node in self.host.connected() {
-            elsewhere.push(async move {
+        let mut asked = HashSet::new();
+        let mut nodes = interval(SWEEP_INTERVAL);
+        let ask = |node| {
+            async move {
                 // A call goes on at the peer when nobody waits for it here, so they are few.
                 let _place = self.seekers.acquire().await;
                 loop {
@@ -128,11 +132,19 @@ impl Runtime {
                         Err(_) => tokio::time::sleep(OFFER_WAIT).await,
                     }
                 }
-            });
-        }
-        tokio::select! {
-            offer = here => offer,
-            Some(offer) = elsewhere.next() => offer,
+            }
+        };
+        tokio::pin!(here);
+        loop {
+            tokio::select! {
+                offer = &mut here => return offer,
+                Some(offer) = elsewhere.next(), if !elsewhere.is_empty() => return offer,
+                // Whoever comes later may lead what was led by one that is gone.
+                _ = nodes.tick() => {
+                    let connected = self.host.connected();
+                    elsewhere.extend(connected.into_iter().filter(|node| asked.insert(*node)).map(ask));
+                }
+            }
         }
     }
 
@@ -189,7 +201,11 @@ pub(super) async fn tidy(runtime: Weak<Runtime>) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         match runtime.upgrade() {
-            Some(runtime) => runtime.desk.tidy(Instant::now()),
+            Some(runtime) => {
+                let leads =
+                    |shard| runtime.host.group(GroupId(shard)).is_some_and(|group| group.leads());
+                runtime.desk.tidy(Instant::now(), leads);
+            }
             None => return,
         }
     }

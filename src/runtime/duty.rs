@@ -7,7 +7,7 @@ use cluster::ids::GroupId;
 use tokio::time::Instant;
 
 use super::changes::Feeds;
-use super::desk::Offer;
+use super::desk::Waiting;
 use super::presence::roll::Count;
 use super::{Freshness, Runtime, SubmitError, Unavailable};
 use crate::ids::SessionId;
@@ -36,6 +36,13 @@ impl World {
     pub(super) fn leads(&self, shard: u32) -> bool {
         let group = self.runtime().and_then(|runtime| runtime.host.group(GroupId(shard)));
         group.is_some_and(|group| group.leads())
+    }
+
+    /// Lays the turns of a session that wait for workers on the desk, in place of what lies there of it.
+    pub(super) fn offer(&self, id: &SessionId, shard: u32, offers: Vec<Waiting>) {
+        if let Some(runtime) = self.runtime() {
+            runtime.desk.set(id, shard, offers);
+        }
     }
 
     /// Does one duty of a session; `done` hears when the attempt is over, whatever came of it.
@@ -155,9 +162,8 @@ impl Runtime {
                 };
                 self.submit(id, command, deadline).await?;
             }
-            Duty::Offer { turn, agent, .. } => {
-                self.desk.offer(agent, Offer { session: id.clone(), turn: turn.clone() });
-            }
+            // It lies on the desk.
+            Duty::Offer { .. } => {}
         }
         Ok(())
     }

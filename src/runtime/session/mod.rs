@@ -16,6 +16,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
 use super::changes::Change;
+use super::desk::Waiting;
 use super::duty::Watched;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
@@ -102,6 +103,8 @@ pub(super) struct Owned {
     performing: Vec<Duty>,
     /// Whether it is being told how many watch.
     counting: bool,
+    /// Whether something of it may lie on the desk: also what an actor before this one laid there.
+    offered: bool,
 }
 
 impl Actor for SessionActor {
@@ -115,8 +118,16 @@ impl Actor for SessionActor {
         start: Start,
     ) -> Result<Owned, ActorProcessingErr> {
         let Start { id, shard } = start;
-        let (loaded, waiting, performing) = (None, HashMap::new(), Vec::new());
-        Ok(Owned { id, shard, loaded, waiting, received: 0, performing, counting: false })
+        Ok(Owned {
+            id,
+            shard,
+            loaded: None,
+            waiting: HashMap::new(),
+            received: 0,
+            performing: Vec::new(),
+            counting: false,
+            offered: true,
+        })
     }
 
     async fn handle(
@@ -306,10 +317,15 @@ impl Owned {
     fn perform(&mut self, now: Millis, myself: &ActorRef<Mail>) {
         let Some(loaded) = &self.loaded else { return };
         let duties = loaded.session.duties(now);
-        if duties.is_empty() || !self.shard.world().leads(self.shard.number()) {
+        if (duties.is_empty() && !self.offered) || !self.shard.world().leads(self.shard.number()) {
             return;
         }
+        let mut offers = Vec::new();
         for duty in duties {
+            if let Duty::Offer { turn, agent, attempt } = duty {
+                offers.push(Waiting { agent, turn, attempt });
+                continue;
+            }
             if self.performing.contains(&duty) {
                 continue;
             }
@@ -317,6 +333,10 @@ impl Owned {
             let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
             let done = move |duty| shard.sessions().tell(&id, &myself, Mail::Performed(duty));
             self.shard.world().perform(self.id.clone(), duty, done);
+        }
+        if self.offered || !offers.is_empty() {
+            self.offered = !offers.is_empty();
+            self.shard.world().offer(&self.id, self.shard.number(), offers);
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Shard;
 use crate::ids::SessionId;
+use crate::limits::IDLE;
 use crate::runtime::session::{Mail, SessionActor, Start};
 
 /// Whether an actor that wanted to leave may.
@@ -54,6 +55,15 @@ impl Sessions {
 
     /// Sends mail to a session's actor, which is started if there is none.
     pub(in crate::runtime) fn send(&self, id: &SessionId, mail: Mail) {
+        self.send_at(id, mail, Some(Instant::now()));
+    }
+
+    /// The same as no use of the session: one that was passive is so again at the next sweep.
+    pub(in crate::runtime) fn look_in(&self, id: &SessionId, mail: Mail) {
+        self.send_at(id, mail, None);
+    }
+
+    fn send_at(&self, id: &SessionId, mail: Mail, used: Option<Instant>) {
         let mut live = self.live();
         if live.stopped {
             return;
@@ -61,7 +71,9 @@ impl Sessions {
         if !live.actors.contains_key(id) {
             match self.start(id) {
                 Some(actor) => {
-                    let entry = Entry { actor, sent: 0, used: Instant::now() };
+                    let long_ago = || Instant::now().checked_sub(IDLE);
+                    let since = used.or_else(long_ago).unwrap_or_else(Instant::now);
+                    let entry = Entry { actor, sent: 0, used: since };
                     live.actors.insert(id.clone(), entry);
                 }
                 None => return,
@@ -69,7 +81,7 @@ impl Sessions {
         }
         let entry = live.actors.get_mut(id).expect("it was just found or started");
         entry.sent += 1;
-        entry.used = Instant::now();
+        entry.used = used.unwrap_or(entry.used);
         // An actor that failed a moment ago drops its mail; its supervisor hears of it.
         entry.actor.cast(mail).ok();
     }
