@@ -56,8 +56,10 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 /// Pause before a session that is owed something is looked at again, in milliseconds: at least, and at most.
 pub const AGAIN_MS: u64 = 1_000;
 pub const AGAIN_MS_MAX: u64 = 60_000;
-/// Time that a turn waits for somebody to take it before it fails, in milliseconds.
+/// Time that a turn waits for somebody to take it before it fails, where its session does not say, in milliseconds.
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long a session may let its turns wait, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Length of a format tag, in bytes.
 pub const FORMAT_BYTES: usize = 128;
@@ -138,6 +140,13 @@ pub const DUE_AT_ONCE: usize = 1000;
 pub const CHANGES: usize = 1024;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for which an agent counts as having workers when the last one is gone: those that ask by HTTP ask anew.
+pub const SERVED_LINGER: Duration = Duration::from_secs(30);
+/// How long it is believed what other nodes said of their workers, and how long they may take to say it.
+pub const SERVED_FRESH: Duration = Duration::from_secs(2);
+pub const SERVED_WAIT: Duration = Duration::from_millis(500);
+/// Agents of which one node remembers what the others said.
+pub const SERVED_AGENTS: usize = 10_000;
 /// Turns that one node offers at once; others are offered when these are taken.
 pub const OFFERS: usize = 10_000;
 /// Time in which whoever was handed an offer must have claimed it; then it is handed out again.

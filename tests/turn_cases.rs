@@ -199,3 +199,30 @@ async fn retention_keeps_what_a_turn_under_way_was_asked() {
     let status = case.get("/v1/sessions/s").await;
     assert!(1 < status["first"].as_u64().expect("a serial"), "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_nobody_works_for_is_unserved_at_once_and_its_turn_fails_when_it_waited() {
+    let case = Case::begin(json!({ "policy": { "wait_ms": 3_000 } })).await;
+    case.input("q1", "nobody", "hello?").await;
+    let turn = case.get("/v1/sessions/s").await["turns"][0].clone();
+    assert_eq!(turn["health"], "unserved");
+    assert!(turn["cause"].as_str().is_some_and(|cause| cause.starts_with("no worker")), "{turn}");
+    // A worker that has asked for turns may be about to ask again.
+    let body = json!({ "worker": "w", "wait_ms": 1 });
+    assert_eq!(case.post("/v1/agents/poet/claim", body).await.0, 204);
+    case.input("q2", "poet", "a poem").await;
+    let turns = case.get("/v1/sessions/s").await["turns"].clone();
+    assert_eq!(
+        (&turns[0]["health"], &turns[1]["health"]),
+        (&json!("unserved"), &json!("starting"))
+    );
+    eventually("nobody took them", async || {
+        case.get("/v1/sessions/s").await["turns"].as_array().is_some_and(Vec::is_empty)
+    })
+    .await;
+    let page = case.get("/v1/sessions/s/events").await;
+    let ends = page["events"].as_array().expect("events").iter();
+    let ends = ends.filter(|event| event["type"] == "turn.failed");
+    assert!(ends.clone().all(|end| end["reason"] == "nobody took the turn"));
+    assert_eq!(ends.count(), 2);
+}

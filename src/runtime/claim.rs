@@ -47,6 +47,7 @@ impl Runtime {
         seeker: &Seeker,
         deadline: Instant,
     ) -> Result<Option<Assignment>, Unavailable> {
+        let _serving = self.served.serve(&seeker.agent);
         loop {
             let Ok(offer) = timeout_at(deadline, self.any_offer(&seeker.agent)).await else {
                 return Ok(None);
@@ -205,6 +206,7 @@ pub(super) async fn tidy(runtime: Weak<Runtime>) {
                 let leads =
                     |shard| runtime.host.group(GroupId(shard)).is_some_and(|group| group.leads());
                 runtime.desk.tidy(Instant::now(), leads);
+                runtime.served.tidy();
             }
             None => return,
         }

@@ -287,6 +287,8 @@ pub struct TurnStatus {
     pub bytes: u64,
     /// The worker that has it.
     pub seat: Option<SeatStatus>,
+    /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
+    pub unserved: bool,
 }
 
 /// Where an open turn stands, for those who watch.
@@ -395,6 +397,7 @@ impl TurnStatus {
             first_output: turn.output.first,
             bytes: turn.output.bytes,
             seat: turn.seat().map(SeatStatus::from),
+            unserved: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::command::Phase;
 use super::fact::{Cause, Rest};
+use super::policy::Policy;
 use crate::ids::{AgentName, Millis, Serial, StepName, TurnId, WorkerName};
 use crate::limits;
 
@@ -163,9 +164,9 @@ impl Turn {
 
     /// When a tick changes something about it, where that does not depend on its session.
     /// `asks`: it waits for people, who have all the time.
-    pub(super) fn tick_at(&self, asks: bool) -> Option<Millis> {
+    pub(super) fn tick_at(&self, asks: bool, policy: &Policy) -> Option<Millis> {
         match &self.stage {
-            Stage::Waiting { .. } => Some(self.waits_since.after(limits::WAIT_MS)),
+            Stage::Waiting { .. } => Some(self.waits_since.after(policy.waits_ms())),
             Stage::Active(seat) => Some(seat.tick_at(asks, self.has_step())),
             Stage::Paused { .. } | Stage::Asking => None,
         }

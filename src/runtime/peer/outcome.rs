@@ -337,7 +337,7 @@ fn applied(did: Did) -> Option<Applied> {
     })
 }
 
-const FIELDS: [&str; 5] = ["max_age_ms", "max_bytes", "ttl_ms", "attempts", "unwatched"];
+const FIELDS: [&str; 6] = ["max_age_ms", "max_bytes", "ttl_ms", "attempts", "unwatched", "wait_ms"];
 
 fn why(refusal: Refusal) -> Why {
     let bad = |kind: usize, count: usize, limit: usize| Why::BadConfig {

@@ -282,6 +282,7 @@ impl ToldTurn {
             checkpoint: self.checkpoint,
             waits_from: self.waits_from.map(Millis),
             seat: seat.map_or(Some(None), |seat| seat.map(Some))?,
+            unserved: false,
             state: match self.state {
                 ToldState::Queued => TurnState::Queued,
                 ToldState::Active => TurnState::Active,

@@ -113,7 +113,7 @@ impl Work {
     pub(super) fn tick_at(&self, policy: &Policy) -> Option<Millis> {
         let open = self.turns.iter().enumerate();
         let judged = open.filter(|(at, turn)| turn.seat().is_some() || self.is_first(*at));
-        let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id)));
+        let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id), policy));
         let open = self.interactions.iter().filter(|asked| asked.over.is_none());
         let interactions = open.filter_map(|asked| asked.deadline);
         turns.chain(interactions).chain(self.control.until).chain(self.unwatched_from(policy)).min()
