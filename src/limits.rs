@@ -14,15 +14,17 @@ pub const NAME_BYTES: usize = 128;
 pub const TURNS: usize = 64;
 /// Inputs whose names one session remembers, so that a retry has the effect of one.
 pub const INPUTS: usize = 1024;
+/// Turns that were cancelled before they were asked for, and are remembered until they are.
+pub const CANCELS: usize = 256;
 /// Length of the reason for which a turn ended, in bytes.
 pub const REASON_BYTES: usize = 1024;
 /// Length of what a worker may leave for its successor, in bytes.
 pub const CHECKPOINT_BYTES: usize = 64 << 10;
-/// Times in a row that a turn may lose its worker without any output in between, before it fails.
+/// Times in a row that a turn may lose its worker without output that stays, before it fails.
 pub const ATTEMPTS: u32 = 10;
 /// Pause before a turn that lost its worker again is given away, doubled each time, in milliseconds.
 pub const BACK_OFF_MS: u64 = 1_000;
-/// The longest such pause, in milliseconds.
+/// The longest such pause, in milliseconds; a worker that had the turn for as long begins the doubling anew.
 pub const BACK_OFF_MS_MAX: u64 = 60_000;
 /// Time for which a worker has a turn without saying anything, unless it asks otherwise, in milliseconds.
 pub const LEASE_MS: u64 = 15_000;
@@ -54,8 +56,10 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 /// Pause before a session that is owed something is looked at again, in milliseconds: at least, and at most.
 pub const AGAIN_MS: u64 = 1_000;
 pub const AGAIN_MS_MAX: u64 = 60_000;
-/// Time that a turn waits for somebody to take it before it fails, in milliseconds.
+/// Time that a turn waits for somebody to take it before it fails, where its session does not say, in milliseconds.
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long a session may let its turns wait, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Length of a format tag, in bytes.
 pub const FORMAT_BYTES: usize = 128;
@@ -150,10 +154,17 @@ pub const REPLAY_WAIT: Duration = Duration::from_millis(100);
 pub const CHANGES: usize = 1024;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for which an agent counts as having workers when the last one is gone: those that ask by HTTP ask anew.
+pub const SERVED_LINGER: Duration = Duration::from_secs(30);
+/// How long it is believed what other nodes said of their workers, and how long they may take to say it.
+pub const SERVED_FRESH: Duration = Duration::from_secs(2);
+pub const SERVED_WAIT: Duration = Duration::from_millis(500);
+/// Agents of which one node remembers what the others said.
+pub const SERVED_AGENTS: usize = 10_000;
 /// Turns that one node offers at once; others are offered when these are taken.
 pub const OFFERS: usize = 10_000;
-/// How long an offer is good; a turn that still waits is offered again before that.
-pub const OFFER_LIFE: Duration = Duration::from_secs(150);
+/// Time in which whoever was handed an offer must have claimed it; then it is handed out again.
+pub const OFFER_AGAIN: Duration = Duration::from_secs(2);
 /// How long a node waits for a turn on behalf of another node's worker.
 pub const OFFER_WAIT: Duration = Duration::from_secs(1);
 /// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.
@@ -344,6 +355,8 @@ pub const LINK_TURNS: usize = 1024;
 pub const LINK_SAYS: usize = 256;
 /// Bytes of such says.
 pub const LINK_BYTES: usize = 2 << 20;
+/// Says of one turn that were refused and may be said again; of older ones it is not known what became of them.
+pub const LINK_REFUSED: usize = 256;
 /// Things that a worker is told and has not read; beyond them its feeds wait.
 pub const LINK_TOLD: usize = 64;
 /// How long a link waits for a turn before it asks anew.

@@ -206,6 +206,7 @@ fn policy(policy: &Policy) -> Value {
         "unwatched": unwatched,
         "attempts": policy.attempts,
         "escalate": policy.escalate,
+        "wait_ms": policy.wait_ms,
     })
 }
 

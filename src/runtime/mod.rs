@@ -24,12 +24,14 @@ pub mod reader;
 mod relay;
 mod relays;
 pub mod report;
+mod served;
 mod session;
 mod shard;
 mod shards;
 pub mod space;
 mod status;
 mod stitch;
+mod story;
 mod supervisor;
 pub mod tail;
 
@@ -132,6 +134,7 @@ impl Foundation {
             me: me.clone(),
             relays: relays::Relays::default(),
             desk: desk::Desk::default(),
+            served: Arc::default(),
             seekers: tokio::sync::Semaphore::new(SEEKERS),
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
@@ -172,6 +175,7 @@ pub struct Runtime {
     me: std::sync::Weak<Runtime>,
     relays: relays::Relays,
     desk: desk::Desk,
+    served: Arc<served::Served>,
     /// Places for workers for whom other nodes are asked.
     seekers: tokio::sync::Semaphore,
     cluster_name: String,

@@ -55,6 +55,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::session::frozen::FrozenDeleted;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -62,12 +63,20 @@ mod tests {
 
     #[test]
     fn what_lies_in_the_store_keeps_its_bytes() {
-        let life = FrozenLife::Deleted { incarnation: 2, at: 5, expired: false };
+        let life = FrozenLife::Deleted(Box::new(FrozenDeleted {
+            incarnation: 2,
+            at: 5,
+            expired: false,
+            turn_epoch: 3,
+            control_epoch: 1,
+            producers: Vec::new(),
+        }));
         let session =
             Frozen { id: "s".into(), life, debts: Vec::new(), keys: Vec::new(), forgotten: None };
         let head = Head { next: 4, session, unsealed: vec![FrozenEvent::sample()], filed: Some(6) };
         let bytes = codec::encode(HEAD_VERSION, &head);
-        expect!["010401730202050000000001070904746578740268690b0000000106"].assert_eq(&hex(&bytes));
+        expect!["010401730202050003010000000001070904746578740268690b0000000106"]
+            .assert_eq(&hex(&bytes));
         let back: Head<'static> = codec::decode(HEAD_VERSION, &bytes).unwrap();
         assert_eq!((back.next, back.filed(), back.unsealed.len()), (4, Some(Millis(6)), 1));
 

@@ -1,7 +1,7 @@
 //! The conversation of a session as messages: a projection of its log, made when it is asked for.
 //!
-//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn; what a later
-//! attempt superseded is not in it. Inputs are messages of who sent them, and what a person who took over
+//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn, until somebody speaks
+//! into the turn: what is said behind that is another one. What a later attempt superseded is in none. Inputs are messages of who sent them, and what a person who took over
 //! said is a message of that person. Bounded in events that are read and in bytes that are kept: then the
 //! oldest go first (S10).
 
@@ -50,6 +50,8 @@ struct Message {
     /// Bytes that are missing at the beginning.
     cut: u64,
     complete: bool,
+    /// Somebody spoke behind it: what follows is another message.
+    closed: bool,
     /// How its turn ended.
     end: Option<&'static str>,
 }
@@ -130,13 +132,17 @@ impl Messages {
             return;
         }
         match event.fact.as_deref() {
-            Some(Fact::Input { input, sender, .. }) => {
+            Some(Fact::Input { input, turn, sender, .. }) => {
+                self.each_of(turn, |message| (message.closed, message.complete) = (true, true));
                 let mut message = Message::of(event, Speaks::User);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
                 self.add(message, event);
             }
             Some(Fact::Person { input, sender }) => {
+                for message in &mut self.all {
+                    (message.closed, message.complete) = (true, true);
+                }
                 let mut message = Message::of(event, Speaks::Person);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
@@ -154,7 +160,9 @@ impl Messages {
                 let mut numbers = open.iter().rev().filter_map(|at| at.checked_sub(dropped));
                 let known = numbers.find(|at| {
                     let message = &all[*at];
-                    message.step == output.step && message.internal == output.internal
+                    !message.closed
+                        && message.step == output.step
+                        && message.internal == output.internal
                 });
                 if let Some(at) = known {
                     all[at].push(event);
@@ -246,6 +254,7 @@ impl Message {
             to: event.serial,
             cut: 0,
             complete: true,
+            closed: false,
             end: None,
         }
     }

@@ -29,6 +29,8 @@ pub(in crate::runtime) enum Asked {
     Attended { sessions: Vec<ToldNews> },
     /// Who is there, as the leader knows?
     Company { session: String },
+    /// Does anybody at your node work for this agent?
+    Serves { agent: String },
 }
 
 /// A peer's answer.
@@ -50,6 +52,7 @@ pub(in crate::runtime) enum Answered {
         elsewhere: Vec<(u32, Option<u64>)>,
     },
     Company(ToldCompany),
+    Serves(bool),
 }
 
 impl Asked {

@@ -18,6 +18,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::aside::aside;
 use super::changes::Change;
+use super::desk::Waiting;
 use super::duty::Watched;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
@@ -109,6 +110,8 @@ pub(super) struct Owned {
     performing: Vec<Duty>,
     /// Whether it is being told how many watch.
     counting: bool,
+    /// Whether something of it may lie on the desk: also what an actor before this one laid there.
+    offered: bool,
     _running: TaskTrackerToken,
 }
 
@@ -131,6 +134,7 @@ impl Actor for SessionActor {
             received: 0,
             performing: Vec::new(),
             counting: false,
+            offered: true,
             _running: running,
         })
     }
@@ -336,10 +340,15 @@ impl Owned {
     fn perform(&mut self, now: Millis, myself: &ActorRef<Mail>) {
         let Some(loaded) = &self.loaded else { return };
         let duties = loaded.session.duties(now);
-        if duties.is_empty() || !self.shard.world().leads(self.shard.number()) {
+        if (duties.is_empty() && !self.offered) || !self.shard.world().leads(self.shard.number()) {
             return;
         }
+        let mut offers = Vec::new();
         for duty in duties {
+            if let Duty::Offer { turn, agent, attempt } = duty {
+                offers.push(Waiting { agent, turn, attempt });
+                continue;
+            }
             if self.performing.contains(&duty) {
                 continue;
             }
@@ -347,6 +356,10 @@ impl Owned {
             let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
             let done = move |duty| shard.sessions().tell(&id, &myself, Mail::Performed(duty));
             self.shard.world().perform(self.id.clone(), duty, done);
+        }
+        if self.offered || !offers.is_empty() {
+            self.offered = !offers.is_empty();
+            self.shard.world().offer(&self.id, self.shard.number(), offers);
         }
     }
 
@@ -377,6 +390,6 @@ impl Owned {
 }
 
 fn watched(session: &Session) -> Option<Watched> {
-    let (counted, busy, unwatched) = session.watched()?;
-    Some(Watched { counted, busy, unwatched })
+    let (counted, busy, unwatched, ends) = session.watched()?;
+    Some(Watched { counted, busy, unwatched, ends })
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Shard;
 use crate::ids::SessionId;
-use crate::limits::{REBUILD_WAIT, REBUILD_WAIT_MAX, REPLAY_ACTORS, REPLAY_WAIT};
+use crate::limits::{IDLE, REBUILD_WAIT, REBUILD_WAIT_MAX, REPLAY_ACTORS, REPLAY_WAIT};
 use crate::runtime::chance::Map;
 use crate::runtime::session::{Mail, SessionActor, Start};
 
@@ -75,6 +75,15 @@ impl Sessions {
 
     /// Sends mail to a session's actor, which is started if there is none.
     pub(in crate::runtime) fn send(&self, id: &SessionId, mail: Mail) {
+        self.send_at(id, mail, Some(Instant::now()));
+    }
+
+    /// The same as no use of the session: one that was passive is so again at the next sweep.
+    pub(in crate::runtime) fn look_in(&self, id: &SessionId, mail: Mail) {
+        self.send_at(id, mail, None);
+    }
+
+    fn send_at(&self, id: &SessionId, mail: Mail, used: Option<Instant>) {
         let mut live = self.live();
         if live.stopped {
             return;
@@ -87,14 +96,16 @@ impl Sessions {
             }
             match self.start(id) {
                 Some(actor) => {
-                    live.actors.insert(id.clone(), Entry { actor, sent: 0, used: now });
+                    let long_ago = || now.checked_sub(IDLE);
+                    let since = used.or_else(long_ago).unwrap_or(now);
+                    live.actors.insert(id.clone(), Entry { actor, sent: 0, used: since });
                 }
                 None => return,
             }
         }
         let entry = live.actors.get_mut(id).expect("it was just found or started");
         entry.sent += 1;
-        entry.used = now;
+        entry.used = used.unwrap_or(entry.used);
         // An actor that failed a moment ago drops its mail; its supervisor hears of it.
         entry.actor.cast(mail).ok();
     }
