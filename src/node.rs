@@ -10,6 +10,8 @@ mod descriptors;
 mod journal;
 mod restart;
 mod room;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -283,57 +285,4 @@ fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
     };
     let replication = u32::try_from(REPLICATION).expect("replication is small");
     Birth { members, groups: config.groups, replication, join: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use tokio::time::{Instant, timeout};
-
-    use super::*;
-    use crate::ids::{ProducerId, Serial, SessionId};
-    use crate::runtime::{Delivery, Freshness, Start};
-    use crate::session::{Append, Applied, Command, Format, NewEvent, Origin};
-
-    fn append(seq: u64) -> Command {
-        let payload = Bytes::from(format!("event {seq}"));
-        let producer = Origin { producer: ProducerId::parse("p").unwrap(), epoch: 1, seq };
-        let events = vec![NewEvent { format: Format::TEXT, payload }];
-        Command::Append(Append { events, producer: Some(producer), ..Append::default() })
-    }
-
-    #[tokio::test]
-    async fn a_session_goes_on_after_its_actor_failed() {
-        let dir = tempfile::tempdir().unwrap();
-        let given = crate::config::Given {
-            listen: Some(([127, 0, 0, 1], 0).into()),
-            data_dir: Some(dir.path().join("data")),
-            groups: Some(1),
-            ..Default::default()
-        };
-        let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
-        let node = Node::start(&config, None).await.unwrap();
-        let (runtime, id) = (&node.runtime, SessionId::parse("s").unwrap());
-        let soon = || Instant::now() + Duration::from_secs(30);
-        let create = Command::from(crate::session::Config::default());
-        runtime.submit(&id, create, soon()).await.unwrap();
-        for seq in 0..50 {
-            runtime.submit(&id, append(seq), soon()).await.unwrap();
-        }
-        let mut reader =
-            runtime.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
-        assert!(matches!(reader.next().await, Delivery::CaughtUp { .. }));
-        runtime.fail_actor(&id);
-        let told = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
-        assert!(matches!(told, Delivery::Detached { .. }), "{told:?}");
-        // What was in no block and in no head is in the journal.
-        let again = runtime.submit(&id, append(49), soon()).await.unwrap();
-        let place = Some(Serial(50));
-        let is_same = matches!(again.applied, Applied::Appended { first, last, .. } if first == place && last == place);
-        assert!(is_same, "{again:?}");
-        assert_eq!(runtime.submit(&id, append(50), soon()).await.unwrap().tail, Serial(51));
-        node.stop().await;
-    }
 }

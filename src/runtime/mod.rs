@@ -14,8 +14,6 @@ mod desk;
 mod directory;
 mod duty;
 mod envelope;
-#[cfg(test)]
-mod fault_tests;
 pub mod fork;
 pub mod outcome;
 mod peer;
@@ -393,6 +391,21 @@ impl Runtime {
         if let Some((_, shard)) = self.directory.local(id) {
             shard.sessions().send(id, session::Mail::Fail);
         }
+    }
+
+    /// Has the store fail, as its disk would.
+    #[cfg(test)]
+    pub(crate) fn fail_store(&self, why: &str) {
+        self.store.fault().report("a test", &why);
+    }
+
+    /// Commits what no version of this program can read.
+    #[cfg(test)]
+    pub(crate) fn propose_unreadable(&self, id: &SessionId) {
+        let (group, _) = self.directory.local(id).expect("its replica is here");
+        let permit = group.admit(cluster::group::Class::Control, 100).expect("there is room");
+        let ticket = envelope::Ticket { origin: 0, number: 0 };
+        group.propose(permit, envelope::encode(ticket, id, &[200, 1, 2, 3]), Box::new(|_| ()));
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

@@ -4,16 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::group::Class;
-use cluster::ids::GroupId;
 use tokio::time::{Instant, timeout};
 
-use super::envelope::{self, Ticket};
-use super::{Freshness, NotReady};
+use super::{End, Node};
 use crate::config::{Given, ServeConfig};
-use crate::ids::{Serial, SessionId};
-use crate::node::{End, Node};
-use crate::session::{Append, Command, Format, NewEvent};
+use crate::ids::{ProducerId, Serial, SessionId};
+use crate::runtime::{Delivery, Freshness, NotReady, Start};
+use crate::session::{Append, Applied, Command, Format, NewEvent, Origin};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -90,20 +87,16 @@ async fn a_committed_command_that_cannot_be_read_stops_its_shard() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
     create(&node, "s").await;
-    let group = node.runtime.host.group(GroupId(1)).unwrap();
-    let permit = group.admit(Class::Control, 100).unwrap();
     // As a newer version might write it.
-    let command = envelope::encode(Ticket { origin: 0, number: 0 }, &id("s"), &[200, 1, 2, 3]);
-    group.propose(permit, command, Box::new(|_| ()));
+    node.runtime.propose_unreadable(&id("s"));
     let stopped = async {
         // The actor finds it; the entry after it is not applied any more.
         let create = Command::from(crate::session::Config::default());
         let soon = Instant::now() + Duration::from_millis(500);
         node.runtime.submit(&id("t"), create, soon).await.ok();
         let no_leader = NotReady::NoLeader { shard: 1 };
-        let mut reports = group.reports();
         while !node.runtime.not_ready().contains(&no_leader) {
-            reports.changed().await.unwrap();
+            tokio::task::yield_now().await;
         }
     };
     timeout(LONG, stopped).await.expect("the shard stops");
@@ -115,7 +108,7 @@ async fn a_store_that_fails_ends_the_node() {
     let node = start(dir.path()).await;
     create(&node, "s").await;
     append(&node, "s").await;
-    node.runtime.store.fault().report("a test", &"the disk is full");
+    node.runtime.fail_store("the disk is full");
     let ended = timeout(LONG, node.until_asked_to_stop()).await.expect("it ends by itself");
     assert_eq!(ended.unwrap(), End::StoreFailed);
     assert!(node.runtime.not_ready().contains(&NotReady::StoreFailed));
@@ -123,5 +116,38 @@ async fn a_store_that_fails_ends_the_node() {
     // Nothing is lost: the journal has it.
     let node = start(dir.path()).await;
     assert_eq!(tail(&node, "s").await, Serial(1));
+    node.stop().await;
+}
+
+fn numbered(seq: u64) -> Command {
+    let payload = Bytes::from(format!("event {seq}"));
+    let producer = Origin { producer: ProducerId::parse("p").unwrap(), epoch: 1, seq };
+    let events = vec![NewEvent { format: Format::TEXT, payload }];
+    Command::Append(Append { events, producer: Some(producer), ..Append::default() })
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_its_actor_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let (runtime, id) = (&node.runtime, SessionId::parse("s").unwrap());
+    let soon = || Instant::now() + Duration::from_secs(30);
+    let create = Command::from(crate::session::Config::default());
+    runtime.submit(&id, create, soon()).await.unwrap();
+    for seq in 0..50 {
+        runtime.submit(&id, numbered(seq), soon()).await.unwrap();
+    }
+    let mut reader =
+        runtime.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
+    assert!(matches!(reader.next().await, Delivery::CaughtUp { .. }));
+    runtime.fail_actor(&id);
+    let told = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
+    assert!(matches!(told, Delivery::Detached { .. }), "{told:?}");
+    // What was in no block and in no head is in the journal.
+    let again = runtime.submit(&id, numbered(49), soon()).await.unwrap();
+    let place = Some(Serial(50));
+    let is_same = matches!(again.applied, Applied::Appended { first, last, .. } if first == place && last == place);
+    assert!(is_same, "{again:?}");
+    assert_eq!(runtime.submit(&id, numbered(50), soon()).await.unwrap().tail, Serial(51));
     node.stop().await;
 }
