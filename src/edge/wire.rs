@@ -241,6 +241,7 @@ pub(super) fn not_ready(why: &NotReady) -> Value {
         }
         NotReady::DiskFull => json!({ "reason": "disk_full" }),
         NotReady::Draining => json!({ "reason": "draining" }),
+        NotReady::Broken { shard } => json!({ "reason": "broken", "shard": shard }),
     }
 }
 

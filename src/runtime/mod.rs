@@ -27,6 +27,7 @@ mod status;
 mod stitch;
 mod supervisor;
 pub mod tail;
+mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -28,6 +28,8 @@ pub enum NotReady {
     DiskFull,
     /// The node is handing over its leaderships and stops.
     Draining,
+    /// What this replica holds for committed and what a leader sent cannot both be true: it takes part no more.
+    Broken { shard: u32 },
 }
 
 /// The cluster as gathered by one node.

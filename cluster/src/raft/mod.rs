@@ -7,6 +7,7 @@ mod apply;
 mod blocking;
 #[cfg(test)]
 mod golden;
+mod history;
 mod inbound;
 mod log;
 mod outbound;
@@ -17,6 +18,7 @@ mod types;
 mod wire;
 
 pub(crate) use blocking::off_thread;
+pub(crate) use history::Broken;
 pub(crate) use replica::Opening;
 pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
 #[cfg(tokio_unstable)]

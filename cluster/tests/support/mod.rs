@@ -190,6 +190,25 @@ impl World {
         old
     }
 
+    /// A copy of everything that is durable at a node now, as an operator's backup has it.
+    pub fn image(&self, node: u64) -> Place {
+        let place = &self.places[&node];
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for entry in std::fs::read_dir(place.dir.path()).expect("the node's directory") {
+            let entry = entry.expect("the node's directory");
+            if entry.file_type().expect("a kind").is_file() {
+                std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("a copy");
+            }
+        }
+        Place { disk: place.disk.image().into(), shelf: place.shelf.image(), dir }
+    }
+
+    /// Puts another disk into a node that is down, and gives the one that it had.
+    pub fn swap(&mut self, node: u64, place: Place) -> Place {
+        assert!(!self.nodes.contains_key(&node), "node {node} is running");
+        self.places.insert(node, place).expect("the node exists")
+    }
+
     /// Ends a node as a power cut does: nothing more is sent, what was not synced may be lost.
     pub async fn crash(&mut self, node: u64) {
         let Some(Node { host, mut writer }) = self.nodes.remove(&node) else { return };
