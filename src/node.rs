@@ -24,6 +24,7 @@ use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -77,6 +78,7 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     agents: Agents,
     home: Arc<Home>,
+    refused: watch::Receiver<Option<String>>,
     journal: Journal,
     writer: JoinHandle<()>,
     edge: TaskTracker,
@@ -105,6 +107,7 @@ impl Node {
         let parts = HostParts {
             local,
             dir: config.data_dir.clone(),
+            store: home.store(),
             journal: journal.clone(),
             birth: birth(config, address),
             checkpoints: Checkpoints {
@@ -134,7 +137,9 @@ impl Node {
             let transport = QuicTransport::start(quic, service, connect_home.clone());
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
         });
-        let runtime = foundation.build(&config.cluster, host.await.context("start the links")?);
+        let host = host.await.context("start the links")?;
+        let refused = host.refused();
+        let runtime = foundation.build(&config.cluster, host);
         runtime.watch_space(config.data_dir.clone());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
@@ -149,26 +154,25 @@ impl Node {
         edge.spawn(serving);
         edge.close();
         let agents = runtime.employ(agents::bodies(&config.agents)).await;
-        Ok(Node { address, runtime, metrics, agents, home, journal, writer, edge, stop })
+        Ok(Node { address, runtime, metrics, agents, home, refused, journal, writer, edge, stop })
     }
 
     /// Waits for a signal to stop.
     ///
     /// # Errors
-    /// A peer knows this node with another disk: it must not go on.
+    /// A peer knows this node with another disk, or knows that this one was rolled back: it must not go on.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut disowned = self.home.disowned();
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
-            reason = disowned.wait_for(Option::is_some) => {
-                let reason = reason.ok().and_then(|reason| reason.clone());
-                bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
-            }
-        }
+        let (mut disowned, mut refused) = (self.home.disowned(), self.refused.clone());
+        let reason = tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            reason = disowned.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
+            reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
+        };
+        bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
     }
 
     /// Hands over what can be handed over and ends everything; what was acknowledged is on disk.

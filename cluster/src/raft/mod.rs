@@ -11,6 +11,7 @@ mod history;
 mod inbound;
 mod log;
 mod outbound;
+mod position;
 mod replica;
 #[cfg(test)]
 mod suite;
@@ -19,6 +20,7 @@ mod wire;
 
 pub(crate) use blocking::off_thread;
 pub(crate) use history::Broken;
+pub(crate) use position::{Ballot, Position};
 pub(crate) use replica::Opening;
 pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
 #[cfg(tokio_unstable)]

@@ -40,6 +40,8 @@ pub struct Place {
     pub disk: Arc<LyingDisk>,
     pub shelf: Shelf,
     pub dir: tempfile::TempDir,
+    /// The disk's id.
+    pub store: u128,
 }
 
 /// A running node.
@@ -156,6 +158,7 @@ impl World {
         let parts = HostParts {
             local: NodeId(node),
             dir: place.dir.path().to_path_buf(),
+            store: place.store,
             journal,
             birth,
             timers: TIMERS,
@@ -200,7 +203,8 @@ impl World {
                 std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("a copy");
             }
         }
-        Place { disk: place.disk.image().into(), shelf: place.shelf.image(), dir }
+        let store = place.store;
+        Place { disk: place.disk.image().into(), shelf: place.shelf.image(), dir, store }
     }
 
     /// Puts another disk into a node that is down, and gives the one that it had.
@@ -276,6 +280,7 @@ fn place(seed: u64, node: u64) -> Place {
         disk: LyingDisk::new(seed ^ (node << 32)).into(),
         shelf: Shelf::default(),
         dir: tempfile::tempdir().expect("a temporary directory"),
+        store: u128::from(seed) << 64 | u128::from(node),
     }
 }
 
