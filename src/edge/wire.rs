@@ -242,6 +242,9 @@ pub(super) fn not_ready(why: &NotReady) -> Value {
         NotReady::DiskFull => json!({ "reason": "disk_full" }),
         NotReady::Draining => json!({ "reason": "draining" }),
         NotReady::Broken { shard } => json!({ "reason": "broken", "shard": shard }),
+        NotReady::ReplicasDiffer { sessions } => {
+            json!({ "reason": "replicas_differ", "sessions": sessions })
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod changes;
 pub mod claim;
+mod compare;
 mod desk;
 mod directory;
 mod duty;
@@ -132,6 +133,7 @@ impl Foundation {
             full,
             world: world.clone(),
             presence: presence::Presence::new(shards.now()),
+            comparison: compare::Comparison::default(),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -146,6 +148,11 @@ impl Foundation {
         let tidied = runtime.me.clone();
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+        });
+        let stop = runtime.stop.clone().cancelled_owned();
+        let compared = compare::run(runtime.me.clone());
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = compared => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
         let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
@@ -174,6 +181,7 @@ pub struct Runtime {
     full: Arc<AtomicBool>,
     world: Arc<World>,
     presence: Arc<presence::Presence>,
+    comparison: compare::Comparison,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,
@@ -353,6 +361,26 @@ impl Runtime {
     pub(crate) fn fail_actor(&self, id: &SessionId) {
         let (_, shard) = self.directory.local(id).expect("its replica is here");
         shard.sessions().send(id, session::Mail::Fail);
+    }
+
+    /// Has this node's replica alone apply a command to the session, as a fault of its disk would.
+    #[cfg(test)]
+    pub(crate) async fn corrupt(&self, id: &SessionId, command: &Command) {
+        let (_, shard) = self.directory.local(id).expect("its replica is here");
+        let looked = self.directory.look(&shard, id).await.expect("it answers").expect("it lives");
+        let envelope = envelope::Envelope {
+            ticket: envelope::Ticket { origin: 0, number: 0 },
+            command: envelope::freeze(command),
+        };
+        let settled = cluster::settled::Settled::starting_at(0);
+        let mail = session::Mail::Committed {
+            index: looked.next,
+            time: self.now(),
+            commands: vec![envelope],
+            hold: settled.begin(0),
+        };
+        shard.sessions().send(id, mail);
+        settled.reached(0).await;
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

@@ -6,6 +6,8 @@ impl Runtime {
     /// Why what this node holds may be wrong; empty when nothing speaks against it.
     pub(super) fn distrusted(&self) -> Vec<NotReady> {
         let broken = self.host.groups().into_iter().filter(|group| group.broken().is_some());
-        broken.map(|group| NotReady::Broken { shard: group.id().0 }).collect()
+        let broken = broken.map(|group| NotReady::Broken { shard: group.id().0 });
+        let sessions = self.comparison.doubtful();
+        broken.chain((0 < sessions).then_some(NotReady::ReplicasDiffer { sessions })).collect()
     }
 }

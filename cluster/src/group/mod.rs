@@ -198,6 +198,14 @@ impl Group {
     /// No leader with a majority answered; nothing may be concluded from local state.
     pub async fn linearize(&self) -> Result<(), ReadError> {
         let next = self.read_index().await?;
+        self.reaches(next).await
+    }
+
+    /// Waits until everything before `next` can be read here.
+    ///
+    /// # Errors
+    /// The group was closed meanwhile.
+    pub async fn reaches(&self, next: u64) -> Result<(), ReadError> {
         let Some(last) = next.checked_sub(1) else { return Ok(()) };
         let Current { settled, ended, .. } = self.current().ok_or(ReadError::Closed)?;
         ended.run_until_cancelled(settled.reached(last)).await.ok_or(ReadError::Closed)

@@ -94,5 +94,9 @@ async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answere
             Answered::Noted { elsewhere: Vec::new() }
         }
         Asked::Company { session } => runtime.company_for_peer(&parse(&session)?),
+        Asked::Compare { session, next, within_ms } => {
+            let copy = runtime.copy(&parse(&session)?, next, after(within_ms)).await;
+            Answered::Compared { copy }
+        }
     })
 }

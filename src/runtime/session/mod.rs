@@ -45,6 +45,8 @@ pub(super) struct Looked {
     pub(super) status: Option<Status>,
     pub(super) inherits: Option<Fork>,
     pub(super) tail: Arc<Tail>,
+    /// Index + 1 of the last entry that it has applied.
+    pub(super) next: u64,
 }
 
 pub(super) enum Mail {
@@ -141,7 +143,8 @@ impl Actor for SessionActor {
                 let tail = loaded.tail.shared();
                 // Whoever asked may have given up.
                 let inherits = loaded.session.inherits().cloned();
-                reply.send(Looked { status: loaded.session.status(), inherits, tail }).ok();
+                let (status, next) = (loaded.session.status(), loaded.next);
+                reply.send(Looked { status, inherits, tail, next }).ok();
             }
             Mail::Flush(reply) => drop(reply.send(owned.flush())),
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
