@@ -181,6 +181,11 @@ pub const HOPS: u32 = 2;
 pub const PEER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node may take to tell about itself.
 pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
+/// Pause between two sessions that a node compares with their other replicas, and how long one may take.
+pub const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
+pub const COMPARE_DEADLINE: Duration = Duration::from_secs(5);
+/// Sessions that a node remembers to differ between replicas.
+pub const DIFFERING_SESSIONS: usize = 1_000;
 /// Entries that a shard may be behind while its node still counts as ready.
 pub const READY_LAG: u64 = 10_000;
 

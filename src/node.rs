@@ -6,6 +6,7 @@
 //! A node whose store fails hands over what it leads, leaves the rest as it is, and begins again.
 
 mod agents;
+mod compared;
 mod descriptors;
 mod journal;
 mod restart;
@@ -31,9 +32,11 @@ use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::compared::ComparisonCounts;
 use self::journal::JournalCounts;
 use crate::config::ServeConfig;
 use crate::edge;
@@ -117,6 +120,7 @@ pub struct Node {
     agents: Agents,
     home: Arc<Home>,
     store: Fault,
+    refused: watch::Receiver<Option<String>>,
     journal: Journal,
     writer: JoinHandle<()>,
     edge: TaskTracker,
@@ -151,6 +155,7 @@ impl Node {
         let parts = HostParts {
             local,
             dir: config.data_dir.clone(),
+            store: home.store(),
             journal: journal.clone(),
             birth: birth(config, address),
             checkpoints: Checkpoints {
@@ -180,10 +185,14 @@ impl Node {
             let transport = QuicTransport::start(quic, service, connect_home.clone());
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
         });
-        let runtime = foundation.build(&config.cluster, host.await.context("start the links")?);
+        let host = host.await.context("start the links")?;
+        let refused = host.refused();
+        let runtime = foundation.build(&config.cluster, host);
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
+        metrics.register(|registry| registry.register_collector(counts));
+        let counts = Box::new(ComparisonCounts(Arc::downgrade(&runtime)));
         metrics.register(|registry| registry.register_collector(counts));
         let settings = edge::Settings {
             long_poll: Duration::from_millis(config.long_poll_ms),
@@ -196,27 +205,38 @@ impl Node {
         edge.close();
         let agents = runtime.employ(agents::bodies(&config.agents)).await;
         let store = fault;
-        Ok(Node { address, runtime, metrics, agents, home, store, journal, writer, edge, stop })
+        Ok(Node {
+            address,
+            runtime,
+            metrics,
+            agents,
+            home,
+            refused,
+            store,
+            journal,
+            writer,
+            edge,
+            stop,
+        })
     }
 
     /// Waits for a signal to stop, or for the store to fail.
     ///
     /// # Errors
-    /// A peer knows this node with another disk: it must not go on.
+    /// A peer knows this node with another disk, or knows that this one was rolled back: it must not go on.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut disowned = self.home.disowned();
-        tokio::select! {
-            _ = terminate.recv() => Ok(End::Asked),
-            _ = interrupt.recv() => Ok(End::Asked),
-            _ = self.store.reported() => Ok(End::StoreFailed),
-            reason = disowned.wait_for(Option::is_some) => {
-                let reason = reason.ok().and_then(|reason| reason.clone());
-                bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
-            }
-        }
+        let (mut disowned, mut refused) = (self.home.disowned(), self.refused.clone());
+        let reason = tokio::select! {
+            _ = terminate.recv() => return Ok(End::Asked),
+            _ = interrupt.recv() => return Ok(End::Asked),
+            _ = self.store.reported() => return Ok(End::StoreFailed),
+            reason = disowned.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
+            reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
+        };
+        bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
     }
 
     /// Hands over what can be handed over and leaves everything else as it is: the process ends now. What was

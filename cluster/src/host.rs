@@ -1,6 +1,8 @@
 //! A node: its journal, its links, its groups, and the map that it has heard of.
 
+mod acknowledged;
 mod care;
+mod rejoin;
 mod service;
 
 use std::collections::BTreeMap;
@@ -16,9 +18,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::acknowledged::Acknowledged;
+use self::rejoin::{Introduced, Rejoin};
 use crate::clock::Clock;
 use crate::group::{Class, Fate, Group, GroupOpening};
-use crate::ids::{GroupId, NodeId};
+use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
@@ -52,6 +56,8 @@ pub struct Birth {
 pub struct HostParts {
     pub local: NodeId,
     pub dir: PathBuf,
+    /// The random id of this node's disk, by which peers tell it from another; see [`crate::home::Home`].
+    pub store: u128,
     pub journal: Journal,
     pub birth: Birth,
     pub timers: Timers,
@@ -73,6 +79,9 @@ pub struct Host {
     /// Set by [`Host::drain`]: this node takes no leads any more.
     draining: AtomicBool,
     map: watch::Sender<Arc<Map>>,
+    /// What peers acknowledged to this node, and which of them let it in.
+    acknowledged: Acknowledged,
+    rejoin: Arc<Rejoin>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -96,6 +105,7 @@ impl Host {
                 transport.set_peer(member.node, member.peer.clone());
             }
         }
+        let acknowledged = Acknowledged::open(parts.dir.clone());
         let host = Arc::new(Host {
             parts,
             staging,
@@ -103,11 +113,15 @@ impl Host {
             groups: RwLock::default(),
             draining: AtomicBool::new(false),
             map: watch::Sender::new(Arc::default()),
+            acknowledged,
+            rejoin: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         switchboard.connect(&host);
         let stop = host.stop.clone().cancelled_owned();
+        // Nothing is added to the journal yet: all of this is durable.
+        let recovered = rejoin::positions(host.journal()).unwrap_or_default();
         let care = care::run(host.clone());
         let control = host.parts.control.clone().unwrap_or_else(Handle::current);
         let care = with_random(async {
@@ -115,11 +129,28 @@ impl Host {
         });
         // What it opens lives where it does.
         host.tasks.spawn_on(care, &control);
+        let stop = host.stop.clone().cancelled_owned();
+        let announced = rejoin::run(host.clone(), recovered);
+        let announced = async {
+            tokio::select! { () = stop => (), () = announced => () }
+        };
+        host.tasks.spawn_on(announced, &control);
         Ok(host)
     }
 
     pub fn local(&self) -> NodeId {
         self.parts.local
+    }
+
+    /// Becomes the reason when a peer finds that this node has less than it acknowledged: it takes no part
+    /// any more, and must end.
+    pub fn refused(&self) -> watch::Receiver<Option<String>> {
+        self.rejoin.refused()
+    }
+
+    /// The last entry of a group that a node has told this one it knows to be committed, with all before it.
+    pub fn acknowledged(&self, by: NodeId, group: GroupId) -> Option<EntryId> {
+        self.acknowledged.committed(by, group)
     }
 
     /// Follows the agreed map.
@@ -214,7 +245,7 @@ impl Host {
     }
 
     /// Stops the node; nothing of it runs when this returns, and all it acknowledged is on disk.
-    pub async fn close(&self) {
+    pub async fn close(self: &Arc<Self>) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -222,6 +253,7 @@ impl Host {
             group.close().await;
         }
         self.groups.write().expect("no panic under this lock").clear();
+        rejoin::save(self).await;
         self.transport.shutdown().await;
     }
 
@@ -246,7 +278,10 @@ impl Host {
                 id,
                 local: self.parts.local,
                 journal: self.parts.journal.clone(),
-                transport: self.transport.clone(),
+                transport: Arc::new(Introduced {
+                    transport: self.transport.clone(),
+                    rejoin: self.rejoin.clone(),
+                }),
                 factory: Arc::new(Machines { host: Arc::downgrade(self) }),
                 timers: self.parts.timers,
                 checkpoints: self.parts.checkpoints,

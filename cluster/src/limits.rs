@@ -70,6 +70,15 @@ pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_milli
 pub const SYSTEM_VOTERS: usize = 5;
 /// Pause between two rounds of a node's care for its groups.
 pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// Pause between two looks at whether a peer has to be told how far this node is: just after its start, for
+/// so long, and later.
+pub const ANNOUNCE_SOON: std::time::Duration = std::time::Duration::from_millis(50);
+pub const ANNOUNCE_FIRST: std::time::Duration = std::time::Duration::from_secs(5);
+pub const ANNOUNCE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long a peer may take to answer that.
+pub const ANNOUNCE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
+/// Pause between two writes of what peers acknowledged.
+pub const ACKNOWLEDGED_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 /// Pause between two attempts to hand over what a drained node still leads.
 pub const DRAIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Rounds that each further replica waits before it founds a group in place of those before it.

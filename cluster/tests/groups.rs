@@ -4,7 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use cluster::group::Fate;
+use bytes::Bytes;
+use cluster::group::{Class, Fate};
 use cluster::ids::{GroupId, NodeId};
 use cluster::membership::Member;
 use cluster::raft::Checkpoints;
@@ -295,4 +296,37 @@ async fn a_removed_node_leaves_its_groups() {
     for group in 1..=4 {
         assert!(committed(&world.add(group, "after").await));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_stops_tells_everybody_who_waits() {
+    let world = World::up(14, 3, 1).await;
+    assert!(committed(&world.add(1, "before").await));
+    let leader = world.leader(1).unwrap();
+    for other in (1..=3).filter(|node| *node != leader) {
+        world.network.partition(NodeId(leader), NodeId(other));
+    }
+    let group = world.group(leader, 1).unwrap();
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let class = if number % 2 == 0 { Class::Data } else { Class::Control };
+        let (told, fate) = tokio::sync::oneshot::channel();
+        let permit = group.admit(class, 1).unwrap();
+        group.propose(permit, Bytes::from_static(b"x"), Box::new(|fate| drop(told.send(fate))));
+        waiting.push(fate);
+        // The first one is in flight, and no majority takes it, when the others come.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    world.nodes[&leader].host.close().await;
+    let (mut unknown, mut refused) = (0, 0);
+    for fate in waiting {
+        match fate.await.expect("whoever waits is told, not dropped") {
+            Fate::Unknown(_) => unknown += 1,
+            Fate::Refused { leader: None } => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((unknown, refused), (1, 19), "what never left the queue never happened");
+    let late = propose(&group, "late").await;
+    assert!(matches!(late, Fate::Refused { leader: None }), "{late:?}");
 }

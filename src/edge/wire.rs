@@ -243,6 +243,10 @@ pub(super) fn not_ready(why: &NotReady) -> Value {
         NotReady::DiskFull => json!({ "reason": "disk_full" }),
         NotReady::StoreFailed => json!({ "reason": "store_failed" }),
         NotReady::Draining => json!({ "reason": "draining" }),
+        NotReady::Broken { shard } => json!({ "reason": "broken", "shard": shard }),
+        NotReady::ReplicasDiffer { sessions } => {
+            json!({ "reason": "replicas_differ", "sessions": sessions })
+        }
     }
 }
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
+use std::net::SocketAddr;
+
+use cluster::ids::NodeId;
+
 use super::{End, Node};
 use crate::config::{Given, ServeConfig};
 use crate::ids::{ProducerId, Serial, SessionId};
@@ -150,4 +154,90 @@ async fn a_session_goes_on_after_its_actor_failed() {
     assert!(is_same, "{again:?}");
     assert_eq!(runtime.submit(&id, numbered(50), soon()).await.unwrap().tail, Serial(51));
     node.stop().await;
+}
+
+/// Three nodes in this process, on free ports, and whether all of them are ready.
+async fn three(dir: &Path) -> Vec<Node> {
+    use cluster::transport::{make_dev_ca, make_node_cert};
+    let tls = dir.join("tls");
+    make_dev_ca(&tls).unwrap();
+    let held: Vec<_> = (0..3).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let peers: Vec<_> = held.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    drop(held);
+    let member = |(id, peer): (u64, &SocketAddr)| crate::config::Member {
+        id,
+        peer: peer.to_string(),
+        http: "http://127.0.0.1:1".into(),
+    };
+    let members: Vec<_> = (1..).zip(&peers).map(member).collect();
+    let mut nodes = Vec::new();
+    for (id, peer) in (1..).zip(&peers) {
+        make_node_cert(&tls, "outlive", NodeId(id)).unwrap();
+        let given = crate::config::Given {
+            node_id: Some(id),
+            listen: Some(([127, 0, 0, 1], 0).into()),
+            data_dir: Some(dir.join(id.to_string())),
+            groups: Some(1),
+            ..Default::default()
+        };
+        let mut config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
+        config.peer_listen = Some(*peer);
+        config.tls_dir = Some(tls.clone());
+        config.members.clone_from(&members);
+        // Three nodes share the test's threads.
+        (config.election_min_ms, config.election_max_ms) = (1000, 2000);
+        nodes.push(Node::start(&config, None).await.unwrap());
+    }
+    for node in &nodes {
+        until(async || node.runtime.not_ready().is_empty()).await;
+    }
+    nodes
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_copy_differs_is_an_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = three(dir.path()).await;
+    let soon = || Instant::now() + Duration::from_secs(30);
+    let ids = ["same", "other", "third"].map(|id| SessionId::parse(id).unwrap());
+    for id in &ids {
+        let create = Command::from(crate::session::Config::default());
+        nodes[0].runtime.submit(id, create, soon()).await.unwrap();
+        nodes[0].runtime.submit(id, numbered(0), soon()).await.unwrap();
+    }
+    let compared = |node: &Node| {
+        // What was looked at goes to the disk, from where the next ones to compare are taken.
+        node.runtime.passivate(Duration::ZERO);
+        node.runtime.compared()
+    };
+    for node in &nodes {
+        until(async || 6 <= compared(node).0).await;
+        assert_eq!(compared(node).1, 0, "all copies are the same");
+    }
+    nodes[2].runtime.corrupt(&ids[1], &numbered(1)).await;
+    for node in &nodes {
+        until(async || compared(node).1 == 1).await;
+    }
+    let differ = [crate::runtime::NotReady::ReplicasDiffer { sessions: 1 }];
+    until(async || nodes[2].runtime.not_ready() == differ).await;
+    for node in &nodes[..2] {
+        // The copy of the third one stands alone.
+        until(async || node.runtime.not_ready().is_empty()).await;
+    }
+    // A deleted session is nothing to differ in.
+    nodes[0].runtime.submit(&ids[1], Command::Delete { incarnation: None }, soon()).await.unwrap();
+    for node in &nodes {
+        until(async || compared(node).1 == 0 && node.runtime.not_ready().is_empty()).await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
 }

@@ -10,6 +10,7 @@ mod blocking;
 pub mod chance;
 pub mod changes;
 pub mod claim;
+mod compare;
 mod desk;
 mod directory;
 mod duty;
@@ -32,6 +33,7 @@ mod stitch;
 mod story;
 mod supervisor;
 pub mod tail;
+mod trust;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -144,6 +146,7 @@ impl Foundation {
             full,
             world: world.clone(),
             presence: presence::Presence::new(shards.now()),
+            comparison: compare::Comparison::default(),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -158,6 +161,11 @@ impl Foundation {
         let tidied = runtime.me.clone();
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+        });
+        let stop = runtime.stop.clone().cancelled_owned();
+        let compared = compare::run(runtime.me.clone());
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = compared => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
         let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
@@ -187,6 +195,7 @@ pub struct Runtime {
     full: Arc<AtomicBool>,
     world: Arc<World>,
     presence: Arc<presence::Presence>,
+    comparison: compare::Comparison,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,
@@ -406,6 +415,26 @@ impl Runtime {
         let permit = group.admit(cluster::group::Class::Control, 100).expect("there is room");
         let ticket = envelope::Ticket { origin: 0, number: 0 };
         group.propose(permit, envelope::encode(ticket, id, &[200, 1, 2, 3]), Box::new(|_| ()));
+    }
+
+    /// Has this node's replica alone apply a command to the session, as a fault of its disk would.
+    #[cfg(test)]
+    pub(crate) async fn corrupt(&self, id: &SessionId, command: &Command) {
+        let (_, shard) = self.directory.local(id).expect("its replica is here");
+        let looked = self.directory.look(&shard, id).await.expect("it answers").expect("it lives");
+        let envelope = envelope::Envelope {
+            ticket: envelope::Ticket { origin: 0, number: 0 },
+            command: envelope::freeze(command),
+        };
+        let settled = cluster::settled::Settled::starting_at(0);
+        let mail = session::Mail::Committed {
+            index: looked.next,
+            time: self.now(),
+            commands: vec![envelope],
+            hold: settled.begin(0),
+        };
+        shard.sessions().send(id, mail);
+        settled.reached(0).await;
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

@@ -30,6 +30,10 @@ pub enum NotReady {
     StoreFailed,
     /// The node is handing over its leaderships and stops.
     Draining,
+    /// What this replica holds for committed and what a leader sent cannot both be true: it takes part no more.
+    Broken { shard: u32 },
+    /// So many sessions are not here what they are at most of their other replicas.
+    ReplicasDiffer { sessions: usize },
 }
 
 /// The cluster as gathered by one node.

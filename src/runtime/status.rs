@@ -230,6 +230,7 @@ impl Runtime {
                 reasons.push(NotReady::Lagging { shard, entries });
             }
         }
+        reasons.extend(self.distrusted());
         reasons
     }
 

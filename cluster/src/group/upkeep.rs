@@ -20,9 +20,13 @@ pub(super) async fn keep_open(group: Arc<Group>) {
         match open(&group).await {
             Ok(current) => {
                 let opened = Instant::now();
-                let stopped = group.stop.run_until_cancelled(watch(&group, &current)).await;
-                if stopped.is_some() {
-                    tracing::error!(group = %group.id(), "the group stopped and is reopened");
+                tokio::select! {
+                    biased;
+                    () = group.stop.cancelled() => (),
+                    () = group.broken.happened() => (),
+                    () = watch(&group, &current) => {
+                        tracing::error!(group = %group.id(), "the group stopped and is reopened");
+                    }
                 }
                 group.current.write().expect("no panic under this lock").take();
                 current.ended.cancel();
@@ -35,6 +39,10 @@ pub(super) async fn keep_open(group: Arc<Group>) {
             Err(error) => {
                 tracing::error!(group = %group.id(), %error, "the group cannot be opened");
             }
+        }
+        if group.broken.reason().is_some() {
+            group.report.send_replace(Report::default());
+            return;
         }
         group.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         pause = (pause * 2).min(REOPEN_MAX);
@@ -56,6 +64,7 @@ async fn open(group: &Group) -> io::Result<Current> {
         timers: opening.timers,
         checkpoints: opening.checkpoints,
         staging: opening.staging.clone(),
+        broken: group.broken.clone(),
     })
     .await?;
     let (replica, ended) = (Arc::new(replica), CancellationToken::new());

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 
-use super::Host;
+use super::{Host, rejoin};
 use crate::ids::NodeId;
 use crate::raft::{Rpc, RpcKind};
 use crate::transport::{BoxFuture, Lane, Service, Stream};
@@ -44,6 +44,13 @@ impl Service for Switchboard {
             let answer = willing.then(Bytes::new).ok_or_else(|| "the node is being drained".into());
             return Box::pin(std::future::ready(answer));
         }
+        if rpc.kind == RpcKind::Position {
+            return Box::pin(std::future::ready(rejoin::answer(&host, from, &rpc.body)));
+        }
+        if !host.rejoin.lets_in(from) {
+            let text = "this node is not let in yet by who asks".to_string();
+            return Box::pin(std::future::ready(Err(text)));
+        }
         match host.group(rpc.group) {
             Some(group) => group.call(rpc),
             None => Box::pin(async move { Err(format!("{} is not here", rpc.group)) }),
@@ -56,6 +63,7 @@ impl Service for Switchboard {
         };
         match rpc.kind {
             RpcKind::Application => host.parts.application.stream(from, rpc.body, stream),
+            RpcKind::Snapshot if !host.rejoin.lets_in(from) => Box::pin(async {}),
             RpcKind::Snapshot => match host.group(rpc.group) {
                 Some(group) => {
                     Box::pin(async move { group.receive_snapshot(rpc.body, stream).await })

@@ -14,6 +14,7 @@ use openraft::storage::Snapshot;
 use serde::Serialize;
 
 use super::apply::{SnapshotData, decode_mark};
+use super::history::History;
 use super::replica::RaftHandle;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
@@ -32,6 +33,7 @@ type Answered = Result<Bytes, String>;
 pub(super) struct Inbound {
     pub(super) raft: RaftHandle,
     pub(super) group: GroupId,
+    pub(super) history: History,
     pub(super) settled: Settled,
     pub(super) staging: PathBuf,
 }
@@ -51,7 +53,10 @@ impl Inbound {
         match rpc.kind {
             RpcKind::Append => match wire::decode_append(rpc.body) {
                 Err(error) => Box::pin(async move { Err(text(error)) }),
-                Ok(request) => append(raft, request),
+                Ok(request) => match self.history.admits(&request) {
+                    Ok(()) => append(raft, request),
+                    Err(why) => Box::pin(async move { Err(why) }),
+                },
             },
             RpcKind::Vote => Box::pin(async move {
                 let request = codec::decode(VERSION, &rpc.body).map_err(text)?;
@@ -70,7 +75,7 @@ impl Inbound {
                     async move { answer(&super::replica::read_index(&raft).await.map_err(text)?) },
                 )
             }
-            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing => {
+            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing | RpcKind::Position => {
                 Box::pin(async { Err("not a message of a group".into()) })
             }
         }
@@ -83,6 +88,8 @@ impl Inbound {
         mut stream: transport::Stream,
     ) -> Result<(), String> {
         let hello: SnapshotHello = codec::decode(VERSION, &hello).map_err(text)?;
+        let meta = decode_mark(&hello.mark).map_err(text)?;
+        self.history.admits_snapshot(&hello.vote, meta.last_log_id.as_ref())?;
         let since = codec::encode(VERSION, &self.settled.next());
         stream.send(since.into()).await.map_err(text)?;
         let number = STAGED.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +102,6 @@ impl Inbound {
         }
         io::Write::flush(&mut file).map_err(text)?;
         drop(file);
-        let meta = decode_mark(&hello.mark).map_err(text)?;
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Staged(staged) };
         let response = self.raft.install_full_snapshot(hello.vote, snapshot).await.map_err(text)?;
         let vote: Vote = response.vote;

@@ -7,9 +7,11 @@ mod apply;
 mod blocking;
 #[cfg(test)]
 mod golden;
+mod history;
 mod inbound;
 mod log;
 mod outbound;
+mod position;
 mod replica;
 #[cfg(test)]
 mod suite;
@@ -17,6 +19,8 @@ mod types;
 mod wire;
 
 pub(crate) use blocking::off_thread;
+pub(crate) use history::Broken;
+pub(crate) use position::{Ballot, Position};
 pub(crate) use replica::Opening;
 pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
 #[cfg(tokio_unstable)]

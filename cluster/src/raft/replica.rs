@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::storage::RaftLogStorage as _;
 use openraft::{ChangeMembers, Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Applier;
+use super::history::{Broken, History};
 use super::inbound::Inbound;
 use super::log::GroupLog;
 use super::outbound::Links;
@@ -78,6 +80,7 @@ pub(crate) struct Opening {
     pub(crate) timers: Timers,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) staging: PathBuf,
+    pub(crate) broken: Broken,
 }
 
 /// Why a replica did not do what it was asked.
@@ -125,17 +128,20 @@ impl Replica {
     /// Recovers the group from the journal and takes part in it.
     pub(crate) async fn open(opening: Opening) -> io::Result<Self> {
         let Opening { group, local, journal, transport, machine, settled, .. } = opening;
-        let Opening { timers, checkpoints, staging, .. } = opening;
+        let Opening { timers, checkpoints, staging, broken, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
         let links = Links { transport, group, deadline };
         let stop = CancellationToken::new();
         let (working, at_work) = mpsc::channel(1);
-        let applier = Applier::new(machine, settled.clone(), stop.clone(), working)?;
-        let log = GroupLog::new(journal, group);
+        let history = History::new(journal.clone(), group, broken);
+        let applier =
+            Applier::new(machine, settled.clone(), history.clone(), stop.clone(), working)?;
+        let mut log = GroupLog::new(journal, group, history.clone());
+        history.commit(log.read_committed().await?.as_ref());
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
             Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;
-        let inbound = Inbound { raft: raft.clone(), group, settled, staging };
+        let inbound = Inbound { raft: raft.clone(), group, history, settled, staging };
         Ok(Replica { raft, group, inbound, at_work: at_work.into(), stop })
     }
 

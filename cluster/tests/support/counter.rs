@@ -81,6 +81,14 @@ impl Shelf {
         self.live.lock().unwrap().get(&group).map_or(0, |kept| kept.next.max(kept.content))
     }
 
+    /// A shelf that holds what is durable on this one now.
+    #[must_use]
+    pub fn image(&self) -> Shelf {
+        let durable = self.durable.lock().unwrap().clone();
+        let watch = self.watch.clone();
+        Shelf { durable: Arc::new(Mutex::new(durable)), watch, ..Shelf::default() }
+    }
+
     /// A power cut: what no checkpoint kept is gone.
     pub fn crash(&self) {
         self.live.lock().unwrap().clear();

@@ -98,5 +98,9 @@ async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answere
             let agent = AgentName::parse(&agent).map_err(|error| error.to_string())?;
             Answered::Serves(runtime.served.is_here(&agent))
         }
+        Asked::Compare { session, next, within_ms } => {
+            let copy = runtime.copy(&parse(&session)?, next, after(within_ms)).await;
+            Answered::Compared { copy }
+        }
     })
 }

@@ -48,6 +48,8 @@ pub(super) struct Looked {
     pub(super) status: Option<Status>,
     pub(super) inherits: Option<Fork>,
     pub(super) tail: Arc<Tail>,
+    /// Index + 1 of the last entry that it has applied.
+    pub(super) next: u64,
 }
 
 pub(super) enum Mail {
@@ -165,7 +167,8 @@ impl Actor for SessionActor {
                 let tail = loaded.tail.shared();
                 // Whoever asked may have given up.
                 let inherits = loaded.session.inherits().cloned();
-                reply.send(Looked { status: loaded.session.status(), inherits, tail }).ok();
+                let (status, next) = (loaded.session.status(), loaded.next);
+                reply.send(Looked { status, inherits, tail, next }).ok();
             }
             Mail::Flush(reply) => {
                 // A session whose actor failed is rebuilt for this, or there is nothing to answer.
