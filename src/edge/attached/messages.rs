@@ -158,17 +158,18 @@ impl Messages {
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
                 let mut numbers = open.iter().rev().filter_map(|at| at.checked_sub(dropped));
-                let known = numbers.find(|at| {
-                    let message = &all[*at];
-                    !message.closed
-                        && message.step == output.step
-                        && message.internal == output.internal
-                });
+                // What is said behind a draft stands behind it: only the newest message of a step goes on.
+                let newest = numbers.find(|at| all[*at].step == output.step);
+                let known =
+                    newest.filter(|at| !all[*at].closed && all[*at].internal == output.internal);
                 if let Some(at) = known {
                     all[at].push(event);
                     all[at].complete = false;
                     self.bytes += event.payload.len();
                     return self.make_room();
+                }
+                if let Some(at) = newest {
+                    (all[at].closed, all[at].complete) = (true, true);
                 }
                 let mut message = Message::of(event, Speaks::Agent);
                 message.step.clone_from(&output.step);
@@ -356,4 +357,26 @@ fn part(piece: &Piece, at: usize) -> Value {
         _ => body["base64"] = STANDARD.encode(&piece.payload).into(),
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fold::tests::output;
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_turn_stays_in_order_whatever_of_it_is_internal() {
+        let said = |visibility| {
+            let mut messages = Messages { visibility, ..Messages::default() };
+            let events = [(1, false, "a "), (2, false, "b "), (3, true, "c "), (4, false, "d ")];
+            for (serial, internal, text) in events {
+                messages.take(&output(serial, "t", None, internal, text));
+            }
+            let last = messages.all.iter().map(|message| message.complete).collect::<Vec<_>>();
+            assert_eq!(last.iter().filter(|complete| !**complete).count(), 1, "one is under way");
+            messages.spoken().map(|spoken| spoken.text).collect::<Vec<_>>()
+        };
+        assert_eq!(said(Visibility::All), ["a b ", "c ", "d "]);
+        assert_eq!(said(Visibility::Public), ["a b d "]);
+    }
 }
