@@ -16,6 +16,7 @@ pub mod outcome;
 mod peer;
 pub mod presence;
 pub mod reader;
+mod ready;
 mod relay;
 mod relays;
 pub mod report;

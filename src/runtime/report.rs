@@ -15,8 +15,8 @@ pub struct Summary {
     pub updated_at: Millis,
 }
 
-/// Why a node should get no traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a node should get no traffic. Each reason has its line in OPERATIONS, under its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReady {
     /// The node has not heard of its cluster's map.
     NoMap,
@@ -28,6 +28,22 @@ pub enum NotReady {
     DiskFull,
     /// The node is handing over its leaderships and stops.
     Draining,
+    /// The process was asked to stop.
+    Stopping,
+}
+
+impl NotReady {
+    /// The word for it that clients and operators see; stable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            NotReady::NoMap => "no_map",
+            NotReady::NoLeader { .. } => "no_leader",
+            NotReady::Lagging { .. } => "lagging",
+            NotReady::DiskFull => "disk_full",
+            NotReady::Draining => "draining",
+            NotReady::Stopping => "stopping",
+        }
+    }
 }
 
 /// The cluster as gathered by one node.

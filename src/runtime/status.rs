@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::peer::wire::{Answered, Asked, Condition, Line, Standing};
 use super::{
-    ClusterReport, Freshness, Home, MemberReport, NotReady, ReplicaReport, Runtime, ShardReport,
-    Summary, Unavailable,
+    ClusterReport, Freshness, Home, MemberReport, ReplicaReport, Runtime, ShardReport, Summary,
+    Unavailable,
 };
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::limits::{PEER_PATIENCE, READY_LAG, REPORT_WAIT};
+use crate::limits::{PEER_PATIENCE, REPORT_WAIT};
 use crate::session::frozen::FrozenLife;
 use crate::session::{Session, Status};
 
@@ -200,34 +200,6 @@ impl Runtime {
             draining: self.draining.load(Ordering::Acquire),
             shards: standings.collect(),
         }
-    }
-
-    /// Why this node should not be sent traffic now; empty when it is ready.
-    pub fn not_ready(&self) -> Vec<NotReady> {
-        let map = self.host.map().borrow().clone();
-        let mut reasons = Vec::new();
-        if map.epoch == 0 {
-            reasons.push(NotReady::NoMap);
-        }
-        if self.draining.load(Ordering::Acquire) {
-            reasons.push(NotReady::Draining);
-        }
-        if self.host.journal().full() || self.full.load(Ordering::Acquire) {
-            reasons.push(NotReady::DiskFull);
-        }
-        for id in map.placement.groups_of(self.host.local()) {
-            let shard = id.0;
-            let Some(group) = self.host.group(id).filter(|group| group.leader().is_some()) else {
-                reasons.push(NotReady::NoLeader { shard });
-                continue;
-            };
-            let last = group.report().last.map_or(0, |last| last + 1);
-            let entries = last.saturating_sub(group.settled_next());
-            if READY_LAG < entries {
-                reasons.push(NotReady::Lagging { shard, entries });
-            }
-        }
-        reasons
     }
 
     async fn ask_a_replica(
