@@ -82,6 +82,17 @@ impl Store {
         self.heads.insert(keys::head(shard, id), bytes).map_err(io::Error::other)
     }
 
+    /// Writes any bytes in place of a head.
+    #[cfg(test)]
+    pub(crate) fn put_head_bytes(
+        &self,
+        shard: u32,
+        id: &SessionId,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.heads.insert(keys::head(shard, id), bytes).map_err(io::Error::other)
+    }
+
     /// Heads of a shard in byte order of their ids: those beginning with `prefix`, after `after`.
     pub fn heads(
         &self,
@@ -94,6 +105,18 @@ impl Store {
             let (key, value) = guard.into_inner().map_err(io::Error::other)?;
             Ok((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?))
         })
+    }
+
+    /// Heads of a shard that know an entry from `since` on, in byte order of their ids. Of the others only the
+    /// first field is decoded.
+    pub fn heads_since(
+        &self,
+        shard: u32,
+        since: u64,
+    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+        let range = keys::heads_range(shard, "", None);
+        let heads = self.database.snapshot().range(&self.heads, range);
+        heads.filter_map(move |guard| changed_head(guard.into_inner(), since).transpose())
     }
 
     /// Writes a sealed block.
@@ -203,6 +226,20 @@ impl Store {
         let bytes = codec::encode(kept::MARK_VERSION, &(next, mark));
         self.marks.insert(shard.to_be_bytes(), bytes).map_err(io::Error::other)
     }
+}
+
+/// The head, if it knows an entry from `since` on.
+fn changed_head(
+    pair: fjall::Result<(fjall::UserKey, fjall::UserValue)>,
+    since: u64,
+) -> io::Result<Option<(String, Head<'static>)>> {
+    let (key, value) = pair.map_err(io::Error::other)?;
+    let next: u64 = codec::decode_first(HEAD_VERSION, &value)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    if next <= since {
+        return Ok(None);
+    }
+    Ok(Some((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?)))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(version: u8, bytes: &[u8]) -> io::Result<T> {
