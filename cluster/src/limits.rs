@@ -7,6 +7,15 @@ pub const REPLICATION: usize = 3;
 /// Groups that carry slots, when the cluster is born without saying otherwise.
 pub const DEFAULT_GROUPS: u32 = 12;
 
+/// Election times without a word after which a member counts as out of touch: a leader whom no majority
+/// acknowledged, a follower who heard no leader.
+pub const OUT_OF_TOUCH_ELECTIONS: u32 = 2;
+/// Election times for which a leader out of touch is silent: the leases of those who heard it last, and an
+/// election or two, must fit in.
+pub const SILENT_ELECTIONS: u32 = 4;
+/// Election times for which it speaks up again in between.
+pub const PROBE_ELECTIONS: u32 = 1;
+
 /// Largest encoded record or message this crate decodes, in bytes.
 pub const DECODE_BYTES: usize = 16 << 20;
 

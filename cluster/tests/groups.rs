@@ -8,6 +8,7 @@ use cluster::group::Fate;
 use cluster::ids::{GroupId, NodeId};
 use cluster::membership::Member;
 use cluster::raft::Checkpoints;
+use cluster::transport::MemoryConfig;
 use support::{World, eventually, propose};
 
 fn committed(fate: &Fate) -> bool {
@@ -295,4 +296,85 @@ async fn a_removed_node_leaves_its_groups() {
     for group in 1..=4 {
         assert!(committed(&world.add(group, "after").await));
     }
+}
+
+/// What `node` says of group 1: whether it is in touch, and whether it leads.
+fn standing(world: &World, node: u64) -> (bool, bool) {
+    let group = world.group(node, 1).unwrap();
+    (group.in_touch(), group.leads())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_knows_that_it_is_cut_off() {
+    let world = World::up(14, 3, 1).await;
+    let leader = world.leader(1).unwrap();
+    let others: Vec<u64> = (1..=3).filter(|node| *node != leader).collect();
+    for node in 1..=3 {
+        eventually("all are in touch", || standing(&world, node).0).await;
+    }
+    // A follower on its own: it believes in its leader, and hears nothing.
+    let alone = others[0];
+    for other in (1..=3).filter(|node| *node != alone) {
+        world.network.partition(NodeId(alone), NodeId(other));
+    }
+    eventually("it is out of touch", || !standing(&world, alone).0).await;
+    assert_eq!(world.group(alone, 1).unwrap().leader(), Some(NodeId(leader)));
+    assert_eq!(standing(&world, leader), (true, true), "a majority goes on");
+    assert_eq!(standing(&world, others[1]), (true, false));
+    // The leader loses the other one, too.
+    world.network.partition(NodeId(leader), NodeId(others[1]));
+    eventually("nobody is in touch", || {
+        (1..=3).all(|node| standing(&world, node) == (false, false))
+    })
+    .await;
+    world.network.heal_all();
+    eventually("all are in touch again", || (1..=3).all(|node| standing(&world, node).0)).await;
+    assert!(committed(&world.add(1, "after").await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_hears_nobody_falls_silent_and_another_is_elected() {
+    let world = World::up(15, 3, 1).await;
+    assert!(committed(&world.add(1, "before").await));
+    let deaf = world.leader(1).unwrap();
+    let began = tokio::time::Instant::now();
+    for other in (1..=3).filter(|node| *node != deaf) {
+        world.network.partition_one_way(NodeId(other), NodeId(deaf));
+    }
+    // Something is under way that it would repeat for ever, which the others would hear.
+    let group = world.group(deaf, 1).unwrap();
+    let mut lost = tokio::task::JoinSet::new();
+    lost.spawn(async move { propose(&group, "lost or not").await });
+    eventually("another leads", || world.leader(1).is_some_and(|leader| leader != deaf)).await;
+    // Two election times of patience, a lease, and an election or two.
+    let took = began.elapsed().as_millis() as u64;
+    assert!(took <= 6 * support::TIMERS.election_max_ms, "{took} ms");
+    assert!(!world.group(deaf, 1).unwrap().leads());
+    assert!(committed(&world.add(1, "after").await));
+    world.network.heal_all();
+    for node in 1..=3 {
+        eventually("all have it", || world.applied(node, 1).contains(&"after".into())).await;
+    }
+    lost.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_knows_how_far_its_leader_is() {
+    // It takes some round trips to catch up, and one to hear how far the others are.
+    let latency = Duration::from_millis(15)..=Duration::from_millis(20);
+    let network = MemoryConfig { latency, ..MemoryConfig::new(16) };
+    let mut world = World::over(network, 16, 3, 1).all_up().await;
+    let leader = world.leader(1).unwrap();
+    let away = (1..=3).find(|node| *node != leader).unwrap();
+    world.crash(away).await;
+    for number in 0..40 {
+        assert!(committed(&world.add(1, &format!("c{number}")).await));
+    }
+    world.start(away).await;
+    eventually("it heard how far the others are, and has not caught up", || {
+        let Some(member) = world.group(away, 1) else { return false };
+        let committed = member.report().committed.unwrap_or(0);
+        40 <= committed && member.settled_next() < committed
+    })
+    .await;
 }

@@ -235,7 +235,9 @@ pub(super) fn home(home: &Home) -> Value {
 pub(super) fn not_ready(why: &NotReady) -> Value {
     let code = why.code();
     match why {
-        NotReady::NoLeader { shard } => json!({ "reason": code, "shard": shard }),
+        NotReady::NoLeader { shard } | NotReady::NoQuorum { shard } => {
+            json!({ "reason": code, "shard": shard })
+        }
         NotReady::Lagging { shard, entries } => {
             json!({ "reason": code, "shard": shard, "entries": entries })
         }
@@ -362,6 +364,7 @@ pub(super) mod tests {
         let reasons = [
             NotReady::NoMap,
             NotReady::NoLeader { shard: 1 },
+            NotReady::NoQuorum { shard: 1 },
             NotReady::Lagging { shard: 1, entries: 2 },
             NotReady::DiskFull,
             NotReady::Draining,

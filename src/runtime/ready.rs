@@ -32,11 +32,20 @@ impl Runtime {
     /// What is wrong with its replica of one shard.
     fn shard_not_ready(&self, id: GroupId) -> Option<NotReady> {
         let shard = id.0;
-        let Some(group) = self.host.group(id).filter(|group| group.leader().is_some()) else {
+        let group = self.host.group(id);
+        let Some(group) = group.filter(|group| group.leader().is_some()) else {
             return Some(NotReady::NoLeader { shard });
         };
-        let last = group.report().last.map_or(0, |last| last + 1);
-        let entries = last.saturating_sub(group.settled_next());
+        if !group.in_touch() {
+            let leads = group.leader() == Some(self.host.local());
+            return Some(match leads {
+                true => NotReady::NoQuorum { shard },
+                false => NotReady::NoLeader { shard },
+            });
+        }
+        // What the leader has committed, not what this replica happens to have.
+        let committed = group.report().committed.map_or(0, |last| last + 1);
+        let entries = committed.saturating_sub(group.settled_next());
         (READY_LAG < entries).then_some(NotReady::Lagging { shard, entries })
     }
 }

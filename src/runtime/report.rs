@@ -20,9 +20,11 @@ pub struct Summary {
 pub enum NotReady {
     /// The node has not heard of its cluster's map.
     NoMap,
-    /// Some shard that it replicates has no known leader.
+    /// It follows in some shard, and heard no leader for two election times.
     NoLeader { shard: u32 },
-    /// Some shard lags behind its leader's journal by this many entries.
+    /// It leads some shard, and no majority acknowledged it for two election times.
+    NoQuorum { shard: u32 },
+    /// Its replica of some shard has this many of the entries still to apply that the leader has committed.
     Lagging { shard: u32, entries: u64 },
     /// The disk is full.
     DiskFull,
@@ -38,6 +40,7 @@ impl NotReady {
         match self {
             NotReady::NoMap => "no_map",
             NotReady::NoLeader { .. } => "no_leader",
+            NotReady::NoQuorum { .. } => "no_quorum",
             NotReady::Lagging { .. } => "lagging",
             NotReady::DiskFull => "disk_full",
             NotReady::Draining => "draining",
@@ -77,6 +80,7 @@ pub struct MemberReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardReport {
     pub shard: u32,
+    /// Who leads it with a majority behind; none where nobody says so.
     pub leader: Option<u64>,
     pub term: u64,
     pub replicas: Vec<ReplicaReport>,
@@ -98,7 +102,7 @@ pub struct ReplicaReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
     pub shard: u32,
-    /// As far as this node knows.
+    /// As far as this node knows; none where it hears of nobody.
     pub leader: Option<u64>,
     pub replicas: Vec<u64>,
 }

@@ -152,7 +152,8 @@ impl Runtime {
         let map = self.host.map().borrow().clone();
         let Some(group) = map.group_of(id.as_str().as_bytes()) else { return Home::default() };
         let replicas = map.placement.replicas(group).iter().map(|node| node.0).collect();
-        let leader = self.host.group(group).and_then(|group| group.leader());
+        let heard = self.host.group(group).filter(|group| group.in_touch());
+        let leader = heard.and_then(|group| group.leader());
         Home { shard: group.0, leader: leader.map(|node| node.0), replicas }
     }
 
@@ -291,7 +292,7 @@ fn shards(map: &Arc<Map>, conditions: &BTreeMap<NodeId, Condition>) -> Vec<Shard
                 mine.map(move |standing| (*node, standing))
             })
             .collect();
-        // Of two that believe to lead, the later term does.
+        // Each has a majority behind it; of two, for a moment, the later term leads.
         let leader = standings.iter().filter(|(_, standing)| standing.leads);
         let leader = leader.max_by_key(|(_, standing)| standing.term);
         let last = leader.map_or(0, |(_, standing)| standing.last);

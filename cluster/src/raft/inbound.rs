@@ -5,15 +5,17 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use openraft::storage::Snapshot;
 use serde::Serialize;
 
 use super::apply::{SnapshotData, decode_mark};
+use super::contact::Contact;
 use super::replica::RaftHandle;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
@@ -34,6 +36,7 @@ pub(super) struct Inbound {
     pub(super) group: GroupId,
     pub(super) settled: Settled,
     pub(super) staging: PathBuf,
+    pub(super) contact: Arc<Contact>,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -51,7 +54,7 @@ impl Inbound {
         match rpc.kind {
             RpcKind::Append => match wire::decode_append(rpc.body) {
                 Err(error) => Box::pin(async move { Err(text(error)) }),
-                Ok(request) => append(raft, request),
+                Ok(request) => append(raft, request, self.contact.clone()),
             },
             RpcKind::Vote => Box::pin(async move {
                 let request = codec::decode(VERSION, &rpc.body).map_err(text)?;
@@ -114,6 +117,7 @@ fn create(path: &std::path::Path) -> io::Result<io::BufWriter<std::fs::File>> {
 fn append(
     raft: RaftHandle,
     request: AppendEntriesRequest<Types>,
+    contact: Arc<Contact>,
 ) -> transport::BoxFuture<Answered> {
     let prev = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -128,6 +132,9 @@ fn append(
             None => asked.await,
         };
         let result: AppendAnswer = response.map_err(text)?.into_stream_result(prev, last);
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            contact.heard();
+        }
         answer(&result)
     })
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod blocking;
+mod contact;
 #[cfg(test)]
 mod golden;
 mod inbound;
