@@ -2,6 +2,7 @@
 
 mod care;
 mod service;
+mod steady;
 
 use std::collections::BTreeMap;
 use std::io;

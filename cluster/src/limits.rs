@@ -83,6 +83,10 @@ pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(
 pub const DRAIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Rounds that each further replica waits before it founds a group in place of those before it.
 pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
+/// How long a node must be without trouble before it is given leads back, and at most where it fails again
+/// and again soon after.
+pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
+pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;

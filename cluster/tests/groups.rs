@@ -378,3 +378,33 @@ async fn a_follower_knows_how_far_its_leader_is() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn leads_do_not_return_to_a_node_that_comes_and_goes() {
+    let world = World::up(17, 3, 6).await;
+    let leads = |node: u64| (1..=6).filter(|group| world.leader(*group) == Some(node)).count();
+    eventually("the leads are spread", || (1..=3).all(|node| leads(node) == 2)).await;
+    for node in 1..=3 {
+        let groups = || (1..=6).map(|group| world.group(node, group).unwrap());
+        eventually("all are in touch", || groups().all(|group| group.in_touch())).await;
+    }
+    let flapping = 2;
+    let others = [1, 3];
+    let cut = || others.map(|other| world.network.partition(NodeId(flapping), NodeId(other)));
+    let heal = || others.map(|other| world.network.heal(NodeId(flapping), NodeId(other)));
+    let (mut gained, mut led) = (0, leads(flapping));
+    for tenth in 0..140 {
+        match tenth % 20 {
+            0 => _ = cut(),
+            10 => _ = heal(),
+            _ => {}
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = leads(flapping);
+        gained += now.saturating_sub(led);
+        led = now;
+    }
+    heal();
+    assert_eq!((gained, led), (0, 0), "nothing came back while it was not to be trusted");
+    eventually("its leads come back", || leads(flapping) == 2).await;
+}
