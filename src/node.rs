@@ -5,6 +5,7 @@
 
 mod agents;
 mod journal;
+mod links;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::journal::JournalCounts;
+use self::links::RoundTrips;
 use crate::config::ServeConfig;
 use crate::edge;
 use crate::runtime::agent::body::Agents;
@@ -139,6 +141,8 @@ impl Node {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
+        let trips = Box::new(RoundTrips(Arc::downgrade(&runtime)));
+        metrics.register(|registry| registry.register_collector(trips));
         let settings = edge::Settings {
             long_poll: Duration::from_millis(config.long_poll_ms),
             webhooks: config.webhook_reach,

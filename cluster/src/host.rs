@@ -1,6 +1,7 @@
 //! A node: its journal, its links, its groups, and the map that it has heard of.
 
 mod care;
+mod far;
 mod service;
 mod steady;
 
@@ -147,7 +148,19 @@ impl Host {
         self.transport.connected()
     }
 
-    /// Sends a message to the application of another node.
+    /// The measured round trip to each peer with a live link.
+    pub fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        self.transport.round_trips()
+    }
+
+    /// Peers that are too far for this node's timers: a heartbeat must be answered before the next is due.
+    /// Beyond that leaders lose their leads and reads that must not be stale are refused.
+    pub fn too_far(&self) -> Vec<(NodeId, Duration)> {
+        let bound = Duration::from_millis(self.parts.timers.heartbeat_ms);
+        self.round_trips().into_iter().filter(|(_, round_trip)| bound < *round_trip).collect()
+    }
+
+    /// Sends a message to the application of another node, by a third where the link to it is cut.
     pub fn call(
         &self,
         to: NodeId,

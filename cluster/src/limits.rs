@@ -87,6 +87,10 @@ pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
 /// and again soon after.
 pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+/// Rounds of care in a row in which a peer must be too far for the timers before it is said, and the pause
+/// before it is said again.
+pub const FAR_PATIENCE_ROUNDS: u32 = 6;
+pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;

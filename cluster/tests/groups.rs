@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster::group::Fate;
 use cluster::ids::{GroupId, NodeId};
 use cluster::membership::Member;
-use cluster::raft::Checkpoints;
+use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::MemoryConfig;
 use support::{World, eventually, propose};
 
@@ -407,4 +407,56 @@ async fn leads_do_not_return_to_a_node_that_comes_and_goes() {
     heal();
     assert_eq!((gained, led), (0, 0), "nothing came back while it was not to be trusted");
     eventually("its leads come back", || leads(flapping) == 2).await;
+}
+
+/// Links with a round trip of 400 ms.
+fn far(seed: u64) -> MemoryConfig {
+    let latency = Duration::from_millis(190)..=Duration::from_millis(210);
+    MemoryConfig { latency, ..MemoryConfig::new(seed) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_are_far_apart_work_with_the_times_that_operations_names() {
+    let mut world = World::over(far(20), 20, 3, 2);
+    world.timers = Timers { heartbeat_ms: 500, election_min_ms: 1600, election_max_ms: 3200 };
+    let mut world = world.all_up().await;
+    assert!(committed(&world.add(1, "before").await));
+    assert!(world.nodes.values().all(|node| node.host.too_far().is_empty()));
+    for node in 1..=3 {
+        let member = world.group(node, 1).unwrap();
+        eventually("all are in touch", || member.in_touch()).await;
+        member.linearize().await.unwrap();
+        assert!(world.applied(node, 1).contains(&"before".into()), "node {node} reads stale");
+    }
+    // The leads go to their places, and then nobody is elected any more.
+    let terms = |world: &World| [1, 2].map(|group| world.group(1, group).unwrap().report().term);
+    let (mut seen, mut calm_s) = (terms(&world), 0);
+    for _ in 0..120 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = terms(&world);
+        calm_s = if now == seen { calm_s + 1 } else { 0 };
+        seen = now;
+    }
+    assert!(60 <= calm_s, "{calm_s}");
+    let leader = world.leader(1).unwrap();
+    world.crash(leader).await;
+    assert!(committed(&world.add(1, "after").await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_knows_which_peers_are_too_far_for_its_timers() {
+    let mut world = World::over(far(21), 21, 3, 1);
+    for node in 1..=3 {
+        world.start(node).await;
+    }
+    for node in 1..=3 {
+        let host = &world.nodes[&node].host;
+        let others: Vec<NodeId> = (1..=3).filter(|id| *id != node).map(NodeId).collect();
+        eventually("both others are too far", || {
+            host.too_far().iter().map(|(peer, _)| *peer).eq(others.iter().copied())
+        })
+        .await;
+    }
+    let near = World::up(22, 3, 1).await;
+    assert!(near.nodes.values().all(|node| node.host.too_far().is_empty()));
 }

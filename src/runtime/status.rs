@@ -172,6 +172,12 @@ impl Runtime {
         }
     }
 
+    /// The measured round trip to each peer in reach, by its number.
+    pub fn round_trips(&self) -> Vec<(u64, std::time::Duration)> {
+        let trips = self.host.round_trips().into_iter();
+        trips.map(|(peer, round_trip)| (peer.0, round_trip)).collect()
+    }
+
     async fn condition_of(&self, node: NodeId) -> Option<(NodeId, Condition)> {
         if node == self.host.local() {
             return Some((node, self.condition()));

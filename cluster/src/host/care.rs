@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Host;
+use super::far::Far;
 use super::steady::Steadiness;
 use crate::group::Group;
 use crate::ids::{GroupId, NodeId};
@@ -20,8 +21,9 @@ use crate::transport::Lane;
 pub(super) async fn run(host: Arc<Host>) {
     host.open_group(GroupId::SYSTEM);
     let mut map = host.map();
-    let (mut rounds, mut steadiness) = (0, Steadiness::default());
+    let (mut rounds, mut steadiness, mut far) = (0, Steadiness::default(), Far::default());
     loop {
+        far.watch(&host);
         round(&host, rounds, &mut steadiness).await;
         rounds += 1;
         tokio::select! {
