@@ -26,6 +26,7 @@ use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
 use crate::membership::{self, Change, Map, Member, Membership};
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
+use crate::relay;
 use crate::settled::Settled;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
 
@@ -167,8 +168,8 @@ impl Host {
         message: Bytes,
         deadline: Duration,
     ) -> transport::BoxFuture<Result<Bytes, CallError>> {
-        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message).encode();
-        self.transport.call(to, Lane::Forward, rpc, deadline)
+        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message);
+        relay::call(self.transport.clone(), to, Lane::Forward, rpc, deadline)
     }
 
     /// Opens a stream to the application of another node.

@@ -8,7 +8,7 @@ use cluster::group::Fate;
 use cluster::ids::{GroupId, NodeId};
 use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
-use cluster::transport::MemoryConfig;
+use cluster::transport::{CallError, MemoryConfig};
 use support::{World, eventually, propose};
 
 fn committed(fate: &Fate) -> bool {
@@ -407,6 +407,45 @@ async fn leads_do_not_return_to_a_node_that_comes_and_goes() {
     heal();
     assert_eq!((gained, led), (0, 0), "nothing came back while it was not to be trusted");
     eventually("its leads come back", || leads(flapping) == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_its_leader_does_not_reach_reads_by_a_third() {
+    let world = World::up(18, 3, 1).await;
+    assert!(committed(&world.add(1, "before").await));
+    let leader = world.leader(1).unwrap();
+    let cut = (1..=3).find(|node| *node != leader).unwrap();
+    eventually("it has it", || world.applied(cut, 1).contains(&"before".into())).await;
+    world.network.partition(NodeId(leader), NodeId(cut));
+    let member = world.group(cut, 1).unwrap();
+    eventually("it does not hear its leader", || !member.in_touch()).await;
+    let began = tokio::time::Instant::now();
+    let read = tokio::time::timeout(Duration::from_secs(3), member.linearize()).await;
+    assert!(matches!(read, Ok(Ok(()))), "{read:?}");
+    assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
+    assert!(world.applied(cut, 1).contains(&"before".into()));
+    // What it cannot have, it does not show.
+    assert!(committed(&world.add(1, "behind its back").await));
+    let read = tokio::time::timeout(Duration::from_secs(3), member.linearize()).await;
+    assert!(!matches!(read, Ok(Ok(()))), "{read:?}");
+    // Nobody else is in reach: there is no third.
+    for other in (1..=3).filter(|node| *node != cut) {
+        world.network.partition(NodeId(other), NodeId(cut));
+    }
+    assert!(member.linearize().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_goes_by_a_third_where_the_link_is_cut() {
+    let world = World::up(19, 3, 1).await;
+    world.network.partition(NodeId(1), NodeId(2));
+    let host = &world.nodes[&1].host;
+    eventually("the link is dead", || host.connected() == [NodeId(3)]).await;
+    let call = || host.call(NodeId(2), "echo".into(), Duration::from_secs(2));
+    assert_eq!(call().await.unwrap(), "echo");
+    world.network.partition(NodeId(3), NodeId(2));
+    eventually("nobody has a link to it", || world.nodes[&2].host.connected().is_empty()).await;
+    assert!(matches!(call().await, Err(CallError::Unreachable(_))));
 }
 
 /// Links with a round trip of 400 ms.

@@ -31,12 +31,26 @@ impl Runtime {
         freshness: Freshness,
         deadline: Instant,
     ) -> Result<Option<Status>, Unavailable> {
-        if let Some((_, shard)) = self.directory.local(id) {
-            if freshness == Freshness::Linearizable {
-                return self.status_here(id, deadline).await;
-            }
-            return Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status));
+        let local = self.directory.local(id);
+        if let (Some((_, shard)), Freshness::Local) = (&local, freshness) {
+            return Ok(self.directory.look(shard, id).await?.and_then(|looked| looked.status));
         }
+        if self.directory.serves(id, freshness) {
+            return self.status_here(id, deadline).await;
+        }
+        match self.status_elsewhere(id, deadline).await {
+            // Its own replica may be in touch again by now.
+            Err(_) if local.is_some() => self.status_here(id, deadline).await,
+            told => told,
+        }
+    }
+
+    /// The linearizable status at another node's replica.
+    async fn status_elsewhere(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Status>, Unavailable> {
         let asked = Asked::Status { session: id.as_str().into(), within_ms: left_ms(deadline) };
         match self.ask_a_replica(self.directory.group_of(id), &asked, deadline).await? {
             Answered::Status(None) => Ok(None),
@@ -91,7 +105,10 @@ impl Runtime {
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<Line>, Unavailable> {
-        if self.shards.get(GroupId(shard)).is_some() {
+        let group = self.host.group(GroupId(shard));
+        let here = group.filter(|_| self.shards.get(GroupId(shard)).is_some());
+        let serves = |group| self.directory.group_serves(group, Freshness::Linearizable);
+        if here.as_deref().is_some_and(serves) {
             return self.list_here(shard, prefix, after, limit, deadline).await;
         }
         let asked = Asked::List {
@@ -101,9 +118,12 @@ impl Runtime {
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             within_ms: left_ms(deadline),
         };
-        match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await? {
-            Answered::Listed(lines) => Ok(lines),
-            _ => Err(odd()),
+        match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await {
+            Ok(Answered::Listed(lines)) => Ok(lines),
+            Ok(_) => Err(odd()),
+            // Its own replica may be in touch again by now.
+            Err(_) if here.is_some() => self.list_here(shard, prefix, after, limit, deadline).await,
+            Err(error) => Err(error),
         }
     }
 
