@@ -9,6 +9,7 @@ mod agents;
 mod compared;
 mod descriptors;
 mod journal;
+mod links;
 mod restart;
 mod room;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use tokio_util::task::TaskTracker;
 
 use self::compared::ComparisonCounts;
 use self::journal::JournalCounts;
+use self::links::RoundTrips;
 use crate::config::ServeConfig;
 use crate::edge;
 use crate::limits::ABANDON_WAIT;
@@ -194,6 +196,8 @@ impl Node {
         metrics.register(|registry| registry.register_collector(counts));
         let counts = Box::new(ComparisonCounts(Arc::downgrade(&runtime)));
         metrics.register(|registry| registry.register_collector(counts));
+        let trips = Box::new(RoundTrips(Arc::downgrade(&runtime)));
+        metrics.register(|registry| registry.register_collector(trips));
         let settings = edge::Settings {
             long_poll: Duration::from_millis(config.long_poll_ms),
             webhooks: config.webhook_reach,

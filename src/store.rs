@@ -109,6 +109,17 @@ impl Store {
         self.write("a head", |engine| engine.insert(Table::Heads, keys::head(shard, id), bytes))
     }
 
+    /// Writes any bytes in place of a head.
+    #[cfg(test)]
+    pub(crate) fn put_head_bytes(
+        &self,
+        shard: u32,
+        id: &SessionId,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.engine.insert(Table::Heads, keys::head(shard, id), bytes.to_vec())
+    }
+
     /// Heads of a shard in byte order of their ids: those beginning with `prefix`, after `after`.
     pub fn heads(
         &self,
@@ -171,6 +182,18 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Heads of a shard that know an entry from `since` on, in byte order of their ids. Of the others only the
+    /// first field is decoded.
+    pub fn heads_since(
+        &self,
+        shard: u32,
+        since: u64,
+    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+        let range = keys::heads_range(shard, "", None);
+        let heads = self.engine.snapshot().rows(Table::Heads, range);
+        heads.filter_map(move |row| changed_head(row, since).transpose())
     }
 
     /// Writes a sealed block.
@@ -299,6 +322,20 @@ impl Store {
         let key = shard.to_be_bytes().to_vec();
         self.write("a mark", |engine| engine.insert(Table::Marks, key, bytes))
     }
+}
+
+/// The head, if it knows an entry from `since` on.
+fn changed_head(
+    row: io::Result<(Bytes, Bytes)>,
+    since: u64,
+) -> io::Result<Option<(String, Head<'static>)>> {
+    let (key, value) = row?;
+    let next: u64 = codec::decode_first(HEAD_VERSION, &value)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    if next <= since {
+        return Ok(None);
+    }
+    Ok(Some((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?)))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(version: u8, bytes: &[u8]) -> io::Result<T> {

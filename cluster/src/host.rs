@@ -2,8 +2,10 @@
 
 mod acknowledged;
 mod care;
+mod far;
 mod rejoin;
 mod service;
+mod steady;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +30,7 @@ use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
 use crate::membership::{self, Change, Map, Member, Membership};
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
+use crate::relay;
 use crate::settled::Settled;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
 
@@ -177,15 +180,27 @@ impl Host {
         self.transport.connected()
     }
 
-    /// Sends a message to the application of another node.
+    /// The measured round trip to each peer with a live link.
+    pub fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        self.transport.round_trips()
+    }
+
+    /// Peers that are too far for this node's timers: a heartbeat must be answered before the next is due.
+    /// Beyond that leaders lose their leads and reads that must not be stale are refused.
+    pub fn too_far(&self) -> Vec<(NodeId, Duration)> {
+        let bound = Duration::from_millis(self.parts.timers.heartbeat_ms);
+        self.round_trips().into_iter().filter(|(_, round_trip)| bound < *round_trip).collect()
+    }
+
+    /// Sends a message to the application of another node, by a third where the link to it is cut.
     pub fn call(
         &self,
         to: NodeId,
         message: Bytes,
         deadline: Duration,
     ) -> transport::BoxFuture<Result<Bytes, CallError>> {
-        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message).encode();
-        self.transport.call(to, Lane::Forward, rpc, deadline)
+        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message);
+        relay::call(self.transport.clone(), to, Lane::Forward, rpc, deadline)
     }
 
     /// Opens a stream to the application of another node.

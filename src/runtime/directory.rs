@@ -19,12 +19,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::blocking;
 use super::chance;
-use super::envelope;
 use super::outcome::{Reply, SubmitError, Unavailable};
 use super::peer::wire::{Answered, Asked};
 use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shards::Shards;
+use super::{Freshness, envelope};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::{Command, CommandKey, Refusal};
@@ -273,6 +273,16 @@ impl Directory {
     pub(super) fn local(&self, id: &SessionId) -> Option<(Arc<Group>, Arc<Shard>)> {
         let group = self.group_of(id)?;
         Some((self.host.group(group)?, self.shards.get(group)?))
+    }
+
+    /// Whether this node's replica is to be asked. One that its leader does not reach cannot show what is new,
+    /// while another may; it is asked where nobody else is in reach, or for what may be stale.
+    pub(super) fn serves(&self, id: &SessionId, freshness: Freshness) -> bool {
+        self.local(id).is_some_and(|(group, _)| self.group_serves(&group, freshness))
+    }
+
+    pub(super) fn group_serves(&self, group: &Group, freshness: Freshness) -> bool {
+        freshness == Freshness::Local || group.in_touch() || self.replicas(group.id()).is_empty()
     }
 
     /// Nodes in reach that have a replica of the group.

@@ -11,6 +11,8 @@ pub mod chance;
 pub mod changes;
 pub mod claim;
 mod compare;
+#[cfg(test)]
+mod cut_tests;
 mod desk;
 mod directory;
 mod duty;
@@ -20,6 +22,7 @@ pub mod outcome;
 mod peer;
 pub mod presence;
 pub mod reader;
+mod ready;
 mod relay;
 mod relays;
 pub mod report;
@@ -240,9 +243,25 @@ impl Runtime {
         attach: &Attach,
         deadline: Instant,
     ) -> Result<Reader, AttachError> {
-        if self.directory.local(id).is_some() {
+        let here = self.directory.local(id).is_some();
+        if self.directory.serves(id, attach.freshness) {
             return self.attach_here(id, attach, deadline).await;
         }
+        match self.attach_elsewhere(id, attach).await {
+            // Its own replica may be in touch again by now.
+            Err(AttachError::Unavailable(_)) if here => {
+                self.attach_here(id, attach, deadline).await
+            }
+            attached => attached,
+        }
+    }
+
+    /// Attaches a reader at another node's replica.
+    async fn attach_elsewhere(
+        &self,
+        id: &SessionId,
+        attach: &Attach,
+    ) -> Result<Reader, AttachError> {
         let none = || Unavailable::NoQuorum("no replica is in reach".into());
         let group = self.directory.group_of(id).ok_or_else(none)?;
         let mut last = AttachError::from(none());

@@ -51,13 +51,13 @@ impl Session {
     /// It breaks one.
     pub fn check(&self) -> Checked {
         must(self.debts.len() <= limits::DEBTS + 1, "debts are bounded")?;
-        must(self.keys.known.len() <= limits::KEYS, "keys are bounded")?;
+        must(self.keys.len() <= limits::KEYS, "keys are bounded")?;
         match &self.life {
             Life::Absent => must(self.debts.is_empty(), "who never lived owes nothing"),
             Life::Live(live) => live.check(),
             Life::Deleted(deleted) => {
                 let keys = limits::KEYS_OF_DELETED + 1;
-                must(self.keys.known.len() <= keys, "keys of a deleted session are few")?;
+                must(self.keys.len() <= keys, "keys of a deleted session are few")?;
                 let all = &deleted.spent.producers.all;
                 must(all.iter().all(|held| held.runs.is_empty()), "a dead log has no places")?;
                 deleted.spent.producers.check(Serial::ZERO, deleted.at)

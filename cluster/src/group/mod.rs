@@ -233,14 +233,25 @@ impl Group {
         self.current().map_or(0, |current| current.settled.next())
     }
 
-    /// The leader as far as this node knows.
+    /// Members that this leader has not heard of for two election times.
+    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
+        self.current().map(|current| current.replica.silent_members()).unwrap_or_default()
+    }
+
+    /// The leader as far as this node knows; it may be out of reach, or gone.
     pub fn leader(&self) -> Option<NodeId> {
         self.current().and_then(|current| current.replica.leader())
     }
 
-    /// Whether this node leads the group, as far as it knows.
+    /// Whether this node leads the group and a majority acknowledged it within two election times.
     pub fn leads(&self) -> bool {
         self.current().is_some_and(|current| current.replica.leads())
+    }
+
+    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// times. Whoever is out of touch may be wrong about all of the group's present.
+    pub fn in_touch(&self) -> bool {
+        self.current().is_some_and(|current| current.replica.in_touch())
     }
 
     /// Makes the machine durable and lets the journal forget what is behind.

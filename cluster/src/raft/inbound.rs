@@ -5,15 +5,17 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use openraft::storage::Snapshot;
 use serde::Serialize;
 
 use super::apply::{SnapshotData, decode_mark};
+use super::contact::Contact;
 use super::history::History;
 use super::replica::RaftHandle;
 use super::types::{Types, Vote};
@@ -36,6 +38,7 @@ pub(super) struct Inbound {
     pub(super) history: History,
     pub(super) settled: Settled,
     pub(super) staging: PathBuf,
+    pub(super) contact: Arc<Contact>,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -54,7 +57,7 @@ impl Inbound {
             RpcKind::Append => match wire::decode_append(rpc.body) {
                 Err(error) => Box::pin(async move { Err(text(error)) }),
                 Ok(request) => match self.history.admits(&request) {
-                    Ok(()) => append(raft, request),
+                    Ok(()) => append(raft, request, self.contact.clone()),
                     Err(why) => Box::pin(async move { Err(why) }),
                 },
             },
@@ -75,9 +78,11 @@ impl Inbound {
                     async move { answer(&super::replica::read_index(&raft).await.map_err(text)?) },
                 )
             }
-            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing | RpcKind::Position => {
-                Box::pin(async { Err("not a message of a group".into()) })
-            }
+            RpcKind::Snapshot
+            | RpcKind::Application
+            | RpcKind::Willing
+            | RpcKind::Position
+            | RpcKind::Relayed => Box::pin(async { Err("not a message of a group".into()) }),
         }
     }
 
@@ -120,6 +125,7 @@ fn create(path: &std::path::Path) -> io::Result<io::BufWriter<std::fs::File>> {
 fn append(
     raft: RaftHandle,
     request: AppendEntriesRequest<Types>,
+    contact: Arc<Contact>,
 ) -> transport::BoxFuture<Answered> {
     let prev = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -134,6 +140,9 @@ fn append(
             None => asked.await,
         };
         let result: AppendAnswer = response.map_err(text)?.into_stream_result(prev, last);
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            contact.heard();
+        }
         answer(&result)
     })
 }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod blocking;
+mod contact;
 #[cfg(test)]
 mod golden;
 mod history;
@@ -26,4 +27,4 @@ pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
 #[cfg(tokio_unstable)]
 pub use types::seed;
 pub(crate) use types::with_random;
-pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as READ_INDEX_VERSION, decode_entry};
+pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as WIRE_VERSION, decode_entry};

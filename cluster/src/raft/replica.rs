@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Applier;
+use super::contact::Contact;
 use super::history::{Broken, History};
 use super::inbound::Inbound;
 use super::log::GroupLog;
@@ -103,6 +104,9 @@ pub struct Report {
     pub last: Option<u64>,
     /// Place of the last entry handed to the machine.
     pub applied: Option<EntryId>,
+    /// Index of the last entry that a majority has, as its leader says: ahead of `last` where this member
+    /// catches up.
+    pub committed: Option<u64>,
     pub purged: Option<u64>,
     /// Index of the last entry that the latest checkpoint covers.
     pub checkpoint: Option<u64>,
@@ -119,6 +123,7 @@ pub struct Replica {
     raft: RaftHandle,
     group: GroupId,
     inbound: Inbound,
+    contact: Arc<Contact>,
     /// Closes when nobody works on the machine any more.
     at_work: tokio::sync::Mutex<mpsc::Receiver<()>>,
     stop: CancellationToken,
@@ -130,7 +135,9 @@ impl Replica {
         let Opening { group, local, journal, transport, machine, settled, .. } = opening;
         let Opening { timers, checkpoints, staging, broken, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
-        let links = Links { transport, group, deadline };
+        let election = Duration::from_millis(timers.election_max_ms);
+        let contact = Arc::new(Contact::new(local.0, election));
+        let links = Links { transport, group, deadline, contact: contact.clone() };
         let stop = CancellationToken::new();
         let (working, at_work) = mpsc::channel(1);
         let history = History::new(journal.clone(), group, broken);
@@ -141,8 +148,16 @@ impl Replica {
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
             Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;
-        let inbound = Inbound { raft: raft.clone(), group, history, settled, staging };
-        Ok(Replica { raft, group, inbound, at_work: at_work.into(), stop })
+        contact.follow(raft.metrics());
+        let inbound = Inbound {
+            raft: raft.clone(),
+            group,
+            history,
+            settled,
+            staging,
+            contact: contact.clone(),
+        };
+        Ok(Replica { raft, group, inbound, contact, at_work: at_work.into(), stop })
     }
 
     /// Founds the group with these voters. Does nothing where the group exists.
@@ -204,9 +219,20 @@ impl Replica {
         self.raft.metrics().borrow_watched().current_leader.map(NodeId)
     }
 
-    /// Whether this member leads now, as far as it knows.
+    /// Whether this member leads now, as far as it knows: one whom no majority acknowledges does not.
     pub fn leads(&self) -> bool {
-        self.raft.is_leader()
+        self.raft.is_leader() && self.in_touch()
+    }
+
+    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// times.
+    pub fn in_touch(&self) -> bool {
+        self.contact.is_kept()
+    }
+
+    /// Members that have not acknowledged this leader for two election times.
+    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
+        self.contact.silent_members().into_iter().map(NodeId).collect()
     }
 
     /// What this member knows of its group.
@@ -219,6 +245,7 @@ impl Replica {
             leader: metrics.current_leader.map(NodeId),
             last: metrics.last_log_index,
             applied: metrics.last_applied.as_ref().map(entry_id),
+            committed: metrics.cluster_committed.as_ref().map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
             checkpoint: metrics.snapshot.map(|id| id.index),
             voters: membership.voter_ids().map(NodeId).collect(),

@@ -60,6 +60,7 @@ pub struct World {
     clock: Arc<TokioClock>,
     checkpoints: Checkpoints,
     segment_bytes: u64,
+    pub timers: Timers,
 }
 
 pub const TIMERS: Timers = Timers { heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300 };
@@ -90,6 +91,7 @@ impl World {
             clock: TokioClock::starting_at(1_000_000),
             checkpoints: Checkpoints::default(),
             segment_bytes: 256 << 10,
+            timers: TIMERS,
         }
     }
 
@@ -161,7 +163,7 @@ impl World {
             store: place.store,
             journal,
             birth,
-            timers: TIMERS,
+            timers: self.timers,
             checkpoints: self.checkpoints,
             clock: self.clock.clone(),
             factory: Arc::new(Counters { shelf: place.shelf.clone() }),

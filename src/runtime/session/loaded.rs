@@ -246,7 +246,7 @@ impl Loaded {
     }
 }
 
-fn mark(session: &Session) -> Mark {
+pub(in crate::runtime) fn mark(session: &Session) -> Mark {
     Mark {
         incarnation: session.incarnation().unwrap_or(crate::ids::Incarnation(0)),
         first: session.first(),

@@ -27,6 +27,8 @@ use super::tail::Tail;
 use crate::ids::{Incarnation, Millis, SessionId};
 use crate::session::{Duty, Fork, Session, Status};
 use loaded::Loaded;
+#[cfg(test)]
+pub(super) use loaded::mark;
 
 /// A command that somebody waits for.
 pub(super) struct Submission {

@@ -253,7 +253,7 @@ impl Machine for ShardMachine {
     }
 
     fn snapshot(&self, since_next: u64) -> Box<dyn SnapshotSource> {
-        Box::new(snapshot::Source::new(self.shard.clone(), since_next))
+        Box::new(snapshot::Source::new(&self.shard, since_next))
     }
 
     fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
