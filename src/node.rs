@@ -120,6 +120,7 @@ impl Node {
             clock,
             factory: foundation.factory(),
             application: foundation.application(),
+            removed: home.removed(),
             control: control.clone(),
         };
         let connect_home = home.clone();
@@ -155,7 +156,7 @@ impl Node {
     /// Waits for a signal to stop.
     ///
     /// # Errors
-    /// A peer knows this node with another disk: it must not go on.
+    /// A peer knows this node with another disk, or it was removed from the cluster: it must not go on.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
@@ -224,7 +225,7 @@ fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
         config.members.iter().map(member).collect()
     };
     let replication = u32::try_from(REPLICATION).expect("replication is small");
-    Birth { members, groups: config.groups, replication, join: false }
+    Birth { members, groups: config.groups, replication, join: config.join }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod machine;
 pub mod membership;
 pub mod raft;
+pub mod removed;
 pub mod replay;
 pub mod ring;
 pub mod settled;

@@ -74,6 +74,10 @@ pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(
 pub const DRAIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Rounds that each further replica waits before it founds a group in place of those before it.
 pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
+/// Entries that a newcomer may lack and still be given a vote.
+pub const PROMOTION_LAG: u64 = 64;
+/// How long one step of a change of members may take before the group is looked at anew.
+pub const MEMBER_STEP: std::time::Duration = std::time::Duration::from_secs(5);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;

@@ -91,7 +91,7 @@ impl Runtime {
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<Line>, Unavailable> {
-        if self.shards.get(GroupId(shard)).is_some() {
+        if self.host.group(GroupId(shard)).and(self.shards.get(GroupId(shard))).is_some() {
             return self.list_here(shard, prefix, after, limit, deadline).await;
         }
         let asked = Asked::List {

@@ -32,6 +32,10 @@ impl Service for Switchboard {
         let Some(host) = self.host() else {
             return Box::pin(async { Err("the node is starting".into()) });
         };
+        // A link may have been there before its peer was removed.
+        if let Err(reason) = host.parts.removed.admit(from) {
+            return Box::pin(async { Err(reason) });
+        }
         let rpc = match Rpc::decode(request) {
             Ok(rpc) => rpc,
             Err(error) => return Box::pin(async move { Err(error.to_string()) }),
@@ -44,7 +48,17 @@ impl Service for Switchboard {
             let answer = willing.then(Bytes::new).ok_or_else(|| "the node is being drained".into());
             return Box::pin(std::future::ready(answer));
         }
+        if rpc.kind == RpcKind::Born {
+            let born = 0 < host.map.borrow().epoch;
+            let answer = born.then(Bytes::new).ok_or_else(|| "no map was agreed on yet".into());
+            return Box::pin(std::future::ready(answer));
+        }
         match host.group(rpc.group) {
+            Some(group) if rpc.kind == RpcKind::Dropped => {
+                let dropped = group.has_dropped(from).then(Bytes::new);
+                let answer = dropped.ok_or_else(|| format!("{from} may be a member"));
+                Box::pin(std::future::ready(answer))
+            }
             Some(group) => group.call(rpc),
             None => Box::pin(async move { Err(format!("{} is not here", rpc.group)) }),
         }
@@ -54,6 +68,9 @@ impl Service for Switchboard {
         let (Some(host), Ok(rpc)) = (self.host(), Rpc::decode(hello)) else {
             return Box::pin(async {});
         };
+        if host.parts.removed.contains(from) {
+            return Box::pin(async {});
+        }
         match rpc.kind {
             RpcKind::Application => host.parts.application.stream(from, rpc.body, stream),
             RpcKind::Snapshot => match host.group(rpc.group) {

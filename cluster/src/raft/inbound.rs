@@ -70,9 +70,11 @@ impl Inbound {
                     async move { answer(&super::replica::read_index(&raft).await.map_err(text)?) },
                 )
             }
-            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing => {
-                Box::pin(async { Err("not a message of a group".into()) })
-            }
+            RpcKind::Snapshot
+            | RpcKind::Application
+            | RpcKind::Willing
+            | RpcKind::Dropped
+            | RpcKind::Born => Box::pin(async { Err("not a message of a group".into()) }),
         }
     }
 

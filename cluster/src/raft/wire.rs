@@ -91,6 +91,10 @@ pub(crate) enum RpcKind {
     Application = 6,
     /// Asks a node whether it takes leads now.
     Willing = 7,
+    /// Asks a group's leader whether it counts the asking node among the members: an error where it does.
+    Dropped = 8,
+    /// Asks a node whether its cluster lives already: an error where it has heard of no map.
+    Born = 9,
 }
 
 /// A message with its head taken off.
@@ -128,6 +132,8 @@ impl Rpc {
             5 => RpcKind::Snapshot,
             6 => RpcKind::Application,
             7 => RpcKind::Willing,
+            8 => RpcKind::Dropped,
+            9 => RpcKind::Born,
             other => return Err(CodecError::Malformed(format!("message kind {other}"))),
         };
         let group = u32::from_le_bytes(head[1..5].try_into().expect("four bytes"));

@@ -1,5 +1,6 @@
 //! Answers the runtimes of other nodes.
 
+pub(super) mod members;
 mod outcome;
 mod present;
 pub(super) mod told;
@@ -94,5 +95,10 @@ async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answere
             Answered::Noted { elsewhere: Vec::new() }
         }
         Asked::Company { session } => runtime.company_for_peer(&parse(&session)?),
+        Asked::ChangeMembers(change) => {
+            Answered::MembersChanged(runtime.change_members_here(&change).await)
+        }
+        Asked::Introduce => Answered::Introduced(runtime.introduction()),
+        Asked::LedGroups => Answered::LedGroups(runtime.led_groups()),
     })
 }

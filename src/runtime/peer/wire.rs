@@ -4,6 +4,7 @@ use bytes::Bytes;
 use cluster::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
 
+use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
 use super::outcome::Outcome;
 use super::present::{ToldAttending, ToldCompany, ToldNews};
 use super::told::Told;
@@ -29,6 +30,12 @@ pub(in crate::runtime) enum Asked {
     Attended { sessions: Vec<ToldNews> },
     /// Who is there, as the leader knows?
     Company { session: String },
+    /// Change the members, if you lead the system group.
+    ChangeMembers(MemberChange),
+    /// Who are you? Asked of a node that is to come in.
+    Introduce,
+    /// Which groups do you lead, and who are their members?
+    LedGroups,
 }
 
 /// A peer's answer.
@@ -50,6 +57,9 @@ pub(in crate::runtime) enum Answered {
         elsewhere: Vec<(u32, Option<u64>)>,
     },
     Company(ToldCompany),
+    MembersChanged(ChangeAnswer),
+    Introduced(Introduction),
+    LedGroups(Vec<LedGroup>),
 }
 
 impl Asked {
