@@ -124,8 +124,11 @@ async fn a_removed_node_has_no_access() {
     .await;
     for node in [1, 3, 4] {
         let mut refusal = None;
-        while refusal.is_none() {
+        for _ in 0..600 {
             refusal = ask(&world, node).await.err();
+            if refusal.is_some() {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let told = matches!(&refusal, Some(CallError::Refused(why)) if why.contains("removed"));
@@ -149,10 +152,14 @@ async fn a_removed_node_has_no_access() {
     })
     .await;
     let mut refused = false;
-    while !refused {
+    for _ in 0..600 {
         refused = matches!(ask(&world, 3).await, Err(CallError::Refused(_)));
+        if refused {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    assert!(refused);
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,8 +197,8 @@ async fn a_fresh_node_founds_nothing_where_a_cluster_lives() {
     // Its operator forgot to say that it joins.
     world.start_as_founder(4).await;
     for _ in 0..60 {
-        let system = world.group(4, 0).unwrap();
-        assert!(system.report().voters.is_empty(), "it waits");
+        let system = world.group(4, 0);
+        assert!(system.is_none_or(|system| system.report().voters.is_empty()), "it waits");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     world.change_members(|at| Change::Add { member: member(4), at }).await;
