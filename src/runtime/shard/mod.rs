@@ -233,8 +233,7 @@ impl Machine for ShardMachine {
                 return Err(io::Error::other(format!("session {id} is not rebuilt yet")));
             }
             let persist = move || {
-                store.put_mark(number, next, &mark)?;
-                store.persist()?;
+                store.cover(number, next, &mark)?;
                 shard.covers(next);
                 Ok(())
             };
@@ -264,8 +263,7 @@ impl Machine for ShardMachine {
             let kept = mark.clone();
             let work = move || {
                 snapshot::install(&shard, &staged)?;
-                shard.store().put_mark(shard.number(), next, &kept)?;
-                shard.store().persist()?;
+                shard.store().cover(shard.number(), next, &kept)?;
                 shard.covers(next);
                 Ok::<(), io::Error>(())
             };
