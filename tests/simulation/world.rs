@@ -148,6 +148,8 @@ impl World {
             factory: foundation.factory(),
             control: None,
             application: foundation.application(),
+            store: u128::from(node),
+            removed: Arc::default(),
         };
         let network = self.network.clone();
         let host = Host::start(parts, async |service| {
