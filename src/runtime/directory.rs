@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::group::{AdmitError, Class, Group};
+use cluster::group::{self, AdmitError, Group};
 use cluster::host::Host;
 use cluster::ids::{GroupId, NodeId};
 use cluster::transport::CallError;
@@ -24,6 +24,7 @@ use super::shard::Shard;
 use super::shards::Shards;
 use crate::ids::SessionId;
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
+use crate::session::command::Class;
 use crate::session::{Command, CommandKey, Refusal, Scope};
 
 pub(super) struct Directory {
@@ -67,7 +68,7 @@ impl Directory {
         command: &Command,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        let plain = envelope::freeze(command);
+        let (plain, class) = (envelope::freeze(command), command.class());
         let begun = Instant::now();
         let key = needs_key(command).then(rand::random::<u128>);
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
@@ -83,7 +84,7 @@ impl Directory {
             );
             let attempt = match self.place(id, hint.take(), attempts) {
                 Place::Here(group, shard) => {
-                    self.submit_here(&group, &shard, id, bytes, deadline).await
+                    self.submit_here(&group, &shard, id, class, bytes, deadline).await
                 }
                 Place::At(node) => self.forward(node, id, bytes, deadline).await,
                 Place::Nobody => Attempt::Elsewhere(None),
@@ -124,12 +125,13 @@ impl Directory {
     pub(super) async fn submit_for_peer(
         &self,
         id: &SessionId,
+        class: Class,
         command: Bytes,
         deadline: Instant,
     ) -> Answered {
         let attempt = match self.place(id, None, 0) {
             Place::Here(group, shard) => {
-                self.submit_here(&group, &shard, id, command, deadline).await
+                self.submit_here(&group, &shard, id, class, command, deadline).await
             }
             Place::At(node) => Attempt::Elsewhere(Some(node)),
             Place::Nobody => Attempt::Elsewhere(None),
@@ -169,15 +171,19 @@ impl Directory {
         group: &Arc<Group>,
         shard: &Arc<Shard>,
         id: &SessionId,
+        class: Class,
         command: Bytes,
         deadline: Instant,
     ) -> Attempt {
         // Deleting and closing still work: they make room.
-        if self.full.load(Ordering::Acquire) && envelope::is_speech(&command) {
+        if self.full.load(Ordering::Acquire) && class == Class::Data {
             return Attempt::Done(Err(Unavailable::DiskFull.into()));
         }
         // Whatever makes room or ends something passes by the flood, on the reserve.
-        let class = if envelope::is_speech(&command) { Class::Data } else { Class::Control };
+        let class = match class {
+            Class::Control => group::Class::Control,
+            Class::Small | Class::Data => group::Class::Data,
+        };
         let permit = match group.admit(class, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
