@@ -11,6 +11,7 @@ use openraft::{EntryPayload, SnapshotMeta};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::history::History;
 use super::types::{LogId, Membership, Types, entry_id};
 use super::wire::{VERSION, decode_batch};
 use crate::codec;
@@ -35,6 +36,7 @@ pub(super) struct Applier {
     applied: Option<LogId>,
     membership: Membership,
     checkpoint: Arc<Mutex<Option<Meta>>>,
+    history: History,
     life: Life,
 }
 
@@ -64,6 +66,7 @@ impl Applier {
     pub(super) fn new(
         machine: Box<dyn Machine>,
         settled: Settled,
+        history: History,
         stop: CancellationToken,
         working: mpsc::Sender<()>,
     ) -> io::Result<Self> {
@@ -72,12 +75,14 @@ impl Applier {
             Some(meta) => (meta.last_log_id, meta.last_membership.clone()),
             None => (None, Membership::default()),
         };
+        history.commit(applied.as_ref());
         Ok(Applier {
             machine: Arc::new(tokio::sync::Mutex::new(machine)),
             settled,
             applied,
             membership,
             checkpoint: Arc::new(Mutex::new(checkpoint)),
+            history,
             life: Life { stop, _working: working },
         })
     }
@@ -111,7 +116,10 @@ impl RaftStateMachine<Types> for Applier {
                 EntryPayload::Normal(payload) => decode_batch(&payload)
                     .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
             };
-            machine.apply(Committed { id: entry_id(&entry.log_id), time_ms, commands }).await;
+            let id = entry_id(&entry.log_id);
+            machine.apply(Committed { id, time_ms, commands }).await.inspect_err(|error| {
+                tracing::error!(index = id.index, %error, "a committed entry cannot be applied");
+            })?;
             self.applied = Some(entry.log_id);
             if let Some(responder) = responder {
                 responder.send(());
@@ -147,6 +155,7 @@ impl RaftStateMachine<Types> for Applier {
         let next = meta.last_log_id.map_or(0, |id| id.index + 1);
         self.machine.lock().await.install(staged, encode_mark(meta), next).await?;
         self.applied = meta.last_log_id;
+        self.history.commit(self.applied.as_ref());
         self.membership = meta.last_membership.clone();
         *lock(&self.checkpoint) = Some(meta.clone());
         self.settled.jump(next);

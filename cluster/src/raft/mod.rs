@@ -5,11 +5,14 @@
 
 mod apply;
 mod blocking;
+mod contact;
 #[cfg(test)]
 mod golden;
+mod history;
 mod inbound;
 mod log;
 mod outbound;
+mod position;
 mod replica;
 #[cfg(test)]
 mod suite;
@@ -17,9 +20,11 @@ mod types;
 mod wire;
 
 pub(crate) use blocking::off_thread;
+pub(crate) use history::Broken;
+pub(crate) use position::{Ballot, Position};
 pub(crate) use replica::Opening;
 pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
 #[cfg(tokio_unstable)]
 pub use types::seed;
 pub(crate) use types::with_random;
-pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as READ_INDEX_VERSION, decode_entry};
+pub(crate) use wire::{ReadIndexAnswer, Rpc, RpcKind, VERSION as WIRE_VERSION, decode_entry};

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Applier;
+use super::history::{Broken, History};
 use super::log::GroupLog;
 use super::types::Types;
 use crate::ids::GroupId;
@@ -25,9 +26,9 @@ struct Blank {
 }
 
 impl Machine for Blank {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         self.next = entry.id.index + 1;
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {
@@ -71,8 +72,9 @@ impl StoreBuilder<Types, GroupLog, Applier, Closes> for Stores {
         let machine = Box::new(Blank { mark: None, next: 0 });
         let (settled, stop) = (Settled::starting_at(0), CancellationToken::new());
         let (working, _) = mpsc::channel(1);
-        let applier = Applier::new(machine, settled, stop, working).unwrap();
-        Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1)), applier))
+        let history = History::new(journal.clone(), GroupId(1), Broken::new(GroupId(1)));
+        let applier = Applier::new(machine, settled, history.clone(), stop, working).unwrap();
+        Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1), history), applier))
     }
 }
 

@@ -91,6 +91,10 @@ pub(crate) enum RpcKind {
     Application = 6,
     /// Asks a node whether it takes leads now.
     Willing = 7,
+    /// Says how far a node durably is, in all its groups.
+    Position = 12,
+    /// Not Raft's: a call that goes by a third node.
+    Relayed = 16,
 }
 
 /// A message with its head taken off.
@@ -128,6 +132,8 @@ impl Rpc {
             5 => RpcKind::Snapshot,
             6 => RpcKind::Application,
             7 => RpcKind::Willing,
+            12 => RpcKind::Position,
+            16 => RpcKind::Relayed,
             other => return Err(CodecError::Malformed(format!("message kind {other}"))),
         };
         let group = u32::from_le_bytes(head[1..5].try_into().expect("four bytes"));

@@ -128,6 +128,15 @@ impl Command {
             | Command::Resume(_) => Class::Control,
         }
     }
+
+    /// Whether the session knows it again by a name in it, as long as this life lasts: twice in one life is once.
+    pub fn is_of_one_life(&self) -> bool {
+        match self {
+            Command::Input(_) | Command::Answer(_) => true,
+            Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
+            _ => false,
+        }
+    }
 }
 
 /// What a say or an answer may bring and still pass where data does not, in bytes.
