@@ -145,7 +145,7 @@ impl Reader {
     ) -> Reader {
         let mark = super::session::mark(session);
         let tail = Tail::new(mark);
-        tail.extend(events.into_iter().map(Shown::new), Serial::ZERO);
+        tail.extend(mark.incarnation, events.into_iter().map(Shown::new), Serial::ZERO);
         let looked = Looked { status: session.status(), inherits: None, tail, next: 0 };
         let counted = Counted::new(&Arc::default()).expect("there is room");
         let (id, attach) = (session.id().clone(), Attach::to(Start::Beginning));

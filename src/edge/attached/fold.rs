@@ -105,6 +105,7 @@ fn folded(event: Event, from: Serial, incarnation: Incarnation) -> Arc<Shown> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bytes::Bytes;
     use expect_test::{Expect, expect};
 
     use super::super::super::wire::tests::sample;
@@ -139,7 +140,7 @@ pub(super) mod tests {
         let mut text = String::new();
         for shown in out {
             let frame = frame::event(&shown, Incarnation(1));
-            let frame = str::from_utf8(frame).unwrap();
+            let frame = str::from_utf8(&frame).unwrap();
             text += frame.split_once("\ndata: ").unwrap().1.split_once(",\"chain\"").unwrap().0;
             text += "\n";
         }
