@@ -173,6 +173,7 @@ impl Node {
             clock,
             factory: foundation.factory(),
             application: foundation.application(),
+            removed: home.removed(),
             control: control.clone(),
         };
         let connect_home = home.clone();
@@ -233,7 +234,8 @@ impl Node {
     /// Waits for a signal to stop, or for the store to fail.
     ///
     /// # Errors
-    /// A peer knows this node with another disk, or knows that this one was rolled back: it must not go on.
+    /// A peer knows this node with another disk, or knows that this one was rolled back, or it was
+    /// removed from the cluster: it must not go on.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
@@ -314,5 +316,5 @@ fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
         config.members.iter().map(member).collect()
     };
     let replication = u32::try_from(REPLICATION).expect("replication is small");
-    Birth { members, groups: config.groups, replication, join: false }
+    Birth { members, groups: config.groups, replication, join: config.join }
 }

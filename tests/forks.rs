@@ -118,8 +118,8 @@ async fn a_fork_of_another_life_shows_ids_of_its_own_whoever_read_first() {
     }
     // A reader of the fork's earlier life gets all of it, what is inherited too.
     let stale = frames(&node, "fork", &of(1, 0)).await;
-    let events = [&of(2, 1), &of(2, 2)].map(String::as_str);
-    assert_eq!(stale[2..], ["reset", &of(2, 0), events[0], events[1], "caught-up", &of(2, 2)]);
+    let (first, second) = (of(2, 1), of(2, 2));
+    assert_eq!(stale[2..], ["reset", &of(2, 0), &first, &second, "caught-up", &second]);
 }
 
 async fn read(node: &TestNode, name: &str, start: Start) -> String {

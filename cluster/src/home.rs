@@ -4,19 +4,20 @@
 //! first meeting; a node that comes back with another disk under its old name is refused, because it may
 //! have forgotten votes and entries that it acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::codec;
 use crate::ids::NodeId;
+use crate::removed::{REMOVED, Removed};
 use crate::transport::Gate;
 
 const VERSION: u8 = 1;
@@ -51,6 +52,9 @@ pub struct Home {
     fresh: bool,
     met: Mutex<BTreeMap<NodeId, u128>>,
     disowned: watch::Sender<Option<String>>,
+    removed: Arc<Removed>,
+    /// Peers that say that this node is no member any more.
+    parted: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Home {
@@ -83,7 +87,8 @@ impl Home {
         }
         let met = read(&dir.join("peers"))?.unwrap_or_default();
         let disowned = watch::Sender::new(None);
-        Ok(Home { dir: path, identity, fresh, met: Mutex::new(met), disowned })
+        let (met, removed, parted) = (Mutex::new(met), Arc::default(), Mutex::default());
+        Ok(Home { dir: path, identity, fresh, met, disowned, removed, parted })
     }
 
     /// The random id of this disk.
@@ -100,7 +105,13 @@ impl Home {
         &self.dir
     }
 
-    /// Becomes the reason when a peer knows this node's name with another disk: the node must not go on.
+    /// The nodes that the gate keeps out, because they are no members any more.
+    pub fn removed(&self) -> Arc<Removed> {
+        self.removed.clone()
+    }
+
+    /// Becomes the reason when a peer knows this node's name with another disk, or when this node was removed
+    /// from the cluster: the node must not go on.
     pub fn disowned(&self) -> watch::Receiver<Option<String>> {
         self.disowned.subscribe()
     }
@@ -108,6 +119,7 @@ impl Home {
 
 impl Gate for Home {
     fn admit(&self, peer: NodeId, store: u128) -> Result<(), String> {
+        self.removed.admit(peer)?;
         let mut met = self.met.lock().expect("no panic under this lock");
         match met.get(&peer) {
             Some(known) if *known == store => Ok(()),
@@ -127,9 +139,23 @@ impl Gate for Home {
 
     fn refused(&self, by: NodeId, reason: String) {
         tracing::error!(peer = %by, reason, "a peer refuses this node");
-        if reason.contains(OTHER_DISK) {
+        let parted = reason.contains(REMOVED) && self.parts(by);
+        if reason.contains(OTHER_DISK) || parted {
             self.disowned.send_replace(Some(format!("node {by} refuses this node: {reason}")));
         }
+    }
+}
+
+impl Home {
+    /// Hears that this node was removed, as `by` says; whether enough peers have said so. One alone may be
+    /// wrong or, while some group still counts on this node, early. A group that does has at least two more
+    /// members that let this node in.
+    fn parts(&self, by: NodeId) -> bool {
+        let mut parted = self.parted.lock().expect("no panic under this lock");
+        parted.insert(by);
+        let met = self.met.lock().expect("no panic under this lock");
+        let others = met.keys().filter(|node| !self.removed.contains(**node)).count();
+        (others / 2 + 1).max(others.saturating_sub(1)) <= parted.len()
     }
 }
 
@@ -200,6 +226,26 @@ mod tests {
         let disowned = home.disowned();
         home.refused(NodeId(2), refusal);
         assert!(disowned.borrow().is_some());
+    }
+
+    #[test]
+    fn a_removed_node_is_refused_and_believes_it_when_enough_peers_say_so() {
+        let dirs = [1, 2].map(|_| tempfile::tempdir().unwrap());
+        let [home, leaving] = [1, 2].map(|node| {
+            let home = Home::open(dirs[node - 1].path(), "c", NodeId(node as u64)).unwrap();
+            let peers = (1..=3).filter(|peer| *peer != node as u64);
+            peers.for_each(|peer| home.admit(NodeId(peer), 7).unwrap());
+            home
+        });
+        home.removed().keep_out(NodeId(2));
+        let refusal = home.admit(NodeId(2), 7).unwrap_err();
+        home.admit(NodeId(3), 7).unwrap();
+        let disowned = leaving.disowned();
+        leaving.refused(NodeId(1), refusal.clone());
+        leaving.refused(NodeId(1), refusal.clone());
+        assert_eq!(*disowned.borrow(), None, "one peer alone ends no node");
+        leaving.refused(NodeId(3), refusal);
+        assert!(disowned.borrow().as_ref().unwrap().contains("node 2 is no member any more"));
     }
 
     #[test]

@@ -331,7 +331,8 @@ mod tests {
                 texts.iter().zip(&ends).map(|(text, end)| format!("{text}{end}")).collect();
             let body = body.trim_end();
             let pieces = body.as_bytes().chunks(size).map(<[u8]>::to_vec).collect();
-            let (kept, why) = lines(pieces).now_or_never().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let (kept, why) = runtime.unwrap().block_on(lines(pieces));
             let expected: Vec<_> = texts.iter().map(|text| text.clone().into_bytes()).collect();
             prop_assert_eq!((kept, why), (expected, None));
         }

@@ -35,6 +35,7 @@ async fn start(dir: tempfile::TempDir) -> TestNode {
         peer_listen: None,
         data_dir: dir.path().join("data"),
         members: Vec::new(),
+        join: false,
         tls_dir: None,
         groups: 2,
         heartbeat_ms: 50,

@@ -81,6 +81,8 @@ impl Inbound {
             RpcKind::Snapshot
             | RpcKind::Application
             | RpcKind::Willing
+            | RpcKind::Dropped
+            | RpcKind::Born
             | RpcKind::Position
             | RpcKind::Relayed => Box::pin(async { Err("not a message of a group".into()) }),
         }
