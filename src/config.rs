@@ -4,6 +4,8 @@
 //! All of it is checked before a port is bound.
 
 mod agents;
+mod door;
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +19,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
+pub use door::{AllowedHost, AllowedOrigin};
 
 use crate::limits;
 
@@ -56,6 +59,10 @@ pub struct ServeConfig {
     pub long_poll_ms: u64,
     /// Where webhooks of subscriptions may go.
     pub webhook_reach: WebhookReach,
+    /// Names under which clients may call this node, beside its own.
+    pub allow_hosts: Vec<AllowedHost>,
+    /// Origins of pages that may ask this node, beside its own.
+    pub allow_origins: Vec<AllowedOrigin>,
     /// How traces are written to standard error.
     pub log: LogFormat,
     /// Agents that this node runs by itself, in order of their names.
@@ -171,9 +178,25 @@ pub struct Given {
     /// How long a long poll waits [default: 20000]
     #[arg(long, env = "OUTLIVE_LONG_POLL_MS", value_name = "MS")]
     pub long_poll_ms: Option<u64>,
-    /// Where webhooks may go [default: public; loopback while clients are served on loopback only]
+    /// Where webhooks may go [default: public]
     #[arg(long, env = "OUTLIVE_WEBHOOK_REACH", value_name = "REACH")]
     pub webhook_reach: Option<WebhookReach>,
+    /// A name under which clients may call this node beside its own: NAME, *.NAME or *; once for each
+    #[arg(
+        long = "allow-host",
+        env = "OUTLIVE_ALLOW_HOST",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub allow_host: Vec<String>,
+    /// An origin whose pages may ask this node: http://NAME:PORT, null or *; once for each
+    #[arg(
+        long = "allow-origin",
+        env = "OUTLIVE_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allow_origin: Vec<String>,
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
@@ -208,6 +231,8 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_CHECKPOINT_ENTRIES",
     "OUTLIVE_LONG_POLL_MS",
     "OUTLIVE_WEBHOOK_REACH",
+    "OUTLIVE_ALLOW_HOST",
+    "OUTLIVE_ALLOW_ORIGIN",
     "OUTLIVE_LOG",
     "OUTLIVE_AGENT",
 ];
@@ -238,10 +263,10 @@ fn bad<T>(text: impl Into<String>) -> Result<T, BadServeConfig> {
 }
 
 fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), BadServeConfig> {
-    for name in names {
-        let Some(name) = name.to_str() else { continue };
-        let known = VARIABLES.contains(&name) || OTHER_VARIABLES.contains(&name);
-        if name.starts_with("OUTLIVE_") && !known {
+    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    for name in &names {
+        let known = VARIABLES.contains(&&**name) || OTHER_VARIABLES.contains(&&**name);
+        if name.starts_with("OUTLIVE_") && !known && !service::is_told(name, &names) {
             return bad(format!("the environment variable {name} is not known"));
         }
     }
@@ -263,7 +288,7 @@ impl Given {
             peer_listen: self.peer_listen.or(below.peer_listen),
             data_dir: self.data_dir.or(below.data_dir),
             cluster: self.cluster.or(below.cluster),
-            member: if self.member.is_empty() { below.member } else { self.member },
+            member: either(self.member, below.member),
             join: self.join.or(below.join),
             tls_dir: self.tls_dir.or(below.tls_dir),
             groups: self.groups.or(below.groups),
@@ -273,11 +298,17 @@ impl Given {
             checkpoint_entries: self.checkpoint_entries.or(below.checkpoint_entries),
             long_poll_ms: self.long_poll_ms.or(below.long_poll_ms),
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
+            allow_host: either(self.allow_host, below.allow_host),
+            allow_origin: either(self.allow_origin, below.allow_origin),
             log: self.log.or(below.log),
             agent: [below.agent, self.agent].concat(),
             agents: below.agents,
         }
     }
+}
+
+fn either(given: Vec<String>, below: Vec<String>) -> Vec<String> {
+    if given.is_empty() { below } else { given }
 }
 
 fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
@@ -311,8 +342,6 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         );
     }
     let listen = given.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4437)));
-    let local = listen.ip().is_loopback();
-    let usual = if local { WebhookReach::Loopback } else { WebhookReach::Public };
     let config = ServeConfig {
         node_id,
         cluster: given.cluster.unwrap_or_else(|| "outlive".to_owned()),
@@ -328,13 +357,19 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         election_min_ms: given.election_min_ms.unwrap_or(ELECTION_MIN_MS),
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
         long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
-        webhook_reach: given.webhook_reach.unwrap_or(usual),
+        webhook_reach: given.webhook_reach.unwrap_or_default(),
+        allow_hosts: all(&given.allow_host)?,
+        allow_origins: all(&given.allow_origin)?,
         log: given.log.unwrap_or_default(),
         agents: agents::check(given.agents, &given.agent)?,
     };
     check_cluster(&config.cluster)?;
     check_numbers(&config)?;
     Ok(config)
+}
+
+fn all<T: FromStr<Err = BadServeConfig>>(texts: &[String]) -> Result<Vec<T>, BadServeConfig> {
+    texts.iter().map(|text| text.parse()).collect()
 }
 
 fn check_cluster(name: &str) -> Result<(), BadServeConfig> {

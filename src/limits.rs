@@ -213,10 +213,22 @@ pub const AUDIENCE_GRACE: Duration = Duration::from_secs(5);
 
 // Talking to clients. These may differ between nodes.
 
-/// Connections that one node serves at once.
+/// Connections that one node serves at once, where it may open files enough.
 pub const CONNECTIONS: usize = 100_000;
+/// Connections beyond them that are told so, or that are an operator's.
+pub const CONNECTIONS_SPARE: usize = 16;
+/// How long such a connection may take, in milliseconds.
+pub const CONNECTION_SPARE_MS: u64 = 2_000;
+/// Files that are left to the rest of the node: its journal and store, its links, what its agents and webhooks
+/// need, and those connections.
+pub const FILES_KEPT: u64 = 512;
+/// HTTP/2 connections that one node serves at once; each may be sent [`HTTP2_BYTES`] that nobody reads.
+pub const HTTP2_CONNECTIONS: usize = 1024;
 /// Requests that one HTTP/2 connection has open at once.
 pub const CONNECTION_STREAMS: u32 = 128;
+/// Bytes that an HTTP/2 client may send ahead on one stream, and on all streams of a connection.
+pub const HTTP2_STREAM_BYTES: u32 = 32 << 10;
+pub const HTTP2_BYTES: u32 = 512 << 10;
 /// Request line and headers of one request, in bytes.
 pub const HEAD_BYTES: usize = 16 << 10;
 /// Headers of one request.
@@ -227,8 +239,14 @@ pub const HEAD_MS: u64 = 10_000;
 pub const BODY_BYTES: usize = 2 << 20;
 /// Appends without an end that one node serves at once.
 pub const WINDOWS: usize = 10_000;
-/// Bodies that wait in memory on one node, in bytes.
-pub const BODIES_BYTES: usize = 256 << 20;
+/// Bodies, frames, lines and answers on their way on one node, in bytes; less in a small machine.
+pub const TRANSIT_BYTES: usize = 256 << 20;
+/// Part of the machine's memory that they take at most: one of so many.
+pub const TRANSIT_MEMORY_SHARE: u64 = 4;
+/// Part of their room that is kept for what is small: one of so many.
+pub const TRANSIT_RESERVE_SHARE: usize = 8;
+/// What counts as small, in bytes.
+pub const TRANSIT_SMALL_BYTES: usize = 16 << 10;
 /// Bytes of a streaming append that are not acknowledged; beyond them its body is not read.
 pub const WINDOW_BYTES: usize = 1 << 20;
 /// Lines of a streaming append that are not acknowledged: what one command takes, and as many that gather.
@@ -241,6 +259,8 @@ pub const DISCARD_MS: u64 = 5_000;
 pub const BODY_IDLE_MS: u64 = 10_000;
 /// Time in which a body must arrive whole, in milliseconds.
 pub const BODY_MS: u64 = 60_000;
+/// What of a body must arrive each second on average, beyond [`BODY_IDLE_MS`], in bytes.
+pub const BODY_RATE_BYTES: u64 = 1 << 10;
 /// Nesting of a JSON payload.
 pub const JSON_DEPTH: usize = 128;
 
@@ -342,6 +362,8 @@ pub const SOCKET_SESSIONS: usize = 64;
 pub const SOCKET_REQUESTS: usize = 64;
 /// One frame of a client, in bytes.
 pub const SOCKET_FRAME_BYTES: usize = 256 << 10;
+/// One frame of a worker that has not said who it is, in bytes.
+pub const STRANGER_FRAME_BYTES: usize = 16 << 10;
 /// One frame of a worker, in bytes: the largest say as JSON, where each byte may take more than one.
 pub const WORKER_FRAME_BYTES: usize = 2 << 20;
 /// Events that a session may be ahead of the client's credit, unless it says otherwise, and at most.

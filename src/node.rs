@@ -202,6 +202,12 @@ impl Node {
         let settings = edge::Settings {
             long_poll: Duration::from_millis(config.long_poll_ms),
             webhooks: config.webhook_reach,
+            door: edge::Door::new(
+                address,
+                &config.members,
+                &config.allow_hosts,
+                &config.allow_origins,
+            ),
         };
         let serving =
             edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());

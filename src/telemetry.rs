@@ -34,8 +34,14 @@ pub struct Metrics {
     pub delivered_events: Counter,
     /// `outlive_connections`: connections of clients.
     pub connections: Gauge,
+    /// `outlive_connections_limit`: how many there may be.
+    pub connections_limit: Gauge,
     /// `outlive_connections_refused_total`: connections beyond the limit.
     pub connections_refused: Counter,
+    /// `outlive_transit_bytes`: bytes of bodies, frames, lines and answers on their way.
+    pub transit_bytes: Gauge,
+    /// `outlive_transit_refused_total`: times that there was no room for more of them.
+    pub transit_refused: Counter,
     /// `outlive_slow_consumers_total`: connections cut because the client did not read.
     pub slow_consumers: Counter,
     registry: Mutex<Registry>,
@@ -61,7 +67,10 @@ impl Default for Metrics {
             readers: Gauge::default(),
             delivered_events: Counter::default(),
             connections: Gauge::default(),
+            connections_limit: Gauge::default(),
             connections_refused: Counter::default(),
+            transit_bytes: Gauge::default(),
+            transit_refused: Counter::default(),
             slow_consumers: Counter::default(),
             registry: Mutex::default(),
         };
@@ -90,9 +99,24 @@ impl Default for Metrics {
         );
         r.register("connections", "Connections of clients", metrics.connections.clone());
         r.register(
+            "connections_limit",
+            "How many connections there may be",
+            metrics.connections_limit.clone(),
+        );
+        r.register(
             "connections_refused",
             "Connections beyond the limit",
             metrics.connections_refused.clone(),
+        );
+        r.register(
+            "transit_bytes",
+            "Bytes of bodies, frames, lines and answers on their way",
+            metrics.transit_bytes.clone(),
+        );
+        r.register(
+            "transit_refused",
+            "Times that there was no room for more of them",
+            metrics.transit_refused.clone(),
         );
         r.register(
             "slow_consumers",

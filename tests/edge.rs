@@ -8,7 +8,7 @@ use outlive::client::{Body, Client, ClientError, From, Item};
 use outlive::ids::Cursor;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use support::node::{TestNode, start_single};
+use support::node::{ALLOWED_ORIGIN, TestNode, start_single};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -175,11 +175,13 @@ async fn a_live_reader_gets_what_is_there_and_what_comes() {
 async fn a_stream_begins_at_once_and_tells_proxies_to_keep_out() {
     let node = start_single().await;
     client(&node).create("s").await.unwrap();
-    let mut response = follow(&node, "/v1/sessions/s/events?live=sse").await;
+    let url = format!("{}/v1/sessions/s/events?live=sse", node.url);
+    let asked = reqwest::Client::new().get(url).header("origin", ALLOWED_ORIGIN);
+    let mut response = asked.send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     assert_eq!(response.headers()["cache-control"], "no-store, no-transform");
     assert_eq!(response.headers()["x-accel-buffering"], "no");
-    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(response.headers()["access-control-allow-origin"], ALLOWED_ORIGIN);
     let first = timeout(Duration::from_secs(5), response.chunk()).await.unwrap().unwrap().unwrap();
     assert!(first.starts_with(b"retry: ") && 2048 < first.len());
 }
@@ -232,7 +234,6 @@ async fn bad_requests_get_the_problem_they_have() {
         (Method::GET, "/v1/sessions?limit=0", Value::Null, 400, "bad_query"),
         (Method::GET, "/v1/sessions/s/events?afer=x", Value::Null, 400, "bad_query"),
         (Method::GET, "/v1/sessions/s/events?after=-1", Value::Null, 400, "bad_cursor"),
-        (Method::GET, "/v1/sessions/s/events?live=sse&after=NaN", Value::Null, 400, "bad_cursor"),
         (Method::POST, "/v1/sessions/s/events", json!({}), 400, "no_events"),
         (
             Method::POST,

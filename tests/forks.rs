@@ -85,6 +85,43 @@ async fn text(reader: &mut Reader) -> String {
     }
 }
 
+/// Ids and names of the frames of a live read, until it has caught up.
+async fn frames(node: &TestNode, name: &str, after: &str) -> Vec<String> {
+    let url = format!("{}/v1/sessions/{name}/events?live=sse&after={after}", node.url);
+    let mut answer = reqwest::get(url).await.expect("an answer");
+    let mut text = String::new();
+    while !text.contains("event: caught-up") {
+        let more = timeout(Duration::from_secs(30), answer.chunk()).await.expect("in time");
+        text += std::str::from_utf8(&more.expect("a stream").expect("more")).expect("text");
+    }
+    let shown =
+        |line: &str| line.strip_prefix("id: ").or(line.strip_prefix("event: ")).map(str::to_owned);
+    text.lines().filter_map(shown).collect()
+}
+
+#[tokio::test]
+async fn a_fork_of_another_life_shows_ids_of_its_own_whoever_read_first() {
+    let node = start_single().await;
+    submit(&node, "source", Command::from(plain())).await;
+    append(&node, "source", "a").await;
+    append(&node, "source", "b").await;
+    // The name of the fork has lived before.
+    submit(&node, "fork", Command::from(plain())).await;
+    submit(&node, "fork", Command::Delete { incarnation: None }).await;
+    fork(&node, "fork", wish("source", None, 0)).await.expect("it is begun");
+    let of = |life: u32, serial: u64| format!("{life:010}_{serial:020}");
+    for _ in 0..2 {
+        let source = frames(&node, "source", "start").await;
+        assert_eq!(source, ["attached", &of(1, 0), &of(1, 1), &of(1, 2), "caught-up", &of(1, 2)]);
+        let forked = frames(&node, "fork", "start").await;
+        assert_eq!(forked, ["attached", &of(2, 0), &of(2, 1), &of(2, 2), "caught-up", &of(2, 2)]);
+    }
+    // A reader of the fork's earlier life gets all of it, what is inherited too.
+    let stale = frames(&node, "fork", &of(1, 0)).await;
+    let (first, second) = (of(2, 1), of(2, 2));
+    assert_eq!(stale[2..], ["reset", &of(2, 0), &first, &second, "caught-up", &second]);
+}
+
 async fn read(node: &TestNode, name: &str, start: Start) -> String {
     text(&mut attach(node, name, start).await.expect("attached")).await
 }

@@ -172,6 +172,10 @@ async fn a_full_disk_refuses_appends_and_nothing_else_and_recovers_by_itself() {
     assert!(ready.text().await.expect("a body").contains("disk_full"));
     // Reads, creations and deletions go on.
     assert_eq!(log(&url).await, (0..seq).collect::<Vec<_>>());
+    // But not with content: that takes space as an append does.
+    let stream = client().put(format!("{url}/v1/stream/large"));
+    let stream = stream.header("content-type", "text/plain").body("x".repeat(200_000));
+    assert_eq!(stream.send().await.expect("an answer").status().as_u16(), 507);
     let other = format!("{url}/v1/sessions/other");
     assert_eq!(client().put(&other).send().await.expect("an answer").status().as_u16(), 201);
     assert_eq!(client().delete(&other).send().await.expect("an answer").status().as_u16(), 204);

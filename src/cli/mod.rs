@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Make certificates for a cluster on one machine
     DevCerts(certs::DevCerts),
     /// Write to sessions, read them, look at them
@@ -89,7 +89,7 @@ struct Misuse(String);
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(command) => serve::run(command),
+        Command::Serve(command) => serve::run(*command),
         Command::DevCerts(command) => certs::run(&command),
         Command::Session(command) => block_on(session::run(command)),
         Command::Cluster(command) => block_on(cluster::run(command)),

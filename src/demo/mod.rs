@@ -45,7 +45,7 @@ pub async fn show(port: Option<u16>) -> anyhow::Result<()> {
     println!("starting three nodes …");
     let asked = asked_to_end()?;
     let running = async {
-        let nodes = Arc::new(Mutex::new(Nodes::start_all()?));
+        let nodes = Arc::new(Mutex::new(Nodes::start_all(Some(at.port()))?));
         let http = http()?;
         ready(&http, &nodes).await?;
         create(&http, &nodes, SESSION, UNWATCHED_MS).await?;

@@ -28,6 +28,8 @@ pub(super) struct Nodes {
     dir: TempDir,
     exe: PathBuf,
     ports: Vec<Ports>,
+    /// The port of the page.
+    page: Option<u16>,
     running: Vec<Option<Child>>,
     /// Agents that were seen: one that is stopped does not notice that its node is gone.
     agents: Vec<Process>,
@@ -47,11 +49,11 @@ pub(super) struct Agent {
 }
 
 impl Nodes {
-    /// Makes certificates and starts all nodes; they are not ready yet.
+    /// Makes certificates and starts all nodes; they are not ready yet. The page on this port may ask them.
     ///
     /// # Errors
     /// Says what is missing; what was started is gone then.
-    pub(super) fn start_all() -> anyhow::Result<Nodes> {
+    pub(super) fn start_all(page: Option<u16>) -> anyhow::Result<Nodes> {
         sweep();
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir().context("make a directory")?;
@@ -61,7 +63,7 @@ impl Nodes {
                 .with_context(|| format!("the certificate of node {node} cannot be made"))?;
         }
         let running = (0..NODES).map(|_| None).collect();
-        let mut nodes = Nodes { dir, exe, ports: free_ports()?, running, agents: Vec::new() };
+        let mut nodes = Nodes { dir, exe, ports: free_ports()?, page, running, agents: Vec::new() };
         for node in 1..=NODES {
             nodes.start(node)?;
         }
@@ -103,6 +105,10 @@ impl Nodes {
         // Elsewhere they end when the demo does so in peace.
         if cfg!(target_os = "linux") {
             command.args(["--ends-with", &std::process::id().to_string()]);
+        }
+        if let Some(port) = self.page {
+            let origins = format!("http://127.0.0.1:{port},http://localhost:{port}");
+            command.args(["--allow-origin", &origins]);
         }
         for (other, Ports { http, peer }) in self.ports.iter().enumerate() {
             let member = format!("{}=127.0.0.1:{peer}@http://127.0.0.1:{http}", other + 1);

@@ -6,34 +6,18 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::Edge;
 use super::error::{self, Problem};
 use super::headers;
+use super::room::{self, Hold};
 use crate::limits;
 
 /// The bytes of a body, and the right to hold them.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _room: OwnedSemaphorePermit,
-}
-
-/// Unit in which room for bodies is counted.
-const ROOM_BYTES: usize = 1 << 10;
-
-/// Room for all bodies that this node holds at once.
-pub(super) fn room() -> Semaphore {
-    Semaphore::new(limits::BODIES_BYTES / ROOM_BYTES)
-}
-
-/// Takes the right to hold so many bytes.
-pub(super) fn room_for(edge: &Edge, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
-    let units = u32::try_from(bytes.div_ceil(ROOM_BYTES)).expect("a body is far smaller");
-    edge.bodies.clone().try_acquire_many_owned(units).map_err(|_| {
-        Problem::new(&error::OVERLOADED, "too many bodies wait on this node; try later")
-    })
+    _room: Hold,
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -55,8 +39,8 @@ pub(super) async fn read(
         }
         return Err(too_large(limit));
     }
-    let room = room_for(edge, announced.unwrap_or(limit))?;
-    let bytes = collect(body, limit, announced.unwrap_or(0)).await?;
+    let mut room = edge.room.hold();
+    let bytes = collect(body, limit, announced.unwrap_or(limit), &mut room).await?;
     if announced.is_some_and(|announced| announced != bytes.len()) {
         // Over HTTP/2 a body that is given up in peace looks like one that has ended.
         return Err(Problem::new(&error::BAD_BODY, "the body is shorter than was announced"));
@@ -78,23 +62,45 @@ async fn discard(body: &mut Body) {
     }
 }
 
-async fn collect(mut body: Body, limit: usize, expected: usize) -> Result<Bytes, Problem> {
-    let end = Instant::now() + Duration::from_millis(limits::BODY_MS);
-    let mut all = BytesMut::with_capacity(expected);
+/// Takes what comes, and room for it; `most` is what may be expected in all.
+async fn collect(
+    mut body: Body,
+    limit: usize,
+    most: usize,
+    room: &mut Hold,
+) -> Result<Bytes, Problem> {
+    let begun = Instant::now();
+    let mut all = BytesMut::new();
     loop {
         let idle = Instant::now() + Duration::from_millis(limits::BODY_IDLE_MS);
-        let frame = timeout_at(idle.min(end), body.frame())
+        let frame = timeout_at(idle.min(begun + patience(all.len())), body.frame())
             .await
             .map_err(|_| Problem::new(&error::SLOW_BODY, "the body did not arrive in time"))?;
         let Some(frame) = frame else { return Ok(all.freeze()) };
         let frame = frame.map_err(|_| broken_off())?;
         let Ok(data) = frame.into_data() else { continue };
-        if limit - all.len() < data.len() {
+        let bytes = all.len() + data.len();
+        if limit < bytes {
             discard(&mut body).await;
             return Err(too_large(limit));
         }
+        if all.capacity() < bytes {
+            let ample = bytes.max(most.min(2 * all.capacity()));
+            let size = if room.reach(ample) { ample } else { bytes };
+            if !room.reach(size) {
+                discard(&mut body).await;
+                return Err(room::crowded());
+            }
+            all.reserve(size - all.len());
+        }
         all.extend_from_slice(&data);
     }
+}
+
+/// The time that a body may take of which so much has come: whoever sends slowly holds room for little.
+fn patience(bytes: usize) -> Duration {
+    let earned = bytes as u64 * 1000 / limits::BODY_RATE_BYTES;
+    Duration::from_millis((limits::BODY_IDLE_MS + earned).min(limits::BODY_MS))
 }
 
 fn broken_off() -> Problem {
@@ -103,4 +109,49 @@ fn broken_off() -> Problem {
 
 fn too_large(limit: usize) -> Problem {
     Problem::new(&error::BODY_TOO_LARGE, format!("the limit is {limit} bytes")).with("limit", limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::stream;
+    use tokio::time::sleep;
+
+    use super::super::room::Room;
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    /// What comes of a body whose pieces come after pauses, with room for `space` bytes and an eighth more.
+    async fn check(
+        space: usize,
+        announced: usize,
+        pieces: Vec<(u64, usize)>,
+    ) -> Result<usize, &'static str> {
+        let room = Room::new(space + space / 7, &Arc::new(Metrics::default()));
+        let body = Body::from_stream(stream::unfold(pieces.into_iter(), |mut pieces| async move {
+            let (pause_ms, bytes) = pieces.next()?;
+            sleep(Duration::from_millis(pause_ms)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; bytes])), pieces))
+        }));
+        let got = collect(body, limits::BODY_BYTES, announced, &mut room.hold()).await;
+        got.map(|bytes| bytes.len()).map_err(|why| why.kind().code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn room_is_taken_as_bytes_come_and_not_as_they_are_announced() {
+        assert_eq!(check(112 << 10, limits::BODY_BYTES, vec![(0, 100)]).await, Ok(100));
+        assert_eq!(check(112 << 10, 112 << 10, vec![(0, 1 << 10); 112]).await, Ok(112 << 10));
+        assert_eq!(check(112 << 10, 1 << 20, vec![(0, 1 << 10); 1024]).await, Err("overloaded"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_slowly_is_not_waited_for() {
+        let trickle = |pause_ms, bytes| check(1 << 20, 1 << 20, vec![(pause_ms, bytes); 64]);
+        assert_eq!(trickle(1_000, 1).await, Err("slow_body"));
+        assert_eq!(trickle(11_000, 1 << 10).await, Err("slow_body"));
+        assert_eq!(trickle(900, 1 << 10).await, Ok(64 << 10));
+        // However much it is.
+        assert_eq!(trickle(1_000, 1 << 14).await, Err("slow_body"));
+    }
 }

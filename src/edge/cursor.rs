@@ -1,7 +1,7 @@
 //! Where a reader says it wants to begin.
 
 use super::error::{self, Problem};
-use crate::ids::{Cursor, Serial};
+use crate::ids::{Cursor, Incarnation, Serial};
 use crate::runtime::Start;
 
 /// Ends the id of the frame that ends a stream, so that a browser that comes back with it can be told
@@ -33,6 +33,12 @@ pub(super) fn place(text: Option<&str>) -> Result<Place, Problem> {
     }
 }
 
+/// A place that no log has: whoever is attached there is told `reset`, and then the log from its start.
+pub(super) const UNKNOWN: Place = Place {
+    start: Start::After(Cursor { incarnation: Incarnation(0), serial: Serial::ZERO }),
+    has_seen_end: false,
+};
+
 /// The place in front of `serial`.
 pub(super) fn before(serial: Serial) -> Serial {
     Serial(serial.0.saturating_sub(1))
@@ -41,7 +47,6 @@ pub(super) fn before(serial: Serial) -> Serial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Incarnation;
 
     #[test]
     fn a_place_is_start_now_or_a_whole_cursor() {

@@ -11,16 +11,20 @@ use axum::{Extension, Json};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::cursor::{self, Place};
 use super::error::{self, Problem};
 use super::handover::Handover;
 use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
-use super::{Edge, HangUp, append, attached, body, cursor, freshness, headers, live, wire};
+use super::{Edge, HangUp, append, attached, body, freshness, headers, live, wire};
 use crate::ids::{Cursor, SessionId};
 use crate::limits;
 use crate::runtime::AttachError;
 use crate::session::{Applied, Command};
+
+/// Stands for the header `last-event-id` where a client of EventSource can send none.
+const SEEN: &str = "lastEventId";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -84,7 +88,7 @@ pub(super) async fn read(
     headers: HeaderMap,
     handover: Option<Extension<Arc<Handover>>>,
 ) -> Result<Response, Problem> {
-    let known = [&["after", "limit", "live", "read", "wait_ms"][..], &attached::PARAMETERS];
+    let known = [&["after", SEEN, "limit", "live", "read", "wait_ms"][..], &attached::PARAMETERS];
     let query = query.only(&known.concat())?;
     let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
     let mode = query.word("live", &modes)?.unwrap_or(Mode::Present);
@@ -108,15 +112,25 @@ pub(super) async fn read(
         return Err(Problem::new(&error::BAD_QUERY, detail));
     }
     // What a browser has seen is newer than the address it was given.
-    let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.filter(|text| !text.is_empty());
-    let seen = seen.filter(|_| mode == Mode::Sse);
+    let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.or(query.text(SEEN));
+    let seen = seen.filter(|text| mode == Mode::Sse && !text.is_empty());
     // Who comes back has what the snapshot told, and goes on where it was.
     asked.snapshot &= seen.is_none();
     let now = asked.snapshot.then_some("now");
-    let place = cursor::place(seen.or(now).or(query.text("after")))?;
+    let place = match cursor::place(seen.or(now).or(query.text("after"))) {
+        // An EventSource never comes back from a refusal, and knows no other place.
+        Err(_) if mode == Mode::Sse => cursor::UNKNOWN,
+        place => place?,
+    };
     let deadline = headers::deadline(&headers)?;
 
-    let reader = match edge.runtime.attach(&id, place.start, freshness, deadline).await {
+    let attach = |place: Place| edge.runtime.attach(&id, place.start, freshness, deadline);
+    let mut found = attach(place).await;
+    if mode == Mode::Sse && matches!(found, Err(AttachError::Ahead { .. })) {
+        // The log was longer when the reader saw it: it was restored, or is another one.
+        found = attach(cursor::UNKNOWN).await;
+    }
+    let reader = match found {
         Ok(reader) => reader,
         // A status would end a browser's EventSource for good; a broken connection does not.
         Err(AttachError::Unavailable(_)) if mode == Mode::Sse => return Ok(HangUp.into_response()),

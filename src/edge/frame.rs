@@ -3,30 +3,48 @@
 //! An event is one line of JSON, so that no payload can end a line, a frame or begin a field; names of
 //! frames and ids are ours alone.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
-use super::wire;
+use super::{json, wire};
 use crate::ids::{Cursor, Incarnation, Serial};
-use crate::runtime::Shown;
+use crate::runtime::{Rendered, Shown};
 
-/// Keeps a silent connection alive; a comment, so that no client sees it.
-pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
+/// Keeps a silent connection alive; a comment, so that no client sees it. No blank line follows, here and in
+/// the opening: some readers take a block without data for a message.
+pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n");
 
 /// Comment that makes clients and proxies with a buffer of up to 2 KiB pass on the first bytes.
 const PADDING: usize = 2048;
 
-/// What every stream begins with: how long to wait before coming back, and padding.
+/// What the first frame of every stream begins with: how long to wait before coming back, and padding.
 pub(super) fn opening(retry_ms: u64) -> Bytes {
     let mut out = BytesMut::with_capacity(PADDING + 32);
     out.extend_from_slice(format!("retry: {retry_ms}\n:").as_bytes());
     out.put_bytes(b' ', PADDING);
-    out.extend_from_slice(b"\n\n");
+    out.put_u8(b'\n');
     out.freeze()
 }
 
-/// The frame of an event: encoded by its first reader and shared by all others.
-pub(super) fn event(shown: &Shown, incarnation: Incarnation) -> &Bytes {
+/// The frame of an event: encoded by its first reader and shared by all others of the same life. A fork and its
+/// source share events and not ids.
+pub(super) fn event(shown: &Shown, incarnation: Incarnation) -> Cow<'_, Bytes> {
+    let rendered = rendered(shown, incarnation);
+    if rendered.incarnation == incarnation {
+        return Cow::Borrowed(&rendered.frame);
+    }
+    let json = json_of(&rendered.frame).as_bytes();
+    Cow::Owned(of_event(json, shown.event.serial, incarnation).into())
+}
+
+/// The JSON inside the frame of an event; it is the same in every life.
+pub(super) fn data(shown: &Shown, incarnation: Incarnation) -> &str {
+    json_of(&rendered(shown, incarnation).frame)
+}
+
+fn rendered(shown: &Shown, incarnation: Incarnation) -> &Rendered {
     shown.rendered.get_or_init(|| {
         let event = &shown.event;
         let cursor = Cursor { incarnation, serial: event.serial };
@@ -34,14 +52,13 @@ pub(super) fn event(shown: &Shown, incarnation: Incarnation) -> &Bytes {
         out.extend_from_slice(format!("id: {cursor}\ndata: ").as_bytes());
         wire::event(&mut out, event, None);
         out.extend_from_slice(b"\n\n");
-        Bytes::from(out)
+        Rendered { incarnation, frame: json::without_line_ends(out).into() }
     })
 }
 
-/// The JSON inside the frame of an event.
-pub(super) fn data(shown: &Shown, incarnation: Incarnation) -> &str {
+fn json_of(frame: &Bytes) -> &str {
     const LABEL: &str = "data: ";
-    let frame = str::from_utf8(event(shown, incarnation)).expect("frames are rendered as text");
+    let frame = str::from_utf8(frame).expect("frames are rendered as text");
     let data = frame.find(LABEL).map(|at| &frame[at + LABEL.len()..]);
     data.expect("a frame has its data").trim_end_matches('\n')
 }
@@ -52,14 +69,15 @@ pub(super) fn of_event(json: &[u8], serial: Serial, incarnation: Incarnation) ->
     let mut out = format!("id: {cursor}\ndata: ").into_bytes();
     out.extend_from_slice(json);
     out.extend_from_slice(b"\n\n");
-    out
+    json::without_line_ends(out)
 }
 
 /// A frame with a name of its own. Its id, if it has one, is where a reader goes on behind it.
 pub(super) fn control(name: &'static str, id: Option<&str>, data: &Value) -> Bytes {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // A JSON value's own text has no line break: strings escape theirs.
-    format!("event: {name}\n{id}data: {data}\n\n").into()
+    let frame = format!("event: {name}\n{id}data: {data}\n\n");
+    json::without_line_ends(frame.into()).into()
 }
 
 #[cfg(test)]
@@ -136,12 +154,20 @@ mod tests {
     fn check(format: &str, bytes: &[u8]) {
         let shown = shown(format, bytes);
         let frame = event(&shown, Incarnation(3));
-        let stream = [&opening(700), frame, &HEARTBEAT].map(|part| part.to_vec()).concat();
+        let stream = [&opening(700), &*frame, &HEARTBEAT].map(|part| part.to_vec()).concat();
         let frames = event_source(&stream);
         assert_eq!(frames.len(), 1, "{stream:?}");
         assert_eq!(frames[0].event, "message");
         assert_eq!(frames[0].id, "0000000003_00000000000000000007");
-        assert_eq!(payload(&frames[0].data), bytes);
+        for line_end in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            assert!(!frames[0].data.contains(line_end), "{stream:?}");
+        }
+        let got = payload(&frames[0].data);
+        if got != bytes {
+            // In the text of JSON those letters are escaped.
+            assert_eq!(format, "json");
+            assert_eq!(got, json::without_line_ends(bytes.to_vec()));
+        }
         let mut parser = Parser::default();
         assert_eq!(parser.feed(&stream).unwrap(), frames);
         assert_eq!(parser.retry_ms, Some(700));
@@ -150,7 +176,7 @@ mod tests {
     #[test]
     fn the_data_of_an_event_is_what_its_frame_carries() {
         let shown = shown("text", b"data: a\n\n");
-        let frames = event_source(event(&shown, Incarnation(3)));
+        let frames = event_source(&event(&shown, Incarnation(3)));
         assert_eq!(data(&shown, Incarnation(3)), frames[0].data);
     }
 
@@ -190,7 +216,25 @@ mod tests {
             data: {"serial":7,"time":1700000000000,"format":"text","text":"Hel","chain":"0000000000000abc"}
 
         "#]]
-        .assert_eq(str::from_utf8(event(&shown, Incarnation(1))).unwrap());
+        .assert_eq(str::from_utf8(&event(&shown, Incarnation(1))).unwrap());
+    }
+
+    #[test]
+    fn readers_of_different_lives_share_an_event_and_get_ids_of_their_own() {
+        let shown = shown("text", b"Hel");
+        for incarnation in [Incarnation(3), Incarnation(1), Incarnation(3), Incarnation(2)] {
+            let frames = event_source(&event(&shown, incarnation));
+            let cursor = Cursor { incarnation, serial: Serial(7) };
+            assert_eq!(frames[0].id, cursor.to_string());
+            assert_eq!(frames[0].data, data(&shown, incarnation));
+        }
+        // What was folded for one reader stays folded.
+        let folded = of_event(b"{\"folded\":true}", Serial(7), Incarnation(1));
+        let rendered = Rendered { incarnation: Incarnation(1), frame: folded.into() };
+        let shown = Shown { rendered: rendered.into(), ..shown };
+        let frames = event_source(&event(&shown, Incarnation(2)));
+        assert_eq!(frames[0].data, "{\"folded\":true}");
+        assert_eq!(frames[0].id, "0000000002_00000000000000000007");
     }
 
     #[test]
@@ -200,6 +244,27 @@ mod tests {
         assert_eq!(frames.len(), 1);
         assert_eq!(frames[0].event, "attached");
         assert_eq!(serde_json::from_str::<Value>(&frames[0].data).unwrap(), data);
+        assert!(!frames[0].data.contains('\u{2028}'));
+    }
+
+    /// Blocks as a reader takes them that makes a message of each.
+    #[test]
+    fn every_block_has_data() {
+        let data = json!({ "session": "a" });
+        let shown = shown("text", b"Hel");
+        let stream = [
+            &opening(700)[..],
+            &control("attached", Some("7"), &data),
+            &HEARTBEAT,
+            &HEARTBEAT,
+            &event(&shown, Incarnation(1)),
+            &HEARTBEAT,
+        ]
+        .concat();
+        let text = str::from_utf8(&stream).unwrap();
+        let (whole, rest) = text.rsplit_once("\n\n").unwrap();
+        assert!(whole.split("\n\n").all(|block| block.contains("\ndata: ")), "{text}");
+        assert_eq!(rest.as_bytes(), HEARTBEAT);
     }
 
     /// What attackers send: pieces of frames, halves of letters, all kinds of line ends.

@@ -46,6 +46,32 @@ pub(super) fn in_one_line(value: &RawValue) -> Vec<u8> {
     value.get().bytes().map(flat).collect()
 }
 
+/// The same JSON with escapes for letters at which some readers of event streams end a line, though the standard
+/// does not: NEL and the separators of lines and paragraphs. JSON has them in strings only, so it means the same.
+pub(super) fn without_line_ends(json: Vec<u8>) -> Vec<u8> {
+    let found = |at: usize| match json[at..] {
+        [0xc2, 0x85, ..] => Some((2, &b"\\u0085"[..])),
+        [0xe2, 0x80, 0xa8, ..] => Some((3, &b"\\u2028"[..])),
+        [0xe2, 0x80, 0xa9, ..] => Some((3, &b"\\u2029"[..])),
+        _ => None,
+    };
+    let Some(first) = (0..json.len()).find(|at| found(*at).is_some()) else { return json };
+    let mut out = Vec::with_capacity(json.len() + 16);
+    let (mut at, mut kept) = (first, 0);
+    while at < json.len() {
+        let Some((length, escape)) = found(at) else {
+            at += 1;
+            continue;
+        };
+        out.extend_from_slice(&json[kept..at]);
+        out.extend_from_slice(escape);
+        at += length;
+        kept = at;
+    }
+    out.extend_from_slice(&json[kept..]);
+    out
+}
+
 /// How deep brackets outside of strings are nested.
 fn depth(text: &[u8]) -> usize {
     let (mut now, mut most) = (0_usize, 0);

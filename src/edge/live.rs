@@ -122,7 +122,7 @@ impl Live {
     fn take_backlog(&mut self) -> Option<Bytes> {
         let first = self.telling.take()?;
         let incarnation = self.telling.incarnation();
-        let first = frame::event(&first, incarnation).clone();
+        let first = frame::event(&first, incarnation).into_owned();
         let mut all = BytesMut::new();
         while let Some(shown) = self.telling.peek() {
             let bytes = frame::event(shown, incarnation);
@@ -132,7 +132,7 @@ impl Live {
             if all.is_empty() {
                 all.extend_from_slice(&first);
             }
-            all.extend_from_slice(bytes);
+            all.extend_from_slice(&bytes);
             self.telling.take();
         }
         Some(if all.is_empty() { first } else { all.freeze() })

@@ -8,6 +8,8 @@ mod append;
 mod attached;
 mod body;
 mod cursor;
+mod delivery;
+mod door;
 mod durable;
 pub mod error;
 mod events;
@@ -23,7 +25,9 @@ mod people;
 mod preface;
 pub mod push;
 mod query;
+mod room;
 mod routes;
+mod seats;
 mod server;
 mod sessions;
 mod stall;
@@ -46,9 +50,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub use self::door::Door;
 use self::durable::subscriptions::Subscriptions;
 use self::error::Problem;
 use self::query::Query;
+use self::room::Room;
 use crate::config::WebhookReach;
 use crate::runtime::{Freshness, Runtime};
 use crate::telemetry::Metrics;
@@ -57,12 +63,14 @@ use crate::telemetry::Metrics;
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What the operator may set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a long poll waits that does not say so itself.
     pub long_poll: Duration,
     /// Where webhooks may go.
     pub webhooks: WebhookReach,
+    /// Who may come in.
+    pub door: Door,
 }
 
 /// Serves clients on `listener` until `shutdown`, and returns when the last connection is gone.
@@ -88,8 +96,8 @@ struct Edge(Arc<Shared>);
 struct Shared {
     runtime: Arc<Runtime>,
     metrics: Arc<Metrics>,
-    /// Room for bodies in memory.
-    bodies: Arc<Semaphore>,
+    /// For what is on its way.
+    room: Arc<Room>,
     /// Places for appends without an end.
     windows: Arc<Semaphore>,
     /// Places for WebSockets.
@@ -106,7 +114,7 @@ impl Edge {
         settings: Settings,
         stop: CancellationToken,
     ) -> Edge {
-        let bodies = Arc::new(body::room());
+        let room = Room::new(room::size(room::memory()), &metrics);
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
         let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
         let subscriptions = Subscriptions::new(runtime.clone(), settings.webhooks);
@@ -114,7 +122,7 @@ impl Edge {
         Edge(Arc::new(Shared {
             runtime,
             metrics,
-            bodies,
+            room,
             windows,
             sockets,
             settings,

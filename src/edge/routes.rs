@@ -2,13 +2,14 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 
+use super::door::Readable;
 use super::error::{self, Code, Problem};
-use super::{Edge, admin, durable, events, people, sessions, turns, ws};
+use super::{Edge, admin, delivery, durable, events, people, sessions, turns, ws};
 use crate::telemetry::RequestLabels;
 
 /// A path, the name under which it is counted, and its methods.
@@ -76,26 +77,54 @@ pub(super) fn router(edge: Edge) -> Router {
         .with_state(edge)
 }
 
-/// Answers preflights, counts, and adds the headers that every answer has.
+/// Looks who asks, answers preflights, counts, and adds the headers that every answer has.
 async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Response {
-    let mut response =
-        if request.method() == Method::OPTIONS { preflight() } else { next.run(request).await };
+    let is_preflight = request.method() == Method::OPTIONS;
+    let reads = request.method() == Method::GET;
+    let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let looked = edge.settings.door.look(request.uri(), request.headers());
+    let (mut response, readable) = match looked {
+        Err(why) => (why.into_response(), Readable::Unasked),
+        Ok(readable) if is_preflight => (StatusCode::NO_CONTENT.into_response(), readable),
+        Ok(readable) => (next.run(request).await, readable),
+    };
+    if is_preflight {
+        response.headers_mut().extend(preflight(wanted));
+    }
+    if reads {
+        response =
+            delivery::roomy(&edge.room, response).unwrap_or_else(IntoResponse::into_response);
+    }
     let extensions = response.extensions();
     let route = extensions.get::<Answered>().map_or("other", |answered| answered.0);
     let code = extensions.get::<Code>().map_or("ok", |code| code.0);
     edge.metrics.requests.get_or_create(&RequestLabels { route, code }).inc();
     const COMMON: [(HeaderName, HeaderValue); 4] = [
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (
             HeaderName::from_static("cross-origin-resource-policy"),
             HeaderValue::from_static("cross-origin"),
         ),
+        // What is kept for one page is not for another.
+        (header::VARY, HeaderValue::from_static("origin")),
     ];
-    response.headers_mut().extend(COMMON);
+    let headers = response.headers_mut();
+    for (name, value) in COMMON {
+        headers.append(name, value);
+    }
+    match readable {
+        Readable::Unasked => {}
+        Readable::ByAll => {
+            let all = HeaderValue::from_static("*");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, all);
+        }
+        Readable::By(origin) => {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+    }
     // What a session is may be another thing the moment after.
-    let caching = response.headers_mut().entry(header::CACHE_CONTROL);
+    let caching = headers.entry(header::CACHE_CONTROL);
     caching.or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -105,23 +134,25 @@ const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-
                        producer-expected-seq, producer-received-seq, retry-after, allow, etag, \
                        location, stream-next-offset, stream-cursor, stream-up-to-date, \
                        stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding";
-/// Headers that pages of other origins may send.
+/// Headers that pages of other origins may send, where they do not say which: else whatever they ask for, since
+/// tracing and the like add headers of their own, and none of them gives a right here.
 const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control, if-none-match, \
                        producer-id, producer-epoch, producer-seq, outlive-format, outlive-close, \
                        outlive-expect-serial, outlive-timeout-ms, stream-seq, stream-ttl, \
                        stream-expires-at, stream-closed, stream-forked-from, \
                        stream-fork-offset, stream-fork-sub-offset, stream-append";
 
-fn preflight() -> Response {
-    const HEADERS: [(HeaderName, HeaderValue); 3] = [
-        (
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE"),
-        ),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED)),
+/// The answer to a preflight that asks for headers.
+fn preflight(wanted: Option<HeaderValue>) -> HeaderMap {
+    let allowed = wanted.unwrap_or(HeaderValue::from_static(ALLOWED));
+    let methods = HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE");
+    let wanted = HeaderValue::from_static("access-control-request-headers");
+    HeaderMap::from_iter([
+        (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed),
         (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
-    ];
-    (StatusCode::NO_CONTENT, HEADERS).into_response()
+        (header::VARY, wanted),
+    ])
 }
 
 #[cfg(test)]

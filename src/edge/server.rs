@@ -8,26 +8,33 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::delivery::{self, Untaken};
+use super::error::{self, Problem};
 use super::handover::{Handover, Onward, Watched};
 use super::preface::{self, Prefaced, Speaks};
+use super::seats::{Seat, Seats};
 use super::stall::Impatient;
 use super::{Edge, HangUp, routes, stream};
 use crate::limits;
-use crate::telemetry::Metrics;
 
 /// Pause after a failed accept: the process is short of something, most likely file descriptors.
 const ACCEPT_PAUSE_MS: u64 = 50;
+/// Pause before that is told again.
+const ACCEPT_WARN_MS: u64 = 10_000;
+/// What operators ask, and get when nobody else is served.
+const OPERATORS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// What one HTTP/2 stream may hold back from a client that is slow to take it, in bytes.
 const STREAM_SEND_BYTES: usize = 64 << 10;
 /// How often an HTTP/2 client is asked whether it is still there, in milliseconds.
@@ -40,13 +47,15 @@ struct BrokenOff;
 
 /// Takes connections until the node stops, then waits for those that run.
 pub(super) async fn run(listener: TcpListener, edge: Edge) {
-    let seats = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let seats = Seats::new(&edge.metrics);
+    let mut warned: Option<Instant> = None;
     let connections = TaskTracker::new();
     let server = Arc::new(Server {
         router: routes::router(edge.clone()),
         http1: http1(),
         http2: http2(),
         connections: connections.clone(),
+        http2_places: Semaphore::new(limits::HTTP2_CONNECTIONS),
         edge: edge.clone(),
     });
     loop {
@@ -57,15 +66,14 @@ pub(super) async fn run(listener: TcpListener, edge: Edge) {
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(why) => {
-                pause_after(&why).await;
+                pause_after(&why, &mut warned).await;
                 continue;
             }
         };
-        let Ok(seat) = seats.clone().try_acquire_owned() else {
+        let Some(seat) = seats.take() else {
             edge.metrics.connections_refused.inc();
             continue;
         };
-        let seat = Seat::new(seat, &edge.metrics);
         connections.spawn(server.clone().connection(stream, seat));
     }
     drop(listener);
@@ -76,12 +84,16 @@ pub(super) async fn run(listener: TcpListener, edge: Edge) {
     }
 }
 
-async fn pause_after(why: &io::Error) {
+async fn pause_after(why: &io::Error, warned: &mut Option<Instant>) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(why.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         return;
     }
-    tracing::warn!(%why, "no connection can be taken now");
+    let now = Instant::now();
+    if warned.is_none_or(|at| at + Duration::from_millis(ACCEPT_WARN_MS) <= now) {
+        *warned = Some(now);
+        tracing::warn!(%why, "no connection can be taken now");
+    }
     sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
 }
 
@@ -101,6 +113,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(limits::HEAD_BYTES as u32)
         .max_concurrent_streams(limits::CONNECTION_STREAMS)
+        .initial_stream_window_size(limits::HTTP2_STREAM_BYTES)
+        .initial_connection_window_size(limits::HTTP2_BYTES)
         .max_send_buf_size(STREAM_SEND_BYTES)
         .keep_alive_interval(Duration::from_millis(PING_MS))
         .keep_alive_timeout(Duration::from_millis(PING_MS));
@@ -113,26 +127,8 @@ struct Server {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     connections: TaskTracker,
+    http2_places: Semaphore,
     edge: Edge,
-}
-
-/// The place of one connection among those that are served.
-struct Seat {
-    metrics: Arc<Metrics>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Seat {
-    fn new(permit: OwnedSemaphorePermit, metrics: &Arc<Metrics>) -> Seat {
-        metrics.connections.inc();
-        Seat { metrics: metrics.clone(), _permit: permit }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.metrics.connections.dec();
-    }
 }
 
 type Client = Prefaced<Impatient<TcpStream>>;
@@ -143,7 +139,8 @@ impl Server {
         let _ = stream.set_nodelay(true);
         let stall = Duration::from_millis(limits::STALL_MS);
         let socket = Impatient::new(stream, stall, self.edge.metrics.clone());
-        let head = Duration::from_millis(limits::HEAD_MS);
+        let head_ms = if seat.is_spare() { limits::CONNECTION_SPARE_MS } else { limits::HEAD_MS };
+        let head = Duration::from_millis(head_ms);
         let looked = tokio::select! {
             looked = timeout(head, preface::read(socket)) => looked,
             () = self.edge.stop.cancelled() => return,
@@ -151,6 +148,8 @@ impl Server {
         // Who says nothing in time is not missed.
         let Ok(Ok((client, speaks))) = looked else { return };
         match speaks {
+            Speaks::Http1 if seat.is_spare() => self.turn_away(client).await,
+            Speaks::Http2 if seat.is_spare() => _ = self.edge.metrics.connections_refused.inc(),
             Speaks::Http1 => self.serve_http1(client, seat).await,
             Speaks::Http2 => self.serve_http2(client).await,
         }
@@ -189,13 +188,42 @@ impl Server {
         };
     }
 
+    /// Answers one request, if it is an operator's; else says that there is no place.
+    async fn turn_away(&self, client: Client) {
+        let service = service_fn(|request: hyper::Request<Incoming>| async move {
+            if OPERATORS.contains(&request.uri().path()) {
+                return answer(self.router.clone(), request).await;
+            }
+            self.edge.metrics.connections_refused.inc();
+            let detail = "this node serves as many connections as it may; try another";
+            Ok(Problem::new(&error::TOO_MANY_CONNECTIONS, detail).into_response())
+        });
+        let serving = http1().keep_alive(false).serve_connection(TokioIo::new(client), service);
+        let _ = timeout(Duration::from_millis(limits::CONNECTION_SPARE_MS), serving).await;
+    }
+
     async fn serve_http2(&self, client: Client) {
+        let Ok(_place) = self.http2_places.try_acquire() else {
+            self.edge.metrics.connections_refused.inc();
+            return;
+        };
         // hyper runs the requests of one connection as tasks of their own.
         let router = self.router.clone();
-        let service = service_fn(move |request| answer(router.clone(), request));
+        let untaken = Arc::new(Untaken::default());
+        let watch = untaken.clone();
+        let service = service_fn(move |request| {
+            let (answer, untaken) = (answer(router.clone(), request), untaken.clone());
+            async move {
+                Ok::<_, BrokenOff>(answer.await?.map(|body| delivery::watched(&untaken, body)))
+            }
+        });
         let mut serving = pin!(self.http2.serve_connection(TokioIo::new(client), service));
         let ended = tokio::select! {
             ended = &mut serving => ended,
+            () = watch.stalled() => {
+                self.edge.metrics.slow_consumers.inc();
+                return;
+            }
             () = self.edge.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
                 drained(serving).await

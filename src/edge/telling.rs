@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::attached::fold::Shape;
 use super::attached::{Asked, Beside};
 use super::cursor;
+use super::room::{Hold, Room};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::runtime::{Delivery, Reader, Shown};
 use crate::telemetry::Metrics;
@@ -26,6 +27,8 @@ pub(super) struct Telling {
     /// Delivered by the reader and not yet said.
     next: Option<Delivery>,
     backlog: vec::IntoIter<Arc<Shown>>,
+    /// For what of it nobody else holds.
+    room: Hold,
     incarnation: Incarnation,
     stage: Stage,
     shape: Shape,
@@ -77,8 +80,9 @@ impl Drop for Counted {
 }
 
 impl Telling {
-    pub(super) fn new(reader: Reader, metrics: &Arc<Metrics>) -> Telling {
+    pub(super) fn new(reader: Reader, metrics: &Arc<Metrics>, room: &Arc<Room>) -> Telling {
         Telling {
+            room: room.hold(),
             next: None,
             backlog: Vec::new().into_iter(),
             incarnation: reader.cursor().incarnation,
@@ -151,6 +155,9 @@ impl Telling {
     /// Takes the next event of those that were delivered.
     pub(super) fn take(&mut self) -> Option<Arc<Shown>> {
         let taken = self.backlog.next();
+        if self.backlog.as_slice().is_empty() {
+            self.room.keep(0);
+        }
         self.counted.delivered(u64::from(taken.is_some()));
         taken
     }
@@ -204,6 +211,11 @@ impl Telling {
         let incarnation = self.reader.cursor().incarnation;
         self.incarnation = incarnation;
         let (name, cursor, data) = match delivery {
+            Delivery::Events(events) if !self.room.reach(alone(&events)) => {
+                self.stage = Stage::BreakingOff;
+                // From where it is now, at this node or another, when there is room.
+                ("detached", None, json!({ "reason": "overloaded" }))
+            }
             Delivery::Events(events) => {
                 let fold = self.shape.fold && self.catching_up;
                 let (shown, passed) = Shape { fold, ..self.shape }.apply(events, incarnation);
@@ -239,4 +251,10 @@ impl Telling {
         };
         Some(Control { name, cursor, data })
     }
+}
+
+/// Bytes of events that were read from blocks for one reader; what is in the hot tail is held anyway.
+fn alone(events: &[Arc<Shown>]) -> usize {
+    let alone = events.iter().filter(|shown| Arc::strong_count(shown) == 1);
+    alone.map(|shown| shown.event.payload.len()).sum()
 }

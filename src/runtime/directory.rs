@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::group::{AdmitError, Class, Group};
+use cluster::group::{self, AdmitError, Group};
 use cluster::host::Host;
 use cluster::ids::{GroupId, NodeId};
 use cluster::limits::ENTRY_BYTES;
@@ -27,6 +27,7 @@ use super::shards::Shards;
 use super::{Freshness, envelope};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
+use crate::session::command::Class;
 use crate::session::{Command, CommandKey, Refusal};
 
 pub(super) struct Directory {
@@ -70,7 +71,7 @@ impl Directory {
         command: &Command,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        let plain = envelope::freeze(command);
+        let (plain, class) = (envelope::freeze(command), command.class());
         let bytes = plain.len() + id.as_str().len() + envelope::HEADS;
         if ENTRY_BYTES < bytes {
             return Err(too_large(bytes));
@@ -90,7 +91,7 @@ impl Directory {
             );
             let attempt = match self.place(id, hint.take(), attempts) {
                 Place::Here(group, shard) => {
-                    self.submit_here(&group, &shard, id, bytes, deadline).await
+                    self.submit_here(&group, &shard, id, class, bytes, deadline).await
                 }
                 Place::At(node) => self.forward(node, id, bytes, deadline).await,
                 Place::Nobody => Attempt::Elsewhere(None),
@@ -131,12 +132,13 @@ impl Directory {
     pub(super) async fn submit_for_peer(
         &self,
         id: &SessionId,
+        class: Class,
         command: Bytes,
         deadline: Instant,
     ) -> Answered {
         let attempt = match self.place(id, None, 0) {
             Place::Here(group, shard) => {
-                self.submit_here(&group, &shard, id, command, deadline).await
+                self.submit_here(&group, &shard, id, class, command, deadline).await
             }
             Place::At(node) => Attempt::Elsewhere(Some(node)),
             Place::Nobody => Attempt::Elsewhere(None),
@@ -176,15 +178,19 @@ impl Directory {
         group: &Arc<Group>,
         shard: &Arc<Shard>,
         id: &SessionId,
+        class: Class,
         command: Bytes,
         deadline: Instant,
     ) -> Attempt {
         // Deleting and closing still work: they make room.
-        if self.full.load(Ordering::Acquire) && envelope::is_speech(&command) {
+        if self.full.load(Ordering::Acquire) && class == Class::Data {
             return Attempt::Done(Err(Unavailable::DiskFull.into()));
         }
         // Whatever makes room or ends something passes by the flood, on the reserve.
-        let class = if envelope::is_speech(&command) { Class::Data } else { Class::Control };
+        let class = match class {
+            Class::Control => group::Class::Control,
+            Class::Small | Class::Data => group::Class::Data,
+        };
         let permit = match group.admit(class, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),

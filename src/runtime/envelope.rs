@@ -10,6 +10,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cluster::codec;
 
 use crate::ids::SessionId;
+use crate::session::command::Class;
 use crate::session::frozen::{COMMAND_VERSION, FrozenCommand};
 use crate::session::{Command, CommandKey};
 
@@ -77,20 +78,10 @@ pub(super) fn thaw(bytes: &[u8]) -> Result<(Option<CommandKey>, Command), BadEnv
     Ok((key, command))
 }
 
-/// Whether a frozen command brings what somebody says, told by its kind's number alone: appends, an
-/// input, or what a worker says, unless that is so small that it is a sign of life or an end. All others end
-/// something, make room, or are small.
-pub(super) fn is_speech(command: &[u8]) -> bool {
-    let command = parts(command).map_or(command, |(_, command)| command);
-    match command.get(1) {
-        Some(1 | 11 | 21) => true,
-        Some(13 | 16) => SMALL < command.len(),
-        _ => false,
-    }
+/// How a frozen command is treated where room is short.
+pub(super) fn class(command: &[u8]) -> Result<Class, BadEnvelope> {
+    Ok(thaw(command)?.1.class())
 }
-
-/// Commands of workers up to this size pass even where speech does not, in bytes.
-const SMALL: usize = 1 << 10;
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
     let id = id.as_str().as_bytes();
@@ -122,31 +113,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Append, AppendEach, Cancel, Format, Input, NewEvent, Say, Scope};
-
-    #[test]
-    fn speech_is_known_by_its_number() {
-        assert!(is_speech(&freeze(&Command::Append(Append::default()))));
-        let producer = crate::ids::ProducerId::parse("p").unwrap();
-        let first = crate::session::Origin { producer, epoch: 0, seq: 0 };
-        let each = AppendEach { events: Vec::new(), first, content_type: None };
-        assert!(is_speech(&freeze(&Command::AppendEach(Box::new(each)))));
-        let turn = crate::ids::TurnId::parse("t").unwrap();
-        let say = |checkpoint: Option<Bytes>| {
-            let say = Say { checkpoint, ..Say::new(turn.clone(), 1) };
-            freeze(&Command::Say(Box::new(say)))
-        };
-        assert!(!is_speech(&say(None)), "a beat passes");
-        assert!(is_speech(&say(Some(vec![0; 2_000].into()))));
-        let agent = crate::ids::AgentName::parse("a").unwrap();
-        let said = NewEvent { format: Format::TEXT, payload: Bytes::new() };
-        let input = Input::new(turn.clone(), agent, said);
-        assert!(is_speech(&freeze(&Command::Input(Box::new(input)))));
-        let cancel = Cancel::new(Scope::All, "");
-        assert!(!is_speech(&freeze(&Command::Cancel(Box::new(cancel)))));
-        assert!(!is_speech(&freeze(&Command::Touch)));
-        assert!(!is_speech(&freeze(&Command::from(crate::session::Config::default()))));
-    }
+    use crate::session::Append;
 
     #[test]
     fn an_envelope_survives_the_journal() {
@@ -166,9 +133,9 @@ mod tests {
         for age_ms in [None, Some(0), Some(258)] {
             let key = CommandKey { key: 3 << 64 | 2, within_ms: 5_000, age_ms };
             let bytes = with_key(&key, &freeze(&Command::Tick));
-            assert!(!is_speech(&bytes));
+            assert_eq!(class(&bytes).unwrap(), Class::Control);
             assert_eq!(thaw(&bytes).unwrap(), (Some(key), Command::Tick));
-            assert!(is_speech(&with_key(&key, &append)));
+            assert_eq!(class(&with_key(&key, &append)).unwrap(), Class::Data);
             if age_ms == Some(258) {
                 let head = [255, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
                 assert_eq!(

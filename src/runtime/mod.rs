@@ -58,9 +58,9 @@ pub use reader::{AttachError, Delivery, Reader, Start};
 pub use report::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, ShardReport, Summary,
 };
-pub use tail::Shown;
+pub use tail::{Rendered, Shown};
 
-use crate::ids::{Cursor, Millis, SessionId};
+use crate::ids::{Cursor, Millis, Serial, SessionId};
 use crate::limits::{PEER_PATIENCE, REBUILD_BYTES, SEEKERS, STOP_CHECKPOINT};
 use crate::session::{Command, Fork};
 use crate::store::Store;
@@ -328,23 +328,30 @@ impl Runtime {
         deadline: Instant,
     ) -> Result<Reader, AttachError> {
         let cursor = own.cursor();
-        if cursor.incarnation != own.status().incarnation || fork.at <= cursor.serial {
+        let resets = cursor.incarnation != own.status().incarnation;
+        if !resets && fork.at <= cursor.serial {
             return Ok(own);
         }
         let start = match attach.start {
             Start::Beginning => Start::Beginning,
+            _ if resets => {
+                Start::After(Cursor { incarnation: fork.incarnation, serial: Serial::ZERO })
+            }
             _ => Start::After(Cursor { incarnation: fork.incarnation, serial: cursor.serial }),
         };
         let freshness = attach.freshness;
         let source = Attach { start, freshness, heir: Some(fork.incarnation) };
         let inherited = Box::pin(self.attach_as(&fork.source, &source, deadline)).await?;
+        if resets && fork.at <= inherited.cursor().serial {
+            return Ok(own);
+        }
         let own = own.skipped_to(fork.at);
         if fork.at <= inherited.cursor().serial {
             // Retention took all of it.
             return Ok(own);
         }
         let counted = self.count_reader()?;
-        Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own), counted))
+        Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own, resets), counted))
     }
 
     /// This node's number.

@@ -145,7 +145,7 @@ impl Reader {
     ) -> Reader {
         let mark = super::session::mark(session);
         let tail = Tail::new(mark);
-        tail.extend(events.into_iter().map(Shown::new), Serial::ZERO);
+        tail.extend(mark.incarnation, events.into_iter().map(Shown::new), Serial::ZERO);
         let looked = Looked { status: session.status(), inherits: None, tail, next: 0 };
         let counted = Counted::new(&Arc::default()).expect("there is room");
         let (id, attach) = (session.id().clone(), Attach::to(Start::Beginning));
@@ -167,10 +167,10 @@ impl Reader {
         Reader { source: Source::Joined(Box::new(joined)), _counted: counted }
     }
 
-    /// The same reader of this node's log, behind the event `serial`.
+    /// The same reader of this node's log, behind the event `serial` of its present life.
     pub(super) fn skipped_to(mut self, serial: Serial) -> Reader {
         if let Source::Local(local) = &mut self.source {
-            local.cursor.serial = serial;
+            local.cursor = Cursor { incarnation: local.status.incarnation, serial };
         }
         self
     }
@@ -352,7 +352,7 @@ impl Local {
 
     async fn deliver(&mut self, mark: Mark) -> Delivery {
         if self.ahead.is_empty() {
-            match self.tail.after(self.cursor.serial, mark.tail) {
+            match self.tail.after(self.cursor, mark.tail) {
                 Found::Events(events) if !events.is_empty() => return self.hand_out(events),
                 Found::Events(_) => {
                     // The ring and the mark belong together; between them a life may have ended.

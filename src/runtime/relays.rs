@@ -82,7 +82,7 @@ async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Serve
             Delivery::Events(events) => {
                 let Some(last) = events.last().map(|shown| shown.event.serial) else { continue };
                 mark.tail = last;
-                tail.extend(events.into_iter(), last);
+                tail.extend(mark.incarnation, events.into_iter(), last);
             }
             Delivery::CaughtUp { .. } => {}
             Delivery::Reset { incarnation } => {
@@ -191,7 +191,7 @@ impl Joined {
             return Some(Delivery::Reset { incarnation: mark.incarnation });
         }
         if self.cursor.serial < mark.tail {
-            let Found::Events(events) = self.shared.after(self.cursor.serial, mark.tail) else {
+            let Found::Events(events) = self.shared.after(self.cursor, mark.tail) else {
                 return None;
             };
             let dense =

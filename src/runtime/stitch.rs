@@ -12,15 +12,18 @@ pub(super) struct Stitched {
     /// Behind `at`.
     own: Reader,
     cursor: Cursor,
+    /// The reader's cursor was of an earlier life, and it is to be told.
+    resets: bool,
     ended: bool,
 }
 
 impl Stitched {
-    /// `inherited` begins where the reader does, and `own` behind `at`.
-    pub(super) fn new(inherited: Reader, at: Serial, own: Reader) -> Stitched {
+    /// `inherited` begins where the reader does, and `own` behind `at`; `resets` where that is another life than
+    /// the reader knows.
+    pub(super) fn new(inherited: Reader, at: Serial, own: Reader, resets: bool) -> Stitched {
         let incarnation = own.cursor().incarnation;
         let cursor = Cursor { incarnation, serial: inherited.cursor().serial };
-        Stitched { inherited: Some(inherited), at, own, cursor, ended: false }
+        Stitched { inherited: Some(inherited), at, own, cursor, resets, ended: false }
     }
 
     pub(super) fn own(&self) -> &Reader {
@@ -35,6 +38,9 @@ impl Stitched {
     pub(super) async fn next(&mut self) -> Delivery {
         if self.ended {
             return std::future::pending().await;
+        }
+        if std::mem::take(&mut self.resets) {
+            return Delivery::Reset { incarnation: self.cursor.incarnation };
         }
         while let Some(inherited) = &mut self.inherited {
             let delivery = inherited.next().await;

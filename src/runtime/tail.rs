@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::ids::{Incarnation, Serial};
+use crate::ids::{Cursor, Incarnation, Serial};
 use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, TAIL_BYTES, TAIL_EVENTS};
 use crate::session::Event;
 
@@ -19,7 +19,14 @@ use crate::session::Event;
 pub struct Shown {
     pub event: Event,
     /// The edge's rendering of the event for a live stream, made by the first reader that needs it.
-    pub rendered: OnceLock<Bytes>,
+    pub rendered: OnceLock<Rendered>,
+}
+
+/// An event as a frame, whose id is of one life.
+#[derive(Debug)]
+pub struct Rendered {
+    pub incarnation: Incarnation,
+    pub frame: Bytes,
 }
 
 impl Shown {
@@ -52,6 +59,8 @@ pub(super) struct Tail {
 
 #[derive(Debug, Default)]
 struct Ring {
+    /// The life that the events are of: a mark tells of the next one a moment later.
+    incarnation: Option<Incarnation>,
     events: VecDeque<Arc<Shown>>,
     bytes: usize,
 }
@@ -68,9 +77,17 @@ impl Tail {
         Arc::new(Tail { ring: Mutex::default(), mark: watch::Sender::new(mark) })
     }
 
-    /// Takes committed events, keeps those after `sealed` whatever the bounds say, and shows them.
-    pub(super) fn extend(&self, events: impl Iterator<Item = Arc<Shown>>, sealed: Serial) {
+    /// Takes committed events of one life, keeps those after `sealed` whatever the bounds say, and shows them.
+    pub(super) fn extend(
+        &self,
+        incarnation: Incarnation,
+        events: impl Iterator<Item = Arc<Shown>>,
+        sealed: Serial,
+    ) {
         let mut ring = self.ring();
+        if ring.incarnation != Some(incarnation) {
+            *ring = Ring { incarnation: Some(incarnation), ..Ring::default() };
+        }
         for event in events {
             ring.bytes += event.event.payload.len();
             ring.events.push_back(event);
@@ -120,8 +137,12 @@ impl Tail {
     }
 
     /// The next events after `after`, up to `upto`, in one delivery's bounds.
-    pub(super) fn after(&self, after: Serial, upto: Serial) -> Found {
+    pub(super) fn after(&self, after: Cursor, upto: Serial) -> Found {
         let ring = self.ring();
+        if ring.incarnation != Some(after.incarnation) {
+            return Found::Sealed;
+        }
+        let after = after.serial;
         let Some(oldest) = ring.events.front().map(|shown| shown.event.serial) else {
             return Found::Sealed;
         };
@@ -170,5 +191,53 @@ impl std::ops::Deref for Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.0.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Format;
+
+    fn event(serial: u64) -> Arc<Shown> {
+        Shown::new(Event {
+            serial: Serial(serial),
+            time: crate::ids::Millis(0),
+            format: Format::TEXT,
+            payload: Bytes::from_static(b"x"),
+            chain: 0,
+            origin: None,
+            agent: None,
+            fact: None,
+        })
+    }
+
+    #[test]
+    fn a_reader_of_one_life_never_gets_events_of_another() {
+        let (old, new) = (Incarnation(1), Incarnation(2));
+        let mark = Mark {
+            incarnation: old,
+            first: Serial(1),
+            tail: Serial(0),
+            closed: false,
+            live: true,
+            kept: true,
+            served: true,
+        };
+        let tail = Tail::new(mark);
+        let count = |incarnation, serial| {
+            let after = Cursor { incarnation, serial: Serial(serial) };
+            match tail.after(after, Serial(9)) {
+                Found::Events(events) => Some(events.len()),
+                Found::Sealed => None,
+            }
+        };
+        tail.extend(old, (1..=3).map(event), Serial(0));
+        assert_eq!((count(old, 1), count(new, 1)), (Some(2), None));
+        // Applied, and not published yet: readers still have the mark of the old life.
+        tail.extend(new, (1..=5).map(event), Serial(0));
+        assert_eq!((count(old, 1), count(new, 1)), (None, Some(4)));
+        tail.extend(new, std::iter::once(event(6)), Serial(0));
+        assert_eq!(count(new, 0), Some(6));
     }
 }

@@ -20,7 +20,7 @@ const SETTINGS = {
   // The suite waits for the timeout of long polls many times.
   OUTLIVE_LONG_POLL_MS: "500",
   // The suite receives its webhooks on 127.0.0.1.
-  OUTLIVE_WEBHOOK_LOOPBACK: "true",
+  OUTLIVE_WEBHOOK_REACH: "loopback",
 };
 
 /** Settings that the binary names in its help: an unknown one is an error. */

@@ -3,6 +3,10 @@
 use outlive::config::{LogFormat, ServeConfig, WebhookReach};
 use outlive::node::Node;
 
+/// Pages of this origin may ask a node of a test.
+#[allow(dead_code, reason = "not every test is a page")]
+pub const ALLOWED_ORIGIN: &str = "http://page.example:3000";
+
 pub struct TestNode {
     pub url: String,
     pub node: Node,
@@ -40,6 +44,8 @@ async fn start(dir: tempfile::TempDir) -> TestNode {
         checkpoint_entries: 64,
         long_poll_ms: 500,
         webhook_reach: WebhookReach::Loopback,
+        allow_hosts: Vec::new(),
+        allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],
         log: LogFormat::Text,
         agents: Vec::new(),
     };

@@ -32,7 +32,7 @@ impl Stage {
     pub(super) async fn set() -> anyhow::Result<Stage> {
         let stage = Stage {
             http: http()?,
-            nodes: Mutex::new(Nodes::start_all()?),
+            nodes: Mutex::new(Nodes::start_all(None)?),
             score: Mutex::default(),
         };
         ready(&stage.http, &stage.nodes).await?;

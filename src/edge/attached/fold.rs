@@ -6,12 +6,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::super::{frame, wire};
 use super::Visibility;
 use crate::ids::{Incarnation, Serial};
-use crate::runtime::Shown;
+use crate::runtime::{Rendered, Shown};
 use crate::session::{Event, Fact, Format, Output};
 
 /// How the events of a delivery are shown to one reader.
@@ -99,12 +99,13 @@ fn close(out: &mut Vec<Arc<Shown>>, run: &mut Vec<Arc<Shown>>, incarnation: Inca
 fn folded(event: Event, from: Serial, incarnation: Incarnation) -> Arc<Shown> {
     let mut json = Vec::with_capacity(200 + event.payload.len());
     wire::folded(&mut json, &event, from);
-    let rendered = frame::of_event(&json, event.serial, incarnation);
-    Arc::new(Shown { event, rendered: OnceLock::from(Bytes::from(rendered)) })
+    let frame = frame::of_event(&json, event.serial, incarnation).into();
+    Arc::new(Shown { event, rendered: OnceLock::from(Rendered { incarnation, frame }) })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bytes::Bytes;
     use expect_test::{Expect, expect};
 
     use super::super::super::wire::tests::sample;
@@ -139,7 +140,7 @@ pub(super) mod tests {
         let mut text = String::new();
         for shown in out {
             let frame = frame::event(&shown, Incarnation(1));
-            let frame = str::from_utf8(frame).unwrap();
+            let frame = str::from_utf8(&frame).unwrap();
             text += frame.split_once("\ndata: ").unwrap().1.split_once(",\"chain\"").unwrap().0;
             text += "\n";
         }

@@ -58,7 +58,7 @@ pub(super) async fn open(
         let (edge, id) = (edge.clone(), id.clone());
         Box::new(Beside { edge, id, attendance, ping_at: Instant::now() + PING })
     });
-    Ok(Telling::new(reader, &edge.metrics).with(beside, snapshot, asked))
+    Ok(Telling::new(reader, &edge.metrics, &edge.room).with(beside, snapshot, asked))
 }
 
 impl Beside {

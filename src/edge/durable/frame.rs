@@ -2,8 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
+use super::super::json;
 use super::body::Shape;
 use super::offset::Offset;
 
@@ -21,13 +22,17 @@ pub(super) enum Standing {
 /// Writes a body of this shape. Bytes are base64, because a frame is text.
 pub(super) fn data(out: &mut Vec<u8>, shape: Shape, body: &[u8]) {
     match shape {
-        Shape::Json | Shape::Text => frame(out, "data", &String::from_utf8_lossy(body)),
+        Shape::Json => {
+            let json = json::without_line_ends(body.to_vec());
+            frame(out, "data", &String::from_utf8_lossy(&json));
+        }
+        Shape::Text => frame(out, "data", &String::from_utf8_lossy(body)),
         Shape::Bytes => frame(out, "data", &STANDARD.encode(body)),
     }
 }
 
 pub(super) fn control(out: &mut Vec<u8>, next: Offset, standing: Standing) {
-    let mut data = json!({ "streamNextOffset": next.to_string() });
+    let mut data = value!({ "streamNextOffset": next.to_string() });
     match standing {
         Standing::Closed => data["streamClosed"] = Value::Bool(true),
         Standing::Behind { cursor } => data["streamCursor"] = cursor.into(),
@@ -78,6 +83,7 @@ mod tests {
         let mut out = Vec::new();
         data(&mut out, Shape::Text, b" a\r\nb\rc\n");
         control(&mut out, NEXT, Standing::UpToDate { cursor: "5".into() });
+        data(&mut out, Shape::Json, "[\"\u{2028}\"]".as_bytes());
         data(&mut out, Shape::Bytes, b"\xff");
         control(&mut out, NEXT, Standing::Behind { cursor: "5".into() });
         data(&mut out, Shape::Bytes, b"");
@@ -91,6 +97,9 @@ mod tests {
 
             event: control
             data:{"streamCursor":"5","streamNextOffset":"0000000000000001_0000000000000007","upToDate":true}
+
+            event: data
+            data:["\u2028"]
 
             event: data
             data:/w==

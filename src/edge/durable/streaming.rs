@@ -69,9 +69,7 @@ pub(super) async fn response(
     let writer = Writer {
         edge: edge.clone(),
         id,
-        source: Lines::new(body, limits::EVENT_BYTES, |bytes, limit| {
-            Refusal::EventTooLarge { bytes, limit }.into()
-        }),
+        source: Lines::new(body, limits::EVENT_BYTES, too_large, edge.room.hold()),
         first: first.seq,
         next: first,
         closes: asked::closes(headers),
@@ -92,6 +90,10 @@ pub(super) async fn response(
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(LINES));
     out.insert(NO_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
+}
+
+fn too_large(bytes: usize, limit: usize) -> Problem {
+    Refusal::EventTooLarge { bytes, limit }.into()
 }
 
 /// Messages that are under way to the session, as requests side by side.
@@ -147,6 +149,7 @@ impl Writer {
             if self.under_way.is_none() && !self.gathered.events.is_empty() {
                 self.send();
             }
+            self.source.settle(self.unacknowledged());
             if self.under_way.is_none() && self.source.is_empty() {
                 match self.source.failure() {
                     Some(why) => return Some(self.fail(self.next.seq, why)),
@@ -173,11 +176,17 @@ impl Writer {
     }
 
     fn has_room(&self) -> bool {
-        let none = Gathered::default();
-        let under_way = self.under_way.as_ref().map_or(&none, |under_way| &under_way.messages);
-        let bytes = under_way.bytes + self.gathered.bytes + self.source.buffered();
-        let lines = under_way.events.len() + self.gathered.events.len();
+        let under_way =
+            self.under_way.as_ref().map_or(0, |under_way| under_way.messages.events.len());
+        let lines = under_way + self.gathered.events.len();
+        let bytes = self.unacknowledged() + self.source.buffered();
         lines == 0 || (bytes < limits::WINDOW_BYTES && lines < limits::WINDOW_LINES)
+    }
+
+    /// Bytes of lines that were taken and are not acknowledged.
+    fn unacknowledged(&self) -> usize {
+        let under_way = self.under_way.as_ref().map_or(0, |under_way| under_way.messages.bytes);
+        under_way + self.gathered.bytes
     }
 
     /// Sends as much of what has gathered as one command takes.

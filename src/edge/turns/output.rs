@@ -59,7 +59,7 @@ pub(in crate::edge) async fn output(
             format!("a line has {bytes} bytes; the limit is {limit}"),
         )
     };
-    let lines = Lines::new(body, limits::WINDOW_BYTES, too_long);
+    let lines = Lines::new(body, limits::WINDOW_BYTES, too_long, edge.room.hold());
     let speaker = Speaker {
         edge,
         session,
@@ -112,6 +112,9 @@ impl Speaker {
         loop {
             if self.has_ended {
                 return None;
+            }
+            if self.under_way.is_none() {
+                self.lines.settle(0);
             }
             if self.under_way.is_none()
                 && let Some(line) = self.lines.take()

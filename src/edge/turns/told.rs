@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use serde_json::json;
+use serde_json::json as value;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -22,7 +22,7 @@ use super::super::live::BrokenOff;
 use super::super::name::TurnOf;
 use super::super::query::Query;
 use super::super::worker::Frames;
-use super::super::{Edge, NO_BUFFERING, frame, headers};
+use super::super::{Edge, NO_BUFFERING, frame, headers, json};
 use crate::ids::Cursor;
 use crate::limits;
 use crate::runtime::agent::{Codec, Fed, Feed, ToWorker, Told, TurnKey};
@@ -110,7 +110,7 @@ async fn polled(
             break;
         }
     }
-    let mut body = json!({ "next": next.to_string(), "over": over }).to_string();
+    let mut body = value!({ "next": next.to_string(), "over": over }).to_string();
     body.pop();
     let all: Vec<_> = all.iter().map(|told| told.get()).collect();
     let body = format!("{body},\"told\":[{}]}}", all.join(","));
@@ -137,7 +137,7 @@ fn streamed(edge: &Edge, feed: BoxStream<'static, Told>) -> Response {
             };
             match told {
                 Some(told) => Some((Ok(framed(told)), Some(feed))),
-                None => Some((Ok(frame::control("over", None, &json!({}))), None)),
+                None => Some((Ok(frame::control("over", None, &value!({}))), None)),
             }
         }
     });
@@ -157,7 +157,7 @@ fn streamed(edge: &Edge, feed: BoxStream<'static, Told>) -> Response {
 fn framed(told: Told) -> Bytes {
     let id = told.cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
     let mut out = format!("{id}data: ").into_bytes();
-    out.extend_from_slice(&rendered(told));
+    out.extend_from_slice(&json::without_line_ends(rendered(told)));
     out.extend_from_slice(b"\n\n");
     out.into()
 }

@@ -50,10 +50,11 @@ where
     let place = edge.sockets.clone().try_acquire_owned().map_err(|_| {
         Problem::new(&error::OVERLOADED, "too many WebSockets at this node; try another")
     })?;
+    let room = edge.room.hold();
     handover.upgrade(Box::new(move |stream, rest| {
         async move {
             let _place = place;
-            serve(socket::open(stream, &rest, frame_bytes).await).await;
+            serve(socket::open(stream, &rest, frame_bytes, room).await).await;
         }
         .boxed()
     }));

@@ -7,6 +7,7 @@
 mod asked;
 mod handshake;
 mod people;
+mod pieces;
 mod socket;
 mod subscription;
 mod verbs;
@@ -47,7 +48,7 @@ pub(super) async fn workers(
     handover: Option<Extension<Arc<Handover>>>,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
-    let limit = crate::limits::WORKER_FRAME_BYTES;
+    let limit = crate::limits::STRANGER_FRAME_BYTES;
     handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
         worker::run(edge, ears, mouth).await;
     })

@@ -20,9 +20,11 @@ use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
 use super::super::error::{self, Problem};
 use super::super::handover::Socket;
+use super::super::room::Hold;
+use super::pieces::{Limit, Pieces};
 use crate::limits;
 
-type Stream = WebSocketStream<Socket>;
+type Stream = WebSocketStream<Pieces<Socket>>;
 
 /// Room for reading and writing that a connection takes when it begins, in bytes.
 const BUFFER_BYTES: usize = 4 << 10;
@@ -30,7 +32,7 @@ const BUFFER_BYTES: usize = 4 << 10;
 /// What a client says.
 pub(super) struct Ears {
     stream: SplitStream<Stream>,
-    frame_bytes: usize,
+    limit: Limit,
     /// When it last gave a sign of life.
     pub(super) heard_at: Instant,
 }
@@ -64,6 +66,8 @@ pub(super) enum Parting {
     BrokenFrames,
     NotText,
     TooLarge,
+    /// There is no room for what it says.
+    Crowded,
     /// It took nothing for [`limits::STALL_MS`].
     Slow,
     Silent,
@@ -81,6 +85,7 @@ impl Parting {
             Parting::BrokenFrames => Some((1002, "no WebSocket frame")),
             Parting::NotText => Some((1007, "a text is not UTF-8")),
             Parting::TooLarge => Some((1009, "the frame is too large")),
+            Parting::Crowded => Some((1013, "too many bytes wait on this node; try later")),
             Parting::Slow => Some((4008, "slow_consumer")),
             Parting::Silent => Some((4009, "silent")),
             Parting::Defiant => Some((4010, "replaced")),
@@ -89,25 +94,38 @@ impl Parting {
 
     /// Whether nobody can tell any more where the client's next frame begins.
     fn loses_frames(self) -> bool {
-        matches!(self, Parting::BrokenFrames | Parting::NotText | Parting::TooLarge)
+        use Parting::{BrokenFrames, Crowded, NotText, TooLarge};
+        matches!(self, BrokenFrames | NotText | TooLarge | Crowded)
     }
 }
 
 /// Begins to carry texts, of which the first `rest` bytes are here already.
-pub(super) async fn open(stream: Socket, rest: &[u8], frame_bytes: usize) -> (Ears, Mouth) {
+pub(super) async fn open(
+    stream: Socket,
+    rest: &[u8],
+    frame_bytes: usize,
+    room: Hold,
+) -> (Ears, Mouth) {
+    let limit = Limit::new(frame_bytes);
+    // Sizes are judged in front of it.
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(limits::LIVE_BYTES)
-        .max_message_size(Some(frame_bytes))
-        .max_frame_size(Some(frame_bytes));
-    let stream =
-        Stream::from_partially_read(stream, rest.to_vec(), Role::Server, Some(config)).await;
+        .max_message_size(Some(limits::WORKER_FRAME_BYTES))
+        .max_frame_size(Some(limits::WORKER_FRAME_BYTES));
+    let pieces = Pieces::new(stream, rest, limit.clone(), room);
+    let stream = Stream::from_raw_socket(pieces, Role::Server, Some(config)).await;
     let (sink, stream) = stream.split();
     let mouth = Mouth { sink, waiting: VecDeque::new(), unflushed: false };
-    (Ears { stream, frame_bytes, heard_at: Instant::now() }, mouth)
+    (Ears { stream, limit, heard_at: Instant::now() }, mouth)
 }
 
 impl Ears {
+    /// Takes frames of up to so many bytes from now on.
+    pub(super) fn trust(&self, frame_bytes: usize) {
+        self.limit.set(frame_bytes);
+    }
+
     /// Waits for what the client says next. Cancel safe.
     pub(super) async fn hear(&mut self) -> Heard {
         let heard = self.stream.next().await;
@@ -131,9 +149,9 @@ impl Ears {
     /// What is said in front of a close for this reason.
     pub(super) fn objection(&self, parting: Parting) -> Option<Problem> {
         (parting == Parting::TooLarge).then(|| {
-            let detail =
-                format!("the limit is {} bytes; what is larger goes by HTTP", self.frame_bytes);
-            Problem::new(&error::FRAME_TOO_LARGE, detail).with("limit", self.frame_bytes)
+            let limit = self.limit.get();
+            let detail = format!("the limit is {limit} bytes; what is larger goes by HTTP");
+            Problem::new(&error::FRAME_TOO_LARGE, detail).with("limit", limit)
         })
     }
 }
@@ -142,7 +160,13 @@ fn parting(why: &Error) -> Parting {
     match why {
         Error::Capacity(_) => Parting::TooLarge,
         Error::Utf8(_) => Parting::NotText,
-        Error::Io(why) if why.kind() == io::ErrorKind::TimedOut => Parting::Slow,
+        Error::Io(why) => match why.kind() {
+            io::ErrorKind::TimedOut => Parting::Slow,
+            io::ErrorKind::FileTooLarge => Parting::TooLarge,
+            io::ErrorKind::InvalidData => Parting::BrokenFrames,
+            io::ErrorKind::OutOfMemory => Parting::Crowded,
+            _ => Parting::Gone,
+        },
         Error::Protocol(
             tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
         ) => Parting::Gone,
@@ -208,7 +232,7 @@ impl Mouth {
             if !parting.loses_frames() {
                 while let Some(Ok(_)) = stream.next().await {}
             } else if let Ok(both) = stream.reunite(self.sink) {
-                discard(both.into_inner()).await;
+                discard(both.into_inner().into_inner()).await;
             }
         };
         let _ = timeout(PARTING, heard_out).await;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::error::{self, Problem};
-use super::super::{Edge, append, body, events, people, sessions, turns};
+use super::super::{Edge, append, events, people, sessions, turns};
 use super::asked::Called;
 use crate::ids::SessionId;
 use crate::session::Origin;
@@ -47,7 +47,7 @@ pub(super) async fn call(
     called: Called<'_>,
 ) -> Result<Value, Problem> {
     let deadline = Instant::now() + Duration::from_millis(called.timeout_ms);
-    let room = body::room_for(&edge, called.body.len())?;
+    let room = edge.room.hold_for(called.body.len())?;
     let answer = act(&edge, &session, called.verb, called.body, called.producer, deadline).await;
     drop(room);
     answer

@@ -76,6 +76,7 @@ async fn registered(
             Ok(register) => {
                 let link = edge.runtime.link(register).ok_or(Parting::Stopping)?;
                 mouth.say(text_of(Frames.registered(edge.runtime.node())));
+                ears.trust(limits::WORKER_FRAME_BYTES);
                 return Ok(link);
             }
             Err(refused) => say(mouth, &ToWorker::Refused(refused)),

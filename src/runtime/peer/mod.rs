@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::Runtime;
 use super::desk::Offer;
+use super::envelope;
 use crate::ids::{AgentName, SessionId};
 use crate::session::Status;
 use present::{ToldAttending, ToldNews};
@@ -63,7 +64,8 @@ async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answere
     Ok(match asked {
         Asked::Submit { session, command, within_ms } => {
             let deadline = after(within_ms);
-            runtime.directory.submit_for_peer(&parse(&session)?, command, deadline).await
+            let class = envelope::class(&command).map_err(|error| error.to_string())?;
+            runtime.directory.submit_for_peer(&parse(&session)?, class, command, deadline).await
         }
         Asked::Status { session, within_ms } => {
             let status = runtime.status_here(&parse(&session)?, after(within_ms)).await;

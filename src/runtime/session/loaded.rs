@@ -51,7 +51,8 @@ impl Loaded {
         self.unsealed = events.map_err(invalid)?;
         self.dirty = false;
         self.freed = self.session.first();
-        self.tail.extend(self.unsealed.iter().cloned(), self.sealed());
+        let life = self.mark().incarnation;
+        self.tail.extend(life, self.unsealed.iter().cloned(), self.sealed());
         self.tail.publish(self.mark());
         Ok(())
     }
@@ -140,7 +141,7 @@ impl Loaded {
             let shown: Vec<_> = events.into_iter().map(Shown::new).collect();
             self.unsealed.extend(shown.iter().cloned());
             self.seal(shard, id, index)?;
-            self.tail.extend(shown.into_iter(), self.sealed());
+            self.tail.extend(self.mark().incarnation, shown.into_iter(), self.sealed());
         }
         Ok(match (applied, self.session.stand_of(key.as_ref())) {
             (Ok(applied), Some(Stand { incarnation, root, tail })) => {

@@ -83,7 +83,52 @@ pub enum Command {
     AppendEach(Box<AppendEach>),
 }
 
+/// How a command is treated where room is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ends something, makes room, or says that somebody lives: it passes by all others, on a reserve.
+    Control,
+    /// Small, but many of them are a flood like any other: no part in the reserve.
+    Small,
+    /// Brings what somebody says: refused where the disk is nearly full.
+    Data,
+}
+
 impl Command {
+    /// How it is treated where room is short.
+    pub fn class(&self) -> Class {
+        let large = |bytes: usize| SMALL_BYTES < bytes;
+        match self {
+            Command::Append(_) | Command::AppendEach(_) | Command::Input(_) => Class::Data,
+            Command::Create(create) if create.events.is_empty() => Class::Small,
+            Command::Create(_) => Class::Data,
+            Command::Say(say) if large(say.content_bytes()) => Class::Data,
+            Command::Say(say) => match &say.said {
+                Some(said) if said.then == Then::GoOn => Class::Small,
+                // A sign of life, or an end.
+                _ => Class::Control,
+            },
+            Command::Answer(answer) if large(answer.said.payload.len()) => Class::Data,
+            Command::Answer(_)
+            | Command::Close { .. }
+            | Command::Delete { .. }
+            | Command::Touch
+            | Command::Tick
+            | Command::Trim { .. }
+            | Command::Hold { .. }
+            | Command::Confirm { .. }
+            | Command::Release { .. }
+            | Command::Settle { .. }
+            | Command::Claim(_)
+            | Command::Cancel(_)
+            | Command::Lose(_)
+            | Command::Control(_)
+            | Command::Audience(_)
+            | Command::Pause(_)
+            | Command::Resume(_) => Class::Control,
+        }
+    }
+
     /// Whether the session knows it again by a name in it, as long as this life lasts: twice in one life is once.
     pub fn is_of_one_life(&self) -> bool {
         match self {
@@ -93,6 +138,9 @@ impl Command {
         }
     }
 }
+
+/// What a say or an answer may bring and still pass where data does not, in bytes.
+const SMALL_BYTES: usize = 1 << 10;
 
 /// Begins a session, with what its log begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,4 +196,62 @@ pub struct Append {
     /// Appends only if it comes behind the last one in the order of bytes; up to
     /// [`crate::limits::ORDER_BYTES`].
     pub order: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ids::{AgentName, InteractionId, ProducerId, TurnId};
+    use crate::session::event::Format;
+
+    #[test]
+    fn what_brings_content_is_data_and_a_flood_of_small_things_is_no_interrupt() {
+        let event = |bytes: usize| {
+            let payload = Bytes::from(vec![b'x'; bytes]);
+            NewEvent { format: Format::TEXT, payload }
+        };
+        let turn = TurnId::parse("t").unwrap();
+        let say = |bytes: Option<usize>, then: Then| {
+            let events = bytes.map(event).into_iter().collect();
+            let said = Some(Said { events, then, ..Said::default() });
+            Command::Say(Box::new(Say { said, ..Say::new(turn.clone(), 1) }))
+        };
+        let beat = |checkpoint: Option<usize>| {
+            let checkpoint = checkpoint.map(|bytes| vec![0; bytes].into());
+            Command::Say(Box::new(Say { checkpoint, ..Say::new(turn.clone(), 1) }))
+        };
+        let create = |events: Vec<NewEvent>| Command::from(Create { events, ..Create::default() });
+        let producer = ProducerId::parse("p").unwrap();
+        let first = Origin { producer, epoch: 0, seq: 0 };
+        let each = AppendEach { events: Vec::new(), first, content_type: None };
+        let input = Input::new(turn.clone(), AgentName::parse("a").unwrap(), event(1));
+        let answer = |bytes: usize| {
+            let interaction = InteractionId::parse("i").unwrap();
+            let (said, role) = (event(bytes), Role::Participant);
+            Command::Answer(Box::new(Answer { interaction, said, sender: None, role }))
+        };
+        for (command, class) in [
+            (Command::Append(Append::default()), Class::Data),
+            (Command::AppendEach(Box::new(each)), Class::Data),
+            (Command::Input(Box::new(input)), Class::Data),
+            (create(vec![event(1)]), Class::Data),
+            (create(Vec::new()), Class::Small),
+            (say(Some(2_000), Then::GoOn), Class::Data),
+            (say(Some(2_000), Then::Complete), Class::Data),
+            (say(Some(5), Then::GoOn), Class::Small),
+            (say(None, Then::Complete), Class::Control),
+            (say(Some(5), Then::Complete), Class::Control),
+            (beat(None), Class::Control),
+            (beat(Some(2_000)), Class::Data),
+            (answer(5), Class::Control),
+            (answer(2_000), Class::Data),
+            (Command::Cancel(Box::new(Cancel::new(Scope::All, ""))), Class::Control),
+            (Command::Touch, Class::Control),
+            (Command::Delete { incarnation: None }, Class::Control),
+        ] {
+            assert_eq!(command.class(), class, "{command:?}");
+        }
+    }
 }

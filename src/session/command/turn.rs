@@ -72,6 +72,17 @@ pub struct Say {
     pub checkpoint: Option<Bytes>,
 }
 
+impl Say {
+    /// Bytes of what it brings: events, questions and checkpoint.
+    pub(super) fn content_bytes(&self) -> usize {
+        let said = self.said.as_ref().map_or(0, |said| {
+            let events = said.events.iter().map(|event| event.payload.len());
+            events.chain(said.ask.iter().map(|ask| ask.question.payload.len())).sum()
+        });
+        said + self.checkpoint.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// Output of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
