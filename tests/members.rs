@@ -112,7 +112,8 @@ async fn a_dead_node_is_replaced_while_writes_go_on() {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let urls = vec![cluster.url(1), cluster.url(3)];
-    let writer = tokio::spawn(write(urls, sessions.clone(), stop.clone()));
+    let tasks = tokio_util::task::TaskTracker::new();
+    let writer = tasks.spawn(write(urls, sessions.clone(), stop.clone()));
 
     cluster.kill(2);
     std::fs::remove_dir_all(cluster.data_dir(2)).expect("our own directory");
