@@ -3,6 +3,7 @@
 //! This crate has never heard of what a command means. Its one promise: a command is applied, in the
 //! same order on every replica, only after a majority has it on disk.
 
+mod blocking;
 pub mod clock;
 pub mod codec;
 pub mod group;

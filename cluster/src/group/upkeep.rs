@@ -9,8 +9,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Current, Group};
+use crate::blocking::off_thread;
 use crate::limits::{CARE_INTERVAL, REOPEN_MAX, REOPEN_MIN, REPORT_INTERVAL};
-use crate::raft::{Opening, Replica, Report, off_thread};
+use crate::raft::{Opening, Replica, Report};
 
 /// Opens the group, watches it, and opens it again when it stops, until the group is closed.
 pub(super) async fn keep_open(group: Arc<Group>) {

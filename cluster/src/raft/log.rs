@@ -10,9 +10,9 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
-use super::blocking::off_thread;
 use super::types::{Entry, LogId, Types, Vote, entry_id, log_id};
 use super::wire::{VERSION, from_journal, to_journal};
+use crate::blocking::off_thread;
 use crate::codec;
 use crate::ids::GroupId;
 use crate::journal::{Done, Journal};

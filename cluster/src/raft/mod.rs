@@ -4,7 +4,6 @@
 //! on disk) and hands committed entries to the group's machine in journal order.
 
 mod apply;
-mod blocking;
 #[cfg(test)]
 mod golden;
 mod inbound;
@@ -16,7 +15,6 @@ mod suite;
 mod types;
 mod wire;
 
-pub(crate) use blocking::off_thread;
 pub(crate) use replica::Opening;
 pub use replica::{Checkpoints, Replica, ReplicaError, Report, Timers};
 #[cfg(tokio_unstable)]
