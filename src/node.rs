@@ -4,6 +4,7 @@
 //! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
 
 mod agents;
+mod clock;
 mod journal;
 
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cluster::clock::SystemClock;
+use cluster::clock::{Clock, SystemClock};
 use cluster::home::Home;
 use cluster::host::{Birth, Host, HostParts};
 use cluster::ids::NodeId;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::clock::ClockGauges;
 use self::journal::JournalCounts;
 use crate::config::ServeConfig;
 use crate::edge;
@@ -92,6 +94,18 @@ impl Node {
         config: &ServeConfig,
         control: Option<tokio::runtime::Handle>,
     ) -> anyhow::Result<Node> {
+        Node::start_by(config, control, Arc::new(SystemClock)).await
+    }
+
+    /// The same by a clock of the caller's choice.
+    ///
+    /// # Errors
+    /// Names what is not usable; nothing runs then.
+    pub async fn start_by(
+        config: &ServeConfig,
+        control: Option<tokio::runtime::Handle>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Node> {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listen on {} for clients", config.listen))?;
@@ -100,8 +114,7 @@ impl Node {
         let home = Arc::new(Home::open(&config.data_dir, &config.cluster, local)?);
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
-        let clock = Arc::new(SystemClock);
-        let foundation = Foundation::lay(store, clock.clone(), journal.clone()).await;
+        let foundation = Foundation::lay(store, journal.clone()).await;
         let parts = HostParts {
             local,
             dir: config.data_dir.clone(),
@@ -139,6 +152,8 @@ impl Node {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
+        let clocks = Box::new(ClockGauges::new(&runtime));
+        metrics.register(|registry| registry.register_collector(clocks));
         let settings = edge::Settings {
             long_poll: Duration::from_millis(config.long_poll_ms),
             webhooks: config.webhook_reach,

@@ -1,9 +1,10 @@
 //! A node: its journal, its links, its groups, and the map that it has heard of.
 
 mod care;
+mod clocks;
 mod service;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ use crate::machine::{Machine, MachineFactory};
 use crate::membership::{self, Change, Map, Member, Membership};
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
 use crate::settled::Settled;
+use crate::time::NodeTime;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
 
 /// What the layer above does with messages from its own kind on other nodes.
@@ -69,6 +71,7 @@ pub struct Host {
     parts: HostParts,
     staging: PathBuf,
     transport: Arc<dyn Transport>,
+    time: Arc<NodeTime>,
     groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
     /// Set by [`Host::drain`]: this node takes no leads any more.
     draining: AtomicBool,
@@ -97,6 +100,7 @@ impl Host {
             }
         }
         let host = Arc::new(Host {
+            time: NodeTime::new(parts.clock.clone()),
             parts,
             staging,
             transport,
@@ -115,6 +119,9 @@ impl Host {
         });
         // What it opens lives where it does.
         host.tasks.spawn_on(care, &control);
+        let clocks = clocks::run(host.clone());
+        let clocks = host.stop.clone().run_until_cancelled_owned(clocks);
+        host.tasks.spawn_on(clocks, &control);
         Ok(host)
     }
 
@@ -139,6 +146,20 @@ impl Host {
 
     pub fn journal(&self) -> &Journal {
         &self.parts.journal
+    }
+
+    /// The members of the map, or those that the operator named before there is one.
+    pub fn members(&self) -> BTreeSet<NodeId> {
+        let map = self.map.borrow();
+        if map.epoch == 0 {
+            return self.parts.birth.members.iter().map(|member| member.node).collect();
+        }
+        map.members.keys().copied().collect()
+    }
+
+    /// The time on this node, and how its clock stands to the others'.
+    pub fn time(&self) -> &NodeTime {
+        &self.time
     }
 
     /// Peers with a live link.
@@ -225,6 +246,17 @@ impl Host {
         self.transport.shutdown().await;
     }
 
+    /// Whether this node takes leads.
+    fn willing(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("the node is being drained".into());
+        }
+        if self.time.report().is_far {
+            return Err("the clock of the node is wrong".into());
+        }
+        Ok(())
+    }
+
     async fn change(&self, change: &Change) -> Result<(), String> {
         let group = self.group(GroupId::SYSTEM).ok_or("the system group is not open")?;
         let command = membership::encode(change);
@@ -250,7 +282,7 @@ impl Host {
                 factory: Arc::new(Machines { host: Arc::downgrade(self) }),
                 timers: self.parts.timers,
                 checkpoints: self.parts.checkpoints,
-                clock: self.parts.clock.clone(),
+                time: self.time.clone(),
                 staging: self.staging.clone(),
             })
         });

@@ -18,4 +18,5 @@ pub mod raft;
 pub mod replay;
 pub mod ring;
 pub mod settled;
+pub mod time;
 pub mod transport;

@@ -94,7 +94,7 @@ pub(super) async fn show(
     let status = edge.runtime.status(&id, freshness(&query)?, deadline).await?;
     let status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
     let mut body = wire::status(&id, &status);
-    let now = edge.runtime.now();
+    let now = edge.runtime.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
     body["interactions"] = people::interactions(&status.interactions);

@@ -240,6 +240,9 @@ pub(super) fn not_ready(why: &NotReady) -> Value {
             json!({ "reason": "lagging", "shard": shard, "entries": entries })
         }
         NotReady::DiskFull => json!({ "reason": "disk_full" }),
+        NotReady::ClockSkewed { skew_ms } => {
+            json!({ "reason": "clock_skewed", "skew_ms": skew_ms })
+        }
         NotReady::Draining => json!({ "reason": "draining" }),
     }
 }

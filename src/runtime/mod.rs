@@ -32,9 +32,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cluster::clock::Clock;
 use cluster::host::{Application, Host};
 use cluster::machine::MachineFactory;
+use cluster::time::TimeReport;
 use ractor::Actor;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -79,15 +79,10 @@ pub struct Foundation {
 
 impl Foundation {
     /// Prepares the sessions of a node on its store.
-    pub async fn lay(
-        store: Store,
-        clock: Arc<dyn Clock>,
-        journal: cluster::journal::Journal,
-    ) -> Foundation {
+    pub async fn lay(store: Store, journal: cluster::journal::Journal) -> Foundation {
         let world = Arc::new(World::default());
         let common = Common {
             store: store.clone(),
-            clock,
             origin: rand::random::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
@@ -130,7 +125,7 @@ impl Foundation {
             draining: AtomicBool::new(false),
             full,
             world: world.clone(),
-            presence: presence::Presence::new(shards.now()),
+            presence: presence::Presence::new(Millis(host.time().now_or_own_ms())),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -138,16 +133,18 @@ impl Foundation {
         door.open(Arc::downgrade(&runtime));
         world.open(Arc::downgrade(&runtime));
         let stop = runtime.stop.clone().cancelled_owned();
+        let sweep = shards.sweep(host);
         runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = shards.sweep(host) => () }
+            tokio::select! { () = stop => (), () = sweep => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
-        let tidied = runtime.me.clone();
+        let tidy = claim::tidy(runtime.me.clone());
         runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+            tokio::select! { () = stop => (), () = tidy => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
         let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
+        let told = told;
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = told => () }
         });
@@ -302,9 +299,21 @@ impl Runtime {
         self.host.local().0
     }
 
-    /// The time by this node's clock; what is due is decided by the journal's.
+    /// The time on this node. What is due in a session is decided by the time of its entries: see
+    /// [`Runtime::time_of`].
     pub fn now(&self) -> Millis {
-        self.shards.now()
+        Millis(self.host.time().now_or_own_ms())
+    }
+
+    /// The time in the session's next entry, where this node has a replica, and the node's time elsewhere.
+    pub fn time_of(&self, id: &SessionId) -> Millis {
+        let group = self.directory.group_of(id).and_then(|group| self.host.group(group));
+        group.map_or_else(|| self.now(), |group| Millis(group.now_ms()))
+    }
+
+    /// How this node's clock stands to those of the others.
+    pub fn clock(&self) -> TimeReport {
+        self.host.time().report()
     }
 
     /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.

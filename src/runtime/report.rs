@@ -26,6 +26,8 @@ pub enum NotReady {
     Lagging { shard: u32, entries: u64 },
     /// The disk is full.
     DiskFull,
+    /// This node's wall clock is ahead of those of a majority by this much, behind where negative.
+    ClockSkewed { skew_ms: i64 },
     /// The node is handing over its leaderships and stops.
     Draining,
 }

@@ -37,11 +37,6 @@ impl Shards {
         self.supervisor.set(supervisor).ok();
     }
 
-    /// The time by this node's clock: no more than a hint, for the journal's time counts.
-    pub(super) fn now(&self) -> Millis {
-        Millis(self.common.clock.now_ms())
-    }
-
     pub(super) fn get(&self, group: GroupId) -> Option<Arc<Shard>> {
         self.open.read().expect("no panic under this lock").get(&group).cloned()
     }
@@ -92,7 +87,7 @@ impl Shards {
             return Ok(());
         };
         let (store, number) = (self.common.store.clone(), shard.number());
-        let now = Millis(shard.now_ms());
+        let now = Millis(group.now_ms());
         let due = tokio::task::spawn_blocking(move || store.due(number, now, DUE_AT_ONCE));
         for id in due.await.map_err(io::Error::other)?? {
             shard.sessions().send(&id, Mail::Due(group.clone()));

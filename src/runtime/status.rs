@@ -215,6 +215,10 @@ impl Runtime {
         if self.host.journal().full() || self.full.load(Ordering::Acquire) {
             reasons.push(NotReady::DiskFull);
         }
+        let clock = self.clock();
+        if clock.is_far {
+            reasons.push(NotReady::ClockSkewed { skew_ms: clock.skew_ms });
+        }
         for id in map.placement.groups_of(self.host.local()) {
             let shard = id.0;
             let Some(group) = self.host.group(id).filter(|group| group.leader().is_some()) else {

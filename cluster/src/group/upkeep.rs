@@ -48,6 +48,7 @@ async fn open(group: &Group) -> io::Result<Current> {
         transport: opening.transport.clone(),
         machine,
         settled: settled.clone(),
+        time: group.time.clone(),
         timers: opening.timers,
         checkpoints: opening.checkpoints,
         staging: opening.staging.clone(),

@@ -1,6 +1,5 @@
 //! Hands what peers send to the group or the application that it is for.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -40,9 +39,10 @@ impl Service for Switchboard {
             return host.parts.application.call(from, rpc.body);
         }
         if rpc.kind == RpcKind::Willing {
-            let willing = !host.draining.load(Ordering::Relaxed);
-            let answer = willing.then(Bytes::new).ok_or_else(|| "the node is being drained".into());
-            return Box::pin(std::future::ready(answer));
+            return Box::pin(std::future::ready(host.willing().map(|()| Bytes::new())));
+        }
+        if rpc.kind == RpcKind::Clocks {
+            return Box::pin(std::future::ready(Ok(host.time.shown())));
         }
         match host.group(rpc.group) {
             Some(group) => group.call(rpc),

@@ -16,6 +16,7 @@ use super::wire::{VERSION, decode_batch};
 use crate::codec;
 use crate::machine::{BoxFuture, Committed, Machine, Staged};
 use crate::settled::Settled;
+use crate::time::GroupTime;
 
 /// What openraft calls a snapshot: a live source to send from, or a staged file to install.
 pub(crate) enum SnapshotData {
@@ -32,6 +33,7 @@ type BuiltSnapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
 pub(super) struct Applier {
     machine: SharedMachine,
     settled: Settled,
+    time: Arc<GroupTime>,
     applied: Option<LogId>,
     membership: Membership,
     checkpoint: Arc<Mutex<Option<Meta>>>,
@@ -64,6 +66,7 @@ impl Applier {
     pub(super) fn new(
         machine: Box<dyn Machine>,
         settled: Settled,
+        time: Arc<GroupTime>,
         stop: CancellationToken,
         working: mpsc::Sender<()>,
     ) -> io::Result<Self> {
@@ -75,6 +78,7 @@ impl Applier {
         Ok(Applier {
             machine: Arc::new(tokio::sync::Mutex::new(machine)),
             settled,
+            time,
             applied,
             membership,
             checkpoint: Arc::new(Mutex::new(checkpoint)),
@@ -108,8 +112,12 @@ impl RaftStateMachine<Types> for Applier {
                     self.membership = Membership::new(Some(entry.log_id), membership);
                     (0, Vec::new())
                 }
-                EntryPayload::Normal(payload) => decode_batch(&payload)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+                EntryPayload::Normal(payload) => {
+                    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                    let batch = decode_batch(&payload).map_err(invalid)?;
+                    self.time.observe(batch.0);
+                    batch
+                }
             };
             machine.apply(Committed { id: entry_id(&entry.log_id), time_ms, commands }).await;
             self.applied = Some(entry.log_id);

@@ -71,7 +71,7 @@ impl Inbound {
                     async move { answer(&super::replica::read_index(&raft).await.map_err(text)?) },
                 )
             }
-            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing => {
+            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing | RpcKind::Clocks => {
                 Box::pin(async { Err("not a message of a group".into()) })
             }
         }

@@ -25,6 +25,7 @@ use crate::journal::Journal;
 use crate::limits::{CHECKPOINT_ENTRIES, KEPT_ENTRIES, LAG_ENTRIES};
 use crate::machine::Machine;
 use crate::settled::Settled;
+use crate::time::GroupTime;
 use crate::transport::{self, Transport};
 
 pub(super) type RaftHandle = Raft<Types, Applier>;
@@ -75,6 +76,7 @@ pub(crate) struct Opening {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) settled: Settled,
+    pub(crate) time: Arc<GroupTime>,
     pub(crate) timers: Timers,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) staging: PathBuf,
@@ -125,13 +127,16 @@ impl Replica {
     /// Recovers the group from the journal and takes part in it.
     pub(crate) async fn open(opening: Opening) -> io::Result<Self> {
         let Opening { group, local, journal, transport, machine, settled, .. } = opening;
-        let Opening { timers, checkpoints, staging, .. } = opening;
+        let Opening { time, timers, checkpoints, staging, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
         let links = Links { transport, group, deadline };
         let stop = CancellationToken::new();
         let (working, at_work) = mpsc::channel(1);
-        let applier = Applier::new(machine, settled.clone(), stop.clone(), working)?;
         let log = GroupLog::new(journal, group);
+        if let Some(last_ms) = log.last_time().await? {
+            time.observe(last_ms);
+        }
+        let applier = Applier::new(machine, settled.clone(), time, stop.clone(), working)?;
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
             Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;

@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::apply::Applier;
 use super::log::GroupLog;
 use super::types::Types;
+use crate::clock::TokioClock;
 use crate::ids::GroupId;
 use crate::journal::lying::LyingDisk;
 use crate::journal::{Journal, JournalConfig};
 use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use crate::settled::Settled;
+use crate::time::{GroupTime, NodeTime};
 
 /// Remembers how far it came, and nothing else.
 struct Blank {
@@ -71,7 +73,8 @@ impl StoreBuilder<Types, GroupLog, Applier, Closes> for Stores {
         let machine = Box::new(Blank { mark: None, next: 0 });
         let (settled, stop) = (Settled::starting_at(0), CancellationToken::new());
         let (working, _) = mpsc::channel(1);
-        let applier = Applier::new(machine, settled, stop, working).unwrap();
+        let time = GroupTime::new(NodeTime::new(TokioClock::starting_at(0)));
+        let applier = Applier::new(machine, settled, time, stop, working).unwrap();
         Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1)), applier))
     }
 }

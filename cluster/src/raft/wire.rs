@@ -91,6 +91,8 @@ pub(crate) enum RpcKind {
     Application = 6,
     /// Asks a node whether it takes leads now.
     Willing = 7,
+    /// Asks a node what its clocks show.
+    Clocks = 8,
 }
 
 /// A message with its head taken off.
@@ -128,6 +130,7 @@ impl Rpc {
             5 => RpcKind::Snapshot,
             6 => RpcKind::Application,
             7 => RpcKind::Willing,
+            8 => RpcKind::Clocks,
             other => return Err(CodecError::Malformed(format!("message kind {other}"))),
         };
         let group = u32::from_le_bytes(head[1..5].try_into().expect("four bytes"));

@@ -283,7 +283,7 @@ impl Owned {
     /// Files the session anew, or lets what is due happen, where this node leads.
     fn due(&mut self, group: &Arc<Group>, myself: &ActorRef<Mail>) -> io::Result<()> {
         let (shard, id) = (self.shard.clone(), self.id.clone());
-        let now = Millis(shard.now_ms());
+        let now = Millis(group.now_ms());
         self.loaded()?;
         self.perform(now, myself);
         self.count(myself);

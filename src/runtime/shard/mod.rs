@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use cluster::clock::Clock;
 use cluster::ids::GroupId;
 use cluster::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use cluster::settled::Settled;
@@ -32,7 +31,6 @@ pub(super) type Replay = Arc<dyn Fn(GroupId, u64) -> io::Result<Vec<Committed>> 
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) store: Store,
-    pub(super) clock: Arc<dyn Clock>,
     /// Drawn anew by each process.
     pub(super) origin: u64,
     pub(super) numbers: Arc<AtomicU64>,
@@ -87,10 +85,6 @@ impl Shard {
 
     pub(super) fn next_number(&self) -> u64 {
         self.common.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(super) fn now_ms(&self) -> u64 {
-        self.common.clock.now_ms()
     }
 
     /// What the journal has for a session from entry `next` up to the last one handed out.
