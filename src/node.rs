@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use cluster::clock::{Clock, SystemClock};
+use cluster::essential::essential;
 use cluster::home::Home;
 use cluster::host::{Birth, Host, HostParts};
 use cluster::ids::NodeId;
@@ -161,7 +162,7 @@ impl Node {
         let serving =
             edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());
         let edge = TaskTracker::new();
-        edge.spawn(serving);
+        edge.spawn(essential("edge", serving));
         edge.close();
         let agents = runtime.employ(agents::bodies(&config.agents)).await;
         Ok(Node { address, runtime, metrics, agents, home, journal, writer, edge, stop })

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
+use crate::essential::essential;
 use crate::group::{Class, Fate, Group, GroupOpening};
 use crate::ids::{GroupId, NodeId};
 use crate::journal::Journal;
@@ -112,14 +113,14 @@ impl Host {
         });
         switchboard.connect(&host);
         let stop = host.stop.clone().cancelled_owned();
-        let care = care::run(host.clone());
+        let care = essential("care", care::run(host.clone()));
         let control = host.parts.control.clone().unwrap_or_else(Handle::current);
         let care = with_random(async {
             tokio::select! { () = stop => (), () = care => () }
         });
         // What it opens lives where it does.
         host.tasks.spawn_on(care, &control);
-        let clocks = clocks::run(host.clone());
+        let clocks = essential("clocks", clocks::run(host.clone()));
         let clocks = host.stop.clone().run_until_cancelled_owned(clocks);
         host.tasks.spawn_on(clocks, &control);
         Ok(host)

@@ -6,6 +6,7 @@
 mod blocking;
 pub mod clock;
 pub mod codec;
+pub mod essential;
 pub mod group;
 pub mod home;
 pub mod host;

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use cluster::essential::essential;
 use cluster::host::{Application, Host};
 use cluster::machine::MachineFactory;
 use cluster::time::TimeReport;
@@ -133,18 +134,18 @@ impl Foundation {
         door.open(Arc::downgrade(&runtime));
         world.open(Arc::downgrade(&runtime));
         let stop = runtime.stop.clone().cancelled_owned();
-        let sweep = shards.sweep(host);
+        let sweep = essential("sweep", shards.sweep(host));
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = sweep => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
-        let tidy = claim::tidy(runtime.me.clone());
+        let tidy = essential("desk", claim::tidy(runtime.me.clone()));
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = tidy => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
         let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
-        let told = told;
+        let told = essential("presence", told);
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = told => () }
         });
@@ -350,7 +351,7 @@ impl Runtime {
     pub fn watch_space(self: &Arc<Self>, dir: std::path::PathBuf) {
         let full = self.full.clone();
         let stop = self.stop.clone().cancelled_owned();
-        let watch = space::watch(dir, full);
+        let watch = essential("space", space::watch(dir, full));
         self.tasks.spawn(async {
             tokio::select! { () = stop => (), () = watch => () }
         });

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::essential::essential;
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::{
@@ -136,13 +137,13 @@ impl Group {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let reads = reads::run(group.clone(), reads_queue);
+        let reads = essential("reads", reads::run(group.clone(), reads_queue));
         group.tasks.spawn(group.stop.clone().run_until_cancelled_owned(reads));
         // These two see the stop themselves: one tells whoever waits, the other closes what it opened.
         let proposer = proposer::run(group.clone(), control_queue, data_queue);
-        group.tasks.spawn(proposer);
+        group.tasks.spawn(essential("proposer", proposer));
         let upkeep = with_random(upkeep::keep_open(group.clone()));
-        group.tasks.spawn(upkeep);
+        group.tasks.spawn(essential("upkeep", upkeep));
         group
     }
 
