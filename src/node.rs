@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use cluster::clock::{Clock, SystemClock};
 use cluster::essential::essential;
-use cluster::home::Home;
+use cluster::home::{Home, Refusals};
 use cluster::host::{Birth, Host, HostParts};
 use cluster::ids::NodeId;
 use cluster::journal::disk::RealDisk;
@@ -171,19 +171,22 @@ impl Node {
     /// Waits for a signal to stop.
     ///
     /// # Errors
-    /// A peer knows this node with another disk: it must not go on.
+    /// So many peers know this node with another disk that it cannot be part of its cluster.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut disowned = self.home.disowned();
+        let mut refusals = self.home.refusals();
+        let outcast = async {
+            let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members());
+            // The sender lives in the home.
+            let refusals = refusals.wait_for(|refusals| out(refusals).is_some()).await;
+            refusals.ok().and_then(|refusals| out(&refusals))
+        };
         tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
-            reason = disowned.wait_for(Option::is_some) => {
-                let reason = reason.ok().and_then(|reason| reason.clone());
-                bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
-            }
+            reason = outcast => bail!(reason.unwrap_or_else(|| "its peers refuse this node".into())),
         }
     }
 

@@ -28,12 +28,14 @@ mod stitch;
 mod supervisor;
 pub mod tail;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster::essential::essential;
 use cluster::host::{Application, Host};
+use cluster::ids::NodeId;
 use cluster::machine::MachineFactory;
 use cluster::time::TimeReport;
 use ractor::Actor;
@@ -298,6 +300,11 @@ impl Runtime {
     /// This node's number.
     pub fn node(&self) -> u64 {
         self.host.local().0
+    }
+
+    /// The nodes of the cluster, as far as this one knows.
+    pub fn members(&self) -> BTreeSet<NodeId> {
+        self.host.members()
     }
 
     /// The time on this node. What is due in a session is decided by the time of its entries: see
