@@ -14,15 +14,17 @@ pub const NAME_BYTES: usize = 128;
 pub const TURNS: usize = 64;
 /// Inputs whose names one session remembers, so that a retry has the effect of one.
 pub const INPUTS: usize = 1024;
+/// Turns that were cancelled before they were asked for, and are remembered until they are.
+pub const CANCELS: usize = 256;
 /// Length of the reason for which a turn ended, in bytes.
 pub const REASON_BYTES: usize = 1024;
 /// Length of what a worker may leave for its successor, in bytes.
 pub const CHECKPOINT_BYTES: usize = 64 << 10;
-/// Times in a row that a turn may lose its worker without any output in between, before it fails.
+/// Times in a row that a turn may lose its worker without output that stays, before it fails.
 pub const ATTEMPTS: u32 = 10;
 /// Pause before a turn that lost its worker again is given away, doubled each time, in milliseconds.
 pub const BACK_OFF_MS: u64 = 1_000;
-/// The longest such pause, in milliseconds.
+/// The longest such pause, in milliseconds; a worker that had the turn for as long begins the doubling anew.
 pub const BACK_OFF_MS_MAX: u64 = 60_000;
 /// Time for which a worker has a turn without saying anything, unless it asks otherwise, in milliseconds.
 pub const LEASE_MS: u64 = 15_000;
@@ -54,8 +56,10 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 /// Pause before a session that is owed something is looked at again, in milliseconds: at least, and at most.
 pub const AGAIN_MS: u64 = 1_000;
 pub const AGAIN_MS_MAX: u64 = 60_000;
-/// Time that a turn waits for somebody to take it before it fails, in milliseconds.
+/// Time that a turn waits for somebody to take it before it fails, where its session does not say, in milliseconds.
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
+/// How long a session may let its turns wait, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Length of a format tag, in bytes.
 pub const FORMAT_BYTES: usize = 128;
@@ -110,6 +114,8 @@ pub const DELIVERY_EVENTS: usize = 256;
 pub const DELIVERY_BYTES: usize = 256 << 10;
 /// Memory that the store uses to keep parts of its files, in bytes.
 pub const STORE_CACHE_BYTES: u64 = 64 << 20;
+/// Time after which a write to the store that did not end counts as failed.
+pub const STORE_STALL: Duration = Duration::from_secs(60);
 /// Events that the hot tail of one session keeps, beyond those in no block yet.
 pub const TAIL_EVENTS: usize = 256;
 /// Payload bytes that the hot tail of one session keeps, beyond those in no block yet.
@@ -132,14 +138,33 @@ pub const IDLE_CROWDED: Duration = Duration::from_secs(5);
 pub const SESSIONS_CROWDED: usize = 50_000;
 /// Sessions of one shard whose deadlines are looked at in one sweep.
 pub const DUE_AT_ONCE: usize = 1000;
+/// Pause before a session whose actor failed twice is rebuilt again; it doubles with each further failure.
+pub const REBUILD_WAIT: Duration = Duration::from_millis(100);
+/// The longest such pause.
+pub const REBUILD_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Bytes of the journal that are read at once to rebuild a session.
+pub const REBUILD_BYTES: usize = 4 << 20;
+/// Time for which checkpoints of a shard may fail before the node ends, to come back from its journal.
+pub const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
+/// Actors of one shard that a start may wake at once as it applies the journal again.
+pub const REPLAY_ACTORS: usize = 512;
+/// Pause after which it goes on all the same: some of them may be in use.
+pub const REPLAY_WAIT: Duration = Duration::from_millis(100);
 /// Changes that a listener on this node may be behind, before it must look for itself.
 pub const CHANGES: usize = 1024;
 /// How long a request lives that does not say so itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for which an agent counts as having workers when the last one is gone: those that ask by HTTP ask anew.
+pub const SERVED_LINGER: Duration = Duration::from_secs(30);
+/// How long it is believed what other nodes said of their workers, and how long they may take to say it.
+pub const SERVED_FRESH: Duration = Duration::from_secs(2);
+pub const SERVED_WAIT: Duration = Duration::from_millis(500);
+/// Agents of which one node remembers what the others said.
+pub const SERVED_AGENTS: usize = 10_000;
 /// Turns that one node offers at once; others are offered when these are taken.
 pub const OFFERS: usize = 10_000;
-/// How long an offer is good; a turn that still waits is offered again before that.
-pub const OFFER_LIFE: Duration = Duration::from_secs(150);
+/// Time in which whoever was handed an offer must have claimed it; then it is handed out again.
+pub const OFFER_AGAIN: Duration = Duration::from_secs(2);
 /// How long a node waits for a turn on behalf of another node's worker.
 pub const OFFER_WAIT: Duration = Duration::from_secs(1);
 /// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.
@@ -156,6 +181,11 @@ pub const HOPS: u32 = 2;
 pub const PEER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node may take to tell about itself.
 pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
+/// Pause between two sessions that a node compares with their other replicas, and how long one may take.
+pub const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
+pub const COMPARE_DEADLINE: Duration = Duration::from_secs(5);
+/// Sessions that a node remembers to differ between replicas.
+pub const DIFFERING_SESSIONS: usize = 1_000;
 /// Entries that a shard may be behind while its node still counts as ready.
 pub const READY_LAG: u64 = 10_000;
 
@@ -247,8 +277,16 @@ pub const STALL_MS: u64 = 30_000;
 /// Time that running requests get when the node stops, in milliseconds.
 pub const DRAIN_MS: u64 = 10_000;
 
+/// Time that a node whose store failed takes to hand over what it leads, before it begins again.
+pub const ABANDON_WAIT: Duration = Duration::from_secs(8);
+
+/// Time that a node which stops takes to bring its store up to date.
+pub const STOP_CHECKPOINT: Duration = Duration::from_secs(10);
+
 /// Free space of the disk below which appends are refused, in bytes.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
+/// On a small disk the reserve is this part of it: one in so many bytes.
+pub const SPACE_RESERVE_SHARE: u64 = 8;
 /// Pause between two looks at the free space.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -322,6 +360,8 @@ pub const LINK_TURNS: usize = 1024;
 pub const LINK_SAYS: usize = 256;
 /// Bytes of such says.
 pub const LINK_BYTES: usize = 2 << 20;
+/// Says of one turn that were refused and may be said again; of older ones it is not known what became of them.
+pub const LINK_REFUSED: usize = 256;
 /// Things that a worker is told and has not read; beyond them its feeds wait.
 pub const LINK_TOLD: usize = 64;
 /// How long a link waits for a turn before it asks anew.

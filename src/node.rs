@@ -2,10 +2,19 @@
 //!
 //! Order of the start: configuration, the client port, the directory, the journal, the store, the links,
 //! the groups. Order of the end: leads handed over, clients sent away, groups closed, journal drained.
+//!
+//! A node whose store fails hands over what it leads, leaves the rest as it is, and begins again.
 
 mod agents;
 mod clock;
+mod compared;
+mod descriptors;
 mod journal;
+mod links;
+mod restart;
+mod room;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,23 +35,29 @@ use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::clock::ClockGauges;
+use self::compared::ComparisonCounts;
 use self::journal::JournalCounts;
+use self::links::RoundTrips;
 use crate::config::ServeConfig;
 use crate::edge;
+use crate::limits::ABANDON_WAIT;
 use crate::runtime::agent::body::Agents;
 use crate::runtime::{Foundation, Runtime};
 use crate::store::Store;
+use crate::store::fault::Fault;
 use crate::telemetry::Metrics;
 
-/// Runs the node until it is asked to stop (SIGTERM or SIGINT).
+/// Runs the node until it is asked to stop (SIGTERM or SIGINT). Where its store fails it begins again.
 ///
 /// # Errors
 /// Says what kept it from starting or made it stop.
 pub fn run(config: ServeConfig) -> anyhow::Result<()> {
+    descriptors::raise();
     // Heartbeats and links live on a thread of their own, so that busy sessions never silence a node.
     let control = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -58,12 +73,41 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     let done = work.block_on(async {
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
+        begin_again_at_last(node.store.clone())?;
         let ended = node.until_asked_to_stop().await;
-        node.stop().await;
+        match &ended {
+            Ok(End::StoreFailed) => node.abandon().await,
+            Ok(End::Asked) | Err(_) => node.stop().await,
+        }
         ended
     });
     control.shutdown_background();
-    done
+    match done? {
+        End::Asked => Ok(()),
+        End::StoreFailed => Err(restart::in_place()).context("begin again after the store failed"),
+    }
+}
+
+/// Begins again some time after the store failed, whatever the runtime's threads do by then: writes that do
+/// not come back may hold them.
+fn begin_again_at_last(store: Fault) -> std::io::Result<()> {
+    let wait = move || {
+        futures::executor::block_on(store.reported());
+        std::thread::sleep(2 * ABANDON_WAIT);
+        let error = restart::in_place();
+        tracing::error!(%error, "the process cannot begin again; it ends");
+        std::process::abort();
+    };
+    std::thread::Builder::new().name("outlive-restart".into()).spawn(wait).map(drop)
+}
+
+/// Why a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By a signal.
+    Asked,
+    /// Nothing more can be written to the store; what it lacks is in the journal.
+    StoreFailed,
 }
 
 /// Threads for sessions and clients: all cores but the one that links and groups need. Each thread more
@@ -80,6 +124,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     agents: Agents,
     home: Arc<Home>,
+    store: Fault,
+    refused: watch::Receiver<Option<String>>,
     journal: Journal,
     writer: JoinHandle<()>,
     edge: TaskTracker,
@@ -113,12 +159,19 @@ impl Node {
         let address = listener.local_addr()?;
         let local = NodeId(config.node_id);
         let home = Arc::new(Home::open(&config.data_dir, &config.cluster, local)?);
+        let dirs = [
+            ("journal", config.data_dir.join("journal")),
+            ("store", config.data_dir.join("store")),
+        ];
+        room::wait_for(&dirs, &listener).await.context("look at the disks")?;
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
+        let fault = store.fault().clone();
         let foundation = Foundation::lay(store, journal.clone()).await;
         let parts = HostParts {
             local,
             dir: config.data_dir.clone(),
+            store: home.store(),
             journal: journal.clone(),
             birth: birth(config, address),
             checkpoints: Checkpoints {
@@ -148,13 +201,19 @@ impl Node {
             let transport = QuicTransport::start(quic, service, connect_home.clone());
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
         });
-        let runtime = foundation.build(&config.cluster, host.await.context("start the links")?);
-        runtime.watch_space(config.data_dir.clone());
+        let host = host.await.context("start the links")?;
+        let refused = host.refused();
+        let runtime = foundation.build(&config.cluster, host);
+        runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
         let clocks = Box::new(ClockGauges::new(&runtime));
         metrics.register(|registry| registry.register_collector(clocks));
+        let counts = Box::new(ComparisonCounts(Arc::downgrade(&runtime)));
+        metrics.register(|registry| registry.register_collector(counts));
+        let trips = Box::new(RoundTrips(Arc::downgrade(&runtime)));
+        metrics.register(|registry| registry.register_collector(trips));
         let settings = edge::Settings {
             long_poll: Duration::from_millis(config.long_poll_ms),
             webhooks: config.webhook_reach,
@@ -165,28 +224,57 @@ impl Node {
         edge.spawn(essential("edge", serving));
         edge.close();
         let agents = runtime.employ(agents::bodies(&config.agents)).await;
-        Ok(Node { address, runtime, metrics, agents, home, journal, writer, edge, stop })
+        let store = fault;
+        Ok(Node {
+            address,
+            runtime,
+            metrics,
+            agents,
+            home,
+            refused,
+            store,
+            journal,
+            writer,
+            edge,
+            stop,
+        })
     }
 
-    /// Waits for a signal to stop.
+    /// Waits for a signal to stop, or for the store to fail.
     ///
     /// # Errors
-    /// So many peers know this node with another disk that it cannot be part of its cluster.
-    pub async fn until_asked_to_stop(&self) -> anyhow::Result<()> {
+    /// So many peers know this node with another disk that it cannot be part of its cluster, or one knows that
+    /// this disk was rolled back: it must not go on.
+    pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut refusals = self.home.refusals();
+        let (mut refusals, mut refused) = (self.home.refusals(), self.refused.clone());
         let outcast = async {
             let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members());
             // The sender lives in the home.
             let refusals = refusals.wait_for(|refusals| out(refusals).is_some()).await;
             refusals.ok().and_then(|refusals| out(&refusals))
         };
-        tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
-            reason = outcast => bail!(reason.unwrap_or_else(|| "its peers refuse this node".into())),
+        let reason = tokio::select! {
+            _ = terminate.recv() => return Ok(End::Asked),
+            _ = interrupt.recv() => return Ok(End::Asked),
+            _ = self.store.reported() => return Ok(End::StoreFailed),
+            reason = outcast => reason,
+            reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
+        };
+        bail!(reason.unwrap_or_else(|| "its peers refuse this node".into()))
+    }
+
+    /// Hands over what can be handed over and leaves everything else as it is: the process ends now. What was
+    /// acknowledged is in the journal.
+    async fn abandon(&self) {
+        let work = async {
+            self.runtime.drain().await;
+            self.agents.stop().await;
+        };
+        if tokio::time::timeout(ABANDON_WAIT, work).await.is_err() {
+            tracing::warn!("not everything could be handed over in time");
         }
     }
 
@@ -244,57 +332,4 @@ fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
     };
     let replication = u32::try_from(REPLICATION).expect("replication is small");
     Birth { members, groups: config.groups, replication, join: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use tokio::time::{Instant, timeout};
-
-    use super::*;
-    use crate::ids::{ProducerId, Serial, SessionId};
-    use crate::runtime::{Delivery, Freshness, Start};
-    use crate::session::{Append, Applied, Command, Format, NewEvent, Origin};
-
-    fn append(seq: u64) -> Command {
-        let payload = Bytes::from(format!("event {seq}"));
-        let producer = Origin { producer: ProducerId::parse("p").unwrap(), epoch: 1, seq };
-        let events = vec![NewEvent { format: Format::TEXT, payload }];
-        Command::Append(Append { events, producer: Some(producer), ..Append::default() })
-    }
-
-    #[tokio::test]
-    async fn a_session_goes_on_after_its_actor_failed() {
-        let dir = tempfile::tempdir().unwrap();
-        let given = crate::config::Given {
-            listen: Some(([127, 0, 0, 1], 0).into()),
-            data_dir: Some(dir.path().join("data")),
-            groups: Some(1),
-            ..Default::default()
-        };
-        let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
-        let node = Node::start(&config, None).await.unwrap();
-        let (runtime, id) = (&node.runtime, SessionId::parse("s").unwrap());
-        let soon = || Instant::now() + Duration::from_secs(30);
-        let create = Command::from(crate::session::Config::default());
-        runtime.submit(&id, create, soon()).await.unwrap();
-        for seq in 0..50 {
-            runtime.submit(&id, append(seq), soon()).await.unwrap();
-        }
-        let mut reader =
-            runtime.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
-        assert!(matches!(reader.next().await, Delivery::CaughtUp { .. }));
-        runtime.fail_actor(&id);
-        let told = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
-        assert!(matches!(told, Delivery::Detached { .. }), "{told:?}");
-        // What was in no block and in no head is in the journal.
-        let again = runtime.submit(&id, append(49), soon()).await.unwrap();
-        let place = Some(Serial(50));
-        let is_same = matches!(again.applied, Applied::Appended { first, last, .. } if first == place && last == place);
-        assert!(is_same, "{again:?}");
-        assert_eq!(runtime.submit(&id, append(50), soon()).await.unwrap().tail, Serial(51));
-        node.stop().await;
-    }
 }

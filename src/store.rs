@@ -1,33 +1,43 @@
 //! What sessions keep on this node's disk: heads, sealed blocks of events, deadlines and marks.
 //!
 //! Nothing here is the truth: the journal is. Writes are not synced one by one; [`Store::persist`] makes
-//! everything before it durable, and the journal is purged only behind that (S3). The only place that
-//! knows fjall.
+//! everything before it durable, and the journal is purged only behind that (S3). The keys and values
+//! lie in an [`engine`], on disk or, for tests, in memory.
 
+mod engine;
+pub mod fault;
 pub mod kept;
 mod keys;
+mod lsm;
+#[cfg(any(test, tokio_unstable))]
+pub mod memory;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::codec;
-use fjall::{
-    Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable,
-};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::limits::STORE_CACHE_BYTES;
+use crate::runtime::aside;
+use engine::{Engine, Table};
+use fault::Fault;
 use kept::{BLOCK_VERSION, Block, HEAD_VERSION, Head};
+use watch::Watch;
 
 /// The store of one node. Clones share it. Every call may block on the disk.
+///
+/// A write that fails is the end of the store (see [`fault`]): all later writes are refused.
 #[derive(Clone)]
 pub struct Store {
-    database: Database,
-    heads: Keyspace,
-    blocks: Keyspace,
-    deadlines: Keyspace,
-    marks: Keyspace,
+    engine: Arc<dyn Engine>,
+    fault: Fault,
+    watch: Arc<Watch>,
 }
 
 impl Store {
@@ -37,23 +47,40 @@ impl Store {
     /// The disk is unusable or the store damaged; it may be removed, and is rebuilt from other replicas
     /// only under a new node id.
     pub fn open(dir: &Path) -> io::Result<Store> {
-        let database = Database::builder(dir)
-            .manual_journal_persist(true)
-            .cache_size(STORE_CACHE_BYTES)
-            .open()
-            .map_err(io::Error::other)?;
-        let plain = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let separated = || {
-            let separation = KvSeparationOptions::default().separation_threshold(1024);
-            KeyspaceCreateOptions::default().with_kv_separation(Some(separation))
-        };
-        Ok(Store {
-            heads: plain("heads").map_err(io::Error::other)?,
-            blocks: database.keyspace("blocks", separated).map_err(io::Error::other)?,
-            deadlines: plain("deadlines").map_err(io::Error::other)?,
-            marks: plain("marks").map_err(io::Error::other)?,
-            database,
-        })
+        let store = Store::over(Arc::new(lsm::Lsm::open(dir)?));
+        store.list_anew()?;
+        watch::start(&store.engine, &store.watch, &store.fault)?;
+        Ok(store)
+    }
+
+    fn over(engine: Arc<dyn Engine>) -> Store {
+        Store { engine, fault: Fault::default(), watch: Arc::default() }
+    }
+
+    /// Opens the store on a disk in memory; whoever had it open has it no more.
+    #[cfg(any(test, tokio_unstable))]
+    pub fn in_memory(disk: &memory::MemoryDisk) -> Store {
+        Store::over(Arc::new(disk.open()))
+    }
+
+    /// Whether the store has failed.
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// Writes, unless the store has failed; where it fails now, everybody is told.
+    fn write(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&dyn Engine) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.fault.check()?;
+        let begun = self.watch.begin();
+        let work = || work(&*self.engine);
+        // An engine that is behind holds its callers up: that must not be a thread of the runtime.
+        let done = if self.watch.is_pressed() { aside(work) } else { work() };
+        drop(begun);
+        done.inspect_err(|error| self.fault.report(what, error))
     }
 
     /// Makes everything written before this call durable.
@@ -61,7 +88,7 @@ impl Store {
     /// # Errors
     /// Nothing may be concluded about what is on disk.
     pub fn persist(&self) -> io::Result<()> {
-        self.database.persist(PersistMode::SyncAll).map_err(io::Error::other)
+        self.write("a sync", |engine| self.watch.sync(|| engine.persist()))
     }
 
     /// The head of a session, if it was ever written.
@@ -69,7 +96,7 @@ impl Store {
     /// # Errors
     /// The disk fails or the head is damaged.
     pub fn head(&self, shard: u32, id: &SessionId) -> io::Result<Option<Head<'static>>> {
-        let bytes = self.heads.get(keys::head(shard, id)).map_err(io::Error::other)?;
+        let bytes = self.engine.get(Table::Heads, &keys::head(shard, id))?;
         bytes.map(|bytes| decode(HEAD_VERSION, &bytes)).transpose()
     }
 
@@ -79,7 +106,18 @@ impl Store {
     /// The head may or may not be replaced.
     pub fn put_head(&self, shard: u32, id: &SessionId, head: &Head<'_>) -> io::Result<()> {
         let bytes = codec::encode(HEAD_VERSION, head);
-        self.heads.insert(keys::head(shard, id), bytes).map_err(io::Error::other)
+        self.write("a head", |engine| engine.insert(Table::Heads, keys::head(shard, id), bytes))
+    }
+
+    /// Writes any bytes in place of a head.
+    #[cfg(test)]
+    pub(crate) fn put_head_bytes(
+        &self,
+        shard: u32,
+        id: &SessionId,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.engine.insert(Table::Heads, keys::head(shard, id), bytes.to_vec())
     }
 
     /// Heads of a shard in byte order of their ids: those beginning with `prefix`, after `after`.
@@ -90,10 +128,72 @@ impl Store {
         after: Option<&str>,
     ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
         let range = keys::heads_range(shard, prefix, after);
-        self.database.snapshot().range(&self.heads, range).map(|guard| {
-            let (key, value) = guard.into_inner().map_err(io::Error::other)?;
+        self.engine.snapshot().rows(Table::Heads, range).map(|row| {
+            let (key, value) = row?;
             Ok((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?))
         })
+    }
+
+    /// Lists a session, or lists it no more. To be written before the head that says the same: what a power
+    /// cut keeps of both is then made good by whoever applies the journal again.
+    ///
+    /// # Errors
+    /// It may or may not be listed.
+    pub fn put_living(&self, shard: u32, id: &SessionId, lives: bool) -> io::Result<()> {
+        let key = keys::head(shard, id);
+        self.write("a name", |engine| match lives {
+            true => engine.insert(Table::Living, key, Vec::new()),
+            false => engine.remove(Table::Living, &key),
+        })
+    }
+
+    /// The heads of listed sessions, in the order and range of [`Store::heads`]: names that were deleted cost
+    /// nothing here.
+    pub fn living(
+        &self,
+        shard: u32,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+        let range = keys::heads_range(shard, prefix, after);
+        let engine = self.engine.clone();
+        self.engine.snapshot().keys(Table::Living, range).filter_map(move |key| {
+            let head = key.and_then(|key| {
+                let Some(bytes) = engine.get(Table::Heads, &key)? else { return Ok(None) };
+                Ok(Some((keys::id_of_head(&key)?, decode(HEAD_VERSION, &bytes)?)))
+            });
+            head.transpose()
+        })
+    }
+
+    /// Makes the list of a store that has none yet.
+    fn list_anew(&self) -> io::Result<()> {
+        let all = || (Bound::Unbounded, Bound::Unbounded);
+        let view = self.engine.snapshot();
+        if view.keys(Table::Living, all()).next().is_some() {
+            return Ok(());
+        }
+        for row in view.rows(Table::Heads, all()) {
+            let (key, value) = row?;
+            let head: Head<'static> = decode(HEAD_VERSION, &value)?;
+            if head.lives() {
+                let key = key.to_vec();
+                self.write("a name", |engine| engine.insert(Table::Living, key, Vec::new()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Heads of a shard that know an entry from `since` on, in byte order of their ids. Of the others only the
+    /// first field is decoded.
+    pub fn heads_since(
+        &self,
+        shard: u32,
+        since: u64,
+    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+        let range = keys::heads_range(shard, "", None);
+        let heads = self.engine.snapshot().rows(Table::Heads, range);
+        heads.filter_map(move |row| changed_head(row, since).transpose())
     }
 
     /// Writes a sealed block.
@@ -103,7 +203,7 @@ impl Store {
     pub fn put_block(&self, at: &LogOf<'_>, block: &Block<'_>) -> io::Result<()> {
         let first = block.first().expect("a block has events");
         let bytes = codec::encode(BLOCK_VERSION, block);
-        self.blocks.insert(keys::block(at, first), bytes).map_err(io::Error::other)
+        self.write("a block", |engine| engine.insert(Table::Blocks, keys::block(at, first), bytes))
     }
 
     /// Sealed blocks in order, beginning with the one that holds `from`.
@@ -112,14 +212,18 @@ impl Store {
         at: &LogOf<'_>,
         from: Serial,
     ) -> impl Iterator<Item = io::Result<Block<'static>>> + use<> {
-        let view = self.database.snapshot();
-        let holds = view.range(&self.blocks, keys::blocks_to(at, from)).next_back();
-        let start = holds.and_then(|guard| guard.key().ok()).map(|key| key.to_vec());
-        let range = keys::blocks_from(at, start);
-        view.range(&self.blocks, range).map(|guard| {
-            let value = guard.value().map_err(io::Error::other)?;
-            decode(BLOCK_VERSION, &value)
-        })
+        let view = self.engine.snapshot();
+        let holds = view.keys(Table::Blocks, keys::blocks_to(at, from)).next_back();
+        let (start, failed) = match holds {
+            Some(Ok(key)) => (Some(key.to_vec()), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        // Whoever cannot tell where to begin does not begin somewhere else.
+        let found = failed.is_none();
+        let rows = found.then(|| view.rows(Table::Blocks, keys::blocks_from(at, start)));
+        let blocks = rows.into_iter().flatten().map(|row| decode(BLOCK_VERSION, &row?.1));
+        failed.map(Err).into_iter().chain(blocks)
     }
 
     /// The sealed blocks whose last event came with entry `since` or later, newest first.
@@ -129,10 +233,8 @@ impl Store {
         since: u64,
     ) -> impl Iterator<Item = io::Result<Block<'static>>> + use<> {
         let range = keys::blocks_from(at, None);
-        let blocks = self.database.snapshot().range(&self.blocks, range).rev().map(|guard| {
-            let value = guard.value().map_err(io::Error::other)?;
-            decode::<Block<'static>>(BLOCK_VERSION, &value)
-        });
+        let blocks = self.engine.snapshot().rows(Table::Blocks, range).rev();
+        let blocks = blocks.map(|row| decode::<Block<'static>>(BLOCK_VERSION, &row?.1));
         blocks.take_while(move |block| block.as_ref().map_or(true, |block| since <= block.index))
     }
 
@@ -141,15 +243,16 @@ impl Store {
     /// # Errors
     /// Some may be left; removing again is harmless.
     pub fn free_blocks(&self, at: &LogOf<'_>, first: Option<Serial>) -> io::Result<()> {
-        for guard in self.database.snapshot().range(&self.blocks, keys::blocks_from(at, None)) {
-            let (key, value) = guard.into_inner().map_err(io::Error::other)?;
+        let view = self.engine.snapshot();
+        for row in view.rows(Table::Blocks, keys::blocks_from(at, None)) {
+            let (key, value) = row?;
             if let Some(first) = first {
                 let block: Block<'static> = decode(BLOCK_VERSION, &value)?;
                 if block.last().is_none_or(|last| first <= last) {
                     return Ok(());
                 }
             }
-            self.blocks.remove(key).map_err(io::Error::other)?;
+            self.write("a freed block", |engine| engine.remove(Table::Blocks, &key))?;
         }
         Ok(())
     }
@@ -167,23 +270,38 @@ impl Store {
     ) -> io::Result<()> {
         if let Some(due) = due {
             let key = keys::deadline(shard, due, id);
-            self.deadlines.insert(key, b"").map_err(io::Error::other)?;
+            self.write("a deadline", |engine| engine.insert(Table::Deadlines, key, Vec::new()))?;
         }
         if let Some(old) = instead_of.filter(|old| Some(*old) != due) {
             let key = keys::deadline(shard, old, id);
-            self.deadlines.remove(key).map_err(io::Error::other)?;
+            self.write("a deadline", |engine| engine.remove(Table::Deadlines, &key))?;
         }
         Ok(())
     }
 
-    /// Sessions of a shard whose deadline has come, earliest first, at most `limit`.
+    /// Whether the session is filed under this deadline.
     ///
     /// # Errors
     /// The disk fails.
-    pub fn due(&self, shard: u32, now: Millis, limit: usize) -> io::Result<Vec<SessionId>> {
+    pub fn is_filed(&self, shard: u32, id: &SessionId, due: Millis) -> io::Result<bool> {
+        let row = self.engine.get(Table::Deadlines, &keys::deadline(shard, due, id))?;
+        Ok(row.is_some())
+    }
+
+    /// Sessions of a shard whose deadline has come, each with the deadline under which it is filed, earliest
+    /// first, at most `limit`.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn due(
+        &self,
+        shard: u32,
+        now: Millis,
+        limit: usize,
+    ) -> io::Result<Vec<(Millis, SessionId)>> {
         let range = keys::deadlines_to(shard, now);
-        let due = self.database.snapshot().range(&self.deadlines, range).take(limit);
-        due.map(|guard| keys::id_of_deadline(&guard.key().map_err(io::Error::other)?)).collect()
+        let due = self.engine.snapshot().keys(Table::Deadlines, range).take(limit);
+        due.map(|key| keys::parts_of_deadline(&key?)).collect()
     }
 
     /// The mark of a shard's last checkpoint, with the index behind it.
@@ -191,7 +309,7 @@ impl Store {
     /// # Errors
     /// The disk fails or the mark is damaged.
     pub fn mark(&self, shard: u32) -> io::Result<Option<(u64, Bytes)>> {
-        let bytes = self.marks.get(shard.to_be_bytes()).map_err(io::Error::other)?;
+        let bytes = self.engine.get(Table::Marks, &shard.to_be_bytes())?;
         bytes.map(|bytes| decode(kept::MARK_VERSION, &bytes)).transpose()
     }
 
@@ -201,8 +319,23 @@ impl Store {
     /// Either mark may be there.
     pub fn put_mark(&self, shard: u32, next: u64, mark: &Bytes) -> io::Result<()> {
         let bytes = codec::encode(kept::MARK_VERSION, &(next, mark));
-        self.marks.insert(shard.to_be_bytes(), bytes).map_err(io::Error::other)
+        let key = shard.to_be_bytes().to_vec();
+        self.write("a mark", |engine| engine.insert(Table::Marks, key, bytes))
     }
+}
+
+/// The head, if it knows an entry from `since` on.
+fn changed_head(
+    row: io::Result<(Bytes, Bytes)>,
+    since: u64,
+) -> io::Result<Option<(String, Head<'static>)>> {
+    let (key, value) = row?;
+    let next: u64 = codec::decode_first(HEAD_VERSION, &value)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    if next <= since {
+        return Ok(None);
+    }
+    Ok(Some((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?)))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(version: u8, bytes: &[u8]) -> io::Result<T> {

@@ -139,6 +139,60 @@ async fn a_wiped_disk_under_a_known_name_is_refused() {
     append(&cluster, "s", 1, "b").await;
 }
 
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).expect("a new directory");
+    for entry in std::fs::read_dir(from).expect("our own directory") {
+        let entry = entry.expect("our own directory");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("a kind").is_dir() {
+            true => copy_dir(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("a copy")),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_started_from_an_older_copy_of_its_data_is_refused() {
+    let mut cluster = Cluster::up(3, CALM).await;
+    create(&cluster, "s").await;
+    append(&cluster, "s", 0, "a").await;
+    assert!(cluster.stop(2).await.success());
+    let data = cluster.data_dir(2);
+    let (older, newer) = (data.with_extension("older"), data.with_extension("newer"));
+    copy_dir(&data, &older);
+    cluster.start(2);
+    cluster.ready(2).await;
+    for seq in 1..10 {
+        append(&cluster, "s", seq, "b").await;
+    }
+    eventually("node 2 has it all", async || replica(&cluster, 2, "s").await.0 == 10).await;
+    // The others write down what they were told, after that.
+    let marker = data.with_extension("marker");
+    std::fs::write(&marker, "").expect("our own file");
+    append(&cluster, "s", 10, "c").await;
+    let written = |path: &std::path::Path| path.metadata().and_then(|data| data.modified()).ok();
+    eventually("the others remember", async || {
+        let later = |node| written(&marker) < written(&cluster.data_dir(node).join("acknowledged"));
+        later(1) && later(3)
+    })
+    .await;
+    cluster.kill(2);
+    std::fs::rename(&data, &newer).expect("our own directory");
+    std::fs::rename(&older, &data).expect("our own directory");
+    cluster.start(2);
+    assert!(!cluster.ended(2).await.success());
+    let log = cluster.log_end(2);
+    assert!(log.contains("came back with less than it had acknowledged"), "the log says:\n{log}");
+    assert!(log.contains("wipe the directory and replace the node"), "the log says:\n{log}");
+    append(&cluster, "s", 11, "d").await;
+    // With the data that it should have had, it is welcome.
+    std::fs::remove_dir_all(&data).expect("our own directory");
+    std::fs::rename(&newer, &data).expect("our own directory");
+    cluster.start(2);
+    cluster.ready(2).await;
+    assert_eq!(replica(&cluster, 2, "s").await.0, 12);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_asked_to_stop_hands_over_and_ends_well() {
     let mut cluster = Cluster::up(3, CALM).await;

@@ -5,13 +5,16 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outlive::ids::{AgentName, SessionId, TurnId, WorkerName};
+use outlive::ids::{AgentName, InteractionId, KindName, SessionId, TurnId, WorkerName};
 use outlive::limits;
+use outlive::runtime::SubmitError;
 use outlive::runtime::agent::{
     Ack, FromWorker, Leave, LinkEnd, Listener, Offered, Refused, Register, Speaker, ToWorker, Told,
     TurnKey, What,
 };
-use outlive::session::{Cancel, Command, Config, Format, Input, NewEvent, Said, Say, Scope, Then};
+use outlive::session::{
+    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Said, Say, Scope, Then,
+};
 use support::node::{TestNode, start_single};
 use tokio::time::{Instant, timeout};
 
@@ -255,4 +258,66 @@ async fn a_link_that_drains_closes_behind_its_last_turn() {
     assert_eq!(worker.next().await.expect_err("closed"), LinkEnd::Drained);
     assert!(worker.speaker.hear(FromWorker::Pong).await.is_err());
     node.node.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_refused_is_never_acknowledged_when_it_is_said_again() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 1, 60_000);
+    ask(&node, "t1").await;
+    let (key, _) = worker.turn().await;
+    let many = vec!["x"; limits::APPEND_EVENTS + 1];
+    // Twice at once, and once more when it is known what became of it.
+    for seq in [0, 0] {
+        worker.say(&key, seq, &many, Then::GoOn).await;
+    }
+    for _ in 0..2 {
+        let refused = worker.refused().await;
+        assert_eq!((refused.seq, refused.code), (Some(0), "too_many_events"));
+    }
+    worker.say(&key, 0, &many, Then::GoOn).await;
+    assert_eq!(worker.refused().await.code, "too_many_events");
+    // What is behind it goes on, and it may be put right.
+    worker.say(&key, 1, &["one"], Then::GoOn).await;
+    assert_eq!(worker.ack().await.seq, 1);
+    worker.say(&key, 0, &["two"], Then::GoOn).await;
+    let ack = worker.ack().await;
+    assert!(ack.seq == 0 && ack.places.is_some(), "{ack:?}");
+    worker.say(&key, 0, &["two"], Then::GoOn).await;
+    assert_eq!(worker.ack().await.seq, 0);
+    worker.say(&key, 2, &["three"], Then::Complete).await;
+    assert!(worker.ack().await.over);
+    let told = story(&node).await;
+    let said: Vec<_> = told.iter().filter(|told| told.starts_with("turn.output")).collect();
+    assert_eq!(said.len(), 3, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_say_that_no_entry_has_room_for_is_refused_for_good() {
+    let node = start_single().await;
+    submit(&node, Config::default()).await;
+    let mut worker = Worker::new(&node, 1, 60_000);
+    ask(&node, "t1").await;
+    let (key, _) = worker.turn().await;
+    // Each part is within its limit; together they are too much.
+    let large = "x".repeat(limits::EVENT_BYTES);
+    let ask = |at: usize| Ask {
+        interaction: InteractionId::parse(&format!("i{at}")).expect("a name"),
+        kind: KindName::parse("approval").expect("a name"),
+        question: text(&large),
+        deadline_ms: None,
+    };
+    let said = Said { ask: (0..5).map(ask).collect(), ..Said::default() };
+    let say = Say { said: Some(said), ..Say::new(key.turn.clone(), key.epoch) };
+    let until = Instant::now() + Duration::from_secs(30);
+    let command = Command::Say(Box::new(say.clone()));
+    let answer = node.node.runtime.submit(&session(), command, until).await;
+    let too_large = |refusal: &Refusal| matches!(refusal, Refusal::AppendTooLarge { .. });
+    assert!(matches!(&answer, Err(SubmitError::Refused { refusal, .. }) if too_large(refusal)));
+    let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
+    worker.speaker.hear(frame).await.expect("open");
+    assert_eq!(worker.refused().await.code, "append_too_large");
+    worker.say(&key, 1, &["done"], Then::Complete).await;
+    assert!(worker.ack().await.over);
 }

@@ -1,5 +1,5 @@
 //! A node that is cut off from the others says nothing that may be stale and takes nothing: every shard's
-//! leader among the nodes is cut off in turn, by pausing the two others.
+//! leader among the nodes is cut off in turn, by pausing the two others. And it says that it is cut off.
 
 mod support;
 
@@ -97,5 +97,62 @@ async fn a_minority_answers_nothing_from_what_it_remembers_and_acknowledges_noth
         // Four appends with keys; of three without, each took effect once or never.
         assert!(tails.windows(2).all(|pair| pair[0] == pair[1]), "{tails:?}");
         assert!((4..=7).contains(&tails[0]), "{tails:?}");
+    }
+}
+
+/// The status of `/readyz` and the reasons that it gives.
+async fn ready(url: &str) -> Option<(u16, Vec<String>)> {
+    let answer = client().get(format!("{url}/readyz")).timeout(Duration::from_secs(30));
+    let answer = answer.send().await.ok()?;
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.ok()?;
+    let reasons = body["reasons"].as_array()?.iter();
+    Some((status, reasons.map(|why| why["reason"].as_str().unwrap_or_default().into()).collect()))
+}
+
+/// What `outlive cluster status` ends with, asked of one node.
+async fn cluster_status(url: &str) -> (Option<i32>, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_outlive"));
+    let told = command.args(["cluster", "status", "--url", url]).output().await.expect("it runs");
+    (told.status.code(), String::from_utf8_lossy(&told.stderr).into_owned())
+}
+
+/// How many shards node 1 leads, as it says itself.
+async fn leads(url: &str) -> usize {
+    let answer = client().get(format!("{url}/v1/cluster")).send().await.expect("an answer");
+    let report: Value = answer.json().await.expect("a report");
+    let shards = report["shards"].as_array().expect("shards");
+    shards.iter().filter(|shard| shard["leader"] == 1).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_majority_is_not_ready_and_the_status_fails() {
+    let mut cluster = Cluster::up(3, FLAGS).await;
+    eventually("the status is whole", async || cluster_status(&cluster.url(1)).await.0 == Some(0))
+        .await;
+    // Alone among nodes that do not answer, and alone among nodes that are gone.
+    for gone in [false, true] {
+        let url = cluster.url(1);
+        eventually("its leads are there", async || 0 < leads(&url).await).await;
+        for other in [2, 3] {
+            if gone { cluster.kill(other) } else { cluster.pause(other) }
+        }
+        eventually("what it led has no majority, and what it followed no leader", async || {
+            let Some((503, reasons)) = ready(&url).await else { return false };
+            let count = |code: &str| reasons.iter().filter(|reason| *reason == code).count();
+            0 < count("no_quorum") && count("no_quorum") + count("no_leader") == 12
+        })
+        .await;
+        let (code, text) = cluster_status(&url).await;
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("12 of 12 shards"), "{text}");
+        for other in [2, 3] {
+            if gone { cluster.start(other) } else { cluster.resume(other) }
+        }
+        for node in 1..=3 {
+            cluster.ready(node).await;
+        }
+        let is_whole = async || cluster_status(&url).await.0 == Some(0);
+        eventually("the status is whole again", is_whole).await;
     }
 }

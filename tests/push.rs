@@ -108,8 +108,13 @@ async fn node(agent: &str) -> (Cluster, tempfile::NamedTempFile) {
 }
 
 async fn ask(url: &str, input: &str, text: &str) {
+    ask_with(url, input, text, json!({})).await;
+}
+
+async fn ask_with(url: &str, input: &str, text: &str, rest: Value) {
     client().put(format!("{url}/v1/sessions/s")).send().await.expect("an answer");
-    let body = json!({ "input": input, "agent": "helper", "said": { "text": text } });
+    let mut body = json!({ "input": input, "agent": "helper", "said": { "text": text } });
+    body.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
     let asked = client().post(format!("{url}/v1/sessions/s/inputs")).json(&body).send().await;
     assert_eq!(asked.expect("an answer").status(), 200);
 }
@@ -208,6 +213,31 @@ async fn an_answer_that_breaks_off_is_asked_for_again_and_superseded() {
     assert_eq!(at("step.rewound").map(|at| at + 1), at("text:whole"), "{told:?}");
     let rewound = events(&url).await.into_iter().find(|event| event["type"] == "step.rewound");
     assert_eq!(rewound.expect("it is there")["from"], at("text:half an").expect("there") + 1);
+}
+
+/// Its first words are superseded each time, so they forgive nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_breaks_off_again_and_again_is_asked_for_as_often_as_the_budget_says() {
+    const WORD: &[Does] = &[Does::Breaks(&[
+        r#"{"choices":[{"index":0,"delta":{"content":"one "},"finish_reason":null}]}"#,
+    ])];
+    const START: &[Does] = &[Does::Breaks(&[r#"{"type":"start","messageId":"m"}"#])];
+    for (protocol, script) in [("openai", WORD), ("ai-sdk", START)] {
+        let endpoint = Endpoint::serve(script).await;
+        let agent =
+            format!("kind = \"push\"\nprotocol = \"{protocol}\"\nurl = \"{}\"", endpoint.url);
+        let (cluster, _file) = node(&agent).await;
+        let url = cluster.url(1);
+        ask_with(&url, "t1", "hi", json!({ "attempts": 3 })).await;
+        let told = until(&url, "turn.failed").await;
+        assert_eq!(endpoint.asked.lock().expect("no panic").len(), 3, "{told:?}");
+        let lost = events(&url).await.into_iter().filter(|event| event["type"] == "agent.lost");
+        let pauses = lost.map(|event| {
+            let (at, again) = (event["time"].as_u64(), event["again_at"].as_u64());
+            again.expect("a time").checked_sub(at.expect("a time"))
+        });
+        assert_eq!(pauses.collect::<Vec<_>>(), [Some(0), Some(1_000), None], "{told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

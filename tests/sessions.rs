@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::clock::{Clock, SystemClock};
-use outlive::ids::{Incarnation, ProducerId, Serial, SessionId};
+use outlive::ids::{AgentName, Incarnation, ProducerId, Serial, SessionId, TurnId, WorkerName};
+use outlive::limits;
+use outlive::runtime::claim::Seeker;
 use outlive::runtime::{Delivery, Freshness, Reader, Reply, Start, SubmitError};
-use outlive::session::{Append, Applied, Command, Config, Format, NewEvent, Origin, Retention};
+use outlive::session::{
+    Append, Applied, Command, Config, Format, Input, NewEvent, Origin, Retention,
+};
 use support::load::eventually;
 use support::node::{TestNode, start_single, start_single_by};
 use tokio::time::{Instant, timeout};
@@ -87,6 +91,31 @@ async fn a_passivated_session_costs_no_actor_and_forgets_nothing() {
     assert_eq!(again.applied, wanted);
     let mut reader = attach(&node, "s", Start::Beginning).await;
     assert_eq!(texts(&mut reader).await, numbered(0..100));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once() {
+    let node = start_single().await;
+    submit(&node, "s", Command::from(Config::default())).await.unwrap();
+    let (turn, agent) = (TurnId::parse("t").unwrap(), AgentName::parse("poet").unwrap());
+    let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"a poem") };
+    let input = Input::new(turn.clone(), agent.clone(), said);
+    submit(&node, "s", Command::Input(Box::new(input))).await.unwrap();
+    let live = || node.node.runtime.live_sessions();
+    eventually("its actor leaves", async || {
+        node.node.runtime.passivate(Duration::ZERO);
+        live() == 0
+    })
+    .await;
+    // It is looked at again from time to time, and that is no use of it.
+    eventually("it is looked at", async || live() == 1).await;
+    let begun = Instant::now();
+    eventually("its actor leaves by itself", async || live() == 0).await;
+    assert!(begun.elapsed() < limits::IDLE, "it stayed as if somebody had used it");
+    let worker = WorkerName::parse("w").unwrap();
+    let seeker = Seeker { agent, worker, lease_ms: 60_000, quiet_ms: 60_000 };
+    let taken = node.node.runtime.claim(&seeker, soon()).await.unwrap();
+    assert_eq!(taken.map(|taken| taken.turn.turn), Some(turn));
 }
 
 #[tokio::test]

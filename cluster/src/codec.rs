@@ -32,19 +32,34 @@ pub fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
     bytes
 }
 
+/// Decodes the first field alone of what [`encode`] wrote with the same `version`: whether a record is worth
+/// decoding can be told without its rest, which may be large.
+///
+/// # Errors
+/// Another version, or no such field at the beginning.
+pub fn decode_first<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, CodecError> {
+    let (value, _) = decode_from(version, bytes)?;
+    Ok(value)
+}
+
 /// Decodes what [`encode`] wrote with the same `version`.
 ///
 /// # Errors
 /// Another version, malformed or trailing bytes; nothing is kept of a partial decode.
 pub fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, CodecError> {
+    match decode_from(version, bytes)? {
+        (value, 0) => Ok(value),
+        (_, left) => Err(CodecError::Trailing(left)),
+    }
+}
+
+/// The value at the beginning, and how many bytes are left behind it.
+fn decode_from<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<(T, usize), CodecError> {
     let (&found, rest) = bytes.split_first().ok_or(CodecError::Empty)?;
     if found != version {
         return Err(CodecError::Version { found, known: version });
     }
     let (value, used) = bincode::serde::decode_from_slice(rest, config())
         .map_err(|error| CodecError::Malformed(error.to_string()))?;
-    if used < rest.len() {
-        return Err(CodecError::Trailing(rest.len() - used));
-    }
-    Ok(value)
+    Ok((value, rest.len() - used))
 }

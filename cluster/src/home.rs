@@ -179,15 +179,29 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, HomeEr
 
 /// Replaces a small file: new name, fsync, rename, fsync of the directory.
 pub(crate) fn write<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    replace(dir, name, value, true)
+}
+
+/// The same without any sync: after a power cut the file may be older, or damaged.
+pub(crate) fn write_lazily<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
+    replace(dir, name, value, false)
+}
+
+fn replace<T: Serialize>(dir: &Path, name: &str, value: &T, sync: bool) -> io::Result<()> {
     let mut bytes = codec::encode(VERSION, value);
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     let new = dir.join(format!("{name}.new"));
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(&bytes)?;
-    file.sync_all()?;
+    if sync {
+        file.sync_all()?;
+    }
     fs::rename(&new, dir.join(name))?;
-    fs::File::open(dir)?.sync_all()
+    if sync {
+        fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Reads what [`write`] wrote; none where there is nothing.

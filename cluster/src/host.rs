@@ -1,8 +1,12 @@
 //! A node: its journal, its links, its groups, and the map that it has heard of.
 
+mod acknowledged;
 mod care;
 mod clocks;
+mod far;
+mod rejoin;
 mod service;
+mod steady;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,15 +21,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::acknowledged::Acknowledged;
+use self::rejoin::{Introduced, Rejoin};
 use crate::clock::Clock;
 use crate::essential::essential;
 use crate::group::{Class, Fate, Group, GroupOpening};
-use crate::ids::{GroupId, NodeId};
+use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
 use crate::membership::{self, Change, Map, Member, Membership};
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
+use crate::relay;
 use crate::settled::Settled;
 use crate::time::NodeTime;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
@@ -55,6 +62,8 @@ pub struct Birth {
 pub struct HostParts {
     pub local: NodeId,
     pub dir: PathBuf,
+    /// The random id of this node's disk, by which peers tell it from another; see [`crate::home::Home`].
+    pub store: u128,
     pub journal: Journal,
     pub birth: Birth,
     pub timers: Timers,
@@ -77,6 +86,9 @@ pub struct Host {
     /// Set by [`Host::drain`]: this node takes no leads any more.
     draining: AtomicBool,
     map: watch::Sender<Arc<Map>>,
+    /// What peers acknowledged to this node, and which of them let it in.
+    acknowledged: Acknowledged,
+    rejoin: Arc<Rejoin>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -100,6 +112,7 @@ impl Host {
                 transport.set_peer(member.node, member.peer.clone());
             }
         }
+        let acknowledged = Acknowledged::open(parts.dir.clone());
         let host = Arc::new(Host {
             time: NodeTime::new(parts.clock.clone()),
             parts,
@@ -108,11 +121,15 @@ impl Host {
             groups: RwLock::default(),
             draining: AtomicBool::new(false),
             map: watch::Sender::new(Arc::default()),
+            acknowledged,
+            rejoin: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         switchboard.connect(&host);
         let stop = host.stop.clone().cancelled_owned();
+        // Nothing is added to the journal yet: all of this is durable.
+        let recovered = rejoin::positions(host.journal()).unwrap_or_default();
         let care = essential("care", care::run(host.clone()));
         let control = host.parts.control.clone().unwrap_or_else(Handle::current);
         let care = with_random(async {
@@ -123,11 +140,28 @@ impl Host {
         let clocks = essential("clocks", clocks::run(host.clone()));
         let clocks = host.stop.clone().run_until_cancelled_owned(clocks);
         host.tasks.spawn_on(clocks, &control);
+        let stop = host.stop.clone().cancelled_owned();
+        let announced = essential("announcements", rejoin::run(host.clone(), recovered));
+        let announced = async {
+            tokio::select! { () = stop => (), () = announced => () }
+        };
+        host.tasks.spawn_on(announced, &control);
         Ok(host)
     }
 
     pub fn local(&self) -> NodeId {
         self.parts.local
+    }
+
+    /// Becomes the reason when a peer finds that this node has less than it acknowledged: it takes no part
+    /// any more, and must end.
+    pub fn refused(&self) -> watch::Receiver<Option<String>> {
+        self.rejoin.refused()
+    }
+
+    /// The last entry of a group that a node has told this one it knows to be committed, with all before it.
+    pub fn acknowledged(&self, by: NodeId, group: GroupId) -> Option<EntryId> {
+        self.acknowledged.committed(by, group)
     }
 
     /// Follows the agreed map.
@@ -168,15 +202,27 @@ impl Host {
         self.transport.connected()
     }
 
-    /// Sends a message to the application of another node.
+    /// The measured round trip to each peer with a live link.
+    pub fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        self.transport.round_trips()
+    }
+
+    /// Peers that are too far for this node's timers: a heartbeat must be answered before the next is due.
+    /// Beyond that leaders lose their leads and reads that must not be stale are refused.
+    pub fn too_far(&self) -> Vec<(NodeId, Duration)> {
+        let bound = Duration::from_millis(self.parts.timers.heartbeat_ms);
+        self.round_trips().into_iter().filter(|(_, round_trip)| bound < *round_trip).collect()
+    }
+
+    /// Sends a message to the application of another node, by a third where the link to it is cut.
     pub fn call(
         &self,
         to: NodeId,
         message: Bytes,
         deadline: Duration,
     ) -> transport::BoxFuture<Result<Bytes, CallError>> {
-        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message).encode();
-        self.transport.call(to, Lane::Forward, rpc, deadline)
+        let rpc = Rpc::new(RpcKind::Application, GroupId::SYSTEM, message);
+        relay::call(self.transport.clone(), to, Lane::Forward, rpc, deadline)
     }
 
     /// Opens a stream to the application of another node.
@@ -236,7 +282,7 @@ impl Host {
     }
 
     /// Stops the node; nothing of it runs when this returns, and all it acknowledged is on disk.
-    pub async fn close(&self) {
+    pub async fn close(self: &Arc<Self>) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -244,6 +290,7 @@ impl Host {
             group.close().await;
         }
         self.groups.write().expect("no panic under this lock").clear();
+        rejoin::save(self).await;
         self.transport.shutdown().await;
     }
 
@@ -279,7 +326,10 @@ impl Host {
                 id,
                 local: self.parts.local,
                 journal: self.parts.journal.clone(),
-                transport: self.transport.clone(),
+                transport: Arc::new(Introduced {
+                    transport: self.transport.clone(),
+                    rejoin: self.rejoin.clone(),
+                }),
                 factory: Arc::new(Machines { host: Arc::downgrade(self) }),
                 timers: self.parts.timers,
                 checkpoints: self.parts.checkpoints,
@@ -296,6 +346,14 @@ struct Machines {
 }
 
 impl MachineFactory for Machines {
+    fn vacated(&self, group: GroupId) -> crate::machine::BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(host) = self.host.upgrade().filter(|_| group != GroupId::SYSTEM) {
+                host.parts.factory.vacated(group).await;
+            }
+        })
+    }
+
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
         let host = self.host.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
         if group != GroupId::SYSTEM {

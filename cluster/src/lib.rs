@@ -16,6 +16,7 @@ pub mod limits;
 pub mod machine;
 pub mod membership;
 pub mod raft;
+mod relay;
 pub mod replay;
 pub mod ring;
 pub mod settled;

@@ -9,6 +9,15 @@ pub const REPLICATION: usize = 3;
 /// Groups that carry slots, when the cluster is born without saying otherwise.
 pub const DEFAULT_GROUPS: u32 = 12;
 
+/// Election times without a word after which a member counts as out of touch: a leader whom no majority
+/// acknowledged, a follower who heard no leader.
+pub const OUT_OF_TOUCH_ELECTIONS: u32 = 2;
+/// Election times for which a leader out of touch is silent: the leases of those who heard it last, and an
+/// election or two, must fit in.
+pub const SILENT_ELECTIONS: u32 = 4;
+/// Election times for which it speaks up again in between.
+pub const PROBE_ELECTIONS: u32 = 1;
+
 /// Largest encoded record or message this crate decodes, in bytes.
 pub const DECODE_BYTES: usize = 16 << 20;
 
@@ -93,10 +102,27 @@ pub const CLOCK_SLEW_PART: u64 = 8;
 pub const TIME_ENTRIES: u64 = 256;
 /// How long the first entry of a new group waits until its leader has met a majority's clocks.
 pub const FIRST_TIME_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two looks at whether a peer has to be told how far this node is: just after its start, for
+/// so long, and later.
+pub const ANNOUNCE_SOON: std::time::Duration = std::time::Duration::from_millis(50);
+pub const ANNOUNCE_FIRST: std::time::Duration = std::time::Duration::from_secs(5);
+pub const ANNOUNCE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// How long a peer may take to answer that.
+pub const ANNOUNCE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
+/// Pause between two writes of what peers acknowledged.
+pub const ACKNOWLEDGED_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 /// Pause between two attempts to hand over what a drained node still leads.
 pub const DRAIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Rounds that each further replica waits before it founds a group in place of those before it.
 pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
+/// How long a node must be without trouble before it is given leads back, and at most where it fails again
+/// and again soon after.
+pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
+pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+/// Rounds of care in a row in which a peer must be too far for the timers before it is said, and the pause
+/// before it is said again.
+pub const FAR_PATIENCE_ROUNDS: u32 = 6;
+pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;

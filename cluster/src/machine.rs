@@ -30,7 +30,11 @@ pub struct Committed {
 pub trait Machine: Send + Sync + 'static {
     /// Hands over the commands of one entry, in journal order, and advances `settled` past its index
     /// when their effect can be read. Waits only to bound memory.
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()>;
+    ///
+    /// # Errors
+    /// This replica cannot make of the entry what the others make of it. The group stops here, and begins
+    /// again at its last checkpoint: to go on without the entry would be another state under the same name.
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>>;
 
     /// Makes everything applied until now, and `mark`, durable. The returned future ends when that is
     /// true; a mark is only ever replaced by a later one.
@@ -131,4 +135,9 @@ pub trait MachineFactory: Send + Sync + 'static {
     /// # Errors
     /// The disk does not give the state back; the group stays out of service.
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)>;
+
+    /// Returns once nothing of an earlier opening of `group` runs any more: only then may it be opened.
+    fn vacated(&self, _group: GroupId) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -138,14 +138,17 @@ impl Membership {
 }
 
 impl Machine for Membership {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         let hold = self.settled.begin(entry.id.index);
         // What another replica gave may be ahead of the log: nothing takes effect twice.
         let fresh = self.kept.next <= entry.id.index;
         for command in entry.commands.into_iter().filter(|_| fresh) {
             match codec::decode(VERSION, &command) {
                 Ok(change) => self.kept.apply(change),
-                Err(error) => tracing::error!(%error, "a membership change is unreadable"),
+                Err(error) => {
+                    let error = io::Error::new(io::ErrorKind::InvalidData, error);
+                    return Box::pin(std::future::ready(Err(error)));
+                }
             }
         }
         self.kept.next = self.kept.next.max(entry.id.index + 1);
@@ -157,7 +160,7 @@ impl Machine for Membership {
             newer
         });
         drop(hold);
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {

@@ -59,6 +59,8 @@ pub(super) async fn run(command: Cluster) -> anyhow::Result<()> {
                 StatusAs::Json => writeln!(out, "{report:#}")?,
                 StatusAs::Table => write!(out, "{}", tables(&report))?,
             }
+            out.flush()?;
+            return working(&report);
         }
         Cluster::Home(Home { id, output, target }) => {
             let home = target.client()?.home(&id).await?;
@@ -71,6 +73,22 @@ pub(super) async fn run(command: Cluster) -> anyhow::Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Says which shards nobody leads with a majority behind, if there are any.
+fn working(report: &Value) -> anyhow::Result<()> {
+    let shards = report["shards"].as_array().map(Vec::as_slice).unwrap_or_default();
+    anyhow::ensure!(!shards.is_empty(), "the cluster is not born yet: it has no shards");
+    let silent = shards.iter().filter(|shard| shard["leader"].is_null());
+    let silent: Vec<String> = silent.map(|shard| shard["shard"].to_string()).collect();
+    let (node, all) = (&report["node"], shards.len());
+    anyhow::ensure!(
+        silent.is_empty(),
+        "no leader that a majority follows, as node {node} sees it, in {} of {all} shards: {}",
+        silent.len(),
+        silent.join(", ")
+    );
     Ok(())
 }
 
@@ -187,5 +205,18 @@ mod tests {
             11     -       2     -
         "#]]
         .assert_eq(&tables(&report));
+    }
+
+    #[test]
+    fn a_status_fails_where_a_shard_has_no_working_leader() {
+        let shard = |shard: u64, leader: Option<u64>| json!({ "shard": shard, "leader": leader });
+        let said = |shards: Vec<Value>| {
+            let report = json!({ "node": 2, "shards": shards });
+            working(&report).err().map_or_else(String::new, |error| error.to_string())
+        };
+        assert_eq!(said(vec![shard(1, Some(2)), shard(2, Some(1))]), "");
+        expect!["no leader that a majority follows, as node 2 sees it, in 2 of 3 shards: 2, 3"]
+            .assert_eq(&said(vec![shard(1, Some(2)), shard(2, None), shard(3, None)]));
+        expect!["the cluster is not born yet: it has no shards"].assert_eq(&said(Vec::new()));
     }
 }

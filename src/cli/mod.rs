@@ -65,7 +65,8 @@ struct Target {
 
 impl Target {
     fn client(&self) -> anyhow::Result<Client> {
-        Client::new(&self.url).map_err(|why| Misuse(why.to_string()).into())
+        let client = Client::new(&self.url).map_err(|why| Misuse(why.to_string()))?;
+        Ok(client.with_notice(|text| eprintln!("outlive: {text}")))
     }
 }
 

@@ -40,6 +40,12 @@ impl Client {
         Ok(Client { nodes: Nodes::new(urls)? })
     }
 
+    /// The same client, which tells `notice` what it waits for where an answer takes longer than a moment.
+    pub fn with_notice(mut self, notice: nodes::Notice) -> Client {
+        self.nodes.notice = Some(notice);
+        self
+    }
+
     /// Makes the session live; says whether it was not before.
     ///
     /// # Errors

@@ -5,13 +5,16 @@ use std::time::Duration;
 use rand::Rng;
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// Time for which a client tries before it gives up, unless it is told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time that one node has to answer one request; a little more than it takes by itself.
 const ANSWER: Duration = Duration::from_secs(8);
 const CONNECT: Duration = Duration::from_secs(2);
+/// Time after which whoever waits hears what for, and how often then.
+const NOTICE: Duration = Duration::from_millis(700);
+const NOTICE_AGAIN: Duration = Duration::from_secs(10);
 /// Bounds of the pause before the next try, in milliseconds.
 const PAUSE_MS: (u64, u64) = (20, 2000);
 
@@ -57,7 +60,12 @@ pub struct Nodes {
     at: usize,
     /// Time for which one request is tried, everywhere.
     pub patience: Duration,
+    /// Hears what is waited for where an answer takes long.
+    pub notice: Option<Notice>,
 }
+
+/// Tells people what is waited for.
+pub type Notice = fn(&str);
 
 impl Nodes {
     /// Takes the base URLs of the nodes; the first is asked first.
@@ -79,7 +87,7 @@ impl Nodes {
             .no_proxy()
             .build()
             .map_err(|why| ClientError::Broken(why.to_string()))?;
-        Ok(Nodes { http, bases, at: 0, patience: PATIENCE })
+        Ok(Nodes { http, bases, at: 0, patience: PATIENCE, notice: None })
     }
 
     /// The client for requests, and the node to ask.
@@ -102,10 +110,10 @@ impl Nodes {
         &mut self,
         request: impl Fn(&reqwest::Client, &Url) -> RequestBuilder,
     ) -> Result<(StatusCode, Value), ClientError> {
-        let mut tries = Tries::new(self.patience);
+        let mut tries = Tries::new(self);
         loop {
             let (http, base) = self.current();
-            match send(request(http, base)).await {
+            match tries.watch(base, send(request(http, base))).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Final(problem)) => return Err(ClientError::Refused(problem)),
                 Err(Failed::Passing(why)) => {
@@ -191,16 +199,42 @@ pub(super) struct Tries {
     begun: Instant,
     patience: Duration,
     failures: u32,
+    notice: Option<Notice>,
+    /// When people are told next what is waited for.
+    next_notice: Instant,
 }
 
 impl Tries {
-    pub(super) fn new(patience: Duration) -> Tries {
-        Tries { begun: Instant::now(), patience, failures: 0 }
+    pub(super) fn new(nodes: &Nodes) -> Tries {
+        let (patience, notice) = (nodes.patience, nodes.notice);
+        let begun = Instant::now();
+        Tries { begun, patience, failures: 0, notice, next_notice: begun + NOTICE }
     }
 
     /// Begins to count anew: something went well.
     pub(super) fn reset(&mut self) {
-        *self = Tries::new(self.patience);
+        self.begun = Instant::now();
+        self.failures = 0;
+        self.next_notice = self.begun + NOTICE;
+    }
+
+    /// Waits for an answer of `node`, and tells people so if it takes long.
+    pub(super) async fn watch<T>(&mut self, node: &Url, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            match timeout_at(self.next_notice, answer.as_mut()).await {
+                Ok(answer) => return answer,
+                Err(_) => self.tell(&format!("{node} does not answer yet")),
+            }
+        }
+    }
+
+    fn tell(&mut self, why: &str) {
+        self.next_notice = Instant::now() + NOTICE_AGAIN;
+        if let Some(notice) = self.notice {
+            let left = self.patience.saturating_sub(self.begun.elapsed()).as_secs();
+            notice(&format!("waiting, for {left} s more at most: {why}"));
+        }
     }
 
     /// Waits before the next try; the first round over all nodes is quick.
@@ -216,7 +250,11 @@ impl Tries {
         let (least, most) = PAUSE_MS;
         let pause_ms = (least << rounds.min(10)).min(most);
         let jitter_ms = rand::rng().random_range(0..=pause_ms);
-        sleep(Duration::from_millis(pause_ms / 2 + jitter_ms / 2)).await;
+        let next = Instant::now() + Duration::from_millis(pause_ms / 2 + jitter_ms / 2);
+        if self.next_notice <= next {
+            self.tell(&why);
+        }
+        sleep_until(next).await;
         Ok(())
     }
 }
@@ -233,6 +271,28 @@ mod tests {
             let expected = "v1/sessions/a%2Fb%20%3F%23%25%C3%A4/events";
             assert_eq!(url.as_str(), format!("{}{expected}", base.as_str()));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_hears_within_a_second_what_for() {
+        use std::sync::Mutex;
+        static HEARD: Mutex<Vec<(Instant, String)>> = Mutex::new(Vec::new());
+        let begun = Instant::now();
+        let mut nodes = Nodes::new(&["http://127.0.0.1:1".into()]).unwrap();
+        nodes.notice = Some(|text| HEARD.lock().unwrap().push((Instant::now(), text.into())));
+        let mut tries = Tries::new(&nodes);
+        // A node that refuses, and one that takes the request and says nothing.
+        while tries.wait("connection refused".into(), 1).await.is_ok() {}
+        let heard = std::mem::take(&mut *HEARD.lock().unwrap());
+        assert!(heard[0].0 - begun <= Duration::from_secs(1), "{heard:?}");
+        assert!(heard[0].1.contains("connection refused"), "{heard:?}");
+        assert!((5..=7).contains(&heard.len()), "now and then, not each time: {heard:?}");
+        let begun = Instant::now();
+        let (mut tries, node) = (Tries::new(&nodes), Url::parse("http://silent:1").unwrap());
+        tries.watch(&node, sleep_until(begun + Duration::from_secs(8))).await;
+        let heard = std::mem::take(&mut *HEARD.lock().unwrap());
+        assert!(heard[0].0 - begun <= Duration::from_secs(1), "{heard:?}");
+        assert!(heard[0].1.contains("http://silent:1"), "{heard:?}");
     }
 
     #[test]

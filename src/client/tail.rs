@@ -81,7 +81,7 @@ impl Tail {
             From::After(cursor) => Some(*cursor),
             From::Start | From::Now => None,
         };
-        let tries = Tries::new(nodes.patience);
+        let tries = Tries::new(&nodes);
         let session = session.to_owned();
         Tail { nodes, session, from, at, stream: None, tries, is_over: false }
     }
@@ -162,7 +162,7 @@ impl Tail {
         self.at.is_some() && !matches!(&self.from, From::After(cursor) if Some(*cursor) == self.at)
     }
 
-    async fn request(&self) -> Result<Attach, ClientError> {
+    async fn request(&mut self) -> Result<Attach, ClientError> {
         nodes::check_name(&self.session)?;
         let (http, base) = self.nodes.current();
         let mut url = nodes::url(base, &["v1", "sessions", &self.session, "events"]);
@@ -173,7 +173,8 @@ impl Tail {
         };
         url.query_pairs_mut().append_pair("live", "sse").append_pair("after", &after);
         let request = http.get(url).header("accept", "text/event-stream");
-        let response = match timeout(ANSWER, request.send()).await {
+        let answer = timeout(ANSWER, request.send());
+        let response = match self.tries.watch(base, answer).await {
             Ok(Ok(response)) => response,
             Ok(Err(why)) => return Ok(Attach::Failed(nodes::story(&why))),
             Err(_) => return Ok(Attach::Failed("the node does not answer".to_owned())),

@@ -27,7 +27,12 @@ pub struct AgentConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyConfig {
     /// A command that the node spawns; it speaks the lines of workers on its stdio.
-    Managed { command: Vec<String>, env: BTreeMap<String, String> },
+    Managed {
+        command: Vec<String>,
+        /// See [`crate::runtime::agent::managed::Managed`].
+        env: BTreeMap<String, String>,
+        pass_env: Vec<String>,
+    },
     /// An HTTP endpoint that is asked for each turn, and streams its answer.
     Endpoint {
         url: String,
@@ -77,6 +82,7 @@ pub struct GivenAgent {
     kind: Option<String>,
     command: Vec<String>,
     env: BTreeMap<String, String>,
+    pass_env: Vec<String>,
     url: Option<String>,
     protocol: Option<String>,
     headers: BTreeMap<String, String>,
@@ -121,7 +127,12 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
             if given.command.first().is_none_or(String::is_empty) {
                 return wrong("command is needed".into());
             }
-            BodyConfig::Managed { command: given.command.clone(), env: given.env.clone() }
+            let bad_name = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
+            if let Some(name) = given.env.keys().chain(&given.pass_env).find(bad_name) {
+                return wrong(format!("{name:?} cannot be the name of a variable"));
+            }
+            let (env, pass_env) = (given.env.clone(), given.pass_env.clone());
+            BodyConfig::Managed { command: given.command.clone(), env, pass_env }
         }
         Some("push") => endpoint(&given).map_err(told)?,
         Some("model") => model(&given, |name| std::env::var(name).ok()).map_err(told)?,
@@ -294,6 +305,10 @@ mod tests {
         check_bad(
             "[poet]\nkind = \"push\"\nurl = \"http://h\"",
             expect!["agents.poet: protocol is ai-sdk, ag-ui or openai"],
+        );
+        check_bad(
+            "[poet]\ncommand = [\"a\"]\npass_env = [\"A=B\"]",
+            expect![[r#"agents.poet: "A=B" cannot be the name of a variable"#]],
         );
         assert!(load("[poet]\ncomand = [\"a\"]", &[]).is_err());
     }

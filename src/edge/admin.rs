@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::{Edge, wire};
+use crate::runtime::NotReady;
 
 /// The description of this API; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -22,10 +23,11 @@ pub(super) async fn healthz() -> Response {
 
 /// Whether the node should get traffic, and if not, why.
 pub(super) async fn readyz(State(edge): State<Edge>) -> Response {
-    let mut reasons: Vec<_> = edge.runtime.not_ready().iter().map(wire::not_ready).collect();
+    let mut reasons = edge.runtime.not_ready();
     if edge.stop.is_cancelled() {
-        reasons.push(json!({ "reason": "stopping" }));
+        reasons.push(NotReady::Stopping);
     }
+    let reasons: Vec<_> = reasons.iter().map(wire::not_ready).collect();
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": ready, "reasons": reasons }))).into_response()

@@ -72,7 +72,7 @@ kinds! {
     TURN_TAKEN 409 "turn_taken" "The turn is not to be had now"
     ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
     TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"
-    CONFLICT 409 "conflict" "Somebody else answered first"
+    CONFLICT 409 "conflict" "Something else came first under this name"
     INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name"
     TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may"
     MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may"
@@ -268,7 +268,7 @@ fn kind_of(refusal: &Refusal) -> &'static Kind {
         Refusal::CheckpointTooLarge { .. } => &CHECKPOINT_TOO_LARGE,
         Refusal::RoleForbids { .. } => &ROLE_FORBIDS,
         Refusal::NoSuchInteraction => &NO_SUCH_INTERACTION,
-        Refusal::Conflict { .. } => &CONFLICT,
+        Refusal::Conflict { .. } | Refusal::InputDiffers => &CONFLICT,
         Refusal::InteractionExists => &INTERACTION_EXISTS,
         Refusal::TooManyInteractions { .. } => &TOO_MANY_INTERACTIONS,
         Refusal::MailboxFull { .. } => &MAILBOX_FULL,

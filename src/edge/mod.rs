@@ -31,6 +31,7 @@ mod stream;
 mod telling;
 mod tls;
 mod turns;
+pub(crate) mod waiting;
 mod wire;
 pub mod worker;
 mod ws;

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::runtime::{Delivery, Reader};
 use crate::session::Refusal;
 
-/// How long the end of a closed session may take to follow the last event, in milliseconds.
+/// How long the end of a session that is closed may take to follow the last event, in milliseconds.
 const END_MS: u64 = 5;
 
 /// What a page waits for.
@@ -156,8 +156,11 @@ impl Page {
         self.limit <= self.count || limits::PAGE_BYTES <= self.bytes
     }
 
-    /// Whether the session ends right behind the page.
+    /// Whether the session ends right behind the page. Nothing is waited for where it is open.
     async fn look_for_end(&mut self, reader: &mut Reader) {
+        if !reader.is_closed() {
+            return;
+        }
         let next = timeout(Duration::from_millis(END_MS), reader.next()).await;
         self.closed = matches!(next, Ok(Delivery::End { .. }));
     }
@@ -252,5 +255,40 @@ mod tests {
             vec![Delivery::Detached { reason: "slow_consumer" }],
             expect!["detached 0 events, next 1 #0"],
         );
+    }
+
+    /// A page of a session with three events, which was closed or not, and how long it took.
+    async fn read_whole(close: bool) -> (String, Duration) {
+        use crate::ids::Millis;
+        use crate::session::{Append, Command, Config, Format, NewEvent, Session};
+        let mut session = Session::absent(crate::ids::SessionId::parse("s").unwrap());
+        let new = || NewEvent { format: Format::TEXT, payload: "x".into() };
+        let append = Append { events: vec![new(), new(), new()], close, ..Append::default() };
+        let mut events = Vec::new();
+        for command in [Command::from(Config::default()), Command::Append(append)] {
+            session.apply(Millis(1_000), &command, &mut events).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(dir.path()).unwrap();
+        let reader = Reader::of(&session, events, store);
+        let begun = Instant::now();
+        let wait = Wait::Present(begun + Duration::from_secs(5));
+        let page = read(reader, 10, wait, &CancellationToken::new()).await.unwrap();
+        let took = begun.elapsed();
+        let body = axum::body::to_bytes(page.into_body(), 1 << 20).await.unwrap();
+        let body = String::from_utf8(body.into()).unwrap();
+        (body.split_once("],").expect("the events end").1.to_string(), took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_reaches_the_tail_waits_for_nothing() {
+        let (open, took) = read_whole(false).await;
+        expect![[r#""next":"0000000001_00000000000000000003","up_to_date":true,"closed":false}"#]]
+            .assert_eq(&open);
+        assert_eq!(took, Duration::ZERO);
+        let (closed, took) = read_whole(true).await;
+        expect![[r#""next":"0000000001_00000000000000000003","up_to_date":true,"closed":true}"#]]
+            .assert_eq(&closed);
+        assert_eq!(took, Duration::ZERO);
     }
 }

@@ -92,7 +92,8 @@ pub(super) async fn show(
     let query = query.only(&["read"])?;
     let deadline = headers::deadline(&headers)?;
     let status = edge.runtime.status(&id, freshness(&query)?, deadline).await?;
-    let status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
+    let mut status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
+    edge.runtime.mark_unserved(&mut status.turns).await;
     let mut body = wire::status(&id, &status);
     let now = edge.runtime.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();

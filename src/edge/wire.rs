@@ -206,6 +206,7 @@ fn policy(policy: &Policy) -> Value {
         "unwatched": unwatched,
         "attempts": policy.attempts,
         "escalate": policy.escalate,
+        "wait_ms": policy.wait_ms,
     })
 }
 
@@ -231,19 +232,26 @@ pub(super) fn home(home: &Home) -> Value {
     json!({ "shard": home.shard, "leader": home.leader, "replicas": home.replicas })
 }
 
-/// Why a node is not ready.
+/// Why a node is not ready: the code, and what else is known.
 pub(super) fn not_ready(why: &NotReady) -> Value {
+    let code = why.code();
     match why {
-        NotReady::NoMap => json!({ "reason": "no_map" }),
-        NotReady::NoLeader { shard } => json!({ "reason": "no_leader", "shard": shard }),
+        NotReady::NoLeader { shard } | NotReady::NoQuorum { shard } => {
+            json!({ "reason": code, "shard": shard })
+        }
         NotReady::Lagging { shard, entries } => {
-            json!({ "reason": "lagging", "shard": shard, "entries": entries })
+            json!({ "reason": code, "shard": shard, "entries": entries })
         }
-        NotReady::DiskFull => json!({ "reason": "disk_full" }),
-        NotReady::ClockSkewed { skew_ms } => {
-            json!({ "reason": "clock_skewed", "skew_ms": skew_ms })
+        NotReady::ClockSkewed { skew_ms } => json!({ "reason": code, "skew_ms": skew_ms }),
+        NotReady::NoMap
+        | NotReady::DiskFull
+        | NotReady::StoreFailed
+        | NotReady::Draining
+        | NotReady::Stopping => {
+            json!({ "reason": code })
         }
-        NotReady::Draining => json!({ "reason": "draining" }),
+        NotReady::Broken { shard } => json!({ "reason": code, "shard": shard }),
+        NotReady::ReplicasDiffer { sessions } => json!({ "reason": code, "sessions": sessions }),
     }
 }
 
@@ -356,5 +364,24 @@ pub(super) mod tests {
         event(&mut out, &given, Some(cursor));
         expect![[r#"{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a","producer":{"id":"p\"1","epoch":1,"seq":2},"chain":"0000000000000abc"}"#]]
             .assert_eq(str::from_utf8(&out).unwrap());
+    }
+
+    #[test]
+    fn each_reason_against_traffic_is_explained_in_operations() {
+        let operations = include_str!("../../docs/OPERATIONS.md");
+        let reasons = [
+            NotReady::NoMap,
+            NotReady::NoLeader { shard: 1 },
+            NotReady::NoQuorum { shard: 1 },
+            NotReady::Lagging { shard: 1, entries: 2 },
+            NotReady::DiskFull,
+            NotReady::Draining,
+            NotReady::Stopping,
+        ];
+        for reason in reasons {
+            let code = reason.code();
+            assert_eq!(not_ready(&reason)["reason"], code);
+            assert!(operations.contains(&format!("| `{code}` |")), "{code} is not explained");
+        }
     }
 }

@@ -26,10 +26,11 @@ fn body(config: &AgentConfig) -> Arc<dyn Body> {
         within: Duration::from_millis(config.restart.within_ms),
     };
     match &config.body {
-        BodyConfig::Managed { command, env } => Arc::new(Managed {
+        BodyConfig::Managed { command, env, pass_env } => Arc::new(Managed {
             agent: config.name.clone(),
             command: command.clone(),
             env: env.clone(),
+            pass_env: pass_env.clone(),
             lease_ms: config.lease_ms,
             quiet_ms: config.quiet_ms,
             restart,

@@ -1,22 +1,24 @@
 //! Finding a turn for a worker, wherever its session is led.
 
-use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::collections::HashSet;
 use std::sync::Weak;
 use std::time::Duration;
 
+use cluster::ids::GroupId;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, interval, timeout_at};
 
+use super::chance;
 use super::desk::Offer;
 use super::peer::wire::{Answered, Asked};
 use super::reader::{Delivery, Start};
+use super::story::{Story, Took};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
 use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, TurnId, WorkerName};
-use crate::limits::{MAILBOX, OFFER_WAIT, PAGE_BYTES, REQUEST_DEADLINE, SWEEP_INTERVAL};
-use crate::session::{Applied, Claim, Command, Event, Fact, Receipt, Said, Say, Then, TurnStatus};
+use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
+use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ impl Runtime {
         seeker: &Seeker,
         deadline: Instant,
     ) -> Result<Option<Assignment>, Unavailable> {
+        let _serving = self.served.serve(&seeker.agent);
         loop {
             let Ok(offer) = timeout_at(deadline, self.any_offer(&seeker.agent)).await else {
                 return Ok(None);
@@ -53,7 +56,7 @@ impl Runtime {
             let claim = Claim {
                 turn: offer.turn,
                 worker: seeker.worker.clone(),
-                key: rand::random(),
+                key: chance::draw(),
                 lease_ms: seeker.lease_ms,
                 quiet_ms: seeker.quiet_ms,
             };
@@ -109,8 +112,10 @@ impl Runtime {
     async fn any_offer(&self, agent: &AgentName) -> Offer {
         let here = self.desk.take(agent);
         let mut elsewhere = FuturesUnordered::new();
-        for node in self.host.connected() {
-            elsewhere.push(async move {
+        let mut asked = HashSet::new();
+        let mut nodes = interval(SWEEP_INTERVAL);
+        let ask = |node| {
+            async move {
                 // A call goes on at the peer when nobody waits for it here, so they are few.
                 let _place = self.seekers.acquire().await;
                 loop {
@@ -129,11 +134,19 @@ impl Runtime {
                         Err(_) => tokio::time::sleep(OFFER_WAIT).await,
                     }
                 }
-            });
-        }
-        tokio::select! {
-            offer = here => offer,
-            Some(offer) = elsewhere.next() => offer,
+            }
+        };
+        tokio::pin!(here);
+        loop {
+            tokio::select! {
+                offer = &mut here => return offer,
+                Some(offer) = elsewhere.next(), if !elsewhere.is_empty() => return offer,
+                // Whoever comes later may lead what was led by one that is gone.
+                _ = nodes.tick() => {
+                    let connected = self.host.connected();
+                    elsewhere.extend(connected.into_iter().filter(|node| asked.insert(*node)).map(ask));
+                }
+            }
         }
     }
 
@@ -162,83 +175,23 @@ impl Runtime {
         let attached = self.attach(session, start, Freshness::Linearizable, deadline).await;
         let broken = |text: String| Unavailable::NoQuorum(text);
         let mut reader = attached.map_err(|error| broken(error.to_string()))?;
-        let mut story = Story { limit, ..Story::of(turn) };
+        let mut story = Story::of(turn, limit);
         loop {
             let delivery = timeout_at(deadline, reader.next()).await;
             let late = |_| broken("the log did not come in time".into());
             match delivery.map_err(late)? {
                 Delivery::Events(all) => {
-                    if all.iter().any(|shown| story.take(&shown.event).is_break()) {
-                        return Ok((story.events, true));
+                    if all.iter().any(|shown| story.take(&shown.event) == Took::Full) {
+                        return Ok((story.events(), true));
                     }
                 }
                 Delivery::Gap { .. } => {}
                 Delivery::CaughtUp { .. } | Delivery::End { .. } => {
-                    return Ok((story.events, false));
+                    return Ok((story.events(), false));
                 }
                 _ => return Err(broken("the log is not here any more".into())),
             }
         }
-    }
-}
-
-/// The events of a turn, as they are found in the log.
-struct Story<'a> {
-    turn: &'a TurnStatus,
-    limit: usize,
-    events: Vec<Event>,
-    bytes: usize,
-    /// Inputs of other turns of the agent; a turn that is completed leaves those that it has not heard to this one.
-    others: VecDeque<Event>,
-}
-
-impl<'a> Story<'a> {
-    fn of(turn: &'a TurnStatus) -> Story<'a> {
-        Story { turn, limit: 0, events: Vec::new(), bytes: 0, others: VecDeque::new() }
-    }
-
-    /// Takes the next event of the log; breaks off where there is no room for it.
-    fn take(&mut self, event: &Event) -> ControlFlow<()> {
-        let Some(fact) = event.fact.as_deref() else { return ControlFlow::Continue(()) };
-        let id = &self.turn.turn;
-        match fact {
-            Fact::Input { turn, held: false, .. } if turn != id => {
-                if event.agent.as_ref() == Some(&self.turn.agent) {
-                    self.others.push_back(event.clone());
-                    if MAILBOX < self.others.len() {
-                        self.others.pop_front();
-                    }
-                }
-                ControlFlow::Continue(())
-            }
-            Fact::Receipt { input, turn, receipt: Receipt::Deferred } if turn == id => {
-                let is_it = |other: &Event| matches!(other.fact.as_deref(), Some(Fact::Input { input: named, .. }) if named == input);
-                let at = self.others.iter().position(is_it);
-                match at.and_then(|at| self.others.remove(at)) {
-                    Some(input) => self.add(input),
-                    None => ControlFlow::Continue(()),
-                }
-            }
-            fact if concerns(fact, id) => self.add(event.clone()),
-            _ => ControlFlow::Continue(()),
-        }
-    }
-
-    fn add(&mut self, event: Event) -> ControlFlow<()> {
-        if self.limit <= self.events.len() || PAGE_BYTES <= self.bytes {
-            return ControlFlow::Break(());
-        }
-        self.bytes += event.payload.len();
-        self.events.push(event);
-        ControlFlow::Continue(())
-    }
-}
-
-/// Whether a worker of this turn is to know it: what is of its turn, and what people said and did meanwhile.
-pub(super) fn concerns(fact: &Fact, turn: &TurnId) -> bool {
-    match fact {
-        Fact::Person { .. } | Fact::Control(_) | Fact::Input { held: true, .. } => true,
-        fact => fact.turn() == Some(turn),
     }
 }
 
@@ -250,7 +203,12 @@ pub(super) async fn tidy(runtime: Weak<Runtime>) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         match runtime.upgrade() {
-            Some(runtime) => runtime.desk.tidy(Instant::now()),
+            Some(runtime) => {
+                let leads =
+                    |shard| runtime.host.group(GroupId(shard)).is_some_and(|group| group.leads());
+                runtime.desk.tidy(Instant::now(), leads);
+                runtime.served.tidy();
+            }
             None => return,
         }
     }

@@ -1,7 +1,9 @@
 //! Turns that wait for a worker, and workers that wait for a turn, at one node.
 //!
-//! What is offered here is a hint: whoever takes it claims the turn by a command, and is refused if another
-//! was faster. A hint that gets lost is offered again, because the turn still waits.
+//! A turn lies here for as long as its session is led here and says that it waits, so that the session itself
+//! costs no memory meanwhile. What is handed out is a hint: whoever takes it claims the turn by a command, and is
+//! refused if another was faster. Where no claim follows, because the worker or its node is gone, it is handed out
+//! again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -10,13 +12,22 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::ids::{AgentName, SessionId, TurnId};
-use crate::limits::{OFFER_LIFE, OFFERS};
+use crate::limits::{OFFER_AGAIN, OFFERS};
 
 /// A turn that may be claimed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Offer {
     pub(super) session: SessionId,
     pub(super) turn: TurnId,
+}
+
+/// What a session offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) agent: AgentName,
+    pub(super) turn: TurnId,
+    /// Workers that have had it: a turn that was lost is another offer.
+    pub(super) attempt: u32,
 }
 
 #[derive(Default)]
@@ -27,38 +38,55 @@ pub(super) struct Desk {
 #[derive(Default)]
 struct State {
     agents: HashMap<AgentName, Queue>,
-    /// Offers of all agents, with those that are old.
+    sessions: HashMap<SessionId, Offered>,
+    /// Offers of all sessions.
     offers: usize,
+}
+
+/// The offers of one session.
+struct Offered {
+    shard: u32,
+    all: Vec<Lying>,
+}
+
+struct Lying {
+    waiting: Waiting,
+    /// When it was handed out last, if it was.
+    handed: Option<Instant>,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// In the order in which they came.
+    /// In the order in which they came; those that are withdrawn are skipped.
     order: VecDeque<Offer>,
-    /// When each was last offered.
-    offered: HashMap<Offer, Instant>,
     workers: VecDeque<oneshot::Sender<Offer>>,
 }
 
 impl Desk {
-    /// Hands the turn to a worker that waits, or keeps it for the next.
-    pub(super) fn offer(&self, agent: &AgentName, mut offer: Offer) {
+    /// Takes what a session offers now; what it offered before and does not any more is withdrawn.
+    pub(super) fn set(&self, session: &SessionId, shard: u32, offers: Vec<Waiting>) {
         let mut state = self.state();
-        let room = state.offers < OFFERS;
-        let queue = state.agents.entry(agent.clone()).or_default();
-        while let Some(worker) = queue.workers.pop_front() {
-            match worker.send(offer) {
-                Ok(()) => return,
-                // It waits no more.
-                Err(back) => offer = back,
+        let mut before = state.sessions.remove(session).map_or_else(Vec::new, |known| known.all);
+        state.offers -= before.len();
+        let mut all = Vec::new();
+        let mut new = Vec::new();
+        for waiting in offers {
+            match before.iter().position(|lying| lying.waiting == waiting) {
+                Some(at) => all.push(before.swap_remove(at)),
+                None if OFFERS <= state.offers + all.len() => {}
+                None => {
+                    new.push((waiting.agent.clone(), waiting.turn.clone()));
+                    all.push(Lying { waiting, handed: None });
+                }
             }
         }
-        if let Some(offered) = queue.offered.get_mut(&offer) {
-            *offered = Instant::now();
-        } else if room {
-            queue.order.push_back(offer.clone());
-            queue.offered.insert(offer, Instant::now());
-            state.offers += 1;
+        if all.is_empty() {
+            return;
+        }
+        state.offers += all.len();
+        state.sessions.insert(session.clone(), Offered { shard, all });
+        for (agent, turn) in new {
+            state.hand_out(&agent, Offer { session: session.clone(), turn });
         }
     }
 
@@ -67,13 +95,13 @@ impl Desk {
         loop {
             let waits = {
                 let mut state = self.state();
-                let queue = state.agents.entry(agent.clone()).or_default();
-                if let Some(offer) = queue.order.pop_front() {
-                    queue.offered.remove(&offer);
-                    state.offers -= 1;
-                    return offer;
+                while let Some(offer) = state.queue(agent).order.pop_front() {
+                    if state.mark_handed(&offer) {
+                        return offer;
+                    }
                 }
                 let (worker, waits) = oneshot::channel();
+                let queue = state.queue(agent);
                 queue.workers.retain(|other| !other.is_closed());
                 queue.workers.push_back(worker);
                 waits
@@ -84,18 +112,31 @@ impl Desk {
         }
     }
 
-    /// Forgets old offers, workers that wait no more, and agents without either.
-    pub(super) fn tidy(&self, now: Instant) {
+    /// Hands out again what nobody has claimed, and forgets what is led elsewhere, workers that wait no more, and
+    /// agents without either.
+    pub(super) fn tidy(&self, now: Instant, leads: impl Fn(u32) -> bool) {
         let mut state = self.state();
-        let mut offers = 0;
-        state.agents.retain(|_, queue| {
-            queue.offered.retain(|_, offered| now.duration_since(*offered) < OFFER_LIFE);
-            queue.order.retain(|offer| queue.offered.contains_key(offer));
+        state.sessions.retain(|_, offered| leads(offered.shard));
+        state.offers = state.sessions.values().map(|offered| offered.all.len()).sum();
+        let mut again = Vec::new();
+        for (session, offered) in &mut state.sessions {
+            for lying in &mut offered.all {
+                if lying.handed.is_some_and(|at| OFFER_AGAIN <= now.duration_since(at)) {
+                    lying.handed = None;
+                    let Waiting { agent, turn, .. } = lying.waiting.clone();
+                    again.push((agent, Offer { session: session.clone(), turn }));
+                }
+            }
+        }
+        for (agent, offer) in again {
+            state.hand_out(&agent, offer);
+        }
+        let State { agents, sessions, .. } = &mut *state;
+        agents.retain(|_, queue| {
+            queue.order.retain(|offer| lying(sessions, offer).is_some());
             queue.workers.retain(|worker| !worker.is_closed());
-            offers += queue.order.len();
             !queue.workers.is_empty() || !queue.order.is_empty()
         });
-        state.offers = offers;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,45 +144,123 @@ impl Desk {
     }
 }
 
+impl State {
+    fn queue(&mut self, agent: &AgentName) -> &mut Queue {
+        self.agents.entry(agent.clone()).or_default()
+    }
+
+    /// Gives an offer to a worker that waits, or puts it behind the others.
+    fn hand_out(&mut self, agent: &AgentName, mut offer: Offer) {
+        while let Some(worker) = self.queue(agent).workers.pop_front() {
+            match worker.send(offer.clone()) {
+                Ok(()) => {
+                    self.mark_handed(&offer);
+                    return;
+                }
+                // It waits no more.
+                Err(back) => offer = back,
+            }
+        }
+        self.queue(agent).order.push_back(offer);
+    }
+
+    /// Remembers that an offer was handed out, if it is still one.
+    fn mark_handed(&mut self, offer: &Offer) -> bool {
+        let lying = lying(&mut self.sessions, offer).filter(|lying| lying.handed.is_none());
+        lying.map(|lying| lying.handed = Some(Instant::now())).is_some()
+    }
+}
+
+fn lying<'a>(
+    sessions: &'a mut HashMap<SessionId, Offered>,
+    offer: &Offer,
+) -> Option<&'a mut Lying> {
+    let offered = sessions.get_mut(&offer.session)?;
+    offered.all.iter_mut().find(|lying| lying.waiting.turn == offer.turn)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn session() -> SessionId {
+        SessionId::parse("s").unwrap()
+    }
+
     fn offer(turn: &str) -> Offer {
-        let session = SessionId::parse("s").unwrap();
-        Offer { session, turn: TurnId::parse(turn).unwrap() }
+        Offer { session: session(), turn: TurnId::parse(turn).unwrap() }
+    }
+
+    fn waiting(turns: &[(&str, u32)]) -> Vec<Waiting> {
+        let waits = |&(turn, attempt): &(&str, u32)| Waiting {
+            agent: agent(),
+            turn: TurnId::parse(turn).unwrap(),
+            attempt,
+        };
+        turns.iter().map(waits).collect()
+    }
+
+    fn agent() -> AgentName {
+        AgentName::parse("a").unwrap()
+    }
+
+    fn is_empty(desk: &Desk) -> bool {
+        let state = desk.state();
+        state.agents.is_empty() && state.sessions.is_empty() && state.offers == 0
     }
 
     #[tokio::test]
     async fn an_offer_goes_to_one_who_waits_and_is_kept_for_the_next() {
-        let (desk, agent) = (Desk::default(), AgentName::parse("a").unwrap());
-        desk.offer(&agent, offer("1"));
-        desk.offer(&agent, offer("1"));
-        desk.offer(&agent, offer("2"));
+        let desk = Desk::default();
+        for _ in 0..2 {
+            desk.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
+        }
         assert_eq!(desk.state().offers, 2);
-        assert_eq!(desk.take(&agent).await, offer("1"));
-        assert_eq!(desk.take(&agent).await, offer("2"));
-        let (gone, waits) = (desk.take(&agent), desk.take(&agent));
+        assert_eq!(desk.take(&agent()).await, offer("1"));
+        assert_eq!(desk.take(&agent()).await, offer("2"));
+        let (who, waits) = (agent(), agent());
+        let (gone, waits) = (desk.take(&who), desk.take(&waits));
         futures::pin_mut!(waits);
         {
             futures::pin_mut!(gone);
             assert!(futures::poll!(gone).is_pending());
             assert!(futures::poll!(waits.as_mut()).is_pending());
         }
-        desk.offer(&agent, offer("3"));
+        desk.set(&session(), 1, waiting(&[("3", 0)]));
         assert_eq!(waits.await, offer("3"));
-        desk.tidy(Instant::now());
-        assert!(desk.state().agents.is_empty());
+        desk.set(&session(), 1, Vec::new());
+        desk.tidy(Instant::now(), |_| true);
+        assert!(is_empty(&desk));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_offer_that_nobody_claims_is_handed_out_again_soon() {
+        let desk = Desk::default();
+        desk.set(&session(), 1, waiting(&[("1", 0)]));
+        assert_eq!(desk.take(&agent()).await, offer("1"));
+        let who = agent();
+        let next = desk.take(&who);
+        futures::pin_mut!(next);
+        // It is said again, and somebody may be about to claim it.
+        desk.set(&session(), 1, waiting(&[("1", 0)]));
+        desk.tidy(Instant::now(), |_| true);
+        assert!(futures::poll!(next.as_mut()).is_pending());
+        tokio::time::advance(OFFER_AGAIN).await;
+        desk.tidy(Instant::now(), |_| true);
+        assert_eq!(next.await, offer("1"));
+        // A turn that was claimed and lost is another offer.
+        desk.set(&session(), 1, waiting(&[("1", 1)]));
+        assert_eq!(desk.take(&agent()).await, offer("1"));
     }
 
     #[tokio::test]
-    async fn an_offer_that_nobody_repeats_is_forgotten() {
-        let (desk, agent) = (Desk::default(), AgentName::parse("a").unwrap());
-        desk.offer(&agent, offer("1"));
-        desk.tidy(Instant::now());
-        assert_eq!(desk.state().offers, 1);
-        desk.tidy(Instant::now() + OFFER_LIFE);
-        assert_eq!(desk.state().offers, 0);
-        assert!(desk.state().agents.is_empty());
+    async fn what_is_withdrawn_or_led_elsewhere_is_not_handed_out() {
+        let desk = Desk::default();
+        desk.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
+        desk.set(&session(), 1, waiting(&[("2", 0)]));
+        assert_eq!(desk.take(&agent()).await, offer("2"));
+        desk.set(&session(), 1, waiting(&[("3", 0)]));
+        desk.tidy(Instant::now(), |shard| shard != 1);
+        assert!(is_empty(&desk));
     }
 }

@@ -12,19 +12,22 @@ use bytes::Bytes;
 use cluster::group::{AdmitError, Class, Group};
 use cluster::host::Host;
 use cluster::ids::{GroupId, NodeId};
+use cluster::limits::ENTRY_BYTES;
 use cluster::transport::CallError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::envelope;
+use super::blocking;
+use super::chance;
 use super::outcome::{Reply, SubmitError, Unavailable};
 use super::peer::wire::{Answered, Asked};
 use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shards::Shards;
-use crate::ids::SessionId;
+use super::{Freshness, envelope};
+use crate::ids::{Serial, SessionId};
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
-use crate::session::{Command, CommandKey, Refusal, Scope};
+use crate::session::{Command, CommandKey, Refusal};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -68,8 +71,12 @@ impl Directory {
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
         let plain = envelope::freeze(command);
+        let bytes = plain.len() + id.as_str().len() + envelope::HEADS;
+        if ENTRY_BYTES < bytes {
+            return Err(too_large(bytes));
+        }
         let begun = Instant::now();
-        let key = needs_key(command).then(rand::random::<u128>);
+        let key = needs_key(command).then(chance::draw::<u128>);
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
@@ -181,8 +188,9 @@ impl Directory {
         let permit = match group.admit(class, command.len() + id.as_str().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
-            Err(AdmitError::Full | AdmitError::TooLarge { .. }) => {
-                return Attempt::Done(Err(Unavailable::Overloaded.into()));
+            Err(AdmitError::Full) => return Attempt::Done(Err(Unavailable::Overloaded.into())),
+            Err(AdmitError::TooLarge { bytes, .. }) => {
+                return Attempt::Done(Err(too_large(bytes)));
             }
         };
         let (reply, answer) = oneshot::channel();
@@ -267,6 +275,16 @@ impl Directory {
         Some((self.host.group(group)?, self.shards.get(group)?))
     }
 
+    /// Whether this node's replica is to be asked. One that its leader does not reach cannot show what is new,
+    /// while another may; it is asked where nobody else is in reach, or for what may be stale.
+    pub(super) fn serves(&self, id: &SessionId, freshness: Freshness) -> bool {
+        self.local(id).is_some_and(|(group, _)| self.group_serves(&group, freshness))
+    }
+
+    pub(super) fn group_serves(&self, group: &Group, freshness: Freshness) -> bool {
+        freshness == Freshness::Local || group.in_touch() || self.replicas(group.id()).is_empty()
+    }
+
     /// Nodes in reach that have a replica of the group.
     pub(super) fn replicas(&self, group: GroupId) -> Vec<NodeId> {
         let connected = self.host.connected();
@@ -304,7 +322,7 @@ impl Directory {
         if !shard.sessions().is_live(id) {
             // Do not wake an actor for a session that does not exist.
             let (store, number, id) = (shard.store().clone(), shard.number(), id.clone());
-            let head = tokio::task::spawn_blocking(move || store.head(number, &id)).await;
+            let head = blocking::off_thread(move || store.head(number, &id)).await;
             match head {
                 Ok(Ok(Some(_))) => {}
                 Ok(Ok(None)) => return Ok(None),
@@ -334,6 +352,12 @@ impl Directory {
     }
 }
 
+/// What no entry has room for, at any node and at any time.
+fn too_large(bytes: usize) -> SubmitError {
+    let refusal = Refusal::AppendTooLarge { bytes, limit: ENTRY_BYTES };
+    SubmitError::Refused { refusal, incarnation: None, root: None, tail: Serial::ZERO }
+}
+
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
@@ -345,8 +369,8 @@ fn needs_key(command: &Command) -> bool {
         Command::Close { producer } => producer.is_none(),
         // In between somebody may have created, or deleted and created, the session.
         Command::Create(_) | Command::Delete { .. } => true,
-        // Turns that were asked for behind the first try are not meant.
-        Command::Cancel(cancel) => !matches!(cancel.scope, Scope::Turn(_)),
+        // Turns that were asked for behind the first try are not meant, nor is a later life of the session.
+        Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
         Command::Touch
         | Command::Tick
         | Command::Trim { .. }
@@ -354,13 +378,11 @@ fn needs_key(command: &Command) -> bool {
         | Command::Confirm { .. }
         | Command::Release { .. }
         | Command::Settle { .. }
-        | Command::Input(_)
         | Command::Claim(_)
         // A beat twice is a beat; what is said has a number.
         | Command::Say(_)
-        // Each names an epoch, a question or a count.
+        // Each names an epoch or a count.
         | Command::Lose(_)
-        | Command::Answer(_)
         | Command::Audience(_)
         | Command::AppendEach(_) => false,
         // Somebody else may have changed it behind the first try.

@@ -7,7 +7,7 @@ use cluster::ids::GroupId;
 use tokio::time::Instant;
 
 use super::changes::Feeds;
-use super::desk::Offer;
+use super::desk::Waiting;
 use super::presence::roll::Count;
 use super::{Freshness, Runtime, SubmitError, Unavailable};
 use crate::ids::SessionId;
@@ -36,6 +36,13 @@ impl World {
     pub(super) fn leads(&self, shard: u32) -> bool {
         let group = self.runtime().and_then(|runtime| runtime.host.group(GroupId(shard)));
         group.is_some_and(|group| group.leads())
+    }
+
+    /// Lays the turns of a session that wait for workers on the desk, in place of what lies there of it.
+    pub(super) fn offer(&self, id: &SessionId, shard: u32, offers: Vec<Waiting>) {
+        if let Some(runtime) = self.runtime() {
+            runtime.desk.set(id, shard, offers);
+        }
     }
 
     /// Does one duty of a session; `done` hears when the attempt is over, whatever came of it.
@@ -69,12 +76,14 @@ pub(super) struct Watched {
     /// Whether turns are open.
     pub(super) busy: bool,
     pub(super) unwatched: Unwatched,
+    /// Whether it ends where nobody touches it.
+    pub(super) ends: bool,
 }
 
 impl Watched {
     /// Whether anything follows from who watches.
     fn matters(&self) -> bool {
-        self.busy || self.unwatched != Unwatched::Continue
+        self.busy || self.unwatched != Unwatched::Continue || self.ends
     }
 
     /// What the session is to be told, as the leader counts; none where it knows, or need not know.
@@ -153,9 +162,8 @@ impl Runtime {
                 };
                 self.submit(id, command, deadline).await?;
             }
-            Duty::Offer { turn, agent, .. } => {
-                self.desk.offer(agent, Offer { session: id.clone(), turn: turn.clone() });
-            }
+            // It lies on the desk.
+            Duty::Offer { .. } => {}
         }
         Ok(())
     }
@@ -183,7 +191,7 @@ mod tests {
         let pause = Unwatched::Pause { after_ms: 1 };
         let counted =
             |watchers| Some(AudienceStatus { watchers, controllers: 0, since: Millis(1) });
-        for (busy, unwatched, counted, watchers, settled, told) in [
+        for (busy, unwatched, before, watchers, settled, told) in [
             // Nothing depends on it.
             (false, Unwatched::Continue, None, 2, true, None),
             (false, Unwatched::Continue, counted(1), 2, true, None),
@@ -202,10 +210,17 @@ mod tests {
             (true, pause, counted(1), 0, false, None),
             (true, pause, None, 0, false, None),
         ] {
-            let watched = Watched { counted, busy, unwatched };
+            let watched = Watched { counted: before, busy, unwatched, ends: false };
             let owed = watched.owed(Count { watchers, controllers: 0, settled });
-            let case = (busy, unwatched, counted, watchers, settled);
+            let case = (busy, unwatched, before, watchers, settled);
             assert_eq!(owed.map(|audience| audience.watchers), told, "{case:?}");
         }
+        // One that would end is told of who comes and who leaves, though nobody works in it.
+        let watched =
+            |counted| Watched { counted, busy: false, unwatched: Unwatched::Continue, ends: true };
+        let count = |watchers| Count { watchers, controllers: 0, settled: true };
+        assert_eq!(watched(None).owed(count(0)), None);
+        assert_eq!(watched(None).owed(count(1)).map(|audience| audience.watchers), Some(1));
+        assert_eq!(watched(counted(1)).owed(count(0)).map(|audience| audience.watchers), Some(0));
     }
 }

@@ -17,6 +17,8 @@ const VERSION: u8 = 1;
 const HEAD: usize = 1 + 8 + 8 + 2;
 const KEYED: u8 = u8::MAX;
 const KEY_HEAD: usize = 1 + 16 + 4 + 1 + 4;
+/// Bytes of an envelope beside the session's name and the command, at most.
+pub(super) const HEADS: usize = HEAD + KEY_HEAD;
 
 /// Who waits for a command's effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

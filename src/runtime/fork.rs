@@ -5,6 +5,7 @@
 
 use tokio::time::Instant;
 
+use super::chance;
 use super::reader::{AttachError, Delivery, Start};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
 use crate::ids::{Cursor, Incarnation, Millis, Serial, SessionId};
@@ -64,7 +65,7 @@ impl Runtime {
         if wish.root.is_some_and(|root| root != source.root) {
             return Err(ForkError::OtherRoot);
         }
-        let key = rand::random();
+        let key = chance::draw();
         let hold = Command::Hold {
             fork: id.clone(),
             key,

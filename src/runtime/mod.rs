@@ -5,8 +5,14 @@
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
 pub mod agent;
+mod aside;
+mod blocking;
+pub mod chance;
 pub mod changes;
 pub mod claim;
+mod compare;
+#[cfg(test)]
+mod cut_tests;
 mod desk;
 mod directory;
 mod duty;
@@ -16,17 +22,21 @@ pub mod outcome;
 mod peer;
 pub mod presence;
 pub mod reader;
+mod ready;
 mod relay;
 mod relays;
 pub mod report;
+mod served;
 mod session;
 mod shard;
 mod shards;
-mod space;
+pub mod space;
 mod status;
 mod stitch;
+mod story;
 mod supervisor;
 pub mod tail;
+mod trust;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,6 +52,7 @@ use ractor::Actor;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use aside::aside;
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use reader::{AttachError, Delivery, Reader, Start};
 pub use report::{
@@ -50,7 +61,7 @@ pub use report::{
 pub use tail::Shown;
 
 use crate::ids::{Cursor, Millis, SessionId};
-use crate::limits::{PEER_PATIENCE, SEEKERS};
+use crate::limits::{PEER_PATIENCE, REBUILD_BYTES, SEEKERS, STOP_CHECKPOINT};
 use crate::session::{Command, Fork};
 use crate::store::Store;
 use directory::Directory;
@@ -86,11 +97,17 @@ impl Foundation {
         let world = Arc::new(World::default());
         let common = Common {
             store: store.clone(),
-            origin: rand::random::<u64>().max(1),
+            origin: chance::draw::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
             work: tokio::runtime::Handle::current(),
-            replay: Arc::new(move |group, next| cluster::replay::committed(&journal, group, next)),
+            last: {
+                let journal = journal.clone();
+                Arc::new(move |group| journal.state(group).last.map_or(0, |last| last.index + 1))
+            },
+            replay: Arc::new(move |group, range| {
+                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
+            }),
         };
         let shards = Shards::new(common);
         let spawned = Actor::spawn(None, Supervisor, shards.clone()).await;
@@ -118,6 +135,7 @@ impl Foundation {
             me: me.clone(),
             relays: relays::Relays::default(),
             desk: desk::Desk::default(),
+            served: Arc::default(),
             seekers: tokio::sync::Semaphore::new(SEEKERS),
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
@@ -129,6 +147,7 @@ impl Foundation {
             full,
             world: world.clone(),
             presence: presence::Presence::new(Millis(host.time().now_or_own_ms())),
+            comparison: compare::Comparison::default(),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
@@ -146,6 +165,11 @@ impl Foundation {
             tokio::select! { () = stop => (), () = tidy => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
+        let compared = compare::run(runtime.me.clone());
+        runtime.tasks.spawn(async {
+            tokio::select! { () = stop => (), () = compared => () }
+        });
+        let stop = runtime.stop.clone().cancelled_owned();
         let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
         let told = essential("presence", told);
         runtime.tasks.spawn(async {
@@ -160,6 +184,7 @@ pub struct Runtime {
     me: std::sync::Weak<Runtime>,
     relays: relays::Relays,
     desk: desk::Desk,
+    served: Arc<served::Served>,
     /// Places for workers for whom other nodes are asked.
     seekers: tokio::sync::Semaphore,
     cluster_name: String,
@@ -173,6 +198,7 @@ pub struct Runtime {
     full: Arc<AtomicBool>,
     world: Arc<World>,
     presence: Arc<presence::Presence>,
+    comparison: compare::Comparison,
     tasks: TaskTracker,
     stop: tokio_util::sync::CancellationToken,
     supervisor: ractor::ActorCell,
@@ -217,9 +243,25 @@ impl Runtime {
         attach: &Attach,
         deadline: Instant,
     ) -> Result<Reader, AttachError> {
-        if self.directory.local(id).is_some() {
+        let here = self.directory.local(id).is_some();
+        if self.directory.serves(id, attach.freshness) {
             return self.attach_here(id, attach, deadline).await;
         }
+        match self.attach_elsewhere(id, attach).await {
+            // Its own replica may be in touch again by now.
+            Err(AttachError::Unavailable(_)) if here => {
+                self.attach_here(id, attach, deadline).await
+            }
+            attached => attached,
+        }
+    }
+
+    /// Attaches a reader at another node's replica.
+    async fn attach_elsewhere(
+        &self,
+        id: &SessionId,
+        attach: &Attach,
+    ) -> Result<Reader, AttachError> {
         let none = || Unavailable::NoQuorum("no replica is in reach".into());
         let group = self.directory.group_of(id).ok_or_else(none)?;
         let mut last = AttachError::from(none());
@@ -340,35 +382,95 @@ impl Runtime {
         self.host.drain().await;
     }
 
+    /// Brings the store up to date, so that the next start has little to apply again.
+    async fn checkpoint(&self) {
+        if self.store.fault().reason().is_some() {
+            return;
+        }
+        let checkpoints = self.host.groups().into_iter().map(|group| async move {
+            let applied = group.report().applied.map(|id| id.index);
+            if group.report().checkpoint < applied {
+                group.checkpoint().await;
+                let mut reports = group.reports();
+                let done = |report: &cluster::raft::Report| {
+                    applied <= report.checkpoint || !report.running
+                };
+                // It ends with the group.
+                reports.wait_for(done).await.ok();
+            }
+        });
+        let all = futures::future::join_all(checkpoints);
+        if timeout(STOP_CHECKPOINT, all).await.is_err() {
+            tracing::warn!("the store is not up to date; the next start applies the journal again");
+        }
+    }
+
     /// Stops everything of this node; what it acknowledged is on disk.
     pub async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.checkpoint().await;
         self.host.close().await;
         self.supervisor.stop(None);
         let store = self.store.clone();
-        let persisted = tokio::task::spawn_blocking(move || store.persist()).await;
+        let persisted = blocking::off_thread(move || store.persist()).await;
         if !matches!(persisted, Ok(Ok(()))) {
             tracing::warn!("the store was not synced; the journal has it all");
         }
     }
 
-    /// Refuses appends while the disk that holds `dir` has little space left.
-    pub fn watch_space(self: &Arc<Self>, dir: std::path::PathBuf) {
+    /// Refuses appends while a disk that holds one of `dirs` has little space left.
+    pub fn watch_space(self: &Arc<Self>, dirs: Vec<std::path::PathBuf>) {
         let full = self.full.clone();
         let stop = self.stop.clone().cancelled_owned();
-        let watch = essential("space", space::watch(dir, full));
+        let watch = essential("space", space::watch(dirs, full));
         self.tasks.spawn(async {
             tokio::select! { () = stop => (), () = watch => () }
         });
     }
 
-    /// Makes the session's actor fail.
+    /// Makes the session's actor on this node fail, if it has a replica.
+    #[cfg(any(test, tokio_unstable))]
+    pub fn fail_actor(&self, id: &SessionId) {
+        if let Some((_, shard)) = self.directory.local(id) {
+            shard.sessions().send(id, session::Mail::Fail);
+        }
+    }
+
+    /// Has the store fail, as its disk would.
     #[cfg(test)]
-    pub(crate) fn fail_actor(&self, id: &SessionId) {
+    pub(crate) fn fail_store(&self, why: &str) {
+        self.store.fault().report("a test", &why);
+    }
+
+    /// Commits what no version of this program can read.
+    #[cfg(test)]
+    pub(crate) fn propose_unreadable(&self, id: &SessionId) {
+        let (group, _) = self.directory.local(id).expect("its replica is here");
+        let permit = group.admit(cluster::group::Class::Control, 100).expect("there is room");
+        let ticket = envelope::Ticket { origin: 0, number: 0 };
+        group.propose(permit, envelope::encode(ticket, id, &[200, 1, 2, 3]), Box::new(|_| ()));
+    }
+
+    /// Has this node's replica alone apply a command to the session, as a fault of its disk would.
+    #[cfg(test)]
+    pub(crate) async fn corrupt(&self, id: &SessionId, command: &Command) {
         let (_, shard) = self.directory.local(id).expect("its replica is here");
-        shard.sessions().send(id, session::Mail::Fail);
+        let looked = self.directory.look(&shard, id).await.expect("it answers").expect("it lives");
+        let envelope = envelope::Envelope {
+            ticket: envelope::Ticket { origin: 0, number: 0 },
+            command: envelope::freeze(command),
+        };
+        let settled = cluster::settled::Settled::starting_at(0);
+        let mail = session::Mail::Committed {
+            index: looked.next,
+            time: self.now(),
+            commands: vec![envelope],
+            hold: settled.begin(0),
+        };
+        shard.sessions().send(id, mail);
+        settled.reached(0).await;
     }
 
     fn count_reader(&self) -> Result<reader::Counted, AttachError> {

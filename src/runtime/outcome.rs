@@ -43,7 +43,7 @@ pub enum Unavailable {
 /// Why a command has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// Committed, and it changed nothing; final.
+    /// It changed nothing, committed or too large for that; final.
     #[error("{refusal}")]
     Refused {
         refusal: Refusal,

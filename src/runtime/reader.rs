@@ -136,6 +136,22 @@ impl Reader {
         Ok(Reader { source: Source::Local(Box::new(local)), _counted: counted })
     }
 
+    /// A reader of a session that lives in memory alone, from its beginning.
+    #[cfg(test)]
+    pub(crate) fn of(
+        session: &crate::session::Session,
+        events: Vec<Event>,
+        store: Store,
+    ) -> Reader {
+        let mark = super::session::mark(session);
+        let tail = Tail::new(mark);
+        tail.extend(events.into_iter().map(Shown::new), Serial::ZERO);
+        let looked = Looked { status: session.status(), inherits: None, tail, next: 0 };
+        let counted = Counted::new(&Arc::default()).expect("there is room");
+        let (id, attach) = (session.id().clone(), Attach::to(Start::Beginning));
+        Reader::attach(1, id, store, looked, &attach, counted).expect("the session lives")
+    }
+
     /// A reader of another node's log on behalf of a fork.
     pub(super) fn heir(relayed: Relayed, counted: Counted) -> Reader {
         Reader { source: Source::Heir(Box::new(relayed)), _counted: counted }
@@ -392,7 +408,7 @@ impl Local {
             }
             Ok(events)
         };
-        tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)?
+        super::blocking::off_thread(read).await?
     }
 
     fn hand_out(&mut self, events: Vec<Arc<Shown>>) -> Delivery {

@@ -15,21 +15,50 @@ pub struct Summary {
     pub updated_at: Millis,
 }
 
-/// Why a node should get no traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a node should get no traffic. Each reason has its line in OPERATIONS, under its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReady {
     /// The node has not heard of its cluster's map.
     NoMap,
-    /// Some shard that it replicates has no known leader.
+    /// It follows in some shard, and heard no leader for two election times.
     NoLeader { shard: u32 },
-    /// Some shard lags behind its leader's journal by this many entries.
+    /// It leads some shard, and no majority acknowledged it for two election times.
+    NoQuorum { shard: u32 },
+    /// Its replica of some shard has this many of the entries still to apply that the leader has committed.
     Lagging { shard: u32, entries: u64 },
     /// The disk is full.
     DiskFull,
     /// This node's wall clock is ahead of those of a majority by this much, behind where negative.
     ClockSkewed { skew_ms: i64 },
+    /// The store takes no more writes; the node is about to begin again.
+    StoreFailed,
     /// The node is handing over its leaderships and stops.
     Draining,
+    /// What this replica holds for committed and what a leader sent cannot both be true: it takes part no more.
+    Broken { shard: u32 },
+    /// So many sessions are not here what they are at most of their other replicas.
+    ReplicasDiffer { sessions: usize },
+    /// The process was asked to stop.
+    Stopping,
+}
+
+impl NotReady {
+    /// The word for it that clients and operators see; stable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            NotReady::NoMap => "no_map",
+            NotReady::NoLeader { .. } => "no_leader",
+            NotReady::NoQuorum { .. } => "no_quorum",
+            NotReady::Lagging { .. } => "lagging",
+            NotReady::DiskFull => "disk_full",
+            NotReady::ClockSkewed { .. } => "clock_skewed",
+            NotReady::StoreFailed => "store_failed",
+            NotReady::Broken { .. } => "broken",
+            NotReady::ReplicasDiffer { .. } => "replicas_differ",
+            NotReady::Draining => "draining",
+            NotReady::Stopping => "stopping",
+        }
+    }
 }
 
 /// The cluster as gathered by one node.
@@ -63,6 +92,7 @@ pub struct MemberReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardReport {
     pub shard: u32,
+    /// Who leads it with a majority behind; none where nobody says so.
     pub leader: Option<u64>,
     pub term: u64,
     pub replicas: Vec<ReplicaReport>,
@@ -84,7 +114,7 @@ pub struct ReplicaReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
     pub shard: u32,
-    /// As far as this node knows.
+    /// As far as this node knows; none where it hears of nobody.
     pub leader: Option<u64>,
     pub replicas: Vec<u64>,
 }

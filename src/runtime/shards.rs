@@ -1,22 +1,24 @@
 //! All shards of a node: opened by the cluster crate, swept for what is due and for what is idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use cluster::host::Host;
 use cluster::ids::GroupId;
-use cluster::machine::{Machine, MachineFactory};
+use cluster::machine::{BoxFuture, Machine, MachineFactory};
 use cluster::settled::Settled;
 use ractor::{ActorCell, ActorId};
 use tokio::time::Instant;
 
+use super::blocking;
 use super::session::Mail;
 use super::shard::{Common, Shard, ShardMachine};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{
-    DUE_AT_ONCE, DUE_INTERVAL, IDLE, IDLE_CROWDED, SESSIONS_CROWDED, SWEEP_INTERVAL,
+    AGAIN_MS_MAX, DUE_AT_ONCE, DUE_INTERVAL, IDLE, IDLE_CROWDED, OFFERS, SESSIONS_CROWDED,
+    SWEEP_INTERVAL,
 };
 
 /// The shards that have a member on this node.
@@ -57,6 +59,7 @@ impl Shards {
     /// Lets what is due happen and idle actors leave, until it is dropped.
     pub(super) async fn sweep(self: Arc<Self>, host: Arc<Host>) {
         let mut swept = Instant::now();
+        let mut led = HashSet::new();
         loop {
             tokio::time::sleep(DUE_INTERVAL).await;
             if SWEEP_INTERVAL <= swept.elapsed() {
@@ -65,7 +68,7 @@ impl Shards {
                 self.passivate(if crowded { IDLE_CROWDED } else { IDLE });
             }
             for shard in self.all() {
-                if let Err(error) = self.wake_due(&shard, &host).await {
+                if let Err(error) = self.wake_due(&shard, &host, &mut led).await {
                     tracing::warn!(shard = shard.number(), %error, "deadlines are unreadable");
                 }
             }
@@ -81,16 +84,29 @@ impl Shards {
         }
     }
 
-    /// Only the leader acts on the world (S8).
-    async fn wake_due(&self, shard: &Arc<Shard>, host: &Host) -> io::Result<()> {
-        let Some(group) = host.group(GroupId(shard.number())).filter(|group| group.leads()) else {
+    /// Only the leader acts on the world (S8). `led`: the shards that this node led before.
+    async fn wake_due(
+        &self,
+        shard: &Arc<Shard>,
+        host: &Host,
+        led: &mut HashSet<u32>,
+    ) -> io::Result<()> {
+        let (store, number) = (self.common.store.clone(), shard.number());
+        let Some(group) = host.group(GroupId(number)).filter(|group| group.leads()) else {
+            led.remove(&number);
             return Ok(());
         };
-        let (store, number) = (self.common.store.clone(), shard.number());
         let now = Millis(group.now_ms());
-        let due = tokio::task::spawn_blocking(move || store.due(number, now, DUE_AT_ONCE));
-        for id in due.await.map_err(io::Error::other)?? {
-            shard.sessions().send(&id, Mail::Due(group.clone()));
+        // What an earlier leader put off is not done by anybody now: turns wait on its desk.
+        let (upto, most) = match led.contains(&number) {
+            true => (now, DUE_AT_ONCE),
+            false => (now.after(AGAIN_MS_MAX), OFFERS),
+        };
+        let due = blocking::off_thread(move || store.due(number, upto, most));
+        let due = due.await??;
+        led.insert(number);
+        for (filed, id) in due {
+            shard.sessions().look_in(&id, Mail::Due { group: group.clone(), filed: Some(filed) });
         }
         Ok(())
     }
@@ -100,6 +116,14 @@ impl Shards {
 pub(super) struct Factory(pub(super) Arc<Shards>);
 
 impl MachineFactory for Factory {
+    fn vacated(&self, group: GroupId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(shard) = self.0.get(group) {
+                shard.sessions().ended().await;
+            }
+        })
+    }
+
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
         let shards = &self.0;
         let kept = shards.common.store.mark(group.0)?;

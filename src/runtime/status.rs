@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::peer::wire::{Answered, Asked, Condition, Line, Standing};
 use super::{
-    ClusterReport, Freshness, Home, MemberReport, NotReady, ReplicaReport, Runtime, ShardReport,
-    Summary, Unavailable,
+    ClusterReport, Freshness, Home, MemberReport, ReplicaReport, Runtime, ShardReport, Summary,
+    Unavailable,
 };
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::limits::{PEER_PATIENCE, READY_LAG, REPORT_WAIT};
+use crate::limits::{PEER_PATIENCE, REPORT_WAIT};
 use crate::session::frozen::FrozenLife;
 use crate::session::{Session, Status};
 
@@ -31,12 +31,26 @@ impl Runtime {
         freshness: Freshness,
         deadline: Instant,
     ) -> Result<Option<Status>, Unavailable> {
-        if let Some((_, shard)) = self.directory.local(id) {
-            if freshness == Freshness::Linearizable {
-                return self.status_here(id, deadline).await;
-            }
-            return Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status));
+        let local = self.directory.local(id);
+        if let (Some((_, shard)), Freshness::Local) = (&local, freshness) {
+            return Ok(self.directory.look(shard, id).await?.and_then(|looked| looked.status));
         }
+        if self.directory.serves(id, freshness) {
+            return self.status_here(id, deadline).await;
+        }
+        match self.status_elsewhere(id, deadline).await {
+            // Its own replica may be in touch again by now.
+            Err(_) if local.is_some() => self.status_here(id, deadline).await,
+            told => told,
+        }
+    }
+
+    /// The linearizable status at another node's replica.
+    async fn status_elsewhere(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Status>, Unavailable> {
         let asked = Asked::Status { session: id.as_str().into(), within_ms: left_ms(deadline) };
         match self.ask_a_replica(self.directory.group_of(id), &asked, deadline).await? {
             Answered::Status(None) => Ok(None),
@@ -91,7 +105,10 @@ impl Runtime {
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<Line>, Unavailable> {
-        if self.shards.get(GroupId(shard)).is_some() {
+        let group = self.host.group(GroupId(shard));
+        let here = group.filter(|_| self.shards.get(GroupId(shard)).is_some());
+        let serves = |group| self.directory.group_serves(group, Freshness::Linearizable);
+        if here.as_deref().is_some_and(serves) {
             return self.list_here(shard, prefix, after, limit, deadline).await;
         }
         let asked = Asked::List {
@@ -101,9 +118,12 @@ impl Runtime {
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             within_ms: left_ms(deadline),
         };
-        match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await? {
-            Answered::Listed(lines) => Ok(lines),
-            _ => Err(odd()),
+        match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await {
+            Ok(Answered::Listed(lines)) => Ok(lines),
+            Ok(_) => Err(odd()),
+            // Its own replica may be in touch again by now.
+            Err(_) if here.is_some() => self.list_here(shard, prefix, after, limit, deadline).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -123,14 +143,14 @@ impl Runtime {
         let (store, number) = (self.store.clone(), shard.number());
         let (prefix, after) = (prefix.to_string(), after.map(str::to_string));
         let scan = move || -> std::io::Result<Vec<Line>> {
-            let heads = store.heads(number, &prefix, after.as_deref());
+            let heads = store.living(number, &prefix, after.as_deref());
             let lines = heads.filter_map(|head| match head {
                 Ok((id, head)) => line(id, head.session).map(Ok),
                 Err(error) => Some(Err(error)),
             });
             lines.take(limit).collect()
         };
-        let scanned = tokio::task::spawn_blocking(scan).await;
+        let scanned = super::blocking::off_thread(scan).await;
         let broken = || Unavailable::NoQuorum("the store of this node fails".into());
         let mut lines = scanned.map_err(|_| broken())?.map_err(|_| broken())?;
         for line in &mut lines {
@@ -152,7 +172,8 @@ impl Runtime {
         let map = self.host.map().borrow().clone();
         let Some(group) = map.group_of(id.as_str().as_bytes()) else { return Home::default() };
         let replicas = map.placement.replicas(group).iter().map(|node| node.0).collect();
-        let leader = self.host.group(group).and_then(|group| group.leader());
+        let heard = self.host.group(group).filter(|group| group.in_touch());
+        let leader = heard.and_then(|group| group.leader());
         Home { shard: group.0, leader: leader.map(|node| node.0), replicas }
     }
 
@@ -169,6 +190,12 @@ impl Runtime {
             members: members(&map, &conditions),
             shards: shards(&map, &conditions),
         }
+    }
+
+    /// The measured round trip to each peer in reach, by its number.
+    pub fn round_trips(&self) -> Vec<(u64, std::time::Duration)> {
+        let trips = self.host.round_trips().into_iter();
+        trips.map(|(peer, round_trip)| (peer.0, round_trip)).collect()
     }
 
     async fn condition_of(&self, node: NodeId) -> Option<(NodeId, Condition)> {
@@ -200,38 +227,6 @@ impl Runtime {
             draining: self.draining.load(Ordering::Acquire),
             shards: standings.collect(),
         }
-    }
-
-    /// Why this node should not be sent traffic now; empty when it is ready.
-    pub fn not_ready(&self) -> Vec<NotReady> {
-        let map = self.host.map().borrow().clone();
-        let mut reasons = Vec::new();
-        if map.epoch == 0 {
-            reasons.push(NotReady::NoMap);
-        }
-        if self.draining.load(Ordering::Acquire) {
-            reasons.push(NotReady::Draining);
-        }
-        if self.host.journal().full() || self.full.load(Ordering::Acquire) {
-            reasons.push(NotReady::DiskFull);
-        }
-        let clock = self.clock();
-        if clock.is_far {
-            reasons.push(NotReady::ClockSkewed { skew_ms: clock.skew_ms });
-        }
-        for id in map.placement.groups_of(self.host.local()) {
-            let shard = id.0;
-            let Some(group) = self.host.group(id).filter(|group| group.leader().is_some()) else {
-                reasons.push(NotReady::NoLeader { shard });
-                continue;
-            };
-            let last = group.report().last.map_or(0, |last| last + 1);
-            let entries = last.saturating_sub(group.settled_next());
-            if READY_LAG < entries {
-                reasons.push(NotReady::Lagging { shard, entries });
-            }
-        }
-        reasons
     }
 
     async fn ask_a_replica(
@@ -323,7 +318,7 @@ fn shards(map: &Arc<Map>, conditions: &BTreeMap<NodeId, Condition>) -> Vec<Shard
                 mine.map(move |standing| (*node, standing))
             })
             .collect();
-        // Of two that believe to lead, the later term does.
+        // Each has a majority behind it; of two, for a moment, the later term leads.
         let leader = standings.iter().filter(|(_, standing)| standing.leads);
         let leader = leader.max_by_key(|(_, standing)| standing.term);
         let last = leader.map_or(0, |(_, standing)| standing.last);

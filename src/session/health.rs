@@ -9,6 +9,8 @@ use crate::ids::{Millis, ToolName};
 pub enum Health {
     /// No worker has had the turn yet.
     Starting,
+    /// It waits for a worker, and nobody works for its agent.
+    Unserved,
     /// It said something a moment ago.
     Streaming,
     /// It lives and may still say nothing.
@@ -47,8 +49,9 @@ impl Health {
         let Some(seat) = &turn.seat else {
             return match turn.state {
                 TurnState::Waiting => Health::Waiting,
-                _ if turn.attempts == 0 => Health::Starting,
                 _ if turn.waits_from.is_some_and(|from| now < from) => Health::Dead { lost, of },
+                _ if turn.unserved => Health::Unserved,
+                _ if turn.attempts == 0 => Health::Starting,
                 _ => Health::Recovering { lost, of },
             };
         };
@@ -64,9 +67,7 @@ impl Health {
         }
         match &seat.phase {
             Phase::Tool(tool) => Health::Working { tool: tool.clone() },
-            _ if quiet_ms < STREAMING_MS && 0 < turn.bytes && turn.failures == 0 => {
-                Health::Streaming
-            }
+            _ if quiet_ms < STREAMING_MS && seat.spoke => Health::Streaming,
             _ => Health::Thinking,
         }
     }
@@ -75,6 +76,7 @@ impl Health {
     pub fn name(&self) -> &'static str {
         match self {
             Health::Starting => "starting",
+            Health::Unserved => "unserved",
             Health::Streaming => "streaming",
             Health::Thinking => "thinking",
             Health::Working { .. } => "working",

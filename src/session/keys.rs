@@ -4,7 +4,7 @@
 //! long as that node may repeat, so they are few and forgotten soon (S10). Where the memory is too short to
 //! tell whether an earlier try took effect, a repetition is refused rather than done twice.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::control::Mode;
 use super::outcome::{Applied, DeleteReason, Refusal};
@@ -25,8 +25,10 @@ pub struct CommandKey {
 /// The keys of one session, across its lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Keys {
-    /// Oldest first; up to [`limits::KEYS`].
-    pub(super) known: VecDeque<Known>,
+    /// By their key, so that no request looks through all; up to [`limits::KEYS`].
+    known: BTreeMap<u128, Known>,
+    /// Their keys, oldest first.
+    order: VecDeque<u128>,
     /// Time of the newest one that was forgotten for want of room.
     pub(super) forgotten: Option<Millis>,
 }
@@ -62,6 +64,11 @@ pub(super) enum Did {
 }
 
 impl Keys {
+    /// Requests that are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
     /// What this request did in an earlier try; none if it has done nothing.
     ///
     /// # Errors
@@ -83,8 +90,32 @@ impl Keys {
     }
 
     pub(super) fn find(&self, given: &CommandKey) -> Option<&Known> {
-        // A repetition is of a recent request.
-        self.known.iter().rev().find(|known| known.key == given.key)
+        self.known.get(&given.key)
+    }
+
+    /// All that is known, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
+        self.order.iter().filter_map(|key| self.known.get(key))
+    }
+
+    /// Puts one behind all others.
+    pub(super) fn push(&mut self, known: Known) {
+        if self.order.len() == self.order.capacity() {
+            self.order.reserve_exact((self.order.len() / 2).max(1));
+        }
+        if self.known.insert(known.key, known).is_some() {
+            self.order.retain(|key| *key != known.key);
+        }
+        self.order.push_back(known.key);
+    }
+
+    fn oldest(&self) -> Option<&Known> {
+        self.known.get(self.order.front()?)
+    }
+
+    fn pop_oldest(&mut self) -> Option<Known> {
+        let key = self.order.pop_front()?;
+        self.known.remove(&key)
     }
 
     /// Remembers what a request did, if doing it again would do more.
@@ -96,21 +127,18 @@ impl Keys {
         applied: &Applied,
     ) {
         let Some(did) = Did::of(applied) else { return };
-        while self.known.front().is_some_and(|known| known.is_over(at)) {
-            self.known.pop_front();
+        while self.oldest().is_some_and(|known| known.is_over(at)) {
+            self.pop_oldest();
         }
         self.keep_newest(limits::KEYS - 1);
-        if self.known.len() == self.known.capacity() {
-            self.known.reserve_exact((self.known.len() / 2).max(1));
-        }
         let within_ms = given.within_ms.min(limits::KEY_MS);
-        self.known.push_back(Known { key: given.key, at, within_ms, stand, did });
+        self.push(Known { key: given.key, at, within_ms, stand, did });
     }
 
     /// Forgets all but so many.
     pub(super) fn keep_newest(&mut self, most: usize) {
-        while most < self.known.len()
-            && let Some(known) = self.known.pop_front()
+        while most < self.order.len()
+            && let Some(known) = self.pop_oldest()
         {
             self.forgotten = self.forgotten.max(Some(known.at));
         }
@@ -292,6 +320,46 @@ mod tests {
         assert_eq!(session.keys.known.len(), limits::KEYS_OF_DELETED + 1);
         let lost = try_at(&mut session, 1_001, again(0, 1), &append("a")).0;
         assert_eq!(lost, Err(Refusal::OutcomeForgotten));
+    }
+
+    /// The same memory as a plain list, which is looked through.
+    fn listed(keys: &Keys) -> Vec<(u128, Millis)> {
+        assert_eq!(keys.known.len(), keys.order.len(), "each key stands once in the order");
+        keys.iter().map(|known| (known.key, known.at)).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        /// What is found by key is what looking through all would find, whatever came, went and was kept.
+        #[test]
+        fn keys_are_found_as_in_a_list(
+            asked in prop::collection::vec((0..1_500_u128, 0..200_u64), 1..1_200),
+            most in 0..limits::KEYS,
+        ) {
+            let (mut keys, mut list) = (Keys::default(), Vec::new());
+            let mut now = Millis(1_000);
+            let stand = Stand { incarnation: Incarnation(1), root: Incarnation(1), tail: Serial(1) };
+            for (key, wait) in asked {
+                now = now.after(wait);
+                let given = first(key);
+                let known = list.iter().find(|(known, _)| *known == key);
+                prop_assert_eq!(keys.find(&given).map(|known| (known.key, known.at)), known.copied());
+                if known.is_some() {
+                    continue;
+                }
+                keys.remember(&given, now, stand, &Applied::Cancelled { turns: 0 });
+                list.retain(|(_, at): &(u128, Millis)| now <= at.after(5_000 + limits::KEY_GRACE_MS));
+                list.push((key, now));
+                list.drain(..list.len().saturating_sub(limits::KEYS));
+                prop_assert_eq!(listed(&keys), list.clone());
+            }
+            keys.keep_newest(most);
+            list.drain(..list.len().saturating_sub(most));
+            prop_assert_eq!(listed(&keys), list);
+            let back = Keys::thaw(keys.freeze(), keys.forgotten.map(|at| at.0));
+            prop_assert_eq!(back.expect("what was frozen thaws"), keys);
+        }
     }
 
     proptest! {

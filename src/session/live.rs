@@ -3,12 +3,14 @@
 use super::chain;
 use super::command::{Append, AppendEach, Create};
 use super::config::Config;
+use super::control::Control;
 use super::event::{Event, NewEvent, Origin};
 use super::fork::{Fork, Holds};
 use super::log::Log;
 use super::media::ContentType;
 use super::outcome::{Applied, DeleteReason, Refusal};
 use super::producers::{Place, Producers};
+use super::spent::Spent;
 use super::work::Work;
 use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
 use crate::limits;
@@ -53,9 +55,12 @@ impl Live {
         id: &SessionId,
         incarnation: Incarnation,
         create: &Create,
+        spent: Spent,
         now: Millis,
         out: &mut Vec<Event>,
     ) -> Live {
+        let Spent { turn_epoch, control_epoch, producers } = spent;
+        let control = Control { epoch: control_epoch, ..Control::default() };
         let fork = create.fork.as_ref().map(|request| Box::new(request.fork.clone()));
         let before = fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
         let mut live = Live {
@@ -67,12 +72,12 @@ impl Live {
             clock: now,
             log: Log::new(chain::start(id, incarnation), before),
             end: End::Open,
-            producers: Producers::default(),
+            producers,
             order: None,
             fork,
             holds: Holds::default(),
             hidden: None,
-            work: Work::default(),
+            work: Work { epoch: turn_epoch, control, ..Work::default() },
         };
         live.push(now, &create.events, None, out);
         if create.close {
@@ -104,10 +109,14 @@ impl Live {
         self.end != End::Open
     }
 
-    /// When the session ends if nobody touches it.
+    /// When the session ends if nobody touches it; none while it is in use.
     pub(super) fn expires_at(&self) -> Option<Millis> {
-        let sliding = self.config.ttl_ms.map(|ttl_ms| self.touched_at.after(ttl_ms));
-        sliding.or(self.config.expires_at)
+        match self.config.ttl_ms {
+            // It begins when the last turn ends, and the last one leaves.
+            Some(_) if self.work.is_in_use() => None,
+            Some(ttl_ms) => Some(self.touched_at.after(ttl_ms)),
+            None => self.config.expires_at,
+        }
     }
 
     /// The life whose serials these are; see [`super::Session::root`].
@@ -192,13 +201,13 @@ impl Live {
         check_size(events)?;
         self.check_room(Some(origin), now)?;
 
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
         let mut one = origin.clone();
         for new in events {
             out.push(self.log.push(now, new, Some(&one), None, None, &self.config.retention));
             one.seq += 1;
         }
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
         self.producers.remember_each(origin, tail.next(), count(events), now);
         self.changed(now);
         Ok(Applied::Appended {
@@ -265,9 +274,15 @@ impl Live {
         Applied::Trimmed { first: self.log.first }
     }
 
+    /// Gives up what no limit asks to keep; says whether there was anything. What open turns were asked is kept for
+    /// their workers, however many of them it takes.
+    pub(super) fn retain(&mut self, now: Millis) -> bool {
+        self.log.retain(now, &self.config.retention, self.work.needed())
+    }
+
     /// Gives up what is too old.
     pub(super) fn age(&mut self, now: Millis) -> Applied {
-        if !self.log.retain(now, &self.config.retention) {
+        if !self.retain(now) {
             return Applied::Unchanged;
         }
         self.clock = now;
@@ -324,11 +339,11 @@ impl Live {
         origin: Option<&Origin>,
         out: &mut Vec<Event>,
     ) {
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
         for new in events {
             out.push(self.log.push(now, new, origin, None, None, &self.config.retention));
         }
-        self.log.retain(now, &self.config.retention);
+        self.retain(now);
     }
 
     fn check_content_type(&self, given: Option<&ContentType>) -> Result<(), Refusal> {

@@ -78,8 +78,14 @@ impl Log {
         self.marks.first().map_or(0, |mark| self.total - mark.before)
     }
 
-    /// Gives up the groups that no limit asks to keep; says whether there were any.
-    pub(super) fn retain(&mut self, now: Millis, retention: &Retention) -> bool {
+    /// Gives up the groups that no limit asks to keep; says whether there were any. What is `needed`, and all
+    /// behind it, stays.
+    pub(super) fn retain(
+        &mut self,
+        now: Millis,
+        retention: &Retention,
+        needed: Option<Serial>,
+    ) -> bool {
         let aged = retention.max_age_ms.map_or(0, |age_ms| {
             self.marks.partition_point(|mark| mark.newest.after(age_ms) <= now)
         });
@@ -87,7 +93,7 @@ impl Log {
             // Group n may go when the groups behind it alone reach the limit.
             self.marks.partition_point(|mark| bytes <= self.total - mark.before).saturating_sub(1)
         });
-        self.drop_groups(aged.max(pushed_out))
+        self.drop_groups(aged.max(pushed_out).min(self.spare_groups(needed)))
     }
 
     /// Gives up the events before `before`; says whether there were any.
@@ -102,9 +108,16 @@ impl Log {
         true
     }
 
-    /// When the oldest group becomes too old.
-    pub(super) fn deadline(&self, retention: &Retention) -> Option<Millis> {
-        Some(self.marks.first()?.newest.after(retention.max_age_ms?))
+    /// When the oldest group becomes too old, if it may go then.
+    pub(super) fn deadline(&self, retention: &Retention, needed: Option<Serial>) -> Option<Millis> {
+        let oldest = self.marks.first().filter(|_| 0 < self.spare_groups(needed))?;
+        Some(oldest.newest.after(retention.max_age_ms?))
+    }
+
+    /// How many groups lie wholly before what is needed.
+    fn spare_groups(&self, needed: Option<Serial>) -> usize {
+        let Some(needed) = needed else { return self.marks.len() };
+        self.marks.partition_point(|mark| mark.first <= needed).saturating_sub(1)
     }
 
     fn drop_groups(&mut self, count: usize) -> bool {
@@ -172,7 +185,7 @@ mod tests {
     fn push(log: &mut Log, now: Millis, bytes: usize, retention: &Retention) {
         let payload = Bytes::from(vec![b'x'; bytes]);
         log.push(now, &NewEvent { format: Format::RAW, payload }, None, None, None, retention);
-        log.retain(now, retention);
+        log.retain(now, retention, None);
     }
 
     #[test]
@@ -217,7 +230,7 @@ mod tests {
             let mut now = Millis(0);
             for (wait, bytes, trim) in steps {
                 now = now.after(wait);
-                log.retain(now, &retention);
+                log.retain(now, &retention, None);
                 push(&mut log, now, bytes, &retention);
                 events.push((now, bytes as u64));
                 if let Some(before) = trim {
@@ -236,11 +249,11 @@ mod tests {
                 prop_assert!(trimmed <= log.first && log.first <= log.tail.next());
                 prop_assert!(log.marks.len() <= limits::MARKS);
                 prop_assert_eq!(log.marks.is_empty(), log.first == log.tail.next());
-                if let Some(at) = log.deadline(&retention) {
+                if let Some(at) = log.deadline(&retention, None) {
                     prop_assert!(now < at);
                     let mut early = log.clone();
-                    prop_assert!(!early.retain(Millis(at.0 - 1), &retention));
-                    prop_assert!(early.retain(at, &retention));
+                    prop_assert!(!early.retain(Millis(at.0 - 1), &retention, None));
+                    prop_assert!(early.retain(at, &retention, None));
                 }
             }
         }

@@ -16,8 +16,12 @@ pub mod health;
 pub mod media;
 pub mod outcome;
 
+#[cfg(test)]
+mod case_tests;
+mod check;
 mod keys;
 mod live;
+mod lives;
 mod log;
 #[cfg(test)]
 mod people_tests;
@@ -25,6 +29,7 @@ mod policy;
 mod producers;
 #[cfg(test)]
 mod properties;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -32,6 +37,7 @@ mod turn;
 mod turn_tests;
 mod work;
 
+pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
     Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
@@ -54,6 +60,7 @@ use crate::limits;
 use fork::Debt;
 use keys::Keys;
 use live::Live;
+use lives::Deleted;
 
 /// One session: what any replica needs to apply the next command, and nothing of the log itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,15 +77,7 @@ enum Life {
     /// Never created.
     Absent,
     Live(Box<Live>),
-    Deleted(Deleted),
-}
-
-/// What is left of a session: enough to never give a serial twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Deleted {
-    incarnation: Incarnation,
-    at: Millis,
-    reason: DeleteReason,
+    Deleted(Box<Deleted>),
 }
 
 impl Session {
@@ -96,6 +95,20 @@ impl Session {
     /// A refusal leaves the session exactly as it was, its clock too, and adds no event. The same
     /// holds for answers that say `duplicate`, `created: false` and `Unchanged`.
     pub fn apply(
+        &mut self,
+        at: Millis,
+        command: &Command,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let before = cfg!(debug_assertions).then(|| self.before(out));
+        let answer = self.obey(at, command, out);
+        if let Some(Err(broken)) = before.map(|before| self.check_step(&before, &answer, out)) {
+            panic!("{broken}; behind {command:?}: {self:?}");
+        }
+        answer
+    }
+
+    fn obey(
         &mut self,
         at: Millis,
         command: &Command,
@@ -190,12 +203,22 @@ impl Session {
         if let Some(known) = self.keys.recall(key, self.now(at))? {
             return Ok(known.again());
         }
+        if command.is_of_one_life() && self.began_within(key, at) {
+            return Err(Refusal::OutcomeForgotten);
+        }
         let applied = self.apply(at, command, out)?;
-        if let Some(stand) = self.stand() {
+        if let Some(stand) = self.stand().filter(|_| !command.is_of_one_life()) {
             let now = self.now(at);
             self.keys.remember(key, now, stand, &applied);
         }
         Ok(applied)
+    }
+
+    /// Whether this life may be younger than the first try of a request, which an earlier one may have taken.
+    fn began_within(&self, key: &CommandKey, at: Millis) -> bool {
+        let (Some(age_ms), Some(live)) = (key.age_ms, self.live()) else { return false };
+        let age_ms = u64::from(age_ms) + limits::KEY_SKEW_MS;
+        Incarnation::FIRST < live.incarnation && live.now(at).since(live.created_at) <= age_ms
     }
 
     /// Where the session stands behind the last command, or stood behind the one with this key; none if it
@@ -246,7 +269,7 @@ impl Session {
     /// The next time at which a tick changes something.
     pub fn tick_at(&self) -> Option<Millis> {
         let live = self.live()?;
-        let age = live.log.deadline(&live.config.retention);
+        let age = live.log.deadline(&live.config.retention, live.work.needed());
         [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
     }
 
@@ -333,7 +356,7 @@ impl Session {
             touched_at: live.touched_at,
             expires_at: live.expires_at(),
             config: live.config.clone(),
-            producers: live.producers.all.len(),
+            producers: live.producers.count(),
             turns: live.work.status(),
             interactions: live.work.interactions(),
             control: (&live.work.control).into(),
@@ -341,11 +364,12 @@ impl Session {
         })
     }
 
-    /// What is known of who watches, whether turns are open, and what follows where nobody watches; none
-    /// where there is no session.
-    pub fn watched(&self) -> Option<(Option<AudienceStatus>, bool, Unwatched)> {
-        let live = self.live()?;
-        Some((live.work.audience, !live.work.turns.is_empty(), live.config.policy.unwatched))
+    /// What is known of who watches, whether turns are open, what follows where nobody watches, and whether the
+    /// session ends where nobody touches it; none where there is no session.
+    pub fn watched(&self) -> Option<(Option<AudienceStatus>, bool, Unwatched, bool)> {
+        let Live { work, config, .. } = self.live()?;
+        let (busy, ends) = (!work.turns.is_empty(), config.ttl_ms.is_some());
+        Some((work.audience, busy, config.policy.unwatched, ends))
     }
 
     fn live(&self) -> Option<&Live> {
@@ -371,121 +395,5 @@ impl Session {
             return Err(Refusal::NotFound);
         }
         Ok((live, now))
-    }
-
-    fn create(
-        &mut self,
-        at: Millis,
-        create: &Create,
-        out: &mut Vec<Event>,
-    ) -> Result<Applied, Refusal> {
-        match self.live_at(at) {
-            Ok((live, _)) if !live.is_as_asked(create) => return Err(Refusal::ConfigDiffers),
-            Ok((live, _)) => {
-                let (incarnation, closed) = (live.incarnation, live.is_closed());
-                return Ok(Applied::Created { incarnation, created: false, closed });
-            }
-            Err(Refusal::NotFound) => {}
-            Err(refusal) => return Err(refusal),
-        }
-        create.config.check().map_err(Refusal::BadConfig)?;
-        live::check_size(&create.events)?;
-        if let Some(request) = &create.fork {
-            let Fork { source, key, .. } = &request.fork;
-            let owed = self.debts.iter().any(|debt| debt.key == *key && debt.source == *source);
-            if request.until <= at || owed {
-                return Err(Refusal::HoldEnded);
-            }
-            if limits::DEBTS <= self.debts.len() {
-                return Err(Refusal::TooManyForks { limit: limits::DEBTS });
-            }
-        }
-        let incarnation = match self.incarnation() {
-            None => Incarnation::FIRST,
-            Some(last) => last.next().ok_or(Refusal::IncarnationsSpent)?,
-        };
-        // A life that is over and that no tick has ended yet.
-        if let Life::Live(ended) = &self.life {
-            let (incarnation, now) = (ended.incarnation, ended.now(at));
-            self.bury(incarnation, now, DeleteReason::Expired);
-        }
-        let now = self.now(at);
-        self.life = Life::Live(Box::new(Live::new(&self.id, incarnation, create, now, out)));
-        Ok(Applied::Created { incarnation, created: true, closed: create.close })
-    }
-
-    fn delete(&mut self, at: Millis, meant: Option<Incarnation>) -> Result<Applied, Refusal> {
-        let (live, now) = self.live_at(at)?;
-        let current = live.incarnation;
-        if let Some(given) = meant
-            && given != current
-        {
-            return Err(Refusal::OtherIncarnation { given, current });
-        }
-        Ok(self.end(now, DeleteReason::Asked))
-    }
-
-    fn tick(&mut self, at: Millis, out: &mut Vec<Event>) -> Applied {
-        let Life::Live(live) = &mut self.life else { return Applied::Unchanged };
-        let now = live.now(at);
-        if live.hidden.is_some() {
-            return Applied::Unchanged;
-        }
-        if live.expires_at().is_some_and(|end| end <= now) {
-            return self.end(now, DeleteReason::Expired);
-        }
-        let judged = live.judge(now, out);
-        match live.age(now) {
-            Applied::Unchanged if judged => Applied::Ticked,
-            applied => applied,
-        }
-    }
-
-    fn confirm(&mut self, fork: &SessionId, key: u64) -> Applied {
-        if let Life::Live(live) = &mut self.life {
-            live.holds.confirm(fork, key);
-        }
-        Applied::Settled
-    }
-
-    /// Lets go of a hold; the last one takes a hidden log with it.
-    fn release(&mut self, at: Millis, fork: &SessionId, key: u64) -> Applied {
-        let Life::Live(live) = &mut self.life else { return Applied::Settled };
-        live.holds.release(fork, key);
-        match live.hidden {
-            Some(reason) if live.holds.is_empty() => {
-                let (incarnation, now) = (live.incarnation, live.now(at));
-                self.bury(incarnation, now, reason)
-            }
-            _ => Applied::Settled,
-        }
-    }
-
-    fn settle(&mut self, source: &SessionId, key: u64) -> Applied {
-        self.debts.retain(|debt| debt.key != key || debt.source != *source);
-        Applied::Settled
-    }
-
-    /// Ends the life for everyone, and for good if it has no forks.
-    fn end(&mut self, now: Millis, reason: DeleteReason) -> Applied {
-        let Life::Live(live) = &mut self.life else { return Applied::Unchanged };
-        let incarnation = live.incarnation;
-        if live.holds.is_empty() {
-            return self.bury(incarnation, now, reason);
-        }
-        live.hidden = Some(reason);
-        live.clock = now;
-        Applied::Deleted { incarnation, reason }
-    }
-
-    fn bury(&mut self, incarnation: Incarnation, at: Millis, reason: DeleteReason) -> Applied {
-        if let Life::Live(live) = &self.life
-            && let Some(fork) = &live.fork
-        {
-            self.debts.push(Debt { source: fork.source.clone(), key: fork.key, since: at });
-        }
-        self.life = Life::Deleted(Deleted { incarnation, at, reason });
-        self.keys.keep_newest(limits::KEYS_OF_DELETED);
-        Applied::Deleted { incarnation, reason }
     }
 }

@@ -91,7 +91,7 @@ pub enum Refusal {
     OtherIncarnation { given: Incarnation, current: Incarnation },
     #[error("the session was created too often")]
     IncarnationsSpent,
-    #[error("producer {producer} is at epoch {held}; {given} is stale")]
+    #[error("{}", stale(producer, *given, *held))]
     StaleEpoch { producer: ProducerId, given: u64, held: u64 },
     #[error("a new epoch begins with seq 0, not {received}")]
     EpochMustStartAtZero { received: u64 },
@@ -149,6 +149,8 @@ pub enum Refusal {
     InteractionOver,
     #[error("{by} was faster")]
     Conflict { by: String },
+    #[error("an input of this name said something else, or was for another agent")]
+    InputDiffers,
     #[error("another turn has an interaction of this name")]
     InteractionExists,
     #[error("the session has {limit} open interactions, as many as it may")]
@@ -158,6 +160,16 @@ pub enum Refusal {
     /// The one refusal that is not final: nothing happened now, but an earlier try may have taken effect.
     #[error("too much happened since to tell whether an earlier try took effect")]
     OutcomeForgotten,
+}
+
+fn stale(producer: &ProducerId, given: u64, held: u64) -> String {
+    if given == held {
+        format!(
+            "producer {producer} wrote in epoch {held} in an earlier life of the session; a greater one is next"
+        )
+    } else {
+        format!("producer {producer} is at epoch {held}; {given} is stale")
+    }
 }
 
 impl Refusal {
@@ -198,7 +210,7 @@ impl Refusal {
             Refusal::StepCancelled { .. } => "step_cancelled",
             Refusal::NoSuchInteraction => "no_such_interaction",
             Refusal::InteractionOver => "interaction_over",
-            Refusal::Conflict { .. } => "conflict",
+            Refusal::Conflict { .. } | Refusal::InputDiffers => "conflict",
             Refusal::InteractionExists => "interaction_exists",
             Refusal::TooManyInteractions { .. } => "too_many_interactions",
             Refusal::ControlHeld { .. } => "control_held",
@@ -259,7 +271,7 @@ pub struct TurnStatus {
     pub heard: Serial,
     /// Workers that have had it.
     pub attempts: u32,
-    /// Workers in a row that were lost without any output, and how many are too many.
+    /// Workers in a row that were lost without output that stays, and how many are too many.
     pub failures: u32,
     pub failures_max: u32,
     pub checkpoint: Option<Bytes>,
@@ -275,6 +287,8 @@ pub struct TurnStatus {
     pub bytes: u64,
     /// The worker that has it.
     pub seat: Option<SeatStatus>,
+    /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
+    pub unserved: bool,
 }
 
 /// Where an open turn stands, for those who watch.
@@ -297,6 +311,8 @@ pub struct SeatStatus {
     pub worker: WorkerName,
     pub epoch: u64,
     pub lease_ms: u64,
+    /// Whether it has put anything out.
+    pub spoke: bool,
     /// When it was last heard of.
     pub alive_at: Millis,
     /// When it last said something, or said how long it would not.
@@ -381,6 +397,7 @@ impl TurnStatus {
             first_output: turn.output.first,
             bytes: turn.output.bytes,
             seat: turn.seat().map(SeatStatus::from),
+            unserved: false,
         }
     }
 }
@@ -391,6 +408,7 @@ impl From<&Seat> for SeatStatus {
             worker: seat.worker.clone(),
             epoch: seat.epoch,
             lease_ms: seat.lease_ms,
+            spoke: seat.spoke,
             alive_at: seat.alive_at,
             progress_at: seat.progress_at,
             quiet_ms: seat.quiet_ms,

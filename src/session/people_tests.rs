@@ -22,7 +22,7 @@ fn hears(turn: &str, epoch: u64, delivered: u64, heard: u64) -> Command {
     Command::Say(Box::new(Say { delivered, heard, ..Say::new(turn_id(turn), epoch) }))
 }
 
-fn says(turn: &str, epoch: u64, said: Said) -> Command {
+pub(super) fn says(turn: &str, epoch: u64, said: Said) -> Command {
     Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id(turn), epoch) }))
 }
 
@@ -30,14 +30,14 @@ fn step(name: &str) -> Option<StepName> {
     Some(StepName::parse(name).unwrap())
 }
 
-fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
+pub(super) fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
     let (interaction, kind) =
         (InteractionId::parse(name).unwrap(), KindName::parse("approval").unwrap());
     let ask = Ask { interaction, kind, question: said("may I?"), deadline_ms };
     Said { seq, ask: vec![ask], then, ..Said::default() }
 }
 
-fn answer(name: &str, by: &str, text: &str) -> Command {
+pub(super) fn answer(name: &str, by: &str, text: &str) -> Command {
     let interaction = InteractionId::parse(name).unwrap();
     let (said, sender, role) = (said(text), Some(sender(by)), Role::Participant);
     Command::Answer(Box::new(Answer { interaction, said, sender, role }))
@@ -52,7 +52,7 @@ fn take(by: &str, role: Role) -> Command {
     control(by, role, Verb::Take { mode: Mode::Manual })
 }
 
-fn audience(watchers: u32) -> Command {
+pub(super) fn audience(watchers: u32) -> Command {
     Command::Audience(Audience { watchers, controllers: 0 })
 }
 

@@ -9,11 +9,14 @@ use crate::limits;
 pub struct Policy {
     pub when_busy: WhenBusy,
     pub unwatched: Unwatched,
-    /// Workers in a row that a turn may lose without any output in between, before it fails;
+    /// Workers in a row that a turn may lose without output that stays, before it fails;
     /// [`limits::ATTEMPTS`] where nothing is given. From 1 to [`limits::ATTEMPTS_MAX`].
     pub attempts: Option<u32>,
     /// A turn that fails asks for a person.
     pub escalate: bool,
+    /// How long a turn waits for somebody to take it before it fails, in milliseconds; [`limits::WAIT_MS`] where
+    /// nothing is given. From 1 to [`limits::WAIT_MS_MAX`].
+    pub wait_ms: Option<u64>,
 }
 
 /// What becomes of turns when nobody watches.
@@ -28,12 +31,25 @@ pub enum Unwatched {
 }
 
 impl Policy {
+    /// How long a turn waits for somebody to take it, in milliseconds.
+    pub(super) fn waits_ms(&self) -> u64 {
+        self.wait_ms.unwrap_or(limits::WAIT_MS)
+    }
+
     pub(super) fn check(&self) -> Result<(), BadConfig> {
         if let Some(after_ms) = self.unwatched.after_ms()
             && limits::UNWATCHED_MS_MAX < after_ms
         {
             let (field, limit) = ("unwatched", limits::UNWATCHED_MS_MAX);
             return Err(BadConfig::TooMuch { field, limit });
+        }
+        match self.wait_ms {
+            Some(0) => return Err(BadConfig::Zero { field: "wait_ms" }),
+            Some(wait_ms) if limits::WAIT_MS_MAX < wait_ms => {
+                let (field, limit) = ("wait_ms", limits::WAIT_MS_MAX);
+                return Err(BadConfig::TooMuch { field, limit });
+            }
+            _ => {}
         }
         match self.attempts {
             Some(0) => Err(BadConfig::Zero { field: "attempts" }),

@@ -24,7 +24,8 @@ pub(super) struct Producer {
     pub(super) seq: u64,
     /// When it was accepted.
     pub(super) used: Millis,
-    /// Oldest first, without a hole; the last run ends at `seq`.
+    /// Oldest first, without a hole; the last run ends at `seq`. None where it wrote in an earlier life of the
+    /// session alone: its epoch is over, and `seq` is 0.
     pub(super) runs: Vec<Run>,
 }
 
@@ -60,7 +61,7 @@ impl Producers {
     pub(super) fn recall(&self, given: &Origin) -> Result<Option<Place>, Refusal> {
         let held = self.find(&given.producer).ok().map(|at| &self.all[at]);
         let expected = match held {
-            Some(held) if given.epoch < held.epoch => {
+            Some(held) if given.epoch < held.epoch || held.is_spent_by(given) => {
                 return Err(Refusal::StaleEpoch {
                     producer: given.producer.clone(),
                     given: given.epoch,
@@ -96,6 +97,20 @@ impl Producers {
             // Behind them no request could have a seq.
             None => Err(Refusal::SequenceGap { expected: newest, received: first.seq }),
         }
+    }
+
+    /// The same writers, none of whose requests are known any more: for a later life.
+    pub(super) fn spent(&self) -> Producers {
+        let spent = |held: &Producer| {
+            let (id, epoch, used) = (held.id.clone(), held.epoch, held.used);
+            Producer { id, epoch, seq: 0, used, runs: Vec::new() }
+        };
+        Producers { all: self.all.iter().map(spent).collect() }
+    }
+
+    /// How many have written in this life.
+    pub(super) fn count(&self) -> usize {
+        self.all.iter().filter(|held| !held.runs.is_empty()).count()
     }
 
     /// Where a known request went.
@@ -190,6 +205,11 @@ impl Producers {
 }
 
 impl Producer {
+    /// Whether a request is of an epoch that an earlier life has seen.
+    fn is_spent_by(&self, given: &Origin) -> bool {
+        self.runs.is_empty() && given.epoch <= self.epoch
+    }
+
     fn place(&self, seq: u64) -> Place {
         let at = self.runs.partition_point(|run| run.seq <= seq);
         match at.checked_sub(1) {

@@ -1,6 +1,6 @@
 //! What holds after any commands in any order (S1, S2, S6, S10, S11).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -249,6 +249,7 @@ proptest! {
     fn a_retry_gets_the_first_answer_and_leaves_no_event(script in script()) {
         let mut session = created();
         let mut answers: BTreeMap<(Incarnation, String, u64, u64), Applied> = BTreeMap::new();
+        let mut taken: BTreeSet<(String, u64, u64)> = BTreeSet::new();
         for (at, command) in script {
             let answer = session.apply(at, &command, &mut Vec::new());
             let life = session.incarnation().unwrap();
@@ -257,6 +258,8 @@ proptest! {
             {
                 for (origin, applied) in requests(&command, applied) {
                     let name = origin.producer.as_str().to_owned();
+                    let is_new = taken.insert((name.clone(), origin.epoch, origin.seq));
+                    prop_assert!(is_new, "one request took effect in two lives");
                     let known = answers.insert((life, name, origin.epoch, origin.seq), applied);
                     prop_assert_eq!(known, None, "one request took effect twice");
                 }
@@ -449,10 +452,16 @@ fn damage(live: &mut frozen::FrozenLive<'_>, field: usize, value: u64) {
         6 => live.marks.iter_mut().take(2).for_each(|mark| mark.1 = value),
         7 => live.marks.clear(),
         8 => live.producers.iter_mut().for_each(|producer| producer.seq = value),
-        9 => live.producers.iter_mut().for_each(|producer| producer.runs[0].0 = value),
-        10 => live.producers.iter_mut().for_each(|producer| producer.runs[0].1 = value),
-        11 => live.producers.iter_mut().for_each(|producer| producer.runs[0].2 = value as u32),
-        12 => live.producers.iter_mut().for_each(|producer| producer.runs[0].3 = value as u32),
+        9 => first_runs(live).for_each(|run| run.0 = value),
+        10 => first_runs(live).for_each(|run| run.1 = value),
+        11 => first_runs(live).for_each(|run| run.2 = value as u32),
+        12 => first_runs(live).for_each(|run| run.3 = value as u32),
         _ => live.producers.iter_mut().for_each(|producer| producer.runs.clear()),
     }
+}
+
+fn first_runs<'a>(
+    live: &'a mut frozen::FrozenLive<'_>,
+) -> impl Iterator<Item = &'a mut (u64, u64, u32, u32)> {
+    live.producers.iter_mut().filter_map(|producer| producer.runs.first_mut())
 }

@@ -434,6 +434,7 @@ fn a_deleted_session_comes_back_as_another() {
             s.tick();
             s.create();
             s.append_by("p:0:0", "a");
+            s.append_by("p:1:0", "a");
             s.delete(Some(1));
         },
         expect![[r#"
@@ -447,7 +448,8 @@ fn a_deleted_session_comes_back_as_another() {
             delete: not_found: the session does not exist
             tick: unchanged
             create: created as 2
-            p:0:0 append a: #1 to #1
+            p:0:0 append a: stale_epoch: producer p wrote in epoch 0 in an earlier life of the session; a greater one is next
+            p:1:0 append a: #1 to #1
               #1 a at 1000 ms
             delete: other_incarnation: the session is in its incarnation 2; 1 was meant
         "#]],

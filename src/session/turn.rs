@@ -2,6 +2,7 @@
 
 use super::command::Phase;
 use super::fact::{Cause, Rest};
+use super::policy::Policy;
 use crate::ids::{AgentName, Millis, Serial, StepName, TurnId, WorkerName};
 use crate::limits;
 
@@ -22,9 +23,11 @@ pub(super) struct Turn {
     pub(super) waits_since: Millis,
     /// Workers that have had it.
     pub(super) attempts: u32,
-    /// Workers in a row that were lost without any output, and how many are too many.
+    /// Workers in a row that were lost without output that stays, and how many are too many.
     pub(super) failures: u32,
     pub(super) failures_max: u32,
+    /// Workers in a row that it lost within [`limits::BACK_OFF_MS_MAX`], whatever they said.
+    pub(super) losses: u32,
     /// How long a worker may say nothing, whatever it declares when it takes the turn.
     pub(super) quiet_ms: Option<u64>,
     pub(super) stage: Stage,
@@ -104,6 +107,9 @@ pub(super) struct Seat {
     /// The turn's last input when the worker took it: all up to there came with it.
     pub(super) given: Serial,
     pub(super) lease_ms: u64,
+    /// Since when it has the turn, and whether it has put anything out.
+    pub(super) since: Millis,
+    pub(super) spoke: bool,
     /// When it was last heard of.
     pub(super) alive_at: Millis,
     /// When it last said something.
@@ -132,6 +138,7 @@ impl Turn {
             attempts: 0,
             failures: 0,
             failures_max: limits::ATTEMPTS,
+            losses: 0,
             quiet_ms: None,
             stage: Stage::Waiting { from: now },
             pausing: None,
@@ -157,11 +164,23 @@ impl Turn {
 
     /// When a tick changes something about it, where that does not depend on its session.
     /// `asks`: it waits for people, who have all the time.
-    pub(super) fn tick_at(&self, asks: bool) -> Option<Millis> {
+    pub(super) fn tick_at(&self, asks: bool, policy: &Policy) -> Option<Millis> {
         match &self.stage {
-            Stage::Waiting { .. } => Some(self.waits_since.after(limits::WAIT_MS)),
+            Stage::Waiting { .. } => Some(self.waits_since.after(policy.waits_ms())),
             Stage::Active(seat) => Some(seat.tick_at(asks, self.has_step())),
             Stage::Paused { .. } | Stage::Asking => None,
+        }
+    }
+
+    /// The first output that a rewind would supersede now; 0 where there is none.
+    pub(super) fn rewindable(&self) -> Serial {
+        self.step.as_ref().map_or(self.output.first, |step| step.first)
+    }
+
+    /// Forgives its failures, where output stays for which they were not in vain.
+    pub(super) fn keep_output(&mut self) {
+        if self.rewindable() != Serial::ZERO {
+            self.failures = 0;
         }
     }
 
@@ -190,6 +209,9 @@ impl Turn {
     /// Takes the worker away; says when the turn is to be given to another, or that it is enough.
     pub(super) fn lose(&mut self, cause: Cause, now: Millis) -> Option<Millis> {
         self.spoke = self.spoke();
+        let had_ms = self.seat().map_or(0, |seat| now.since(seat.since));
+        let before = if had_ms < limits::BACK_OFF_MS_MAX { self.losses } else { 0 };
+        self.losses = before.saturating_add(1);
         if cause != Cause::Released {
             self.failures += 1;
         }
@@ -197,7 +219,7 @@ impl Turn {
             return None;
         }
         // The first successor comes at once, the later ones ever later.
-        let again = match self.failures {
+        let again = match self.losses {
             0 | 1 => 0,
             more => limits::BACK_OFF_MS.saturating_mul(1 << (more - 2).min(16)),
         };

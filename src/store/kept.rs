@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Millis, Serial};
-use crate::session::frozen::{Frozen, FrozenEvent};
+use crate::session::frozen::{Frozen, FrozenEvent, FrozenLife};
 
 pub const HEAD_VERSION: u8 = 1;
 pub const BLOCK_VERSION: u8 = 1;
@@ -42,6 +42,11 @@ impl Head<'_> {
     pub fn filed(&self) -> Option<Millis> {
         self.filed.map(Millis)
     }
+
+    /// Whether the session is there for clients, and so listed.
+    pub fn lives(&self) -> bool {
+        matches!(&self.session.life, FrozenLife::Live(live) if live.hidden.is_none())
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +55,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::session::frozen::FrozenLife;
+    use crate::session::frozen::FrozenDeleted;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -58,12 +63,20 @@ mod tests {
 
     #[test]
     fn what_lies_in_the_store_keeps_its_bytes() {
-        let life = FrozenLife::Deleted { incarnation: 2, at: 5, expired: false };
+        let life = FrozenLife::Deleted(Box::new(FrozenDeleted {
+            incarnation: 2,
+            at: 5,
+            expired: false,
+            turn_epoch: 3,
+            control_epoch: 1,
+            producers: Vec::new(),
+        }));
         let session =
             Frozen { id: "s".into(), life, debts: Vec::new(), keys: Vec::new(), forgotten: None };
         let head = Head { next: 4, session, unsealed: vec![FrozenEvent::sample()], filed: Some(6) };
         let bytes = codec::encode(HEAD_VERSION, &head);
-        expect!["010401730202050000000001070904746578740268690b0000000106"].assert_eq(&hex(&bytes));
+        expect!["010401730202050003010000000001070904746578740268690b0000000106"]
+            .assert_eq(&hex(&bytes));
         let back: Head<'static> = codec::decode(HEAD_VERSION, &bytes).unwrap();
         assert_eq!((back.next, back.filed(), back.unsealed.len()), (4, Some(Millis(6)), 1));
 

@@ -5,6 +5,7 @@
 //! blocks     shard: u32 | id | 0x00 | incarnation: u32 | first serial: u64
 //! deadlines  shard: u32 | due: u64 | id
 //! marks      shard: u32
+//! living     shard: u32 | id
 //! ```
 //! Numbers are big-endian. An id holds no control characters, so 0x00 ends it.
 
@@ -12,9 +13,8 @@ use std::io;
 use std::ops::Bound;
 
 use super::LogOf;
+use super::engine::KeyRange;
 use crate::ids::{Millis, Serial, SessionId};
-
-type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 pub(super) fn head(shard: u32, id: &SessionId) -> Vec<u8> {
     [&shard.to_be_bytes()[..], id.as_str().as_bytes()].concat()
@@ -88,9 +88,13 @@ pub(super) fn deadlines_to(shard: u32, now: Millis) -> KeyRange {
     (Bound::Included(start.to_vec()), Bound::Excluded(end))
 }
 
-pub(super) fn id_of_deadline(key: &[u8]) -> io::Result<SessionId> {
-    let id = text(key.get(12..).unwrap_or_default())?;
-    SessionId::parse(&id).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+pub(super) fn parts_of_deadline(key: &[u8]) -> io::Result<(Millis, SessionId)> {
+    let (due, id) = key.get(4..).and_then(<[u8]>::split_first_chunk).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, "the key of a deadline is cut short")
+    })?;
+    let id = SessionId::parse(&text(id)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok((Millis(u64::from_be_bytes(*due)), id))
 }
 
 fn text(bytes: &[u8]) -> io::Result<String> {

@@ -24,7 +24,7 @@ use crate::limits::{
     READS_WAITING,
 };
 use crate::machine::MachineFactory;
-use crate::raft::{Checkpoints, Replica, Report, Rpc, Timers, with_random};
+use crate::raft::{Broken, Checkpoints, Replica, Report, Rpc, Timers, with_random};
 use crate::settled::Settled;
 use crate::time::{GroupTime, NodeTime};
 use crate::transport::{self, Transport};
@@ -97,6 +97,7 @@ pub struct Group {
     data_room: Arc<Semaphore>,
     control_room: Arc<Semaphore>,
     report: watch::Sender<Report>,
+    broken: Broken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -124,6 +125,7 @@ impl Group {
         let (data, data_queue) = mpsc::channel(GROUP_QUEUE_COMMANDS);
         let (control, control_queue) = mpsc::channel(GROUP_QUEUE_COMMANDS);
         let (reads, reads_queue) = mpsc::channel(READS_WAITING);
+        let id = opening.id;
         let group = Arc::new(Group {
             time: GroupTime::new(opening.time.clone()),
             opening,
@@ -134,6 +136,7 @@ impl Group {
             data_room: Arc::new(Semaphore::new(GROUP_QUEUE_BYTES)),
             control_room: Arc::new(Semaphore::new(GROUP_RESERVE_BYTES)),
             report: watch::Sender::new(Report::default()),
+            broken: Broken::new(id),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -149,6 +152,12 @@ impl Group {
 
     pub fn id(&self) -> GroupId {
         self.opening.id
+    }
+
+    /// Why this node takes no part in the group any more, if that is so: what it holds for committed and
+    /// what a leader sent cannot both be true. Nothing but another disk mends it.
+    pub fn broken(&self) -> Option<String> {
+        self.broken.reason()
     }
 
     /// Takes room for a command of `bytes`, without waiting.
@@ -194,6 +203,14 @@ impl Group {
     /// No leader with a majority answered; nothing may be concluded from local state.
     pub async fn linearize(&self) -> Result<(), ReadError> {
         let next = self.read_index().await?;
+        self.reaches(next).await
+    }
+
+    /// Waits until everything before `next` can be read here.
+    ///
+    /// # Errors
+    /// The group was closed meanwhile.
+    pub async fn reaches(&self, next: u64) -> Result<(), ReadError> {
         let Some(last) = next.checked_sub(1) else { return Ok(()) };
         let Current { settled, ended, .. } = self.current().ok_or(ReadError::Closed)?;
         ended.run_until_cancelled(settled.reached(last)).await.ok_or(ReadError::Closed)
@@ -226,14 +243,25 @@ impl Group {
         self.current().map_or(0, |current| current.settled.next())
     }
 
-    /// The leader as far as this node knows.
+    /// Members that this leader has not heard of for two election times.
+    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
+        self.current().map(|current| current.replica.silent_members()).unwrap_or_default()
+    }
+
+    /// The leader as far as this node knows; it may be out of reach, or gone.
     pub fn leader(&self) -> Option<NodeId> {
         self.current().and_then(|current| current.replica.leader())
     }
 
-    /// Whether this node leads the group, as far as it knows.
+    /// Whether this node leads the group and a majority acknowledged it within two election times.
     pub fn leads(&self) -> bool {
         self.current().is_some_and(|current| current.replica.leads())
+    }
+
+    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// times. Whoever is out of touch may be wrong about all of the group's present.
+    pub fn in_touch(&self) -> bool {
+        self.current().is_some_and(|current| current.replica.in_touch())
     }
 
     /// Makes the machine durable and lets the journal forget what is behind.

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Group, ReadError};
 use crate::codec;
-use crate::raft::{READ_INDEX_VERSION, ReadIndexAnswer, Rpc, RpcKind};
-use crate::transport::Lane;
+use crate::ids::NodeId;
+use crate::raft::{ReadIndexAnswer, Rpc, RpcKind, WIRE_VERSION};
+use crate::relay;
+use crate::transport::{CallError, Lane};
 
 type Waiting = oneshot::Sender<Result<u64, ReadError>>;
 
@@ -38,13 +42,26 @@ async fn round(group: &Group) -> Result<u64, ReadError> {
             asked.map_err(|error| no_leader(error.to_string()))
         }
         Some(leader) => {
-            let rpc = Rpc::new(RpcKind::ReadIndex, group.id(), Vec::new()).encode();
-            let transport = &group.opening.transport;
-            let asked = transport.call(leader, Lane::Control, rpc, group.timeout()).await;
+            let asked = ask(group, leader, current.replica.in_touch()).await;
             let answer = asked.map_err(|error| no_leader(error.to_string()))?;
-            let answer: ReadIndexAnswer = codec::decode(READ_INDEX_VERSION, &answer)
+            let answer: ReadIndexAnswer = codec::decode(WIRE_VERSION, &answer)
                 .map_err(|error| no_leader(error.to_string()))?;
             Ok(answer.next)
         }
     }
+}
+
+/// Asks the leader, by a third node where the way to it is cut. A link that just died shows late: whoever
+/// does not hear the leader any more goes by a third first.
+async fn ask(group: &Group, leader: NodeId, hears_it: bool) -> Result<Bytes, CallError> {
+    let rpc = Rpc::new(RpcKind::ReadIndex, group.id(), Vec::new());
+    let (transport, within) = (group.opening.transport.clone(), group.timeout());
+    if !hears_it {
+        let until = Instant::now() + within;
+        let asked = relay::by_third(&*transport, leader, Lane::Control, &rpc, until).await;
+        if asked.is_ok() {
+            return asked;
+        }
+    }
+    relay::call(transport, leader, Lane::Control, rpc, within).await
 }

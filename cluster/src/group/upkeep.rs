@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Current, Group};
@@ -19,18 +20,30 @@ pub(super) async fn keep_open(group: Arc<Group>) {
     while !group.stop.is_cancelled() {
         match open(&group).await {
             Ok(current) => {
-                pause = REOPEN_MIN;
-                let stopped = group.stop.run_until_cancelled(watch(&group, &current)).await;
-                if stopped.is_some() {
-                    tracing::error!(group = %group.id(), "the group stopped and is reopened");
+                let opened = Instant::now();
+                tokio::select! {
+                    biased;
+                    () = group.stop.cancelled() => (),
+                    () = group.broken.happened() => (),
+                    () = watch(&group, &current) => {
+                        tracing::error!(group = %group.id(), "the group stopped and is reopened");
+                    }
                 }
                 group.current.write().expect("no panic under this lock").take();
                 current.ended.cancel();
                 current.replica.close().await;
+                // One that stops as soon as it is open would otherwise read its journal again and again.
+                if REOPEN_MAX < opened.elapsed() {
+                    pause = REOPEN_MIN;
+                }
             }
             Err(error) => {
                 tracing::error!(group = %group.id(), %error, "the group cannot be opened");
             }
+        }
+        if group.broken.reason().is_some() {
+            group.report.send_replace(Report::default());
+            return;
         }
         group.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         pause = (pause * 2).min(REOPEN_MAX);
@@ -40,6 +53,7 @@ pub(super) async fn keep_open(group: Arc<Group>) {
 async fn open(group: &Group) -> io::Result<Current> {
     let opening = &group.opening;
     let (factory, id) = (opening.factory.clone(), opening.id);
+    factory.vacated(id).await;
     let (machine, settled) = off_thread(move || factory.open(id)).await??;
     let replica = Replica::open(Opening {
         group: opening.id,
@@ -52,6 +66,7 @@ async fn open(group: &Group) -> io::Result<Current> {
         timers: opening.timers,
         checkpoints: opening.checkpoints,
         staging: opening.staging.clone(),
+        broken: group.broken.clone(),
     })
     .await?;
     let (replica, ended) = (Arc::new(replica), CancellationToken::new());

@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Host;
+use super::far::Far;
+use super::steady::Steadiness;
 use crate::group::Group;
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{CARE_INTERVAL, FOUND_PATIENCE_ROUNDS, SYSTEM_VOTERS, TRANSFER_LAG};
@@ -17,9 +21,10 @@ use crate::transport::Lane;
 pub(super) async fn run(host: Arc<Host>) {
     host.open_group(GroupId::SYSTEM);
     let mut map = host.map();
-    let mut rounds = 0;
+    let (mut rounds, mut steadiness, mut far) = (0, Steadiness::default(), Far::default());
     loop {
-        round(&host, rounds).await;
+        far.watch(&host);
+        round(&host, rounds, &mut steadiness).await;
         rounds += 1;
         tokio::select! {
             changed = map.changed() => changed.expect("the host holds the sender"),
@@ -28,7 +33,7 @@ pub(super) async fn run(host: Arc<Host>) {
     }
 }
 
-async fn round(host: &Arc<Host>, rounds: u32) {
+async fn round(host: &Arc<Host>, rounds: u32, steadiness: &mut Steadiness) {
     let map = host.map.borrow().clone();
     let Some(system) = host.group(GroupId::SYSTEM) else { return };
     for member in map.members.values().filter(|member| member.node != host.local()) {
@@ -42,6 +47,7 @@ async fn round(host: &Arc<Host>, rounds: u32) {
     for id in map.placement.groups_of(host.local()) {
         host.open_group(id);
     }
+    watch_peers(host, &map, steadiness);
     let mut moved = false;
     for group in host.groups().into_iter().filter(|group| group.id() != GroupId::SYSTEM) {
         let replicas = map.placement.replicas(group.id());
@@ -51,7 +57,7 @@ async fn round(host: &Arc<Host>, rounds: u32) {
         if group.leads() {
             follow(&group, replicas).await;
             // One transfer a round: a lead that moves costs its sessions a moment.
-            moved = moved || balance(host, &group, replicas).await;
+            moved = moved || balance(host, &group, replicas, steadiness).await;
         }
     }
 }
@@ -119,10 +125,36 @@ async fn follow(group: &Group, wanted: &[NodeId]) {
     }
 }
 
-/// Gives the lead to the preferred leader when it is there and not behind.
-async fn balance(host: &Host, group: &Group, replicas: &[NodeId]) -> bool {
+/// Takes note of which peers are in trouble: out of reach, silent where they should acknowledge, or
+/// without a lead that they preferably have.
+fn watch_peers(host: &Host, map: &Map, steadiness: &mut Steadiness) {
+    let connected = host.transport.connected();
+    let mut troubled: Vec<NodeId> = Vec::new();
+    for group in host.groups().into_iter().filter(|group| group.id() != GroupId::SYSTEM) {
+        if group.leads() {
+            troubled.extend(group.silent_members());
+        }
+        let Some(leader) = group.report().leader else { continue };
+        let before = steadiness.leads(group.id(), leader);
+        let preferred = map.placement.replicas(group.id()).first();
+        troubled.extend(before.filter(|before| Some(before) == preferred));
+    }
+    let now = Instant::now();
+    for peer in map.members.keys().filter(|node| **node != host.local()) {
+        let away = !connected.contains(peer) || troubled.contains(peer);
+        steadiness.look(*peer, away, now);
+    }
+}
+
+/// Gives the lead to the preferred leader when it is there, steady and not behind.
+async fn balance(
+    host: &Host,
+    group: &Group,
+    replicas: &[NodeId],
+    steadiness: &mut Steadiness,
+) -> bool {
     let Some(&preferred) = replicas.first() else { return false };
-    if preferred == host.local() || !host.transport.connected().contains(&preferred) {
+    if preferred == host.local() || !steadiness.is_steady(preferred, Instant::now()) {
         return false;
     }
     let report = group.report();
@@ -132,6 +164,8 @@ async fn balance(host: &Host, group: &Group, replicas: &[NodeId]) -> bool {
     if ready && willing(host, preferred).await {
         tracing::info!(group = %group.id(), to = %preferred, "the lead moves to its preferred node");
         group.transfer(preferred).await;
+        // Should it not lead then, or not for long, it is not steady.
+        steadiness.leads(group.id(), preferred);
     }
     ready
 }

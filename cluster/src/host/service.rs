@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 
-use super::Host;
+use super::{Host, rejoin};
 use crate::ids::NodeId;
 use crate::raft::{Rpc, RpcKind};
+use crate::relay::{self, Arrived};
 use crate::transport::{BoxFuture, Lane, Service, Stream};
 
 /// The service that the transport is given before the host exists.
@@ -27,26 +28,18 @@ impl Switchboard {
 }
 
 impl Service for Switchboard {
-    fn call(&self, from: NodeId, _lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>> {
-        let Some(host) = self.host() else {
-            return Box::pin(async { Err("the node is starting".into()) });
-        };
-        let rpc = match Rpc::decode(request) {
-            Ok(rpc) => rpc,
-            Err(error) => return Box::pin(async move { Err(error.to_string()) }),
-        };
-        if rpc.kind == RpcKind::Application {
-            return host.parts.application.call(from, rpc.body);
-        }
-        if rpc.kind == RpcKind::Willing {
-            return Box::pin(std::future::ready(host.willing().map(|()| Bytes::new())));
-        }
-        if rpc.kind == RpcKind::Clocks {
-            return Box::pin(std::future::ready(Ok(host.time.shown())));
-        }
-        match host.group(rpc.group) {
-            Some(group) => group.call(rpc),
-            None => Box::pin(async move { Err(format!("{} is not here", rpc.group)) }),
+    fn call(&self, from: NodeId, lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>> {
+        let Some(host) = self.host() else { return refuse("the node is starting") };
+        match Rpc::decode(request.clone()) {
+            Ok(rpc) if rpc.kind == RpcKind::Relayed => {
+                match relay::arrived(&host.transport, lane, request) {
+                    Ok(Arrived::Here(origin, rpc)) => serve(&host, origin, rpc),
+                    Ok(Arrived::Passed(answer)) => answer,
+                    Err(error) => refuse(error),
+                }
+            }
+            Ok(rpc) => serve(&host, from, rpc),
+            Err(error) => refuse(error.to_string()),
         }
     }
 
@@ -56,6 +49,7 @@ impl Service for Switchboard {
         };
         match rpc.kind {
             RpcKind::Application => host.parts.application.stream(from, rpc.body, stream),
+            RpcKind::Snapshot if !host.rejoin.lets_in(from) => Box::pin(async {}),
             RpcKind::Snapshot => match host.group(rpc.group) {
                 Some(group) => {
                     Box::pin(async move { group.receive_snapshot(rpc.body, stream).await })
@@ -64,5 +58,24 @@ impl Service for Switchboard {
             },
             _ => Box::pin(async {}),
         }
+    }
+}
+
+fn refuse(why: impl Into<String>) -> BoxFuture<Result<Bytes, String>> {
+    Box::pin(std::future::ready(Err(why.into())))
+}
+
+/// Lets the one answer that a message is for.
+fn serve(host: &Host, from: NodeId, rpc: Rpc) -> BoxFuture<Result<Bytes, String>> {
+    match rpc.kind {
+        RpcKind::Application => host.parts.application.call(from, rpc.body),
+        RpcKind::Willing => Box::pin(std::future::ready(host.willing().map(|()| Bytes::new()))),
+        RpcKind::Clocks => Box::pin(std::future::ready(Ok(host.time.shown()))),
+        RpcKind::Position => Box::pin(std::future::ready(rejoin::answer(host, from, &rpc.body))),
+        _ if !host.rejoin.lets_in(from) => refuse("this node is not let in yet by who asks"),
+        _ => match host.group(rpc.group) {
+            Some(group) => group.call(rpc),
+            None => refuse(format!("{} is not here", rpc.group)),
+        },
     }
 }

@@ -175,6 +175,23 @@ impl LyingDisk {
         world.durable_names.remove(path);
     }
 
+    /// Another disk that holds what is durable on this one now: what an operator's backup would hold.
+    #[must_use]
+    pub fn image(&self) -> LyingDisk {
+        let world = self.world();
+        let image = LyingDisk::new(world.syncs);
+        let mut copy = image.world();
+        copy.dirs.clone_from(&world.dirs);
+        for (at, (path, inode)) in world.durable_names.iter().enumerate() {
+            let bytes = world.files[*inode].durable.clone();
+            copy.files.push(Inode { live: bytes.clone(), durable: bytes, pending: Vec::new() });
+            copy.names.insert(path.clone(), at);
+        }
+        copy.durable_names = copy.names.clone();
+        drop(copy);
+        image
+    }
+
     /// Syncs so far, of data and of directories, failed ones included.
     pub fn syncs(&self) -> u64 {
         self.world().syncs

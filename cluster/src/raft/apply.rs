@@ -11,6 +11,7 @@ use openraft::{EntryPayload, SnapshotMeta};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::history::History;
 use super::types::{LogId, Membership, Types, entry_id};
 use super::wire::{VERSION, decode_batch};
 use crate::codec;
@@ -37,6 +38,7 @@ pub(super) struct Applier {
     applied: Option<LogId>,
     membership: Membership,
     checkpoint: Arc<Mutex<Option<Meta>>>,
+    history: History,
     life: Life,
 }
 
@@ -67,6 +69,7 @@ impl Applier {
         machine: Box<dyn Machine>,
         settled: Settled,
         time: Arc<GroupTime>,
+        history: History,
         stop: CancellationToken,
         working: mpsc::Sender<()>,
     ) -> io::Result<Self> {
@@ -75,6 +78,7 @@ impl Applier {
             Some(meta) => (meta.last_log_id, meta.last_membership.clone()),
             None => (None, Membership::default()),
         };
+        history.commit(applied.as_ref());
         Ok(Applier {
             machine: Arc::new(tokio::sync::Mutex::new(machine)),
             settled,
@@ -82,6 +86,7 @@ impl Applier {
             applied,
             membership,
             checkpoint: Arc::new(Mutex::new(checkpoint)),
+            history,
             life: Life { stop, _working: working },
         })
     }
@@ -119,7 +124,10 @@ impl RaftStateMachine<Types> for Applier {
                     batch
                 }
             };
-            machine.apply(Committed { id: entry_id(&entry.log_id), time_ms, commands }).await;
+            let id = entry_id(&entry.log_id);
+            machine.apply(Committed { id, time_ms, commands }).await.inspect_err(|error| {
+                tracing::error!(index = id.index, %error, "a committed entry cannot be applied");
+            })?;
             self.applied = Some(entry.log_id);
             if let Some(responder) = responder {
                 responder.send(());
@@ -155,6 +163,7 @@ impl RaftStateMachine<Types> for Applier {
         let next = meta.last_log_id.map_or(0, |id| id.index + 1);
         self.machine.lock().await.install(staged, encode_mark(meta), next).await?;
         self.applied = meta.last_log_id;
+        self.history.commit(self.applied.as_ref());
         self.membership = meta.last_membership.clone();
         *lock(&self.checkpoint) = Some(meta.clone());
         self.settled.jump(next);

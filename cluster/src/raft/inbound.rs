@@ -5,15 +5,18 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use openraft::storage::Snapshot;
 use serde::Serialize;
 
 use super::apply::{SnapshotData, decode_mark};
+use super::contact::Contact;
+use super::history::History;
 use super::replica::RaftHandle;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
@@ -33,8 +36,10 @@ type Answered = Result<Bytes, String>;
 pub(super) struct Inbound {
     pub(super) raft: RaftHandle,
     pub(super) group: GroupId,
+    pub(super) history: History,
     pub(super) settled: Settled,
     pub(super) staging: PathBuf,
+    pub(super) contact: Arc<Contact>,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -52,7 +57,10 @@ impl Inbound {
         match rpc.kind {
             RpcKind::Append => match wire::decode_append(rpc.body) {
                 Err(error) => Box::pin(async move { Err(text(error)) }),
-                Ok(request) => append(raft, request),
+                Ok(request) => match self.history.admits(&request) {
+                    Ok(()) => append(raft, request, self.contact.clone()),
+                    Err(why) => Box::pin(async move { Err(why) }),
+                },
             },
             RpcKind::Vote => Box::pin(async move {
                 let request = codec::decode(VERSION, &rpc.body).map_err(text)?;
@@ -71,9 +79,12 @@ impl Inbound {
                     async move { answer(&super::replica::read_index(&raft).await.map_err(text)?) },
                 )
             }
-            RpcKind::Snapshot | RpcKind::Application | RpcKind::Willing | RpcKind::Clocks => {
-                Box::pin(async { Err("not a message of a group".into()) })
-            }
+            RpcKind::Snapshot
+            | RpcKind::Application
+            | RpcKind::Willing
+            | RpcKind::Clocks
+            | RpcKind::Position
+            | RpcKind::Relayed => Box::pin(async { Err("not a message of a group".into()) }),
         }
     }
 
@@ -84,6 +95,8 @@ impl Inbound {
         mut stream: transport::Stream,
     ) -> Result<(), String> {
         let hello: SnapshotHello = codec::decode(VERSION, &hello).map_err(text)?;
+        let meta = decode_mark(&hello.mark).map_err(text)?;
+        self.history.admits_snapshot(&hello.vote, meta.last_log_id.as_ref())?;
         let since = codec::encode(VERSION, &self.settled.next());
         stream.send(since.into()).await.map_err(text)?;
         let number = STAGED.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +110,6 @@ impl Inbound {
         }
         let flush = move || io::Write::flush(&mut file);
         off_thread(flush).await.map_err(text)?.map_err(text)?;
-        let meta = decode_mark(&hello.mark).map_err(text)?;
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Staged(staged) };
         let response = self.raft.install_full_snapshot(hello.vote, snapshot).await.map_err(text)?;
         let vote: Vote = response.vote;
@@ -116,6 +128,7 @@ fn create(path: &std::path::Path) -> io::Result<io::BufWriter<std::fs::File>> {
 fn append(
     raft: RaftHandle,
     request: AppendEntriesRequest<Types>,
+    contact: Arc<Contact>,
 ) -> transport::BoxFuture<Answered> {
     let prev = request.prev_log_id;
     let last = request.entries.last().map(|entry| entry.log_id).or(prev);
@@ -130,6 +143,9 @@ fn append(
             None => asked.await,
         };
         let result: AppendAnswer = response.map_err(text)?.into_stream_result(prev, last);
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            contact.heard();
+        }
         answer(&result)
     })
 }

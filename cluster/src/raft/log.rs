@@ -11,6 +11,7 @@ use openraft::EntryPayload;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
+use super::history::History;
 use super::types::{Entry, LogId, Types, Vote, entry_id, log_id};
 use super::wire::{VERSION, decode_batch, from_journal, to_journal};
 use crate::blocking::off_thread;
@@ -24,11 +25,12 @@ use crate::limits::{READ_BYTES, RECORD_BYTES, TIME_ENTRIES};
 pub(super) struct GroupLog {
     journal: Journal,
     group: GroupId,
+    history: History,
 }
 
 impl GroupLog {
-    pub(super) fn new(journal: Journal, group: GroupId) -> Self {
-        GroupLog { journal, group }
+    pub(super) fn new(journal: Journal, group: GroupId, history: History) -> Self {
+        GroupLog { journal, group, history }
     }
 
     async fn read(&self, range: impl RangeBounds<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
@@ -155,6 +157,7 @@ impl RaftLogStorage<Types> for GroupLog {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.history.commit(committed.as_ref());
         let committed = codec::encode(VERSION, &committed);
         self.journal.note_committed(self.group, committed.into());
         Ok(())
@@ -175,6 +178,9 @@ impl RaftLogStorage<Types> for GroupLog {
             let text = format!("entry {} has {} bytes", large.id, large.payload.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
+        if let Some(first) = entries.first() {
+            self.history.may_drop(first.id.index)?;
+        }
         self.journal.append(
             self.group,
             entries,
@@ -183,6 +189,7 @@ impl RaftLogStorage<Types> for GroupLog {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        self.history.may_drop(last.map_or(0, |id| id.index + 1))?;
         let (done, wait) = durable();
         self.journal.truncate_after(self.group, last.map(|id| id.index), done);
         wait.await

@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::apply::{SnapshotData, encode_mark};
+use super::contact::Contact;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
 use crate::blocking::off_thread;
@@ -38,6 +39,7 @@ pub(super) struct Links {
     pub(super) group: GroupId,
     /// How long an append may stay unanswered.
     pub(super) deadline: Duration,
+    pub(super) contact: Arc<Contact>,
 }
 
 impl RaftNetworkFactory<Types> for Links {
@@ -59,6 +61,7 @@ impl Links {
             transport: self.transport.clone(),
             group: self.group,
             deadline: self.deadline,
+            contact: self.contact.clone(),
             target: NodeId(target),
             lane,
         }
@@ -70,6 +73,7 @@ pub(super) struct Link {
     transport: Arc<dyn Transport>,
     group: GroupId,
     deadline: Duration,
+    contact: Arc<Contact>,
     target: NodeId,
     lane: Lane,
 }
@@ -112,11 +116,21 @@ impl Link {
         &self,
         request: AppendEntriesRequest<Types>,
     ) -> impl Future<Output = Result<AppendAnswer, RpcError>> + Send + use<> {
-        let answer = self.send(RpcKind::Append, self.lane, wire::encode_append(request));
-        async { codec::decode(VERSION, &answer.await?).map_err(|error| malformed(&error)) }
+        // Nothing is queued by a leader that is to be silent.
+        let answer = (!self.contact.is_silent())
+            .then(|| self.send(RpcKind::Append, self.lane, wire::encode_append(request)));
+        async {
+            let Some(answer) = answer else {
+                return Err(unreachable(&CallError::Unreachable("no majority answers".into())));
+            };
+            codec::decode(VERSION, &answer.await?).map_err(|error| malformed(&error))
+        }
     }
 
     fn tell(&self, request: AppendEntriesRequest<Types>) {
+        if self.contact.is_silent() {
+            return;
+        }
         let body = wire::encode_append(request);
         let rpc = Rpc::new(RpcKind::Append, self.group, body).encode();
         self.transport.tell(self.target, self.lane, rpc);

@@ -10,11 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::storage::RaftLogStorage as _;
 use openraft::{ChangeMembers, Config, EmptyNode, Raft, ReadPolicy, SnapshotPolicy};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Applier;
+use super::contact::Contact;
+use super::history::{Broken, History};
 use super::inbound::Inbound;
 use super::log::GroupLog;
 use super::outbound::Links;
@@ -80,6 +83,7 @@ pub(crate) struct Opening {
     pub(crate) timers: Timers,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) staging: PathBuf,
+    pub(crate) broken: Broken,
 }
 
 /// Why a replica did not do what it was asked.
@@ -102,6 +106,9 @@ pub struct Report {
     pub last: Option<u64>,
     /// Place of the last entry handed to the machine.
     pub applied: Option<EntryId>,
+    /// Index of the last entry that a majority has, as its leader says: ahead of `last` where this member
+    /// catches up.
+    pub committed: Option<u64>,
     pub purged: Option<u64>,
     /// Index of the last entry that the latest checkpoint covers.
     pub checkpoint: Option<u64>,
@@ -118,6 +125,7 @@ pub struct Replica {
     raft: RaftHandle,
     group: GroupId,
     inbound: Inbound,
+    contact: Arc<Contact>,
     /// Closes when nobody works on the machine any more.
     at_work: tokio::sync::Mutex<mpsc::Receiver<()>>,
     stop: CancellationToken,
@@ -127,21 +135,34 @@ impl Replica {
     /// Recovers the group from the journal and takes part in it.
     pub(crate) async fn open(opening: Opening) -> io::Result<Self> {
         let Opening { group, local, journal, transport, machine, settled, .. } = opening;
-        let Opening { time, timers, checkpoints, staging, .. } = opening;
+        let Opening { time, timers, checkpoints, staging, broken, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
-        let links = Links { transport, group, deadline };
+        let election = Duration::from_millis(timers.election_max_ms);
+        let contact = Arc::new(Contact::new(local.0, election));
+        let links = Links { transport, group, deadline, contact: contact.clone() };
         let stop = CancellationToken::new();
         let (working, at_work) = mpsc::channel(1);
-        let log = GroupLog::new(journal, group);
+        let history = History::new(journal.clone(), group, broken);
+        let mut log = GroupLog::new(journal, group, history.clone());
         if let Some(last_ms) = log.last_time().await? {
             time.observe(last_ms);
         }
-        let applier = Applier::new(machine, settled.clone(), time, stop.clone(), working)?;
+        history.commit(log.read_committed().await?.as_ref());
+        let applier =
+            Applier::new(machine, settled.clone(), time, history.clone(), stop.clone(), working)?;
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
             Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;
-        let inbound = Inbound { raft: raft.clone(), group, settled, staging };
-        Ok(Replica { raft, group, inbound, at_work: at_work.into(), stop })
+        contact.follow(raft.metrics());
+        let inbound = Inbound {
+            raft: raft.clone(),
+            group,
+            history,
+            settled,
+            staging,
+            contact: contact.clone(),
+        };
+        Ok(Replica { raft, group, inbound, contact, at_work: at_work.into(), stop })
     }
 
     /// Founds the group with these voters. Does nothing where the group exists.
@@ -203,9 +224,20 @@ impl Replica {
         self.raft.metrics().borrow_watched().current_leader.map(NodeId)
     }
 
-    /// Whether this member leads now, as far as it knows.
+    /// Whether this member leads now, as far as it knows: one whom no majority acknowledges does not.
     pub fn leads(&self) -> bool {
-        self.raft.is_leader()
+        self.raft.is_leader() && self.in_touch()
+    }
+
+    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// times.
+    pub fn in_touch(&self) -> bool {
+        self.contact.is_kept()
+    }
+
+    /// Members that have not acknowledged this leader for two election times.
+    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
+        self.contact.silent_members().into_iter().map(NodeId).collect()
     }
 
     /// What this member knows of its group.
@@ -218,6 +250,7 @@ impl Replica {
             leader: metrics.current_leader.map(NodeId),
             last: metrics.last_log_index,
             applied: metrics.last_applied.as_ref().map(entry_id),
+            committed: metrics.cluster_committed.as_ref().map(|id| id.index),
             purged: metrics.purged.map(|id| id.index),
             checkpoint: metrics.snapshot.map(|id| id.index),
             voters: membership.voter_ids().map(NodeId).collect(),

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Applier;
+use super::history::{Broken, History};
 use super::log::GroupLog;
 use super::types::Types;
 use crate::clock::TokioClock;
@@ -27,9 +28,9 @@ struct Blank {
 }
 
 impl Machine for Blank {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         self.next = entry.id.index + 1;
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {
@@ -74,8 +75,9 @@ impl StoreBuilder<Types, GroupLog, Applier, Closes> for Stores {
         let (settled, stop) = (Settled::starting_at(0), CancellationToken::new());
         let (working, _) = mpsc::channel(1);
         let time = GroupTime::new(NodeTime::new(TokioClock::starting_at(0)));
-        let applier = Applier::new(machine, settled, time, stop, working).unwrap();
-        Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1)), applier))
+        let history = History::new(journal.clone(), GroupId(1), Broken::new(GroupId(1)));
+        let applier = Applier::new(machine, settled, time, history.clone(), stop, working).unwrap();
+        Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1), history), applier))
     }
 }
 

@@ -92,7 +92,11 @@ pub(crate) enum RpcKind {
     /// Asks a node whether it takes leads now.
     Willing = 7,
     /// Asks a node what its clocks show.
-    Clocks = 8,
+    Clocks = 10,
+    /// Says how far a node durably is, in all its groups.
+    Position = 12,
+    /// Not Raft's: a call that goes by a third node.
+    Relayed = 16,
 }
 
 /// A message with its head taken off.
@@ -130,7 +134,9 @@ impl Rpc {
             5 => RpcKind::Snapshot,
             6 => RpcKind::Application,
             7 => RpcKind::Willing,
-            8 => RpcKind::Clocks,
+            10 => RpcKind::Clocks,
+            12 => RpcKind::Position,
+            16 => RpcKind::Relayed,
             other => return Err(CodecError::Malformed(format!("message kind {other}"))),
         };
         let group = u32::from_le_bytes(head[1..5].try_into().expect("four bytes"));

@@ -168,6 +168,11 @@ pub trait Transport: Send + Sync + 'static {
     /// Peers with a live link now, ascending.
     fn connected(&self) -> Vec<NodeId>;
 
+    /// The measured round trip to each peer with a live link, ascending by peer.
+    fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        Vec::new()
+    }
+
     /// The node this transport speaks for.
     fn local(&self) -> NodeId;
 

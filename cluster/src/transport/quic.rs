@@ -309,6 +309,12 @@ impl Transport for QuicTransport {
         peers.values().filter(|peer| peer.link().is_some()).map(|peer| peer.id).collect()
     }
 
+    fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        let peers = self.core.peers();
+        let linked = peers.values().filter_map(|peer| Some((peer.id, peer.link()?)));
+        linked.map(|(peer, link)| (peer, link.connection.rtt())).collect()
+    }
+
     fn local(&self) -> NodeId {
         self.core.own.node
     }

@@ -95,6 +95,14 @@ impl Shelf {
         self.live.lock().unwrap().get(&group).map_or(0, |kept| kept.next.max(kept.content))
     }
 
+    /// A shelf that holds what is durable on this one now.
+    #[must_use]
+    pub fn image(&self) -> Shelf {
+        let durable = self.durable.lock().unwrap().clone();
+        let watch = self.watch.clone();
+        Shelf { durable: Arc::new(Mutex::new(durable)), watch, ..Shelf::default() }
+    }
+
     /// A power cut: what no checkpoint kept is gone.
     pub fn crash(&self) {
         self.live.lock().unwrap().clear();
@@ -133,7 +141,7 @@ impl Counter {
 }
 
 impl Machine for Counter {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         let _hold = self.settled.begin(entry.id.index);
         self.shelf.fail_if_told(&entry);
         if !entry.commands.is_empty() {
@@ -155,7 +163,7 @@ impl Machine for Counter {
         if let Some(watch) = &self.shelf.watch {
             watch(self.group, entry.id, &texts);
         }
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {

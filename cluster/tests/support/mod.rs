@@ -60,6 +60,8 @@ pub struct Place {
     pub disk: Arc<LyingDisk>,
     pub shelf: Shelf,
     pub dir: tempfile::TempDir,
+    /// The disk's id.
+    pub store: u128,
 }
 
 /// A running node.
@@ -80,6 +82,7 @@ pub struct World {
     wrong: BTreeMap<u64, Arc<AtomicI64>>,
     checkpoints: Checkpoints,
     segment_bytes: u64,
+    pub timers: Timers,
 }
 
 pub const TIMERS: Timers = Timers { heartbeat_ms: 50, election_min_ms: 150, election_max_ms: 300 };
@@ -111,6 +114,7 @@ impl World {
             wrong: (1..=count).map(|node| (node, Arc::default())).collect(),
             checkpoints: Checkpoints::default(),
             segment_bytes: 256 << 10,
+            timers: TIMERS,
         }
     }
 
@@ -195,9 +199,10 @@ impl World {
         let parts = HostParts {
             local: NodeId(node),
             dir: place.dir.path().to_path_buf(),
+            store: place.store,
             journal,
             birth,
-            timers: TIMERS,
+            timers: self.timers,
             checkpoints: self.checkpoints,
             clock,
             factory: Arc::new(Counters { shelf: place.shelf.clone() }),
@@ -227,6 +232,26 @@ impl World {
         let old = self.places.insert(node, empty).expect("the node exists");
         self.places.get_mut(&node).expect("it was put there").shelf.watch = old.shelf.watch.clone();
         old
+    }
+
+    /// A copy of everything that is durable at a node now, as an operator's backup has it.
+    pub fn image(&self, node: u64) -> Place {
+        let place = &self.places[&node];
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for entry in std::fs::read_dir(place.dir.path()).expect("the node's directory") {
+            let entry = entry.expect("the node's directory");
+            if entry.file_type().expect("a kind").is_file() {
+                std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("a copy");
+            }
+        }
+        let store = place.store;
+        Place { disk: place.disk.image().into(), shelf: place.shelf.image(), dir, store }
+    }
+
+    /// Puts another disk into a node that is down, and gives the one that it had.
+    pub fn swap(&mut self, node: u64, place: Place) -> Place {
+        assert!(!self.nodes.contains_key(&node), "node {node} is running");
+        self.places.insert(node, place).expect("the node exists")
     }
 
     /// Ends a node as a power cut does: nothing more is sent, what was not synced may be lost.
@@ -296,6 +321,7 @@ fn place(seed: u64, node: u64) -> Place {
         disk: LyingDisk::new(seed ^ (node << 32)).into(),
         shelf: Shelf::default(),
         dir: tempfile::tempdir().expect("a temporary directory"),
+        store: u128::from(seed) << 64 | u128::from(node),
     }
 }
 

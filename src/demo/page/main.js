@@ -142,18 +142,20 @@ function people(presence) {
 
 const TONES = { streaming: "good", thinking: "good", working: "good", starting: "good", waiting: "warm",
   paused: "person", suspect: "warm", stalled: "bad", dead: "bad", recovering: "bad", queued: "warm",
-  "no node answers": "bad" };
+  "no majority answers": "bad" };
 
 /** When a node last told how the session is. */
 let lookedAt = performance.now();
 /** Time without any node after which the health is unknown. */
 const ALONE_MS = 6000;
+const NOBODY = "no majority answers";
 let looking = false;
 async function look() {
   if (looking) return;
   looking = true;
   try {
-    const status = await inSession("GET", "?read=local");
+    // Only a majority knows how the agent is; a node that is alone remembers how it was.
+    const status = await inSession("GET", "");
     turn = status.turns?.find((open) => open.state !== "queued") ?? status.turns?.[0] ?? null;
     if (status.control) control = status.control;
     lookedAt = performance.now();
@@ -167,7 +169,7 @@ function drawAgent() {
   const was = health;
   // What nobody can tell is not guessed.
   const isKnown = performance.now() - lookedAt < ALONE_MS;
-  health = isKnown ? turn?.health ?? turn?.state ?? "idle" : "no node answers";
+  health = isKnown ? turn?.health ?? turn?.state ?? "idle" : NOBODY;
   const chip = $("chip");
   chip.dataset.health = health;
   chip.dataset.tone = TONES[health] ?? "";
@@ -220,8 +222,11 @@ async function attempt(what, button) {
   } catch (why) {
     $("hint").textContent = why.message;
     $("hint").hidden = false;
+    look();
+    return false;
   }
   look();
+  return true;
 }
 
 const say = (text) => attempt(async () => {
@@ -234,7 +239,10 @@ $("composer").onsubmit = (event) => {
   const text = $("say").value.trim();
   if (!text) return;
   $("say").value = "";
-  say(text);
+  say(text).then((taken) => {
+    // What nobody took is not lost, unless something else was typed meanwhile.
+    if (!taken && !$("say").value) $("say").value = text;
+  });
 };
 $("say").onkeydown = (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {

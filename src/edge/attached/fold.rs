@@ -104,14 +104,20 @@ fn folded(event: Event, from: Serial, incarnation: Incarnation) -> Arc<Shown> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use expect_test::{Expect, expect};
 
     use super::super::super::wire::tests::sample;
     use super::*;
     use crate::ids::{StepName, TurnId};
 
-    fn output(serial: u64, turn: &str, step: Option<&str>, internal: bool, text: &str) -> Event {
+    pub(in crate::edge::attached) fn output(
+        serial: u64,
+        turn: &str,
+        step: Option<&str>,
+        internal: bool,
+        text: &str,
+    ) -> Event {
         let fact = Fact::Output(Output {
             turn: TurnId::parse(turn).unwrap(),
             epoch: 1,

@@ -7,6 +7,10 @@ use crate::ids::Millis;
 use crate::session::health::Health;
 use crate::session::{Status, TurnStatus};
 
+/// Why nobody takes a turn.
+const UNSERVED: &str =
+    "no worker of this agent is connected to any node, and none asks for its turns";
+
 /// The health of each open turn's agent, at the time `now` of this node.
 pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
     let turn = |turn: &TurnStatus| {
@@ -35,7 +39,7 @@ pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Va
             (quiet_until, seat.map(|seat| seat.progress_at.after(seat.quiet_ms.saturating_mul(2))))
         }
         Health::Dead { .. } => (None, turn.waits_from),
-        Health::Starting | Health::Recovering { .. } => (turn.waits_from, None),
+        Health::Starting | Health::Unserved | Health::Recovering { .. } => (turn.waits_from, None),
         Health::Waiting | Health::Paused => (None, None),
     };
     let mut body = Map::new();
@@ -48,6 +52,9 @@ pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Va
         Health::Recovering { lost, of } | Health::Dead { lost, of } => {
             body.insert("lost".into(), lost.into());
             body.insert("of".into(), of.into());
+        }
+        Health::Unserved => {
+            body.insert("cause".into(), UNSERVED.into());
         }
         Health::Working { tool } => {
             body.insert("tool".into(), tool.as_str().into());

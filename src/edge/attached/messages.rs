@@ -1,7 +1,7 @@
 //! The conversation of a session as messages: a projection of its log, made when it is asked for.
 //!
-//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn; what a later
-//! attempt superseded is not in it. Inputs are messages of who sent them, and what a person who took over
+//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn, until somebody speaks
+//! into the turn: what is said behind that is another one. What a later attempt superseded is in none. Inputs are messages of who sent them, and what a person who took over
 //! said is a message of that person. Bounded in events that are read and in bytes that are kept: then the
 //! oldest go first (S10).
 
@@ -50,6 +50,8 @@ struct Message {
     /// Bytes that are missing at the beginning.
     cut: u64,
     complete: bool,
+    /// Somebody spoke behind it: what follows is another message.
+    closed: bool,
     /// How its turn ended.
     end: Option<&'static str>,
 }
@@ -130,13 +132,17 @@ impl Messages {
             return;
         }
         match event.fact.as_deref() {
-            Some(Fact::Input { input, sender, .. }) => {
+            Some(Fact::Input { input, turn, sender, .. }) => {
+                self.each_of(turn, |message| (message.closed, message.complete) = (true, true));
                 let mut message = Message::of(event, Speaks::User);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
                 self.add(message, event);
             }
             Some(Fact::Person { input, sender }) => {
+                for message in &mut self.all {
+                    (message.closed, message.complete) = (true, true);
+                }
                 let mut message = Message::of(event, Speaks::Person);
                 message.input = Some(input.clone());
                 message.sender.clone_from(sender);
@@ -152,15 +158,18 @@ impl Messages {
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
                 let mut numbers = open.iter().rev().filter_map(|at| at.checked_sub(dropped));
-                let known = numbers.find(|at| {
-                    let message = &all[*at];
-                    message.step == output.step && message.internal == output.internal
-                });
+                // What is said behind a draft stands behind it: only the newest message of a step goes on.
+                let newest = numbers.find(|at| all[*at].step == output.step);
+                let known =
+                    newest.filter(|at| !all[*at].closed && all[*at].internal == output.internal);
                 if let Some(at) = known {
                     all[at].push(event);
                     all[at].complete = false;
                     self.bytes += event.payload.len();
                     return self.make_room();
+                }
+                if let Some(at) = newest {
+                    (all[at].closed, all[at].complete) = (true, true);
                 }
                 let mut message = Message::of(event, Speaks::Agent);
                 message.step.clone_from(&output.step);
@@ -246,6 +255,7 @@ impl Message {
             to: event.serial,
             cut: 0,
             complete: true,
+            closed: false,
             end: None,
         }
     }
@@ -347,4 +357,26 @@ fn part(piece: &Piece, at: usize) -> Value {
         _ => body["base64"] = STANDARD.encode(&piece.payload).into(),
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fold::tests::output;
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_turn_stays_in_order_whatever_of_it_is_internal() {
+        let said = |visibility| {
+            let mut messages = Messages { visibility, ..Messages::default() };
+            let events = [(1, false, "a "), (2, false, "b "), (3, true, "c "), (4, false, "d ")];
+            for (serial, internal, text) in events {
+                messages.take(&output(serial, "t", None, internal, text));
+            }
+            let last = messages.all.iter().map(|message| message.complete).collect::<Vec<_>>();
+            assert_eq!(last.iter().filter(|complete| !**complete).count(), 1, "one is under way");
+            messages.spoken().map(|spoken| spoken.text).collect::<Vec<_>>()
+        };
+        assert_eq!(said(Visibility::All), ["a b ", "c ", "d "]);
+        assert_eq!(said(Visibility::Public), ["a b d "]);
+    }
 }

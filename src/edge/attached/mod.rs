@@ -95,7 +95,10 @@ impl Beside {
         let until = Instant::now() + PATIENCE;
         let status = self.edge.runtime.status(&self.id, Freshness::Local, until);
         // A replica that is not to be had now is no reason to be silent.
-        let status = timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
+        let mut status = timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
+        if let Some(status) = &mut status {
+            self.edge.runtime.mark_unserved(&mut status.turns).await;
+        }
         let now = self.edge.runtime.time_of(&self.id);
         let known = self.attendance.as_ref().and_then(Attendance::known);
         let counted = status.as_ref().and_then(|status| status.audience);

@@ -18,7 +18,9 @@ pub(super) async fn of(
     visibility: Visibility,
     deadline: Instant,
 ) -> Result<Value, Problem> {
-    let (status, at) = (reader.status(), reader.cursor());
+    let (mut status, at) = (reader.status().clone(), reader.cursor());
+    edge.runtime.mark_unserved(&mut status.turns).await;
+    let status = &status;
     let presence = timeout(PEER_PATIENCE, edge.runtime.company(id, deadline));
     let messages = messages::read(&edge.runtime, id, status, at, visibility, deadline);
     let (presence, messages) = tokio::join!(presence, messages);

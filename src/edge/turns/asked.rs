@@ -115,6 +115,7 @@ pub(in crate::edge) struct PolicyBody {
     unwatched: Option<UnwatchedBody>,
     attempts: Option<u32>,
     escalate: bool,
+    wait_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -154,6 +155,7 @@ pub(in crate::edge) fn policy(asked: PolicyBody) -> Result<Policy, Problem> {
         unwatched,
         attempts: asked.attempts,
         escalate: asked.escalate,
+        wait_ms: asked.wait_ms,
     })
 }
 

@@ -82,6 +82,11 @@ impl Batch {
         })
     }
 
+    /// The seqs of those that have one.
+    pub(super) fn seqs(&self) -> impl Iterator<Item = u64> {
+        self.says.iter().filter_map(|heard| heard.say.said.as_ref()).map(|said| said.seq)
+    }
+
     /// How the turn goes on behind all of them.
     pub(super) fn ends(&self) -> bool {
         self.says.last().is_some_and(|heard| ends(&heard.say))

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
-use super::super::claim::{Assignment, concerns};
+use super::super::claim::Assignment;
 use super::super::reader::{AttachError, Delivery, Reader, Start};
+use super::super::story::{Story, Took};
 use super::super::tail::Shown;
 use super::super::{Freshness, Runtime};
 use super::{Offered, Told, TurnKey, What};
 use crate::ids::{Cursor, Serial};
-use crate::limits::{FEED_WAIT, PAGE_BYTES, PAGE_EVENTS, REQUEST_DEADLINE};
-use crate::session::{Cause, End, Event, Fact};
+use crate::limits::{FEED_WAIT, PAGE_EVENTS, REQUEST_DEADLINE};
+use crate::session::{Cause, End, Event, Fact, Receipt};
 
 /// The log of one turn's session, behind what the worker knows.
 pub struct Feed {
@@ -26,6 +27,8 @@ pub struct Feed {
     cursor: Cursor,
     /// Read, and not looked at yet.
     ahead: VecDeque<Arc<Shown>>,
+    /// What the worker was given; none where it was given that elsewhere.
+    story: Option<Story>,
 }
 
 /// What the feed comes to.
@@ -48,8 +51,10 @@ impl Feed {
         let serial = Serial(assignment.turn.input.0 - 1);
         let cursor = Cursor { incarnation: assignment.incarnation, serial };
         let mut feed = Feed::behind(runtime, key, cursor);
-        let read = tokio::time::timeout_at(deadline, feed.page()).await;
-        let (events, more) = read.ok()??;
+        let mut story = Story::of(&assignment.turn, PAGE_EVENTS);
+        let read = tokio::time::timeout_at(deadline, feed.page(&mut story)).await;
+        let (events, more) = (story.events(), read.ok()??);
+        feed.story = Some(story);
         let status = feed.reader.as_ref().map(Reader::status);
         let control = status.map(|status| status.control.clone()).unwrap_or_default();
         let audience = status.and_then(|status| status.audience);
@@ -58,29 +63,24 @@ impl Feed {
 
     /// The feed behind an event that the worker has.
     pub fn behind(runtime: Arc<Runtime>, key: TurnKey, cursor: Cursor) -> Feed {
-        Feed { runtime, key, reader: None, cursor, ahead: VecDeque::new() }
+        Feed { runtime, key, reader: None, cursor, ahead: VecDeque::new(), story: None }
     }
 
-    async fn page(&mut self) -> Option<(Vec<Event>, bool)> {
-        let (mut events, mut bytes) = (Vec::new(), 0);
+    /// Reads the turn's events so far, and whether there are more.
+    async fn page(&mut self, story: &mut Story) -> Option<bool> {
         loop {
             let fed = self.step().await;
             while let Some(shown) = self.ahead.pop_front() {
-                let fact = shown.event.fact.as_deref();
-                if fact.is_some_and(|fact| concerns(fact, &self.key.turn)) {
-                    if PAGE_EVENTS <= events.len() || PAGE_BYTES <= bytes {
-                        self.ahead.push_front(shown);
-                        return Some((events, true));
-                    }
-                    bytes += shown.event.payload.len();
-                    events.push(shown.event.clone());
+                if story.take(&shown.event) == Took::Full {
+                    self.ahead.push_front(shown);
+                    return Some(true);
                 }
                 self.cursor.serial = shown.event.serial;
             }
             match fed {
                 Step::GoOn => {}
                 // Behind this all is live.
-                Step::CaughtUp | Step::End => return Some((events, false)),
+                Step::CaughtUp | Step::End => return Some(false),
                 Step::Gone => return None,
             }
         }
@@ -91,6 +91,9 @@ impl Feed {
         loop {
             while let Some(shown) = self.ahead.pop_front() {
                 self.cursor.serial = shown.event.serial;
+                if let Some(input) = self.left(&shown.event) {
+                    return Fed::Told(self.told(What::Steer, Some(Shown::new(input))));
+                }
                 match self.look(&shown.event) {
                     Look::Tell(what) => return Fed::Told(self.told(what, Some(shown))),
                     Look::Over => return Fed::Over,
@@ -106,6 +109,14 @@ impl Feed {
     fn told(&self, what: What, event: Option<Arc<Shown>>) -> Told {
         let cursor = event.as_ref().map(|_| self.cursor);
         Told { key: self.key.clone(), what, cursor, event }
+    }
+
+    /// The input that another turn left to this one, where there was no room for it when the worker took the turn.
+    fn left(&mut self, event: &Event) -> Option<Event> {
+        let found = self.story.as_mut()?.look(event);
+        let is_left =
+            matches!(event.fact.as_deref(), Some(Fact::Receipt { receipt: Receipt::Deferred, .. }));
+        found.filter(|_| is_left)
     }
 
     fn look(&self, event: &Event) -> Look {

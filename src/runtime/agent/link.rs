@@ -14,6 +14,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::Runtime;
 use super::super::claim::{Assignment, Seeker};
+use super::super::served::Serving;
 use super::batch::Heard;
 use super::turn::{Outcome, Parts, ToTurn};
 use super::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
@@ -76,8 +77,9 @@ impl Runtime {
             says: Arc::new(Semaphore::new(LINK_SAYS)),
             bytes: Arc::new(Semaphore::new(LINK_BYTES)),
         };
-        let stop = runtime.stop.clone();
+        let (stop, serving) = (runtime.stop.clone(), runtime.served.serve(&register.agent));
         let link = Link {
+            _serving: serving,
             runtime,
             register,
             heard,
@@ -149,6 +151,8 @@ impl Listener {
 }
 
 struct Link {
+    /// There is a worker of its agent, though it may have no room.
+    _serving: Serving,
     runtime: Arc<Runtime>,
     register: Register,
     heard: mpsc::Receiver<ToLink>,
@@ -322,9 +326,10 @@ fn seek(runtime: Arc<Runtime>, seeker: Seeker) -> BoxFuture<'static, Option<Assi
 }
 
 fn bytes_of(say: &Say) -> usize {
-    let said = say.said.iter().flat_map(|said| &said.events);
-    let events: usize = said.map(|event| event.payload.len()).sum();
-    events + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
+    let events = say.said.iter().flat_map(|said| &said.events);
+    let questions = say.said.iter().flat_map(|said| &said.ask).map(|ask| &ask.question);
+    let said: usize = events.chain(questions).map(|event| event.payload.len()).sum();
+    said + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 /// Pings in one lease.

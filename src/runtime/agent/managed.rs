@@ -5,6 +5,7 @@
 //! behind; where the node itself is killed, it sees the end of its standard input.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -32,8 +33,10 @@ pub struct Managed {
     pub agent: AgentName,
     /// Program and arguments; `outlive` is this very program.
     pub command: Vec<String>,
-    /// Added to the node's own environment.
+    /// Its environment, beside what every process needs to find its way ([`PLAIN_ENV`]): with these values, and with
+    /// the node's own values of these names. Nothing else of the node's environment, where its secrets lie.
     pub env: BTreeMap<String, String>,
+    pub pass_env: Vec<String>,
     /// Where nothing is given, what the process asks for.
     pub lease_ms: Option<u64>,
     pub quiet_ms: Option<u64>,
@@ -61,6 +64,25 @@ impl Body for Managed {
         .boxed()
     }
 }
+
+/// What a process is given of the node's environment: where things lie, who it is, and how people there write.
+pub const PLAIN_ENV: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "PWD",
+    "TMPDIR",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TERM",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "LD_LIBRARY_PATH",
+];
+const LOCALE_ENV: &str = "LC_";
 
 /// A process that runs.
 struct Process {
@@ -92,7 +114,8 @@ impl Managed {
         };
         let mut child = Command::new(program)
             .args(&self.command[1..])
-            .envs(&self.env)
+            .env_clear()
+            .envs(self.environment(std::env::vars_os()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -109,6 +132,21 @@ impl Managed {
         let listening = listen(stderr, last_words.clone()).boxed().fuse();
         let lines = Lines::new(BufReader::new(stdout));
         Ok(Process { child, group, stdin, lines, last_words, listening })
+    }
+
+    /// What the process is given of this environment, and beside it.
+    fn environment(
+        &self,
+        of_node: impl Iterator<Item = (OsString, OsString)>,
+    ) -> BTreeMap<OsString, OsString> {
+        let is_passed = |name: &OsString| {
+            let Some(name) = name.to_str() else { return false };
+            let plain = PLAIN_ENV.contains(&name) || name.starts_with(LOCALE_ENV);
+            plain || self.pass_env.iter().any(|passed| passed == name)
+        };
+        let mut all: BTreeMap<_, _> = of_node.filter(|(name, _)| is_passed(name)).collect();
+        all.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
+        all
     }
 
     fn register(&self, place: &Place, pid: Option<Pid>, asked: Registration) -> Register {
@@ -357,3 +395,69 @@ async fn listen(mut stderr: impl AsyncRead + Unpin, last_words: Arc<Mutex<LastWo
 
 /// Refusals of lines that a process has not read.
 const REFUSALS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Mute;
+
+    impl Codec for Mute {
+        fn read(&self, _frame: &[u8]) -> Result<Frame, Box<Refused>> {
+            unreachable!("nothing is read")
+        }
+
+        fn write(&self, _told: &ToWorker) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn registered(&self, _node: u64) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    fn managed(pass_env: &[&str]) -> Managed {
+        Managed {
+            agent: AgentName::parse("a").unwrap(),
+            command: ["sh", "-c", "env"].map(str::to_owned).into(),
+            env: [("GIVEN".to_owned(), "given".to_owned())].into(),
+            pass_env: pass_env.iter().map(|name| (*name).to_owned()).collect(),
+            lease_ms: None,
+            quiet_ms: None,
+            restart: Restart { intensity: 1, within: Duration::from_secs(1) },
+            cancel_grace: Duration::from_secs(1),
+            codec: Arc::new(Mute),
+        }
+    }
+
+    /// The names of the variables that a process finds.
+    async fn found(managed: &Managed) -> Vec<String> {
+        let mut process = managed.spawn().unwrap();
+        let mut names = Vec::new();
+        while let Ok(line) = process.lines.next().await {
+            let line = String::from_utf8_lossy(line).into_owned();
+            names.extend(line.split_once('=').map(|(name, _)| name.to_owned()));
+        }
+        names
+    }
+
+    #[tokio::test]
+    async fn a_process_finds_its_way_and_none_of_the_nodes_secrets() {
+        // Cargo gives its tests a variable that no agent has a use for.
+        let secret = "CARGO_MANIFEST_DIR";
+        assert!(std::env::var_os(secret).is_some());
+        let names = found(&managed(&[])).await;
+        let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
+        assert!(has(&names, "PATH") && has(&names, "GIVEN") && !has(&names, secret), "{names:?}");
+        assert!(has(&found(&managed(&[secret])).await, secret));
+    }
+
+    #[test]
+    fn what_the_configuration_says_wins() {
+        let of_node = [("PATH", "/bin"), ("LC_ALL", "C"), ("TOKEN", "t"), ("GIVEN", "node's")];
+        let of_node = of_node.map(|(name, value)| (name.into(), value.into()));
+        let all = managed(&["GIVEN"]).environment(of_node.into_iter());
+        let all: Vec<_> = all.iter().map(|(name, value)| format!("{name:?}={value:?}")).collect();
+        assert_eq!(all, [r#""GIVEN"="given""#, r#""LC_ALL"="C""#, r#""PATH"="/bin""#]);
+    }
+}

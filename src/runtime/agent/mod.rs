@@ -13,6 +13,7 @@ mod feed;
 mod lines;
 mod link;
 pub mod managed;
+mod says;
 mod turn;
 
 use std::sync::Arc;

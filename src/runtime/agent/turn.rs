@@ -13,6 +13,7 @@ use super::super::claim::Assignment;
 use super::super::outcome::{Reply, SubmitError};
 use super::batch::{Batch, Heard};
 use super::feed::{Fed, Feed};
+use super::says::{Order, Says};
 use super::{Ack, Leave, Refused, ToWorker, Told, TurnKey, What};
 use crate::ids::Serial;
 use crate::limits::{DETAIL_BYTES, FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
@@ -88,7 +89,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         cancel_grace,
         left: left.clone(),
         commands: 0,
-        says: 0,
+        says: Says::default(),
         spoken: assignment.turn.spoken,
         delivered,
         renewed_at: Instant::now(),
@@ -140,8 +141,7 @@ struct Speaking {
     left: watch::Receiver<Option<Leave>>,
     /// Commands of this epoch that said something.
     commands: u64,
-    /// Says of this epoch that were heard.
-    says: u64,
+    says: Says,
     /// The last input of the turn.
     spoken: Serial,
     /// The last input that the worker was told of.
@@ -155,6 +155,8 @@ impl Speaking {
         // What did not fit in with what was said before it.
         let mut next: Option<ToTurn> = None;
         loop {
+            // Nothing is under way now.
+            self.says.decide();
             let heard = match next.take() {
                 Some(heard) => Some(heard),
                 None => tokio::select! {
@@ -175,10 +177,19 @@ impl Speaking {
             };
             let came = match heard {
                 Some(ToTurn::Say(heard)) => {
-                    let Some(heard) = self.in_order(heard).await else { continue };
-                    let mut batch = Batch::of(heard);
-                    next = self.gather(&mut batch).await;
-                    self.say(batch).await
+                    match self.says.place(&heard.say) {
+                        Order::Next => {
+                            let mut batch = Batch::of(heard);
+                            next = self.gather(&mut batch).await;
+                            self.say(batch).await
+                        }
+                        // It stands for itself: it comes behind what was said since.
+                        Order::Refused => self.say(Batch::of(heard)).await,
+                        order => {
+                            self.answer_again(&heard, order).await;
+                            continue;
+                        }
+                    }
                 }
                 // It wants no more of a turn that is its own.
                 Some(ToTurn::Done) => {
@@ -199,31 +210,31 @@ impl Speaking {
     async fn gather(&mut self, batch: &mut Batch) -> Option<ToTurn> {
         while let Ok(heard) = self.from_link.try_recv() {
             let ToTurn::Say(heard) = heard else { return Some(heard) };
-            let Some(heard) = self.in_order(heard).await else { continue };
-            if let Some(heard) = batch.join(heard) {
-                // It is looked at again.
-                self.says -= u64::from(heard.say.said.is_some());
-                return Some(ToTurn::Say(heard));
+            match self.says.place(&heard.say) {
+                Order::Next => {
+                    if let Some(heard) = batch.join(heard) {
+                        // It is looked at again.
+                        self.says.take_back(&heard.say);
+                        return Some(ToTurn::Say(heard));
+                    }
+                }
+                // Nobody knows yet what becomes of it, or it stands for itself.
+                Order::UnderWay | Order::Refused => return Some(ToTurn::Say(heard)),
+                order => self.answer_again(&heard, order).await,
             }
         }
         None
     }
 
-    /// Answers a say that is not the next one.
-    async fn in_order(&mut self, heard: Heard) -> Option<Heard> {
-        let Some(said) = &heard.say.said else { return Some(heard) };
-        let (expected, seq) = (self.says, said.seq);
-        if seq == expected {
-            self.says += 1;
-            return Some(heard);
-        }
-        if seq < expected {
-            self.ack(seq, None, false).await;
-        } else {
-            let refusal = Refusal::SequenceGap { expected, received: seq };
-            self.refuse(seq, &Why::from(&refusal)).await;
-        }
-        None
+    /// Answers a say that is not taken: it was before, or it is out of order.
+    async fn answer_again(&self, heard: &Heard, order: Order) {
+        let Some(seq) = heard.say.said.as_ref().map(|said| said.seq) else { return };
+        let refusal = match order {
+            Order::Taken => return self.ack(seq, None, false).await,
+            Order::Gap { expected } => Refusal::SequenceGap { expected, received: seq },
+            _ => Refusal::OutcomeForgotten,
+        };
+        self.refuse(seq, &Why::from(&refusal)).await;
     }
 
     /// Commits a batch and answers its says.
@@ -233,6 +244,7 @@ impl Speaking {
         let refusal = match self.commit(command).await {
             Ok(reply) => {
                 self.commands += u64::from(numbered);
+                batch.seqs().for_each(|seq| self.says.took(seq));
                 return self.answer(&batch, &reply).await;
             }
             Err(refusal) => refusal,
@@ -252,7 +264,10 @@ impl Speaking {
                     }
                 }
             }
-            Err(batch) => self.refuse_all(&batch, &why).await,
+            Err(batch) => {
+                batch.seqs().for_each(|seq| self.says.refused(seq));
+                self.refuse_all(&batch, &why).await;
+            }
         }
         Came::Applied
     }
@@ -382,7 +397,7 @@ impl Speaking {
     }
 
     async fn refuse_all(&self, batch: &Batch, why: &Why) {
-        for (seq, _) in batch.answers(None) {
+        for seq in batch.seqs() {
             self.refuse(seq, why).await;
         }
     }

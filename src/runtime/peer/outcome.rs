@@ -202,6 +202,7 @@ pub(in crate::runtime) enum Why {
         by: String,
     },
     OutcomeForgotten,
+    InputDiffers,
 }
 
 impl From<Result<Reply, SubmitError>> for Outcome {
@@ -336,7 +337,7 @@ fn applied(did: Did) -> Option<Applied> {
     })
 }
 
-const FIELDS: [&str; 5] = ["max_age_ms", "max_bytes", "ttl_ms", "attempts", "unwatched"];
+const FIELDS: [&str; 6] = ["max_age_ms", "max_bytes", "ttl_ms", "attempts", "unwatched", "wait_ms"];
 
 fn why(refusal: Refusal) -> Why {
     let bad = |kind: usize, count: usize, limit: usize| Why::BadConfig {
@@ -410,6 +411,7 @@ fn why(refusal: Refusal) -> Why {
         Refusal::TooManyInteractions { limit } => Why::TooManyInteractions { limit: limit as u64 },
         Refusal::ControlHeld { by } => Why::ControlHeld { by },
         Refusal::OutcomeForgotten => Why::OutcomeForgotten,
+        Refusal::InputDiffers => Why::InputDiffers,
     }
 }
 
@@ -468,6 +470,7 @@ fn refusal(why: Why) -> Option<Refusal> {
         Why::TurnTaken => Refusal::TurnTaken,
         Why::Fenced { given, held } => Refusal::Fenced { given, held },
         Why::OutcomeForgotten => Refusal::OutcomeForgotten,
+        Why::InputDiffers => Refusal::InputDiffers,
         Why::CheckpointTooLarge { bytes, limit } => {
             Refusal::CheckpointTooLarge { bytes: size(bytes)?, limit: size(limit)? }
         }

@@ -14,6 +14,7 @@ pub(in crate::runtime) struct ToldPolicy {
     unwatched: ToldUnwatched,
     attempts: Option<u32>,
     escalate: bool,
+    wait_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +67,7 @@ impl From<Policy> for ToldPolicy {
             },
             attempts: policy.attempts,
             escalate: policy.escalate,
+            wait_ms: policy.wait_ms,
         }
     }
 }
@@ -81,6 +83,7 @@ impl ToldPolicy {
             },
             attempts: self.attempts,
             escalate: self.escalate,
+            wait_ms: self.wait_ms,
         })
     }
 }

@@ -29,6 +29,10 @@ pub(in crate::runtime) enum Asked {
     Attended { sessions: Vec<ToldNews> },
     /// Who is there, as the leader knows?
     Company { session: String },
+    /// Does anybody at your node work for this agent?
+    Serves { agent: String },
+    /// What is your copy, once you have applied everything before `next`?
+    Compare { session: String, next: u64, within_ms: u64 },
 }
 
 /// A peer's answer.
@@ -50,6 +54,11 @@ pub(in crate::runtime) enum Answered {
         elsewhere: Vec<(u32, Option<u64>)>,
     },
     Company(ToldCompany),
+    Serves(bool),
+    /// The copy, if there is one, and how far that replica has applied; none if it did not get there.
+    Compared {
+        copy: Option<(Option<Copied>, u64)>,
+    },
 }
 
 impl Asked {
@@ -82,6 +91,15 @@ pub(in crate::runtime) struct Line {
     pub(in crate::runtime) closed: bool,
     pub(in crate::runtime) created_at: u64,
     pub(in crate::runtime) updated_at: u64,
+}
+
+/// What a replica has of a session, to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Copied {
+    pub(in crate::runtime) incarnation: u32,
+    pub(in crate::runtime) tail: u64,
+    pub(in crate::runtime) chain: u64,
+    pub(in crate::runtime) closed: bool,
 }
 
 /// How a node is, for the reports of others.
@@ -155,6 +173,8 @@ mod tests {
             expect!["010601017303fb2c01010361646101000209030101"],
         );
         check_asked(&Asked::Company { session: "s".into() }, expect!["01070173"]);
+        let asked = Asked::Compare { session: "s".into(), next: 9, within_ms: 1 };
+        check_asked(&asked, expect!["010801730901"]);
     }
 
     fn company() -> ToldCompany {
@@ -193,5 +213,8 @@ mod tests {
         let elsewhere = vec![(3, Some(2)), (4, None)];
         check_answered(&Answered::Noted { elsewhere }, expect!["0107020301020400"]);
         check_answered(&Answered::Company(company()), expect!["0108010361646101000209030101"]);
+        let copied = Copied { incarnation: 1, tail: 4, chain: 5, closed: true };
+        let copy = Some((Some(copied), 9));
+        check_answered(&Answered::Compared { copy }, expect!["010901010104050109"]);
     }
 }

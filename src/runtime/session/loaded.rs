@@ -56,8 +56,24 @@ impl Loaded {
         Ok(())
     }
 
+    /// Files the deadline that the head speaks of, unless it is filed. A head is written later than the row
+    /// that files it, so a power cut may leave a newer row's traces with an older head.
+    pub(super) fn file_as_the_head_says(&self, shard: &Shard, id: &SessionId) -> io::Result<()> {
+        match self.filed {
+            Some(due) if !shard.store().is_filed(shard.number(), id, due)? => {
+                shard.store().put_deadline(shard.number(), id, Some(due), None)
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn mark(&self) -> Mark {
         mark(&self.session)
+    }
+
+    /// Whether anybody ever created it.
+    pub(super) fn lived(&self) -> bool {
+        self.session.incarnation().is_some()
     }
 
     /// Last serial that is in a block.
@@ -85,6 +101,7 @@ impl Loaded {
         let now = self.mark();
         if was.incarnation != now.incarnation || was.live != now.live {
             // Births and deaths are listed from the store.
+            shard.store().put_living(shard.number(), id, now.live)?;
             self.flush(shard, id)?;
         }
         self.free(shard, id, was)?;
@@ -104,9 +121,9 @@ impl Loaded {
         let (key, command) = match envelope::thaw(command) {
             Ok(thawed) => thawed,
             Err(error) => {
-                // Every replica reads the same bytes, so every replica skips it.
-                tracing::error!(session = %id, %error, "a committed command is unreadable");
-                return Ok(Err(SubmitError::Unknown(error.to_string())));
+                // Other replicas may understand it: to skip it would be another state under the same name.
+                shard.stop(format!("entry {index} has a command for session {id}: {error}"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
         };
         let mut events = Vec::new();
@@ -152,7 +169,8 @@ impl Loaded {
     }
 
     pub(super) fn flush(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
-        if !self.dirty {
+        // Of what never lived there is nothing to keep.
+        if !self.dirty || !self.lived() {
             return Ok(());
         }
         let head = Head {
@@ -190,6 +208,19 @@ impl Loaded {
         }
     }
 
+    /// Removes a row under which the session is not filed: a power cut kept it, and not the head that knew.
+    pub(super) fn forget_stale(
+        &mut self,
+        shard: &Shard,
+        id: &SessionId,
+        row: Millis,
+    ) -> io::Result<()> {
+        if self.filed == Some(row) {
+            return Ok(());
+        }
+        shard.store().put_deadline(shard.number(), id, None, Some(row))
+    }
+
     /// Files the session anew, now that it was looked at.
     pub(super) fn file_again(
         &mut self,
@@ -215,7 +246,7 @@ impl Loaded {
     }
 }
 
-fn mark(session: &Session) -> Mark {
+pub(in crate::runtime) fn mark(session: &Session) -> Mark {
     Mark {
         incarnation: session.incarnation().unwrap_or(crate::ids::Incarnation(0)),
         first: session.first(),

@@ -14,8 +14,11 @@ use cluster::group::{Fate, Group, Permit};
 use cluster::settled::Hold;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::aside::aside;
 use super::changes::Change;
+use super::desk::Waiting;
 use super::duty::Watched;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
@@ -24,6 +27,8 @@ use super::tail::Tail;
 use crate::ids::{Incarnation, Millis, SessionId};
 use crate::session::{Duty, Fork, Session, Status};
 use loaded::Loaded;
+#[cfg(test)]
+pub(super) use loaded::mark;
 
 /// A command that somebody waits for.
 pub(super) struct Submission {
@@ -45,6 +50,8 @@ pub(super) struct Looked {
     pub(super) status: Option<Status>,
     pub(super) inherits: Option<Fork>,
     pub(super) tail: Arc<Tail>,
+    /// Index + 1 of the last entry that it has applied.
+    pub(super) next: u64,
 }
 
 pub(super) enum Mail {
@@ -66,8 +73,11 @@ pub(super) enum Mail {
     Flush(oneshot::Sender<io::Result<()>>),
     /// The store has a newer state: take it.
     Reload(oneshot::Sender<io::Result<()>>),
-    /// A deadline may have come.
-    Due(Arc<Group>),
+    /// Something may be due: by the deadline under which the session was found, if it was.
+    Due {
+        group: Arc<Group>,
+        filed: Option<Millis>,
+    },
     /// Leave if nobody needs you.
     Retire,
     /// An attempt at a duty is over.
@@ -77,7 +87,7 @@ pub(super) enum Mail {
         told: bool,
     },
     /// Fail, as a bug would make you.
-    #[cfg(test)]
+    #[cfg(any(test, tokio_unstable))]
     Fail,
 }
 
@@ -88,6 +98,8 @@ pub(super) struct SessionActor;
 pub(super) struct Start {
     pub(super) id: SessionId,
     pub(super) shard: Arc<Shard>,
+    /// Held until the actor has ended.
+    pub(super) running: TaskTrackerToken,
 }
 
 /// Everything one session owns on this node.
@@ -102,6 +114,9 @@ pub(super) struct Owned {
     performing: Vec<Duty>,
     /// Whether it is being told how many watch.
     counting: bool,
+    /// Whether something of it may lie on the desk: also what an actor before this one laid there.
+    offered: bool,
+    _running: TaskTrackerToken,
 }
 
 impl Actor for SessionActor {
@@ -114,9 +129,18 @@ impl Actor for SessionActor {
         _myself: ActorRef<Mail>,
         start: Start,
     ) -> Result<Owned, ActorProcessingErr> {
-        let Start { id, shard } = start;
-        let (loaded, waiting, performing) = (None, HashMap::new(), Vec::new());
-        Ok(Owned { id, shard, loaded, waiting, received: 0, performing, counting: false })
+        let Start { id, shard, running } = start;
+        Ok(Owned {
+            id,
+            shard,
+            loaded: None,
+            waiting: HashMap::new(),
+            received: 0,
+            performing: Vec::new(),
+            counting: false,
+            offered: true,
+            _running: running,
+        })
     }
 
     async fn handle(
@@ -133,6 +157,10 @@ impl Actor for SessionActor {
                 drop(hold);
                 owned.perform(time, &myself);
                 owned.count(&myself);
+                // Who asked for what does not exist leaves nothing behind.
+                if owned.loaded.as_ref().is_some_and(|loaded| !loaded.lived()) {
+                    owned.retire(&myself);
+                }
             }
             Mail::Submit(submission) => owned.submit(*submission, &myself),
             Mail::Lost { number, fate } => owned.lost(number, fate),
@@ -141,11 +169,16 @@ impl Actor for SessionActor {
                 let tail = loaded.tail.shared();
                 // Whoever asked may have given up.
                 let inherits = loaded.session.inherits().cloned();
-                reply.send(Looked { status: loaded.session.status(), inherits, tail }).ok();
+                let (status, next) = (loaded.session.status(), loaded.next);
+                reply.send(Looked { status, inherits, tail, next }).ok();
             }
-            Mail::Flush(reply) => drop(reply.send(owned.flush())),
+            Mail::Flush(reply) => {
+                // A session whose actor failed is rebuilt for this, or there is nothing to answer.
+                owned.loaded()?;
+                reply.send(owned.flush()).ok();
+            }
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
-            Mail::Due(group) => owned.due(&group, &myself)?,
+            Mail::Due { group, filed } => owned.due(&group, filed, &myself)?,
             Mail::Counted { told } => {
                 owned.counting = false;
                 // Somebody may have come or left meanwhile. What failed is tried at the next look.
@@ -154,16 +187,9 @@ impl Actor for SessionActor {
                 }
             }
             Mail::Performed(duty) => owned.performing.retain(|other| *other != duty),
-            #[cfg(test)]
+            #[cfg(any(test, tokio_unstable))]
             Mail::Fail => panic!("asked to fail"),
-            Mail::Retire => {
-                if owned.may_retire() && owned.flush().is_ok() {
-                    let exit = owned.shard.sessions().leave(&owned.id, owned.received);
-                    if exit == Exit::Left {
-                        myself.stop(None);
-                    }
-                }
-            }
+            Mail::Retire => owned.retire(&myself),
         }
         Ok(())
     }
@@ -181,12 +207,17 @@ impl Owned {
         let mut loaded = Loaded::absent(&self.id);
         if let Some(head) = self.shard.store().head(self.shard.number(), &self.id)? {
             loaded.take(head)?;
+            loaded.file_as_the_head_says(&self.shard, &self.id)?;
         }
-        if self.shard.sessions().was_lost(&self.id) {
+        if self.shard.sessions().is_lost(&self.id) {
             // An earlier actor of this session failed: what it knew beyond its head is in the journal.
-            for (index, time, commands) in self.shard.replay(&self.id, loaded.next)? {
-                loaded.apply(&self.shard, &self.id, index, time, &commands)?;
-            }
+            let (shard, id) = (&self.shard, &self.id);
+            aside(|| {
+                shard.replay(id, loaded.next, |index, time, commands| {
+                    loaded.apply(shard, id, index, time, &commands).map(drop)
+                })
+            })?;
+            shard.sessions().rebuilt(id);
         }
         Ok(loaded)
     }
@@ -281,10 +312,18 @@ impl Owned {
     }
 
     /// Files the session anew, or lets what is due happen, where this node leads.
-    fn due(&mut self, group: &Arc<Group>, myself: &ActorRef<Mail>) -> io::Result<()> {
+    fn due(
+        &mut self,
+        group: &Arc<Group>,
+        filed: Option<Millis>,
+        myself: &ActorRef<Mail>,
+    ) -> io::Result<()> {
         let (shard, id) = (self.shard.clone(), self.id.clone());
         let now = Millis(group.now_ms());
-        self.loaded()?;
+        let loaded = self.loaded()?;
+        if let Some(row) = filed {
+            loaded.forget_stale(&shard, &id, row)?;
+        }
         self.perform(now, myself);
         self.count(myself);
         let loaded = self.loaded()?;
@@ -306,10 +345,15 @@ impl Owned {
     fn perform(&mut self, now: Millis, myself: &ActorRef<Mail>) {
         let Some(loaded) = &self.loaded else { return };
         let duties = loaded.session.duties(now);
-        if duties.is_empty() || !self.shard.world().leads(self.shard.number()) {
+        if (duties.is_empty() && !self.offered) || !self.shard.world().leads(self.shard.number()) {
             return;
         }
+        let mut offers = Vec::new();
         for duty in duties {
+            if let Duty::Offer { turn, agent, attempt } = duty {
+                offers.push(Waiting { agent, turn, attempt });
+                continue;
+            }
             if self.performing.contains(&duty) {
                 continue;
             }
@@ -317,6 +361,10 @@ impl Owned {
             let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
             let done = move |duty| shard.sessions().tell(&id, &myself, Mail::Performed(duty));
             self.shard.world().perform(self.id.clone(), duty, done);
+        }
+        if self.offered || !offers.is_empty() {
+            self.offered = !offers.is_empty();
+            self.shard.world().offer(&self.id, self.shard.number(), offers);
         }
     }
 
@@ -329,6 +377,16 @@ impl Owned {
         self.counting = world.tell_audience(&self.id, number, watched(&loaded.session), done);
     }
 
+    /// Leaves, if nobody needs it: from then on the session costs disk, not memory.
+    fn retire(&mut self, myself: &ActorRef<Mail>) {
+        if self.may_retire()
+            && self.flush().is_ok()
+            && self.shard.sessions().leave(&self.id, self.received) == Exit::Left
+        {
+            myself.stop(None);
+        }
+    }
+
     fn may_retire(&self) -> bool {
         let watched = self.loaded.as_ref().is_some_and(|loaded| 0 < loaded.tail.readers());
         let busy = self.counting || !self.performing.is_empty();
@@ -337,6 +395,6 @@ impl Owned {
 }
 
 fn watched(session: &Session) -> Option<Watched> {
-    let (counted, busy, unwatched) = session.watched()?;
-    Some(Watched { counted, busy, unwatched })
+    let (counted, busy, unwatched, ends) = session.watched()?;
+    Some(Watched { counted, busy, unwatched, ends })
 }

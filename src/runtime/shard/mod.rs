@@ -6,8 +6,9 @@ pub(super) mod sessions;
 mod snapshot;
 
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
 use cluster::ids::GroupId;
@@ -15,17 +16,20 @@ use cluster::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use cluster::settled::Settled;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::blocking;
 use super::duty::World;
 use super::envelope::{self, Envelope};
 use super::session::Mail;
 use crate::ids::{Millis, SessionId};
-use crate::limits::UNSETTLED_ENTRIES;
+use crate::limits::{CHECKPOINT_PATIENCE, REPLAY_ACTORS, UNSETTLED_ENTRIES};
 use crate::store::Store;
 use sessions::Sessions;
 
-/// Reads committed entries of a group back from the journal.
-pub(super) type Replay = Arc<dyn Fn(GroupId, u64) -> io::Result<Vec<Committed>> + Send + Sync>;
+/// Reads committed entries of a group back from the journal, some at a time.
+pub(super) type Replay =
+    Arc<dyn Fn(GroupId, Range<u64>) -> io::Result<Vec<Committed>> + Send + Sync>;
 
 /// What all shards of a node share.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ pub(super) struct Common {
     pub(super) origin: u64,
     pub(super) numbers: Arc<AtomicU64>,
     pub(super) replay: Replay,
+    /// Index + 1 of a group's last entry in the journal.
+    pub(super) last: Arc<dyn Fn(GroupId) -> u64 + Send + Sync>,
     pub(super) world: Arc<World>,
     /// Where actors run.
     pub(super) work: Handle,
@@ -45,6 +51,14 @@ pub(super) struct Shard {
     group: GroupId,
     common: Common,
     sessions: Sessions,
+    /// Index + 1 of the last entry that the store holds the effects of, for every session: its mark.
+    covered_next: AtomicU64,
+    /// Index + 1 of the last entry that was in the journal when the shard was opened.
+    replayed_next: u64,
+    /// Since when checkpoints fail.
+    failing_since: Mutex<Option<Instant>>,
+    /// Why this replica can apply nothing more.
+    broken: OnceLock<String>,
 }
 
 impl Shard {
@@ -57,7 +71,10 @@ impl Shard {
     ) -> Arc<Shard> {
         let shard = Arc::new_cyclic(|shard| {
             let sessions = Sessions::new(shard.clone(), supervisor, common.work.clone());
-            Shard { group, common, sessions }
+            let covered_next = AtomicU64::new(next);
+            let replayed_next = (common.last)(group);
+            let (failing_since, broken) = (Mutex::default(), OnceLock::new());
+            Shard { group, common, sessions, covered_next, replayed_next, failing_since, broken }
         });
         shard.sessions.handed_out(next);
         shard
@@ -79,6 +96,33 @@ impl Shard {
         &self.common.world
     }
 
+    /// Stops the shard on this node: a committed command cannot be understood here, so that this replica
+    /// can no longer hold what the others hold.
+    pub(super) fn stop(&self, why: String) {
+        tracing::error!(shard = self.group.0, %why, "this replica of the shard stops");
+        // The first reason is the one that counts.
+        self.broken.set(why).ok();
+    }
+
+    /// The store holds the effects of all entries below `next`, durably.
+    fn covers(&self, next: u64) {
+        self.covered_next.fetch_max(next, Ordering::AcqRel);
+        *self.failing_since() = None;
+    }
+
+    /// A checkpoint failed and will be tried again; where that goes on, the node must begin again from its
+    /// journal, which grows for as long as there is none.
+    fn checkpoint_failed(&self, error: &io::Error) {
+        let since = *self.failing_since().get_or_insert_with(Instant::now);
+        if CHECKPOINT_PATIENCE < since.elapsed() {
+            self.store().fault().report("a checkpoint", error);
+        }
+    }
+
+    fn failing_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failing_since.lock().expect("no panic happens under this lock")
+    }
+
     pub(super) fn origin(&self) -> u64 {
         self.common.origin
     }
@@ -87,43 +131,50 @@ impl Shard {
         self.common.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What the journal has for a session from entry `next` up to the last one handed out.
+    /// Gives `each` what the journal has for a session, from entry `next` up to the last one handed out.
+    /// Reads the journal piece by piece, since it holds all sessions of the shard, and not below the store's
+    /// mark, where it may be purged. May block on the disk.
+    ///
+    /// # Errors
+    /// The journal does not have it all, or `each` failed; what came before was given.
     pub(super) fn replay(
         &self,
         id: &SessionId,
         next: u64,
-    ) -> io::Result<Vec<(u64, Millis, Vec<Envelope>)>> {
+        mut each: impl FnMut(u64, Millis, Vec<Envelope>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut next = next.max(self.covered_next.load(Ordering::Acquire));
         let upto = self.sessions.handed_out_next();
-        let entries = (self.common.replay)(self.group, next)?;
-        let mut found = Vec::new();
-        for entry in entries.into_iter().filter(|entry| entry.id.index < upto) {
-            let mine = route(entry.commands).into_iter().find(|(owner, _)| owner == id);
-            found.extend(
-                mine.map(|(_, envelopes)| (entry.id.index, Millis(entry.time_ms), envelopes)),
-            );
+        while next < upto {
+            for entry in (self.common.replay)(self.group, next..upto)? {
+                next = entry.id.index + 1;
+                let mine = route(entry.commands)?.into_iter().find(|(owner, _)| owner == id);
+                if let Some((_, envelopes)) = mine {
+                    each(entry.id.index, Millis(entry.time_ms), envelopes)?;
+                }
+            }
         }
-        Ok(found)
+        Ok(())
     }
 }
 
 /// Sorts an entry's commands by session, keeping their order within each.
-fn route(commands: Vec<Bytes>) -> Vec<(SessionId, Vec<Envelope>)> {
+///
+/// # Errors
+/// A command is unreadable: this replica cannot know what the others make of it.
+fn route(commands: Vec<Bytes>) -> io::Result<Vec<(SessionId, Vec<Envelope>)>> {
     let mut routed: Vec<(SessionId, Vec<Envelope>)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for command in commands {
-        match envelope::decode(command) {
-            Ok((id, envelope)) => {
-                let place = *places.entry(id.clone()).or_insert_with(|| {
-                    routed.push((id, Vec::new()));
-                    routed.len() - 1
-                });
-                routed[place].1.push(envelope);
-            }
-            // Every replica reads the same bytes, so every replica skips it.
-            Err(error) => tracing::error!(%error, "a committed command has no session"),
-        }
+        let (id, envelope) = envelope::decode(command)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let place = *places.entry(id.clone()).or_insert_with(|| {
+            routed.push((id, Vec::new()));
+            routed.len() - 1
+        });
+        routed[place].1.push(envelope);
     }
-    routed
+    Ok(routed)
 }
 
 /// The shard as the cluster crate drives it.
@@ -134,18 +185,27 @@ pub(super) struct ShardMachine {
 }
 
 impl Machine for ShardMachine {
-    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, ()> {
+    fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             // Actors' mailboxes have no bound of their own (S10).
             self.settled.fewer_than(UNSETTLED_ENTRIES).await;
+            if let Some(why) = self.shard.broken.get() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why.clone()));
+            }
             let index = entry.id.index;
-            let hold = self.settled.begin(index);
+            if index < self.shard.replayed_next && REPLAY_ACTORS <= self.shard.sessions.count() {
+                self.shard.sessions.make_room().await;
+            }
             let time = Millis(entry.time_ms);
-            for (id, commands) in route(entry.commands) {
+            let routed = route(entry.commands)?;
+            let hold = self.settled.begin(index);
+            // Counted first: mail that a failing actor drops is replayed by its successor.
+            self.shard.sessions.handed_out(index + 1);
+            for (id, commands) in routed {
                 let hold = hold.clone();
                 self.shard.sessions.send(&id, Mail::Committed { index, time, commands, hold });
             }
-            self.shard.sessions.handed_out(index + 1);
+            Ok(())
         })
     }
 
@@ -155,17 +215,27 @@ impl Machine for ShardMachine {
         self.mark = Some(mark.clone());
         let (store, number) = (self.shard.store().clone(), self.shard.number());
         let settled = self.settled.clone();
-        Box::pin(async move {
+        let shard = self.shard.clone();
+        let covered = async move {
             if 0 < next {
                 settled.reached(next - 1).await;
             }
             all(flushed).await?;
+            // An actor that failed after it was asked is lost now; so is one that failed before and whose
+            // successor was not asked. The journal behind a mark goes: no session may be missing in it.
+            if let Some(id) = shard.sessions.a_lost_one() {
+                return Err(io::Error::other(format!("session {id} is not rebuilt yet")));
+            }
             let persist = move || {
                 store.put_mark(number, next, &mark)?;
-                store.persist()
+                store.persist()?;
+                shard.covers(next);
+                Ok(())
             };
-            tokio::task::spawn_blocking(persist).await.map_err(io::Error::other)?
-        })
+            blocking::off_thread(persist).await?
+        };
+        let shard = self.shard.clone();
+        Box::pin(async move { covered.await.inspect_err(|error| shard.checkpoint_failed(error)) })
     }
 
     fn mark(&self) -> Option<Bytes> {
@@ -177,7 +247,7 @@ impl Machine for ShardMachine {
     }
 
     fn snapshot(&self, since_next: u64) -> Box<dyn SnapshotSource> {
-        Box::new(snapshot::Source::new(self.shard.clone(), since_next))
+        Box::new(snapshot::Source::new(&self.shard, since_next))
     }
 
     fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
@@ -189,9 +259,11 @@ impl Machine for ShardMachine {
             let work = move || {
                 snapshot::install(&shard, &staged)?;
                 shard.store().put_mark(shard.number(), next, &kept)?;
-                shard.store().persist()
+                shard.store().persist()?;
+                shard.covers(next);
+                Ok::<(), io::Error>(())
             };
-            tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+            blocking::off_thread(work).await??;
             self.mark = Some(mark);
             self.shard.sessions.handed_out(next);
             all(self.shard.sessions.ask_all(Mail::Reload)).await

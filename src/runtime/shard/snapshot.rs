@@ -4,7 +4,6 @@
 //! checkpoint it is sent for, which does no harm, because each head says which entries it knows.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::codec;
@@ -53,10 +52,13 @@ struct Current {
 }
 
 impl Source {
-    pub(super) fn new(shard: Arc<Shard>, since_next: u64) -> Source {
-        let store = shard.store().clone();
-        let heads = Box::new(store.heads(shard.number(), "", None));
-        Source { store, shard: shard.number(), since_next, heads, current: None }
+    pub(super) fn new(shard: &Shard, since_next: u64) -> Source {
+        Source::of(shard.store().clone(), shard.number(), since_next)
+    }
+
+    fn of(store: Store, shard: u32, since_next: u64) -> Source {
+        let heads = Box::new(store.heads_since(shard, since_next));
+        Source { store, shard, since_next, heads, current: None }
     }
 
     fn open(&self, id: &str, head: Head<'static>) -> io::Result<Current> {
@@ -86,9 +88,7 @@ impl SnapshotSource for Source {
                 self.current = None;
             }
             let Some((id, head)) = self.heads.next().transpose()? else { return Ok(None) };
-            if self.since_next < head.next {
-                self.current = Some(self.open(&id, head)?);
-            }
+            self.current = Some(self.open(&id, head)?);
         }
     }
 }
@@ -117,6 +117,7 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                     free_ended(shard, &id, old.as_ref(), &head)?;
                     let filed = old.as_ref().and_then(Head::filed);
                     store.put_deadline(shard.number(), &id, head.filed(), filed)?;
+                    store.put_living(shard.number(), &id, head.lives())?;
                     store.put_head(shard.number(), &id, &head)?;
                 }
             }
@@ -152,18 +153,44 @@ mod tests {
     use super::*;
     use crate::session::frozen::{Frozen, FrozenEvent};
 
+    fn absent(id: &str) -> Frozen<'static> {
+        let (debts, keys) = (Vec::new(), Vec::new());
+        Frozen { id: id.to_string().into(), life: FrozenLife::Absent, debts, keys, forgotten: None }
+    }
+
+    #[test]
+    fn of_a_head_that_did_not_change_only_its_place_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path()).expect("a store");
+        let id = |id: &str| SessionId::parse(id).expect("a name");
+        for (name, next) in [("a", 4), ("c", 9), ("d", 8)] {
+            let head = Head { next, session: absent(name), unsealed: Vec::new(), filed: None };
+            store.put_head(1, &id(name), &head).expect("it is written");
+        }
+        // Its place is 7; the rest is no head, and whoever looks at it fails.
+        store.put_head_bytes(1, &id("b"), &[1, 7, 255, 255]).expect("it is written");
+        let sent = |since| {
+            let mut source = Source::of(store.clone(), 1, since);
+            let mut heads = Vec::new();
+            while let Some(chunk) = source.next_chunk()? {
+                match codec::decode(VERSION, &chunk).expect("it decodes") {
+                    Record::Head { id, head } => heads.push((id, head.next)),
+                    Record::Block { .. } => panic!("there are no blocks"),
+                }
+            }
+            io::Result::Ok(heads)
+        };
+        assert_eq!(sent(8).expect("the old ones are passed by"), [("c".to_string(), 9)]);
+        assert_eq!(sent(9).expect("nothing changed"), []);
+        assert!(sent(6).is_err(), "the broken one is looked at where it is wanted");
+    }
+
     #[test]
     fn what_a_snapshot_carries_keeps_its_bytes() {
         let hex =
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let block = Block { index: 3, events: vec![FrozenEvent::sample()] };
-        let session = Frozen {
-            id: "s".into(),
-            life: FrozenLife::Absent,
-            debts: Vec::new(),
-            keys: Vec::new(),
-            forgotten: None,
-        };
+        let session = absent("s");
         let head = Head { next: 4, session, unsealed: Vec::new(), filed: Some(6) };
         for (record, wanted) in [
             (

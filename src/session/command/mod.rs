@@ -83,6 +83,17 @@ pub enum Command {
     AppendEach(Box<AppendEach>),
 }
 
+impl Command {
+    /// Whether the session knows it again by a name in it, as long as this life lasts: twice in one life is once.
+    pub fn is_of_one_life(&self) -> bool {
+        match self {
+            Command::Input(_) | Command::Answer(_) => true,
+            Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
+            _ => false,
+        }
+    }
+}
+
 /// Begins a session, with what its log begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Create {

@@ -20,7 +20,7 @@ pub struct Input {
     /// What the session's policy says, where nothing is given.
     pub when_busy: Option<WhenBusy>,
     pub role: Role,
-    /// Workers in a row that may be lost without a word, for a turn that begins with it; from 1.
+    /// Workers in a row that may be lost without output that stays, for a turn that begins with it; from 1.
     pub attempts: Option<u32>,
     /// How long a worker of such a turn may live and say nothing, in milliseconds, whatever it declared when it
     /// took the turn.

@@ -39,6 +39,7 @@ pub struct FrozenPolicy {
     pub unwatched: FrozenUnwatched,
     pub attempts: Option<u32>,
     pub escalate: bool,
+    pub wait_ms: Option<u64>,
 }
 
 /// See [`FrozenPolicy`].
@@ -166,6 +167,7 @@ impl Policy {
             },
             attempts: self.attempts,
             escalate: self.escalate,
+            wait_ms: self.wait_ms,
         }
     }
 
@@ -179,6 +181,7 @@ impl Policy {
             },
             attempts: frozen.attempts,
             escalate: frozen.escalate,
+            wait_ms: frozen.wait_ms,
         })
     }
 }

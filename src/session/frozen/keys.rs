@@ -33,17 +33,21 @@ pub enum FrozenDid {
 }
 
 impl Keys {
-    pub(super) fn freeze(&self) -> Vec<FrozenKnown> {
-        self.known.iter().map(Known::freeze).collect()
+    pub(in crate::session) fn freeze(&self) -> Vec<FrozenKnown> {
+        self.iter().map(Known::freeze).collect()
     }
 
-    pub(super) fn thaw(
+    pub(in crate::session) fn thaw(
         frozen: Vec<FrozenKnown>,
         forgotten: Option<u64>,
     ) -> Result<Keys, ThawError> {
         ensure(frozen.len() <= limits::KEYS, "the number of keys")?;
-        let known = frozen.into_iter().map(Known::thaw).collect::<Result<_, _>>()?;
-        Ok(Keys { known, forgotten: forgotten.map(Millis) })
+        let mut keys = Keys::default();
+        keys.forgotten = forgotten.map(Millis);
+        for known in frozen {
+            keys.push(Known::thaw(known)?);
+        }
+        Ok(keys)
     }
 }
 

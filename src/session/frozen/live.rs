@@ -15,7 +15,7 @@ use crate::session::fork::{Fork, Hold, Holds};
 use crate::session::live::{End, Live};
 use crate::session::log::{Log, Mark};
 use crate::session::outcome::DeleteReason;
-use crate::session::producers::{Producer, Producers};
+use crate::session::producers::Producers;
 use crate::session::work::Work;
 
 /// See [`super::Frozen`].
@@ -82,7 +82,7 @@ impl Live {
             marks: marks.iter().map(|mark| (mark.first.0, mark.before, mark.newest.0)).collect(),
             closed: self.is_closed(),
             closed_by,
-            producers: producers.all.iter().map(Producer::freeze).collect(),
+            producers: producers.freeze(),
             order: order.as_deref().map(Into::into),
             fork: fork.as_deref().map(Fork::freeze),
             holds: holds

@@ -25,8 +25,10 @@ use super::fork::Debt;
 use super::keys::Keys;
 use super::live::Live;
 use super::outcome::DeleteReason;
+use super::producers::Producers;
+use super::spent::Spent;
 use super::{Deleted, Life, Session};
-use crate::ids::{BadId, Incarnation, Millis, SessionId};
+use crate::ids::{BadId, Incarnation, Millis, Serial, SessionId};
 use crate::limits;
 
 pub use asked::{FrozenCancel, FrozenClaim, FrozenInput, FrozenLose, FrozenSay};
@@ -80,7 +82,18 @@ pub struct Frozen<'a> {
 pub enum FrozenLife<'a> {
     Absent,
     Live(Box<FrozenLive<'a>>),
-    Deleted { incarnation: u32, at: u64, expired: bool },
+    Deleted(Box<FrozenDeleted<'a>>),
+}
+
+/// What is left of a deleted session; see [`FrozenLife`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenDeleted<'a> {
+    pub incarnation: u32,
+    pub at: u64,
+    pub expired: bool,
+    pub turn_epoch: u64,
+    pub control_epoch: u64,
+    pub producers: Vec<FrozenProducer<'a>>,
 }
 
 impl Session {
@@ -89,11 +102,7 @@ impl Session {
         let life = match &self.life {
             Life::Absent => FrozenLife::Absent,
             Life::Live(live) => FrozenLife::Live(Box::new(live.freeze())),
-            Life::Deleted(deleted) => FrozenLife::Deleted {
-                incarnation: deleted.incarnation.0,
-                at: deleted.at.0,
-                expired: deleted.reason == DeleteReason::Expired,
-            },
+            Life::Deleted(deleted) => FrozenLife::Deleted(Box::new(deleted.freeze())),
         };
         let debts = self.debts.iter();
         let debts =
@@ -115,11 +124,7 @@ impl Session {
         let life = match frozen.life {
             FrozenLife::Absent => Life::Absent,
             FrozenLife::Live(live) => Life::Live(Box::new(Live::thaw(*live)?)),
-            FrozenLife::Deleted { incarnation, at, expired } => Life::Deleted(Deleted {
-                incarnation: thaw_incarnation(incarnation)?,
-                at: Millis(at),
-                reason: if expired { DeleteReason::Expired } else { DeleteReason::Asked },
-            }),
+            FrozenLife::Deleted(deleted) => Life::Deleted(Box::new(Deleted::thaw(*deleted)?)),
         };
         ensure(frozen.debts.len() <= limits::DEBTS + 1, "the number of debts")?;
         let debts = frozen.debts.into_iter().map(|(source, key, since)| {
@@ -128,6 +133,31 @@ impl Session {
         let debts = debts.collect::<Result<_, ThawError>>()?;
         let keys = Keys::thaw(frozen.keys, frozen.forgotten)?;
         Ok(Session { id: SessionId::parse(&frozen.id)?, life, debts, keys })
+    }
+}
+
+impl Deleted {
+    fn freeze(&self) -> FrozenDeleted<'_> {
+        let Deleted { incarnation, at, reason, spent } = self;
+        FrozenDeleted {
+            incarnation: incarnation.0,
+            at: at.0,
+            expired: *reason == DeleteReason::Expired,
+            turn_epoch: spent.turn_epoch,
+            control_epoch: spent.control_epoch,
+            producers: spent.producers.freeze(),
+        }
+    }
+
+    fn thaw(frozen: FrozenDeleted<'_>) -> Result<Deleted, ThawError> {
+        let at = Millis(frozen.at);
+        let spent = Spent {
+            turn_epoch: frozen.turn_epoch,
+            control_epoch: frozen.control_epoch,
+            producers: Producers::thaw(frozen.producers, Serial::ZERO, at)?,
+        };
+        let reason = if frozen.expired { DeleteReason::Expired } else { DeleteReason::Asked };
+        Ok(Deleted { incarnation: thaw_incarnation(frozen.incarnation)?, at, reason, spent })
     }
 }
 

@@ -21,6 +21,10 @@ pub struct FrozenProducer<'a> {
 }
 
 impl Producers {
+    pub(super) fn freeze(&self) -> Vec<FrozenProducer<'_>> {
+        self.all.iter().map(Producer::freeze).collect()
+    }
+
     pub(super) fn thaw(
         frozen: Vec<FrozenProducer<'_>>,
         tail: Serial,
@@ -35,7 +39,7 @@ impl Producers {
 }
 
 impl Producer {
-    pub(super) fn freeze(&self) -> FrozenProducer<'_> {
+    fn freeze(&self) -> FrozenProducer<'_> {
         FrozenProducer {
             id: self.id.as_str().into(),
             epoch: self.epoch,
@@ -55,9 +59,10 @@ impl Producer {
         clock: Millis,
     ) -> Result<Producer, ThawError> {
         ensure(frozen.used <= clock.0, "the time of a producer")?;
-        ensure((1..=limits::PRODUCER_RUNS).contains(&frozen.runs.len()), "the number of runs")?;
-        // Where the next run must begin: its seq exactly, its serial at the earliest.
-        let mut seq = frozen.runs[0].0;
+        ensure(frozen.runs.len() <= limits::PRODUCER_RUNS, "the number of runs")?;
+        // Where the next run must begin: its seq exactly, its serial at the earliest. Without a run, one that
+        // ends at 0 lies before.
+        let mut seq = frozen.runs.first().map_or(1, |run| run.0);
         let mut serial = 1;
         for &(run_seq, run_serial, events, length) in &frozen.runs {
             // A seq may end at 2^64 - 1, so what comes behind it is counted wider.

@@ -22,6 +22,7 @@ use crate::session::work::{Interaction, Known, Work};
 pub struct FrozenWork<'a> {
     pub turns: Vec<FrozenTurn<'a>>,
     pub inputs: Vec<FrozenKnown<'a>>,
+    pub cancels: Vec<Cow<'a, str>>,
     pub epoch: u64,
     pub interactions: Vec<FrozenInteraction<'a>>,
     pub control: FrozenControl<'a>,
@@ -29,8 +30,8 @@ pub struct FrozenWork<'a> {
     pub audience: Option<(u32, u32, u64)>,
 }
 
-/// Input, turn where it is another, serial, how far the turn's last worker came, and whether it waits for one.
-type FrozenKnown<'a> = (Cow<'a, str>, Option<Cow<'a, str>>, u64, Option<(u64, u64)>, bool);
+/// Input, turn where it is another, serial, digest, how far the turn's last worker came, and whether it waits for one.
+type FrozenKnown<'a> = (Cow<'a, str>, Option<Cow<'a, str>>, u64, u64, Option<(u64, u64)>, bool);
 
 /// See [`FrozenWork`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,7 @@ pub struct FrozenTurn<'a> {
     pub attempts: u32,
     pub failures: u32,
     pub failures_max: u32,
+    pub losses: u32,
     pub quiet_ms: Option<u64>,
     pub stage: FrozenStage<'a>,
     pub pausing: Option<u8>,
@@ -75,6 +77,8 @@ pub struct FrozenSeat<'a> {
     pub seq: u64,
     pub given: u64,
     pub lease_ms: u64,
+    pub since: u64,
+    pub spoke: bool,
     pub alive_at: u64,
     pub progress_at: u64,
     pub quiet_ms: u64,
@@ -89,6 +93,7 @@ impl Work {
         FrozenWork {
             turns: self.turns.iter().map(Turn::freeze).collect(),
             inputs: self.inputs.iter().map(Known::freeze).collect(),
+            cancels: self.cancels.iter().map(|turn| turn.as_str().into()).collect(),
             epoch: self.epoch,
             interactions: self.interactions.iter().map(Interaction::freeze).collect(),
             control: self.control.freeze(),
@@ -103,12 +108,15 @@ impl Work {
         let epoch = frozen.epoch;
         let turns = frozen.turns.into_iter().map(|turn| Turn::thaw(turn, tail, epoch));
         let turns: Vec<Turn> = turns.collect::<Result<_, _>>()?;
-        let inputs = frozen.inputs.into_iter().map(|(input, turn, serial, spoke, pending)| {
-            ensure(serial <= tail.0, "the place of an input")?;
-            let turn = TurnId::parse(turn.as_ref().unwrap_or(&input))?;
-            let (input, serial) = (TurnId::parse(&input)?, Serial(serial));
-            Ok(Known { input, turn, serial, spoke: spoke.map(Spoke::thaw), pending })
-        });
+        let inputs =
+            frozen.inputs.into_iter().map(|(input, turn, serial, digest, spoke, pending)| {
+                ensure(serial <= tail.0, "the place of an input")?;
+                let turn = TurnId::parse(turn.as_ref().unwrap_or(&input))?;
+                let (input, serial) = (TurnId::parse(&input)?, Serial(serial));
+                Ok(Known { input, turn, serial, digest, spoke: spoke.map(Spoke::thaw), pending })
+            });
+        ensure(frozen.cancels.len() <= limits::CANCELS, "the number of cancels")?;
+        let cancels = frozen.cancels.into_iter().map(|turn| TurnId::parse(&turn));
         Interaction::check_count(frozen.interactions.len())?;
         let interactions = frozen.interactions.into_iter();
         let interactions = interactions.map(|asked| Interaction::thaw(asked, tail));
@@ -120,6 +128,7 @@ impl Work {
         Ok(Work {
             turns,
             inputs: inputs.collect::<Result<_, ThawError>>()?,
+            cancels: cancels.collect::<Result<_, _>>()?,
             epoch,
             interactions: interactions.collect::<Result<_, _>>()?,
             control: Control::thaw(frozen.control, tail)?,
@@ -132,7 +141,7 @@ impl Known {
     fn freeze(&self) -> FrozenKnown<'_> {
         let turn = (self.turn != self.input).then(|| self.turn.as_str().into());
         let spoke = self.spoke.map(Spoke::freeze);
-        (self.input.as_str().into(), turn, self.serial.0, spoke, self.pending)
+        (self.input.as_str().into(), turn, self.serial.0, self.digest, spoke, self.pending)
     }
 }
 
@@ -149,6 +158,7 @@ impl Turn {
             attempts: self.attempts,
             failures: self.failures,
             failures_max: self.failures_max,
+            losses: self.losses,
             quiet_ms: self.quiet_ms,
             stage: match &self.stage {
                 Stage::Waiting { from } => FrozenStage::Waiting { from: from.0 },
@@ -159,6 +169,8 @@ impl Turn {
                     seq: seat.seq,
                     given: seat.given.0,
                     lease_ms: seat.lease_ms,
+                    since: seat.since.0,
+                    spoke: seat.spoke,
                     alive_at: seat.alive_at.0,
                     progress_at: seat.progress_at.0,
                     quiet_ms: seat.quiet_ms,
@@ -201,6 +213,8 @@ impl Turn {
                     seq: seat.seq,
                     given: Serial(seat.given),
                     lease_ms: seat.lease_ms,
+                    since: Millis(seat.since),
+                    spoke: seat.spoke,
                     alive_at: Millis(seat.alive_at),
                     progress_at: Millis(seat.progress_at),
                     quiet_ms: seat.quiet_ms,
@@ -229,6 +243,7 @@ impl Turn {
             attempts: frozen.attempts,
             failures: frozen.failures,
             failures_max: frozen.failures_max,
+            losses: frozen.losses,
             quiet_ms: frozen.quiet_ms,
             stage,
             pausing: frozen.pausing.map(rest).transpose()?,

@@ -38,7 +38,7 @@ pub(in crate::session) enum Over {
 
 impl Work {
     /// Whether a turn waits for people.
-    pub(super) fn asks(&self, turn: &TurnId) -> bool {
+    pub(in crate::session) fn asks(&self, turn: &TurnId) -> bool {
         self.interactions.iter().any(|asked| asked.over.is_none() && asked.turn == *turn)
     }
 
@@ -176,6 +176,7 @@ impl Live {
     }
 }
 
-fn digest(said: &NewEvent) -> u64 {
+/// Hash of what somebody said.
+pub(super) fn digest(said: &NewEvent) -> u64 {
     xxh3_64(&[said.format.as_str().as_bytes(), b"\0", &said.payload].concat())
 }

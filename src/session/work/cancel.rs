@@ -8,7 +8,7 @@ use crate::session::fact::{Change, ControlChange, End, Fact, Receipt};
 use crate::session::live::Live;
 use crate::session::outcome::{Applied, Refusal};
 use crate::session::turn::Turn;
-use crate::session::work::{Known, check_role};
+use crate::session::work::check_role;
 
 impl Live {
     /// Ends turns whatever their workers think.
@@ -30,8 +30,7 @@ impl Live {
             && self.work.known(turn).is_none()
             && !self.is_closed()
         {
-            let (input, turn, serial) = (turn.clone(), turn.clone(), Serial::ZERO);
-            self.work.remember(Known { input, turn, serial, spoke: None, pending: false });
+            self.work.cancel_early(turn);
             self.clock = now;
         }
         Ok(Applied::Cancelled { turns })
@@ -93,6 +92,10 @@ impl Live {
             self.note(now, Fact::Ended { turn: id, end }, out);
             self.work.turns.retain(|open| open.id != turn.id);
             self.defer(now, turn, unheard, out);
+        }
+        if !over.is_empty() {
+            // What was kept for them may go.
+            self.retain(now);
         }
         match end {
             End::Failed { reason } if !over.is_empty() => self.escalate(now, reason, out),

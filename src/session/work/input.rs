@@ -1,5 +1,7 @@
 //! Inputs: what begins a turn, what is spoken into one, and what a person answers.
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::ids::{Millis, Serial};
 use crate::limits;
 use crate::session::command::{Input, Role, WhenBusy};
@@ -9,6 +11,7 @@ use crate::session::fact::{End, Fact};
 use crate::session::live::{Live, check_size};
 use crate::session::outcome::{Applied, Refusal};
 use crate::session::turn::{Stage, Turn};
+use crate::session::work::ask::digest;
 use crate::session::work::{Known, check_role};
 
 impl Live {
@@ -19,13 +22,14 @@ impl Live {
         asked: &Input,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        let cancelled = match self.work.known(&asked.input) {
-            Some(known) if known.serial != Serial::ZERO => {
-                let (turn, serial) = (known.turn.clone(), known.serial);
-                return Ok(Applied::Input { turn, serial, duplicate: true });
+        if let Some(known) = self.work.known(&asked.input) {
+            if known.digest != digest_of(asked) {
+                return Err(Refusal::InputDiffers);
             }
-            known => known.is_some(),
-        };
+            let (turn, serial) = (known.turn.clone(), known.serial);
+            return Ok(Applied::Input { turn, serial, duplicate: true });
+        }
+        let cancelled = self.work.cancels.contains(&asked.input);
         check_role(asked.role, Role::Participant)?;
         self.check_takes_turns()?;
         check_size(std::slice::from_ref(&asked.said))?;
@@ -74,12 +78,15 @@ impl Live {
             }
         }
         let pending = into.is_some();
-        let (input, of) = (asked.input.clone(), turn.clone());
-        self.work.remember(Known { input, turn: of, serial, spoke: None, pending });
-        if let Some(at) = into
-            && let Stage::Paused { .. } = self.work.turns[at].stage
-        {
-            self.go_on(now, at, out);
+        let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
+        self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
+        if let Some(at) = into {
+            match self.work.turns[at].stage {
+                Stage::Paused { .. } => _ = self.go_on(now, at, out),
+                // Somebody speaks instead of answering: the turn goes on, and its question stays open.
+                Stage::Asking => self.work.turns[at].offer(now),
+                Stage::Waiting { .. } | Stage::Active(_) => {}
+            }
         }
         if cancelled {
             // Whoever cancelled it could not know that it would still come.
@@ -119,8 +126,8 @@ impl Live {
     }
 
     fn know_without_turn(&mut self, asked: &Input, serial: Serial) -> Applied {
-        let (input, turn) = (asked.input.clone(), asked.input.clone());
-        self.work.remember(Known { input, turn, serial, spoke: None, pending: false });
+        let (input, turn, digest) = (asked.input.clone(), asked.input.clone(), digest_of(asked));
+        self.work.remember(Known { input, turn, serial, digest, spoke: None, pending: false });
         Applied::Input { turn: asked.input.clone(), serial, duplicate: false }
     }
 
@@ -140,4 +147,9 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// What makes an input another one, under the same name.
+fn digest_of(asked: &Input) -> u64 {
+    xxh3_64_with_seed(asked.agent.as_str().as_bytes(), digest(&asked.said))
 }

@@ -1,7 +1,6 @@
 //! What time alone changes: workers are judged by their two clocks, and what has a deadline comes to it.
 
 use crate::ids::Millis;
-use crate::limits;
 use crate::session::event::Event;
 use crate::session::fact::{Change, End, Fact, Rest};
 use crate::session::live::Live;
@@ -48,6 +47,7 @@ impl Live {
     }
 
     fn judge_workers(&mut self, now: Millis, out: &mut Vec<Event>) {
+        let wait_ms = self.config.policy.waits_ms();
         let mut at = 0;
         while at < self.work.turns.len() {
             let first = self.work.is_first(at);
@@ -55,9 +55,7 @@ impl Live {
             let turn = &mut self.work.turns[at];
             let (id, has_step) = (turn.id.clone(), turn.has_step());
             match &mut turn.stage {
-                Stage::Waiting { .. }
-                    if first && turn.waits_since.after(limits::WAIT_MS) <= now =>
-                {
+                Stage::Waiting { .. } if first && turn.waits_since.after(wait_ms) <= now => {
                     let end = End::Failed { reason: "nobody took the turn".into() };
                     self.end_all(now, &end, |open| open.id == id, out);
                     continue;

@@ -36,6 +36,8 @@ pub(super) struct Work {
     pub(super) turns: Vec<Turn>,
     /// The last inputs, oldest first.
     pub(super) inputs: VecDeque<Known>,
+    /// The last turns that were cancelled before they were asked for, oldest first; up to [`limits::CANCELS`].
+    pub(super) cancels: VecDeque<TurnId>,
     /// The last epoch that was given.
     pub(super) epoch: u64,
     /// Those that are open, and the last that are over; oldest first.
@@ -45,13 +47,15 @@ pub(super) struct Work {
     pub(super) audience: Option<AudienceStatus>,
 }
 
-/// An input that was accepted, or whose turn was cancelled before it came.
+/// An input that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) input: TurnId,
     pub(super) turn: TurnId,
-    /// Its place in the log; 0 where it has not come yet.
+    /// Its place in the log.
     pub(super) serial: Serial,
+    /// Hash of what was said to whom, so that the same again is known from another.
+    pub(super) digest: u64,
     /// How far its turn's last worker came, once the turn that began with it is over.
     pub(super) spoke: Option<Spoke>,
     /// It was spoken into a turn that is open, and no worker has taken it in yet.
@@ -63,12 +67,12 @@ impl Work {
         self.turns.iter().position(|open| open.id == *turn)
     }
 
-    fn known(&self, input: &TurnId) -> Option<&Known> {
+    pub(in crate::session) fn known(&self, input: &TurnId) -> Option<&Known> {
         self.inputs.iter().rev().find(|known| known.input == *input)
     }
 
     /// Whether a turn is the first of its agent that is open: the others wait for it.
-    fn is_first(&self, at: usize) -> bool {
+    pub(in crate::session) fn is_first(&self, at: usize) -> bool {
         let agent = &self.turns[at].agent;
         !self.turns[..at].iter().any(|earlier| earlier.agent == *agent)
     }
@@ -91,11 +95,25 @@ impl Work {
         })
     }
 
+    /// The first input of a turn that is open, or is to begin with what is held back.
+    pub(super) fn needed(&self) -> Option<Serial> {
+        let held = self.control.held.as_ref().map(|held| held.first);
+        self.turns.iter().map(|turn| turn.input).chain(held).min()
+    }
+
+    /// Whether somebody works, is waited for, or watches.
+    pub(super) fn is_in_use(&self) -> bool {
+        let rests = |turn: &Turn| matches!(turn.stage, Stage::Paused { .. });
+        let watched = self.audience.is_some_and(|audience| 0 < audience.watchers);
+        // A turn that rests may do so for ever.
+        watched || !self.turns.iter().all(rests)
+    }
+
     /// When a tick changes something.
     pub(super) fn tick_at(&self, policy: &Policy) -> Option<Millis> {
         let open = self.turns.iter().enumerate();
         let judged = open.filter(|(at, turn)| turn.seat().is_some() || self.is_first(*at));
-        let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id)));
+        let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id), policy));
         let open = self.interactions.iter().filter(|asked| asked.over.is_none());
         let interactions = open.filter_map(|asked| asked.deadline);
         turns.chain(interactions).chain(self.control.until).chain(self.unwatched_from(policy)).min()
@@ -118,17 +136,31 @@ impl Work {
 
     fn remember(&mut self, known: Known) {
         self.inputs.retain(|other| other.input != known.input);
+        self.cancels.retain(|early| *early != known.input);
         self.inputs.push_back(known);
         self.forget();
+    }
+
+    /// Remembers that a turn is not to begin.
+    fn cancel_early(&mut self, turn: &TurnId) {
+        if !self.cancels.contains(turn) {
+            self.cancels.push_back(turn.clone());
+        }
+        if limits::CANCELS < self.cancels.len() {
+            self.cancels.pop_front();
+        }
     }
 
     /// Forgets the oldest inputs whose turns are over.
     fn forget(&mut self) {
         while limits::INPUTS < self.inputs.len() {
-            // The first input of an open turn stays, so that the turn is known when it is over, and one that is
-            // owed a receipt.
+            // The first input of a turn that is open, or is to begin with what is held back, stays, so that the turn
+            // is known when it is over; and one that is owed a receipt.
+            let held = self.control.held.as_ref().map(|held| &held.input);
             let idle = |known: &Known| {
-                !known.pending && self.turns.iter().all(|open| open.id != known.input)
+                !known.pending
+                    && held != Some(&known.input)
+                    && self.turns.iter().all(|open| open.id != known.input)
             };
             let Some(at) = self.inputs.iter().position(idle) else { return };
             self.inputs.remove(at);
@@ -154,9 +186,9 @@ impl Live {
     ) -> Serial {
         debug_assert_eq!(agent.is_some(), fact.turn().is_some(), "whose turn is it?");
         let retention = self.config.retention;
-        self.log.retain(now, &retention);
+        self.retain(now);
         out.push(self.log.push(now, said, None, agent, Some(fact), &retention));
-        self.log.retain(now, &retention);
+        self.retain(now);
         self.updated_at = now;
         self.touched_at = now;
         self.clock = now;
@@ -181,7 +213,9 @@ impl Live {
     fn open_turn(&self, turn: &TurnId) -> Result<usize, Refusal> {
         match self.work.find(turn) {
             Some(at) => Ok(at),
-            None if self.work.known(turn).is_some() => Err(Refusal::TurnOver),
+            None if self.work.known(turn).is_some() || self.work.cancels.contains(turn) => {
+                Err(Refusal::TurnOver)
+            }
             None => Err(Refusal::NoSuchTurn),
         }
     }

@@ -65,6 +65,9 @@ impl Live {
         let since = since.map_or(now, |old| old.since);
         self.work.audience = Some(AudienceStatus { watchers, controllers, since });
         self.clock = now;
+        if before.is_some_and(|old| 0 < old.watchers) && watchers == 0 {
+            self.touched_at = now;
+        }
         if !self.work.turns.is_empty() {
             self.note(now, Fact::Audience { watchers, controllers }, out);
         }

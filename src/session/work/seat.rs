@@ -43,6 +43,8 @@ impl Live {
             seq: 0,
             given: turn.spoken,
             lease_ms: asked.lease_ms,
+            since: now,
+            spoke: false,
             alive_at: now,
             progress_at: now,
             quiet_ms,
@@ -194,6 +196,10 @@ impl Live {
         let id = self.work.turns[at].id.clone();
         if let Some(name) = &said.step {
             let turn = &mut self.work.turns[at];
+            if turn.step.as_ref().is_none_or(|step| step.name != *name) {
+                // What was put out before it is not superseded any more.
+                turn.keep_output();
+            }
             let before = turn.step.take().filter(|step| step.name == *name);
             let (attempt, first) = before
                 .map_or((1, Serial::ZERO), |step| (step.attempt.saturating_add(1), step.first));
@@ -205,9 +211,16 @@ impl Live {
             self.note(now, Fact::Step { turn: id.clone(), epoch, step, attempt }, out);
         }
         if !said.events.is_empty() {
-            self.work.turns[at].failures = 0;
+            let turn = &mut self.work.turns[at];
+            let first = match &mut turn.stage {
+                Stage::Active(seat) => !std::mem::replace(&mut seat.spoke, true),
+                _ => false,
+            };
             if said.rewind {
                 self.rewind(now, at, epoch, out);
+            } else if first {
+                // It goes on behind what earlier workers put out.
+                turn.keep_output();
             }
             let internal = said.internal || self.work.control.mode != Mode::Auto;
             for event in &said.events {
@@ -241,7 +254,7 @@ impl Live {
     /// Supersedes what earlier attempts put out of the step under way, or of the turn.
     fn rewind(&mut self, now: Millis, at: usize, epoch: u64, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
-        let from = turn.step.as_ref().map_or(turn.output.first, |step| step.first);
+        let from = turn.rewindable();
         if from == Serial::ZERO {
             return;
         }
@@ -322,7 +335,7 @@ impl Live {
         let (turn, detail) = (id.clone(), detail.to_owned());
         self.note(now, Fact::Lost { turn, epoch, cause, again_at, detail }, out);
         if again.is_none() {
-            let reason = format!("{times} workers in a row were lost without a word");
+            let reason = format!("{times} workers in a row were lost without output that stays");
             self.end_all(now, &End::Failed { reason }, |open| open.id == id, out);
             return;
         }

@@ -194,6 +194,12 @@ impl Transport for MemoryTransport {
         others.into_iter().filter(|id| self.peer(&state, *id).is_ok()).collect()
     }
 
+    fn round_trips(&self) -> Vec<(NodeId, Duration)> {
+        let latency = &self.network.config.latency;
+        let round_trip = *latency.start() + *latency.end();
+        self.connected().into_iter().map(|peer| (peer, round_trip)).collect()
+    }
+
     fn local(&self) -> NodeId {
         self.local
     }

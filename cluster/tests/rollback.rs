@@ -1,0 +1,203 @@
+//! Disks that were rolled back to an older copy: no member gives up what it holds for committed.
+
+mod support;
+
+use std::time::Duration;
+
+use cluster::group::Fate;
+use cluster::ids::{GroupId, NodeId};
+use support::{Place, World, eventually};
+
+async fn commit(world: &World, group: u32, text: &str) {
+    loop {
+        // While a group fails over, an outcome may be unknown; each text is tried until it is in.
+        if matches!(world.add(group, text).await, Fate::Committed(_)) {
+            return;
+        }
+    }
+}
+
+/// Three nodes, the third of which was down when the first two committed "new"; then the first got its
+/// older disk back, and wrote "OTHER" at the same place together with the third. Nobody could know.
+async fn diverged(seed: u64) -> (World, [u64; 3]) {
+    let mut world = World::up(seed, 3, 1).await;
+    commit(&world, 1, "before").await;
+    let [rolled_back, witness, away] = [1, 2, 3];
+    for node in 1..=3 {
+        eventually("all have it", || world.applied(node, 1) == ["before"]).await;
+    }
+    world.crash(away).await;
+    let older = world.image(rolled_back);
+    world.all_led().await;
+    // The second one brings the news that the first is committed to the disks.
+    commit(&world, 1, "new").await;
+    commit(&world, 1, "newer").await;
+    for node in [rolled_back, witness] {
+        eventually("both have it", || world.applied(node, 1) == ["before", "new", "newer"]).await;
+        world.crash(node).await;
+    }
+    world.swap(rolled_back, older);
+    world.start(rolled_back).await;
+    world.start(away).await;
+    commit(&world, 1, "OTHER").await;
+    for node in [rolled_back, away] {
+        eventually("they diverge", || world.applied(node, 1) == ["before", "OTHER"]).await;
+    }
+    // Their terms go beyond what the second node knows, so that it will be the one to follow.
+    for to in [rolled_back, away, rolled_back, away] {
+        while world.leader(1) != Some(to) {
+            let leader = world.leader(1).and_then(|node| world.group(node, 1));
+            if let Some(leader) = leader {
+                leader.transfer(NodeId(to)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    (world, [rolled_back, witness, away])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_told_to_overwrite_what_it_applied_stops_its_group_for_good() {
+    let (mut world, [_, witness, away]) = diverged(20).await;
+    world.start(witness).await;
+    eventually("the group is open", || world.group(witness, 1).is_some()).await;
+    let group = world.group(witness, 1).unwrap();
+    eventually("the group stops", || group.broken().is_some()).await;
+    let reason = group.broken().unwrap();
+    assert!(reason.contains("is committed here"), "{reason}");
+    assert!(
+        !group.report().running && group.leader().is_none() && group.linearize().await.is_err()
+    );
+    // It stays so, and keeps what it had; the next start finds out again.
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(world.group(witness, 1).unwrap().broken().is_some());
+        assert_eq!(world.applied(witness, 1)[..2], ["before", "new"]);
+        assert!(!world.applied(witness, 1).contains(&"OTHER".into()));
+        world.crash(witness).await;
+        world.start(witness).await;
+        eventually("the group stops again", || {
+            world.group(witness, 1).is_some_and(|group| group.broken().is_some())
+        })
+        .await;
+    }
+    assert_eq!(world.applied(away, 1), ["before", "OTHER"]);
+}
+
+/// Waits until a node is refused, and looks at what it is told.
+async fn refused(world: &World, node: u64) {
+    let refused = world.nodes[&node].host.refused();
+    eventually("the node is refused", || refused.borrow().is_some()).await;
+    let reason = refused.borrow().clone().unwrap();
+    assert!(reason.contains("came back with less than it had acknowledged"), "{reason}");
+    assert!(reason.contains("wipe the directory and replace the node"), "{reason}");
+}
+
+async fn applied_at(world: &World, nodes: &[u64], texts: &[&str]) {
+    for node in nodes {
+        eventually("the replica has everything", || world.applied(*node, 1) == texts).await;
+    }
+}
+
+/// Waits until the other nodes that are up know of everything that a node has applied.
+async fn told(world: &World, node: u64) {
+    let applied = world.group(node, 1).unwrap().report().applied;
+    for (_, other) in world.nodes.iter().filter(|(other, _)| **other != node) {
+        let knows = || other.host.acknowledged(NodeId(node), GroupId(1));
+        eventually("the others are told", || applied <= knows()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_an_older_disk_is_refused_while_the_others_go_on() {
+    let mut world = World::up(21, 3, 2).await;
+    commit(&world, 1, "a").await;
+    applied_at(&world, &[1, 2, 3], &["a"]).await;
+    let older = world.image(1);
+    commit(&world, 1, "b").await;
+    applied_at(&world, &[1, 2, 3], &["a", "b"]).await;
+    told(&world, 1).await;
+    world.crash(1).await;
+    let newer = world.swap(1, older);
+    world.start(1).await;
+    refused(&world, 1).await;
+    commit(&world, 1, "c").await;
+    commit(&world, 2, "d").await;
+    applied_at(&world, &[2, 3], &["a", "b", "c"]).await;
+    assert!(!world.applied(1, 1).contains(&"b".into()), "it is given nothing any more");
+    // With the disk that it should have had, it is let in.
+    world.crash(1).await;
+    world.swap(1, newer);
+    world.start(1).await;
+    applied_at(&world, &[1, 2, 3], &["a", "b", "c"]).await;
+    assert_eq!(*world.nodes[&1].host.refused().borrow(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_left_after_all_restarted_remembers_what_a_node_acknowledged() {
+    let mut world = World::up(22, 3, 1).await;
+    commit(&world, 1, "a").await;
+    applied_at(&world, &[1, 2, 3], &["a"]).await;
+    let older = world.image(1);
+    commit(&world, 1, "b").await;
+    commit(&world, 1, "c").await;
+    applied_at(&world, &[1, 2], &["a", "b", "c"]).await;
+    told(&world, 1).await;
+    for node in 1..=3 {
+        world.crash(node).await;
+    }
+    world.swap(1, older);
+    // Two of three could commit something else now; the third cannot speak.
+    world.start(1).await;
+    world.start(3).await;
+    refused(&world, 1).await;
+    world.start(2).await;
+    commit(&world, 1, "d").await;
+    applied_at(&world, &[2, 3], &["a", "b", "c", "d"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_knows_at_once_what_a_node_acknowledged_to_it() {
+    let mut world = World::up(23, 3, 1).await;
+    commit(&world, 1, "a").await;
+    let leader = world.leader(1).unwrap();
+    let node = (1..=3).find(|node| *node != leader).unwrap();
+    applied_at(&world, &[1, 2, 3], &["a"]).await;
+    told(&world, node).await;
+    let older = world.image(node);
+    commit(&world, 1, "b").await;
+    applied_at(&world, &[node], &["a", "b"]).await;
+    world.crash(node).await;
+    world.swap(node, older);
+    world.start(node).await;
+    refused(&world, node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_lost_its_journal_alone_is_refused() {
+    let mut world = World::up(24, 3, 1).await;
+    commit(&world, 1, "a").await;
+    applied_at(&world, &[1, 2, 3], &["a"]).await;
+    told(&world, 2).await;
+    world.crash(2).await;
+    let empty = World::new(99, 3, 1).places.remove(&2).unwrap();
+    let store = world.places[&2].store;
+    world.swap(2, Place { store, ..empty });
+    world.start(2).await;
+    refused(&world, 2).await;
+    commit(&world, 1, "b").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_given_another_disk_is_no_business_of_the_memory() {
+    let mut world = World::up(25, 3, 1).await;
+    commit(&world, 1, "a").await;
+    applied_at(&world, &[1, 2, 3], &["a"]).await;
+    told(&world, 2).await;
+    world.crash(2).await;
+    let empty = World::new(98, 3, 1).places.remove(&2).unwrap();
+    world.swap(2, empty);
+    world.start(2).await;
+    applied_at(&world, &[2], &["a"]).await;
+    assert_eq!(*world.nodes[&2].host.refused().borrow(), None);
+}

@@ -1,0 +1,243 @@
+//! What a node does when an actor, a command or its store fails: a whole node in the test's process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+
+use std::net::SocketAddr;
+
+use cluster::ids::NodeId;
+
+use super::{End, Node};
+use crate::config::{Given, ServeConfig};
+use crate::ids::{ProducerId, Serial, SessionId};
+use crate::runtime::{Delivery, Freshness, NotReady, Start};
+use crate::session::{Append, Applied, Command, Format, NewEvent, Origin};
+
+const LONG: Duration = Duration::from_secs(30);
+
+async fn start(dir: &Path) -> Node {
+    let given = Given {
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        data_dir: Some(dir.join("data")),
+        groups: Some(1),
+        checkpoint_entries: Some(16),
+        ..Default::default()
+    };
+    let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
+    let node = Node::start(&config, None).await.unwrap();
+    // A command waits for a leader; a look does not.
+    create(&node, "first").await;
+    node
+}
+
+fn id(name: &str) -> SessionId {
+    SessionId::parse(name).unwrap()
+}
+
+async fn create(node: &Node, name: &str) {
+    let create = Command::from(crate::session::Config::default());
+    node.runtime.submit(&id(name), create, Instant::now() + LONG).await.unwrap();
+}
+
+async fn append(node: &Node, name: &str) -> Serial {
+    let events = vec![NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"said") }];
+    let append = Command::Append(Append { events, ..Append::default() });
+    node.runtime.submit(&id(name), append, Instant::now() + LONG).await.unwrap().tail
+}
+
+async fn tail(node: &Node, name: &str) -> Serial {
+    let soon = Instant::now() + LONG;
+    let status = node.runtime.status(&id(name), Freshness::Linearizable, soon).await;
+    status.unwrap().expect("it exists").tail
+}
+
+#[tokio::test]
+async fn no_checkpoint_leaves_out_a_session_whose_actor_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    create(&node, "other").await;
+    for _ in 0..5 {
+        append(&node, "s").await;
+    }
+    node.runtime.fail_actor(&id("s"));
+    // Nobody asks for it again; checkpoints go on with what others say, and at the end.
+    for _ in 0..64 {
+        append(&node, "other").await;
+    }
+    node.stop().await;
+    let node = start(dir.path()).await;
+    assert_eq!(tail(&node, "s").await, Serial(5));
+    assert_eq!(append(&node, "s").await, Serial(6));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_actor_failed_is_found_though_its_head_was_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    append(&node, "s").await;
+    node.runtime.fail_actor(&id("s"));
+    assert_eq!(tail(&node, "s").await, Serial(1));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_committed_command_that_cannot_be_read_stops_its_shard() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    // As a newer version might write it.
+    node.runtime.propose_unreadable(&id("s"));
+    let stopped = async {
+        // The actor finds it; the entry after it is not applied any more.
+        let create = Command::from(crate::session::Config::default());
+        let soon = Instant::now() + Duration::from_millis(500);
+        node.runtime.submit(&id("t"), create, soon).await.ok();
+        let no_leader = NotReady::NoLeader { shard: 1 };
+        while !node.runtime.not_ready().contains(&no_leader) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, stopped).await.expect("the shard stops");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_ends_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    create(&node, "s").await;
+    append(&node, "s").await;
+    node.runtime.fail_store("the disk is full");
+    let ended = timeout(LONG, node.until_asked_to_stop()).await.expect("it ends by itself");
+    assert_eq!(ended.unwrap(), End::StoreFailed);
+    assert!(node.runtime.not_ready().contains(&NotReady::StoreFailed));
+    node.stop().await;
+    // Nothing is lost: the journal has it.
+    let node = start(dir.path()).await;
+    assert_eq!(tail(&node, "s").await, Serial(1));
+    node.stop().await;
+}
+
+fn numbered(seq: u64) -> Command {
+    let payload = Bytes::from(format!("event {seq}"));
+    let producer = Origin { producer: ProducerId::parse("p").unwrap(), epoch: 1, seq };
+    let events = vec![NewEvent { format: Format::TEXT, payload }];
+    Command::Append(Append { events, producer: Some(producer), ..Append::default() })
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_its_actor_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let (runtime, id) = (&node.runtime, SessionId::parse("s").unwrap());
+    let soon = || Instant::now() + Duration::from_secs(30);
+    let create = Command::from(crate::session::Config::default());
+    runtime.submit(&id, create, soon()).await.unwrap();
+    for seq in 0..50 {
+        runtime.submit(&id, numbered(seq), soon()).await.unwrap();
+    }
+    let mut reader =
+        runtime.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
+    assert!(matches!(reader.next().await, Delivery::CaughtUp { .. }));
+    runtime.fail_actor(&id);
+    let told = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
+    assert!(matches!(told, Delivery::Detached { .. }), "{told:?}");
+    // What was in no block and in no head is in the journal.
+    let again = runtime.submit(&id, numbered(49), soon()).await.unwrap();
+    let place = Some(Serial(50));
+    let is_same = matches!(again.applied, Applied::Appended { first, last, .. } if first == place && last == place);
+    assert!(is_same, "{again:?}");
+    assert_eq!(runtime.submit(&id, numbered(50), soon()).await.unwrap().tail, Serial(51));
+    node.stop().await;
+}
+
+/// Three nodes in this process, on free ports, and whether all of them are ready.
+async fn three(dir: &Path) -> Vec<Node> {
+    use cluster::transport::{make_dev_ca, make_node_cert};
+    let tls = dir.join("tls");
+    make_dev_ca(&tls).unwrap();
+    let held: Vec<_> = (0..3).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+    let peers: Vec<_> = held.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    drop(held);
+    let member = |(id, peer): (u64, &SocketAddr)| crate::config::Member {
+        id,
+        peer: peer.to_string(),
+        http: "http://127.0.0.1:1".into(),
+    };
+    let members: Vec<_> = (1..).zip(&peers).map(member).collect();
+    let mut nodes = Vec::new();
+    for (id, peer) in (1..).zip(&peers) {
+        make_node_cert(&tls, "outlive", NodeId(id)).unwrap();
+        let given = crate::config::Given {
+            node_id: Some(id),
+            listen: Some(([127, 0, 0, 1], 0).into()),
+            data_dir: Some(dir.join(id.to_string())),
+            groups: Some(1),
+            ..Default::default()
+        };
+        let mut config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
+        config.peer_listen = Some(*peer);
+        config.tls_dir = Some(tls.clone());
+        config.members.clone_from(&members);
+        // Three nodes share the test's threads.
+        (config.election_min_ms, config.election_max_ms) = (1000, 2000);
+        nodes.push(Node::start(&config, None).await.unwrap());
+    }
+    for node in &nodes {
+        until(async || node.runtime.not_ready().is_empty()).await;
+    }
+    nodes
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited in vain");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_copy_differs_is_an_alarm() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = three(dir.path()).await;
+    let soon = || Instant::now() + Duration::from_secs(30);
+    let ids = ["same", "other", "third"].map(|id| SessionId::parse(id).unwrap());
+    for id in &ids {
+        let create = Command::from(crate::session::Config::default());
+        nodes[0].runtime.submit(id, create, soon()).await.unwrap();
+        nodes[0].runtime.submit(id, numbered(0), soon()).await.unwrap();
+    }
+    let compared = |node: &Node| {
+        // What was looked at goes to the disk, from where the next ones to compare are taken.
+        node.runtime.passivate(Duration::ZERO);
+        node.runtime.compared()
+    };
+    for node in &nodes {
+        until(async || 6 <= compared(node).0).await;
+        assert_eq!(compared(node).1, 0, "all copies are the same");
+    }
+    nodes[2].runtime.corrupt(&ids[1], &numbered(1)).await;
+    for node in &nodes {
+        until(async || compared(node).1 == 1).await;
+    }
+    let differ = [crate::runtime::NotReady::ReplicasDiffer { sessions: 1 }];
+    until(async || nodes[2].runtime.not_ready() == differ).await;
+    for node in &nodes[..2] {
+        // The copy of the third one stands alone.
+        until(async || node.runtime.not_ready().is_empty()).await;
+    }
+    // A deleted session is nothing to differ in.
+    nodes[0].runtime.submit(&ids[1], Command::Delete { incarnation: None }, soon()).await.unwrap();
+    for node in &nodes {
+        until(async || compared(node).1 == 0 && node.runtime.not_ready().is_empty()).await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+}

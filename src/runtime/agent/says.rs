@@ -1,0 +1,126 @@
+//! The says of one epoch on a link: which one comes next, and what became of the others (S11).
+//!
+//! An acknowledgement means that what was said is in the log. So one that was refused is not acknowledged when it
+//! is said again, but tried again; and one that is said twice at once waits for its own outcome.
+
+use std::collections::BTreeSet;
+
+use crate::limits::LINK_REFUSED;
+use crate::session::Say;
+
+/// Counts says by their seqs, from 0.
+#[derive(Debug, Default)]
+pub(super) struct Says {
+    /// The seq that comes next.
+    next: u64,
+    /// Of those below, nothing is under way.
+    decided: u64,
+    /// Those that were refused and not taken since; the newest [`LINK_REFUSED`].
+    refused: BTreeSet<u64>,
+    /// Below it, nobody knows any more what was refused.
+    forgotten: u64,
+}
+
+/// What a say is to the others of its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It comes next, or has no seq; it is counted.
+    Next,
+    /// It is being said: its outcome is not known yet.
+    UnderWay,
+    /// It is in the log.
+    Taken,
+    /// It was refused, and may be said again.
+    Refused,
+    /// It was said long ago, and nobody knows what became of it.
+    Forgotten,
+    Gap {
+        expected: u64,
+    },
+}
+
+impl Says {
+    /// Says what this one is.
+    pub(super) fn place(&mut self, say: &Say) -> Order {
+        let Some(seq) = say.said.as_ref().map(|said| said.seq) else { return Order::Next };
+        match seq {
+            _ if seq == self.next => {
+                self.next += 1;
+                Order::Next
+            }
+            _ if self.next < seq => Order::Gap { expected: self.next },
+            _ if self.decided <= seq => Order::UnderWay,
+            _ if self.refused.contains(&seq) => Order::Refused,
+            _ if seq < self.forgotten => Order::Forgotten,
+            _ => Order::Taken,
+        }
+    }
+
+    /// The last one that came next is looked at again.
+    pub(super) fn take_back(&mut self, say: &Say) {
+        self.next -= u64::from(say.said.is_some());
+    }
+
+    /// What became of all that were said is known.
+    pub(super) fn decide(&mut self) {
+        self.decided = self.next;
+    }
+
+    pub(super) fn took(&mut self, seq: u64) {
+        self.refused.remove(&seq);
+    }
+
+    pub(super) fn refused(&mut self, seq: u64) {
+        self.refused.insert(seq);
+        if LINK_REFUSED < self.refused.len()
+            && let Some(oldest) = self.refused.pop_first()
+        {
+            self.forgotten = self.forgotten.max(oldest + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TurnId;
+    use crate::session::Said;
+
+    fn say(seq: u64) -> Say {
+        let said = Some(Said { seq, ..Said::default() });
+        Say { said, ..Say::new(TurnId::parse("t").unwrap(), 1) }
+    }
+
+    #[test]
+    fn only_what_was_taken_is_said_to_be() {
+        let mut says = Says::default();
+        assert_eq!(says.place(&Say::new(TurnId::parse("t").unwrap(), 1)), Order::Next);
+        assert_eq!(says.place(&say(1)), Order::Gap { expected: 0 });
+        assert_eq!(says.place(&say(0)), Order::Next);
+        assert_eq!(says.place(&say(0)), Order::UnderWay);
+        assert_eq!(says.place(&say(1)), Order::Next);
+        says.take_back(&say(1));
+        says.took(0);
+        says.decide();
+        assert_eq!(says.place(&say(0)), Order::Taken);
+        assert_eq!(says.place(&say(1)), Order::Next);
+        says.refused(1);
+        says.decide();
+        assert_eq!(says.place(&say(1)), Order::Refused);
+        says.took(1);
+        assert_eq!(says.place(&say(1)), Order::Taken);
+    }
+
+    #[test]
+    fn refusals_are_remembered_in_bounds_and_what_is_forgotten_is_not_said_to_be_taken() {
+        let mut says = Says::default();
+        for seq in 0..=LINK_REFUSED as u64 {
+            assert_eq!(says.place(&say(seq)), Order::Next);
+            says.refused(seq);
+            says.decide();
+        }
+        assert_eq!(says.refused.len(), LINK_REFUSED);
+        assert_eq!(says.place(&say(0)), Order::Forgotten);
+        assert_eq!(says.place(&say(1)), Order::Refused);
+    }
+}

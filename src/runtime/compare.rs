@@ -1,0 +1,184 @@
+//! Replicas compare their copies in the background: a difference is an alarm, never a silence.
+//!
+//! A session is at an agreed place when a replica has applied everything up to some entry and the session
+//! has not changed since: its incarnation, tail and chain must then be the same everywhere. One session
+//! after the other, slowly, for ever; each replica looks for itself, so that the one that is wrong finds out.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, Weak};
+
+use cluster::ids::{GroupId, NodeId};
+use futures::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use super::Runtime;
+use super::peer::wire::{Answered, Asked, Copied};
+use crate::ids::SessionId;
+use crate::limits::{COMPARE_DEADLINE, COMPARE_INTERVAL, DIFFERING_SESSIONS, PEER_PATIENCE};
+
+/// What was compared, and what differs.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    compared: AtomicU64,
+    /// Sessions whose copies differ, and whether this node's own is the doubtful one.
+    differing: Mutex<BTreeMap<SessionId, bool>>,
+}
+
+impl Comparison {
+    /// Sessions of which this node's copy is, or may be, the wrong one.
+    pub(super) fn doubtful(&self) -> usize {
+        self.differing().values().filter(|doubtful| **doubtful).count()
+    }
+
+    fn differing(&self) -> MutexGuard<'_, BTreeMap<SessionId, bool>> {
+        self.differing.lock().expect("no panic under this lock")
+    }
+
+    /// The next session that differed when it was last compared; from the first one on again at the end.
+    fn differing_after(&self, last: Option<&SessionId>) -> Option<SessionId> {
+        let differing = self.differing();
+        let next = last.and_then(|last| {
+            differing.range((Bound::Excluded(last), Bound::Unbounded)).next().map(|(id, _)| id)
+        });
+        next.or_else(|| differing.keys().next()).cloned()
+    }
+
+    /// Notes how the copy of this node stands to those of others; says whether that is a new alarm.
+    fn note(&self, id: &SessionId, same: usize, different: usize) -> bool {
+        self.compared.fetch_add(1, Ordering::Relaxed);
+        let mut differing = self.differing();
+        if different == 0 {
+            differing.remove(id);
+            return false;
+        }
+        let room = differing.len() < DIFFERING_SESSIONS || differing.contains_key(id);
+        // Where most copies are like this one, another is wrong.
+        let doubtful = same < different || same == 0;
+        room && differing.insert(id.clone(), doubtful).is_none()
+    }
+}
+
+/// Compares one session after the other while the runtime lives.
+pub(super) async fn run(runtime: Weak<Runtime>) {
+    let (mut last, mut doubted) = (None, None);
+    loop {
+        tokio::time::sleep(COMPARE_INTERVAL).await;
+        let Some(runtime) = runtime.upgrade() else { return };
+        doubted = runtime.comparison.differing_after(doubted.as_ref());
+        if let Some(id) = &doubted {
+            runtime.compare(id).await;
+        }
+        last = runtime.next_to_compare(last).await;
+        if let Some(Ok(id)) = last.as_ref().map(|(_, id)| SessionId::parse(id)) {
+            runtime.compare(&id).await;
+        }
+    }
+}
+
+impl Runtime {
+    /// Sessions that were compared since the start, and those that differ between replicas now.
+    pub fn compared(&self) -> (u64, usize) {
+        let compared = self.comparison.compared.load(Ordering::Relaxed);
+        (compared, self.comparison.differing().len())
+    }
+
+    /// The session after `last`, in the order of shards and ids; none at the end.
+    async fn next_to_compare(&self, last: Option<(GroupId, String)>) -> Option<(GroupId, String)> {
+        let mut after = last.as_ref().map(|(_, id)| id.clone());
+        let from = last.map_or(GroupId(0), |(shard, _)| shard);
+        for shard in self.shards.all().into_iter().filter(|shard| from.0 <= shard.number()) {
+            let (store, number) = (self.store.clone(), shard.number());
+            let after = after.take().filter(|_| number == from.0);
+            let next = move || store.heads(number, "", after.as_deref()).find_map(Result::ok);
+            if let Ok(Some((id, _))) = tokio::task::spawn_blocking(next).await {
+                return Some((GroupId(number), id));
+            }
+        }
+        None
+    }
+
+    /// Compares this node's copy of a session with all others that are in reach.
+    pub(super) async fn compare(&self, id: &SessionId) {
+        let deadline = Instant::now() + COMPARE_DEADLINE;
+        let Some((group, _)) = self.directory.local(id) else { return };
+        let Some((mine, next)) = self.copy(id, 0, deadline).await else { return };
+        let others = self.directory.replicas(group.id());
+        let asked = others.into_iter().map(|node| self.copy_at(node, id, next));
+        let copies: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        // Whatever they have applied is applied here, too: did it change the session?
+        let reached = copies.iter().map(|(_, _, next)| *next).max().unwrap_or(0);
+        let again = self.copy(id, reached, deadline).await;
+        if copies.is_empty() || again.is_none_or(|(again, _)| again != mine) {
+            return;
+        }
+        let different: Vec<_> = copies.iter().filter(|(_, copy, _)| *copy != mine).collect();
+        if self.comparison.note(id, copies.len() - different.len(), different.len()) {
+            for (node, copy, _) in different {
+                tracing::error!(
+                    shard = group.id().0, session = %id, here = ?mine, other = %node, there = ?copy,
+                    "two replicas hold different logs of this session; one disk or node is at fault: compare \
+                     the session at all its replicas and replace the node that is wrong"
+                );
+            }
+        }
+    }
+
+    /// This node's copy once everything before `next` is applied, and how far it has applied itself. None
+    /// if it does not get there in time.
+    pub(super) async fn copy(
+        &self,
+        id: &SessionId,
+        next: u64,
+        deadline: Instant,
+    ) -> Option<(Option<Copied>, u64)> {
+        let (group, shard) = self.directory.local(id)?;
+        timeout_at(deadline, group.reaches(next)).await.ok()?.ok()?;
+        let looked = self.directory.look(&shard, id).await.ok()?;
+        let applied = looked.as_ref().map_or(0, |looked| looked.next).max(next);
+        let copied = looked.and_then(|looked| looked.status).map(|status| Copied {
+            incarnation: status.incarnation.0,
+            tail: status.tail.0,
+            chain: status.chain,
+            closed: status.closed,
+        });
+        Some((copied, applied))
+    }
+
+    async fn copy_at(
+        &self,
+        node: NodeId,
+        id: &SessionId,
+        next: u64,
+    ) -> Option<(NodeId, Option<Copied>, u64)> {
+        let within_ms = u64::try_from(PEER_PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let asked = Asked::Compare { session: id.as_str().into(), next, within_ms };
+        match self.directory.ask(node, &asked, PEER_PATIENCE).await {
+            Ok(Answered::Compared { copy: Some((copied, next)) }) => Some((node, copied, next)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_copy_that_stands_alone_is_the_doubtful_one() {
+        let comparison = Comparison::default();
+        let id = |text: &str| SessionId::parse(text).unwrap();
+        assert!(!comparison.note(&id("same"), 2, 0));
+        assert_eq!((comparison.doubtful(), comparison.differing().len()), (0, 0));
+        assert!(comparison.note(&id("most are like this one"), 1, 1));
+        assert_eq!((comparison.doubtful(), comparison.differing().len()), (0, 1));
+        assert!(comparison.note(&id("alone"), 0, 2));
+        assert!(comparison.note(&id("one against one"), 0, 1));
+        assert_eq!((comparison.doubtful(), comparison.differing().len()), (2, 3));
+        // It is said once, and goes when the copies are the same again.
+        assert!(!comparison.note(&id("alone"), 0, 2));
+        assert!(!comparison.note(&id("alone"), 2, 0));
+        assert_eq!((comparison.doubtful(), comparison.differing().len()), (1, 2));
+    }
+}

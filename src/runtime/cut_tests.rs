@@ -1,0 +1,141 @@
+//! Three nodes in this process over links in memory, of which some are cut.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::clock::SystemClock;
+use cluster::host::{Birth, HostParts};
+use cluster::ids::NodeId;
+use cluster::journal::disk::RealDisk;
+use cluster::journal::{Journal, JournalConfig};
+use cluster::membership::Member;
+use cluster::raft::{Checkpoints, Timers};
+use cluster::transport::{MemoryConfig, MemoryNetwork, Transport};
+
+use super::*;
+use crate::ids::Serial;
+use crate::session::{Append, Config, Format, NewEvent};
+
+struct Place {
+    runtime: Arc<Runtime>,
+    journal: Journal,
+    writer: std::thread::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+async fn start(network: &MemoryNetwork, node: u64) -> Place {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (segment_bytes, tail_bytes) = (1 << 20, 64 << 10);
+    let config = JournalConfig { dir: dir.path().join("journal"), segment_bytes, tail_bytes };
+    let (journal, writer) = Journal::open(Arc::new(RealDisk), config).expect("a journal");
+    let store = Store::open(&dir.path().join("store")).expect("a store");
+    let clock = Arc::new(SystemClock);
+    let foundation = Foundation::lay(store, journal.clone()).await;
+    let member =
+        |node| Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() };
+    let parts = HostParts {
+        local: NodeId(node),
+        store: u128::from(node),
+        dir: dir.path().to_path_buf(),
+        journal: journal.clone(),
+        birth: Birth {
+            members: (1..=3).map(member).collect(),
+            groups: 1,
+            replication: 3,
+            join: false,
+        },
+        timers: Timers { heartbeat_ms: 100, election_min_ms: 400, election_max_ms: 800 },
+        checkpoints: Checkpoints::default(),
+        clock,
+        factory: foundation.factory(),
+        application: foundation.application(),
+        control: None,
+    };
+    let writer = std::thread::Builder::new().spawn(move || writer.run()).expect("a thread");
+    let network = network.clone();
+    let host = Host::start(parts, async |service| {
+        Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
+    });
+    let runtime = foundation.build("test", host.await.expect("the host starts"));
+    Place { runtime, journal, writer, _dir: dir }
+}
+
+async fn stop(places: Vec<Place>) {
+    for place in places {
+        place.runtime.close().await;
+        place.journal.close();
+        place.writer.join().expect("the writer ends");
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn append(text: &str) -> Command {
+    let payload = Bytes::copy_from_slice(text.as_bytes());
+    let events = vec![NewEvent { format: Format::TEXT, payload }];
+    Command::Append(Append { events, ..Append::default() })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
+    let network = MemoryNetwork::new(MemoryConfig::new(1));
+    let mut places = Vec::new();
+    for node in 1..=3 {
+        places.push(start(&network, node).await);
+    }
+    let runtimes: Vec<&Runtime> = places.iter().map(|place| &*place.runtime).collect();
+    until("all are ready", || runtimes.iter().all(|runtime| runtime.not_ready().is_empty())).await;
+    let id = SessionId::parse("s").expect("a name");
+    runtimes[0].submit(&id, Config::default().into(), soon()).await.expect("it is created");
+    // The lead stays where it is once its preferred node has it.
+    let home = || runtimes[0].home(&id);
+    until("the lead is in its place", || home().leader == home().replicas.first().copied()).await;
+    let leader = home().leader.expect("it was there");
+    let [cut, third] = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..]
+    else {
+        panic!("three nodes have a leader and two others")
+    };
+    let at = |node: u64| runtimes[node as usize - 1];
+    network.partition(NodeId(leader), NodeId(cut));
+    let no_leader = [NotReady::NoLeader { shard: 1 }];
+    until("it knows that it is cut off", || at(cut).not_ready() == no_leader).await;
+    assert_eq!(at(cut).home(&id).leader, None);
+    assert!(at(third).not_ready().is_empty());
+
+    let tail = |status: Option<crate::session::Status>| status.map(|status| status.tail);
+    for (count, node) in [(1, leader), (2, cut)] {
+        // A write that the cut one takes goes to the leader by the third.
+        let reply = at(node).submit(&id, append("x"), soon()).await.expect("it is taken");
+        assert_eq!(reply.tail, Serial(count));
+        // What its own replica cannot have, the third one's has.
+        let status = at(cut).status(&id, Freshness::Linearizable, soon()).await;
+        assert_eq!(tail(status.expect("somebody answers")), Some(Serial(count)));
+        let listed = at(cut).list("", None, 10, soon()).await.expect("somebody answers");
+        assert_eq!(listed[0].tail, Serial(count));
+        let attached = at(cut).attach(&id, Start::Beginning, Freshness::Linearizable, soon()).await;
+        let mut reader = attached.expect("somebody serves it");
+        while reader.cursor().serial < Serial(count) {
+            let told = timeout(Duration::from_secs(30), reader.next()).await.expect("it goes on");
+            assert!(matches!(told, Delivery::Events(_)), "{told:?}");
+        }
+        let stale = at(cut).status(&id, Freshness::Local, soon()).await;
+        assert_eq!(tail(stale.expect("it may be stale")), Some(Serial(0)));
+    }
+    // With nobody in reach it says nothing.
+    network.partition(NodeId(third), NodeId(cut));
+    let until = Instant::now() + Duration::from_secs(5);
+    let status = at(cut).status(&id, Freshness::Linearizable, until).await;
+    assert!(status.is_err(), "{status:?}");
+    network.heal_all();
+    stop(places).await;
+}

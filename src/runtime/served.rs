@@ -1,0 +1,152 @@
+//! Which agents anybody works for: known of the workers at this node, and asked of the other nodes where a turn waits.
+//!
+//! It is told with a turn's health, and nothing follows from it: a turn whose agent nobody works for waits on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::Runtime;
+use super::peer::wire::{Answered, Asked};
+use crate::ids::AgentName;
+use crate::limits::{SERVED_AGENTS, SERVED_FRESH, SERVED_LINGER, SERVED_WAIT};
+use crate::session::{TurnState, TurnStatus};
+
+/// The agents of a cluster that have workers, as one node knows.
+#[derive(Default)]
+pub(super) struct Served {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    here: HashMap<AgentName, Here>,
+    /// What the other nodes said, and when.
+    elsewhere: HashMap<AgentName, (bool, Instant)>,
+}
+
+/// The workers of one agent at this node.
+struct Here {
+    workers: usize,
+    /// When there was one last.
+    seen: Instant,
+}
+
+/// Counts one worker while it lives.
+pub(super) struct Serving {
+    served: Arc<Served>,
+    agent: AgentName,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(here) = self.served.state().here.get_mut(&self.agent) {
+            here.workers -= 1;
+            here.seen = Instant::now();
+        }
+    }
+}
+
+impl Served {
+    /// A worker is here; one that asks anew from time to time is so in between, too.
+    pub(super) fn serve(self: &Arc<Self>, agent: &AgentName) -> Serving {
+        let new = || Here { workers: 0, seen: Instant::now() };
+        self.state().here.entry(agent.clone()).or_insert_with(new).workers += 1;
+        Serving { served: self.clone(), agent: agent.clone() }
+    }
+
+    /// Whether somebody at this node works for the agent, or did a moment ago.
+    pub(super) fn is_here(&self, agent: &AgentName) -> bool {
+        let state = self.state();
+        let here = state.here.get(agent);
+        here.is_some_and(|here| 0 < here.workers || here.seen.elapsed() < SERVED_LINGER)
+    }
+
+    /// What the other nodes said not long ago, if anything.
+    fn elsewhere(&self, agent: &AgentName) -> Option<bool> {
+        let state = self.state();
+        let (is, told) = state.elsewhere.get(agent)?;
+        (told.elapsed() < SERVED_FRESH).then_some(*is)
+    }
+
+    fn heard(&self, agent: AgentName, is: bool) {
+        let elsewhere = &mut self.state().elsewhere;
+        if elsewhere.len() < SERVED_AGENTS || elsewhere.contains_key(&agent) {
+            elsewhere.insert(agent, (is, Instant::now()));
+        }
+    }
+
+    /// Forgets what is old.
+    pub(super) fn tidy(&self) {
+        let State { here, elsewhere } = &mut *self.state();
+        here.retain(|_, here| 0 < here.workers || here.seen.elapsed() < SERVED_LINGER);
+        elsewhere.retain(|_, (_, told)| told.elapsed() < SERVED_FRESH);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic happens under this lock")
+    }
+}
+
+impl Runtime {
+    /// Marks the turns that wait for an agent that nobody in the cluster works for.
+    pub async fn mark_unserved(&self, turns: &mut [TurnStatus]) {
+        let until = Instant::now() + SERVED_WAIT;
+        for turn in turns {
+            let waits = turn.state == TurnState::Queued && turn.seat.is_none();
+            // Nodes that do not answer delay no answer for long.
+            if waits && Instant::now() < until {
+                turn.unserved = self.is_served(&turn.agent).await == Some(false);
+            }
+        }
+    }
+
+    /// Whether anybody in the cluster works for the agent; none where that cannot be known now.
+    async fn is_served(&self, agent: &AgentName) -> Option<bool> {
+        if self.served.is_here(agent) {
+            return Some(true);
+        }
+        if let Some(known) = self.served.elsewhere(agent) {
+            return Some(known);
+        }
+        let asked = Asked::Serves { agent: agent.as_str().into() };
+        let nodes = self.host.connected();
+        let answers = nodes.into_iter().map(|node| self.directory.ask(node, &asked, SERVED_WAIT));
+        let answers: Vec<_> = join_all(answers).await.into_iter().map(Result::ok).collect();
+        let is = |wanted: bool| {
+            move |answer: &Option<Answered>| *answer == Some(Answered::Serves(wanted))
+        };
+        // A node that does not answer may have one.
+        let known = match (answers.iter().any(is(true)), answers.iter().all(is(false))) {
+            (true, _) => true,
+            (_, true) => false,
+            _ => return None,
+        };
+        self.served.heard(agent.clone(), known);
+        Some(known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_counts_while_it_is_here_and_for_a_moment_after() {
+        let (served, agent) = (Arc::new(Served::default()), AgentName::parse("a").unwrap());
+        assert!(!served.is_here(&agent));
+        let (one, two) = (served.serve(&agent), served.serve(&agent));
+        drop(one);
+        tokio::time::advance(SERVED_LINGER).await;
+        served.tidy();
+        assert!(served.is_here(&agent));
+        drop(two);
+        assert!(served.is_here(&agent), "it may only be asking anew");
+        tokio::time::advance(SERVED_LINGER).await;
+        assert!(!served.is_here(&agent));
+        served.tidy();
+        assert!(served.state().here.is_empty());
+    }
+}

@@ -1,0 +1,13 @@
+//! Whether this node can be believed: reasons against it that no waiting mends.
+
+use super::{NotReady, Runtime};
+
+impl Runtime {
+    /// Why what this node holds may be wrong; empty when nothing speaks against it.
+    pub(super) fn distrusted(&self) -> Vec<NotReady> {
+        let broken = self.host.groups().into_iter().filter(|group| group.broken().is_some());
+        let broken = broken.map(|group| NotReady::Broken { shard: group.id().0 });
+        let sessions = self.comparison.doubtful();
+        broken.chain((0 < sessions).then_some(NotReady::ReplicasDiffer { sessions })).collect()
+    }
+}

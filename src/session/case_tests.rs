@@ -1,0 +1,264 @@
+//! Cases of turns from the field, told as scripts: lives that follow each other, budgets, memory, and time to live.
+
+use super::people_tests::{answer, asks, audience, says};
+use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
+use super::*;
+use crate::ids::{AgentName, ParticipantName, ProducerId, StepName};
+use crate::limits;
+
+/// Whoever has a number from an earlier life has no right in a later one (S4, S11).
+#[test]
+fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
+    let mut play = Play::new();
+    let create = || Command::from(Config::default());
+    let take = |name: &str| {
+        let participant = ParticipantName::parse(name).unwrap();
+        let (by, verb) = (Sender { participant, device: None }, Verb::Take { mode: Mode::Assist });
+        let (role, note) = (Role::Controller, String::new());
+        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 1_000, note, role }))
+    };
+    let write = |epoch, seq| {
+        let producer = Some(Origin { producer: ProducerId::parse("p").unwrap(), epoch, seq });
+        Command::Append(Append { events: vec![said("x")], producer, ..Append::default() })
+    };
+    for life in 1..=3_u64 {
+        play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+        let taken = play.run(claim("t1", "w", life)).unwrap();
+        let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
+        assert_eq!(turn.seat.unwrap().epoch, life);
+        // The worker of the life before speaks, ends, and is lost.
+        let fenced = Err(Refusal::Fenced { given: life - 1, held: life });
+        assert_eq!(play.run(say("t1", life - 1, Some(0), "old", Then::GoOn)), fenced);
+        assert_eq!(play.run(say("t1", life - 1, Some(0), "", Then::Complete)), fenced);
+        let lose = Lose {
+            turn: turn_id("t1"),
+            epoch: life - 1,
+            cause: Cause::Disconnected,
+            detail: String::new(),
+        };
+        assert_eq!(play.run(Command::Lose(Box::new(lose))), Ok(Applied::Lost { was: false }));
+        let new = play.run(say("t1", life, Some(0), "new", Then::GoOn)).unwrap();
+        assert!(matches!(new, Applied::Said { duplicate: false, places: Some(_), .. }));
+        let taken = play.run(take("ada")).unwrap();
+        assert!(matches!(taken, Applied::Control { epoch, .. } if epoch == life), "{taken:?}");
+        // A repeat of what the producer wrote in the life before writes nothing; a new epoch does.
+        if 1 < life {
+            let again = play.run(write(life - 1, 0));
+            assert!(matches!(again, Err(Refusal::StaleEpoch { .. })), "{again:?}");
+            let gap = play.run(write(life, 1));
+            assert!(matches!(gap, Err(Refusal::EpochMustStartAtZero { .. })), "{gap:?}");
+        }
+        play.run(write(life, 0)).unwrap();
+        assert_eq!(play.session.status().unwrap().producers, 1);
+        // By a request, or by its time; what is left is kept.
+        play.run(Command::Delete { incarnation: None }).unwrap();
+        play.session = Session::thaw(play.session.freeze()).unwrap();
+        play.run(create()).unwrap();
+        play.session = Session::thaw(play.session.freeze()).unwrap();
+        assert_eq!(play.session.status().unwrap().producers, 0);
+    }
+}
+
+/// A node repeats by itself what it has no answer to; the life that took the first try may be over by then.
+#[test]
+fn a_repetition_of_an_input_or_an_answer_is_not_taken_in_a_later_life() {
+    let mut play = Play::new();
+    play.wait(60_000).run(Command::Delete { incarnation: None }).unwrap();
+    play.run(Config::default().into()).unwrap();
+    play.wait(1_000);
+    let key = |age_ms| CommandKey { key: 7, within_ms: 60_000, age_ms };
+    let mut again = |age_ms, command| {
+        play.session.apply_once(play.now, &key(age_ms), &command, &mut Vec::new())
+    };
+    let unknown = Err(Refusal::OutcomeForgotten);
+    let steer = || input("t1", "a", WhenBusy::Steer);
+    assert_eq!(again(Some(2_000), steer()), unknown);
+    assert_eq!(again(Some(2_000), cancel(Scope::Turn(turn_id("t1")))), unknown);
+    // A first try is taken, and is known again by its name.
+    assert!(matches!(again(None, steer()), Ok(Applied::Input { duplicate: false, .. })));
+    play.wait(60_000);
+    let again =
+        play.session.apply_once(play.now, &key(Some(2_000)), &steer(), &mut Vec::new()).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+}
+
+#[test]
+fn another_input_of_the_same_name_is_no_repetition() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    for known in ["t1", "s1"] {
+        let differs = |agent: &str, text: &str| {
+            let agent = AgentName::parse(agent).unwrap();
+            Command::Input(Box::new(Input::new(turn_id(known), agent, said(text))))
+        };
+        assert_eq!(play.run(differs("a", "something else")), Err(Refusal::InputDiffers));
+        assert_eq!(play.run(differs("b", &format!("please {known}"))), Err(Refusal::InputDiffers));
+        // How it was to be treated then does not matter any more.
+        let again = play.run(input(known, "a", WhenBusy::Queue)).unwrap();
+        assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+    }
+    assert_eq!(play.told(), "input.accepted t1 please t1, input.accepted t1 please s1");
+}
+
+#[test]
+fn cancels_of_turns_that_nobody_asked_for_push_no_input_out_of_memory() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(cancel(Scope::All)).unwrap();
+    for at in 0..2 * limits::INPUTS {
+        play.run(cancel(Scope::Turn(turn_id(&format!("never{at}"))))).unwrap();
+    }
+    let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
+    // The last ones still hold, once each.
+    play.told();
+    let last = format!("never{}", 2 * limits::INPUTS - 1);
+    play.run(input(&last, "a", WhenBusy::Steer)).unwrap();
+    assert!(play.told().ends_with(&format!("turn.cancelled {last}")));
+    assert_eq!(Session::thaw(play.session.freeze()).as_ref(), Ok(&play.session));
+}
+
+/// A person who has control chats on while an input is held back for the agent.
+#[test]
+fn what_is_held_back_is_known_when_its_turn_begins() {
+    let mut play = Play::new();
+    let ada = || Sender { participant: ParticipantName::parse("ada").unwrap(), device: None };
+    let control = |verb| {
+        let (by, role, note) = (ada(), Role::Controller, String::new());
+        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 60_000, note, role }))
+    };
+    play.run(control(Verb::Take { mode: Mode::Manual })).unwrap();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    for at in 0..=limits::INPUTS {
+        let agent = AgentName::parse("a").unwrap();
+        let input = Input::new(turn_id(&format!("word{at}")), agent, said("hm"));
+        play.run(Command::Input(Box::new(Input { sender: Some(ada()), ..input }))).unwrap();
+    }
+    play.run(control(Verb::Release)).unwrap();
+    let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
+    play.run(cancel(Scope::All)).unwrap();
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnOver));
+}
+
+/// `rewind`: each worker says anew what the last one said. `step`: each begins a step of its own.
+fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, String) {
+    let mut play = Play::new();
+    let (turn, agent) = (turn_id("t1"), AgentName::parse("a").unwrap());
+    let attempts = Some(4);
+    play.run(Command::Input(Box::new(Input { attempts, ..Input::new(turn, agent, said("go")) })))
+        .unwrap();
+    let mut pauses = Vec::new();
+    for epoch in 1..=12 {
+        if play.run(claim("t1", "w", epoch)).is_err() {
+            break;
+        }
+        let step = step.then(|| StepName::parse(&format!("step{epoch}")).unwrap());
+        let output = Said { step, rewind, events: vec![said("one ")], ..Said::default() };
+        let first = Say { said: Some(output), ..Say::new(turn_id("t1"), epoch) };
+        play.run(Command::Say(Box::new(first))).unwrap();
+        play.run(say("t1", epoch, Some(1), "two", Then::GoOn)).unwrap();
+        play.wait(had_ms);
+        let (turn, detail) = (turn_id("t1"), String::new());
+        let lose = Lose { turn, epoch, cause: Cause::Disconnected, detail };
+        play.run(Command::Lose(Box::new(lose))).unwrap();
+        let turns = play.session.status().unwrap().turns;
+        let Some(from) = turns.first().and_then(|turn| turn.waits_from) else { break };
+        pauses.push(from.since(play.now));
+        play.wait(from.since(play.now));
+    }
+    (pauses, play.told())
+}
+
+#[test]
+fn output_that_is_rewound_forgives_no_failure_and_the_pauses_grow_whatever_was_said() {
+    let (pauses, told) = lost_again_and_again(true, false, 0);
+    assert_eq!(pauses, [0, 1_000, 2_000]);
+    assert!(told.ends_with("agent.lost t1, turn.failed t1"), "{told}");
+    // What a later worker goes on behind stays, and so does a step that is over.
+    for step in [false, true] {
+        let (pauses, told) = lost_again_and_again(step, step, 0);
+        let doubled = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
+        assert_eq!(pauses[..7], doubled);
+        assert_eq!(pauses[7..], [60_000; 5]);
+        assert!(!told.contains("turn.failed"), "{told}");
+    }
+    // Once in a minute is no storm, but nothing is forgiven.
+    let (pauses, told) = lost_again_and_again(true, false, 60_000);
+    assert_eq!(pauses, [0, 0, 0]);
+    assert!(told.ends_with("turn.failed t1"), "{told}");
+}
+
+#[test]
+fn a_worker_that_gives_its_turn_back_again_and_again_waits_ever_longer() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    let mut pauses = Vec::new();
+    for epoch in 1..=5 {
+        play.run(claim("t1", "w", epoch)).unwrap();
+        play.run(say("t1", epoch, Some(0), "", Then::Release)).unwrap();
+        let from = play.session.status().unwrap().turns[0].waits_from.unwrap();
+        pauses.push(from.since(play.now));
+        play.wait(from.since(play.now));
+    }
+    assert_eq!(pauses, [0, 1_000, 2_000, 4_000, 8_000]);
+    assert_eq!(play.session.status().unwrap().turns[0].failures, 0);
+}
+
+#[test]
+fn who_speaks_instead_of_answering_lets_the_turn_go_on_with_its_question_open() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
+    assert_eq!(play.session.duties(play.now), []);
+    let steered = play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
+    let Applied::Input { turn, serial, .. } = steered else { panic!("{steered:?}") };
+    assert_eq!((turn, play.session.duties(play.now).len()), (turn_id("t1"), 1));
+    let taken = play.run(claim("t1", "w", 2)).unwrap();
+    let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
+    assert_eq!((turn.spoken, turn.state), (serial, TurnState::Waiting));
+    assert_eq!(play.session.status().unwrap().interactions.len(), 1);
+    // It waits on, and the answer still counts.
+    play.run(say("t1", 2, Some(0), "as you like", Then::Wait)).unwrap();
+    assert_eq!(play.session.duties(play.now), []);
+    play.run(answer("i1", "ada", "yes")).unwrap();
+    assert_eq!(play.session.duties(play.now).len(), 1);
+}
+
+#[test]
+fn a_session_that_is_at_work_or_watched_does_not_expire() {
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let config = Config { ttl_ms: Some(3_000), ..Config::default() };
+    session.apply(Millis(0), &config.into(), &mut Vec::new()).unwrap();
+    let mut play = Play { session, ..Play::new() };
+    let ends = |play: &Play| play.session.status().unwrap().expires_at;
+    assert_eq!(ends(&play), Some(Millis(3_000)));
+    // A turn, whether it waits, is worked on, or asks.
+    play.wait(1_000).run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    assert_eq!(ends(&play), None);
+    play.wait(60_000).run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
+    assert_eq!(play.session.tick_at(), None, "who waits for people has all the time");
+    play.wait(60_000).run(answer("i1", "ada", "yes")).unwrap();
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.wait(500).run(say("t1", 2, Some(0), "", Then::Complete)).unwrap();
+    let now = play.now;
+    assert_eq!(ends(&play), Some(now.after(3_000)));
+    // Somebody who is present; the time begins when the last one leaves.
+    play.wait(2_000).run(audience(2)).unwrap();
+    assert_eq!(ends(&play), None);
+    play.wait(60_000).run(audience(1)).unwrap();
+    play.wait(60_000).run(audience(0)).unwrap();
+    let now = play.now;
+    assert_eq!(ends(&play), Some(now.after(3_000)));
+    // A turn that rests does not keep it: nobody may come any more.
+    play.run(input("t2", "a", WhenBusy::Steer)).unwrap();
+    let pause = Pause { scope: Scope::All, by: None, role: Role::Controller };
+    play.wait(1_000).run(Command::Pause(Box::new(pause))).unwrap();
+    let now = play.now;
+    assert_eq!(ends(&play), Some(now.after(3_000)));
+    play.wait(3_000);
+    assert_eq!(play.run(input("t3", "a", WhenBusy::Steer)), Err(Refusal::NotFound));
+}

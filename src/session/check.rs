@@ -1,0 +1,297 @@
+//! What holds of every session behind every command; debug builds and tests look after each one.
+//!
+//! Commands are judged one by one; these rules are about what must never come of them, whatever their order. A rule
+//! that is broken is a bug of ours, so it is a panic and never a refusal.
+
+use std::collections::BTreeSet;
+
+use super::control::Mode;
+use super::event::Event;
+use super::fact::{Fact, Receipt};
+use super::live::Live;
+use super::log::Log;
+use super::outcome::{Applied, Refusal};
+use super::producers::{Producer, Producers};
+use super::turn::{Stage, Turn};
+use super::work::{Interaction, Work};
+use super::{Life, Session};
+use crate::ids::{Incarnation, Millis, Serial, TurnId};
+use crate::limits;
+
+/// A rule that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a session breaks the rule: {0}")]
+pub struct Broken(&'static str);
+
+type Checked = Result<(), Broken>;
+
+fn must(holds: bool, rule: &'static str) -> Checked {
+    if holds { Ok(()) } else { Err(Broken(rule)) }
+}
+
+/// Where a session stood in front of a command.
+#[derive(Clone, Debug)]
+pub(super) struct Before {
+    incarnation: Option<Incarnation>,
+    tail: Serial,
+    first: Serial,
+    clock: Millis,
+    turn_epoch: u64,
+    control_epoch: u64,
+    open: BTreeSet<TurnId>,
+    /// The turn that begins with what is held back: it begins without an event of its own.
+    held: Option<TurnId>,
+    events: usize,
+}
+
+impl Session {
+    /// Says which of its own rules the session breaks, if any.
+    ///
+    /// # Errors
+    /// It breaks one.
+    pub fn check(&self) -> Checked {
+        must(self.debts.len() <= limits::DEBTS + 1, "debts are bounded")?;
+        must(self.keys.len() <= limits::KEYS, "keys are bounded")?;
+        match &self.life {
+            Life::Absent => must(self.debts.is_empty(), "who never lived owes nothing"),
+            Life::Live(live) => live.check(),
+            Life::Deleted(deleted) => {
+                let keys = limits::KEYS_OF_DELETED + 1;
+                must(self.keys.len() <= keys, "keys of a deleted session are few")?;
+                let all = &deleted.spent.producers.all;
+                must(all.iter().all(|held| held.runs.is_empty()), "a dead log has no places")?;
+                deleted.spent.producers.check(Serial::ZERO, deleted.at)
+            }
+        }
+    }
+
+    pub(super) fn before(&self, out: &[Event]) -> Before {
+        let (turn_epoch, control_epoch) = self.epochs();
+        let turns = self.live().map_or(&[][..], |live| &live.work.turns[..]);
+        Before {
+            incarnation: self.incarnation(),
+            tail: self.tail(),
+            first: self.first(),
+            clock: self.now(Millis(0)),
+            turn_epoch,
+            control_epoch,
+            open: turns.iter().map(|turn| turn.id.clone()).collect(),
+            held: self
+                .live()
+                .and_then(|live| live.work.control.held.as_ref())
+                .map(|held| held.input.clone()),
+            events: out.len(),
+        }
+    }
+
+    fn epochs(&self) -> (u64, u64) {
+        match &self.life {
+            Life::Absent => (0, 0),
+            Life::Live(live) => (live.work.epoch, live.work.control.epoch),
+            Life::Deleted(deleted) => (deleted.spent.turn_epoch, deleted.spent.control_epoch),
+        }
+    }
+
+    /// The same as [`Self::check`], and what a command may do to a session.
+    pub(super) fn check_step(
+        &self,
+        before: &Before,
+        answer: &Result<Applied, Refusal>,
+        out: &[Event],
+    ) -> Checked {
+        self.check()?;
+        let new = &out[before.events..];
+        let (turn_epoch, control_epoch) = self.epochs();
+        must(before.turn_epoch <= turn_epoch, "epochs of turns only grow")?;
+        must(before.control_epoch <= control_epoch, "epochs of control only grow")?;
+        must(before.clock <= self.now(Millis(0)), "time only grows (S6)")?;
+        must(before.incarnation <= self.incarnation(), "lives only follow each other")?;
+        if answer.is_err() {
+            must(new.is_empty(), "a refusal says nothing")?;
+            must(before.clock == self.now(Millis(0)), "a refusal does not move the clock")?;
+        }
+        let same_life = before.incarnation == self.incarnation();
+        if same_life && self.is_kept() {
+            let dense = before.tail.0 + new.len() as u64 == self.tail().0;
+            must(dense, "each event has the next serial (S2)")?;
+            must(before.first <= self.first(), "a log only loses its beginning")?;
+        }
+        let last = new.last().map_or(self.tail(), |event| event.serial);
+        must(!self.is_kept() || last == self.tail(), "the tail is the last event's serial")?;
+        let dense = new.windows(2).all(|pair| pair[0].serial.next() == pair[1].serial);
+        must(dense, "serials are dense (S2)")?;
+        must(new.windows(2).all(|pair| pair[0].time <= pair[1].time), "events are in time (S6)")?;
+        self.check_ends(before, new)
+    }
+
+    /// Each turn ends once, and nothing of it follows (S5, S9).
+    fn check_ends(&self, before: &Before, new: &[Event]) -> Checked {
+        let mut open = before.open.clone();
+        for event in new {
+            match event.fact.as_deref() {
+                Some(Fact::Input { turn, held: false, .. }) => _ = open.insert(turn.clone()),
+                Some(Fact::Receipt { turn, receipt: Receipt::Deferred, .. }) => {
+                    open.insert(turn.clone());
+                }
+                Some(Fact::Ended { turn, .. }) => {
+                    let was = open.remove(turn) || before.held.as_ref() == Some(turn);
+                    must(was, "a turn ends once (S9)")?;
+                }
+                Some(Fact::Output(output)) => {
+                    must(open.contains(&output.turn), "nothing is put out behind the end (S5)")?;
+                }
+                _ => {}
+            }
+        }
+        let Some(live) = self.live().filter(|_| before.incarnation == self.incarnation()) else {
+            return Ok(());
+        };
+        let is_open = |id: &TurnId| live.work.turns.iter().any(|turn| turn.id == *id);
+        must(open.iter().all(is_open), "a turn that is gone has ended (S9)")
+    }
+}
+
+impl Live {
+    fn check(&self) -> Checked {
+        let times = [self.created_at, self.updated_at, self.touched_at];
+        must(times.iter().all(|time| *time <= self.clock), "no time is beyond the clock")?;
+        must(self.holds.all.len() <= limits::FORKS, "forks are bounded")?;
+        must(self.hidden.is_none() || !self.holds.is_empty(), "a hidden log is kept for a fork")?;
+        let inherited = self.fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
+        must(inherited < self.log.first, "a fork begins behind what it inherits")?;
+        self.log.check(self.clock)?;
+        self.producers.check(self.log.tail, self.clock)?;
+        if self.is_closed() {
+            must(self.work.turns.is_empty(), "a closed session has no turns")?;
+            must(self.work.control.held.is_none(), "a closed session holds nothing back")?;
+        }
+        self.work.check(self.log.tail)?;
+        // Whatever may have to be judged is filed.
+        let tick = self.work.tick_at(&self.config.policy);
+        let judged = |(at, turn): (usize, &Turn)| match turn.stage {
+            Stage::Active(_) => true,
+            Stage::Waiting { .. } => self.work.is_first(at),
+            Stage::Paused { .. } | Stage::Asking => false,
+        };
+        let any = self.work.turns.iter().enumerate().any(judged);
+        must(!any || tick.is_some(), "a turn that time changes has a deadline")
+    }
+}
+
+impl Log {
+    fn check(&self, clock: Millis) -> Checked {
+        must(Serial::ZERO < self.first && self.first <= self.tail.next(), "a log has a beginning")?;
+        must(self.marks.len() <= limits::MARKS, "marks are bounded")?;
+        must(self.marks.is_empty() == (self.tail < self.first), "an empty log has no marks")?;
+        let in_order = self.marks.windows(2).all(|pair| {
+            let [before, next] = [pair[0], pair[1]];
+            before.first < next.first
+                && before.before <= next.before
+                && before.newest <= next.newest
+        });
+        must(in_order, "marks are in order")?;
+        let last = self.marks.last();
+        let within = last.is_none_or(|last| {
+            last.first <= self.tail && last.before <= self.total && last.newest <= clock
+        });
+        must(within, "marks lie within the log")
+    }
+}
+
+impl Producers {
+    fn check(&self, tail: Serial, clock: Millis) -> Checked {
+        must(self.all.len() <= limits::PRODUCERS, "producers are bounded")?;
+        let in_order = self.all.windows(2).all(|pair| pair[0].id < pair[1].id);
+        must(in_order, "producers are in order")?;
+        self.all.iter().try_for_each(|held| held.check(tail, clock))
+    }
+}
+
+impl Producer {
+    fn check(&self, tail: Serial, clock: Millis) -> Checked {
+        must(self.used <= clock, "nobody wrote in the future")?;
+        must(self.runs.len() <= limits::PRODUCER_RUNS, "runs are bounded")?;
+        let Some(last) = self.runs.last() else {
+            return must(self.seq == 0, "who has not written yet is at its beginning");
+        };
+        let ends = last.seq.checked_add(u64::from(last.length) - 1) == Some(self.seq);
+        must(ends, "the last run ends at the last seq")?;
+        let behind = last.serial.0 + u64::from(last.events) * u64::from(last.length);
+        must(behind <= tail.0 + 1, "runs lie within the log")
+    }
+}
+
+impl Work {
+    fn check(&self, tail: Serial) -> Checked {
+        must(self.turns.len() <= limits::TURNS, "turns are bounded")?;
+        let ids: BTreeSet<_> = self.turns.iter().map(|turn| &turn.id).collect();
+        must(ids.len() == self.turns.len(), "a turn is open once")?;
+        for (at, turn) in self.turns.iter().enumerate() {
+            turn.check(tail)?;
+            must(self.known(&turn.id).is_some(), "an open turn's first input is known")?;
+            let Some(seat) = turn.seat() else { continue };
+            must(self.is_first(at), "an agent works on one turn of a session at a time")?;
+            must(seat.epoch <= self.epoch, "no worker has an epoch that was not given")?;
+            let others = self.turns.iter().filter_map(Turn::seat);
+            let same = others.filter(|other| other.epoch == seat.epoch).count();
+            must(same == 1, "an epoch is one worker's (S4)")?;
+        }
+        self.check_inputs(tail, &ids)?;
+        self.check_interactions(tail, &ids)?;
+        let control = &self.control;
+        let held = control.mode != Mode::Auto;
+        must(held == control.holder.is_some(), "who has control has a name")?;
+        must(held == control.until.is_some(), "control ends")?;
+        let fits = control.held.as_ref().is_none_or(|held| {
+            control.mode == Mode::Manual && held.first <= held.last && held.last <= tail
+        });
+        must(fits, "inputs are held back for who has control")
+    }
+
+    fn check_inputs(&self, tail: Serial, open: &BTreeSet<&TurnId>) -> Checked {
+        let names: BTreeSet<_> = self.inputs.iter().map(|known| &known.input).collect();
+        must(names.len() == self.inputs.len(), "an input is known once")?;
+        must(self.inputs.iter().all(|known| known.serial <= tail), "inputs lie in the log")?;
+        let pending = self.inputs.iter().filter(|known| known.pending);
+        must(pending.clone().all(|known| open.contains(&known.turn)), "who waits has a turn")?;
+        must(pending.count() <= limits::MAILBOX, "the mailbox is bounded")?;
+        let most = limits::INPUTS.max(limits::MAILBOX + limits::TURNS);
+        must(self.inputs.len() <= most, "known inputs are bounded")?;
+        must(self.cancels.len() <= limits::CANCELS, "cancels of what is to come are bounded")?;
+        let come = self.cancels.iter().any(|turn| self.known(turn).is_some());
+        must(!come, "what was cancelled before it came has not come")
+    }
+
+    fn check_interactions(&self, tail: Serial, turns: &BTreeSet<&TurnId>) -> Checked {
+        let names: BTreeSet<_> = self.interactions.iter().map(|asked| &asked.id).collect();
+        must(names.len() == self.interactions.len(), "a question is known once")?;
+        let placed = self.interactions.iter().all(|asked| asked.serial <= tail);
+        must(placed, "questions lie in the log")?;
+        let is_open = |asked: &&Interaction| asked.over.is_none();
+        let open = self.interactions.iter().filter(is_open);
+        let of_turns = open.clone().all(|asked| turns.contains(&asked.turn));
+        must(of_turns, "an open question is of an open turn")?;
+        let open = open.count();
+        must(open <= limits::INTERACTIONS, "open questions are bounded")?;
+        must(self.interactions.len() - open <= limits::ANSWERS, "answers are bounded")?;
+        let waits = |turn: &&Turn| turn.stage == Stage::Asking;
+        let asks = self.turns.iter().filter(waits).all(|turn| self.asks(&turn.id));
+        must(asks, "a turn that waits for people has asked them")
+    }
+}
+
+impl Turn {
+    fn check(&self, tail: Serial) -> Checked {
+        let inputs = Serial::ZERO < self.input && self.input <= self.spoken && self.spoken <= tail;
+        must(inputs, "a turn's inputs are in order")?;
+        let taken = self.heard <= self.delivered && self.delivered <= self.spoken;
+        must(taken, "what is heard was delivered, and was spoken")?;
+        must(self.failures < self.failures_max, "a turn that failed is over")?;
+        must(self.output.first <= self.output.last, "output begins before it ends")?;
+        must(self.output.last <= tail, "output lies in the log")?;
+        let Some(seat) = self.seat() else { return Ok(()) };
+        must(seat.given <= self.spoken, "a worker was given what was spoken")?;
+        let newer = self.spoke.is_none_or(|spoke| spoke.epoch < seat.epoch);
+        must(newer, "a worker's epoch is greater than the one's before")
+    }
+}
