@@ -9,6 +9,9 @@
 #   scripts/cluster.sh url I            print its URL
 #   scripts/cluster.sh leader SESSION   print the number of the node that leads the session
 #   scripts/cluster.sh status           print members, shards, leaders and positions
+#   scripts/cluster.sh add I            start a new node I and let it join
+#   scripts/cluster.sh replace I J      start a new node J and let it take the place of node I, dead or alive
+#   scripts/cluster.sh remove I         remove node I; it ends by itself
 #   scripts/cluster.sh down             stop all nodes; their data stays
 #
 # OUTLIVE_CLUSTER_DIR  where data, logs and certificates are   [./.cluster]
@@ -28,7 +31,7 @@ ready_s=60
 stop_s=20
 
 fail() { echo "cluster.sh: $*" >&2; exit 1; }
-misuse() { sed -n '4,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+misuse() { sed -n '4,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 
 [[ $base =~ ^[0-9]{1,5}$ ]] || fail "OUTLIVE_BASE_PORT is no port: $base"
 case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
@@ -37,14 +40,17 @@ node_dir() { echo "$dir/node-$1"; }
 http_port() { echo $((base + $1 - 1)); }
 peer_port() { echo $((base + 1000 + $1 - 1)); }
 url() { echo "http://127.0.0.1:$(http_port "$1")"; }
-nodes() { cat "$dir/nodes" 2>/dev/null || fail "there is no cluster in $dir: run 'up' first"; }
+# The numbers of all nodes.
+nodes() { cat "$dir/members" 2>/dev/null || fail "there is no cluster in $dir: run 'up' first"; }
+
+is_node() {
+  local node
+  for node in $(nodes); do [[ $node == "${1:-}" ]] && return; done
+  return 1
+}
 
 # Checks that $1 is the number of a node.
-known() {
-  local count
-  count=$(nodes)
-  [[ ${1:-} =~ ^[0-9]+$ ]] && ((1 <= $1 && $1 <= count)) || fail "nodes are 1 to $count, not '${1:-}'"
-}
+known() { is_node "${1:-}" || fail "nodes are $(nodes), not '${1:-}'"; }
 
 build() {
   [[ -x $binary ]] && return
@@ -69,7 +75,10 @@ running() {
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # Whether node $1 says that it is ready.
-is_ready() {
+is_ready() { [[ $(readiness "$1") == *" 200 "* ]]; }
+
+# Prints the first line of what node $1 answers when it is asked whether it is ready.
+readiness() {
   local line=
   {
     exec 3<>"/dev/tcp/127.0.0.1/$(http_port "$1")" || return 1
@@ -77,7 +86,7 @@ is_ready() {
     read -r -t 2 line <&3 || true
     exec 3>&-
   } 2>/dev/null
-  [[ $line == *" 200 "* ]]
+  echo "$line"
 }
 
 tell_why() {
@@ -114,8 +123,7 @@ wait_gone() {
 }
 
 launch() {
-  local count own peer args i
-  count=$(nodes)
+  local own peer args i
   if own=$(running "$1"); then fail "node $1 runs already, as process $own"; fi
   # The threads of a killed node may hold its port a moment longer than it is seen.
   i=0
@@ -126,11 +134,12 @@ launch() {
   peer="127.0.0.1:$(peer_port "$1")"
   args=(serve --node-id "$1" --cluster "$name" --listen "127.0.0.1:$(http_port "$1")")
   args+=(--data-dir "$(node_dir "$1")/data")
-  if ((1 < count)); then
+  if [[ -e $dir/tls/made ]]; then
     args+=(--peer-listen "$peer" --tls-dir "$dir/tls")
-    for ((i = 1; i <= count; i++)); do
-      args+=(--member "$i=127.0.0.1:$(peer_port "$i")@$(url "$i")")
-    done
+    for i in $(nodes); do args+=(--member "$i=127.0.0.1:$(peer_port "$i")@$(url "$i")"); done
+    # One that is not a member yet names itself, too.
+    is_node "$1" || args+=(--member "$1=$peer@$(url "$1")")
+    [[ ! -e $(node_dir "$1")/joined ]] || args+=(--join)
   fi
   # The data directory is never the last argument: `running` looks for the space behind it.
   args+=(--log text)
@@ -145,21 +154,70 @@ launch() {
 }
 
 up() {
-  local count=${1:-3} i
-  [[ $count =~ ^[0-9]+$ ]] && ((1 <= count && count <= 9)) || fail "a cluster has 1 to 9 nodes, not '$count'"
-  if [[ -e $dir/nodes && $(nodes) != "$count" ]]; then
-    fail "the cluster in $dir has $(nodes) nodes; remove the directory to begin anew"
+  local count=${1:-} i all=
+  [[ ! -e $dir/members ]] || all=$(nodes)
+  if [[ -n $all ]]; then
+    [[ -z $count || $(wc -w <<<"$all") -eq $count ]] \
+      || fail "the cluster in $dir has the nodes $all; remove the directory to begin anew"
+  else
+    count=${count:-3}
+    [[ $count =~ ^[0-9]+$ ]] && ((1 <= count && count <= 9)) \
+      || fail "a cluster has 1 to 9 nodes, not '$count'"
+    for ((i = 1; i <= count; i++)); do all+=${all:+ }$i; done
   fi
   mkdir -p "$dir"
   build
-  echo "$count" >"$dir/nodes"
-  if ((1 < count)) && [[ ! -e $dir/tls/made ]]; then
+  echo "$all" >"$dir/members"
+  if [[ $all == *" "* && ! -e $dir/tls/made ]]; then
     "$binary" dev-certs --dir "$dir/tls" --cluster "$name" --nodes "$count" >&2
     touch "$dir/tls/made"
   fi
-  for ((i = 1; i <= count; i++)); do running "$i" >/dev/null || launch "$i"; done
-  for ((i = 1; i <= count; i++)); do wait_ready "$i"; done
-  for ((i = 1; i <= count; i++)); do echo "node $i: $(url "$i")"; done
+  for i in $all; do running "$i" >/dev/null || launch "$i"; done
+  for i in $all; do wait_ready "$i"; done
+  for i in $all; do echo "node $i: $(url "$i")"; done
+}
+
+# Starts a new node $1, which waits to be taken in.
+launch_newcomer() {
+  local end=$((SECONDS + ready_s))
+  [[ ${1:-} =~ ^[0-9]+$ ]] && ((1 <= $1)) || misuse
+  if is_node "$1"; then fail "node $1 is a member already"; fi
+  [[ -e $dir/tls/made ]] || fail "a cluster of one has no peers to be joined"
+  build
+  "$binary" dev-certs --dir "$dir/tls" --cluster "$name" --node "$1" >&2
+  mkdir -p "$(node_dir "$1")"
+  touch "$(node_dir "$1")/joined"
+  running "$1" >/dev/null || launch "$1"
+  until [[ $(readiness "$1") == HTTP* ]]; do
+    ((SECONDS < end)) || { tell_why "$1"; fail "node $1 does not answer"; }
+    sleep 0.1
+  done
+}
+
+add() {
+  launch_newcomer "$1"
+  "$binary" cluster join "$1" --url "$(urls)"
+  echo "$(nodes) $1" >"$dir/members"
+  wait_ready "$1"
+}
+
+replace() {
+  local node all=
+  launch_newcomer "$2"
+  "$binary" cluster replace "$1" --with "$2" --url "$(urls)"
+  for node in $(nodes); do
+    [[ $node != "$1" ]] || node=$2
+    all+=${all:+ }$node
+  done
+  echo "$all" >"$dir/members"
+  wait_ready "$2"
+}
+
+remove() {
+  local node all=
+  "$binary" cluster leave "$1" --url "$(urls)"
+  for node in $(nodes); do [[ $node == "$1" ]] || all+=${all:+ }$node; done
+  echo "$all" >"$dir/members"
 }
 
 stop() {
@@ -170,10 +228,9 @@ stop() {
 }
 
 down() {
-  local count i pid left=()
-  [[ -e $dir/nodes ]] || return 0
-  count=$(nodes)
-  for ((i = 1; i <= count; i++)); do
+  local i pid left=()
+  [[ -e $dir/members ]] || return 0
+  for i in $(nodes); do
     if pid=$(running "$i"); then kill -TERM "$pid"; left+=("$i:$pid"); fi
   done
   for i in "${left[@]+"${left[@]}"}"; do
@@ -182,14 +239,13 @@ down() {
 }
 
 urls() {
-  local count i all=
-  count=$(nodes)
-  for ((i = 1; i <= count; i++)); do all+=${all:+,}$(url "$i"); done
+  local i all=
+  for i in $(nodes); do all+=${all:+,}$(url "$i"); done
   echo "$all"
 }
 
 case ${1:-} in
-  up) up "${2:-3}" ;;
+  up) up "${2:-}" ;;
   start) known "${2:-}"; build; launch "$2"; wait_ready "$2" ;;
   stop) known "${2:-}"; stop "$2" ;;
   kill)
@@ -202,6 +258,9 @@ case ${1:-} in
   url) known "${2:-}"; url "$2" ;;
   leader) [[ -n ${2:-} ]] || misuse; "$binary" cluster home "$2" -o node --url "$(urls)" ;;
   status) "$binary" cluster status --url "$(urls)" ;;
+  add) add "${2:-}" ;;
+  replace) known "${2:-}"; replace "$2" "${3:-}" ;;
+  remove) known "${2:-}"; remove "$2" ;;
   down) down ;;
   *) misuse ;;
 esac

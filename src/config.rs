@@ -36,6 +36,8 @@ pub struct ServeConfig {
     /// All nodes at the cluster's birth, this one included, in order of their ids. Empty for a single
     /// node.
     pub members: Vec<Member>,
+    /// Whether the node is added to a cluster that lives already: it founds nothing and waits to be taken in.
+    pub join: bool,
     /// Directory with `ca.pem`, and `CLUSTER-node-ID.pem` with its `.key` for this node; there whenever
     /// `members` are.
     pub tls_dir: Option<PathBuf>,
@@ -139,6 +141,15 @@ pub struct Given {
         value_delimiter = ','
     )]
     pub member: Vec<String>,
+    /// The node is added to a cluster that lives already: see outlive cluster join and replace
+    #[arg(
+        long,
+        env = "OUTLIVE_JOIN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub join: Option<bool>,
     /// Directory of certificates for peers; needed with --member
     #[arg(long, env = "OUTLIVE_TLS_DIR", value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
@@ -188,6 +199,7 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_DATA_DIR",
     "OUTLIVE_CLUSTER",
     "OUTLIVE_MEMBER",
+    "OUTLIVE_JOIN",
     "OUTLIVE_TLS_DIR",
     "OUTLIVE_GROUPS",
     "OUTLIVE_HEARTBEAT_MS",
@@ -252,6 +264,7 @@ impl Given {
             data_dir: self.data_dir.or(below.data_dir),
             cluster: self.cluster.or(below.cluster),
             member: if self.member.is_empty() { below.member } else { self.member },
+            join: self.join.or(below.join),
             tls_dir: self.tls_dir.or(below.tls_dir),
             groups: self.groups.or(below.groups),
             heartbeat_ms: self.heartbeat_ms.or(below.heartbeat_ms),
@@ -291,6 +304,12 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
     } else if peer_listen.is_some() {
         return bad("peer_listen is given, but no member");
     }
+    let join = given.join.unwrap_or_default();
+    if join && members.len() < 2 {
+        return bad(
+            "join needs the members: this node, and one or more of the cluster to be joined",
+        );
+    }
     let listen = given.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4437)));
     let local = listen.ip().is_loopback();
     let usual = if local { WebhookReach::Loopback } else { WebhookReach::Public };
@@ -301,6 +320,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         peer_listen,
         data_dir: given.data_dir.unwrap_or_else(|| PathBuf::from("./outlive-data")),
         members,
+        join,
         tls_dir: given.tls_dir,
         groups: given.groups.unwrap_or(GROUPS),
         checkpoint_entries: given.checkpoint_entries.unwrap_or(CHECKPOINT_ENTRIES),
@@ -365,6 +385,19 @@ fn members(texts: &[String]) -> Result<Vec<Member>, BadServeConfig> {
     Ok(members)
 }
 
+impl Member {
+    /// Whether peers can be reached at `text`: a host and a port.
+    pub fn is_peer_address(text: &str) -> bool {
+        let port = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        port.is_some_and(|(host, port): (&str, u16)| !host.is_empty() && port != 0)
+    }
+
+    /// Whether clients can be sent to `text`.
+    pub fn is_client_url(text: &str) -> bool {
+        text.starts_with("http://") || text.starts_with("https://")
+    }
+}
+
 impl FromStr for Member {
     type Err = BadServeConfig;
 
@@ -376,11 +409,10 @@ impl FromStr for Member {
         let Some((id, peer, http)) = parts else {
             return bad(format!("member {text:?} is not of the form ID=HOST:PORT@HTTPURL"));
         };
-        let port = peer.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if id == 0 || port.is_none_or(|port| port == 0) {
+        if id == 0 || !Member::is_peer_address(peer) {
             return bad(format!("member {text:?} needs an id from 1 and a port"));
         }
-        if !http.starts_with("http://") && !http.starts_with("https://") {
+        if !Member::is_client_url(http) {
             return bad(format!("member {text:?} needs a URL that begins with http"));
         }
         Ok(Member { id, peer: peer.to_owned(), http: http.trim_end_matches('/').to_owned() })

@@ -179,6 +179,8 @@ pub const READERS: usize = 100_000;
 pub const HOPS: u32 = 2;
 /// How long a replica on another node may take, before the next one is asked.
 pub const PEER_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a node that is to come in may take to meet the one that leads the change.
+pub const NEWCOMER_WAIT: Duration = Duration::from_millis(3000);
 /// How long a node may take to tell about itself.
 pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Pause between two sessions that a node compares with their other replicas, and how long one may take.

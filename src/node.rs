@@ -187,6 +187,7 @@ impl Node {
             clock,
             factory: foundation.factory(),
             application: foundation.application(),
+            removed: home.removed(),
             control: control.clone(),
         };
         let connect_home = home.clone();
@@ -244,12 +245,13 @@ impl Node {
     ///
     /// # Errors
     /// So many peers know this node with another disk that it cannot be part of its cluster, or one knows that
-    /// this disk was rolled back: it must not go on.
+    /// this disk was rolled back, or it was removed from the cluster: it must not go on.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (mut refusals, mut refused) = (self.home.refusals(), self.refused.clone());
+        let (mut refusals, mut disowned) = (self.home.refusals(), self.home.disowned());
+        let mut refused = self.refused.clone();
         let outcast = async {
             let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members());
             // The sender lives in the home.
@@ -261,6 +263,7 @@ impl Node {
             _ = interrupt.recv() => return Ok(End::Asked),
             _ = self.store.reported() => return Ok(End::StoreFailed),
             reason = outcast => reason,
+            reason = disowned.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
             reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
         };
         bail!(reason.unwrap_or_else(|| "its peers refuse this node".into()))
@@ -331,5 +334,5 @@ fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
         config.members.iter().map(member).collect()
     };
     let replication = u32::try_from(REPLICATION).expect("replication is small");
-    Birth { members, groups: config.groups, replication, join: false }
+    Birth { members, groups: config.groups, replication, join: config.join }
 }

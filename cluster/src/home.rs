@@ -10,13 +10,14 @@ use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::codec;
 use crate::ids::NodeId;
+use crate::removed::{REMOVED, Removed};
 use crate::transport::Gate;
 
 const VERSION: u8 = 1;
@@ -70,6 +71,10 @@ pub struct Home {
     fresh: bool,
     met: Mutex<BTreeMap<NodeId, u128>>,
     refusals: watch::Sender<Refusals>,
+    disowned: watch::Sender<Option<String>>,
+    removed: Arc<Removed>,
+    /// Peers that say that this node is no member any more.
+    parted: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Home {
@@ -101,8 +106,9 @@ impl Home {
             return Err(HomeError::OtherNode { path, cluster, held, given: node });
         }
         let met = read(&dir.join("peers"))?.unwrap_or_default();
-        let refusals = watch::Sender::default();
-        Ok(Home { dir: path, identity, fresh, met: Mutex::new(met), refusals })
+        let (refusals, disowned) = (watch::Sender::default(), watch::Sender::new(None));
+        let (met, removed, parted) = (Mutex::new(met), Arc::default(), Mutex::default());
+        Ok(Home { dir: path, identity, fresh, met, refusals, disowned, removed, parted })
     }
 
     /// The random id of this disk.
@@ -119,14 +125,25 @@ impl Home {
         &self.dir
     }
 
+    /// The nodes that the gate keeps out, because they are no members any more.
+    pub fn removed(&self) -> Arc<Removed> {
+        self.removed.clone()
+    }
+
     /// Follows which peers know this node's name with another disk.
     pub fn refusals(&self) -> watch::Receiver<Refusals> {
         self.refusals.subscribe()
+    }
+
+    /// Becomes the reason when this node was removed from the cluster: the node must not go on.
+    pub fn disowned(&self) -> watch::Receiver<Option<String>> {
+        self.disowned.subscribe()
     }
 }
 
 impl Gate for Home {
     fn admit(&self, peer: NodeId, store: u128) -> Result<(), String> {
+        self.removed.admit(peer)?;
         let mut met = self.met.lock().expect("no panic under this lock");
         match met.get(&peer) {
             Some(known) if *known == store => {}
@@ -151,6 +168,9 @@ impl Gate for Home {
     fn refused(&self, by: NodeId, reason: String) {
         if !reason.starts_with(OTHER_DISK) {
             tracing::error!(peer = %by, reason, "a peer refuses this node");
+            if reason.starts_with(REMOVED) && self.parts(by) {
+                self.disowned.send_replace(Some(format!("node {by} refuses this node: {reason}")));
+            }
             return;
         }
         self.refusals.send_if_modified(|refusals| {
@@ -160,6 +180,19 @@ impl Gate for Home {
             }
             is_news
         });
+    }
+}
+
+impl Home {
+    /// Hears that this node was removed, as `by` says; whether enough peers have said so. One alone may be
+    /// wrong or, while some group still counts on this node, early. A group that does has at least two more
+    /// members that let this node in.
+    fn parts(&self, by: NodeId) -> bool {
+        let mut parted = self.parted.lock().expect("no panic under this lock");
+        parted.insert(by);
+        let met = self.met.lock().expect("no panic under this lock");
+        let others = met.keys().filter(|node| !self.removed.contains(**node)).count();
+        (others / 2 + 1).max(others.saturating_sub(1)) <= parted.len()
     }
 }
 
@@ -253,6 +286,26 @@ mod tests {
         // Whoever lets this node in again has taken its word back.
         home.admit(NodeId(3), 7).unwrap();
         assert_eq!([out(2), out(3)], [true, false]);
+    }
+
+    #[test]
+    fn a_removed_node_is_refused_and_believes_it_when_enough_peers_say_so() {
+        let dirs = [1, 2].map(|_| tempfile::tempdir().unwrap());
+        let [home, leaving] = [1, 2].map(|node| {
+            let home = Home::open(dirs[node - 1].path(), "c", NodeId(node as u64)).unwrap();
+            let peers = (1..=3).filter(|peer| *peer != node as u64);
+            peers.for_each(|peer| home.admit(NodeId(peer), 7).unwrap());
+            home
+        });
+        home.removed().keep_out(NodeId(2));
+        let refusal = home.admit(NodeId(2), 7).unwrap_err();
+        home.admit(NodeId(3), 7).unwrap();
+        let disowned = leaving.disowned();
+        leaving.refused(NodeId(1), refusal.clone());
+        leaving.refused(NodeId(1), refusal.clone());
+        assert_eq!(*disowned.borrow(), None, "one peer alone ends no node");
+        leaving.refused(NodeId(3), refusal);
+        assert!(disowned.borrow().as_ref().unwrap().contains("node 2 is no member any more"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod acknowledged;
 mod care;
 mod clocks;
 mod far;
+mod follow;
 mod rejoin;
 mod service;
 mod steady;
@@ -30,9 +31,10 @@ use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
-use crate::membership::{self, Change, Map, Member, Membership};
+use crate::membership::{self, Change, Judgement, Map, Member, Membership, Refusal};
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
 use crate::relay;
+use crate::removed::Removed;
 use crate::settled::Settled;
 use crate::time::NodeTime;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
@@ -58,6 +60,23 @@ pub struct Birth {
     pub join: bool,
 }
 
+/// Why the members were not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// It never happened and, asked so, never will.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It never happened; the system group is led elsewhere, perhaps there.
+    #[error("the system group is led by another node")]
+    NotLeader(Option<NodeId>),
+    /// It never happened; try again.
+    #[error("{0}")]
+    Busy(String),
+    /// It may yet happen; asking again is harmless.
+    #[error("it may yet happen: {0}")]
+    Unknown(String),
+}
+
 /// Everything a node runs on.
 pub struct HostParts {
     pub local: NodeId,
@@ -71,6 +90,8 @@ pub struct HostParts {
     pub clock: Arc<dyn Clock>,
     pub factory: Arc<dyn MachineFactory>,
     pub application: Arc<dyn Application>,
+    /// Nodes that are kept out, shared with the gate of the links.
+    pub removed: Arc<Removed>,
     /// Runtime that the groups live on, with their links; the caller's own where absent. Nothing on it
     /// ever blocks, since heartbeats wait for it.
     pub control: Option<Handle>,
@@ -235,20 +256,38 @@ impl Host {
         self.transport.open(to, 0, rpc)
     }
 
-    /// Adds a node to the cluster; its groups follow by themselves.
-    ///
-    /// # Errors
-    /// Says whether it may yet happen; adding again is harmless.
-    pub async fn add(&self, member: Member) -> Result<(), String> {
-        self.change(&Change::Add(member)).await
+    /// How this node would be listed, if it was told its own addresses.
+    pub fn own_member(&self) -> Option<Member> {
+        let mut members = self.parts.birth.members.iter();
+        members.find(|member| member.node == self.local()).cloned()
     }
 
-    /// Takes a node out of the cluster; its groups leave it by themselves.
+    /// Agrees on a change of the members; the groups follow by themselves. Only where the system group is led.
+    /// Asking again for what is done changes nothing.
     ///
     /// # Errors
-    /// Says whether it may yet happen; removing again is harmless.
-    pub async fn remove(&self, node: NodeId) -> Result<(), String> {
-        self.change(&Change::Remove(node)).await
+    /// See [`ChangeError`]; each says whether it may yet happen.
+    pub async fn change_members(&self, change: Change) -> Result<Judgement, ChangeError> {
+        if self.map.borrow().judge(&change)? == Judgement::Done {
+            return Ok(Judgement::Done);
+        }
+        let group = self.group(GroupId::SYSTEM);
+        let group = group.ok_or(ChangeError::NotLeader(None))?;
+        match self.agree(&group, &change).await? {
+            Fate::Committed(id) => {
+                group
+                    .applied(id.index)
+                    .await
+                    .map_err(|why| ChangeError::Unknown(why.to_string()))?;
+                // Another change may have come first; then this one had no effect.
+                match self.map.borrow().judge(&change)? {
+                    Judgement::Done => Ok(Judgement::Needed),
+                    Judgement::Needed => Err(Refusal::ChangedMeanwhile.into()),
+                }
+            }
+            Fate::Refused { leader } => Err(ChangeError::NotLeader(leader)),
+            Fate::Unknown(text) => Err(ChangeError::Unknown(text)),
+        }
     }
 
     /// Hands every lead to another member, and is given none back. Returns when this node leads nothing,
@@ -305,17 +344,19 @@ impl Host {
         Ok(())
     }
 
-    async fn change(&self, change: &Change) -> Result<(), String> {
-        let group = self.group(GroupId::SYSTEM).ok_or("the system group is not open")?;
+    async fn agree(&self, group: &Group, change: &Change) -> Result<Fate, ChangeError> {
         let command = membership::encode(change);
-        let permit = group.admit(Class::Control, command.len()).map_err(|e| e.to_string())?;
+        let permit = group.admit(Class::Control, command.len());
+        let permit = permit.map_err(|error| ChangeError::Busy(error.to_string()))?;
         let (told, fate) = tokio::sync::oneshot::channel();
         group.propose(permit, command, Box::new(move |fate| drop(told.send(fate))));
-        match fate.await {
-            Ok(Fate::Committed(_)) => Ok(()),
-            Ok(Fate::Refused { leader }) => Err(format!("not the leader; try {leader:?}")),
-            Ok(Fate::Unknown(text)) => Err(format!("it may yet happen: {text}")),
-            Err(_) => Err("the node is closing".into()),
+        fate.await.map_err(|_| ChangeError::Unknown("the node is closing".into()))
+    }
+
+    async fn close_group(&self, id: GroupId) {
+        if let Some(group) = self.group(id) {
+            group.close().await;
+            self.groups.write().expect("no panic under this lock").remove(&id);
         }
     }
 

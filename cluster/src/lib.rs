@@ -17,6 +17,7 @@ pub mod machine;
 pub mod membership;
 pub mod raft;
 mod relay;
+pub mod removed;
 pub mod replay;
 pub mod ring;
 pub mod settled;

@@ -123,6 +123,10 @@ pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 6
 /// before it is said again.
 pub const FAR_PATIENCE_ROUNDS: u32 = 6;
 pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);
+/// Entries that a newcomer may lack and still be given a vote.
+pub const PROMOTION_LAG: u64 = 64;
+/// How long one step of a change of members may take before the group is looked at anew.
+pub const MEMBER_STEP: std::time::Duration = std::time::Duration::from_secs(5);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;

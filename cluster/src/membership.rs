@@ -1,6 +1,8 @@
 //! Who belongs to the cluster, agreed through the system group; the map follows from it.
 
-use std::collections::BTreeMap;
+mod change;
+mod roster;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,91 +14,26 @@ use tokio::sync::watch;
 use crate::blocking::off_thread;
 use crate::codec;
 use crate::home;
-use crate::ids::{GroupId, NodeId};
 use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
-use crate::ring::{self, Placement};
 use crate::settled::Settled;
+
+pub use change::{Change, Judgement, Refusal};
+pub use roster::{Map, Member, Roster};
 
 const VERSION: u8 = 1;
 const FILE: &str = "members";
 
-/// One node, and where it is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Member {
-    pub node: NodeId,
-    /// `host:port` for peers.
-    pub peer: String,
-    /// URL for clients; not used in here.
-    pub client: String,
-}
-
-/// What is asked of the membership.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Change {
-    /// The birth: takes effect once.
-    Found {
-        groups: u32,
-        replication: u32,
-        members: Vec<Member>,
-    },
-    Add(Member),
-    Remove(NodeId),
-}
-
-/// Who belongs and where everything lives. Epoch 0: nothing is agreed yet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Map {
-    /// Counts the changes; 1 is the birth.
-    pub epoch: u64,
-    /// Groups that carry slots, 1..=groups.
-    pub groups: u32,
-    pub members: BTreeMap<NodeId, Member>,
-    pub placement: Placement,
-}
-
-impl Map {
-    /// The group that carries `key`; none before the birth.
-    pub fn group_of(&self, key: &[u8]) -> Option<GroupId> {
-        (0 < self.groups).then(|| ring::group(ring::slot(key), self.groups))
-    }
-}
-
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Kept {
-    epoch: u64,
-    groups: u32,
-    replication: u32,
-    members: BTreeMap<NodeId, Member>,
+    roster: Roster,
     mark: Option<Bytes>,
     /// Index + 1 of the last entry that is in here; may be ahead of `mark`.
     next: u64,
 }
 
 impl Kept {
-    fn apply(&mut self, change: Change) {
-        let born = 0 < self.epoch;
-        match change {
-            Change::Found { groups, replication, members } if !born => {
-                self.groups = groups;
-                self.replication = replication;
-                self.members = members.into_iter().map(|member| (member.node, member)).collect();
-            }
-            Change::Add(member) if born => {
-                self.members.insert(member.node, member);
-            }
-            Change::Remove(node) if born && 1 < self.members.len() => {
-                self.members.remove(&node);
-            }
-            Change::Found { .. } | Change::Add(_) | Change::Remove(_) => return,
-        }
-        self.epoch += 1;
-    }
-
     fn map(&self) -> Arc<Map> {
-        let nodes: Vec<NodeId> = self.members.keys().copied().collect();
-        let placement = Placement::of(&nodes, self.groups, self.replication as usize);
-        let (epoch, groups, members) = (self.epoch, self.groups, self.members.clone());
-        Arc::new(Map { epoch, groups, members, placement })
+        Arc::new(Map::of(self.roster.clone()))
     }
 }
 
@@ -144,7 +81,7 @@ impl Machine for Membership {
         let fresh = self.kept.next <= entry.id.index;
         for command in entry.commands.into_iter().filter(|_| fresh) {
             match codec::decode(VERSION, &command) {
-                Ok(change) => self.kept.apply(change),
+                Ok(change) => self.kept.roster.apply(change),
                 Err(error) => {
                     let error = io::Error::new(io::ErrorKind::InvalidData, error);
                     return Box::pin(std::future::ready(Err(error)));
@@ -153,7 +90,7 @@ impl Machine for Membership {
         }
         self.kept.next = self.kept.next.max(entry.id.index + 1);
         self.map.send_if_modified(|map| {
-            let newer = map.epoch < self.kept.epoch;
+            let newer = map.epoch < self.kept.roster.epoch;
             if newer {
                 *map = self.kept.map();
             }

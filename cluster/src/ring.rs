@@ -65,6 +65,15 @@ impl Placement {
         Placement { replicas }
     }
 
+    /// The same placement under other names: each node is called what `names` has for it.
+    #[must_use]
+    pub fn renamed(mut self, names: &BTreeMap<NodeId, NodeId>) -> Self {
+        for node in self.replicas.values_mut().flatten() {
+            *node = names.get(node).copied().unwrap_or(*node);
+        }
+        self
+    }
+
     /// The nodes of `group`, preferred leader first; empty for an unknown group.
     pub fn replicas(&self, group: GroupId) -> &[NodeId] {
         self.replicas.get(&group).map_or(&[], Vec::as_slice)

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::group::{Class, Fate};
 use cluster::ids::{GroupId, NodeId};
-use cluster::membership::Member;
+use cluster::membership::Change;
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{CallError, MemoryConfig};
-use support::{World, eventually, propose};
+use support::{World, eventually, member, propose};
 
 fn committed(fate: &Fate) -> bool {
     matches!(fate, Fate::Committed(_))
@@ -213,18 +213,7 @@ async fn a_joining_node_is_given_its_groups() {
         assert!(committed(&world.add(1 + number % 6, &format!("c{number}")).await));
     }
     world.join(4).await;
-    let member = Member { node: NodeId(4), peer: "m4".into(), client: String::new() };
-    let mut added = false;
-    for _ in 0..50 {
-        if let Some(leader) = world.leader(0) {
-            added = world.nodes[&leader].host.add(member.clone()).await.is_ok();
-        }
-        if added {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert!(added);
+    world.change_members(|at| Change::Add { member: member(4), at }).await;
     eventually("the new node carries groups", || {
         let host = &world.nodes[&4].host;
         let groups = host.groups();
@@ -279,13 +268,7 @@ async fn leads_are_spread_again_after_all_nodes_restart() {
 #[tokio::test(start_paused = true)]
 async fn a_removed_node_leaves_its_groups() {
     let world = World::up(13, 4, 4).await;
-    let mut removed = false;
-    while !removed {
-        if let Some(leader) = world.leader(0) {
-            removed = world.nodes[&leader].host.remove(NodeId(4)).await.is_ok();
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    world.change_members(|at| Change::Remove { node: NodeId(4), at }).await;
     eventually("no group counts on it", || {
         (1..=4).all(|group| {
             let leader = world.leader(group).filter(|node| *node != 4);

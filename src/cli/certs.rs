@@ -15,13 +15,22 @@ pub(super) struct DevCerts {
     /// Name of the cluster
     #[arg(long, value_name = "NAME", default_value = "outlive")]
     cluster: String,
-    /// How many nodes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
-    nodes: u64,
+    /// How many nodes, from 1 on
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=64),
+        required_unless_present = "node"
+    )]
+    nodes: Option<u64>,
+    /// One node more, by its number; what is there stays as it is
+    #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    node: Vec<u64>,
 }
 
 pub(super) fn run(command: &DevCerts) -> anyhow::Result<()> {
-    for node in 1..=command.nodes {
+    let first = 1..=command.nodes.unwrap_or(0);
+    for node in first.chain(command.node.iter().copied()) {
         let files = make_node_cert(&command.dir, &command.cluster, NodeId(node))
             .with_context(|| format!("the certificate of node {node} cannot be made"))?;
         println!("{}", files.cert.display());

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
-use super::Target;
+use super::{Target, members};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Cluster {
@@ -14,6 +14,12 @@ pub(super) enum Cluster {
     Status(Status),
     /// Print where a session lives
     Home(Home),
+    /// Add a node that was started with --join, and wait until it carries its share
+    Join(members::Join),
+    /// Let a node that was started with --join take the place of another, dead or alive
+    Replace(members::Replace),
+    /// Remove a node; others take over what it carries
+    Leave(members::Leave),
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +59,9 @@ enum HomeAs {
 pub(super) async fn run(command: Cluster) -> anyhow::Result<()> {
     let mut out = io::stdout();
     match command {
+        Cluster::Join(join) => join.run(&mut out).await?,
+        Cluster::Replace(replace) => replace.run(&mut out).await?,
+        Cluster::Leave(leave) => leave.run(&mut out).await?,
         Cluster::Status(Status { output, target }) => {
             let report = target.client()?.cluster().await?;
             match output {

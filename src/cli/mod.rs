@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod cluster;
 mod demo;
+mod members;
 mod parent;
 mod pieces;
 mod serve;
@@ -36,7 +37,7 @@ enum Command {
     /// Write to sessions, read them, look at them
     #[command(subcommand)]
     Session(session::Session),
-    /// Look at the cluster
+    /// Look at the cluster, add nodes, replace and remove them
     #[command(subcommand)]
     Cluster(cluster::Cluster),
     /// Agents that come with the program

@@ -98,6 +98,25 @@ impl Client {
         Ok(self.ask(Method::GET, &["v1", "cluster"], &[]).await?.1)
     }
 
+    /// How far the shards are on their way to the agreed members.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn progress(&self) -> Result<Value, ClientError> {
+        Ok(self.ask(Method::GET, &["v1", "cluster", "progress"], &[]).await?.1)
+    }
+
+    /// Changes the members of the cluster: `verb` is `join`, `replace` or `leave`. Asking again is harmless.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_members(&self, verb: &str, body: &Value) -> Result<Value, ClientError> {
+        let mut nodes = self.nodes.clone();
+        let path = ["v1", "cluster", verb];
+        let answer = nodes.ask(|http, base| http.post(nodes::url(base, &path)).json(body)).await;
+        Ok(answer?.1)
+    }
+
     /// A writer to `session` with a name of its own.
     pub fn appender(&self, session: &str) -> Appender {
         Appender::new(self.nodes.clone(), session)

@@ -58,7 +58,7 @@ fn what_is_not_known_or_not_possible_is_named() {
               |
             1 | node_idd = 1
               | ^^^^^^^^
-            unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `log`, `agent`, `agents`"#]],
+            unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `join`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `log`, `agent`, `agents`"#]],
     );
     check_bad("node_id = 0", expect!["node_id begins at 1"]);
     check_bad("groups = 0", expect!["groups must be 1 to 64"]);
@@ -86,6 +86,10 @@ fn what_is_not_known_or_not_possible_is_named() {
     check_bad(
         &format!("{one}node_id = 1\ntls_dir = \"t\""),
         expect![[r#"peer_listen is needed: "h:1" is no address to listen on"#]],
+    );
+    check_bad(
+        &format!("{one}node_id = 1\ntls_dir = \"t\"\njoin = true\npeer_listen = \"127.0.0.1:1\""),
+        expect!["join needs the members: this node, and one or more of the cluster to be joined"],
     );
     let typo = load(Given::default(), None, &["OUTLIVE_LISTNE"]).unwrap_err();
     expect!["the environment variable OUTLIVE_LISTNE is not known"].assert_eq(&typo);

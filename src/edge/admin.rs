@@ -1,13 +1,20 @@
 //! What operators and their machines ask a node.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::{Edge, wire};
-use crate::runtime::NotReady;
+use super::error::{self, Problem};
+use super::query::Query;
+use super::{Edge, body, headers, wire};
+use crate::config::Member;
+use crate::limits;
+use crate::runtime::{MemberChange, NotReady};
 
 /// The description of this API; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -41,6 +48,113 @@ pub(super) async fn metrics(State(edge): State<Edge>) -> Response {
 pub(super) async fn cluster(State(edge): State<Edge>) -> Response {
     let report = edge.runtime.cluster().await;
     (typed("application/json"), wire::cluster(&report).to_string()).into_response()
+}
+
+/// `POST /v1/cluster/join`
+pub(super) async fn join(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    change_members(edge, query, headers, body, |body: JoinBody| MemberChange::Join {
+        node: body.node,
+        peer: body.peer,
+        http: body.http,
+    })
+    .await
+}
+
+/// `POST /v1/cluster/replace`
+pub(super) async fn replace(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    change_members(edge, query, headers, body, |body: ReplaceBody| MemberChange::Replace {
+        node: body.node,
+        with: body.with,
+        peer: body.peer,
+        http: body.http,
+    })
+    .await
+}
+
+/// `POST /v1/cluster/leave`
+pub(super) async fn leave(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    change_members(edge, query, headers, body, |body: LeaveBody| MemberChange::Leave {
+        node: body.node,
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinBody {
+    node: u64,
+    peer: Option<String>,
+    http: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplaceBody {
+    node: u64,
+    with: u64,
+    peer: Option<String>,
+    http: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LeaveBody {
+    node: u64,
+}
+
+async fn change_members<B: DeserializeOwned>(
+    edge: Edge,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+    change: impl FnOnce(B) -> MemberChange,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let body: B = serde_json::from_slice(&held.bytes)
+        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
+    let change = change(body);
+    check_addresses(&change)?;
+    let changed = edge.runtime.change_members(&change, deadline).await?;
+    let mut answer = wire::progress(&edge.runtime.progress().await);
+    answer["changed"] = changed.into();
+    Ok(Json(answer).into_response())
+}
+
+fn check_addresses(change: &MemberChange) -> Result<(), Problem> {
+    let (MemberChange::Join { peer, http, .. } | MemberChange::Replace { peer, http, .. }) = change
+    else {
+        return Ok(());
+    };
+    let bad = |text: String| Err(Problem::new(&error::BAD_JSON, text));
+    if let Some(peer) = peer.as_ref().filter(|peer| !Member::is_peer_address(peer)) {
+        return bad(format!("peer must be HOST:PORT, not {peer:?}"));
+    }
+    if let Some(http) = http.as_ref().filter(|http| !Member::is_client_url(http)) {
+        return bad(format!("http must be a URL that begins with http, not {http:?}"));
+    }
+    Ok(())
+}
+
+/// `GET /v1/cluster/progress`
+pub(super) async fn progress(State(edge): State<Edge>) -> Response {
+    Json(wire::progress(&edge.runtime.progress().await)).into_response()
 }
 
 pub(super) async fn openapi() -> Response {

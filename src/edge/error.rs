@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::headers;
-use crate::runtime::{AttachError, SubmitError, Unavailable};
+use crate::runtime::{AttachError, MembersError, SubmitError, Unavailable};
 use crate::session::Refusal;
 
 /// One kind of problem; there is one entry for each in `docs/OPERATIONS.md`.
@@ -80,6 +80,7 @@ kinds! {
     CONTROL_HELD 409 "control_held" "Somebody else has control"
     NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
     SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
+    MEMBERS_REFUSED 409 "members_refused" "The members of the cluster cannot be changed so"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone"
     CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
     TURN_OVER 410 "turn_over" "The turn is over"
@@ -301,6 +302,20 @@ impl From<SubmitError> for Problem {
                 tracing::debug!(why, "the outcome of a request is unknown");
                 let detail = "repeat it with the same producer headers to find out";
                 Problem::new(&OUTCOME_UNKNOWN, detail)
+            }
+        }
+    }
+}
+
+impl From<MembersError> for Problem {
+    fn from(why: MembersError) -> Problem {
+        match why {
+            // Who asks for this is an operator, and needs the whole sentence.
+            MembersError::Refused(text) => Problem::new(&MEMBERS_REFUSED, text),
+            MembersError::Unavailable(why) => why.into(),
+            MembersError::Unknown(why) => {
+                tracing::debug!(why, "the outcome of a change of members is unknown");
+                Problem::new(&OUTCOME_UNKNOWN, "repeat it to find out; that is harmless")
             }
         }
     }

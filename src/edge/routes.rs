@@ -41,6 +41,10 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/pause", "pause", post(people::pause)),
         ("/v1/sessions/{id}/resume", "resume", post(people::resume)),
         ("/v1/cluster", "cluster", get(admin::cluster)),
+        ("/v1/cluster/progress", "cluster_progress", get(admin::progress)),
+        ("/v1/cluster/join", "cluster_join", post(admin::join)),
+        ("/v1/cluster/replace", "cluster_replace", post(admin::replace)),
+        ("/v1/cluster/leave", "cluster_leave", post(admin::leave)),
         ("/v1/openapi.json", "openapi", get(admin::openapi)),
         ("/healthz", "healthz", get(admin::healthz)),
         ("/readyz", "readyz", get(admin::readyz)),
@@ -153,7 +157,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 28);
+        assert_eq!(routed.len(), 32);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::json;
 use crate::ids::{AgentName, Cursor, Millis, Serial, SessionId};
 use crate::runtime::{
-    ClusterReport, Home, MemberReport, NotReady, ReplicaReport, Reply, ShardReport, Summary,
+    ClusterReport, Home, MemberReport, NotReady, Progress, ReplicaReport, Reply, ShardProgress,
+    ShardReport, Stage, Summary,
 };
 use crate::session::{Applied, Config, Event, Fact, Format, Member, Policy, Status, Unwatched};
 
@@ -263,6 +264,34 @@ pub(super) fn cluster(report: &ClusterReport) -> Value {
         "epoch": report.epoch,
         "members": report.members.iter().map(member).collect::<Vec<_>>(),
         "shards": report.shards.iter().map(shard).collect::<Vec<_>>(),
+    })
+}
+
+/// How far the shards are on their way to the members that the map says.
+pub(super) fn progress(progress: &Progress) -> Value {
+    json!({
+        "epoch": progress.epoch,
+        "members": progress.members,
+        "settled": progress.is_settled(),
+        "shards": progress.shards.iter().map(shard_progress).collect::<Vec<_>>(),
+    })
+}
+
+fn shard_progress(shard: &ShardProgress) -> Value {
+    let newcomer = |(node, lag): &(u64, Option<u64>)| json!({ "node": node, "lag": lag });
+    json!({
+        "shard": shard.shard,
+        "leader": shard.leader,
+        "stage": match shard.stage {
+            Stage::NoLeader => "no_leader",
+            Stage::Waiting => "waiting",
+            Stage::CatchingUp => "catching_up",
+            Stage::Changing => "changing",
+            Stage::Done => "done",
+        },
+        "wanted": shard.wanted,
+        "voters": shard.voters,
+        "newcomers": shard.newcomers.iter().map(newcomer).collect::<Vec<_>>(),
     })
 }
 

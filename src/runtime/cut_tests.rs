@@ -36,6 +36,7 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
     let parts = HostParts {
         local: NodeId(node),
         store: u128::from(node),
+        removed: Arc::default(),
         dir: dir.path().to_path_buf(),
         journal: journal.clone(),
         birth: Birth {

@@ -18,6 +18,7 @@ mod directory;
 mod duty;
 mod envelope;
 pub mod fork;
+pub mod members;
 pub mod outcome;
 mod peer;
 pub mod presence;
@@ -53,7 +54,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use aside::aside;
+pub use members::{MembersError, Progress, ShardProgress, Stage};
 pub use outcome::{Reply, SubmitError, Unavailable};
+pub use peer::members::MemberChange;
 pub use reader::{AttachError, Delivery, Reader, Start};
 pub use report::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, ShardReport, Summary,

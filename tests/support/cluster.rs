@@ -22,6 +22,8 @@ pub struct Cluster {
     children: Vec<Option<Child>>,
     http: reqwest::Client,
     flags: Vec<String>,
+    /// How many nodes were there at the birth; the others join.
+    born: usize,
     /// Size of each node's disk, in MiB, where it has one of its own.
     disk_mib: Option<u32>,
 }
@@ -49,6 +51,7 @@ impl Cluster {
             children: (0..count).map(|_| None).collect(),
             http: client(),
             flags: flags.iter().map(|flag| (*flag).to_string()).collect(),
+            born: count,
             disk_mib,
         };
         for node in 1..=count {
@@ -63,6 +66,25 @@ impl Cluster {
     /// Gives further flags to nodes that are started from now on.
     pub fn add_flags(&mut self, flags: &[&str]) {
         self.flags.extend(flags.iter().map(|flag| (*flag).to_string()));
+    }
+
+    /// Starts one node more, which waits to be taken in; returns its number.
+    pub fn start_newcomer(&mut self) -> usize {
+        self.ports.extend(free_ports(1));
+        self.children.push(None);
+        let node = self.size();
+        make_node_cert(&self.dir.join("tls"), "chaos", NodeId(node as u64)).expect("a certificate");
+        self.start(node);
+        node
+    }
+
+    /// Runs `outlive cluster …` against one node, to its end.
+    pub async fn run(&self, node: usize, arguments: &[&str]) -> std::process::Output {
+        let mut command = Command::new(binary());
+        command.arg("cluster").args(arguments).args(["--url", &self.url(node)]);
+        command.stdin(Stdio::null());
+        let run = tokio::task::spawn_blocking(move || command.output());
+        run.await.expect("no panic").expect("the binary starts")
     }
 
     pub fn size(&self) -> usize {
@@ -98,6 +120,9 @@ impl Cluster {
         for (other, (http, peer)) in self.ports.iter().enumerate() {
             let member = format!("{}=127.0.0.1:{peer}@http://127.0.0.1:{http}", other + 1);
             command.args(["--member", &member]);
+        }
+        if self.born < node {
+            command.arg("--join");
         }
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("OUTLIVE_") {

@@ -39,6 +39,7 @@ async fn start(dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> TestNode {
         peer_listen: None,
         data_dir: dir.path().join("data"),
         members: Vec::new(),
+        join: false,
         tls_dir: None,
         groups: 2,
         heartbeat_ms: 50,

@@ -110,6 +110,17 @@ struct Current {
     ended: CancellationToken,
 }
 
+/// One step of a change of a group's members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MemberStep {
+    /// The node follows the group from now on, and has no vote yet.
+    AddLearner(NodeId),
+    /// These are the voters, and whoever was one is no member any more.
+    Vote(Vec<NodeId>),
+    /// These, which have no vote, are no members any more.
+    Forget(Vec<NodeId>),
+}
+
 /// Why a read found no index to wait for. Nothing was read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
@@ -212,8 +223,13 @@ impl Group {
     /// The group was closed meanwhile.
     pub async fn reaches(&self, next: u64) -> Result<(), ReadError> {
         let Some(last) = next.checked_sub(1) else { return Ok(()) };
+        self.applied(last).await
+    }
+
+    /// Waits until everything up to `index` can be read here.
+    pub(crate) async fn applied(&self, index: u64) -> Result<(), ReadError> {
         let Current { settled, ended, .. } = self.current().ok_or(ReadError::Closed)?;
-        ended.run_until_cancelled(settled.reached(last)).await.ok_or(ReadError::Closed)
+        ended.run_until_cancelled(settled.reached(index)).await.ok_or(ReadError::Closed)
     }
 
     /// Index + 1 of an entry that covers everything acknowledged before this call.
@@ -293,9 +309,22 @@ impl Group {
         }
     }
 
-    pub(crate) async fn change_voters(&self, voters: &[NodeId]) -> Result<(), String> {
-        let current = self.current().ok_or("the group is not open")?;
-        current.replica.change_voters(voters).await.map_err(|error| error.to_string())
+    /// Whether this node leads the group and the members, as agreed, are without `node`.
+    pub(crate) fn has_dropped(&self, node: NodeId) -> bool {
+        let report = self.report();
+        let counted = report.voters.contains(&node) || report.learners.contains(&node);
+        self.leads() && report.agreed && !report.joint && !counted
+    }
+
+    /// Takes one step of a change of the group's members. Leader only.
+    pub(crate) async fn change_members(&self, step: &MemberStep) -> Result<(), String> {
+        let replica = self.current().ok_or("the group is not open")?.replica;
+        let done = match step {
+            MemberStep::AddLearner(node) => replica.add_learner(*node).await,
+            MemberStep::Vote(voters) => replica.change_voters(voters).await,
+            MemberStep::Forget(learners) => replica.remove_learners(learners).await,
+        };
+        done.map_err(|error| error.to_string())
     }
 
     pub(crate) fn call(&self, rpc: Rpc) -> transport::BoxFuture<Result<Bytes, String>> {

@@ -3,62 +3,151 @@
 //! All of it is derived from the map and the groups' own reports, once per round; a round that finds
 //! nothing to do does nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::Host;
 use super::far::Far;
+use super::follow::{Wanted, follow};
 use super::steady::Steadiness;
 use crate::group::Group;
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{CARE_INTERVAL, FOUND_PATIENCE_ROUNDS, SYSTEM_VOTERS, TRANSFER_LAG};
 use crate::membership::{Change, Map};
 use crate::raft::{Rpc, RpcKind};
-use crate::transport::Lane;
+use crate::transport::{BoxFuture, Lane};
 
 /// Cares for the node until it is dropped.
 pub(super) async fn run(host: Arc<Host>) {
     host.open_group(GroupId::SYSTEM);
     let mut map = host.map();
+    let mut tended = Tended::default();
     let (mut rounds, mut steadiness, mut far) = (0, Steadiness::default(), Far::default());
     loop {
         far.watch(&host);
-        round(&host, rounds, &mut steadiness).await;
+        round(&host, rounds, &mut tended, &mut steadiness).await;
         rounds += 1;
-        tokio::select! {
-            changed = map.changed() => changed.expect("the host holds the sender"),
-            () = tokio::time::sleep(CARE_INTERVAL) => (),
+        let pause = tokio::time::sleep(CARE_INTERVAL);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                changed = map.changed() => {
+                    changed.expect("the host holds the sender");
+                    break;
+                }
+                () = &mut pause => break,
+                () = tended.one_is_done() => (),
+            }
         }
     }
 }
 
-async fn round(host: &Arc<Host>, rounds: u32, steadiness: &mut Steadiness) {
+/// Groups that are being founded or changed. Each is on its own: one that hangs holds up no other.
+#[derive(Default)]
+struct Tended {
+    groups: BTreeSet<GroupId>,
+    work: FuturesUnordered<BoxFuture<GroupId>>,
+}
+
+impl Tended {
+    /// Begins to tend a group, unless that is under way.
+    fn begin(&mut self, host: &Arc<Host>, group: Arc<Group>, map: Arc<Map>, rounds: u32) {
+        let id = group.id();
+        if self.groups.insert(id) {
+            let host = host.clone();
+            self.work.push(Box::pin(async move {
+                tend(&host, &group, &map, rounds).await;
+                id
+            }));
+        }
+    }
+
+    async fn one_is_done(&mut self) {
+        match self.work.next().await {
+            Some(id) => {
+                self.groups.remove(&id);
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn round(host: &Arc<Host>, rounds: u32, tended: &mut Tended, steadiness: &mut Steadiness) {
     let map = host.map.borrow().clone();
     let Some(system) = host.group(GroupId::SYSTEM) else { return };
     for member in map.members.values().filter(|member| member.node != host.local()) {
         host.transport.set_peer(member.node, member.peer.clone());
     }
-    found_system(host, &system, rounds).await;
-    if system.leads() {
-        agree_on_birth(host, &map).await;
-        follow(&system, &system_voters(&map)).await;
-    }
+    tended.begin(host, system, map.clone(), rounds);
     for id in map.placement.groups_of(host.local()) {
         host.open_group(id);
     }
     watch_peers(host, &map, steadiness);
+    part(host, &map);
     let mut moved = false;
     for group in host.groups().into_iter().filter(|group| group.id() != GroupId::SYSTEM) {
-        let replicas = map.placement.replicas(group.id());
-        if map.epoch == 1 {
-            found(host, &group, replicas, rounds).await;
-        }
+        tended.begin(host, group.clone(), map.clone(), rounds);
         if group.leads() {
-            follow(&group, replicas).await;
             // One transfer a round: a lead that moves costs its sessions a moment.
+            let replicas = map.placement.replicas(group.id());
             moved = moved || balance(host, &group, replicas, steadiness).await;
         }
+    }
+}
+
+/// Founds the group where that is due, and brings its members to what the map says.
+async fn tend(host: &Host, group: &Group, map: &Map, rounds: u32) {
+    if group.id() == GroupId::SYSTEM {
+        found_system(host, group, rounds).await;
+        if group.leads() {
+            agree_on_birth(host, map).await;
+        }
+    } else if map.epoch == 1 {
+        found(host, group, map.placement.replicas(group.id()), rounds).await;
+    }
+    if group.leads() {
+        follow(group, host.local(), &Wanted::of(map, group.id())).await;
+    } else if 0 < map.epoch && !map.groups_of(host.local()).contains(&group.id()) {
+        leave(host, group.id(), map).await;
+    }
+}
+
+/// Closes a group that lives elsewhere, once its leader says that it counts on this node no more: what
+/// this node has of it grows old from then on.
+async fn leave(host: &Host, id: GroupId, map: &Map) {
+    for node in map.voters(id) {
+        let rpc = Rpc::new(RpcKind::Dropped, id, Vec::new()).encode();
+        if host.transport.call(node, Lane::Control, rpc, CARE_INTERVAL).await.is_ok() {
+            tracing::info!(group = %id, "the group lives elsewhere and is closed here");
+            host.close_group(id).await;
+            return;
+        }
+    }
+}
+
+/// Keeps out who was removed, once no group of this node counts on it any more.
+fn part(host: &Host, map: &Map) {
+    if map.removed.contains(&host.local()) {
+        return;
+    }
+    let mut counted = BTreeSet::new();
+    for id in map.groups_of(host.local()) {
+        let report = host.group(id).map(|group| group.report()).unwrap_or_default();
+        if report.voters.is_empty() {
+            // It is not open yet, and may count on anybody.
+            return;
+        }
+        counted.extend(report.voters.into_iter().chain(report.learners));
+    }
+    for node in map.removed.iter().filter(|node| !counted.contains(node)) {
+        if host.parts.removed.keep_out(*node) {
+            tracing::info!(%node, "the node was removed and has no access any more");
+        }
+        host.transport.remove_peer(*node);
     }
 }
 
@@ -71,8 +160,24 @@ async fn found_system(host: &Host, system: &Group, rounds: u32) {
     }
     let mut nodes: Vec<NodeId> = birth.members.iter().map(|member| member.node).collect();
     nodes.sort_unstable();
+    if lives_already(host, &nodes).await {
+        tracing::info!("the cluster lives already; this node waits until it is added to it");
+        return;
+    }
     nodes.truncate(SYSTEM_VOTERS);
     found_by_rank(host, system, &nodes, rounds).await;
+}
+
+/// Whether some other node has a map: then there is nothing to found, and the system group comes by itself.
+async fn lives_already(host: &Host, nodes: &[NodeId]) -> bool {
+    let met = host.transport.connected();
+    for node in nodes.iter().filter(|node| met.contains(node)) {
+        let rpc = Rpc::new(RpcKind::Born, GroupId::SYSTEM, Vec::new()).encode();
+        if host.transport.call(*node, Lane::Control, rpc, CARE_INTERVAL).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 async fn found(host: &Host, group: &Group, replicas: &[NodeId], rounds: u32) {
@@ -101,27 +206,8 @@ async fn agree_on_birth(host: &Host, map: &Map) {
     }
     let birth = &host.parts.birth;
     let (groups, replication, members) = (birth.groups, birth.replication, birth.members.clone());
-    if let Err(error) = host.change(&Change::Found { groups, replication, members }).await {
-        tracing::warn!(error, "the birth was not agreed on");
-    }
-}
-
-fn system_voters(map: &Map) -> Vec<NodeId> {
-    map.members.keys().copied().take(SYSTEM_VOTERS).collect()
-}
-
-/// Brings the group's members to what the map says.
-async fn follow(group: &Group, wanted: &[NodeId]) {
-    let mut wanted = wanted.to_vec();
-    wanted.sort_unstable();
-    let mut present = group.report().voters;
-    present.sort_unstable();
-    if wanted.is_empty() || wanted == present {
-        return;
-    }
-    tracing::info!(group = %group.id(), ?present, ?wanted, "the group's members change");
-    if let Err(error) = group.change_voters(&wanted).await {
-        tracing::warn!(group = %group.id(), error, "the group's members did not change yet");
+    if let Err(error) = host.change_members(Change::Found { groups, replication, members }).await {
+        tracing::warn!(%error, "the birth was not agreed on");
     }
 }
 

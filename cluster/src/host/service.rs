@@ -30,10 +30,17 @@ impl Switchboard {
 impl Service for Switchboard {
     fn call(&self, from: NodeId, lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>> {
         let Some(host) = self.host() else { return refuse("the node is starting") };
+        // A link may have been there before its peer was removed.
+        if let Err(reason) = host.parts.removed.admit(from) {
+            return refuse(reason);
+        }
         match Rpc::decode(request.clone()) {
             Ok(rpc) if rpc.kind == RpcKind::Relayed => {
                 match relay::arrived(&host.transport, lane, request) {
-                    Ok(Arrived::Here(origin, rpc)) => serve(&host, origin, rpc),
+                    Ok(Arrived::Here(origin, rpc)) => match host.parts.removed.admit(origin) {
+                        Ok(()) => serve(&host, origin, rpc),
+                        Err(reason) => refuse(reason),
+                    },
                     Ok(Arrived::Passed(answer)) => answer,
                     Err(error) => refuse(error),
                 }
@@ -47,6 +54,9 @@ impl Service for Switchboard {
         let (Some(host), Ok(rpc)) = (self.host(), Rpc::decode(hello)) else {
             return Box::pin(async {});
         };
+        if host.parts.removed.contains(from) {
+            return Box::pin(async {});
+        }
         match rpc.kind {
             RpcKind::Application => host.parts.application.stream(from, rpc.body, stream),
             RpcKind::Snapshot if !host.rejoin.lets_in(from) => Box::pin(async {}),
@@ -71,9 +81,16 @@ fn serve(host: &Host, from: NodeId, rpc: Rpc) -> BoxFuture<Result<Bytes, String>
         RpcKind::Application => host.parts.application.call(from, rpc.body),
         RpcKind::Willing => Box::pin(std::future::ready(host.willing().map(|()| Bytes::new()))),
         RpcKind::Clocks => Box::pin(std::future::ready(Ok(host.time.shown()))),
+        RpcKind::Born if host.map.borrow().epoch == 0 => refuse("no map was agreed on yet"),
+        RpcKind::Born => Box::pin(std::future::ready(Ok(Bytes::new()))),
         RpcKind::Position => Box::pin(std::future::ready(rejoin::answer(host, from, &rpc.body))),
         _ if !host.rejoin.lets_in(from) => refuse("this node is not let in yet by who asks"),
         _ => match host.group(rpc.group) {
+            Some(group) if rpc.kind == RpcKind::Dropped => {
+                let dropped = group.has_dropped(from).then(Bytes::new);
+                let answer = dropped.ok_or_else(|| format!("{from} may be a member"));
+                Box::pin(std::future::ready(answer))
+            }
             Some(group) => group.call(rpc),
             None => refuse(format!("{} is not here", rpc.group)),
         },

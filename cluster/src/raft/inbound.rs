@@ -82,6 +82,8 @@ impl Inbound {
             RpcKind::Snapshot
             | RpcKind::Application
             | RpcKind::Willing
+            | RpcKind::Dropped
+            | RpcKind::Born
             | RpcKind::Clocks
             | RpcKind::Position
             | RpcKind::Relayed => Box::pin(async { Err("not a message of a group".into()) }),

@@ -113,6 +113,10 @@ pub struct Report {
     /// Index of the last entry that the latest checkpoint covers.
     pub checkpoint: Option<u64>,
     pub voters: Vec<NodeId>,
+    /// Whether a change of the voters is half done: majorities of the old and of the new ones are needed.
+    pub joint: bool,
+    /// Whether the members are committed, and not only in this node's log.
+    pub agreed: bool,
     pub learners: Vec<NodeId>,
     /// Known by the leader alone: the last index that each member has on disk.
     pub matched: BTreeMap<NodeId, Option<u64>>,
@@ -244,6 +248,7 @@ impl Replica {
     pub fn report(&self) -> Report {
         let metrics = self.raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
+        let proposed = metrics.membership_config.log_id().as_ref();
         let matched = metrics.replication.unwrap_or_default();
         Report {
             term: metrics.current_term,
@@ -254,6 +259,8 @@ impl Replica {
             purged: metrics.purged.map(|id| id.index),
             checkpoint: metrics.snapshot.map(|id| id.index),
             voters: membership.voter_ids().map(NodeId).collect(),
+            joint: 1 < membership.get_joint_config().len(),
+            agreed: proposed <= metrics.last_applied.as_ref(),
             learners: membership.learner_ids().map(NodeId).collect(),
             matched: matched
                 .into_iter()
@@ -290,20 +297,27 @@ impl Replica {
         self.raft.trigger().transfer_leader(to.0).await.ok();
     }
 
-    /// Makes `voters` the group's voters, one change at a time. Leader only.
+    /// Lets a node follow the group without a vote. Leader only; returns when that is committed, which says
+    /// nothing of how far the node has come.
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), ReplicaError> {
+        self.raft.add_learner(node.0, EmptyNode {}, false).await.map_err(unknown)?;
+        Ok(())
+    }
+
+    /// Makes `voters` the group's voters; all of them are members already. Leader only; returns when both
+    /// halves of the change are committed.
     pub(crate) async fn change_voters(&self, voters: &[NodeId]) -> Result<(), ReplicaError> {
-        let unknown = |error: &dyn std::fmt::Display| ReplicaError::Unknown(error.to_string());
-        let present = self.report();
-        for node in voters {
-            if !present.voters.contains(node) && !present.learners.contains(node) {
-                let added = self.raft.add_learner(node.0, EmptyNode {}, true).await;
-                added.map_err(|error| unknown(&error))?;
-            }
-        }
-        let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
+        let voters = voters.iter().map(|node| node.0).collect();
         let change = ChangeMembers::ReplaceAllVoters(voters);
-        let changed = self.raft.change_membership(change, false).await;
-        changed.map_err(|error| unknown(&error))?;
+        self.raft.change_membership(change, false).await.map_err(unknown)?;
+        Ok(())
+    }
+
+    /// Takes out nodes that have no vote. Leader only.
+    pub(crate) async fn remove_learners(&self, nodes: &[NodeId]) -> Result<(), ReplicaError> {
+        let nodes = nodes.iter().map(|node| node.0).collect();
+        let change = ChangeMembers::RemoveNodes(nodes);
+        self.raft.change_membership(change, false).await.map_err(unknown)?;
         Ok(())
     }
 
@@ -324,6 +338,10 @@ impl Replica {
         self.raft.shutdown().await.ok();
         while self.at_work.lock().await.recv().await.is_some() {}
     }
+}
+
+fn unknown(error: impl std::fmt::Display) -> ReplicaError {
+    ReplicaError::Unknown(error.to_string())
 }
 
 /// The read index of a leader that has just heard from a majority; never from a lease.

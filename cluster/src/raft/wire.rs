@@ -91,6 +91,10 @@ pub(crate) enum RpcKind {
     Application = 6,
     /// Asks a node whether it takes leads now.
     Willing = 7,
+    /// Asks a group's leader whether it counts the asking node among the members: an error where it does.
+    Dropped = 8,
+    /// Asks a node whether its cluster lives already: an error where it has heard of no map.
+    Born = 9,
     /// Asks a node what its clocks show.
     Clocks = 10,
     /// Says how far a node durably is, in all its groups.
@@ -134,6 +138,8 @@ impl Rpc {
             5 => RpcKind::Snapshot,
             6 => RpcKind::Application,
             7 => RpcKind::Willing,
+            8 => RpcKind::Dropped,
+            9 => RpcKind::Born,
             10 => RpcKind::Clocks,
             12 => RpcKind::Position,
             16 => RpcKind::Relayed,

@@ -38,6 +38,8 @@ pub struct Shelf {
     times: Arc<Mutex<BTreeMap<(GroupId, u64), u64>>>,
     /// Entries whose application panics, once.
     pub poison: Arc<Mutex<Option<String>>>,
+    /// A group that cannot be opened here for now.
+    pub shut: Arc<Mutex<Option<GroupId>>>,
 }
 
 impl Shelf {
@@ -120,6 +122,9 @@ pub struct Counters {
 
 impl MachineFactory for Counters {
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
+        if *self.shelf.shut.lock().unwrap() == Some(group) {
+            return Err(io::Error::other("the group is shut"));
+        }
         let kept = self.shelf.durable.lock().unwrap().get(&group).cloned().unwrap_or_default();
         let settled = Settled::starting_at(kept.next.max(kept.content));
         self.shelf.live.lock().unwrap().insert(group, kept);

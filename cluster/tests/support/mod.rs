@@ -16,7 +16,7 @@ use cluster::host::{Application, Birth, Host, HostParts};
 use cluster::ids::{GroupId, NodeId};
 use cluster::journal::lying::LyingDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
-use cluster::membership::Member;
+use cluster::membership::{Change, Member};
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{BoxFuture, MemoryConfig, MemoryNetwork, Stream, Transport};
 use tokio::task::JoinSet;
@@ -95,13 +95,7 @@ impl World {
 
     /// The same over a network of the caller's choice.
     pub fn over(network: MemoryConfig, seed: u64, count: u64, groups: u32) -> World {
-        let members = (1..=count)
-            .map(|node| Member {
-                node: NodeId(node),
-                peer: format!("m{node}"),
-                client: String::new(),
-            })
-            .collect();
+        let members = (1..=count).map(member).collect();
         let places = (1..=count).map(|node| (node, place(seed, node))).collect();
         World {
             network: MemoryNetwork::new(network),
@@ -162,12 +156,20 @@ impl World {
 
     /// Starts a node that was not there at the birth.
     pub async fn join(&mut self, node: u64) {
-        let me = Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() };
+        self.start_newcomer(node, true).await;
+    }
+
+    /// The same for a node that believes that it founds the cluster with the others.
+    pub async fn start_as_founder(&mut self, node: u64) {
+        self.start_newcomer(node, false).await;
+    }
+
+    async fn start_newcomer(&mut self, node: u64, join: bool) {
+        let me = member(node);
         self.places.insert(node, place(self.seed, node));
         let mut members = self.members.clone();
         members.push(me);
-        self.start_with(node, Birth { members, groups: self.groups, replication: 3, join: true })
-            .await;
+        self.start_with(node, Birth { members, groups: self.groups, replication: 3, join }).await;
     }
 
     async fn start_with(&mut self, node: u64, birth: Birth) {
@@ -207,6 +209,7 @@ impl World {
             clock,
             factory: Arc::new(Counters { shelf: place.shelf.clone() }),
             control: None,
+            removed: Arc::default(),
             application: Arc::new(Silent),
         };
         let host = Host::start(parts, async |service| {
@@ -299,6 +302,40 @@ impl World {
         }
     }
 
+    /// Asks whoever leads the system group for a change of the members until it is agreed on.
+    pub async fn change_members(&self, change: impl Fn(u64) -> Change) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let refusal = match self.leader(0) {
+                Some(leader) => {
+                    let host = &self.nodes[&leader].host;
+                    let at = host.map().borrow().epoch;
+                    match host.change_members(change(at)).await {
+                        Ok(_) => return,
+                        Err(why) => why.to_string(),
+                    }
+                }
+                None => "nobody leads".into(),
+            };
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "the members did not change: {refusal}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Whether `group` has these voters and nobody else, as its leader says.
+    pub fn has_members(&self, group: u32, wanted: &[u64]) -> bool {
+        let leader = self.leader(group).and_then(|node| self.group(node, group));
+        leader.is_some_and(|leader| {
+            let report = leader.report();
+            let mut voters: Vec<u64> = report.voters.iter().map(|node| node.0).collect();
+            voters.sort_unstable();
+            voters == wanted && report.learners.is_empty() && !report.joint && report.agreed
+        })
+    }
+
     /// What the machine of `group` on `node` has applied.
     pub fn applied(&self, node: u64, group: u32) -> Vec<String> {
         self.places[&node].shelf.live(GroupId(group))
@@ -314,6 +351,11 @@ pub async fn propose(group: &Group, text: &str) -> Fate {
     let told = Box::new(move |fate| drop(told.send(fate)));
     group.propose(permit, Bytes::copy_from_slice(text.as_bytes()), told);
     fate.await.unwrap_or(Fate::Unknown("the node stopped".into()))
+}
+
+/// A node as it is listed.
+pub fn member(node: u64) -> Member {
+    Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() }
 }
 
 fn place(seed: u64, node: u64) -> Place {

@@ -1,5 +1,6 @@
 //! Answers the runtimes of other nodes.
 
+pub(super) mod members;
 mod outcome;
 mod present;
 pub(super) mod told;
@@ -102,5 +103,10 @@ async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answere
             let copy = runtime.copy(&parse(&session)?, next, after(within_ms)).await;
             Answered::Compared { copy }
         }
+        Asked::ChangeMembers(change) => {
+            Answered::MembersChanged(runtime.change_members_here(&change).await)
+        }
+        Asked::Introduce => Answered::Introduced(runtime.introduction()),
+        Asked::LedGroups => Answered::LedGroups(runtime.led_groups()),
     })
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use cluster::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
 
+use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
 use super::outcome::Outcome;
 use super::present::{ToldAttending, ToldCompany, ToldNews};
 use super::told::Told;
@@ -33,6 +34,12 @@ pub(in crate::runtime) enum Asked {
     Serves { agent: String },
     /// What is your copy, once you have applied everything before `next`?
     Compare { session: String, next: u64, within_ms: u64 },
+    /// Change the members, if you lead the system group.
+    ChangeMembers(MemberChange),
+    /// Who are you? Asked of a node that is to come in.
+    Introduce,
+    /// Which groups do you lead, and who are their members?
+    LedGroups,
 }
 
 /// A peer's answer.
@@ -59,6 +66,9 @@ pub(in crate::runtime) enum Answered {
     Compared {
         copy: Option<(Option<Copied>, u64)>,
     },
+    MembersChanged(ChangeAnswer),
+    Introduced(Introduction),
+    LedGroups(Vec<LedGroup>),
 }
 
 impl Asked {
