@@ -313,11 +313,18 @@ impl Store {
         bytes.map(|bytes| decode(kept::MARK_VERSION, &bytes)).transpose()
     }
 
-    /// Replaces the mark of a shard.
+    /// Makes everything written before this call durable, and then the mark of a shard that says so. A mark is
+    /// never written before what it speaks of is durable: a power cut takes of each table what it likes.
     ///
     /// # Errors
     /// Either mark may be there.
-    pub fn put_mark(&self, shard: u32, next: u64, mark: &Bytes) -> io::Result<()> {
+    pub fn cover(&self, shard: u32, next: u64, mark: &Bytes) -> io::Result<()> {
+        self.persist()?;
+        self.put_mark(shard, next, mark)?;
+        self.persist()
+    }
+
+    fn put_mark(&self, shard: u32, next: u64, mark: &Bytes) -> io::Result<()> {
         let bytes = codec::encode(kept::MARK_VERSION, &(next, mark));
         let key = shard.to_be_bytes().to_vec();
         self.write("a mark", |engine| engine.insert(Table::Marks, key, bytes))

@@ -104,6 +104,11 @@ impl Foundation {
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
             work: tokio::runtime::Handle::current(),
+            purged: {
+                let journal = journal.clone();
+                let next = |id: cluster::ids::EntryId| id.index + 1;
+                Arc::new(move |group| journal.state(group).purged.map_or(0, next))
+            },
             last: {
                 let journal = journal.clone();
                 Arc::new(move |group| journal.state(group).last.map_or(0, |last| last.index + 1))

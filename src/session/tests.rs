@@ -893,5 +893,5 @@ fn an_idle_session_is_small() {
         size_of::<Event>(),
         size_of::<Command>(),
     );
-    expect!["Session 104, Producer 64, Run 24, Mark 24, Event 136, Command 120"].assert_eq(&sizes);
+    expect!["Session 128, Producer 64, Run 24, Mark 24, Event 136, Command 120"].assert_eq(&sizes);
 }

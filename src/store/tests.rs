@@ -5,9 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::engine::{Engine, Table};
+use super::kept::Head;
 use super::lsm::Lsm;
 use super::memory::{Fault, MemoryDisk};
 use super::{Store, kept};
+use crate::ids::SessionId;
 
 fn key(number: u8) -> Vec<u8> {
     vec![b'k', number]
@@ -231,4 +233,31 @@ fn work_of_the_engine_that_fails_in_the_background_is_found_out() {
     disk.poison();
     store.watch.look(&*store.engine, &store.fault);
     assert!(store.fault().reason().is_some());
+}
+
+#[test]
+fn a_mark_is_not_there_without_what_it_covers() {
+    let id = SessionId::parse("s").unwrap();
+    let mut marked = 0;
+    for seed in 0..400 {
+        let disk = MemoryDisk::new(seed);
+        let store = Store::in_memory(&disk);
+        let session = crate::session::Session::absent(id.clone());
+        let head = Head { next: 7, session: session.freeze(), unsealed: Vec::new(), filed: None };
+        store.put_head(1, &id, &head).unwrap();
+        // One of the two syncs fails, or the power goes behind both.
+        match seed % 3 {
+            0 => disk.fail_flush(Fault::Broken),
+            1 => disk.fail_write(1, Fault::Full),
+            _ => {}
+        }
+        let covered = store.cover(1, 7, &bytes::Bytes::from_static(b"mark"));
+        disk.crash();
+        let store = Store::in_memory(&disk);
+        let mark = store.mark(1).unwrap();
+        assert!(mark.is_some() || covered.is_err(), "seed {seed}");
+        assert!(mark.is_none() || store.head(1, &id).unwrap().is_some(), "seed {seed}");
+        marked += usize::from(mark.is_some());
+    }
+    assert!(0 < marked);
 }

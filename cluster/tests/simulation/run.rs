@@ -23,6 +23,9 @@ use crate::support::counter::Shelf;
 /// The nodes that run now.
 pub(crate) type Hosts = Arc<Mutex<BTreeMap<u64, (Arc<Host>, Shelf)>>>;
 
+/// How a run is repeated.
+pub(crate) const REPEAT: &str = "scripts/simulate.sh --seed";
+
 const OFTEN: Checkpoints = Checkpoints { every_entries: 40, kept_entries: 10, lag_entries: 60 };
 
 /// Runs one seed; panics where something is not as it must be.

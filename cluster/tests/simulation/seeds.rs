@@ -46,7 +46,7 @@ fn many(from: u64, count: u64) -> ExitCode {
                     }
                     if let Err(text) = check(seed, seed % TWICE_EVERY == 0, &repeated) {
                         println!("seed {seed} FAILED\n{text}");
-                        println!("repeat it with: scripts/simulate.sh --seed {seed}\n");
+                        println!("repeat it with: {} {seed}\n", run::REPEAT);
                         failed.lock().expect("no panic under this lock").push(seed);
                     }
                 }

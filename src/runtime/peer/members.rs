@@ -92,13 +92,13 @@ mod tests {
     #[test]
     fn what_nodes_say_about_members_keeps_its_bytes() {
         let change = MemberChange::Replace { node: 2, with: 4, peer: Some("h".into()), http: None };
-        check_asked(&Asked::ChangeMembers(change), expect!["010801020401016800"]);
-        check_asked(&Asked::Introduce, expect!["0109"]);
-        check_asked(&Asked::LedGroups, expect!["010a"]);
+        check_asked(&Asked::ChangeMembers(change), expect!["010a01020401016800"]);
+        check_asked(&Asked::Introduce, expect!["010b"]);
+        check_asked(&Asked::LedGroups, expect!["010c"]);
         let agreed = ChangeAnswer::Agreed { changed: true };
-        check_answered(&Answered::MembersChanged(agreed), expect!["01090001"]);
+        check_answered(&Answered::MembersChanged(agreed), expect!["010b0001"]);
         let introduction = Introduction { peer: "h".into(), http: "u".into(), epoch: 0 };
-        check_answered(&Answered::Introduced(introduction), expect!["010a0168017500"]);
+        check_answered(&Answered::Introduced(introduction), expect!["010c0168017500"]);
         let led = LedGroup {
             shard: 3,
             term: 2,
@@ -110,7 +110,7 @@ mod tests {
         };
         check_answered(
             &Answered::LedGroups(vec![led]),
-            expect!["010b01030209010201030104020301090400"],
+            expect!["010d01030209010201030104020301090400"],
         );
     }
 }

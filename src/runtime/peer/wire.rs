@@ -184,7 +184,7 @@ mod tests {
         );
         check_asked(&Asked::Company { session: "s".into() }, expect!["01070173"]);
         let asked = Asked::Compare { session: "s".into(), next: 9, within_ms: 1 };
-        check_asked(&asked, expect!["010801730901"]);
+        check_asked(&asked, expect!["010901730901"]);
     }
 
     fn company() -> ToldCompany {
@@ -225,6 +225,6 @@ mod tests {
         check_answered(&Answered::Company(company()), expect!["0108010361646101000209030101"]);
         let copied = Copied { incarnation: 1, tail: 4, chain: 5, closed: true };
         let copy = Some((Some(copied), 9));
-        check_answered(&Answered::Compared { copy }, expect!["010901010104050109"]);
+        check_answered(&Answered::Compared { copy }, expect!["010a01010104050109"]);
     }
 }

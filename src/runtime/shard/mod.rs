@@ -39,6 +39,8 @@ pub(super) struct Common {
     pub(super) origin: u64,
     pub(super) numbers: Arc<AtomicU64>,
     pub(super) replay: Replay,
+    /// Index + 1 of the last entry of a group that the journal has purged.
+    pub(super) purged: Arc<dyn Fn(GroupId) -> u64 + Send + Sync>,
     /// Index + 1 of a group's last entry in the journal.
     pub(super) last: Arc<dyn Fn(GroupId) -> u64 + Send + Sync>,
     pub(super) world: Arc<World>,
@@ -184,6 +186,24 @@ pub(super) struct ShardMachine {
     pub(super) mark: Option<Bytes>,
 }
 
+impl ShardMachine {
+    /// What is purged is covered by the store, and what is covered or settled was handed out: what any session
+    /// lacks is in the journal. Held in builds that check themselves.
+    fn check_positions(&self) {
+        if cfg!(debug_assertions) {
+            let (purged, settled) =
+                ((self.shard.common.purged)(self.shard.group), self.settled.next());
+            let covered = self.shard.covered_next.load(Ordering::Acquire);
+            let handed_out = self.shard.sessions.handed_out_next();
+            debug_assert!(
+                purged <= covered && covered.max(settled) <= handed_out,
+                "{}: purged {purged} covered {covered} settled {settled} handed out {handed_out}",
+                self.shard.group
+            );
+        }
+    }
+}
+
 impl Machine for ShardMachine {
     fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
@@ -205,11 +225,13 @@ impl Machine for ShardMachine {
                 let hold = hold.clone();
                 self.shard.sessions.send(&id, Mail::Committed { index, time, commands, hold });
             }
+            self.check_positions();
             Ok(())
         })
     }
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {
+        self.check_positions();
         let next = self.shard.sessions.handed_out_next();
         let flushed = self.shard.sessions.ask_all(Mail::Flush);
         self.mark = Some(mark.clone());
@@ -227,8 +249,7 @@ impl Machine for ShardMachine {
                 return Err(io::Error::other(format!("session {id} is not rebuilt yet")));
             }
             let persist = move || {
-                store.put_mark(number, next, &mark)?;
-                store.persist()?;
+                store.cover(number, next, &mark)?;
                 shard.covers(next);
                 Ok(())
             };
@@ -258,14 +279,14 @@ impl Machine for ShardMachine {
             let kept = mark.clone();
             let work = move || {
                 snapshot::install(&shard, &staged)?;
-                shard.store().put_mark(shard.number(), next, &kept)?;
-                shard.store().persist()?;
+                shard.store().cover(shard.number(), next, &kept)?;
                 shard.covers(next);
                 Ok::<(), io::Error>(())
             };
             blocking::off_thread(work).await??;
             self.mark = Some(mark);
             self.shard.sessions.handed_out(next);
+            self.check_positions();
             all(self.shard.sessions.ask_all(Mail::Reload)).await
         })
     }
