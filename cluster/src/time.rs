@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_is_ahead_slows_down_and_never_stands_or_turns() {
+    fn time_that_is_ahead_slows_down_and_never_stops_or_goes_back() {
         let nodes = Nodes::new(&[0, 0, 0]);
         nodes.round();
         for at in 0..3 {
