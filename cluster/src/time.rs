@@ -482,9 +482,11 @@ mod tests {
         let nodes = Nodes::new(&[0, 0, 0]);
         nodes.round();
         for _ in 0..20 {
-            (nodes.wrong(0, DAY as i64), nodes.wrong(1, DAY as i64));
+            nodes.wrong(0, DAY as i64);
+            nodes.wrong(1, DAY as i64);
             nodes.pass(50);
-            (nodes.wrong(0, 0), nodes.wrong(1, 0));
+            nodes.wrong(0, 0);
+            nodes.wrong(1, 0);
             nodes.pass(60);
         }
         assert!(nodes.error(2) <= 10_000, "{}", nodes.error(2));
