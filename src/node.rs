@@ -6,6 +6,7 @@
 //! A node whose store fails hands over what it leads, leaves the rest as it is, and begins again.
 
 mod agents;
+mod clock;
 mod compared;
 mod descriptors;
 mod journal;
@@ -22,8 +23,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use cluster::clock::SystemClock;
-use cluster::home::Home;
+use cluster::clock::{Clock, SystemClock};
+use cluster::essential::essential;
+use cluster::home::{Home, Refusals};
 use cluster::host::{Birth, Host, HostParts};
 use cluster::ids::NodeId;
 use cluster::journal::disk::RealDisk;
@@ -37,6 +39,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::clock::ClockGauges;
 use self::compared::ComparisonCounts;
 use self::journal::JournalCounts;
 use self::links::RoundTrips;
@@ -138,6 +141,18 @@ impl Node {
         config: &ServeConfig,
         control: Option<tokio::runtime::Handle>,
     ) -> anyhow::Result<Node> {
+        Node::start_by(config, control, Arc::new(SystemClock)).await
+    }
+
+    /// The same by a clock of the caller's choice.
+    ///
+    /// # Errors
+    /// Names what is not usable; nothing runs then.
+    pub async fn start_by(
+        config: &ServeConfig,
+        control: Option<tokio::runtime::Handle>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Node> {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listen on {} for clients", config.listen))?;
@@ -152,8 +167,7 @@ impl Node {
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
         let fault = store.fault().clone();
-        let clock = Arc::new(SystemClock);
-        let foundation = Foundation::lay(store, clock.clone(), journal.clone()).await;
+        let foundation = Foundation::lay(store, journal.clone()).await;
         let parts = HostParts {
             local,
             dir: config.data_dir.clone(),
@@ -195,6 +209,8 @@ impl Node {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         let counts = Box::new(JournalCounts(journal.clone()));
         metrics.register(|registry| registry.register_collector(counts));
+        let clocks = Box::new(ClockGauges::new(&runtime));
+        metrics.register(|registry| registry.register_collector(clocks));
         let counts = Box::new(ComparisonCounts(Arc::downgrade(&runtime)));
         metrics.register(|registry| registry.register_collector(counts));
         let trips = Box::new(RoundTrips(Arc::downgrade(&runtime)));
@@ -212,7 +228,7 @@ impl Node {
         let serving =
             edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());
         let edge = TaskTracker::new();
-        edge.spawn(serving);
+        edge.spawn(essential("edge", serving));
         edge.close();
         let agents = runtime.employ(agents::bodies(&config.agents)).await;
         let store = fault;
@@ -234,21 +250,29 @@ impl Node {
     /// Waits for a signal to stop, or for the store to fail.
     ///
     /// # Errors
-    /// A peer knows this node with another disk, or knows that this one was rolled back, or it was
-    /// removed from the cluster: it must not go on.
+    /// So many peers know this node with another disk that it cannot be part of its cluster, or one knows that
+    /// this disk was rolled back, or it was removed from the cluster: it must not go on.
     pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (mut disowned, mut refused) = (self.home.disowned(), self.refused.clone());
+        let (mut refusals, mut disowned) = (self.home.refusals(), self.home.disowned());
+        let mut refused = self.refused.clone();
+        let outcast = async {
+            let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members());
+            // The sender lives in the home.
+            let refusals = refusals.wait_for(|refusals| out(refusals).is_some()).await;
+            refusals.ok().and_then(|refusals| out(&refusals))
+        };
         let reason = tokio::select! {
             _ = terminate.recv() => return Ok(End::Asked),
             _ = interrupt.recv() => return Ok(End::Asked),
             _ = self.store.reported() => return Ok(End::StoreFailed),
+            reason = outcast => reason,
             reason = disowned.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
             reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
         };
-        bail!(reason.unwrap_or_else(|| "a peer refuses this node".into()))
+        bail!(reason.unwrap_or_else(|| "its peers refuse this node".into()))
     }
 
     /// Hands over what can be handed over and leaves everything else as it is: the process ends now. What was

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster::clock::{Clock, SystemClock};
 use outlive::ids::{AgentName, Incarnation, ProducerId, Serial, SessionId, TurnId, WorkerName};
 use outlive::limits;
 use outlive::runtime::claim::Seeker;
@@ -13,7 +16,7 @@ use outlive::session::{
     Append, Applied, Command, Config, Format, Input, NewEvent, Origin, Retention,
 };
 use support::load::eventually;
-use support::node::{TestNode, start_single};
+use support::node::{TestNode, start_single, start_single_by};
 use tokio::time::{Instant, timeout};
 
 fn id(name: &str) -> SessionId {
@@ -158,6 +161,42 @@ async fn a_session_that_nobody_touches_ends_and_its_readers_hear_it() {
     assert!(matches!(gone, Err(SubmitError::Refused { .. })), "{gone:?}");
     let again = submit(&node, "s", Command::from(config)).await.unwrap();
     assert_eq!(again.incarnation, Incarnation(2));
+}
+
+/// The machine's clock, wrong by as much as a test says.
+#[derive(Default)]
+struct WrongClock(AtomicI64);
+
+impl Clock for WrongClock {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms().saturating_add_signed(self.0.load(Ordering::Relaxed))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        SystemClock.elapsed_ms()
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_for_a_moment_ends_no_session_and_keeps_none_from_ending() {
+    let clock = Arc::new(WrongClock::default());
+    let node = start_single_by(clock.clone()).await;
+    let with = |ttl_ms| Command::from(Config { ttl_ms: Some(ttl_ms), ..Config::default() });
+    let is_there = async |name: &str| {
+        let looked = node.node.runtime.status(&id(name), Freshness::Linearizable, soon()).await;
+        looked.unwrap().is_some()
+    };
+    submit(&node, "lives", with(3_600_000)).await.unwrap();
+    for (name, wrong_ms) in [("ahead", 86_400_000), ("behind", -86_400_000)] {
+        clock.0.store(wrong_ms, Ordering::Relaxed);
+        submit(&node, name, with(1)).await.unwrap();
+        eventually("what is due has been looked for", async || !is_there(name).await).await;
+        submit(&node, name, with(500)).await.unwrap();
+        clock.0.store(0, Ordering::Relaxed);
+        eventually("a session that was touched meanwhile ends", async || !is_there(name).await)
+            .await;
+        assert!(is_there("lives").await, "it was ended by a clock that is {name}");
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,25 @@ pub enum HomeError {
     Io { path: PathBuf, error: io::Error },
 }
 
+/// Peers that say they know this node's name with another disk, and what they said.
+///
+/// A peer's word is no proof: what it says may end this node only where it could do so by its silence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusals(BTreeMap<NodeId, String>);
+
+impl Refusals {
+    /// Why the node must not go on: those that refuse it leave no majority of `members` that it could be
+    /// part of.
+    pub fn outcast(&self, members: &BTreeSet<NodeId>) -> Option<String> {
+        let refusing = self.0.iter().filter(|(node, _)| members.contains(node));
+        let majority = members.len() / 2 + 1;
+        let (by, reason) = refusing.clone().next()?;
+        let others = refusing.count();
+        let is_out = members.len() - others < majority;
+        is_out.then(|| format!("node {by} refuses this node: {reason}"))
+    }
+}
+
 /// The directory of one node, and the gate that it keeps.
 #[derive(Debug)]
 pub struct Home {
@@ -51,6 +70,7 @@ pub struct Home {
     identity: Identity,
     fresh: bool,
     met: Mutex<BTreeMap<NodeId, u128>>,
+    refusals: watch::Sender<Refusals>,
     disowned: watch::Sender<Option<String>>,
     removed: Arc<Removed>,
     /// Peers that say that this node is no member any more.
@@ -86,9 +106,9 @@ impl Home {
             return Err(HomeError::OtherNode { path, cluster, held, given: node });
         }
         let met = read(&dir.join("peers"))?.unwrap_or_default();
-        let disowned = watch::Sender::new(None);
+        let (refusals, disowned) = (watch::Sender::default(), watch::Sender::new(None));
         let (met, removed, parted) = (Mutex::new(met), Arc::default(), Mutex::default());
-        Ok(Home { dir: path, identity, fresh, met, disowned, removed, parted })
+        Ok(Home { dir: path, identity, fresh, met, refusals, disowned, removed, parted })
     }
 
     /// The random id of this disk.
@@ -110,8 +130,12 @@ impl Home {
         self.removed.clone()
     }
 
-    /// Becomes the reason when a peer knows this node's name with another disk, or when this node was removed
-    /// from the cluster: the node must not go on.
+    /// Follows which peers know this node's name with another disk.
+    pub fn refusals(&self) -> watch::Receiver<Refusals> {
+        self.refusals.subscribe()
+    }
+
+    /// Becomes the reason when this node was removed from the cluster: the node must not go on.
     pub fn disowned(&self) -> watch::Receiver<Option<String>> {
         self.disowned.subscribe()
     }
@@ -122,27 +146,40 @@ impl Gate for Home {
         self.removed.admit(peer)?;
         let mut met = self.met.lock().expect("no panic under this lock");
         match met.get(&peer) {
-            Some(known) if *known == store => Ok(()),
-            Some(_) => Err(format!(
-                "{OTHER_DISK}: node {peer} was here before with other data; start it with its old data \
-                 directory, or under a new node id"
-            )),
+            Some(known) if *known == store => {}
+            Some(_) => {
+                return Err(format!(
+                    "{OTHER_DISK}: node {peer} was here before with other data; start it with its old \
+                     data directory, or under a new node id"
+                ));
+            }
             None => {
                 let mut with_peer = met.clone();
                 with_peer.insert(peer, store);
                 write(&self.dir, "peers", &with_peer).map_err(|error| error.to_string())?;
                 *met = with_peer;
-                Ok(())
             }
         }
+        // Should it refuse this node still, it says so again.
+        self.refusals.send_if_modified(|refusals| refusals.0.remove(&peer).is_some());
+        Ok(())
     }
 
     fn refused(&self, by: NodeId, reason: String) {
-        tracing::error!(peer = %by, reason, "a peer refuses this node");
-        let parted = reason.contains(REMOVED) && self.parts(by);
-        if reason.contains(OTHER_DISK) || parted {
-            self.disowned.send_replace(Some(format!("node {by} refuses this node: {reason}")));
+        if !reason.starts_with(OTHER_DISK) {
+            tracing::error!(peer = %by, reason, "a peer refuses this node");
+            if reason.starts_with(REMOVED) && self.parts(by) {
+                self.disowned.send_replace(Some(format!("node {by} refuses this node: {reason}")));
+            }
+            return;
         }
+        self.refusals.send_if_modified(|refusals| {
+            let is_news = refusals.0.insert(by, reason.clone()).as_ref() != Some(&reason);
+            if is_news {
+                tracing::error!(peer = %by, reason, "a peer refuses this node");
+            }
+            is_news
+        });
     }
 }
 
@@ -223,9 +260,32 @@ mod tests {
         assert!(!home.is_fresh());
         home.admit(NodeId(2), 7).unwrap();
         let refusal = home.admit(NodeId(2), 8).unwrap_err();
-        let disowned = home.disowned();
+        let refusals = home.refusals();
         home.refused(NodeId(2), refusal);
-        assert!(disowned.borrow().is_some());
+        let members = (1..=2).map(NodeId).collect();
+        assert!(refusals.borrow().outcast(&members).is_some());
+    }
+
+    #[test]
+    fn peers_end_a_node_by_their_word_only_where_their_silence_would() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path(), "c", NodeId(1)).unwrap();
+        let out = |count: u64| {
+            let members = (1..=count).map(NodeId).collect();
+            home.refusals().borrow().outcast(&members).is_some()
+        };
+        let other_disk = || format!("{OTHER_DISK}: it says");
+        home.refused(NodeId(2), "any other reason".into());
+        home.refused(NodeId(2), format!("a reason that quotes: {}", other_disk()));
+        assert!(!out(2));
+        home.refused(NodeId(2), other_disk());
+        home.refused(NodeId(9), other_disk());
+        assert_eq!([out(2), out(3), out(4), out(5)], [true, false, false, false]);
+        home.refused(NodeId(3), other_disk());
+        assert_eq!([out(3), out(4), out(5), out(6)], [true, true, false, false]);
+        // Whoever lets this node in again has taken its word back.
+        home.admit(NodeId(3), 7).unwrap();
+        assert_eq!([out(2), out(3)], [true, false]);
     }
 
     #[test]

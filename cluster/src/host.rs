@@ -2,13 +2,14 @@
 
 mod acknowledged;
 mod care;
+mod clocks;
 mod far;
 mod follow;
 mod rejoin;
 mod service;
 mod steady;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use self::acknowledged::Acknowledged;
 use self::rejoin::{Introduced, Rejoin};
 use crate::clock::Clock;
+use crate::essential::essential;
 use crate::group::{Class, Fate, Group, GroupOpening};
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
@@ -34,6 +36,7 @@ use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
 use crate::relay;
 use crate::removed::Removed;
 use crate::settled::Settled;
+use crate::time::NodeTime;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
 
 /// What the layer above does with messages from its own kind on other nodes.
@@ -99,6 +102,7 @@ pub struct Host {
     parts: HostParts,
     staging: PathBuf,
     transport: Arc<dyn Transport>,
+    time: Arc<NodeTime>,
     groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
     /// Set by [`Host::drain`]: this node takes no leads any more.
     draining: AtomicBool,
@@ -131,6 +135,7 @@ impl Host {
         }
         let acknowledged = Acknowledged::open(parts.dir.clone());
         let host = Arc::new(Host {
+            time: NodeTime::new(parts.clock.clone()),
             parts,
             staging,
             transport,
@@ -146,15 +151,18 @@ impl Host {
         let stop = host.stop.clone().cancelled_owned();
         // Nothing is added to the journal yet: all of this is durable.
         let recovered = rejoin::positions(host.journal()).unwrap_or_default();
-        let care = care::run(host.clone());
+        let care = essential("care", care::run(host.clone()));
         let control = host.parts.control.clone().unwrap_or_else(Handle::current);
         let care = with_random(async {
             tokio::select! { () = stop => (), () = care => () }
         });
         // What it opens lives where it does.
         host.tasks.spawn_on(care, &control);
+        let clocks = essential("clocks", clocks::run(host.clone()));
+        let clocks = host.stop.clone().run_until_cancelled_owned(clocks);
+        host.tasks.spawn_on(clocks, &control);
         let stop = host.stop.clone().cancelled_owned();
-        let announced = rejoin::run(host.clone(), recovered);
+        let announced = essential("announcements", rejoin::run(host.clone(), recovered));
         let announced = async {
             tokio::select! { () = stop => (), () = announced => () }
         };
@@ -194,6 +202,20 @@ impl Host {
 
     pub fn journal(&self) -> &Journal {
         &self.parts.journal
+    }
+
+    /// The members of the map, or those that the operator named before there is one.
+    pub fn members(&self) -> BTreeSet<NodeId> {
+        let map = self.map.borrow();
+        if map.epoch == 0 {
+            return self.parts.birth.members.iter().map(|member| member.node).collect();
+        }
+        map.members.keys().copied().collect()
+    }
+
+    /// The time on this node, and how its clock stands to the others'.
+    pub fn time(&self) -> &NodeTime {
+        &self.time
     }
 
     /// Peers with a live link.
@@ -311,6 +333,17 @@ impl Host {
         self.transport.shutdown().await;
     }
 
+    /// Whether this node takes leads.
+    fn willing(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("the node is being drained".into());
+        }
+        if self.time.report().is_far {
+            return Err("the clock of the node is wrong".into());
+        }
+        Ok(())
+    }
+
     async fn agree(&self, group: &Group, change: &Change) -> Result<Fate, ChangeError> {
         let command = membership::encode(change);
         let permit = group.admit(Class::Control, command.len());
@@ -341,7 +374,7 @@ impl Host {
                 factory: Arc::new(Machines { host: Arc::downgrade(self) }),
                 timers: self.parts.timers,
                 checkpoints: self.parts.checkpoints,
-                clock: self.parts.clock.clone(),
+                time: self.time.clone(),
                 staging: self.staging.clone(),
             })
         });

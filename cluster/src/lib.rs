@@ -3,8 +3,10 @@
 //! This crate has never heard of what a command means. Its one promise: a command is applied, in the
 //! same order on every replica, only after a majority has it on disk.
 
+mod blocking;
 pub mod clock;
 pub mod codec;
+pub mod essential;
 pub mod group;
 pub mod home;
 pub mod host;
@@ -19,4 +21,5 @@ pub mod removed;
 pub mod replay;
 pub mod ring;
 pub mod settled;
+pub mod time;
 pub mod transport;

@@ -1,5 +1,7 @@
 //! Every limit of this crate, with its unit. Queues, frames and tables take their bound from here.
 
+use std::time::Duration;
+
 /// Number of slots; fixed for ever, because it decides where a key lives.
 pub const SLOTS: u16 = 1024;
 /// Replicas of one group where the cluster has that many nodes.
@@ -79,6 +81,27 @@ pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_milli
 pub const SYSTEM_VOTERS: usize = 5;
 /// Pause between two rounds of a node's care for its groups.
 pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+/// Pause between two looks at the clocks of the other nodes.
+pub const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while a node does not know what time it is.
+pub const CLOCK_FIRST_INTERVAL: Duration = Duration::from_millis(50);
+/// A look at a clock that takes longer, in milliseconds, says too little.
+pub const CLOCK_ROUND_TRIP_MS: u64 = 1000;
+/// What a clock showed this long ago, in milliseconds, counts no more.
+pub const CLOCK_AGE_MS: u64 = 15_000;
+/// How far a clock may be from those of a majority, in milliseconds.
+pub const CLOCK_TOLERANCE_MS: u64 = 10_000;
+/// How long a majority must say that it is much later, in milliseconds, before time jumps there.
+pub const CLOCK_PATIENCE_MS: u64 = 60_000;
+/// The same where the majority is a single node.
+pub const CLOCK_ALONE_PATIENCE_MS: u64 = 600_000;
+/// Time runs faster or slower by at most one part of this many.
+pub const CLOCK_SLEW_PART: u64 = 8;
+/// Entries at the end of a log among which a group looks for the last time; terms begin with some that
+/// have none.
+pub const TIME_ENTRIES: u64 = 256;
+/// How long the first entry of a new group waits until its leader has met a majority's clocks.
+pub const FIRST_TIME_WAIT: Duration = Duration::from_secs(5);
 /// Pause between two looks at whether a peer has to be told how far this node is: just after its start, for
 /// so long, and later.
 pub const ANNOUNCE_SOON: std::time::Duration = std::time::Duration::from_millis(50);

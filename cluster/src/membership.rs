@@ -5,12 +5,13 @@ mod roster;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::blocking::off_thread;
 use crate::codec;
 use crate::home;
 use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
@@ -40,6 +41,9 @@ impl Kept {
 pub(crate) struct Membership {
     dir: PathBuf,
     kept: Kept,
+    /// Writes that were begun, and the last one that is done.
+    writes: u64,
+    written: Arc<Mutex<u64>>,
     settled: Settled,
     map: watch::Sender<Arc<Map>>,
 }
@@ -50,7 +54,23 @@ impl Membership {
         let kept: Kept = home::read_kept(&dir, FILE)?.unwrap_or_default();
         map.send_replace(kept.map());
         let settled = Settled::starting_at(kept.next);
-        Ok((Membership { dir, kept, settled: settled.clone(), map }, settled))
+        let (writes, written) = (0, Arc::default());
+        Ok((Membership { dir, kept, writes, written, settled: settled.clone(), map }, settled))
+    }
+
+    /// Work that makes what is kept now durable, unless something later is. It blocks.
+    fn write(&mut self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+        self.writes += 1;
+        let (dir, kept, number) = (self.dir.clone(), self.kept.clone(), self.writes);
+        let written = self.written.clone();
+        move || {
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            if *written < number {
+                home::write(&dir, FILE, &kept)?;
+                *written = number;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -82,8 +102,8 @@ impl Machine for Membership {
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {
         self.kept.mark = Some(mark);
-        let done = home::write(&self.dir, FILE, &self.kept);
-        Box::pin(std::future::ready(done))
+        let write = self.write();
+        Box::pin(async { off_thread(write).await? })
     }
 
     fn mark(&self) -> Option<Bytes> {
@@ -100,11 +120,12 @@ impl Machine for Membership {
 
     fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            let chunk = staged.chunks()?.next().ok_or(io::ErrorKind::UnexpectedEof)??;
+            let read = move || staged.chunks()?.next().ok_or(io::ErrorKind::UnexpectedEof)?;
+            let chunk = off_thread(read).await??;
             let kept: Kept = codec::decode(VERSION, &chunk).map_err(io::Error::other)?;
             let next = kept.next.max(next);
             self.kept = Kept { mark: Some(mark), next, ..kept };
-            home::write(&self.dir, FILE, &self.kept)?;
+            off_thread(self.write()).await??;
             self.map.send_replace(self.kept.map());
             Ok(())
         })
@@ -122,4 +143,47 @@ impl SnapshotSource for One {
 /// A change as a command of the system group.
 pub(crate) fn encode(change: &Change) -> Bytes {
     codec::encode(VERSION, change).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A runtime with one thread, as groups have it, that must not wait for the disk.
+    #[test]
+    fn a_checkpoint_on_a_slow_disk_holds_up_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        // Opening it for writing waits until somebody reads.
+        let pipe = dir.path().join(format!("{FILE}.new"));
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let (mut machine, _) =
+            Membership::open(dir.path().into(), watch::Sender::new(Arc::default())).unwrap();
+        let (done, ended) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let checkpoint = machine.checkpoint(Bytes::from_static(b"mark"));
+                let read = tokio::task::spawn_blocking(move || std::fs::read(pipe));
+                let (_, read) = tokio::join!(checkpoint, read);
+                assert!(!read.unwrap().unwrap().is_empty());
+            });
+            done.send(()).unwrap();
+        });
+        ended.recv_timeout(Duration::from_secs(20)).expect("the thread goes on");
+    }
+
+    #[tokio::test]
+    async fn an_older_checkpoint_never_replaces_a_later_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Membership::open(dir.path().into(), watch::Sender::new(Arc::default()));
+        let (mut machine, _) = open().unwrap();
+        let first = machine.checkpoint(Bytes::from_static(b"first"));
+        let second = machine.checkpoint(Bytes::from_static(b"second"));
+        second.await.unwrap();
+        first.await.unwrap();
+        assert_eq!(open().unwrap().0.mark().unwrap(), "second");
+    }
 }

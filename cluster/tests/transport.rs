@@ -81,12 +81,19 @@ struct Guard {
     refuse: Option<&'static str>,
     pinned: Mutex<BTreeMap<NodeId, u128>>,
     refusals: Mutex<Vec<(NodeId, String)>>,
+    /// A disk that takes its time: it answers when it is told to, and says whether it was.
+    slow: Option<Mutex<std::sync::mpsc::Receiver<()>>>,
+    told: AtomicU64,
 }
 
 impl Gate for Guard {
     fn admit(&self, peer: NodeId, store: u128) -> Result<(), String> {
         if let Some(text) = self.refuse {
             return Err(text.into());
+        }
+        if let Some(slow) = &self.slow {
+            let told = slow.lock().unwrap().recv_timeout(Duration::from_secs(3));
+            self.told.fetch_add(u64::from(told.is_ok()), SeqCst);
         }
         match *self.pinned.lock().unwrap().entry(peer).or_insert(store) {
             pinned if pinned == store => Ok(()),
@@ -424,6 +431,24 @@ async fn a_gate_refusal_reaches_the_refused_side_with_its_reason() {
         let heard = guest.gate.refusals.lock().unwrap()[0].clone();
         assert_eq!(heard, (refusing, "not on this disk".to_string()));
         assert!(guard.transport.connected().is_empty() && guest.transport.connected().is_empty());
+        stop([guard, guest]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_gate_with_a_slow_disk_holds_up_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    // Both sides ask their gate. Whoever lets it go on shares its only thread.
+    for slow in [ONE, TWO] {
+        let (go_on, wait) = std::sync::mpsc::sync_channel(1);
+        let gate = Guard { slow: Some(Mutex::new(wait)), ..Guard::default() };
+        let guard = start_with(config(home.path(), slow), gate);
+        let guest = start(config(home.path(), if slow == ONE { TWO } else { ONE }));
+        meet(&guard, &guest);
+        sleep(Duration::from_millis(500)).await;
+        go_on.send(()).unwrap();
+        linked(&guard, &guest).await;
+        assert_eq!(guard.gate.told.load(SeqCst), 1, "the thread stood still meanwhile");
         stop([guard, guest]).await;
     }
 }

@@ -95,7 +95,7 @@ pub(super) async fn show(
     let mut status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
     edge.runtime.mark_unserved(&mut status.turns).await;
     let mut body = wire::status(&id, &status);
-    let now = edge.runtime.now();
+    let now = edge.runtime.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
     body["interactions"] = people::interactions(&status.interactions);

@@ -243,6 +243,7 @@ pub(super) fn not_ready(why: &NotReady) -> Value {
         NotReady::Lagging { shard, entries } => {
             json!({ "reason": code, "shard": shard, "entries": entries })
         }
+        NotReady::ClockSkewed { skew_ms } => json!({ "reason": code, "skew_ms": skew_ms }),
         NotReady::NoMap
         | NotReady::DiskFull
         | NotReady::StoreFailed

@@ -30,7 +30,7 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
     let (journal, writer) = Journal::open(Arc::new(RealDisk), config).expect("a journal");
     let store = Store::open(&dir.path().join("store")).expect("a store");
     let clock = Arc::new(SystemClock);
-    let foundation = Foundation::lay(store, clock.clone(), journal.clone()).await;
+    let foundation = Foundation::lay(store, journal.clone()).await;
     let member =
         |node| Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() };
     let parts = HostParts {

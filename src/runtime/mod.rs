@@ -39,13 +39,16 @@ mod supervisor;
 pub mod tail;
 mod trust;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use cluster::clock::Clock;
+use cluster::essential::essential;
 use cluster::host::{Application, Host};
+use cluster::ids::NodeId;
 use cluster::machine::MachineFactory;
+use cluster::time::TimeReport;
 use ractor::Actor;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -93,15 +96,10 @@ pub struct Foundation {
 
 impl Foundation {
     /// Prepares the sessions of a node on its store.
-    pub async fn lay(
-        store: Store,
-        clock: Arc<dyn Clock>,
-        journal: cluster::journal::Journal,
-    ) -> Foundation {
+    pub async fn lay(store: Store, journal: cluster::journal::Journal) -> Foundation {
         let world = Arc::new(World::default());
         let common = Common {
             store: store.clone(),
-            clock,
             origin: chance::draw::<u64>().max(1),
             numbers: Arc::new(AtomicU64::new(1)),
             world: world.clone(),
@@ -156,7 +154,7 @@ impl Foundation {
             draining: AtomicBool::new(false),
             full,
             world: world.clone(),
-            presence: presence::Presence::new(shards.now()),
+            presence: presence::Presence::new(Millis(host.time().now_or_own_ms())),
             comparison: compare::Comparison::default(),
             tasks,
             stop: tokio_util::sync::CancellationToken::new(),
@@ -165,13 +163,14 @@ impl Foundation {
         door.open(Arc::downgrade(&runtime));
         world.open(Arc::downgrade(&runtime));
         let stop = runtime.stop.clone().cancelled_owned();
+        let sweep = essential("sweep", shards.sweep(host));
         runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = shards.sweep(host) => () }
+            tokio::select! { () = stop => (), () = sweep => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
-        let tidied = runtime.me.clone();
+        let tidy = essential("desk", claim::tidy(runtime.me.clone()));
         runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = claim::tidy(tidied) => () }
+            tokio::select! { () = stop => (), () = tidy => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
         let compared = compare::run(runtime.me.clone());
@@ -180,6 +179,7 @@ impl Foundation {
         });
         let stop = runtime.stop.clone().cancelled_owned();
         let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
+        let told = essential("presence", told);
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = told => () }
         });
@@ -359,9 +359,26 @@ impl Runtime {
         self.host.local().0
     }
 
-    /// The time by this node's clock; what is due is decided by the journal's.
+    /// The nodes of the cluster, as far as this one knows.
+    pub fn members(&self) -> BTreeSet<NodeId> {
+        self.host.members()
+    }
+
+    /// The time on this node. What is due in a session is decided by the time of its entries: see
+    /// [`Runtime::time_of`].
     pub fn now(&self) -> Millis {
-        self.shards.now()
+        Millis(self.host.time().now_or_own_ms())
+    }
+
+    /// The time in the session's next entry, where this node has a replica, and the node's time elsewhere.
+    pub fn time_of(&self, id: &SessionId) -> Millis {
+        let group = self.directory.group_of(id).and_then(|group| self.host.group(group));
+        group.map_or_else(|| self.now(), |group| Millis(group.now_ms()))
+    }
+
+    /// How this node's clock stands to those of the others.
+    pub fn clock(&self) -> TimeReport {
+        self.host.time().report()
     }
 
     /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.
@@ -422,7 +439,7 @@ impl Runtime {
     pub fn watch_space(self: &Arc<Self>, dirs: Vec<std::path::PathBuf>) {
         let full = self.full.clone();
         let stop = self.stop.clone().cancelled_owned();
-        let watch = space::watch(dirs, full);
+        let watch = essential("space", space::watch(dirs, full));
         self.tasks.spawn(async {
             tokio::select! { () = stop => (), () = watch => () }
         });

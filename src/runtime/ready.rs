@@ -28,7 +28,10 @@ impl Runtime {
             (full, NotReady::DiskFull),
             (self.store.fault().reason().is_some(), NotReady::StoreFailed),
         ];
-        found.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
+        let clock = self.clock();
+        let skewed = clock.is_far.then_some(NotReady::ClockSkewed { skew_ms: clock.skew_ms });
+        let found = found.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason);
+        found.chain(skewed).collect()
     }
 
     /// What is wrong with its replica of one shard.

@@ -28,6 +28,8 @@ pub enum NotReady {
     Lagging { shard: u32, entries: u64 },
     /// The disk is full.
     DiskFull,
+    /// This node's wall clock is ahead of those of a majority by this much, behind where negative.
+    ClockSkewed { skew_ms: i64 },
     /// The store takes no more writes; the node is about to begin again.
     StoreFailed,
     /// The node is handing over its leaderships and stops.
@@ -49,6 +51,7 @@ impl NotReady {
             NotReady::NoQuorum { .. } => "no_quorum",
             NotReady::Lagging { .. } => "lagging",
             NotReady::DiskFull => "disk_full",
+            NotReady::ClockSkewed { .. } => "clock_skewed",
             NotReady::StoreFailed => "store_failed",
             NotReady::Broken { .. } => "broken",
             NotReady::ReplicasDiffer { .. } => "replicas_differ",

@@ -39,11 +39,6 @@ impl Shards {
         self.supervisor.set(supervisor).ok();
     }
 
-    /// The time by this node's clock: no more than a hint, for the journal's time counts.
-    pub(super) fn now(&self) -> Millis {
-        Millis(self.common.clock.now_ms())
-    }
-
     pub(super) fn get(&self, group: GroupId) -> Option<Arc<Shard>> {
         self.open.read().expect("no panic under this lock").get(&group).cloned()
     }
@@ -101,7 +96,7 @@ impl Shards {
             led.remove(&number);
             return Ok(());
         };
-        let now = Millis(shard.now_ms());
+        let now = Millis(group.now_ms());
         // What an earlier leader put off is not done by anybody now: turns wait on its desk.
         let (upto, most) = match led.contains(&number) {
             true => (now, DUE_AT_ONCE),

@@ -1,4 +1,4 @@
-//! A node's clock: it runs beside the true time, drifts and jumps.
+//! A node's clock: what it shows runs beside the true time, drifts and jumps; what elapses is right.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +10,7 @@ const START_MS: f64 = 1_700_000_000_000.0;
 
 /// What one node takes for the time. It survives the node's crashes.
 pub(crate) struct NodeClock {
+    begun: Instant,
     state: Mutex<State>,
 }
 
@@ -25,7 +26,7 @@ impl NodeClock {
     /// A clock that is right.
     pub(crate) fn new() -> Arc<NodeClock> {
         let state = State { set: Instant::now(), shown_ms: START_MS, rate: 1.0 };
-        Arc::new(NodeClock { state: Mutex::new(state) })
+        Arc::new(NodeClock { begun: Instant::now(), state: Mutex::new(state) })
     }
 
     /// Jumps by `by_ms`, and counts `rate` milliseconds in one from now on.
@@ -53,5 +54,9 @@ impl Clock for NodeClock {
     #[expect(clippy::cast_sign_loss, reason = "a time of this age")]
     fn now_ms(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).now().max(0.0) as u64
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

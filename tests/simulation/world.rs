@@ -135,7 +135,7 @@ impl World {
         let store = Store::in_memory(&place.store);
         let fault = store.fault().clone();
         let clock = place.clock.clone();
-        let foundation = Foundation::lay(store, clock.clone(), journal.clone()).await;
+        let foundation = Foundation::lay(store, journal.clone()).await;
         let members = self.members.clone();
         let parts = HostParts {
             local: NodeId(node),

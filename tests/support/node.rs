@@ -1,5 +1,8 @@
 //! One node inside the test's process, alone, on a free port and a temporary directory.
 
+use std::sync::Arc;
+
+use cluster::clock::{Clock, SystemClock};
 use outlive::config::{LogFormat, ServeConfig, WebhookReach};
 use outlive::node::Node;
 
@@ -18,16 +21,21 @@ impl TestNode {
     #[allow(dead_code, reason = "not every test restarts its node")]
     pub async fn restart(self) -> TestNode {
         self.node.stop().await;
-        start(self.dir).await
+        start(self.dir, Arc::new(SystemClock)).await
     }
 }
 
 /// Starts a node and waits until it is ready.
 pub async fn start_single() -> TestNode {
-    start(tempfile::tempdir().expect("a temporary directory")).await
+    start_single_by(Arc::new(SystemClock)).await
 }
 
-async fn start(dir: tempfile::TempDir) -> TestNode {
+/// The same by a clock of the test's choice.
+pub async fn start_single_by(clock: Arc<dyn Clock>) -> TestNode {
+    start(tempfile::tempdir().expect("a temporary directory"), clock).await
+}
+
+async fn start(dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> TestNode {
     let config = ServeConfig {
         node_id: 1,
         cluster: "test".into(),
@@ -49,7 +57,7 @@ async fn start(dir: tempfile::TempDir) -> TestNode {
         log: LogFormat::Text,
         agents: Vec::new(),
     };
-    let node = Node::start(&config, None).await.expect("the node starts");
+    let node = Node::start_by(&config, None, clock).await.expect("the node starts");
     while !node.runtime.not_ready().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::essential::essential;
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::{
@@ -26,6 +26,7 @@ use crate::limits::{
 use crate::machine::MachineFactory;
 use crate::raft::{Broken, Checkpoints, Replica, Report, Rpc, Timers, with_random};
 use crate::settled::Settled;
+use crate::time::{GroupTime, NodeTime};
 use crate::transport::{self, Transport};
 
 /// What became of a command.
@@ -81,13 +82,14 @@ pub(crate) struct GroupOpening {
     pub(crate) factory: Arc<dyn MachineFactory>,
     pub(crate) timers: Timers,
     pub(crate) checkpoints: Checkpoints,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) time: Arc<NodeTime>,
     pub(crate) staging: PathBuf,
 }
 
 /// A member of a group, for as long as the node runs.
 pub struct Group {
     opening: GroupOpening,
+    time: Arc<GroupTime>,
     current: RwLock<Option<Current>>,
     data: mpsc::Sender<Proposal>,
     control: mpsc::Sender<Proposal>,
@@ -136,6 +138,7 @@ impl Group {
         let (reads, reads_queue) = mpsc::channel(READS_WAITING);
         let id = opening.id;
         let group = Arc::new(Group {
+            time: GroupTime::new(opening.time.clone()),
             opening,
             current: RwLock::new(None),
             data,
@@ -148,11 +151,13 @@ impl Group {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let reads = reads::run(group.clone(), reads_queue);
+        let reads = essential("reads", reads::run(group.clone(), reads_queue));
         group.tasks.spawn(group.stop.clone().run_until_cancelled_owned(reads));
         // These two see the stop themselves: one tells whoever waits, the other closes what it opened.
-        group.tasks.spawn(proposer::run(group.clone(), control_queue, data_queue));
-        group.tasks.spawn(with_random(upkeep::keep_open(group.clone())));
+        let proposer = proposer::run(group.clone(), control_queue, data_queue);
+        group.tasks.spawn(essential("proposer", proposer));
+        let upkeep = with_random(upkeep::keep_open(group.clone()));
+        group.tasks.spawn(essential("upkeep", upkeep));
         group
     }
 
@@ -232,6 +237,11 @@ impl Group {
         let (sender, receiver) = oneshot::channel();
         self.reads.try_send(sender).map_err(|_| ReadError::NoLeader("too many reads".into()))?;
         receiver.await.map_err(|_| ReadError::Closed)?
+    }
+
+    /// The time that an entry of this group would get now, in ms since the Unix epoch; never runs backwards.
+    pub fn now_ms(&self) -> u64 {
+        self.time.now_ms()
     }
 
     /// What this node knows of the group.

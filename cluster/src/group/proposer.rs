@@ -27,8 +27,12 @@ pub(super) async fn run(
             Some(proposal) = data.recv() => proposal,
         };
         let batch = gather(first, &mut control, &mut data);
-        // The leader's clock, never backwards within its term here (S6).
-        last_ms = group.opening.clock.now_ms().max(last_ms);
+        // The group's time, never backwards (S6).
+        let Some(now_ms) = group.stop.run_until_cancelled(group.time.stamp_ms()).await else {
+            tell(batch, &Fate::Refused { leader: None });
+            break;
+        };
+        last_ms = now_ms.max(last_ms);
         let commands: Vec<Bytes> = batch.iter().map(|proposal| proposal.command.clone()).collect();
         let fate = match group.current() {
             Some(current) => decided(&current.replica, last_ms, &commands).await,

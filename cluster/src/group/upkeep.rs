@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Current, Group};
+use crate::blocking::off_thread;
 use crate::limits::{CARE_INTERVAL, REOPEN_MAX, REOPEN_MIN, REPORT_INTERVAL};
-use crate::raft::{Opening, Replica, Report, off_thread};
+use crate::raft::{Opening, Replica, Report};
 
 /// Opens the group, watches it, and opens it again when it stops, until the group is closed.
 pub(super) async fn keep_open(group: Arc<Group>) {
@@ -61,6 +62,7 @@ async fn open(group: &Group) -> io::Result<Current> {
         transport: opening.transport.clone(),
         machine,
         settled: settled.clone(),
+        time: group.time.clone(),
         timers: opening.timers,
         checkpoints: opening.checkpoints,
         staging: opening.staging.clone(),

@@ -256,8 +256,8 @@ async fn balance(
     ready
 }
 
-/// Whether a node takes leads: one that is being drained would only hand them on.
-async fn willing(host: &Host, node: NodeId) -> bool {
+/// Whether a node takes leads: one that is being drained, or whose clock is wrong, would only hand them on.
+pub(super) async fn willing(host: &Host, node: NodeId) -> bool {
     let rpc = Rpc::new(RpcKind::Willing, GroupId::SYSTEM, Vec::new()).encode();
     host.transport.call(node, Lane::Control, rpc, CARE_INTERVAL).await.is_ok()
 }

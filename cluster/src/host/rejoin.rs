@@ -17,12 +17,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Host;
 use super::acknowledged::{Announcement, Matched, Verdict};
+use crate::blocking::off_thread;
 use crate::ids::{GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::{
     ACKNOWLEDGED_INTERVAL, ANNOUNCE_DEADLINE, ANNOUNCE_FIRST, ANNOUNCE_INTERVAL, ANNOUNCE_SOON,
 };
-use crate::raft::{Position, Rpc, RpcKind, off_thread};
+use crate::raft::{Position, Rpc, RpcKind};
 use crate::transport::{BoxFuture, CallError, Lane, Stream, Transport};
 
 pub(super) type Positions = BTreeMap<GroupId, Position>;

@@ -1,6 +1,5 @@
 //! Hands what peers send to the group or the application that it is for.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -80,10 +79,8 @@ fn refuse(why: impl Into<String>) -> BoxFuture<Result<Bytes, String>> {
 fn serve(host: &Host, from: NodeId, rpc: Rpc) -> BoxFuture<Result<Bytes, String>> {
     match rpc.kind {
         RpcKind::Application => host.parts.application.call(from, rpc.body),
-        RpcKind::Willing if host.draining.load(Ordering::Relaxed) => {
-            refuse("the node is being drained")
-        }
-        RpcKind::Willing => Box::pin(std::future::ready(Ok(Bytes::new()))),
+        RpcKind::Willing => Box::pin(std::future::ready(host.willing().map(|()| Bytes::new()))),
+        RpcKind::Clocks => Box::pin(std::future::ready(Ok(host.time.shown()))),
         RpcKind::Born if host.map.borrow().epoch == 0 => refuse("no map was agreed on yet"),
         RpcKind::Born => Box::pin(std::future::ready(Ok(Bytes::new()))),
         RpcKind::Position => Box::pin(std::future::ready(rejoin::answer(host, from, &rpc.body))),

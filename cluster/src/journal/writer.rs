@@ -81,7 +81,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Sets what is called when the journal fails; in production it aborts the process.
+    /// Sets what is called when the journal fails or its writer panics; in production it aborts the process.
     pub fn on_fatal(&mut self, hook: Box<dyn Fn(io::Error) + Send>) {
         self.fatal = Some(hook);
     }
@@ -326,6 +326,10 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody knows what the disk has, nor whom it was told to: as after a failed sync.
+            self.poison(io::Error::other("the journal's writer panicked"));
+        }
         self.shared.lock().closed = true;
         self.fail(&closed());
     }

@@ -17,6 +17,7 @@ use super::wire::{VERSION, decode_batch};
 use crate::codec;
 use crate::machine::{BoxFuture, Committed, Machine, Staged};
 use crate::settled::Settled;
+use crate::time::GroupTime;
 
 /// What openraft calls a snapshot: a live source to send from, or a staged file to install.
 pub(crate) enum SnapshotData {
@@ -33,6 +34,7 @@ type BuiltSnapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
 pub(super) struct Applier {
     machine: SharedMachine,
     settled: Settled,
+    time: Arc<GroupTime>,
     applied: Option<LogId>,
     membership: Membership,
     checkpoint: Arc<Mutex<Option<Meta>>>,
@@ -66,6 +68,7 @@ impl Applier {
     pub(super) fn new(
         machine: Box<dyn Machine>,
         settled: Settled,
+        time: Arc<GroupTime>,
         history: History,
         stop: CancellationToken,
         working: mpsc::Sender<()>,
@@ -79,6 +82,7 @@ impl Applier {
         Ok(Applier {
             machine: Arc::new(tokio::sync::Mutex::new(machine)),
             settled,
+            time,
             applied,
             membership,
             checkpoint: Arc::new(Mutex::new(checkpoint)),
@@ -113,8 +117,12 @@ impl RaftStateMachine<Types> for Applier {
                     self.membership = Membership::new(Some(entry.log_id), membership);
                     (0, Vec::new())
                 }
-                EntryPayload::Normal(payload) => decode_batch(&payload)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+                EntryPayload::Normal(payload) => {
+                    let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+                    let batch = decode_batch(&payload).map_err(invalid)?;
+                    self.time.observe(batch.0);
+                    batch
+                }
             };
             let id = entry_id(&entry.log_id);
             machine.apply(Committed { id, time_ms, commands }).await.inspect_err(|error| {

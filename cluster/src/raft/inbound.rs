@@ -20,6 +20,7 @@ use super::history::History;
 use super::replica::RaftHandle;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
+use crate::blocking::off_thread;
 use crate::codec;
 use crate::ids::GroupId;
 use crate::machine::{Staged, write_chunk};
@@ -83,6 +84,7 @@ impl Inbound {
             | RpcKind::Willing
             | RpcKind::Dropped
             | RpcKind::Born
+            | RpcKind::Clocks
             | RpcKind::Position
             | RpcKind::Relayed => Box::pin(async { Err("not a message of a group".into()) }),
         }
@@ -102,13 +104,14 @@ impl Inbound {
         let number = STAGED.fetch_add(1, Ordering::Relaxed);
         let path = self.staging.join(format!("{}-{number}.part", self.group));
         let staged = Staged::new(path.clone());
-        let mut file = create(&path).map_err(text)?;
+        let mut file = off_thread(move || create(&path)).await.map_err(text)?.map_err(text)?;
         while let Some(chunk) = stream.recv().await {
             let chunk = chunk.map_err(text)?;
-            write_chunk(&mut file, &chunk).map_err(text)?;
+            let write = move || write_chunk(&mut file, &chunk).map(|()| file);
+            file = off_thread(write).await.map_err(text)?.map_err(text)?;
         }
-        io::Write::flush(&mut file).map_err(text)?;
-        drop(file);
+        let flush = move || io::Write::flush(&mut file);
+        off_thread(flush).await.map_err(text)?.map_err(text)?;
         let snapshot = Snapshot { meta, snapshot: SnapshotData::Staged(staged) };
         let response = self.raft.install_full_snapshot(hello.vote, snapshot).await.map_err(text)?;
         let vote: Vote = response.vote;

@@ -7,17 +7,18 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
+use openraft::EntryPayload;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::oneshot;
 
-use super::blocking::off_thread;
 use super::history::History;
 use super::types::{Entry, LogId, Types, Vote, entry_id, log_id};
-use super::wire::{VERSION, from_journal, to_journal};
+use super::wire::{VERSION, decode_batch, from_journal, to_journal};
+use crate::blocking::off_thread;
 use crate::codec;
 use crate::ids::GroupId;
 use crate::journal::{Done, Journal};
-use crate::limits::{READ_BYTES, RECORD_BYTES};
+use crate::limits::{READ_BYTES, RECORD_BYTES, TIME_ENTRIES};
 
 /// The log of one group. Clones share the journal.
 #[derive(Clone)]
@@ -49,6 +50,19 @@ impl GroupLog {
             false => off_thread(move || found.read()).await?,
         }?;
         entries.into_iter().map(|entry| from_journal(entry).map_err(invalid)).collect()
+    }
+
+    /// The time of the last entry that has one, in ms, if it is among the last of the log.
+    pub(super) async fn last_time(&self) -> io::Result<Option<u64>> {
+        let next = self.journal.state(self.group).last.map_or(0, |id| id.index + 1);
+        for at in (next.saturating_sub(TIME_ENTRIES)..next).rev() {
+            // What was purged is before everything that was not.
+            let Some(entry) = self.read(at..=at, READ_BYTES).await?.pop() else { break };
+            if let EntryPayload::Normal(batch) = entry.payload {
+                return decode_batch(&batch).map(|(time_ms, _)| Some(time_ms)).map_err(invalid);
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -4,7 +4,6 @@
 //! on disk) and hands committed entries to the group's machine in journal order.
 
 mod apply;
-mod blocking;
 mod contact;
 #[cfg(test)]
 mod golden;
@@ -19,7 +18,6 @@ mod suite;
 mod types;
 mod wire;
 
-pub(crate) use blocking::off_thread;
 pub(crate) use history::Broken;
 pub(crate) use position::{Ballot, Position};
 pub(crate) use replica::Opening;

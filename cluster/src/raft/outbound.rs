@@ -20,10 +20,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::apply::{SnapshotData, encode_mark};
-use super::blocking::off_thread;
 use super::contact::Contact;
 use super::types::{Types, Vote};
 use super::wire::{self, AppendAnswer, Rpc, RpcKind, SnapshotHello, VERSION};
+use crate::blocking::off_thread;
 use crate::codec;
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{APPEND_WINDOW, REPLICATION_STRIPES, SNAPSHOT_CHUNKS};

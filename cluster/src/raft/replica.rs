@@ -28,6 +28,7 @@ use crate::journal::Journal;
 use crate::limits::{CHECKPOINT_ENTRIES, KEPT_ENTRIES, LAG_ENTRIES};
 use crate::machine::Machine;
 use crate::settled::Settled;
+use crate::time::GroupTime;
 use crate::transport::{self, Transport};
 
 pub(super) type RaftHandle = Raft<Types, Applier>;
@@ -78,6 +79,7 @@ pub(crate) struct Opening {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) machine: Box<dyn Machine>,
     pub(crate) settled: Settled,
+    pub(crate) time: Arc<GroupTime>,
     pub(crate) timers: Timers,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) staging: PathBuf,
@@ -137,7 +139,7 @@ impl Replica {
     /// Recovers the group from the journal and takes part in it.
     pub(crate) async fn open(opening: Opening) -> io::Result<Self> {
         let Opening { group, local, journal, transport, machine, settled, .. } = opening;
-        let Opening { timers, checkpoints, staging, broken, .. } = opening;
+        let Opening { time, timers, checkpoints, staging, broken, .. } = opening;
         let deadline = Duration::from_millis(timers.election_max_ms.max(timers.heartbeat_ms * 4));
         let election = Duration::from_millis(timers.election_max_ms);
         let contact = Arc::new(Contact::new(local.0, election));
@@ -145,10 +147,13 @@ impl Replica {
         let stop = CancellationToken::new();
         let (working, at_work) = mpsc::channel(1);
         let history = History::new(journal.clone(), group, broken);
-        let applier =
-            Applier::new(machine, settled.clone(), history.clone(), stop.clone(), working)?;
         let mut log = GroupLog::new(journal, group, history.clone());
+        if let Some(last_ms) = log.last_time().await? {
+            time.observe(last_ms);
+        }
         history.commit(log.read_committed().await?.as_ref());
+        let applier =
+            Applier::new(machine, settled.clone(), time, history.clone(), stop.clone(), working)?;
         let config = Arc::new(config(timers, checkpoints)?);
         let raft =
             Raft::new(local.0, config, links, log, applier).await.map_err(io::Error::other)?;

@@ -13,11 +13,13 @@ use super::apply::Applier;
 use super::history::{Broken, History};
 use super::log::GroupLog;
 use super::types::Types;
+use crate::clock::TokioClock;
 use crate::ids::GroupId;
 use crate::journal::lying::LyingDisk;
 use crate::journal::{Journal, JournalConfig};
 use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use crate::settled::Settled;
+use crate::time::{GroupTime, NodeTime};
 
 /// Remembers how far it came, and nothing else.
 struct Blank {
@@ -72,8 +74,9 @@ impl StoreBuilder<Types, GroupLog, Applier, Closes> for Stores {
         let machine = Box::new(Blank { mark: None, next: 0 });
         let (settled, stop) = (Settled::starting_at(0), CancellationToken::new());
         let (working, _) = mpsc::channel(1);
+        let time = GroupTime::new(NodeTime::new(TokioClock::starting_at(0)));
         let history = History::new(journal.clone(), GroupId(1), Broken::new(GroupId(1)));
-        let applier = Applier::new(machine, settled, history.clone(), stop, working).unwrap();
+        let applier = Applier::new(machine, settled, time, history.clone(), stop, working).unwrap();
         Ok((Closes(journal.clone()), GroupLog::new(journal, GroupId(1), history), applier))
     }
 }

@@ -95,6 +95,8 @@ pub(crate) enum RpcKind {
     Dropped = 8,
     /// Asks a node whether its cluster lives already: an error where it has heard of no map.
     Born = 9,
+    /// Asks a node what its clocks show.
+    Clocks = 10,
     /// Says how far a node durably is, in all its groups.
     Position = 12,
     /// Not Raft's: a call that goes by a third node.
@@ -138,6 +140,7 @@ impl Rpc {
             7 => RpcKind::Willing,
             8 => RpcKind::Dropped,
             9 => RpcKind::Born,
+            10 => RpcKind::Clocks,
             12 => RpcKind::Position,
             16 => RpcKind::Relayed,
             other => return Err(CodecError::Malformed(format!("message kind {other}"))),

@@ -4,6 +4,8 @@
 //! dialler asks its gate, opens the other lanes and says welcome. Only then is a call served, on
 //! either side. A refusal closes the link with its reason, so the refused side hears it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ use super::{
     frame::{self, Decoder, Frame, HEADER_BYTES, Kind},
     identity::Identity,
 };
-use crate::{codec, ids::NodeId, limits::REASON_BYTES};
+use crate::{blocking::off_thread, codec, ids::NodeId, limits::REASON_BYTES};
 
 /// Version of the hello record itself.
 const HELLO_VERSION: u8 = 1;
@@ -71,7 +73,7 @@ pub(super) async fn dialled(
     connection: Connection,
     own: &Hello,
     expected: NodeId,
-    gate: &dyn Gate,
+    gate: &Arc<dyn Gate>,
 ) -> Result<Greeted, GreetError> {
     match dialled_inner(&connection, own, expected, gate).await {
         Ok((peer, lanes)) => Ok(Greeted { connection, peer, dialler: own.node, lanes }),
@@ -83,7 +85,7 @@ async fn dialled_inner(
     connection: &Connection,
     own: &Hello,
     expected: NodeId,
-    gate: &dyn Gate,
+    gate: &Arc<dyn Gate>,
 ) -> Result<(Hello, Vec<LaneStreams>), String> {
     let mut lanes: Vec<LaneStreams> = Vec::with_capacity(LANES);
     let (mut send, mut recv) = connection.open_bi().await.map_err(text)?;
@@ -91,7 +93,7 @@ async fn dialled_inner(
     let mut decoder = Decoder::default();
     write(&mut send, Kind::Hello, 0, codec::encode(HELLO_VERSION, own).into()).await?;
     let peer = hello(read_first(&mut recv, &mut decoder, HELLO_BYTES).await?, own, expected)?;
-    admit(connection, gate, &peer)?;
+    admit(connection, gate, &peer).await?;
     lanes.push((send, recv, decoder));
     for lane in Lane::all().into_iter().skip(1) {
         let (mut send, recv) = connection.open_bi().await.map_err(text)?;
@@ -107,7 +109,7 @@ async fn dialled_inner(
 pub(super) async fn accepted(
     connection: Connection,
     own: &Hello,
-    gate: &dyn Gate,
+    gate: &Arc<dyn Gate>,
 ) -> Result<Greeted, GreetError> {
     let identity = peer_identity(&connection).map_err(GreetError::Failed)?;
     if identity.node == own.node {
@@ -125,14 +127,14 @@ async fn accepted_inner(
     connection: &Connection,
     own: &Hello,
     from: NodeId,
-    gate: &dyn Gate,
+    gate: &Arc<dyn Gate>,
 ) -> Result<(Hello, Vec<LaneStreams>), String> {
     let mut lanes: Vec<LaneStreams> = Vec::with_capacity(LANES);
     let (mut send, mut recv) = connection.accept_bi().await.map_err(text)?;
     set_priority(&send, Lane::Control.priority());
     let mut decoder = Decoder::default();
     let peer = hello(read_first(&mut recv, &mut decoder, HELLO_BYTES).await?, own, from)?;
-    admit(connection, gate, &peer)?;
+    admit(connection, gate, &peer).await?;
     write(&mut send, Kind::Hello, 0, codec::encode(HELLO_VERSION, own).into()).await?;
     let welcome = read_first(&mut recv, &mut decoder, HELLO_BYTES).await?;
     if welcome.kind != Kind::Welcome {
@@ -199,8 +201,11 @@ fn hello(frame: Frame, own: &Hello, expected: NodeId) -> Result<Hello, String> {
     Ok(peer)
 }
 
-fn admit(connection: &Connection, gate: &dyn Gate, peer: &Hello) -> Result<(), String> {
-    gate.admit(peer.node, peer.store).map_err(|reason| {
+/// Asks the gate, which may write to its disk, beside the thread that heartbeats live on.
+async fn admit(connection: &Connection, gate: &Arc<dyn Gate>, peer: &Hello) -> Result<(), String> {
+    let (gate, node, store) = (gate.clone(), peer.node, peer.store);
+    let admitted = off_thread(move || gate.admit(node, store)).await.map_err(text)?;
+    admitted.map_err(|reason| {
         connection.close(CLOSE_REFUSED, clip(&reason).as_bytes());
         format!("we refused {}: {reason}", peer.node)
     })

@@ -125,7 +125,7 @@ pub trait Service: Send + Sync + 'static {
 
 /// Who may talk to this node. Asked on both sides of a link, before any call is served.
 pub trait Gate: Send + Sync + 'static {
-    /// Says whether `peer`, whose disk carries the random id `store`, is let in.
+    /// Says whether `peer`, whose disk carries the random id `store`, is let in. May block.
     ///
     /// # Errors
     /// The text goes to the peer, which hears it through its own [`Gate::refused`].

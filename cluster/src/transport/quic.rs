@@ -29,7 +29,7 @@ use super::{
     settings::{self, Drivers},
     socket,
 };
-use crate::ids::NodeId;
+use crate::{essential::essential, ids::NodeId};
 
 /// How long a shutdown waits for closed links to drain.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -126,7 +126,7 @@ impl Core {
         }
         let peer = Arc::new(Peer::new(id, self.stop.child_token()));
         peers.insert(id, peer.clone());
-        let keep = dial::keep(self.clone(), peer.clone());
+        let keep = essential("dialler", dial::keep(self.clone(), peer.clone()));
         let keep = peer.stop.clone().run_until_cancelled_owned(keep);
         self.tasks.spawn_on(keep, &self.drivers.handle);
         peer
@@ -215,8 +215,8 @@ impl QuicTransport {
             peers: Mutex::default(),
             complaint: Mutex::default(),
         });
-        let accept =
-            core.stop.clone().run_until_cancelled_owned(accept::run(core.clone(), endpoint));
+        let accept = essential("acceptor", accept::run(core.clone(), endpoint));
+        let accept = core.stop.clone().run_until_cancelled_owned(accept);
         core.tasks.spawn_on(accept, &core.drivers.handle);
         let transport = Arc::new(QuicTransport { core, buffers });
         for (id, addr) in config.peers {

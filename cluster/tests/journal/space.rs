@@ -176,6 +176,22 @@ fn a_failed_write_poisons_the_journal() {
 }
 
 #[test]
+fn a_writer_that_panics_fails_the_journal_as_its_disk_would() {
+    let (journal, mut writer) = open(&LyingDisk::new(1)).unwrap();
+    let (acks, calls) = (Acks::default(), Arc::new(AtomicUsize::new(0)));
+    let count = calls.clone();
+    writer.on_fatal(Box::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
+    journal.save_vote(B, Bytes::new(), Box::new(|_| panic!("a callback fails, as it was told")));
+    append(&journal, 0, &acks);
+    assert!(std::thread::spawn(move || writer.run()).join().is_err());
+    assert_eq!(calls.load(Ordering::SeqCst), 1, "the process must end");
+    let error = journal.append(A, entries(1, 1..2), acks.next()).unwrap_err();
+    assert!(error.to_string().contains("panicked"), "{error}");
+}
+
+#[test]
 fn a_writer_that_is_dropped_fails_what_waits() {
     let (journal, writer) = open(&LyingDisk::new(1)).unwrap();
     let acks = Acks::default();

@@ -34,6 +34,8 @@ pub struct Shelf {
     installs: Arc<Mutex<Vec<(GroupId, u64, usize)>>>,
     /// Hears of every entry that is applied here, replays included.
     pub watch: Option<Watch>,
+    /// The times of the entries that carried commands, by index.
+    times: Arc<Mutex<BTreeMap<(GroupId, u64), u64>>>,
     /// Entries whose application panics, once.
     pub poison: Arc<Mutex<Option<String>>>,
     /// A group that cannot be opened here for now.
@@ -66,6 +68,18 @@ impl Shelf {
     pub fn installs(&self, group: GroupId) -> Vec<usize> {
         let installs = self.installs.lock().unwrap();
         installs.iter().filter(|(of, ..)| *of == group).map(|(.., brought)| *brought).collect()
+    }
+
+    /// The time of the group's last entry with commands, in ms.
+    pub fn last_time(&self, group: GroupId) -> Option<u64> {
+        let times = self.times.lock().unwrap();
+        times.range((group, 0)..=(group, u64::MAX)).next_back().map(|(_, time)| *time)
+    }
+
+    /// Whether the times of the group's entries never run backwards.
+    pub fn times_grow(&self, group: GroupId) -> bool {
+        let times = self.times.lock().unwrap();
+        times.range((group, 0)..=(group, u64::MAX)).map(|(_, time)| *time).is_sorted()
     }
 
     fn fail_if_told(&self, entry: &Committed) {
@@ -135,6 +149,10 @@ impl Machine for Counter {
     fn apply(&mut self, entry: Committed) -> BoxFuture<'_, io::Result<()>> {
         let _hold = self.settled.begin(entry.id.index);
         self.shelf.fail_if_told(&entry);
+        if !entry.commands.is_empty() {
+            let place = (self.group, entry.id.index);
+            self.shelf.times.lock().unwrap().insert(place, entry.time_ms);
+        }
         let mut texts = Vec::new();
         self.change(|kept| {
             assert_eq!(kept.next, entry.id.index, "entries come in order, once");

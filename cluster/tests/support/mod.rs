@@ -6,10 +6,11 @@ pub mod counter;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::clock::TokioClock;
+use cluster::clock::{Clock, TokioClock};
 use cluster::group::{Class, Fate, Group};
 use cluster::host::{Application, Birth, Host, HostParts};
 use cluster::ids::{GroupId, NodeId};
@@ -32,6 +33,25 @@ impl Application for Silent {
 
     fn stream(&self, _from: NodeId, _hello: Bytes, _stream: Stream) -> BoxFuture<()> {
         Box::pin(async {})
+    }
+}
+
+/// What time it is when a world begins.
+const START_MS: u64 = 1_700_000_000_000;
+
+/// A wall clock that a test sets wrong; what elapses is right.
+struct WrongClock {
+    truth: Arc<TokioClock>,
+    wrong: Arc<AtomicI64>,
+}
+
+impl Clock for WrongClock {
+    fn now_ms(&self) -> u64 {
+        self.truth.now_ms().saturating_add_signed(self.wrong.load(Ordering::Relaxed))
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.truth.elapsed_ms()
     }
 }
 
@@ -58,6 +78,8 @@ pub struct World {
     groups: u32,
     seed: u64,
     clock: Arc<TokioClock>,
+    /// How wrong the wall clocks of the nodes are, in ms; survives their crashes.
+    wrong: BTreeMap<u64, Arc<AtomicI64>>,
     checkpoints: Checkpoints,
     segment_bytes: u64,
     pub timers: Timers,
@@ -82,11 +104,27 @@ impl World {
             members,
             groups,
             seed,
-            clock: TokioClock::starting_at(1_000_000),
+            clock: TokioClock::starting_at(START_MS),
+            wrong: (1..=count).map(|node| (node, Arc::default())).collect(),
             checkpoints: Checkpoints::default(),
             segment_bytes: 256 << 10,
             timers: TIMERS,
         }
+    }
+
+    /// Sets by how much the wall clock of a node is wrong, in ms.
+    pub fn set_clock(&self, node: u64, wrong_ms: i64) {
+        self.wrong[&node].store(wrong_ms, Ordering::Relaxed);
+    }
+
+    /// What time it really is, in ms.
+    pub fn true_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    fn clock_of(&mut self, node: u64) -> Arc<WrongClock> {
+        let wrong = self.wrong.entry(node).or_default().clone();
+        Arc::new(WrongClock { truth: self.clock.clone(), wrong })
     }
 
     /// Lets checkpoints, purges and the ends of segments happen often.
@@ -135,6 +173,7 @@ impl World {
     }
 
     async fn start_with(&mut self, node: u64, birth: Birth) {
+        let clock = self.clock_of(node);
         let place = &self.places[&node];
         let config = JournalConfig {
             dir: PathBuf::from("/journal"),
@@ -167,7 +206,7 @@ impl World {
             birth,
             timers: self.timers,
             checkpoints: self.checkpoints,
-            clock: self.clock.clone(),
+            clock,
             factory: Arc::new(Counters { shelf: place.shelf.clone() }),
             control: None,
             removed: Arc::default(),

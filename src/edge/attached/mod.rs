@@ -99,7 +99,7 @@ impl Beside {
         if let Some(status) = &mut status {
             self.edge.runtime.mark_unserved(&mut status.turns).await;
         }
-        let now = self.edge.runtime.now();
+        let now = self.edge.runtime.time_of(&self.id);
         let known = self.attendance.as_ref().and_then(Attendance::known);
         let counted = status.as_ref().and_then(|status| status.audience);
         let audience = match (known, counted) {

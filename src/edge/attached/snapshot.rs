@@ -26,7 +26,7 @@ pub(super) async fn of(
     let (presence, messages) = tokio::join!(presence, messages);
     // Who is there is told again when it is known; the conversation is what counts.
     let presence = presence.ok().and_then(Result::ok).map(|company| people::company(&company));
-    let now = edge.runtime.now();
+    let now = edge.runtime.time_of(id);
     let mut body = json!({
         "turns": status.turns.iter().map(|turn| turns::turn(turn, now)).collect::<Vec<_>>(),
         "interactions": people::interactions(&status.interactions),

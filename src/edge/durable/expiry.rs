@@ -10,7 +10,7 @@ use crate::ids::{Millis, SessionId};
 use crate::runtime::{Freshness, Reader, Start};
 use crate::session::{Command, Refusal, Status};
 
-/// How far this node's clock may be behind the journal's, in milliseconds.
+/// How far the time here may be behind the journal's, in milliseconds.
 const SKEW_MS: u64 = 5_000;
 /// A time to live that began so short ago is not begun again, in milliseconds; see [`is_fresh`].
 const FRESH_MS: u64 = 60_000;
@@ -26,7 +26,7 @@ pub(super) async fn attach(
 ) -> Result<Reader, Problem> {
     let attached = edge.runtime.attach(id, start, Freshness::Linearizable, deadline).await;
     let reader = attached?;
-    let now = edge.runtime.now();
+    let now = edge.runtime.time_of(id);
     let status = reader.status();
     if let Some(ttl_ms) = status.config.ttl_ms {
         if !is_fresh(status, ttl_ms, now) {
@@ -57,7 +57,7 @@ pub(super) async fn look(
         }
     };
     let status = look().await?;
-    if !may_be_over(&status, edge.runtime.now()) {
+    if !may_be_over(&status, edge.runtime.time_of(id)) {
         return Ok(status);
     }
     edge.runtime.submit(id, Command::Tick, deadline).await.map_err(problem::submit)?;

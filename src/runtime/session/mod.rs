@@ -319,7 +319,7 @@ impl Owned {
         myself: &ActorRef<Mail>,
     ) -> io::Result<()> {
         let (shard, id) = (self.shard.clone(), self.id.clone());
-        let now = Millis(shard.now_ms());
+        let now = Millis(group.now_ms());
         let loaded = self.loaded()?;
         if let Some(row) = filed {
             loaded.forget_stale(&shard, &id, row)?;

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bytes::Bytes;
-use cluster::clock::Clock;
 use cluster::ids::GroupId;
 use cluster::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use cluster::settled::Settled;
@@ -36,7 +35,6 @@ pub(super) type Replay =
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) store: Store,
-    pub(super) clock: Arc<dyn Clock>,
     /// Drawn anew by each process.
     pub(super) origin: u64,
     pub(super) numbers: Arc<AtomicU64>,
@@ -133,10 +131,6 @@ impl Shard {
 
     pub(super) fn next_number(&self) -> u64 {
         self.common.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(super) fn now_ms(&self) -> u64 {
-        self.common.clock.now_ms()
     }
 
     /// Gives `each` what the journal has for a session, from entry `next` up to the last one handed out.

@@ -78,7 +78,7 @@ impl Ledger {
 
     /// The time as the journal would stamp it now, or a little before.
     pub(super) fn now(&self) -> Millis {
-        self.runtime.now().max(self.time)
+        self.runtime.time_of(&self.id).max(self.time)
     }
 
     /// Waits for the next changes and takes them in. Cancel safe.

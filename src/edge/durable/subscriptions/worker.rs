@@ -154,7 +154,7 @@ impl Worker {
             let next = self.step(&mut ledger, &tails).await?;
             ledger.compact(soon()).await?;
             let Next::At(at) = next else { continue };
-            let wait = at.map(|at| Duration::from_millis(at.since(runtime.now()).max(10)));
+            let wait = at.map(|at| Duration::from_millis(at.since(ledger.now()).max(10)));
             let until = wait.map_or(survey_at, |wait| survey_at.min(Instant::now() + wait));
             tokio::select! {
                 followed = ledger.follow() => followed?,
