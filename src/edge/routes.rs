@@ -84,6 +84,10 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
     let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let looked = edge.settings.door.look(request.uri(), request.headers());
     let (mut response, readable) = match looked {
+        // A page that may not ask learns what could be asked, and its browser that it may not.
+        Err(why) if is_preflight && *why.kind() == error::ORIGIN_NOT_ALLOWED => {
+            (StatusCode::NO_CONTENT.into_response(), Readable::Unasked)
+        }
         Err(why) => (why.into_response(), Readable::Unasked),
         Ok(readable) if is_preflight => (StatusCode::NO_CONTENT.into_response(), readable),
         Ok(readable) => (next.run(request).await, readable),
