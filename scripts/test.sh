@@ -58,7 +58,7 @@ for mode in one three followers leaders clients exactly-once; do
   OUTLIVE_BINARY=$target/debug/outlive run "conformance, $mode" '^(conformance |FAILED|VIOLATION|SKIPPED)' scripts/conformance.sh "$mode"
 done
 if [[ -x scripts/simulate.sh ]]; then
-  run "simulation" '^simulation:|FAILED|^repeat it' scripts/simulate.sh
+  run "simulation" '^simulation:|FAILED|^repeat it' scripts/simulate.sh --cluster
 fi
 
 echo

@@ -308,7 +308,7 @@ pub const STOP_CHECKPOINT: Duration = Duration::from_secs(10);
 /// Free space of the disk below which appends are refused, in bytes.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
 /// On a small disk the reserve is this part of it: one in so many bytes.
-pub const SPACE_RESERVE_SHARE: u64 = 8;
+pub const SPACE_RESERVE_SHARE: u64 = 4;
 /// Pause between two looks at the free space.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 

@@ -103,8 +103,11 @@ impl Runtime {
     pub(super) async fn compare(&self, id: &SessionId) {
         let deadline = Instant::now() + COMPARE_DEADLINE;
         let Some((group, _)) = self.directory.local(id) else { return };
-        let Some((mine, next)) = self.copy(id, 0, deadline).await else { return };
         let others = self.directory.replicas(group.id());
+        if others.is_empty() {
+            return;
+        }
+        let Some((mine, next)) = self.copy(id, 0, deadline).await else { return };
         let asked = others.into_iter().map(|node| self.copy_at(node, id, next));
         let copies: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
         // Whatever they have applied is applied here, too: did it change the session?
@@ -135,7 +138,7 @@ impl Runtime {
     ) -> Option<(Option<Copied>, u64)> {
         let (group, shard) = self.directory.local(id)?;
         timeout_at(deadline, group.reaches(next)).await.ok()?.ok()?;
-        let looked = self.directory.look(&shard, id).await.ok()?;
+        let looked = self.directory.look_in(&shard, id).await.ok()?;
         let applied = looked.as_ref().map_or(0, |looked| looked.next).max(next);
         let copied = looked.and_then(|looked| looked.status).map(|status| Copied {
             incarnation: status.incarnation.0,

@@ -23,6 +23,7 @@ use super::outcome::{Reply, SubmitError, Unavailable};
 use super::peer::wire::{Answered, Asked};
 use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
+use super::shard::sessions::Sessions;
 use super::shards::Shards;
 use super::{Freshness, envelope};
 use crate::ids::{Serial, SessionId};
@@ -324,6 +325,24 @@ impl Directory {
         shard: &Arc<Shard>,
         id: &SessionId,
     ) -> Result<Option<Looked>, Unavailable> {
+        self.look_by(shard, id, Sessions::send).await
+    }
+
+    /// The same as no use of the session: one that was passive is so again soon.
+    pub(super) async fn look_in(
+        &self,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+    ) -> Result<Option<Looked>, Unavailable> {
+        self.look_by(shard, id, Sessions::look_in).await
+    }
+
+    async fn look_by(
+        &self,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+        send: impl FnOnce(&Sessions, &SessionId, Mail),
+    ) -> Result<Option<Looked>, Unavailable> {
         let broken = |text: &str| Unavailable::NoQuorum(text.to_string());
         if !shard.sessions().is_live(id) {
             // Do not wake an actor for a session that does not exist.
@@ -336,7 +355,7 @@ impl Directory {
             }
         }
         let (reply, looked) = oneshot::channel();
-        shard.sessions().send(id, Mail::Look(reply));
+        send(shard.sessions(), id, Mail::Look(reply));
         let looked = timeout(REQUEST_DEADLINE, looked).await;
         looked
             .map_err(|_| broken("the session does not answer"))?

@@ -63,8 +63,8 @@ mod tests {
             (255 << 20, 1 << 40, true),
             (256 << 20, 1 << 40, false),
             // A disk of 96 MiB would otherwise be full for ever.
-            (13 << 20, 96 << 20, false),
-            (11 << 20, 96 << 20, true),
+            (25 << 20, 96 << 20, false),
+            (23 << 20, 96 << 20, true),
             (0, 0, false),
         ] {
             assert_eq!(Room::of(free, total).is_short(), short, "{free} of {total}");
