@@ -209,10 +209,27 @@ async fn an_answer_that_breaks_off_is_asked_for_again_and_superseded() {
     ask(&url, "t1", "hi").await;
     let told = until(&url, "turn.completed").await;
     let at = |name: &str| told.iter().position(|told| told == name);
-    assert!(at("text:half an") < at("agent.lost"), "{told:?}");
+    assert!(at("text:half an").is_some_and(|said| Some(said) < at("agent.lost")), "{told:?}");
     assert_eq!(at("step.rewound").map(|at| at + 1), at("text:whole"), "{told:?}");
     let rewound = events(&url).await.into_iter().find(|event| event["type"] == "step.rewound");
     assert_eq!(rewound.expect("it is there")["from"], at("text:half an").expect("there") + 1);
+}
+
+/// Many words are on their way into the log when the connection ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_endpoint_said_before_it_broke_off_is_in_the_log() {
+    const WORDS: [&str; 200] =
+        [r#"{"choices":[{"index":0,"delta":{"content":"w"},"finish_reason":null}]}"#; 200];
+    const END: &[&str] = &["[DONE]"];
+    let endpoint = Endpoint::serve(&[Does::Breaks(&WORDS), Does::Says(END)]).await;
+    let agent = format!("kind = \"push\"\nprotocol = \"openai\"\nurl = \"{}\"", endpoint.url);
+    let (cluster, _file) = node(&agent).await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "hi").await;
+    let told = until(&url, "turn.completed").await;
+    let before = told.iter().take_while(|told| *told != "agent.lost");
+    let said: String = before.filter_map(|told| told.strip_prefix("text:")).collect();
+    assert_eq!(said, "w".repeat(200), "{told:?}");
 }
 
 /// Its first words are superseded each time, so they forgive nothing.

@@ -139,8 +139,8 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     let (runtime, endpoint) = (place.runtime.clone(), endpoint.clone());
                     let speaker = speaker.clone();
                     calls.spawn(async move {
-                        turn::run(&runtime, &endpoint, &offered.assignment, &speaker, stop).await;
-                        key
+                        let turn = &offered.assignment;
+                        (key, turn::run(&runtime, &endpoint, turn, &speaker, stop).await)
                     });
                 }
                 Ok(ToWorker::Told(told)) if told.what.is_end() => {
@@ -159,9 +159,14 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                 Err(end) => break end,
             },
             Some(done) = calls.join_next(), if !calls.is_empty() => {
-                if let Ok(key) = done {
+                if let Ok((key, failed)) = done {
                     under_way.remove(&key);
-                    _ = speaker.hear(FromWorker::Done(key)).await;
+                    // Behind what it said: the link keeps the order.
+                    let word = match failed {
+                        Some(failed) => FromWorker::Failed(key, failed.to_string()),
+                        None => FromWorker::Done(key),
+                    };
+                    _ = speaker.hear(word).await;
                 }
             }
             () = place.stop.cancelled() => break LinkEnd::Stopping,

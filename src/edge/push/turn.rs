@@ -15,7 +15,7 @@ use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::runtime::{Freshness, Runtime};
-use crate::session::{Cause, Command, Format, Lose, NewEvent, Phase, Said, Say, Then};
+use crate::session::{Format, NewEvent, Phase, Said, Say, Then};
 
 /// Which turn it is, and whose.
 pub(super) fn key(assignment: &Assignment) -> TurnKey {
@@ -26,36 +26,28 @@ pub(super) fn key(assignment: &Assignment) -> TurnKey {
     }
 }
 
-/// Works on a turn until the endpoint's answer ends, or the turn does.
+/// Works on a turn until the endpoint's answer ends, or the turn does. If the attempt came to nothing, says why: the
+/// turn is tried again under its budget.
 pub(super) async fn run(
     runtime: &Runtime,
     endpoint: &Endpoint,
     assignment: &Assignment,
     speaker: &Speaker,
     stop: CancellationToken,
-) {
+) -> Option<Failed> {
     let mut words = Words::new(assignment, endpoint, speaker);
     let outcome = tokio::select! {
         outcome = answer(runtime, endpoint, assignment, &mut words) => outcome,
         // The connection closes with the call: that is how a cancel reaches the endpoint.
-        () = stop.cancelled() => return,
+        () = stop.cancelled() => Ok(()),
     };
     match outcome {
-        Ok(()) => {}
-        Err(Failed::Refused(reason)) => words.say(Vec::new(), Then::Fail { reason }).await,
-        Err(failed) => lose(runtime, &words.key, &failed).await,
-    }
-}
-
-/// Says that this attempt came to nothing; the turn is tried again under its budget.
-async fn lose(runtime: &Runtime, key: &TurnKey, failed: &Failed) {
-    let mut detail = failed.to_string();
-    detail.truncate(detail.floor_char_boundary(limits::DETAIL_BYTES));
-    let (turn, epoch, cause) = (key.turn.clone(), key.epoch, Cause::Disconnected);
-    let lose = Command::Lose(Box::new(Lose { turn, epoch, cause, detail }));
-    let until = Instant::now() + limits::REQUEST_DEADLINE;
-    if let Err(error) = runtime.submit(&key.session, lose, until).await {
-        tracing::debug!(session = %key.session, %error, "a failed call waits for its lease");
+        Ok(()) => None,
+        Err(Failed::Refused(reason)) => {
+            words.say(Vec::new(), Then::Fail { reason }).await;
+            None
+        }
+        Err(failed) => Some(failed),
     }
 }
 

@@ -56,6 +56,7 @@ impl Room {
 enum ToLink {
     Say(TurnKey, Heard),
     Done(TurnKey),
+    Failed(TurnKey, String),
     Drain,
 }
 
@@ -112,6 +113,7 @@ impl Speaker {
             FromWorker::Pong => return Ok(()),
             FromWorker::Drain => ToLink::Drain,
             FromWorker::Done(key) => ToLink::Done(key),
+            FromWorker::Failed(key, why) => ToLink::Failed(key, why),
             FromWorker::Say { session, say } => {
                 let bytes = u32::try_from(bytes_of(&say).min(LINK_BYTES)).unwrap_or(u32::MAX);
                 let room = async {
@@ -274,6 +276,7 @@ impl Link {
                 return;
             }
             ToLink::Done(key) => (key, ToTurn::Done),
+            ToLink::Failed(key, why) => (key, ToTurn::Failed(why)),
             ToLink::Say(key, heard) => (key, ToTurn::Say(heard)),
         };
         let unheard = match self.turns.get(&key) {

@@ -107,6 +107,8 @@ pub enum FromWorker {
     Say { session: SessionId, say: Box<Say> },
     /// It has really stopped working on a turn that was cancelled or taken from it.
     Done(TurnKey),
+    /// Its attempt at a turn came to nothing, and why. What it said before stays said.
+    Failed(TurnKey, String),
     /// It lives.
     Pong,
     /// It wants no more turns; the link closes behind the last one.
@@ -191,6 +193,8 @@ pub struct Refused {
 pub enum Leave {
     /// Its connection ended.
     Disconnected,
+    /// What it relied on broke off; with what there is to say of it.
+    BrokeOff(String),
     /// Its process ended; with what there is to say of it.
     Exited(String),
     /// It is taken out of service, for this reason.

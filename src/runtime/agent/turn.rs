@@ -23,6 +23,8 @@ use crate::session::{Applied, Cause, Command, Lose, Refusal, Said, Say, Then};
 pub(super) enum ToTurn {
     Say(Heard),
     Done,
+    /// The attempt came to nothing, and why.
+    Failed(String),
 }
 
 /// What came of a turn on its link.
@@ -196,6 +198,11 @@ impl Speaking {
                     self.leave(&Leave::Released).await;
                     return Outcome::Free;
                 }
+                // Behind all that was said before it: that is in the log by now.
+                Some(ToTurn::Failed(why)) => {
+                    self.leave(&Leave::BrokeOff(why)).await;
+                    return Outcome::Free;
+                }
                 None => self.beat().await,
             };
             match came {
@@ -329,7 +336,7 @@ impl Speaking {
     ) -> Outcome {
         match next {
             Some(ToTurn::Say(heard)) => self.refuse_heard(&heard, why).await,
-            Some(ToTurn::Done) => return Outcome::Free,
+            Some(ToTurn::Done | ToTurn::Failed(_)) => return Outcome::Free,
             None => {}
         }
         let end = timeout(FLUSH_WAIT, async {
@@ -339,7 +346,7 @@ impl Speaking {
                     end = ended(stopped) => return Some(end),
                     heard = self.from_link.recv() => match heard {
                         Some(ToTurn::Say(heard)) => self.refuse_heard(&heard, why).await,
-                        Some(ToTurn::Done) | None => return None,
+                        Some(ToTurn::Done | ToTurn::Failed(_)) | None => return None,
                     },
                 }
             }
@@ -377,6 +384,7 @@ impl Speaking {
         };
         let command = match leave {
             Leave::Disconnected => lose(Cause::Disconnected, ""),
+            Leave::BrokeOff(detail) => lose(Cause::Disconnected, detail),
             Leave::Exited(detail) => lose(Cause::Exited, detail),
             Leave::Replaced(detail) => lose(Cause::Replaced, detail),
             Leave::Released => {
