@@ -1,8 +1,8 @@
 //! The key-value engine below the store: the seam where tests put an engine that fails.
 //!
 //! Tables are ordered by key. Writes take effect in order and are durable once [`Engine::persist`]
-//! returned; a power cut before that may take any of them, each table by itself keeping a prefix. Every
-//! call may block on the disk.
+//! returned; a power cut before that leaves a prefix of them, over all tables. Every call may block on the
+//! disk.
 
 use std::io;
 use std::ops::Bound;

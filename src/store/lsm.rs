@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -15,30 +16,26 @@ use fjall::{
 use super::engine::{Engine, KeyRange, Keys, Rows, Snapshot, Table};
 use crate::limits::STORE_CACHE_BYTES;
 
-/// Values from this size on are kept beside the tree of the blocks, in bytes.
-const SEPARATED_BYTES: u32 = 1024;
+/// Values from this size on are kept beside the tree, in bytes: blocks are, most heads are not.
+const SEPARATED_BYTES: u32 = 4096;
 
-/// Tables in the first level from which on the engine is behind; from 20 on it slows writes down.
+/// Tables of the engine in its first level from which on it is behind; from 20 on it slows writes down.
 const L0_TABLES: usize = 12;
 /// Files that the engine keeps open.
 const OPEN_FILES: usize = 256;
 
+/// All tables lie in one keyspace, under a first byte of their own. A keyspace is flushed by itself, so with
+/// several a killed process would leave a head without the blocks that it counts on.
 pub(super) struct Lsm {
     database: Database,
-    tables: Tables,
-}
-
-#[derive(Clone)]
-struct Tables {
-    heads: Keyspace,
-    blocks: Keyspace,
-    deadlines: Keyspace,
-    marks: Keyspace,
-    living: Keyspace,
+    rows: Keyspace,
 }
 
 impl Lsm {
     /// Opens or creates the engine in `dir`.
+    ///
+    /// # Errors
+    /// Also for one with a keyspace for each table, as builds before 0.1.0 made them: nothing is changed.
     pub(super) fn open(dir: &Path) -> io::Result<Lsm> {
         let database = Database::builder(dir)
             .manual_journal_persist(true)
@@ -46,50 +43,76 @@ impl Lsm {
             .max_cached_files(Some(OPEN_FILES))
             .open()
             .map_err(failed)?;
-        let plain = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let separated = || {
+        if database.keyspace_exists("heads") {
+            let why = "the store was written by an older build, in a layout that this one does not read";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let options = || {
             let separation = KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES);
             KeyspaceCreateOptions::default().with_kv_separation(Some(separation))
         };
-        let tables = Tables {
-            heads: plain("heads").map_err(failed)?,
-            blocks: database.keyspace("blocks", separated).map_err(failed)?,
-            deadlines: plain("deadlines").map_err(failed)?,
-            marks: plain("marks").map_err(failed)?,
-            living: plain("living").map_err(failed)?,
-        };
-        Ok(Lsm { database, tables })
+        let rows = database.keyspace("rows", options).map_err(failed)?;
+        Ok(Lsm { database, rows })
+    }
+
+    /// Flushes as the engine does by itself when it has much in memory.
+    #[cfg(test)]
+    pub(super) fn flush(&self) {
+        self.rows.rotate_memtable_and_wait().expect("it flushes");
     }
 }
 
-impl Tables {
-    fn of(&self, table: Table) -> &Keyspace {
-        match table {
-            Table::Heads => &self.heads,
-            Table::Blocks => &self.blocks,
-            Table::Deadlines => &self.deadlines,
-            Table::Marks => &self.marks,
-            Table::Living => &self.living,
-        }
+/// The first byte of a table's keys. It may never change.
+fn prefix(table: Table) -> u8 {
+    match table {
+        Table::Heads => 1,
+        Table::Blocks => 2,
+        Table::Deadlines => 3,
+        Table::Marks => 4,
+        Table::Living => 5,
     }
+}
+
+fn key_in(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(1 + key.len());
+    whole.push(prefix(table));
+    whole.extend_from_slice(key);
+    whole
+}
+
+fn range_in(table: Table, (start, end): KeyRange) -> KeyRange {
+    let start = match start {
+        Bound::Unbounded => Bound::Included(vec![prefix(table)]),
+        start => start.map(|key| key_in(table, &key)),
+    };
+    let end = match end {
+        Bound::Unbounded => Bound::Excluded(vec![prefix(table) + 1]),
+        end => end.map(|key| key_in(table, &key)),
+    };
+    (start, end)
+}
+
+/// A key as its table knows it.
+fn own(key: Slice) -> Bytes {
+    Bytes::from_owner(key).slice(1..)
 }
 
 impl Engine for Lsm {
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.tables.of(table).get(key).map_err(failed)?;
+        let value = self.rows.get(key_in(table, key)).map_err(failed)?;
         Ok(value.map(Bytes::from_owner))
     }
 
     fn insert(&self, table: Table, key: Vec<u8>, value: Vec<u8>) -> io::Result<()> {
-        self.tables.of(table).insert(key, value).map_err(failed)
+        self.rows.insert(key_in(table, &key), value).map_err(failed)
     }
 
     fn remove(&self, table: Table, key: &[u8]) -> io::Result<()> {
-        self.tables.of(table).remove(key).map_err(failed)
+        self.rows.remove(key_in(table, key)).map_err(failed)
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot> {
-        Box::new(View { at: self.database.snapshot(), tables: self.tables.clone() })
+        Box::new(View { at: self.database.snapshot(), rows: self.rows.clone() })
     }
 
     fn check(&self) -> io::Result<()> {
@@ -97,10 +120,7 @@ impl Engine for Lsm {
     }
 
     fn is_pressed(&self) -> bool {
-        let many = |table: &Keyspace| L0_TABLES <= table.l0_table_count();
-        let Tables { heads, blocks, deadlines, marks, living } = &self.tables;
-        0 < self.database.outstanding_flushes()
-            || [heads, blocks, deadlines, marks, living].into_iter().any(many)
+        0 < self.database.outstanding_flushes() || L0_TABLES <= self.rows.l0_table_count()
     }
 
     fn persist(&self) -> io::Result<()> {
@@ -110,20 +130,21 @@ impl Engine for Lsm {
 
 struct View {
     at: fjall::Snapshot,
-    tables: Tables,
+    rows: Keyspace,
 }
 
 impl Snapshot for View {
     fn rows(&self, table: Table, range: KeyRange) -> Rows {
-        Box::new(self.at.range(self.tables.of(table), range).map(|guard: Guard| {
+        let rows = self.at.range(&self.rows, range_in(table, range));
+        Box::new(rows.map(|guard: Guard| {
             let (key, value): (Slice, Slice) = guard.into_inner().map_err(failed)?;
-            Ok((Bytes::from_owner(key), Bytes::from_owner(value)))
+            Ok((own(key), Bytes::from_owner(value)))
         }))
     }
 
     fn keys(&self, table: Table, range: KeyRange) -> Keys {
-        let keys = self.at.range(self.tables.of(table), range);
-        Box::new(keys.map(|guard: Guard| guard.key().map(Bytes::from_owner).map_err(failed)))
+        let keys = self.at.range(&self.rows, range_in(table, range));
+        Box::new(keys.map(|guard: Guard| guard.key().map(own).map_err(failed)))
     }
 }
 

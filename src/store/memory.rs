@@ -23,9 +23,6 @@ pub enum Fault {
     Descriptors,
 }
 
-const TABLES: [Table; 5] =
-    [Table::Heads, Table::Blocks, Table::Deadlines, Table::Marks, Table::Living];
-
 /// The disk below stores in memory: it stays when they fail. Clones are the same disk.
 #[derive(Clone)]
 pub struct MemoryDisk {
@@ -118,24 +115,16 @@ impl MemoryDisk {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process dies, and the machine with it: of what was not persisted each table keeps a prefix.
-    /// A flush of one table may have come further than the rest. Faults are gone with the process.
+    /// The process dies, and the machine with it: of what was not persisted a prefix is kept. Faults are gone
+    /// with the process.
     pub fn crash(&self) {
         let state = &mut *self.state();
         state.end();
         let pending = std::mem::take(&mut state.pending);
-        let common = state.rng.random_range(0..=pending.len());
-        let kept = TABLES.map(|table| {
-            let further = state.rng.random_bool(0.25);
-            let kept =
-                if further { state.rng.random_range(common..=pending.len()) } else { common };
-            (table, kept)
-        });
+        let kept = state.rng.random_range(0..=pending.len());
         let durable = Arc::make_mut(&mut state.durable);
-        for (place, (table, key, value)) in pending.into_iter().enumerate() {
-            if kept.iter().any(|(of, kept)| *of == table && place < *kept) {
-                change(durable, table, key, value);
-            }
+        for (table, key, value) in pending.into_iter().take(kept) {
+            change(durable, table, key, value);
         }
         state.live = state.durable.clone();
         self.shared.1.notify_all();
