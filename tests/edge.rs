@@ -187,6 +187,24 @@ async fn a_stream_begins_at_once_and_tells_proxies_to_keep_out() {
 }
 
 #[tokio::test]
+async fn a_reader_may_wait_for_a_session_and_misses_nothing_of_it() {
+    let node = start_single().await;
+    let url = |query: &str| format!("{}/v1/sessions/s/events?live=sse{query}", node.url);
+    assert_eq!(reqwest::get(url("")).await.unwrap().status(), StatusCode::NOT_FOUND);
+    assert_eq!(reqwest::get(url("&wait=2")).await.unwrap().status(), StatusCode::BAD_REQUEST);
+    let from = ["&wait=1", "&wait=1&after=now"].map(|query| tokio::spawn(reqwest::get(url(query))));
+    let client = client(&node);
+    client.create("s").await.unwrap();
+    let hello = [Body { format: "text".into(), payload: "hello".into() }];
+    client.appender("s").append(&hello, true).await.unwrap();
+    for waiting in from {
+        let answer = waiting.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.text().await.unwrap().contains("hello"));
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_session_is_gone_for_its_readers() {
     let node = start_single().await;
     let client = client(&node);

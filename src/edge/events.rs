@@ -20,11 +20,14 @@ use super::query::Query;
 use super::{Edge, HangUp, append, attached, body, freshness, headers, live, wire};
 use crate::ids::{Cursor, SessionId};
 use crate::limits;
-use crate::runtime::AttachError;
+use crate::runtime::{AttachError, Freshness, Reader, Start};
 use crate::session::{Applied, Command};
 
 /// Stands for the header `last-event-id` where a client of EventSource can send none.
 const SEEN: &str = "lastEventId";
+
+/// How often it is asked whether a session exists that somebody waits for: at first, and later.
+const ASK_AGAIN: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(800);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -88,7 +91,8 @@ pub(super) async fn read(
     headers: HeaderMap,
     handover: Option<Extension<Arc<Handover>>>,
 ) -> Result<Response, Problem> {
-    let known = [&["after", SEEN, "limit", "live", "read", "wait_ms"][..], &attached::PARAMETERS];
+    let own = ["after", SEEN, "limit", "live", "read", "wait", "wait_ms"];
+    let known = [&own[..], &attached::PARAMETERS];
     let query = query.only(&known.concat())?;
     let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
     let mode = query.word("live", &modes)?.unwrap_or(Mode::Present);
@@ -100,6 +104,10 @@ pub(super) async fn read(
     }
     if wait_ms.is_some() && mode != Mode::LongPoll {
         return Err(Problem::new(&error::BAD_QUERY, "wait_ms goes with live=long-poll"));
+    }
+    let waits = query.word("wait", &[("1", true), ("0", false)])?.unwrap_or(false);
+    if waits && mode != Mode::Sse {
+        return Err(Problem::new(&error::BAD_QUERY, "wait goes with live=sse"));
     }
     let mut asked = attached::Asked::parse(|name| query.text(name))
         .map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
@@ -122,13 +130,24 @@ pub(super) async fn read(
         Err(_) if mode == Mode::Sse => cursor::UNKNOWN,
         place => place?,
     };
-    let deadline = headers::deadline(&headers)?;
-
-    let attach = |place: Place| edge.runtime.attach(&id, place.start, freshness, deadline);
-    let mut found = attach(place).await;
+    let mut deadline = headers::deadline(&headers)?;
+    let attach = |place: Place, until| edge.runtime.attach(&id, place.start, freshness, until);
+    let mut found = attach(place, deadline).await;
+    if waits && matches!(found, Err(AttachError::NotFound)) {
+        // All of a session that is not there yet is still to come.
+        let all = Place { start: Start::Beginning, ..place };
+        let place = if place.start == Start::Tail && !asked.snapshot { all } else { place };
+        found = tokio::select! {
+            found = once_there(&edge, &id, place, freshness) => found,
+            // It comes back, as from any broken connection.
+            () = tokio::time::sleep(edge.settings.long_poll) => return Ok(HangUp.into_response()),
+            () = edge.stop.cancelled() => return Ok(HangUp.into_response()),
+        };
+        deadline = headers::deadline(&headers)?;
+    }
     if mode == Mode::Sse && matches!(found, Err(AttachError::Ahead { .. })) {
         // The log was longer when the reader saw it: it was restored, or is another one.
-        found = attach(cursor::UNKNOWN).await;
+        found = attach(cursor::UNKNOWN, deadline).await;
     }
     let reader = match found {
         Ok(reader) => reader,
@@ -152,6 +171,25 @@ pub(super) async fn read(
             let wait = wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
             let until = Instant::now() + wait;
             page::read(reader, limit, Wait::Event(until), &edge.stop).await
+        }
+    }
+}
+
+/// Attaches once the session exists: asks again, ever more rarely.
+async fn once_there(
+    edge: &Edge,
+    id: &SessionId,
+    place: Place,
+    freshness: Freshness,
+) -> Result<Reader, AttachError> {
+    let mut pause = ASK_AGAIN.start;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ASK_AGAIN.end);
+        let until = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+        match edge.runtime.attach(id, place.start, freshness, until).await {
+            Err(AttachError::NotFound) => {}
+            found => return found,
         }
     }
 }
