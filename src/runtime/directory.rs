@@ -79,6 +79,8 @@ impl Directory {
         }
         let begun = Instant::now();
         let key = needs_key(command).then(chance::draw::<u128>);
+        // Over all lives of the session.
+        let is_remembered = key.is_some() && !command.is_of_one_life();
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
@@ -108,6 +110,12 @@ impl Directory {
                     refusal: refusal @ Refusal::OutcomeForgotten,
                     ..
                 })) => return Err(SubmitError::Unknown(refusal.to_string())),
+                // What an earlier try may have done, this one cannot tell.
+                Attempt::Done(Err(SubmitError::Refused { refusal, .. }))
+                    if doubt.is_some() && !is_remembered && refusal.tells_of_another_time() =>
+                {
+                    return Err(SubmitError::Unknown(refusal.to_string()));
+                }
                 Attempt::Done(done) => return done,
                 Attempt::Elsewhere(node) => hint = node,
                 Attempt::Unknown(text) => doubt = Some(text),

@@ -173,6 +173,24 @@ fn stale(producer: &ProducerId, given: u64, held: u64) -> String {
 }
 
 impl Refusal {
+    /// Whether it says nothing of an earlier try of a request whose key is not kept over all lives: the life, the
+    /// epoch or the turn in which that one may have taken effect is over. All others mean that no try took effect.
+    #[must_use]
+    pub fn tells_of_another_time(&self) -> bool {
+        matches!(
+            self,
+            Refusal::NotFound
+                | Refusal::Gone
+                | Refusal::OtherIncarnation { .. }
+                | Refusal::StaleEpoch { .. }
+                | Refusal::Fenced { .. }
+                | Refusal::NoSuchTurn
+                | Refusal::TurnOver
+                | Refusal::TurnTaken
+                | Refusal::HoldEnded
+        )
+    }
+
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {

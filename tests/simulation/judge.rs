@@ -132,11 +132,6 @@ impl Judge {
     pub(crate) fn refused(&self, names: &[String]) {
         let mut inner = self.inner();
         for name in names {
-            // Whoever repeats a request for a client may hear of another life what says nothing of the first.
-            let session = name.rsplit('/').next().unwrap_or_default();
-            if inner.deletes.contains_key(session) {
-                continue;
-            }
             let place = inner.places.get(name);
             assert!(place.is_none(), "{name} was refused and stands at {place:?}");
             inner.refused.insert(name.clone());
