@@ -44,7 +44,8 @@ impl Lsm {
             .open()
             .map_err(failed)?;
         if database.keyspace_exists("heads") {
-            let why = "the store was written by an older build, in a layout that this one does not read";
+            let why =
+                "the store was written by an older build, in a layout that this one does not read";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let options = || {

@@ -10,6 +10,7 @@
 mod batch;
 pub mod body;
 mod feed;
+mod leave;
 mod lines;
 mod link;
 pub mod managed;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use feed::{Fed, Feed};
+pub use leave::Leave;
 pub use link::{LinkClosed, Listener, Speaker};
 
 use super::claim::Assignment;
@@ -186,21 +188,6 @@ pub struct Refused {
     /// A stable name for programs.
     pub code: &'static str,
     pub detail: String,
-}
-
-/// How a worker leaves the turns that it still has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// Its connection ended.
-    Disconnected,
-    /// What it relied on broke off; with what there is to say of it.
-    BrokeOff(String),
-    /// Its process ended; with what there is to say of it.
-    Exited(String),
-    /// It is taken out of service, for this reason.
-    Replaced(String),
-    /// It gives them back: no fault of anybody.
-    Released,
 }
 
 /// Why a link gives nothing any more.

@@ -16,8 +16,8 @@ use super::feed::{Fed, Feed};
 use super::says::{Order, Says};
 use super::{Ack, Leave, Refused, ToWorker, Told, TurnKey, What};
 use crate::ids::Serial;
-use crate::limits::{DETAIL_BYTES, FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
-use crate::session::{Applied, Cause, Command, Lose, Refusal, Said, Say, Then};
+use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
+use crate::session::{Applied, Command, Refusal, Say};
 
 /// What reaches a turn from its link.
 pub(super) enum ToTurn {
@@ -378,21 +378,7 @@ impl Speaking {
     async fn leave(&self, leave: &Leave) {
         let (session, turn, epoch) = (&self.key.session, self.key.turn.clone(), self.key.epoch);
         tracing::info!(%session, %turn, epoch, ?leave, "a worker leaves its turn");
-        let lose = |cause, detail: &str| {
-            let detail = end_of(detail, DETAIL_BYTES).to_owned();
-            Command::Lose(Box::new(Lose { turn: turn.clone(), epoch, cause, detail }))
-        };
-        let command = match leave {
-            Leave::Disconnected => lose(Cause::Disconnected, ""),
-            Leave::BrokeOff(detail) => lose(Cause::Disconnected, detail),
-            Leave::Exited(detail) => lose(Cause::Exited, detail),
-            Leave::Replaced(detail) => lose(Cause::Replaced, detail),
-            Leave::Released => {
-                let said = Said { seq: self.commands, then: Then::Release, ..Said::default() };
-                let say = Say { said: Some(said), ..Say::new(turn.clone(), epoch) };
-                Command::Say(Box::new(say))
-            }
-        };
+        let command = leave.command(turn, epoch, self.commands);
         let until = Instant::now() + REQUEST_DEADLINE;
         if let Err(error) = self.runtime.submit(session, command, until).await {
             tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
@@ -467,15 +453,6 @@ async fn feed_all(
             delivering.send_replace(shown.event.serial);
         }
     }
-}
-
-/// The last `most` bytes of a text, from a whole letter on.
-fn end_of(text: &str, most: usize) -> &str {
-    let mut from = text.len().saturating_sub(most);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    &text[from..]
 }
 
 async fn ended(stopped: &mut watch::Receiver<Option<FeedEnd>>) -> FeedEnd {
