@@ -5,7 +5,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
+use crate::session::stored::kept_as_text;
 
 /// Name of one session, compared by its exact bytes.
 ///
@@ -44,6 +47,8 @@ macro_rules! names {
                 }
             }
 
+            kept_as_text!($name);
+
             impl fmt::Display for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     f.write_str(&self.0)
@@ -80,6 +85,9 @@ names! {
     KindName
 }
 
+kept_as_text!(SessionId);
+kept_as_text!(ProducerId);
+
 /// Why a text is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadId {
@@ -96,17 +104,19 @@ pub enum BadId {
 /// How often the session of this name was created: the first life is 1.
 ///
 /// Deleting a session and creating it again makes the next one, so that a serial never names two events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u32);
 
 /// Place of one event in one session's log; dense from 1, and 0 is the place before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Serial(pub u64);
 
 /// The last event that a reader has: where its next read goes on.
 ///
 /// Its text has a fixed width, so that texts sort as cursors do; readers treat it as opaque.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
     pub incarnation: Incarnation,
     pub serial: Serial,
@@ -124,7 +134,9 @@ pub enum BadCursor {
 }
 
 /// Time of the cluster in milliseconds since 1970; agreed on, so it never runs backwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Millis(pub u64);
 
 /// First segment of the names that are kept for the program itself.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cluster::codec;
+use serde::Serialize;
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::runtime::aside;
@@ -95,16 +96,21 @@ impl Store {
     ///
     /// # Errors
     /// The disk fails or the head is damaged.
-    pub fn head(&self, shard: u32, id: &SessionId) -> io::Result<Option<Head<'static>>> {
+    pub fn head(&self, shard: u32, id: &SessionId) -> io::Result<Option<Head>> {
         let bytes = self.engine.get(Table::Heads, &keys::head(shard, id))?;
-        bytes.map(|bytes| decode(HEAD_VERSION, &bytes)).transpose()
+        bytes.map(|bytes| head_of(&bytes)).transpose()
     }
 
     /// Writes the head of a session.
     ///
     /// # Errors
     /// The head may or may not be replaced.
-    pub fn put_head(&self, shard: u32, id: &SessionId, head: &Head<'_>) -> io::Result<()> {
+    pub fn put_head<S: Serialize, E: Serialize>(
+        &self,
+        shard: u32,
+        id: &SessionId,
+        head: &Head<S, E>,
+    ) -> io::Result<()> {
         let bytes = codec::encode(HEAD_VERSION, head);
         self.write("a head", |engine| engine.insert(Table::Heads, keys::head(shard, id), bytes))
     }
@@ -126,11 +132,11 @@ impl Store {
         shard: u32,
         prefix: &str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+    ) -> impl Iterator<Item = io::Result<(String, Head)>> + use<> {
         let range = keys::heads_range(shard, prefix, after);
         self.engine.snapshot().rows(Table::Heads, range).map(|row| {
             let (key, value) = row?;
-            Ok((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?))
+            Ok((keys::id_of_head(&key)?, head_of(&value)?))
         })
     }
 
@@ -154,13 +160,13 @@ impl Store {
         shard: u32,
         prefix: &str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+    ) -> impl Iterator<Item = io::Result<(String, Head)>> + use<> {
         let range = keys::heads_range(shard, prefix, after);
         let engine = self.engine.clone();
         self.engine.snapshot().keys(Table::Living, range).filter_map(move |key| {
             let head = key.and_then(|key| {
                 let Some(bytes) = engine.get(Table::Heads, &key)? else { return Ok(None) };
-                Ok(Some((keys::id_of_head(&key)?, decode(HEAD_VERSION, &bytes)?)))
+                Ok(Some((keys::id_of_head(&key)?, head_of(&bytes)?)))
             });
             head.transpose()
         })
@@ -175,8 +181,8 @@ impl Store {
         }
         for row in view.rows(Table::Heads, all()) {
             let (key, value) = row?;
-            let head: Head<'static> = decode(HEAD_VERSION, &value)?;
-            if head.lives() {
+            let head: Head = head_of(&value)?;
+            if head.session.is_live() {
                 let key = key.to_vec();
                 self.write("a name", |engine| engine.insert(Table::Living, key, Vec::new()))?;
             }
@@ -190,18 +196,22 @@ impl Store {
         &self,
         shard: u32,
         since: u64,
-    ) -> impl Iterator<Item = io::Result<(String, Head<'static>)>> + use<> {
+    ) -> impl Iterator<Item = io::Result<(String, Head)>> + use<> {
         let range = keys::heads_range(shard, "", None);
         let heads = self.engine.snapshot().rows(Table::Heads, range);
         heads.filter_map(move |row| changed_head(row, since).transpose())
     }
 
-    /// Writes a sealed block.
+    /// Writes a sealed block that begins with `first`.
     ///
     /// # Errors
     /// The block may or may not be there.
-    pub fn put_block(&self, at: &LogOf<'_>, block: &Block<'_>) -> io::Result<()> {
-        let first = block.first().expect("a block has events");
+    pub fn put_block<E: Serialize>(
+        &self,
+        at: &LogOf<'_>,
+        first: Serial,
+        block: &Block<E>,
+    ) -> io::Result<()> {
         let bytes = codec::encode(BLOCK_VERSION, block);
         self.write("a block", |engine| engine.insert(Table::Blocks, keys::block(at, first), bytes))
     }
@@ -211,7 +221,7 @@ impl Store {
         &self,
         at: &LogOf<'_>,
         from: Serial,
-    ) -> impl Iterator<Item = io::Result<Block<'static>>> + use<> {
+    ) -> impl Iterator<Item = io::Result<Block>> + use<> {
         let view = self.engine.snapshot();
         let holds = view.keys(Table::Blocks, keys::blocks_to(at, from)).next_back();
         let (start, failed) = match holds {
@@ -231,10 +241,10 @@ impl Store {
         &self,
         at: &LogOf<'_>,
         since: u64,
-    ) -> impl Iterator<Item = io::Result<Block<'static>>> + use<> {
+    ) -> impl Iterator<Item = io::Result<Block>> + use<> {
         let range = keys::blocks_from(at, None);
         let blocks = self.engine.snapshot().rows(Table::Blocks, range).rev();
-        let blocks = blocks.map(|row| decode::<Block<'static>>(BLOCK_VERSION, &row?.1));
+        let blocks = blocks.map(|row| decode::<Block>(BLOCK_VERSION, &row?.1));
         blocks.take_while(move |block| block.as_ref().map_or(true, |block| since <= block.index))
     }
 
@@ -247,7 +257,7 @@ impl Store {
         for row in view.rows(Table::Blocks, keys::blocks_from(at, None)) {
             let (key, value) = row?;
             if let Some(first) = first {
-                let block: Block<'static> = decode(BLOCK_VERSION, &value)?;
+                let block: Block = decode(BLOCK_VERSION, &value)?;
                 if block.last().is_none_or(|last| first <= last) {
                     return Ok(());
                 }
@@ -332,17 +342,22 @@ impl Store {
 }
 
 /// The head, if it knows an entry from `since` on.
-fn changed_head(
-    row: io::Result<(Bytes, Bytes)>,
-    since: u64,
-) -> io::Result<Option<(String, Head<'static>)>> {
+fn changed_head(row: io::Result<(Bytes, Bytes)>, since: u64) -> io::Result<Option<(String, Head)>> {
     let (key, value) = row?;
     let next: u64 = codec::decode_first(HEAD_VERSION, &value)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     if next <= since {
         return Ok(None);
     }
-    Ok(Some((keys::id_of_head(&key)?, decode(HEAD_VERSION, &value)?)))
+    Ok(Some((keys::id_of_head(&key)?, head_of(&value)?)))
+}
+
+/// A head, and none that breaks the rules of sessions.
+fn head_of(bytes: &[u8]) -> io::Result<Head> {
+    let head: Head = decode(HEAD_VERSION, bytes)?;
+    let checked = head.session.check();
+    checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(head)
 }
 
 fn decode<T: serde::de::DeserializeOwned>(version: u8, bytes: &[u8]) -> io::Result<T> {

@@ -188,7 +188,7 @@ pub(super) async fn list(
     let found = edge.runtime.list(prefix, query.text("after"), limit, deadline).await?;
     let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
     // What the service keeps for itself is nobody's session.
-    let open = found.iter().filter(|summary| !is_reserved(&summary.id));
+    let open = found.iter().filter(|summary| !summary.id.is_reserved());
     let sessions: Vec<_> = open.map(wire::summary).collect();
     Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
 }
@@ -210,8 +210,4 @@ async fn json_body<T: DeserializeOwned>(
     serde_json::from_slice(&held.bytes)
         .map(Some)
         .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))
-}
-
-fn is_reserved(id: &str) -> bool {
-    SessionId::parse(id).is_ok_and(|id| id.is_reserved())
 }

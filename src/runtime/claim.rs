@@ -12,11 +12,11 @@ use tokio::time::{Instant, interval, timeout_at};
 
 use super::chance;
 use super::desk::Offer;
-use super::peer::wire::{Answered, Asked};
+use super::peer::wire::{Request, Response};
 use super::reader::{Delivery, Start};
 use super::story::{Story, Took};
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
-use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, TurnId, WorkerName};
+use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
 use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus};
 
@@ -121,13 +121,10 @@ impl Runtime {
                 loop {
                     let within = OFFER_WAIT + PEER_SLACK;
                     let within_ms = u64::try_from(OFFER_WAIT.as_millis()).unwrap_or(u64::MAX);
-                    let asked = Asked::Offer { agent: agent.as_str().into(), within_ms };
+                    let asked = Request::Offer { agent: agent.clone(), within_ms };
                     match self.directory.ask(node, &asked, within).await {
-                        Ok(Answered::Offered(Some((session, turn)))) => {
-                            let session = SessionId::parse(&session).ok();
-                            if let Some((session, turn)) = session.zip(TurnId::parse(&turn).ok()) {
-                                return Offer { session, turn };
-                            }
+                        Ok(Response::Offered(Some((session, turn)))) => {
+                            return Offer { session, turn };
                         }
                         Ok(_) => {}
                         // It may be back the moment after.

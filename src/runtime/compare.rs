@@ -13,8 +13,8 @@ use cluster::ids::{GroupId, NodeId};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-use super::Runtime;
-use super::peer::wire::{Answered, Asked, Copied};
+use super::peer::wire::{Copied, Request, Response};
+use super::{Runtime, blocking};
 use crate::ids::SessionId;
 use crate::limits::{COMPARE_DEADLINE, COMPARE_INTERVAL, DIFFERING_SESSIONS, PEER_PATIENCE};
 
@@ -92,7 +92,7 @@ impl Runtime {
             let (store, number) = (self.store.clone(), shard.number());
             let after = after.take().filter(|_| number == from.0);
             let next = move || store.heads(number, "", after.as_deref()).find_map(Result::ok);
-            if let Ok(Some((id, _))) = tokio::task::spawn_blocking(next).await {
+            if let Ok(Some((id, _))) = blocking::off_thread(next).await {
                 return Some((GroupId(number), id));
             }
         }
@@ -141,8 +141,8 @@ impl Runtime {
         let looked = self.directory.look_in(&shard, id).await.ok()?;
         let applied = looked.as_ref().map_or(0, |looked| looked.next).max(next);
         let copied = looked.and_then(|looked| looked.status).map(|status| Copied {
-            incarnation: status.incarnation.0,
-            tail: status.tail.0,
+            incarnation: status.incarnation,
+            tail: status.tail,
             chain: status.chain,
             closed: status.closed,
         });
@@ -156,9 +156,9 @@ impl Runtime {
         next: u64,
     ) -> Option<(NodeId, Option<Copied>, u64)> {
         let within_ms = u64::try_from(PEER_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let asked = Asked::Compare { session: id.as_str().into(), next, within_ms };
+        let asked = Request::Compare { session: id.clone(), next, within_ms };
         match self.directory.ask(node, &asked, PEER_PATIENCE).await {
-            Ok(Answered::Compared { copy: Some((copied, next)) }) => Some((node, copied, next)),
+            Ok(Response::Compared { copy: Some((copied, next)) }) => Some((node, copied, next)),
             _ => None,
         }
     }

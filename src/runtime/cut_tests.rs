@@ -107,6 +107,14 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
         panic!("three nodes have a leader and two others")
     };
     let at = |node: u64| runtimes[node as usize - 1];
+    // A majority has it; the one that is about to be cut off must have it, too.
+    let there = async || {
+        let status = at(cut).status(&id, Freshness::Local, soon()).await;
+        status.expect("its own replica answers").is_some()
+    };
+    while !there().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     network.partition(NodeId(leader), NodeId(cut));
     let no_leader = [NotReady::NoLeader { shard: 1 }];
     until("it knows that it is cut off", || at(cut).not_ready() == no_leader).await;

@@ -5,12 +5,13 @@
 //! refused if another was faster. Where no claim follows, because the worker or its node is gone, it is handed out
 //! again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::chance::Map;
 use crate::ids::{AgentName, SessionId, TurnId};
 use crate::limits::{OFFER_AGAIN, OFFERS};
 
@@ -37,8 +38,8 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 struct State {
-    agents: HashMap<AgentName, Queue>,
-    sessions: HashMap<SessionId, Offered>,
+    agents: Map<AgentName, Queue>,
+    sessions: Map<SessionId, Offered>,
     /// Offers of all sessions.
     offers: usize,
 }
@@ -171,10 +172,7 @@ impl State {
     }
 }
 
-fn lying<'a>(
-    sessions: &'a mut HashMap<SessionId, Offered>,
-    offer: &Offer,
-) -> Option<&'a mut Lying> {
+fn lying<'a>(sessions: &'a mut Map<SessionId, Offered>, offer: &Offer) -> Option<&'a mut Lying> {
     let offered = sessions.get_mut(&offer.session)?;
     offered.all.iter_mut().find(|lying| lying.waiting.turn == offer.turn)
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::blocking;
 use super::chance;
 use super::outcome::{Reply, SubmitError, Unavailable};
-use super::peer::wire::{Answered, Asked};
+use super::peer::wire::{Request, Response};
 use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shard::sessions::Sessions;
@@ -72,7 +72,7 @@ impl Directory {
         command: &Command,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        let (plain, class) = (envelope::freeze(command), command.class());
+        let (plain, class) = (envelope::plain(command), command.class());
         let bytes = plain.len() + id.as_str().len() + envelope::HEADS;
         if ENTRY_BYTES < bytes {
             return Err(too_large(bytes));
@@ -144,7 +144,7 @@ impl Directory {
         class: Class,
         command: Bytes,
         deadline: Instant,
-    ) -> Answered {
+    ) -> Response {
         let attempt = match self.place(id, None, 0) {
             Place::Here(group, shard) => {
                 self.submit_here(&group, &shard, id, class, command, deadline).await
@@ -153,9 +153,9 @@ impl Directory {
             Place::Nobody => Attempt::Elsewhere(None),
         };
         match attempt {
-            Attempt::Done(done) => Answered::Submitted(done.into()),
-            Attempt::Elsewhere(leader) => Answered::Elsewhere { leader: leader.map(|node| node.0) },
-            Attempt::Unknown(text) => Answered::Submitted(Err(SubmitError::Unknown(text)).into()),
+            Attempt::Done(done) => Response::Submitted(done),
+            Attempt::Elsewhere(leader) => Response::Elsewhere { leader },
+            Attempt::Unknown(text) => Response::Submitted(Err(SubmitError::Unknown(text))),
         }
     }
 
@@ -228,8 +228,8 @@ impl Directory {
         deadline: Instant,
     ) -> Attempt {
         let left = deadline.saturating_duration_since(Instant::now());
-        let asked = Asked::Submit {
-            session: id.as_str().into(),
+        let asked = Request::Submit {
+            session: id.clone(),
             command,
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };
@@ -246,12 +246,10 @@ impl Directory {
                 return Attempt::Unknown(format!("node {node} leads no more"));
             }
         };
-        match answer.map(Answered::decode) {
-            Ok(Ok(Answered::Submitted(done))) => match done.thaw() {
-                Err(SubmitError::Unknown(text)) => Attempt::Unknown(text),
-                done => Attempt::Done(done),
-            },
-            Ok(Ok(Answered::Elsewhere { leader })) => Attempt::Elsewhere(leader.map(NodeId)),
+        match answer.map(Response::decode) {
+            Ok(Ok(Response::Submitted(Err(SubmitError::Unknown(text))))) => Attempt::Unknown(text),
+            Ok(Ok(Response::Submitted(done))) => Attempt::Done(done),
+            Ok(Ok(Response::Elsewhere { leader })) => Attempt::Elsewhere(leader),
             Err(CallError::Unreachable(_) | CallError::TooLarge) => Attempt::Elsewhere(None),
             Ok(Ok(_)) => Attempt::Unknown("the peer answered something else".into()),
             Ok(Err(error)) => Attempt::Unknown(error.to_string()),
@@ -375,13 +373,13 @@ impl Directory {
     pub(super) async fn ask(
         &self,
         node: NodeId,
-        asked: &Asked,
+        asked: &Request,
         within: Duration,
-    ) -> Result<Answered, Unavailable> {
+    ) -> Result<Response, Unavailable> {
         let unavailable = |text: String| Unavailable::NoQuorum(text);
         let answer = self.host.call(node, asked.encode(), within).await;
         let answer = answer.map_err(|error| unavailable(error.to_string()))?;
-        Answered::decode(answer).map_err(|error| unavailable(error.to_string()))
+        Response::decode(answer).map_err(|error| unavailable(error.to_string()))
     }
 }
 

@@ -11,7 +11,7 @@ use cluster::codec;
 
 use crate::ids::SessionId;
 use crate::session::command::Class;
-use crate::session::frozen::{COMMAND_VERSION, FrozenCommand};
+use crate::session::stored::COMMAND_VERSION;
 use crate::session::{Command, CommandKey};
 
 const VERSION: u8 = 1;
@@ -32,7 +32,7 @@ pub(super) struct Ticket {
 #[derive(Clone, Debug)]
 pub(super) struct Envelope {
     pub(super) ticket: Ticket,
-    /// The frozen command.
+    /// The encoded command.
     pub(super) command: Bytes,
 }
 
@@ -41,11 +41,12 @@ pub(super) struct Envelope {
 #[error("a command in the journal is unreadable: {0}")]
 pub(super) struct BadEnvelope(String);
 
-pub(super) fn freeze(command: &Command) -> Bytes {
-    codec::encode(COMMAND_VERSION, &command.freeze()).into()
+/// The bytes of a command, without a key.
+pub(super) fn plain(command: &Command) -> Bytes {
+    codec::encode(COMMAND_VERSION, command).into()
 }
 
-/// Puts a key in front of a frozen command.
+/// Puts a key in front of an encoded command.
 pub(super) fn with_key(key: &CommandKey, command: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(KEY_HEAD + command.len());
     bytes.put_u8(KEYED);
@@ -70,17 +71,16 @@ fn parts(bytes: &[u8]) -> Option<(Option<CommandKey>, &[u8])> {
 }
 
 /// A command, and its key where it has one.
-pub(super) fn thaw(bytes: &[u8]) -> Result<(Option<CommandKey>, Command), BadEnvelope> {
+pub(super) fn parse(bytes: &[u8]) -> Result<(Option<CommandKey>, Command), BadEnvelope> {
     let (key, bytes) = parts(bytes).ok_or_else(|| BadEnvelope("it is cut short".into()))?;
-    let frozen: FrozenCommand<'_> =
+    let command =
         codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
-    let command = Command::thaw(frozen).map_err(|error| BadEnvelope(error.to_string()))?;
     Ok((key, command))
 }
 
-/// How a frozen command is treated where room is short.
+/// How an encoded command is treated where room is short.
 pub(super) fn class(command: &[u8]) -> Result<Class, BadEnvelope> {
-    Ok(thaw(command)?.1.class())
+    Ok(parse(command)?.1.class())
 }
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
@@ -119,22 +119,22 @@ mod tests {
     fn an_envelope_survives_the_journal() {
         let id = SessionId::parse("chat/1").unwrap();
         let ticket = Ticket { origin: 7, number: 9 };
-        let bytes = encode(ticket, &id, &freeze(&Command::Tick));
+        let bytes = encode(ticket, &id, &plain(&Command::Tick));
         let golden = [1, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 6, 0];
         assert_eq!(bytes[..], [&golden[..], b"chat/1", &[1, 5]].concat());
         let (back, envelope) = decode(bytes).unwrap();
         assert_eq!((back, envelope.ticket), (id, ticket));
-        assert_eq!(thaw(&envelope.command).unwrap(), (None, Command::Tick));
+        assert_eq!(parse(&envelope.command).unwrap(), (None, Command::Tick));
     }
 
     #[test]
     fn a_key_goes_with_its_command_and_hides_nothing() {
-        let append = freeze(&Command::Append(Append::default()));
+        let append = plain(&Command::Append(Append::default()));
         for age_ms in [None, Some(0), Some(258)] {
             let key = CommandKey { key: 3 << 64 | 2, within_ms: 5_000, age_ms };
-            let bytes = with_key(&key, &freeze(&Command::Tick));
+            let bytes = with_key(&key, &plain(&Command::Tick));
             assert_eq!(class(&bytes).unwrap(), Class::Control);
-            assert_eq!(thaw(&bytes).unwrap(), (Some(key), Command::Tick));
+            assert_eq!(parse(&bytes).unwrap(), (Some(key), Command::Tick));
             assert_eq!(class(&with_key(&key, &append)).unwrap(), Class::Data);
             if age_ms == Some(258) {
                 let head = [255, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
@@ -143,7 +143,7 @@ mod tests {
                     [&head[..], &[0x88, 0x13, 0, 0, 1, 2, 1, 0, 0, 1, 5]].concat()
                 );
             }
-            assert!(thaw(&bytes[..20]).is_err());
+            assert!(parse(&bytes[..20]).is_err());
         }
     }
 }

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::peer::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
-use super::peer::wire::{Answered, Asked};
+use super::peer::wire::{Request, Response};
 use super::{Runtime, Unavailable};
 use crate::limits::{LEADER_WAIT, NEWCOMER_WAIT, REPORT_WAIT};
 
@@ -112,9 +112,9 @@ impl Runtime {
         if leader == self.host.local() {
             return self.change_members_here(change).await;
         }
-        let asked = Asked::ChangeMembers(change.clone());
+        let asked = Request::ChangeMembers(change.clone());
         match self.directory.ask(leader, &asked, NEWCOMER_WAIT + 3 * REPORT_WAIT).await {
-            Ok(Answered::MembersChanged(answer)) => answer,
+            Ok(Response::MembersChanged(answer)) => answer,
             Ok(_) => ChangeAnswer::Unknown("the peer answered something else".into()),
             Err(error) => ChangeAnswer::Unknown(error.to_string()),
         }
@@ -161,8 +161,8 @@ impl Runtime {
     async fn introduced(&self, node: NodeId) -> Result<Introduction, MembersError> {
         let begun = Instant::now();
         let introduction = loop {
-            let answer = self.directory.ask(node, &Asked::Introduce, REPORT_WAIT).await;
-            if let Ok(Answered::Introduced(introduction)) = answer {
+            let answer = self.directory.ask(node, &Request::Introduce, REPORT_WAIT).await;
+            if let Ok(Response::Introduced(introduction)) = answer {
                 break introduction;
             }
             // One that has just started is about to come.
@@ -262,8 +262,8 @@ impl Runtime {
         asked.extend(self.host.connected());
         asked.remove(&self.host.local());
         let answers = asked.into_iter().map(async |node| {
-            match self.directory.ask(node, &Asked::LedGroups, REPORT_WAIT).await {
-                Ok(Answered::LedGroups(led)) => Some((node, led)),
+            match self.directory.ask(node, &Request::LedGroups, REPORT_WAIT).await {
+                Ok(Response::LedGroups(led)) => Some((node, led)),
                 _ => None,
             }
         });

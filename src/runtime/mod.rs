@@ -50,6 +50,7 @@ use cluster::ids::NodeId;
 use cluster::machine::MachineFactory;
 use cluster::time::TimeReport;
 use ractor::Actor;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -76,7 +77,7 @@ use shards::{Factory, Shards};
 use supervisor::Supervisor;
 
 /// How fresh a read must be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Freshness {
     /// Everything acknowledged anywhere before the read began is seen (ReadIndex).
     #[default]
@@ -475,7 +476,7 @@ impl Runtime {
         let looked = self.directory.look(&shard, id).await.expect("it answers").expect("it lives");
         let envelope = envelope::Envelope {
             ticket: envelope::Ticket { origin: 0, number: 0 },
-            command: envelope::freeze(command),
+            command: envelope::plain(command),
         };
         let settled = cluster::settled::Settled::starting_at(0);
         let mail = session::Mail::Committed {

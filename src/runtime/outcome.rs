@@ -1,10 +1,12 @@
 //! What came of a request: ok, refused for good, or unknown.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Incarnation, Serial};
 use crate::session::{Applied, Refusal};
 
 /// A command took effect, and where the session stands behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     pub applied: Applied,
     /// The life in which it happened.
@@ -30,7 +32,7 @@ impl Reply {
 }
 
 /// Why there is no answer. Nothing happened, and the same request may succeed later.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Unavailable {
     #[error("no leader with a majority answered in time: {0}")]
     NoQuorum(String),
@@ -41,7 +43,7 @@ pub enum Unavailable {
 }
 
 /// Why a command has no reply.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SubmitError {
     /// It changed nothing, committed or too large for that; final.
     #[error("{refusal}")]

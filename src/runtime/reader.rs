@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Freshness;
@@ -18,11 +19,11 @@ use super::stitch::Stitched;
 use super::tail::{Found, Mark, Shown, Tail};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, READERS};
-use crate::session::{Event, Status};
+use crate::session::Status;
 use crate::store::{LogOf, Store};
 
 /// Where a reader begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
     /// The first event that can still be read.
     Beginning,
@@ -35,7 +36,7 @@ pub enum Start {
 }
 
 /// How a reader is to be attached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Attach {
     pub(super) start: Start,
     pub(super) freshness: Freshness,
@@ -51,7 +52,7 @@ impl Attach {
 }
 
 /// Why a reader was not attached.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AttachError {
     #[error("the session does not exist")]
     NotFound,
@@ -140,7 +141,7 @@ impl Reader {
     #[cfg(test)]
     pub(crate) fn of(
         session: &crate::session::Session,
-        events: Vec<Event>,
+        events: Vec<crate::session::Event>,
         store: Store,
     ) -> Reader {
         let mark = super::session::mark(session);
@@ -394,13 +395,12 @@ impl Local {
             let (mut events, mut bytes, mut last) = (VecDeque::new(), 0, after);
             for block in store.blocks(&at, after.next()) {
                 for event in block?.events {
-                    if Serial(event.serial) != last.next() {
+                    if event.serial != last.next() {
                         continue;
                     }
                     last = last.next();
                     bytes += event.payload.len();
-                    events
-                        .push_back(Shown::new(Event::thaw(event).map_err(std::io::Error::other)?));
+                    events.push_back(Shown::new(event));
                 }
                 if DELIVERY_EVENTS <= events.len() || DELIVERY_BYTES <= bytes {
                     break;

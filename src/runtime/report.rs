@@ -1,11 +1,13 @@
 //! What operators see: members, shards, positions.
 
-use crate::ids::{Incarnation, Millis, Serial};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
 
 /// One line of a list of sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    pub id: String,
+    pub id: SessionId,
     pub incarnation: Incarnation,
     /// See [`crate::session::Session::root`].
     pub root: Incarnation,

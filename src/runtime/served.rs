@@ -9,7 +9,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::Runtime;
-use super::peer::wire::{Answered, Asked};
+use super::peer::wire::{Request, Response};
 use crate::ids::AgentName;
 use crate::limits::{SERVED_AGENTS, SERVED_FRESH, SERVED_LINGER, SERVED_WAIT};
 use crate::session::{TurnState, TurnStatus};
@@ -111,12 +111,12 @@ impl Runtime {
         if let Some(known) = self.served.elsewhere(agent) {
             return Some(known);
         }
-        let asked = Asked::Serves { agent: agent.as_str().into() };
+        let asked = Request::Serves { agent: agent.clone() };
         let nodes = self.host.connected();
         let answers = nodes.into_iter().map(|node| self.directory.ask(node, &asked, SERVED_WAIT));
         let answers: Vec<_> = join_all(answers).await.into_iter().map(Result::ok).collect();
         let is = |wanted: bool| {
-            move |answer: &Option<Answered>| *answer == Some(Answered::Serves(wanted))
+            move |answer: &Option<Response>| *answer == Some(Response::Serves(wanted))
         };
         // A node that does not answer may have one.
         let known = match (answers.iter().any(is(true)), answers.iter().all(is(false))) {

@@ -9,14 +9,13 @@ use cluster::membership::Map;
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::peer::wire::{Answered, Asked, Condition, Line, Standing};
+use super::peer::wire::{Condition, Request, Response, Standing};
 use super::{
     ClusterReport, Freshness, Home, MemberReport, ReplicaReport, Runtime, ShardReport, Summary,
     Unavailable,
 };
-use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::ids::SessionId;
 use crate::limits::{PEER_PATIENCE, REPORT_WAIT};
-use crate::session::frozen::FrozenLife;
 use crate::session::{Session, Status};
 
 impl Runtime {
@@ -51,10 +50,10 @@ impl Runtime {
         id: &SessionId,
         deadline: Instant,
     ) -> Result<Option<Status>, Unavailable> {
-        let asked = Asked::Status { session: id.as_str().into(), within_ms: left_ms(deadline) };
+        let asked = Request::Status { session: id.clone(), within_ms: left_ms(deadline) };
         match self.ask_a_replica(self.directory.group_of(id), &asked, deadline).await? {
-            Answered::Status(None) => Ok(None),
-            Answered::Status(Some(told)) => told.thaw().map(Some).ok_or_else(odd),
+            Response::Status(None) => Ok(None),
+            Response::Status(Some(status)) => Ok(Some(*status)),
             _ => Err(odd()),
         }
     }
@@ -94,7 +93,7 @@ impl Runtime {
         }
         lines.sort_by(|a, b| a.id.cmp(&b.id));
         lines.truncate(limit);
-        Ok(lines.into_iter().map(summary).collect())
+        Ok(lines)
     }
 
     async fn list_shard(
@@ -104,14 +103,14 @@ impl Runtime {
         after: Option<&str>,
         limit: usize,
         deadline: Instant,
-    ) -> Result<Vec<Line>, Unavailable> {
+    ) -> Result<Vec<Summary>, Unavailable> {
         let group = self.host.group(GroupId(shard));
         let here = group.filter(|_| self.shards.get(GroupId(shard)).is_some());
         let serves = |group| self.directory.group_serves(group, Freshness::Linearizable);
         if here.as_deref().is_some_and(serves) {
             return self.list_here(shard, prefix, after, limit, deadline).await;
         }
-        let asked = Asked::List {
+        let asked = Request::List {
             shard,
             prefix: prefix.into(),
             after: after.map(Into::into),
@@ -119,7 +118,7 @@ impl Runtime {
             within_ms: left_ms(deadline),
         };
         match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await {
-            Ok(Answered::Listed(lines)) => Ok(lines),
+            Ok(Response::Listed(lines)) => Ok(lines),
             Ok(_) => Err(odd()),
             // Its own replica may be in touch again by now.
             Err(_) if here.is_some() => self.list_here(shard, prefix, after, limit, deadline).await,
@@ -135,17 +134,17 @@ impl Runtime {
         after: Option<&str>,
         limit: usize,
         deadline: Instant,
-    ) -> Result<Vec<Line>, Unavailable> {
+    ) -> Result<Vec<Summary>, Unavailable> {
         let none = || Unavailable::NoQuorum("no replica is open here".into());
         let group = self.host.group(GroupId(shard)).ok_or_else(none)?;
         let shard = self.shards.get(GroupId(shard)).ok_or_else(none)?;
         self.directory.linearize(&group, deadline).await?;
         let (store, number) = (self.store.clone(), shard.number());
         let (prefix, after) = (prefix.to_string(), after.map(str::to_string));
-        let scan = move || -> std::io::Result<Vec<Line>> {
+        let scan = move || -> std::io::Result<Vec<Summary>> {
             let heads = store.living(number, &prefix, after.as_deref());
             let lines = heads.filter_map(|head| match head {
-                Ok((id, head)) => line(id, head.session).map(Ok),
+                Ok((_, head)) => summary(&head.session).map(Ok),
                 Err(error) => Some(Err(error)),
             });
             lines.take(limit).collect()
@@ -155,13 +154,13 @@ impl Runtime {
         let mut lines = scanned.map_err(|_| broken())?.map_err(|_| broken())?;
         for line in &mut lines {
             // Heads on disk are written now and then; a live session knows better.
-            let Ok(id) = SessionId::parse(&line.id) else { continue };
-            if shard.sessions().is_live(&id)
-                && let Some(status) = self.directory.look(&shard, &id).await?.and_then(|l| l.status)
+            if shard.sessions().is_live(&line.id)
+                && let Some(looked) = self.directory.look(&shard, &line.id).await?
+                && let Some(status) = looked.status
             {
-                line.tail = status.tail.0;
+                line.tail = status.tail;
                 line.closed = status.closed;
-                line.updated_at = status.updated_at.0;
+                line.updated_at = status.updated_at;
             }
         }
         Ok(lines)
@@ -202,8 +201,8 @@ impl Runtime {
         if node == self.host.local() {
             return Some((node, self.condition()));
         }
-        match self.directory.ask(node, &Asked::Report, REPORT_WAIT).await {
-            Ok(Answered::Report(condition)) => Some((node, condition)),
+        match self.directory.ask(node, &Request::Report, REPORT_WAIT).await {
+            Ok(Response::Report(condition)) => Some((node, condition)),
             _ => None,
         }
     }
@@ -232,16 +231,16 @@ impl Runtime {
     async fn ask_a_replica(
         &self,
         group: Option<GroupId>,
-        asked: &Asked,
+        asked: &Request,
         deadline: Instant,
-    ) -> Result<Answered, Unavailable> {
+    ) -> Result<Response, Unavailable> {
         let none = || Unavailable::NoQuorum("no replica is in reach".into());
         let group = group.ok_or_else(none)?;
         let mut last = none();
         for node in self.directory.replicas(group) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.directory.ask(node, asked, left.min(PEER_PATIENCE)).await {
-                Ok(Answered::Unavailable(text)) => last = Unavailable::NoQuorum(text),
+                Ok(Response::Unavailable(text)) => last = Unavailable::NoQuorum(text),
                 Ok(answered) => return Ok(answered),
                 Err(error) => last = error,
             }
@@ -259,32 +258,17 @@ fn odd() -> Unavailable {
     Unavailable::NoQuorum("the replica answered something else".into())
 }
 
-fn line(id: String, frozen: crate::session::frozen::Frozen<'static>) -> Option<Line> {
-    if !matches!(frozen.life, FrozenLife::Live(_)) {
-        return None;
-    }
-    let status = Session::thaw(frozen).ok()?.status().filter(|status| !status.hidden)?;
-    Some(Line {
-        id,
-        incarnation: status.incarnation.0,
-        root: status.root.0,
-        tail: status.tail.0,
+fn summary(session: &Session) -> Option<Summary> {
+    let status = session.status().filter(|status| !status.hidden)?;
+    Some(Summary {
+        id: session.id().clone(),
+        incarnation: status.incarnation,
+        root: status.root,
+        tail: status.tail,
         closed: status.closed,
-        created_at: status.created_at.0,
-        updated_at: status.updated_at.0,
+        created_at: status.created_at,
+        updated_at: status.updated_at,
     })
-}
-
-fn summary(line: Line) -> Summary {
-    Summary {
-        id: line.id,
-        incarnation: Incarnation(line.incarnation),
-        root: Incarnation(line.root),
-        tail: Serial(line.tail),
-        closed: line.closed,
-        created_at: Millis(line.created_at),
-        updated_at: Millis(line.updated_at),
-    }
 }
 
 fn members(map: &Arc<Map>, conditions: &BTreeMap<NodeId, Condition>) -> Vec<MemberReport> {

@@ -1,6 +1,7 @@
 //! Cases of turns from the field, told as scripts: lives that follow each other, budgets, memory, and time to live.
 
 use super::people_tests::{answer, asks, audience, says};
+use super::stored::read_back;
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
 use crate::ids::{AgentName, ParticipantName, ProducerId, StepName};
@@ -52,9 +53,9 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         assert_eq!(play.session.status().unwrap().producers, 1);
         // By a request, or by its time; what is left is kept.
         play.run(Command::Delete { incarnation: None }).unwrap();
-        play.session = Session::thaw(play.session.freeze()).unwrap();
+        play.session = read_back(&play.session);
         play.run(create()).unwrap();
-        play.session = Session::thaw(play.session.freeze()).unwrap();
+        play.session = read_back(&play.session);
         assert_eq!(play.session.status().unwrap().producers, 0);
     }
 }
@@ -116,7 +117,7 @@ fn cancels_of_turns_that_nobody_asked_for_push_no_input_out_of_memory() {
     let last = format!("never{}", 2 * limits::INPUTS - 1);
     play.run(input(&last, "a", WhenBusy::Steer)).unwrap();
     assert!(play.told().ends_with(&format!("turn.cancelled {last}")));
-    assert_eq!(Session::thaw(play.session.freeze()).as_ref(), Ok(&play.session));
+    assert_eq!(read_back(&play.session), play.session);
 }
 
 /// A person who has control chats on while an input is held back for the agent.

@@ -1,13 +1,15 @@
 //! What holds of every session behind every command; debug builds and tests look after each one.
 //!
-//! Commands are judged one by one; these rules are about what must never come of them, whatever their order. A rule
-//! that is broken is a bug of ours, so it is a panic and never a refusal.
+//! Commands are judged one by one; these rules are about what must never come of them, whatever their order. Where a
+//! command breaks one, it is a bug of ours and a panic, never a refusal; a session that was read from a disk and
+//! breaks one is damaged, and is not taken.
 
 use std::collections::BTreeSet;
 
 use super::control::Mode;
 use super::event::Event;
 use super::fact::{Fact, Receipt};
+use super::keys::{Did, Known};
 use super::live::Live;
 use super::log::Log;
 use super::outcome::{Applied, Refusal};
@@ -17,6 +19,9 @@ use super::work::{Interaction, Work};
 use super::{Life, Session};
 use crate::ids::{Incarnation, Millis, Serial, TurnId};
 use crate::limits;
+
+/// Serials and bytes up to here are believed; no log gets that long.
+const MOST: u64 = 1 << 62;
 
 /// A rule that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +57,8 @@ impl Session {
     pub fn check(&self) -> Checked {
         must(self.debts.len() <= limits::DEBTS + 1, "debts are bounded")?;
         must(self.keys.len() <= limits::KEYS, "keys are bounded")?;
+        self.keys.iter().try_for_each(Known::check)?;
+        must(self.incarnation() != Some(Incarnation(0)), "lives are counted from 1")?;
         match &self.life {
             Life::Absent => must(self.debts.is_empty(), "who never lived owes nothing"),
             Life::Live(live) => live.check(),
@@ -151,12 +158,25 @@ impl Session {
     }
 }
 
+impl Known {
+    fn check(&self) -> Checked {
+        let tail = self.stand.tail;
+        must(tail.0 <= MOST, "a request was answered within a log")?;
+        let Did::Appended { last, events, .. } = self.did else { return Ok(()) };
+        let fits = 1 <= events && u64::from(events) <= last.0 && last <= tail;
+        must(fits, "what a request appended lies in the log")
+    }
+}
+
 impl Live {
     fn check(&self) -> Checked {
         let times = [self.created_at, self.updated_at, self.touched_at];
         must(times.iter().all(|time| *time <= self.clock), "no time is beyond the clock")?;
         must(self.holds.all.len() <= limits::FORKS, "forks are bounded")?;
         must(self.hidden.is_none() || !self.holds.is_empty(), "a hidden log is kept for a fork")?;
+        must(self.config.check().is_ok(), "a session is as it may be created")?;
+        let anchored = self.fork.as_ref().is_none_or(|fork| fork.anchor <= fork.at);
+        must(anchored, "a fork begins behind its anchor")?;
         let inherited = self.fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
         must(inherited < self.log.first, "a fork begins behind what it inherits")?;
         self.log.check(self.clock)?;
@@ -180,6 +200,7 @@ impl Live {
 
 impl Log {
     fn check(&self, clock: Millis) -> Checked {
+        must(self.tail.0 <= MOST && self.total <= MOST, "a log has an end")?;
         must(Serial::ZERO < self.first && self.first <= self.tail.next(), "a log has a beginning")?;
         must(self.marks.len() <= limits::MARKS, "marks are bounded")?;
         must(self.marks.is_empty() == (self.tail < self.first), "an empty log has no marks")?;
@@ -194,7 +215,11 @@ impl Log {
         let within = last.is_none_or(|last| {
             last.first <= self.tail && last.before <= self.total && last.newest <= clock
         });
-        must(within, "marks lie within the log")
+        must(within, "marks lie within the log")?;
+        let Some(oldest) = self.marks.first() else { return Ok(()) };
+        let next = self.marks.get(1).map_or(self.tail.next(), |mark| mark.first);
+        let holds = Serial::ZERO < oldest.first && oldest.first <= self.first && self.first < next;
+        must(holds, "the first event lies in the first group")
     }
 }
 
@@ -211,13 +236,20 @@ impl Producer {
     fn check(&self, tail: Serial, clock: Millis) -> Checked {
         must(self.used <= clock, "nobody wrote in the future")?;
         must(self.runs.len() <= limits::PRODUCER_RUNS, "runs are bounded")?;
-        let Some(last) = self.runs.last() else {
+        let Some(first) = self.runs.first() else {
             return must(self.seq == 0, "who has not written yet is at its beginning");
         };
-        let ends = last.seq.checked_add(u64::from(last.length) - 1) == Some(self.seq);
-        must(ends, "the last run ends at the last seq")?;
-        let behind = last.serial.0 + u64::from(last.events) * u64::from(last.length);
-        must(behind <= tail.0 + 1, "runs lie within the log")
+        // Counted wider: the last seq may be the last number.
+        let (mut seq, mut serial) = (u128::from(first.seq), 1);
+        for run in &self.runs {
+            let at = u128::from(run.serial.0);
+            let dense = u128::from(run.seq) == seq && serial <= at && 1 <= run.length;
+            must(dense, "runs follow each other")?;
+            seq += u128::from(run.length);
+            serial = at + u128::from(run.events) * u128::from(run.length);
+        }
+        must(seq == u128::from(self.seq) + 1, "the last run ends at the last seq")?;
+        must(serial <= u128::from(tail.0) + 1, "runs lie within the log")
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a session was created with. It does not change while the session lives.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::media::ContentType;
 use super::policy::Policy;
@@ -8,25 +11,25 @@ use crate::ids::Millis;
 use crate::limits;
 
 /// What the creator asked of a session. Creating it again needs the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub retention: Retention,
     /// The session is deleted when nobody created, appended, closed or touched for that long,
     /// in milliseconds; from 1.
     pub ttl_ms: Option<u64>,
+    /// What the creator wants to find again; up to [`limits::LABELS`].
+    pub labels: BTreeMap<String, String>,
     /// The session is deleted at this time, whatever happens; never beside `ttl_ms`.
     pub expires_at: Option<Millis>,
     /// What all events of the log are, where the creator said so.
     pub content_type: Option<ContentType>,
-    /// What the creator wants to find again; up to [`limits::LABELS`].
-    pub labels: BTreeMap<String, String>,
     pub policy: Policy,
 }
 
 /// How much of its log a session keeps; without limits, all of it.
 ///
 /// Whatever lies within a limit is kept, and up to 1/32 beyond it. Of two limits the stricter rules.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// Age up to which an event is kept, in milliseconds; from 1.
     pub max_age_ms: Option<u64>,
@@ -34,13 +37,24 @@ pub struct Retention {
     pub max_bytes: Option<u64>,
 }
 
+/// A number of a configuration that has a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Field {
+    MaxAgeMs,
+    MaxBytes,
+    TtlMs,
+    Attempts,
+    Unwatched,
+    WaitMs,
+}
+
 /// Why a configuration cannot be kept.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BadConfig {
     #[error("{field} must be at least 1")]
-    Zero { field: &'static str },
+    Zero { field: Field },
     #[error("{field} must be at most {limit}")]
-    TooMuch { field: &'static str, limit: u64 },
+    TooMuch { field: Field, limit: u64 },
     #[error("a time to live and a time of expiry exclude each other")]
     TwoEnds,
     #[error("the session has {count} labels; the limit is {limit}")]
@@ -58,9 +72,9 @@ impl Config {
     /// Names the first thing that is out of range.
     pub fn check(&self) -> Result<(), BadConfig> {
         let spans = [
-            ("max_age_ms", self.retention.max_age_ms),
-            ("max_bytes", self.retention.max_bytes),
-            ("ttl_ms", self.ttl_ms),
+            (Field::MaxAgeMs, self.retention.max_age_ms),
+            (Field::MaxBytes, self.retention.max_bytes),
+            (Field::TtlMs, self.ttl_ms),
         ];
         if let Some((field, _)) = spans.into_iter().find(|(_, span)| *span == Some(0)) {
             return Err(BadConfig::Zero { field });
@@ -92,5 +106,26 @@ impl Retention {
     /// Whether the log is kept for ever.
     pub fn is_unlimited(&self) -> bool {
         self.max_age_ms.is_none() && self.max_bytes.is_none()
+    }
+}
+
+impl Field {
+    /// The name under which clients give it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::MaxAgeMs => "max_age_ms",
+            Field::MaxBytes => "max_bytes",
+            Field::TtlMs => "ttl_ms",
+            Field::Attempts => "attempts",
+            Field::Unwatched => "unwatched",
+            Field::WaitMs => "wait_ms",
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -1,10 +1,12 @@
 //! Who answers people: the agents, or a person who took over. A lease with an epoch.
 
+use serde::{Deserialize, Serialize};
+
 use super::fact::Sender;
 use crate::ids::{AgentName, Millis, Serial, TurnId};
 
 /// How people are answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// The agents answer.
     #[default]
@@ -16,7 +18,7 @@ pub enum Mode {
 }
 
 /// Control over one session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Control {
     pub(super) mode: Mode,
     /// Nobody in [`Mode::Auto`] alone.
@@ -34,7 +36,7 @@ pub(super) struct Control {
 }
 
 /// Inputs that were held back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Held {
     /// The last of them, and for whom it was.
     pub(super) input: TurnId,
@@ -52,7 +54,7 @@ impl Control {
 }
 
 impl Mode {
-    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
+    /// All of them.
     pub const ALL: [Mode; 3] = [Mode::Auto, Mode::Assist, Mode::Manual];
 
     /// A stable name for programs.

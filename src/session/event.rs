@@ -3,14 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use bytes::Bytes;
 
 use super::fact::Fact;
+use super::stored::kept_as_text;
 use crate::ids::{AgentName, Millis, ProducerId, Serial};
 use crate::limits;
 
 /// One event of a session's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub serial: Serial,
     /// When it was appended; never before the event in front of it.
@@ -29,14 +32,14 @@ pub struct Event {
 }
 
 /// An event that has no place yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEvent {
     pub format: Format,
     pub payload: Bytes,
 }
 
 /// The request that an event came with: all events of one request share it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub producer: ProducerId,
     pub epoch: u64,
@@ -57,6 +60,8 @@ enum Tag {
     Raw,
     Other(Arc<str>),
 }
+
+kept_as_text!(Format);
 
 /// Why a text is no format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +123,23 @@ impl fmt::Display for Format {
 impl fmt::Debug for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Format({:?})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+impl Event {
+    /// One of them, for tests of what carries events.
+    pub(crate) fn sample() -> Event {
+        Event {
+            serial: Serial(7),
+            time: Millis(9),
+            format: Format::TEXT,
+            payload: Bytes::from_static(b"hi"),
+            chain: 11,
+            origin: None,
+            agent: None,
+            fact: None,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an event means: written by the session itself, or known of whoever wrote it.
 
+use serde::{Deserialize, Serialize};
+
 use super::control::Mode;
 use crate::ids::{
     AgentName, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
@@ -8,7 +10,7 @@ use crate::ids::{
 use crate::session::command::Phase;
 
 /// The meaning of an event. Its payload, if any, is what the participant or the agent said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
     /// Somebody asked for a turn, or spoke into one that runs.
     Input {
@@ -72,7 +74,7 @@ pub enum Fact {
 }
 
 /// See [`Fact::Output`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     pub turn: TurnId,
     pub epoch: u64,
@@ -85,7 +87,7 @@ pub struct Output {
 }
 
 /// See [`Fact::Control`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlChange {
     pub change: Change,
     pub mode: Mode,
@@ -100,7 +102,7 @@ pub struct ControlChange {
 }
 
 /// See [`ControlChange`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     Requested,
     Granted,
@@ -110,14 +112,14 @@ pub enum Change {
 }
 
 /// Who sent something, on what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     pub participant: ParticipantName,
     pub device: Option<DeviceName>,
 }
 
 /// What became of an input that was spoken into a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Receipt {
     /// It has reached the worker of this epoch.
     Delivered { epoch: u64 },
@@ -130,7 +132,7 @@ pub enum Receipt {
 }
 
 /// Why a turn rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rest {
     /// Somebody asked for it.
     Asked,
@@ -139,7 +141,7 @@ pub enum Rest {
 }
 
 /// Why a turn lost its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// It said nothing for as long as its lease.
     Silent,
@@ -156,7 +158,7 @@ pub enum Cause {
 }
 
 /// How a turn ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     Completed,
     Failed { reason: String },
@@ -361,16 +363,6 @@ impl Fact {
 }
 
 impl Cause {
-    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
-    pub const ALL: [Cause; 6] = [
-        Cause::Silent,
-        Cause::Stalled,
-        Cause::Released,
-        Cause::Disconnected,
-        Cause::Exited,
-        Cause::Replaced,
-    ];
-
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
@@ -385,9 +377,6 @@ impl Cause {
 }
 
 impl Rest {
-    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
-    pub const ALL: [Rest; 2] = [Rest::Asked, Rest::Unwatched];
-
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
@@ -410,10 +399,6 @@ impl Receipt {
 }
 
 impl Change {
-    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
-    pub const ALL: [Change; 5] =
-        [Change::Requested, Change::Granted, Change::Taken, Change::Released, Change::Expired];
-
     /// The name of the event that says so.
     pub fn name(self) -> &'static str {
         match self {

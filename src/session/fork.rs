@@ -5,11 +5,13 @@
 //! ends, until the source has let go. A hold whose fork nobody confirmed is asked about after a while,
 //! so whoever dies half way leaves nothing behind.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{AgentName, Incarnation, Millis, Serial, SessionId, TurnId};
 use crate::limits;
 
 /// What a session inherits: the events of `source` up to `at`, under their serials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fork {
     pub source: SessionId,
     /// The source's life at that time.
@@ -26,7 +28,7 @@ pub struct Fork {
 }
 
 /// A fork that a creator asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkRequest {
     pub fork: Fork,
     /// Whether the asker named the anchor, or took the source's tail.
@@ -36,7 +38,7 @@ pub struct ForkRequest {
 }
 
 /// A fork that needs this session's events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hold {
     pub(super) fork: SessionId,
     pub(super) key: u64,
@@ -45,7 +47,7 @@ pub(super) struct Hold {
 }
 
 /// A hold on `source` that the session no longer needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Debt {
     pub(super) source: SessionId,
     pub(super) key: u64,
@@ -65,7 +67,7 @@ pub enum Duty {
 }
 
 /// The holds of one session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holds {
     pub(super) all: Vec<Hold>,
 }

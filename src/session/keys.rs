@@ -6,13 +6,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::control::Mode;
 use super::outcome::{Applied, DeleteReason, Refusal};
 use crate::ids::{Incarnation, Millis, Serial};
 use crate::limits;
 
 /// The key of one request, the same with every try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandKey {
     /// Drawn by chance.
     pub key: u128,
@@ -23,7 +25,8 @@ pub struct CommandKey {
 }
 
 /// The keys of one session, across its lives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub(super) struct Keys {
     /// By their key, so that no request looks through all; up to [`limits::KEYS`].
     known: BTreeMap<u128, Known>,
@@ -33,8 +36,12 @@ pub(super) struct Keys {
     pub(super) forgotten: Option<Millis>,
 }
 
+/// The keys as they are stored: oldest first, and what was forgotten.
+#[derive(Serialize, Deserialize)]
+struct Stored(Vec<Known>, Option<Millis>);
+
 /// A request that took effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     pub(super) key: u128,
     pub(super) at: Millis,
@@ -44,7 +51,7 @@ pub(super) struct Known {
 }
 
 /// Where a session stands behind a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stand {
     pub incarnation: Incarnation,
     pub root: Incarnation,
@@ -52,7 +59,7 @@ pub struct Stand {
 }
 
 /// What a request did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Did {
     Appended { last: Serial, events: u32, closed: bool },
     Created { closed: bool },
@@ -61,6 +68,20 @@ pub(super) enum Did {
     Cancelled { turns: u32 },
     Controlled { epoch: u64, mode: Mode },
     Rested { turns: u32 },
+}
+
+impl From<Keys> for Stored {
+    fn from(keys: Keys) -> Stored {
+        Stored(keys.iter().copied().collect(), keys.forgotten)
+    }
+}
+
+impl From<Stored> for Keys {
+    fn from(Stored(known, forgotten): Stored) -> Keys {
+        let mut keys = Keys { forgotten, ..Keys::default() };
+        known.into_iter().for_each(|known| keys.push(known));
+        keys
+    }
 }
 
 impl Keys {
@@ -208,6 +229,7 @@ mod tests {
 
     use super::*;
     use crate::ids::SessionId;
+    use crate::session::stored::read_back;
     use crate::session::{
         Append, Cancel, Command, Config, Event, Format, NewEvent, Scope, Session,
     };
@@ -242,7 +264,7 @@ mod tests {
     ) -> (Result<Applied, Refusal>, Option<u64>, usize) {
         let mut out = Vec::new();
         let answer = session.apply_once(Millis(at), &key, command, &mut out);
-        *session = Session::thaw(session.freeze()).expect("what was frozen thaws");
+        *session = read_back(session);
         (answer, session.stand_of(Some(&key)).map(|stand| stand.tail.0), out.len())
     }
 
@@ -357,8 +379,7 @@ mod tests {
             keys.keep_newest(most);
             list.drain(..list.len().saturating_sub(most));
             prop_assert_eq!(listed(&keys), list);
-            let back = Keys::thaw(keys.freeze(), keys.forgotten.map(|at| at.0));
-            prop_assert_eq!(back.expect("what was frozen thaws"), keys);
+            prop_assert_eq!(read_back(&keys), keys);
         }
     }
 

@@ -1,5 +1,7 @@
 //! A session while it lives: its log, its writers and its end (S2, S11).
 
+use serde::{Deserialize, Serialize};
+
 use super::chain;
 use super::command::{Append, AppendEach, Create};
 use super::config::Config;
@@ -16,7 +18,7 @@ use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
 use crate::limits;
 
 /// One incarnation, from its creation to its deletion.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Live {
     pub(super) incarnation: Incarnation,
     pub(super) config: Config,
@@ -40,7 +42,7 @@ pub(super) struct Live {
 }
 
 /// Whether the log can still grow. It closes at its tail, which never moves again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum End {
     Open,
     /// Closed with the last request of this producer, where one was named.

@@ -1,5 +1,7 @@
 //! The lives of a name, one after the other: created, hidden while it has forks, over.
 
+use serde::{Deserialize, Serialize};
+
 use super::command::Create;
 use super::event::Event;
 use super::fork::{Debt, Fork};
@@ -11,7 +13,7 @@ use crate::ids::{Incarnation, Millis, SessionId};
 use crate::limits;
 
 /// What is left of a session: enough to never give a serial, or a number that fences, twice. It is kept for ever.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Deleted {
     pub(super) incarnation: Incarnation,
     pub(super) at: Millis,

@@ -4,6 +4,8 @@
 //! into few groups, and retention gives up whole groups, so that its state is small however long the
 //! log is.
 
+use serde::{Deserialize, Serialize};
+
 use super::chain;
 use super::config::Retention;
 use super::event::{Event, NewEvent, Origin};
@@ -15,7 +17,7 @@ use crate::limits;
 const GROUPS: u64 = 32;
 
 /// The log of one incarnation, without its events.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Log {
     /// First event that can still be read; `tail + 1` where there is none.
     pub(super) first: Serial,
@@ -30,7 +32,7 @@ pub(super) struct Log {
 }
 
 /// The beginning of a group of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     pub(super) first: Serial,
     /// Payload bytes of all events in front of `first`.

@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::event::{BadFormat, Format};
+use super::stored::kept_as_text;
 
 /// A media type with its parameters, under the rules of a [`Format`].
 ///
 /// Two are equal when type and subtype are, whatever their case and parameters.
 #[derive(Clone)]
 pub struct ContentType(Arc<str>);
+
+kept_as_text!(ContentType);
 
 impl ContentType {
     /// Takes `text` as it is.

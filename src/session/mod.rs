@@ -11,7 +11,6 @@ pub mod control;
 pub mod event;
 pub mod fact;
 pub mod fork;
-pub mod frozen;
 pub mod health;
 pub mod media;
 pub mod outcome;
@@ -30,12 +29,15 @@ mod producers;
 #[cfg(test)]
 mod properties;
 mod spent;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 mod turn;
 #[cfg(test)]
 mod turn_tests;
 mod work;
+
+use serde::{Deserialize, Serialize};
 
 pub use check::Broken;
 pub use command::{
@@ -63,7 +65,7 @@ use live::Live;
 use lives::Deleted;
 
 /// One session: what any replica needs to apply the next command, and nothing of the log itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     id: SessionId,
     life: Life,
@@ -72,7 +74,7 @@ pub struct Session {
     keys: Keys,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Life {
     /// Never created.
     Absent,

@@ -1,6 +1,7 @@
 //! What came of a command: applied, or refused for good.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::command::{Phase, Role};
 use super::config::{BadConfig, Config};
@@ -15,7 +16,7 @@ use crate::ids::{
 };
 
 /// What a command did. New kinds go to the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Applied {
     /// The session lives; `created` is false where it already did. `closed`: it takes no events.
     Created { incarnation: Incarnation, created: bool, closed: bool },
@@ -68,7 +69,7 @@ pub enum Applied {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeleteReason {
     /// Somebody asked for it.
     Asked,
@@ -77,7 +78,7 @@ pub enum DeleteReason {
 }
 
 /// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     #[error("the session does not exist")]
     NotFound,
@@ -238,7 +239,7 @@ impl Refusal {
 }
 
 /// A live session as it is now, for those who ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     pub incarnation: Incarnation,
     /// See [`super::Session::root`].
@@ -277,7 +278,7 @@ pub struct Status {
 }
 
 /// An open turn as it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnStatus {
     pub turn: TurnId,
     pub agent: AgentName,
@@ -310,7 +311,7 @@ pub struct TurnStatus {
 }
 
 /// Where an open turn stands, for those who watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TurnState {
     /// For a worker to take it.
     Queued,
@@ -324,7 +325,7 @@ pub enum TurnState {
 }
 
 /// The worker of a turn, by its two clocks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeatStatus {
     pub worker: WorkerName,
     pub epoch: u64,
@@ -341,7 +342,7 @@ pub struct SeatStatus {
 }
 
 /// Something that people are to answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InteractionStatus {
     pub interaction: InteractionId,
     pub turn: TurnId,
@@ -352,7 +353,7 @@ pub struct InteractionStatus {
 }
 
 /// Who answers people.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlStatus {
     pub mode: Mode,
     pub holder: Option<Sender>,
@@ -366,7 +367,7 @@ pub struct ControlStatus {
 }
 
 /// Who watches, as the leader has counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudienceStatus {
     pub watchers: u32,
     /// Those among them that may do more than speak.

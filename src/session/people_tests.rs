@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::stored::read_back;
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
 use crate::ids::{AgentName, InteractionId, KindName, ParticipantName, StepName, ToolName};
@@ -410,12 +411,12 @@ proptest! {
         for (wait, command) in steps.into_iter().map(Some).chain([None]).map(|step| {
             step.unwrap_or((0, Command::Close { producer: None }))
         }) {
-            prop_assert_eq!(&Command::thaw(command.freeze()).unwrap(), &command);
+            prop_assert_eq!(&read_back(&command), &command);
             play.wait(wait).run(command).ok();
-            let thawed = Session::thaw(play.session.freeze()).unwrap();
-            prop_assert_eq!(&thawed, &play.session);
+            let again = read_back(&play.session);
+            prop_assert_eq!(&again, &play.session);
             for event in play.drain() {
-                prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), &event);
+                prop_assert_eq!(&read_back(&event), &event);
                 match *event.fact.unwrap() {
                     Fact::Input { held: false, input, turn, .. } => {
                         prop_assert!(!ended.contains(&turn), "an input to a turn that is over");

@@ -1,11 +1,13 @@
 //! How a session treats its turns where nobody says otherwise.
 
+use serde::{Deserialize, Serialize};
+
 use super::command::WhenBusy;
-use super::config::BadConfig;
+use super::config::{BadConfig, Field};
 use crate::limits;
 
 /// Part of a session's [`super::Config`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub when_busy: WhenBusy,
     pub unwatched: Unwatched,
@@ -20,7 +22,7 @@ pub struct Policy {
 }
 
 /// What becomes of turns when nobody watches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unwatched {
     #[default]
     Continue,
@@ -40,22 +42,22 @@ impl Policy {
         if let Some(after_ms) = self.unwatched.after_ms()
             && limits::UNWATCHED_MS_MAX < after_ms
         {
-            let (field, limit) = ("unwatched", limits::UNWATCHED_MS_MAX);
+            let (field, limit) = (Field::Unwatched, limits::UNWATCHED_MS_MAX);
             return Err(BadConfig::TooMuch { field, limit });
         }
         match self.wait_ms {
-            Some(0) => return Err(BadConfig::Zero { field: "wait_ms" }),
+            Some(0) => return Err(BadConfig::Zero { field: Field::WaitMs }),
             Some(wait_ms) if limits::WAIT_MS_MAX < wait_ms => {
-                let (field, limit) = ("wait_ms", limits::WAIT_MS_MAX);
+                let (field, limit) = (Field::WaitMs, limits::WAIT_MS_MAX);
                 return Err(BadConfig::TooMuch { field, limit });
             }
             _ => {}
         }
         match self.attempts {
-            Some(0) => Err(BadConfig::Zero { field: "attempts" }),
+            Some(0) => Err(BadConfig::Zero { field: Field::Attempts }),
             Some(attempts) if limits::ATTEMPTS_MAX < attempts => {
                 let limit = u64::from(limits::ATTEMPTS_MAX);
-                Err(BadConfig::TooMuch { field: "attempts", limit })
+                Err(BadConfig::TooMuch { field: Field::Attempts, limit })
             }
             _ => Ok(()),
         }

@@ -4,19 +4,21 @@
 //! requests of equal size that lie side by side are remembered as one *run*: a writer that is alone
 //! needs one run for its whole life. The rules are those of idempotent producers in Durable Streams.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::Origin;
 use super::outcome::Refusal;
 use crate::ids::{Millis, ProducerId, Serial};
 use crate::limits;
 
 /// The producers of one session, sorted by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Producers {
     pub(super) all: Vec<Producer>,
 }
 
 /// One producer in its newest epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Producer {
     pub(super) id: ProducerId,
     pub(super) epoch: u64,
@@ -32,7 +34,7 @@ pub(super) struct Producer {
 /// Requests `seq..seq + length` with `events` events each, side by side in the log from `serial`.
 ///
 /// A request that only closed the session has no events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) seq: u64,
     pub(super) serial: Serial,

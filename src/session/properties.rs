@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::stored::read_back;
 use super::*;
 use crate::ids::ProducerId;
 use crate::limits;
@@ -189,10 +190,6 @@ fn requests(command: &Command, answer: &Applied) -> Vec<(Origin, Applied)> {
     (0..each.events.len() as u64).map(one).collect()
 }
 
-fn thawed(session: &Session) -> Session {
-    Session::thaw(session.freeze()).expect("what was frozen thaws")
-}
-
 proptest! {
     #[test]
     fn a_log_is_dense_chained_and_in_time(mut session in either(), script in script()) {
@@ -265,7 +262,7 @@ proptest! {
                 }
             }
             // Every request of a current epoch can be repeated at any time while the session lives.
-            let mut thawed = thawed(&session);
+            let mut again = read_back(&session);
             for ((of, name, epoch, seq), first) in &answers {
                 let producer = ProducerId::parse(name).unwrap();
                 let origin = Origin { producer, epoch: *epoch, seq: *seq };
@@ -283,7 +280,7 @@ proptest! {
                 let retry =
                     Command::Append(Append { producer: Some(origin), ..Append::default() });
                 let mut out = Vec::new();
-                let second = thawed.apply(at, &retry, &mut out);
+                let second = again.apply(at, &retry, &mut out);
                 if newest == Some(*epoch) {
                     prop_assert_eq!(second.map(without_seq), Ok(without_seq(again(first))));
                 } else {
@@ -291,7 +288,7 @@ proptest! {
                     prop_assert!(is_stale, "an old epoch is not stale");
                 }
                 prop_assert!(out.is_empty());
-                prop_assert_eq!(&thawed, &session);
+                prop_assert_eq!(&again, &session);
             }
         }
     }
@@ -373,25 +370,25 @@ proptest! {
     }
 
     #[test]
-    fn a_thawed_session_goes_on_as_if_it_had_never_been_frozen(
+    fn a_session_that_was_stored_goes_on_as_if_it_had_never_been(
         start in either(),
         script in script(),
     ) {
-        let (mut warm, mut thawing) = (start.clone(), start);
+        let (mut warm, mut stored) = (start.clone(), start);
         for (at, command) in script {
-            thawing = thawed(&thawing);
-            prop_assert_eq!(&thawing, &warm);
-            let sent = Command::thaw(command.freeze()).unwrap();
+            stored = read_back(&stored);
+            prop_assert_eq!(&stored, &warm);
+            let sent = read_back(&command);
             prop_assert_eq!(&sent, &command);
             let (mut out, mut out_again) = (Vec::new(), Vec::new());
             let answer = warm.apply(at, &command, &mut out);
-            prop_assert_eq!(answer, thawing.apply(at, &sent, &mut out_again));
+            prop_assert_eq!(answer, stored.apply(at, &sent, &mut out_again));
             for event in &out {
-                prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), event);
+                prop_assert_eq!(&read_back(event), event);
             }
             prop_assert_eq!(out, out_again);
         }
-        prop_assert_eq!(warm, thawing);
+        prop_assert_eq!(warm, stored);
     }
 
     #[test]
@@ -418,7 +415,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_data_thaws_to_an_error_or_to_a_session_that_works(
+    fn a_damaged_session_is_found_out_or_works(
         script in script(),
         field in 0..14_usize,
         value in prop_oneof![Just(0), 0..40_u64, Just(u64::MAX), any::<u64>()],
@@ -428,40 +425,35 @@ proptest! {
         for (at, command) in script {
             let _ = session.apply(at, &command, &mut Vec::new());
         }
-        let mut damaged = session.freeze();
-        if let frozen::FrozenLife::Live(live) = &mut damaged.life {
+        if let Life::Live(live) = &mut session.life {
             damage(live, field, value);
         }
-        if let Ok(mut session) = Session::thaw(damaged) {
+        if session.check().is_ok() {
             for (at, command) in later {
                 let _ = session.apply(at, &command, &mut Vec::new());
-                prop_assert_eq!(&thawed(&session), &session);
+                prop_assert_eq!(&read_back(&session), &session);
             }
         }
     }
 }
 
-fn damage(live: &mut frozen::FrozenLive<'_>, field: usize, value: u64) {
+fn damage(live: &mut Live, field: usize, value: u64) {
+    let (log, producers) = (&mut live.log, &mut live.producers.all);
+    let first_runs = producers.iter_mut().filter_map(|producer| producer.runs.first_mut());
     match field {
-        0 => live.first = value,
-        1 => live.tail = value,
-        2 => live.total = value,
-        3 => live.clock = value,
-        4 => live.touched_at = value,
-        5 => live.marks.iter_mut().take(1).for_each(|mark| mark.0 = value),
-        6 => live.marks.iter_mut().take(2).for_each(|mark| mark.1 = value),
-        7 => live.marks.clear(),
-        8 => live.producers.iter_mut().for_each(|producer| producer.seq = value),
-        9 => first_runs(live).for_each(|run| run.0 = value),
-        10 => first_runs(live).for_each(|run| run.1 = value),
-        11 => first_runs(live).for_each(|run| run.2 = value as u32),
-        12 => first_runs(live).for_each(|run| run.3 = value as u32),
-        _ => live.producers.iter_mut().for_each(|producer| producer.runs.clear()),
+        0 => log.first = Serial(value),
+        1 => log.tail = Serial(value),
+        2 => log.total = value,
+        3 => live.clock = Millis(value),
+        4 => live.touched_at = Millis(value),
+        5 => log.marks.iter_mut().take(1).for_each(|mark| mark.first = Serial(value)),
+        6 => log.marks.iter_mut().take(2).for_each(|mark| mark.before = value),
+        7 => log.marks.clear(),
+        8 => producers.iter_mut().for_each(|producer| producer.seq = value),
+        9 => first_runs.for_each(|run| run.seq = value),
+        10 => first_runs.for_each(|run| run.serial = Serial(value)),
+        11 => first_runs.for_each(|run| run.events = value as u32),
+        12 => first_runs.for_each(|run| run.length = value as u32),
+        _ => producers.iter_mut().for_each(|producer| producer.runs.clear()),
     }
-}
-
-fn first_runs<'a>(
-    live: &'a mut frozen::FrozenLive<'_>,
-) -> impl Iterator<Item = &'a mut (u64, u64, u32, u32)> {
-    live.producers.iter_mut().filter_map(|producer| producer.runs.first_mut())
 }

@@ -3,11 +3,13 @@
 //! Whoever spoke, wrote or held control in a life that is over knows the number that let it. Were it given again,
 //! the old one would be taken for the new one.
 
+use serde::{Deserialize, Serialize};
+
 use super::live::Live;
 use super::producers::Producers;
 
 /// The numbers that the lives of a name have used so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spent {
     /// The last epoch that was given to the worker of a turn.
     pub(super) turn_epoch: u64,

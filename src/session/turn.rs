@@ -1,5 +1,7 @@
 //! One turn, from the input that asked for it to its end (S4, S5, S9).
 
+use serde::{Deserialize, Serialize};
+
 use super::command::Phase;
 use super::fact::{Cause, Rest};
 use super::policy::Policy;
@@ -7,7 +9,7 @@ use crate::ids::{AgentName, Millis, Serial, StepName, TurnId, WorkerName};
 use crate::limits;
 
 /// A turn that is not over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Turn {
     pub(super) id: TurnId,
     pub(super) agent: AgentName,
@@ -42,7 +44,7 @@ pub(super) struct Turn {
 }
 
 /// What a turn has put out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Outputs {
     /// The first event that is not superseded, and the last; 0 where there is none.
     pub(super) first: Serial,
@@ -52,7 +54,7 @@ pub(super) struct Outputs {
 }
 
 /// The step under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Step {
     pub(super) name: StepName,
     /// Workers that have begun it.
@@ -64,7 +66,7 @@ pub(super) struct Step {
 }
 
 /// How far a seat came that is no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spoke {
     pub(super) epoch: u64,
     /// Requests that it said something with.
@@ -79,7 +81,7 @@ impl Spoke {
 }
 
 /// Where a turn stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// For a worker to take it, from this time on.
     Waiting {
@@ -95,7 +97,7 @@ pub(super) enum Stage {
 }
 
 /// The right of one worker to speak in a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seat {
     pub(super) worker: WorkerName,
     /// The number of the claim, drawn by chance: the same claim again is no other.

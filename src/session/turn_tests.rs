@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::stored::read_back;
 use super::*;
 use crate::ids::{AgentName, StepName, TurnId, WorkerName};
 
@@ -324,8 +325,8 @@ proptest! {
         let mut holder: BTreeMap<String, u64> = BTreeMap::new();
         let mut last_epoch = 0;
         for (wait, command) in steps {
-            let frozen = Command::thaw(command.freeze()).unwrap();
-            prop_assert_eq!(&frozen, &command);
+            let sent = read_back(&command);
+            prop_assert_eq!(&sent, &command);
             let life = play.session.incarnation();
             play.wait(wait).run(command).ok();
             if play.session.incarnation() != life {
@@ -333,7 +334,7 @@ proptest! {
                 holder.clear();
             }
             for event in play.log.drain(..) {
-                prop_assert_eq!(&Event::thaw(event.freeze()).unwrap(), &event);
+                prop_assert_eq!(&read_back(&event), &event);
                 let fact = event.fact.unwrap();
                 let Some(turn) = fact.turn().map(ToString::to_string) else { continue };
                 let over = ended.contains_key(&turn);
@@ -361,8 +362,8 @@ proptest! {
                 }
             }
             prop_assert!(ended.values().all(|times| *times == 1), "a second end (S9)");
-            let thawed = Session::thaw(play.session.freeze()).unwrap();
-            prop_assert_eq!(&thawed, &play.session);
+            let again = read_back(&play.session);
+            prop_assert_eq!(&again, &play.session);
             let open = play.session.status().map_or_else(Vec::new, |status| status.turns);
             prop_assert!(open.iter().all(|turn| !ended.contains_key(turn.turn.as_str())));
         }

@@ -4,11 +4,11 @@ use std::io::ErrorKind;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::Store;
 use super::engine::{Engine, Table};
 use super::kept::Head;
 use super::lsm::Lsm;
 use super::memory::{Fault, MemoryDisk};
-use super::{Store, kept};
 use crate::ids::SessionId;
 
 fn key(number: u8) -> Vec<u8> {
@@ -213,7 +213,7 @@ fn an_image_is_what_was_on_the_medium() {
     assert_eq!(numbers(&engine, Table::Heads), [1, 2, 3]);
 }
 
-fn head(name: &str, lives: bool) -> (crate::ids::SessionId, kept::Head<'static>) {
+fn head(name: &str, lives: bool) -> (crate::ids::SessionId, Head) {
     use crate::session::{Command, Config, Session};
     let id = crate::ids::SessionId::parse(name).unwrap();
     let mut session = Session::absent(id.clone());
@@ -224,9 +224,8 @@ fn head(name: &str, lives: bool) -> (crate::ids::SessionId, kept::Head<'static>)
     for command in commands {
         session.apply(crate::ids::Millis(1), &command, &mut Vec::new()).unwrap();
     }
-    let head = kept::Head { next: 1, session: session.freeze(), unsealed: Vec::new(), filed: None };
-    let bytes = cluster::codec::encode(kept::HEAD_VERSION, &head);
-    (id, super::decode(kept::HEAD_VERSION, &bytes).unwrap())
+    let head = Head { next: 1, session, unsealed: Vec::new(), filed: None };
+    (id, head)
 }
 
 #[test]
@@ -282,7 +281,7 @@ fn a_mark_is_not_there_without_what_it_covers() {
         let disk = MemoryDisk::new(seed);
         let store = Store::in_memory(&disk);
         let session = crate::session::Session::absent(id.clone());
-        let head = Head { next: 7, session: session.freeze(), unsealed: Vec::new(), filed: None };
+        let head: Head = Head { next: 7, session, unsealed: Vec::new(), filed: None };
         store.put_head(1, &id, &head).unwrap();
         // One of the two syncs fails, or the power goes behind both.
         match seed % 3 {

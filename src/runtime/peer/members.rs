@@ -70,35 +70,35 @@ impl LedGroup {
 mod tests {
     use expect_test::{Expect, expect};
 
-    use super::super::wire::{Answered, Asked};
+    use super::super::wire::{Request, Response};
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn check_asked(asked: &Asked, wanted: Expect) {
+    fn check_request(asked: &Request, wanted: Expect) {
         let bytes = asked.encode();
         wanted.assert_eq(&hex(&bytes));
-        assert_eq!(Asked::decode(&bytes).unwrap(), *asked);
+        assert_eq!(Request::decode(&bytes).unwrap(), *asked);
     }
 
-    fn check_answered(answered: &Answered, wanted: Expect) {
+    fn check_response(answered: &Response, wanted: Expect) {
         let bytes = answered.encode();
         wanted.assert_eq(&hex(&bytes));
-        assert_eq!(Answered::decode(bytes).unwrap(), *answered);
+        assert_eq!(Response::decode(bytes).unwrap(), *answered);
     }
 
     #[test]
     fn what_nodes_say_about_members_keeps_its_bytes() {
         let change = MemberChange::Replace { node: 2, with: 4, peer: Some("h".into()), http: None };
-        check_asked(&Asked::ChangeMembers(change), expect!["010a01020401016800"]);
-        check_asked(&Asked::Introduce, expect!["010b"]);
-        check_asked(&Asked::LedGroups, expect!["010c"]);
+        check_request(&Request::ChangeMembers(change), expect!["010a01020401016800"]);
+        check_request(&Request::Introduce, expect!["010b"]);
+        check_request(&Request::LedGroups, expect!["010c"]);
         let agreed = ChangeAnswer::Agreed { changed: true };
-        check_answered(&Answered::MembersChanged(agreed), expect!["010b0001"]);
+        check_response(&Response::MembersChanged(agreed), expect!["010b0001"]);
         let introduction = Introduction { peer: "h".into(), http: "u".into(), epoch: 0 };
-        check_answered(&Answered::Introduced(introduction), expect!["010c0168017500"]);
+        check_response(&Response::Introduced(introduction), expect!["010c0168017500"]);
         let led = LedGroup {
             shard: 3,
             term: 2,
@@ -108,8 +108,8 @@ mod tests {
             learners: vec![4],
             matched: vec![(3, Some(9)), (4, None)],
         };
-        check_answered(
-            &Answered::LedGroups(vec![led]),
+        check_response(
+            &Response::LedGroups(vec![led]),
             expect!["010d01030209010201030104020301090400"],
         );
     }

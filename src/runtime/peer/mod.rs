@@ -1,10 +1,6 @@
 //! Answers the runtimes of other nodes.
 
 pub(super) mod members;
-mod outcome;
-mod present;
-pub(super) mod told;
-mod told_people;
 pub(super) mod wire;
 
 use std::sync::{OnceLock, Weak};
@@ -19,10 +15,7 @@ use tokio::time::Instant;
 use super::Runtime;
 use super::desk::Offer;
 use super::envelope;
-use crate::ids::{AgentName, SessionId};
-use crate::session::Status;
-use present::{ToldAttending, ToldNews};
-use wire::{Answered, Asked};
+use wire::{Request, Response};
 
 /// The door for peers; the runtime moves in behind it.
 #[derive(Default)]
@@ -42,7 +35,7 @@ impl Application for Door {
         let runtime = self.runtime.get().and_then(Weak::upgrade);
         Box::pin(async move {
             let runtime = runtime.ok_or("the node is starting")?;
-            let asked = Asked::decode(&message).map_err(|error| error.to_string())?;
+            let asked = Request::decode(&message).map_err(|error| error.to_string())?;
             Ok(answer(&runtime, from, asked).await?.encode())
         })
     }
@@ -57,58 +50,47 @@ impl Application for Door {
     }
 }
 
-async fn answer(runtime: &Runtime, from: NodeId, asked: Asked) -> Result<Answered, String> {
-    let parse = |id: &str| SessionId::parse(id).map_err(|error| error.to_string());
+async fn answer(runtime: &Runtime, from: NodeId, request: Request) -> Result<Response, String> {
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
-    let unavailable = |error: super::Unavailable| Answered::Unavailable(error.to_string());
-    Ok(match asked {
-        Asked::Submit { session, command, within_ms } => {
+    let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
+    Ok(match request {
+        Request::Submit { session, command, within_ms } => {
             let deadline = after(within_ms);
             let class = envelope::class(&command).map_err(|error| error.to_string())?;
-            runtime.directory.submit_for_peer(&parse(&session)?, class, command, deadline).await
+            runtime.directory.submit_for_peer(&session, class, command, deadline).await
         }
-        Asked::Status { session, within_ms } => {
-            let status = runtime.status_here(&parse(&session)?, after(within_ms)).await;
-            let told = |status: Option<Status>| status.map(|status| Box::new(status.into()));
-            status.map_or_else(unavailable, |status| Answered::Status(told(status)))
+        Request::Status { session, within_ms } => {
+            let status = runtime.status_here(&session, after(within_ms)).await;
+            status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
         }
-        Asked::List { shard, prefix, after: start, limit, within_ms } => {
+        Request::List { shard, prefix, after: start, limit, within_ms } => {
             let limit = limit as usize;
             let deadline = after(within_ms);
             let lines = runtime.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
-            lines.map_or_else(unavailable, Answered::Listed)
+            lines.map_or_else(unavailable, Response::Listed)
         }
-        Asked::Report => Answered::Report(runtime.condition()),
-        Asked::Offer { agent, within_ms } => {
-            let agent = AgentName::parse(&agent).map_err(|error| error.to_string())?;
+        Request::Report => Response::Report(runtime.condition()),
+        Request::Offer { agent, within_ms } => {
             let offer = runtime.offer_for_peer(&agent, Duration::from_millis(within_ms)).await;
-            let named = |offer: Offer| (offer.session.to_string(), offer.turn.to_string());
-            Answered::Offered(offer.map(named))
+            Response::Offered(offer.map(|offer: Offer| (offer.session, offer.turn)))
         }
-        Asked::Present { boot, round, sessions } => {
-            let sessions = sessions.into_iter().filter_map(ToldAttending::thaw).collect();
-            let elsewhere = runtime.take_presence(from, (boot, round), sessions);
-            let leader =
-                |(shard, leader): (u32, Option<NodeId>)| (shard, leader.map(|node| node.0));
-            Answered::Noted { elsewhere: elsewhere.into_iter().map(leader).collect() }
+        Request::Present { boot, round, sessions } => {
+            Response::Noted { elsewhere: runtime.take_presence(from, (boot, round), &sessions) }
         }
-        Asked::Attended { sessions } => {
-            runtime.hear_presence(sessions.into_iter().filter_map(ToldNews::thaw));
-            Answered::Noted { elsewhere: Vec::new() }
+        Request::Attended { sessions } => {
+            runtime.hear_presence(sessions.into_iter());
+            Response::Noted { elsewhere: Vec::new() }
         }
-        Asked::Company { session } => runtime.company_for_peer(&parse(&session)?),
-        Asked::Serves { agent } => {
-            let agent = AgentName::parse(&agent).map_err(|error| error.to_string())?;
-            Answered::Serves(runtime.served.is_here(&agent))
+        Request::Company { session } => runtime.company_for_peer(&session),
+        Request::Serves { agent } => Response::Serves(runtime.served.is_here(&agent)),
+        Request::Compare { session, next, within_ms } => {
+            let copy = runtime.copy(&session, next, after(within_ms)).await;
+            Response::Compared { copy }
         }
-        Asked::Compare { session, next, within_ms } => {
-            let copy = runtime.copy(&parse(&session)?, next, after(within_ms)).await;
-            Answered::Compared { copy }
+        Request::ChangeMembers(change) => {
+            Response::MembersChanged(runtime.change_members_here(&change).await)
         }
-        Asked::ChangeMembers(change) => {
-            Answered::MembersChanged(runtime.change_members_here(&change).await)
-        }
-        Asked::Introduce => Answered::Introduced(runtime.introduction()),
-        Asked::LedGroups => Answered::LedGroups(runtime.led_groups()),
+        Request::Introduce => Response::Introduced(runtime.introduction()),
+        Request::LedGroups => Response::LedGroups(runtime.led_groups()),
     })
 }

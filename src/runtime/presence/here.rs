@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cluster::ids::NodeId;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
 
 /// Orders what leaders say of one session: by their term, then by a number that only grows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in crate::runtime) struct Stamp {
     pub(in crate::runtime) term: u64,
     pub(in crate::runtime) number: u64,
@@ -27,15 +28,25 @@ pub(super) struct Leader {
 }
 
 /// What a leader is to be told of one session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Attending {
     pub(in crate::runtime) id: SessionId,
     pub(in crate::runtime) links: Vec<Link>,
     /// What this node has heard of the whole company.
     pub(in crate::runtime) has: Stamp,
     /// The number of this word, among those about the session.
+    #[serde(skip)]
     pub(super) version: u64,
+    #[serde(skip)]
     pub(super) shard: u32,
+}
+
+#[cfg(test)]
+impl Attending {
+    /// What one node tells another, without what stays with it.
+    pub(in crate::runtime) fn sample(id: SessionId, links: Vec<Link>, has: Stamp) -> Attending {
+        Attending { id, links, has, version: 0, shard: 0 }
+    }
 }
 
 /// The attachments of a node; as many as it has readers, at most (S10).

@@ -12,7 +12,7 @@ pub(super) mod rounds;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::ids::NodeId;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -20,14 +20,14 @@ use self::here::Here;
 pub(super) use self::here::{Attending, Stamp};
 use self::roll::Roll;
 use super::directory::Place;
-use super::peer::wire::{Answered, Asked};
+use super::peer::wire::{Request, Response};
 use super::{Runtime, Unavailable};
 use crate::ids::{DeviceName, Millis, ParticipantName, SessionId};
 use crate::limits::{COMPANY_DEVICES, PEER_PATIENCE};
 use crate::session::Role;
 
 /// Who attaches, on what, and to do what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attendee {
     pub participant: ParticipantName,
     pub device: Option<DeviceName>,
@@ -35,7 +35,7 @@ pub struct Attendee {
 }
 
 /// One link of somebody who is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Link {
     /// Drawn by its node.
     pub(super) number: u64,
@@ -44,7 +44,7 @@ pub(super) struct Link {
 }
 
 /// Everybody who is attached to a session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Company {
     /// The first [`COMPANY_DEVICES`] of them, by name.
     pub people: BTreeMap<ParticipantName, Vec<Device>>,
@@ -55,7 +55,7 @@ pub struct Company {
 }
 
 /// One device of a participant, with all its links.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     pub device: Option<DeviceName>,
     pub links: u32,
@@ -183,14 +183,11 @@ impl Runtime {
             match self.directory.place(id, hint.take(), attempts) {
                 Place::Here(..) => return Ok(self.presence.roll.company(id)),
                 Place::At(node) => {
-                    let asked = Asked::Company { session: id.as_str().into() };
+                    let asked = Request::Company { session: id.clone() };
                     let left = deadline.saturating_duration_since(Instant::now());
                     match self.directory.ask(node, &asked, left.min(PEER_PATIENCE)).await {
-                        Ok(Answered::Company(told)) => {
-                            let odd = || Unavailable::NoQuorum("the leader's answer is odd".into());
-                            return told.thaw().ok_or_else(odd);
-                        }
-                        Ok(Answered::Elsewhere { leader }) => hint = leader.map(NodeId),
+                        Ok(Response::Company(company)) => return Ok(company),
+                        Ok(Response::Elsewhere { leader }) => hint = leader,
                         _ => {}
                     }
                 }
@@ -209,11 +206,11 @@ impl Runtime {
     }
 
     /// Answers a peer that asks who is there.
-    pub(super) fn company_for_peer(&self, id: &SessionId) -> Answered {
+    pub(super) fn company_for_peer(&self, id: &SessionId) -> Response {
         match self.directory.place(id, None, 0) {
-            Place::Here(..) => Answered::Company((&self.presence.roll.company(id)).into()),
-            Place::At(node) => Answered::Elsewhere { leader: Some(node.0) },
-            Place::Nobody => Answered::Elsewhere { leader: None },
+            Place::Here(..) => Response::Company(self.presence.roll.company(id)),
+            Place::At(node) => Response::Elsewhere { leader: Some(node) },
+            Place::Nobody => Response::Elsewhere { leader: None },
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
 
 use cluster::ids::NodeId;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Company, Link, Stamp};
@@ -58,7 +59,7 @@ pub(in crate::runtime) struct Count {
 }
 
 /// What a node is to be told of one session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) struct News {
     pub(in crate::runtime) id: SessionId,
     pub(in crate::runtime) stamp: Stamp,

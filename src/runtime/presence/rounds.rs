@@ -11,13 +11,13 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
+use super::Presence;
 use super::here::{Attending, Leader};
 use super::roll::{News, Order};
-use super::{Link, Presence, Stamp};
 use crate::ids::SessionId;
 use crate::limits::{ATTENDANCE_ROUND, ATTENDANCE_TOLD, PEER_PATIENCE, SWEEP_INTERVAL};
 use crate::runtime::Runtime;
-use crate::runtime::peer::wire::{Answered, Asked};
+use crate::runtime::peer::wire::{Request, Response};
 use crate::runtime::session::Mail;
 
 /// A shard that is led elsewhere, perhaps there.
@@ -97,8 +97,7 @@ async fn send(
     let local = runtime.host.local();
     let answer = match &message {
         Message::Attending(leader, attending) if leader.node == local => {
-            let own = |told: &Attending| (told.id.clone(), told.links.clone(), told.has);
-            Some(runtime.take_presence(local, order, attending.iter().map(own).collect()))
+            Some(runtime.take_presence(local, order, attending))
         }
         Message::News(node, news) if *node == local => {
             runtime.hear_presence(news.iter().cloned());
@@ -106,23 +105,20 @@ async fn send(
         }
         Message::Attending(leader, attending) => {
             let (boot, round) = order;
-            let sessions = attending.iter().map(Into::into).collect();
-            tell(&runtime, leader.node, &Asked::Present { boot, round, sessions }).await
+            let sessions = attending.clone();
+            tell(&runtime, leader.node, &Request::Present { boot, round, sessions }).await
         }
         Message::News(node, news) => {
-            let sessions = news.iter().map(Into::into).collect();
-            tell(&runtime, *node, &Asked::Attended { sessions }).await
+            let sessions = news.clone();
+            tell(&runtime, *node, &Request::Attended { sessions }).await
         }
     };
     (message, answer)
 }
 
-async fn tell(runtime: &Runtime, node: NodeId, asked: &Asked) -> Option<Vec<Elsewhere>> {
+async fn tell(runtime: &Runtime, node: NodeId, asked: &Request) -> Option<Vec<Elsewhere>> {
     match runtime.directory.ask(node, asked, PEER_PATIENCE).await {
-        Ok(Answered::Noted { elsewhere }) => {
-            let thaw = |(shard, leader): (u32, Option<u64>)| (shard, leader.map(NodeId));
-            Some(elsewhere.into_iter().map(thaw).collect())
-        }
+        Ok(Response::Noted { elsewhere }) => Some(elsewhere),
         _ => None,
     }
 }
@@ -227,16 +223,16 @@ impl Runtime {
         &self,
         from: NodeId,
         order: Order,
-        sessions: Vec<(SessionId, Vec<Link>, Stamp)>,
+        sessions: &[Attending],
     ) -> Vec<Elsewhere> {
         let mut elsewhere: BTreeMap<u32, Option<NodeId>> = BTreeMap::new();
         let mut changed = Vec::new();
-        for (id, links, has) in sessions {
-            let Some(shard) = self.directory.group_of(&id) else { continue };
+        for Attending { id, links, has, .. } in sessions {
+            let Some(shard) = self.directory.group_of(id) else { continue };
             match self.host.group(shard) {
                 Some(group) if group.leads() => {
                     let (presence, now) = (&self.presence, Instant::now());
-                    if presence.roll.take((&id, shard.0), from, order, links, has, now) {
+                    if presence.roll.take((id, shard.0), from, order, links.clone(), *has, now) {
                         changed.push(id);
                     }
                 }

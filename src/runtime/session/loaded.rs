@@ -39,22 +39,16 @@ impl Loaded {
     }
 
     /// Becomes what the head says.
-    pub(super) fn take(&mut self, head: Head<'static>) -> io::Result<()> {
-        let invalid = |error: crate::session::frozen::ThawError| {
-            io::Error::new(io::ErrorKind::InvalidData, error)
-        };
+    pub(super) fn take(&mut self, head: Head) {
         self.next = head.next;
-        self.filed = head.filed();
-        self.session = Session::thaw(head.session).map_err(invalid)?;
-        let events = head.unsealed.into_iter().map(crate::session::Event::thaw);
-        let events: Result<Vec<_>, _> = events.map(|event| event.map(Shown::new)).collect();
-        self.unsealed = events.map_err(invalid)?;
+        self.filed = head.filed;
+        self.session = head.session;
+        self.unsealed = head.unsealed.into_iter().map(Shown::new).collect();
         self.dirty = false;
         self.freed = self.session.first();
         let life = self.mark().incarnation;
         self.tail.extend(life, self.unsealed.iter().cloned(), self.sealed());
         self.tail.publish(self.mark());
-        Ok(())
     }
 
     /// Files the deadline that the head speaks of, unless it is filed. A head is written later than the row
@@ -119,8 +113,8 @@ impl Loaded {
         time: Millis,
         command: &[u8],
     ) -> io::Result<Result<Reply, SubmitError>> {
-        let (key, command) = match envelope::thaw(command) {
-            Ok(thawed) => thawed,
+        let (key, command) = match envelope::parse(command) {
+            Ok(parsed) => parsed,
             Err(error) => {
                 // Other replicas may understand it: to skip it would be another state under the same name.
                 shard.stop(format!("entry {index} has a command for session {id}: {error}"));
@@ -163,8 +157,11 @@ impl Loaded {
         if self.unsealed.len() < BLOCK_EVENTS && bytes < BLOCK_BYTES {
             return Ok(());
         }
-        let events = self.unsealed.iter().map(|shown| shown.event.freeze()).collect();
-        shard.store().put_block(&self.log(shard, id), &Block { index, events })?;
+        let Some(first) = self.unsealed.first().map(|shown| shown.event.serial) else {
+            return Ok(());
+        };
+        let events = self.unsealed.iter().map(|shown| &shown.event).collect();
+        shard.store().put_block(&self.log(shard, id), first, &Block { index, events })?;
         self.unsealed.clear();
         Ok(())
     }
@@ -176,9 +173,9 @@ impl Loaded {
         }
         let head = Head {
             next: self.next,
-            session: self.session.freeze(),
-            unsealed: self.unsealed.iter().map(|shown| shown.event.freeze()).collect(),
-            filed: self.filed.map(|filed| filed.0),
+            session: &self.session,
+            unsealed: self.unsealed.iter().map(|shown| &shown.event).collect(),
+            filed: self.filed,
         };
         shard.store().put_head(shard.number(), id, &head)?;
         self.dirty = false;

@@ -5,7 +5,7 @@
 
 mod loaded;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ pub(super) struct Owned {
     shard: Arc<Shard>,
     /// Loaded by the first mail, so that a failure to load is a failure of the actor.
     loaded: Option<Loaded>,
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
     received: u64,
     /// Duties that are being done.
     performing: Vec<Duty>,
@@ -134,7 +134,7 @@ impl Actor for SessionActor {
             id,
             shard,
             loaded: None,
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             received: 0,
             performing: Vec::new(),
             counting: false,
@@ -206,7 +206,7 @@ impl Owned {
     fn load(&self) -> io::Result<Loaded> {
         let mut loaded = Loaded::absent(&self.id);
         if let Some(head) = self.shard.store().head(self.shard.number(), &self.id)? {
-            loaded.take(head)?;
+            loaded.take(head);
             loaded.file_as_the_head_says(&self.shard, &self.id)?;
         }
         if self.shard.sessions().is_lost(&self.id) {
@@ -305,7 +305,7 @@ impl Owned {
         let loaded = self.loaded()?;
         if loaded.next < head.next {
             loaded.tail.clear();
-            loaded.take(head)?;
+            loaded.take(head);
             loaded.tail.publish(loaded.mark());
         }
         Ok(())
@@ -328,7 +328,7 @@ impl Owned {
         self.count(myself);
         let loaded = self.loaded()?;
         if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
-            let command = envelope::freeze(&crate::session::Command::Tick);
+            let command = envelope::plain(&crate::session::Command::Tick);
             let Ok(permit) = group.admit(cluster::group::Class::Control, command.len()) else {
                 return Ok(());
             };

@@ -12,28 +12,27 @@ use serde::{Deserialize, Serialize};
 
 use super::Shard;
 use crate::ids::{Incarnation, SessionId};
-use crate::session::frozen::FrozenLife;
 use crate::store::kept::{Block, Head};
 use crate::store::{LogOf, Store};
 
 const VERSION: u8 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Record<'a> {
+enum Record {
     Block {
-        id: String,
-        incarnation: u32,
-        block: Block<'a>,
+        id: SessionId,
+        incarnation: Incarnation,
+        block: Block,
     },
     /// Comes behind its blocks.
     Head {
-        id: String,
-        head: Head<'a>,
+        id: SessionId,
+        head: Head,
     },
 }
 
-type Heads = Box<dyn Iterator<Item = io::Result<(String, Head<'static>)>> + Send>;
-type Blocks = Box<dyn Iterator<Item = io::Result<Block<'static>>> + Send>;
+type Heads = Box<dyn Iterator<Item = io::Result<(String, Head)>> + Send>;
+type Blocks = Box<dyn Iterator<Item = io::Result<Block>> + Send>;
 
 /// Reads what changed since an entry.
 pub(super) struct Source {
@@ -46,8 +45,8 @@ pub(super) struct Source {
 
 struct Current {
     id: SessionId,
-    incarnation: u32,
-    head: Option<Head<'static>>,
+    incarnation: Incarnation,
+    head: Option<Head>,
     blocks: Blocks,
 }
 
@@ -61,13 +60,11 @@ impl Source {
         Source { store, shard, since_next, heads, current: None }
     }
 
-    fn open(&self, id: &str, head: Head<'static>) -> io::Result<Current> {
+    fn open(&self, id: &str, head: Head) -> io::Result<Current> {
         let id = SessionId::parse(id).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        let incarnation = match &head.session.life {
-            FrozenLife::Live(live) => live.incarnation,
-            FrozenLife::Absent | FrozenLife::Deleted { .. } => 0,
-        };
-        let at = LogOf { shard: self.shard, id: &id, incarnation: Incarnation(incarnation) };
+        // Of a name that has no log now, there are no blocks.
+        let incarnation = kept(&head).unwrap_or(Incarnation(0));
+        let at = LogOf { shard: self.shard, id: &id, incarnation };
         let blocks: Blocks = Box::new(self.store.newest_blocks(&at, self.since_next));
         Ok(Current { id, incarnation, head: Some(head), blocks })
     }
@@ -77,7 +74,7 @@ impl SnapshotSource for Source {
     fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             if let Some(current) = &mut self.current {
-                let id = current.id.as_str().to_string();
+                let id = current.id.clone();
                 if let Some(block) = current.blocks.next().transpose()? {
                     let incarnation = current.incarnation;
                     return Ok(Some(encode(&Record::Block { id, incarnation, block })));
@@ -93,31 +90,30 @@ impl SnapshotSource for Source {
     }
 }
 
-fn encode(record: &Record<'_>) -> Bytes {
+fn encode(record: &Record) -> Bytes {
     codec::encode(VERSION, record).into()
 }
 
 /// Writes a received snapshot into the store. Heads that this replica has newer are left alone.
 pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
     let store = shard.store();
-    let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
-    let id = |id: &str| SessionId::parse(id).map_err(|error| invalid(error.to_string()));
     for chunk in staged.chunks()? {
-        let record = codec::decode(VERSION, &chunk?).map_err(|error| invalid(error.to_string()))?;
+        let record = codec::decode(VERSION, &chunk?)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         match record {
-            Record::Block { id: name, incarnation, block } => {
-                let id = id(&name)?;
-                let incarnation = Incarnation(incarnation);
-                store.put_block(&LogOf { shard: shard.number(), id: &id, incarnation }, &block)?;
+            Record::Block { id, incarnation, block } => {
+                let at = LogOf { shard: shard.number(), id: &id, incarnation };
+                if let Some(first) = block.first() {
+                    store.put_block(&at, first, &block)?;
+                }
             }
-            Record::Head { id: name, head } => {
-                let id = id(&name)?;
+            Record::Head { id, head } => {
                 let old = store.head(shard.number(), &id)?;
                 if old.as_ref().is_none_or(|old| old.next < head.next) {
                     free_ended(shard, &id, old.as_ref(), &head)?;
-                    let filed = old.as_ref().and_then(Head::filed);
-                    store.put_deadline(shard.number(), &id, head.filed(), filed)?;
-                    store.put_living(shard.number(), &id, head.lives())?;
+                    let filed = old.as_ref().and_then(|old| old.filed);
+                    store.put_deadline(shard.number(), &id, head.filed, filed)?;
+                    store.put_living(shard.number(), &id, head.session.is_live())?;
                     store.put_head(shard.number(), &id, &head)?;
                 }
             }
@@ -126,20 +122,15 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
     Ok(())
 }
 
+/// The life whose log a session has.
+fn kept(head: &Head) -> Option<Incarnation> {
+    head.session.incarnation().filter(|_| head.session.is_kept())
+}
+
 /// Frees the blocks of a life that ended meanwhile.
-fn free_ended(
-    shard: &Shard,
-    id: &SessionId,
-    old: Option<&Head<'_>>,
-    new: &Head<'_>,
-) -> io::Result<()> {
-    let life = |head: &Head<'_>| match &head.session.life {
-        FrozenLife::Live(live) => Some(live.incarnation),
-        FrozenLife::Absent | FrozenLife::Deleted { .. } => None,
-    };
-    match old.and_then(life) {
-        Some(ended) if life(new) != Some(ended) => {
-            let incarnation = Incarnation(ended);
+fn free_ended(shard: &Shard, id: &SessionId, old: Option<&Head>, new: &Head) -> io::Result<()> {
+    match old.and_then(kept) {
+        Some(incarnation) if kept(new) != Some(incarnation) => {
             shard.store().free_blocks(&LogOf { shard: shard.number(), id, incarnation }, None)
         }
         _ => Ok(()),
@@ -151,11 +142,15 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::session::frozen::{Frozen, FrozenEvent};
+    use crate::ids::Millis;
+    use crate::session::{Event, Session};
 
-    fn absent(id: &str) -> Frozen<'static> {
-        let (debts, keys) = (Vec::new(), Vec::new());
-        Frozen { id: id.to_string().into(), life: FrozenLife::Absent, debts, keys, forgotten: None }
+    fn absent(id: &str) -> Session {
+        Session::absent(SessionId::parse(id).expect("a name"))
+    }
+
+    fn head(id: &str, next: u64, filed: Option<Millis>) -> Head {
+        Head { next, session: absent(id), unsealed: Vec::new(), filed }
     }
 
     #[test]
@@ -164,8 +159,7 @@ mod tests {
         let store = Store::open(dir.path()).expect("a store");
         let id = |id: &str| SessionId::parse(id).expect("a name");
         for (name, next) in [("a", 4), ("c", 9), ("d", 8)] {
-            let head = Head { next, session: absent(name), unsealed: Vec::new(), filed: None };
-            store.put_head(1, &id(name), &head).expect("it is written");
+            store.put_head(1, &id(name), &head(name, next, None)).expect("it is written");
         }
         // Its place is 7; the rest is no head, and whoever looks at it fails.
         store.put_head_bytes(1, &id("b"), &[1, 7, 255, 255]).expect("it is written");
@@ -174,7 +168,7 @@ mod tests {
             let mut heads = Vec::new();
             while let Some(chunk) = source.next_chunk()? {
                 match codec::decode(VERSION, &chunk).expect("it decodes") {
-                    Record::Head { id, head } => heads.push((id, head.next)),
+                    Record::Head { id, head } => heads.push((id.to_string(), head.next)),
                     Record::Block { .. } => panic!("there are no blocks"),
                 }
             }
@@ -189,19 +183,19 @@ mod tests {
     fn what_a_snapshot_carries_keeps_its_bytes() {
         let hex =
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
-        let block = Block { index: 3, events: vec![FrozenEvent::sample()] };
-        let session = absent("s");
-        let head = Head { next: 4, session, unsealed: Vec::new(), filed: Some(6) };
+        let block = Block { index: 3, events: vec![Event::sample()] };
+        let head = head("s", 4, Some(Millis(6)));
+        let s = || SessionId::parse("s").expect("a name");
         for (record, wanted) in [
             (
-                Record::Block { id: "s".into(), incarnation: 1, block },
+                Record::Block { id: s(), incarnation: Incarnation(1), block },
                 expect!["01000173010301070904746578740268690b000000"],
             ),
-            (Record::Head { id: "s".into(), head }, expect!["0101017304017300000000000106"]),
+            (Record::Head { id: s(), head }, expect!["0101017304017300000000000106"]),
         ] {
             let bytes = encode(&record);
             wanted.assert_eq(&hex(&bytes));
-            let back: Record<'static> = codec::decode(VERSION, &bytes).expect("it decodes");
+            let back: Record = codec::decode(VERSION, &bytes).expect("it decodes");
             assert_eq!(encode(&back), bytes);
         }
     }

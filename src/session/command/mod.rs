@@ -3,6 +3,8 @@
 mod people;
 mod turn;
 
+use serde::{Deserialize, Serialize};
+
 use super::config::Config;
 use super::event::{NewEvent, Origin};
 use super::fork::ForkRequest;
@@ -13,7 +15,7 @@ pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};
 pub use turn::{Ask, Cancel, Claim, Input, Lose, Phase, Said, Say, Scope, Then, WhenBusy};
 
 /// One thing asked of one session. New kinds go to the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Makes the session live; asking again for the same is no change.
     Create(Box<Create>),
@@ -143,7 +145,7 @@ impl Command {
 const SMALL_BYTES: usize = 1 << 10;
 
 /// Begins a session, with what its log begins with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     pub config: Config,
     pub fork: Option<ForkRequest>,
@@ -170,7 +172,7 @@ impl From<Config> for Command {
 ///
 /// Where the session knows the beginning from earlier requests, it answers with that and adds nothing: what
 /// is behind it is asked again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendEach {
     /// 1 to [`crate::limits::APPEND_EVENTS`].
     pub events: Vec<NewEvent>,
@@ -181,7 +183,7 @@ pub struct AppendEach {
 }
 
 /// Adds events to the log: all or none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Append {
     /// 1 to [`crate::limits::APPEND_EVENTS`].
     pub events: Vec<NewEvent>,

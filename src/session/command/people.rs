@@ -1,5 +1,7 @@
 //! What people ask of a session beside turns: answers, control, rest; and how many of them there are.
 
+use serde::{Deserialize, Serialize};
+
 use super::turn::Scope;
 use crate::ids::InteractionId;
 use crate::session::control::Mode;
@@ -7,7 +9,7 @@ use crate::session::event::NewEvent;
 use crate::session::fact::Sender;
 
 /// What somebody may do in a session; each may do what those before it may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Reads.
     Observer,
@@ -21,7 +23,7 @@ pub enum Role {
 }
 
 /// An answer to an interaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     pub interaction: InteractionId,
     pub said: NewEvent,
@@ -30,7 +32,7 @@ pub struct Answer {
 }
 
 /// A change of who answers people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlAsked {
     pub verb: Verb,
     pub by: Sender,
@@ -42,7 +44,7 @@ pub struct ControlAsked {
 }
 
 /// See [`ControlAsked`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// Would like to have it.
     Request,
@@ -55,7 +57,7 @@ pub enum Verb {
 }
 
 /// How many are attached, as the leader has counted them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audience {
     pub watchers: u32,
     /// Those among them that may do more than speak.
@@ -63,7 +65,7 @@ pub struct Audience {
 }
 
 /// Turns that are to rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     pub scope: Scope,
     pub by: Option<Sender>,
@@ -71,7 +73,7 @@ pub struct Pause {
 }
 
 /// Turns that are to go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
     pub scope: Scope,
     pub by: Option<Sender>,
@@ -79,7 +81,7 @@ pub struct Resume {
 }
 
 impl Role {
-    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
+    /// All of them.
     pub const ALL: [Role; 4] =
         [Role::Observer, Role::Participant, Role::Controller, Role::Supervisor];
 

@@ -1,6 +1,7 @@
 //! What is asked of turns: by those who want them, and by the workers that take them.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::people::Role;
 use crate::ids::{
@@ -10,7 +11,7 @@ use crate::session::event::NewEvent;
 use crate::session::fact::{Cause, Sender};
 
 /// What a participant sends to an agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// Given by the client, so that a retry has the effect of one; the name of the turn that begins with it.
     pub input: TurnId,
@@ -28,7 +29,7 @@ pub struct Input {
 }
 
 /// What becomes of an input whose agent has an open turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhenBusy {
     /// It is spoken into that turn.
     #[default]
@@ -42,7 +43,7 @@ pub enum WhenBusy {
 }
 
 /// A worker that wants a turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     pub turn: TurnId,
     pub worker: WorkerName,
@@ -55,7 +56,7 @@ pub struct Claim {
 }
 
 /// What a worker says; nothing but that it lives, if nothing is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Say {
     pub turn: TurnId,
     pub epoch: u64,
@@ -84,7 +85,7 @@ impl Say {
 }
 
 /// Output of a turn.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// Counts the worker's requests in this epoch from 0: the same again is no change.
     pub seq: u64,
@@ -103,7 +104,7 @@ pub struct Said {
 }
 
 /// Something that a person is to answer: an approval, or a tool that only a client has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
     /// Given by the worker; asking again under the same name, in the same turn, is no change.
     pub interaction: InteractionId,
@@ -114,7 +115,7 @@ pub struct Ask {
 }
 
 /// What a worker does.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     #[default]
     Thinking,
@@ -124,7 +125,7 @@ pub enum Phase {
 }
 
 /// How a turn goes on behind what was said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
     #[default]
     GoOn,
@@ -141,7 +142,7 @@ pub enum Then {
 }
 
 /// Turns that are to end, or a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
     pub scope: Scope,
     pub by: Option<Sender>,
@@ -150,7 +151,7 @@ pub struct Cancel {
     pub role: Role,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
     Turn(TurnId),
     Agent(AgentName),
@@ -160,7 +161,7 @@ pub enum Scope {
 }
 
 /// A worker that is gone, as a node saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lose {
     pub turn: TurnId,
     pub epoch: u64,
@@ -170,7 +171,7 @@ pub struct Lose {
 }
 
 impl WhenBusy {
-    /// All, in the order in which they are numbered where they are kept: new ones go to the end.
+    /// All of them.
     pub const ALL: [WhenBusy; 4] =
         [WhenBusy::Steer, WhenBusy::Queue, WhenBusy::Interrupt, WhenBusy::Reject];
 

@@ -1,5 +1,6 @@
 //! What agents ask people: open until the first answer, on any device.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnId};
@@ -13,7 +14,7 @@ use crate::session::turn::Stage;
 use crate::session::work::{Work, check_role};
 
 /// Something that people are, or were, to answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::session) struct Interaction {
     pub(in crate::session) id: InteractionId,
     pub(in crate::session) turn: TurnId,
@@ -25,7 +26,7 @@ pub(in crate::session) struct Interaction {
 }
 
 /// How an interaction came to its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::session) enum Over {
     Answered {
         by: Option<ParticipantName>,

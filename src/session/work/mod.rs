@@ -14,9 +14,11 @@ mod seat;
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use bytes::Bytes;
 
-pub(super) use ask::{Interaction, Over};
+pub(super) use ask::Interaction;
 
 use super::command::Role;
 use super::control::Control;
@@ -30,7 +32,7 @@ use crate::ids::{AgentName, Millis, Serial, TurnId};
 use crate::limits;
 
 /// The turns of one session, and the people around them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Work {
     /// Those that are not over, oldest first.
     pub(super) turns: Vec<Turn>,
@@ -48,7 +50,7 @@ pub(super) struct Work {
 }
 
 /// An input that was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     pub(super) input: TurnId,
     pub(super) turn: TurnId,

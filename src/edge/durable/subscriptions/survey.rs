@@ -64,14 +64,14 @@ async fn matching(
     let (prefix, page) = (glob::prefix(pattern), limits::LIST_SESSIONS_MAX);
     let (mut tails, mut after, mut seen) = (Tails::new(), None, 0);
     loop {
-        let listed = runtime.list(&prefix, after.as_deref(), page, deadline).await;
+        let listed =
+            runtime.list(&prefix, after.as_ref().map(SessionId::as_str), page, deadline).await;
         let listed = listed.map_err(|why| Fault::unavailable(&why))?;
         seen += listed.len();
         let last = (listed.len() == page).then(|| listed.last().map(|line| line.id.clone()));
         for line in listed {
-            let reserved = SessionId::parse(&line.id).is_ok_and(|id| id.is_reserved());
-            if !reserved && glob::matches(pattern, &line.id) {
-                tails.insert(line.id, Place::new(line.root, line.tail));
+            if !line.id.is_reserved() && glob::matches(pattern, line.id.as_str()) {
+                tails.insert(line.id.to_string(), Place::new(line.root, line.tail));
             }
         }
         after = last.flatten();

@@ -102,7 +102,10 @@ impl Watch {
         loop {
             let deadline = Instant::now() + limits::REQUEST_DEADLINE;
             let runtime = self.shared.runtime.clone();
-            let listed = match runtime.list(PREFIX, after.as_deref(), page, deadline).await {
+            let listed = match runtime
+                .list(PREFIX, after.as_ref().map(SessionId::as_str), page, deadline)
+                .await
+            {
                 Ok(listed) => listed,
                 Err(why) => {
                     tracing::debug!(%why, "subscriptions are not listed");
@@ -110,9 +113,7 @@ impl Watch {
                 }
             };
             for line in &listed {
-                if let Ok(id) = SessionId::parse(&line.id) {
-                    self.employ(&id);
-                }
+                self.employ(&line.id);
             }
             if listed.len() < page {
                 return;
