@@ -119,6 +119,11 @@ async fn a_fork_of_another_life_shows_ids_of_its_own_whoever_read_first() {
     // A reader of the fork's earlier life gets all of it, what is inherited too.
     let stale = frames(&node, "fork", &of(1, 0)).await;
     let (first, second) = (of(2, 1), of(2, 2));
+    assert_eq!(
+        stale[..2],
+        ["attached", &of(1, 0)],
+        "it is told where it was, and then of the other life"
+    );
     assert_eq!(stale[2..], ["reset", &of(2, 0), &first, &second, "caught-up", &second]);
 }
 

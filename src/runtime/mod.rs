@@ -352,7 +352,8 @@ impl Runtime {
             return Ok(own);
         }
         let counted = self.count_reader()?;
-        Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own, resets), counted))
+        let before = resets.then_some(cursor);
+        Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own, before), counted))
     }
 
     /// This node's number.

@@ -12,18 +12,23 @@ pub(super) struct Stitched {
     /// Behind `at`.
     own: Reader,
     cursor: Cursor,
-    /// The reader's cursor was of an earlier life, and it is to be told.
-    resets: bool,
+    /// The reader's cursor, where it is of an earlier life and the reader was not told yet.
+    before: Option<Cursor>,
     ended: bool,
 }
 
 impl Stitched {
-    /// `inherited` begins where the reader does, and `own` behind `at`; `resets` where that is another life than
-    /// the reader knows.
-    pub(super) fn new(inherited: Reader, at: Serial, own: Reader, resets: bool) -> Stitched {
+    /// `inherited` begins where the reader does, and `own` behind `at`; `before` is the reader's cursor where that is
+    /// of an earlier life.
+    pub(super) fn new(
+        inherited: Reader,
+        at: Serial,
+        own: Reader,
+        before: Option<Cursor>,
+    ) -> Stitched {
         let incarnation = own.cursor().incarnation;
         let cursor = Cursor { incarnation, serial: inherited.cursor().serial };
-        Stitched { inherited: Some(inherited), at, own, cursor, resets, ended: false }
+        Stitched { inherited: Some(inherited), at, own, cursor, before, ended: false }
     }
 
     pub(super) fn own(&self) -> &Reader {
@@ -31,7 +36,11 @@ impl Stitched {
     }
 
     pub(super) fn cursor(&self) -> Cursor {
-        if self.inherited.is_some() { self.cursor } else { self.own.cursor() }
+        match self.before {
+            Some(before) => before,
+            None if self.inherited.is_some() => self.cursor,
+            None => self.own.cursor(),
+        }
     }
 
     /// The next delivery; see [`Reader::next`].
@@ -39,7 +48,7 @@ impl Stitched {
         if self.ended {
             return std::future::pending().await;
         }
-        if std::mem::take(&mut self.resets) {
+        if self.before.take().is_some() {
             return Delivery::Reset { incarnation: self.cursor.incarnation };
         }
         while let Some(inherited) = &mut self.inherited {
