@@ -6,11 +6,11 @@ pub mod client;
 pub mod config;
 pub mod demo;
 pub mod edge;
-pub mod ids;
 pub mod limits;
 pub mod node;
 pub mod runtime;
-pub mod session;
 pub mod store;
 pub mod storyteller;
 pub mod telemetry;
+
+pub use session::{self, ids};

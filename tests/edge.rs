@@ -192,13 +192,15 @@ async fn a_reader_may_wait_for_a_session_and_misses_nothing_of_it() {
     let url = |query: &str| format!("{}/v1/sessions/s/events?live=sse{query}", node.url);
     assert_eq!(reqwest::get(url("")).await.unwrap().status(), StatusCode::NOT_FOUND);
     assert_eq!(reqwest::get(url("&wait=2")).await.unwrap().status(), StatusCode::BAD_REQUEST);
-    let from = ["&wait=1", "&wait=1&after=now"].map(|query| tokio::spawn(reqwest::get(url(query))));
+    let mut waiting = tokio::task::JoinSet::new();
+    waiting.spawn(reqwest::get(url("&wait=1")));
+    waiting.spawn(reqwest::get(url("&wait=1&after=now")));
     let client = client(&node);
     client.create("s").await.unwrap();
     let hello = [Body { format: "text".into(), payload: "hello".into() }];
     client.appender("s").append(&hello, true).await.unwrap();
-    for waiting in from {
-        let answer = waiting.await.unwrap().unwrap();
+    while let Some(answer) = waiting.join_next().await {
+        let answer = answer.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         assert!(answer.text().await.unwrap().contains("hello"));
     }

@@ -231,8 +231,8 @@ async fn many_sessions_are_listed_in_order_page_by_page() {
     loop {
         let page = node.node.runtime.list("list/", after.as_deref(), 10, soon()).await.unwrap();
         let Some(last) = page.last() else { break };
-        after = Some(last.id.clone());
-        names.extend(page.into_iter().map(|summary| summary.id));
+        after = Some(last.id.to_string());
+        names.extend(page.into_iter().map(|summary| summary.id.to_string()));
     }
     let wanted: Vec<String> =
         (0..25).filter(|n| *n != 7).map(|number| format!("list/{number:02}")).collect();

@@ -127,23 +127,6 @@ impl fmt::Debug for Format {
 }
 
 #[cfg(test)]
-impl Event {
-    /// One of them, for tests of what carries events.
-    pub(crate) fn sample() -> Event {
-        Event {
-            serial: Serial(7),
-            time: Millis(9),
-            format: Format::TEXT,
-            payload: Bytes::from_static(b"hi"),
-            chain: 11,
-            origin: None,
-            agent: None,
-            fact: None,
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
+use crate::command::Phase;
 use crate::ids::{
     AgentName, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
     TurnId,
 };
-use crate::session::command::Phase;
 
 /// The meaning of an event. Its payload, if any, is what the participant or the agent said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::session::stored::kept_as_text;
+use crate::stored::kept_as_text;
 
 /// Name of one session, compared by its exact bytes.
 ///

@@ -229,10 +229,8 @@ mod tests {
 
     use super::*;
     use crate::ids::SessionId;
-    use crate::session::stored::read_back;
-    use crate::session::{
-        Append, Cancel, Command, Config, Event, Format, NewEvent, Scope, Session,
-    };
+    use crate::stored::read_back;
+    use crate::{Append, Cancel, Command, Config, Event, Format, NewEvent, Scope, Session};
 
     fn first(key: u128) -> CommandKey {
         CommandKey { key, within_ms: 5_000, age_ms: None }

@@ -18,7 +18,9 @@ pub mod outcome;
 #[cfg(test)]
 mod case_tests;
 mod check;
+pub mod ids;
 mod keys;
+pub mod limits;
 mod live;
 mod lives;
 mod log;
@@ -58,7 +60,6 @@ pub use outcome::{
 pub use policy::{Policy, Unwatched};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use crate::limits;
 use fork::Debt;
 use keys::Keys;
 use live::Live;

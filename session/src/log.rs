@@ -182,7 +182,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::session::event::Format;
+    use crate::event::Format;
 
     fn push(log: &mut Log, now: Millis, bytes: usize, retention: &Retention) {
         let payload = Bytes::from(vec![b'x'; bytes]);

@@ -262,7 +262,7 @@ proptest! {
                 }
             }
             // Every request of a current epoch can be repeated at any time while the session lives.
-            let mut again = read_back(&session);
+            let mut back = read_back(&session);
             for ((of, name, epoch, seq), first) in &answers {
                 let producer = ProducerId::parse(name).unwrap();
                 let origin = Origin { producer, epoch: *epoch, seq: *seq };
@@ -280,7 +280,7 @@ proptest! {
                 let retry =
                     Command::Append(Append { producer: Some(origin), ..Append::default() });
                 let mut out = Vec::new();
-                let second = again.apply(at, &retry, &mut out);
+                let second = back.apply(at, &retry, &mut out);
                 if newest == Some(*epoch) {
                     prop_assert_eq!(second.map(without_seq), Ok(without_seq(again(first))));
                 } else {
@@ -288,7 +288,7 @@ proptest! {
                     prop_assert!(is_stale, "an old epoch is not stale");
                 }
                 prop_assert!(out.is_empty());
-                prop_assert_eq!(&again, &session);
+                prop_assert_eq!(&back, &session);
             }
         }
     }

@@ -45,7 +45,7 @@ macro_rules! kept_as_text {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<$name, D::Error> {
-                from.deserialize_str($crate::session::stored::Text($name::parse))
+                from.deserialize_str($crate::stored::Text($name::parse))
             }
         }
     };

@@ -6,12 +6,12 @@
 use bytes::Bytes;
 use cluster::codec;
 use expect_test::{Expect, expect};
-use outlive::ids::{
+use session::ids::{
     AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
     ProducerId, Serial, SessionId, StepName, ToolName, TurnId, WorkerName,
 };
-use outlive::session::stored::{COMMAND_VERSION, EVENT_VERSION, STATE_VERSION};
-use outlive::session::{
+use session::stored::{COMMAND_VERSION, EVENT_VERSION, STATE_VERSION};
+use session::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
     ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode, NewEvent, Origin,
     Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender, Session, Then,

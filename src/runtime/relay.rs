@@ -201,7 +201,7 @@ mod tests {
         let overloaded = AttachError::Unavailable(Unavailable::Overloaded);
         check_sent(&Sent::Refused(overloaded), expect!["01010501"]);
         check_sent(
-            &Sent::Events(vec![Event::sample()]),
+            &Sent::Events(vec![crate::store::kept::sample()]),
             expect!["010201070904746578740268690b000000"],
         );
         check_sent(&Sent::CaughtUp { at }, expect!["010301fb2c01"]);

@@ -205,8 +205,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::event::Format;
     use crate::ids::{AgentName, InteractionId, ProducerId, TurnId};
-    use crate::session::event::Format;
 
     #[test]
     fn what_brings_content_is_data_and_a_flood_of_small_things_is_no_interrupt() {

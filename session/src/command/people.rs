@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::turn::Scope;
+use crate::control::Mode;
+use crate::event::NewEvent;
+use crate::fact::Sender;
 use crate::ids::InteractionId;
-use crate::session::control::Mode;
-use crate::session::event::NewEvent;
-use crate::session::fact::Sender;
 
 /// What somebody may do in a session; each may do what those before it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::people::Role;
+use crate::event::NewEvent;
+use crate::fact::{Cause, Sender};
 use crate::ids::{
     AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnId, WorkerName,
 };
-use crate::session::event::NewEvent;
-use crate::session::fact::{Cause, Sender};
 
 /// What a participant sends to an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,7 +224,7 @@ impl Cancel {
 
 impl Scope {
     /// Whether it means this turn.
-    pub(in crate::session) fn has(&self, turn: &TurnId, of: &AgentName) -> bool {
+    pub(crate) fn has(&self, turn: &TurnId, of: &AgentName) -> bool {
         match self {
             Scope::All => true,
             Scope::Agent(agent) => of == agent,

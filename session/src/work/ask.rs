@@ -3,31 +3,31 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::command::{Answer, Ask, Role};
+use crate::event::{Event, NewEvent};
+use crate::fact::Fact;
 use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnId};
 use crate::limits;
-use crate::session::command::{Answer, Ask, Role};
-use crate::session::event::{Event, NewEvent};
-use crate::session::fact::Fact;
-use crate::session::live::{Live, check_size};
-use crate::session::outcome::{Applied, Refusal};
-use crate::session::turn::Stage;
-use crate::session::work::{Work, check_role};
+use crate::live::{Live, check_size};
+use crate::outcome::{Applied, Refusal};
+use crate::turn::Stage;
+use crate::work::{Work, check_role};
 
 /// Something that people are, or were, to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::session) struct Interaction {
-    pub(in crate::session) id: InteractionId,
-    pub(in crate::session) turn: TurnId,
-    pub(in crate::session) kind: KindName,
+pub(crate) struct Interaction {
+    pub(crate) id: InteractionId,
+    pub(crate) turn: TurnId,
+    pub(crate) kind: KindName,
     /// The question's place in the log.
-    pub(in crate::session) serial: Serial,
-    pub(in crate::session) deadline: Option<Millis>,
-    pub(in crate::session) over: Option<Over>,
+    pub(crate) serial: Serial,
+    pub(crate) deadline: Option<Millis>,
+    pub(crate) over: Option<Over>,
 }
 
 /// How an interaction came to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::session) enum Over {
+pub(crate) enum Over {
     Answered {
         by: Option<ParticipantName>,
         /// Hash of the answer, so that the same one again is known.
@@ -39,7 +39,7 @@ pub(in crate::session) enum Over {
 
 impl Work {
     /// Whether a turn waits for people.
-    pub(in crate::session) fn asks(&self, turn: &TurnId) -> bool {
+    pub(crate) fn asks(&self, turn: &TurnId) -> bool {
         self.interactions.iter().any(|asked| asked.over.is_none() && asked.turn == *turn)
     }
 
@@ -103,7 +103,7 @@ impl Live {
     }
 
     /// Takes the first answer to an interaction.
-    pub(in crate::session) fn answer(
+    pub(crate) fn answer(
         &mut self,
         now: Millis,
         asked: &Answer,

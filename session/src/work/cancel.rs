@@ -1,18 +1,18 @@
 //! The end of turns, by whoever asks for it: said once of each (S9), and nothing of it follows (S5).
 
+use crate::command::{Cancel, Role, Scope};
+use crate::control::{Control, Mode};
+use crate::event::Event;
+use crate::fact::{Change, ControlChange, End, Fact, Receipt};
 use crate::ids::{Millis, Serial, StepName, TurnId};
-use crate::session::command::{Cancel, Role, Scope};
-use crate::session::control::{Control, Mode};
-use crate::session::event::Event;
-use crate::session::fact::{Change, ControlChange, End, Fact, Receipt};
-use crate::session::live::Live;
-use crate::session::outcome::{Applied, Refusal};
-use crate::session::turn::Turn;
-use crate::session::work::check_role;
+use crate::live::Live;
+use crate::outcome::{Applied, Refusal};
+use crate::turn::Turn;
+use crate::work::check_role;
 
 impl Live {
     /// Ends turns whatever their workers think.
-    pub(in crate::session) fn cancel(
+    pub(crate) fn cancel(
         &mut self,
         now: Millis,
         asked: &Cancel,
@@ -57,7 +57,7 @@ impl Live {
     }
 
     /// Ends all turns, because the session ends.
-    pub(in crate::session) fn end_with_session(&mut self, now: Millis, out: &mut Vec<Event>) {
+    pub(crate) fn end_with_session(&mut self, now: Millis, out: &mut Vec<Event>) {
         let end = End::Cancelled { by: None, reason: "the session was closed".into() };
         self.end_all(now, &end, |_| true, out);
         // Nobody is answered any more.

@@ -1,19 +1,19 @@
 //! Changes of control: asked for, given, taken, given back.
 
+use crate::command::{ControlAsked, Role, Verb};
+use crate::control::Mode;
+use crate::event::Event;
+use crate::fact::{Change, ControlChange, Fact, Sender};
 use crate::ids::Millis;
 use crate::limits;
-use crate::session::command::{ControlAsked, Role, Verb};
-use crate::session::control::Mode;
-use crate::session::event::Event;
-use crate::session::fact::{Change, ControlChange, Fact, Sender};
-use crate::session::live::Live;
-use crate::session::outcome::{Applied, Refusal};
-use crate::session::turn::Turn;
-use crate::session::work::check_role;
+use crate::live::Live;
+use crate::outcome::{Applied, Refusal};
+use crate::turn::Turn;
+use crate::work::check_role;
 
 impl Live {
     /// Changes who answers people.
-    pub(in crate::session) fn control(
+    pub(crate) fn control(
         &mut self,
         now: Millis,
         asked: &ControlAsked,

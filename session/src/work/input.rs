@@ -2,21 +2,21 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::command::{Input, Role, WhenBusy};
+use crate::control::{Held, Mode};
+use crate::event::Event;
+use crate::fact::{End, Fact};
 use crate::ids::{Millis, Serial};
 use crate::limits;
-use crate::session::command::{Input, Role, WhenBusy};
-use crate::session::control::{Held, Mode};
-use crate::session::event::Event;
-use crate::session::fact::{End, Fact};
-use crate::session::live::{Live, check_size};
-use crate::session::outcome::{Applied, Refusal};
-use crate::session::turn::{Stage, Turn};
-use crate::session::work::ask::digest;
-use crate::session::work::{Known, check_role};
+use crate::live::{Live, check_size};
+use crate::outcome::{Applied, Refusal};
+use crate::turn::{Stage, Turn};
+use crate::work::ask::digest;
+use crate::work::{Known, check_role};
 
 impl Live {
     /// Takes an input: a turn begins with it, one that is open hears it, or whoever has control does.
-    pub(in crate::session) fn input(
+    pub(crate) fn input(
         &mut self,
         now: Millis,
         asked: &Input,

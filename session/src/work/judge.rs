@@ -1,12 +1,12 @@
 //! What time alone changes: workers are judged by their two clocks, and what has a deadline comes to it.
 
+use crate::event::Event;
+use crate::fact::{Change, End, Fact, Rest};
 use crate::ids::Millis;
-use crate::session::event::Event;
-use crate::session::fact::{Change, End, Fact, Rest};
-use crate::session::live::Live;
-use crate::session::policy::{Policy, Unwatched};
-use crate::session::turn::{Judgement, Stage, Turn};
-use crate::session::work::Work;
+use crate::live::Live;
+use crate::policy::{Policy, Unwatched};
+use crate::turn::{Judgement, Stage, Turn};
+use crate::work::Work;
 
 impl Work {
     /// When the policy acts because nobody watches.
@@ -35,7 +35,7 @@ impl Work {
 
 impl Live {
     /// Lets what is due happen; says whether anything changed.
-    pub(in crate::session) fn judge(&mut self, now: Millis, out: &mut Vec<Event>) -> bool {
+    pub(crate) fn judge(&mut self, now: Millis, out: &mut Vec<Event>) -> bool {
         let before = out.len();
         if self.work.control.until.is_some_and(|until| until <= now) {
             self.hand_back(now, Change::Expired, None, "", out);

@@ -69,12 +69,12 @@ impl Work {
         self.turns.iter().position(|open| open.id == *turn)
     }
 
-    pub(in crate::session) fn known(&self, input: &TurnId) -> Option<&Known> {
+    pub(crate) fn known(&self, input: &TurnId) -> Option<&Known> {
         self.inputs.iter().rev().find(|known| known.input == *input)
     }
 
     /// Whether a turn is the first of its agent that is open: the others wait for it.
-    pub(in crate::session) fn is_first(&self, at: usize) -> bool {
+    pub(crate) fn is_first(&self, at: usize) -> bool {
         let agent = &self.turns[at].agent;
         !self.turns[..at].iter().any(|earlier| earlier.agent == *agent)
     }

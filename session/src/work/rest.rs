@@ -3,18 +3,18 @@
 //! A turn without a worker rests at once. One that has a worker is asked to; the worker gives it up at its
 //! next safe boundary, or goes on.
 
+use crate::command::{Audience, Pause, Resume, Role};
+use crate::event::Event;
+use crate::fact::{Fact, Rest};
 use crate::ids::Millis;
-use crate::session::command::{Audience, Pause, Resume, Role};
-use crate::session::event::Event;
-use crate::session::fact::{Fact, Rest};
-use crate::session::live::Live;
-use crate::session::outcome::{Applied, AudienceStatus, Refusal};
-use crate::session::turn::Stage;
-use crate::session::work::check_role;
+use crate::live::Live;
+use crate::outcome::{Applied, AudienceStatus, Refusal};
+use crate::turn::Stage;
+use crate::work::check_role;
 
 impl Live {
     /// Asks turns to rest.
-    pub(in crate::session) fn pause(
+    pub(crate) fn pause(
         &mut self,
         now: Millis,
         asked: &Pause,
@@ -32,7 +32,7 @@ impl Live {
     }
 
     /// Lets turns go on.
-    pub(in crate::session) fn resume(
+    pub(crate) fn resume(
         &mut self,
         now: Millis,
         asked: &Resume,
@@ -50,7 +50,7 @@ impl Live {
     }
 
     /// Takes the leader's count of who watches.
-    pub(in crate::session) fn audience(
+    pub(crate) fn audience(
         &mut self,
         now: Millis,
         asked: Audience,

@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 
+use crate::command::{Claim, Lose, Phase, Said, Say, Then};
+use crate::control::Mode;
+use crate::event::Event;
+use crate::fact::{Cause, End, Fact, Output, Receipt};
 use crate::ids::{Millis, Serial, TurnId};
 use crate::limits;
-use crate::session::command::{Claim, Lose, Phase, Said, Say, Then};
-use crate::session::control::Mode;
-use crate::session::event::Event;
-use crate::session::fact::{Cause, End, Fact, Output, Receipt};
-use crate::session::live::{Live, check_size};
-use crate::session::outcome::{Applied, Refusal};
-use crate::session::turn::{Seat, Stage, Step};
+use crate::live::{Live, check_size};
+use crate::outcome::{Applied, Refusal};
+use crate::turn::{Seat, Stage, Step};
 
 impl Live {
     /// Gives a turn to a worker.
-    pub(in crate::session) fn claim(
+    pub(crate) fn claim(
         &mut self,
         now: Millis,
         asked: &Claim,
@@ -59,7 +59,7 @@ impl Live {
     }
 
     /// Takes what a worker says of its turn.
-    pub(in crate::session) fn say(
+    pub(crate) fn say(
         &mut self,
         now: Millis,
         asked: &Say,
@@ -302,12 +302,7 @@ impl Live {
     }
 
     /// Takes a turn from a worker that is gone, if it is still its own.
-    pub(in crate::session) fn lose_gone(
-        &mut self,
-        now: Millis,
-        asked: &Lose,
-        out: &mut Vec<Event>,
-    ) -> Applied {
+    pub(crate) fn lose_gone(&mut self, now: Millis, asked: &Lose, out: &mut Vec<Event>) -> Applied {
         let has = |turn: TurnId| {
             let at = self.work.find(&turn)?;
             let seat = self.work.turns[at].seat()?;

@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
     use crate::ids::Millis;
-    use crate::session::{Event, Session};
+    use crate::session::Session;
 
     fn absent(id: &str) -> Session {
         Session::absent(SessionId::parse(id).expect("a name"))
@@ -183,7 +183,7 @@ mod tests {
     fn what_a_snapshot_carries_keeps_its_bytes() {
         let hex =
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
-        let block = Block { index: 3, events: vec![Event::sample()] };
+        let block = Block { index: 3, events: vec![crate::store::kept::sample()] };
         let head = head("s", 4, Some(Millis(6)));
         let s = || SessionId::parse("s").expect("a name");
         for (record, wanted) in [
