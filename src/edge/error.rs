@@ -21,11 +21,18 @@ pub struct Kind {
     pub title: &'static str,
 }
 
+/// Each kind with its status, code and title, and the refusals that are told as it.
 macro_rules! kinds {
-    ($($name:ident $status:literal $code:literal $title:literal)*) => {
+    ($($name:ident $status:literal $code:literal $title:literal $([$($refusal:ident)*])?)*) => {
         $(pub(super) const $name: Kind = Kind { code: $code, status: $status, title: $title };)*
         /// Every kind there is.
         pub const KINDS: &[&Kind] = &[$(&$name),*];
+
+        fn kind_of(refusal: &Refusal) -> &'static Kind {
+            match refusal {
+                $($($(Refusal::$refusal { .. } => &$name,)*)?)*
+            }
+        }
     };
 }
 
@@ -40,58 +47,58 @@ kinds! {
     BAD_FORMAT 400 "bad_format" "The format tag cannot be kept"
     BAD_FRAME 400 "bad_frame" "The frame cannot be understood"
     BAD_PRODUCER 400 "bad_producer" "The producer headers cannot be understood"
-    BAD_CONFIG 400 "bad_config" "The configuration cannot be kept"
+    BAD_CONFIG 400 "bad_config" "The configuration cannot be kept" [BadConfig]
     CURSOR_AHEAD 400 "cursor_ahead" "The cursor lies beyond the end of the log"
-    NO_EVENTS 400 "no_events" "The append carries no event"
-    ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long"
-    FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end"
-    EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0"
-    STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written"
-    FENCED 403 "fenced" "The turn was given to another worker"
-    ROLE_FORBIDS 403 "role_forbids" "The role may not do this"
+    NO_EVENTS 400 "no_events" "The append carries no event" [NoEvents]
+    ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long" [OrderTooLong]
+    FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
+    EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
+    STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
+    FENCED 403 "fenced" "The turn was given to another worker" [Fenced]
+    ROLE_FORBIDS 403 "role_forbids" "The role may not do this" [RoleForbids]
     ORIGIN_NOT_ALLOWED 403 "origin_not_allowed" "Pages of this origin may not ask this node"
     HOST_NOT_ALLOWED 403 "host_not_allowed" "This node does not go by this name"
-    NOT_FOUND 404 "not_found" "The session does not exist"
-    NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist"
+    NOT_FOUND 404 "not_found" "The session does not exist" [NotFound]
+    NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist" [NoSuchTurn]
     NOT_ATTACHED 404 "not_attached" "The session is not attached on this connection"
-    NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist"
+    NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist" [NoSuchInteraction]
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
-    CONFIG_DIFFERS 409 "config_differs" "The session exists with another configuration"
-    CLOSED 409 "closed" "The session takes no more events"
-    SERIAL_MISMATCH 409 "serial_mismatch" "The log does not end where it was expected to"
-    SEQUENCE_GAP 409 "sequence_gap" "A request of this producer is missing"
-    OTHER_INCARNATION 409 "other_incarnation" "The session was deleted and lives again"
-    INCARNATIONS_SPENT 409 "incarnations_spent" "The session was created too often"
-    TOO_MANY_PRODUCERS 409 "too_many_producers" "The session remembers as many producers as it may"
-    OTHER_CONTENT_TYPE 409 "other_content_type" "The log is made of something else"
-    OUT_OF_ORDER 409 "out_of_order" "The order mark does not come behind the last one"
-    TOO_MANY_FORKS 409 "too_many_forks" "The log has as many forks as it may"
-    HOLD_ENDED 409 "hold_ended" "The fork took too long to begin"
-    BUSY 409 "busy" "The agent has an open turn"
-    TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may"
-    TURN_TAKEN 409 "turn_taken" "The turn is not to be had now"
+    CONFIG_DIFFERS 409 "config_differs" "The session exists with another configuration" [ConfigDiffers]
+    CLOSED 409 "closed" "The session takes no more events" [Closed]
+    SERIAL_MISMATCH 409 "serial_mismatch" "The log does not end where it was expected to" [SerialMismatch]
+    SEQUENCE_GAP 409 "sequence_gap" "A request of this producer is missing" [SequenceGap]
+    OTHER_INCARNATION 409 "other_incarnation" "The session was deleted and lives again" [OtherIncarnation]
+    INCARNATIONS_SPENT 409 "incarnations_spent" "The session was created too often" [IncarnationsSpent]
+    TOO_MANY_PRODUCERS 409 "too_many_producers" "The session remembers as many producers as it may" [TooManyProducers]
+    OTHER_CONTENT_TYPE 409 "other_content_type" "The log is made of something else" [OtherContentType]
+    OUT_OF_ORDER 409 "out_of_order" "The order mark does not come behind the last one" [OutOfOrder]
+    TOO_MANY_FORKS 409 "too_many_forks" "The log has as many forks as it may" [TooManyForks]
+    HOLD_ENDED 409 "hold_ended" "The fork took too long to begin" [HoldEnded]
+    BUSY 409 "busy" "The agent has an open turn" [Busy]
+    TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may" [TooManyTurns]
+    TURN_TAKEN 409 "turn_taken" "The turn is not to be had now" [TurnTaken]
     ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
     TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"
-    CONFLICT 409 "conflict" "Something else came first under this name"
-    INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name"
-    TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may"
-    MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may"
-    STEP_CANCELLED 409 "step_cancelled" "The step was cancelled"
-    CONTROL_HELD 409 "control_held" "Somebody else has control"
+    CONFLICT 409 "conflict" "Something else came first under this name" [Conflict InputDiffers]
+    INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name" [InteractionExists]
+    TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may" [TooManyInteractions]
+    MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may" [MailboxFull]
+    STEP_CANCELLED 409 "step_cancelled" "The step was cancelled" [StepCancelled]
+    CONTROL_HELD 409 "control_held" "Somebody else has control" [ControlHeld]
     NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
     SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
     MEMBERS_REFUSED 409 "members_refused" "The members of the cluster cannot be changed so"
-    GONE 410 "gone" "The session was deleted; its log is kept for its forks alone"
+    GONE 410 "gone" "The session was deleted; its log is kept for its forks alone" [Gone]
     CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
-    TURN_OVER 410 "turn_over" "The turn is over"
-    INTERACTION_OVER 410 "interaction_over" "The interaction is over"
+    TURN_OVER 410 "turn_over" "The turn is over" [TurnOver]
+    INTERACTION_OVER 410 "interaction_over" "The interaction is over" [InteractionOver]
     BODY_TOO_LARGE 413 "body_too_large" "The body is too large"
-    EVENT_TOO_LARGE 413 "event_too_large" "An event is too large"
-    APPEND_TOO_LARGE 413 "append_too_large" "The append is too large"
-    CHECKPOINT_TOO_LARGE 413 "checkpoint_too_large" "The checkpoint is too large"
-    TOO_MANY_EVENTS 413 "too_many_events" "The append carries too many events"
+    EVENT_TOO_LARGE 413 "event_too_large" "An event is too large" [EventTooLarge]
+    APPEND_TOO_LARGE 413 "append_too_large" "The append is too large" [AppendTooLarge]
+    CHECKPOINT_TOO_LARGE 413 "checkpoint_too_large" "The checkpoint is too large" [CheckpointTooLarge]
+    TOO_MANY_EVENTS 413 "too_many_events" "The append carries too many events" [TooManyEvents]
     FRAME_TOO_LARGE 413 "frame_too_large" "The frame is too large"
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
@@ -101,7 +108,7 @@ kinds! {
     TOO_MANY_CONNECTIONS 503 "too_many_connections" "This node serves as many connections as it may"
     NO_QUORUM 503 "no_quorum" "No leader with a majority answered in time"
     DETACHED 503 "detached" "This node cannot serve the reader any more"
-    OUTCOME_UNKNOWN 504 "outcome_unknown" "The request may or may not have taken effect"
+    OUTCOME_UNKNOWN 504 "outcome_unknown" "The request may or may not have taken effect" [OutcomeForgotten]
     DISK_FULL 507 "disk_full" "The disk of the leading node is full"
 }
 
@@ -236,50 +243,6 @@ impl From<Refusal> for Problem {
             }
             _ => problem,
         }
-    }
-}
-
-fn kind_of(refusal: &Refusal) -> &'static Kind {
-    match refusal {
-        Refusal::NotFound => &NOT_FOUND,
-        Refusal::ConfigDiffers => &CONFIG_DIFFERS,
-        Refusal::BadConfig(_) => &BAD_CONFIG,
-        Refusal::OtherIncarnation { .. } => &OTHER_INCARNATION,
-        Refusal::IncarnationsSpent => &INCARNATIONS_SPENT,
-        Refusal::StaleEpoch { .. } => &STALE_EPOCH,
-        Refusal::EpochMustStartAtZero { .. } => &EPOCH_MUST_START_AT_ZERO,
-        Refusal::SequenceGap { .. } => &SEQUENCE_GAP,
-        Refusal::Closed { .. } => &CLOSED,
-        Refusal::SerialMismatch { .. } => &SERIAL_MISMATCH,
-        Refusal::NoEvents => &NO_EVENTS,
-        Refusal::TooManyEvents { .. } => &TOO_MANY_EVENTS,
-        Refusal::EventTooLarge { .. } => &EVENT_TOO_LARGE,
-        Refusal::AppendTooLarge { .. } => &APPEND_TOO_LARGE,
-        Refusal::TooManyProducers { .. } => &TOO_MANY_PRODUCERS,
-        Refusal::Gone => &GONE,
-        Refusal::OtherContentType { .. } => &OTHER_CONTENT_TYPE,
-        Refusal::OutOfOrder { .. } => &OUT_OF_ORDER,
-        Refusal::OrderTooLong { .. } => &ORDER_TOO_LONG,
-        Refusal::ForkBeyondTail { .. } => &FORK_BEYOND_TAIL,
-        Refusal::TooManyForks { .. } => &TOO_MANY_FORKS,
-        Refusal::HoldEnded => &HOLD_ENDED,
-        Refusal::Busy { .. } => &BUSY,
-        Refusal::TooManyTurns { .. } => &TOO_MANY_TURNS,
-        Refusal::NoSuchTurn => &NO_SUCH_TURN,
-        Refusal::TurnOver => &TURN_OVER,
-        Refusal::TurnTaken => &TURN_TAKEN,
-        Refusal::Fenced { .. } => &FENCED,
-        Refusal::CheckpointTooLarge { .. } => &CHECKPOINT_TOO_LARGE,
-        Refusal::RoleForbids { .. } => &ROLE_FORBIDS,
-        Refusal::NoSuchInteraction => &NO_SUCH_INTERACTION,
-        Refusal::Conflict { .. } | Refusal::InputDiffers => &CONFLICT,
-        Refusal::InteractionExists => &INTERACTION_EXISTS,
-        Refusal::TooManyInteractions { .. } => &TOO_MANY_INTERACTIONS,
-        Refusal::MailboxFull { .. } => &MAILBOX_FULL,
-        Refusal::StepCancelled { .. } => &STEP_CANCELLED,
-        Refusal::ControlHeld { .. } => &CONTROL_HELD,
-        Refusal::InteractionOver => &INTERACTION_OVER,
-        Refusal::OutcomeForgotten => &OUTCOME_UNKNOWN,
     }
 }
 

@@ -1,14 +1,12 @@
-//! Requests about the events of one session: append them, read them, follow them.
+//! Reading the events of one session: what is there, and what comes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::cursor::{self, Place};
@@ -17,11 +15,10 @@ use super::handover::Handover;
 use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
-use super::{Edge, HangUp, append, attached, body, freshness, headers, live, wire};
-use crate::ids::{Cursor, SessionId};
+use super::{Edge, HangUp, attached, freshness, headers, live};
+use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::{AttachError, Freshness, Reader, Start};
-use crate::session::{Applied, Command};
 
 /// Stands for the header `last-event-id` where a client of EventSource can send none.
 const SEEN: &str = "lastEventId";
@@ -35,53 +32,6 @@ enum Mode {
     Present,
     LongPoll,
     Sse,
-}
-
-pub(super) async fn append(
-    State(edge): State<Edge>,
-    Name(id): Name,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let limit = append::body_limit(&headers)?;
-    let held = body::read(&edge, &headers, body, limit).await?;
-    let command = append::command(&headers, &held.bytes)?;
-    let (body, cursor) = submit(&edge, &id, command, deadline).await?;
-    let mut response = Json(body).into_response();
-    let cursor_text = HeaderValue::from_str(&cursor.to_string()).expect("digits are visible");
-    response.headers_mut().insert(headers::OUTLIVE_SERIAL, HeaderValue::from(cursor.serial.0));
-    response.headers_mut().insert(headers::OUTLIVE_CURSOR, cursor_text);
-    Ok(response)
-}
-
-/// Appends or closes; the answer, and the cursor behind it.
-pub(super) async fn submit(
-    edge: &Edge,
-    id: &SessionId,
-    command: Command,
-    deadline: Instant,
-) -> Result<(Value, Cursor), Problem> {
-    let (count, bytes) = weigh(&command);
-    let begun = Instant::now();
-    let keyless = matches!(&command, Command::Append(append) if append.producer.is_none());
-    let done = edge.runtime.submit(id, command, deadline).await.map_err(Problem::from);
-    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
-    edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
-    if let Applied::Appended { duplicate: false, .. } = reply.applied {
-        edge.metrics.appended_events.inc_by(count);
-        edge.metrics.appended_bytes.inc_by(bytes);
-    }
-    Ok(wire::appended(&reply))
-}
-
-/// Events and payload bytes of a command.
-fn weigh(command: &Command) -> (u64, u64) {
-    let Command::Append(append) = command else { return (0, 0) };
-    let bytes = append.events.iter().map(|event| event.payload.len() as u64).sum();
-    (append.events.len() as u64, bytes)
 }
 
 pub(super) async fn read(

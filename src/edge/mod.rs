@@ -4,7 +4,6 @@
 //! is the runtime's.
 
 mod admin;
-mod append;
 mod attached;
 mod body;
 mod cursor;
@@ -35,6 +34,7 @@ mod stream;
 mod telling;
 mod tls;
 mod turns;
+mod verbs;
 pub(crate) mod waiting;
 mod wire;
 pub mod worker;

@@ -5,10 +5,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post, put};
+use axum::routing::{MethodRouter, get, post};
 
 use super::door::Readable;
 use super::error::{self, Code, Problem};
+use super::verbs::{Verb, http as verbs};
 use super::{Edge, admin, delivery, durable, events, people, sessions, turns, ws};
 use crate::telemetry::RequestLabels;
 
@@ -18,18 +19,14 @@ pub(super) type Route = (&'static str, &'static str, MethodRouter<Edge>);
 fn routes() -> Vec<Route> {
     vec![
         ("/v1/sessions", "sessions", get(sessions::list)),
-        (
-            "/v1/sessions/{id}",
-            "session",
-            put(sessions::create).get(sessions::show).delete(sessions::delete),
-        ),
-        ("/v1/sessions/{id}/events", "events", post(events::append).get(events::read)),
-        ("/v1/sessions/{id}/touch", "touch", post(sessions::touch)),
-        ("/v1/sessions/{id}/trim", "trim", post(sessions::trim)),
+        ("/v1/sessions/{id}", "session", verbs::create().get(sessions::show).delete(verbs::delete)),
+        ("/v1/sessions/{id}/events", "events", post(verbs::append_events).get(events::read)),
+        ("/v1/sessions/{id}/touch", "touch", verbs::post(Verb::Touch)),
+        ("/v1/sessions/{id}/trim", "trim", verbs::post(Verb::Trim)),
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
-        ("/v1/sessions/{id}/inputs", "inputs", post(turns::input)),
-        ("/v1/sessions/{id}/cancel", "cancel", post(turns::cancel)),
-        ("/v1/sessions/{id}/turns/{turn}/say", "say", post(turns::say)),
+        ("/v1/sessions/{id}/inputs", "inputs", verbs::post(Verb::Input)),
+        ("/v1/sessions/{id}/cancel", "cancel", verbs::post(Verb::Cancel)),
+        ("/v1/sessions/{id}/turns/{turn}/say", "say", post(verbs::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
         ("/v1/sessions/{id}/turns/{turn}/told", "told", get(turns::told)),
@@ -37,10 +34,10 @@ fn routes() -> Vec<Route> {
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
-        ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(people::answer)),
-        ("/v1/sessions/{id}/control", "control", post(people::control)),
-        ("/v1/sessions/{id}/pause", "pause", post(people::pause)),
-        ("/v1/sessions/{id}/resume", "resume", post(people::resume)),
+        ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(verbs::answer)),
+        ("/v1/sessions/{id}/control", "control", verbs::post(Verb::Control)),
+        ("/v1/sessions/{id}/pause", "pause", verbs::post(Verb::Pause)),
+        ("/v1/sessions/{id}/resume", "resume", verbs::post(Verb::Resume)),
         ("/v1/cluster", "cluster", get(admin::cluster)),
         ("/v1/cluster/progress", "cluster_progress", get(admin::progress)),
         ("/v1/cluster/join", "cluster_join", post(admin::join)),

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::json;
 use crate::ids::{AgentName, Cursor, Millis, Serial, SessionId};
 use crate::runtime::{
-    ClusterReport, Home, MemberReport, NotReady, Progress, ReplicaReport, Reply, ShardProgress,
+    ClusterReport, Home, MemberReport, NotReady, Progress, ReplicaReport, ShardProgress,
     ShardReport, Stage, Summary,
 };
-use crate::session::{Applied, Config, Event, Fact, Format, Member, Policy, Status, Unwatched};
+use crate::session::{Config, Event, Fact, Format, Member, Policy, Status, Unwatched};
 
 /// Writes an event that stands for all from `from` on.
 pub(super) fn folded(out: &mut Vec<u8>, folded: &Event, from: Serial) {
@@ -123,42 +123,6 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
 /// A chain hash as text: JSON numbers do not hold it.
 fn chain(chain: u64) -> String {
     format!("{chain:016x}")
-}
-
-/// The answer to a create.
-pub(super) fn created(id: &SessionId, reply: &Reply) -> Value {
-    let Applied::Created { incarnation, created, .. } = reply.applied else {
-        unreachable!("a create is answered by Created")
-    };
-    json!({
-        "session": id.as_str(),
-        "incarnation": incarnation.0,
-        "created": created,
-        "tail": reply.tail.0,
-        "cursor": Cursor { incarnation, serial: reply.tail }.to_string(),
-    })
-}
-
-/// The answer to an append or a close, and the cursor behind it.
-pub(super) fn appended(reply: &Reply) -> (Value, Cursor) {
-    let (first, last, duplicate, closed) = match reply.applied {
-        Applied::Appended { first, last, duplicate, closed, .. } => {
-            (first, last, duplicate, closed)
-        }
-        Applied::Closed { duplicate, .. } => (None, None, duplicate, true),
-        _ => unreachable!("an append is answered by Appended or Closed"),
-    };
-    let cursor = Cursor { incarnation: reply.incarnation, serial: last.unwrap_or(reply.tail) };
-    let body = json!({
-        "first": first.map(|serial| serial.0),
-        "last": last.map(|serial| serial.0),
-        "duplicate": duplicate,
-        "closed": closed,
-        "incarnation": reply.incarnation.0,
-        "tail": reply.tail.0,
-        "cursor": cursor.to_string(),
-    });
-    (body, cursor)
 }
 
 /// A session as it is now.

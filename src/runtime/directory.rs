@@ -78,7 +78,7 @@ impl Directory {
             return Err(too_large(bytes));
         }
         let begun = Instant::now();
-        let key = needs_key(command).then(chance::draw::<u128>);
+        let key = command.needs_key().then(chance::draw::<u128>);
         // Over all lives of the session.
         let is_remembered = key.is_some() && !command.is_of_one_life();
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
@@ -391,32 +391,4 @@ fn too_large(bytes: usize) -> SubmitError {
 
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
-}
-
-/// Whether doing it twice would have another effect than once, or another answer.
-fn needs_key(command: &Command) -> bool {
-    match command {
-        Command::Append(append) => append.producer.is_none(),
-        Command::Close { producer } => producer.is_none(),
-        // In between somebody may have created, or deleted and created, the session.
-        Command::Create(_) | Command::Delete { .. } => true,
-        // Turns that were asked for behind the first try are not meant, nor is a later life of the session.
-        Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
-        Command::Touch
-        | Command::Tick
-        | Command::Trim { .. }
-        | Command::Hold { .. }
-        | Command::Confirm { .. }
-        | Command::Release { .. }
-        | Command::Settle { .. }
-        | Command::Claim(_)
-        // A beat twice is a beat; what is said has a number.
-        | Command::Say(_)
-        // Each names an epoch or a count.
-        | Command::Lose(_)
-        | Command::Audience(_)
-        | Command::AppendEach(_) => false,
-        // Somebody else may have changed it behind the first try.
-        Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
-    }
 }

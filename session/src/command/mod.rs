@@ -131,6 +131,47 @@ impl Command {
         }
     }
 
+    /// Whether its client may send it again with the effect of once: it names its producer, its life or its turn, or
+    /// asks for what holds already.
+    pub fn has_key(&self) -> bool {
+        match self {
+            Command::Append(append) => append.producer.is_some(),
+            Command::Delete { incarnation } => incarnation.is_some(),
+            // Turns that are asked for meanwhile would not be meant.
+            Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
+            _ => true,
+        }
+    }
+
+    /// Whether a node that sends it again must draw a key for it: doing it twice would have another effect than once,
+    /// or another answer, or it could reach a later life of the session.
+    pub fn needs_key(&self) -> bool {
+        match self {
+            Command::Append(append) => append.producer.is_none(),
+            Command::Close { producer } => producer.is_none(),
+            // In between somebody may have created, or deleted and created, the session.
+            Command::Create(_) | Command::Delete { .. } => true,
+            // Turns that were asked for after the first try are not meant, nor is a later life of the session.
+            Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
+            // Somebody else may have changed it after the first try.
+            Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
+            Command::Touch
+            | Command::Tick
+            | Command::Trim { .. }
+            | Command::Hold { .. }
+            | Command::Confirm { .. }
+            | Command::Release { .. }
+            | Command::Settle { .. }
+            | Command::Claim(_)
+            // A beat twice is a beat; what is said has a number.
+            | Command::Say(_)
+            // Each names an epoch or a count.
+            | Command::Lose(_)
+            | Command::Audience(_)
+            | Command::AppendEach(_) => false,
+        }
+    }
+
     /// Whether the session knows it again by a name in it, as long as this life lasts: twice in one life is once.
     pub fn is_of_one_life(&self) -> bool {
         match self {

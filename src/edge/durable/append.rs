@@ -4,15 +4,14 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::time::Instant;
 
 use super::super::error::{self, Problem};
-use super::super::{Edge, body, headers};
+use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
 use super::{STREAM_CLOSED, TRUE, asked, messages, next_offset, problem, streaming};
 use crate::limits;
 use crate::runtime::Reply;
-use crate::session::{Append, Applied, Command, NewEvent, Origin, Refusal};
+use crate::session::{Append, Applied, Command, Origin, Refusal};
 
 pub(super) async fn append(
     State(edge): State<Edge>,
@@ -44,19 +43,7 @@ pub(super) async fn append(
             Command::Append(Append { events, producer, close, expect: None, content_type, order })
         }
     };
-    let (count, bytes) = match &command {
-        Command::Append(append) => weigh(&append.events),
-        _ => (0, 0),
-    };
-    let begun = Instant::now();
-    let keyless = matches!(&command, Command::Append(append) if append.producer.is_none());
-    let done = edge.runtime.submit(&id, command, deadline).await.map_err(problem::submit);
-    let reply = done.map_err(|why| if keyless { why.of_keyless() } else { why })?;
-    edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
-    if let Applied::Appended { duplicate: false, .. } = reply.applied {
-        edge.metrics.appended_events.inc_by(count);
-        edge.metrics.appended_bytes.inc_by(bytes);
-    }
+    let reply = verbs::submit_as(&edge, &id, command, deadline, problem::submit).await?;
     answer(&reply, producer.as_ref())
 }
 
@@ -67,14 +54,8 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let deadline = headers::deadline(&headers)?;
     let delete = Command::Delete { incarnation: None };
-    let done = edge.runtime.submit(&id, delete, deadline).await;
-    done.map_err(|why| problem::submit(why).of_keyless())?;
+    verbs::submit_as(&edge, &id, delete, deadline, problem::submit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// How many events, and their payload bytes.
-pub(super) fn weigh(events: &[NewEvent]) -> (u64, u64) {
-    (events.len() as u64, events.iter().map(|event| event.payload.len() as u64).sum())
 }
 
 fn answer(reply: &Reply, producer: Option<&Origin>) -> Result<Response, Problem> {

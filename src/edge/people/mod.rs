@@ -1,25 +1,19 @@
-//! Requests of people about one session: who is there, what was said, answers, control, rest.
-
-mod asked;
-mod shown;
+//! What people read of one session beside its events: who is there, and what was said.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
-use tokio::time::Instant;
+use serde_json::json;
 
 use super::attached::{self, messages, people};
 use super::error::{self, Problem};
-use super::name::{InteractionOf, Name};
+use super::name::Name;
 use super::query::Query;
-use super::{Edge, body, headers};
-use crate::ids::{Cursor, InteractionId, SessionId};
-use crate::limits;
+use super::{Edge, headers};
+use crate::ids::Cursor;
 use crate::runtime::Freshness;
-use crate::session::{Command, Refusal, Status};
+use crate::session::{Refusal, Status};
 
 /// `GET /v1/sessions/{id}/presence`
 pub(super) async fn presence(
@@ -58,89 +52,4 @@ pub(super) async fn messages(
 
 fn exists(status: Option<Status>) -> Result<Status, Problem> {
     Ok(status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?)
-}
-
-/// What somebody asks of a session that is no turn of its own.
-pub(super) enum Verb {
-    /// The interaction stands in the path; where there is none, in the body.
-    Answer(Option<InteractionId>),
-    Control,
-    Pause,
-    Resume,
-}
-
-/// Does what a body asks for, and shows what came of it.
-pub(super) async fn act(
-    edge: &Edge,
-    id: &SessionId,
-    verb: Verb,
-    body: &[u8],
-    deadline: Instant,
-) -> Result<Value, Problem> {
-    let command = match verb {
-        Verb::Answer(interaction) => Command::Answer(Box::new(asked::answer(interaction, body)?)),
-        Verb::Control => Command::Control(Box::new(asked::control(body)?)),
-        Verb::Pause => Command::Pause(Box::new(asked::pause(body)?)),
-        Verb::Resume => Command::Resume(Box::new(asked::resume(body)?)),
-    };
-    Ok(shown::done(&edge.runtime.submit(id, command, deadline).await?))
-}
-
-/// `POST /v1/sessions/{id}/interactions/{interaction}`
-pub(super) async fn answer(
-    State(edge): State<Edge>,
-    InteractionOf(id, interaction): InteractionOf,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let verb = Verb::Answer(Some(interaction));
-    request(edge, id, verb, query, headers, (body, limits::BODY_BYTES)).await
-}
-
-/// `POST /v1/sessions/{id}/control`
-pub(super) async fn control(
-    State(edge): State<Edge>,
-    Name(id): Name,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    request(edge, id, Verb::Control, query, headers, (body, limits::HEAD_BYTES)).await
-}
-
-/// `POST /v1/sessions/{id}/pause`
-pub(super) async fn pause(
-    State(edge): State<Edge>,
-    Name(id): Name,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    request(edge, id, Verb::Pause, query, headers, (body, limits::HEAD_BYTES)).await
-}
-
-/// `POST /v1/sessions/{id}/resume`
-pub(super) async fn resume(
-    State(edge): State<Edge>,
-    Name(id): Name,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    request(edge, id, Verb::Resume, query, headers, (body, limits::HEAD_BYTES)).await
-}
-
-async fn request(
-    edge: Edge,
-    id: SessionId,
-    verb: Verb,
-    query: Query,
-    headers: HeaderMap,
-    (body, limit): (Body, usize),
-) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let held = body::read(&edge, &headers, body, limit).await?;
-    Ok(Json(act(&edge, &id, verb, &held.bytes, deadline).await?).into_response())
 }

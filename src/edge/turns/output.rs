@@ -14,7 +14,6 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
@@ -23,12 +22,11 @@ use super::super::error::{self, Problem};
 use super::super::lines::Lines;
 use super::super::name::TurnOf;
 use super::super::query::Query;
-use super::super::{Edge, NO_BUFFERING, headers};
-use super::{asked, shown};
+use super::super::{Edge, NO_BUFFERING, headers, verbs};
 use crate::ids::{SessionId, TurnId};
 use crate::limits;
-use crate::runtime::{Reply, SubmitError};
-use crate::session::{Command, Say};
+use crate::runtime::Reply;
+use crate::session::Command;
 
 /// What the body is, and the answer.
 const LINES: &str = "application/x-ndjson";
@@ -96,14 +94,7 @@ struct Speaker {
 /// A say on its way.
 struct UnderWay {
     seq: Option<u64>,
-    outcome: BoxFuture<'static, Result<Reply, SubmitError>>,
-}
-
-/// What is looked at in front of the rest.
-#[derive(Deserialize)]
-struct Head {
-    epoch: Option<u64>,
-    seq: Option<u64>,
+    outcome: BoxFuture<'static, Result<Reply, Problem>>,
 }
 
 impl Speaker {
@@ -150,35 +141,26 @@ impl Speaker {
     }
 
     fn send(&mut self, line: &[u8]) -> Result<(), (Option<u64>, Problem)> {
-        let head: Head = asked::json(line).map_err(|why| (None, why))?;
-        let say = self.say(&head, line).map_err(|why| (head.seq, why))?;
+        let say = verbs::turns::line(self.turn.clone(), self.epoch, line)?;
+        let seq = say.said.as_ref().map(|said| said.seq);
         let (edge, session) = (self.edge.clone(), self.session.clone());
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
         let command = Command::Say(Box::new(say));
-        let outcome = async move { edge.runtime.submit(&session, command, deadline).await }.boxed();
-        self.under_way = Some(UnderWay { seq: head.seq, outcome });
+        let outcome =
+            async move { verbs::submit(&edge, &session, command, deadline).await }.boxed();
+        self.under_way = Some(UnderWay { seq, outcome });
         Ok(())
     }
 
-    /// What a line says; it may leave the epoch to the address.
-    fn say(&self, head: &Head, line: &[u8]) -> Result<Say, Problem> {
-        let turn = self.turn.clone();
-        match head.epoch {
-            Some(epoch) if epoch == self.epoch => asked::say(turn, line),
-            Some(_) => Err(asked::bad("the line and the address name different epochs")),
-            None => asked::say(turn, &with_epoch(self.epoch, line)),
-        }
-    }
-
-    fn settle(&mut self, done: Result<Reply, SubmitError>) -> Bytes {
+    fn settle(&mut self, done: Result<Reply, Problem>) -> Bytes {
         let seq = self.under_way.take().and_then(|under_way| under_way.seq);
         match done {
             Ok(reply) => {
-                let mut line = shown::said(&reply);
+                let mut line = verbs::render(&self.session, &reply);
                 line["seq"] = seq.into();
                 format!("{line}\n").into()
             }
-            Err(why) => self.fail(seq, &why.into()),
+            Err(why) => self.fail(seq, &why),
         }
     }
 
@@ -195,36 +177,10 @@ impl Speaker {
     }
 }
 
-/// A line that is an object, with one member more.
-fn with_epoch(epoch: u64, line: &[u8]) -> Vec<u8> {
-    let line = line.trim_ascii();
-    let rest = line.strip_prefix(b"{").unwrap_or(line);
-    let comma = if rest.trim_ascii_start().starts_with(b"}") { "" } else { "," };
-    let mut out = format!("{{\"epoch\":{epoch}{comma}").into_bytes();
-    out.extend_from_slice(rest);
-    out
-}
-
 /// Waits for what is under way; for ever where nothing is. Cancel safe.
-async fn outcome(under_way: &mut Option<UnderWay>) -> Result<Reply, SubmitError> {
+async fn outcome(under_way: &mut Option<UnderWay>) -> Result<Reply, Problem> {
     match under_way {
         Some(under_way) => under_way.outcome.as_mut().await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_may_leave_the_epoch_to_the_address() {
-        for (line, whole) in [
-            (&b"{}"[..], "{\"epoch\":7}"),
-            (b" { }\r\n", "{\"epoch\":7 }"),
-            (b"{\"seq\":0}\n", "{\"epoch\":7,\"seq\":0}"),
-        ] {
-            assert_eq!(String::from_utf8(with_epoch(7, line)).unwrap(), whole);
-        }
     }
 }

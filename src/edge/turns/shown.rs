@@ -8,42 +8,8 @@ use serde_json::{Value, json};
 use super::super::attached::health;
 use super::super::wire;
 use crate::ids::{Cursor, Millis};
-use crate::runtime::Reply;
 use crate::runtime::claim::Assignment;
-use crate::session::{Applied, Event, Rest, TurnStatus};
-
-pub(super) fn input(reply: &Reply) -> Value {
-    let Applied::Input { turn, serial, duplicate } = &reply.applied else {
-        unreachable!("an input is answered by Input")
-    };
-    let cursor = Cursor { incarnation: reply.incarnation, serial: *serial };
-    json!({
-        "turn": turn.as_str(),
-        "serial": serial.0,
-        "cursor": cursor.to_string(),
-        "duplicate": duplicate,
-    })
-}
-
-pub(super) fn cancelled(reply: &Reply) -> Value {
-    let Applied::Cancelled { turns } = reply.applied else {
-        unreachable!("a cancel is answered by Cancelled")
-    };
-    json!({ "cancelled": turns, "tail": reply.tail.0 })
-}
-
-pub(super) fn said(reply: &Reply) -> Value {
-    let Applied::Said { places, duplicate, over, spoken } = reply.applied else {
-        unreachable!("what is said is answered by Said")
-    };
-    json!({
-        "first": places.map(|(first, _)| first.0),
-        "last": places.map(|(_, last)| last.0),
-        "duplicate": duplicate,
-        "over": over,
-        "spoken": spoken.0,
-    })
-}
+use crate::session::{Event, Rest, TurnStatus};
 
 pub(in crate::edge) fn assignment(
     assignment: &Assignment,

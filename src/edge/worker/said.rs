@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::error::Problem;
-use super::super::turns::asked::{self, bad, name, quiet};
+use super::super::verbs::turns::{self, bad, name, quiet};
 use crate::ids::{AgentName, SessionId, TurnId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::{Frame, FromWorker, Refused, Registration, TurnKey};
@@ -50,7 +50,7 @@ struct BareFrame {
 /// Reads one frame.
 pub(super) fn read(frame: &[u8]) -> Result<Frame, Box<Refused>> {
     // Whatever is wrong with the rest: the worker learns which say it was.
-    let head: Head = asked::json(frame).map_err(|problem| refused(&problem, None, None))?;
+    let head: Head = turns::json(frame).map_err(|problem| refused(&problem, None, None))?;
     let seq = head.seq;
     let key = key(&head);
     parse(&head, frame).map_err(|problem| refused(&problem, key, seq))
@@ -58,9 +58,9 @@ pub(super) fn read(frame: &[u8]) -> Result<Frame, Box<Refused>> {
 
 fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
     Ok(Frame::Said(match head.r#type.as_str() {
-        "register" => return registration(asked::json(frame)?).map(Frame::Register),
+        "register" => return registration(turns::json(frame)?).map(Frame::Register),
         "say" => {
-            let (session, say) = asked::frame(frame)?;
+            let (session, say) = turns::frame(frame)?;
             let says = say.said.is_some();
             if !says {
                 return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
@@ -68,14 +68,14 @@ fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
             FromWorker::Say { session, say: Box::new(say) }
         }
         "beat" => {
-            let (session, say) = asked::frame(frame)?;
+            let (session, say) = turns::frame(frame)?;
             if say.said.is_some() {
                 return Err(bad("a beat says nothing"));
             }
             FromWorker::Say { session, say: Box::new(say) }
         }
         "done" => {
-            let done: DoneFrame = asked::json(frame)?;
+            let done: DoneFrame = turns::json(frame)?;
             let session = name("session", &done.session, SessionId::parse)?;
             let turn = name("turn", &done.turn, TurnId::parse)?;
             FromWorker::Done(TurnKey { session, turn, epoch: done.epoch })
@@ -87,7 +87,7 @@ fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
 }
 
 fn bare(frame: &[u8], means: FromWorker) -> Result<FromWorker, Problem> {
-    asked::json::<BareFrame>(frame)?;
+    turns::json::<BareFrame>(frame)?;
     Ok(means)
 }
 
@@ -99,7 +99,7 @@ fn registration(asked: RegisterFrame) -> Result<Registration, Problem> {
         agent: asked.agent.map(|text| name("agent", &text, AgentName::parse)).transpose()?,
         worker: asked.worker.map(|text| name("worker", &text, WorkerName::parse)).transpose()?,
         capacity: asked.capacity,
-        lease_ms: asked.lease_ms.map(asked::lease).transpose()?,
+        lease_ms: asked.lease_ms.map(turns::lease).transpose()?,
         quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
     })
 }

@@ -1,7 +1,7 @@
 //! WebSockets (RFC 6455): the verbs and events of the native API on one connection.
 //!
 //! `handshake` takes the connection over, `socket` carries texts on it within bounds (S10). `people` serves
-//! many sessions on one connection: `asked` parses what a client sends, `verbs` does it, `subscription`
+//! many sessions on one connection: `asked` parses what a client sends, `subscription`
 //! is one attached session. `worker` serves a worker of agents.
 
 mod asked;
@@ -10,7 +10,6 @@ mod people;
 mod pieces;
 mod socket;
 mod subscription;
-mod verbs;
 mod worker;
 
 use std::sync::Arc;

@@ -19,10 +19,10 @@ use super::super::Edge;
 use super::super::attached;
 use super::super::error::{self, Problem};
 use super::super::telling::Telling;
+use super::super::verbs;
 use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
 use super::socket::{Ears, Heard, Mouth, Parting};
 use super::subscription::{Credit, Spoken, Subscription};
-use super::verbs;
 use crate::ids::SessionId;
 use crate::limits;
 use crate::telemetry::RequestLabels;
@@ -51,6 +51,14 @@ struct Place {
 enum Done {
     Answered(Option<u64>, Result<Value, Problem>),
     Attached(Option<u64>, SessionId, u64, Result<Box<Telling>, Problem>),
+}
+
+/// Does what a verb asks; it goes on even if the connection ends.
+async fn call(edge: &Edge, session: SessionId, called: Called) -> Result<Value, Problem> {
+    let deadline = Instant::now() + Duration::from_millis(called.timeout_ms);
+    let _room = edge.room.hold_for(called.bytes)?;
+    let reply = verbs::submit(edge, &session, called.command, deadline).await?;
+    Ok(verbs::render(&session, &reply))
 }
 
 impl People {
@@ -159,15 +167,10 @@ impl People {
                     self.answer(re, answer.map(|()| json!({ "session": session.as_str() })));
                 }
             }
-            Asked::Verb(Called { verb, body, producer, timeout_ms }) => {
-                let at = body.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
-                let part = if body.is_empty() { 0..0 } else { at..at + body.len() };
+            Asked::Verb(called) => {
                 let edge = self.edge.clone();
-                let request = async move {
-                    let body = &text.as_bytes()[part];
-                    let called = Called { verb, body, producer, timeout_ms };
-                    Done::Answered(re, verbs::call(edge, session, called).await)
-                };
+                let request =
+                    async move { Done::Answered(re, call(&edge, session, *called).await) };
                 self.requests.push(request.boxed());
             }
         }

@@ -8,8 +8,8 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
-use super::error::{self, Problem};
-use super::{headers, json};
+use super::super::error::{self, Problem};
+use super::super::{headers, json};
 use crate::ids::Serial;
 use crate::limits;
 use crate::session::{Append, Command, Format, NewEvent, Origin, Refusal};
@@ -35,7 +35,7 @@ struct Items<'b> {
 /// One event, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Item<'b> {
+pub(in crate::edge) struct Item<'b> {
     format: Option<String>,
     // `null` is a payload too.
     #[serde(borrow, default, deserialize_with = "given")]
@@ -49,13 +49,13 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D:
 }
 
 /// How many bytes the body of this request may have.
-pub(super) fn body_limit(headers: &HeaderMap) -> Result<usize, Problem> {
+pub(in crate::edge) fn body_limit(headers: &HeaderMap) -> Result<usize, Problem> {
     // The limit of one event is the session's to enforce; this is only what is read at all.
     Ok(if is_envelope(headers)? { limits::BODY_BYTES } else { limits::APPEND_BYTES })
 }
 
 /// The command that a request asks for.
-pub(super) fn command(headers: &HeaderMap, body: &Bytes) -> Result<Command, Problem> {
+pub(in crate::edge) fn command(headers: &HeaderMap, body: &Bytes) -> Result<Command, Problem> {
     let mut append = if is_envelope(headers)? { envelope(body)? } else { raw(headers, body)? };
     append.producer = headers::producer(headers)?;
     append.close |= headers::close(headers)?;
@@ -120,7 +120,7 @@ fn envelope(body: &[u8]) -> Result<Append, Problem> {
 
 impl Item<'_> {
     /// The event that is meant.
-    pub(super) fn event(self) -> Result<NewEvent, Problem> {
+    pub(in crate::edge) fn event(self) -> Result<NewEvent, Problem> {
         event(self)
     }
 }

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::append::Item;
 use super::super::error::{self, Problem};
+use super::Item;
 use crate::ids::{
     AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial, SessionId,
     StepName, ToolName, TurnId, WorkerName,
@@ -50,13 +50,13 @@ struct CancelBody {
 /// What a worker says, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::edge) struct SayBody<'b> {
+struct SayBody<'b> {
     // What a frame has besides; a request has it in its path.
     r#type: Option<IgnoredAny>,
     session: Option<String>,
     turn: Option<String>,
-    pub(in crate::edge) epoch: u64,
-    pub(in crate::edge) seq: Option<u64>,
+    epoch: Option<u64>,
+    seq: Option<u64>,
     #[serde(borrow, default)]
     events: Vec<Item<'b>>,
     then: Option<String>,
@@ -73,6 +73,12 @@ pub(in crate::edge) struct SayBody<'b> {
     #[serde(borrow, default)]
     ask: Vec<AskBody<'b>>,
     checkpoint: Option<String>,
+}
+
+/// Of what is not understood otherwise.
+#[derive(Deserialize)]
+struct Numbered {
+    seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -190,11 +196,32 @@ pub(in crate::edge) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
 }
 
 pub(in crate::edge) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
+    let asked = in_path(body)?;
+    let epoch = asked.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
+    said(turn, epoch, asked)
+}
+
+/// The same from a line, which may leave the epoch to the address; with its seq, also where it is refused.
+pub(in crate::edge) fn line(
+    turn: TurnId,
+    epoch: u64,
+    line: &[u8],
+) -> Result<Say, (Option<u64>, Problem)> {
+    let numbered = || serde_json::from_slice(line).ok().map(|Numbered { seq }| seq);
+    let asked = in_path(line).map_err(|why| (numbered(), why))?;
+    let seq = asked.seq;
+    if asked.epoch.is_some_and(|given| given != epoch) {
+        return Err((seq, bad("the line and the address name different epochs")));
+    }
+    said(turn, epoch, asked).map_err(|why| (seq, why))
+}
+
+fn in_path(body: &[u8]) -> Result<SayBody<'_>, Problem> {
     let asked: SayBody<'_> = json(body)?;
     if asked.r#type.is_some() || asked.session.is_some() || asked.turn.is_some() {
         return Err(bad("the path says which session and turn"));
     }
-    said(turn, asked)
+    Ok(asked)
 }
 
 /// The same from a frame, which names its session and its turn.
@@ -208,11 +235,11 @@ pub(in crate::edge) fn frame(body: &[u8]) -> Result<(SessionId, Say), Problem> {
     if session.is_reserved() {
         return Err(bad("the session's name is kept for the program itself"));
     }
-    Ok((session, said(name("turn", &turn, TurnId::parse)?, asked)?))
+    let epoch = asked.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
+    Ok((session, said(name("turn", &turn, TurnId::parse)?, epoch, asked)?))
 }
 
-/// What a worker says of a turn, from a body that is already JSON.
-pub(in crate::edge) fn said(turn: TurnId, asked: SayBody<'_>) -> Result<Say, Problem> {
+fn said(turn: TurnId, epoch: u64, asked: SayBody<'_>) -> Result<Say, Problem> {
     let then = match (asked.then.as_deref(), asked.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
@@ -241,7 +268,7 @@ pub(in crate::edge) fn said(turn: TurnId, asked: SayBody<'_>) -> Result<Say, Pro
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {
         turn,
-        epoch: asked.epoch,
+        epoch,
         said,
         heard: asked.heard.map(Serial),
         delivered: asked.delivered.map(Serial),
@@ -390,6 +417,21 @@ mod tests {
         assert_eq!(cancel(br#"{"all":true}"#).unwrap().scope, Scope::All);
         assert_eq!(cancel(br#"{"turn":"t"}"#).unwrap().scope, Scope::Turn(turn()));
         assert!(cancel(b"{}").is_err() && cancel(br#"{"turn":"t","all":true}"#).is_err());
+    }
+
+    #[test]
+    fn a_line_may_leave_the_epoch_to_the_address_and_is_refused_under_its_number() {
+        for text in [&b"{}"[..], b" { }\r\n", br#"{"epoch":7}"#] {
+            assert_eq!(line(turn(), 7, text).unwrap().epoch, 7);
+        }
+        for (text, seq) in [
+            (&br#"{"epoch":6,"seq":3,"events":[{"text":"a"}]}"#[..], Some(3)),
+            (br#"{"seq":4,"then":"stop"}"#, Some(4)),
+            (br#"{"seq":5,"thn":"complete"}"#, Some(5)),
+            (b"{", None),
+        ] {
+            assert_eq!(line(turn(), 7, text).unwrap_err().0, seq);
+        }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use super::super::append::Item;
 use super::super::error::Problem;
-use super::super::turns::asked::{bad, json, name, reason, role, scope, sender};
+use super::Item;
+use super::turns::{bad, json, name, reason, role, scope, sender};
 use crate::ids::InteractionId;
 use crate::limits;
 use crate::session::{Answer, ControlAsked, Mode, Pause, Resume, Sender, Verb};

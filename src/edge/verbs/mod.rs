@@ -1,0 +1,137 @@
+//! What clients can ask of a session, each verb once: a body is parsed into a command, the command is submitted, and
+//! what came of it is rendered. The doors (HTTP, WebSocket, lines, frames of workers) only carry.
+
+mod append;
+mod create;
+pub(super) mod http;
+mod people;
+mod render;
+pub(super) mod turns;
+
+use tokio::time::Instant;
+
+pub(super) use append::{Item, body_limit, command as append};
+pub(super) use render::{append_headers, render};
+
+use super::Edge;
+use super::error::Problem;
+use crate::ids::{InteractionId, SessionId, TurnId};
+use crate::limits;
+use crate::runtime::{Reply, SubmitError};
+use crate::session::{Applied, Command, NewEvent, Origin};
+
+/// A verb whose request is JSON, with what stands beside the body.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verb {
+    Create,
+    /// By a writer who is named beside it.
+    Append(Option<Origin>),
+    Touch,
+    Trim,
+    Input,
+    Cancel,
+    Say(TurnId),
+    /// The interaction stands in the path; where there is none, in the body.
+    Answer(Option<InteractionId>),
+    Control,
+    Pause,
+    Resume,
+}
+
+impl Verb {
+    /// The verbs of a WebSocket, by their names.
+    pub(super) const NAMED: [(&str, Verb); 8] = [
+        ("create", Verb::Create),
+        ("append", Verb::Append(None)),
+        ("input", Verb::Input),
+        ("cancel", Verb::Cancel),
+        ("answer", Verb::Answer(None)),
+        ("control", Verb::Control),
+        ("pause", Verb::Pause),
+        ("resume", Verb::Resume),
+    ];
+
+    /// The command that a body asks for.
+    ///
+    /// # Errors
+    /// The body is not what this verb takes; nothing was asked of the session.
+    pub(super) fn parse(self, body: &[u8]) -> Result<Command, Problem> {
+        Ok(match self {
+            Verb::Create => create::create(body)?,
+            Verb::Append(producer) => append::enveloped(producer, body)?,
+            Verb::Touch => Command::Touch,
+            Verb::Trim => create::trim(body)?,
+            Verb::Input => Command::Input(Box::new(turns::input(body)?)),
+            Verb::Cancel => Command::Cancel(Box::new(turns::cancel(body)?)),
+            Verb::Say(turn) => Command::Say(Box::new(turns::say(turn, body)?)),
+            Verb::Answer(interaction) => {
+                Command::Answer(Box::new(people::answer(interaction, body)?))
+            }
+            Verb::Control => Command::Control(Box::new(people::control(body)?)),
+            Verb::Pause => Command::Pause(Box::new(people::pause(body)?)),
+            Verb::Resume => Command::Resume(Box::new(people::resume(body)?)),
+        })
+    }
+
+    /// How large a body may be, in bytes.
+    fn body_limit(&self) -> usize {
+        match self {
+            Verb::Append(_) | Verb::Input | Verb::Say(_) | Verb::Answer(_) => limits::BODY_BYTES,
+            Verb::Create | Verb::Touch | Verb::Trim | Verb::Cancel => limits::HEAD_BYTES,
+            Verb::Control | Verb::Pause | Verb::Resume => limits::HEAD_BYTES,
+        }
+    }
+
+    /// Whether a body must say that it is JSON, or nothing of what it is.
+    fn is_typed(&self) -> bool {
+        matches!(self, Verb::Create | Verb::Trim)
+    }
+}
+
+/// Commits a command wherever its session lives, and counts what it appended.
+///
+/// # Errors
+/// As the runtime says; one whose outcome is unknown tells a client whose request has no key that it must not simply
+/// send it again.
+pub(super) async fn submit(
+    edge: &Edge,
+    id: &SessionId,
+    command: Command,
+    deadline: Instant,
+) -> Result<Reply, Problem> {
+    submit_as(edge, id, command, deadline, Problem::from).await
+}
+
+/// The same for a dialect that has problems of its own.
+pub(super) async fn submit_as(
+    edge: &Edge,
+    id: &SessionId,
+    command: Command,
+    deadline: Instant,
+    problem: impl FnOnce(SubmitError) -> Problem,
+) -> Result<Reply, Problem> {
+    let (weight, has_key) = (weigh(&command), command.has_key());
+    let begun = Instant::now();
+    let done = edge.runtime.submit(id, command, deadline).await.map_err(problem);
+    let reply = done.map_err(|why| if has_key { why } else { why.of_keyless() })?;
+    if let Some((count, bytes)) = weight {
+        edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
+        if let Applied::Appended { duplicate: false, .. } = reply.applied {
+            edge.metrics.appended_events.inc_by(count);
+            edge.metrics.appended_bytes.inc_by(bytes);
+        }
+    }
+    Ok(reply)
+}
+
+/// Events and payload bytes of an append; zero of a close.
+fn weigh(command: &Command) -> Option<(u64, u64)> {
+    let bytes = |event: &NewEvent| event.payload.len() as u64;
+    match command {
+        Command::Append(append) => {
+            Some((append.events.len() as u64, append.events.iter().map(bytes).sum()))
+        }
+        Command::Close { .. } => Some((0, 0)),
+        _ => None,
+    }
+}

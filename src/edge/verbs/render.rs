@@ -1,0 +1,90 @@
+//! What came of a command, as JSON: the same at every door.
+
+use axum::http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::super::{headers, wire};
+use crate::ids::{Cursor, Serial, SessionId};
+use crate::runtime::Reply;
+use crate::session::Applied;
+
+/// What a client is told of a command that took effect.
+pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
+    let at = |serial| Cursor { incarnation: reply.incarnation, serial }.to_string();
+    let (tail, number) = (reply.tail.0, |serial: Serial| serial.0);
+    match &reply.applied {
+        Applied::Created { incarnation, created, .. } => json!({
+            "session": id.as_str(),
+            "incarnation": incarnation.0,
+            "created": created,
+            "tail": tail,
+            "cursor": Cursor { incarnation: *incarnation, serial: reply.tail }.to_string(),
+        }),
+        Applied::Appended { first, last, duplicate, closed, .. } => json!({
+            "first": first.map(number),
+            "last": last.map(number),
+            "duplicate": duplicate,
+            "closed": closed,
+            "incarnation": reply.incarnation.0,
+            "tail": tail,
+            "cursor": place(reply).to_string(),
+        }),
+        Applied::Closed { duplicate, .. } => json!({
+            "first": null,
+            "last": null,
+            "duplicate": duplicate,
+            "closed": true,
+            "incarnation": reply.incarnation.0,
+            "tail": tail,
+            "cursor": place(reply).to_string(),
+        }),
+        Applied::Input { turn, serial, duplicate }
+        | Applied::Answered { turn, serial, duplicate } => json!({
+            "turn": turn.as_str(),
+            "serial": serial.0,
+            "cursor": at(*serial),
+            "duplicate": duplicate,
+        }),
+        Applied::Cancelled { turns } => json!({ "cancelled": turns, "tail": tail }),
+        Applied::Said { places, duplicate, over, spoken } => json!({
+            "first": places.map(|(first, _)| first.0),
+            "last": places.map(|(_, last)| last.0),
+            "duplicate": duplicate,
+            "over": over,
+            "spoken": spoken.0,
+        }),
+        Applied::Control { epoch, mode, serial } => json!({
+            "epoch": epoch,
+            "mode": mode.name(),
+            "serial": serial.0,
+            "cursor": at(*serial),
+        }),
+        Applied::Rested { turns } => json!({ "turns": turns, "tail": tail }),
+        Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
+        Applied::Trimmed { first } => json!({ "first": first.0 }),
+        // Asked for by the program itself, and told to nobody.
+        Applied::Deleted { .. }
+        | Applied::Unchanged
+        | Applied::Ticked
+        | Applied::Held { .. }
+        | Applied::Claimed { .. }
+        | Applied::Settled
+        | Applied::Lost { .. } => json!({ "tail": tail }),
+    }
+}
+
+/// The place behind what was appended.
+fn place(reply: &Reply) -> Cursor {
+    let last = match reply.applied {
+        Applied::Appended { last, .. } => last,
+        _ => None,
+    };
+    Cursor { incarnation: reply.incarnation, serial: last.unwrap_or(reply.tail) }
+}
+
+/// The same place in the headers of an answer.
+pub(in crate::edge) fn append_headers(reply: &Reply) -> [(HeaderName, HeaderValue); 2] {
+    let cursor = place(reply);
+    let text = HeaderValue::from_str(&cursor.to_string()).expect("digits are visible");
+    [(headers::OUTLIVE_SERIAL, HeaderValue::from(cursor.serial.0)), (headers::OUTLIVE_CURSOR, text)]
+}
