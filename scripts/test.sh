@@ -58,9 +58,9 @@ case $target in /*) ;; *) target=$PWD/$target ;; esac
 for mode in one three followers leaders clients exactly-once; do
   OUTLIVE_BINARY=$target/debug/outlive run "conformance, $mode" '^(conformance |FAILED|VIOLATION|SKIPPED)' scripts/conformance.sh "$mode"
 done
-if [[ -x scripts/simulate.sh ]]; then
-  run "simulation" '^simulation:|FAILED|^repeat it' scripts/simulate.sh --cluster
-fi
+for part in cluster sessions; do
+  run "simulation, $part" '^simulation:|FAILED|^repeat it' scripts/simulate.sh "--$part"
+done
 
 echo
 cat "$closing"
