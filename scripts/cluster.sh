@@ -141,7 +141,7 @@ launch() {
     is_node "$1" || args+=(--member "$1=$peer@$(url "$1")")
     [[ ! -e $(node_dir "$1")/joined ]] || args+=(--join)
   fi
-  # The data directory is never the last argument: `running` looks for the space behind it.
+  # The data directory is never the last argument: `running` looks for the space after it.
   args+=(--log text)
   mkdir -p "$(node_dir "$1")"
   # Node and script share nothing: a node outlives the terminal that started it.

@@ -121,7 +121,7 @@ const CLUSTER_NAME_BYTES: usize = 64;
 #[error("{0}")]
 pub struct BadServeConfig(String);
 
-/// The keys as they are given; the same names as flags, in the file and behind `OUTLIVE_`.
+/// The keys as they are given; the same names as flags, in the file and after `OUTLIVE_`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Given {
@@ -240,7 +240,7 @@ const VARIABLES: &[&str] = &[
 const OTHER_VARIABLES: &[&str] = &["OUTLIVE_URL", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
 
 impl ServeConfig {
-    /// Puts together what was given by flag or environment and, behind it, in the file.
+    /// Puts together what was given by flag or environment and, after it, in the file.
     ///
     /// # Errors
     /// Names the key that is not known or not possible.

@@ -1,7 +1,7 @@
 //! What sessions keep on this node's disk: heads, sealed blocks of events, deadlines and marks.
 //!
 //! Nothing here is the truth: the journal is. Writes are not synced one by one; [`Store::persist`] makes
-//! everything before it durable, and the journal is purged only behind that (S3). The keys and values
+//! everything before it durable, and the journal is purged only after that (S3). The keys and values
 //! lie in an [`engine`], on disk or, for tests, in memory.
 
 mod engine;
@@ -314,7 +314,7 @@ impl Store {
         due.map(|key| keys::parts_of_deadline(&key?)).collect()
     }
 
-    /// The mark of a shard's last checkpoint, with the index behind it.
+    /// The mark of a shard's last checkpoint, with the index after it.
     ///
     /// # Errors
     /// The disk fails or the mark is damaged.

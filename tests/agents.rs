@@ -148,7 +148,7 @@ async fn an_agent_hears_steers_answers_and_the_cancel() {
     let log = until("it is delivered", &url, |log| 0 < count(log, "input.delivered")).await;
     let delivered = log.iter().find(|event| event["type"] == "input.delivered").expect("there");
     assert_eq!(delivered["input"], "more");
-    // Answering over HTTP is another's; the steer is taken in behind the question's end or the cancel.
+    // Answering over HTTP is another's; the steer is taken in after the question's end or the cancel.
     let body = json!({ "turn": "t", "reason": "enough" });
     post(format!("{url}/v1/sessions/s/cancel"), body).await;
     ask(&url, "t2", "another /words 10").await;

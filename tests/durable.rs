@@ -253,7 +253,7 @@ async fn a_streaming_append_is_acknowledged_as_it_goes_and_resumed_without_doubl
     let all: Value = get(&node, "s", &[]).await.json().await.unwrap();
     assert_eq!(all, json!([{ "a": 1 }, [2, 3], "x", 4]));
 
-    // What is known is acknowledged behind the end too; what is not is refused by its own seq.
+    // What is known is acknowledged after the end too; what is not is refused by its own seq.
     let mut third = stream(&node, "s", "1", &[]).await;
     third.say("[2,3]\n\"x\"\n4\n5\n6\n").await;
     assert_eq!(third.until(4).await["offset"], "0000000000000001_0000000000000004");

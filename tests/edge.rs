@@ -160,7 +160,7 @@ async fn a_live_reader_gets_what_is_there_and_what_comes() {
 
     let mut again = client.tail("s", From::After(cursor));
     while let Some(item) = again.next().await.unwrap() {
-        assert!(matches!(item, Item::CaughtUp | Item::End), "{item:?} came behind the last event");
+        assert!(matches!(item, Item::CaughtUp | Item::End), "{item:?} came after the last event");
     }
     // A browser that has seen the end is sent home; one that has not is told of it again.
     let url = &format!("{}/v1/sessions/s/events?live=sse&after=start", node.url);

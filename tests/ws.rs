@@ -92,7 +92,7 @@ async fn no_more_events_come_than_there_is_credit_and_what_is_no_event_costs_non
     let mut client = Client::open(&node, "/v1/ws").await;
     client.attach("s", json!({ "credit": 3 })).await;
     assert_eq!(client.texts("s", 3).await, numbers(0..3));
-    // The ping is said behind everything that there was credit for.
+    // The ping is said after everything that there was credit for.
     let ping = client.of("s", "ping").await;
     assert_eq!(ping["data"]["tail"], 50);
     assert!(client.told.iter().all(|frame| frame["type"] != "event"), "{:?}", client.told);
@@ -168,7 +168,7 @@ async fn a_device_attaches_as_somebody_and_begins_with_what_there_is() {
     assert!(client.ask(request).await["ok"].is_object());
     let attached = client.of("s", "attached").await;
     assert!(attached["data"]["snapshot"].is_object(), "{attached}");
-    // It began behind the tail, and is told the rest though it has no credit.
+    // It began after the tail, and is told the rest though it has no credit.
     append(&node, "s", &numbers(3..4)).await;
     let presence = client.of("s", "presence").await;
     assert!(presence["data"].to_string().contains("phone"), "{presence}");

@@ -24,7 +24,7 @@ fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<DECODE_BYTES>()
 }
 
-/// Encodes `value` behind the byte `version`.
+/// Encodes `value` after the byte `version`.
 pub fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
     let mut bytes = vec![version];
     bincode::serde::encode_into_std_write(value, &mut bytes, config())
@@ -53,7 +53,7 @@ pub fn decode<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<T, Codec
     }
 }
 
-/// The value at the beginning, and how many bytes are left behind it.
+/// The value at the beginning, and how many bytes are left after it.
 fn decode_from<T: DeserializeOwned>(version: u8, bytes: &[u8]) -> Result<(T, usize), CodecError> {
     let (&found, rest) = bytes.split_first().ok_or(CodecError::Empty)?;
     if found != version {

@@ -21,7 +21,7 @@ pub const PROBE_ELECTIONS: u32 = 1;
 /// Largest encoded record or message this crate decodes, in bytes.
 pub const DECODE_BYTES: usize = 16 << 20;
 
-/// Bytes behind a small batch that the journal writes zeros to, once for many batches.
+/// Bytes after a small batch that the journal writes zeros to, once for many batches.
 pub const JOURNAL_AHEAD_BYTES: usize = 256 << 10;
 /// Batches up to this size are small, in bytes.
 pub const JOURNAL_SMALL_BYTES: usize = 16 << 10;
@@ -61,7 +61,7 @@ pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_mill
 pub const APPEND_WINDOW: usize = 32;
 /// Chunks of a snapshot that are read ahead.
 pub const SNAPSHOT_CHUNKS: usize = 4;
-/// Entries behind the last checkpoint that a group keeps, so that a member that was away for a moment
+/// Entries after the last checkpoint that a group keeps, so that a member that was away for a moment
 /// catches up from the log.
 pub const KEPT_ENTRIES: u64 = 4096;
 /// Entries that a member may lack before it is sent a snapshot in place of the log.

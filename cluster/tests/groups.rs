@@ -110,7 +110,7 @@ async fn a_member_that_was_away_for_long_catches_up_from_a_snapshot() {
     eventually("it has everything", || shelf.live(GroupId(1)) == wanted).await;
     let installs = shelf.installs(GroupId(1));
     assert!(matches!(installs[..], [brought] if 50 < brought && brought <= 150), "{installs:?}");
-    // What was installed is there after a restart, and the log goes on behind it.
+    // What was installed is there after a restart, and the log goes on after it.
     world.crash(away).await;
     world.start(away).await;
     wanted.push("after".into());
@@ -159,7 +159,7 @@ async fn a_snapshot_may_be_ahead_of_its_mark() {
     let installs = shelf.installs(GroupId(1));
     assert!(matches!(installs[..], [brought] if 60 < brought), "more than the mark: {installs:?}");
     let next = world.group(away, 1).unwrap().report().applied.unwrap().index + 1;
-    assert_eq!(shelf.next(GroupId(1)), next, "and the log behind the mark was replayed");
+    assert_eq!(shelf.next(GroupId(1)), next, "and the log after the mark was replayed");
 }
 
 #[tokio::test(start_paused = true)]

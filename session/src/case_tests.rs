@@ -177,7 +177,7 @@ fn output_that_is_rewound_forgives_no_failure_and_the_pauses_grow_whatever_was_s
     let (pauses, told) = lost_again_and_again(true, false, 0);
     assert_eq!(pauses, [0, 1_000, 2_000]);
     assert!(told.ends_with("agent.lost t1, turn.failed t1"), "{told}");
-    // What a later worker goes on behind stays, and so does a step that is over.
+    // What a later worker goes on after stays, and so does a step that is over.
     for step in [false, true] {
         let (pauses, told) = lost_again_and_again(step, step, 0);
         let doubled = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];

@@ -1,4 +1,4 @@
-//! What holds of every session behind every command; debug builds and tests look after each one.
+//! What holds of every session after every command; debug builds and tests look after each one.
 //!
 //! Commands are judged one by one; these rules are about what must never come of them, whatever their order. Where a
 //! command breaks one, it is a bug of ours and a panic, never a refusal; a session that was read from a disk and
@@ -145,7 +145,7 @@ impl Session {
                     must(was, "a turn ends once (S9)")?;
                 }
                 Some(Fact::Output(output)) => {
-                    must(open.contains(&output.turn), "nothing is put out behind the end (S5)")?;
+                    must(open.contains(&output.turn), "nothing is put out after the end (S5)")?;
                 }
                 _ => {}
             }
@@ -176,9 +176,9 @@ impl Live {
         must(self.hidden.is_none() || !self.holds.is_empty(), "a hidden log is kept for a fork")?;
         must(self.config.check().is_ok(), "a session is as it may be created")?;
         let anchored = self.fork.as_ref().is_none_or(|fork| fork.anchor <= fork.at);
-        must(anchored, "a fork begins behind its anchor")?;
+        must(anchored, "a fork begins after its anchor")?;
         let inherited = self.fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
-        must(inherited < self.log.first, "a fork begins behind what it inherits")?;
+        must(inherited < self.log.first, "a fork begins after what it inherits")?;
         self.log.check(self.clock)?;
         self.producers.check(self.log.tail, self.clock)?;
         if self.is_closed() {

@@ -50,7 +50,7 @@ pub(super) struct Known {
     pub(super) did: Did,
 }
 
-/// Where a session stands behind a command.
+/// Where a session stands after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stand {
     pub incarnation: Incarnation,
@@ -119,7 +119,7 @@ impl Keys {
         self.order.iter().filter_map(|key| self.known.get(key))
     }
 
-    /// Puts one behind all others.
+    /// Puts one after all others.
     pub(super) fn push(&mut self, known: Known) {
         if self.order.len() == self.order.capacity() {
             self.order.reserve_exact((self.order.len() / 2).max(1));
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!((lost.0, lost.2), (Err(Refusal::OutcomeForgotten), 0));
         let known = try_at(&mut session, now, again(1, most as u32), &append("a"));
         assert!(matches!(known.0, Ok(Applied::Appended { duplicate: true, .. })));
-        // A first try is never in doubt, nor one that began behind all that is forgotten.
+        // A first try is never in doubt, nor one that began after all that is forgotten.
         assert_eq!(try_at(&mut session, now, first(9_000), &append("a")).2, 1);
         let later = now + limits::KEY_SKEW_MS + 10;
         assert_eq!(try_at(&mut session, later, again(9_001, 1), &append("a")).2, 1);

@@ -106,7 +106,7 @@ impl Session {
         let before = cfg!(debug_assertions).then(|| self.before(out));
         let answer = self.obey(at, command, out);
         if let Some(Err(broken)) = before.map(|before| self.check_step(&before, &answer, out)) {
-            panic!("{broken}; behind {command:?}: {self:?}");
+            panic!("{broken}; after {command:?}: {self:?}");
         }
         answer
     }
@@ -224,7 +224,7 @@ impl Session {
         Incarnation::FIRST < live.incarnation && live.now(at).since(live.created_at) <= age_ms
     }
 
-    /// Where the session stands behind the last command, or stood behind the one with this key; none if it
+    /// Where the session stands after the last command, or stood after the one with this key; none if it
     /// never lived.
     pub fn stand_of(&self, key: Option<&CommandKey>) -> Option<Stand> {
         let known = key.and_then(|key| self.keys.find(key));

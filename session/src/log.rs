@@ -42,7 +42,7 @@ pub(super) struct Mark {
 }
 
 impl Log {
-    /// An empty log behind the serial `before`.
+    /// An empty log after the serial `before`.
     pub(super) fn new(chain: u64, before: Serial) -> Log {
         Log { first: before.next(), tail: before, chain, total: 0, marks: Vec::new() }
     }
@@ -81,7 +81,7 @@ impl Log {
     }
 
     /// Gives up the groups that no limit asks to keep; says whether there were any. What is `needed`, and all
-    /// behind it, stays.
+    /// after it, stays.
     pub(super) fn retain(
         &mut self,
         now: Millis,
@@ -92,7 +92,7 @@ impl Log {
             self.marks.partition_point(|mark| mark.newest.after(age_ms) <= now)
         });
         let pushed_out = retention.max_bytes.map_or(0, |bytes| {
-            // Group n may go when the groups behind it alone reach the limit.
+            // Group n may go when the groups after it alone reach the limit.
             self.marks.partition_point(|mark| bytes <= self.total - mark.before).saturating_sub(1)
         });
         self.drop_groups(aged.max(pushed_out).min(self.spare_groups(needed)))

@@ -32,7 +32,7 @@ pub enum Applied {
         closed: bool,
         seq: Option<u64>,
     },
-    /// The session is closed behind `tail`; `duplicate` where it already was, and `again` where this
+    /// The session is closed after `tail`; `duplicate` where it already was, and `again` where this
     /// very request had closed it.
     Closed { tail: Serial, duplicate: bool, again: bool },
     /// The session and its log are no more.
@@ -114,7 +114,7 @@ pub enum Refusal {
     TooManyProducers { limit: usize },
     #[error("the log is made of {held}")]
     OtherContentType { held: String },
-    #[error("the order mark does not come behind {last:?}")]
+    #[error("the order mark does not come after {last:?}")]
     OutOfOrder { last: String },
     #[error("the order mark has {bytes} bytes; the limit is {limit}")]
     OrderTooLong { bytes: usize, limit: usize },

@@ -443,7 +443,7 @@ proptest! {
                         begun.insert(turn);
                     }
                     Fact::Output(Output { turn, .. }) => {
-                        prop_assert!(!ended.contains(&turn), "output behind the end (S5)");
+                        prop_assert!(!ended.contains(&turn), "output after the end (S5)");
                     }
                     Fact::Ended { turn, .. } => {
                         prop_assert!(ended.insert(turn), "a second end (S9)");

@@ -96,7 +96,7 @@ impl Producers {
         let newest = self.last(&first.producer).unwrap_or(0);
         match first.seq.checked_add(count) {
             Some(behind) => Ok(known.map(|_| newest.min(behind - 1))),
-            // Behind them no request could have a seq.
+            // After them no request could have a seq.
             None => Err(Refusal::SequenceGap { expected: newest, received: first.seq }),
         }
     }

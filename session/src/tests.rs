@@ -73,7 +73,7 @@ impl Script {
 
     fn append_behind(&mut self, tail: u64, words: &str) {
         let append = Append { expect: Some(Serial(tail)), ..append(words) };
-        self.run(&format!("append {words} behind #{tail}"), Command::Append(append));
+        self.run(&format!("append {words} after #{tail}"), Command::Append(append));
     }
 
     fn close(&mut self) {

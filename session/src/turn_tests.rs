@@ -347,7 +347,7 @@ proptest! {
                         holder.insert(turn, epoch);
                     }
                     Fact::Output(Output { epoch, .. }) => {
-                        prop_assert!(!over, "output behind the end (S5)");
+                        prop_assert!(!over, "output after the end (S5)");
                         prop_assert_eq!(holder.get(&turn), Some(&epoch), "a zombie spoke (S4)");
                     }
                     Fact::Stalled { epoch, .. } | Fact::Lost { epoch, .. } => {
@@ -358,7 +358,7 @@ proptest! {
                     }
                     Fact::Ended { .. } => *ended.entry(turn).or_default() += 1,
                     Fact::Receipt { .. } => {}
-                    _ => prop_assert!(!over, "{} behind the end", fact.name()),
+                    _ => prop_assert!(!over, "{} after the end", fact.name()),
                 }
             }
             prop_assert!(ended.values().all(|times| *times == 1), "a second end (S9)");

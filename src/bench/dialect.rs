@@ -40,7 +40,7 @@ impl Dialect {
         }
     }
 
-    /// The path of a live stream behind `at`, which is what an earlier one said.
+    /// The path of a live stream after `at`, which is what an earlier one said.
     pub(super) fn live(self, name: &str, at: Option<&str>) -> String {
         let path = self.append(name);
         match self {
@@ -49,7 +49,7 @@ impl Dialect {
         }
     }
 
-    /// The path of a page behind `at`.
+    /// The path of a page after `at`.
     pub(super) fn page(self, name: &str, at: Option<&str>) -> String {
         let path = self.append(name);
         match self {
@@ -113,7 +113,7 @@ impl Dialect {
 
 const NEXT_MARK: &[u8] = b"\"streamNextOffset\":\"";
 
-/// The time behind a mark.
+/// The time after a mark.
 fn due(marked: &[u8]) -> u64 {
     let due = &marked[DUE_MARK.len()..];
     digits(&due[..due.len().min(DUE_DIGITS)])

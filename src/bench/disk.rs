@@ -1,4 +1,4 @@
-//! How fast the disk syncs by itself: 4 KiB behind each other in a file that is already there.
+//! How fast the disk syncs by itself: 4 KiB after each other in a file that is already there.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

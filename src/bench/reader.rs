@@ -84,7 +84,7 @@ impl Reader {
         loop {
             chunks.take(&mut connection, &mut text)?;
             if chunks.ended {
-                // A stream that ends in peace is asked for again, behind what it brought.
+                // A stream that ends in peace is asked for again, after what it brought.
                 return Ok(());
             }
             let mut begin = 0;

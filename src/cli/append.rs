@@ -24,7 +24,7 @@ pub(super) struct Append {
     /// Pause between two events; 0 sends whatever is there together
     #[arg(long, value_name = "MS", default_value_t = 0)]
     every_ms: u64,
-    /// Close the session behind the last event
+    /// Close the session after the last event
     #[arg(long)]
     close: bool,
     /// Create the session if it does not exist

@@ -150,7 +150,7 @@ struct Common {
     json: bool,
 }
 
-/// How long the disk is measured before the load and behind it.
+/// How long the disk is measured before the load and after it.
 const DISK_TIME: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(command: Bench) -> anyhow::Result<()> {

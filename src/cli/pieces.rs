@@ -7,9 +7,9 @@ use crate::limits;
 /// Where to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum By {
-    /// Behind the white space that follows a word
+    /// After the white space that follows a word
     Word,
-    /// Behind each line feed
+    /// After each line feed
     Line,
     /// Nowhere: all of it is one event
     All,

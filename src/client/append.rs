@@ -36,7 +36,7 @@ pub struct Appended {
     pub duplicate: bool,
     pub closed: bool,
     pub incarnation: u32,
-    /// Last serial of the session behind the request.
+    /// Last serial of the session after the request.
     pub tail: u64,
     pub cursor: String,
 }

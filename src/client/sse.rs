@@ -23,7 +23,7 @@ pub struct Parser {
     /// The wait before coming back that the stream asked for, in milliseconds.
     pub retry_ms: Option<u64>,
     line: Vec<u8>,
-    /// The last byte was a carriage return; a line feed behind it belongs to it.
+    /// The last byte was a carriage return; a line feed after it belongs to it.
     after_return: bool,
     /// The first line was seen, which may begin with a byte order mark.
     begun: bool,

@@ -91,7 +91,7 @@ impl Tail {
         self.at
     }
 
-    /// Waits for what comes next; none behind an end. Moves to another node by itself.
+    /// Waits for what comes next; none after an end. Moves to another node by itself.
     ///
     /// # Errors
     /// Refused: there is no such session, or no such place in it. Unreachable: no node served this

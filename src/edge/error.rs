@@ -73,7 +73,7 @@ kinds! {
     INCARNATIONS_SPENT 409 "incarnations_spent" "The session was created too often" [IncarnationsSpent]
     TOO_MANY_PRODUCERS 409 "too_many_producers" "The session remembers as many producers as it may" [TooManyProducers]
     OTHER_CONTENT_TYPE 409 "other_content_type" "The log is made of something else" [OtherContentType]
-    OUT_OF_ORDER 409 "out_of_order" "The order mark does not come behind the last one" [OutOfOrder]
+    OUT_OF_ORDER 409 "out_of_order" "The order mark does not come after the last one" [OutOfOrder]
     TOO_MANY_FORKS 409 "too_many_forks" "The log has as many forks as it may" [TooManyForks]
     HOLD_ENDED 409 "hold_ended" "The fork took too long to begin" [HoldEnded]
     BUSY 409 "busy" "The agent has an open turn" [Busy]
@@ -91,7 +91,7 @@ kinds! {
     SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
     MEMBERS_REFUSED 409 "members_refused" "The members of the cluster cannot be changed so"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone" [Gone]
-    CURSOR_GONE 410 "cursor_gone" "What lies behind the cursor is no more"
+    CURSOR_GONE 410 "cursor_gone" "What lies after the cursor is no more"
     TURN_OVER 410 "turn_over" "The turn is over" [TurnOver]
     INTERACTION_OVER 410 "interaction_over" "The interaction is over" [InteractionOver]
     BODY_TOO_LARGE 413 "body_too_large" "The body is too large"

@@ -72,7 +72,7 @@ pub(super) fn of_event(json: &[u8], serial: Serial, incarnation: Incarnation) ->
     json::without_line_ends(out)
 }
 
-/// A frame with a name of its own. Its id, if it has one, is where a reader goes on behind it.
+/// A frame with a name of its own. Its id, if it has one, is where a reader goes on after it.
 pub(super) fn control(name: &'static str, id: Option<&str>, data: &Value) -> Bytes {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // A JSON value's own text has no line break: strings escape theirs.

@@ -3,7 +3,7 @@
 //! hyper keeps 16 KiB of buffers for requests to come, and a live stream on HTTP/1.1 sees none: its
 //! reader waits for days. So hyper writes the head of the response and the first chunk; when both have
 //! left, the body fails, hyper lets go of the connection without a word, and the rest of the body is
-//! written by [`super::stream`] (S10). Behind the head of an upgrade hyper lets go by itself.
+//! written by [`super::stream`] (S10). After the head of an upgrade hyper lets go by itself.
 
 use std::future::poll_fn;
 use std::io;
@@ -40,7 +40,7 @@ pub(super) enum Onward {
     Upgraded(Upgraded),
 }
 
-/// Goes on with the connection, and with what the client sent behind its request.
+/// Goes on with the connection, and with what the client sent after its request.
 pub(super) type Upgraded = Box<dyn FnOnce(Socket, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Handover {
         }))
     }
 
-    /// Hands the connection over behind the head of the answer, which must be 101.
+    /// Hands the connection over after the head of the answer, which must be 101.
     pub(super) fn upgrade(&self, upgraded: Upgraded) {
         self.state().onward = Some(Onward::Upgraded(upgraded));
     }

@@ -1,6 +1,6 @@
 //! A live read: one response body that follows a session (S7).
 //!
-//! It ends cleanly only behind `end` and `gone`. In every other case the connection breaks, because
+//! It ends cleanly only after `end` and `gone`. In every other case the connection breaks, because
 //! clients take a clean end for the end of the story. The body asks the reader for more only when the
 //! connection has room, so a slow client costs one delivery and no more (S10). On HTTP/1.1 the
 //! connection then serves this stream alone, see [`super::handover`].
@@ -28,7 +28,7 @@ use crate::limits;
 #[error("the stream breaks off here")]
 pub(super) struct BrokenOff;
 
-/// How long a frame behind which the connection breaks gets to leave, in milliseconds.
+/// How long a frame after which the connection breaks gets to leave, in milliseconds.
 const PARTING_MS: u64 = 100;
 /// Bounds of the wait that clients are asked for before they come back, in milliseconds.
 const RETRY_MS: std::ops::Range<u64> = 500..1500;
@@ -40,7 +40,7 @@ pub(super) struct Live {
 }
 
 /// The response that follows a session. One that `has_seen_end` and comes back is told to stay away.
-/// Where the connection can be had, it leaves hyper behind the opening.
+/// Where the connection can be had, it leaves hyper after the opening.
 pub(super) async fn response(
     edge: &Edge,
     id: &SessionId,
@@ -86,7 +86,7 @@ fn rendered(said: Control) -> Bytes {
 }
 
 impl Live {
-    /// Waits for the next bytes; none behind the end. An error is the last that is said.
+    /// Waits for the next bytes; none after the end. An error is the last that is said.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         match self.telling.stage() {
             Stage::Following => Some(self.follow().await.ok_or(BrokenOff)),

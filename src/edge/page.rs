@@ -27,9 +27,9 @@ pub(super) enum Wait {
 
 /// A page as it fills.
 struct Page {
-    /// Behind the last thing on the page.
+    /// After the last thing on the page.
     next: Cursor,
-    /// The events, each behind a comma but the first.
+    /// The events, each after a comma but the first.
     events: Vec<u8>,
     count: usize,
     bytes: usize,
@@ -40,7 +40,7 @@ struct Page {
     closed: bool,
 }
 
-/// Reads the page behind the reader's place.
+/// Reads the page after the reader's place.
 pub(super) async fn read(
     mut reader: Reader,
     limit: usize,
@@ -116,7 +116,7 @@ impl Page {
                 }
                 Ok(self.is_full())
             }
-            // What is told about the events behind it begins a page of its own.
+            // What is told about the events after it begins a page of its own.
             Delivery::Gap { .. } | Delivery::Reset { .. } if 0 < self.count => {
                 self.up_to_date = false;
                 Ok(true)
@@ -156,7 +156,7 @@ impl Page {
         self.limit <= self.count || limits::PAGE_BYTES <= self.bytes
     }
 
-    /// Whether the session ends right behind the page. Nothing is waited for where it is open.
+    /// Whether the session ends right after the page. Nothing is waited for where it is open.
     async fn look_for_end(&mut self, reader: &mut Reader) {
         if !reader.is_closed() {
             return;
@@ -205,7 +205,7 @@ mod tests {
         Delivery::Events(serials.map(shown).collect())
     }
 
-    /// Fills a page of at most three events that begins behind #0 and shows where it ended.
+    /// Fills a page of at most three events that begins after #0 and shows where it ended.
     fn check(deliveries: Vec<Delivery>, expected: Expect) {
         let start = Cursor { incarnation: Incarnation(1), serial: Serial(0) };
         let mut page = Page::new(start, 3);

@@ -34,7 +34,7 @@ pub(super) struct Telling {
     shape: Shape,
     /// Before everything that was there is delivered.
     catching_up: bool,
-    /// Where a reader goes on behind events that it is not shown.
+    /// Where a reader goes on after events that it is not shown.
     passed: Option<Cursor>,
     beside: Option<Box<Beside>>,
     snapshot: Option<Value>,
@@ -51,7 +51,7 @@ pub(super) enum Stage {
     BreakingOff,
 }
 
-/// Something that is said beside the events, and where a reader goes on behind it.
+/// Something that is said beside the events, and where a reader goes on after it.
 pub(super) struct Control {
     pub(super) name: &'static str,
     pub(super) cursor: Option<Cursor>,

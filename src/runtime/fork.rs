@@ -21,7 +21,7 @@ pub struct Wish {
     pub anchor: Option<Serial>,
     /// The root that the anchor is of, where the asker knows; that of no other log will do.
     pub root: Option<Incarnation>,
-    /// How far behind the anchor it begins: events where the log is JSON, else payload bytes.
+    /// How far after the anchor it begins: events where the log is JSON, else payload bytes.
     pub sub: u64,
     /// Where it names no content type or no end of life, the source's count.
     pub config: Config,
@@ -156,7 +156,7 @@ impl Runtime {
         Ok(self.submit(id, create.into(), deadline).await?)
     }
 
-    /// Goes `sub` units behind a cursor: the last event that is inherited whole, and the piece of the next.
+    /// Goes `sub` units after a cursor: the last event that is inherited whole, and the piece of the next.
     async fn walk(
         &self,
         source: &SessionId,

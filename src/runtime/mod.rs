@@ -231,7 +231,7 @@ impl Runtime {
     }
 
     /// Attaches a reader. Where it starts is linearizable: everything acknowledged before this call will
-    /// be delivered if it lies behind the cursor.
+    /// be delivered if it lies after the cursor.
     ///
     /// # Errors
     /// The session does not exist, or nobody with a majority answers; no reader exists then.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Incarnation, Serial};
 use crate::session::{Applied, Refusal};
 
-/// A command took effect, and where the session stands behind it.
+/// A command took effect, and where the session stands after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     pub applied: Applied,

@@ -27,11 +27,11 @@ use crate::store::{LogOf, Store};
 pub enum Start {
     /// The first event that can still be read.
     Beginning,
-    /// Behind the event that the cursor names.
+    /// After the event that the cursor names.
     After(Cursor),
-    /// Behind the present tail.
+    /// After the present tail.
     Tail,
-    /// Behind this event of the present life, if its serials are of this root.
+    /// After this event of the present life, if its serials are of this root.
     Offset { root: Incarnation, serial: Serial },
 }
 
@@ -168,7 +168,7 @@ impl Reader {
         Reader { source: Source::Joined(Box::new(joined)), _counted: counted }
     }
 
-    /// The same reader of this node's log, behind the event `serial` of its present life.
+    /// The same reader of this node's log, after the event `serial` of its present life.
     pub(super) fn skipped_to(mut self, serial: Serial) -> Reader {
         if let Source::Local(local) = &mut self.source {
             local.cursor = Cursor { incarnation: local.status.incarnation, serial };
@@ -207,7 +207,7 @@ impl Reader {
         }
     }
 
-    /// The end of the log as known now at this node: behind it there is nothing to give yet.
+    /// The end of the log as known now at this node: after it there is nothing to give yet.
     pub fn known_tail(&self) -> Serial {
         match &self.source {
             Source::Local(local) => local.marks.borrow().tail,
@@ -386,7 +386,7 @@ impl Local {
         self.hand_out(events)
     }
 
-    /// The dense run of events behind the cursor that sealed blocks hold, about one delivery of it.
+    /// The dense run of events after the cursor that sealed blocks hold, about one delivery of it.
     async fn read_sealed(&self, mark: Mark) -> std::io::Result<VecDeque<Arc<Shown>>> {
         let (store, shard, id) = (self.store.clone(), self.shard, self.id.clone());
         let (incarnation, after) = (mark.incarnation, self.cursor.serial);

@@ -9,7 +9,7 @@ pub(super) struct Stitched {
     inherited: Option<Reader>,
     /// Last event that is inherited.
     at: Serial,
-    /// Behind `at`.
+    /// After `at`.
     own: Reader,
     cursor: Cursor,
     /// The reader's cursor, where it is of an earlier life and the reader was not told yet.
@@ -18,7 +18,7 @@ pub(super) struct Stitched {
 }
 
 impl Stitched {
-    /// `inherited` begins where the reader does, and `own` behind `at`; `before` is the reader's cursor where that is
+    /// `inherited` begins where the reader does, and `own` after `at`; `before` is the reader's cursor where that is
     /// of an earlier life.
     pub(super) fn new(
         inherited: Reader,

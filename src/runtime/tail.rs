@@ -65,7 +65,7 @@ struct Ring {
     bytes: usize,
 }
 
-/// What the ring has behind a serial.
+/// What the ring has after a serial.
 pub(super) enum Found {
     Events(Vec<Arc<Shown>>),
     /// It lies in sealed blocks.

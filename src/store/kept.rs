@@ -9,7 +9,7 @@ pub const HEAD_VERSION: u8 = 1;
 pub const BLOCK_VERSION: u8 = 1;
 pub const MARK_VERSION: u8 = 1;
 
-/// A session as it was behind entry `next - 1` of its shard, with the events that are in no block yet. Written
+/// A session as it was after entry `next - 1` of its shard, with the events that are in no block yet. Written
 /// from borrowed parts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Head<S = Session, E = Event> {

@@ -283,7 +283,7 @@ fn a_mark_is_not_there_without_what_it_covers() {
         let session = crate::session::Session::absent(id.clone());
         let head: Head = Head { next: 7, session, unsealed: Vec::new(), filed: None };
         store.put_head(1, &id, &head).unwrap();
-        // One of the two syncs fails, or the power goes behind both.
+        // One of the two syncs fails, or the power goes after both.
         match seed % 3 {
             0 => disk.fail_flush(Fault::Broken),
             1 => disk.fail_write(1, Fault::Full),

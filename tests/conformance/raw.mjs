@@ -53,7 +53,7 @@ export async function catchUp(url) {
   }
 }
 
-/** Reads by long polls behind `offset` until the stream is closed; says when each poll is sent. */
+/** Reads by long polls after `offset` until the stream is closed; says when each poll is sent. */
 export async function longPoll(url, offset, parked) {
   const messages = [];
   for (let cursor = ""; ; ) {
@@ -70,7 +70,7 @@ export async function longPoll(url, offset, parked) {
   }
 }
 
-/** Reads events behind `offset` until the stream is closed; says when it is at the end. */
+/** Reads events after `offset` until the stream is closed; says when it is at the end. */
 export async function events(url, offset, parked) {
   const messages = [];
   for (;;) {

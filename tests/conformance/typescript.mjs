@@ -46,7 +46,7 @@ export const typescript = {
    * Reads live from the start until `count` messages came, or the stream is closed.
    *
    * A connection that breaks in the middle of an answer ends this client's reading with an error, so the
-   * application goes on behind the last batch it was given. This client tells that the stream is closed
+   * application goes on after the last batch it was given. This client tells that the stream is closed
    * before it gives out the last batch: what is still missing then is read at the end.
    */
   async read(url, live, count) {

@@ -244,7 +244,7 @@ impl Judge {
         assert!(floor <= (life.0, false, tail.0), "{id} at node {node} lost {floor:?}");
         let known = inner.books.get(&(id.to_string(), life.0));
         let inherited = status.fork.as_ref().map_or(0, |fork| fork.at.0);
-        // A fork's own chain begins behind what it inherits.
+        // A fork's own chain begins after what it inherits.
         let own = events.last().filter(|last| last.serial == tail && inherited < tail.0);
         if let Some(last) = own {
             assert!(last.chain == status.chain, "{id}: the chain of node {node} is not its log's");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::history::{Answer, Call, Control, Event, History, Kind, OpId, Record, SubId};
 
-/// Keeps a history while it happens; shared behind an `Arc`.
+/// Keeps a history while it happens; shared through an `Arc`.
 pub struct Recorder {
     start: Instant,
     tape: Mutex<Tape>,

@@ -38,7 +38,7 @@ pub enum Code {
     A17,
     /// A turn has no end, or more than one.
     A18,
-    /// A turn goes on behind its end.
+    /// A turn goes on after its end.
     A19,
     /// What a worker said is lost, or stands in another order.
     A20,
@@ -65,7 +65,7 @@ impl fmt::Display for Code {
             Code::A14 => "incarnations mixed",
             Code::A17 => "call never ended",
             Code::A18 => "not exactly one end",
-            Code::A19 => "goes on behind its end",
+            Code::A19 => "goes on after its end",
             Code::A20 => "words lost or reordered",
             Code::Harness => "history contradicts itself",
         };

@@ -22,7 +22,7 @@ pub enum Scope {
     All,
 }
 
-/// How a turn goes on behind what was said.
+/// How a turn goes on after what was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {

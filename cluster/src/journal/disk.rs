@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 
 /// A file that is open for reading and writing at any place.
 pub trait File: Send + Sync {
-    /// Writes all of `bytes` at `offset`; the file grows where they end behind it.
+    /// Writes all of `bytes` at `offset`; the file grows where they end after it.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Fills `buffer` from `offset` as far as the file goes, and returns how far that was.

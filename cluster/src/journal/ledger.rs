@@ -47,7 +47,7 @@ impl Ledger {
     /// Takes one synced record of `group`; `place` is where it lies.
     ///
     /// # Errors
-    /// An entry that leaves a hole behind entries that are here: no writer produces that.
+    /// An entry that leaves a hole after entries that are here: no writer produces that.
     pub(super) fn apply(
         &mut self,
         kind: Kind,

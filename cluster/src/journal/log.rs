@@ -109,7 +109,7 @@ impl<T> Log<T> {
         dropped
     }
 
-    /// Drops the entries up to `upto`, and goes on behind it if that is beyond the last.
+    /// Drops the entries up to `upto`, and goes on after it if that is beyond the last.
     pub(super) fn purge(&mut self, upto: EntryId) -> VecDeque<T> {
         if self.purged.is_some_and(|purged| upto.index <= purged.index) {
             return VecDeque::new();

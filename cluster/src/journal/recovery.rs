@@ -44,7 +44,7 @@ struct Walk {
     /// Number of the next batch, once the first was seen.
     number: Option<u64>,
     confirmed: bool,
-    /// Where batches stopped first; a valid one behind it is proof of damage.
+    /// Where batches stopped first; a valid one after it is proof of damage.
     stop: Option<(u64, u64)>,
     last: Option<(usize, u64, Vec<u8>)>,
     /// A newest segment whose creation was interrupted.

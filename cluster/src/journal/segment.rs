@@ -1,4 +1,4 @@
-//! One segment: a file with a header sector, and batches behind it.
+//! One segment: a file with a header sector, and batches after it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ impl Segment {
 
     /// Writes a batch at the end; it is durable, and the segment longer, once the caller has synced it.
     ///
-    /// A small batch also writes zeros over the zeros behind it, now and then. Blocks that are only
+    /// A small batch also writes zeros over the zeros after it, now and then. Blocks that are only
     /// allocated cost each sync that first writes to them a change of the file's metadata; so one
     /// sync pays for many.
     pub(super) fn write(&mut self, batch: &[u8]) -> io::Result<()> {

@@ -275,7 +275,7 @@ impl Writer {
         }
     }
 
-    /// Sees that a spare segment stands behind the active one; without space, the journal is full.
+    /// Sees that a spare segment stands after the active one; without space, the journal is full.
     fn prepare(&mut self) -> io::Result<()> {
         if self.spare.is_none() {
             let size = self.home.segment_bytes.max(4 * SECTOR as u64);

@@ -229,7 +229,7 @@ mod tests {
             (id(4, 5), vec![]),
             (id(2, 2), vec![]),
             (id(1, 1), vec![id(1, 2), id(1, 3)]),
-            // Of the wrong term at a place that was purged, and behind what is committed.
+            // Of the wrong term at a place that was purged, and after what is committed.
             (id(4, 0), vec![]),
             (id(2, 7), vec![]),
         ] {

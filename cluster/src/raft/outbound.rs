@@ -228,7 +228,7 @@ impl RaftNetworkV2<Types> for Link {
             Either::Right(self.append(request).map(Some))
         });
         let answers = answers.buffered(APPEND_WINDOW).filter_map(future::ready);
-        // After the first failure nothing behind it can be trusted to be in order.
+        // After the first failure nothing after it can be trusted to be in order.
         let answers = answers.scan(false, |failed, answer| {
             if *failed {
                 return future::ready(None);

@@ -2,7 +2,7 @@
 //!
 //! An entry is `kind: u8 | body`; kind 0 is blank, 1 carries a batch as it is, 2 a membership through
 //! the codec. A batch is `time_ms: u64 | (length: u32 | command)*`, little-endian. A message is
-//! `kind: u8 | group: u32 | body` through the codec; entries ride behind it uncopied.
+//! `kind: u8 | group: u32 | body` through the codec; entries ride after it uncopied.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use openraft::EntryPayload;

@@ -49,7 +49,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Votes, heartbeats, read index: small, and never behind bulk.
+    /// Votes, heartbeats, read index: small, and never after bulk.
     Control,
     /// Entries of the groups on this stripe, below [`REPLICATION_STRIPES`].
     Replication(u8),

@@ -86,7 +86,7 @@ fn closed() -> Vec<(PathBuf, Vec<u8>)> {
     files(&disk)
 }
 
-/// Exempt are: the unused rest of a segment behind its last batch, and the closing batch.
+/// Exempt are: the unused rest of a segment after its last batch, and the closing batch.
 #[test]
 fn a_bit_flipped_anywhere_below_the_durable_mark_is_refused_and_nothing_changes() {
     let files = closed();

@@ -1,4 +1,4 @@
-// A route built with the AI SDK, as it may stand behind `useChat` in any app, and as outlive takes it for an agent:
+// A route built with the AI SDK, as it may stand after `useChat` in any app, and as outlive takes it for an agent:
 //
 //   npm ci && PORT=3000 node agent.mjs &
 //   outlive serve --config outlive.toml        # with:

@@ -192,7 +192,7 @@ pub struct Create {
     pub fork: Option<ForkRequest>,
     /// Up to [`crate::limits::APPEND_EVENTS`]; where the session lives already, they are not looked at.
     pub events: Vec<NewEvent>,
-    /// Closes the session behind these events.
+    /// Closes the session after these events.
     pub close: bool,
 }
 
@@ -212,7 +212,7 @@ impl From<Config> for Command {
 /// Adds events of one producer that each take one of its seqs, side by side: all or none of those that are new.
 ///
 /// Where the session knows the beginning from earlier requests, it answers with that and adds nothing: what
-/// is behind it is asked again.
+/// comes after it is asked again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendEach {
     /// 1 to [`crate::limits::APPEND_EVENTS`].
@@ -230,13 +230,13 @@ pub struct Append {
     pub events: Vec<NewEvent>,
     /// By whom, for the how-manieth time: a request with the same one has the effect of one (S11).
     pub producer: Option<Origin>,
-    /// Closes the session behind these events.
+    /// Closes the session after these events.
     pub close: bool,
     /// Appends only if this is the last event's serial.
     pub expect: Option<Serial>,
     /// What the events are: refused where the log is made of something else.
     pub content_type: Option<ContentType>,
-    /// Appends only if it comes behind the last one in the order of bytes; up to
+    /// Appends only if it comes after the last one in the order of bytes; up to
     /// [`crate::limits::ORDER_BYTES`].
     pub order: Option<String>,
 }

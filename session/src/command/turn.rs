@@ -34,7 +34,7 @@ pub enum WhenBusy {
     /// It is spoken into that turn.
     #[default]
     Steer,
-    /// It begins a turn behind it.
+    /// It begins a turn after it.
     Queue,
     /// It begins a turn, and those that are open are cancelled.
     Interrupt,
@@ -124,7 +124,7 @@ pub enum Phase {
     Tool(ToolName),
 }
 
-/// How a turn goes on behind what was said.
+/// How a turn goes on after what was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
     #[default]

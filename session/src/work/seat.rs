@@ -219,7 +219,7 @@ impl Live {
             if said.rewind {
                 self.rewind(now, at, epoch, out);
             } else if first {
-                // It goes on behind what earlier workers put out.
+                // It goes on after what earlier workers put out.
                 turn.keep_output();
             }
             let internal = said.internal || self.work.control.mode != Mode::Auto;

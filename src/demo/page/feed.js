@@ -1,5 +1,5 @@
 // Follows the session at one node after the other. A node that dies costs a reconnect and nothing else: the
-// next one goes on behind the last cursor.
+// next one goes on after the last cursor.
 import { nodes, session } from "./nodes.js";
 
 /** Silence after which a node counts as dead: two of its pings. */

@@ -27,7 +27,7 @@ export class Score {
       this.next = event.serial + 1;
     }
     this.seen.add(event.serial);
-    // What could still come a second time lies close behind.
+    // What could still come a second time lies close after it.
     if (2000 < this.seen.size) this.seen.delete(this.seen.values().next().value);
     this.events += 1;
   }

@@ -28,7 +28,7 @@ function mix(value) {
   return value ^ (value >> 31n);
 }
 
-/** Word n of a story, from 0, with the space behind it. */
+/** Word n of a story, from 0, with the space after it. */
 function word(seed, n) {
   const number = BigInt(n);
   const chance = mix(seed ^ ((number * 0x9e3779b97f4a7c15n) & MASK));

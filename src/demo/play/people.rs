@@ -105,7 +105,7 @@ pub(super) async fn stop(stage: &Stage) -> anyhow::Result<String> {
     let (_, other, _) = phone.sees("the phone stops", stopped).await?;
     ensure!(serial == other, "they stopped at {serial} and {other}");
     ensure!(event["device"] == PHONE.device, "it does not say who stopped it: {event}");
-    // The agent is free again: a second answer runs, and behind the first one's end nothing of it came.
+    // The agent is free again: a second answer runs, and after the first one's end nothing of it came.
     let next = stage.say(session, "again", STORY, LAPTOP).await?;
     ensure!(next != turn, "the new message went to the old turn");
     laptop.hears(&next, 5).await?;
@@ -116,7 +116,7 @@ pub(super) async fn stop(stage: &Stage) -> anyhow::Result<String> {
             .events
             .iter()
             .any(|seen| serial < seen.serial() && seen.speaks_in(&turn));
-        ensure!(!late, "output came behind the end");
+        ensure!(!late, "output came after the end");
         stage.told(&device.record(), &turn, STORY)?;
     }
     stage.count(&laptop.record());

@@ -9,7 +9,7 @@ pub(super) struct Record {
     pub(super) events: Vec<Seen>,
     /// What came with the first frame: the conversation so far, who is there, how the agents are.
     pub(super) snapshot: Option<Value>,
-    /// Serial behind which this device began.
+    /// Serial after which this device began.
     pub(super) begins_behind: u64,
     /// Who is there, as it was told last.
     pub(super) presence: Option<Value>,

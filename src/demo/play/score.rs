@@ -18,7 +18,7 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// Counts what a device saw: serials are dense behind the place where it began.
+    /// Counts what a device saw: serials are dense after the place where it began.
     pub(super) fn add(&mut self, record: &Record) {
         let mut seen = BTreeSet::new();
         let mut next = record.begins_behind + 1;

@@ -13,7 +13,7 @@ pub(in crate::edge) const PARAMETERS: [&str; 6] =
 pub(in crate::edge) struct Asked {
     /// Counted as present.
     pub(in crate::edge) who: Option<Attendee>,
-    /// Begins with what there is, and goes on behind the tail.
+    /// Begins with what there is, and goes on after the tail.
     pub(in crate::edge) snapshot: bool,
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,

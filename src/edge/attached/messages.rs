@@ -1,7 +1,7 @@
 //! The conversation of a session as messages: a projection of its log, made when it is asked for.
 //!
 //! Output of a turn, and of a step where there are steps, is one message, whoever had the turn, until somebody speaks
-//! into the turn: what is said behind that is another one. What a later attempt superseded is in none. Inputs are messages of who sent them, and what a person who took over
+//! into the turn: what is said after that is another one. What a later attempt superseded is in none. Inputs are messages of who sent them, and what a person who took over
 //! said is a message of that person. Bounded in events that are read and in bytes that are kept: then the
 //! oldest go first (S10).
 
@@ -50,7 +50,7 @@ struct Message {
     /// Bytes that are missing at the beginning.
     cut: u64,
     complete: bool,
-    /// Somebody spoke behind it: what follows is another message.
+    /// Somebody spoke after it: what follows is another message.
     closed: bool,
     /// How its turn ended.
     end: Option<&'static str>,
@@ -158,7 +158,7 @@ impl Messages {
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
                 let mut numbers = open.iter().rev().filter_map(|at| at.checked_sub(dropped));
-                // What is said behind a draft stands behind it: only the newest message of a step goes on.
+                // What is said after a draft stands after it: only the newest message of a step goes on.
                 let newest = numbers.find(|at| all[*at].step == output.step);
                 let known =
                     newest.filter(|at| !all[*at].closed && all[*at].internal == output.internal);

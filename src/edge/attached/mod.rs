@@ -25,7 +25,7 @@ use crate::runtime::presence::Attendance;
 use crate::runtime::{Freshness, Reader};
 
 const PING: Duration = Duration::from_millis(limits::PING_MS);
-/// How long a ping may hold up the events behind it.
+/// How long a ping may hold up the events after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is said of a session beside its events.

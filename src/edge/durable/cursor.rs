@@ -18,7 +18,7 @@ pub(super) struct Cursors {
 }
 
 impl Cursors {
-    /// For a client that came with the cursor `given`: each is behind that one.
+    /// For a client that came with the cursor `given`: each is after that one.
     pub(super) fn new(given: Option<&str>, now: Millis) -> Cursors {
         Cursors::with_jitter(given, now, rand::random_range(JITTER))
     }

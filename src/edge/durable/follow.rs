@@ -60,7 +60,7 @@ impl Follow {
         self.reader.status()
     }
 
-    /// Behind what was delivered.
+    /// After what was delivered.
     pub(super) fn offset(&self) -> Offset {
         Offset { root: self.root, serial: self.serial }
     }
@@ -70,7 +70,7 @@ impl Follow {
         self.live || self.status().tail <= self.serial
     }
 
-    /// Whether retention took what comes behind the offset that was asked for.
+    /// Whether retention took what comes after the offset that was asked for.
     pub(super) fn lacks_beginning(&self) -> bool {
         !self.from_start && self.serial.next() < self.status().first
     }

@@ -8,7 +8,7 @@ use super::super::json;
 use super::body::Shape;
 use super::offset::Offset;
 
-/// Where a reader stands behind the data before it.
+/// Where a reader stands after the data before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// More is there already.

@@ -20,7 +20,7 @@ pub(super) fn parse(content_type: &ContentType, body: &Bytes) -> Result<Vec<NewE
         .collect())
 }
 
-/// Pieces of at most `most` bytes; those of a text end behind a whole letter where that can be.
+/// Pieces of at most `most` bytes; those of a text end after a whole letter where that can be.
 fn cut(body: &Bytes, most: usize, text: bool) -> impl Iterator<Item = Bytes> {
     let mut rest = body.clone();
     std::iter::from_fn(move || {

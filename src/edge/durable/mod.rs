@@ -2,7 +2,7 @@
 //!
 //! A projection of the sessions that are there (protocol of github.com/durable-streams, version 1.0):
 //! it keeps nothing of its own, and whoever deletes this folder and its line in `routes` is rid of it.
-//! A stream is named by the rest of the path behind `/v1/stream/`, or by one segment behind `/streams/`.
+//! A stream is named by the rest of the path after `/v1/stream/`, or by one segment after `/streams/`.
 
 mod append;
 mod asked;

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::ids::{Incarnation, Serial};
 use crate::runtime::Start;
 
-/// Behind one event of one log. Forks share the root of their source, and so its offsets.
+/// After one event of one log. Forks share the root of their source, and so its offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offset {
     pub(super) root: Incarnation,

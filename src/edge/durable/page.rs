@@ -28,7 +28,7 @@ struct Page {
     incarnation: Incarnation,
     content_type: Option<ContentType>,
     start: Offset,
-    /// Behind the last event of the chunk.
+    /// After the last event of the chunk.
     end: Offset,
     body: Body,
     up_to_date: bool,
@@ -145,7 +145,7 @@ impl Page {
         limits::PAGE_BYTES <= self.body.payload || limits::PAGE_EVENTS_MAX <= self.body.count
     }
 
-    /// Whether the stream ends, or is at its tail, right behind the chunk.
+    /// Whether the stream ends, or is at its tail, right after the chunk.
     async fn look_behind(&mut self, follow: &mut Follow) {
         let worth_it = if follow.is_live() { follow.is_at_tail() } else { follow.is_near_tail() };
         if self.closed || follow.offset() != self.end || !worth_it {

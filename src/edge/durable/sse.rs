@@ -1,6 +1,6 @@
 //! A live read: what is there and what comes, each piece with where it ends (S7).
 //!
-//! It ends cleanly only behind a `control` frame: where the stream is closed, and now and then, so that
+//! It ends cleanly only after a `control` frame: where the stream is closed, and now and then, so that
 //! caches in between can begin anew. In every other case the connection breaks. The body asks for more
 //! only when the connection has room (S10).
 
@@ -77,7 +77,7 @@ pub(super) fn response(follow: Follow, cursors: Cursors, edge: &Edge) -> Respons
 }
 
 impl Sse {
-    /// Waits for the next bytes; none behind the end.
+    /// Waits for the next bytes; none after the end.
     async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         if let Stage::Ended = self.stage {
             return None;
@@ -129,9 +129,9 @@ impl Sse {
         Some(Ok(out.into()))
     }
 
-    /// How the reader stands behind the events that it was just given, as far as that is known.
+    /// How the reader stands after the events that it was just given, as far as that is known.
     fn look_ahead(&mut self) -> Standing {
-        // Behind the ring of recent events a look would go to the disk, and be thrown away.
+        // After the ring of recent events a look would go to the disk, and be thrown away.
         let at_tail = self.follow.is_live() && self.follow.is_at_tail();
         let next = match at_tail || (!self.follow.is_live() && self.follow.is_near_tail()) {
             true => self.follow.next().now_or_never(),

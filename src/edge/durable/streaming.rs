@@ -129,7 +129,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Waits for the next line of the answer; none behind the last.
+    /// Waits for the next line of the answer; none after the last.
     async fn answer(&mut self) -> Option<Bytes> {
         loop {
             match self.stage {
@@ -142,7 +142,7 @@ impl Writer {
             {
                 match message(&line) {
                     Ok(event) => self.gathered.push(event),
-                    // Its seq is not taken, so nothing behind it may be written.
+                    // Its seq is not taken, so nothing after it may be written.
                     Err(why) => self.source.give_up(why),
                 }
             }

@@ -26,7 +26,7 @@ pub(super) fn read(chunk: Value) -> Vec<Piece> {
         Some("text-delta") => vec![Piece::Text(text("delta"))],
         Some("error") => vec![Piece::Fail(text("errorText"))],
         Some("abort") => vec![Piece::Fail("the endpoint aborted".into())],
-        // `[DONE]` comes behind it, or the end of the stream.
+        // `[DONE]` comes after it, or the end of the stream.
         Some("finish") => vec![Piece::Whole(chunk), Piece::Complete],
         Some("tool-input-available") => {
             let tool = text("toolName");

@@ -161,7 +161,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
             Some(done) = calls.join_next(), if !calls.is_empty() => {
                 if let Ok((key, failed)) = done {
                     under_way.remove(&key);
-                    // Behind what it said: the link keeps the order.
+                    // After what it said: the link keeps the order.
                     let word = match failed {
                         Some(failed) => FromWorker::Failed(key, failed.to_string()),
                         None => FromWorker::Done(key),

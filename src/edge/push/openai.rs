@@ -35,7 +35,7 @@ pub(super) fn read(chunk: Value) -> Vec<Piece> {
         Some("content_filter") => {
             pieces.push(Piece::Fail("the answer was stopped by a content filter".into()));
         }
-        // `[DONE]` comes behind it, and is late or missing at some.
+        // `[DONE]` comes after it, and is late or missing at some.
         Some(_) => pieces.push(Piece::Complete),
     }
     pieces

@@ -98,7 +98,7 @@ struct UnderWay {
 }
 
 impl Speaker {
-    /// Waits for the next line of the answer; none behind the last.
+    /// Waits for the next line of the answer; none after the last.
     async fn answer(&mut self) -> Option<Bytes> {
         loop {
             if self.has_ended {
@@ -169,7 +169,7 @@ impl Speaker {
         Bytes::from_static(b"{\"end\":true}\n")
     }
 
-    /// Nothing of this line and of those behind it was said.
+    /// Nothing of this line and of those after it was said.
     fn fail(&mut self, seq: Option<u64>, why: &Problem) -> Bytes {
         self.has_ended = true;
         self.under_way = None;

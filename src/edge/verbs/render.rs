@@ -73,7 +73,7 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
     }
 }
 
-/// The place behind what was appended.
+/// The place after what was appended.
 fn place(reply: &Reply) -> Cursor {
     let last = match reply.applied {
         Applied::Appended { last, .. } => last,

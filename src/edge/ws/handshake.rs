@@ -1,4 +1,4 @@
-//! The handshake of a WebSocket (RFC 6455, 4.2), behind which the connection leaves hyper.
+//! The handshake of a WebSocket (RFC 6455, 4.2), after which the connection leaves hyper.
 
 use std::sync::Arc;
 

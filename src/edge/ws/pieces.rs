@@ -1,7 +1,7 @@
 //! Frames of a client (RFC 6455, 5.2), handed on in small pieces: what is announced takes no memory, only
 //! what comes does (S10).
 //!
-//! The codec behind it takes room for a whole frame as soon as it has read its head. So a frame that is larger
+//! The codec after it takes room for a whole frame as soon as it has read its head. So a frame that is larger
 //! than one piece is handed on as fragments (5.4), which mean the same. What adds up to more than one piece
 //! holds room among all that is on its way.
 
@@ -67,7 +67,7 @@ struct Frame {
     mask: [u8; 4],
     /// Bytes of the present piece that are not handed on.
     piece: usize,
-    /// Bytes behind it.
+    /// Bytes after it.
     left: u64,
 }
 
@@ -208,7 +208,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Pieces<T> {
         let before = buffer.filled().len();
         loop {
             let passed = this.pass(buffer);
-            // What is wrong behind it is found again.
+            // What is wrong after it is found again.
             if before < buffer.filled().len() || buffer.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }

@@ -176,7 +176,7 @@ fn parting(why: &Error) -> Parting {
 }
 
 impl Mouth {
-    /// Says something behind all that waits.
+    /// Says something after all that waits.
     pub(super) fn say(&mut self, text: impl Into<Utf8Bytes>) {
         self.waiting.push_back(Message::Text(text.into()));
     }

@@ -57,7 +57,7 @@ pub(super) struct Spoken {
     pub(super) session: SessionId,
     pub(super) number: u64,
     pub(super) texts: Vec<String>,
-    /// What says more; none behind the last.
+    /// What says more; none after the last.
     pub(super) rest: Option<Subscription>,
 }
 

@@ -87,7 +87,7 @@ impl Batch {
         self.says.iter().filter_map(|heard| heard.say.said.as_ref()).map(|said| said.seq)
     }
 
-    /// How the turn goes on behind all of them.
+    /// How the turn goes on after all of them.
     pub(super) fn ends(&self) -> bool {
         self.says.last().is_some_and(|heard| ends(&heard.say))
     }
@@ -105,7 +105,7 @@ fn size(say: &Say) -> (usize, usize) {
     (said.events.len(), said.events.iter().map(bytes).sum())
 }
 
-/// Whether one command can say the second behind the first: what it does besides output comes first in a
+/// Whether one command can say the second after the first: what it does besides output comes first in a
 /// command, or last.
 fn goes_on(before: &Say, next: &Say) -> bool {
     let stands = |said: &Said| said.rewind || !said.ask.is_empty();
@@ -147,7 +147,7 @@ mod tests {
         assert!(batch.join(heard(Some(5), &[], Then::GoOn)).is_none());
         assert!(batch.join(heard(Some(6), &["c"], Then::Complete)).is_none());
         let late = batch.join(heard(Some(7), &["d"], Then::GoOn));
-        assert!(late.is_some(), "nothing rides behind an end");
+        assert!(late.is_some(), "nothing rides after an end");
         let said = batch.command(2, None).said.unwrap();
         assert_eq!((said.seq, said.events.len(), said.then), (2, 3, Then::Complete));
         let at = |first, last| Some((Serial(first), Serial(last)));

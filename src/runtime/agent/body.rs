@@ -272,7 +272,7 @@ mod tests {
         assert!(RESTART_WAIT / 2 <= second && second <= RESTART_WAIT);
         assert!(RESTART_WAIT <= third && third <= RESTART_WAIT * 2);
         assert_eq!(slot.pause(now), (RESTARTS_REST, true));
-        // Behind a rest, and after a long while, it begins with a clean slate.
+        // After a rest, and after a long while, it begins with a clean slate.
         assert_eq!(slot.pause(now), (Duration::ZERO, false));
         assert_eq!(slot.pause(now + Duration::from_secs(61)), (Duration::ZERO, false));
     }

@@ -1,7 +1,7 @@
 //! What a worker is told of one turn: a reader of the session's log at this node, filtered.
 //!
 //! The log is where it comes from, so it is in order and outlives leaders: a reader that is detached
-//! attaches again behind the last event it passed on.
+//! attaches again after the last event it passed on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::ids::{Cursor, Serial};
 use crate::limits::{FEED_WAIT, PAGE_EVENTS, REQUEST_DEADLINE};
 use crate::session::{Cause, End, Event, Fact, Receipt};
 
-/// The log of one turn's session, behind what the worker knows.
+/// The log of one turn's session, after what the worker knows.
 pub struct Feed {
     runtime: Arc<Runtime>,
     key: TurnKey,
@@ -39,7 +39,7 @@ pub enum Fed {
 }
 
 impl Feed {
-    /// Reads the turn's events so far, at most about one page; whether there are more; and the feed behind them.
+    /// Reads the turn's events so far, at most about one page; whether there are more; and the feed after them.
     ///
     /// None where the session is gone, or the log does not come in time.
     pub(super) async fn open(
@@ -61,7 +61,7 @@ impl Feed {
         Some((feed, Offered { assignment, events, more, control, audience }))
     }
 
-    /// The feed behind an event that the worker has.
+    /// The feed after an event that the worker has.
     pub fn behind(runtime: Arc<Runtime>, key: TurnKey, cursor: Cursor) -> Feed {
         Feed { runtime, key, reader: None, cursor, ahead: VecDeque::new(), story: None }
     }
@@ -79,7 +79,7 @@ impl Feed {
             }
             match fed {
                 Step::GoOn => {}
-                // Behind this all is live.
+                // After this all is live.
                 Step::CaughtUp | Step::End => return Some(false),
                 Step::Gone => return None,
             }

@@ -30,7 +30,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Lines { from, line: Vec::new(), whole: false }
     }
 
-    /// The next line that is not empty. Cancel safe: half a line is kept. What comes behind the last line end is
+    /// The next line that is not empty. Cancel safe: half a line is kept. What comes after the last line end is
     /// no line: its writer was cut off.
     pub(super) async fn next(&mut self) -> Result<&[u8], BadLine> {
         if std::mem::take(&mut self.whole) {

@@ -301,7 +301,7 @@ impl Link {
         while let Ok(heard) = self.heard.try_recv() {
             self.pass_on(heard);
         }
-        // Behind it nothing more comes.
+        // After it nothing more comes.
         self.turns.clear();
     }
 }

@@ -113,7 +113,7 @@ pub enum FromWorker {
     Failed(TurnKey, String),
     /// It lives.
     Pong,
-    /// It wants no more turns; the link closes behind the last one.
+    /// It wants no more turns; the link closes after the last one.
     Drain,
 }
 
@@ -135,7 +135,7 @@ pub struct Offered {
 pub struct Told {
     pub key: TurnKey,
     pub what: What,
-    /// Behind the event.
+    /// After the event.
     pub cursor: Option<Cursor>,
     /// The event that says so, as readers see it; none where the session itself is gone, or its log is not to be had.
     pub event: Option<Arc<Shown>>,

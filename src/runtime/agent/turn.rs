@@ -185,7 +185,7 @@ impl Speaking {
                             next = self.gather(&mut batch).await;
                             self.say(batch).await
                         }
-                        // It stands for itself: it comes behind what was said since.
+                        // It stands for itself: it comes after what was said since.
                         Order::Refused => self.say(Batch::of(heard)).await,
                         order => {
                             self.answer_again(&heard, order).await;
@@ -198,7 +198,7 @@ impl Speaking {
                     self.leave(&Leave::Released).await;
                     return Outcome::Free;
                 }
-                // Behind all that was said before it: that is in the log by now.
+                // After all that was said before it: that is in the log by now.
                 Some(ToTurn::Failed(why)) => {
                     self.leave(&Leave::BrokeOff(why)).await;
                     return Outcome::Free;

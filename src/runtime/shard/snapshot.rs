@@ -1,4 +1,4 @@
-//! What another replica lacks: heads that changed since an entry, and the blocks behind them.
+//! What another replica lacks: heads that changed since an entry, and the blocks after them.
 //!
 //! A chunk is one record through the codec. The source reads the live store: it may be ahead of the
 //! checkpoint it is sent for, which does no harm, because each head says which entries it knows.
@@ -24,7 +24,7 @@ enum Record {
         incarnation: Incarnation,
         block: Block,
     },
-    /// Comes behind its blocks.
+    /// Comes after its blocks.
     Head {
         id: SessionId,
         head: Head,

@@ -434,7 +434,7 @@ impl<'h> Index<'h> {
     }
 
     /// By time of invocation: the greatest serial that may have been in the log by then. That is
-    /// the greatest place of a write asked by then, and behind it, at worst, all values that were
+    /// the greatest place of a write asked by then, and after it, at worst, all values that were
     /// asked by then and never seen: they may have come and been trimmed unnoticed.
     fn growth(&self, book: &Book<'_>, asked: &[WriteId]) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64, u64)> = Vec::new();

@@ -55,7 +55,7 @@ fn page(
     }
 }
 
-/// The values of one write stand side by side, all of them or (behind the trim) the later ones.
+/// The values of one write stand side by side, all of them or (after the trim) the later ones.
 fn batch(index: &Index<'_>, book: &Book<'_>, write: WriteId, out: &mut Findings) {
     let Some((first, _)) = index.extent(write, book) else { return };
     let write = &index.writes[write];

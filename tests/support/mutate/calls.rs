@@ -109,7 +109,7 @@ pub fn refused(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Histor
     Some(history)
 }
 
-/// Moves the call that wrote a delivered value behind its delivery.
+/// Moves the call that wrote a delivered value after its delivery.
 pub fn premature(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let (_, _, op, serial, value) = choose(rng, acked(&index))?;

@@ -92,7 +92,7 @@ pub fn time_travel(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hi
     Some(history)
 }
 
-/// A control of the same reader, put behind the frame at `line`.
+/// A control of the same reader, put after the frame at `line`.
 fn control_after(h: &History, line: usize, put: impl FnOnce(&Record) -> Control) -> History {
     let mut history = h.clone();
     let Event { at, kind: Kind::Deliver { sub, node, session, incarnation, record } } =

@@ -73,7 +73,7 @@ fn record(value: &str, fact: Fact) -> Record {
     Record { serial: 0, value: value.to_owned(), chain: None, fact: Some(Box::new(fact)) }
 }
 
-/// A call that nobody made, behind line `line`.
+/// A call that nobody made, after line `line`.
 fn plant(h: &mut History, line: usize, session: &str, call: Call, answer: Option<Answer>) {
     let (op, at) = (OpId(1_000_000), h.events[line].at);
     let (node, session) = ("n0".to_owned(), session.to_owned());
@@ -183,7 +183,7 @@ pub fn claimed_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<
     Some(history)
 }
 
-/// Something that a session's log has behind the end of a turn.
+/// Something that a session's log has after the end of a turn.
 fn behind_end(
     h: &History,
     rng: &mut StdRng,
@@ -196,7 +196,7 @@ fn behind_end(
     let page = pages.iter().find(|page| page.session == session)?;
     let turn = fact(&page.records[at]).turn.clone();
     let fact = put(&turn, page.records)?;
-    Some(rewrite(h, &session, |records| records.push(record("behind the end", fact.clone()))))
+    Some(rewrite(h, &session, |records| records.push(record("after the end", fact.clone()))))
 }
 
 pub fn word_after_cancel(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {

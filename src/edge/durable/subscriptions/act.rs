@@ -329,7 +329,7 @@ async fn within(request: &Request, state: &State, acks: &[(String, Place)]) -> R
     Ok(())
 }
 
-/// The state behind these changes, were they made now.
+/// The state after these changes, were they made now.
 fn tried(state: &State, now: crate::ids::Millis, changes: &[Change]) -> Result<State, Fault> {
     let mut after = state.clone();
     changes.iter().try_for_each(|change| after.apply(now, change))?;

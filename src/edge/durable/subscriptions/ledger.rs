@@ -1,6 +1,6 @@
 //! The log of one subscription: read, added up, and appended to by compare-and-swap.
 //!
-//! Whoever wants a change says behind which serial it belongs. If another came first, the log is read on
+//! Whoever wants a change says after which serial it belongs. If another came first, the log is read on
 //! and the change is thought over; so any node may serve any request, and what is decided is linearizable.
 
 use std::sync::Arc;
@@ -123,7 +123,7 @@ impl Ledger {
                     tracing::warn!(session = %self.id, %refusal, "a change cannot be kept");
                     return Err(Fault::internal());
                 }
-                // It takes effect behind this serial or never, so it may be sent again.
+                // It takes effect after this serial or never, so it may be sent again.
                 Err(SubmitError::Unknown(why)) if Instant::now() < deadline => {
                     tracing::debug!(session = %self.id, why, "a change is sent again");
                 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::offset::Offset;
 use crate::ids::{Incarnation, Serial};
 
-/// Behind one event of a log; in the order of their texts. The root 0 is before all logs.
+/// After one event of a log; in the order of their texts. The root 0 is before all logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Place(pub(super) u32, pub(super) u64);
 
@@ -24,7 +24,7 @@ impl Place {
         Offset::parse(text).map(|offset| Place::new(offset.root, offset.serial))
     }
 
-    /// Whether a log that goes up to here has something behind `acked`.
+    /// Whether a log that goes up to here has something after `acked`.
     pub(super) fn is_news(self, acked: Option<Place>) -> bool {
         0 < self.1 && acked < Some(self)
     }

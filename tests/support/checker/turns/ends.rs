@@ -35,7 +35,7 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
             && !what.is_terminal()
         {
             let text =
-                format!("{what:?} of {turn:?} at {} behind its end at {}", told.serial, end.serial);
+                format!("{what:?} of {turn:?} at {} after its end at {}", told.serial, end.serial);
             out.in_book(Code::A19, book, &[end.line, told.line], text);
         }
         let known = story.turns.get(turn).is_some_and(|turn| turn.from <= told.serial);

@@ -1,5 +1,5 @@
 //! S4: a turn is one worker's at a time. Epochs grow and belong to one claim (A12); a worker whose turn was
-//! lost or given to another has nothing in the log behind that, and is refused (A10).
+//! lost or given to another has nothing in the log after that, and is refused (A10).
 
 use std::collections::{BTreeMap, HashMap};
 
