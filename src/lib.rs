@@ -5,12 +5,12 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod demo;
+pub mod demo_agent;
 pub mod edge;
 pub mod limits;
 pub mod node;
 pub mod runtime;
 pub mod store;
-pub mod storyteller;
 pub mod telemetry;
 
 pub use session::{self, ids};

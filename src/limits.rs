@@ -64,9 +64,9 @@ pub const OFFER_AGAIN: Duration = Duration::from_secs(2);
 /// How long a node waits for a turn on behalf of another node's worker.
 pub const OFFER_WAIT: Duration = Duration::from_secs(1);
 /// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.
-pub const SEEKERS: usize = 256;
-/// How long one attempt at a duty may take.
-pub const DUTY_DEADLINE: Duration = Duration::from_secs(10);
+pub const CLAIMERS: usize = 256;
+/// How long one attempt at a effect may take.
+pub const EFFECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before a request looks for a leader again.
 pub const LEADER_WAIT: Duration = Duration::from_millis(50);
 /// Live readers of one node.
@@ -227,9 +227,9 @@ pub const SUBSCRIPTION_BODY_BYTES: usize = 256 << 10;
 /// Pattern, URL, description and name of a worker, in bytes each.
 pub const SUBSCRIPTION_TEXT_BYTES: usize = 2048;
 /// Names that a pattern's prefix may have, to be looked through at once.
-pub const SURVEY_NAMES: usize = 50_000;
+pub const SCAN_NAMES: usize = 50_000;
 /// Streams that are asked for their tails at once.
-pub const SURVEY_AT_ONCE: usize = 16;
+pub const SCAN_AT_ONCE: usize = 16;
 /// Changes after which the log of a subscription begins anew.
 pub const SUBSCRIPTION_CHANGES: usize = 256;
 /// Subscriptions that one node works for at once.
@@ -239,9 +239,9 @@ pub const SUBSCRIPTION_SWEEP: Duration = Duration::from_secs(5);
 /// Pause between two looks for what is to be done at leads.
 pub const SUBSCRIPTION_TICK: Duration = Duration::from_millis(200);
 /// Pause between two surveys where the node does not hear of every stream.
-pub const SURVEY_PAUSE: Duration = Duration::from_secs(1);
+pub const SCAN_PAUSE: Duration = Duration::from_secs(1);
 /// The same where it does: only what was missed is found so.
-pub const SURVEY_PAUSE_WHOLE: Duration = Duration::from_secs(15);
+pub const SCAN_PAUSE_WHOLE: Duration = Duration::from_secs(15);
 /// Time that a webhook has to answer, in milliseconds.
 pub const WEBHOOK_MS: u64 = 15_000;
 /// Body of a webhook's answer that is read, in bytes.

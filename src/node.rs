@@ -33,7 +33,7 @@ use cluster::journal::{Journal, JournalConfig};
 use cluster::limits::{JOURNAL_TAIL_BYTES, REPLICATION, SEGMENT_BYTES};
 use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
-use cluster::transport::{Alone, QuicConfig, QuicTransport, TlsFiles, TlsMaterial, Transport};
+use cluster::transport::{QuicConfig, QuicTransport, SingleNode, TlsFiles, TlsMaterial, Transport};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -193,7 +193,7 @@ impl Node {
         let connect_home = home.clone();
         let host = Host::start(parts, async |service| {
             let Some(listen) = config.peer_listen else {
-                return Ok(Arc::new(Alone::new(local)) as Arc<dyn Transport>);
+                return Ok(Arc::new(SingleNode::new(local)) as Arc<dyn Transport>);
             };
             let tls = load_tls(config).map_err(std::io::Error::other)?;
             let store = connect_home.store();

@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 use std::time::Duration;
 
-use outlive::storyteller::story;
+use outlive::demo_agent::story;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::cluster::{Cluster, client};
@@ -14,7 +14,7 @@ use support::load::eventually;
 const TIMERS: &[&str] =
     &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];
 
-/// A cluster whose nodes each run the storyteller with these flags.
+/// A cluster whose nodes each run the demo_agent with these flags.
 async fn cluster(nodes: usize, flags: &str) -> Cluster {
     let agent = format!("poet=outlive agent demo {flags}");
     Cluster::up(nodes, &[TIMERS, &["--agent", &agent]].concat()).await

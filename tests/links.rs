@@ -88,7 +88,7 @@ impl Worker {
     async fn turn(&mut self) -> (TurnKey, Offered) {
         let ToWorker::Turn(offered) = self.next().await.expect("open") else { panic!("a turn") };
         let turn = &offered.assignment.turn;
-        let epoch = turn.seat.as_ref().expect("it is taken").epoch;
+        let epoch = turn.lease.as_ref().expect("it is taken").epoch;
         let session = offered.assignment.session.clone();
         (TurnKey { session, turn: turn.turn.clone(), epoch }, *offered)
     }

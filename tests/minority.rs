@@ -130,7 +130,7 @@ async fn a_node_without_a_majority_is_not_ready_and_the_status_fails() {
     let mut cluster = Cluster::up(3, FLAGS).await;
     eventually("the status is whole", async || cluster_status(&cluster.url(1)).await.0 == Some(0))
         .await;
-    // Alone among nodes that do not answer, and alone among nodes that are gone.
+    // SingleNode among nodes that do not answer, and alone among nodes that are gone.
     for gone in [false, true] {
         let url = cluster.url(1);
         eventually("its leads are there", async || 0 < leads(&url).await).await;

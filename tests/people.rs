@@ -278,7 +278,7 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     let mut sue = Device::attach(&url, "s", "participant=sue&role=supervisor").await;
     let asks = |name: &str, text: &str| {
         let (participant, device) =
-            if text == "I am Sue." { ("sue", "desk") } else { ("ada", "phone") };
+            if text == "I am Sue." { ("sue", "turn_queue") } else { ("ada", "phone") };
         json!({
             "input": name, "agent": "poet", "said": { "text": text },
             "participant": participant, "device": device,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cluster::clock::{Clock, SystemClock};
 use outlive::ids::{AgentName, Incarnation, ProducerId, Serial, SessionId, TurnId, WorkerName};
 use outlive::limits;
-use outlive::runtime::claim::Seeker;
+use outlive::runtime::claim::Claimer;
 use outlive::runtime::{Delivery, Freshness, Reader, Reply, Start, SubmitError};
 use outlive::session::{
     Append, Applied, Command, Config, Format, Input, NewEvent, Origin, Retention,
@@ -113,8 +113,8 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
     eventually("its actor leaves by itself", async || live() == 0).await;
     assert!(begun.elapsed() < limits::IDLE, "it stayed as if somebody had used it");
     let worker = WorkerName::parse("w").unwrap();
-    let seeker = Seeker { agent, worker, lease_ms: 60_000, quiet_ms: 60_000 };
-    let taken = node.node.runtime.claim(&seeker, soon()).await.unwrap();
+    let claimer = Claimer { agent, worker, lease_ms: 60_000, quiet_ms: 60_000 };
+    let taken = node.node.runtime.claim(&claimer, soon()).await.unwrap();
     assert_eq!(taken.map(|taken| taken.turn.turn), Some(turn));
 }
 

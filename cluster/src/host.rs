@@ -1,10 +1,10 @@
 //! A node: its journal, its links, its groups, and the map that it has heard of.
 
 mod acknowledged;
-mod care;
 mod clocks;
 mod far;
 mod follow;
+mod reconciler;
 mod rejoin;
 mod service;
 mod steady;
@@ -151,7 +151,7 @@ impl Host {
         let stop = host.stop.clone().cancelled_owned();
         // Nothing is added to the journal yet: all of this is durable.
         let recovered = rejoin::positions(host.journal()).unwrap_or_default();
-        let care = essential("care", care::run(host.clone()));
+        let care = essential("care", reconciler::run(host.clone()));
         let control = host.parts.control.clone().unwrap_or_else(Handle::current);
         let care = with_random(async {
             tokio::select! { () = stop => (), () = care => () }

@@ -26,7 +26,7 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
         let taken = play.run(claim("t1", "w", life)).unwrap();
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
-        assert_eq!(turn.seat.unwrap().epoch, life);
+        assert_eq!(turn.lease.unwrap().epoch, life);
         // The worker of the life before speaks, ends, and is lost.
         let fenced = Err(Refusal::Fenced { given: life - 1, held: life });
         assert_eq!(play.run(say("t1", life - 1, Some(0), "old", Then::GoOn)), fenced);
@@ -213,19 +213,19 @@ fn who_speaks_instead_of_answering_lets_the_turn_go_on_with_its_question_open() 
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
-    assert_eq!(play.session.duties(play.now), []);
+    assert_eq!(play.session.effects(play.now), []);
     let steered = play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
     let Applied::Input { turn, serial, .. } = steered else { panic!("{steered:?}") };
-    assert_eq!((turn, play.session.duties(play.now).len()), (turn_id("t1"), 1));
+    assert_eq!((turn, play.session.effects(play.now).len()), (turn_id("t1"), 1));
     let taken = play.run(claim("t1", "w", 2)).unwrap();
     let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
     assert_eq!((turn.spoken, turn.state), (serial, TurnState::Waiting));
     assert_eq!(play.session.status().unwrap().interactions.len(), 1);
     // It waits on, and the answer still counts.
     play.run(say("t1", 2, Some(0), "as you like", Then::Wait)).unwrap();
-    assert_eq!(play.session.duties(play.now), []);
+    assert_eq!(play.session.effects(play.now), []);
     play.run(answer("i1", "ada", "yes")).unwrap();
-    assert_eq!(play.session.duties(play.now).len(), 1);
+    assert_eq!(play.session.effects(play.now).len(), 1);
 }
 
 #[test]

@@ -55,12 +55,15 @@ impl Session {
     /// # Errors
     /// It breaks one.
     pub fn check(&self) -> Checked {
-        must(self.debts.len() <= limits::DEBTS + 1, "debts are bounded")?;
+        must(
+            self.pending_releases.len() <= limits::PENDING_RELEASES + 1,
+            "pending_releases are bounded",
+        )?;
         must(self.keys.len() <= limits::KEYS, "keys are bounded")?;
         self.keys.iter().try_for_each(Known::check)?;
         must(self.incarnation() != Some(Incarnation(0)), "lives are counted from 1")?;
         match &self.life {
-            Life::Absent => must(self.debts.is_empty(), "who never lived owes nothing"),
+            Life::Absent => must(self.pending_releases.is_empty(), "who never lived owes nothing"),
             Life::Live(live) => live.check(),
             Life::Deleted(deleted) => {
                 let keys = limits::KEYS_OF_DELETED + 1;
@@ -261,11 +264,11 @@ impl Work {
         for (at, turn) in self.turns.iter().enumerate() {
             turn.check(tail)?;
             must(self.known(&turn.id).is_some(), "an open turn's first input is known")?;
-            let Some(seat) = turn.seat() else { continue };
+            let Some(lease) = turn.lease() else { continue };
             must(self.is_first(at), "an agent works on one turn of a session at a time")?;
-            must(seat.epoch <= self.epoch, "no worker has an epoch that was not given")?;
-            let others = self.turns.iter().filter_map(Turn::seat);
-            let same = others.filter(|other| other.epoch == seat.epoch).count();
+            must(lease.epoch <= self.epoch, "no worker has an epoch that was not given")?;
+            let others = self.turns.iter().filter_map(Turn::lease);
+            let same = others.filter(|other| other.epoch == lease.epoch).count();
             must(same == 1, "an epoch is one worker's (S4)")?;
         }
         self.check_inputs(tail, &ids)?;
@@ -321,9 +324,9 @@ impl Turn {
         must(self.failures < self.failures_max, "a turn that failed is over")?;
         must(self.output.first <= self.output.last, "output begins before it ends")?;
         must(self.output.last <= tail, "output lies in the log")?;
-        let Some(seat) = self.seat() else { return Ok(()) };
-        must(seat.given <= self.spoken, "a worker was given what was spoken")?;
-        let newer = self.spoke.is_none_or(|spoke| spoke.epoch < seat.epoch);
+        let Some(lease) = self.lease() else { return Ok(()) };
+        must(lease.given <= self.spoken, "a worker was given what was spoken")?;
+        let newer = self.spoke.is_none_or(|spoke| spoke.epoch < lease.epoch);
         must(newer, "a worker's epoch is greater than the one's before")
     }
 }

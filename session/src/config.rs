@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::media::ContentType;
+use super::content_type::ContentType;
 use super::policy::Policy;
 use crate::ids::Millis;
 use crate::limits;

@@ -45,9 +45,9 @@ pub enum Fact {
     /// What became of an input on its way to a worker.
     Receipt { input: TurnId, turn: TurnId, receipt: Receipt },
     /// The worker is asked to rest at its next safe boundary.
-    Pausing { turn: TurnId, reason: Rest },
+    Pausing { turn: TurnId, reason: PauseReason },
     /// The turn rests, without a worker.
-    Paused { turn: TurnId, reason: Rest },
+    Paused { turn: TurnId, reason: PauseReason },
     /// The turn goes on, or need not rest.
     Resumed { turn: TurnId },
     /// The turn waits for an answer, without a worker.
@@ -133,7 +133,7 @@ pub enum Receipt {
 
 /// Why a turn rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Rest {
+pub enum PauseReason {
     /// Somebody asked for it.
     Asked,
     /// Nobody watches.
@@ -376,12 +376,12 @@ impl Cause {
     }
 }
 
-impl Rest {
+impl PauseReason {
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
-            Rest::Asked => "asked",
-            Rest::Unwatched => "unwatched",
+            PauseReason::Asked => "asked",
+            PauseReason::Unwatched => "unwatched",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions that begin as another one was: a fork shares its source's events, up to where it left it.
 //!
 //! The two may live in different shards, so they hold on to each other by commands. The source keeps a
-//! *hold* for each fork and does not give up its log while it has one; the fork keeps a *debt* when it
+//! *hold* for each fork and does not give up its log while it has one; the fork keeps a *pending* when it
 //! ends, until the source has let go. A hold whose fork nobody confirmed is asked about after a while,
 //! so whoever dies half way leaves nothing behind.
 
@@ -48,7 +48,7 @@ pub(super) struct Hold {
 
 /// A hold on `source` that the session no longer needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Debt {
+pub(super) struct PendingRelease {
     pub(super) source: SessionId,
     pub(super) key: u64,
     pub(super) since: Millis,
@@ -57,7 +57,7 @@ pub(super) struct Debt {
 /// What a session is owed by the world. Done by the leader, again and again until a command says that
 /// it is done; doing it twice has the effect of once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Duty {
+pub enum Effect {
     /// Tell `source` to let go of this session's hold.
     Release { source: SessionId, key: u64 },
     /// Find out whether `fork` exists with this hold, and confirm or release it.
@@ -107,9 +107,9 @@ impl Holds {
         self.all.iter().filter_map(|hold| hold.until)
     }
 
-    pub(super) fn duties(&self, now: Millis) -> impl Iterator<Item = Duty> {
+    pub(super) fn effects(&self, now: Millis) -> impl Iterator<Item = Effect> {
         let due = move |hold: &&Hold| hold.until.is_some_and(|until| until <= now);
-        let ask = |hold: &Hold| Duty::AskFork { fork: hold.fork.clone(), key: hold.key };
+        let ask = |hold: &Hold| Effect::AskFork { fork: hold.fork.clone(), key: hold.key };
         self.all.iter().filter(due).map(ask)
     }
 

@@ -46,7 +46,7 @@ impl Health {
             return Health::Paused;
         }
         let (lost, of) = (turn.failures, turn.failures_max);
-        let Some(seat) = &turn.seat else {
+        let Some(lease) = &turn.lease else {
             return match turn.state {
                 TurnState::Waiting => Health::Waiting,
                 _ if turn.waits_from.is_some_and(|from| now < from) => Health::Dead { lost, of },
@@ -55,19 +55,19 @@ impl Health {
                 _ => Health::Recovering { lost, of },
             };
         };
-        let quiet_ms = now.since(seat.progress_at);
-        if seat.lease_ms / 2 <= now.since(seat.alive_at) {
+        let quiet_ms = now.since(lease.progress_at);
+        if lease.lease_ms / 2 <= now.since(lease.alive_at) {
             return Health::Suspect;
         }
         if turn.state == TurnState::Waiting {
             return Health::Waiting;
         }
-        if seat.stalled || seat.quiet_ms <= quiet_ms {
+        if lease.stalled || lease.quiet_ms <= quiet_ms {
             return Health::Stalled;
         }
-        match &seat.phase {
+        match &lease.phase {
             Phase::Tool(tool) => Health::Working { tool: tool.clone() },
-            _ if quiet_ms < STREAMING_MS && seat.spoke => Health::Streaming,
+            _ if quiet_ms < STREAMING_MS && lease.spoke => Health::Streaming,
             _ => Health::Thinking,
         }
     }

@@ -67,7 +67,7 @@ pub(super) enum Did {
     Deleted,
     Cancelled { turns: u32 },
     Controlled { epoch: u64, mode: Mode },
-    Rested { turns: u32 },
+    Paused { turns: u32 },
 }
 
 impl From<Keys> for Stored {
@@ -188,7 +188,7 @@ impl Known {
             Did::Deleted => Applied::Deleted { incarnation, reason: DeleteReason::Asked },
             Did::Cancelled { turns } => Applied::Cancelled { turns: turns as usize },
             Did::Controlled { epoch, mode } => Applied::Control { epoch, mode, serial: tail },
-            Did::Rested { turns } => Applied::Rested { turns: turns as usize },
+            Did::Paused { turns } => Applied::Paused { turns: turns as usize },
         }
     }
 }
@@ -214,8 +214,8 @@ impl Did {
                 Some(Did::Cancelled { turns: u32::try_from(turns).expect("turns are few") })
             }
             Applied::Control { epoch, mode, .. } => Some(Did::Controlled { epoch, mode }),
-            Applied::Rested { turns } => {
-                Some(Did::Rested { turns: u32::try_from(turns).expect("turns are few") })
+            Applied::Paused { turns } => {
+                Some(Did::Paused { turns: u32::try_from(turns).expect("turns are few") })
             }
             _ => None,
         }

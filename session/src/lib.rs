@@ -7,12 +7,12 @@
 pub mod chain;
 pub mod command;
 pub mod config;
+pub mod content_type;
 pub mod control;
 pub mod event;
 pub mod fact;
 pub mod fork;
 pub mod health;
-pub mod media;
 pub mod outcome;
 
 #[cfg(test)]
@@ -47,20 +47,22 @@ pub use command::{
     Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
 };
 pub use config::{BadConfig, Config, Retention};
+pub use content_type::ContentType;
 pub use control::Mode;
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
-pub use fact::{Cause, Change, ControlChange, End, Fact, Member, Output, Receipt, Rest, Sender};
-pub use fork::{Duty, Fork, ForkRequest};
+pub use fact::{
+    Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt, Sender,
+};
+pub use fork::{Effect, Fork, ForkRequest};
 pub use keys::{CommandKey, Stand};
-pub use media::ContentType;
 pub use outcome::{
-    Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, Refusal, SeatStatus,
+    Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, LeaseStatus, Refusal,
     Status, TurnState, TurnStatus,
 };
 pub use policy::{Policy, Unwatched};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
-use fork::Debt;
+use fork::PendingRelease;
 use keys::Keys;
 use live::Live;
 use lives::Deleted;
@@ -70,8 +72,8 @@ use lives::Deleted;
 pub struct Session {
     id: SessionId,
     life: Life,
-    /// Oldest first; up to [`limits::DEBTS`].
-    debts: Vec<Debt>,
+    /// Oldest first; up to [`limits::PENDING_RELEASES`].
+    pending_releases: Vec<PendingRelease>,
     keys: Keys,
 }
 
@@ -86,7 +88,7 @@ enum Life {
 impl Session {
     /// A session that nobody has created.
     pub fn absent(id: SessionId) -> Session {
-        Session { id, life: Life::Absent, debts: Vec::new(), keys: Keys::default() }
+        Session { id, life: Life::Absent, pending_releases: Vec::new(), keys: Keys::default() }
     }
 
     /// Changes the session as `command` asks at the time `at`; new events are added to `out`.
@@ -247,7 +249,7 @@ impl Session {
     }
 
     /// The next time at which the session is to be looked at, as far as is known now: a tick changes
-    /// something then, or a duty is due.
+    /// something then, or a effect is due.
     pub fn deadline(&self) -> Option<Millis> {
         self.deadlines().min()
     }
@@ -263,10 +265,10 @@ impl Session {
     }
 
     fn deadlines(&self) -> impl Iterator<Item = Millis> {
-        let debts = self.debts.iter().map(|debt| debt.since);
+        let pending_releases = self.pending_releases.iter().map(|pending| pending.since);
         let holds = self.kept().into_iter().flat_map(|live| live.holds.deadlines());
         let offers = self.live().into_iter().flat_map(|live| live.work.offers_at());
-        self.tick_at().into_iter().chain(debts).chain(holds).chain(offers)
+        self.tick_at().into_iter().chain(pending_releases).chain(holds).chain(offers)
     }
 
     /// The next time at which a tick changes something.
@@ -277,17 +279,20 @@ impl Session {
     }
 
     /// What the world owes the session at the time `now`.
-    pub fn duties(&self, now: Millis) -> Vec<Duty> {
-        let debts = self.debts.iter().filter(|debt| debt.since <= now);
-        let release = |debt: &Debt| Duty::Release { source: debt.source.clone(), key: debt.key };
-        let holds = self.kept().into_iter().flat_map(|live| live.holds.duties(now));
+    pub fn effects(&self, now: Millis) -> Vec<Effect> {
+        let pending_releases = self.pending_releases.iter().filter(|pending| pending.since <= now);
+        let release = |pending: &PendingRelease| Effect::Release {
+            source: pending.source.clone(),
+            key: pending.key,
+        };
+        let holds = self.kept().into_iter().flat_map(|live| live.holds.effects(now));
         let offers = self.live().into_iter().flat_map(|live| live.work.on_offer(now));
-        let offer = |turn: &turn::Turn| Duty::Offer {
+        let offer = |turn: &turn::Turn| Effect::Offer {
             turn: turn.id.clone(),
             agent: turn.agent.clone(),
             attempt: turn.attempts,
         };
-        debts.map(release).chain(holds).chain(offers.map(offer)).collect()
+        pending_releases.map(release).chain(holds).chain(offers.map(offer)).collect()
     }
 
     /// The name.

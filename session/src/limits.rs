@@ -95,7 +95,7 @@ pub const KEY_SKEW_MS: u64 = 5_000;
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.
-pub const DEBTS: usize = 64;
+pub const PENDING_RELEASES: usize = 64;
 /// Time in which a fork must have begun after its source took the hold, in milliseconds.
 pub const HOLD_MS: u64 = 2 * 60 * 1000;
 /// Length of a writer's order mark, in bytes.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Create;
 use super::event::Event;
-use super::fork::{Debt, Fork};
+use super::fork::{Fork, PendingRelease};
 use super::live::{self, Live};
 use super::outcome::{Applied, DeleteReason, Refusal};
 use super::spent::Spent;
@@ -41,12 +41,15 @@ impl Session {
         live::check_size(&create.events)?;
         if let Some(request) = &create.fork {
             let Fork { source, key, .. } = &request.fork;
-            let owed = self.debts.iter().any(|debt| debt.key == *key && debt.source == *source);
+            let owed = self
+                .pending_releases
+                .iter()
+                .any(|pending| pending.key == *key && pending.source == *source);
             if request.until <= at || owed {
                 return Err(Refusal::HoldEnded);
             }
-            if limits::DEBTS <= self.debts.len() {
-                return Err(Refusal::TooManyForks { limit: limits::DEBTS });
+            if limits::PENDING_RELEASES <= self.pending_releases.len() {
+                return Err(Refusal::TooManyForks { limit: limits::PENDING_RELEASES });
             }
         }
         let incarnation = match self.incarnation() {
@@ -120,7 +123,7 @@ impl Session {
     }
 
     pub(super) fn settle(&mut self, source: &SessionId, key: u64) -> Applied {
-        self.debts.retain(|debt| debt.key != key || debt.source != *source);
+        self.pending_releases.retain(|pending| pending.key != key || pending.source != *source);
         Applied::Settled
     }
 
@@ -141,7 +144,11 @@ impl Session {
         if let Life::Live(live) = &self.life {
             spent = Spent::by(live);
             if let Some(fork) = &live.fork {
-                self.debts.push(Debt { source: fork.source.clone(), key: fork.key, since: at });
+                self.pending_releases.push(PendingRelease {
+                    source: fork.source.clone(),
+                    key: fork.key,
+                    since: at,
+                });
             }
         }
         self.life = Life::Deleted(Box::new(Deleted { incarnation, at, reason, spent }));

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::command::{Phase, Role};
 use super::config::{BadConfig, Config};
 use super::control::{Control, Mode};
-use super::fact::{Rest, Sender};
+use super::fact::{PauseReason, Sender};
 use super::fork::Fork;
-use super::turn::{Seat, Stage, Turn};
+use super::turn::{Stage, Turn, TurnLease};
 use super::work::Interaction;
 use crate::ids::{
     AgentName, Incarnation, InteractionId, KindName, Millis, ProducerId, Serial, StepName, TurnId,
@@ -56,7 +56,7 @@ pub enum Applied {
     Said { places: Option<(Serial, Serial)>, duplicate: bool, over: bool, spoken: Serial },
     /// So many turns were ended by this request.
     Cancelled { turns: usize },
-    /// The hold or debt is settled; nothing more is to be done for it.
+    /// The hold or pending is settled; nothing more is to be done for it.
     Settled,
     /// The turn was taken from the worker, if it was still its own.
     Lost { was: bool },
@@ -65,7 +65,7 @@ pub enum Applied {
     /// So many people have had control, and how they are answered now. `serial`: the tail.
     Control { epoch: u64, mode: Mode, serial: Serial },
     /// So many turns rest or go on, or are asked to, by this request.
-    Rested { turns: usize },
+    Paused { turns: usize },
 }
 
 /// Why a session ended.
@@ -297,7 +297,7 @@ pub struct TurnStatus {
     /// When it may be taken; none while a worker has it or it rests.
     pub waits_from: Option<Millis>,
     /// Its worker is asked to rest.
-    pub pausing: Option<Rest>,
+    pub pausing: Option<PauseReason>,
     /// The step under way, and which attempt at it.
     pub step: Option<(StepName, u32)>,
     /// The first output that is not superseded; 0 where there is none.
@@ -305,7 +305,7 @@ pub struct TurnStatus {
     /// Payload bytes that it put out.
     pub bytes: u64,
     /// The worker that has it.
-    pub seat: Option<SeatStatus>,
+    pub lease: Option<LeaseStatus>,
     /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
     pub unserved: bool,
 }
@@ -320,13 +320,13 @@ pub enum TurnState {
     /// For people to answer, with a worker or without.
     Waiting,
     Paused {
-        reason: Rest,
+        reason: PauseReason,
     },
 }
 
 /// The worker of a turn, by its two clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeatStatus {
+pub struct LeaseStatus {
     pub worker: WorkerName,
     pub epoch: u64,
     pub lease_ms: u64,
@@ -415,24 +415,24 @@ impl TurnStatus {
             step: turn.step.as_ref().map(|step| (step.name.clone(), step.attempt)),
             first_output: turn.output.first,
             bytes: turn.output.bytes,
-            seat: turn.seat().map(SeatStatus::from),
+            lease: turn.lease().map(LeaseStatus::from),
             unserved: false,
         }
     }
 }
 
-impl From<&Seat> for SeatStatus {
-    fn from(seat: &Seat) -> SeatStatus {
-        SeatStatus {
-            worker: seat.worker.clone(),
-            epoch: seat.epoch,
-            lease_ms: seat.lease_ms,
-            spoke: seat.spoke,
-            alive_at: seat.alive_at,
-            progress_at: seat.progress_at,
-            quiet_ms: seat.quiet_ms,
-            stalled: seat.stalled,
-            phase: seat.phase.clone(),
+impl From<&TurnLease> for LeaseStatus {
+    fn from(lease: &TurnLease) -> LeaseStatus {
+        LeaseStatus {
+            worker: lease.worker.clone(),
+            epoch: lease.epoch,
+            lease_ms: lease.lease_ms,
+            spoke: lease.spoke,
+            alive_at: lease.alive_at,
+            progress_at: lease.progress_at,
+            quiet_ms: lease.quiet_ms,
+            stalled: lease.stalled,
+            phase: lease.phase.clone(),
         }
     }
 }

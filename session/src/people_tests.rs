@@ -204,10 +204,10 @@ fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
     let pause = say("t1", 1, Some(0), "so far", Then::Pause);
     play.run(pause).unwrap();
     assert_eq!(play.told(), "turn.output t1 so far, turn.paused t1");
-    assert_eq!((play.session.duties(play.now), play.session.tick_at()), (vec![], None));
+    assert_eq!((play.session.effects(play.now), play.session.tick_at()), (vec![], None));
     play.run(audience(2)).unwrap();
     assert_eq!(play.told(), "audience.changed, turn.resumed t1, turn.resumed t2");
-    assert_eq!(play.session.duties(play.now).len(), 2);
+    assert_eq!(play.session.effects(play.now).len(), 2);
     play.run(claim("t1", "w", 2)).unwrap();
     play.run(audience(0)).unwrap();
     play.wait(100).run(Command::Tick).unwrap();
@@ -216,7 +216,7 @@ fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
     // It was told to rest, and somebody came before it did: it goes on with whoever takes it next.
     play.run(say("t1", 2, Some(0), "", Then::Pause)).unwrap();
     assert_eq!(play.told(), "agent.lost t1");
-    assert_eq!(play.session.duties(play.now).len(), 2);
+    assert_eq!(play.session.effects(play.now).len(), 2);
 }
 
 #[test]
@@ -242,8 +242,8 @@ fn people_pause_and_resume_turns() {
     let pause = || Command::Pause(Box::new(pause.clone()));
     let resume = Resume { scope: Scope::All, by, role };
     let resume = || Command::Resume(Box::new(resume.clone()));
-    assert_eq!(play.run(pause()).unwrap(), Applied::Rested { turns: 1 });
-    assert_eq!(play.run(pause()).unwrap(), Applied::Rested { turns: 0 });
+    assert_eq!(play.run(pause()).unwrap(), Applied::Paused { turns: 1 });
+    assert_eq!(play.run(pause()).unwrap(), Applied::Paused { turns: 0 });
     assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnTaken));
     play.run(audience(1)).unwrap();
     play.told();
@@ -286,7 +286,7 @@ fn a_person_takes_over_and_hands_back() {
         play.told(),
         "turn.output t1 draft, turn.completed t1, input.accepted i1 hi, person.said hi, input.accepted i2 hi"
     );
-    assert_eq!(play.session.duties(play.now), []);
+    assert_eq!(play.session.effects(play.now), []);
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
     assert_eq!(play.told(), "control.released");

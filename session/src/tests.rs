@@ -578,13 +578,13 @@ fn a_fork_goes_on_where_its_source_was_and_owes_it_the_end() {
             s.show_deadline();
             s.run("delete", Command::Delete { incarnation: None });
             s.show_deadline();
-            assert_eq!(s.session.duties(s.time).len(), 1);
+            assert_eq!(s.session.effects(s.time).len(), 1);
             s.create();
             s.append("y");
             let source = SessionId::parse("a").unwrap();
             s.run("settle", Command::Settle { source, key: 7 });
             s.show_deadline();
-            assert_eq!(s.session.duties(s.time), []);
+            assert_eq!(s.session.effects(s.time), []);
         },
         expect![[r#"
             too late: hold_ended: the hold on the source ended before the fork began
@@ -617,11 +617,11 @@ fn a_hold_that_nobody_confirms_is_asked_about() {
     let confirm = |fork: &str| Command::Confirm { fork: SessionId::parse(fork).unwrap(), key: 1 };
     s.run("confirm", confirm("g"));
     s.wait(limits::HOLD_MS - 1);
-    assert_eq!(s.session.duties(s.time), []);
+    assert_eq!(s.session.effects(s.time), []);
     s.wait(1);
     assert_eq!(s.session.deadline(), Some(s.time));
     let fork = SessionId::parse("f").unwrap();
-    assert_eq!(s.session.duties(s.time), [Duty::AskFork { fork, key: 1 }]);
+    assert_eq!(s.session.effects(s.time), [Effect::AskFork { fork, key: 1 }]);
     s.run("confirm", confirm("f"));
     assert_eq!(s.session.deadline(), None);
 }

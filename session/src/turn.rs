@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::Phase;
-use super::fact::{Cause, Rest};
+use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
 use crate::ids::{AgentName, Millis, Serial, StepName, TurnId, WorkerName};
 use crate::limits;
@@ -34,10 +34,10 @@ pub(super) struct Turn {
     pub(super) quiet_ms: Option<u64>,
     pub(super) stage: Stage,
     /// The worker is asked to rest.
-    pub(super) pausing: Option<Rest>,
+    pub(super) pausing: Option<PauseReason>,
     pub(super) output: Outputs,
     pub(super) step: Option<Step>,
-    /// The last seat that was lost: what it had said is known again.
+    /// The last lease that was lost: what it had said is known again.
     pub(super) spoke: Option<Spoke>,
     /// What the last worker left for the next; see [`limits::CHECKPOINT_BYTES`].
     pub(super) checkpoint: Option<bytes::Bytes>,
@@ -65,7 +65,7 @@ pub(super) struct Step {
     pub(super) cancelled: bool,
 }
 
-/// How far a seat came that is no more.
+/// How far a lease came that is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spoke {
     pub(super) epoch: u64,
@@ -87,10 +87,10 @@ pub(super) enum Stage {
     Waiting {
         from: Millis,
     },
-    Active(Seat),
+    Active(TurnLease),
     /// Without a worker until somebody lets it go on.
     Paused {
-        reason: Rest,
+        reason: PauseReason,
     },
     /// Without a worker until one of its interactions is over.
     Asking,
@@ -98,11 +98,11 @@ pub(super) enum Stage {
 
 /// The right of one worker to speak in a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Seat {
+pub(super) struct TurnLease {
     pub(super) worker: WorkerName,
     /// The number of the claim, drawn by chance: the same claim again is no other.
     pub(super) key: u64,
-    /// No other seat of this session's life has it, and later ones have greater ones (S4).
+    /// No other lease of this session's life has it, and later ones have greater ones (S4).
     pub(super) epoch: u64,
     /// The number of the worker's next request that says something.
     pub(super) seq: u64,
@@ -151,15 +151,15 @@ impl Turn {
         }
     }
 
-    /// How far the last seat came.
+    /// How far the last lease came.
     pub(super) fn spoke(&self) -> Option<Spoke> {
-        let seat = self.seat().map(|seat| Spoke { epoch: seat.epoch, requests: seat.seq });
-        seat.or(self.spoke)
+        let lease = self.lease().map(|lease| Spoke { epoch: lease.epoch, requests: lease.seq });
+        lease.or(self.spoke)
     }
 
-    pub(super) fn seat(&self) -> Option<&Seat> {
+    pub(super) fn lease(&self) -> Option<&TurnLease> {
         match &self.stage {
-            Stage::Active(seat) => Some(seat),
+            Stage::Active(lease) => Some(lease),
             _ => None,
         }
     }
@@ -169,7 +169,7 @@ impl Turn {
     pub(super) fn tick_at(&self, asks: bool, policy: &Policy) -> Option<Millis> {
         match &self.stage {
             Stage::Waiting { .. } => Some(self.waits_since.after(policy.waits_ms())),
-            Stage::Active(seat) => Some(seat.tick_at(asks, self.has_step())),
+            Stage::Active(lease) => Some(lease.tick_at(asks, self.has_step())),
             Stage::Paused { .. } | Stage::Asking => None,
         }
     }
@@ -193,7 +193,7 @@ impl Turn {
 
     /// The last input that a worker has, from its assignment or by its own word.
     pub(super) fn taken_in(&self) -> Serial {
-        self.seat().map_or(self.heard, |seat| seat.given.max(self.heard))
+        self.lease().map_or(self.heard, |lease| lease.given.max(self.heard))
     }
 
     /// Lets workers have it from now on.
@@ -211,7 +211,7 @@ impl Turn {
     /// Takes the worker away; says when the turn is to be given to another, or that it is enough.
     pub(super) fn lose(&mut self, cause: Cause, now: Millis) -> Option<Millis> {
         self.spoke = self.spoke();
-        let had_ms = self.seat().map_or(0, |seat| now.since(seat.since));
+        let had_ms = self.lease().map_or(0, |lease| now.since(lease.since));
         let before = if had_ms < limits::BACK_OFF_MS_MAX { self.losses } else { 0 };
         self.losses = before.saturating_add(1);
         if cause != Cause::Released {
@@ -232,7 +232,7 @@ impl Turn {
     }
 }
 
-impl Seat {
+impl TurnLease {
     fn tick_at(&self, asks: bool, has_step: bool) -> Millis {
         let silent = self.alive_at.after(self.lease_ms);
         if asks {

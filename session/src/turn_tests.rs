@@ -104,10 +104,10 @@ fn a_turn_goes_from_its_input_to_its_end() {
     let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, serial: Serial(1), .. }));
     let offer =
-        Duty::Offer { turn: turn_id("t1"), agent: AgentName::parse("a").unwrap(), attempt: 0 };
-    assert_eq!(play.session.duties(play.now), [offer]);
+        Effect::Offer { turn: turn_id("t1"), agent: AgentName::parse("a").unwrap(), attempt: 0 };
+    assert_eq!(play.session.effects(play.now), [offer]);
     play.run(claim("t1", "w", 7)).unwrap();
-    assert_eq!(play.session.duties(play.now), []);
+    assert_eq!(play.session.effects(play.now), []);
     let again = play.run(claim("t1", "w", 7)).unwrap();
     assert!(matches!(again, Applied::Claimed { turn } if turn.attempts == 1));
     assert_eq!(play.run(claim("t1", "x", 8)), Err(Refusal::TurnTaken));
@@ -140,7 +140,7 @@ fn an_input_to_a_busy_agent_does_as_it_says() {
     assert!(matches!(steered, Applied::Input { turn, .. } if turn == turn_id("t1")));
     play.run(input("t4", "a", WhenBusy::Queue)).unwrap();
     play.run(input("t5", "b", WhenBusy::Steer)).unwrap();
-    assert_eq!(play.session.duties(play.now).len(), 1, "t4 waits for t1, and t5 for nobody");
+    assert_eq!(play.session.effects(play.now).len(), 1, "t4 waits for t1, and t5 for nobody");
     let beat = play.run(say("t1", 1, None, "", Then::GoOn)).unwrap();
     assert!(matches!(beat, Applied::Said { spoken: Serial(3), over: false, .. }));
     play.run(input("t6", "a", WhenBusy::Interrupt)).unwrap();
@@ -160,7 +160,7 @@ fn a_turn_may_be_cancelled_before_it_is_asked_for() {
     assert_eq!(play.told(), "");
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert_eq!(play.told(), "input.accepted t1 please t1, turn.cancelled t1");
-    assert_eq!(play.session.duties(play.now), []);
+    assert_eq!(play.session.effects(play.now), []);
     let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }));
 }
@@ -176,7 +176,7 @@ fn a_silent_worker_is_replaced_and_fenced() {
     assert_eq!(play.told(), "");
     play.wait(1).run(Command::Tick).unwrap();
     assert_eq!(play.told(), "agent.lost t1");
-    assert_eq!(play.session.duties(play.now).len(), 1, "the first successor comes at once");
+    assert_eq!(play.session.effects(play.now).len(), 1, "the first successor comes at once");
     let fenced = Err(Refusal::Fenced { given: 1, held: 1 });
     assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::GoOn)), fenced);
     let taken = play.run(claim("t1", "x", 2)).unwrap();

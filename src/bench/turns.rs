@@ -118,14 +118,14 @@ impl Stage {
         let (acked, delivered) = (Latency::default(), Latency::default());
         let later = Latency::default();
         for _ in 0..times {
-            let seat = self.begin(60_000).await?;
-            self.say(&seat, 0, "a word", None).await?;
-            self.see(&["\"turn.output\"", &seat.turn]).await?;
+            let lease = self.begin(60_000).await?;
+            self.say(&lease, 0, "a word", None).await?;
+            self.see(&["\"turn.output\"", &lease.turn]).await?;
             let sent = Instant::now();
             let path = format!("/v1/sessions/{}/cancel", self.session);
-            post(&mut self.person, &path, &json!({ "turn": seat.turn })).await?;
+            post(&mut self.person, &path, &json!({ "turn": lease.turn })).await?;
             let answered = Instant::now();
-            let seen = self.see(&["\"turn.cancelled\"", &seat.turn]).await?;
+            let seen = self.see(&["\"turn.cancelled\"", &lease.turn]).await?;
             acked.record(micros(answered.duration_since(sent)), 1);
             delivered.record(micros(seen.duration_since(sent)), 1);
             later.record(micros(seen.saturating_duration_since(answered)), 1);
@@ -225,15 +225,15 @@ impl Stage {
         self.renew(target).await?;
         let (missed, replaced) = (Latency::default(), Latency::default());
         for _ in 0..times {
-            let seat = self.begin(LEASE_MS).await?;
-            self.say(&seat, 0, "a word", None).await?;
+            let lease = self.begin(LEASE_MS).await?;
+            self.say(&lease, 0, "a word", None).await?;
             let silent = Instant::now();
             // The next worker waits already.
             let heir = self.claim(60_000).await?;
-            ensure!(heir.turn == seat.turn, "another turn than the silent worker's");
+            ensure!(heir.turn == lease.turn, "another turn than the silent worker's");
             self.say(&heir, 0, "another", Some("complete")).await?;
-            let lost = self.see(&["\"agent.lost\"", &seat.turn]).await?;
-            let spoke = self.see(&["\"turn.output\"", "\"another\"", &seat.turn]).await?;
+            let lost = self.see(&["\"agent.lost\"", &lease.turn]).await?;
+            let spoke = self.see(&["\"turn.output\"", "\"another\"", &lease.turn]).await?;
             missed.record(micros(lost.duration_since(silent)), 1);
             replaced.record(micros(spoke.duration_since(silent)), 1);
             sleep(PAUSE).await;
@@ -246,7 +246,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn begin(&mut self, lease_ms: u64) -> anyhow::Result<Seat> {
+    async fn begin(&mut self, lease_ms: u64) -> anyhow::Result<TurnLease> {
         self.ask().await?;
         self.claim(lease_ms).await
     }
@@ -261,24 +261,24 @@ impl Stage {
         Ok(turn)
     }
 
-    async fn claim(&mut self, lease_ms: u64) -> anyhow::Result<Seat> {
+    async fn claim(&mut self, lease_ms: u64) -> anyhow::Result<TurnLease> {
         let path = format!("/v1/agents/{}/claim", self.agent);
         let body = json!({ "worker": "bench", "wait_ms": 30_000, "lease_ms": lease_ms });
         let taken = post(&mut self.worker, &path, &body).await?;
         let turn = taken["turn"].as_str().context("there was no turn")?.to_owned();
         let epoch = taken["epoch"].as_u64().context("a turn has an epoch")?;
-        Ok(Seat { turn, epoch })
+        Ok(TurnLease { turn, epoch })
     }
 
     async fn say(
         &mut self,
-        seat: &Seat,
+        lease: &TurnLease,
         seq: u64,
         text: &str,
         then: Option<&str>,
     ) -> anyhow::Result<()> {
-        let path = format!("/v1/sessions/{}/turns/{}/say", self.session, seat.turn);
-        let mut body = json!({ "epoch": seat.epoch, "seq": seq, "events": [{ "text": text }] });
+        let path = format!("/v1/sessions/{}/turns/{}/say", self.session, lease.turn);
+        let mut body = json!({ "epoch": lease.epoch, "seq": seq, "events": [{ "text": text }] });
         if let Some(then) = then {
             body["then"] = then.into();
         }
@@ -299,7 +299,7 @@ impl Stage {
 }
 
 /// The right to speak in a turn.
-struct Seat {
+struct TurnLease {
     turn: String,
     epoch: u64,
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::parent;
-use crate::storyteller::{self, Settings};
+use crate::demo_agent::{self, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Agent {
@@ -37,5 +37,5 @@ pub(super) async fn run(command: Agent) -> anyhow::Result<()> {
     // One that is stopped by a signal sees no end of its standard input. Where this cannot be had, the others do.
     let _ = parent::end_with_it(None);
     let Agent::Demo(Demo { every_ms, words, capacity, lease_ms, quiet_ms }) = command;
-    storyteller::run(Settings { every_ms, words, capacity, lease_ms, quiet_ms }).await
+    demo_agent::run(Settings { every_ms, words, capacity, lease_ms, quiet_ms }).await
 }

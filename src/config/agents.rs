@@ -29,7 +29,7 @@ pub enum BodyConfig {
     /// A command that the node spawns; it speaks the lines of workers on its stdio.
     Managed {
         command: Vec<String>,
-        /// See [`crate::runtime::agent::managed::Managed`].
+        /// See [`crate::runtime::agent::child_process::Managed`].
         env: BTreeMap<String, String>,
         pass_env: Vec<String>,
     },

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::cursor::{self, Place};
 use super::error::{self, Problem};
-use super::handover::Handover;
 use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
+use super::takeover::Takeover;
 use super::{Edge, HangUp, attached, freshness, headers, live};
 use crate::ids::SessionId;
 use crate::limits;
@@ -39,7 +39,7 @@ pub(super) async fn read(
     Name(id): Name,
     query: Query,
     headers: HeaderMap,
-    handover: Option<Extension<Arc<Handover>>>,
+    takeover: Option<Extension<Arc<Takeover>>>,
 ) -> Result<Response, Problem> {
     let own = ["after", SEEN, "limit", "live", "read", "wait", "wait_ms"];
     let known = [&own[..], &attached::PARAMETERS];
@@ -108,13 +108,13 @@ pub(super) async fn read(
     let limit = limit.map_or(limits::PAGE_EVENTS, |limit| limit as usize);
     match mode {
         Mode::Sse => {
-            let handover = handover.map(|Extension(handover)| handover);
+            let takeover = takeover.map(|Extension(takeover)| takeover);
             let telling = match attached::open(&edge, &id, reader, &asked, deadline).await {
                 Ok(telling) => telling,
                 Err(why) if why.is_passing() => return Ok(HangUp.into_response()),
                 Err(why) => return Err(why),
             };
-            Ok(live::response(&edge, &id, telling, place.has_seen_end, handover).await)
+            Ok(live::response(&edge, &id, telling, place.has_seen_end, takeover).await)
         }
         Mode::Present => page::read(reader, limit, Wait::Present(deadline), &edge.stop).await,
         Mode::LongPoll => {

@@ -3,7 +3,7 @@
 //! It ends cleanly only after `end` and `gone`. In every other case the connection breaks, because
 //! clients take a clean end for the end of the story. The body asks the reader for more only when the
 //! connection has room, so a slow client costs one delivery and no more (S10). On HTTP/1.1 the
-//! connection then serves this stream alone, see [`super::handover`].
+//! connection then serves this stream alone, see [`super::takeover`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::cursor::END_MARK;
-use super::handover::Handover;
+use super::takeover::Takeover;
 use super::telling::{Control, Stage, Telling};
 use super::{Edge, frame};
 use crate::ids::SessionId;
@@ -46,7 +46,7 @@ pub(super) async fn response(
     id: &SessionId,
     mut telling: Telling,
     has_seen_end: bool,
-    handover: Option<Arc<Handover>>,
+    takeover: Option<Arc<Takeover>>,
 ) -> Response {
     let opening = opening(telling.attached(id));
     if has_seen_end && telling.ends_soon().await {
@@ -54,8 +54,8 @@ pub(super) async fn response(
         return StatusCode::NO_CONTENT.into_response();
     }
     let live = Live { telling, stop: edge.stop.clone() };
-    let body = match handover {
-        Some(handover) => handover.body(opening, live),
+    let body = match takeover {
+        Some(takeover) => takeover.body(opening, live),
         None => {
             let following =
                 stream::unfold(live, |mut live| async { Some((live.next().await?, live)) });

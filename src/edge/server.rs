@@ -22,10 +22,10 @@ use tower::ServiceExt;
 
 use super::delivery::{self, Untaken};
 use super::error::{self, Problem};
-use super::handover::{Handover, Onward, Watched};
-use super::preface::{self, Prefaced, Speaks};
-use super::seats::{Seat, Seats};
-use super::stall::Impatient;
+use super::slots::{Slot, Slots};
+use super::sniff::{self, Prefaced, Speaks};
+use super::takeover::{Onward, Takeover, Watched};
+use super::write_timeout::Impatient;
 use super::{Edge, HangUp, routes, stream};
 use crate::limits;
 
@@ -47,7 +47,7 @@ struct BrokenOff;
 
 /// Takes connections until the node stops, then waits for those that run.
 pub(super) async fn run(listener: TcpListener, edge: Edge) {
-    let seats = Seats::new(&edge.metrics);
+    let slots = Slots::new(&edge.metrics);
     let mut warned: Option<Instant> = None;
     let connections = TaskTracker::new();
     let server = Arc::new(Server {
@@ -70,11 +70,11 @@ pub(super) async fn run(listener: TcpListener, edge: Edge) {
                 continue;
             }
         };
-        let Some(seat) = seats.take() else {
+        let Some(slot) = slots.take() else {
             edge.metrics.connections_refused.inc();
             continue;
         };
-        connections.spawn(server.clone().connection(stream, seat));
+        connections.spawn(server.clone().connection(stream, slot));
     }
     drop(listener);
     connections.close();
@@ -134,31 +134,31 @@ struct Server {
 type Client = Prefaced<Impatient<TcpStream>>;
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, seat: Seat) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, slot: Slot) {
         // Tokens are small and must not wait for each other; where this fails the connection is dead.
         let _ = stream.set_nodelay(true);
         let stall = Duration::from_millis(limits::STALL_MS);
         let socket = Impatient::new(stream, stall, self.edge.metrics.clone());
-        let head_ms = if seat.is_spare() { limits::CONNECTION_SPARE_MS } else { limits::HEAD_MS };
+        let head_ms = if slot.is_spare() { limits::CONNECTION_SPARE_MS } else { limits::HEAD_MS };
         let head = Duration::from_millis(head_ms);
         let looked = tokio::select! {
-            looked = timeout(head, preface::read(socket)) => looked,
+            looked = timeout(head, sniff::read(socket)) => looked,
             () = self.edge.stop.cancelled() => return,
         };
         // Who says nothing in time is not missed.
         let Ok(Ok((client, speaks))) = looked else { return };
         match speaks {
-            Speaks::Http1 if seat.is_spare() => self.turn_away(client).await,
-            Speaks::Http2 if seat.is_spare() => _ = self.edge.metrics.connections_refused.inc(),
-            Speaks::Http1 => self.serve_http1(client, seat).await,
+            Speaks::Http1 if slot.is_spare() => self.turn_away(client).await,
+            Speaks::Http2 if slot.is_spare() => _ = self.edge.metrics.connections_refused.inc(),
+            Speaks::Http1 => self.serve_http1(client, slot).await,
             Speaks::Http2 => self.serve_http2(client).await,
         }
     }
 
-    async fn serve_http1(&self, client: Client, seat: Seat) {
-        let handover = Arc::new(Handover::default());
-        let io = TokioIo::new(Watched { inner: client, handover: handover.clone() });
-        let service = service_fn(|request| self.answer(request, &handover));
+    async fn serve_http1(&self, client: Client, slot: Slot) {
+        let takeover = Arc::new(Takeover::default());
+        let io = TokioIo::new(Watched { inner: client, takeover: takeover.clone() });
+        let service = service_fn(|request| self.answer(request, &takeover));
         let mut serving = self.http1.serve_connection(io, service);
         let ended = tokio::select! {
             ended = &mut serving => ended,
@@ -167,7 +167,7 @@ impl Server {
                 drained(&mut serving).await
             }
         };
-        let Some(onward) = handover.take(ended.is_ok()) else {
+        let Some(onward) = takeover.take(ended.is_ok()) else {
             if let Err(why) = ended {
                 tracing::debug!(%why, "a connection broke");
             }
@@ -178,11 +178,11 @@ impl Server {
         // A task of its own is as small as what it does.
         match onward {
             Onward::Live(live) => self.connections.spawn(async move {
-                let _seat = seat;
+                let _slot = slot;
                 stream::run(socket, live).await;
             }),
             Onward::Upgraded(upgraded) => self.connections.spawn(async move {
-                let _seat = seat;
+                let _slot = slot;
                 upgraded(socket, parts.read_buf).await;
             }),
         };
@@ -238,11 +238,11 @@ impl Server {
     async fn answer(
         &self,
         mut request: hyper::Request<Incoming>,
-        handover: &Arc<Handover>,
+        takeover: &Arc<Takeover>,
     ) -> Result<hyper::Response<Body>, BrokenOff> {
         // Before HTTP/1.1 there are no chunks, and a HEAD has no body.
         if request.version() == Version::HTTP_11 && request.method() == Method::GET {
-            request.extensions_mut().insert(handover.clone());
+            request.extensions_mut().insert(takeover.clone());
         }
         answer(self.router.clone(), request).await
     }

@@ -72,7 +72,7 @@ async fn gone(socket: &mut (impl AsyncRead + Unpin)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::stall::Impatient;
+    use crate::edge::write_timeout::Impatient;
 
     #[tokio::test]
     async fn a_chunk_is_its_length_and_its_bytes() {

@@ -24,11 +24,11 @@ const RETRY_AFTER: &str = "1";
 
 /// Answers every request with the reason for which the node waits, until it is dropped.
 pub(crate) async fn serve(listener: &TcpListener, reason: watch::Receiver<String>) {
-    let seats = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = std::sync::Arc::new(Semaphore::new(CONNECTIONS));
     // They end with this future.
     let mut connections = JoinSet::new();
     loop {
-        let seat = seats.clone().acquire_owned().await.expect("it is never closed");
+        let slot = slots.clone().acquire_owned().await.expect("it is never closed");
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -36,7 +36,7 @@ pub(crate) async fn serve(listener: &TcpListener, reason: watch::Receiver<String
         };
         let reason = reason.clone();
         connections.spawn(async move {
-            let _seat = seat;
+            let _slot = slot;
             let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                 let response = answer(request.uri().path(), &reason.borrow());
                 std::future::ready(Ok::<_, Infallible>(response))

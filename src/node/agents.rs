@@ -8,7 +8,7 @@ use crate::edge::push::Endpoint;
 use crate::edge::worker::Frames;
 use crate::limits;
 use crate::runtime::agent::body::{Body, Restart};
-use crate::runtime::agent::managed::Managed;
+use crate::runtime::agent::child_process::Managed;
 
 /// The bodies, and how many of each.
 pub(super) fn bodies(configs: &[AgentConfig]) -> Vec<(Arc<dyn Body>, usize)> {

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, interval, timeout_at};
 
 use super::chance;
-use super::desk::Offer;
 use super::peer::wire::{Request, Response};
 use super::reader::{Delivery, Start};
 use super::story::{Story, Took};
+use super::turn_queue::Offer;
 use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
 use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
@@ -22,7 +22,7 @@ use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
-pub struct Seeker {
+pub struct Claimer {
     pub agent: AgentName,
     pub worker: WorkerName,
     /// See [`Claim::lease_ms`].
@@ -45,20 +45,20 @@ impl Runtime {
     /// The cluster is not born yet. No turn was taken.
     pub async fn claim(
         &self,
-        seeker: &Seeker,
+        claimer: &Claimer,
         deadline: Instant,
     ) -> Result<Option<Assignment>, Unavailable> {
-        let _serving = self.served.serve(&seeker.agent);
+        let _serving = self.served.serve(&claimer.agent);
         loop {
-            let Ok(offer) = timeout_at(deadline, self.any_offer(&seeker.agent)).await else {
+            let Ok(offer) = timeout_at(deadline, self.any_offer(&claimer.agent)).await else {
                 return Ok(None);
             };
             let claim = Claim {
                 turn: offer.turn,
-                worker: seeker.worker.clone(),
+                worker: claimer.worker.clone(),
                 key: chance::draw(),
-                lease_ms: seeker.lease_ms,
-                quiet_ms: seeker.quiet_ms,
+                lease_ms: claimer.lease_ms,
+                quiet_ms: claimer.quiet_ms,
             };
             if let Some(assignment) = self.take(offer.session, claim).await? {
                 return Ok(Some(assignment));
@@ -99,9 +99,9 @@ impl Runtime {
     /// Lets another worker have a turn.
     async fn give_back(&self, assignment: &Assignment) {
         let Assignment { session, turn, .. } = assignment;
-        let Some(seat) = &turn.seat else { return };
+        let Some(lease) = &turn.lease else { return };
         let said = Some(Said { then: Then::Release, ..Said::default() });
-        let release = Say { said, ..Say::new(turn.turn.clone(), seat.epoch) };
+        let release = Say { said, ..Say::new(turn.turn.clone(), lease.epoch) };
         let until = Instant::now() + REQUEST_DEADLINE;
         if let Err(error) = self.submit(session, Command::Say(Box::new(release)), until).await {
             tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
@@ -110,14 +110,14 @@ impl Runtime {
 
     /// Waits for an offer here or at any other node.
     async fn any_offer(&self, agent: &AgentName) -> Offer {
-        let here = self.desk.take(agent);
+        let here = self.turn_queue.take(agent);
         let mut elsewhere = FuturesUnordered::new();
         let mut asked = HashSet::new();
         let mut nodes = interval(SWEEP_INTERVAL);
         let ask = |node| {
             async move {
                 // A call goes on at the peer when nobody waits for it here, so they are few.
-                let _place = self.seekers.acquire().await;
+                let _place = self.claimers.acquire().await;
                 loop {
                     let within = OFFER_WAIT + PEER_SLACK;
                     let within_ms = u64::try_from(OFFER_WAIT.as_millis()).unwrap_or(u64::MAX);
@@ -153,7 +153,7 @@ impl Runtime {
         agent: &AgentName,
         within: Duration,
     ) -> Option<Offer> {
-        tokio::time::timeout(within.min(OFFER_WAIT), self.desk.take(agent)).await.ok()
+        tokio::time::timeout(within.min(OFFER_WAIT), self.turn_queue.take(agent)).await.ok()
     }
 
     /// The events of a turn so far, in order, at most about one page; and whether there are more.
@@ -195,7 +195,7 @@ impl Runtime {
 /// How much later than asked a peer's answer may come.
 const PEER_SLACK: Duration = Duration::from_secs(1);
 
-/// Keeps a node's desk in order while its runtime lives.
+/// Keeps a node's turn_queue in order while its runtime lives.
 pub(super) async fn tidy(runtime: Weak<Runtime>) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -203,7 +203,7 @@ pub(super) async fn tidy(runtime: Weak<Runtime>) {
             Some(runtime) => {
                 let leads =
                     |shard| runtime.host.group(GroupId(shard)).is_some_and(|group| group.leads());
-                runtime.desk.tidy(Instant::now(), leads);
+                runtime.turn_queue.tidy(Instant::now(), leads);
                 runtime.served.tidy();
             }
             None => return,

@@ -13,11 +13,11 @@ pub mod claim;
 mod compare;
 #[cfg(test)]
 mod cut_tests;
-mod desk;
 mod directory;
-mod duty;
+mod effect;
 mod envelope;
 pub mod fork;
+mod fork_reader;
 pub mod members;
 pub mod outcome;
 mod peer;
@@ -33,11 +33,11 @@ mod shard;
 mod shards;
 pub mod space;
 mod status;
-mod stitch;
 mod story;
 mod supervisor;
 pub mod tail;
 mod trust;
+mod turn_queue;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,11 +65,11 @@ pub use report::{
 pub use tail::{Rendered, Shown};
 
 use crate::ids::{Cursor, Millis, Serial, SessionId};
-use crate::limits::{PEER_PATIENCE, REBUILD_BYTES, SEEKERS, STOP_CHECKPOINT};
+use crate::limits::{CLAIMERS, PEER_PATIENCE, REBUILD_BYTES, STOP_CHECKPOINT};
 use crate::session::{Command, Fork};
 use crate::store::Store;
 use directory::Directory;
-use duty::World;
+use effect::World;
 use peer::Door;
 use reader::Attach;
 use shard::Common;
@@ -143,9 +143,9 @@ impl Foundation {
         let runtime = Arc::new_cyclic(|me| Runtime {
             me: me.clone(),
             relays: relays::Relays::default(),
-            desk: desk::Desk::default(),
+            turn_queue: turn_queue::TurnQueue::default(),
             served: Arc::default(),
-            seekers: tokio::sync::Semaphore::new(SEEKERS),
+            claimers: tokio::sync::Semaphore::new(CLAIMERS),
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
             shards: shards.clone(),
@@ -169,7 +169,7 @@ impl Foundation {
             tokio::select! { () = stop => (), () = sweep => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
-        let tidy = essential("desk", claim::tidy(runtime.me.clone()));
+        let tidy = essential("turn_queue", claim::tidy(runtime.me.clone()));
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = tidy => () }
         });
@@ -179,7 +179,7 @@ impl Foundation {
             tokio::select! { () = stop => (), () = compared => () }
         });
         let stop = runtime.stop.clone().cancelled_owned();
-        let told = presence::rounds::run(runtime.me.clone(), runtime.presence.clone());
+        let told = presence::gossip::run(runtime.me.clone(), runtime.presence.clone());
         let told = essential("presence", told);
         runtime.tasks.spawn(async {
             tokio::select! { () = stop => (), () = told => () }
@@ -192,10 +192,10 @@ impl Foundation {
 pub struct Runtime {
     me: std::sync::Weak<Runtime>,
     relays: relays::Relays,
-    desk: desk::Desk,
+    turn_queue: turn_queue::TurnQueue,
     served: Arc<served::Served>,
     /// Places for workers for whom other nodes are asked.
-    seekers: tokio::sync::Semaphore,
+    claimers: tokio::sync::Semaphore,
     cluster_name: String,
     host: Arc<Host>,
     shards: Arc<Shards>,
@@ -242,7 +242,7 @@ impl Runtime {
         freshness: Freshness,
         deadline: Instant,
     ) -> Result<Reader, AttachError> {
-        self.attach_as(id, &Attach { start, freshness, heir: None }, deadline).await
+        self.attach_as(id, &Attach { start, freshness, parent_of_fork: None }, deadline).await
     }
 
     /// Attaches a reader wherever the session has a replica.
@@ -282,8 +282,8 @@ impl Runtime {
             match attached.unwrap_or_else(|_| Err(silent().into())) {
                 Ok(own) => {
                     let counted = self.count_reader()?;
-                    if attach.heir.is_some() {
-                        return Ok(Reader::heir(own, counted));
+                    if attach.parent_of_fork.is_some() {
+                        return Ok(Reader::parent_of_fork(own, counted));
                     }
                     let ending = || Unavailable::NoQuorum("this node is ending".into());
                     let runtime = self.me.upgrade().ok_or_else(ending)?;
@@ -341,7 +341,7 @@ impl Runtime {
             _ => Start::After(Cursor { incarnation: fork.incarnation, serial: cursor.serial }),
         };
         let freshness = attach.freshness;
-        let source = Attach { start, freshness, heir: Some(fork.incarnation) };
+        let source = Attach { start, freshness, parent_of_fork: Some(fork.incarnation) };
         let inherited = Box::pin(self.attach_as(&fork.source, &source, deadline)).await?;
         if resets && fork.at <= inherited.cursor().serial {
             return Ok(own);
@@ -353,7 +353,10 @@ impl Runtime {
         }
         let counted = self.count_reader()?;
         let before = resets.then_some(cursor);
-        Ok(Reader::stitched(stitch::Stitched::new(inherited, fork.at, own, before), counted))
+        Ok(Reader::fork_reader(
+            fork_reader::ForkReader::new(inherited, fork.at, own, before),
+            counted,
+        ))
     }
 
     /// This node's number.

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::Freshness;
+use super::fork_reader::ForkReader;
 use super::outcome::Unavailable;
 use super::relay::Relayed;
 use super::relays::Joined;
 use super::session::Looked;
-use super::stitch::Stitched;
 use super::tail::{Found, Mark, Shown, Tail};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, READERS};
@@ -41,13 +41,13 @@ pub(super) struct Attach {
     pub(super) start: Start,
     pub(super) freshness: Freshness,
     /// The life that a fork inherits from: it is read even if it is hidden, and no other is.
-    pub(super) heir: Option<Incarnation>,
+    pub(super) parent_of_fork: Option<Incarnation>,
 }
 
 impl Attach {
     /// At whatever this replica has.
     pub(super) fn to(start: Start) -> Attach {
-        Attach { start, freshness: Freshness::Local, heir: None }
+        Attach { start, freshness: Freshness::Local, parent_of_fork: None }
     }
 }
 
@@ -101,7 +101,7 @@ enum Source {
     Local(Box<Local>),
     Joined(Box<Joined>),
     Heir(Box<Relayed>),
-    Stitched(Box<Stitched>),
+    ForkReader(Box<ForkReader>),
 }
 
 /// One place among the readers of a node.
@@ -154,13 +154,13 @@ impl Reader {
     }
 
     /// A reader of another node's log on behalf of a fork.
-    pub(super) fn heir(relayed: Relayed, counted: Counted) -> Reader {
+    pub(super) fn parent_of_fork(relayed: Relayed, counted: Counted) -> Reader {
         Reader { source: Source::Heir(Box::new(relayed)), _counted: counted }
     }
 
     /// A reader of what a fork inherits, and then of its own log.
-    pub(super) fn stitched(stitched: Stitched, counted: Counted) -> Reader {
-        Reader { source: Source::Stitched(Box::new(stitched)), _counted: counted }
+    pub(super) fn fork_reader(fork_reader: ForkReader, counted: Counted) -> Reader {
+        Reader { source: Source::ForkReader(Box::new(fork_reader)), _counted: counted }
     }
 
     /// A reader whose events come from a replica on another node.
@@ -183,7 +183,7 @@ impl Reader {
             Source::Local(local) => local.next().await,
             Source::Joined(joined) => joined.next().await,
             Source::Heir(relayed) => relayed.next().await,
-            Source::Stitched(stitched) => Box::pin(stitched.next()).await,
+            Source::ForkReader(fork_reader) => Box::pin(fork_reader.next()).await,
         }
     }
 
@@ -193,7 +193,7 @@ impl Reader {
             Source::Local(local) => local.cursor,
             Source::Joined(joined) => joined.cursor,
             Source::Heir(relayed) => relayed.cursor,
-            Source::Stitched(stitched) => stitched.cursor(),
+            Source::ForkReader(fork_reader) => fork_reader.cursor(),
         }
     }
 
@@ -203,7 +203,7 @@ impl Reader {
             Source::Local(local) => &local.status,
             Source::Joined(joined) => &joined.status,
             Source::Heir(relayed) => &relayed.status,
-            Source::Stitched(stitched) => stitched.own().status(),
+            Source::ForkReader(fork_reader) => fork_reader.own().status(),
         }
     }
 
@@ -213,7 +213,7 @@ impl Reader {
             Source::Local(local) => local.marks.borrow().tail,
             Source::Joined(joined) => joined.known_tail(),
             Source::Heir(relayed) => relayed.status.tail,
-            Source::Stitched(stitched) => stitched.own().known_tail(),
+            Source::ForkReader(fork_reader) => fork_reader.own().known_tail(),
         }
     }
 
@@ -223,7 +223,7 @@ impl Reader {
             Source::Local(local) => local.marks.borrow().closed,
             Source::Joined(joined) => joined.is_closed(),
             Source::Heir(relayed) => relayed.status.closed,
-            Source::Stitched(stitched) => stitched.own().is_closed(),
+            Source::ForkReader(fork_reader) => fork_reader.own().is_closed(),
         }
     }
 }
@@ -237,7 +237,7 @@ struct Local {
     marks: watch::Receiver<Mark>,
     cursor: Cursor,
     status: Status,
-    heir: bool,
+    parent_of_fork: bool,
     phase: Phase,
     /// Events read from blocks and not delivered yet.
     ahead: VecDeque<Arc<Shown>>,
@@ -267,8 +267,8 @@ impl Local {
             let text = "the session's actor ended".to_string();
             return Err(Unavailable::NoQuorum(text).into());
         }
-        match attach.heir {
-            Some(heir) if !mark.kept || heir != mark.incarnation => {
+        match attach.parent_of_fork {
+            Some(parent_of_fork) if !mark.kept || parent_of_fork != mark.incarnation => {
                 return Err(AttachError::NotFound);
             }
             None if !mark.live && mark.kept => return Err(AttachError::Gone),
@@ -297,8 +297,9 @@ impl Local {
             }
             Start::Offset { .. } => unreachable!("an offset was made a cursor above"),
         };
-        let (phase, ahead, heir) = (Phase::CatchingUp, VecDeque::new(), attach.heir.is_some());
-        Ok(Local { shard, id, store, tail, marks, cursor, status, heir, phase, ahead })
+        let (phase, ahead, parent_of_fork) =
+            (Phase::CatchingUp, VecDeque::new(), attach.parent_of_fork.is_some());
+        Ok(Local { shard, id, store, tail, marks, cursor, status, parent_of_fork, phase, ahead })
     }
 
     /// Waits for what comes next. After an end it waits for ever. Cancel safe: nothing is lost when the
@@ -323,7 +324,7 @@ impl Local {
         if !mark.served {
             return Some(self.end(Delivery::Detached { reason: "the session moved" }));
         }
-        let readable = if self.heir { mark.kept } else { mark.live };
+        let readable = if self.parent_of_fork { mark.kept } else { mark.live };
         if !readable {
             return Some(self.end(Delivery::Gone));
         }

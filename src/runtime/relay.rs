@@ -189,7 +189,7 @@ mod tests {
         ] {
             let session = SessionId::parse("s").expect("a name");
             let freshness = Freshness::Linearizable;
-            let attach = Attach { start, freshness, heir: Some(Incarnation(1)) };
+            let attach = Attach { start, freshness, parent_of_fork: Some(Incarnation(1)) };
             let hello = Hello { session, attach };
             let bytes = codec::encode(VERSION, &hello);
             wanted.assert_eq(&hex(&bytes));

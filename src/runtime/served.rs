@@ -95,7 +95,7 @@ impl Runtime {
     pub async fn mark_unserved(&self, turns: &mut [TurnStatus]) {
         let until = Instant::now() + SERVED_WAIT;
         for turn in turns {
-            let waits = turn.state == TurnState::Queued && turn.seat.is_none();
+            let waits = turn.state == TurnState::Queued && turn.lease.is_none();
             // Nodes that do not answer delay no answer for long.
             if waits && Instant::now() < until {
                 turn.unserved = self.is_served(&turn.agent).await == Some(false);

@@ -97,7 +97,7 @@ impl Shards {
             return Ok(());
         };
         let now = Millis(group.now_ms());
-        // What an earlier leader put off is not done by anybody now: turns wait on its desk.
+        // What an earlier leader put off is not done by anybody now: turns wait on its turn_queue.
         let (upto, most) = match led.contains(&number) {
             true => (now, DUE_AT_ONCE),
             false => (now.after(AGAIN_MS_MAX), OFFERS),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use outlive::ids::{AgentName, SessionId, TurnId, WorkerName};
-use outlive::runtime::claim::{Assignment, Seeker};
+use outlive::runtime::claim::{Assignment, Claimer};
 use outlive::session::{
     Applied, Cancel, Command, Input, NewEvent, Said, Say, Scope, Then, WhenBusy,
 };
@@ -80,15 +80,15 @@ impl Client {
     /// Takes turns and speaks in them; now and then it oversleeps and speaks all the same.
     pub(crate) async fn work(mut self) {
         let worker = WorkerName::parse(&format!("w{}", self.name)).expect("a name");
-        let seeker = Seeker { agent: agent(), worker, lease_ms: LEASE_MS, quiet_ms: 60_000 };
+        let claimer = Claimer { agent: agent(), worker, lease_ms: LEASE_MS, quiet_ms: 60_000 };
         while !self.is_over() {
             self.pause(50).await;
             let Some((node, runtime)) = self.some_node() else { continue };
-            let claimed = runtime.claim(&seeker, Instant::now() + Duration::from_secs(2)).await;
+            let claimed = runtime.claim(&claimer, Instant::now() + Duration::from_secs(2)).await;
             let Ok(Some(taken)) = claimed else { continue };
-            let Some(seat) = &taken.turn.seat else { continue };
+            let Some(lease) = &taken.turn.lease else { continue };
             let (name, id, turn) = (self.name, &taken.session, &taken.turn.turn);
-            let (life, epoch) = (taken.incarnation.0, seat.epoch);
+            let (life, epoch) = (taken.incarnation.0, lease.epoch);
             self.judge.note(format_args!("c{name} n{node} {id} has {life} {turn} {epoch}"));
             self.judge.count("claims");
             self.speak(&taken, epoch).await;

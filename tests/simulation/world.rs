@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster::group::Group;
 use cluster::host::{Birth, Host, HostParts};
 use cluster::ids::{GroupId, NodeId};
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
 use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
@@ -30,7 +30,7 @@ pub(crate) struct Nodes(Arc<Mutex<BTreeMap<u64, Arc<Runtime>>>>);
 
 /// What of a node survives its crashes.
 pub(crate) struct Place {
-    pub(crate) journal: LyingDisk,
+    pub(crate) journal: FaultDisk,
     pub(crate) store: MemoryDisk,
     pub(crate) clock: Arc<NodeClock>,
     dir: tempfile::TempDir,
@@ -89,7 +89,7 @@ impl World {
             client: format!("http://m{node}"),
         };
         let place = |node: u64| Place {
-            journal: LyingDisk::new(seed ^ (node << 32)),
+            journal: FaultDisk::new(seed ^ (node << 32)),
             store: MemoryDisk::new(seed ^ (node << 40)),
             clock: NodeClock::new(),
             dir: tempfile::tempdir().expect("a temporary directory"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{Host, care};
+use super::{Host, reconciler};
 use crate::group::Group;
 use crate::ids::{GroupId, NodeId};
 use crate::limits::{CLOCK_FIRST_INTERVAL, CLOCK_INTERVAL, CLOCK_ROUND_TRIP_MS};
@@ -76,7 +76,7 @@ async fn taker(host: &Host, group: &Group) -> Option<NodeId> {
         report.voters.iter().copied().filter(|node| connected.contains(node)).collect();
     others.sort_by_key(|node| std::cmp::Reverse(report.matched.get(node).copied().flatten()));
     for node in others {
-        if node != host.local() && care::willing(host, node).await {
+        if node != host.local() && reconciler::willing(host, node).await {
             return Some(node);
         }
     }

@@ -6,10 +6,10 @@
 
 mod batch;
 pub mod disk;
+pub mod fault_disk;
 mod index;
 mod ledger;
 mod log;
-pub mod lying;
 mod queue;
 mod read;
 mod record;

@@ -144,12 +144,12 @@ pub(super) fn parse_name(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lying::LyingDisk;
+    use super::super::fault_disk::FaultDisk;
     use super::*;
 
     #[test]
     fn one_small_batch_reaches_ahead_for_many_and_a_large_one_only_for_itself() {
-        let (disk, ahead) = (LyingDisk::new(1), JOURNAL_AHEAD_BYTES as u64);
+        let (disk, ahead) = (FaultDisk::new(1), JOURNAL_AHEAD_BYTES as u64);
         disk.create_dir(Path::new("/j")).unwrap();
         let size = 2 * ahead;
         let header = Header { seq: 1, journal: 7, size };

@@ -161,7 +161,7 @@ mod tests {
 
     use super::super::types::log_id;
     use super::*;
-    use crate::journal::lying::LyingDisk;
+    use crate::journal::fault_disk::FaultDisk;
     use crate::journal::{Entry, JournalConfig};
 
     const GROUP: GroupId = GroupId(1);
@@ -175,7 +175,7 @@ mod tests {
     fn member() -> History {
         let config =
             JournalConfig { dir: "/j".into(), segment_bytes: 1 << 20, tail_bytes: 1 << 10 };
-        let (journal, writer) = Journal::open(Arc::new(LyingDisk::new(1)), config).unwrap();
+        let (journal, writer) = Journal::open(Arc::new(FaultDisk::new(1)), config).unwrap();
         std::thread::spawn(move || writer.run());
         let term = |index| if index < 3 { 1 } else { 3 };
         let entry = |index| Entry { id: id(term(index), index), payload: Bytes::from_static(&[0]) };

@@ -15,7 +15,7 @@ use super::log::GroupLog;
 use super::types::Types;
 use crate::clock::TokioClock;
 use crate::ids::GroupId;
-use crate::journal::lying::LyingDisk;
+use crate::journal::fault_disk::FaultDisk;
 use crate::journal::{Journal, JournalConfig};
 use crate::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use crate::settled::Settled;
@@ -69,7 +69,7 @@ impl StoreBuilder<Types, GroupLog, Applier, Closes> for Stores {
     async fn build(&self) -> Result<(Closes, GroupLog, Applier), StorageError<Types>> {
         let config =
             JournalConfig { dir: "/journal".into(), segment_bytes: 1 << 20, tail_bytes: 4 << 10 };
-        let (journal, writer) = Journal::open(Arc::new(LyingDisk::new(1)), config).unwrap();
+        let (journal, writer) = Journal::open(Arc::new(FaultDisk::new(1)), config).unwrap();
         std::thread::spawn(move || writer.run());
         let machine = Box::new(Blank { mark: None, next: 0 });
         let (settled, stop) = (Settled::starting_at(0), CancellationToken::new());

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    hello::{self, GreetError, Greeted},
+    handshake::{self, GreetError, Greeted},
     link,
     quic::Core,
 };
@@ -43,7 +43,7 @@ async fn greet(core: Arc<Core>, incoming: Incoming) {
     let addr = incoming.remote_address();
     let greeting = async {
         let connection = incoming.await.map_err(|error| GreetError::Failed(error.to_string()))?;
-        hello::accepted(connection, &core.own, &core.gate).await
+        handshake::accepted(connection, &core.own, &core.gate).await
     };
     let reason = match timeout(HANDSHAKE, greeting).await {
         Ok(Ok(greeted)) => return take(&core, greeted),

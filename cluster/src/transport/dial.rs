@@ -13,7 +13,7 @@ use rand::Rng;
 use tokio::time::timeout;
 
 use super::{
-    hello::{self, GreetError, Greeted},
+    handshake::{self, GreetError, Greeted},
     identity::Identity,
     link,
     peer::Peer,
@@ -89,7 +89,7 @@ async fn attempt(core: &Core, peer: &Peer, addr: &str) -> Result<Greeted, GreetE
             .map_err(|error| failed(error.to_string()))?
             .await
             .map_err(|error| failed(error.to_string()))?;
-        hello::dialled(connection, &core.own, peer.id, &core.gate).await
+        handshake::dialled(connection, &core.own, peer.id, &core.gate).await
     };
     match timeout(ATTEMPT, dial).await {
         Ok(done) => done,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BoxFuture, CallError, LANES, Lane, Stream,
     frame::{self, Decoder, Kind},
-    hello::{
+    handshake::{
         CLOSE_PROTOCOL, CLOSE_REFUSED, CLOSE_REPLACED, CLOSE_SHUTDOWN, Greeted, LaneStreams, clip,
         read_first,
     },

@@ -14,12 +14,11 @@ use bytes::Bytes;
 use crate::{ids::NodeId, limits::REPLICATION_STRIPES};
 
 mod accept;
-mod alone;
+#[cfg(test)]
+mod adversarial;
 mod dial;
 mod frame;
-mod hello;
-#[cfg(test)]
-mod hostile;
+mod handshake;
 mod identity;
 mod lane;
 mod link;
@@ -28,15 +27,16 @@ mod peer;
 mod pki;
 mod quic;
 mod settings;
+mod single;
 mod socket;
 mod stats;
 mod stream;
 mod tls;
 
-pub use alone::Alone;
 pub use memory::{MemoryConfig, MemoryNetwork, MemoryTransport};
 pub use pki::{make_dev_ca, make_node_cert};
 pub use quic::{QuicConfig, QuicTransport, StartError};
+pub use single::SingleNode;
 pub use socket::SocketBuffers;
 pub use stats::{LaneStats, LinkStats};
 pub use stream::{RecvHalf, SendHalf, Stream, StreamError};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, atomic::Ordering::Relaxed};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{hello::CLOSE_REPLACED, link::Link, stats::PeerCounters};
+use super::{handshake::CLOSE_REPLACED, link::Link, stats::PeerCounters};
 use crate::ids::NodeId;
 
 pub(super) struct Peer {

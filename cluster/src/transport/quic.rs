@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     BoxFuture, CallError, Gate, Lane, LinkStats, Service, SocketBuffers, Stream, TlsError,
     TlsMaterial, Transport, accept, dial,
-    hello::{CLOSE_SHUTDOWN, Hello},
+    handshake::{CLOSE_SHUTDOWN, Hello},
     identity::Identity,
     peer::Peer,
     settings::{self, Drivers},

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use cluster::ids::{EntryId, GroupId};
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Done, Entry, GroupState, Journal, OpenError, Round, Writer};
 use proptest::prelude::*;
 
@@ -73,7 +73,7 @@ impl Group {
 }
 
 struct World {
-    disk: LyingDisk,
+    disk: FaultDisk,
     journal: Journal,
     writer: Writer,
     /// The model after each record that was asked for; the first is what was recovered.
@@ -85,7 +85,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let disk = LyingDisk::new(seed);
+        let disk = FaultDisk::new(seed);
         let (journal, writer) = open(&disk).unwrap();
         let (history, acked) = (vec![Model::new()], Arc::new(AtomicUsize::new(0)));
         World { disk, journal, writer, history, acked, noted: BTreeMap::new(), serial: 0 }
@@ -278,7 +278,7 @@ proptest! {
 
 #[test]
 fn a_batch_that_only_the_page_cache_has_is_made_durable_by_the_next_open() {
-    let disk = LyingDisk::new(3);
+    let disk = FaultDisk::new(3);
     let (journal, mut writer) = open(&disk).unwrap();
     journal.append(A, entries(1, 0..3), Acks::ignore()).unwrap();
     disk.fail_sync(1);
@@ -296,7 +296,7 @@ fn a_batch_that_only_the_page_cache_has_is_made_durable_by_the_next_open() {
 #[test]
 fn the_same_seed_tells_the_same_lies() {
     let run = |seed| {
-        let disk = LyingDisk::new(seed);
+        let disk = FaultDisk::new(seed);
         let (journal, mut writer) = open(&disk).unwrap();
         disk.crash_at_sync(3);
         for index in 0..9 {

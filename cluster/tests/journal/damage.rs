@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Entry, OpenError, Round};
 use expect_test::expect;
 
@@ -26,7 +26,7 @@ fn segment(seq: u64) -> PathBuf {
 
 #[test]
 fn a_batch_torn_at_any_byte_is_cut_as_a_whole() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     journal.append(A, entries(1, 0..2), Acks::ignore()).unwrap();
     writer.round();
@@ -57,7 +57,7 @@ fn a_batch_torn_at_any_byte_is_cut_as_a_whole() {
 
 #[test]
 fn what_was_cut_never_comes_back() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let one = |index| Entry { id: id(1, index), payload: Bytes::from(vec![1; 1500]) };
     journal.append(A, vec![one(0)], Acks::ignore()).unwrap();
@@ -73,7 +73,7 @@ fn what_was_cut_never_comes_back() {
 
 /// A closed journal of several segments: batches, a spare, and a closing batch.
 fn closed() -> Vec<(PathBuf, Vec<u8>)> {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     for index in 0..7 {
         let payload = Bytes::from(vec![u8::try_from(index).unwrap(); 700]);
@@ -148,7 +148,7 @@ fn a_lost_swapped_or_foreign_segment_is_refused() {
     let mut shortened = files.clone();
     shortened[0].1.truncate(2 * SECTOR);
     refused(&shortened);
-    let other = LyingDisk::new(99);
+    let other = FaultDisk::new(99);
     let _open = open(&other).unwrap();
     let mut foreign = files;
     foreign.last_mut().unwrap().1 = other.bytes(&segment(2));
@@ -157,7 +157,7 @@ fn a_lost_swapped_or_foreign_segment_is_refused() {
 
 #[test]
 fn a_read_that_does_not_verify_any_more_is_an_error() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let one = |index| Entry { id: id(1, index), payload: Bytes::from(vec![1; 700]) };
     journal.append(A, vec![one(0), one(1)], Acks::ignore()).unwrap();

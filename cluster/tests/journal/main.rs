@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use cluster::ids::{EntryId, GroupId};
 use cluster::journal::disk::RealDisk;
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Entry, Journal, JournalConfig, OpenError, Round};
 use cluster::limits::RECORD_BYTES;
 
@@ -20,7 +20,7 @@ use support::{A, Acks, B, entries, entry, id, open, payloads};
 
 #[test]
 fn an_entry_is_readable_at_once_and_acknowledged_only_after_the_sync() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     journal.append(A, entries(1, 0..3), acks.next()).unwrap();
@@ -33,7 +33,7 @@ fn an_entry_is_readable_at_once_and_acknowledged_only_after_the_sync() {
 
 #[test]
 fn many_appends_of_many_groups_share_one_sync() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let config = JournalConfig { segment_bytes: 1 << 20, ..support::config() };
     let (journal, mut writer) = Journal::open(Arc::new(disk.clone()), config).unwrap();
     let acks = Acks::default();
@@ -51,7 +51,7 @@ fn many_appends_of_many_groups_share_one_sync() {
 
 #[test]
 fn callbacks_run_in_the_order_of_the_calls() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     for turn in 0..20_u64 {
@@ -69,7 +69,7 @@ fn callbacks_run_in_the_order_of_the_calls() {
 
 #[test]
 fn what_was_overwritten_stays_overwritten_after_a_restart() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     journal.append(A, entries(1, 0..5), Acks::ignore()).unwrap();
     writer.round();
@@ -89,7 +89,7 @@ fn what_was_overwritten_stays_overwritten_after_a_restart() {
 
 #[test]
 fn a_purge_beyond_the_last_entry_leaves_an_empty_log_that_goes_on_behind_it() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     journal.append(A, entries(1, 0..3), Acks::ignore()).unwrap();
     journal.purge(A, id(4, 99), Acks::ignore());
@@ -110,7 +110,7 @@ fn a_purge_beyond_the_last_entry_leaves_an_empty_log_that_goes_on_behind_it() {
 
 #[test]
 fn reads_stop_at_the_bytes_asked_for_but_give_at_least_one_entry() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let big = |index| Entry { id: id(1, index), payload: Bytes::from(vec![9; 300]) };
     journal.append(A, (0..8).map(big).collect(), Acks::ignore()).unwrap();
@@ -123,7 +123,7 @@ fn reads_stop_at_the_bytes_asked_for_but_give_at_least_one_entry() {
 
 #[test]
 fn entries_that_leave_a_hole_or_are_too_large_change_nothing() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     journal.append(A, entries(1, 0..2), Acks::ignore()).unwrap();
     let large = Entry { id: id(1, 2), payload: Bytes::from(vec![0; RECORD_BYTES + 1]) };
@@ -137,7 +137,7 @@ fn entries_that_leave_a_hole_or_are_too_large_change_nothing() {
 
 #[test]
 fn a_record_larger_than_a_segment_gets_a_longer_one() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let big = Entry { id: id(1, 1), payload: Bytes::from(vec![5; 20_000]) };
     journal.append(A, vec![entry(1, 0), big.clone(), entry(1, 2)], Acks::ignore()).unwrap();
@@ -150,7 +150,7 @@ fn a_record_larger_than_a_segment_gets_a_longer_one() {
 
 #[test]
 fn a_committed_mark_costs_no_sync_and_rides_with_the_next_record() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     for mark in 0..10_u8 {
         journal.note_committed(A, Bytes::from(vec![mark]));
@@ -210,7 +210,7 @@ fn a_real_disk_keeps_what_threads_append_in_a_private_directory_that_one_process
 
 #[test]
 fn dropping_the_last_handle_drains_the_queue_and_ends_the_writer() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, writer) = open(&disk).unwrap();
     let acks = Acks::default();
     journal.append(A, entries(1, 0..1), acks.next()).unwrap();
@@ -222,7 +222,7 @@ fn dropping_the_last_handle_drains_the_queue_and_ends_the_writer() {
 
 #[test]
 fn ids_are_known_without_reading() {
-    let (journal, _writer) = open(&LyingDisk::new(1)).unwrap();
+    let (journal, _writer) = open(&FaultDisk::new(1)).unwrap();
     journal.append(A, entries(3, 0..2), Acks::ignore()).unwrap();
     assert_eq!(journal.id_of(A, 1), Some(EntryId { term: 3, node: 1, index: 1 }));
     assert_eq!((journal.id_of(A, 2), journal.id_of(B, 0)), (None, None));
@@ -231,7 +231,7 @@ fn ids_are_known_without_reading() {
 
 #[test]
 fn a_group_may_begin_at_any_index_and_a_later_restart_agrees() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     journal.append(A, entries(1, 5..8), Acks::ignore()).unwrap();
     journal.append(B, entries(1, 5..6), Acks::ignore()).unwrap();
@@ -249,7 +249,7 @@ fn a_group_may_begin_at_any_index_and_a_later_restart_agrees() {
 
 #[test]
 fn an_entry_overwritten_while_its_batch_is_written_is_never_read_from_the_old_place() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let big = |term| Entry { id: id(term, 0), payload: Bytes::from(vec![term as u8; 3000]) };
     let seen = Arc::new(std::sync::Mutex::new(None));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Entry, Journal, Round};
 
 use crate::support::{A, Acks, B, C, SEGMENT, entries, id, open, payloads};
@@ -17,7 +17,7 @@ fn append(journal: &Journal, index: u64, acks: &Acks) {
 
 #[test]
 fn segments_are_freed_when_every_group_has_purged_them() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     journal.save_vote(B, Bytes::from_static(b"only here"), acks.next());
@@ -52,7 +52,7 @@ fn segments_are_freed_when_every_group_has_purged_them() {
 
 #[test]
 fn a_segment_stays_until_the_purge_that_frees_it_is_durable() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     for index in 0..20 {
@@ -70,7 +70,7 @@ fn a_segment_stays_until_the_purge_that_frees_it_is_durable() {
 
 #[test]
 fn a_full_disk_takes_votes_on_the_spare_then_holds_and_loses_nothing() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     disk.set_capacity(2 * SEGMENT);
@@ -106,7 +106,7 @@ fn a_full_disk_takes_votes_on_the_spare_then_holds_and_loses_nothing() {
 
 #[test]
 fn a_purge_on_a_full_disk_makes_room() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     disk.set_capacity(2 * SEGMENT);
@@ -123,7 +123,7 @@ fn a_purge_on_a_full_disk_makes_room() {
 
 #[test]
 fn a_full_disk_is_not_held_for_ever_after_close() {
-    let disk = LyingDisk::new(1);
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     disk.set_capacity(2 * SEGMENT);
@@ -138,8 +138,8 @@ fn a_full_disk_is_not_held_for_ever_after_close() {
 }
 
 /// Fails one call to the disk, and expects that nothing is acknowledged or tried again.
-fn check_poison(fail: impl Fn(&LyingDisk)) {
-    let disk = LyingDisk::new(1);
+fn check_poison(fail: impl Fn(&FaultDisk)) {
+    let disk = FaultDisk::new(1);
     let (journal, mut writer) = open(&disk).unwrap();
     let (acks, calls) = (Acks::default(), Arc::new(AtomicUsize::new(0)));
     let count = calls.clone();
@@ -177,7 +177,7 @@ fn a_failed_write_poisons_the_journal() {
 
 #[test]
 fn a_writer_that_panics_fails_the_journal_as_its_disk_would() {
-    let (journal, mut writer) = open(&LyingDisk::new(1)).unwrap();
+    let (journal, mut writer) = open(&FaultDisk::new(1)).unwrap();
     let (acks, calls) = (Acks::default(), Arc::new(AtomicUsize::new(0)));
     let count = calls.clone();
     writer.on_fatal(Box::new(move |_| {
@@ -193,7 +193,7 @@ fn a_writer_that_panics_fails_the_journal_as_its_disk_would() {
 
 #[test]
 fn a_writer_that_is_dropped_fails_what_waits() {
-    let (journal, writer) = open(&LyingDisk::new(1)).unwrap();
+    let (journal, writer) = open(&FaultDisk::new(1)).unwrap();
     let acks = Acks::default();
     append(&journal, 0, &acks);
     drop(writer);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use cluster::ids::{EntryId, GroupId};
 use cluster::journal::disk::Disk;
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Done, Entry, Journal, JournalConfig, OpenError, Writer};
 
 pub(crate) const A: GroupId = GroupId(1);
@@ -21,12 +21,12 @@ pub(crate) fn config() -> JournalConfig {
     JournalConfig { dir: PathBuf::from("/journal"), segment_bytes: SEGMENT, tail_bytes: 600 }
 }
 
-pub(crate) fn open(disk: &LyingDisk) -> Result<(Journal, Writer), OpenError> {
+pub(crate) fn open(disk: &FaultDisk) -> Result<(Journal, Writer), OpenError> {
     Journal::open(Arc::new(disk.clone()), config())
 }
 
 /// The refusal of a journal that must not open.
-pub(crate) fn refusal(disk: &LyingDisk) -> OpenError {
+pub(crate) fn refusal(disk: &FaultDisk) -> OpenError {
     match open(disk) {
         Ok(_) => panic!("a damaged journal opened"),
         Err(error) => error,
@@ -52,15 +52,15 @@ pub(crate) fn payloads(journal: &Journal, group: GroupId) -> Vec<String> {
 }
 
 /// Every file of the journal with its bytes.
-pub(crate) fn files(disk: &LyingDisk) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files(disk: &FaultDisk) -> Vec<(PathBuf, Vec<u8>)> {
     let dir = config().dir;
     let names = disk.list(&dir).unwrap();
     names.iter().map(|name| (dir.join(name), disk.bytes(&dir.join(name)))).collect()
 }
 
 /// A disk that holds these files and nothing else.
-pub(crate) fn disk_with(files: &[(PathBuf, Vec<u8>)]) -> LyingDisk {
-    let disk = LyingDisk::new(7);
+pub(crate) fn disk_with(files: &[(PathBuf, Vec<u8>)]) -> FaultDisk {
+    let disk = FaultDisk::new(7);
     disk.create_dir(&config().dir).unwrap();
     for (path, bytes) in files {
         disk.put(path, bytes.clone());

@@ -14,7 +14,7 @@ use cluster::clock::{Clock, TokioClock};
 use cluster::group::{Class, Fate, Group};
 use cluster::host::{Application, Birth, Host, HostParts};
 use cluster::ids::{GroupId, NodeId};
-use cluster::journal::lying::LyingDisk;
+use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
 use cluster::membership::{Change, Member};
 use cluster::raft::{Checkpoints, Timers};
@@ -57,7 +57,7 @@ impl Clock for WrongClock {
 
 /// One node's lasting things: they survive its crashes.
 pub struct Place {
-    pub disk: Arc<LyingDisk>,
+    pub disk: Arc<FaultDisk>,
     pub shelf: Shelf,
     pub dir: tempfile::TempDir,
     /// The disk's id.
@@ -360,7 +360,7 @@ pub fn member(node: u64) -> Member {
 
 fn place(seed: u64, node: u64) -> Place {
     Place {
-        disk: LyingDisk::new(seed ^ (node << 32)).into(),
+        disk: FaultDisk::new(seed ^ (node << 32)).into(),
         shelf: Shelf::default(),
         dir: tempfile::tempdir().expect("a temporary directory"),
         store: u128::from(seed) << 64 | u128::from(node),

@@ -6,9 +6,9 @@ mod turn;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
+use super::content_type::ContentType;
 use super::event::{NewEvent, Origin};
 use super::fork::ForkRequest;
-use super::media::ContentType;
 use crate::ids::{Incarnation, Serial, SessionId};
 
 pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};

@@ -135,9 +135,9 @@ pub enum Then {
     },
     /// Another worker should have it.
     Release,
-    /// The seat is given up until an interaction of the turn is answered.
+    /// The lease is given up until an interaction of the turn is answered.
     Wait,
-    /// The seat is given up until the turn is to go on.
+    /// The lease is given up until the turn is to go on.
     Pause,
 }
 

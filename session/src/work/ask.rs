@@ -171,7 +171,7 @@ impl Live {
         let turn = &mut self.work.turns[at];
         match &mut turn.stage {
             Stage::Asking => turn.offer(now),
-            Stage::Active(seat) => seat.progress_at = now,
+            Stage::Active(lease) => lease.progress_at = now,
             Stage::Waiting { .. } | Stage::Paused { .. } => {}
         }
     }

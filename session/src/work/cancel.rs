@@ -78,7 +78,7 @@ impl Live {
             // Whoever waited for it waits for a worker now.
             let mut left = self.work.turns.iter_mut().filter(|open| !chosen(open));
             let next = left.find(|open| open.agent == turn.agent);
-            if let Some(next) = next.filter(|next| next.seat().is_none()) {
+            if let Some(next) = next.filter(|next| next.lease().is_none()) {
                 next.waits_since = now;
             }
         }

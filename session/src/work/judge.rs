@@ -1,7 +1,7 @@
 //! What time alone changes: workers are judged by their two clocks, and what has a deadline comes to it.
 
 use crate::event::Event;
-use crate::fact::{Change, End, Fact, Rest};
+use crate::fact::{Change, End, Fact, PauseReason};
 use crate::ids::Millis;
 use crate::live::Live;
 use crate::policy::{Policy, Unwatched};
@@ -60,14 +60,14 @@ impl Live {
                     self.end_all(now, &end, |open| open.id == id, out);
                     continue;
                 }
-                Stage::Active(seat) => match seat.judged(now, asks, has_step) {
+                Stage::Active(lease) => match lease.judged(now, asks, has_step) {
                     Some(Judgement::Stalled) => {
-                        seat.stalled = true;
-                        let epoch = seat.epoch;
+                        lease.stalled = true;
+                        let epoch = lease.epoch;
                         self.note(now, Fact::Stalled { turn: id, epoch }, out);
                     }
                     Some(Judgement::EndsStep) => {
-                        seat.step_cancelled = true;
+                        lease.step_cancelled = true;
                         let step = turn.step.as_ref().expect("it has one").name.clone();
                         let (by, reason) = (None, "the worker is stalled".into());
                         self.note(now, Fact::StepCancelled { turn: id, step, by, reason }, out);
@@ -101,7 +101,7 @@ impl Live {
         }
         for id in minded {
             if let Some(at) = self.work.find(&id) {
-                self.rest(now, at, Rest::Unwatched, out);
+                self.rest(now, at, PauseReason::Unwatched, out);
             }
         }
     }

@@ -9,8 +9,8 @@ mod cancel;
 mod control;
 mod input;
 mod judge;
-mod rest;
-mod seat;
+mod lease;
+mod pause;
 
 use std::collections::VecDeque;
 
@@ -114,7 +114,7 @@ impl Work {
     /// When a tick changes something.
     pub(super) fn tick_at(&self, policy: &Policy) -> Option<Millis> {
         let open = self.turns.iter().enumerate();
-        let judged = open.filter(|(at, turn)| turn.seat().is_some() || self.is_first(*at));
+        let judged = open.filter(|(at, turn)| turn.lease().is_some() || self.is_first(*at));
         let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id), policy));
         let open = self.interactions.iter().filter(|asked| asked.over.is_none());
         let interactions = open.filter_map(|asked| asked.deadline);

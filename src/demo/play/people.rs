@@ -11,7 +11,7 @@ use super::stage::Stage;
 
 const LAPTOP: Who = Who { participant: "ada", device: "laptop", role: "controller" };
 const PHONE: Who = Who { participant: "ada", device: "phone", role: "controller" };
-const SAM: Who = Who { participant: "sam", device: "desk", role: "supervisor" };
+const SAM: Who = Who { participant: "sam", device: "turn_queue", role: "supervisor" };
 const STORY: &str = "Tell me the long story";
 const UNWATCHED_MS: u64 = 30_000;
 

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::storyteller::story;
+use crate::demo_agent::story;
 
 /// What stands between words is told by a note of its own: a line break, what it is about in brackets, and
 /// the rest of the line.

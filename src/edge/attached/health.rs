@@ -26,18 +26,19 @@ pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
 /// The health of one turn's agent: `health`, since when, when it last got on, and what comes next when.
 pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Value> {
     let health = Health::of(turn, now);
-    let seat = turn.seat.as_ref();
-    let quiet_until = seat.map(|seat| seat.progress_at.after(seat.quiet_ms));
-    let progress_at = seat.map(|seat| seat.progress_at);
+    let lease = turn.lease.as_ref();
+    let quiet_until = lease.map(|lease| lease.progress_at.after(lease.quiet_ms));
+    let progress_at = lease.map(|lease| lease.progress_at);
     let (since, deadline) = match &health {
         Health::Streaming | Health::Thinking | Health::Working { .. } => (progress_at, quiet_until),
         Health::Suspect => (
-            seat.map(|seat| seat.alive_at.after(seat.lease_ms / 2)),
-            seat.map(|seat| seat.alive_at.after(seat.lease_ms)),
+            lease.map(|lease| lease.alive_at.after(lease.lease_ms / 2)),
+            lease.map(|lease| lease.alive_at.after(lease.lease_ms)),
         ),
-        Health::Stalled => {
-            (quiet_until, seat.map(|seat| seat.progress_at.after(seat.quiet_ms.saturating_mul(2))))
-        }
+        Health::Stalled => (
+            quiet_until,
+            lease.map(|lease| lease.progress_at.after(lease.quiet_ms.saturating_mul(2))),
+        ),
         Health::Dead { .. } => (None, turn.waits_from),
         Health::Starting | Health::Unserved | Health::Recovering { .. } => (turn.waits_from, None),
         Health::Waiting | Health::Paused => (None, None),

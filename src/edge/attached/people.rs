@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::super::wire;
-use crate::runtime::presence::{Company, Device};
+use crate::runtime::presence::{Device, PresenceSnapshot};
 use crate::session::{AudienceStatus, ControlStatus, InteractionStatus, Sender};
 
 /// Everybody who is attached.
-pub(in crate::edge) fn company(company: &Company) -> Value {
+pub(in crate::edge) fn company(company: &PresenceSnapshot) -> Value {
     let device = |device: &Device| {
         json!({
             "device": device.device.as_ref().map(|name| name.as_str()),

@@ -9,7 +9,7 @@ use super::name;
 use super::offset::{Offset, Place};
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET,
-    STREAM_FORKED_FROM, STREAM_SEQ, STREAM_TTL, moment,
+    STREAM_FORKED_FROM, STREAM_SEQ, STREAM_TTL, rfc3339,
 };
 use crate::ids::{Incarnation, Serial, SessionId};
 use crate::session::ContentType;
@@ -96,7 +96,7 @@ pub(super) fn end(headers: &HeaderMap) -> Result<End, Problem> {
         Ok::<_, Problem>(seconds.saturating_mul(1000).max(1))
     });
     let expires_at = expires_at.map(|text| {
-        moment::parse(text).ok_or_else(|| bad(&STREAM_EXPIRES_AT, "a time as RFC 3339 writes it"))
+        rfc3339::parse(text).ok_or_else(|| bad(&STREAM_EXPIRES_AT, "a time as RFC 3339 writes it"))
     });
     Ok(End { ttl_ms: ttl_ms.transpose()?, expires_at: expires_at.transpose()? })
 }

@@ -13,8 +13,8 @@ use super::follow::Follow;
 use super::name::StreamName;
 use super::offset::Place;
 use super::{
-    STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, moment,
-    next_offset, page, problem, sse, type_of,
+    STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, next_offset,
+    page, problem, rfc3339, sse, type_of,
 };
 use crate::runtime::Reader;
 
@@ -78,7 +78,7 @@ pub(super) async fn head(
         out.insert(STREAM_TTL, HeaderValue::from(ttl_s(ttl_ms)));
     }
     if let Some(at) = status.config.expires_at {
-        let text = moment::format(at);
+        let text = rfc3339::format(at);
         let text = HeaderValue::from_str(&text).expect("a moment is visible ASCII");
         out.insert(STREAM_EXPIRES_AT, text);
     }

@@ -22,7 +22,7 @@ pub(super) fn key(assignment: &Assignment) -> TurnKey {
     TurnKey {
         session: assignment.session.clone(),
         turn: assignment.turn.turn.clone(),
-        epoch: assignment.turn.seat.as_ref().map_or(0, |seat| seat.epoch),
+        epoch: assignment.turn.lease.as_ref().map_or(0, |lease| lease.epoch),
     }
 }
 

@@ -30,10 +30,10 @@ pub(super) async fn claim(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
-    let (seeker, wait_ms) = verbs::turns::seeker(agent, &held.bytes)?;
+    let (claimer, wait_ms) = verbs::turns::claimer(agent, &held.bytes)?;
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let claimed = tokio::select! {
-        claimed = edge.runtime.claim(&seeker, until) => claimed?,
+        claimed = edge.runtime.claim(&claimer, until) => claimed?,
         // Another node has turns too.
         () = edge.stop.cancelled() => None,
     };

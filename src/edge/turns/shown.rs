@@ -9,7 +9,7 @@ use super::super::attached::health;
 use super::super::wire;
 use crate::ids::{Cursor, Millis};
 use crate::runtime::claim::Assignment;
-use crate::session::{Event, Rest, TurnStatus};
+use crate::session::{Event, PauseReason, TurnStatus};
 
 pub(in crate::edge) fn assignment(
     assignment: &Assignment,
@@ -18,15 +18,15 @@ pub(in crate::edge) fn assignment(
     let Assignment { session, incarnation, turn } = assignment;
     let last = events.last().map_or(turn.input, |event| event.serial);
     let cursor = Cursor { incarnation: *incarnation, serial: last };
-    let seat = turn.seat.as_ref();
+    let lease = turn.lease.as_ref();
     let head = json!({
         "session": session.as_str(),
         "turn": turn.turn.as_str(),
         "agent": turn.agent.as_str(),
-        "epoch": seat.map(|seat| seat.epoch),
+        "epoch": lease.map(|lease| lease.epoch),
         "attempt": turn.attempts,
-        "lease_ms": seat.map(|seat| seat.lease_ms),
-        "quiet_ms": seat.map(|seat| seat.quiet_ms),
+        "lease_ms": lease.map(|lease| lease.lease_ms),
+        "quiet_ms": lease.map(|lease| lease.quiet_ms),
         "input": turn.input.0,
         "spoken": turn.spoken.0,
         "heard": turn.heard.0,
@@ -53,7 +53,7 @@ pub(in crate::edge) type AsJson = Box<RawValue>;
 
 /// An open turn and the health of its agent, at the time `now` of this node.
 pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
-    let seat = turn.seat.as_ref();
+    let lease = turn.lease.as_ref();
     let mut body = json!({
         "turn": turn.turn.as_str(),
         "agent": turn.agent.as_str(),
@@ -62,17 +62,17 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
         "spoken": turn.spoken.0,
         "delivered": turn.delivered.0,
         "heard": turn.heard.0,
-        "pausing": turn.pausing.map(Rest::name),
+        "pausing": turn.pausing.map(PauseReason::name),
         "step": turn.step.as_ref().map(|(step, _)| step.as_str()),
         "bytes": turn.bytes,
         "waits_from": wire::millis(turn.waits_from),
-        "worker": seat.map(|seat| seat.worker.as_str()),
-        "epoch": seat.map(|seat| seat.epoch),
-        "phase": seat.map(|seat| seat.phase.name()),
-        "alive_at": seat.map(|seat| seat.alive_at.0),
-        "progress_at": seat.map(|seat| seat.progress_at.0),
-        "quiet_until": seat.map(|seat| seat.progress_at.after(seat.quiet_ms).0),
-        "lease_until": seat.map(|seat| seat.alive_at.after(seat.lease_ms).0),
+        "worker": lease.map(|lease| lease.worker.as_str()),
+        "epoch": lease.map(|lease| lease.epoch),
+        "phase": lease.map(|lease| lease.phase.name()),
+        "alive_at": lease.map(|lease| lease.alive_at.0),
+        "progress_at": lease.map(|lease| lease.progress_at.0),
+        "quiet_until": lease.map(|lease| lease.progress_at.after(lease.quiet_ms).0),
+        "lease_until": lease.map(|lease| lease.alive_at.after(lease.lease_ms).0),
     });
     if let Value::Object(body) = &mut body {
         body.extend(health::members(turn, now));

@@ -59,7 +59,7 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
             "serial": serial.0,
             "cursor": at(*serial),
         }),
-        Applied::Rested { turns } => json!({ "turns": turns, "tail": tail }),
+        Applied::Paused { turns } => json!({ "turns": turns, "tail": tail }),
         Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
         Applied::Trimmed { first } => json!({ "first": first.0 }),
         // Asked for by the program itself, and told to nobody.

@@ -12,7 +12,7 @@ use crate::ids::{
     StepName, ToolName, TurnId, WorkerName,
 };
 use crate::limits;
-use crate::runtime::claim::Seeker;
+use crate::runtime::claim::Claimer;
 use crate::session::{
     Ask, Cancel, Input, Phase, Policy, Role, Said, Say, Scope, Sender, Then, Unwatched, WhenBusy,
 };
@@ -302,7 +302,7 @@ fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
 }
 
 /// The worker, and how long it waits.
-pub(in crate::edge) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, u64), Problem> {
+pub(in crate::edge) fn claimer(agent: AgentName, body: &[u8]) -> Result<(Claimer, u64), Problem> {
     let asked: ClaimBody = json(body)?;
     let lease_ms = asked.lease_ms.map_or(Ok(limits::LEASE_MS), lease)?;
     let wait_ms = asked.wait_ms.unwrap_or(limits::POLL_MS);
@@ -311,7 +311,7 @@ pub(in crate::edge) fn seeker(agent: AgentName, body: &[u8]) -> Result<(Seeker, 
     }
     let worker = name("worker", &asked.worker, WorkerName::parse)?;
     let quiet_ms = asked.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
-    Ok((Seeker { agent, worker, lease_ms, quiet_ms }, wait_ms))
+    Ok((Claimer { agent, worker, lease_ms, quiet_ms }, wait_ms))
 }
 
 pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {

@@ -13,9 +13,9 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
 use super::super::Edge;
 use super::super::error::{self, Problem};
-use super::super::handover::Handover;
 use super::super::headers::one;
-use super::socket::{self, Ears, Mouth};
+use super::super::takeover::Takeover;
+use super::socket::{self, SocketReceiver, SocketSender};
 
 /// What a server adds to the client's key (RFC 6455, 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -24,14 +24,14 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(super) fn accept<F>(
     edge: &Edge,
     headers: &HeaderMap,
-    handover: Option<Extension<Arc<Handover>>>,
+    takeover: Option<Extension<Arc<Takeover>>>,
     frame_bytes: usize,
-    serve: impl FnOnce((Ears, Mouth)) -> F + Send + 'static,
+    serve: impl FnOnce((SocketReceiver, SocketSender)) -> F + Send + 'static,
 ) -> Result<Response, Problem>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let Some(Extension(handover)) = handover else {
+    let Some(Extension(takeover)) = takeover else {
         return Err(required("a WebSocket begins with GET over HTTP/1.1"));
     };
     let upgrades = lists(headers, &header::UPGRADE, "websocket")?
@@ -51,7 +51,7 @@ where
         Problem::new(&error::OVERLOADED, "too many WebSockets at this node; try another")
     })?;
     let room = edge.room.hold();
-    handover.upgrade(Box::new(move |stream, rest| {
+    takeover.upgrade(Box::new(move |stream, rest| {
         async move {
             let _place = place;
             serve(socket::open(stream, &rest, frame_bytes, room).await).await;

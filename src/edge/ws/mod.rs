@@ -22,20 +22,20 @@ use axum::response::Response;
 use self::people::People;
 use super::Edge;
 use super::error::Problem;
-use super::handover::Handover;
 use super::query::Query;
+use super::takeover::Takeover;
 
 /// `GET /v1/ws`
 pub(super) async fn people(
     State(edge): State<Edge>,
     query: Query,
     headers: HeaderMap,
-    handover: Option<Extension<Arc<Handover>>>,
+    takeover: Option<Extension<Arc<Takeover>>>,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let limit = crate::limits::SOCKET_FRAME_BYTES;
-    handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
-        People::new(edge, mouth).run(ears).await;
+    handshake::accept(&edge.clone(), &headers, takeover, limit, |(receiver, sender)| async {
+        People::new(edge, sender).run(receiver).await;
     })
 }
 
@@ -44,11 +44,11 @@ pub(super) async fn workers(
     State(edge): State<Edge>,
     query: Query,
     headers: HeaderMap,
-    handover: Option<Extension<Arc<Handover>>>,
+    takeover: Option<Extension<Arc<Takeover>>>,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let limit = crate::limits::STRANGER_FRAME_BYTES;
-    handshake::accept(&edge.clone(), &headers, handover, limit, |(ears, mouth)| async {
-        worker::run(edge, ears, mouth).await;
+    handshake::accept(&edge.clone(), &headers, takeover, limit, |(receiver, sender)| async {
+        worker::run(edge, receiver, sender).await;
     })
 }

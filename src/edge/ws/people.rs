@@ -21,7 +21,7 @@ use super::super::error::{self, Problem};
 use super::super::telling::Telling;
 use super::super::verbs;
 use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
-use super::socket::{Ears, Heard, Mouth, Parting};
+use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
 use super::subscription::{Credit, Spoken, Subscription};
 use crate::ids::SessionId;
 use crate::limits;
@@ -30,7 +30,7 @@ use crate::telemetry::RequestLabels;
 /// A connection and what happens on it.
 pub(super) struct People {
     edge: Edge,
-    mouth: Mouth,
+    sender: SocketSender,
     /// Under way; at most [`limits::SOCKET_REQUESTS`].
     requests: FuturesUnordered<BoxFuture<'static, Done>>,
     /// At most [`limits::SOCKET_SESSIONS`].
@@ -62,10 +62,10 @@ async fn call(edge: &Edge, session: SessionId, called: Called) -> Result<Value, 
 }
 
 impl People {
-    pub(super) fn new(edge: Edge, mouth: Mouth) -> People {
+    pub(super) fn new(edge: Edge, sender: SocketSender) -> People {
         People {
             edge,
-            mouth,
+            sender,
             requests: FuturesUnordered::new(),
             places: HashMap::new(),
             speaking: FuturesUnordered::new(),
@@ -74,17 +74,17 @@ impl People {
     }
 
     /// Serves the client until either side has enough.
-    pub(super) async fn run(mut self, mut ears: Ears) {
-        let parting = self.serve(&mut ears).await;
-        if let Some(problem) = ears.objection(parting) {
+    pub(super) async fn run(mut self, mut receiver: SocketReceiver) {
+        let reason = self.serve(&mut receiver).await;
+        if let Some(problem) = receiver.objection(reason) {
             self.answer(None, Err(problem));
         }
-        if parting == Parting::Stopping {
+        if reason == CloseReason::Stopping {
             let sessions: Vec<_> = self.places.drain().map(|(session, _)| session).collect();
             for session in sessions {
                 let data = json!({ "reason": "stopping" });
                 let text = json!({ "session": session.as_str(), "type": "detached", "data": data });
-                self.mouth.say(text.to_string());
+                self.sender.say(text.to_string());
             }
         }
         // What was asked is still done, as it would be by HTTP.
@@ -97,40 +97,40 @@ impl People {
             }
         })
         .await;
-        self.mouth.close(ears, parting).await;
+        self.sender.close(receiver, reason).await;
     }
 
-    async fn serve(&mut self, ears: &mut Ears) -> Parting {
+    async fn serve(&mut self, receiver: &mut SocketReceiver) -> CloseReason {
         let stop = self.edge.stop.clone();
         let ping = Duration::from_millis(limits::SOCKET_PING_MS);
         let mut pings = interval(ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let listens = self.requests.len() < limits::SOCKET_REQUESTS
-                && self.mouth.waiting() < limits::SOCKET_REQUESTS;
-            let is_idle = self.mouth.is_idle();
+                && self.sender.waiting() < limits::SOCKET_REQUESTS;
+            let is_idle = self.sender.is_idle();
             if !listens || !is_idle {
                 // Whoever is not listened to is not silent, and who does not read is slow.
-                ears.heard_at = Instant::now();
+                receiver.heard_at = Instant::now();
             }
-            let patience = ears.patience();
+            let patience = receiver.patience();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Parting::Stopping,
-                flushed = self.mouth.flush(), if !is_idle => {
-                    if let Err(parting) = flushed {
-                        return parting;
+                () = stop.cancelled() => return CloseReason::Stopping,
+                flushed = self.sender.flush(), if !is_idle => {
+                    if let Err(reason) = flushed {
+                        return reason;
                     }
                 }
                 Some(done) = self.requests.next() => self.settle(done),
-                heard = ears.hear(), if listens => match heard {
+                heard = receiver.hear(), if listens => match heard {
                     Heard::Text(text) => self.hear(text),
                     Heard::Sign => {}
                     Heard::Odd(problem) => self.answer(None, Err(problem)),
-                    Heard::Over(parting) => return parting,
+                    Heard::Over(reason) => return reason,
                 },
-                _ = pings.tick() => self.mouth.ping(),
-                () = sleep_until(patience) => return Parting::Silent,
+                _ = pings.tick() => self.sender.ping(),
+                () = sleep_until(patience) => return CloseReason::Silent,
                 Some(spoken) = self.speaking.next(), if is_idle => self.pass_on(spoken),
             }
         }
@@ -234,7 +234,7 @@ impl People {
                 let mut subscription =
                     Subscription::new(session, number, *telling, credit, detached);
                 self.answer(re, Ok(ok));
-                self.mouth.say(subscription.opening());
+                self.sender.say(subscription.opening());
                 self.speaking.push(subscription.speak().boxed());
             }
             Err(why) => {
@@ -251,7 +251,7 @@ impl People {
             return;
         }
         for text in texts {
-            self.mouth.say(text);
+            self.sender.say(text);
         }
         match rest {
             Some(rest) => self.speaking.push(rest.speak().boxed()),
@@ -267,6 +267,6 @@ impl People {
             Ok(ok) => json!({ "re": re, "ok": ok }),
             Err(why) => json!({ "re": re, "problem": why.body() }),
         };
-        self.mouth.say(text.to_string());
+        self.sender.say(text.to_string());
     }
 }

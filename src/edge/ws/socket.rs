@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSoc
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
 use super::super::error::{self, Problem};
-use super::super::handover::Socket;
 use super::super::room::Hold;
+use super::super::takeover::Socket;
 use super::pieces::{Limit, Pieces};
 use crate::limits;
 
@@ -30,7 +30,7 @@ type Stream = WebSocketStream<Pieces<Socket>>;
 const BUFFER_BYTES: usize = 4 << 10;
 
 /// What a client says.
-pub(super) struct Ears {
+pub(super) struct SocketReceiver {
     stream: SplitStream<Stream>,
     limit: Limit,
     /// When it last gave a sign of life.
@@ -45,11 +45,11 @@ pub(super) enum Heard {
     /// It said something that is not taken; what follows may be.
     Odd(Problem),
     /// It says nothing more.
-    Over(Parting),
+    Over(CloseReason),
 }
 
 /// What a client is told.
-pub(super) struct Mouth {
+pub(super) struct SocketSender {
     sink: SplitSink<Stream, Message>,
     waiting: VecDeque<Message>,
     unflushed: bool,
@@ -57,7 +57,7 @@ pub(super) struct Mouth {
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parting {
+pub(super) enum CloseReason {
     /// The client closed it, or it broke.
     Gone,
     /// Everything that was wanted is done.
@@ -75,26 +75,26 @@ pub(super) enum Parting {
     Defiant,
 }
 
-impl Parting {
+impl CloseReason {
     /// Code and reason of the close, where the client is still to be told.
     fn frame(self) -> Option<(u16, &'static str)> {
         match self {
-            Parting::Gone => None,
-            Parting::Done => Some((1000, "done")),
-            Parting::Stopping => Some((1001, "this node stops; go on at another")),
-            Parting::BrokenFrames => Some((1002, "no WebSocket frame")),
-            Parting::NotText => Some((1007, "a text is not UTF-8")),
-            Parting::TooLarge => Some((1009, "the frame is too large")),
-            Parting::Crowded => Some((1013, "too many bytes wait on this node; try later")),
-            Parting::Slow => Some((4008, "slow_consumer")),
-            Parting::Silent => Some((4009, "silent")),
-            Parting::Defiant => Some((4010, "replaced")),
+            CloseReason::Gone => None,
+            CloseReason::Done => Some((1000, "done")),
+            CloseReason::Stopping => Some((1001, "this node stops; go on at another")),
+            CloseReason::BrokenFrames => Some((1002, "no WebSocket frame")),
+            CloseReason::NotText => Some((1007, "a text is not UTF-8")),
+            CloseReason::TooLarge => Some((1009, "the frame is too large")),
+            CloseReason::Crowded => Some((1013, "too many bytes wait on this node; try later")),
+            CloseReason::Slow => Some((4008, "slow_consumer")),
+            CloseReason::Silent => Some((4009, "silent")),
+            CloseReason::Defiant => Some((4010, "replaced")),
         }
     }
 
     /// Whether nobody can tell any more where the client's next frame begins.
     fn loses_frames(self) -> bool {
-        use Parting::{BrokenFrames, Crowded, NotText, TooLarge};
+        use CloseReason::{BrokenFrames, Crowded, NotText, TooLarge};
         matches!(self, BrokenFrames | NotText | TooLarge | Crowded)
     }
 }
@@ -105,7 +105,7 @@ pub(super) async fn open(
     rest: &[u8],
     frame_bytes: usize,
     room: Hold,
-) -> (Ears, Mouth) {
+) -> (SocketReceiver, SocketSender) {
     let limit = Limit::new(frame_bytes);
     // Sizes are judged in front of it.
     let config = WebSocketConfig::default()
@@ -116,11 +116,11 @@ pub(super) async fn open(
     let pieces = Pieces::new(stream, rest, limit.clone(), room);
     let stream = Stream::from_raw_socket(pieces, Role::Server, Some(config)).await;
     let (sink, stream) = stream.split();
-    let mouth = Mouth { sink, waiting: VecDeque::new(), unflushed: false };
-    (Ears { stream, limit, heard_at: Instant::now() }, mouth)
+    let sender = SocketSender { sink, waiting: VecDeque::new(), unflushed: false };
+    (SocketReceiver { stream, limit, heard_at: Instant::now() }, sender)
 }
 
-impl Ears {
+impl SocketReceiver {
     /// Takes frames of up to so many bytes from now on.
     pub(super) fn trust(&self, frame_bytes: usize) {
         self.limit.set(frame_bytes);
@@ -136,8 +136,8 @@ impl Ears {
             Some(Ok(Message::Binary(_))) => {
                 Heard::Odd(Problem::new(&error::BAD_FRAME, "frames are texts, not bytes"))
             }
-            Some(Ok(Message::Close(_))) | None => Heard::Over(Parting::Gone),
-            Some(Err(why)) => Heard::Over(parting(&why)),
+            Some(Ok(Message::Close(_))) | None => Heard::Over(CloseReason::Gone),
+            Some(Err(why)) => Heard::Over(reason(&why)),
         }
     }
 
@@ -147,8 +147,8 @@ impl Ears {
     }
 
     /// What is said in front of a close for this reason.
-    pub(super) fn objection(&self, parting: Parting) -> Option<Problem> {
-        (parting == Parting::TooLarge).then(|| {
+    pub(super) fn objection(&self, reason: CloseReason) -> Option<Problem> {
+        (reason == CloseReason::TooLarge).then(|| {
             let limit = self.limit.get();
             let detail = format!("the limit is {limit} bytes; what is larger goes by HTTP");
             Problem::new(&error::FRAME_TOO_LARGE, detail).with("limit", limit)
@@ -156,26 +156,26 @@ impl Ears {
     }
 }
 
-fn parting(why: &Error) -> Parting {
+fn reason(why: &Error) -> CloseReason {
     match why {
-        Error::Capacity(_) => Parting::TooLarge,
-        Error::Utf8(_) => Parting::NotText,
+        Error::Capacity(_) => CloseReason::TooLarge,
+        Error::Utf8(_) => CloseReason::NotText,
         Error::Io(why) => match why.kind() {
-            io::ErrorKind::TimedOut => Parting::Slow,
-            io::ErrorKind::FileTooLarge => Parting::TooLarge,
-            io::ErrorKind::InvalidData => Parting::BrokenFrames,
-            io::ErrorKind::OutOfMemory => Parting::Crowded,
-            _ => Parting::Gone,
+            io::ErrorKind::TimedOut => CloseReason::Slow,
+            io::ErrorKind::FileTooLarge => CloseReason::TooLarge,
+            io::ErrorKind::InvalidData => CloseReason::BrokenFrames,
+            io::ErrorKind::OutOfMemory => CloseReason::Crowded,
+            _ => CloseReason::Gone,
         },
         Error::Protocol(
             tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-        ) => Parting::Gone,
-        Error::Protocol(_) => Parting::BrokenFrames,
-        _ => Parting::Gone,
+        ) => CloseReason::Gone,
+        Error::Protocol(_) => CloseReason::BrokenFrames,
+        _ => CloseReason::Gone,
     }
 }
 
-impl Mouth {
+impl SocketSender {
     /// Says something after all that waits.
     pub(super) fn say(&mut self, text: impl Into<Utf8Bytes>) {
         self.waiting.push_back(Message::Text(text.into()));
@@ -200,7 +200,7 @@ impl Mouth {
     ///
     /// # Errors
     /// Why the connection is to end.
-    pub(super) async fn flush(&mut self) -> Result<(), Parting> {
+    pub(super) async fn flush(&mut self) -> Result<(), CloseReason> {
         let flushed = poll_fn(|context| {
             loop {
                 ready!(self.sink.poll_ready_unpin(context))?;
@@ -212,24 +212,24 @@ impl Mouth {
             self.unflushed = false;
             Ok(()).into()
         });
-        flushed.await.map_err(|why: Error| parting(&why))
+        flushed.await.map_err(|why: Error| reason(&why))
     }
 
     /// Says why the connection ends, and ends it: what was said before gets a moment to leave.
-    pub(super) async fn close(mut self, ears: Ears, parting: Parting) {
-        let Ears { mut stream, .. } = ears;
-        let Some((code, reason)) = parting.frame() else {
+    pub(super) async fn close(mut self, receiver: SocketReceiver, reason: CloseReason) {
+        let SocketReceiver { mut stream, .. } = receiver;
+        let Some((code, text)) = reason.frame() else {
             // An answer to the client's own close may wait.
             let _ = timeout(PARTING, self.sink.flush()).await;
             return;
         };
-        let close = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        let close = CloseFrame { code: CloseCode::from(code), reason: text.into() };
         self.waiting.push_back(Message::Close(Some(close)));
         let told = timeout(PARTING, self.flush()).await;
-        tracing::debug!(code, reason, told = matches!(told, Ok(Ok(()))), "a WebSocket is closed");
+        tracing::debug!(code, text, told = matches!(told, Ok(Ok(()))), "a WebSocket is closed");
         // A connection that is closed while the client still sends is reset, and what it was told is lost.
         let heard_out = async {
-            if !parting.loses_frames() {
+            if !reason.loses_frames() {
                 while let Some(Ok(_)) = stream.next().await {}
             } else if let Ok(both) = stream.reunite(self.sink) {
                 discard(both.into_inner().into_inner()).await;

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::super::Edge;
 use super::super::worker::Frames;
-use super::socket::{Ears, Heard, Mouth, Parting};
+use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
 use crate::limits;
 use crate::runtime::agent::{
     Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
@@ -22,27 +22,29 @@ use crate::runtime::agent::{
 const WAITING: usize = 16;
 
 /// Serves a worker until either side has enough.
-pub(super) async fn run(edge: Edge, mut ears: Ears, mut mouth: Mouth) {
-    let parting = match registered(&edge, &mut ears, &mut mouth).await {
+pub(super) async fn run(edge: Edge, mut receiver: SocketReceiver, mut sender: SocketSender) {
+    let reason = match registered(&edge, &mut receiver, &mut sender).await {
         Ok((speaker, listener)) => {
             let mut worker = Worker { edge, speaker, listener };
-            let parting = worker.serve(&mut ears, &mut mouth).await;
-            worker.speaker.close(leave(parting));
-            parting
+            let reason = worker.serve(&mut receiver, &mut sender).await;
+            worker.speaker.close(leave(reason));
+            reason
         }
-        Err(parting) => parting,
+        Err(reason) => reason,
     };
-    if let Some(why) = ears.objection(parting) {
-        say(&mut mouth, &Refused::frame(why.code(), why.detail().to_owned()));
+    if let Some(why) = receiver.objection(reason) {
+        say(&mut sender, &Refused::frame(why.code(), why.detail().to_owned()));
     }
-    mouth.close(ears, parting).await;
+    sender.close(receiver, reason).await;
 }
 
 /// How a worker leaves its turns when its connection ends.
-fn leave(parting: Parting) -> Leave {
-    match parting {
-        Parting::Stopping | Parting::Done => Leave::Released,
-        Parting::Defiant => Leave::Replaced("it went on with a turn that was taken from it".into()),
+fn leave(reason: CloseReason) -> Leave {
+    match reason {
+        CloseReason::Stopping | CloseReason::Done => Leave::Released,
+        CloseReason::Defiant => {
+            Leave::Replaced("it went on with a turn that was taken from it".into())
+        }
         _ => Leave::Disconnected,
     }
 }
@@ -50,36 +52,36 @@ fn leave(parting: Parting) -> Leave {
 /// Waits for a worker to say who it is.
 async fn registered(
     edge: &Edge,
-    ears: &mut Ears,
-    mouth: &mut Mouth,
-) -> Result<(Speaker, Listener), Parting> {
+    receiver: &mut SocketReceiver,
+    sender: &mut SocketSender,
+) -> Result<(Speaker, Listener), CloseReason> {
     let until = Instant::now() + Duration::from_millis(limits::HEAD_MS);
     loop {
         let next = async {
-            mouth.flush().await?;
-            Ok::<Heard, Parting>(ears.hear().await)
+            sender.flush().await?;
+            Ok::<Heard, CloseReason>(receiver.hear().await)
         };
         let heard = tokio::select! {
             heard = timeout_at(until, next) => heard,
-            () = edge.stop.cancelled() => return Err(Parting::Stopping),
+            () = edge.stop.cancelled() => return Err(CloseReason::Stopping),
         };
-        let text = match heard.map_err(|_| Parting::Silent)?? {
+        let text = match heard.map_err(|_| CloseReason::Silent)?? {
             Heard::Text(text) => text,
             Heard::Sign => continue,
             Heard::Odd(why) => {
-                say(mouth, &Refused::frame(why.code(), why.detail().to_owned()));
+                say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
                 continue;
             }
-            Heard::Over(parting) => return Err(parting),
+            Heard::Over(reason) => return Err(reason),
         };
         match register(&text) {
             Ok(register) => {
-                let link = edge.runtime.link(register).ok_or(Parting::Stopping)?;
-                mouth.say(text_of(Frames.registered(edge.runtime.node())));
-                ears.trust(limits::WORKER_FRAME_BYTES);
+                let link = edge.runtime.link(register).ok_or(CloseReason::Stopping)?;
+                sender.say(text_of(Frames.registered(edge.runtime.node())));
+                receiver.trust(limits::WORKER_FRAME_BYTES);
                 return Ok(link);
             }
-            Err(refused) => say(mouth, &ToWorker::Refused(refused)),
+            Err(refused) => say(sender, &ToWorker::Refused(refused)),
         }
     }
 }
@@ -111,22 +113,30 @@ struct Worker {
 }
 
 impl Worker {
-    async fn serve(&mut self, ears: &mut Ears, mouth: &mut Mouth) -> Parting {
+    async fn serve(
+        &mut self,
+        receiver: &mut SocketReceiver,
+        sender: &mut SocketSender,
+    ) -> CloseReason {
         let stop = self.edge.stop.clone();
         let (to_mouth, refusals) = mpsc::channel(WAITING);
         tokio::select! {
             biased;
-            () = stop.cancelled() => Parting::Stopping,
-            parting = tell(&mut self.listener, refusals, mouth) => parting,
-            parting = hear(&self.speaker, to_mouth, ears) => parting,
+            () = stop.cancelled() => CloseReason::Stopping,
+            reason = tell(&mut self.listener, refusals, sender) => reason,
+            reason = hear(&self.speaker, to_mouth, receiver) => reason,
         }
     }
 }
 
 /// Passes on what the worker says, while the link has room for it.
-async fn hear(speaker: &Speaker, to_mouth: mpsc::Sender<ToWorker>, ears: &mut Ears) -> Parting {
+async fn hear(
+    speaker: &Speaker,
+    to_mouth: mpsc::Sender<ToWorker>,
+    receiver: &mut SocketReceiver,
+) -> CloseReason {
     loop {
-        let said = match ears.hear().await {
+        let said = match receiver.hear().await {
             Heard::Text(text) => match Frames.read(text.as_bytes()) {
                 Ok(Frame::Said(said)) => Ok(said),
                 Ok(Frame::Register(_)) => {
@@ -137,7 +147,7 @@ async fn hear(speaker: &Speaker, to_mouth: mpsc::Sender<ToWorker>, ears: &mut Ea
             // Whatever comes says that it lives.
             Heard::Sign => Ok(FromWorker::Pong),
             Heard::Odd(why) => Err(Refused::frame(why.code(), why.detail().to_owned())),
-            Heard::Over(parting) => return parting,
+            Heard::Over(reason) => return reason,
         };
         let closed = match said {
             Ok(said) => speaker.hear(said).await.is_err(),
@@ -154,39 +164,39 @@ async fn hear(speaker: &Speaker, to_mouth: mpsc::Sender<ToWorker>, ears: &mut Ea
 async fn tell(
     listener: &mut Listener,
     mut refusals: mpsc::Receiver<ToWorker>,
-    mouth: &mut Mouth,
-) -> Parting {
+    sender: &mut SocketSender,
+) -> CloseReason {
     let mut pings = interval(Duration::from_millis(limits::SOCKET_PING_MS));
     loop {
-        let (is_idle, tells) = (mouth.is_idle(), mouth.waiting() < WAITING);
+        let (is_idle, tells) = (sender.is_idle(), sender.waiting() < WAITING);
         tokio::select! {
             biased;
-            flushed = mouth.flush(), if !is_idle => {
-                if let Err(parting) = flushed {
-                    return parting;
+            flushed = sender.flush(), if !is_idle => {
+                if let Err(reason) = flushed {
+                    return reason;
                 }
             }
             told = listener.next(), if tells => match told {
-                Ok(told) => say(mouth, &told),
-                Err(end) => return parting(end),
+                Ok(told) => say(sender, &told),
+                Err(end) => return reason(end),
             },
-            Some(refused) = refusals.recv(), if tells => say(mouth, &refused),
-            _ = pings.tick(), if tells => mouth.ping(),
+            Some(refused) = refusals.recv(), if tells => say(sender, &refused),
+            _ = pings.tick(), if tells => sender.ping(),
         }
     }
 }
 
-fn parting(end: LinkEnd) -> Parting {
+fn reason(end: LinkEnd) -> CloseReason {
     match end {
-        LinkEnd::Drained | LinkEnd::Closed => Parting::Done,
-        LinkEnd::Silent => Parting::Silent,
-        LinkEnd::Defiant => Parting::Defiant,
-        LinkEnd::Stopping => Parting::Stopping,
+        LinkEnd::Drained | LinkEnd::Closed => CloseReason::Done,
+        LinkEnd::Silent => CloseReason::Silent,
+        LinkEnd::Defiant => CloseReason::Defiant,
+        LinkEnd::Stopping => CloseReason::Stopping,
     }
 }
 
-fn say(mouth: &mut Mouth, told: &ToWorker) {
-    mouth.say(text_of(Frames.write(told)));
+fn say(sender: &mut SocketSender, told: &ToWorker) {
+    sender.say(text_of(Frames.write(told)));
 }
 
 fn text_of(frame: Vec<u8>) -> String {

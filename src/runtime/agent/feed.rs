@@ -135,7 +135,7 @@ impl Feed {
             Fact::Lost { epoch, .. } if *epoch == own => Look::Tell(What::Fenced),
             Fact::Stalled { epoch, .. } if *epoch == own => Look::Tell(What::Stalled),
             Fact::Ended { end: End::Cancelled { .. }, .. } => Look::Tell(What::Cancel),
-            // Its worker gave its seat up to that, or the turn is over.
+            // Its worker gave its lease up to that, or the turn is over.
             Fact::Ended { .. } | Fact::Waiting { .. } | Fact::Paused { .. } => Look::Over,
             Fact::Answered { .. } | Fact::Expired { .. } => Look::Tell(What::Answer),
             Fact::Pausing { .. } => Look::Tell(What::Pause),

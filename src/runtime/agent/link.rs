@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::Runtime;
-use super::super::claim::{Assignment, Seeker};
+use super::super::claim::{Assignment, Claimer};
 use super::super::served::Serving;
 use super::batch::Heard;
 use super::turn::{Outcome, Parts, ToTurn};
@@ -193,13 +193,13 @@ impl Link {
         let lease = Duration::from_millis(self.register.lease_ms);
         let mut pings = interval(lease / PINGS);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (runtime, seeker) = (self.runtime.clone(), self.seeker());
+        let (runtime, claimer) = (self.runtime.clone(), self.claimer());
         let mut left = self.left.clone();
         let mut claim: Option<BoxFuture<'static, Option<Assignment>>> = None;
         loop {
             let room = !self.drains && self.working.len() < self.capacity();
             match (&claim, room) {
-                (None, true) => claim = Some(seek(runtime.clone(), seeker.clone())),
+                (None, true) => claim = Some(seek(runtime.clone(), claimer.clone())),
                 // Dropping it gives back what it may have taken.
                 (Some(_), false) => claim = None,
                 _ => {}
@@ -243,15 +243,15 @@ impl Link {
         self.register.capacity.clamp(1, LINK_TURNS)
     }
 
-    fn seeker(&self) -> Seeker {
+    fn claimer(&self) -> Claimer {
         let Register { agent, worker, lease_ms, quiet_ms, .. } = &self.register;
         let (agent, worker) = (agent.clone(), worker.clone());
-        Seeker { agent, worker, lease_ms: *lease_ms, quiet_ms: *quiet_ms }
+        Claimer { agent, worker, lease_ms: *lease_ms, quiet_ms: *quiet_ms }
     }
 
     /// Begins to work on a turn.
     fn begin(&mut self, assignment: Assignment) {
-        let epoch = assignment.turn.seat.as_ref().map_or(0, |seat| seat.epoch);
+        let epoch = assignment.turn.lease.as_ref().map_or(0, |lease| lease.epoch);
         let (session, turn) = (assignment.session.clone(), assignment.turn.turn.clone());
         let key = TurnKey { session, turn, epoch };
         // All says of the link have room in it, and one word for each turn that it stops.
@@ -313,14 +313,14 @@ async fn seeking(claim: &mut Option<BoxFuture<'static, Option<Assignment>>>) -> 
     }
 }
 
-fn seek(runtime: Arc<Runtime>, seeker: Seeker) -> BoxFuture<'static, Option<Assignment>> {
+fn seek(runtime: Arc<Runtime>, claimer: Claimer) -> BoxFuture<'static, Option<Assignment>> {
     Box::pin(async move {
         loop {
-            match runtime.claim(&seeker, Instant::now() + LINK_CLAIM).await {
+            match runtime.claim(&claimer, Instant::now() + LINK_CLAIM).await {
                 Ok(None) => {}
                 Ok(assignment) => return assignment,
                 Err(error) => {
-                    tracing::debug!(agent = %seeker.agent, %error, "no turn is to be had");
+                    tracing::debug!(agent = %claimer.agent, %error, "no turn is to be had");
                     tokio::time::sleep(LINK_CLAIM / 10).await;
                 }
             }

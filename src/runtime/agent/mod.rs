@@ -9,11 +9,11 @@
 
 mod batch;
 pub mod body;
+pub mod child_process;
 mod feed;
 mod leave;
 mod lines;
 mod link;
-pub mod managed;
 mod says;
 mod turn;
 

@@ -79,7 +79,7 @@ pub(super) struct Parts {
 pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
     let deadline = Instant::now() + REQUEST_DEADLINE;
     let Parts { runtime, key, from_link, to_worker, signs, cancel_grace, left } = parts;
-    let lease_ms = assignment.turn.seat.as_ref().map_or(0, |seat| seat.lease_ms);
+    let lease_ms = assignment.turn.lease.as_ref().map_or(0, |lease| lease.lease_ms);
     let (delivering, delivered) = watch::channel(Serial::ZERO);
     let mut speaking = Speaking {
         runtime: runtime.clone(),

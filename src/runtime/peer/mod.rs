@@ -13,8 +13,8 @@ use cluster::transport::{BoxFuture, Stream};
 use tokio::time::Instant;
 
 use super::Runtime;
-use super::desk::Offer;
 use super::envelope;
+use super::turn_queue::Offer;
 use wire::{Request, Response};
 
 /// The door for peers; the runtime moves in behind it.
@@ -81,7 +81,7 @@ async fn answer(runtime: &Runtime, from: NodeId, request: Request) -> Result<Res
             runtime.hear_presence(sessions.into_iter());
             Response::Noted { elsewhere: Vec::new() }
         }
-        Request::Company { session } => runtime.company_for_peer(&session),
+        Request::PresenceSnapshot { session } => runtime.company_for_peer(&session),
         Request::Serves { agent } => Response::Serves(runtime.served.is_here(&agent)),
         Request::Compare { session, next, within_ms } => {
             let copy = runtime.copy(&session, next, after(within_ms)).await;

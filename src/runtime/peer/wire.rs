@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
 use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId};
 use crate::runtime::outcome::{Reply, SubmitError};
-use crate::runtime::presence::roll::News;
-use crate::runtime::presence::{Attending, Company};
+use crate::runtime::presence::table::News;
+use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
 use crate::session::Status;
 
@@ -33,7 +33,7 @@ pub(in crate::runtime) enum Request {
     /// Who is there, in sessions that somebody at your node is attached to.
     Attended { sessions: Vec<News> },
     /// Who is there, as the leader knows?
-    Company { session: SessionId },
+    PresenceSnapshot { session: SessionId },
     /// Does anybody at your node work for this agent?
     Serves { agent: AgentName },
     /// What is your copy, once you have applied everything before `next`?
@@ -63,7 +63,7 @@ pub(in crate::runtime) enum Response {
     Noted {
         elsewhere: Vec<(u32, Option<NodeId>)>,
     },
-    Company(Company),
+    PresenceSnapshot(PresenceSnapshot),
     Serves(bool),
     /// The copy, if there is one, and how far that replica has applied; none if it did not get there.
     Compared {
@@ -183,15 +183,15 @@ mod tests {
             &Request::Attended { sessions: vec![news] },
             expect!["010601017303fb2c01010361646101000209030101"],
         );
-        check_request(&Request::Company { session: session() }, expect!["01070173"]);
+        check_request(&Request::PresenceSnapshot { session: session() }, expect!["01070173"]);
         let asked = Request::Compare { session: session(), next: 9, within_ms: 1 };
         check_request(&asked, expect!["010901730901"]);
     }
 
-    fn company() -> Company {
+    fn company() -> PresenceSnapshot {
         let device = Device { device: None, links: 2, since: Millis(9), role: Role::Supervisor };
         let ada = ParticipantName::parse("ada").unwrap();
-        Company { people: [(ada, vec![device])].into(), watchers: 1, controllers: 1 }
+        PresenceSnapshot { people: [(ada, vec![device])].into(), watchers: 1, controllers: 1 }
     }
 
     #[test]
@@ -229,7 +229,10 @@ mod tests {
         check_response(&Response::Report(condition), expect!["010501020001010201010908"]);
         let elsewhere = vec![(3, Some(NodeId(2))), (4, None)];
         check_response(&Response::Noted { elsewhere }, expect!["0107020301020400"]);
-        check_response(&Response::Company(company()), expect!["0108010361646101000209030101"]);
+        check_response(
+            &Response::PresenceSnapshot(company()),
+            expect!["0108010361646101000209030101"],
+        );
         let copied = Copied { incarnation: life, tail, chain: 5, closed: true };
         let copy = Some((Some(copied), 9));
         check_response(&Response::Compared { copy }, expect!["010a01010104050109"]);

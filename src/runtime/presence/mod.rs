@@ -2,12 +2,12 @@
 //!
 //! Each node knows its own attachments ([`here`]) and tells the leader of the session's shard of every change
 //! at once and of everything again every few seconds ([`rounds`]). The leader adds up what all nodes say
-//! ([`roll`]) and tells those that have somebody there. What is not said again expires, so a node that died
+//! ([`table`]) and tells those that have somebody there. What is not said again expires, so a node that died
 //! takes its people with it, and a new leader knows all within one round (S10: tables are bounded).
 
-mod here;
-pub(super) mod roll;
-pub(super) mod rounds;
+pub(super) mod gossip;
+mod local;
+pub(super) mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use self::here::Here;
-pub(super) use self::here::{Attending, Stamp};
-use self::roll::Roll;
+use self::local::LocalPresence;
+pub(super) use self::local::{Attending, Stamp};
+use self::table::PresenceTable;
 use super::directory::Place;
 use super::peer::wire::{Request, Response};
 use super::{Runtime, Unavailable};
@@ -45,7 +45,7 @@ pub(super) struct Link {
 
 /// Everybody who is attached to a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Company {
+pub struct PresenceSnapshot {
     /// The first [`COMPANY_DEVICES`] of them, by name.
     pub people: BTreeMap<ParticipantName, Vec<Device>>,
     /// Devices, however many are listed; links without a device count as one per participant.
@@ -65,9 +65,9 @@ pub struct Device {
     pub role: Role,
 }
 
-impl Company {
+impl PresenceSnapshot {
     /// Adds up links, in whatever order they come.
-    pub(super) fn of<'l>(links: impl Iterator<Item = &'l Link>) -> Company {
+    pub(super) fn of<'l>(links: impl Iterator<Item = &'l Link>) -> PresenceSnapshot {
         let mut devices: BTreeMap<(&ParticipantName, Option<&DeviceName>), Device> =
             BTreeMap::new();
         for Link { attendee, since, .. } in links {
@@ -86,7 +86,7 @@ impl Company {
         for ((participant, _), device) in devices.into_iter().take(COMPANY_DEVICES) {
             people.entry(participant.clone()).or_default().push(device);
         }
-        Company { people, watchers, controllers }
+        PresenceSnapshot { people, watchers, controllers }
     }
 }
 
@@ -95,14 +95,14 @@ pub struct Attendance {
     presence: Arc<Presence>,
     id: SessionId,
     number: u64,
-    news: watch::Receiver<Option<Arc<Company>>>,
+    news: watch::Receiver<Option<Arc<PresenceSnapshot>>>,
     /// What was told last.
-    told: Option<Arc<Company>>,
+    told: Option<Arc<PresenceSnapshot>>,
 }
 
 impl Attendance {
     /// Who is there, if that is news to whoever asks.
-    pub fn news(&mut self) -> Option<Arc<Company>> {
+    pub fn news(&mut self) -> Option<Arc<PresenceSnapshot>> {
         if !self.has_news() {
             return None;
         }
@@ -134,22 +134,22 @@ impl Attendance {
     }
 
     /// Who is there, as far as this node knows.
-    pub fn known(&self) -> Option<Arc<Company>> {
+    pub fn known(&self) -> Option<Arc<PresenceSnapshot>> {
         self.news.borrow().clone()
     }
 }
 
 impl Drop for Attendance {
     fn drop(&mut self) {
-        self.presence.here.leave(&self.id, self.number);
+        self.presence.local.leave(&self.id, self.number);
         self.presence.wake.notify_one();
     }
 }
 
 /// What one node knows of presence: as the host of attachments, and as a leader.
 pub(super) struct Presence {
-    pub(super) here: Here,
-    pub(super) roll: Roll,
+    pub(super) local: LocalPresence,
+    pub(super) table: PresenceTable,
     /// Rings when something is to be told at once.
     pub(super) wake: Notify,
     /// When this process began, so that its words are newer than those of the one before it.
@@ -158,8 +158,8 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn new(now: Millis) -> Arc<Presence> {
-        let (here, roll) = (Here::default(), Roll::new(now));
-        Arc::new(Presence { here, roll, wake: Notify::new(), boot: now.0 })
+        let (local, table) = (LocalPresence::default(), PresenceTable::new(now));
+        Arc::new(Presence { local, table, wake: Notify::new(), boot: now.0 })
     }
 }
 
@@ -168,7 +168,7 @@ impl Runtime {
     pub fn attend(&self, id: &SessionId, attendee: Attendee) -> Attendance {
         let shard = self.directory.group_of(id).map_or(0, |group| group.0);
         let presence = self.presence.clone();
-        let (number, news) = presence.here.enter(id, shard, attendee, self.now());
+        let (number, news) = presence.local.enter(id, shard, attendee, self.now());
         presence.wake.notify_one();
         Attendance { presence, id: id.clone(), number, news, told: None }
     }
@@ -177,16 +177,20 @@ impl Runtime {
     ///
     /// # Errors
     /// Nobody who leads answers before the deadline.
-    pub async fn company(&self, id: &SessionId, deadline: Instant) -> Result<Company, Unavailable> {
+    pub async fn company(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<PresenceSnapshot, Unavailable> {
         let (mut hint, mut attempts) = (None, 0);
         loop {
             match self.directory.place(id, hint.take(), attempts) {
-                Place::Here(..) => return Ok(self.presence.roll.company(id)),
+                Place::Here(..) => return Ok(self.presence.table.company(id)),
                 Place::At(node) => {
-                    let asked = Request::Company { session: id.clone() };
+                    let asked = Request::PresenceSnapshot { session: id.clone() };
                     let left = deadline.saturating_duration_since(Instant::now());
                     match self.directory.ask(node, &asked, left.min(PEER_PATIENCE)).await {
-                        Ok(Response::Company(company)) => return Ok(company),
+                        Ok(Response::PresenceSnapshot(company)) => return Ok(company),
                         Ok(Response::Elsewhere { leader }) => hint = leader,
                         _ => {}
                     }
@@ -208,7 +212,7 @@ impl Runtime {
     /// Answers a peer that asks who is there.
     pub(super) fn company_for_peer(&self, id: &SessionId) -> Response {
         match self.directory.place(id, None, 0) {
-            Place::Here(..) => Response::Company(self.presence.roll.company(id)),
+            Place::Here(..) => Response::PresenceSnapshot(self.presence.table.company(id)),
             Place::At(node) => Response::Elsewhere { leader: Some(node) },
             Place::Nobody => Response::Elsewhere { leader: None },
         }
@@ -241,7 +245,7 @@ pub(super) mod tests {
             link(3, "ada", None, Role::Participant),
             link(4, "bob", Some("phone"), Role::Participant),
         ];
-        let company = Company::of(links.iter());
+        let company = PresenceSnapshot::of(links.iter());
         assert_eq!((company.watchers, company.controllers), (3, 1));
         let ada = &company.people[&ParticipantName::parse("ada").unwrap()];
         assert_eq!(ada.len(), 2);
@@ -255,7 +259,7 @@ pub(super) mod tests {
         let name = |number: u64| format!("p{number}");
         let crowd: Vec<_> =
             (0..1000).map(|number| link(number, &name(number), None, Role::Observer)).collect();
-        let company = Company::of(crowd.iter());
+        let company = PresenceSnapshot::of(crowd.iter());
         assert_eq!((company.watchers, company.people.len()), (1000, COMPANY_DEVICES));
     }
 }

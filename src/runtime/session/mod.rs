@@ -18,14 +18,14 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::aside::aside;
 use super::changes::Change;
-use super::desk::Waiting;
-use super::duty::Watched;
+use super::effect::Watched;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, sessions::Exit};
 use super::tail::Tail;
+use super::turn_queue::Waiting;
 use crate::ids::{Incarnation, Millis, SessionId};
-use crate::session::{Duty, Fork, Session, Status};
+use crate::session::{Effect, Fork, Session, Status};
 use loaded::Loaded;
 #[cfg(test)]
 pub(super) use loaded::mark;
@@ -80,8 +80,8 @@ pub(super) enum Mail {
     },
     /// Leave if nobody needs you.
     Retire,
-    /// An attempt at a duty is over.
-    Performed(Duty),
+    /// An attempt at a effect is over.
+    Performed(Effect),
     /// An attempt to tell the session how many watch is over.
     Counted {
         told: bool,
@@ -111,10 +111,10 @@ pub(super) struct Owned {
     waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
     received: u64,
     /// Duties that are being done.
-    performing: Vec<Duty>,
+    performing: Vec<Effect>,
     /// Whether it is being told how many watch.
     counting: bool,
-    /// Whether something of it may lie on the desk: also what an actor before this one laid there.
+    /// Whether something of it may lie on the turn_queue: also what an actor before this one laid there.
     offered: bool,
     _running: TaskTrackerToken,
 }
@@ -186,7 +186,7 @@ impl Actor for SessionActor {
                     owned.count(&myself);
                 }
             }
-            Mail::Performed(duty) => owned.performing.retain(|other| *other != duty),
+            Mail::Performed(effect) => owned.performing.retain(|other| *other != effect),
             #[cfg(any(test, tokio_unstable))]
             Mail::Fail => panic!("asked to fail"),
             Mail::Retire => owned.retire(&myself),
@@ -344,23 +344,23 @@ impl Owned {
     /// Does what the world owes the session, where this node leads.
     fn perform(&mut self, now: Millis, myself: &ActorRef<Mail>) {
         let Some(loaded) = &self.loaded else { return };
-        let duties = loaded.session.duties(now);
-        if (duties.is_empty() && !self.offered) || !self.shard.world().leads(self.shard.number()) {
+        let effects = loaded.session.effects(now);
+        if (effects.is_empty() && !self.offered) || !self.shard.world().leads(self.shard.number()) {
             return;
         }
         let mut offers = Vec::new();
-        for duty in duties {
-            if let Duty::Offer { turn, agent, attempt } = duty {
+        for effect in effects {
+            if let Effect::Offer { turn, agent, attempt } = effect {
                 offers.push(Waiting { agent, turn, attempt });
                 continue;
             }
-            if self.performing.contains(&duty) {
+            if self.performing.contains(&effect) {
                 continue;
             }
-            self.performing.push(duty.clone());
+            self.performing.push(effect.clone());
             let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
-            let done = move |duty| shard.sessions().tell(&id, &myself, Mail::Performed(duty));
-            self.shard.world().perform(self.id.clone(), duty, done);
+            let done = move |effect| shard.sessions().tell(&id, &myself, Mail::Performed(effect));
+            self.shard.world().perform(self.id.clone(), effect, done);
         }
         if self.offered || !offers.is_empty() {
             self.offered = !offers.is_empty();

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::blocking;
-use super::duty::World;
+use super::effect::World;
 use super::envelope::{self, Envelope};
 use super::session::Mail;
 use crate::ids::{Millis, SessionId};

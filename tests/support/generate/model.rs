@@ -16,12 +16,12 @@ pub struct Room {
     pub closed: bool,
     pub first: u64,
     pub log: Vec<Record>,
-    pub seats: BTreeMap<String, Seat>,
+    pub leases: BTreeMap<String, TurnLease>,
 }
 
 /// What is known of one producer: its last number, and where each of its writes went.
 #[derive(Default)]
-pub struct Seat {
+pub struct TurnLease {
     pub epoch: u64,
     pub seq: u64,
     pub places: BTreeMap<(u64, u64), (u64, u64)>,
@@ -85,18 +85,18 @@ impl Room {
     ) -> Result<Answer, &'static str> {
         let incarnation = self.incarnation;
         if let Some(Producer { id, epoch, seq }) = producer {
-            let known = self.seats.contains_key(id);
-            let seat = self.seats.entry(id.clone()).or_default();
-            if known && *epoch < seat.epoch {
+            let known = self.leases.contains_key(id);
+            let lease = self.leases.entry(id.clone()).or_default();
+            if known && *epoch < lease.epoch {
                 return Err("stale epoch");
             }
-            if let Some(&(first, last)) = seat.places.get(&(*epoch, *seq)) {
+            if let Some(&(first, last)) = lease.places.get(&(*epoch, *seq)) {
                 return Ok(Answer::Appended { incarnation, first, last });
             }
-            let wanted = if known && *epoch == seat.epoch { seat.seq + 1 } else { 0 };
+            let wanted = if known && *epoch == lease.epoch { lease.seq + 1 } else { 0 };
             if self.closed || *seq != wanted {
                 if !known {
-                    self.seats.remove(id);
+                    self.leases.remove(id);
                 }
                 return Err("closed, or a number is missing");
             }
@@ -113,9 +113,9 @@ impl Room {
         }
         let last = self.log.len() as u64;
         if let Some(Producer { id, epoch, seq }) = producer {
-            let seat = self.seats.entry(id.clone()).or_default();
-            (seat.epoch, seat.seq) = (*epoch, *seq);
-            seat.places.insert((*epoch, *seq), (first, last));
+            let lease = self.leases.entry(id.clone()).or_default();
+            (lease.epoch, lease.seq) = (*epoch, *seq);
+            lease.places.insert((*epoch, *seq), (first, last));
         }
         if let Some(keep) = keep
             && self.first + 2 * keep < last

@@ -57,7 +57,7 @@ struct Client {
     left: usize,
     retry: Option<(usize, Call)>,
     /// What a worker believes that it has: the room, the turn, its epoch, its next number.
-    seat: Option<(usize, String, u64, u64)>,
+    lease: Option<(usize, String, u64, u64)>,
     inputs: u64,
 }
 
@@ -76,7 +76,7 @@ struct World {
 impl Client {
     fn new(number: usize) -> Client {
         let worker = 3 <= number;
-        Client { worker, left: 16, retry: None, seat: None, inputs: 0 }
+        Client { worker, left: 16, retry: None, lease: None, inputs: 0 }
     }
 }
 
@@ -188,7 +188,7 @@ impl World {
 
     /// What a worker does next.
     fn speak(&mut self, client: usize) -> (Option<usize>, Call) {
-        let Some((room, turn, epoch, seq)) = self.clients[client].seat.clone() else {
+        let Some((room, turn, epoch, seq)) = self.clients[client].lease.clone() else {
             let agent = AGENTS[client % 2].to_owned();
             return (None, Call::Claim { agent, worker: format!("w{client}") });
         };
@@ -238,13 +238,13 @@ impl World {
         let this = &mut self.clients[client];
         match reply {
             Some(Ok(answer)) => {
-                match (&answer, &mut this.seat, &call) {
-                    (Answer::Claimed { taken: Some(taken) }, seat, _) => {
+                match (&answer, &mut this.lease, &call) {
+                    (Answer::Claimed { taken: Some(taken) }, lease, _) => {
                         let room = usize::from(taken.session == "s1");
-                        *seat = Some((room, taken.turn.clone(), taken.epoch, 0));
+                        *lease = Some((room, taken.turn.clone(), taken.epoch, 0));
                     }
-                    (Answer::Said { over: true, .. }, seat, _)
-                    | (_, seat, Call::Say { then: Then::Release, .. }) => *seat = None,
+                    (Answer::Said { over: true, .. }, lease, _)
+                    | (_, lease, Call::Say { then: Then::Release, .. }) => *lease = None,
                     (Answer::Said { .. }, Some((.., seq)), Call::Say { seq: Some(_), .. }) => {
                         *seq += 1;
                     }
@@ -254,7 +254,7 @@ impl World {
             }
             Some(Err(error)) => {
                 if matches!(call, Call::Say { .. }) {
-                    this.seat = None;
+                    this.lease = None;
                 }
                 self.log(Kind::Fail { op, error: error.to_owned() });
             }
@@ -264,7 +264,7 @@ impl World {
                 {
                     this.retry = Some((room, call));
                 } else {
-                    this.seat = None;
+                    this.lease = None;
                 }
                 self.log(Kind::Info { op, error: "timeout".to_owned() });
             }

@@ -202,8 +202,8 @@ fn behind_end(
 pub fn word_after_cancel(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     behind_end(h, rng, What::Cancelled, |turn, records| {
         let mut started = records.iter().map(fact);
-        let seat = started.find(|fact| fact.what == What::Started && fact.turn == turn)?;
-        Some(Fact::of_epoch(What::Output, turn, seat.epoch?))
+        let lease = started.find(|fact| fact.what == What::Started && fact.turn == turn)?;
+        Some(Fact::of_epoch(What::Output, turn, lease.epoch?))
     })
 }
 

@@ -111,7 +111,7 @@ impl Sleeper {
         let input = child.stdin.take();
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut open = Open { child, input, lines };
-        let mut seat: Option<Taken> = None;
+        let mut lease: Option<Taken> = None;
         // Words that it may still say before it is put to sleep.
         let mut left = 0;
         let mut zombie: Option<Taken> = None;
@@ -128,13 +128,13 @@ impl Sleeper {
                 Line::Done { op, outcome } => {
                     match &outcome {
                         Ok(Answer::Claimed { taken: Some(taken) }) => {
-                            seat = Some(taken.clone());
+                            lease = Some(taken.clone());
                             left = rng.random_range(0..4);
                         }
-                        Ok(Answer::Said { over: true, .. }) => seat = None,
+                        Ok(Answer::Said { over: true, .. }) => lease = None,
                         Ok(Answer::Said { .. }) => left -= 1,
                         Err(Told::No(text)) if is_gone(text) => {
-                            seat = None;
+                            lease = None;
                             self.woke(zombie.take());
                         }
                         _ => {}
@@ -142,7 +142,7 @@ impl Sleeper {
                     self.write_down(op, outcome);
                 }
             }
-            if let Some(taken) = &seat
+            if let Some(taken) = &lease
                 && left <= 0
                 && zombie.is_none()
                 && !self.calm.load(Ordering::Acquire)

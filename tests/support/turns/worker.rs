@@ -51,7 +51,7 @@ pub struct Worker<T> {
 }
 
 /// A turn as it was assigned.
-struct Seat {
+struct TurnLease {
     taken: Taken,
     seq: u64,
     /// The next word, and the number of all.
@@ -79,10 +79,10 @@ impl<T: Tape> Worker<T> {
 
     /// Works until the tape ends.
     pub async fn run(mut self) {
-        while let Some(seat) = self.claim().await {
-            let pause = match seat {
-                Some(seat) => {
-                    if !self.speak(seat).await {
+        while let Some(lease) = self.claim().await {
+            let pause = match lease {
+                Some(lease) => {
+                    if !self.speak(lease).await {
                         return;
                     }
                     Duration::from_millis(5)
@@ -104,7 +104,7 @@ impl<T: Tape> Worker<T> {
     }
 
     /// None at the end of the tape; else whether there was a turn.
-    async fn claim(&mut self) -> Option<Option<Seat>> {
+    async fn claim(&mut self) -> Option<Option<TurnLease>> {
         let Manner { agent, name, lease_ms, .. } = self.manner.clone();
         let call = Call::Claim { agent: agent.clone(), worker: name.clone() };
         let (node, url) = self.node();
@@ -132,7 +132,7 @@ impl<T: Tape> Worker<T> {
         let asked = events.iter().find(|event| is(event, "input.accepted"));
         let words = asked.and_then(|event| event["text"].as_str()?.split(' ').nth(1)?.parse().ok());
         let heard = answer["spoken"].as_u64().unwrap_or(0);
-        Some(Some(Seat { taken, seq: 0, word, words: words.unwrap_or(5), heard }))
+        Some(Some(TurnLease { taken, seq: 0, word, words: words.unwrap_or(5), heard }))
     }
 
     /// All events of the turn, also where there are too many for one answer.
@@ -158,7 +158,7 @@ impl<T: Tape> Worker<T> {
     }
 
     /// Speaks to the end of the turn, or of the worker's right to it; false at the end of the tape.
-    async fn speak(&mut self, mut seat: Seat) -> bool {
+    async fn speak(&mut self, mut lease: TurnLease) -> bool {
         loop {
             let dice = self.rng.random_range(0..100);
             if dice < self.manner.dies {
@@ -166,22 +166,22 @@ impl<T: Tape> Worker<T> {
             }
             let beats = dice < self.manner.dies + 8;
             let gives_back = self.manner.dies != 0 && 97 <= dice;
-            let count = self.rng.random_range(1..=3).min(seat.words.saturating_sub(seat.word));
-            let then = match (seat.words <= seat.word + count, gives_back) {
+            let count = self.rng.random_range(1..=3).min(lease.words.saturating_sub(lease.word));
+            let then = match (lease.words <= lease.word + count, gives_back) {
                 (_, true) => Then::Release,
                 (true, _) => Then::Complete,
                 _ => Then::GoOn,
             };
             let said = match beats {
-                true => self.say(&mut seat, None, 0, Then::GoOn).await,
-                false => self.say(&mut seat, Some(count), count, then).await,
+                true => self.say(&mut lease, None, 0, Then::GoOn).await,
+                false => self.say(&mut lease, Some(count), count, then).await,
             };
             match said {
                 Said::GoesOn if then == Then::Release && !beats => return true,
                 Said::GoesOn => {}
                 Said::Over => return true,
                 Said::Ends => return false,
-                Said::Gone => return self.insist(seat).await,
+                Said::Gone => return self.insist(lease).await,
             }
             let pause = Duration::from_millis(self.manner.pause_ms);
             sleep(pause.mul_f64(self.rng.random_range(0.5..1.5))).await;
@@ -189,11 +189,11 @@ impl<T: Tape> Worker<T> {
     }
 
     /// A zombie believes nobody: it says the same at other nodes, that it lives, and that it is done.
-    async fn insist(&mut self, mut seat: Seat) -> bool {
+    async fn insist(&mut self, mut lease: TurnLease) -> bool {
         for (count, then) in [(1, Then::GoOn), (0, Then::GoOn), (1, Then::Complete)] {
             self.hop();
             let numbered = (0 < count).then_some(count);
-            if let Said::Ends = self.say(&mut seat, numbered, count, then).await {
+            if let Said::Ends = self.say(&mut lease, numbered, count, then).await {
                 return false;
             }
         }
@@ -203,17 +203,17 @@ impl<T: Tape> Worker<T> {
     /// Says so many words, or only that it lives, until there is an answer that is one.
     async fn say(
         &mut self,
-        seat: &mut Seat,
+        lease: &mut TurnLease,
         numbered: Option<usize>,
         count: usize,
         then: Then,
     ) -> Said {
-        let Taken { session, turn, epoch } = seat.taken.clone();
-        let seq = numbered.map(|_| seat.seq);
-        let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}/{count}", seat.seq);
-        let values: Vec<String> = (seat.word..seat.word + count).map(word).collect();
+        let Taken { session, turn, epoch } = lease.taken.clone();
+        let seq = numbered.map(|_| lease.seq);
+        let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}/{count}", lease.seq);
+        let values: Vec<String> = (lease.word..lease.word + count).map(word).collect();
         let events: Vec<Value> = values.iter().map(|value| json!({ "text": value })).collect();
-        let mut body = json!({ "epoch": epoch, "heard": seat.heard, "events": events });
+        let mut body = json!({ "epoch": epoch, "heard": lease.heard, "events": events });
         if let Some(seq) = seq {
             body["seq"] = seq.into();
         }
@@ -237,9 +237,9 @@ impl<T: Tape> Worker<T> {
                     let over = answer["over"] == true;
                     let duplicate = answer["duplicate"] == true;
                     self.tape.told(op, Ok(Answer::Said { places, duplicate, over }));
-                    seat.heard = place("spoken").unwrap_or(0).max(seat.heard);
-                    seat.seq += u64::from(seq.is_some());
-                    seat.word += count;
+                    lease.heard = place("spoken").unwrap_or(0).max(lease.heard);
+                    lease.seq += u64::from(seq.is_some());
+                    lease.word += count;
                     return if over { Said::Over } else { Said::GoesOn };
                 }
                 other => {

@@ -14,7 +14,7 @@ use super::change::Change;
 use super::ledger::{Committed, Ledger};
 use super::place::Place;
 use super::state::{Deliver, Plan, State};
-use super::{Fault, Subscriptions, keyring, name_of, secret, shown, survey, wake};
+use super::{Fault, Subscriptions, name_of, scan, secret, shown, signing_keys, wake};
 use crate::limits;
 use crate::runtime::SubmitError;
 use crate::session::{Applied, Command, Create, Refusal};
@@ -135,10 +135,10 @@ pub(super) async fn create(request: Request, id: &str) -> Result<Response, Fault
         if let Deliver::Webhook(url) = &plan.deliver {
             request.edge.subscriptions.caller.check(url).await?;
         }
-        let tails = survey::streams(&runtime, &plan, None, deadline).await?;
+        let tails = scan::streams(&runtime, &plan, None, deadline).await?;
         let events = beginning(&plan, &base, &tails)?;
         let events = events.iter().map(|change| change.event(None)).collect();
-        let create = Create { config: keyring::config(), events, ..Create::default() };
+        let create = Create { config: signing_keys::config(), events, ..Create::default() };
         match runtime.submit(&name, create.into(), deadline).await {
             Ok(reply) => created = matches!(reply.applied, Applied::Created { created: true, .. }),
             Err(why) => return Err(Fault::unavailable(&why)),
@@ -147,7 +147,7 @@ pub(super) async fn create(request: Request, id: &str) -> Result<Response, Fault
 }
 
 /// The first changes of a subscription: what is there already is no news.
-fn beginning(plan: &Plan, base: &str, tails: &survey::Tails) -> Result<Vec<Change>, Fault> {
+fn beginning(plan: &Plan, base: &str, tails: &scan::Tails) -> Result<Vec<Change>, Fault> {
     let named = plan.streams.iter().cloned();
     let explicit: Vec<_> = named
         .map(|path| (path.clone(), Some(tails.get(&path).copied().unwrap_or_default())))
@@ -184,7 +184,7 @@ pub(super) async fn link(request: Request, id: &str) -> Result<Response, Fault> 
             return Err(Fault::invalid(format!("a subscription has at most {limit} streams")));
         }
         let runtime = &request.edge.runtime;
-        let tails = survey::named_streams(runtime, streams.clone(), request.deadline).await?;
+        let tails = scan::named_streams(runtime, streams.clone(), request.deadline).await?;
         let at = |path: &String| Some(tails.get(path).copied().unwrap_or_default());
         let streams = streams.iter().map(|path| (path.clone(), at(path))).collect();
         let change = Change::Linked { explicit: true, streams };
@@ -213,8 +213,7 @@ pub(super) async fn claim(request: Request, id: &str) -> Result<Response, Fault>
         let mut changes = Vec::new();
         if state.current(now).is_none() {
             let runtime = &request.edge.runtime;
-            let tails =
-                survey::streams(runtime, &state.plan, Some(state), request.deadline).await?;
+            let tails = scan::streams(runtime, &state.plan, Some(state), request.deadline).await?;
             changes = wake::awaken(id, state, &tails, keys);
             if !changes.iter().any(|change| matches!(change, Change::Woken { .. })) {
                 let message = "the subscription has no pending work";
@@ -263,8 +262,7 @@ pub(super) async fn acknowledge(request: Request, id: &str, pull: bool) -> Resul
         let after = tried(state, now, &changes)?;
         if done {
             let runtime = &request.edge.runtime;
-            let tails =
-                survey::streams(runtime, &after.plan, Some(&after), request.deadline).await?;
+            let tails = scan::streams(runtime, &after.plan, Some(&after), request.deadline).await?;
             changes.extend(wake::awaken(id, &after, &tails, keys));
         }
         let next_wake = changes.iter().any(|change| matches!(change, Change::Woken { .. }));
@@ -318,7 +316,7 @@ async fn within(request: &Request, state: &State, acks: &[(String, Place)]) -> R
     let woken = |path: &String| state.wake.as_ref()?.streams.get(path).copied();
     let beyond = acks.iter().filter(|(path, place)| woken(path) < Some(*place));
     let beyond: Vec<_> = beyond.map(|(path, _)| path.clone()).collect();
-    let tails = survey::named_streams(&request.edge.runtime, beyond, request.deadline).await?;
+    let tails = scan::named_streams(&request.edge.runtime, beyond, request.deadline).await?;
     for (path, place) in acks {
         let tail = woken(path).max(tails.get(path).copied()).unwrap_or_default();
         if tail < *place {

@@ -11,18 +11,18 @@ mod asked;
 mod change;
 mod fault;
 mod glob;
-mod keyring;
 mod ledger;
 mod place;
+mod scan;
 mod secret;
 mod shown;
+mod signing_keys;
 mod state;
-mod survey;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod wake;
-mod watch;
 mod webhook;
 mod worker;
 
@@ -65,12 +65,12 @@ impl Subscriptions {
 
     /// Works for the subscriptions that this node leads, until it is stopped.
     pub(in crate::edge) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        watch::run(self, stop).await;
+        trigger::run(self, stop).await;
     }
 
     /// The cluster's keys.
     async fn keys(&self, deadline: Instant) -> Result<&Keys, Fault> {
-        self.keys.get_or_try_init(|| keyring::load(&self.runtime, deadline)).await
+        self.keys.get_or_try_init(|| signing_keys::load(&self.runtime, deadline)).await
     }
 }
 

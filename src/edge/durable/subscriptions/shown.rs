@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::moment;
+use super::super::rfc3339;
 use super::place::{Place, acked};
 use super::state::{Deliver, Link, State, Wake};
 use super::{ROOT, secret::Keys};
@@ -16,7 +16,7 @@ pub(super) fn subscription(id: &str, state: &State, keys: &Keys) -> Value {
         "subscription_id": id,
         "streams": streams,
         "lease_ttl_ms": state.plan.lease_ttl_ms,
-        "created_at": moment::format(state.created_at),
+        "created_at": rfc3339::format(state.created_at),
         "status": if state.failures == 0 { "active" } else { "failed" },
         "generation": state.generation,
     });

@@ -2,9 +2,9 @@
 
 use super::change::Change;
 use super::glob;
+use super::scan::Tails;
 use super::secret::{self, Keys};
 use super::state::{Deliver, State};
-use super::survey::Tails;
 use crate::limits;
 
 /// The changes that make the next wake, if one is due; `id` is the subscription's.

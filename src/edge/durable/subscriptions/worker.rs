@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::change::Change;
 use super::ledger::{Committed, Ledger};
 use super::place::Place;
+use super::scan::{self, Tails};
 use super::state::{Deliver, State, Wake};
-use super::survey::{self, Tails};
 use super::{Fault, Subscriptions, glob, shown, wake};
 use crate::ids::{Millis, ProducerId, SessionId};
 use crate::limits;
@@ -143,9 +143,9 @@ impl Worker {
                 | (self.inbox.choose(state)
                     && state.links.keys().any(|path| !tails.contains_key(path)));
             if missed || survey_at <= Instant::now() {
-                tails = survey::streams(runtime, &state.plan, Some(state), soon()).await?;
+                tails = scan::streams(runtime, &state.plan, Some(state), soon()).await?;
                 let whole = runtime.sees_all();
-                let pause = if whole { limits::SURVEY_PAUSE_WHOLE } else { limits::SURVEY_PAUSE };
+                let pause = if whole { limits::SCAN_PAUSE_WHOLE } else { limits::SCAN_PAUSE };
                 survey_at = Instant::now() + pause;
                 if self.drop_ended(&mut ledger, &tails).await? {
                     continue;

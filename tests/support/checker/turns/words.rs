@@ -16,13 +16,13 @@ type Attempts<'b, 'h> = Vec<&'b Op<'h>>;
 pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings) {
     let book = story.book;
     // By turn and epoch, by number.
-    let mut seats: BTreeMap<(&str, u64), BTreeMap<u64, Attempts<'_, '_>>> = BTreeMap::new();
+    let mut leases: BTreeMap<(&str, u64), BTreeMap<u64, Attempts<'_, '_>>> = BTreeMap::new();
     for op in &story.calls {
         if let Call::Say { turn, epoch, seq: Some(seq), .. } = op.call {
-            seats.entry((turn, *epoch)).or_default().entry(*seq).or_default().push(op);
+            leases.entry((turn, *epoch)).or_default().entry(*seq).or_default().push(op);
         }
     }
-    for ((turn, epoch), says) in &seats {
+    for ((turn, epoch), says) in &leases {
         let mut next = 0;
         let mut behind = false;
         // From the last to the first: what comes before something that was taken was taken.

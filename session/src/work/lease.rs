@@ -10,7 +10,7 @@ use crate::ids::{Millis, Serial, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
 use crate::outcome::{Applied, Refusal};
-use crate::turn::{Seat, Stage, Step};
+use crate::turn::{Stage, Step, TurnLease};
 
 impl Live {
     /// Gives a turn to a worker.
@@ -24,7 +24,7 @@ impl Live {
         let first = self.work.is_first(at);
         let turn = &self.work.turns[at];
         match &turn.stage {
-            Stage::Active(seat) if seat.key == asked.key => {
+            Stage::Active(lease) if lease.key == asked.key => {
                 return Ok(Applied::Claimed { turn: Box::new(self.work.status_of(turn)) });
             }
             Stage::Waiting { from } if *from <= now && first => {}
@@ -36,7 +36,7 @@ impl Live {
         turn.attempts = turn.attempts.saturating_add(1);
         turn.delivered = turn.spoken;
         let quiet_ms = turn.quiet_ms.unwrap_or(asked.quiet_ms);
-        turn.stage = Stage::Active(Seat {
+        turn.stage = Stage::Active(TurnLease {
             worker: asked.worker.clone(),
             key: asked.key,
             epoch,
@@ -73,29 +73,29 @@ impl Live {
         self.touched_at = now;
         self.clock = now;
         let turn = &mut self.work.turns[at];
-        let Stage::Active(seat) = &mut turn.stage else { unreachable!("it was just checked") };
-        seat.alive_at = now;
+        let Stage::Active(lease) = &mut turn.stage else { unreachable!("it was just checked") };
+        lease.alive_at = now;
         if asked.said.is_some() && said.is_none() {
             // All of it was taken before; what came with later requests stays.
             let spoken = turn.spoken;
             return Ok(Applied::Said { places: None, duplicate: true, over: false, spoken });
         }
-        let does = asked.phase.as_ref().filter(|phase| **phase != seat.phase).cloned();
+        let does = asked.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
         let says = said.is_some_and(|said| !said.is_silent());
         if says {
-            seat.seq += 1;
-            seat.quiet_ms = seat.usual_quiet_ms;
+            lease.seq += 1;
+            lease.quiet_ms = lease.usual_quiet_ms;
         } else if said.is_some() {
-            seat.seq += 1;
+            lease.seq += 1;
         }
-        seat.quiet_ms = asked.quiet_ms.unwrap_or(seat.quiet_ms);
+        lease.quiet_ms = asked.quiet_ms.unwrap_or(lease.quiet_ms);
         let mut recovered = false;
         if says || does.is_some() || asked.quiet_ms.is_some() {
-            seat.progress_at = now;
-            recovered = std::mem::take(&mut seat.stalled);
+            lease.progress_at = now;
+            recovered = std::mem::take(&mut lease.stalled);
         }
         if let Some(phase) = &does {
-            seat.phase = phase.clone();
+            lease.phase = phase.clone();
         }
         if asked.checkpoint.is_some() {
             turn.checkpoint.clone_from(&asked.checkpoint);
@@ -122,26 +122,26 @@ impl Live {
     fn check_say<'s>(&self, at: usize, asked: &'s Say) -> Result<Option<&'s Said>, Refusal> {
         let turn = &self.work.turns[at];
         let held = self.work.epoch;
-        let Stage::Active(seat) = &turn.stage else {
+        let Stage::Active(lease) = &turn.stage else {
             return Err(Refusal::Fenced { given: asked.epoch, held });
         };
-        if seat.epoch != asked.epoch {
-            return Err(Refusal::Fenced { given: asked.epoch, held: seat.epoch });
+        if lease.epoch != asked.epoch {
+            return Err(Refusal::Fenced { given: asked.epoch, held: lease.epoch });
         }
         let bytes = asked.checkpoint.as_ref().map_or(0, Bytes::len);
         if limits::CHECKPOINT_BYTES < bytes {
             return Err(Refusal::CheckpointTooLarge { bytes, limit: limits::CHECKPOINT_BYTES });
         }
         let said = match &asked.said {
-            Some(said) if said.seq < seat.seq => return Ok(None),
-            Some(said) if said.seq != seat.seq => {
-                return Err(Refusal::SequenceGap { expected: seat.seq, received: said.seq });
+            Some(said) if said.seq < lease.seq => return Ok(None),
+            Some(said) if said.seq != lease.seq => {
+                return Err(Refusal::SequenceGap { expected: lease.seq, received: said.seq });
             }
             Some(said) => said,
             None => return Ok(None),
         };
         check_size(&said.events)?;
-        let cancelled = turn.step.as_ref().filter(|step| step.cancelled || seat.step_cancelled);
+        let cancelled = turn.step.as_ref().filter(|step| step.cancelled || lease.step_cancelled);
         if let Some(step) = cancelled
             && said.step.is_none()
             && !said.events.is_empty()
@@ -152,7 +152,7 @@ impl Live {
         Ok(Some(said))
     }
 
-    /// The answer to a request that was taken before its seat ended: its last one, most likely (S11).
+    /// The answer to a request that was taken before its lease ended: its last one, most likely (S11).
     fn said_before(&self, asked: &Say) -> Option<Applied> {
         let seq = asked.said.as_ref().map(|said| said.seq);
         let answer = |over, spoken| Applied::Said { places: None, duplicate: true, over, spoken };
@@ -204,8 +204,8 @@ impl Live {
             let (attempt, first) = before
                 .map_or((1, Serial::ZERO), |step| (step.attempt.saturating_add(1), step.first));
             turn.step = Some(Step { name: name.clone(), attempt, first, cancelled: false });
-            if let Stage::Active(seat) = &mut turn.stage {
-                seat.step_cancelled = false;
+            if let Stage::Active(lease) = &mut turn.stage {
+                lease.step_cancelled = false;
             }
             let step = name.clone();
             self.note(now, Fact::Step { turn: id.clone(), epoch, step, attempt }, out);
@@ -213,7 +213,7 @@ impl Live {
         if !said.events.is_empty() {
             let turn = &mut self.work.turns[at];
             let first = match &mut turn.stage {
-                Stage::Active(seat) => !std::mem::replace(&mut seat.spoke, true),
+                Stage::Active(lease) => !std::mem::replace(&mut lease.spoke, true),
                 _ => false,
             };
             if said.rewind {
@@ -305,8 +305,8 @@ impl Live {
     pub(crate) fn lose_gone(&mut self, now: Millis, asked: &Lose, out: &mut Vec<Event>) -> Applied {
         let has = |turn: TurnId| {
             let at = self.work.find(&turn)?;
-            let seat = self.work.turns[at].seat()?;
-            (seat.epoch == asked.epoch).then_some(at)
+            let lease = self.work.turns[at].lease()?;
+            (lease.epoch == asked.epoch).then_some(at)
         };
         let Some(at) = has(asked.turn.clone()) else { return Applied::Lost { was: false } };
         self.lose(now, at, asked.cause, &asked.detail, out);
@@ -323,7 +323,7 @@ impl Live {
     ) {
         let turn = &mut self.work.turns[at];
         let id = turn.id.clone();
-        let (epoch, times) = (turn.seat().map_or(0, |seat| seat.epoch), turn.failures_max);
+        let (epoch, times) = (turn.lease().map_or(0, |lease| lease.epoch), turn.failures_max);
         let again = turn.lose(cause, now);
         let again_at = again.map_or(0, |at| at.0);
         let pausing = turn.pausing.take();

@@ -4,7 +4,7 @@ use super::reader::{Delivery, Reader};
 use crate::ids::{Cursor, Serial};
 
 /// A reader of both parts, under the fork's own cursors.
-pub(super) struct Stitched {
+pub(super) struct ForkReader {
     /// Reads the source; none once everything up to `at` was delivered.
     inherited: Option<Reader>,
     /// Last event that is inherited.
@@ -17,7 +17,7 @@ pub(super) struct Stitched {
     ended: bool,
 }
 
-impl Stitched {
+impl ForkReader {
     /// `inherited` begins where the reader does, and `own` after `at`; `before` is the reader's cursor where that is
     /// of an earlier life.
     pub(super) fn new(
@@ -25,10 +25,10 @@ impl Stitched {
         at: Serial,
         own: Reader,
         before: Option<Cursor>,
-    ) -> Stitched {
+    ) -> ForkReader {
         let incarnation = own.cursor().incarnation;
         let cursor = Cursor { incarnation, serial: inherited.cursor().serial };
-        Stitched { inherited: Some(inherited), at, own, cursor, before, ended: false }
+        ForkReader { inherited: Some(inherited), at, own, cursor, before, ended: false }
     }
 
     pub(super) fn own(&self) -> &Reader {

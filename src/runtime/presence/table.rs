@@ -7,14 +7,14 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Company, Link, Stamp};
+use super::{Link, PresenceSnapshot, Stamp};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_HUSH, ATTENDANCE_LINKS, AUDIENCE_GRACE};
 
 /// Orders what one node says: by its process, then by a number that only grows.
 pub(super) type Order = (u64, u64);
 
-pub(in crate::runtime) struct Roll(Mutex<State>);
+pub(in crate::runtime) struct PresenceTable(Mutex<State>);
 
 struct State {
     sessions: HashMap<SessionId, Entry>,
@@ -33,7 +33,7 @@ struct State {
 struct Entry {
     shard: u32,
     nodes: BTreeMap<NodeId, Said>,
-    company: Company,
+    company: PresenceSnapshot,
     number: u64,
     /// Since when nobody is there; none where somebody is.
     empty: Option<Instant>,
@@ -53,7 +53,7 @@ struct Said {
 pub(in crate::runtime) struct Count {
     pub(in crate::runtime) watchers: u32,
     pub(in crate::runtime) controllers: u32,
-    /// Whether the roll can be trusted that nobody else is there: it was led for long enough, and nobody
+    /// Whether the table can be trusted that nobody else is there: it was led for long enough, and nobody
     /// left a moment ago.
     pub(in crate::runtime) settled: bool,
 }
@@ -63,16 +63,16 @@ pub(in crate::runtime) struct Count {
 pub(in crate::runtime) struct News {
     pub(in crate::runtime) id: SessionId,
     pub(in crate::runtime) stamp: Stamp,
-    pub(in crate::runtime) company: Company,
+    pub(in crate::runtime) company: PresenceSnapshot,
 }
 
-impl Roll {
-    pub(super) fn new(now: Millis) -> Roll {
+impl PresenceTable {
+    pub(super) fn new(now: Millis) -> PresenceTable {
         // A process has no more than 65,536 pieces of news in a millisecond.
         let (sessions, leads) = (HashMap::new(), HashMap::new());
         let (fresh, again) = (BTreeSet::new(), BTreeSet::new());
         let numbers = now.0 << 16;
-        Roll(Mutex::new(State { sessions, links: 0, numbers, leads, fresh, again }))
+        PresenceTable(Mutex::new(State { sessions, links: 0, numbers, leads, fresh, again }))
     }
 
     /// Takes note of what this node leads now, and forgets what it leads no more; says which shards it has
@@ -137,7 +137,7 @@ impl Roll {
         let entry = state.sessions.entry(id.clone()).or_insert_with(|| Entry {
             shard,
             nodes: BTreeMap::new(),
-            company: Company::default(),
+            company: PresenceSnapshot::default(),
             number: 0,
             empty: Some(now),
         });
@@ -209,7 +209,7 @@ impl Roll {
         }
     }
 
-    pub(in crate::runtime) fn company(&self, id: &SessionId) -> Company {
+    pub(in crate::runtime) fn company(&self, id: &SessionId) -> PresenceSnapshot {
         let state = self.state();
         state.sessions.get(id).map(|entry| entry.company.clone()).unwrap_or_default()
     }
@@ -244,7 +244,7 @@ impl State {
     /// Adds a session up anew; says whether its company changed.
     fn renew(&mut self, id: &SessionId, now: Instant) -> bool {
         let Some(entry) = self.sessions.get_mut(id) else { return false };
-        let company = Company::of(entry.nodes.values().flat_map(|said| &said.links));
+        let company = PresenceSnapshot::of(entry.nodes.values().flat_map(|said| &said.links));
         if entry.company == company && entry.number != 0 {
             return false;
         }
@@ -271,74 +271,74 @@ mod tests {
     use super::*;
     use crate::session::Role;
 
-    fn roll(now: Instant) -> (Roll, SessionId) {
-        let roll = Roll::new(Millis(1));
-        roll.lead(&BTreeMap::from([(1, 7)]), now);
-        (roll, SessionId::parse("s").unwrap())
+    fn table(now: Instant) -> (PresenceTable, SessionId) {
+        let table = PresenceTable::new(Millis(1));
+        table.lead(&BTreeMap::from([(1, 7)]), now);
+        (table, SessionId::parse("s").unwrap())
     }
 
-    fn watchers(roll: &Roll, id: &SessionId) -> u32 {
-        roll.company(id).watchers
+    fn watchers(table: &PresenceTable, id: &SessionId) -> u32 {
+        table.company(id).watchers
     }
 
     #[tokio::test]
     async fn what_nodes_say_is_added_up_and_what_is_not_repeated_expires() {
         let now = Instant::now();
-        let (roll, id) = roll(now);
+        let (table, id) = table(now);
         let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
         let laptop = vec![link(1, "ada", Some("laptop"), Role::Controller)];
         let none = Stamp::default();
-        assert!(roll.take((&id, 1), NodeId(1), (1, 1), phone.clone(), none, now));
-        assert!(roll.take((&id, 1), NodeId(2), (1, 1), laptop.clone(), none, now));
-        assert!(!roll.take((&id, 1), NodeId(2), (1, 2), laptop, none, now));
-        assert_eq!(watchers(&roll, &id), 2);
+        assert!(table.take((&id, 1), NodeId(1), (1, 1), phone.clone(), none, now));
+        assert!(table.take((&id, 1), NodeId(2), (1, 1), laptop.clone(), none, now));
+        assert!(!table.take((&id, 1), NodeId(2), (1, 2), laptop, none, now));
+        assert_eq!(watchers(&table, &id), 2);
         // An older word of a node comes late.
-        assert!(!roll.take((&id, 1), NodeId(2), (1, 1), Vec::new(), none, now));
-        assert_eq!(watchers(&roll, &id), 2);
+        assert!(!table.take((&id, 1), NodeId(2), (1, 1), Vec::new(), none, now));
+        assert_eq!(watchers(&table, &id), 2);
         let later = now + ATTENDANCE_EXPIRY;
-        roll.take((&id, 1), NodeId(1), (1, 2), phone, none, later);
-        assert_eq!(roll.expire(later), BTreeSet::from([id.clone()]));
-        assert_eq!(watchers(&roll, &id), 1);
-        roll.lead(&BTreeMap::new(), later);
-        assert_eq!((watchers(&roll, &id), roll.state().links), (0, 0));
+        table.take((&id, 1), NodeId(1), (1, 2), phone, none, later);
+        assert_eq!(table.expire(later), BTreeSet::from([id.clone()]));
+        assert_eq!(watchers(&table, &id), 1);
+        table.lead(&BTreeMap::new(), later);
+        assert_eq!((watchers(&table, &id), table.state().links), (0, 0));
     }
 
     #[tokio::test]
     async fn each_node_with_somebody_there_hears_until_it_says_that_it_knows() {
         let now = Instant::now();
-        let (roll, id) = roll(now);
+        let (table, id) = table(now);
         let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
-        roll.take((&id, 1), NodeId(1), (1, 1), phone.clone(), Stamp::default(), now);
-        roll.take((&id, 1), NodeId(2), (1, 1), Vec::new(), Stamp::default(), now);
-        assert_eq!(roll.news(now), Vec::new(), "others may have been there all along");
+        table.take((&id, 1), NodeId(1), (1, 1), phone.clone(), Stamp::default(), now);
+        table.take((&id, 1), NodeId(2), (1, 1), Vec::new(), Stamp::default(), now);
+        assert_eq!(table.news(now), Vec::new(), "others may have been there all along");
         let later = now + ATTENDANCE_HUSH;
-        let news = roll.news(later);
+        let news = table.news(later);
         assert_eq!(news.len(), 1, "nobody is there at node 2");
-        assert_eq!(roll.news(later), news, "it is said again until it was heard");
-        roll.heard(NodeId(1), &[news[0].1.clone()]);
-        assert_eq!(roll.news(later), Vec::new());
+        assert_eq!(table.news(later), news, "it is said again until it was heard");
+        table.heard(NodeId(1), &[news[0].1.clone()]);
+        assert_eq!(table.news(later), Vec::new());
         // The node says what it has with each word; it may have begun anew.
-        roll.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);
-        assert_eq!(roll.news(later), news);
+        table.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);
+        assert_eq!(table.news(later), news);
     }
 
     #[tokio::test]
     async fn nobody_is_there_only_after_a_time_of_grace() {
         let now = Instant::now();
-        let (roll, id) = roll(now);
-        let count = |at| roll.count(&id, 1, at).unwrap();
+        let (table, id) = table(now);
+        let count = |at| table.count(&id, 1, at).unwrap();
         assert!(!count(now).settled, "a new leader has not heard of everybody");
         let later = now + ATTENDANCE_EXPIRY;
         assert!(count(later).settled);
         let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];
-        roll.take((&id, 1), NodeId(1), (1, 1), phone, Stamp::default(), later);
+        table.take((&id, 1), NodeId(1), (1, 1), phone, Stamp::default(), later);
         assert_eq!(count(later), Count { watchers: 1, controllers: 1, settled: true });
-        roll.take((&id, 1), NodeId(1), (1, 2), Vec::new(), Stamp::default(), later);
+        table.take((&id, 1), NodeId(1), (1, 2), Vec::new(), Stamp::default(), later);
         assert!(!count(later).settled);
-        assert!(!roll.expire(later).contains(&id));
+        assert!(!table.expire(later).contains(&id));
         let gone = later + AUDIENCE_GRACE;
         assert!(count(gone).settled);
-        assert!(roll.expire(gone).contains(&id));
-        assert_eq!(roll.count(&id, 2, gone), None);
+        assert!(table.expire(gone).contains(&id));
+        assert_eq!(table.count(&id, 2, gone), None);
     }
 }

@@ -7,12 +7,12 @@ use cluster::ids::GroupId;
 use tokio::time::Instant;
 
 use super::changes::Feeds;
-use super::desk::Waiting;
-use super::presence::roll::Count;
+use super::presence::table::Count;
+use super::turn_queue::Waiting;
 use super::{Freshness, Runtime, SubmitError, Unavailable};
 use crate::ids::SessionId;
-use crate::limits::DUTY_DEADLINE;
-use crate::session::{Audience, AudienceStatus, Command, Duty, Unwatched};
+use crate::limits::EFFECT_DEADLINE;
+use crate::session::{Audience, AudienceStatus, Command, Effect, Unwatched};
 
 /// The way from a session's actor to everything that is not the session.
 #[derive(Default)]
@@ -38,33 +38,33 @@ impl World {
         group.is_some_and(|group| group.leads())
     }
 
-    /// Lays the turns of a session that wait for workers on the desk, in place of what lies there of it.
+    /// Lays the turns of a session that wait for workers on the turn_queue, in place of what lies there of it.
     pub(super) fn offer(&self, id: &SessionId, shard: u32, offers: Vec<Waiting>) {
         if let Some(runtime) = self.runtime() {
-            runtime.desk.set(id, shard, offers);
+            runtime.turn_queue.set(id, shard, offers);
         }
     }
 
-    /// Does one duty of a session; `done` hears when the attempt is over, whatever came of it.
+    /// Does one effect of a session; `done` hears when the attempt is over, whatever came of it.
     pub(super) fn perform(
         &self,
         id: SessionId,
-        duty: Duty,
-        done: impl FnOnce(Duty) + Send + 'static,
+        effect: Effect,
+        done: impl FnOnce(Effect) + Send + 'static,
     ) {
         let Some(runtime) = self.runtime() else { return };
         let stop = runtime.stop.clone();
         let tasks = runtime.tasks.clone();
         tasks.spawn(async move {
             let outcome = tokio::select! {
-                outcome = runtime.perform(&id, &duty) => outcome,
+                outcome = runtime.perform(&id, &effect) => outcome,
                 () = stop.cancelled() => return,
             };
             if let Err(why) = outcome {
                 // It stays owed, and is tried again at the next sweep.
-                tracing::debug!(session = %id, ?duty, %why, "a duty was not done");
+                tracing::debug!(session = %id, ?effect, %why, "a effect was not done");
             }
-            done(duty);
+            done(effect);
         });
     }
 }
@@ -118,11 +118,11 @@ impl World {
     ) -> bool {
         let Some(watched) = watched.filter(Watched::matters) else { return false };
         let Some(runtime) = self.runtime() else { return false };
-        let count = runtime.presence.roll.count(id, shard, Instant::now());
+        let count = runtime.presence.table.count(id, shard, Instant::now());
         let Some(audience) = count.and_then(|count| watched.owed(count)) else { return false };
         let (stop, tasks, id) = (runtime.stop.clone(), runtime.tasks.clone(), id.clone());
         tasks.spawn(async move {
-            let until = Instant::now() + DUTY_DEADLINE;
+            let until = Instant::now() + EFFECT_DEADLINE;
             let told = runtime.submit(&id, Command::Audience(audience), until);
             let told = tokio::select! {
                 told = told => told,
@@ -133,7 +133,7 @@ impl World {
                 Ok(_) | Err(SubmitError::Refused { .. }) => {}
                 Err(why) => {
                     tracing::debug!(session = %id, %why, "a session does not know who watches");
-                    runtime.presence.roll.look_again(&id);
+                    runtime.presence.table.look_again(&id);
                 }
             }
             done(told.is_ok());
@@ -142,28 +142,28 @@ impl World {
     }
 }
 
-/// Why a duty is still owed.
+/// Why a effect is still owed.
 type Owed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Runtime {
-    async fn perform(&self, id: &SessionId, duty: &Duty) -> Result<(), Owed> {
-        let deadline = Instant::now() + DUTY_DEADLINE;
-        match duty {
-            Duty::Release { source, key } => {
+    async fn perform(&self, id: &SessionId, effect: &Effect) -> Result<(), Owed> {
+        let deadline = Instant::now() + EFFECT_DEADLINE;
+        match effect {
+            Effect::Release { source, key } => {
                 let release = Command::Release { fork: id.clone(), key: *key };
                 self.submit(source, release, deadline).await?;
                 let settle = Command::Settle { source: source.clone(), key: *key };
                 self.submit(id, settle, deadline).await?;
             }
-            Duty::AskFork { fork, key } => {
+            Effect::AskFork { fork, key } => {
                 let command = match self.has_fork(fork, *key, deadline).await? {
                     true => Command::Confirm { fork: fork.clone(), key: *key },
                     false => Command::Release { fork: fork.clone(), key: *key },
                 };
                 self.submit(id, command, deadline).await?;
             }
-            // It lies on the desk.
-            Duty::Offer { .. } => {}
+            // It lies on the turn_queue.
+            Effect::Offer { .. } => {}
         }
         Ok(())
     }

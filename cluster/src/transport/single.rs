@@ -9,13 +9,13 @@ use crate::ids::NodeId;
 
 /// Reaches nobody. A cluster of one runs on it, with no port open.
 #[derive(Clone, Copy, Debug)]
-pub struct Alone {
+pub struct SingleNode {
     local: NodeId,
 }
 
-impl Alone {
-    pub fn new(local: NodeId) -> Alone {
-        Alone { local }
+impl SingleNode {
+    pub fn new(local: NodeId) -> SingleNode {
+        SingleNode { local }
     }
 }
 
@@ -23,7 +23,7 @@ fn nobody<T: Send + 'static>() -> BoxFuture<Result<T, CallError>> {
     Box::pin(async { Err(CallError::Unreachable("this node has no peers".into())) })
 }
 
-impl Transport for Alone {
+impl Transport for SingleNode {
     fn call(
         &self,
         _to: NodeId,

@@ -12,8 +12,8 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
 use super::Presence;
-use super::here::{Attending, Leader};
-use super::roll::{News, Order};
+use super::local::{Attending, Leader};
+use super::table::{News, Order};
 use crate::ids::SessionId;
 use crate::limits::{ATTENDANCE_ROUND, ATTENDANCE_TOLD, PEER_PATIENCE, SWEEP_INTERVAL};
 use crate::runtime::Runtime;
@@ -49,7 +49,7 @@ impl Message {
 
 /// What a round remembers for the next.
 #[derive(Default)]
-struct Rounds {
+struct Gossip {
     busy: HashSet<Lane>,
     /// Who leads a shard that has no replica here, as its nodes said.
     hints: HashMap<u32, NodeId>,
@@ -62,7 +62,7 @@ struct Rounds {
 /// Tells and hears for as long as the runtime lives.
 pub(in crate::runtime) async fn run(runtime: Weak<Runtime>, presence: Arc<Presence>) {
     let (shortest, longest) = ATTENDANCE_ROUND;
-    let mut rounds = Rounds::default();
+    let mut rounds = Gossip::default();
     let mut calls = FuturesUnordered::new();
     let mut last = Instant::now();
     // Whether somebody waits to be told: what gathers meanwhile rides in the same round.
@@ -123,7 +123,7 @@ async fn tell(runtime: &Runtime, node: NodeId, asked: &Request) -> Option<Vec<El
     }
 }
 
-impl Rounds {
+impl Gossip {
     fn order(&mut self, presence: &Presence) -> Order {
         self.round += 1;
         (presence.boot, self.round)
@@ -134,12 +134,12 @@ impl Rounds {
         self.sweep(runtime, now);
         let presence = &runtime.presence;
         let mut attending: HashMap<(NodeId, u64), (Leader, Vec<Attending>)> = HashMap::new();
-        for (leader, told) in presence.here.to_tell(now, |shard| self.leader(runtime, shard)) {
+        for (leader, told) in presence.local.to_tell(now, |shard| self.leader(runtime, shard)) {
             let key = (leader.node, leader.term);
             attending.entry(key).or_insert_with(|| (leader, Vec::new())).1.push(told);
         }
         let mut news: BTreeMap<NodeId, Vec<News>> = BTreeMap::new();
-        for (node, told) in presence.roll.news(now) {
+        for (node, told) in presence.table.news(now) {
             news.entry(node).or_default().push(told);
         }
         let attending = attending.into_values();
@@ -156,12 +156,12 @@ impl Rounds {
     fn sweep(&mut self, runtime: &Runtime, now: Instant) {
         let led = runtime.host.groups().into_iter().filter(|group| group.leads());
         let led = led.map(|group| (group.id().0, group.report().term)).collect();
-        for shard in runtime.presence.roll.lead(&led, now) {
+        for shard in runtime.presence.table.lead(&led, now) {
             runtime.look_at_audiences(shard);
         }
         if self.swept.is_none_or(|swept| SWEEP_INTERVAL <= now.duration_since(swept)) {
             self.swept = Some(now);
-            let changed = runtime.presence.roll.expire(now);
+            let changed = runtime.presence.table.expire(now);
             changed.iter().for_each(|id| runtime.look_at_audience(id));
         }
     }
@@ -192,13 +192,13 @@ impl Rounds {
                 }
                 let taken = |told: &&Attending| !elsewhere.iter().any(|(s, _)| *s == told.shard);
                 let taken = told.iter().filter(taken);
-                runtime.presence.here.told(*leader, taken, Instant::now());
+                runtime.presence.local.told(*leader, taken, Instant::now());
             }
             (Message::Attending(leader, _), None) => {
                 self.hints.retain(|_, node| *node != leader.node);
                 self.attempts += 1;
             }
-            (Message::News(node, news), Some(_)) => runtime.presence.roll.heard(*node, news),
+            (Message::News(node, news), Some(_)) => runtime.presence.table.heard(*node, news),
             (Message::News(..), None) => {}
         }
     }
@@ -232,7 +232,7 @@ impl Runtime {
             match self.host.group(shard) {
                 Some(group) if group.leads() => {
                     let (presence, now) = (&self.presence, Instant::now());
-                    if presence.roll.take((id, shard.0), from, order, links.clone(), *has, now) {
+                    if presence.table.take((id, shard.0), from, order, links.clone(), *has, now) {
                         changed.push(id);
                     }
                 }
@@ -253,7 +253,7 @@ impl Runtime {
     /// Takes what leaders say of who is there.
     pub(in crate::runtime) fn hear_presence(&self, news: impl Iterator<Item = News>) {
         for News { id, stamp, company } in news {
-            self.presence.here.hear(&id, stamp, company);
+            self.presence.local.hear(&id, stamp, company);
         }
     }
 

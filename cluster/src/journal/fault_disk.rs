@@ -14,7 +14,7 @@ use super::segment::SECTOR;
 
 /// A disk whose faults are chosen by a seed. Clones are the same disk.
 #[derive(Clone)]
-pub struct LyingDisk {
+pub struct FaultDisk {
     world: Arc<Mutex<World>>,
 }
 
@@ -58,19 +58,19 @@ enum Change {
 }
 
 struct LyingFile {
-    disk: LyingDisk,
+    disk: FaultDisk,
     inode: usize,
     life: u64,
 }
 
 struct LyingLock {
-    disk: LyingDisk,
+    disk: FaultDisk,
     dir: PathBuf,
     life: u64,
 }
 
-impl LyingDisk {
-    pub fn new(seed: u64) -> LyingDisk {
+impl FaultDisk {
+    pub fn new(seed: u64) -> FaultDisk {
         let world = World {
             rng: SmallRng::seed_from_u64(seed),
             life: 0,
@@ -89,7 +89,7 @@ impl LyingDisk {
             fail_sync: None,
             fail_write: None,
         };
-        LyingDisk { world: Arc::new(Mutex::new(world)) }
+        FaultDisk { world: Arc::new(Mutex::new(world)) }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -97,7 +97,7 @@ impl LyingDisk {
     }
 
     /// The machine dies now: what was not synced is kept, lost or torn, and every call fails until
-    /// [`LyingDisk::restart`].
+    /// [`FaultDisk::restart`].
     pub fn crash(&self) {
         self.world().crash();
     }
@@ -177,9 +177,9 @@ impl LyingDisk {
 
     /// Another disk that holds what is durable on this one now: what an operator's backup would hold.
     #[must_use]
-    pub fn image(&self) -> LyingDisk {
+    pub fn image(&self) -> FaultDisk {
         let world = self.world();
-        let image = LyingDisk::new(world.syncs);
+        let image = FaultDisk::new(world.syncs);
         let mut copy = image.world();
         copy.dirs.clone_from(&world.dirs);
         for (at, (path, inode)) in world.durable_names.iter().enumerate() {
@@ -380,7 +380,7 @@ impl File for LyingFile {
     }
 }
 
-impl Disk for LyingDisk {
+impl Disk for FaultDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let mut world = self.world();
         world.up()?;

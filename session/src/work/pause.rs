@@ -5,7 +5,7 @@
 
 use crate::command::{Audience, Pause, Resume, Role};
 use crate::event::Event;
-use crate::fact::{Fact, Rest};
+use crate::fact::{Fact, PauseReason};
 use crate::ids::Millis;
 use crate::live::Live;
 use crate::outcome::{Applied, AudienceStatus, Refusal};
@@ -24,11 +24,12 @@ impl Live {
         let mut turns = 0;
         for at in 0..self.work.turns.len() {
             let turn = &self.work.turns[at];
-            if asked.scope.has(&turn.id, &turn.agent) && self.rest(now, at, Rest::Asked, out) {
+            if asked.scope.has(&turn.id, &turn.agent) && self.rest(now, at, PauseReason::Asked, out)
+            {
                 turns += 1;
             }
         }
-        Ok(Applied::Rested { turns })
+        Ok(Applied::Paused { turns })
     }
 
     /// Lets turns go on.
@@ -46,7 +47,7 @@ impl Live {
                 turns += 1;
             }
         }
-        Ok(Applied::Rested { turns })
+        Ok(Applied::Paused { turns })
     }
 
     /// Takes the leader's count of who watches.
@@ -74,8 +75,8 @@ impl Live {
         if 0 < watchers {
             for at in 0..self.work.turns.len() {
                 let turn = &self.work.turns[at];
-                let rests = matches!(turn.stage, Stage::Paused { reason: Rest::Unwatched });
-                if rests || turn.pausing == Some(Rest::Unwatched) {
+                let rests = matches!(turn.stage, Stage::Paused { reason: PauseReason::Unwatched });
+                if rests || turn.pausing == Some(PauseReason::Unwatched) {
                     self.go_on(now, at, out);
                 }
             }
@@ -88,7 +89,7 @@ impl Live {
         &mut self,
         now: Millis,
         at: usize,
-        reason: Rest,
+        reason: PauseReason,
         out: &mut Vec<Event>,
     ) -> bool {
         let turn = &mut self.work.turns[at];

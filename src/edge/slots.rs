@@ -12,7 +12,7 @@ use crate::limits;
 use crate::telemetry::Metrics;
 
 /// The places of one node.
-pub(super) struct Seats {
+pub(super) struct Slots {
     usual: Arc<Semaphore>,
     /// For a moment, when there is no other.
     spare: Arc<Semaphore>,
@@ -20,20 +20,20 @@ pub(super) struct Seats {
 }
 
 /// One place; it is free again when this is dropped.
-pub(super) struct Seat {
+pub(super) struct Slot {
     metrics: Arc<Metrics>,
     is_spare: bool,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Seats {
-    pub(super) fn new(metrics: &Arc<Metrics>) -> Seats {
-        Seats::of(count(getrlimit(Resource::Nofile).current), metrics)
+impl Slots {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Slots {
+        Slots::of(count(getrlimit(Resource::Nofile).current), metrics)
     }
 
-    fn of(count: usize, metrics: &Arc<Metrics>) -> Seats {
+    fn of(count: usize, metrics: &Arc<Metrics>) -> Slots {
         metrics.connections_limit.set(count as i64);
-        Seats {
+        Slots {
             usual: Arc::new(Semaphore::new(count)),
             spare: Arc::new(Semaphore::new(limits::CONNECTIONS_SPARE)),
             metrics: metrics.clone(),
@@ -41,25 +41,25 @@ impl Seats {
     }
 
     /// A place, if there is any.
-    pub(super) fn take(&self) -> Option<Seat> {
+    pub(super) fn take(&self) -> Option<Slot> {
         let take = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
         let (permit, is_spare) = match take(&self.usual) {
             Some(permit) => (permit, false),
             None => (take(&self.spare)?, true),
         };
         self.metrics.connections.inc();
-        Some(Seat { metrics: self.metrics.clone(), is_spare, _permit: permit })
+        Some(Slot { metrics: self.metrics.clone(), is_spare, _permit: permit })
     }
 }
 
-impl Seat {
+impl Slot {
     /// Whether it is one of the last, where nobody stays.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.metrics.connections.dec();
     }
@@ -94,13 +94,13 @@ mod tests {
     #[test]
     fn when_all_places_are_taken_a_few_are_left_for_a_moment() {
         let metrics = Arc::new(Metrics::default());
-        let seats = Seats::of(2, &metrics);
-        let taken: Vec<_> = std::iter::from_fn(|| seats.take()).collect();
-        let spare = taken.iter().filter(|seat| seat.is_spare()).count();
+        let slots = Slots::of(2, &metrics);
+        let taken: Vec<_> = std::iter::from_fn(|| slots.take()).collect();
+        let spare = taken.iter().filter(|slot| slot.is_spare()).count();
         assert_eq!((taken.len() - spare, spare), (2, limits::CONNECTIONS_SPARE));
         assert_eq!(metrics.connections.get(), 2 + limits::CONNECTIONS_SPARE as i64);
         drop(taken);
         assert_eq!(metrics.connections.get(), 0);
-        assert!(!seats.take().unwrap().is_spare());
+        assert!(!slots.take().unwrap().is_spare());
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     BoxFuture, Gate, Lane, QuicConfig, QuicTransport, Service, Stream, TlsMaterial, Transport,
     frame::{self, Kind},
-    hello::{self, CLOSE_PROTOCOL, Greeted, Hello},
+    handshake::{self, CLOSE_PROTOCOL, Greeted, Hello},
     identity::Identity,
     make_node_cert,
 };
@@ -74,7 +74,7 @@ async fn greet(dir: &Path, victim: &QuicTransport) -> (Endpoint, Greeted) {
     let (endpoint, connection) =
         connect(victim, material(dir, HOSTILE).client(expected()).unwrap()).await;
     let own = Hello::new("blue".into(), HOSTILE, 2, 2);
-    let Ok(greeted) = hello::dialled(connection, &own, VICTIM, &open()).await else {
+    let Ok(greeted) = handshake::dialled(connection, &own, VICTIM, &open()).await else {
         panic!("the victim lets its peer in");
     };
     (endpoint, greeted)
@@ -134,7 +134,7 @@ async fn a_hello_under_another_name_than_the_certificate_is_refused() {
     let tls = material(home.path(), HOSTILE).client(expected()).unwrap();
     let (_endpoint, connection) = connect(&victim, tls).await;
     let lie = Hello::new("blue".into(), NodeId(3), 2, 2);
-    assert!(hello::dialled(connection.clone(), &lie, VICTIM, &open()).await.is_err());
+    assert!(handshake::dialled(connection.clone(), &lie, VICTIM, &open()).await.is_err());
     assert_eq!(broke_the_rules(closed(&connection).await), "n2 says it is n3");
     victim.shutdown().await;
 }

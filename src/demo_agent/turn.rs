@@ -44,7 +44,7 @@ enum Stop {
     /// It is not its own any more: it says that it is done.
     Taken,
     /// It is to rest.
-    Rest,
+    PauseReason,
 }
 
 /// Tells one story until it is over, or another's.
@@ -84,7 +84,7 @@ pub(super) async fn tell(
     };
     match story.run(first.max(heard)).await? {
         None => Ok(()),
-        Some(Stop::Rest) => story.say(json!({ "then": "pause" })),
+        Some(Stop::PauseReason) => story.say(json!({ "then": "pause" })),
         Some(Stop::Taken) => {
             let done = story.about("done", json!({}));
             story.mouth.say(&done)
@@ -182,7 +182,7 @@ impl Story {
                 return Ok(Some(None));
             }
             Act::Exit if first => {
-                eprintln!("the storyteller was told to exit");
+                eprintln!("the demo_agent was told to exit");
                 std::process::exit(3);
             }
             Act::Stall | Act::Exit => {}
@@ -223,7 +223,7 @@ impl Story {
                 self.acked = frame["seq"].as_u64().map_or(self.acked, |seq| seq + 1);
             }
             (_, Some("cancel" | "fenced")) if !self.deaf => return Some(Stop::Taken),
-            (_, Some("pause")) => return Some(Stop::Rest),
+            (_, Some("pause")) => return Some(Stop::PauseReason),
             (_, Some("steer")) => {
                 let serial = frame["serial"].as_u64().unwrap_or_default();
                 self.steers.push((serial, text_of(&frame["event"])));

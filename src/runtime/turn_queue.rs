@@ -32,7 +32,7 @@ pub(super) struct Waiting {
 }
 
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct TurnQueue {
     state: Mutex<State>,
 }
 
@@ -63,7 +63,7 @@ struct Queue {
     workers: VecDeque<oneshot::Sender<Offer>>,
 }
 
-impl Desk {
+impl TurnQueue {
     /// Takes what a session offers now; what it offered before and does not any more is withdrawn.
     pub(super) fn set(&self, session: &SessionId, shard: u32, offers: Vec<Waiting>) {
         let mut state = self.state();
@@ -202,63 +202,63 @@ mod tests {
         AgentName::parse("a").unwrap()
     }
 
-    fn is_empty(desk: &Desk) -> bool {
-        let state = desk.state();
+    fn is_empty(turn_queue: &TurnQueue) -> bool {
+        let state = turn_queue.state();
         state.agents.is_empty() && state.sessions.is_empty() && state.offers == 0
     }
 
     #[tokio::test]
     async fn an_offer_goes_to_one_who_waits_and_is_kept_for_the_next() {
-        let desk = Desk::default();
+        let turn_queue = TurnQueue::default();
         for _ in 0..2 {
-            desk.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
+            turn_queue.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
         }
-        assert_eq!(desk.state().offers, 2);
-        assert_eq!(desk.take(&agent()).await, offer("1"));
-        assert_eq!(desk.take(&agent()).await, offer("2"));
+        assert_eq!(turn_queue.state().offers, 2);
+        assert_eq!(turn_queue.take(&agent()).await, offer("1"));
+        assert_eq!(turn_queue.take(&agent()).await, offer("2"));
         let (who, waits) = (agent(), agent());
-        let (gone, waits) = (desk.take(&who), desk.take(&waits));
+        let (gone, waits) = (turn_queue.take(&who), turn_queue.take(&waits));
         futures::pin_mut!(waits);
         {
             futures::pin_mut!(gone);
             assert!(futures::poll!(gone).is_pending());
             assert!(futures::poll!(waits.as_mut()).is_pending());
         }
-        desk.set(&session(), 1, waiting(&[("3", 0)]));
+        turn_queue.set(&session(), 1, waiting(&[("3", 0)]));
         assert_eq!(waits.await, offer("3"));
-        desk.set(&session(), 1, Vec::new());
-        desk.tidy(Instant::now(), |_| true);
-        assert!(is_empty(&desk));
+        turn_queue.set(&session(), 1, Vec::new());
+        turn_queue.tidy(Instant::now(), |_| true);
+        assert!(is_empty(&turn_queue));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_offer_that_nobody_claims_is_handed_out_again_soon() {
-        let desk = Desk::default();
-        desk.set(&session(), 1, waiting(&[("1", 0)]));
-        assert_eq!(desk.take(&agent()).await, offer("1"));
+        let turn_queue = TurnQueue::default();
+        turn_queue.set(&session(), 1, waiting(&[("1", 0)]));
+        assert_eq!(turn_queue.take(&agent()).await, offer("1"));
         let who = agent();
-        let next = desk.take(&who);
+        let next = turn_queue.take(&who);
         futures::pin_mut!(next);
         // It is said again, and somebody may be about to claim it.
-        desk.set(&session(), 1, waiting(&[("1", 0)]));
-        desk.tidy(Instant::now(), |_| true);
+        turn_queue.set(&session(), 1, waiting(&[("1", 0)]));
+        turn_queue.tidy(Instant::now(), |_| true);
         assert!(futures::poll!(next.as_mut()).is_pending());
         tokio::time::advance(OFFER_AGAIN).await;
-        desk.tidy(Instant::now(), |_| true);
+        turn_queue.tidy(Instant::now(), |_| true);
         assert_eq!(next.await, offer("1"));
         // A turn that was claimed and lost is another offer.
-        desk.set(&session(), 1, waiting(&[("1", 1)]));
-        assert_eq!(desk.take(&agent()).await, offer("1"));
+        turn_queue.set(&session(), 1, waiting(&[("1", 1)]));
+        assert_eq!(turn_queue.take(&agent()).await, offer("1"));
     }
 
     #[tokio::test]
     async fn what_is_withdrawn_or_led_elsewhere_is_not_handed_out() {
-        let desk = Desk::default();
-        desk.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
-        desk.set(&session(), 1, waiting(&[("2", 0)]));
-        assert_eq!(desk.take(&agent()).await, offer("2"));
-        desk.set(&session(), 1, waiting(&[("3", 0)]));
-        desk.tidy(Instant::now(), |shard| shard != 1);
-        assert!(is_empty(&desk));
+        let turn_queue = TurnQueue::default();
+        turn_queue.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
+        turn_queue.set(&session(), 1, waiting(&[("2", 0)]));
+        assert_eq!(turn_queue.take(&agent()).await, offer("2"));
+        turn_queue.set(&session(), 1, waiting(&[("3", 0)]));
+        turn_queue.tidy(Instant::now(), |shard| shard != 1);
+        assert!(is_empty(&turn_queue));
     }
 }

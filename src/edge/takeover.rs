@@ -19,11 +19,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::live::Live;
-use super::stall::Impatient;
+use super::write_timeout::Impatient;
 
 /// What the body and the socket of one connection know of each other.
 #[derive(Default)]
-pub(super) struct Handover(Mutex<State>);
+pub(super) struct Takeover(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -58,16 +58,16 @@ enum Stage {
 #[error("the stream goes on without hyper")]
 struct LetGo;
 
-impl Handover {
+impl Takeover {
     /// The body that begins with `opening` and then hands the connection over.
     pub(super) fn body(self: Arc<Self>, opening: Bytes, live: Live) -> Body {
         self.state().onward = Some(Onward::Live(Box::new(live)));
         let begin = (self, Some(opening));
-        Body::from_stream(stream::unfold(begin, |(handover, opening)| async {
+        Body::from_stream(stream::unfold(begin, |(takeover, opening)| async {
             if opening.is_none() {
-                poll_fn(|_| handover.poll_flushed()).await;
+                poll_fn(|_| takeover.poll_flushed()).await;
             }
-            Some((opening.ok_or(LetGo), (handover, None)))
+            Some((opening.ok_or(LetGo), (takeover, None)))
         }))
     }
 
@@ -114,7 +114,7 @@ impl Handover {
 /// Bytes in and out that tell when everything hyper had to write is written: only then does it flush.
 pub(super) struct Watched<T> {
     pub(super) inner: T,
-    pub(super) handover: Arc<Handover>,
+    pub(super) takeover: Arc<Takeover>,
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -150,7 +150,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.inner).poll_flush(context))?;
-        self.handover.flushed(context);
+        self.takeover.flushed(context);
         Poll::Ready(Ok(()))
     }
 

@@ -48,7 +48,7 @@ pub(super) async fn named_streams(
         let status = status.filter(|status| !status.hidden);
         Ok(status.map(|status| (path, Place::new(status.root, status.tail))))
     };
-    let mut looking = stream::iter(paths).map(look).buffer_unordered(limits::SURVEY_AT_ONCE);
+    let mut looking = stream::iter(paths).map(look).buffer_unordered(limits::SCAN_AT_ONCE);
     let mut tails = Tails::new();
     while let Some(found) = looking.next().await {
         tails.extend(found?);
@@ -78,7 +78,7 @@ async fn matching(
         if after.is_none() {
             return Ok(tails);
         }
-        if limits::SURVEY_NAMES <= seen {
+        if limits::SCAN_NAMES <= seen {
             tracing::warn!(pattern, "a pattern is too wide to look at all names");
             return Ok(tails);
         }

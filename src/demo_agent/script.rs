@@ -1,13 +1,13 @@
-//! What the storyteller plays beside its story: words of the input that begin with a slash.
+//! What the demo_agent plays beside its story: words of the input that begin with a slash.
 
 /// One thing that it plays, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// Waits for a tool, for so many milliseconds.
     Tool(u64),
-    /// Asks people, and keeps its seat.
+    /// Asks people, and keeps its lease.
     Ask,
-    /// Asks people, and gives its seat up until somebody answers.
+    /// Asks people, and gives its lease up until somebody answers.
     Wait,
     /// Lives and says nothing more; a successor does not.
     Stall,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Attendee, Company, Link};
+use super::{Attendee, Link, PresenceSnapshot};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
 
@@ -51,7 +51,7 @@ impl Attending {
 
 /// The attachments of a node; as many as it has readers, at most (S10).
 #[derive(Default)]
-pub(in crate::runtime) struct Here(Mutex<State>);
+pub(in crate::runtime) struct LocalPresence(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -68,7 +68,7 @@ struct Gathering {
     /// When the last link left, if none is there.
     left: Option<Instant>,
     has: Stamp,
-    news: watch::Sender<Option<Arc<Company>>>,
+    news: watch::Sender<Option<Arc<PresenceSnapshot>>>,
 }
 
 struct Told {
@@ -77,14 +77,14 @@ struct Told {
     at: Instant,
 }
 
-impl Here {
+impl LocalPresence {
     pub(super) fn enter(
         &self,
         id: &SessionId,
         shard: u32,
         attendee: Attendee,
         since: Millis,
-    ) -> (u64, watch::Receiver<Option<Arc<Company>>>) {
+    ) -> (u64, watch::Receiver<Option<Arc<PresenceSnapshot>>>) {
         let mut state = self.state();
         state.numbers += 1;
         let number = state.numbers;
@@ -113,7 +113,7 @@ impl Here {
     }
 
     /// Takes what a leader says of the whole company, unless something newer is known.
-    pub(super) fn hear(&self, id: &SessionId, stamp: Stamp, company: Company) {
+    pub(super) fn hear(&self, id: &SessionId, stamp: Stamp, company: PresenceSnapshot) {
         let mut state = self.state();
         let Some(gathering) = state.sessions.get_mut(id) else { return };
         if stamp < gathering.has {
@@ -192,7 +192,7 @@ mod tests {
 
     const LEADER: Leader = Leader { node: NodeId(1), term: 3 };
 
-    fn links(here: &Here, now: Instant, leader: Leader) -> Option<usize> {
+    fn links(here: &LocalPresence, now: Instant, leader: Leader) -> Option<usize> {
         let told = here.to_tell(now, |_| Some(leader));
         let all: Vec<_> = told.iter().map(|(_, attending)| attending.clone()).collect();
         here.told(leader, all.iter(), now);
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_is_told_once_again_after_a_while_and_to_every_new_leader() {
-        let (here, id) = (Here::default(), SessionId::parse("s").unwrap());
+        let (here, id) = (LocalPresence::default(), SessionId::parse("s").unwrap());
         let ada = link(0, "ada", None, Role::Observer).attendee;
         let now = Instant::now();
         let (one, _news) = here.enter(&id, 1, ada.clone(), Millis(1));
@@ -222,10 +222,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_word_of_a_leader_changes_nothing() {
-        let (here, id) = (Here::default(), SessionId::parse("s").unwrap());
+        let (here, id) = (LocalPresence::default(), SessionId::parse("s").unwrap());
         let ada = link(0, "ada", None, Role::Observer);
         let (_, mut news) = here.enter(&id, 1, ada.attendee.clone(), Millis(1));
-        let of = |count| Company { watchers: count, ..Company::default() };
+        let of = |count| PresenceSnapshot { watchers: count, ..PresenceSnapshot::default() };
         here.hear(&id, Stamp { term: 2, number: 9 }, of(1));
         here.hear(&id, Stamp { term: 2, number: 8 }, of(2));
         here.hear(&id, Stamp { term: 1, number: 10 }, of(3));
