@@ -87,6 +87,22 @@ async fn a_session_whose_actor_failed_is_found_though_its_head_was_never_written
 }
 
 #[tokio::test]
+async fn a_node_that_stopped_wakes_no_session_when_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    for name in ["a", "b", "c"] {
+        create(&node, name).await;
+        append(&node, name).await;
+    }
+    node.stop().await;
+    let node = start(dir.path()).await;
+    // All that the journal has was applied before the command that the start waits for.
+    assert_eq!(node.runtime.live_sessions(), 1, "the store was up to date");
+    assert_eq!(tail(&node, "c").await, Serial(1));
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_committed_command_that_cannot_be_read_stops_its_shard() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path()).await;
