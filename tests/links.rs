@@ -278,9 +278,11 @@ async fn what_was_refused_is_never_acknowledged_when_it_is_said_again() {
     }
     worker.say(&key, 0, &many, Then::GoOn).await;
     assert_eq!(worker.refused().await.code, "too_many_events");
-    // What is behind it goes on, and it may be put right.
+    // What is behind it goes on, also where it is said again at the same time, and it may be put right.
     worker.say(&key, 1, &["one"], Then::GoOn).await;
+    worker.say(&key, 0, &many, Then::GoOn).await;
     assert_eq!(worker.ack().await.seq, 1);
+    assert_eq!(worker.refused().await.seq, Some(0));
     worker.say(&key, 0, &["two"], Then::GoOn).await;
     let ack = worker.ack().await;
     assert!(ack.seq == 0 && ack.places.is_some(), "{ack:?}");

@@ -1,6 +1,8 @@
 //! What a node does when an actor, a command or its store fails: a whole node in the test's process.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,17 +10,23 @@ use tokio::time::{Instant, timeout};
 
 use std::net::SocketAddr;
 
+use cluster::clock::{Clock, SystemClock};
 use cluster::ids::NodeId;
 
 use super::{End, Node};
 use crate::config::{Given, ServeConfig};
-use crate::ids::{ProducerId, Serial, SessionId};
+use crate::ids::{Millis, ProducerId, Serial, SessionId};
 use crate::runtime::{Delivery, Freshness, NotReady, Start};
-use crate::session::{Append, Applied, Command, Format, NewEvent, Origin};
+use crate::session::{Append, Applied, Command, Config, Format, NewEvent, Origin, Retention};
+use crate::store::Store;
 
 const LONG: Duration = Duration::from_secs(30);
 
 async fn start(dir: &Path) -> Node {
+    start_by(dir, Arc::new(SystemClock)).await
+}
+
+async fn start_by(dir: &Path, clock: Arc<dyn Clock>) -> Node {
     let given = Given {
         listen: Some(([127, 0, 0, 1], 0).into()),
         data_dir: Some(dir.join("data")),
@@ -27,7 +35,7 @@ async fn start(dir: &Path) -> Node {
         ..Default::default()
     };
     let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
-    let node = Node::start(&config, None).await.unwrap();
+    let node = Node::start_by(&config, None, clock).await.unwrap();
     // A command waits for a leader; a look does not.
     create(&node, "first").await;
     node
@@ -84,6 +92,87 @@ async fn a_session_whose_actor_failed_is_found_though_its_head_was_never_written
     node.runtime.fail_actor(&id("s"));
     assert_eq!(tail(&node, "s").await, Serial(1));
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_stopped_wakes_no_session_when_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    for name in ["a", "b", "c"] {
+        create(&node, name).await;
+        append(&node, name).await;
+    }
+    node.stop().await;
+    let node = start(dir.path()).await;
+    // All that the journal has was applied before the command that the start waits for.
+    assert_eq!(node.runtime.live_sessions(), 1, "the store was up to date");
+    assert_eq!(tail(&node, "c").await, Serial(1));
+    node.stop().await;
+}
+
+/// Time that a test lets pass.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Hand {
+    fn pass(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Hand {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.elapsed_ms()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The store of a node that stopped, and the deadline of its one session that has one.
+fn filed(dir: &Path) -> (Store, Millis) {
+    let store = Store::open(&dir.join("data/store")).unwrap();
+    let rows = store.due(1, Millis(u64::MAX), 10).unwrap();
+    let [(filed, _)] = &rows[..] else { panic!("one deadline is filed: {rows:?}") };
+    (store, *filed)
+}
+
+#[tokio::test]
+async fn what_a_power_cut_left_of_a_deadline_is_put_right() {
+    const AGE: u64 = 600_000;
+    const APART: u64 = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Hand::default());
+    let node = start_by(dir.path(), clock.clone()).await;
+    let retention = Retention { max_age_ms: Some(AGE), max_bytes: None };
+    let create = Command::from(Config { retention, ..Config::default() });
+    let soon = || Instant::now() + LONG;
+    node.runtime.submit(&id("s"), create, soon()).await.unwrap();
+    for _ in 0..3 {
+        append(&node, "s").await;
+        clock.pass(APART);
+    }
+    let trim = Command::Trim { before: Serial(2) };
+    node.runtime.submit(&id("s"), trim, soon()).await.unwrap();
+    node.stop().await;
+    // The deadline of what was trimmed comes, and the session is filed anew. The power goes before a head
+    // says so, and comes back when the second event is due, and the third is not.
+    let first = {
+        let (store, filed) = filed(dir.path());
+        store.put_deadline(1, &id("s"), Some(filed.after(APART)), Some(filed)).unwrap();
+        store.persist().unwrap();
+        filed
+    };
+    clock.pass(AGE - 2 * APART);
+    let node = start_by(dir.path(), clock.clone()).await;
+    until(async || {
+        let status = node.runtime.status(&id("s"), Freshness::Linearizable, soon()).await;
+        status.unwrap().expect("it exists").first == Serial(3)
+    })
+    .await;
+    node.stop().await;
+    assert!(filed(dir.path()).1 <= first.after(2 * APART), "nobody would look at the third event");
 }
 
 #[tokio::test]

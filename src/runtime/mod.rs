@@ -24,6 +24,8 @@ mod peer;
 pub mod presence;
 pub mod reader;
 mod ready;
+#[cfg(test)]
+mod rebuild_tests;
 mod relay;
 mod relays;
 pub mod report;

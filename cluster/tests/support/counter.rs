@@ -1,6 +1,6 @@
 //! The toy machine: it remembers every command, in order, and keeps what it checkpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -40,6 +40,8 @@ pub struct Shelf {
     pub poison: Arc<Mutex<Option<String>>>,
     /// A group that cannot be opened here for now.
     pub shut: Arc<Mutex<Option<GroupId>>>,
+    /// Groups of which nothing runs any more, as was waited for.
+    vacated: Arc<Mutex<BTreeSet<GroupId>>>,
 }
 
 impl Shelf {
@@ -121,7 +123,16 @@ pub struct Counters {
 }
 
 impl MachineFactory for Counters {
+    fn vacated(&self, group: GroupId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.shelf.vacated.lock().unwrap().insert(group);
+        })
+    }
+
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
+        if !self.shelf.vacated.lock().unwrap().remove(&group) {
+            return Err(io::Error::other("what ran before was not waited for"));
+        }
         if *self.shelf.shut.lock().unwrap() == Some(group) {
             return Err(io::Error::other("the group is shut"));
         }
