@@ -338,7 +338,7 @@ fn a_closed_session_still_answers_retries_and_nothing_else() {
             p:0:0 append zombie: stale_epoch: producer p is at epoch 1; 0 is stale
             new:0:0 append c: closed: the session was closed at #2
             append c: closed: the session was closed at #2
-            append c behind #0: closed: the session was closed at #2
+            append c after #0: closed: the session was closed at #2
             close: closed at #2, duplicate
             p:1:2 close: closed at #2, duplicate
             p:0:0 close: stale_epoch: producer p is at epoch 1; 0 is stale
@@ -409,13 +409,13 @@ fn an_append_can_insist_on_its_place() {
         },
         expect![[r#"
             create: created as 1
-            append a b behind #0: #1 to #2
+            append a b after #0: #1 to #2
               #1 a at 1000 ms
               #2 b at 1000 ms
-            append lost the race behind #0: serial_mismatch: the log ends at #2, not at #0
-            append c behind #2: #3 to #3
+            append lost the race after #0: serial_mismatch: the log ends at #2, not at #0
+            append c after #2: #3 to #3
               #3 c at 1000 ms
-            append from the future behind #9: serial_mismatch: the log ends at #3, not at #9
+            append from the future after #9: serial_mismatch: the log ends at #3, not at #9
         "#]],
     );
 }
@@ -658,8 +658,8 @@ fn a_log_keeps_to_its_content_type_and_to_the_order_of_its_writers() {
               #2 any at 1000 ms
             order 2: #3 to #3
               #3 c at 1000 ms
-            order 10: out_of_order: the order mark does not come behind "2"
-            order 2: out_of_order: the order mark does not come behind "2"
+            order 10: out_of_order: the order mark does not come after "2"
+            order 2: out_of_order: the order mark does not come after "2"
             order long: order_too_long: the order mark has 257 bytes; the limit is 256
             order 20: #4 to #4, closed
               #4 g at 1000 ms

@@ -35,7 +35,7 @@ fn id() -> SessionId {
 /// The session is created once, and asked for again in each later entry.
 fn entry(index: u64) -> Committed {
     let ticket = envelope::Ticket { origin: 0, number: 0 };
-    let create = envelope::freeze(&Command::from(Config::default()));
+    let create = envelope::plain(&Command::from(Config::default()));
     let commands = vec![envelope::encode(ticket, &id(), &create)];
     Committed { id: EntryId { term: 1, node: 1, index }, time_ms: 1, commands }
 }
