@@ -174,16 +174,8 @@ impl Node {
             store: home.store(),
             journal: journal.clone(),
             birth: birth(config, address),
-            checkpoints: Checkpoints {
-                every_entries: config.checkpoint_entries,
-                kept_entries: config.checkpoint_entries / 2,
-                lag_entries: config.checkpoint_entries.saturating_mul(4),
-            },
-            timers: Timers {
-                heartbeat_ms: config.heartbeat_ms,
-                election_min_ms: config.election_min_ms,
-                election_max_ms: config.election_max_ms,
-            },
+            checkpoints: checkpoints(config),
+            timers: timers(config),
             clock,
             factory: foundation.factory(),
             application: foundation.application(),
@@ -207,24 +199,8 @@ impl Node {
         let runtime = foundation.build(&config.cluster, host);
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
-        let counts = Box::new(JournalCounts(journal.clone()));
-        metrics.register(|registry| registry.register_collector(counts));
-        let clocks = Box::new(ClockGauges::new(&runtime));
-        metrics.register(|registry| registry.register_collector(clocks));
-        let counts = Box::new(ComparisonCounts(Arc::downgrade(&runtime)));
-        metrics.register(|registry| registry.register_collector(counts));
-        let trips = Box::new(RoundTrips(Arc::downgrade(&runtime)));
-        metrics.register(|registry| registry.register_collector(trips));
-        let settings = edge::Settings {
-            long_poll: Duration::from_millis(config.long_poll_ms),
-            webhooks: config.webhook_reach,
-            door: edge::Door::new(
-                address,
-                &config.members,
-                &config.allow_hosts,
-                &config.allow_origins,
-            ),
-        };
+        register(&metrics, &journal, &runtime);
+        let settings = settings(config, address);
         let serving =
             edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());
         let edge = TaskTracker::new();
@@ -297,6 +273,43 @@ impl Node {
         self.journal.close();
         drop(tokio::task::spawn_blocking(move || self.writer.join()).await);
     }
+}
+
+fn checkpoints(config: &ServeConfig) -> Checkpoints {
+    Checkpoints {
+        every_entries: config.checkpoint_entries,
+        kept_entries: config.checkpoint_entries / 2,
+        lag_entries: config.checkpoint_entries.saturating_mul(4),
+    }
+}
+
+fn timers(config: &ServeConfig) -> Timers {
+    Timers {
+        heartbeat_ms: config.heartbeat_ms,
+        election_min_ms: config.election_min_ms,
+        election_max_ms: config.election_max_ms,
+    }
+}
+
+fn settings(config: &ServeConfig, address: SocketAddr) -> edge::Settings {
+    let ServeConfig { members, allow_hosts, allow_origins, .. } = config;
+    edge::Settings {
+        long_poll: Duration::from_millis(config.long_poll_ms),
+        webhooks: config.webhook_reach,
+        door: edge::Door::new(address, members, allow_hosts, allow_origins),
+    }
+}
+
+/// Lets the node's parts say how they are.
+fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
+    let counts = Box::new(JournalCounts(journal.clone()));
+    metrics.register(|registry| registry.register_collector(counts));
+    let clocks = Box::new(ClockGauges::new(runtime));
+    metrics.register(|registry| registry.register_collector(clocks));
+    let counts = Box::new(ComparisonCounts(Arc::downgrade(runtime)));
+    metrics.register(|registry| registry.register_collector(counts));
+    let trips = Box::new(RoundTrips(Arc::downgrade(runtime)));
+    metrics.register(|registry| registry.register_collector(trips));
 }
 
 fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {

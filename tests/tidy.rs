@@ -50,6 +50,23 @@ const ABOVE: &[(&str, &[&str])] = &[
 ];
 
 const LINES: usize = 500;
+/// Lines of one function of the product.
+const FUNCTION_LINES: usize = 70;
+/// Columns of a comment, and of a line of prose in docs.
+const COLUMNS: usize = 120;
+
+/// Words that were replaced: the type, and what to say now.
+const GONE: &[(&str, &str)] = &[
+    ("Desk", "TurnQueue"),
+    ("Duty", "Effect"),
+    ("Frozen", "the type itself"),
+    ("LyingDisk", "FaultDisk"),
+    ("Mouth", "SocketSender"),
+    ("Roll", "PresenceTable"),
+    ("Seat", "TurnLease"),
+    ("Seeker", "Claimer"),
+    ("Stitched", "ForkReader"),
+];
 
 #[test]
 fn the_tree_keeps_its_laws() {
@@ -108,14 +125,26 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     }
     // What stands below `mod tests` is test and may be longer.
     let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count();
-    let test = path.split('/').any(|part| matches!(part, "tests" | "tests.rs" | "benches"));
+    let test = path.split('/').any(|part| {
+        matches!(part, "tests" | "tests.rs" | "benches" | "properties.rs")
+            || part.ends_with("_tests.rs")
+    });
     if LINES < lines && !test {
         found.push((LINES, format!("{lines} lines; {LINES} is the wall")));
+    }
+    found.extend(wide(text));
+    for (gone, now) in GONE {
+        let what = format!("`{gone}` is gone; say {now}");
+        let said = tokens.iter().filter(|(_, word)| word == gone);
+        found.extend(said.map(|(line, _)| (*line, what.clone())));
     }
     let inside = |folder: &str| {
         path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let product = inside("src") || inside("cluster/src") || inside("session/src");
+    if product && !test {
+        found.extend(long_functions(text, lines));
+    }
     for (name, homes) in PLACES.iter().filter(|_| product) {
         // A home is a folder, or a file with or without its ending.
         let stem = path.strip_suffix(".rs").unwrap_or(path);
@@ -147,6 +176,40 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     if test {
         let what = "a test waits for a fact in a loop, not for time";
         found.extend(sleeps(&tokens).into_iter().map(|line| (line, what.to_owned())));
+    }
+    found
+}
+
+/// Comments that are wider than a page.
+fn wide(text: &str) -> Vec<Breach> {
+    let is_comment = |line: &str| line.trim_start().starts_with("//");
+    let lines = text.lines().enumerate().filter(|(_, line)| is_comment(line));
+    let wide = lines.filter(|(_, line)| COLUMNS < line.chars().count());
+    wide.map(|(place, _)| (place + 1, format!("a comment has at most {COLUMNS} columns"))).collect()
+}
+
+/// Functions within the first `lines` that are longer than one reads at once. The text is formatted, so a function
+/// ends with the first brace that stands as far in as it does.
+fn long_functions(text: &str, lines: usize) -> Vec<Breach> {
+    let lines: Vec<&str> = text.lines().take(lines).collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let begins =
+            ["fn ", "pub", "async fn ", "const fn "].iter().any(|word| code.starts_with(word));
+        if !begins || !format!(" {code}").contains(" fn ") {
+            continue;
+        }
+        let end = format!("{}}}", &line[..line.len() - code.len()]);
+        let opens = lines[start..].iter().find(|line| line.ends_with(['{', ';', '}']));
+        if opens.is_none_or(|line| !line.ends_with('{')) {
+            continue;
+        }
+        let length = lines[start..].iter().position(|line| *line == end).map_or(0, |last| last + 1);
+        if FUNCTION_LINES < length {
+            let what = format!("a function of {length} lines; {FUNCTION_LINES} are enough");
+            found.push((start + 1, what));
+        }
     }
     found
 }
@@ -364,6 +427,9 @@ fn each_law_is_broken_by_its_breach() {
         ("cluster/src/a.rs", "//! A.\nlet turn_count = 0;\n", "`turn_count`"),
         ("cluster/src/a.rs", "//! A.\nlet token = 0;\n", "`token`"),
         ("cluster/src/a.rs", "//! A.\nuse http::Uri;\n", "`http`"),
+        ("src/a.rs", "//! A.\nstruct Seat;\n", "`Seat` is gone"),
+        ("src/a.rs", &format!("//! A.\n// {}\n", "x".repeat(118)), "120 columns"),
+        ("src/a.rs", &format!("//! A.\nfn x() {{\n{}}}\n", "    y();\n".repeat(69)), "of 71 lines"),
         ("session/src/a.rs", "//! A.\nasync fn x() {}\n", "`async`"),
         ("session/src/a.rs", "//! A.\nlet m: HashMap<u8, u8>;\n", "`HashMap`"),
         ("session/src/a.rs", "//! A.\nuse rand::Rng;\n", "`rand`"),

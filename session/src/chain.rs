@@ -6,10 +6,11 @@
 //! ```
 //!
 //! Integers are little endian: chains, serials and epochs take 8 bytes, the incarnation and the format
-//! length 4. An event without origin has epoch 0. A fact is its name, its turn and its agent (or empty texts) and then its
-//! members in their order ([`super::Fact::members`]), each after its name: a text after its length (4 bytes), a
-//! number in 8 bytes, a flag in one. What is absent has no member; an event without a fact has nothing there. The hash is xxHash's XXH3, 64 bits, without seed. It
-//! finds accidents and bugs, not attackers.
+//! length 4. An event without origin has epoch 0. A fact is its name, its turn and its agent (or empty
+//! texts) and then its members in their order ([`super::Fact::members`]), each after its name: a text after
+//! its length (4 bytes), a number in 8 bytes, a flag in one. What is absent has no member; an event without
+//! a fact has nothing there. The hash is xxHash's XXH3, 64 bits, without seed. It finds accidents and bugs,
+//! not attackers.
 
 use xxhash_rust::xxh3::Xxh3;
 

@@ -230,6 +230,18 @@ impl Fact {
 
     /// Tells everything but the kind and the turn, under names for programs; always in the same order.
     pub fn members(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
+        match self {
+            Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => self.of_input(tell),
+            Fact::Asked { .. }
+            | Fact::Answered { .. }
+            | Fact::Expired { .. }
+            | Fact::Control(_)
+            | Fact::Audience { .. } => self.of_people(tell),
+            _ => self.of_turn(tell),
+        }
+    }
+
+    fn of_input(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
         use Member::{Flag, Number, Text};
         match self {
             Fact::Input { input, turn: _, sender, held } => {
@@ -243,6 +255,23 @@ impl Fact {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
             }
+            Fact::Receipt { input, turn: _, receipt } => {
+                tell("input", Text(input.as_str()));
+                match receipt {
+                    Receipt::Delivered { epoch } | Receipt::Consumed { epoch } => {
+                        tell("epoch", Number(*epoch));
+                    }
+                    Receipt::Deferred => {}
+                    Receipt::Dropped { why } => tell("why", Text(why)),
+                }
+            }
+            _ => unreachable!("facts of turns and people tell their members elsewhere"),
+        }
+    }
+
+    fn of_turn(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
+        use Member::{Number, Text};
+        match self {
             Fact::Started { turn: _, epoch, attempt } => {
                 tell("epoch", Number(*epoch));
                 tell("attempt", Number(u64::from(*attempt)));
@@ -292,20 +321,23 @@ impl Fact {
                 tell("reason", Text(reason));
                 tell_sender(tell, by.as_ref());
             }
-            Fact::Receipt { input, turn: _, receipt } => {
-                tell("input", Text(input.as_str()));
-                match receipt {
-                    Receipt::Delivered { epoch } | Receipt::Consumed { epoch } => {
-                        tell("epoch", Number(*epoch));
-                    }
-                    Receipt::Deferred => {}
-                    Receipt::Dropped { why } => tell("why", Text(why)),
-                }
-            }
             Fact::Pausing { turn: _, reason } | Fact::Paused { turn: _, reason } => {
                 tell("reason", Text(reason.name()));
             }
             Fact::Resumed { .. } | Fact::Waiting { .. } => {}
+            Fact::Ended { turn: _, end: End::Completed } => {}
+            Fact::Ended { turn: _, end: End::Failed { reason } } => tell("reason", Text(reason)),
+            Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
+                tell("reason", Text(reason));
+                tell_sender(tell, by.as_ref());
+            }
+            _ => unreachable!("facts of inputs and people tell their members elsewhere"),
+        }
+    }
+
+    fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
+        use Member::{Number, Text};
+        match self {
             Fact::Asked { interaction, turn: _, epoch, kind, deadline } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell("epoch", Number(*epoch));
@@ -337,12 +369,7 @@ impl Fact {
                 tell("watchers", Number(u64::from(*watchers)));
                 tell("controllers", Number(u64::from(*controllers)));
             }
-            Fact::Ended { turn: _, end: End::Completed } => {}
-            Fact::Ended { turn: _, end: End::Failed { reason } } => tell("reason", Text(reason)),
-            Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
-                tell("reason", Text(reason));
-                tell_sender(tell, by.as_ref());
-            }
+            _ => unreachable!("facts of inputs and turns tell their members elsewhere"),
         }
     }
 

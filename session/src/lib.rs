@@ -121,74 +121,14 @@ impl Session {
     ) -> Result<Applied, Refusal> {
         match command {
             Command::Create(create) => self.create(at, create, out),
-            Command::Append(append) => {
-                let (live, now) = self.live_at(at)?;
-                live.append(now, append, out)
-            }
-            Command::Close { producer } => {
-                let (live, now) = self.live_at(at)?;
-                live.close(now, producer.as_ref(), out)
-            }
             Command::Delete { incarnation } => self.delete(at, *incarnation),
-            Command::Touch => {
-                let (live, now) = self.live_at(at)?;
-                Ok(live.touch(now))
-            }
             Command::Tick => Ok(self.tick(at, out)),
-            Command::Trim { before } => {
-                let (live, now) = self.live_at(at)?;
-                Ok(live.trim(now, *before))
-            }
-            Command::Hold { fork, key, at: serial, content_type } => {
-                let (live, now) = self.live_at(at)?;
-                live.hold(now, fork, *key, *serial, content_type.as_ref())
-            }
             Command::Confirm { fork, key } => Ok(self.confirm(fork, *key)),
             Command::Release { fork, key } => Ok(self.release(at, fork, *key)),
             Command::Settle { source, key } => Ok(self.settle(source, *key)),
-            Command::Input(input) => {
+            of_the_living => {
                 let (live, now) = self.live_at(at)?;
-                live.input(now, input, out)
-            }
-            Command::Claim(claim) => {
-                let (live, now) = self.live_at(at)?;
-                live.claim(now, claim, out)
-            }
-            Command::Say(say) => {
-                let (live, now) = self.live_at(at)?;
-                live.say(now, say, out)
-            }
-            Command::Cancel(cancel) => {
-                let (live, now) = self.live_at(at)?;
-                live.cancel(now, cancel, out)
-            }
-            Command::Lose(lose) => {
-                let (live, now) = self.live_at(at)?;
-                Ok(live.lose_gone(now, lose, out))
-            }
-            Command::Answer(answer) => {
-                let (live, now) = self.live_at(at)?;
-                live.answer(now, answer, out)
-            }
-            Command::Control(asked) => {
-                let (live, now) = self.live_at(at)?;
-                live.control(now, asked, out)
-            }
-            Command::Audience(audience) => {
-                let (live, now) = self.live_at(at)?;
-                Ok(live.audience(now, *audience, out))
-            }
-            Command::Pause(pause) => {
-                let (live, now) = self.live_at(at)?;
-                live.pause(now, pause, out)
-            }
-            Command::Resume(resume) => {
-                let (live, now) = self.live_at(at)?;
-                live.resume(now, resume, out)
-            }
-            Command::AppendEach(append) => {
-                let (live, now) = self.live_at(at)?;
-                live.append_each(now, append, out)
+                live.obey(now, of_the_living, out)
             }
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::chain;
-use super::command::{Append, AppendEach, Create};
+use super::command::{Append, AppendEach, Command, Create};
 use super::config::Config;
 use super::content_type::ContentType;
 use super::control::Control;
@@ -86,6 +86,41 @@ impl Live {
             live.end = End::Closed { by: None };
         }
         live
+    }
+
+    /// Does what is asked of a session that lives at `now`.
+    pub(super) fn obey(
+        &mut self,
+        now: Millis,
+        command: &Command,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        match command {
+            Command::Append(append) => self.append(now, append, out),
+            Command::AppendEach(append) => self.append_each(now, append, out),
+            Command::Close { producer } => self.close(now, producer.as_ref(), out),
+            Command::Touch => Ok(self.touch(now)),
+            Command::Trim { before } => Ok(self.trim(now, *before)),
+            Command::Hold { fork, key, at: serial, content_type } => {
+                self.hold(now, fork, *key, *serial, content_type.as_ref())
+            }
+            Command::Input(input) => self.input(now, input, out),
+            Command::Claim(claim) => self.claim(now, claim, out),
+            Command::Say(say) => self.say(now, say, out),
+            Command::Cancel(cancel) => self.cancel(now, cancel, out),
+            Command::Lose(lose) => Ok(self.lose_gone(now, lose, out)),
+            Command::Answer(answer) => self.answer(now, answer, out),
+            Command::Control(asked) => self.control(now, asked, out),
+            Command::Audience(audience) => Ok(self.audience(now, *audience, out)),
+            Command::Pause(pause) => self.pause(now, pause, out),
+            Command::Resume(resume) => self.resume(now, resume, out),
+            Command::Create(_)
+            | Command::Delete { .. }
+            | Command::Tick
+            | Command::Confirm { .. }
+            | Command::Release { .. }
+            | Command::Settle { .. } => unreachable!("the session takes it, whatever life it has"),
+        }
     }
 
     /// Whether a creator who asks for this finds it here.

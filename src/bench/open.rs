@@ -109,10 +109,7 @@ pub async fn run(
     acks.tell("ack", report);
     seen.delivery.tell("delivery", report);
     report.tell("completeness", delivered as f64 / expected as f64, "");
-    report.tell("out of order", seen.out_of_order.load(Ordering::Relaxed) as f64, "");
-    report.tell("repeated requests", total.errors as f64, "");
-    report.tell("broken streams", seen.errors.load(Ordering::Relaxed) as f64, "");
-    report.tell("events per append", total.events as f64 / total.appends as f64, "");
+    total.tell(&seen, report);
     let load = Load {
         appends: total.appends as f64,
         events: total.events as f64,
@@ -121,6 +118,16 @@ pub async fn run(
     };
     after.tell(&before, servers, &load, report);
     Ok(())
+}
+
+impl Wrote {
+    /// What went otherwise than it should.
+    fn tell(&self, seen: &Seen, report: &mut Report) {
+        report.tell("out of order", seen.out_of_order.load(Ordering::Relaxed) as f64, "");
+        report.tell("repeated requests", self.errors as f64, "");
+        report.tell("broken streams", seen.errors.load(Ordering::Relaxed) as f64, "");
+        report.tell("events per append", self.events as f64 / self.appends as f64, "");
+    }
 }
 
 /// Attaches so many readers to each session and waits until all have caught up.

@@ -30,9 +30,9 @@ pub struct Settings {
 
 /// Where frames go: standard output, one line each.
 #[derive(Clone, Default)]
-struct Mouth(Arc<Mutex<()>>);
+struct Output(Arc<Mutex<()>>);
 
-impl Mouth {
+impl Output {
     /// Writes one frame.
     ///
     /// # Errors
@@ -55,9 +55,9 @@ const FRAMES: usize = 1024;
 /// # Errors
 /// Nobody reads what it says.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let mouth = Mouth::default();
+    let output = Output::default();
     let Settings { capacity, lease_ms, quiet_ms, .. } = settings;
-    mouth.say(&json!({
+    output.say(&json!({
         "type": "register", "capacity": capacity, "lease_ms": lease_ms, "quiet_ms": quiet_ms,
     }))?;
     let (heard, mut lines) = mpsc::channel(LINES);
@@ -77,14 +77,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                 let Some(line) = line else { return Ok(()) };
                 let frame: Value = serde_json::from_str(&line)?;
                 match frame["type"].as_str() {
-                    Some("ping") => mouth.say(&json!({ "type": "pong" }))?,
+                    Some("ping") => output.say(&json!({ "type": "pong" }))?,
                     Some("turn") => {
                         let (told, frames) = mpsc::channel(FRAMES);
                         turns.insert(key(&frame), told);
-                        let mouth = mouth.clone();
+                        let output = output.clone();
                         telling.spawn(async move {
                             let key = key(&frame);
-                            (key, turn::tell(settings, frame, frames, mouth).await)
+                            (key, turn::tell(settings, frame, frames, output).await)
                         });
                     }
                     Some("told" | "ack" | "refused") => {

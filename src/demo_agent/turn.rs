@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::script::{Act, Script};
-use super::{Mouth, Settings, story};
+use super::{Output, Settings, story};
 
 /// Says without an answer; beyond them it waits.
 const AHEAD: u64 = 32;
@@ -22,7 +22,7 @@ const BEFORE_ACTS: u64 = 4;
 struct Story {
     frame: Value,
     frames: mpsc::Receiver<Value>,
-    mouth: Mouth,
+    output: Output,
     input: String,
     script: Script,
     /// Words that were told, and acts that were played.
@@ -52,7 +52,7 @@ pub(super) async fn tell(
     settings: Settings,
     frame: Value,
     frames: mpsc::Receiver<Value>,
-    mouth: Mouth,
+    output: Output,
 ) -> std::io::Result<()> {
     let first = frame["input"].as_u64().unwrap_or_default();
     let heard = frame["heard"].as_u64().unwrap_or_default();
@@ -70,7 +70,7 @@ pub(super) async fn tell(
     let mut story = Story {
         frame,
         frames,
-        mouth,
+        output,
         input,
         script,
         words,
@@ -87,7 +87,7 @@ pub(super) async fn tell(
         Some(Stop::PauseReason) => story.say(json!({ "then": "pause" })),
         Some(Stop::Taken) => {
             let done = story.about("done", json!({}));
-            story.mouth.say(&done)
+            story.output.say(&done)
         }
     }
 }
@@ -140,7 +140,7 @@ impl Story {
             Act::Tool(ms) => {
                 let quiet_ms = ms.saturating_add(5_000);
                 let beat = json!({ "phase": { "tool": "search" }, "quiet_ms": quiet_ms });
-                self.mouth.say(&self.about("beat", beat))?;
+                self.output.say(&self.about("beat", beat))?;
                 if let Some(stop) = self.pause(ms).await {
                     return Ok(Some(Some(stop)));
                 }
@@ -243,7 +243,7 @@ impl Story {
             members["phase"] = std::mem::take(&mut self.phase).into();
         }
         self.seq += 1;
-        self.mouth.say(&self.about("say", members))
+        self.output.say(&self.about("say", members))
     }
 
     /// A frame about this turn.

@@ -34,6 +34,19 @@ enum Mode {
     Sse,
 }
 
+/// What a read asks for.
+struct ReadRequest {
+    mode: Mode,
+    limit: usize,
+    wait_ms: Option<u64>,
+    /// Whether it waits for a session that does not exist yet.
+    waits: bool,
+    freshness: Freshness,
+    /// What is wanted beside the events.
+    wants: attached::Asked,
+    place: Place,
+}
+
 pub(super) async fn read(
     State(edge): State<Edge>,
     Name(id): Name,
@@ -41,6 +54,37 @@ pub(super) async fn read(
     headers: HeaderMap,
     takeover: Option<Extension<Arc<Takeover>>>,
 ) -> Result<Response, Problem> {
+    let request = parse(query, &headers)?;
+    let deadline = headers::deadline(&headers)?;
+    let Some((reader, deadline)) = attach(&edge, &id, &request, deadline).await? else {
+        return Ok(HangUp.into_response());
+    };
+    match request.mode {
+        Mode::Sse => {
+            let takeover = takeover.map(|Extension(takeover)| takeover);
+            let telling = attached::open(&edge, &id, reader, &request.wants, deadline).await;
+            match telling {
+                Ok(telling) => {
+                    let has_seen_end = request.place.has_seen_end;
+                    Ok(live::response(&edge, &id, telling, has_seen_end, takeover).await)
+                }
+                Err(why) if why.is_passing() => Ok(HangUp.into_response()),
+                Err(why) => Err(why),
+            }
+        }
+        Mode::Present => {
+            page::read(reader, request.limit, Wait::Present(deadline), &edge.stop).await
+        }
+        Mode::LongPoll => {
+            let wait = request.wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
+            let until = Instant::now() + wait;
+            page::read(reader, request.limit, Wait::Event(until), &edge.stop).await
+        }
+    }
+}
+
+fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
+    let bad = |detail: &str| Err(Problem::new(&error::BAD_QUERY, detail));
     let own = ["after", SEEN, "limit", "live", "read", "wait", "wait_ms"];
     let known = [&own[..], &attached::PARAMETERS];
     let query = query.only(&known.concat())?;
@@ -48,80 +92,72 @@ pub(super) async fn read(
     let mode = query.word("live", &modes)?.unwrap_or(Mode::Present);
     let limit = query.number("limit", 1, limits::PAGE_EVENTS_MAX as u64)?;
     let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?;
-    let freshness = freshness(&query)?;
+    let waits = query.word("wait", &[("1", true), ("0", false)])?.unwrap_or(false);
+    let mut wants = attached::Asked::parse(|name| query.text(name))
+        .map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
     if limit.is_some() && mode == Mode::Sse {
-        return Err(Problem::new(&error::BAD_QUERY, "a live stream has no limit"));
+        return bad("a live stream has no limit");
     }
     if wait_ms.is_some() && mode != Mode::LongPoll {
-        return Err(Problem::new(&error::BAD_QUERY, "wait_ms goes with live=long-poll"));
+        return bad("wait_ms goes with live=long-poll");
     }
-    let waits = query.word("wait", &[("1", true), ("0", false)])?.unwrap_or(false);
     if waits && mode != Mode::Sse {
-        return Err(Problem::new(&error::BAD_QUERY, "wait goes with live=sse"));
+        return bad("wait goes with live=sse");
     }
-    let mut asked = attached::Asked::parse(|name| query.text(name))
-        .map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
-    if asked != attached::Asked::default() && mode != Mode::Sse {
-        let detail = format!("{} go with live=sse", attached::PARAMETERS.join(", "));
-        return Err(Problem::new(&error::BAD_QUERY, detail));
+    if wants != attached::Asked::default() && mode != Mode::Sse {
+        return bad(&format!("{} go with live=sse", attached::PARAMETERS.join(", ")));
     }
-    if asked.snapshot && query.text("after").is_some() {
-        let detail = "a snapshot is of the present, and the stream goes on there: leave out after";
-        return Err(Problem::new(&error::BAD_QUERY, detail));
+    if wants.snapshot && query.text("after").is_some() {
+        return bad("a snapshot is of the present, and the stream goes on there: leave out after");
     }
     // What a browser has seen is newer than the address it was given.
-    let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.or(query.text(SEEN));
+    let seen = headers::one(headers, &headers::LAST_EVENT_ID)?.or(query.text(SEEN));
     let seen = seen.filter(|text| mode == Mode::Sse && !text.is_empty());
     // Who comes back has what the snapshot told, and goes on where it was.
-    asked.snapshot &= seen.is_none();
-    let now = asked.snapshot.then_some("now");
+    wants.snapshot &= seen.is_none();
+    let now = wants.snapshot.then_some("now");
     let place = match cursor::place(seen.or(now).or(query.text("after"))) {
         // An EventSource never comes back from a refusal, and knows no other place.
         Err(_) if mode == Mode::Sse => cursor::UNKNOWN,
         place => place?,
     };
-    let mut deadline = headers::deadline(&headers)?;
-    let attach = |place: Place, until| edge.runtime.attach(&id, place.start, freshness, until);
-    let mut found = attach(place, deadline).await;
-    if waits && matches!(found, Err(AttachError::NotFound)) {
+    let limit = limit.map_or(limits::PAGE_EVENTS, |limit| limit as usize);
+    let freshness = freshness(&query)?;
+    Ok(ReadRequest { mode, limit, wait_ms, waits, freshness, wants, place })
+}
+
+/// Attaches a reader, and says until when the rest may take; none where a browser is to come back instead.
+async fn attach(
+    edge: &Edge,
+    id: &SessionId,
+    request: &ReadRequest,
+    deadline: Instant,
+) -> Result<Option<(Reader, Instant)>, Problem> {
+    let ReadRequest { mode, freshness, place, .. } = *request;
+    let attach = |place: Place, until| edge.runtime.attach(id, place.start, freshness, until);
+    let (mut found, mut deadline) = (attach(place, deadline).await, deadline);
+    if request.waits && matches!(found, Err(AttachError::NotFound)) {
         // All of a session that is not there yet is still to come.
         let all = Place { start: Start::Beginning, ..place };
-        let place = if place.start == Start::Tail && !asked.snapshot { all } else { place };
+        let from_now = place.start == Start::Tail && !request.wants.snapshot;
+        let place = if from_now { all } else { place };
         found = tokio::select! {
-            found = once_there(&edge, &id, place, freshness) => found,
+            found = once_there(edge, id, place, freshness) => found,
             // It comes back, as from any broken connection.
-            () = tokio::time::sleep(edge.settings.long_poll) => return Ok(HangUp.into_response()),
-            () = edge.stop.cancelled() => return Ok(HangUp.into_response()),
+            () = tokio::time::sleep(edge.settings.long_poll) => return Ok(None),
+            () = edge.stop.cancelled() => return Ok(None),
         };
-        deadline = headers::deadline(&headers)?;
+        deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
     }
     if mode == Mode::Sse && matches!(found, Err(AttachError::Ahead { .. })) {
         // The log was longer when the reader saw it: it was restored, or is another one.
         found = attach(cursor::UNKNOWN, deadline).await;
     }
-    let reader = match found {
-        Ok(reader) => reader,
+    match found {
+        Ok(reader) => Ok(Some((reader, deadline))),
         // A status would end a browser's EventSource for good; a broken connection does not.
-        Err(AttachError::Unavailable(_)) if mode == Mode::Sse => return Ok(HangUp.into_response()),
-        Err(why) => return Err(why.into()),
-    };
-    let limit = limit.map_or(limits::PAGE_EVENTS, |limit| limit as usize);
-    match mode {
-        Mode::Sse => {
-            let takeover = takeover.map(|Extension(takeover)| takeover);
-            let telling = match attached::open(&edge, &id, reader, &asked, deadline).await {
-                Ok(telling) => telling,
-                Err(why) if why.is_passing() => return Ok(HangUp.into_response()),
-                Err(why) => return Err(why),
-            };
-            Ok(live::response(&edge, &id, telling, place.has_seen_end, takeover).await)
-        }
-        Mode::Present => page::read(reader, limit, Wait::Present(deadline), &edge.stop).await,
-        Mode::LongPoll => {
-            let wait = wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
-            let until = Instant::now() + wait;
-            page::read(reader, limit, Wait::Event(until), &edge.stop).await
-        }
+        Err(AttachError::Unavailable(_)) if mode == Mode::Sse => Ok(None),
+        Err(why) => Err(why.into()),
     }
 }
 

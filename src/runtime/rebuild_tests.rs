@@ -75,13 +75,13 @@ fn look(shard: &Shard) -> oneshot::Receiver<Looked> {
 }
 
 /// A journal that gives one entry at a time, and none before the gate is open; tells what it was asked for.
-fn gated() -> (Replay, mpsc::Sender<()>, sync::UnboundedReceiver<Range<u64>>) {
-    let (gate, opened) = mpsc::channel();
+fn gated() -> (Replay, mpsc::SyncSender<()>, sync::Receiver<Range<u64>>) {
+    let (gate, opened) = mpsc::sync_channel(1);
     let opened = Mutex::new(opened);
-    let (tell, asked) = sync::unbounded_channel();
+    let (tell, asked) = sync::channel(64);
     let replay = move |_: GroupId, range: Range<u64>| {
         let index = range.start;
-        tell.send(range).ok();
+        tell.try_send(range).expect("few pieces are asked for");
         // Once its sender is gone, it stays open.
         match opened.lock().expect("no panic under this lock").recv_timeout(LONG) {
             Err(mpsc::RecvTimeoutError::Timeout) => Err(io::Error::other("nobody else went on")),
@@ -99,7 +99,8 @@ async fn a_session_is_rebuilt_piece_by_piece_while_others_go_on() {
     // Its birth is in its head.
     assert_eq!(asked.recv().await, Some(1..ENTRIES));
     // The journal's disk is slow. The one thread of all actors has others to serve.
-    tokio::spawn(async move { drop(gate) });
+    let mut others = tokio::task::JoinSet::new();
+    others.spawn(async move { drop(gate) });
     let looked = looked.await.expect("it is rebuilt");
     assert!(looked.status.is_some() && looked.next == ENTRIES);
     for next in 2..ENTRIES {

@@ -34,23 +34,16 @@ impl Live {
         self.check_takes_turns()?;
         check_size(std::slice::from_ref(&asked.said))?;
         let control = &self.work.control;
-        if control.mode != Mode::Auto && control.is_held_by(asked.sender.as_ref()) {
-            return Ok(self.person_says(now, asked, out));
-        }
-        if control.mode == Mode::Manual && !cancelled {
-            return self.hold_back(now, asked, out);
+        match control.mode {
+            Mode::Assist | Mode::Manual if control.is_held_by(asked.sender.as_ref()) => {
+                return Ok(self.person_says(now, asked, out));
+            }
+            Mode::Manual if !cancelled => return self.hold_back(now, asked, out),
+            _ => {}
         }
         let when_busy = asked.when_busy.unwrap_or(self.config.policy.when_busy);
-        let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
-        let into = match (busy, when_busy) {
-            _ if cancelled => None,
-            (Some(at), WhenBusy::Steer) => Some(at),
-            (Some(at), WhenBusy::Reject) => {
-                return Err(Refusal::Busy { turn: self.work.turns[at].id.clone() });
-            }
-            (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt) => None,
-        };
         let interrupts = when_busy == WhenBusy::Interrupt && !cancelled;
+        let into = if cancelled { None } else { self.steers(asked, when_busy)? };
         match into {
             Some(_) => self.check_mailbox()?,
             None => {
@@ -77,16 +70,11 @@ impl Live {
                 self.work.turns.push(begun);
             }
         }
-        let pending = into.is_some();
         let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
+        let pending = into.is_some();
         self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
         if let Some(at) = into {
-            match self.work.turns[at].stage {
-                Stage::Paused { .. } => _ = self.go_on(now, at, out),
-                // Somebody speaks instead of answering: the turn goes on, and its question stays open.
-                Stage::Asking => self.work.turns[at].offer(now),
-                Stage::Waiting { .. } | Stage::Active(_) => {}
-            }
+            self.wake(now, at, out);
         }
         if cancelled {
             // Whoever cancelled it could not know that it would still come.
@@ -94,6 +82,28 @@ impl Live {
             self.end_all(now, &end, |open| open.id == turn, out);
         }
         Ok(Applied::Input { turn, serial, duplicate: false })
+    }
+
+    /// Lets a turn that has no worker go on, now that somebody spoke into it.
+    fn wake(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) {
+        match self.work.turns[at].stage {
+            Stage::Paused { .. } => _ = self.go_on(now, at, out),
+            // Somebody speaks instead of answering: the turn goes on, and its question stays open.
+            Stage::Asking => self.work.turns[at].offer(now),
+            Stage::Waiting { .. } | Stage::Active(_) => {}
+        }
+    }
+
+    /// The open turn that the input is spoken into, if it is into one.
+    fn steers(&self, asked: &Input, when_busy: WhenBusy) -> Result<Option<usize>, Refusal> {
+        let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
+        match (busy, when_busy) {
+            (Some(at), WhenBusy::Steer) => Ok(Some(at)),
+            (Some(at), WhenBusy::Reject) => {
+                Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
+            }
+            (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt) => Ok(None),
+        }
     }
 
     /// The word of whoever has control, for people and not for an agent.

@@ -1,9 +1,9 @@
 //! The conversation of a session as messages: a projection of its log, made when it is asked for.
 //!
-//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn, until somebody speaks
-//! into the turn: what is said after that is another one. What a later attempt superseded is in none. Inputs are messages of who sent them, and what a person who took over
-//! said is a message of that person. Bounded in events that are read and in bytes that are kept: then the
-//! oldest go first (S10).
+//! Output of a turn, and of a step where there are steps, is one message, whoever had the turn, until
+//! somebody speaks into the turn: what is said after that is another one. What a later attempt superseded is
+//! in none. Inputs are messages of who sent them, and what a person who took over said is a message of that
+//! person. Bounded in events that are read and in bytes that are kept: then the oldest go first (S10).
 
 use std::collections::{HashMap, VecDeque};
 
