@@ -1,5 +1,6 @@
 //! What goes wrong: power, processes, links, both kinds of disks, descriptors, clocks and actors.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::clock::NodeClock;
 use crate::judge::Judge;
 use crate::readers::whole;
 use crate::run::pass;
-use crate::world::{Ending, World};
+use crate::world::{Ending, Place, World};
 
 pub(crate) struct Nemesis {
     pub(crate) world: World,
@@ -25,6 +26,10 @@ pub(crate) struct Nemesis {
     sessions: Sessions,
     /// The true time.
     right: Arc<NodeClock>,
+    /// A node's disks as they were, to be put back once.
+    image: Option<(u64, Place)>,
+    /// Nodes that peers refused, because their disks were rolled back: they never start again.
+    gone: BTreeSet<u64>,
 }
 
 /// Which misfortunes a seed has, beside crashes and partitions.
@@ -38,6 +43,8 @@ pub(crate) struct Misfortunes {
     writes: bool,
     clocks: bool,
     actors: bool,
+    /// One node's disks are rolled back to an older image.
+    image: bool,
 }
 
 impl Misfortunes {
@@ -48,6 +55,7 @@ impl Misfortunes {
             writes: rng.random_bool(0.4),
             clocks: rng.random_bool(0.4),
             actors: rng.random_bool(0.5),
+            image: rng.random_bool(0.25),
         }
     }
 }
@@ -61,7 +69,8 @@ impl Nemesis {
         sessions: Sessions,
     ) -> Nemesis {
         let right = NodeClock::new();
-        Nemesis { world, judge, rng, misfortunes, sessions, right }
+        let (image, gone) = (None, BTreeSet::new());
+        Nemesis { world, judge, rng, misfortunes, sessions, right, image, gone }
     }
 
     fn pause(&mut self, low_ms: u64, high_ms: u64) -> Duration {
@@ -73,7 +82,7 @@ impl Nemesis {
     }
 
     pub(crate) async fn start(&mut self, node: u64) {
-        if !self.world.running.contains_key(&node) {
+        if !self.world.running.contains_key(&node) && !self.gone.contains(&node) {
             self.judge.note(format_args!("start n{node}"));
             self.world.start(node).await;
         }
@@ -94,8 +103,8 @@ impl Nemesis {
             pass(pause).await;
             self.begin_again().await;
             let node = self.rng.random_range(1..=self.count());
-            let Misfortunes { journals, reads, writes, clocks, actors } = self.misfortunes;
-            match self.rng.random_range(0..24) {
+            let Misfortunes { journals, reads, writes, clocks, actors, image } = self.misfortunes;
+            match self.rng.random_range(0..26) {
                 0 | 1 => {
                     let endings = [Ending::PowerCut, Ending::Killed, Ending::Stopped];
                     let ending = endings[self.rng.random_range(0..endings.len())];
@@ -121,6 +130,7 @@ impl Nemesis {
                 18 | 19 if writes => self.break_store(node).await,
                 20 if clocks => self.jump(node),
                 21..=23 if actors => self.fail_actor(node),
+                24 | 25 if image => self.roll_back(node).await,
                 _ => self.start(node).await,
             }
         }
@@ -254,8 +264,40 @@ impl Nemesis {
         self.begin_again().await;
     }
 
+    /// Keeps a copy of a node's disks; later, once in a run, the node starts from that.
+    async fn roll_back(&mut self, node: u64) {
+        match self.image.take() {
+            Some((node, older)) => {
+                self.judge.note(format_args!("roll back n{node}"));
+                self.judge.count("rollbacks");
+                self.misfortunes.image = false;
+                self.end(node, Ending::PowerCut).await;
+                self.world.swap(node, older);
+                self.start(node).await;
+            }
+            None => {
+                self.judge.note(format_args!("image of n{node}"));
+                let seed = self.rng.random();
+                self.image = Some((node, self.world.image(node, seed)));
+            }
+        }
+    }
+
+    /// Nodes that a peer refused end, and do not come back.
+    async fn refuse(&mut self) {
+        let refused = |node: &crate::world::Node| node.host.refused().borrow().is_some();
+        let refused = self.world.running.iter().filter(|(_, node)| refused(node));
+        for node in refused.map(|(node, _)| *node).collect::<Vec<_>>() {
+            self.judge.note(format_args!("n{node} is refused"));
+            self.judge.count("refused");
+            self.end(node, Ending::Killed).await;
+            self.gone.insert(node);
+        }
+    }
+
     /// Processes whose store has failed begin again: each has told so itself.
     async fn begin_again(&mut self) {
+        self.refuse().await;
         let failed = self.world.running.iter().filter(|(_, node)| node.fault.reason().is_some());
         for node in failed.map(|(node, _)| *node).collect::<Vec<_>>() {
             self.judge.count("stores");

@@ -190,6 +190,27 @@ impl World {
         place.journal.restart();
     }
 
+    /// A copy of all that a node has on its disks now: what a restored image of its machine holds.
+    pub(crate) fn image(&self, node: u64, seed: u64) -> Place {
+        let place = &self.places[&node];
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for entry in std::fs::read_dir(place.dir.path()).expect("it can be read") {
+            let entry = entry.expect("it can be read");
+            if entry.file_type().expect("it has a kind").is_file() {
+                let to = dir.path().join(entry.file_name());
+                std::fs::copy(entry.path(), to).expect("it can be copied");
+            }
+        }
+        let (journal, store) = (place.journal.image(), place.store.image(seed));
+        Place { journal, store, clock: place.clock.clone(), dir }
+    }
+
+    /// Puts other disks into a node that does not run.
+    pub(crate) fn swap(&mut self, node: u64, place: Place) {
+        assert!(!self.running.contains_key(&node), "node {node} runs");
+        self.places.insert(node, place);
+    }
+
     pub(crate) fn group(&self, node: u64, group: u32) -> Option<Arc<Group>> {
         self.running.get(&node)?.host.group(GroupId(group))
     }
