@@ -1,8 +1,9 @@
-//! What sessions keep on this node's disk: heads, sealed blocks of events, deadlines and marks.
+//! What sessions keep on this node's disk: heads, sealed blocks of events, deadlines, marks, and
+//! the names that live.
 //!
-//! Nothing here is the truth: the journal is. Writes are not synced one by one; [`Store::persist`] makes
-//! everything before it durable, and the journal is purged only after that (S3). The keys and values
-//! lie in an [`engine`], on disk or, for tests, in memory.
+//! Nothing here is the truth: the journal is. Writes are not synced one by one; [`Store::persist`]
+//! makes everything before it durable, and the journal is purged only after that (S3). The keys and
+//! values lie in an [`engine`], on disk or, for tests, in memory.
 
 mod engine;
 pub mod fault;

@@ -1,4 +1,5 @@
-//! Agents that nodes run by themselves: real processes, killed, stopped, made to fail, on real clusters.
+//! Agents that nodes run by themselves: real processes, killed, stopped, made to fail, on real
+//! clusters. Every word of the demo agent is counted.
 
 mod support;
 

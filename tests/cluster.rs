@@ -1,4 +1,5 @@
-//! A cluster of real processes, one promise at a time: snapshots, wiped disks, graceful stops.
+//! A cluster of real processes, one promise at a time: snapshots, wiped and rolled-back disks,
+//! graceful stops, nodes without a replica.
 
 mod support;
 

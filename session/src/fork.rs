@@ -1,9 +1,10 @@
-//! Sessions that begin as another one was: a fork shares its source's events, up to where it left it.
+//! Sessions that begin as another one was: a fork shares its source's events, up to where it left
+//! it.
 //!
-//! The two may live in different shards, so they hold on to each other by commands. The source keeps a
-//! *hold* for each fork and does not give up its log while it has one; the fork keeps a *pending* when it
-//! ends, until the source has let go. A hold whose fork nobody confirmed is asked about after a while,
-//! so whoever dies half way leaves nothing behind.
+//! The two may live in different shards, so they hold on to each other by commands. The source
+//! keeps a *hold* for each fork and does not give up its log while it has one; the fork keeps a
+//! *pending release* when it ends, until the source has let go. A hold whose fork nobody confirmed
+//! is asked about after a while, so whoever dies half way leaves nothing behind.
 
 use serde::{Deserialize, Serialize};
 

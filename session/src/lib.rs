@@ -1,8 +1,10 @@
-//! What a session is: a state that changes only by commands, the same way on every replica (S1, S6).
+//! What a session is: a state that changes only by commands, the same way on every replica (S1,
+//! S6).
 //!
+//! A crate of its own, so that its manifest says what it may use. No map here has a random order.
 //! No clock, no I/O, no chance: the time of a command comes with it, and what it wrote goes out as
-//! events for others to keep. The log here is a beginning; whatever else a session will know is further
-//! state beside it, and further kinds of command.
+//! events for others to keep. The log here is a beginning; whatever else a session will know is
+//! further state beside it, and further kinds of command.
 
 pub mod chain;
 pub mod command;

@@ -1,4 +1,6 @@
 //! A session while it lives: its log, its writers and its end (S2, S11).
+//!
+//! The order in which a command is checked is part of the promise.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,9 @@
-//! The demo: three real nodes and a scripted agent on this machine, a page to watch and hurt them from,
-//! and a script that does what the page offers and judges what comes of it.
+//! The demo: three real nodes and a scripted agent on this machine, a page to watch and hurt them
+//! from, and a script that does what the page offers and judges what comes of it.
 //!
-//! It is a client like any other: whatever is shown comes over the public API (S2, S7). Only signals
-//! to processes and their ids go through a server of its own.
+//! It is a client like any other: whatever is shown comes over the public API (S2, S7). Only
+//! signals to processes and their ids go through a server of its own. `page/` is the page: the
+//! `EventSource` and `fetch` of every browser, on the public API.
 
 mod door;
 mod nodes;

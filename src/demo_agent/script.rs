@@ -1,4 +1,4 @@
-//! What the demo_agent plays beside its story: words of the input that begin with a slash.
+//! What the demo agent plays beside its story: words of the input that begin with a slash.
 
 /// One thing that it plays, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

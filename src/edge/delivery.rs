@@ -1,8 +1,9 @@
-//! What is answered and not yet taken: it holds room, and an HTTP/2 client that does not take it is cut (S10).
+//! What is answered and not yet taken: it holds room, and an HTTP/2 client that does not take it is
+//! cut (S10).
 //!
-//! On HTTP/1.1 a client that does not read stops the connection's writes, which [`super::stall`] sees. On
-//! HTTP/2 a client may read the connection and yet give no credit to a stream, and what the stream holds
-//! would be held for ever.
+//! On HTTP/1.1 a client that does not read stops the connection's writes, which
+//! [`super::write_timeout`] sees. On HTTP/2 a client may read the connection and yet give no credit
+//! to a stream, and what the stream holds would be held for ever.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

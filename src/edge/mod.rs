@@ -1,7 +1,8 @@
 //! Talks: HTTP/1.1 and HTTP/2 without TLS on one port, the native API of `docs/PROTOCOL.md`.
 //!
-//! What comes in is parsed here, once and strictly; what goes out is rendered here. Everything between
-//! is the runtime's.
+//! What comes in is parsed here, once and strictly; what goes out is rendered here. Everything
+//! between is the runtime's. `openapi.json` describes the API; a test holds it against the routes
+//! and codes.
 
 mod admin;
 mod attached;

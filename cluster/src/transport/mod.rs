@@ -1,4 +1,4 @@
-//! Bytes between nodes: calls on ordered lanes, and streams.
+//! Bytes between nodes: calls on ordered lanes, and streams. The only place that knows quinn.
 //!
 //! Two implementations keep the same promises: [`QuicTransport`] between processes and
 //! [`MemoryNetwork`] inside one, for tests. Neither knows what the bytes mean.

@@ -1,8 +1,9 @@
 //! WebSockets (RFC 6455): the verbs and events of the native API on one connection.
 //!
-//! `handshake` takes the connection over, `socket` carries texts on it within bounds (S10). `people` serves
-//! many sessions on one connection: `asked` parses what a client sends, `subscription`
-//! is one attached session. `worker` serves a worker of agents.
+//! `handshake` takes the connection over, `pieces` takes frames as their bytes come, `socket`
+//! carries texts within bounds (S10). `people` serves many sessions on one connection: `asked`
+//! parses what a client sends, `subscription` is one attached session. `worker` serves a worker of
+//! agents.
 
 mod asked;
 mod handshake;

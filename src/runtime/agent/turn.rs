@@ -1,7 +1,7 @@
 //! One turn on a link: what its worker says goes in, in order; what concerns it comes out.
 //!
-//! One command is under way at a time, and what gathers meanwhile rides in the next one. A sign of life costs a
-//! commit only where nothing was said for a third of the lease.
+//! One command is under way at a time, and what gathers meanwhile rides in the next one. A sign of
+//! life costs a commit only where nothing was said for a quarter of the lease.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Answers the runtimes of other nodes.
+//! Answers the runtimes of other nodes. `wire` and `members` are the messages.
 
 pub(super) mod members;
 pub(super) mod wire;

@@ -1,9 +1,11 @@
-//! Who is attached to a session now, on which device and over how many links: soft state, never in the log.
+//! Who is attached to a session now, on which device and over how many links: soft state, never in
+//! the log.
 //!
-//! Each node knows its own attachments ([`here`]) and tells the leader of the session's shard of every change
-//! at once and of everything again every few seconds ([`rounds`]). The leader adds up what all nodes say
-//! ([`table`]) and tells those that have somebody there. What is not said again expires, so a node that died
-//! takes its people with it, and a new leader knows all within one round (S10: tables are bounded).
+//! Each node knows its own attachments ([`local`]) and tells the leader of the session's shard of
+//! every change at once and of everything again every few seconds ([`gossip`]). The leader adds up
+//! what all nodes say ([`table`]) and tells those that have somebody there. What is not said again
+//! expires, so a node that died takes its people with it, and a new leader knows all within one
+//! round (S10: tables are bounded).
 
 pub(super) mod gossip;
 mod local;

@@ -1,6 +1,7 @@
 //! One group's sessions on this node: hands committed commands to their actors, in journal order.
 //!
 //! To the cluster crate this is a [`Machine`]. It keeps no session state of its own.
+//! `sessions` has the live actors; `snapshot` sends what another replica lacks.
 
 pub(super) mod sessions;
 mod snapshot;
