@@ -96,6 +96,37 @@ fn the_tree_keeps_its_laws() {
 }
 
 #[test]
+fn pages_are_no_wider_than_a_screen_and_decisions_are_numbered() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = walkdir::WalkDir::new(root.join("docs")).sort_by_file_name().into_iter();
+    let pages = pages.map(|page| page.expect("the tree can be read").into_path());
+    let is_page = |page: &std::path::PathBuf| {
+        let vendored = page.components().any(|part| part.as_os_str() == "node_modules");
+        !vendored && page.extension().is_some_and(|extension| extension == "md")
+    };
+    let mut broken = Vec::new();
+    for page in pages.chain([root.join("README.md"), root.join("CHANGELOG.md")]).filter(is_page) {
+        let text = fs::read_to_string(&page).expect("a page is text");
+        for (place, line) in text.lines().enumerate() {
+            if COLUMNS < line.chars().count() {
+                broken.push(format!("{}:{}: {COLUMNS} columns", page.display(), place + 1));
+            }
+        }
+    }
+    let decisions = fs::read_dir(root.join("docs/decisions")).expect("decisions are there");
+    let names = decisions.map(|entry| entry.expect("it can be read").file_name());
+    let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.retain(|name| name != "README.md");
+    names.sort();
+    for (name, number) in names.iter().zip(1..) {
+        if !name.starts_with(&format!("{number:04}-")) {
+            broken.push(format!("docs/decisions/{name}: number {number} comes next"));
+        }
+    }
+    assert!(!names.is_empty() && broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
 fn the_bans_and_unwinding_stay_in_force() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let clippy = fs::read_to_string(root.join("clippy.toml")).expect("clippy.toml is there");

@@ -38,7 +38,7 @@ impl World {
         group.is_some_and(|group| group.leads())
     }
 
-    /// Lays the turns of a session that wait for workers on the turn_queue, in place of what lies there of it.
+    /// Lays the turns of a session that wait for workers in the turn queue, in place of what lies there of it.
     pub(super) fn offer(&self, id: &SessionId, shard: u32, offers: Vec<Waiting>) {
         if let Some(runtime) = self.runtime() {
             runtime.turn_queue.set(id, shard, offers);
@@ -62,7 +62,7 @@ impl World {
             };
             if let Err(why) = outcome {
                 // It stays owed, and is tried again at the next sweep.
-                tracing::debug!(session = %id, ?effect, %why, "a effect was not done");
+                tracing::debug!(session = %id, ?effect, %why, "an effect was not done");
             }
             done(effect);
         });
@@ -142,7 +142,7 @@ impl World {
     }
 }
 
-/// Why a effect is still owed.
+/// Why an effect is still owed.
 type Owed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Runtime {
@@ -162,7 +162,7 @@ impl Runtime {
                 };
                 self.submit(id, command, deadline).await?;
             }
-            // It lies on the turn_queue.
+            // It lies in the turn queue.
             Effect::Offer { .. } => {}
         }
         Ok(())

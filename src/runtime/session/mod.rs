@@ -80,7 +80,7 @@ pub(super) enum Mail {
     },
     /// Leave if nobody needs you.
     Retire,
-    /// An attempt at a effect is over.
+    /// An attempt at an effect is over.
     Performed(Effect),
     /// An attempt to tell the session how many watch is over.
     Counted {
@@ -114,7 +114,7 @@ pub(super) struct Owned {
     performing: Vec<Effect>,
     /// Whether it is being told how many watch.
     counting: bool,
-    /// Whether something of it may lie on the turn_queue: also what an actor before this one laid there.
+    /// Whether something of it may lie in the turn queue: also what an actor before this one laid there.
     offered: bool,
     _running: TaskTrackerToken,
 }
