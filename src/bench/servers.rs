@@ -34,12 +34,12 @@ impl Servers {
         let text = |path: &Path| {
             fs::read_to_string(path).with_context(|| format!("{} is unreadable", path.display()))
         };
-        let count: usize = text(&dir.join("nodes"))?.trim().parse().context("the node count")?;
-        let pid = |node| -> anyhow::Result<u32> {
+        let pid = |node: &str| -> anyhow::Result<u32> {
             let path = dir.join(format!("node-{node}")).join("pid");
             text(&path)?.trim().parse().with_context(|| format!("{}", path.display()))
         };
-        Ok(Servers { pids: (1..=count).map(pid).collect::<anyhow::Result<_>>()? })
+        let members = text(&dir.join("members"))?;
+        Ok(Servers { pids: members.split_whitespace().map(pid).collect::<anyhow::Result<_>>()? })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -104,5 +104,23 @@ impl Bill {
         report.tell("fsyncs per event, all nodes", fsyncs / load.events, "");
         report.tell("journal records, all nodes", grown("outlive_journal_records_total"), "");
         report.tell("journal bytes per payload byte, all nodes", written / load.payload_bytes, "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `scripts/cluster.sh` lays it out.
+    #[test]
+    fn the_nodes_of_a_cluster_are_found_by_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("members"), "1 4\n").unwrap();
+        for (node, pid) in [(1, 11), (4, 44)] {
+            fs::create_dir(dir.path().join(format!("node-{node}"))).unwrap();
+            fs::write(dir.path().join(format!("node-{node}/pid")), format!("{pid}\n")).unwrap();
+        }
+        assert_eq!(Servers::of_cluster(dir.path()).unwrap().pids, [11, 44]);
+        assert!(Servers::of_cluster(&dir.path().join("node-1")).is_err());
     }
 }
