@@ -94,7 +94,11 @@ async fn request(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, verb.body_limit()).await?;
-    let is_json = matches!(headers::media_type(&headers)?.as_str(), "" | "application/json");
+    // The last one is what curl says of all data that it is given; the body is read as JSON anyway.
+    let is_json = matches!(
+        headers::media_type(&headers)?.as_str(),
+        "" | "application/json" | "application/x-www-form-urlencoded"
+    );
     if verb.is_typed() && !held.bytes.is_empty() && !is_json {
         let detail = "send the body as application/json";
         return Err(Problem::new(&error::UNSUPPORTED_TYPE, detail));
