@@ -284,12 +284,8 @@ fn checkpoints(config: &ServeConfig) -> Checkpoints {
 }
 
 fn timers(config: &ServeConfig) -> Timers {
-    // Nobody follows a single node: it only wakes for its heartbeats.
-    let rare_ms = config.election_min_ms - config.election_min_ms / 5;
-    let follows = config.peer_listen.is_some();
-    let heartbeat_ms = if follows { config.heartbeat_ms } else { config.heartbeat_ms.max(rare_ms) };
     Timers {
-        heartbeat_ms,
+        heartbeat_ms: config.heartbeat_ms,
         election_min_ms: config.election_min_ms,
         election_max_ms: config.election_max_ms,
     }

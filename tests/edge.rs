@@ -387,3 +387,36 @@ async fn a_node_that_stops_breaks_its_streams_off() {
     let rest = read_to(&mut stream, "never").await;
     assert!(!rest.contains("0\r\n\r\n"), "a clean end: {rest}");
 }
+
+/// Nothing in an example of the protocol's page is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_examples_of_the_protocol_are_taken() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        return eprintln!("SKIPPED: there is no curl; the examples of PROTOCOL.md were not run");
+    }
+    let node = start_single().await;
+    let address = node.url.strip_prefix("http://").unwrap();
+    let page = include_str!("../docs/PROTOCOL.md");
+    let examples = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut taken = 0;
+    for (number, example) in examples.enumerate() {
+        let session = format!("chat-example-{number}");
+        client(&node).create(&session).await.unwrap();
+        let some = vec![Body { format: "text".into(), payload: "x".into() }; 12];
+        client(&node).appender(&session).append(&some, false).await.unwrap();
+        let input = json!({ "input": "q-17", "agent": "poet", "said": { "text": "x" } });
+        let inputs = format!("/v1/sessions/{session}/inputs");
+        assert_eq!(ask(&node, Method::POST, &inputs, input).await.0, 200);
+        let example = example
+            .replace("localhost:4437", address)
+            .replace("chat-1", &session)
+            // A stream goes on until curl gives up; its status was there before.
+            .replace("curl ", "curl -sS -m 2 -o /dev/null -w '%{http_code}\\n' ");
+        let ran = tokio::process::Command::new("bash").args(["-c", &example]).output().await;
+        let codes = String::from_utf8(ran.unwrap().stdout).unwrap();
+        assert!(!codes.is_empty(), "{example}");
+        assert!(codes.lines().all(|code| code.starts_with('2')), "{example}\n{codes}");
+        taken += codes.lines().count();
+    }
+    assert!(10 <= taken, "the page has examples: {taken}");
+}
