@@ -23,6 +23,10 @@ enum Does {
     Breaks(&'static [&'static str]),
     /// Refuses, with this status.
     Refuses(u16),
+    /// Sends these bytes and closes the connection.
+    Answers(&'static str),
+    /// Sends a comment so many times, four in a second, and then these events.
+    Breathes(usize, &'static [&'static str]),
 }
 
 /// An endpoint that follows a script, one step for each request; the last one again and again.
@@ -79,17 +83,31 @@ async fn answer(stream: TcpStream, script: &[Does], asks: &Mutex<Vec<Value>>, en
         stream.write_all(head.as_bytes()).await.expect("written");
         return;
     }
+    if let Does::Answers(whole) = does {
+        stream.write_all(whole.as_bytes()).await.expect("written");
+        return;
+    }
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("written");
-    let (Does::Says(events) | Does::Hangs(events) | Does::Breaks(events)) = does else { return };
+    let events = match does {
+        Does::Says(events) | Does::Hangs(events) | Does::Breaks(events) => events,
+        Does::Breathes(times, events) => {
+            for _ in 0..times {
+                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+                stream.write_all(b"8\r\n: here\n\n\r\n").await.expect("written");
+            }
+            events
+        }
+        Does::Refuses(_) | Does::Answers(_) => return,
+    };
     for event in events {
         let data = format!("data: {event}\n\n");
         let chunk = format!("{:x}\r\n{data}\r\n", data.len());
         stream.write_all(chunk.as_bytes()).await.expect("written");
     }
     match does {
-        Does::Says(_) => drop(stream.write_all(b"0\r\n\r\n").await),
+        Does::Says(_) | Does::Breathes(..) => drop(stream.write_all(b"0\r\n\r\n").await),
         Does::Hangs(_) => {
             while stream.read(&mut [0; 64]).await.is_ok_and(|read| 0 < read) {}
             *ends.lock().expect("no panic") += 1;
@@ -267,6 +285,97 @@ async fn a_refusal_fails_the_turn_at_once_with_the_reason() {
     until(&url, "turn.failed").await;
     let all = events(&url).await;
     assert_eq!(all.last().expect("one")["reason"], "the endpoint answered 401: no");
+}
+
+/// The story and the events of the one turn of an endpoint that answers so, and how many requests it took.
+async fn end_of(
+    protocol: &str,
+    script: &'static [Does],
+    rest: &str,
+) -> (Vec<String>, Vec<Value>, usize) {
+    let endpoint = Endpoint::serve(script).await;
+    let agent =
+        format!("kind = \"push\"\nprotocol = \"{protocol}\"\nurl = \"{}\"\n{rest}", endpoint.url);
+    let (cluster, _file) = node(&agent).await;
+    let url = cluster.url(1);
+    ask_with(&url, "t1", "hi", json!({ "attempts": 2 })).await;
+    let mut told = Vec::new();
+    eventually("the turn is over", async || {
+        told = story(&url).await;
+        told.last().is_some_and(|end| end == "turn.completed" || end == "turn.failed")
+    })
+    .await;
+    let requests = endpoint.asked.lock().expect("no panic").len();
+    (told, events(&url).await, requests)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_stream_fails_the_turn_at_once_and_says_what_it_was() {
+    const PAGE: &[Does] = &[Does::Answers(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 2\r\n\r\nno",
+    )];
+    const ELSEWHERE: &[Does] =
+        &[Does::Answers("HTTP/1.1 307 No\r\nlocation: /elsewhere/\r\ncontent-length: 0\r\n\r\n")];
+    for (script, reason) in [
+        (PAGE, "the endpoint answered 200 with text/html, not with text/event-stream"),
+        (ELSEWHERE, "the endpoint answered 307 and points to /elsewhere/"),
+    ] {
+        let (told, all, requests) = end_of("openai", script, "").await;
+        assert_eq!(all.last().expect("one")["reason"], reason, "{told:?}");
+        assert_eq!(requests, 1, "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_not_ready_says_why_in_the_log() {
+    const LOADING: &[Does] = &[Does::Answers(
+        "HTTP/1.1 503 No\r\ncontent-length: 44\r\n\r\n{\"error\":{\"message\":\"the model is loading\"}}",
+    )];
+    let (told, all, requests) = end_of("openai", LOADING, "").await;
+    assert_eq!(requests, 2, "{told:?}");
+    let lost: Vec<_> = all.iter().filter(|event| event["type"] == "agent.lost").collect();
+    assert_eq!(lost.len(), 2, "{told:?}");
+    for lost in lost {
+        assert_eq!(lost["detail"], "the endpoint answered 503: the model is loading");
+    }
+    let reason = all.last().expect("one")["reason"].as_str().expect("text").to_owned();
+    assert!(
+        reason.ends_with("the last one: the endpoint answered 503: the model is loading"),
+        "{reason}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_comment_is_a_sign_of_life() {
+    const END: &[&str] = &[r#"{"choices":[{"delta":{"content":"five"}}]}"#, "[DONE]"];
+    let (told, _, requests) = end_of("openai", &[Does::Breathes(26, END)], "quiet_ms = 5000").await;
+    assert_eq!(requests, 1, "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("turn.completed"), "{told:?}");
+    assert!(!told.iter().any(|told| told == "agent.stalled"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_that_is_too_large_leaves_its_type_and_size_in_the_log() {
+    static LARGE: std::sync::LazyLock<[&str; 2]> = std::sync::LazyLock::new(|| {
+        let url = "A".repeat(300_000);
+        [format!(r#"{{"type":"file","url":"{url}"}}"#).leak(), r#"{"type":"finish"}"#]
+    });
+    static SCRIPT: std::sync::LazyLock<[Does; 1]> =
+        std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
+    let (told, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
+    let omitted = r#"ai-sdk/1:{"data":{"bytes":300024,"type":"file"},"type":"data-omitted"}"#;
+    assert!(told.iter().any(|told| told == omitted), "{told:?}");
+}
+
+/// The blank line behind it never comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_event_of_an_answer_counts_if_it_is_whole() {
+    const CUT: &[Does] = &[Does::Answers(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"five\"},\"finish_reason\":\"stop\"}]}\n",
+    )];
+    let (told, _, requests) = end_of("openai", CUT, "").await;
+    assert_eq!(requests, 1, "{told:?}");
+    assert_eq!(told.last().map(String::as_str), Some("turn.completed"));
 }
 
 /// A process that ends with the test.

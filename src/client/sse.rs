@@ -1,4 +1,7 @@
 //! A parser of `text/event-stream` (WHATWG HTML 9.2) that takes the stream in any pieces.
+//!
+//! Beyond the standard it takes a field `error`, by which some servers of models say that they failed, as the data of
+//! an event of that name.
 
 /// One dispatched event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +69,12 @@ impl Parser {
         Ok(frames)
     }
 
+    /// The event that the stream ended in, if its blank line never came. The standard drops it: it may be cut.
+    pub fn finish(&mut self) -> Option<Frame> {
+        let unfinished = if self.line.is_empty() { None } else { self.take_line() };
+        unfinished.or_else(|| self.dispatch())
+    }
+
     fn take_line(&mut self) -> Option<Frame> {
         let line = std::mem::take(&mut self.line);
         // A line break is never part of a letter, so lines decode one by one as the whole would.
@@ -82,6 +91,11 @@ impl Parser {
         match field {
             "event" => value.clone_into(&mut self.name),
             "data" => {
+                self.data.push_str(value);
+                self.data.push('\n');
+            }
+            "error" => {
+                field.clone_into(&mut self.name);
                 self.data.push_str(value);
                 self.data.push('\n');
             }
@@ -129,6 +143,15 @@ mod tests {
         for piece in 1..=stream.len() {
             assert_eq!(all(stream.as_bytes(), piece), expected, "in pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn an_error_and_the_unfinished_last_event_are_taken_where_they_are_wanted() {
+        let mut parser = Parser::default();
+        let frames = parser.feed(b"error: {}\n\ndata: a\ndata: b").unwrap();
+        assert_eq!((frames[0].event.as_str(), frames[0].data.as_str()), ("error", "{}"));
+        assert_eq!(parser.finish().map(|frame| frame.data).as_deref(), Some("a\nb"));
+        assert_eq!(parser.finish(), None);
     }
 
     #[test]

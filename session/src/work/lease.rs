@@ -327,10 +327,11 @@ impl Live {
         let again = turn.lose(cause, now);
         let again_at = again.map_or(0, |at| at.0);
         let pausing = turn.pausing.take();
-        let (turn, detail) = (id.clone(), detail.to_owned());
-        self.note(now, Fact::Lost { turn, epoch, cause, again_at, detail }, out);
+        let lost =
+            Fact::Lost { turn: id.clone(), epoch, cause, again_at, detail: detail.to_owned() };
+        self.note(now, lost, out);
         if again.is_none() {
-            let reason = format!("{times} workers in a row were lost without output that stays");
+            let reason = out_of_workers(times, detail);
             self.end_all(now, &End::Failed { reason }, |open| open.id == id, out);
             return;
         }
@@ -339,6 +340,17 @@ impl Live {
             self.note(now, Fact::Paused { turn: id, reason }, out);
         }
     }
+}
+
+/// Why a turn fails that lost its last worker, with what that one said, within a reason's limit.
+fn out_of_workers(times: u32, detail: &str) -> String {
+    let mut reason = format!("{times} workers in a row were lost without output that stays");
+    if !detail.is_empty() {
+        reason.push_str("; the last one: ");
+        reason.push_str(detail);
+        reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES));
+    }
+    reason
 }
 
 impl Said {

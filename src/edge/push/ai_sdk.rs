@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::attached::messages::Speaks;
-use super::{Asked, Piece};
+use super::{Asked, FILTERED, Piece};
 
 pub(super) fn body(asked: &Asked<'_>) -> Value {
     let messages = asked.conversation.iter().map(|spoken| {
@@ -27,7 +27,14 @@ pub(super) fn read(chunk: Value) -> Vec<Piece> {
         Some("error") => vec![Piece::Fail(text("errorText"))],
         Some("abort") => vec![Piece::Fail("the endpoint aborted".into())],
         // `[DONE]` comes after it, or the end of the stream.
-        Some("finish") => vec![Piece::Whole(chunk), Piece::Complete],
+        Some("finish") => {
+            let end = match chunk["finishReason"].as_str() {
+                Some("error") => Piece::Fail("the endpoint ended with an error".into()),
+                Some("content-filter") => Piece::Fail(FILTERED.into()),
+                _ => Piece::Complete,
+            };
+            vec![Piece::Whole(chunk), end]
+        }
         Some("tool-input-available") => {
             let tool = text("toolName");
             vec![Piece::Whole(chunk), Piece::Tool(tool)]

@@ -3,12 +3,13 @@
 use std::io;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Method, Request, Response, header};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -17,7 +18,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::super::tls;
 use super::Endpoint;
-use crate::client::sse::{Parser, TooLong};
+use super::reason;
+use crate::client::sse::{Frame, Parser, TooLong};
 
 /// Why an attempt came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +27,8 @@ pub(super) enum Failed {
     /// It would be so again: the turn fails.
     #[error("{0}")]
     Refused(String),
-    #[error("the endpoint answered {0}")]
-    Status(u16),
+    #[error("the endpoint answered {0}{1}")]
+    Status(u16, String),
     #[error("the endpoint said nothing for too long")]
     Late,
     #[error("the answer broke off")]
@@ -50,7 +52,7 @@ pub(super) struct Call {
 }
 
 /// How much of an answer that says no is kept, in bytes.
-const EXCUSE_BYTES: usize = 512;
+const EXCUSE_BYTES: usize = 4 << 10;
 
 impl Call {
     /// Sends the request and waits for the head of the answer.
@@ -87,31 +89,74 @@ impl Call {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
         if status.is_success() {
+            if let Some(other) = other_type(&answer) {
+                let status = status.as_u16();
+                let reason = format!(
+                    "the endpoint answered {status} with {other}, not with text/event-stream"
+                );
+                return Err(Failed::Refused(reason));
+            }
             let parser = Parser::default();
             return Ok(Call { answer, parser, _connection: running });
         }
-        if status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429) {
-            let excuse = Limited::new(answer.into_body(), EXCUSE_BYTES).collect().await;
-            let excuse = excuse.map(|body| body.to_bytes()).unwrap_or_default();
-            let excuse = String::from_utf8_lossy(&excuse);
-            let reason = format!("the endpoint answered {}: {excuse}", status.as_u16());
-            return Err(Failed::Refused(reason));
+        if status.is_redirection() {
+            // Followed, it would take the conversation and its keys to a place that nobody configured.
+            let place = answer.headers().get(header::LOCATION);
+            let place = place.map(|place| String::from_utf8_lossy(place.as_bytes()).into_owned());
+            let place = place.map(|place| format!(" and points to {place}")).unwrap_or_default();
+            return Err(Failed::Refused(format!(
+                "the endpoint answered {}{place}",
+                status.as_u16()
+            )));
         }
-        Err(Failed::Status(status.as_u16()))
+        let again = !status.is_client_error() || matches!(status.as_u16(), 408 | 425 | 429);
+        let excuse = reason::of(&excuse(answer).await);
+        let excuse = if excuse.is_empty() { excuse } else { format!(": {excuse}") };
+        if again {
+            return Err(Failed::Status(status.as_u16(), excuse));
+        }
+        Err(Failed::Refused(format!("the endpoint answered {}{excuse}", status.as_u16())))
     }
 
-    /// The data of the next events, at least one of them; none where the answer ended.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>, Failed> {
+    /// The next events, which are none where what came is not a whole one yet, or a sign of life; and nothing where
+    /// the answer ended.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Frame>>, Failed> {
         loop {
-            let Some(frame) = self.answer.body_mut().frame().await else { return Ok(None) };
-            let Ok(bytes) = frame?.into_data() else { continue };
-            let frames = self.parser.feed(&bytes)?;
-            let data: Vec<_> = frames.into_iter().map(|frame| frame.data).collect();
-            if !data.is_empty() {
-                return Ok(Some(data));
+            match self.answer.body_mut().frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    let Ok(bytes) = frame?.into_data() else { continue };
+                    return Ok(Some(self.parser.feed(&bytes)?));
+                }
             }
         }
     }
+
+    /// The last event of an answer that ended without the blank line behind it, if it is whole.
+    pub(super) fn last(&mut self) -> Option<Frame> {
+        let last = self.parser.finish()?;
+        let whole = last.data == "[DONE]" || serde_json::from_str::<IgnoredAny>(&last.data).is_ok();
+        whole.then_some(last)
+    }
+}
+
+/// The type of an answer that is a page or a document and no stream of events. One without a type may be a stream.
+fn other_type(answer: &Response<Incoming>) -> Option<String> {
+    let media = answer.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let media = media.split(';').next()?.trim().to_ascii_lowercase();
+    (media == "text/html" || media == "application/json").then_some(media)
+}
+
+/// What an answer says that says no, as far as it is kept.
+async fn excuse(mut answer: Response<Incoming>) -> String {
+    let mut said = Vec::new();
+    while said.len() < EXCUSE_BYTES
+        && let Some(Ok(frame)) = answer.body_mut().frame().await
+    {
+        said.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
+    }
+    said.truncate(EXCUSE_BYTES);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 fn request(

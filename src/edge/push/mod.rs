@@ -9,6 +9,7 @@ mod ag_ui;
 mod ai_sdk;
 mod call;
 mod openai;
+mod reason;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -17,16 +18,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::attached::messages::Spoken;
+use crate::client::sse::Frame;
 use crate::config::Protocol;
 use crate::ids::{AgentName, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
+
+/// Why a turn failed whose answer the endpoint's own rules cut off.
+const FILTERED: &str = "the answer was stopped by a content filter";
 
 /// An endpoint that takes turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +81,15 @@ impl Protocol {
         }
     }
 
-    /// What the data of one event of the stream mean.
-    fn read(self, data: &str) -> Vec<Piece> {
+    /// What one event of the stream means. One without data is none, wherever it comes.
+    fn read(self, frame: &Frame) -> Vec<Piece> {
+        let data = frame.data.trim();
+        if data.is_empty() {
+            return Vec::new();
+        }
+        if frame.event == "error" {
+            return vec![Piece::Fail(reason::of(data))];
+        }
         if data == "[DONE]" {
             return vec![Piece::Complete];
         }
@@ -88,6 +100,19 @@ impl Protocol {
             Protocol::AiSdk => ai_sdk::read(value),
             Protocol::AgUi => ag_ui::read(value),
             Protocol::OpenAi => openai::read(value),
+        }
+    }
+}
+
+impl Protocol {
+    /// What stands in the log for a piece that is larger than an event may be, as something that the protocol's readers
+    /// pass over: its type and its size in bytes.
+    fn left_out(self, piece: &Value, bytes: usize) -> Value {
+        let told = json!({ "type": piece["type"], "bytes": bytes });
+        match self {
+            Protocol::AiSdk => json!({ "type": "data-omitted", "data": told }),
+            Protocol::AgUi => json!({ "type": "CUSTOM", "name": "omitted", "value": told }),
+            Protocol::OpenAi => json!({ "choices": [], "omitted": told }),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::attached::messages::Speaks;
-use super::{Asked, Piece};
+use super::{Asked, FILTERED, Piece, reason};
 
 pub(super) fn body(asked: &Asked<'_>) -> Value {
     let messages = asked.conversation.iter().map(|spoken| {
@@ -19,24 +19,54 @@ pub(super) fn body(asked: &Asked<'_>) -> Value {
 
 pub(super) fn read(chunk: Value) -> Vec<Piece> {
     if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
-        let reason = error["message"].as_str().unwrap_or("the endpoint failed").to_owned();
+        let reason = reason::of_value(error).unwrap_or_else(|| "the endpoint failed".into());
         return vec![Piece::Fail(reason)];
     }
     let choice = &chunk["choices"][0];
     let mut pieces = Vec::new();
-    if let Some(text) = choice["delta"]["content"].as_str().filter(|text| !text.is_empty()) {
-        pieces.push(Piece::Text(text.to_owned()));
+    let text = text(&choice["delta"]["content"]);
+    if !text.is_empty() {
+        pieces.push(Piece::Text(text));
     }
-    if !choice["delta"]["tool_calls"].is_null() {
+    if says_more(&choice["delta"]) {
         pieces.push(Piece::Whole(chunk.clone()));
     }
     match choice["finish_reason"].as_str() {
-        None => {}
-        Some("content_filter") => {
-            pieces.push(Piece::Fail("the answer was stopped by a content filter".into()));
-        }
+        // Some servers have it empty until the end.
+        None | Some("") => {}
+        Some("content_filter") => pieces.push(Piece::Fail(FILTERED.into())),
+        Some("error") => pieces.push(Piece::Fail("the endpoint ended with an error".into())),
         // `[DONE]` comes after it, and is late or missing at some.
         Some(_) => pieces.push(Piece::Complete),
     }
     pieces
+}
+
+/// The text of a content that is text, or a list of parts of which some are.
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let texts = parts.iter().filter(|part| part["type"] == "text");
+            texts.filter_map(|part| part["text"].as_str()).collect()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Whether a delta has something beside text: tool calls, reasoning, a refusal, other parts.
+fn says_more(delta: &Value) -> bool {
+    let is_something = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => !parts.is_empty(),
+        _ => true,
+    };
+    delta.as_object().into_iter().flatten().any(|(name, value)| match name.as_str() {
+        "role" => false,
+        "content" => {
+            value.as_array().is_some_and(|parts| parts.iter().any(|part| part["type"] != "text"))
+        }
+        _ => is_something(value),
+    })
 }

@@ -6,6 +6,10 @@ use super::super::attached::messages::Speaks;
 use super::*;
 use crate::ids::{Serial, TurnId};
 
+fn frame(event: &str, data: &str) -> Frame {
+    Frame { event: event.into(), data: data.into(), ..Frame::default() }
+}
+
 /// What the data of a stream mean, in short.
 fn check(protocol: Protocol, stream: &[&str], expected: Expect) {
     let tell = |piece: Piece| match piece {
@@ -16,7 +20,7 @@ fn check(protocol: Protocol, stream: &[&str], expected: Expect) {
         Piece::Complete => "complete".into(),
         Piece::Fail(why) => format!("fail: {why}"),
     };
-    let pieces = stream.iter().flat_map(|data| protocol.read(data));
+    let pieces = stream.iter().flat_map(|data| protocol.read(&frame("message", data)));
     expected.assert_eq(&pieces.map(tell).collect::<Vec<_>>().join(", "));
 }
 
@@ -76,6 +80,75 @@ fn what_goes_wrong_fails_the_turn_with_its_reason() {
     check(Protocol::OpenAi, &[r#"{"error":{"message":"no credit"}}"#], expect!["fail: no credit"]);
     for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
         check(protocol, &["{"], expect!["fail: the endpoint sent something that is no JSON"]);
+    }
+}
+
+#[test]
+fn an_event_without_data_is_none() {
+    for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
+        check(protocol, &["", " ", "\n"], expect![""]);
+    }
+}
+
+#[test]
+fn only_an_end_that_is_given_ends_an_answer_of_openai() {
+    check(
+        Protocol::OpenAi,
+        &[
+            r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":""}]}"#,
+            r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#,
+        ],
+        expect![[r#""Hi", fail: the endpoint ended with an error"#]],
+    );
+}
+
+#[test]
+fn a_finish_that_is_no_success_fails_the_turn() {
+    check(
+        Protocol::AiSdk,
+        &[r#"{"type":"finish","finishReason":"error"}"#],
+        expect!["finish, fail: the endpoint ended with an error"],
+    );
+    check(
+        Protocol::AiSdk,
+        &[r#"{"type":"finish","finishReason":"content-filter"}"#],
+        expect!["finish, fail: the answer was stopped by a content filter"],
+    );
+    check(
+        Protocol::AiSdk,
+        &[r#"{"type":"finish","finishReason":"length"}"#],
+        expect!["finish, complete"],
+    );
+}
+
+#[test]
+fn what_an_answer_of_openai_has_beside_text_is_kept() {
+    check(
+        Protocol::OpenAi,
+        &[
+            r#"{"choices":[{"delta":{"role":"assistant","content":"","reasoning_content":"hm"}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[]}]}}]}"#,
+            r#"{"choices":[{"delta":{"content":[{"type":"text","text":"five"}]}}]}"#,
+            r#"{"choices":[{"delta":{"refusal":"No."}}]}"#,
+            r#"{"choices":[{"delta":{"content":null,"tool_calls":[],"refusal":null}}]}"#,
+        ],
+        expect![[r#"chunk, chunk, "five", chunk"#]],
+    );
+}
+
+#[test]
+fn an_error_is_told_in_its_own_words_whatever_its_shape() {
+    let reasons = [
+        ("message", r#"{"error":"no credit"}"#),
+        ("message", r#"{"error":{"message":"no credit"}}"#),
+        ("error", "no credit"),
+        ("error", r#""no credit""#),
+        ("error", r#"{"message":"no credit"}"#),
+        ("error", r#"{"error":{"message":"no credit","type":"billing"}}"#),
+    ];
+    for (event, data) in reasons {
+        let pieces = Protocol::OpenAi.read(&frame(event, data));
+        assert_eq!(pieces, [Piece::Fail("no credit".into())], "{event}: {data}");
     }
 }
 

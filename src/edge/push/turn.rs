@@ -10,6 +10,7 @@ use super::super::attached::Visibility;
 use super::super::attached::messages::{self, Speaks};
 use super::call::{Call, Failed};
 use super::{Asked, Endpoint, Piece};
+use crate::config::Protocol;
 use crate::ids::{Cursor, ToolName};
 use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
@@ -83,11 +84,15 @@ async fn answer(
     let mut call =
         timeout(quiet, Call::start(endpoint, &body)).await.map_err(|_| Failed::Late)??;
     loop {
-        let data = timeout(quiet, call.next()).await.map_err(|_| Failed::Late)??;
-        let data = data.ok_or(Failed::BrokeOff)?;
-        let pieces = data.iter().flat_map(|data| endpoint.protocol.read(data)).collect();
+        let read = timeout(quiet, call.next()).await.map_err(|_| Failed::Late)??;
+        let ended = read.is_none();
+        let frames = read.unwrap_or_else(|| call.last().into_iter().collect());
+        let pieces = frames.iter().flat_map(|frame| endpoint.protocol.read(frame)).collect();
         if words.take(pieces).await {
             return Ok(());
+        }
+        if ended {
+            return Err(Failed::BrokeOff);
         }
     }
 }
@@ -96,25 +101,34 @@ async fn answer(
 struct Words<'a> {
     key: TurnKey,
     speaker: &'a Speaker,
+    protocol: Protocol,
     whole: Format,
     seq: u64,
     /// An earlier attempt said something: the first words supersede it.
     rewinds: bool,
+    /// The turn's time of silence.
+    quiet_ms: u64,
+    /// When the session last heard of the endpoint.
+    heard_at: Instant,
 }
 
 impl Words<'_> {
     fn new<'a>(assignment: &Assignment, endpoint: &Endpoint, speaker: &'a Speaker) -> Words<'a> {
+        let lease = assignment.turn.lease.as_ref();
         let format = format!("{}/1", endpoint.protocol.name());
         Words {
             key: key(assignment),
             speaker,
+            protocol: endpoint.protocol,
             whole: Format::parse(&format).expect("the names of protocols are formats"),
             seq: 0,
             rewinds: 1 < assignment.turn.attempts,
+            quiet_ms: lease.map_or(endpoint.quiet_ms, |lease| lease.quiet_ms),
+            heard_at: Instant::now(),
         }
     }
 
-    /// Says what was read at once; whether that was the end.
+    /// Says what was read at once, or that the endpoint lives if that was nothing; whether that was the end.
     async fn take(&mut self, pieces: Vec<Piece>) -> bool {
         let mut events: Vec<NewEvent> = Vec::new();
         let mut phase = None;
@@ -129,14 +143,11 @@ impl Words<'_> {
                 }
                 Piece::Whole(value) => {
                     let payload = Bytes::from(value.to_string());
-                    if payload.len() <= limits::EVENT_BYTES {
-                        events.push(NewEvent { format: self.whole.clone(), payload });
-                    } else {
-                        tracing::warn!(
-                            bytes = payload.len(),
-                            "a piece of an answer is too large and is left out"
-                        );
-                    }
+                    let payload = match payload.len() {
+                        ..=limits::EVENT_BYTES => payload,
+                        bytes => Bytes::from(self.protocol.left_out(&value, bytes).to_string()),
+                    };
+                    events.push(NewEvent { format: self.whole.clone(), payload });
                 }
                 Piece::Tool(tool) => phase = ToolName::parse(&tool).ok().map(Phase::Tool),
                 Piece::Thinking => phase = Some(Phase::Thinking),
@@ -153,8 +164,19 @@ impl Words<'_> {
         }
         if !events.is_empty() || phase.is_some() {
             self.speak(events, phase, Then::GoOn).await;
+        } else if Duration::from_millis(self.quiet_ms / 4) <= self.heard_at.elapsed() {
+            self.live().await;
         }
         false
+    }
+
+    /// Tells the session that the endpoint gave a sign of life, which begins its time of silence anew.
+    async fn live(&mut self) {
+        self.heard_at = Instant::now();
+        let quiet_ms = Some(self.quiet_ms);
+        let say = Say { quiet_ms, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let session = self.key.session.clone();
+        self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
     }
 
     async fn say(&mut self, events: Vec<NewEvent>, then: Then) {
@@ -171,6 +193,7 @@ impl Words<'_> {
     }
 
     async fn one(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
+        self.heard_at = Instant::now();
         let says = !events.is_empty() || then != Then::GoOn;
         let rewind = !events.is_empty() && take(&mut self.rewinds);
         let said = says.then(|| Said { seq: self.seq, rewind, events, then, ..Said::default() });
