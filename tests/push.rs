@@ -367,6 +367,22 @@ async fn a_piece_that_is_too_large_leaves_its_type_and_size_in_the_log() {
     assert!(told.iter().any(|told| told == omitted), "{told:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_many_words_is_cut_and_fails_the_turn() {
+    static SCRIPT: std::sync::LazyLock<[Does; 1]> = std::sync::LazyLock::new(|| {
+        let words = "ä".repeat(5_000);
+        let head = format!("HTTP/1.1 400 No\r\ncontent-length: {}\r\n\r\n", words.len());
+        [Does::Answers((head + &words).leak())]
+    });
+    let (told, all, requests) = end_of("openai", &*SCRIPT, "").await;
+    let reason = all.last().expect("one")["reason"].as_str().expect("text");
+    assert!(
+        reason.starts_with("the endpoint answered 400: ä") && reason.len() <= 1_024,
+        "{told:?}"
+    );
+    assert_eq!(requests, 1, "{told:?}");
+}
+
 /// The blank line behind it never comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_event_of_an_answer_counts_if_it_is_whole() {

@@ -45,7 +45,7 @@ pub(super) async fn run(
     match outcome {
         Ok(()) => None,
         Err(Failed::Refused(reason)) => {
-            words.say(Vec::new(), Then::Fail { reason }).await;
+            words.say(Vec::new(), fail(reason)).await;
             None
         }
         Err(failed) => Some(failed),
@@ -155,9 +155,8 @@ impl Words<'_> {
                     self.speak(events, phase, Then::Complete).await;
                     return true;
                 }
-                Piece::Fail(mut reason) => {
-                    reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES));
-                    self.speak(events, phase, Then::Fail { reason }).await;
+                Piece::Fail(reason) => {
+                    self.speak(events, phase, fail(reason)).await;
                     return true;
                 }
             }
@@ -203,6 +202,12 @@ impl Words<'_> {
         // A link that is closed has told the session already.
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
     }
+}
+
+/// The end of a turn that failed, whose reason is cut where it is longer than one may be.
+fn fail(mut reason: String) -> Then {
+    reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES));
+    Then::Fail { reason }
 }
 
 /// Text in pieces that an event can have.
