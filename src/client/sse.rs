@@ -38,6 +38,10 @@ pub struct Parser {
 /// Lines and events beyond this are no service's; an event of 256 KiB may be six times as long in JSON.
 const FRAME_BYTES: usize = 8 << 20;
 
+/// An id is told with each event after it, so a long one would be there as often as there are events. No cursor is
+/// longer; such an id is passed over.
+const ID_BYTES: usize = 1024;
+
 impl Parser {
     /// Takes the next bytes and returns the events they complete.
     ///
@@ -57,7 +61,7 @@ impl Parser {
             rest = &rest[end + 1..];
             if is_return {
                 match rest.strip_prefix(b"\n") {
-                    Some(behind) => rest = behind,
+                    Some(after) => rest = after,
                     None => self.after_return = rest.is_empty(),
                 }
             }
@@ -99,7 +103,9 @@ impl Parser {
                 self.data.push_str(value);
                 self.data.push('\n');
             }
-            "id" if !value.contains('\0') => value.clone_into(&mut self.id),
+            "id" if !value.contains('\0') && value.len() <= ID_BYTES => {
+                value.clone_into(&mut self.id)
+            }
             "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.retry_ms = value.parse().ok().or(self.retry_ms);
             }
@@ -152,6 +158,13 @@ mod tests {
         assert_eq!((frames[0].event.as_str(), frames[0].data.as_str()), ("error", "{}"));
         assert_eq!(parser.finish().map(|frame| frame.data).as_deref(), Some("a\nb"));
         assert_eq!(parser.finish(), None);
+    }
+
+    #[test]
+    fn an_id_that_is_no_cursor_is_passed_over() {
+        let stream = format!("id: 7\ndata: a\n\nid: {}\ndata: b\n\n", "x".repeat(2_000));
+        let ids: Vec<_> = all(stream.as_bytes(), 64).into_iter().map(|frame| frame.id).collect();
+        assert_eq!(ids, ["7", "7"]);
     }
 
     #[test]

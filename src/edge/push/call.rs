@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, Response, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use serde::de::IgnoredAny;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::super::tls;
@@ -47,12 +48,18 @@ pub(super) enum Failed {
 pub(super) struct Call {
     answer: Response<Incoming>,
     parser: Parser,
+    /// It had an event.
+    begun: bool,
     /// The connection lives as long as the call.
     _connection: JoinSet<()>,
 }
 
-/// How much of an answer that says no is kept, in bytes.
+/// How much of an answer that says no is read, and of its words kept, in bytes.
 const EXCUSE_BYTES: usize = 4 << 10;
+const EXCUSE_WORDS: usize = 512;
+
+/// How long the words of an answer that says no are waited for at most: that it says no is known without them.
+const EXCUSE_WAIT: Duration = Duration::from_secs(2);
 
 impl Call {
     /// Sends the request and waits for the head of the answer.
@@ -66,10 +73,11 @@ impl Call {
         stream.set_nodelay(true)?;
         let request = request(endpoint, &url, &host, body)?;
         match url.scheme() {
-            "http" => Call::over(stream, request).await,
+            "http" => Call::over(stream, request, &url, endpoint.quiet_ms).await,
             "https" => {
                 let name = ServerName::try_from(bare).map_err(io::Error::other)?;
-                Call::over(tls::connector().connect(name, stream).await?, request).await
+                let stream = tls::connector().connect(name, stream).await?;
+                Call::over(stream, request, &url, endpoint.quiet_ms).await
             }
             _ => Err(refused("it begins with http or https")),
         }
@@ -78,6 +86,8 @@ impl Call {
     async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         request: Request<Full<Bytes>>,
+        url: &Url,
+        quiet_ms: u64,
     ) -> Result<Call, Failed> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut running = JoinSet::new();
@@ -89,28 +99,25 @@ impl Call {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
         if status.is_success() {
-            if let Some(other) = other_type(&answer) {
-                let status = status.as_u16();
-                let reason = format!(
-                    "the endpoint answered {status} with {other}, not with text/event-stream"
-                );
-                return Err(Failed::Refused(reason));
+            if is_document(&answer) {
+                return Err(no_stream(&answer));
             }
             let parser = Parser::default();
-            return Ok(Call { answer, parser, _connection: running });
+            return Ok(Call { answer, parser, begun: false, _connection: running });
         }
         if status.is_redirection() {
             // Followed, it would take the conversation and its keys to a place that nobody configured.
-            let place = answer.headers().get(header::LOCATION);
-            let place = place.map(|place| String::from_utf8_lossy(place.as_bytes()).into_owned());
-            let place = place.map(|place| format!(" and points to {place}")).unwrap_or_default();
+            let place = place(&answer, url).map(|place| format!(" and points to {place}"));
+            let place = place.unwrap_or_default();
             return Err(Failed::Refused(format!(
                 "the endpoint answered {}{place}",
                 status.as_u16()
             )));
         }
         let again = !status.is_client_error() || matches!(status.as_u16(), 408 | 425 | 429);
-        let excuse = reason::of(&excuse(answer).await);
+        let wait = EXCUSE_WAIT.min(Duration::from_millis(quiet_ms / 2));
+        let mut excuse = reason::of(&excuse(answer, wait).await);
+        excuse.truncate(excuse.floor_char_boundary(EXCUSE_WORDS));
         let excuse = if excuse.is_empty() { excuse } else { format!(": {excuse}") };
         if again {
             return Err(Failed::Status(status.as_u16(), excuse));
@@ -126,32 +133,63 @@ impl Call {
                 None => return Ok(None),
                 Some(frame) => {
                     let Ok(bytes) = frame?.into_data() else { continue };
-                    return Ok(Some(self.parser.feed(&bytes)?));
+                    let frames = self.parser.feed(&bytes)?;
+                    self.begun |= !frames.is_empty();
+                    return Ok(Some(frames));
                 }
             }
         }
     }
 
-    /// The last event of an answer that ended without the blank line behind it, if it is whole.
+    /// Why an answer that ended before its end came to nothing.
+    pub(super) fn broke_off(&self) -> Failed {
+        let media = media(&self.answer);
+        let other = !media.is_empty() && media != "text/event-stream";
+        let empty = self.answer.status() == StatusCode::NO_CONTENT;
+        if !self.begun && (other || empty) { no_stream(&self.answer) } else { Failed::BrokeOff }
+    }
+
+    /// The last event of an answer that ended without the blank line after it, if it is whole.
     pub(super) fn last(&mut self) -> Option<Frame> {
         let last = self.parser.finish()?;
         let whole = last.data == "[DONE]" || serde_json::from_str::<IgnoredAny>(&last.data).is_ok();
+        self.begun |= whole;
         whole.then_some(last)
     }
 }
 
-/// The type of an answer that is a page or a document and no stream of events. One without a type may be a stream.
-fn other_type(answer: &Response<Incoming>) -> Option<String> {
-    let media = answer.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let media = media.split(';').next()?.trim().to_ascii_lowercase();
-    (media == "text/html" || media == "application/json").then_some(media)
+/// The type of an answer, without parameters; empty where it has none.
+fn media(answer: &Response<Incoming>) -> String {
+    let media = answer.headers().get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+    let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
+    media.trim().to_ascii_lowercase()
+}
+
+/// Whether an answer is a page or a document, so that no event can come. Others are waited for.
+fn is_document(answer: &Response<Incoming>) -> bool {
+    let media = media(answer);
+    media == "text/html" || media == "application/json" || media.ends_with("+json")
+}
+
+/// What is told of an answer that is no stream: another one would be none either.
+fn no_stream(answer: &Response<Incoming>) -> Failed {
+    let (status, media) = (answer.status().as_u16(), media(answer));
+    let with = if media.is_empty() { String::new() } else { format!(" with {media}") };
+    Failed::Refused(format!("the endpoint answered {status}{with}, not with text/event-stream"))
+}
+
+/// Where a redirect points, without what is secret in it: a query or a user may be our own.
+fn place(answer: &Response<Incoming>, url: &Url) -> Option<String> {
+    let place = answer.headers().get(header::LOCATION)?.to_str().ok()?;
+    let place = url.join(place).ok()?;
+    Some(format!("{}{}", place.origin().ascii_serialization(), place.path()))
 }
 
 /// What an answer says that says no, as far as it is kept.
-async fn excuse(mut answer: Response<Incoming>) -> String {
-    let mut said = Vec::new();
+async fn excuse(mut answer: Response<Incoming>, wait: Duration) -> String {
+    let (mut said, until) = (Vec::new(), Instant::now() + wait);
     while said.len() < EXCUSE_BYTES
-        && let Some(Ok(frame)) = answer.body_mut().frame().await
+        && let Ok(Some(Ok(frame))) = timeout_at(until, answer.body_mut().frame()).await
     {
         said.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
     }

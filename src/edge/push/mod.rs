@@ -33,6 +33,9 @@ use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, Turn
 /// Why a turn failed whose answer the endpoint's own rules cut off.
 const FILTERED: &str = "the answer was stopped by a content filter";
 
+/// The longest name of a type that is told of a piece which is left out, in bytes.
+const TYPE_BYTES: usize = 64;
+
 /// An endpoint that takes turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -106,9 +109,14 @@ impl Protocol {
 
 impl Protocol {
     /// What stands in the log for a piece that is larger than an event may be, as something that the protocol's readers
-    /// pass over: its type and its size in bytes.
+    /// pass over: its type, if it has one, and its size in bytes.
     fn left_out(self, piece: &Value, bytes: usize) -> Value {
-        let told = json!({ "type": piece["type"], "bytes": bytes });
+        // The type is theirs, and may be what is too large.
+        let kind = piece["type"].as_str().filter(|kind| kind.len() <= TYPE_BYTES);
+        let mut told = json!({ "bytes": bytes });
+        if let Some(kind) = kind {
+            told["type"] = kind.into();
+        }
         match self {
             Protocol::AiSdk => json!({ "type": "data-omitted", "data": told }),
             Protocol::AgUi => json!({ "type": "CUSTOM", "name": "omitted", "value": told }),

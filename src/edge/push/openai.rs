@@ -18,28 +18,28 @@ pub(super) fn body(asked: &Asked<'_>) -> Value {
 }
 
 pub(super) fn read(chunk: Value) -> Vec<Piece> {
-    if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+    // Some servers have the field in each chunk.
+    let no_error = |error: &Value| matches!(error, Value::Null | Value::Bool(false)) || error == "";
+    if let Some(error) = chunk.get("error").filter(|error| !no_error(error)) {
         let reason = reason::of_value(error).unwrap_or_else(|| "the endpoint failed".into());
         return vec![Piece::Fail(reason)];
     }
-    let choice = &chunk["choices"][0];
-    let mut pieces = Vec::new();
-    let text = text(&choice["delta"]["content"]);
-    if !text.is_empty() {
-        pieces.push(Piece::Text(text));
-    }
-    if says_more(&choice["delta"]) {
-        pieces.push(Piece::Whole(chunk.clone()));
-    }
-    match choice["finish_reason"].as_str() {
+    // One is asked for; others that come have another index.
+    let mut choices = chunk["choices"].as_array().into_iter().flatten();
+    let choice = choices.find(|choice| choice["index"].as_u64().unwrap_or(0) == 0);
+    let choice = choice.unwrap_or(&Value::Null);
+    let (text, more) = (text(&choice["delta"]["content"]), says_more(&choice["delta"]));
+    let end = match choice["finish_reason"].as_str() {
         // Some servers have it empty until the end.
-        None | Some("") => {}
-        Some("content_filter") => pieces.push(Piece::Fail(FILTERED.into())),
-        Some("error") => pieces.push(Piece::Fail("the endpoint ended with an error".into())),
+        None | Some("") => None,
+        Some("content_filter") => Some(Piece::Fail(FILTERED.into())),
+        Some("error") => Some(Piece::Fail("the endpoint ended with an error".into())),
         // `[DONE]` comes after it, and is late or missing at some.
-        Some(_) => pieces.push(Piece::Complete),
-    }
-    pieces
+        Some(_) => Some(Piece::Complete),
+    };
+    let text = (!text.is_empty()).then_some(Piece::Text(text));
+    let whole = more.then_some(Piece::Whole(chunk));
+    [text, whole, end].into_iter().flatten().collect()
 }
 
 /// The text of a content that is text, or a list of parts of which some are.

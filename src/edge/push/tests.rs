@@ -137,6 +137,26 @@ fn what_an_answer_of_openai_has_beside_text_is_kept() {
 }
 
 #[test]
+fn a_field_of_errors_that_has_none_is_none() {
+    for none in ["null", "false", r#""""#] {
+        let chunk = format!(r#"{{"error":{none},"choices":[{{"delta":{{"content":"Hi"}}}}]}}"#);
+        check(Protocol::OpenAi, &[&chunk], expect![[r#""Hi""#]]);
+    }
+}
+
+#[test]
+fn of_several_choices_the_first_is_the_answer_wherever_it_stands() {
+    check(
+        Protocol::OpenAi,
+        &[
+            r#"{"choices":[{"index":1,"delta":{"content":"No"}},{"index":0,"delta":{"content":"Hi"}}]}"#,
+            r#"{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}"#,
+        ],
+        expect![[r#""Hi""#]],
+    );
+}
+
+#[test]
 fn an_error_is_told_in_its_own_words_whatever_its_shape() {
     let reasons = [
         ("message", r#"{"error":"no credit"}"#),

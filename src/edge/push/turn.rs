@@ -92,7 +92,7 @@ async fn answer(
             return Ok(());
         }
         if ended {
-            return Err(Failed::BrokeOff);
+            return Err(call.broke_off());
         }
     }
 }
@@ -182,13 +182,19 @@ impl Words<'_> {
         self.speak(events, None, then).await;
     }
 
-    async fn speak(&mut self, mut events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
-        while limits::APPEND_EVENTS < events.len() {
-            let rest = events.split_off(limits::APPEND_EVENTS);
-            self.one(events, None, Then::GoOn).await;
-            events = rest;
+    /// Says it in as many requests as its size needs.
+    async fn speak(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
+        let (mut ready, mut bytes) = (Vec::new(), 0);
+        for event in events {
+            let more = event.payload.len() + event.format.as_str().len();
+            if ready.len() == limits::APPEND_EVENTS || limits::APPEND_BYTES < bytes + more {
+                self.one(take(&mut ready), None, Then::GoOn).await;
+                bytes = 0;
+            }
+            bytes += more;
+            ready.push(event);
         }
-        self.one(events, phase, then).await;
+        self.one(ready, phase, then).await;
     }
 
     async fn one(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
@@ -215,9 +221,9 @@ fn split(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while limits::EVENT_BYTES < rest.len() {
-        let (piece, behind) = rest.split_at(rest.floor_char_boundary(limits::EVENT_BYTES));
+        let (piece, after) = rest.split_at(rest.floor_char_boundary(limits::EVENT_BYTES));
         pieces.push(piece);
-        rest = behind;
+        rest = after;
     }
     if !rest.is_empty() {
         pieces.push(rest);
