@@ -273,6 +273,12 @@ impl From<SubmitError> for Problem {
     }
 }
 
+/// What a stream of lines is told that ends because its node stops. `under_way`: a line of it may take effect yet.
+pub(super) fn of_stop(under_way: bool) -> Problem {
+    let kind = if under_way { &OUTCOME_UNKNOWN } else { &DETACHED };
+    Problem::new(kind, "this node stops; go on at another from this line")
+}
+
 impl From<MembersError> for Problem {
     fn from(why: MembersError) -> Problem {
         match why {
@@ -326,6 +332,13 @@ mod tests {
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
         let body = String::from_utf8(body.to_vec()).unwrap();
         expected.assert_eq(&format!("{status}\n{}{body}", headers.concat()));
+    }
+
+    #[test]
+    fn a_line_under_way_when_a_node_stops_is_not_called_refused() {
+        for (under_way, outcome) in [(true, "unknown"), (false, "refused")] {
+            assert_eq!(of_stop(under_way).body()["outcome"], outcome);
+        }
     }
 
     #[tokio::test]

@@ -22,12 +22,12 @@ use tokio::time::{Instant, sleep};
 
 use super::super::error::{self, Problem};
 use super::super::lines::Lines;
-use super::super::{Edge, NO_BUFFERING, headers};
+use super::super::{Edge, NO_BUFFERING, headers, verbs};
 use super::offset::Offset;
 use super::{asked, expiry, messages, problem};
 use crate::ids::SessionId;
 use crate::limits;
-use crate::runtime::{Reply, SubmitError};
+use crate::runtime::Reply;
 use crate::session::{AppendEach, Applied, Command, ContentType, NewEvent, Origin, Refusal};
 
 const STREAM_APPEND: HeaderName = HeaderName::from_static("stream-append");
@@ -101,7 +101,7 @@ struct UnderWay {
     /// Seq of the first.
     first: u64,
     messages: Gathered,
-    outcome: BoxFuture<'static, Result<Reply, SubmitError>>,
+    outcome: BoxFuture<'static, Result<Reply, Problem>>,
 }
 
 enum Stage {
@@ -164,7 +164,7 @@ impl Writer {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
                 () = stop.cancelled() => {
-                    let why = Problem::new(&error::DETACHED, "this node stops; go on at another");
+                    let why = error::of_stop(self.under_way.is_some());
                     return Some(self.fail(self.first_unacknowledged(), why));
                 }
                 () = self.source.read(), if reads => {}
@@ -201,27 +201,25 @@ impl Writer {
         }));
         let (edge, id) = (self.edge.clone(), self.id.clone());
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-        let outcome = async move { edge.runtime.submit(&id, command, deadline).await }.boxed();
+        let outcome =
+            async move { verbs::submit_as(&edge, &id, command, deadline, problem::submit).await };
+        let outcome = outcome.boxed();
         self.under_way = Some(UnderWay { first: first.seq, messages, outcome });
     }
 
     /// Takes the outcome of the command that was under way.
-    fn settle(&mut self, done: Result<Reply, SubmitError>) -> Bytes {
+    fn settle(&mut self, done: Result<Reply, Problem>) -> Bytes {
         let under_way = self.under_way.take().expect("its outcome came");
         let UnderWay { first, mut messages, .. } = under_way;
         let reply = match done {
             Ok(reply) => reply,
             // All of its messages are new, so none of them is there.
-            Err(why) => return self.fail(first, problem::submit(why)),
+            Err(why) => return self.fail(first, why),
         };
         let last = first + messages.events.len() as u64 - 1;
         let mut reached = last;
         match reply.applied {
-            Applied::Appended { duplicate: false, .. } => {
-                self.edge.metrics.appended_events.inc_by(messages.events.len() as u64);
-                self.edge.metrics.appended_bytes.inc_by(messages.payload_bytes());
-            }
-            Applied::Appended { seq: Some(known), .. } => reached = known,
+            Applied::Appended { duplicate: true, seq: Some(known), .. } => reached = known,
             _ => {}
         }
         self.acknowledged = Some((reached, place(&reply)));
@@ -239,7 +237,7 @@ impl Writer {
         let producer = Some(self.next.clone());
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
         let close = Command::Close { producer };
-        match self.edge.runtime.submit(&self.id, close, deadline).await {
+        match verbs::submit_as(&self.edge, &self.id, close, deadline, problem::submit).await {
             Ok(Reply {
                 applied: Applied::Closed { tail, duplicate: true, again: false },
                 root,
@@ -249,7 +247,7 @@ impl Writer {
                 self.acknowledged = Some((self.next.seq, place(&reply)));
                 self.end(true)
             }
-            Err(why) => self.fail(self.next.seq, problem::submit(why)),
+            Err(why) => self.fail(self.next.seq, why),
         }
     }
 
@@ -295,7 +293,7 @@ fn message(line: &[u8]) -> Result<NewEvent, Problem> {
 }
 
 /// Waits for what is under way; for ever where nothing is. Cancel safe.
-async fn outcome(under_way: &mut Option<UnderWay>) -> Result<Reply, SubmitError> {
+async fn outcome(under_way: &mut Option<UnderWay>) -> Result<Reply, Problem> {
     match under_way {
         Some(under_way) => under_way.outcome.as_mut().await,
         None => std::future::pending().await,
@@ -331,10 +329,6 @@ impl Gathered {
         let event = self.events.pop_front()?;
         self.bytes -= weight(&event);
         Some(event)
-    }
-
-    fn payload_bytes(&self) -> u64 {
-        self.events.iter().map(|event| event.payload.len() as u64).sum()
     }
 
     /// Takes off what one command may carry.

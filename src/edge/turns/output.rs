@@ -127,7 +127,7 @@ impl Speaker {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
                 () = stop.cancelled() => {
-                    let why = Problem::new(&error::DETACHED, "this node stops; go on at another");
+                    let why = error::of_stop(self.under_way.is_some());
                     let seq = self.under_way.as_ref().and_then(|under_way| under_way.seq);
                     return Some(self.fail(seq, &why));
                 }
@@ -169,7 +169,7 @@ impl Speaker {
         Bytes::from_static(b"{\"end\":true}\n")
     }
 
-    /// Nothing of this line and of those after it was said.
+    /// Nothing of this line was said, unless its outcome is unknown, and nothing of those after it.
     fn fail(&mut self, seq: Option<u64>, why: &Problem) -> Bytes {
         self.has_ended = true;
         self.under_way = None;

@@ -131,6 +131,9 @@ fn weigh(command: &Command) -> Option<(u64, u64)> {
         Command::Append(append) => {
             Some((append.events.len() as u64, append.events.iter().map(bytes).sum()))
         }
+        Command::AppendEach(each) => {
+            Some((each.events.len() as u64, each.events.iter().map(bytes).sum()))
+        }
         Command::Close { .. } => Some((0, 0)),
         _ => None,
     }
