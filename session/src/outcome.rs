@@ -56,7 +56,7 @@ pub enum Applied {
     Said { places: Option<(Serial, Serial)>, duplicate: bool, over: bool, spoken: Serial },
     /// So many turns were ended by this request.
     Cancelled { turns: usize },
-    /// The hold or pending is settled; nothing more is to be done for it.
+    /// The hold or pending release is settled; nothing more is to be done for it.
     Settled,
     /// The turn was taken from the worker, if it was still its own.
     Lost { was: bool },
@@ -186,6 +186,7 @@ impl Refusal {
                 | Refusal::StaleEpoch { .. }
                 | Refusal::Fenced { .. }
                 | Refusal::NoSuchTurn
+                | Refusal::NoSuchInteraction
                 | Refusal::TurnOver
                 | Refusal::TurnTaken
                 | Refusal::HoldEnded

@@ -310,6 +310,7 @@ impl Speaking {
     /// Commits a command; asks until it is known what came of it.
     async fn commit(&mut self, say: Say) -> Result<Reply, Refusal> {
         let command = Command::Say(Box::new(say));
+        let mut in_doubt = false;
         loop {
             let began = Instant::now();
             let submitted =
@@ -319,9 +320,16 @@ impl Speaking {
                     self.renewed_at = began;
                     return Ok(reply);
                 }
+                // An earlier try may have taken effect in what is over now.
+                Err(SubmitError::Refused { refusal, .. })
+                    if in_doubt && refusal.tells_of_another_time() =>
+                {
+                    return Err(Refusal::OutcomeForgotten);
+                }
                 Err(SubmitError::Refused { refusal, .. }) => return Err(refusal),
                 Err(error) => error,
             };
+            in_doubt |= matches!(error, SubmitError::Unknown(_));
             tracing::debug!(session = %self.key.session, turn = %self.key.turn, %error, "what a worker said waits");
             sleep(FEED_WAIT).await;
         }
