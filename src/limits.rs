@@ -318,8 +318,8 @@ pub const LINK_LEASE_MS: u64 = 5_000;
 pub const REGISTER_WAIT: Duration = Duration::from_secs(30);
 /// One line of a worker, in bytes.
 pub const LINE_BYTES: usize = BODY_BYTES;
-/// What a process wrote to its standard error last, in bytes.
-pub const LAST_WORDS_BYTES: usize = 4 << 10;
+/// What a process wrote to its standard error last, in bytes; its status stands before them in a detail.
+pub const LAST_WORDS_BYTES: usize = DETAIL_BYTES - 256;
 /// Time that turns of a node's own agents get to end when the node stops.
 pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
 /// Time that a process gets to end before it is killed.

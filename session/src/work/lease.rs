@@ -342,13 +342,13 @@ impl Live {
     }
 }
 
-/// Why a turn fails that lost its last worker, with what that one said, within a reason's limit.
+/// Why a turn fails that lost its last worker, with the end of what that one said, within a reason's limit.
 fn out_of_workers(times: u32, detail: &str) -> String {
     let mut reason = format!("{times} workers in a row were lost without output that stays");
     if !detail.is_empty() {
         reason.push_str("; the last one: ");
-        reason.push_str(detail);
-        reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES));
+        let room = limits::REASON_BYTES - reason.len();
+        reason.push_str(&detail[detail.ceil_char_boundary(detail.len().saturating_sub(room))..]);
     }
     reason
 }
@@ -360,5 +360,19 @@ impl Said {
             && self.ask.is_empty()
             && self.step.is_none()
             && self.then == Then::GoOn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_has_lost_its_last_worker_tells_the_end_of_its_words() {
+        let words = format!("{}panicked at line 7", "ä".repeat(2_000));
+        let reason = out_of_workers(2, &words);
+        assert!(reason.starts_with("2 workers in a row"), "{reason}");
+        assert!(reason.ends_with("äpanicked at line 7"), "{reason}");
+        assert!(reason.len() <= limits::REASON_BYTES);
     }
 }

@@ -32,16 +32,9 @@ impl Leave {
                 return Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn, epoch) }));
             }
         };
-        let detail = end_of(detail, DETAIL_BYTES).to_owned();
+        // The end is what matters of long last words.
+        let from = detail.ceil_char_boundary(detail.len().saturating_sub(DETAIL_BYTES));
+        let detail = detail[from..].to_owned();
         Command::Lose(Box::new(Lose { turn, epoch, cause, detail }))
     }
-}
-
-/// The last `most` bytes of a text, from a whole letter on.
-fn end_of(text: &str, most: usize) -> &str {
-    let mut from = text.len().saturating_sub(most);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    &text[from..]
 }
