@@ -237,7 +237,20 @@ impl Fact {
             | Fact::Expired { .. }
             | Fact::Control(_)
             | Fact::Audience { .. } => self.of_people(tell),
-            _ => self.of_turn(tell),
+            Fact::Started { .. }
+            | Fact::Output(_)
+            | Fact::Phase { .. }
+            | Fact::Stalled { .. }
+            | Fact::Recovered { .. }
+            | Fact::Lost { .. }
+            | Fact::Step { .. }
+            | Fact::Rewound { .. }
+            | Fact::StepCancelled { .. }
+            | Fact::Pausing { .. }
+            | Fact::Paused { .. }
+            | Fact::Resumed { .. }
+            | Fact::Waiting { .. }
+            | Fact::Ended { .. } => self.of_turn(tell),
         }
     }
 

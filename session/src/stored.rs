@@ -2,7 +2,8 @@
 //!
 //! The types themselves are the format: the order of fields and of variants is a promise to every later version,
 //! so new variants go to the end. When a shape changes after the first release, the old type moves to a file of its
-//! version with a conversion to the new one (see the test below), and the version's number grows.
+//! version with a conversion to the new one (see the test below), and the version of all that holds it grows: of heads
+//! and blocks on disk, of snapshots, of relays and of the wire between nodes, and [`COMMAND_VERSION`].
 //!
 //! Texts with rules are stored as they are and parsed when they are read back. What holds between fields is looked
 //! at by [`super::Session::check`], which whoever reads a session calls: damaged bytes become an error and never a
@@ -12,10 +13,6 @@ use std::fmt::{self, Display};
 
 use serde::de::{Error, Visitor};
 
-/// Version of a [`super::Session`].
-pub const STATE_VERSION: u8 = 1;
-/// Version of an [`super::Event`].
-pub const EVENT_VERSION: u8 = 1;
 /// Version of a [`super::Command`].
 pub const COMMAND_VERSION: u8 = 1;
 

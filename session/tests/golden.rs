@@ -10,13 +10,16 @@ use session::ids::{
     AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
     ProducerId, Serial, SessionId, StepName, ToolName, TurnId, WorkerName,
 };
-use session::stored::{COMMAND_VERSION, EVENT_VERSION, STATE_VERSION};
+use session::stored::COMMAND_VERSION;
 use session::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
     ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode, NewEvent, Origin,
     Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender, Session, Then,
     Unwatched, Verb, WhenBusy,
 };
+
+/// Stands for the version of what holds a session or an event.
+const HOLDER_VERSION: u8 = 1;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -82,15 +85,15 @@ fn check_command(command: &Command, expected: Expect) {
 }
 
 fn check_state(session: &Session, expected: Expect) {
-    let bytes = codec::encode(STATE_VERSION, session);
+    let bytes = codec::encode(HOLDER_VERSION, session);
     expected.assert_eq(&hex(&bytes));
-    assert_eq!(codec::decode::<Session>(STATE_VERSION, &bytes).as_ref().ok(), Some(session));
+    assert_eq!(codec::decode::<Session>(HOLDER_VERSION, &bytes).as_ref().ok(), Some(session));
 }
 
 fn check_event(event: &Event, expected: Expect) {
-    let bytes = codec::encode(EVENT_VERSION, event);
+    let bytes = codec::encode(HOLDER_VERSION, event);
     expected.assert_eq(&hex(&bytes));
-    assert_eq!(codec::decode::<Event>(EVENT_VERSION, &bytes).as_ref().ok(), Some(event));
+    assert_eq!(codec::decode::<Event>(HOLDER_VERSION, &bytes).as_ref().ok(), Some(event));
 }
 
 #[test]
@@ -241,7 +244,7 @@ fn turns_keep_their_bytes() {
         .iter()
         .map(|event| {
             let fact = event.fact.as_deref().map_or("", |fact| fact.name());
-            format!("{fact} {}", hex(&codec::encode(EVENT_VERSION, event)))
+            format!("{fact} {}", hex(&codec::encode(HOLDER_VERSION, event)))
         })
         .collect();
     expect![[r#"

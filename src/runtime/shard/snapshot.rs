@@ -108,6 +108,8 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                 }
             }
             Record::Head { id, head } => {
+                let wrong = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+                head.session.check().map_err(wrong)?;
                 let old = store.head(shard.number(), &id)?;
                 if old.as_ref().is_none_or(|old| old.next < head.next) {
                     free_ended(shard, &id, old.as_ref(), &head)?;
