@@ -324,8 +324,9 @@ impl Store {
         bytes.map(|bytes| decode(kept::MARK_VERSION, &bytes)).transpose()
     }
 
-    /// Makes everything written before this call durable, and then the mark of a shard that says so. A mark is
-    /// never written before what it speaks of is durable: a power cut takes of each table what it likes.
+    /// Makes everything written before this call durable, and then the mark of a shard that says so. The engine keeps
+    /// writes in their order, so that a mark which a power cut leaves has all before it; the first sync does not rely
+    /// on that.
     ///
     /// # Errors
     /// Either mark may be there.

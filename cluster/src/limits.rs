@@ -61,7 +61,7 @@ pub const CHECKPOINT_RETRY: std::time::Duration = std::time::Duration::from_mill
 pub const APPEND_WINDOW: usize = 32;
 /// Chunks of a snapshot that are read ahead.
 pub const SNAPSHOT_CHUNKS: usize = 4;
-/// Entries after the last checkpoint that a group keeps, so that a member that was away for a moment
+/// Entries before the last checkpoint that a group keeps, so that a member that was away for a moment
 /// catches up from the log.
 pub const KEPT_ENTRIES: u64 = 4096;
 /// Entries that a member may lack before it is sent a snapshot in place of the log.

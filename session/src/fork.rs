@@ -24,7 +24,7 @@ pub struct Fork {
     /// Where the fork was asked for; `at` lies `sub` further on, in the units of the asker.
     pub anchor: Serial,
     pub sub: u64,
-    /// The number of the hold, drawn by chance.
+    /// The number of the hold, drawn at random.
     pub key: u64,
 }
 

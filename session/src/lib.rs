@@ -191,7 +191,7 @@ impl Session {
     }
 
     /// The next time at which the session is to be looked at, as far as is known now: a tick changes
-    /// something then, or a effect is due.
+    /// something then, or an effect is due.
     pub fn deadline(&self) -> Option<Millis> {
         self.deadlines().min()
     }

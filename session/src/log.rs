@@ -241,9 +241,9 @@ mod tests {
                 }
                 let before_first = &events[..log.first.0 as usize - 1];
                 if let Some((time, _)) = before_first.last() && trimmed < log.first {
-                    let behind: u64 = events[before_first.len()..].iter().map(|(_, b)| b).sum();
+                    let after: u64 = events[before_first.len()..].iter().map(|(_, b)| b).sum();
                     let aged = max_age_ms.is_some_and(|age| time.after(age) <= now);
-                    let pushed_out = max_bytes.is_some_and(|max| max <= behind);
+                    let pushed_out = max_bytes.is_some_and(|max| max <= after);
                     prop_assert!(aged || pushed_out, "an event went early");
                 }
                 let held: u64 = events[before_first.len()..].iter().map(|(_, b)| b).sum();

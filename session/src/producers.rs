@@ -95,7 +95,7 @@ impl Producers {
         let known = self.recall(first)?;
         let newest = self.last(&first.producer).unwrap_or(0);
         match first.seq.checked_add(count) {
-            Some(behind) => Ok(known.map(|_| newest.min(behind - 1))),
+            Some(after) => Ok(known.map(|_| newest.min(after - 1))),
             // After them no request could have a seq.
             None => Err(Refusal::SequenceGap { expected: newest, received: first.seq }),
         }
@@ -248,9 +248,9 @@ impl Run {
     }
 
     fn is_continued_by(&self, new: &Run) -> bool {
-        let behind = self.serial.0 + u64::from(self.events) * u64::from(self.length);
+        let after = self.serial.0 + u64::from(self.events) * u64::from(self.length);
         let fits = self.length.checked_add(new.length).is_some();
-        self.events == new.events && behind == new.serial.0 && fits
+        self.events == new.events && after == new.serial.0 && fits
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TurnLease {
     pub(super) worker: WorkerName,
-    /// The number of the claim, drawn by chance: the same claim again is no other.
+    /// The number of the claim, drawn at random: the same claim again is no other.
     pub(super) key: u64,
     /// No other lease of this session's life has it, and later ones have greater ones (S4).
     pub(super) epoch: u64,

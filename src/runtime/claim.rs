@@ -195,7 +195,7 @@ impl Runtime {
 /// How much later than asked a peer's answer may come.
 const PEER_SLACK: Duration = Duration::from_secs(1);
 
-/// Keeps a node's turn_queue in order while its runtime lives.
+/// Keeps a node's queue of turns in order while its runtime lives.
 pub(super) async fn tidy(runtime: Weak<Runtime>) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;

@@ -317,13 +317,13 @@ impl Runtime {
         let inherits = looked.inherits.clone();
         let own = Reader::attach(number, id.clone(), store.clone(), looked, attach, counted)?;
         match inherits {
-            Some(fork) => self.stitch(own, &fork, attach, deadline).await,
+            Some(fork) => self.read_fork(own, &fork, attach, deadline).await,
             None => Ok(own),
         }
     }
 
     /// Puts what a fork inherits in front of its reader, if the reader needs it.
-    async fn stitch(
+    async fn read_fork(
         &self,
         own: Reader,
         fork: &Fork,

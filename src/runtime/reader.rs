@@ -100,7 +100,7 @@ pub struct Reader {
 enum Source {
     Local(Box<Local>),
     Joined(Box<Joined>),
-    Heir(Box<Relayed>),
+    Inherited(Box<Relayed>),
     ForkReader(Box<ForkReader>),
 }
 
@@ -155,7 +155,7 @@ impl Reader {
 
     /// A reader of another node's log on behalf of a fork.
     pub(super) fn parent_of_fork(relayed: Relayed, counted: Counted) -> Reader {
-        Reader { source: Source::Heir(Box::new(relayed)), _counted: counted }
+        Reader { source: Source::Inherited(Box::new(relayed)), _counted: counted }
     }
 
     /// A reader of what a fork inherits, and then of its own log.
@@ -182,7 +182,7 @@ impl Reader {
         match &mut self.source {
             Source::Local(local) => local.next().await,
             Source::Joined(joined) => joined.next().await,
-            Source::Heir(relayed) => relayed.next().await,
+            Source::Inherited(relayed) => relayed.next().await,
             Source::ForkReader(fork_reader) => Box::pin(fork_reader.next()).await,
         }
     }
@@ -192,7 +192,7 @@ impl Reader {
         match &self.source {
             Source::Local(local) => local.cursor,
             Source::Joined(joined) => joined.cursor,
-            Source::Heir(relayed) => relayed.cursor,
+            Source::Inherited(relayed) => relayed.cursor,
             Source::ForkReader(fork_reader) => fork_reader.cursor(),
         }
     }
@@ -202,7 +202,7 @@ impl Reader {
         match &self.source {
             Source::Local(local) => &local.status,
             Source::Joined(joined) => &joined.status,
-            Source::Heir(relayed) => &relayed.status,
+            Source::Inherited(relayed) => &relayed.status,
             Source::ForkReader(fork_reader) => fork_reader.own().status(),
         }
     }
@@ -212,7 +212,7 @@ impl Reader {
         match &self.source {
             Source::Local(local) => local.marks.borrow().tail,
             Source::Joined(joined) => joined.known_tail(),
-            Source::Heir(relayed) => relayed.status.tail,
+            Source::Inherited(relayed) => relayed.status.tail,
             Source::ForkReader(fork_reader) => fork_reader.own().known_tail(),
         }
     }
@@ -222,7 +222,7 @@ impl Reader {
         match &self.source {
             Source::Local(local) => local.marks.borrow().closed,
             Source::Joined(joined) => joined.is_closed(),
-            Source::Heir(relayed) => relayed.status.closed,
+            Source::Inherited(relayed) => relayed.status.closed,
             Source::ForkReader(fork_reader) => fork_reader.own().is_closed(),
         }
     }

@@ -34,7 +34,7 @@ pub struct Roster {
     pub(super) replication: u32,
     /// Whose place on the ring a node has, where it is not its own: a replacement stands where the node
     /// stood that it replaces, so that nothing else moves.
-    seats: BTreeMap<NodeId, NodeId>,
+    places: BTreeMap<NodeId, NodeId>,
 }
 
 impl Roster {
@@ -56,8 +56,8 @@ impl Roster {
                 self.take_out(node);
             }
             Change::Replace { node, with, .. } => {
-                let seat = self.take_out(node);
-                self.seats.insert(with.node, seat);
+                let place = self.take_out(node);
+                self.places.insert(with.node, place);
                 self.members.insert(with.node, with);
             }
         }
@@ -68,15 +68,15 @@ impl Roster {
     fn take_out(&mut self, node: NodeId) -> NodeId {
         self.members.remove(&node);
         self.removed.insert(node);
-        self.seats.remove(&node).unwrap_or(node)
+        self.places.remove(&node).unwrap_or(node)
     }
 
     fn placement(&self) -> Placement {
-        let seat = |node: &NodeId| self.seats.get(node).copied().unwrap_or(*node);
+        let place = |node: &NodeId| self.places.get(node).copied().unwrap_or(*node);
         let nodes: BTreeMap<NodeId, NodeId> =
-            self.members.keys().map(|node| (seat(node), *node)).collect();
-        let seats: Vec<NodeId> = nodes.keys().copied().collect();
-        Placement::of(&seats, self.groups, self.replication as usize).renamed(&nodes)
+            self.members.keys().map(|node| (place(node), *node)).collect();
+        let places: Vec<NodeId> = nodes.keys().copied().collect();
+        Placement::of(&places, self.groups, self.replication as usize).renamed(&nodes)
     }
 }
 

@@ -281,7 +281,7 @@ impl Replica {
         }
     }
 
-    /// Starts a checkpoint of the machine; the log after it is purged when it is done.
+    /// Starts a checkpoint of the machine; the log before it is purged when it is done.
     pub(crate) async fn checkpoint(&self) {
         // A stopped group is seen and reopened by its supervisor.
         self.raft.trigger().snapshot().await.ok();

@@ -23,7 +23,7 @@ use super::follow::{Follow, Next};
 use super::frame::{self, Standing};
 use crate::limits;
 
-/// How long one response goes on, in milliseconds; drawn by chance, so that readers that came together
+/// How long one response goes on, in milliseconds; drawn at random, so that readers that came together
 /// do not come back together.
 const RECYCLE_MS: std::ops::Range<u64> = 50_000..70_000;
 

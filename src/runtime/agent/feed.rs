@@ -50,7 +50,7 @@ impl Feed {
     ) -> Option<(Feed, Offered)> {
         let serial = Serial(assignment.turn.input.0 - 1);
         let cursor = Cursor { incarnation: assignment.incarnation, serial };
-        let mut feed = Feed::behind(runtime, key, cursor);
+        let mut feed = Feed::after(runtime, key, cursor);
         let mut story = Story::of(&assignment.turn, PAGE_EVENTS);
         let read = tokio::time::timeout_at(deadline, feed.page(&mut story)).await;
         let (events, more) = (story.events(), read.ok()??);
@@ -62,7 +62,7 @@ impl Feed {
     }
 
     /// The feed after an event that the worker has.
-    pub fn behind(runtime: Arc<Runtime>, key: TurnKey, cursor: Cursor) -> Feed {
+    pub fn after(runtime: Arc<Runtime>, key: TurnKey, cursor: Cursor) -> Feed {
         Feed { runtime, key, reader: None, cursor, ahead: VecDeque::new(), story: None }
     }
 

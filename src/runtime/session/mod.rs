@@ -110,7 +110,7 @@ pub(super) struct Owned {
     loaded: Option<Loaded>,
     waiting: BTreeMap<u64, oneshot::Sender<Answer>>,
     received: u64,
-    /// Duties that are being done.
+    /// Effects that are being done.
     performing: Vec<Effect>,
     /// Whether it is being told how many watch.
     counting: bool,

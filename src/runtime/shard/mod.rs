@@ -245,7 +245,7 @@ impl Machine for ShardMachine {
             }
             all(flushed).await?;
             // An actor that failed after it was asked is lost now; so is one that failed before and whose
-            // successor was not asked. The journal after a mark goes: no session may be missing in it.
+            // successor was not asked. The journal before a mark goes: no session may be missing in it.
             if let Some(id) = shard.sessions.a_lost_one() {
                 return Err(io::Error::other(format!("session {id} is not rebuilt yet")));
             }
@@ -274,7 +274,7 @@ impl Machine for ShardMachine {
 
     fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            // What only memory knows must be on disk before the journal after it goes.
+            // What only memory knows must be on disk before the journal that has it goes.
             all(self.shard.sessions.ask_all(Mail::Flush)).await?;
             let shard = self.shard.clone();
             let kept = mark.clone();

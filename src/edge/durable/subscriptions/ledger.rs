@@ -97,10 +97,10 @@ impl Ledger {
         deadline: Instant,
     ) -> Result<Committed, Fault> {
         let events: Vec<_> = changes.iter().map(|change| change.event(Some(self.life))).collect();
-        let (behind, life) = (self.serial, self.life);
+        let (after, life) = (self.serial, self.life);
         let last = loop {
             let append =
-                Append { events: events.clone(), expect: Some(behind), ..Append::default() };
+                Append { events: events.clone(), expect: Some(after), ..Append::default() };
             match self.runtime.submit(&self.id, Command::Append(append), deadline).await {
                 Ok(reply) if reply.incarnation != life => return Err(Fault::gone()),
                 Ok(reply) => match reply.applied {
@@ -109,7 +109,7 @@ impl Ledger {
                 },
                 Err(SubmitError::Refused {
                     refusal: Refusal::SerialMismatch { tail, .. }, ..
-                }) if behind <= tail => break tail,
+                }) if after <= tail => break tail,
                 // Another life, in which our changes mean nothing.
                 Err(SubmitError::Refused { refusal: Refusal::SerialMismatch { .. }, .. }) => {
                     return Err(Fault::gone());
@@ -132,7 +132,7 @@ impl Ledger {
         };
         let (mut ours, mut refused) = (0, Ok(()));
         let mut compare = |event: &Event, outcome: Result<(), Refused>| {
-            let place = event.serial.0.checked_sub(behind.0 + 1);
+            let place = event.serial.0.checked_sub(after.0 + 1);
             let wanted = place.and_then(|place| events.get(usize::try_from(place).ok()?));
             if wanted.is_some_and(|wanted: &NewEvent| wanted.payload == event.payload) {
                 ours += 1;
