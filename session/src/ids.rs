@@ -139,8 +139,8 @@ pub enum BadCursor {
 )]
 pub struct Millis(pub u64);
 
-/// First segment of the names that are kept for the program itself.
-const RESERVED: &str = "__ds";
+/// First segments of the names that are kept for the program itself.
+const RESERVED: [&str; 2] = ["__ds", "__outlive"];
 const INCARNATION_DIGITS: usize = 10;
 const SERIAL_DIGITS: usize = 20;
 const CURSOR_BYTES: usize = INCARNATION_DIGITS + 1 + SERIAL_DIGITS;
@@ -162,8 +162,9 @@ impl SessionId {
 
     /// Whether the name is kept for the program itself: no client writes or reads such a session.
     pub fn is_reserved(&self) -> bool {
-        let rest = self.0.strip_prefix(RESERVED);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let rest = |reserved: &str| self.0.strip_prefix(reserved);
+        let mut rests = RESERVED.into_iter().filter_map(rest);
+        rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod control;
 pub mod event;
 pub mod fact;
 pub mod fork;
+pub mod grant;
 pub mod health;
 pub mod outcome;
 
@@ -56,6 +57,7 @@ pub use fact::{
     Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt, Sender,
 };
 pub use fork::{Effect, Fork, ForkRequest};
+pub use grant::{Denied, Grant, Pattern, Right};
 pub use keys::{CommandKey, Stand};
 pub use outcome::{
     Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, LeaseStatus, Refusal,

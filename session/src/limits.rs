@@ -105,3 +105,5 @@ pub const ORDER_BYTES: usize = 256;
 pub const MARKS: usize = 64;
 /// Marks in the log of a session without retention, where they only serve the account of bytes.
 pub const MARKS_PLAIN: usize = 8;
+/// Patterns of sessions, and of agents, in one grant.
+pub const GRANT_PATTERNS: usize = 32;

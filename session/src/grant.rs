@@ -1,0 +1,447 @@
+//! What somebody may do: which rights, in which sessions, for which agents, under whose name, until when.
+//!
+//! A grant is judged in two steps. [`Grant::allows`] looks at the session that is named, so that a caller learns
+//! nothing of sessions that are not its own; [`Grant::narrow`] looks at the command, and takes from it what the grant
+//! does not give: another's name, a greater role.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, Role, Verb, WhenBusy};
+use crate::fact::Sender;
+use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, SessionId};
+use crate::limits;
+
+/// One thing that a grant may allow. Kept as a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Right {
+    /// Reads events, status, messages and lists.
+    Read,
+    /// Sends inputs that begin turns.
+    Send,
+    /// Sends inputs into turns that are open.
+    Steer,
+    /// Ends turns, pauses and resumes them.
+    Cancel,
+    /// Answers interactions.
+    Answer,
+    /// Appends events, and closes the log.
+    Publish,
+    /// Creates sessions.
+    Create,
+    /// Deletes sessions and trims their logs.
+    Delete,
+    /// Takes turns as a worker, and speaks in them.
+    Claim,
+    /// Is counted as present, and reads who else is.
+    Presence,
+    /// Takes, gives and returns control over who answers people.
+    Takeover,
+    /// Changes the cluster and its keys, and reads how it is.
+    Admin,
+}
+
+impl Right {
+    /// All of them.
+    pub const ALL: [Right; 12] = [
+        Right::Read,
+        Right::Send,
+        Right::Steer,
+        Right::Cancel,
+        Right::Answer,
+        Right::Publish,
+        Right::Create,
+        Right::Delete,
+        Right::Claim,
+        Right::Presence,
+        Right::Takeover,
+        Right::Admin,
+    ];
+
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Right::Read => "read",
+            Right::Send => "send",
+            Right::Steer => "steer",
+            Right::Cancel => "cancel",
+            Right::Answer => "answer",
+            Right::Publish => "publish",
+            Right::Create => "create",
+            Right::Delete => "delete",
+            Right::Claim => "claim",
+            Right::Presence => "presence",
+            Right::Takeover => "takeover",
+            Right::Admin => "admin",
+        }
+    }
+
+    /// The right of this name.
+    pub fn parse(name: &str) -> Option<Right> {
+        Right::ALL.into_iter().find(|right| right.name() == name)
+    }
+}
+
+/// Names that are meant: one exactly, or all that begin with the text before a `*` at the end.
+///
+/// Names are compared by their exact bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// The pattern of every name.
+    pub fn all() -> Pattern {
+        Pattern("*".into())
+    }
+
+    /// Takes `text` as a pattern, of 1 to [`limits::SESSION_ID_BYTES`] bytes, with a `*` at the end at most.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Pattern, BadPattern> {
+        if !(1..=limits::SESSION_ID_BYTES).contains(&text.len()) {
+            return Err(BadPattern::Length);
+        }
+        let stem = text.strip_suffix('*').unwrap_or(text);
+        if stem.contains('*') || text.chars().any(char::is_control) {
+            return Err(BadPattern::Shape);
+        }
+        Ok(Pattern(text.into()))
+    }
+
+    /// Whether it means this name.
+    pub fn covers(&self, name: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(stem) => name.starts_with(stem),
+            None => self.0 == name,
+        }
+    }
+
+    /// Whether every name that `other` means is meant by this one.
+    pub fn contains(&self, other: &Pattern) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(stem) => {
+                other.as_str().strip_suffix('*').unwrap_or(other.as_str()).starts_with(stem)
+            }
+            None => self == other,
+        }
+    }
+
+    /// The text of the pattern.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// It is empty, or longer than any name.
+    #[error("a pattern has 1 to {} bytes", limits::SESSION_ID_BYTES)]
+    Length,
+    /// It has a `*` before its end, or a control character.
+    #[error("a pattern is a name, or the beginning of one and a * at the end")]
+    Shape,
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = BadPattern;
+
+    fn try_from(text: String) -> Result<Pattern, BadPattern> {
+        Pattern::parse(&text)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> String {
+        pattern.0
+    }
+}
+
+/// What one caller may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// In order, each once.
+    pub rights: Vec<Right>,
+    /// Sessions that the rights are for; up to [`limits::GRANT_PATTERNS`].
+    pub sessions: Vec<Pattern>,
+    /// Agents whose turns may be taken, with the right to claim; up to [`limits::GRANT_PATTERNS`].
+    pub agents: Vec<Pattern>,
+    /// In whose name it speaks, where it speaks in a name; any name, where none is given.
+    pub participant: Option<ParticipantName>,
+    /// On which device; any, where none is given.
+    pub device: Option<DeviceName>,
+    /// The greatest role that it may take in a session.
+    pub role: Role,
+    /// The first moment at which it means nothing any more; never, where none is given.
+    pub until: Option<Millis>,
+}
+
+/// Why a grant does not allow something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// The session is none of those that it is for. Whether it exists is not for the caller to know.
+    Session,
+    /// It lacks this right.
+    Right(Right),
+    /// The agent is none of those that it is for.
+    Agent,
+    /// It speaks in another name, or on another device.
+    Name,
+}
+
+impl Grant {
+    /// Everything, for ever.
+    pub fn all() -> Grant {
+        Grant {
+            rights: Right::ALL.to_vec(),
+            sessions: vec![Pattern::all()],
+            agents: vec![Pattern::all()],
+            participant: None,
+            device: None,
+            role: Role::Supervisor,
+            until: None,
+        }
+    }
+
+    /// Whether it has the right, in this session where one is named.
+    ///
+    /// # Errors
+    /// Says what is missing. Of a session that the grant is not for, nothing else is said.
+    pub fn allows(&self, right: Right, session: Option<&SessionId>) -> Result<(), Denied> {
+        if session.is_some_and(|session| !self.is_for(session)) {
+            return Err(Denied::Session);
+        }
+        if self.rights.contains(&right) { Ok(()) } else { Err(Denied::Right(right)) }
+    }
+
+    /// Whether its rights are for this session.
+    pub fn is_for(&self, session: &SessionId) -> bool {
+        self.sessions.iter().any(|pattern| pattern.covers(session.as_str()))
+    }
+
+    /// Whether it may take the turns of this agent.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn allows_agent(&self, agent: &AgentName) -> Result<(), Denied> {
+        self.allows(Right::Claim, None)?;
+        let covers = self.agents.iter().any(|pattern| pattern.covers(agent.as_str()));
+        if covers { Ok(()) } else { Err(Denied::Agent) }
+    }
+
+    /// Takes from a command what the grant does not give: whoever speaks without a name speaks in the grant's, a role
+    /// is at most the grant's, and an input without the right to steer waits until its agent is free.
+    ///
+    /// # Errors
+    /// The command needs a right that is missing, or speaks in another name. It may be changed then, and must not be
+    /// submitted.
+    pub fn narrow(&self, session: &SessionId, command: &mut Command) -> Result<(), Denied> {
+        for right in command.rights() {
+            self.allows(right, Some(session))?;
+        }
+        match command {
+            Command::Input(input) => {
+                self.name(&mut input.sender)?;
+                input.role = input.role.min(self.role);
+                if !self.rights.contains(&Right::Steer) {
+                    input.when_busy = match input.when_busy {
+                        None => Some(WhenBusy::Queue),
+                        given => given,
+                    };
+                }
+            }
+            Command::Cancel(cancel) => {
+                self.name(&mut cancel.by)?;
+                cancel.role = cancel.role.min(self.role);
+            }
+            Command::Answer(answer) => {
+                self.name(&mut answer.sender)?;
+                answer.role = answer.role.min(self.role);
+            }
+            Command::Control(control) => {
+                let mut by = Some(control.by.clone());
+                self.name(&mut by)?;
+                control.by = by.unwrap_or_else(|| control.by.clone());
+                control.role = control.role.min(self.role);
+            }
+            Command::Pause(pause) => {
+                self.name(&mut pause.by)?;
+                pause.role = pause.role.min(self.role);
+            }
+            Command::Resume(resume) => {
+                self.name(&mut resume.by)?;
+                resume.role = resume.role.min(self.role);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts the grant's name where none is given.
+    ///
+    /// # Errors
+    /// Another name is given.
+    pub fn name(&self, sender: &mut Option<Sender>) -> Result<(), Denied> {
+        let Some(own) = &self.participant else { return Ok(()) };
+        let given = sender.get_or_insert_with(|| Sender { participant: own.clone(), device: None });
+        if given.participant != *own {
+            return Err(Denied::Name);
+        }
+        match (&self.device, &given.device) {
+            (Some(own), Some(given)) if own != given => Err(Denied::Name),
+            (Some(own), None) => {
+                given.device = Some(own.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Command {
+    /// The rights that somebody needs who asks for it. What nodes ask of each other needs those of an operator.
+    pub fn rights(&self) -> Vec<Right> {
+        vec![match self {
+            Command::Create(create) => {
+                let publishes = !create.events.is_empty() || create.close;
+                return match publishes {
+                    true => vec![Right::Create, Right::Publish],
+                    false => vec![Right::Create],
+                };
+            }
+            Command::Append(_)
+            | Command::AppendEach(_)
+            | Command::Close { .. }
+            | Command::Touch => Right::Publish,
+            Command::Delete { .. } | Command::Trim { .. } => Right::Delete,
+            Command::Input(input) => match input.when_busy {
+                Some(WhenBusy::Steer) => Right::Steer,
+                Some(WhenBusy::Interrupt) => return vec![Right::Send, Right::Cancel],
+                None | Some(WhenBusy::Queue | WhenBusy::Reject) => Right::Send,
+            },
+            Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) => Right::Cancel,
+            Command::Answer(_) => Right::Answer,
+            Command::Claim(_) | Command::Say(_) | Command::Lose(_) => Right::Claim,
+            Command::Control(control) => match control.verb {
+                Verb::Request => Right::Send,
+                Verb::Grant { .. } | Verb::Take { .. } | Verb::Release => Right::Takeover,
+            },
+            Command::Tick
+            | Command::Hold { .. }
+            | Command::Confirm { .. }
+            | Command::Release { .. }
+            | Command::Settle { .. }
+            | Command::Audience(_) => Right::Admin,
+        }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::command::{Append, Cancel, Input, Scope};
+    use crate::event::{Format, NewEvent};
+    use crate::ids::TurnId;
+
+    fn grant(rights: &[Right]) -> Grant {
+        Grant {
+            rights: rights.to_vec(),
+            sessions: vec![Pattern::parse("chat:*").unwrap(), Pattern::parse("one").unwrap()],
+            agents: vec![Pattern::parse("poet").unwrap()],
+            participant: Some(ParticipantName::parse("ada").unwrap()),
+            device: None,
+            role: Role::Participant,
+            until: None,
+        }
+    }
+
+    fn session(name: &str) -> SessionId {
+        SessionId::parse(name).unwrap()
+    }
+
+    fn input(sender: Option<&str>, when_busy: Option<WhenBusy>) -> Command {
+        let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hello") };
+        let agent = AgentName::parse("poet").unwrap();
+        let sender = sender.map(|name| Sender {
+            participant: ParticipantName::parse(name).unwrap(),
+            device: None,
+        });
+        let input = Input::new(TurnId::parse("t").unwrap(), agent, said);
+        Command::Input(Box::new(Input { sender, when_busy, ..input }))
+    }
+
+    #[test]
+    fn a_pattern_means_exact_bytes() {
+        for (pattern, name, covers) in [
+            ("*", "anything", true),
+            ("chat:*", "chat:1", true),
+            ("chat:*", "chat:", true),
+            ("chat:*", "Chat:1", false),
+            ("chat:*", "xchat:1", false),
+            ("chat", "chat", true),
+            ("chat", "chat1", false),
+            ("chat", "сhat", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().covers(name), covers, "{pattern} {name}");
+        }
+        for text in ["", "a*b", "**", "a\nb", &"x".repeat(257)] {
+            assert!(Pattern::parse(text).is_err(), "{text:?}");
+        }
+        for (outer, inner, contains) in [
+            ("*", "a*", true),
+            ("a*", "ab*", true),
+            ("a*", "ab", true),
+            ("ab*", "a*", false),
+            ("a", "a*", false),
+            ("a", "a", true),
+        ] {
+            let (outer, inner) = (Pattern::parse(outer).unwrap(), Pattern::parse(inner).unwrap());
+            assert_eq!(outer.contains(&inner), contains, "{outer:?} {inner:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_of_others_is_denied_before_a_right_is_looked_at() {
+        let grant = grant(&[Right::Read]);
+        assert_eq!(grant.allows(Right::Read, Some(&session("chat:1"))), Ok(()));
+        assert_eq!(grant.allows(Right::Read, Some(&session("one"))), Ok(()));
+        assert_eq!(grant.allows(Right::Read, Some(&session("two"))), Err(Denied::Session));
+        assert_eq!(grant.allows(Right::Admin, Some(&session("two"))), Err(Denied::Session));
+        assert_eq!(
+            grant.allows(Right::Send, Some(&session("one"))),
+            Err(Denied::Right(Right::Send))
+        );
+    }
+
+    #[test]
+    fn a_command_is_narrowed_to_the_name_and_role_of_the_grant() {
+        let (grant, id) = (grant(&[Right::Send]), session("chat:1"));
+        let mut command = input(None, None);
+        grant.narrow(&id, &mut command).unwrap();
+        let Command::Input(narrowed) = &command else { panic!("it is an input") };
+        assert_eq!(narrowed.sender.as_ref().unwrap().participant.as_str(), "ada");
+        assert_eq!(narrowed.role, Role::Participant);
+        assert_eq!(narrowed.when_busy, Some(WhenBusy::Queue), "it may not steer");
+        assert_eq!(grant.narrow(&id, &mut input(Some("bob"), None)), Err(Denied::Name));
+        let steer = &mut input(None, Some(WhenBusy::Steer));
+        assert_eq!(grant.narrow(&id, steer), Err(Denied::Right(Right::Steer)));
+        let interrupt = &mut input(None, Some(WhenBusy::Interrupt));
+        assert_eq!(grant.narrow(&id, interrupt), Err(Denied::Right(Right::Cancel)));
+        let mut cancel = Command::Cancel(Box::new(Cancel::new(Scope::All, "")));
+        assert_eq!(grant.narrow(&id, &mut cancel), Err(Denied::Right(Right::Cancel)));
+        let mut append = Command::Append(Append::default());
+        assert_eq!(grant.narrow(&id, &mut append), Err(Denied::Right(Right::Publish)));
+    }
+
+    #[test]
+    fn every_right_has_a_name_of_its_own() {
+        for right in Right::ALL {
+            assert_eq!(Right::parse(right.name()), Some(right));
+        }
+        assert_eq!(Right::parse("root"), None);
+    }
+}
