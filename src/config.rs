@@ -3,6 +3,7 @@
 //! A key that nobody knows is an error in every one of them, because a misspelt limit is no limit.
 //! All of it is checked before a port is bound.
 
+mod access;
 mod agents;
 mod door;
 mod service;
@@ -18,9 +19,12 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+pub use access::{CertificateFiles, GivenIssuer};
 pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 pub use door::{AllowedHost, AllowedOrigin};
 
+use crate::auth::Secret;
+use crate::auth::issuer::IssuerConfig;
 use crate::limits;
 
 /// A node's configuration, whole and checked.
@@ -63,6 +67,12 @@ pub struct ServeConfig {
     pub allow_hosts: Vec<AllowedHost>,
     /// Origins of pages that may ask this node, beside its own.
     pub allow_origins: Vec<AllowedOrigin>,
+    /// The key that may do everything; where there is none, and no issuer, nobody is asked who they are.
+    pub root_key: Option<Secret>,
+    /// Certificate and key for clients; none, where they are served without TLS.
+    pub client_tls: Option<CertificateFiles>,
+    /// Issuers whose tokens are taken.
+    pub issuers: Vec<IssuerConfig>,
     /// How traces are written to standard error.
     pub log: LogFormat,
     /// Agents that this node runs by itself, in order of their names.
@@ -197,6 +207,24 @@ pub struct Given {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
+    /// Where the key is that may do everything: a file, or env:NAME; with it, requests need a key
+    #[arg(long, env = "OUTLIVE_ROOT_KEY", value_name = "PLACE")]
+    pub root_key: Option<String>,
+    /// Certificate for clients, in PEM: they are served by TLS; read again when it changes
+    #[arg(long, env = "OUTLIVE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of that certificate, in PEM
+    #[arg(long, env = "OUTLIVE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Listens beyond this machine though nobody is asked who they are
+    #[arg(
+        long,
+        env = "OUTLIVE_INSECURE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub insecure: Option<bool>,
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
@@ -211,6 +239,9 @@ pub struct Given {
     /// The same with budgets, in the file alone.
     #[arg(skip)]
     pub agents: BTreeMap<String, GivenAgent>,
+    /// Issuers of tokens, in the file alone.
+    #[arg(skip)]
+    pub issuers: Vec<GivenIssuer>,
 }
 
 /// Variables of the environment that a node reads.
@@ -233,11 +264,16 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_WEBHOOK_REACH",
     "OUTLIVE_ALLOW_HOST",
     "OUTLIVE_ALLOW_ORIGIN",
+    "OUTLIVE_ROOT_KEY",
+    "OUTLIVE_TLS_CERT",
+    "OUTLIVE_TLS_KEY",
+    "OUTLIVE_INSECURE",
     "OUTLIVE_LOG",
     "OUTLIVE_AGENT",
 ];
 /// Variables that are for other commands and for scripts.
-const OTHER_VARIABLES: &[&str] = &["OUTLIVE_URL", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
+const OTHER_VARIABLES: &[&str] =
+    &["OUTLIVE_URL", "OUTLIVE_KEY", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
 
 impl ServeConfig {
     /// Puts together what was given by flag or environment and, after it, in the file.
@@ -300,9 +336,14 @@ impl Given {
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
             allow_host: either(self.allow_host, below.allow_host),
             allow_origin: either(self.allow_origin, below.allow_origin),
+            root_key: self.root_key.or(below.root_key),
+            tls_cert: self.tls_cert.or(below.tls_cert),
+            tls_key: self.tls_key.or(below.tls_key),
+            insecure: self.insecure.or(below.insecure),
             log: self.log.or(below.log),
             agent: [below.agent, self.agent].concat(),
             agents: below.agents,
+            issuers: below.issuers,
         }
     }
 }
@@ -360,9 +401,14 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         webhook_reach: given.webhook_reach.unwrap_or_default(),
         allow_hosts: all(&given.allow_host)?,
         allow_origins: all(&given.allow_origin)?,
+        root_key: access::root_key(given.root_key.as_deref())?,
+        client_tls: access::client_tls(given.tls_cert, given.tls_key)?,
+        issuers: access::issuers(given.issuers)?,
         log: given.log.unwrap_or_default(),
         agents: agents::check(given.agents, &given.agent)?,
     };
+    let asks_who = config.root_key.is_some() || !config.issuers.is_empty();
+    access::check(config.listen, asks_who, given.insecure.unwrap_or_default())?;
     check_cluster(&config.cluster)?;
     check_numbers(&config)?;
     Ok(config)

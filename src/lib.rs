@@ -1,5 +1,6 @@
 //! Sessions that outlive connections, devices, agents and nodes.
 
+pub mod auth;
 pub mod bench;
 pub mod cli;
 pub mod client;
@@ -12,5 +13,6 @@ pub mod node;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;
+mod tls;
 
 pub use session::{self, ids};

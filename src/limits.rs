@@ -326,3 +326,11 @@ pub const AGENT_DRAIN: Duration = Duration::from_secs(5);
 pub const KILL_GRACE: Duration = Duration::from_secs(2);
 /// Time in which what a process wrote before its end is read.
 pub const LAST_LINES_WAIT: Duration = Duration::from_millis(500);
+/// Keys of one cluster that are in force.
+pub const KEYS: usize = 10_000;
+/// What the maker of a key may call it, in bytes.
+pub const KEY_NAME_BYTES: usize = 128;
+/// Tickets that were used and have not ended.
+pub const TICKETS: usize = 100_000;
+/// How long a ticket lasts at most, in milliseconds.
+pub const TICKET_MS_MAX: u64 = 24 * 60 * 60 * 1000;

@@ -43,8 +43,9 @@ use self::clock::ClockGauges;
 use self::compared::ComparisonCounts;
 use self::journal::JournalCounts;
 use self::links::RoundTrips;
+use crate::auth::Auth;
 use crate::config::ServeConfig;
-use crate::edge;
+use crate::edge::{self, certificate::Certificate};
 use crate::limits::ABANDON_WAIT;
 use crate::runtime::agent::body::Agents;
 use crate::runtime::{Foundation, Runtime};
@@ -200,9 +201,10 @@ impl Node {
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
-        let settings = settings(config, address);
+        let settings = settings(config, address)?;
+        let auth = Auth::new(&runtime, config.root_key.clone(), config.issuers.clone());
         let serving =
-            edge::serve(listener, runtime.clone(), metrics.clone(), settings, stop.clone());
+            edge::serve(listener, runtime.clone(), auth, metrics.clone(), settings, stop.clone());
         let edge = TaskTracker::new();
         edge.spawn(essential("edge", serving));
         edge.close();
@@ -291,13 +293,15 @@ fn timers(config: &ServeConfig) -> Timers {
     }
 }
 
-fn settings(config: &ServeConfig, address: SocketAddr) -> edge::Settings {
+fn settings(config: &ServeConfig, address: SocketAddr) -> anyhow::Result<edge::Settings> {
     let ServeConfig { members, allow_hosts, allow_origins, .. } = config;
-    edge::Settings {
+    let certificate = config.client_tls.clone().map(Certificate::load).transpose();
+    Ok(edge::Settings {
         long_poll: Duration::from_millis(config.long_poll_ms),
         webhooks: config.webhook_reach,
         door: edge::Door::new(address, members, allow_hosts, allow_origins),
-    }
+        certificate: certificate.map_err(anyhow::Error::msg).context("serve clients by TLS")?,
+    })
 }
 
 /// Lets the node's parts say how they are.

@@ -6,7 +6,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 /// The one connector of the process; the machine's certificates are read when it is first needed.
-pub(super) fn connector() -> &'static TlsConnector {
+pub(crate) fn connector() -> &'static TlsConnector {
     static CONNECTOR: OnceLock<TlsConnector> = OnceLock::new();
     CONNECTOR.get_or_init(|| {
         let mut roots = RootCertStore::empty();

@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod cluster;
 mod demo;
+mod key;
 mod members;
 mod parent;
 mod pieces;
@@ -40,6 +41,9 @@ enum Command {
     /// Look at the cluster, add nodes, replace and remove them
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Make, list and revoke keys of a cluster
+    #[command(subcommand)]
+    Key(key::Key),
     /// Agents that come with the program
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -62,11 +66,19 @@ struct Target {
         default_value = "http://127.0.0.1:4437"
     )]
     url: Vec<String>,
+    /// A key or a token of the cluster, where it asks for one
+    #[arg(long, env = "OUTLIVE_KEY", value_name = "KEY", hide_env_values = true)]
+    key: Option<String>,
 }
 
 impl Target {
     fn client(&self) -> anyhow::Result<Client> {
-        let client = Client::new(&self.url).map_err(|why| Misuse(why.to_string()))?;
+        let key = key::checked_key(self.key.as_deref())?;
+        let client = Client::new(&self.url).and_then(|client| match key {
+            Some(key) => client.with_key(key),
+            None => Ok(client),
+        });
+        let client = client.map_err(|why| Misuse(why.to_string()))?;
         Ok(client.with_notice(|text| eprintln!("outlive: {text}")))
     }
 }
@@ -93,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::DevCerts(command) => certs::run(&command),
         Command::Session(command) => block_on(session::run(command)),
         Command::Cluster(command) => block_on(cluster::run(command)),
+        Command::Key(command) => block_on(key::run(command)),
         Command::Agent(command) => block_on(agent::run(command)),
         Command::Bench(command) => block_on(bench::run(command)),
         Command::Demo(command) => block_on(demo::run(command)),

@@ -40,6 +40,15 @@ impl Client {
         Ok(Client { nodes: Nodes::new(urls)? })
     }
 
+    /// The same client, which shows this key or token with each request.
+    ///
+    /// # Errors
+    /// The key has characters that no header can carry.
+    pub fn with_key(mut self, key: &str) -> Result<Client, ClientError> {
+        self.nodes = self.nodes.with_key(key)?;
+        Ok(self)
+    }
+
     /// The same client, which tells `notice` what it waits for where an answer takes longer than a moment.
     pub fn with_notice(mut self, notice: nodes::Notice) -> Client {
         self.nodes.notice = Some(notice);
@@ -115,6 +124,33 @@ impl Client {
         let path = ["v1", "cluster", verb];
         let answer = nodes.ask(|http, base| http.post(nodes::url(base, &path)).json(body)).await;
         Ok(answer?.1)
+    }
+
+    /// Makes a key of the cluster; it is told this once.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; after an unknown outcome there may be a key that nobody has.
+    pub async fn create_key(&self, body: &Value) -> Result<Value, ClientError> {
+        let mut nodes = self.nodes.clone();
+        let path = ["v1", "keys"];
+        let answer = nodes.ask(|http, base| http.post(nodes::url(base, &path)).json(body)).await;
+        Ok(answer?.1)
+    }
+
+    /// The keys of the cluster that are in force.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn keys(&self) -> Result<Value, ClientError> {
+        Ok(self.ask(Method::GET, &["v1", "keys"], &[]).await?.1)
+    }
+
+    /// Takes a key back.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; a repeat after an unknown outcome may answer that there is no such key.
+    pub async fn revoke_key(&self, id: &str) -> Result<(), ClientError> {
+        self.ask(Method::DELETE, &["v1", "keys", id], &[]).await.map(drop)
     }
 
     /// A writer to `session` with a name of its own.

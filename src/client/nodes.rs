@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -81,13 +82,15 @@ impl Nodes {
         if bases.is_empty() {
             return Err(ClientError::BadUrl(String::new()));
         }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(|why| ClientError::Broken(why.to_string()))?;
-        Ok(Nodes { http, bases, at: 0, patience: PATIENCE, notice: None })
+        Ok(Nodes { http: http(None)?, bases, at: 0, patience: PATIENCE, notice: None })
+    }
+
+    /// The same nodes, to which this key is shown with each request.
+    pub(super) fn with_key(self, key: &str) -> Result<Nodes, ClientError> {
+        let bad = |_| ClientError::Broken("the key cannot stand in a header".into());
+        let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(bad)?;
+        value.set_sensitive(true);
+        Ok(Nodes { http: http(Some(value))?, ..self })
     }
 
     /// The client for requests, and the node to ask.
@@ -127,6 +130,17 @@ impl Nodes {
     pub(super) fn count(&self) -> usize {
         self.bases.len()
     }
+}
+
+fn http(authorization: Option<HeaderValue>) -> Result<reqwest::Client, ClientError> {
+    let headers = authorization.map(|value| (AUTHORIZATION, value));
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .no_proxy()
+        .default_headers(headers.into_iter().collect())
+        .build()
+        .map_err(|why| ClientError::Broken(why.to_string()))
 }
 
 /// What one try came to.

@@ -58,7 +58,7 @@ fn what_is_not_known_or_not_possible_is_named() {
               |
             1 | node_idd = 1
               | ^^^^^^^^
-            unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `join`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `allow_host`, `allow_origin`, `log`, `agent`, `agents`"#]],
+            unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `join`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `webhook_reach`, `allow_host`, `allow_origin`, `root_key`, `tls_cert`, `tls_key`, `insecure`, `log`, `agent`, `agents`, `issuers`"#]],
     );
     check_bad("node_id = 0", expect!["node_id begins at 1"]);
     check_bad("groups = 0", expect!["groups must be 1 to 64"]);
@@ -113,4 +113,30 @@ fn every_flag_has_its_variable() {
         assert_eq!(flag.get_env().unwrap(), &*name);
         assert!(VARIABLES.contains(&&*name), "{name} is not in the table");
     }
+}
+
+#[test]
+fn a_node_that_everybody_reaches_asks_who_they_are_or_is_told_aloud_not_to() {
+    let open = "listen = \"0.0.0.0:4437\"\n";
+    let why = load(Given::default(), Some(open), &[]).unwrap_err();
+    assert!(why.contains("root_key") && why.contains("insecure"), "{why}");
+    assert!(load(Given::default(), Some(&format!("{open}insecure = true")), &[]).is_ok());
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("key");
+    std::fs::write(&place, "too short").unwrap();
+    let keyed = format!("{open}root_key = {place:?}");
+    let why = load(Given::default(), Some(&keyed), &[]).unwrap_err();
+    expect!["root_key must have 32 or more visible ASCII characters"].assert_eq(&why);
+    std::fs::write(&place, format!("{}\n", "k".repeat(32))).unwrap();
+    let config = load(Given::default(), Some(&keyed), &[]).unwrap();
+    assert!(config.root_key.as_ref().is_some_and(|key| key.is(&"k".repeat(32))));
+    assert!(!format!("{config:?}").contains("kkkk"), "secrets are not shown");
+    check_bad(
+        "root_key = \"env:NOT_SET_AT_ALL\"",
+        expect!["root_key: the environment variable NOT_SET_AT_ALL is not set"],
+    );
+    check_bad(
+        "[[issuers]]\nissuer = \"a\"\naudience = \"b\"",
+        expect![[r#"issuer "a" needs either jwks or secret"#]],
+    );
 }

@@ -10,8 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::error::{self, Problem};
+use super::gate::By;
 use super::query::Query;
 use super::{Edge, body, headers, wire};
+use crate::auth::{Caller, audit};
 use crate::config::Member;
 use crate::limits;
 use crate::runtime::{MemberChange, NotReady};
@@ -53,11 +55,12 @@ pub(super) async fn cluster(State(edge): State<Edge>) -> Response {
 /// `POST /v1/cluster/join`
 pub(super) async fn join(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    change_members(edge, query, headers, body, |body: JoinBody| MemberChange::Join {
+    change_members(edge, &caller, (query, headers, body), |body: JoinBody| MemberChange::Join {
         node: body.node,
         peer: body.peer,
         http: body.http,
@@ -68,15 +71,13 @@ pub(super) async fn join(
 /// `POST /v1/cluster/replace`
 pub(super) async fn replace(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    change_members(edge, query, headers, body, |body: ReplaceBody| MemberChange::Replace {
-        node: body.node,
-        with: body.with,
-        peer: body.peer,
-        http: body.http,
+    change_members(edge, &caller, (query, headers, body), |body: ReplaceBody| {
+        MemberChange::Replace { node: body.node, with: body.with, peer: body.peer, http: body.http }
     })
     .await
 }
@@ -84,11 +85,12 @@ pub(super) async fn replace(
 /// `POST /v1/cluster/leave`
 pub(super) async fn leave(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    change_members(edge, query, headers, body, |body: LeaveBody| MemberChange::Leave {
+    change_members(edge, &caller, (query, headers, body), |body: LeaveBody| MemberChange::Leave {
         node: body.node,
     })
     .await
@@ -119,9 +121,8 @@ struct LeaveBody {
 
 async fn change_members<B: DeserializeOwned>(
     edge: Edge,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
+    caller: &Caller,
+    (query, headers, body): (Query, HeaderMap, Body),
     change: impl FnOnce(B) -> MemberChange,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
@@ -132,6 +133,7 @@ async fn change_members<B: DeserializeOwned>(
     let change = change(body);
     check_addresses(&change)?;
     let changed = edge.runtime.change_members(&change, deadline).await?;
+    audit(caller, "cluster.change", &format!("{change:?}"));
     let mut answer = wire::progress(&edge.runtime.progress().await);
     answer["changed"] = changed.into();
     Ok(Json(answer).into_response())

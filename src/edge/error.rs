@@ -53,12 +53,17 @@ kinds! {
     ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long" [OrderTooLong]
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
+    UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
+    TOKEN_EXPIRED 401 "token_expired" "The time of the credential is over"
+    KEY_REVOKED 401 "key_revoked" "The key was revoked"
+    FORBIDDEN 403 "forbidden" "The credential does not allow this"
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
     FENCED 403 "fenced" "The turn was given to another worker" [Fenced]
     ROLE_FORBIDS 403 "role_forbids" "The role may not do this" [RoleForbids]
     ORIGIN_NOT_ALLOWED 403 "origin_not_allowed" "Pages of this origin may not ask this node"
     HOST_NOT_ALLOWED 403 "host_not_allowed" "This node does not go by this name"
     NOT_FOUND 404 "not_found" "The session does not exist" [NotFound]
+    NO_SUCH_KEY 404 "no_such_key" "The key does not exist"
     NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist" [NoSuchTurn]
     NOT_ATTACHED 404 "not_attached" "The session is not attached on this connection"
     NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist" [NoSuchInteraction]
@@ -89,6 +94,8 @@ kinds! {
     CONTROL_HELD 409 "control_held" "Somebody else has control" [ControlHeld]
     NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
     SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
+    KEYS_OFF 409 "keys_off" "This node asks nobody who they are"
+    TOO_MANY_KEYS 409 "too_many_keys" "The cluster has as many keys as it may"
     MEMBERS_REFUSED 409 "members_refused" "The members of the cluster cannot be changed so"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone" [Gone]
     CURSOR_GONE 410 "cursor_gone" "What lies after the cursor is no more"

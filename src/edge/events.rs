@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::cursor::{self, Place};
 use super::error::{self, Problem};
+use super::gate::{By, while_granted};
 use super::name::Name;
 use super::page::{self, Wait};
 use super::query::Query;
@@ -50,11 +51,13 @@ struct ReadRequest {
 pub(super) async fn read(
     State(edge): State<Edge>,
     Name(id): Name,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     takeover: Option<Extension<Arc<Takeover>>>,
 ) -> Result<Response, Problem> {
-    let request = parse(query, &headers)?;
+    let mut request = parse(query, &headers)?;
+    request.wants = request.wants.of(&caller, &id)?;
     let deadline = headers::deadline(&headers)?;
     let Some((reader, deadline)) = attach(&edge, &id, &request, deadline).await? else {
         return Ok(HangUp.into_response());
@@ -66,7 +69,8 @@ pub(super) async fn read(
             match telling {
                 Ok(telling) => {
                     let has_seen_end = request.place.has_seen_end;
-                    Ok(live::response(&edge, &id, telling, has_seen_end, takeover).await)
+                    let ending = caller.ending();
+                    Ok(live::response(&edge, &id, telling, ending, has_seen_end, takeover).await)
                 }
                 Err(why) if why.is_passing() => Ok(HangUp.into_response()),
                 Err(why) => Err(why),
@@ -78,7 +82,8 @@ pub(super) async fn read(
         Mode::LongPoll => {
             let wait = request.wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
             let until = Instant::now() + wait;
-            page::read(reader, request.limit, Wait::Event(until), &edge.stop).await
+            let page = page::read(reader, request.limit, Wait::Event(until), &edge.stop);
+            while_granted(&caller, page).await
         }
     }
 }

@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
+use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,7 @@ use super::cursor::END_MARK;
 use super::takeover::Takeover;
 use super::telling::{Control, Stage, Telling};
 use super::{Edge, frame};
+use crate::auth::Ending;
 use crate::ids::SessionId;
 use crate::limits;
 
@@ -36,6 +38,8 @@ const RETRY_MS: std::ops::Range<u64> = 500..1500;
 /// A stream and what it has to say next.
 pub(super) struct Live {
     telling: Telling,
+    /// When its reader may read no more.
+    ending: Ending,
     stop: CancellationToken,
 }
 
@@ -45,6 +49,7 @@ pub(super) async fn response(
     edge: &Edge,
     id: &SessionId,
     mut telling: Telling,
+    ending: Ending,
     has_seen_end: bool,
     takeover: Option<Arc<Takeover>>,
 ) -> Response {
@@ -53,7 +58,7 @@ pub(super) async fn response(
         // The one answer upon which an EventSource does not come back.
         return StatusCode::NO_CONTENT.into_response();
     }
-    let live = Live { telling, stop: edge.stop.clone() };
+    let live = Live { telling, ending, stop: edge.stop.clone() };
     let body = match takeover {
         Some(takeover) => takeover.body(opening, live),
         None => {
@@ -107,6 +112,12 @@ impl Live {
             let said = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
+                ended = self.ending.came() => {
+                    let data = json!({ "reason": ended.code() });
+                    let said = Control { name: "detached", cursor: None, data };
+                    self.telling.break_off();
+                    return Some(rendered(said));
+                }
                 said = self.telling.next() => said,
                 () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
                     return Some(frame::HEARTBEAT);

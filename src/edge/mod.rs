@@ -1,4 +1,4 @@
-//! Talks: HTTP/1.1 and HTTP/2 without TLS on one port, the native API of `docs/PROTOCOL.md`.
+//! Talks: HTTP/1.1 and HTTP/2 on one port, with TLS or without, the native API of `docs/PROTOCOL.md`.
 //!
 //! What comes in is parsed here, once and strictly; what goes out is rendered here. Everything
 //! between is the runtime's. `openapi.json` describes the API; a test holds it against the routes
@@ -7,6 +7,8 @@
 mod admin;
 mod attached;
 mod body;
+mod carrier;
+pub mod certificate;
 mod cursor;
 mod delivery;
 mod door;
@@ -14,8 +16,10 @@ mod durable;
 pub mod error;
 mod events;
 mod frame;
+mod gate;
 mod headers;
 mod json;
+mod keys;
 mod lines;
 mod live;
 mod name;
@@ -32,7 +36,7 @@ mod sniff;
 mod stream;
 mod takeover;
 mod telling;
-mod tls;
+mod tickets;
 mod turns;
 mod verbs;
 pub(crate) mod waiting;
@@ -51,14 +55,17 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::certificate::Certificate;
 pub use self::door::Door;
 use self::durable::subscriptions::Subscriptions;
 use self::error::Problem;
 use self::query::Query;
 use self::room::Room;
+use crate::auth::Auth;
 use crate::config::WebhookReach;
 use crate::runtime::{Freshness, Runtime};
 use crate::telemetry::Metrics;
+use crate::tls;
 
 /// Tells nginx and its kin to pass on what they get.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -72,6 +79,8 @@ pub struct Settings {
     pub webhooks: WebhookReach,
     /// Who may come in.
     pub door: Door,
+    /// The certificate under which clients are served; without TLS, where there is none.
+    pub certificate: Option<Certificate>,
 }
 
 /// Serves clients on `listener` until `shutdown`, and returns when the last connection is gone.
@@ -81,13 +90,22 @@ pub struct Settings {
 pub async fn serve(
     listener: TcpListener,
     runtime: Arc<Runtime>,
+    auth: Auth,
     metrics: Arc<Metrics>,
     settings: Settings,
     shutdown: CancellationToken,
 ) {
-    let edge = Edge::new(runtime, metrics, settings, shutdown);
+    let edge = Edge::new(runtime, auth, metrics, settings, shutdown);
     let working = edge.subscriptions.clone().run(edge.stop.clone());
-    tokio::join!(server::run(listener, edge), working);
+    let auth = edge.clone();
+    let knowing = async move { auth.auth.run(auth.stop.clone()).await };
+    let (certificate, stop) = (edge.settings.certificate.clone(), edge.stop.clone());
+    let renewing = async move {
+        if let Some(certificate) = certificate {
+            tokio::select! { () = certificate.renew() => {} () = stop.cancelled() => {} }
+        }
+    };
+    tokio::join!(server::run(listener, edge), working, knowing, renewing);
 }
 
 /// What every request can reach.
@@ -96,6 +114,7 @@ struct Edge(Arc<Shared>);
 
 struct Shared {
     runtime: Arc<Runtime>,
+    auth: Auth,
     metrics: Arc<Metrics>,
     /// For what is on its way.
     room: Arc<Room>,
@@ -111,6 +130,7 @@ struct Shared {
 impl Edge {
     fn new(
         runtime: Arc<Runtime>,
+        auth: Auth,
         metrics: Arc<Metrics>,
         settings: Settings,
         stop: CancellationToken,
@@ -122,6 +142,7 @@ impl Edge {
         let subscriptions = Arc::new(subscriptions);
         Edge(Arc::new(Shared {
             runtime,
+            auth,
             metrics,
             room,
             windows,

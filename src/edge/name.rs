@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::error::{self, Problem};
+use super::gate;
 use crate::ids::{AgentName, BadId, InteractionId, SessionId, TurnId};
 
 /// The session named by the third segment of the path.
@@ -15,7 +16,9 @@ impl<S: Sync> FromRequestParts<S> for Name {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
         let id = parse(segment).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))?;
-        open(id).map(Name)
+        let id = open(id)?;
+        gate::judge(parts, &id)?;
+        Ok(Name(id))
     }
 }
 
@@ -31,7 +34,10 @@ pub(super) fn session(name: &str) -> Result<SessionId, Problem> {
 /// Refuses what the service keeps for itself.
 fn open(id: SessionId) -> Result<SessionId, Problem> {
     if id.is_reserved() {
-        return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
+        return Err(Problem::new(
+            &error::UNKNOWN_PATH,
+            "names below __ds and __outlive are reserved",
+        ));
     }
     Ok(id)
 }
@@ -43,7 +49,9 @@ impl<S: Sync> FromRequestParts<S> for Agent {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Agent, Problem> {
-        other(parts, 3, AgentName::parse).map(Agent)
+        let agent = other(parts, 3, AgentName::parse)?;
+        gate::judge_agent(parts, &agent)?;
+        Ok(Agent(agent))
     }
 }
 

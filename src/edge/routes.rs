@@ -10,7 +10,10 @@ use axum::routing::{MethodRouter, get, post};
 use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
-use super::{Edge, admin, delivery, durable, events, people, sessions, turns, ws};
+use super::{
+    Edge, admin, delivery, durable, events, gate, keys, people, sessions, tickets, turns, ws,
+};
+use crate::auth::turned_away;
 use crate::telemetry::RequestLabels;
 
 /// A path, the name under which it is counted, and its methods.
@@ -43,6 +46,9 @@ fn routes() -> Vec<Route> {
         ("/v1/cluster/join", "cluster_join", post(admin::join)),
         ("/v1/cluster/replace", "cluster_replace", post(admin::replace)),
         ("/v1/cluster/leave", "cluster_leave", post(admin::leave)),
+        ("/v1/keys", "keys", post(keys::create).get(keys::list)),
+        ("/v1/keys/{key}", "key", axum::routing::delete(keys::revoke)),
+        ("/v1/tickets", "tickets", post(tickets::create)),
         ("/v1/openapi.json", "openapi", get(admin::openapi)),
         ("/healthz", "healthz", get(admin::healthz)),
         ("/readyz", "readyz", get(admin::readyz)),
@@ -59,11 +65,19 @@ struct Answered(&'static str);
 pub(super) fn router(edge: Edge) -> Router {
     let mut router = Router::new();
     for (path, name, methods) in routes().into_iter().chain(durable::routes()) {
-        let mark = move |mut response: Response| async move {
+        let enter = async move |State(edge): State<Edge>, mut request: Request, next: Next| {
+            let mut response = match gate::open(&edge, name, &mut request).await {
+                Ok(()) => next.run(request).await,
+                Err(why) => {
+                    turned_away(name, why.kind().code);
+                    why.into_response()
+                }
+            };
             response.extensions_mut().insert(Answered(name));
             response
         };
-        router = router.route(path, methods.layer(middleware::map_response(mark)));
+        let enter = middleware::from_fn_with_state(edge.clone(), enter);
+        router = router.route(path, methods.layer(enter));
     }
     router
         .fallback(|| async { Problem::new(&error::UNKNOWN_PATH, "see /v1/openapi.json") })
@@ -189,7 +203,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 32);
+        assert_eq!(routed.len(), 36);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::carrier::Carrier;
 use super::delivery::{self, Untaken};
 use super::error::{self, Problem};
 use super::slots::{Slot, Slots};
@@ -131,18 +132,26 @@ struct Server {
     edge: Edge,
 }
 
-type Client = Prefaced<Impatient<TcpStream>>;
+type Client = Prefaced<Impatient<Carrier>>;
 
 impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, slot: Slot) {
         // Tokens are small and must not wait for each other; where this fails the connection is dead.
         let _ = stream.set_nodelay(true);
-        let stall = Duration::from_millis(limits::STALL_MS);
-        let socket = Impatient::new(stream, stall, self.edge.metrics.clone());
         let head_ms = if slot.is_spare() { limits::CONNECTION_SPARE_MS } else { limits::HEAD_MS };
         let head = Duration::from_millis(head_ms);
+        let begin = async {
+            let carrier = match &self.edge.settings.certificate {
+                None => Carrier::Plain(stream),
+                Some(certificate) => {
+                    Carrier::Tls(Box::new(certificate.acceptor().accept(stream).await?))
+                }
+            };
+            let stall = Duration::from_millis(limits::STALL_MS);
+            sniff::read(Impatient::new(carrier, stall, self.edge.metrics.clone())).await
+        };
         let looked = tokio::select! {
-            looked = timeout(head, sniff::read(socket)) => looked,
+            looked = timeout(head, begin) => looked,
             () = self.edge.stop.cancelled() => return,
         };
         // Who says nothing in time is not missed.

@@ -8,9 +8,11 @@ use serde_json::json;
 
 use super::attached::people;
 use super::error::{self, Problem};
+use super::gate::By;
 use super::name::Name;
 use super::query::Query;
 use super::{Edge, freshness, headers, turns, wire};
+use crate::ids::SessionId;
 use crate::limits;
 use crate::session::Refusal;
 
@@ -46,6 +48,7 @@ pub(super) async fn home(
 
 pub(super) async fn list(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -61,8 +64,10 @@ pub(super) async fn list(
     let prefix = query.text("prefix").unwrap_or_default();
     let found = edge.runtime.list(prefix, query.text("after"), limit, deadline).await?;
     let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
-    // What the service keeps for itself is nobody's session.
-    let open = found.iter().filter(|summary| !summary.id.is_reserved());
+    // What the service keeps for itself is nobody's session. A page may have fewer than its limit, and `next` all
+    // the same.
+    let is_open = |id: &SessionId| !id.is_reserved() && caller.is_for(id);
+    let open = found.iter().filter(|summary| is_open(&summary.id));
     let sessions: Vec<_> = open.map(wire::summary).collect();
     Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
 }

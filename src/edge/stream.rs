@@ -72,6 +72,7 @@ async fn gone(socket: &mut (impl AsyncRead + Unpin)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::carrier::Carrier;
     use crate::edge::write_timeout::Impatient;
 
     #[tokio::test]
@@ -91,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_idle_reader_is_small() {
-        let bytes = size(run::<Impatient<tokio::net::TcpStream>>);
+        let bytes = size(run::<Impatient<Carrier>>);
         assert!(bytes <= 2048, "the task of one live stream takes {bytes} bytes");
     }
 }

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::carrier::Carrier;
 use super::live::Live;
 use super::write_timeout::Impatient;
 
@@ -32,7 +32,7 @@ struct State {
 }
 
 /// A connection without hyper.
-pub(super) type Socket = Impatient<TcpStream>;
+pub(super) type Socket = Impatient<Carrier>;
 
 /// What goes on without hyper.
 pub(super) enum Onward {

@@ -138,6 +138,11 @@ impl Telling {
         matches!(self.next, Some(Delivery::End { .. }))
     }
 
+    /// Has nothing more said: who reads may read no more.
+    pub(super) fn break_off(&mut self) {
+        self.stage = Stage::BreakingOff;
+    }
+
     pub(super) fn stage(&self) -> Stage {
         self.stage
     }

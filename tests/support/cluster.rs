@@ -287,7 +287,7 @@ pub fn client() -> reqwest::Client {
 }
 
 /// The binary under test: this build's, or the one that `CHAOS_BINARY` names.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("CHAOS_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_outlive")), PathBuf::from)
 }

@@ -20,8 +20,14 @@ impl TestNode {
     /// Stops the node and starts it again with what is on its disk.
     #[allow(dead_code, reason = "not every test restarts its node")]
     pub async fn restart(self) -> TestNode {
+        self.restart_as(|_| ()).await
+    }
+
+    /// The same with another configuration.
+    #[allow(dead_code, reason = "not every test restarts its node")]
+    pub async fn restart_as(self, change: impl FnOnce(&mut ServeConfig)) -> TestNode {
         self.node.stop().await;
-        start(self.dir, Arc::new(SystemClock)).await
+        start(self.dir, Arc::new(SystemClock), change).await
     }
 }
 
@@ -32,11 +38,22 @@ pub async fn start_single() -> TestNode {
 
 /// The same by a clock of the test's choice.
 pub async fn start_single_by(clock: Arc<dyn Clock>) -> TestNode {
-    start(tempfile::tempdir().expect("a temporary directory"), clock).await
+    start(tempfile::tempdir().expect("a temporary directory"), clock, |_| ()).await
 }
 
-async fn start(dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> TestNode {
-    let config = ServeConfig {
+/// The same with another configuration.
+#[allow(dead_code, reason = "not every test configures its node")]
+pub async fn start_single_with(change: impl FnOnce(&mut ServeConfig)) -> TestNode {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    start(dir, Arc::new(SystemClock), change).await
+}
+
+async fn start(
+    dir: tempfile::TempDir,
+    clock: Arc<dyn Clock>,
+    change: impl FnOnce(&mut ServeConfig),
+) -> TestNode {
+    let mut config = ServeConfig {
         node_id: 1,
         cluster: "test".into(),
         listen: ([127, 0, 0, 1], 0).into(),
@@ -54,9 +71,13 @@ async fn start(dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> TestNode {
         webhook_reach: WebhookReach::Loopback,
         allow_hosts: Vec::new(),
         allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],
+        root_key: None,
+        client_tls: None,
+        issuers: Vec::new(),
         log: LogFormat::Text,
         agents: Vec::new(),
     };
+    change(&mut config);
     let node = Node::start_by(&config, None, clock).await.expect("the node starts");
     while !node.runtime.not_ready().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

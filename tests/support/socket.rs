@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::node::TestNode;
@@ -28,6 +29,20 @@ impl Client {
         let stream = TcpStream::connect(address).await.expect("the node listens");
         let (socket, _) =
             client_async(format!("ws://{address}{path}"), stream).await.expect("a WebSocket");
+        Client { socket, told: Vec::new(), next: 0 }
+    }
+
+    /// The same with a key, as a page would show it.
+    #[allow(dead_code, reason = "not every test has keys")]
+    pub async fn open_as(node: &TestNode, path: &str, key: &str) -> Client {
+        let address = node.url.strip_prefix("http://").expect("a url");
+        let stream = TcpStream::connect(address).await.expect("the node listens");
+        let url = format!("ws://{address}{path}");
+        let mut request = url.into_client_request().expect("a request");
+        let protocols = format!("outlive, bearer.{key}").parse().expect("a header");
+        request.headers_mut().insert("sec-websocket-protocol", protocols);
+        let (socket, answer) = client_async(request, stream).await.expect("a WebSocket");
+        assert_eq!(answer.headers()["sec-websocket-protocol"], "outlive");
         Client { socket, told: Vec::new(), next: 0 }
     }
 

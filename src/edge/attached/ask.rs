@@ -1,8 +1,10 @@
 //! What an attachment asks for, parsed once and strictly.
 
-use crate::ids::{BadId, DeviceName, ParticipantName};
+use super::super::error::Problem;
+use crate::auth::Caller;
+use crate::ids::{BadId, DeviceName, ParticipantName, SessionId};
 use crate::runtime::presence::Attendee;
-use crate::session::Role;
+use crate::session::{Role, Sender};
 
 /// The names of everything that may be asked for.
 pub(in crate::edge) const PARAMETERS: [&str; 6] =
@@ -51,6 +53,26 @@ impl Asked {
             visibility: visibility(given("visibility"))?,
             pings: false,
         })
+    }
+}
+
+impl Asked {
+    /// The same, as the caller may have it: present in its own name, and in no greater role than is granted.
+    ///
+    /// # Errors
+    /// It may not be present, or not in this name.
+    pub(in crate::edge) fn of(
+        mut self,
+        caller: &Caller,
+        session: &SessionId,
+    ) -> Result<Asked, Problem> {
+        if let Some(who) = &mut self.who {
+            let (participant, device) = (who.participant.clone(), who.device.clone());
+            let mut sender = Sender { participant, device };
+            caller.present(session, &mut sender, &mut who.role)?;
+            who.device = sender.device;
+        }
+        Ok(self)
     }
 }
 

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::super::error::{self, Problem};
+use super::super::gate::By;
 use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
 use super::{STREAM_CLOSED, TRUE, asked, messages, next_offset, problem, streaming};
@@ -16,11 +17,12 @@ use crate::session::{Append, Applied, Command, Origin, Refusal};
 pub(super) async fn append(
     State(edge): State<Edge>,
     StreamName(id): StreamName,
+    By(caller): By,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     if streaming::is_meant(&headers)? {
-        return streaming::response(&edge, id, &headers, body).await;
+        return streaming::response(&edge, caller, id, &headers, body).await;
     }
     let deadline = headers::deadline(&headers)?;
     let producer = headers::producer(&headers)?;
@@ -43,18 +45,19 @@ pub(super) async fn append(
             Command::Append(Append { events, producer, close, expect: None, content_type, order })
         }
     };
-    let reply = verbs::submit_as(&edge, &id, command, deadline, problem::submit).await?;
+    let reply = verbs::submit_as(&edge, &caller, &id, command, deadline, problem::submit).await?;
     answer(&reply, producer.as_ref())
 }
 
 pub(super) async fn delete(
     State(edge): State<Edge>,
     StreamName(id): StreamName,
+    By(caller): By,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let deadline = headers::deadline(&headers)?;
     let delete = Command::Delete { incarnation: None };
-    verbs::submit_as(&edge, &id, delete, deadline, problem::submit).await?;
+    verbs::submit_as(&edge, &caller, &id, delete, deadline, problem::submit).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

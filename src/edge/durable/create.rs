@@ -7,20 +7,22 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::super::error::{self, Problem};
-use super::super::{Edge, body, headers};
+use super::super::gate::By;
+use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
 use super::{STREAM_CLOSED, TRUE, USUAL_TYPE, asked, messages, next_offset, problem, type_of};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::fork::Wish;
 use crate::runtime::{Freshness, Reply};
-use crate::session::{Applied, Config, ContentType, Create, NewEvent, Refusal};
+use crate::session::{Applied, Config, ContentType, Create, NewEvent, Refusal, Right};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 pub(super) async fn create(
     State(edge): State<Edge>,
     StreamName(id): StreamName,
+    By(caller): By,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -34,6 +36,11 @@ pub(super) async fn create(
     let mut config = Config { ttl_ms, expires_at, content_type, ..Config::default() };
 
     let (reply, content_type) = if let Some(asked::Fork { source, anchor, root, sub }) = fork {
+        // A fork shows what its source has.
+        caller.may(Right::Read, Some(&source))?;
+        if close || !held.bytes.is_empty() {
+            caller.may(Right::Publish, Some(&id))?;
+        }
         let events = match held.bytes.is_empty() {
             true => Vec::new(),
             false => {
@@ -54,8 +61,10 @@ pub(super) async fn create(
         config.content_type = Some(kind.clone());
         let events = initial(&kind, &held.bytes)?;
         let create = Create { config, fork: None, events, close };
-        let submitted = edge.runtime.submit(&id, create.into(), deadline).await;
-        (submitted.map_err(problem::create)?, Some(kind))
+        let create = create.into();
+        let submitted =
+            verbs::submit_as(&edge, &caller, &id, create, deadline, problem::create).await;
+        (submitted?, Some(kind))
     };
     answer(&uri, &headers, &reply, close, content_type.as_ref())
 }

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::super::error::{self, Problem};
-use super::super::name;
+use super::super::{gate, name};
 use crate::ids::SessionId;
 
 /// The session of the request's path.
@@ -14,7 +14,9 @@ impl<S: Sync> FromRequestParts<S> for StreamName {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<StreamName, Problem> {
-        parse(parts.uri.path()).map(StreamName)
+        let id = parse(parts.uri.path())?;
+        gate::judge(parts, &id)?;
+        Ok(StreamName(id))
     }
 }
 
@@ -29,7 +31,10 @@ pub(super) fn parse(path: &str) -> Result<SessionId, Problem> {
     }
     let id = name::parse(rest).map_err(bad)?;
     if id.is_reserved() {
-        return Err(Problem::new(&error::UNKNOWN_PATH, "names below __ds are reserved"));
+        return Err(Problem::new(
+            &error::UNKNOWN_PATH,
+            "names below __ds and __outlive are reserved",
+        ));
     }
     Ok(id)
 }

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::super::error::{self, Problem};
+use super::super::gate::{By, while_granted};
 use super::super::{Edge, headers};
 use super::asked::{self, Live};
 use super::body::{Body, Shape};
@@ -21,6 +22,7 @@ use crate::runtime::Reader;
 pub(super) async fn read(
     State(edge): State<Edge>,
     StreamName(id): StreamName,
+    By(caller): By,
     query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -37,10 +39,12 @@ pub(super) async fn read(
     let follow = Follow::new(&edge, &id, start, reader);
     match asked.live {
         None => page::catch_up(follow, &headers, deadline).await,
-        Some(Live::LongPoll) => page::long_poll(follow, cursors, &edge).await,
+        Some(Live::LongPoll) => {
+            while_granted(&caller, page::long_poll(follow, cursors, &edge)).await
+        }
         // Once the answer has begun, nothing can be said but that it broke off.
         Some(Live::Sse) if follow.lacks_beginning() => Err(problem::log_gone()),
-        Some(Live::Sse) => Ok(sse::response(follow, cursors, &edge)),
+        Some(Live::Sse) => Ok(sse::response(follow, cursors, &edge, caller.ending())),
     }
 }
 

@@ -21,6 +21,7 @@ use super::body::{Body, Shape};
 use super::cursor::Cursors;
 use super::follow::{Follow, Next};
 use super::frame::{self, Standing};
+use crate::auth::Ending;
 use crate::limits;
 
 /// How long one response goes on, in milliseconds; drawn at random, so that readers that came together
@@ -37,6 +38,7 @@ struct Sse {
     recycle_at: Instant,
     stage: Stage,
     stop: CancellationToken,
+    ending: Ending,
     counted: Counted,
 }
 
@@ -46,7 +48,7 @@ enum Stage {
     Ended,
 }
 
-pub(super) fn response(follow: Follow, cursors: Cursors, edge: &Edge) -> Response {
+pub(super) fn response(follow: Follow, cursors: Cursors, edge: &Edge, ending: Ending) -> Response {
     let shape = Shape::of(follow.status().config.content_type.as_ref());
     let life = Duration::from_millis(rand::random_range(RECYCLE_MS));
     let sse = Sse {
@@ -58,6 +60,7 @@ pub(super) fn response(follow: Follow, cursors: Cursors, edge: &Edge) -> Respons
         recycle_at: Instant::now() + life,
         stage: Stage::Following,
         stop: edge.stop.clone(),
+        ending,
         counted: Counted::new(&edge.metrics),
     };
     let following = stream::unfold(sse, |mut sse| async { Some((sse.next().await?, sse)) });
@@ -89,6 +92,8 @@ impl Sse {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return Some(Ok(self.parting())),
+                    // The protocol has no word for it: whoever comes back hears why.
+                    _ = self.ending.came() => return Some(Err(BrokenOff)),
                     next = self.follow.next() => next,
                     () = sleep_until(heartbeat.min(self.recycle_at)) => {
                         let over = self.recycle_at <= Instant::now();

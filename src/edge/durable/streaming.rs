@@ -25,6 +25,7 @@ use super::super::lines::Lines;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
 use super::offset::Offset;
 use super::{asked, expiry, messages, problem};
+use crate::auth::Caller;
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::Reply;
@@ -52,6 +53,7 @@ pub(super) fn is_meant(headers: &HeaderMap) -> Result<bool, Problem> {
 /// Begins to take lines, and answers as they are taken.
 pub(super) async fn response(
     edge: &Edge,
+    caller: Caller,
     id: SessionId,
     headers: &HeaderMap,
     body: Body,
@@ -68,6 +70,7 @@ pub(super) async fn response(
     }
     let writer = Writer {
         edge: edge.clone(),
+        caller,
         id,
         source: Lines::new(body, limits::EVENT_BYTES, too_large, edge.room.hold()),
         first: first.seq,
@@ -113,6 +116,7 @@ enum Stage {
 
 struct Writer {
     edge: Edge,
+    caller: Caller,
     id: SessionId,
     source: Lines,
     /// Seq of the first line.
@@ -199,10 +203,11 @@ impl Writer {
             first: first.clone(),
             content_type: ContentType::parse(MESSAGES).ok(),
         }));
-        let (edge, id) = (self.edge.clone(), self.id.clone());
+        let (edge, caller, id) = (self.edge.clone(), self.caller.clone(), self.id.clone());
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-        let outcome =
-            async move { verbs::submit_as(&edge, &id, command, deadline, problem::submit).await };
+        let outcome = async move {
+            verbs::submit_as(&edge, &caller, &id, command, deadline, problem::submit).await
+        };
         let outcome = outcome.boxed();
         self.under_way = Some(UnderWay { first: first.seq, messages, outcome });
     }
@@ -237,7 +242,8 @@ impl Writer {
         let producer = Some(self.next.clone());
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
         let close = Command::Close { producer };
-        match verbs::submit_as(&self.edge, &self.id, close, deadline, problem::submit).await {
+        let (edge, caller) = (&self.edge, &self.caller);
+        match verbs::submit_as(edge, caller, &self.id, close, deadline, problem::submit).await {
             Ok(Reply {
                 applied: Applied::Closed { tail, duplicate: true, again: false },
                 root,

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::error::Problem;
+use super::gate::{By, while_granted};
 use super::name::Agent;
 use super::query::Query;
 use super::{Edge, body, headers, verbs};
@@ -23,6 +24,7 @@ use crate::limits;
 pub(super) async fn claim(
     State(edge): State<Edge>,
     Agent(agent): Agent,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
@@ -32,8 +34,10 @@ pub(super) async fn claim(
     let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
     let (claimer, wait_ms) = verbs::turns::claimer(agent, &held.bytes)?;
     let until = Instant::now() + Duration::from_millis(wait_ms);
+    let claiming = async { Ok(edge.runtime.claim(&claimer, until).await?) };
     let claimed = tokio::select! {
-        claimed = edge.runtime.claim(&claimer, until) => claimed?,
+        // A claim that is dropped half way is given back.
+        claimed = while_granted(&caller, claiming) => claimed?,
         // Another node has turns too.
         () = edge.stop.cancelled() => None,
     };

@@ -19,10 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
 use super::super::error::{self, Problem};
+use super::super::gate::By;
 use super::super::lines::Lines;
 use super::super::name::TurnOf;
 use super::super::query::Query;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
+use crate::auth::Caller;
 use crate::ids::{SessionId, TurnId};
 use crate::limits;
 use crate::runtime::Reply;
@@ -35,6 +37,7 @@ const LINES: &str = "application/x-ndjson";
 pub(in crate::edge) async fn output(
     State(edge): State<Edge>,
     TurnOf(session, turn): TurnOf,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
@@ -60,6 +63,7 @@ pub(in crate::edge) async fn output(
     let lines = Lines::new(body, limits::WINDOW_BYTES, too_long, edge.room.hold());
     let speaker = Speaker {
         edge,
+        caller,
         session,
         turn,
         epoch,
@@ -82,6 +86,7 @@ pub(in crate::edge) async fn output(
 /// A worker that speaks without an end.
 struct Speaker {
     edge: Edge,
+    caller: Caller,
     session: SessionId,
     turn: TurnId,
     epoch: u64,
@@ -143,11 +148,12 @@ impl Speaker {
     fn send(&mut self, line: &[u8]) -> Result<(), (Option<u64>, Problem)> {
         let say = verbs::turns::line(self.turn.clone(), self.epoch, line)?;
         let seq = say.said.as_ref().map(|said| said.seq);
-        let (edge, session) = (self.edge.clone(), self.session.clone());
+        let (edge, caller) = (self.edge.clone(), self.caller.clone());
+        let session = self.session.clone();
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
         let command = Command::Say(Box::new(say));
         let outcome =
-            async move { verbs::submit(&edge, &session, command, deadline).await }.boxed();
+            async move { verbs::submit(&edge, &caller, &session, command, deadline).await }.boxed();
         self.under_way = Some(UnderWay { seq, outcome });
         Ok(())
     }

@@ -18,11 +18,13 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::super::error::{self, Problem};
+use super::super::gate::{By, while_granted};
 use super::super::live::BrokenOff;
 use super::super::name::TurnOf;
 use super::super::query::Query;
 use super::super::worker::Frames;
 use super::super::{Edge, NO_BUFFERING, frame, headers, json};
+use crate::auth::Ending;
 use crate::ids::Cursor;
 use crate::limits;
 use crate::runtime::agent::{Codec, Fed, Feed, ToWorker, Told, TurnKey};
@@ -37,6 +39,7 @@ enum Mode {
 pub(in crate::edge) async fn told(
     State(edge): State<Edge>,
     TurnOf(session, turn): TurnOf,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -58,10 +61,11 @@ pub(in crate::edge) async fn told(
     let key = TurnKey { session, turn, epoch };
     let feed = told_by(Feed::after(edge.runtime.clone(), key, after));
     match mode {
-        Mode::Sse => Ok(streamed(&edge, feed)),
+        Mode::Sse => Ok(streamed(&edge, feed, caller.ending())),
         Mode::LongPoll => {
             let wait = wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
-            Ok(polled(&edge, feed, after, Instant::now() + wait).await)
+            let polled = polled(&edge, feed, after, Instant::now() + wait);
+            while_granted(&caller, async { Ok(polled.await) }).await
         }
     }
 }
@@ -121,22 +125,23 @@ fn rendered(told: Told) -> Vec<u8> {
     Frames.write(&ToWorker::Told(Box::new(told)))
 }
 
-fn streamed(edge: &Edge, feed: BoxStream<'static, Told>) -> Response {
+fn streamed(edge: &Edge, feed: BoxStream<'static, Told>, ending: Ending) -> Response {
     let stop = edge.stop.clone();
-    let going = stream::unfold(Some(feed), move |feed| {
+    let going = stream::unfold(Some((feed, ending)), move |going| {
         let stop = stop.clone();
         async move {
-            let mut feed = feed?;
+            let (mut feed, mut ending) = going?;
             let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Some((Err(BrokenOff), None)),
+                _ = ending.came() => return Some((Err(BrokenOff), None)),
                 told = feed.next() => told,
                 () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
-                    return Some((Ok(frame::HEARTBEAT), Some(feed)));
+                    return Some((Ok(frame::HEARTBEAT), Some((feed, ending))));
                 }
             };
             match told {
-                Some(told) => Some((Ok(framed(told)), Some(feed))),
+                Some(told) => Some((Ok(framed(told)), Some((feed, ending)))),
                 None => Some((Ok(frame::control("over", None, &value!({}))), None)),
             }
         }

@@ -8,56 +8,70 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post as posted, put as putted};
 
 use super::super::error::{self, Problem};
+use super::super::gate::By;
 use super::super::name::{InteractionOf, Name, TurnOf};
 use super::super::query::Query;
 use super::super::{Edge, body, headers};
 use super::{Verb, append, append_headers, body_limit, render, submit};
+use crate::auth::Caller;
 use crate::ids::{Incarnation, SessionId};
 use crate::session::{Applied, Command};
 
 /// What every request brings beside its name.
-type Asked = (Query, HeaderMap, Body);
+type Asked = (Caller, Query, HeaderMap, Body);
 
 /// `PUT /v1/sessions/{id}`
 pub(in crate::edge) fn create() -> MethodRouter<Edge> {
-    putted(async |State(edge): State<Edge>, Name(id): Name, query, headers, body| {
-        request(edge, id, Verb::Create, (query, headers, body)).await
-    })
+    putted(
+        async |State(edge): State<Edge>, Name(id): Name, By(caller): By, query, headers, body| {
+            request(edge, id, Verb::Create, (caller, query, headers, body)).await
+        },
+    )
 }
 
 /// A verb of the session that the path names.
 pub(in crate::edge) fn post(verb: Verb) -> MethodRouter<Edge> {
-    posted(async move |State(edge): State<Edge>, Name(id): Name, query, headers, body| {
-        request(edge, id, verb.clone(), (query, headers, body)).await
-    })
+    posted(
+        async move |State(edge): State<Edge>,
+                    Name(id): Name,
+                    By(caller): By,
+                    query,
+                    headers,
+                    body| {
+            request(edge, id, verb.clone(), (caller, query, headers, body)).await
+        },
+    )
 }
 
 /// `POST /v1/sessions/{id}/turns/{turn}/say`
 pub(in crate::edge) async fn say(
     State(edge): State<Edge>,
     TurnOf(id, turn): TurnOf,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    request(edge, id, Verb::Say(turn), (query, headers, body)).await
+    request(edge, id, Verb::Say(turn), (caller, query, headers, body)).await
 }
 
 /// `POST /v1/sessions/{id}/interactions/{interaction}`
 pub(in crate::edge) async fn answer(
     State(edge): State<Edge>,
     InteractionOf(id, interaction): InteractionOf,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    request(edge, id, Verb::Answer(Some(interaction)), (query, headers, body)).await
+    request(edge, id, Verb::Answer(Some(interaction)), (caller, query, headers, body)).await
 }
 
 /// `POST /v1/sessions/{id}/events`: what is appended stands in the headers, too.
 pub(in crate::edge) async fn append_events(
     State(edge): State<Edge>,
     Name(id): Name,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
@@ -65,7 +79,7 @@ pub(in crate::edge) async fn append_events(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, body_limit(&headers)?).await?;
-    let reply = submit(&edge, &id, append(&headers, &held.bytes)?, deadline).await?;
+    let reply = submit(&edge, &caller, &id, append(&headers, &held.bytes)?, deadline).await?;
     Ok((append_headers(&reply), Json(render(&id, &reply))).into_response())
 }
 
@@ -73,6 +87,7 @@ pub(in crate::edge) async fn append_events(
 pub(in crate::edge) async fn delete(
     State(edge): State<Edge>,
     Name(id): Name,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -81,7 +96,7 @@ pub(in crate::edge) async fn delete(
     let incarnation = query.number("incarnation", 1, u64::from(u32::MAX))?.map(|number| {
         Incarnation(u32::try_from(number).expect("the number was checked against u32"))
     });
-    submit(&edge, &id, Command::Delete { incarnation }, deadline).await?;
+    submit(&edge, &caller, &id, Command::Delete { incarnation }, deadline).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -89,7 +104,7 @@ async fn request(
     edge: Edge,
     id: SessionId,
     verb: Verb,
-    (query, headers, body): Asked,
+    (caller, query, headers, body): Asked,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
@@ -103,7 +118,7 @@ async fn request(
         let detail = "send the body as application/json";
         return Err(Problem::new(&error::UNSUPPORTED_TYPE, detail));
     }
-    let reply = submit(&edge, &id, verb.parse(&held.bytes)?, deadline).await?;
+    let reply = submit(&edge, &caller, &id, verb.parse(&held.bytes)?, deadline).await?;
     let status = match reply.applied {
         Applied::Created { created: true, .. } => StatusCode::CREATED,
         _ => StatusCode::OK,

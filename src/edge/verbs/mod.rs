@@ -15,6 +15,7 @@ pub(super) use render::{append_headers, render};
 
 use super::Edge;
 use super::error::Problem;
+use crate::auth::{Caller, audit};
 use crate::ids::{InteractionId, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::{Reply, SubmitError};
@@ -88,32 +89,39 @@ impl Verb {
     }
 }
 
-/// Commits a command wherever its session lives, and counts what it appended.
+/// Commits a command of `caller` wherever its session lives, and counts what it appended.
 ///
 /// # Errors
-/// As the runtime says; one whose outcome is unknown tells a client whose request has no key that it must not simply
-/// send it again.
+/// The caller may not ask this; or as the runtime says; one whose outcome is unknown tells a client whose request
+/// has no key that it must not simply send it again.
 pub(super) async fn submit(
     edge: &Edge,
+    caller: &Caller,
     id: &SessionId,
     command: Command,
     deadline: Instant,
 ) -> Result<Reply, Problem> {
-    submit_as(edge, id, command, deadline, Problem::from).await
+    submit_as(edge, caller, id, command, deadline, Problem::from).await
 }
 
 /// The same for a dialect that has problems of its own.
 pub(super) async fn submit_as(
     edge: &Edge,
+    caller: &Caller,
     id: &SessionId,
-    command: Command,
+    mut command: Command,
     deadline: Instant,
     problem: impl FnOnce(SubmitError) -> Problem,
 ) -> Result<Reply, Problem> {
+    caller.narrow(id, &mut command)?;
+    let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
     let done = edge.runtime.submit(id, command, deadline).await.map_err(problem);
     let reply = done.map_err(|why| if has_key { why } else { why.of_keyless() })?;
+    if let Some(what) = audited {
+        audit(caller, what, id.as_str());
+    }
     if let Some((count, bytes)) = weight {
         edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
         if let Applied::Appended { duplicate: false, .. } = reply.applied {
@@ -122,6 +130,17 @@ pub(super) async fn submit_as(
         }
     }
     Ok(reply)
+}
+
+/// What is written down of those who do it.
+fn audited(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Delete { .. } => Some("session.delete"),
+        Command::Control(control) if matches!(control.verb, session::Verb::Take { .. }) => {
+            Some("control.take")
+        }
+        _ => None,
+    }
 }
 
 /// Events and payload bytes of an append; zero of a close.

@@ -13,6 +13,16 @@ use crate::runtime::{Freshness, Start};
 use crate::session::{Command, Origin};
 
 /// One frame of a client.
+pub(super) enum Frame {
+    Request(Box<Request>),
+    /// A newer key or token, in place of the one that the connection was opened with.
+    Auth {
+        re: Option<u64>,
+        credential: String,
+    },
+}
+
+/// A frame that is about a session.
 pub(super) struct Request {
     /// The client's number for it.
     pub(super) re: Option<u64>,
@@ -57,7 +67,7 @@ struct Head {
     #[serde(default)]
     id: Option<u64>,
     op: String,
-    session: String,
+    session: Option<String>,
 }
 
 /// Of a frame that lacks the rest.
@@ -85,6 +95,16 @@ struct AttachFrame {
     snapshot: Option<bool>,
     fold: Option<bool>,
     visibility: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuthFrame {
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    token: String,
 }
 
 #[derive(Deserialize)]
@@ -134,15 +154,20 @@ struct Producer {
 }
 
 /// Understands one frame.
-pub(super) fn request(text: &str) -> Result<Request, Misunderstood> {
+pub(super) fn frame(text: &str) -> Result<Frame, Misunderstood> {
     let head: Head = serde_json::from_str(text).map_err(|why| {
         let numbered = serde_json::from_str(text).ok();
         Misunderstood { re: numbered.map(|Numbered { id }| id), why: bad(why.to_string()) }
     })?;
     let re = head.id;
     let understood = || {
-        let session = name::session(&head.session)?;
-        Ok(Request { re, session, asked: asked(&head.op, text)? })
+        if head.op == "auth" {
+            let AuthFrame { token, .. } = parsed(text)?;
+            return Ok(Frame::Auth { re, credential: token });
+        }
+        let session = head.session.ok_or_else(|| bad("missing field `session`".to_owned()))?;
+        let session = name::session(&session)?;
+        Ok(Frame::Request(Box::new(Request { re, session, asked: asked(&head.op, text)? })))
     };
     understood().map_err(|why| Misunderstood { re, why })
 }
@@ -163,7 +188,7 @@ fn asked(op: &str, text: &str) -> Result<Asked, Problem> {
             None => {
                 let known = Verb::NAMED.map(|(name, _)| name).join(", ");
                 return Err(bad(format!(
-                    "there is no op {other:?}; there are attach, detach, credit, {known}"
+                    "there is no op {other:?}; there are auth, attach, detach, credit, {known}"
                 )));
             }
         },
@@ -288,7 +313,7 @@ mod tests {
                 "bad_producer",
             ),
         ] {
-            let Err(not) = request(text) else { panic!("{text} was understood") };
+            let Err(not) = frame(text) else { panic!("{text} was understood") };
             assert_eq!((not.re, not.why.kind().code), (re, code), "{text}");
         }
     }
@@ -296,7 +321,8 @@ mod tests {
     #[test]
     fn a_verb_is_parsed_as_the_same_body_by_http() {
         let text = r#"{"op":"append","session":"a/b","body":{ "events" : [{"text":"x"}] },"producer":{"id":"p","epoch":1,"seq":2}}"#;
-        let Ok(Request { re: None, session, asked: Asked::Verb(called) }) = request(text) else {
+        let Ok(Frame::Request(request)) = frame(text) else { panic!("{text} was not understood") };
+        let Request { re: None, session, asked: Asked::Verb(called) } = *request else {
             panic!("not understood")
         };
         let Command::Append(append) = called.command else { panic!("no append") };

@@ -20,6 +20,9 @@ use super::socket::{self, SocketReceiver, SocketSender};
 /// What a server adds to the client's key (RFC 6455, 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
+/// What is spoken here, for browsers, which offer it beside `bearer.TOKEN`.
+const PROTOCOL: &str = "outlive";
+
 /// Answers a handshake; then the connection is for `serve`.
 pub(super) fn accept<F>(
     edge: &Edge,
@@ -65,6 +68,10 @@ where
     out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     out.insert(header::SEC_WEBSOCKET_ACCEPT, answer);
+    if lists(headers, &header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL)? {
+        // A browser wants one of those that it offers.
+        out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
     Ok(response)
 }
 

@@ -23,12 +23,14 @@ use axum::response::Response;
 use self::people::People;
 use super::Edge;
 use super::error::Problem;
+use super::gate::By;
 use super::query::Query;
 use super::takeover::Takeover;
 
 /// `GET /v1/ws`
 pub(super) async fn people(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     takeover: Option<Extension<Arc<Takeover>>>,
@@ -36,13 +38,14 @@ pub(super) async fn people(
     query.only(&[])?;
     let limit = crate::limits::SOCKET_FRAME_BYTES;
     handshake::accept(&edge.clone(), &headers, takeover, limit, |(receiver, sender)| async {
-        People::new(edge, sender).run(receiver).await;
+        People::new(edge, caller, sender).run(receiver).await;
     })
 }
 
 /// `GET /v1/agents/ws`
 pub(super) async fn workers(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
     takeover: Option<Extension<Arc<Takeover>>>,
@@ -50,6 +53,6 @@ pub(super) async fn workers(
     query.only(&[])?;
     let limit = crate::limits::STRANGER_FRAME_BYTES;
     handshake::accept(&edge.clone(), &headers, takeover, limit, |(receiver, sender)| async {
-        worker::run(edge, receiver, sender).await;
+        worker::run(edge, caller, receiver, sender).await;
     })
 }

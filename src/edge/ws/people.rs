@@ -20,16 +20,20 @@ use super::super::attached;
 use super::super::error::{self, Problem};
 use super::super::telling::Telling;
 use super::super::verbs;
-use super::asked::{self, Asked, Attach, Called, Misunderstood, Request};
+use super::asked::{self, Asked, Attach, Called, Frame, Misunderstood, Request};
 use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
 use super::subscription::{Credit, Spoken, Subscription};
+use crate::auth::{Caller, Ending, Refused};
 use crate::ids::SessionId;
 use crate::limits;
+use crate::session::Right;
 use crate::telemetry::RequestLabels;
 
 /// A connection and what happens on it.
 pub(super) struct People {
     edge: Edge,
+    caller: Caller,
+    ending: Ending,
     sender: SocketSender,
     /// Under way; at most [`limits::SOCKET_REQUESTS`].
     requests: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -51,20 +55,28 @@ struct Place {
 enum Done {
     Answered(Option<u64>, Result<Value, Problem>),
     Attached(Option<u64>, SessionId, u64, Result<Box<Telling>, Problem>),
+    Known(Option<u64>, Result<Caller, Refused>),
 }
 
 /// Does what a verb asks; it goes on even if the connection ends.
-async fn call(edge: &Edge, session: SessionId, called: Called) -> Result<Value, Problem> {
+async fn call(
+    edge: &Edge,
+    caller: &Caller,
+    session: SessionId,
+    called: Called,
+) -> Result<Value, Problem> {
     let deadline = Instant::now() + Duration::from_millis(called.timeout_ms);
     let _room = edge.room.hold_for(called.bytes)?;
-    let reply = verbs::submit(edge, &session, called.command, deadline).await?;
+    let reply = verbs::submit(edge, caller, &session, called.command, deadline).await?;
     Ok(verbs::render(&session, &reply))
 }
 
 impl People {
-    pub(super) fn new(edge: Edge, sender: SocketSender) -> People {
+    pub(super) fn new(edge: Edge, caller: Caller, sender: SocketSender) -> People {
         People {
             edge,
+            ending: caller.ending(),
+            caller,
             sender,
             requests: FuturesUnordered::new(),
             places: HashMap::new(),
@@ -79,12 +91,15 @@ impl People {
         if let Some(problem) = receiver.objection(reason) {
             self.answer(None, Err(problem));
         }
-        if reason == CloseReason::Stopping {
+        let parting = match reason {
+            CloseReason::Stopping => Some("stopping"),
+            CloseReason::Ended(ended) => Some(ended.code()),
+            _ => None,
+        };
+        if let Some(parting) = parting {
             let sessions: Vec<_> = self.places.drain().map(|(session, _)| session).collect();
             for session in sessions {
-                let data = json!({ "reason": "stopping" });
-                let text = json!({ "session": session.as_str(), "type": "detached", "data": data });
-                self.sender.say(text.to_string());
+                self.part(&session, parting);
             }
         }
         // What was asked is still done, as it would be by HTTP.
@@ -117,6 +132,7 @@ impl People {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return CloseReason::Stopping,
+                ended = self.ending.came() => return CloseReason::Ended(ended),
                 flushed = self.sender.flush(), if !is_idle => {
                     if let Err(reason) = flushed {
                         return reason;
@@ -137,8 +153,17 @@ impl People {
     }
 
     fn hear(&mut self, text: Utf8Bytes) {
-        let Request { re, session, asked } = match asked::request(&text) {
-            Ok(request) => request,
+        let Request { re, session, asked } = match asked::frame(&text) {
+            Ok(Frame::Request(request)) => *request,
+            Ok(Frame::Auth { re, credential }) => {
+                let edge = self.edge.clone();
+                let known = async move {
+                    let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+                    let now = edge.runtime.now();
+                    Done::Known(re, edge.auth.caller(Some(&credential), now, deadline).await)
+                };
+                return self.requests.push(known.boxed());
+            }
             Err(Misunderstood { re, why }) => return self.answer(re, Err(why)),
         };
         match asked {
@@ -168,9 +193,9 @@ impl People {
                 }
             }
             Asked::Verb(called) => {
-                let edge = self.edge.clone();
+                let (edge, caller) = (self.edge.clone(), self.caller.clone());
                 let request =
-                    async move { Done::Answered(re, call(&edge, session, *called).await) };
+                    async move { Done::Answered(re, call(&edge, &caller, session, *called).await) };
                 self.requests.push(request.boxed());
             }
         }
@@ -188,6 +213,8 @@ impl People {
         session: &SessionId,
         asked: &Attach,
     ) -> Result<(), Problem> {
+        self.caller.may(Right::Read, Some(session))?;
+        let wants = asked.wants.clone().of(&self.caller, session)?;
         if self.places.contains_key(session) {
             return Err(Problem::new(&error::ALREADY_ATTACHED, "detach it first"));
         }
@@ -202,8 +229,7 @@ impl People {
         let place = Place { number, credit, detached: CancellationToken::new() };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
-        let Attach { start, freshness, timeout_ms, ref wants, .. } = *asked;
-        let wants = wants.clone();
+        let Attach { start, freshness, timeout_ms, .. } = *asked;
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             let telling = async {
@@ -220,6 +246,8 @@ impl People {
     fn settle(&mut self, done: Done) {
         let (re, session, number, telling) = match done {
             Done::Answered(re, answer) => return self.answer(re, answer),
+            Done::Known(re, Ok(caller)) => return self.go_on_as(re, caller),
+            Done::Known(re, Err(why)) => return self.answer(re, Err(why.into())),
             Done::Attached(re, session, number, telling) => (re, session, number, telling),
         };
         let place = self.places.get(&session).filter(|place| place.number == number);
@@ -242,6 +270,25 @@ impl People {
                 self.answer(re, Err(why));
             }
         }
+    }
+
+    /// Goes on under another grant; what that does not allow to be read is detached.
+    fn go_on_as(&mut self, re: Option<u64>, caller: Caller) {
+        let may_read = |session: &SessionId| caller.may(Right::Read, Some(session)).is_ok();
+        let lost = self.places.extract_if(|session, _| !may_read(session));
+        let lost: Vec<_> = lost.map(|(session, _)| session).collect();
+        (self.ending, self.caller) = (caller.ending(), caller);
+        self.answer(re, Ok(json!({})));
+        for session in lost {
+            self.part(&session, "forbidden");
+        }
+    }
+
+    /// Says of a session that nothing more is said of it.
+    fn part(&mut self, session: &SessionId, reason: &str) {
+        let data = json!({ "reason": reason });
+        let text = json!({ "session": session.as_str(), "type": "detached", "data": data });
+        self.sender.say(text.to_string());
     }
 
     fn pass_on(&mut self, spoken: Spoken) {

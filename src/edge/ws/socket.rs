@@ -22,6 +22,7 @@ use super::super::error::{self, Problem};
 use super::super::room::Hold;
 use super::super::takeover::Socket;
 use super::pieces::{Limit, Pieces};
+use crate::auth::Ended;
 use crate::limits;
 
 type Stream = WebSocketStream<Pieces<Socket>>;
@@ -73,6 +74,8 @@ pub(super) enum CloseReason {
     Silent,
     /// It went on with a turn that was taken from it.
     Defiant,
+    /// Whoever opened it may do nothing any more.
+    Ended(Ended),
 }
 
 impl CloseReason {
@@ -89,6 +92,7 @@ impl CloseReason {
             CloseReason::Slow => Some((4008, "slow_consumer")),
             CloseReason::Silent => Some((4009, "silent")),
             CloseReason::Defiant => Some((4010, "replaced")),
+            CloseReason::Ended(ended) => Some((4011, ended.code())),
         }
     }
 

@@ -10,8 +10,10 @@ use tokio::time::{Instant, interval, timeout_at};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::super::Edge;
+use super::super::error::Problem;
 use super::super::worker::Frames;
 use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
+use crate::auth::{Caller, Ending};
 use crate::limits;
 use crate::runtime::agent::{
     Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
@@ -22,10 +24,15 @@ use crate::runtime::agent::{
 const WAITING: usize = 16;
 
 /// Serves a worker until either side has enough.
-pub(super) async fn run(edge: Edge, mut receiver: SocketReceiver, mut sender: SocketSender) {
-    let reason = match registered(&edge, &mut receiver, &mut sender).await {
+pub(super) async fn run(
+    edge: Edge,
+    caller: Caller,
+    mut receiver: SocketReceiver,
+    mut sender: SocketSender,
+) {
+    let reason = match registered(&edge, &caller, &mut receiver, &mut sender).await {
         Ok((speaker, listener)) => {
-            let mut worker = Worker { edge, speaker, listener };
+            let mut worker = Worker { edge, ending: caller.ending(), speaker, listener };
             let reason = worker.serve(&mut receiver, &mut sender).await;
             worker.speaker.close(leave(reason));
             reason
@@ -52,6 +59,7 @@ fn leave(reason: CloseReason) -> Leave {
 /// Waits for a worker to say who it is.
 async fn registered(
     edge: &Edge,
+    caller: &Caller,
     receiver: &mut SocketReceiver,
     sender: &mut SocketSender,
 ) -> Result<(Speaker, Listener), CloseReason> {
@@ -76,6 +84,11 @@ async fn registered(
         };
         match register(&text) {
             Ok(register) => {
+                if let Err(why) = caller.may_claim(&register.agent) {
+                    let why = Problem::from(why);
+                    say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
+                    continue;
+                }
                 let link = edge.runtime.link(register).ok_or(CloseReason::Stopping)?;
                 sender.say(text_of(Frames.registered(edge.runtime.node())));
                 receiver.trust(limits::WORKER_FRAME_BYTES);
@@ -108,6 +121,7 @@ fn register(text: &Utf8Bytes) -> Result<Register, Box<Refused>> {
 
 struct Worker {
     edge: Edge,
+    ending: Ending,
     speaker: Speaker,
     listener: Listener,
 }
@@ -123,6 +137,7 @@ impl Worker {
         tokio::select! {
             biased;
             () = stop.cancelled() => CloseReason::Stopping,
+            ended = self.ending.came() => CloseReason::Ended(ended),
             reason = tell(&mut self.listener, refusals, sender) => reason,
             reason = hear(&self.speaker, to_mouth, receiver) => reason,
         }

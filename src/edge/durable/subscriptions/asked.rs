@@ -84,7 +84,7 @@ fn stream(value: &Value) -> Result<String, Fault> {
     let text = value.as_str().ok_or_else(|| Fault::invalid("streams must contain strings only"))?;
     let id = SessionId::parse(normal(text)).map_err(|why| Fault::invalid(why.to_string()))?;
     if id.is_reserved() {
-        return Err(Fault::invalid("names below __ds are reserved"));
+        return Err(Fault::invalid("names below __ds and __outlive are reserved"));
     }
     Ok(id.as_str().to_owned())
 }

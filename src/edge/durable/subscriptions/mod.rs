@@ -128,6 +128,16 @@ async fn serve(
     }
 }
 
+/// Whether a request brings the token that its subscription gave with a wake, or asks for what everybody may have: the
+/// keys that its webhooks are signed with.
+pub(in crate::edge) fn brings_token(method: &Method, asked: &str) -> bool {
+    match path(asked) {
+        Ok(Path::Jwks) => true,
+        Ok(Path::Action(_, action)) => *method == Method::POST && action != "claim",
+        _ => false,
+    }
+}
+
 fn path(path: &str) -> Result<Path, Fault> {
     let unknown = || Fault::new(404, "SUBSCRIPTION_NOT_FOUND", "there is nothing at this path");
     let segment = |text: &str| {

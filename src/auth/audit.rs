@@ -1,0 +1,14 @@
+//! Who did what: lines of the log whose target is `audit`, for those who look into it later.
+
+use super::Caller;
+
+/// Writes down that `caller` did `what` to `to`: a change of the cluster or of its keys, a takeover, a delete.
+pub fn audit(caller: &Caller, what: &'static str, to: &str) {
+    tracing::info!(target: "audit", by = caller.name(), what, to, "done");
+}
+
+/// Writes down that somebody was not let in.
+pub fn turned_away(route: &'static str, code: &'static str) {
+    // As often as somebody tries; whoever wants each of them asks for this level.
+    tracing::debug!(target: "audit", route, code, "turned away");
+}

@@ -1,0 +1,241 @@
+//! Somebody who asks: a grant, and how long it lasts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use session::ids::{AgentName, Millis, SessionId};
+use session::{Command, Denied, Grant, Pattern, Right, Sender};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Refused;
+
+/// Whoever a request is from. A clone is the same.
+#[derive(Clone, Debug)]
+pub struct Caller(Option<Arc<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    grant: Grant,
+    /// For the audit log: the key's name, or the token's subject.
+    name: String,
+    /// Ends with the key.
+    revoked: CancellationToken,
+    expires: Option<Instant>,
+    /// The id of the key with which it ends, if it does.
+    key: Option<String>,
+}
+
+/// A part of a grant, for a ticket.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// All that the caller has, where none are given.
+    pub rights: Option<Vec<Right>>,
+    /// Likewise.
+    pub sessions: Option<Vec<Pattern>>,
+    /// How long it lasts, in milliseconds; no longer than the caller's.
+    pub for_ms: u64,
+}
+
+/// Why a grant means nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its time is over.
+    Expired,
+    /// Somebody took it back.
+    Revoked,
+}
+
+/// Why a caller may not do something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// Its grant means nothing any more.
+    Ended(Ended),
+    /// Its grant does not allow it.
+    Denied(Denied),
+}
+
+impl Ended {
+    /// A stable name for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Ended::Expired => "token_expired",
+            Ended::Revoked => "key_revoked",
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ended::Expired => "the credential's time is over",
+            Ended::Revoked => "the key was revoked",
+        })
+    }
+}
+
+impl From<Denied> for Denial {
+    fn from(why: Denied) -> Denial {
+        Denial::Denied(why)
+    }
+}
+
+impl Caller {
+    /// Somebody at a node that asks for no credentials.
+    pub fn anybody() -> Caller {
+        Caller(None)
+    }
+
+    /// Somebody with this grant, until `revoked` is cancelled.
+    pub(super) fn of(
+        grant: Grant,
+        name: String,
+        revoked: CancellationToken,
+        now: Millis,
+    ) -> Caller {
+        let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
+        // What lasts longer than the clock can tell lasts for ever.
+        let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
+        Caller(Some(Arc::new(Known { grant, name, revoked, expires, key: None })))
+    }
+
+    /// The same, under the key with this id.
+    pub(super) fn under(self, key: Option<String>) -> Caller {
+        let known = self.0.and_then(Arc::into_inner);
+        Caller(known.map(|known| Arc::new(Known { key, ..known })))
+    }
+
+    /// Name and key of the caller, for a ticket.
+    pub(super) fn owner(&self) -> (String, Option<String>) {
+        (self.name().to_owned(), self.0.as_ref().and_then(|known| known.key.clone()))
+    }
+
+    /// A part of its grant, and when that ends; none of somebody who needs none.
+    pub(super) fn part(&self, part: &Part, now: Millis) -> Result<Option<(Grant, Millis)>, Denial> {
+        let Some(grant) = self.grant()? else { return Ok(None) };
+        let rights = part.rights.clone().unwrap_or_else(|| grant.rights.clone());
+        if let Some(right) = rights.iter().find(|right| !grant.rights.contains(right)) {
+            return Err(Denied::Right(*right).into());
+        }
+        let sessions = part.sessions.clone().unwrap_or_else(|| grant.sessions.clone());
+        let within = |inner: &Pattern| grant.sessions.iter().any(|outer| outer.contains(inner));
+        if !sessions.iter().all(within) {
+            return Err(Denied::Session.into());
+        }
+        let until = Millis(now.0 + part.for_ms).min(grant.until.unwrap_or(Millis(u64::MAX)));
+        Ok(Some((Grant { rights, sessions, ..grant.clone() }, until)))
+    }
+
+    /// The same, if its grant still means something.
+    pub(super) fn lasting(self) -> Result<Caller, Refused> {
+        self.lasts().map_err(Refused::Ended)?;
+        Ok(self)
+    }
+
+    fn lasts(&self) -> Result<(), Ended> {
+        match &self.0 {
+            Some(known) if known.revoked.is_cancelled() => Err(Ended::Revoked),
+            Some(known) if known.expires.is_some_and(|at| at <= Instant::now()) => {
+                Err(Ended::Expired)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is written of it where somebody looks who did something.
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("anybody", |known| &known.name)
+    }
+
+    fn grant(&self) -> Result<Option<&Grant>, Denial> {
+        self.lasts().map_err(Denial::Ended)?;
+        Ok(self.0.as_ref().map(|known| &known.grant))
+    }
+
+    /// Whether it has the right, in this session where one is named.
+    ///
+    /// # Errors
+    /// It has not; nothing is to happen.
+    pub fn may(&self, right: Right, session: Option<&SessionId>) -> Result<(), Denial> {
+        self.grant()?.map_or(Ok(()), |grant| Ok(grant.allows(right, session)?))
+    }
+
+    /// Whether its rights are for this session.
+    pub fn is_for(&self, session: &SessionId) -> bool {
+        self.0.as_ref().is_none_or(|known| known.grant.is_for(session))
+    }
+
+    /// Whether it may take the turns of this agent.
+    ///
+    /// # Errors
+    /// It may not; nothing is to happen.
+    pub fn may_claim(&self, agent: &AgentName) -> Result<(), Denial> {
+        self.grant()?.map_or(Ok(()), |grant| Ok(grant.allows_agent(agent)?))
+    }
+
+    /// Takes from a command what the grant does not give, see [`Grant::narrow`].
+    ///
+    /// # Errors
+    /// It may not be asked; it must not be submitted then.
+    pub fn narrow(&self, session: &SessionId, command: &mut Command) -> Result<(), Denial> {
+        self.grant()?.map_or(Ok(()), |grant| Ok(grant.narrow(session, command)?))
+    }
+
+    /// Whom it is present as, where it says who it is.
+    ///
+    /// # Errors
+    /// It may not be present, or not in this name.
+    pub fn present(
+        &self,
+        session: &SessionId,
+        who: &mut Sender,
+        role: &mut session::Role,
+    ) -> Result<(), Denial> {
+        let Some(grant) = self.grant()? else { return Ok(()) };
+        grant.allows(Right::Presence, Some(session))?;
+        let mut named = Some(who.clone());
+        grant.name(&mut named)?;
+        if let Some(named) = named {
+            *who = named;
+        }
+        *role = grant.role.min(*role);
+        Ok(())
+    }
+
+    /// Waits until the grant means nothing any more; for ever, where it does not end.
+    pub fn ending(&self) -> Ending {
+        let known = self.0.clone();
+        Ending(known.map(|known| async move { known.ended().await }.boxed()))
+    }
+}
+
+impl Known {
+    async fn ended(&self) -> Ended {
+        let expired = async {
+            match self.expires {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.revoked.cancelled() => Ended::Revoked,
+            () = expired => Ended::Expired,
+        }
+    }
+}
+
+/// The end of a grant, to be waited for beside other things.
+pub struct Ending(Option<BoxFuture<'static, Ended>>);
+
+impl Ending {
+    /// Waits for it. Cancel safe; once it came it must not be waited for again.
+    pub async fn came(&mut self) -> Ended {
+        match &mut self.0 {
+            Some(ending) => ending.await,
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a token says of its bearer (RFC 7519, 4), and the grant that follows from it.
+//!
+//! `sub` is the participant. `rights`, `sessions`, `agents`, `role` and `device` stand in the claim `outlive`, or
+//! beside the others; lists are JSON arrays, or texts with spaces in between. What a token does not give is not
+//! granted.
+
+use serde::Deserialize;
+use session::ids::{DeviceName, Millis, ParticipantName};
+use session::{Grant, Pattern, Right, Role};
+
+/// The claims that mean something here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Claims {
+    pub(super) sub: Option<String>,
+    pub(super) exp: Option<f64>,
+    pub(super) iat: Option<f64>,
+    #[serde(flatten)]
+    beside: Own,
+    outlive: Option<Own>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Own {
+    rights: Option<Words>,
+    sessions: Option<Words>,
+    agents: Option<Words>,
+    role: Option<String>,
+    device: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Words {
+    List(Vec<String>),
+    Text(String),
+}
+
+impl Words {
+    fn all(self) -> Vec<String> {
+        match self {
+            Words::List(list) => list,
+            Words::Text(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl Claims {
+    /// The grant that the claims give until `until`.
+    ///
+    /// # Errors
+    /// Names the claim that cannot be understood; the token lets nobody in then.
+    pub(super) fn grant(self, until: Millis) -> Result<Grant, &'static str> {
+        let Claims { sub, beside, outlive, .. } = self;
+        let own = outlive.unwrap_or(beside);
+        let sub = sub.ok_or("the token has no sub")?;
+        let participant = ParticipantName::parse(&sub).map_err(|_| "sub is no possible name")?;
+        let right = |name: String| Right::parse(&name).ok_or("rights has one that is not known");
+        let words = |words: Option<Words>| words.map(Words::all).unwrap_or_default();
+        let mut rights = words(own.rights).into_iter().map(right).collect::<Result<Vec<_>, _>>()?;
+        rights.sort();
+        rights.dedup();
+        let device = own.device.as_deref().map(DeviceName::parse).transpose();
+        let role = own.role.as_deref().unwrap_or(Role::Participant.name());
+        Ok(Grant {
+            rights,
+            sessions: patterns(words(own.sessions))?,
+            agents: patterns(words(own.agents))?,
+            participant: Some(participant),
+            device: device.map_err(|_| "device is no possible name")?,
+            role: Role::parse(role).ok_or("role is none that is known")?,
+            until: Some(until),
+        })
+    }
+}
+
+fn patterns(texts: Vec<String>) -> Result<Vec<Pattern>, &'static str> {
+    if session::limits::GRANT_PATTERNS < texts.len() {
+        return Err("the token has more patterns than a grant may");
+    }
+    let parsed = texts.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>();
+    parsed.map_err(|_| "the token has a pattern that is none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(claims: &str) -> Result<Grant, &'static str> {
+        serde_json::from_str::<Claims>(claims).unwrap().grant(Millis(9))
+    }
+
+    #[test]
+    fn a_token_grants_what_it_says_and_nothing_else() {
+        let given = grant(
+            r#"{"sub":"ada","rights":"read send","sessions":["chat:*"],"agents":[],"x":{"y":1}}"#,
+        );
+        let given = given.unwrap();
+        assert_eq!(given.rights, [Right::Read, Right::Send]);
+        assert_eq!((given.role, given.until), (Role::Participant, Some(Millis(9))));
+        let own = grant(
+            r#"{"sub":"ada","rights":["admin"],
+                "outlive":{"rights":["read"],"sessions":"a b","role":"observer","device":"tv"}}"#,
+        );
+        let own = own.unwrap();
+        assert_eq!(
+            (own.rights, own.sessions.len(), own.role),
+            (vec![Right::Read], 2, Role::Observer)
+        );
+        let nothing = grant(r#"{"sub":"ada"}"#).unwrap();
+        assert!(nothing.rights.is_empty() && nothing.sessions.is_empty());
+        for claims in [
+            r#"{}"#,
+            r#"{"sub":" "}"#,
+            r#"{"sub":"ada","rights":["root"]}"#,
+            r#"{"sub":"ada","sessions":["a*b"]}"#,
+            r#"{"sub":"ada","role":"king"}"#,
+        ] {
+            assert!(grant(claims).is_err(), "{claims}");
+        }
+    }
+}

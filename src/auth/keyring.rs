@@ -1,0 +1,189 @@
+//! The keys of the cluster: made, listed, revoked, and looked up in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use session::ids::Millis;
+use session::{Config, Grant};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Refused;
+use super::caller::Ended;
+use super::key::{KeyText, Secret};
+use super::log::{Log, LogError, Sum};
+use super::record::{Change, Record};
+use crate::limits;
+use crate::runtime::Runtime;
+
+/// The session that holds the keys.
+const NAME: &str = "__outlive/keys";
+
+/// One key that is in force.
+#[derive(Debug)]
+pub struct Key {
+    /// Names it; no secret.
+    pub id: String,
+    /// What its maker calls it.
+    pub name: String,
+    /// What its owner may do.
+    pub grant: Grant,
+    /// When it was made.
+    pub created: Millis,
+    /// Who made it.
+    pub by: String,
+    secret: Secret,
+    /// Cancelled when it is revoked.
+    pub(super) ended: CancellationToken,
+}
+
+/// What a node knows of the cluster's keys.
+pub struct Keyring(Log<Keys>);
+
+#[derive(Default)]
+struct Keys(HashMap<String, Arc<Key>>);
+
+/// Why a change of the keys came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// There is no such key, or it was revoked before.
+    #[error("there is no such key")]
+    NoSuchKey,
+    /// There is another key of this name; nothing was changed.
+    #[error("there is another key with this id")]
+    Exists,
+    /// The cluster has as many keys as it may; nothing was changed.
+    #[error("the cluster has {} keys, as many as it may", limits::KEYS)]
+    TooMany,
+    /// The log of the keys could not be written or read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl Sum for Keys {
+    fn take(&mut self, payload: &[u8], _: Millis) {
+        match Change::read(payload) {
+            Some(Change::Created(record)) => {
+                let Some(secret) = record.secret() else {
+                    tracing::error!(key = record.id, "a key in {NAME} is unreadable");
+                    return;
+                };
+                let Record { id, name, grant, created, by, .. } = *record;
+                let ended = CancellationToken::new();
+                let key = Key { id: id.clone(), name, grant, created, by, secret, ended };
+                self.0.insert(id, Arc::new(key));
+            }
+            Some(Change::Revoked { id }) => {
+                if let Some(key) = self.0.remove(&id) {
+                    key.ended.cancel();
+                }
+            }
+            // A newer version of this program may know more; what this one does not know lets nobody in.
+            None => tracing::error!("a change in {NAME} is unreadable"),
+        }
+    }
+}
+
+impl Keyring {
+    pub(super) fn new(runtime: Arc<Runtime>) -> Keyring {
+        Keyring(Log::new(runtime, NAME, Config::default()))
+    }
+
+    /// Follows the log of the keys for ever.
+    pub(super) async fn follow(&self) {
+        self.0.follow().await;
+    }
+
+    /// All keys that are in force, oldest first.
+    ///
+    /// # Errors
+    /// They cannot be known now.
+    pub async fn all(&self, deadline: Instant) -> Result<Vec<Arc<Key>>, KeyringError> {
+        self.0.catch_up(deadline).await?;
+        let now = self.now();
+        let lasts = |key: &&Arc<Key>| key.grant.until.is_none_or(|until| now < until);
+        let mut all: Vec<_> = self.0.sum().0.values().filter(lasts).cloned().collect();
+        all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        Ok(all)
+    }
+
+    /// Makes a key; its text is for its owner alone, and is kept nowhere. Making the same one again is no change.
+    ///
+    /// # Errors
+    /// See [`KeyringError`]. Where the outcome is unknown, making the same key again is safe.
+    pub async fn create(
+        &self,
+        text: &KeyText,
+        name: String,
+        grant: Grant,
+        by: &str,
+        deadline: Instant,
+    ) -> Result<Arc<Key>, KeyringError> {
+        let all = self.all(deadline).await?.len();
+        if let Some(key) = self.held(&text.id) {
+            // Asked again it ends as it was to end at first.
+            let grant = Grant { until: key.grant.until, ..grant };
+            let same = key.secret.is(&text.secret) && key.name == name && key.grant == grant;
+            return if same { Ok(key) } else { Err(KeyringError::Exists) };
+        }
+        if limits::KEYS <= all {
+            return Err(KeyringError::TooMany);
+        }
+        let created = self.now();
+        let (id, sha256) = (text.id.clone(), Secret::of(&text.secret).kept());
+        let record = Record { id, name, sha256, grant, created, by: by.to_owned() };
+        self.0.append(Change::Created(Box::new(record)).payload(), deadline).await?;
+        self.held(&text.id).ok_or(KeyringError::NoSuchKey)
+    }
+
+    /// Takes a key back. Its streams end at every node that hears of it.
+    ///
+    /// # Errors
+    /// See [`KeyringError`]; doing it again is harmless.
+    pub async fn revoke(&self, id: &str, deadline: Instant) -> Result<(), KeyringError> {
+        self.0.catch_up(deadline).await?;
+        self.held(id).ok_or(KeyringError::NoSuchKey)?;
+        self.0.append(Change::Revoked { id: id.to_owned() }.payload(), deadline).await?;
+        Ok(())
+    }
+
+    /// The key with this text.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be known now.
+    pub(super) async fn find(
+        &self,
+        text: &KeyText,
+        deadline: Instant,
+    ) -> Result<Arc<Key>, Refused> {
+        let key = self.named(&text.id, deadline).await?;
+        let key = key.filter(|key| key.secret.is(&text.secret));
+        let key = key.ok_or(Refused::Unknown("this is no key of this cluster"))?;
+        if key.ended.is_cancelled() { Err(Refused::Ended(Ended::Revoked)) } else { Ok(key) }
+    }
+
+    /// The key with this id, if it is in force.
+    ///
+    /// # Errors
+    /// It cannot be known now.
+    pub(super) async fn named(
+        &self,
+        id: &str,
+        deadline: Instant,
+    ) -> Result<Option<Arc<Key>>, Refused> {
+        if let Some(key) = self.held(id) {
+            return Ok(Some(key));
+        }
+        self.0.catch_up(deadline).await?;
+        Ok(self.held(id))
+    }
+
+    /// The time by which keys end.
+    pub(super) fn now(&self) -> Millis {
+        self.0.runtime().now()
+    }
+
+    fn held(&self, id: &str) -> Option<Arc<Key>> {
+        self.0.sum().0.get(id).cloned()
+    }
+}

@@ -1,0 +1,188 @@
+//! Who asks, and what they may do: a credential that comes with a request becomes a [`Caller`].
+//!
+//! A node asks for credentials where it was given a root key or an issuer of tokens; without either, everybody who
+//! reaches it may do everything, which it allows on loopback alone. Three kinds of credentials are known: the root
+//! key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer ([`issuer`]).
+//! Nothing of a request is decompressed, parsed as JSON or kept before its credential is known.
+
+mod audit;
+mod caller;
+mod claims;
+mod crypto;
+mod fetch;
+pub mod issuer;
+mod key;
+mod keyring;
+mod log;
+mod record;
+mod ticket;
+
+use std::sync::Arc;
+
+use session::{Grant, ids::Millis};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use audit::{audit, turned_away};
+pub use caller::{Caller, Denial, Ended, Ending, Part};
+pub use key::{KeyText, Secret};
+pub use keyring::{Key, Keyring, KeyringError};
+pub use log::LogError;
+pub use ticket::Ticket;
+
+use crate::runtime::Runtime;
+use issuer::{Issuer, IssuerConfig};
+use ticket::Tickets;
+
+/// Longest credential that is looked at, in bytes.
+const CREDENTIAL_BYTES: usize = 8 << 10;
+
+/// What a node knows of those who may ask it.
+pub struct Auth {
+    root: Option<Secret>,
+    keyring: Keyring,
+    tickets: Tickets,
+    issuers: Vec<Issuer>,
+}
+
+/// Why nobody is let in with what a request brought.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It brought no credential.
+    #[error("send a key or a token as authorization: Bearer")]
+    Missing,
+    /// It is none that this cluster knows.
+    #[error("{0}")]
+    Unknown(&'static str),
+    /// It was known, and means nothing any more.
+    #[error("{0}")]
+    Ended(Ended),
+    /// Whether it is known cannot be said now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Why there is no ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketError {
+    /// It is more than the caller may do.
+    Denied(Denial),
+    /// It cannot be made now.
+    Refused(Refused),
+}
+
+impl From<Denial> for TicketError {
+    fn from(why: Denial) -> TicketError {
+        TicketError::Denied(why)
+    }
+}
+
+impl From<Refused> for TicketError {
+    fn from(why: Refused) -> TicketError {
+        TicketError::Refused(why)
+    }
+}
+
+impl From<LogError> for Refused {
+    fn from(why: LogError) -> Refused {
+        Refused::Unavailable(why.to_string())
+    }
+}
+
+impl Auth {
+    /// What the configuration says, over the keys of the cluster.
+    pub fn new(runtime: &Arc<Runtime>, root: Option<Secret>, issuers: Vec<IssuerConfig>) -> Auth {
+        let issuers = issuers.into_iter().map(Issuer::new).collect();
+        let (keyring, tickets) = (Keyring::new(runtime.clone()), Tickets::new(runtime.clone()));
+        Auth { root, keyring, tickets, issuers }
+    }
+
+    /// Whether requests need a credential.
+    pub fn is_on(&self) -> bool {
+        self.root.is_some() || !self.issuers.is_empty()
+    }
+
+    /// The keys of the cluster.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Follows the keys of the cluster, and those of the issuers, until it is stopped.
+    pub async fn run(&self, stop: CancellationToken) {
+        if !self.is_on() {
+            return;
+        }
+        let issuers = futures::future::join_all(self.issuers.iter().map(Issuer::run));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keyring.follow() => {}
+            () = self.tickets.follow() => {}
+            _ = async { issuers.await; std::future::pending::<()>().await } => {}
+        }
+    }
+
+    /// Who brings this credential. It may ask the cluster whether a key is new, until `deadline`.
+    ///
+    /// # Errors
+    /// Nobody that this node would let in; nothing is to happen then.
+    pub async fn caller(
+        &self,
+        credential: Option<&str>,
+        now: Millis,
+        deadline: Instant,
+    ) -> Result<Caller, Refused> {
+        if !self.is_on() {
+            return Ok(Caller::anybody());
+        }
+        let credential = credential.ok_or(Refused::Missing)?;
+        if CREDENTIAL_BYTES < credential.len() {
+            return Err(Refused::Unknown("the credential is too long"));
+        }
+        if self.root.as_ref().is_some_and(|root| root.is(credential)) {
+            return Ok(Caller::of(Grant::all(), "root".into(), CancellationToken::new(), now));
+        }
+        if let Some(text) = KeyText::parse(credential) {
+            let key = self.keyring.find(&text, deadline).await?;
+            let caller = Caller::of(key.grant.clone(), key.id.clone(), key.ended.clone(), now);
+            return caller.under(Some(key.id.clone())).lasting();
+        }
+        if credential.bytes().filter(|byte| *byte == b'.').count() == 2 {
+            return issuer::caller(&self.issuers, credential, now).await?.lasting();
+        }
+        Err(Refused::Unknown("this is no key of this cluster, and no token"))
+    }
+
+    /// Who comes with this ticket.
+    ///
+    /// # Errors
+    /// Nobody that this node would let in; nothing is to happen then.
+    pub async fn bearer_of(
+        &self,
+        ticket: &str,
+        now: Millis,
+        deadline: Instant,
+    ) -> Result<Caller, Refused> {
+        if !self.is_on() {
+            return Ok(Caller::anybody());
+        }
+        if CREDENTIAL_BYTES < ticket.len() {
+            return Err(Refused::Unknown("the ticket is too long"));
+        }
+        self.tickets.caller(&self.keyring, ticket, now, deadline).await
+    }
+
+    /// Makes a ticket for a part of what the caller may do; of somebody at a node that asks for no credentials, none.
+    ///
+    /// # Errors
+    /// It is more than the caller may do, or cannot be made now; there is no ticket then.
+    pub async fn ticket(
+        &self,
+        caller: &Caller,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Option<Ticket>, TicketError> {
+        let Some((grant, until)) = caller.part(part, self.keyring.now())? else { return Ok(None) };
+        let made = self.tickets.make(grant, caller.owner(), until, deadline).await?;
+        Ok(Some(made))
+    }
+}

@@ -1,0 +1,79 @@
+//! What the cluster's log of keys is made of: one event for each change, in JSON.
+
+use serde::{Deserialize, Serialize};
+use session::Grant;
+use session::ids::Millis;
+
+use super::key::Secret;
+
+/// One change of the keys. Kept: new kinds go to the end, and none changes its name.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Change {
+    Created(Box<Record>),
+    Revoked { id: String },
+}
+
+/// A key as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) id: String,
+    /// What its maker calls it.
+    pub(super) name: String,
+    /// See [`Secret::kept`].
+    pub(super) sha256: String,
+    pub(super) grant: Grant,
+    pub(super) created: Millis,
+    /// Who made it.
+    pub(super) by: String,
+}
+
+/// An event of the log, under the version of its shape.
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    v: u32,
+    #[serde(flatten)]
+    change: Change,
+}
+
+impl Change {
+    pub(super) fn payload(self) -> Vec<u8> {
+        serde_json::to_vec(&Versioned { v: 1, change: self }).expect("it is made of plain JSON")
+    }
+
+    /// Takes back what [`Self::payload`] wrote.
+    pub(super) fn read(payload: &[u8]) -> Option<Change> {
+        let versioned: Versioned = serde_json::from_slice(payload).ok()?;
+        (versioned.v == 1).then_some(versioned.change)
+    }
+}
+
+impl Record {
+    pub(super) fn secret(&self) -> Option<Secret> {
+        Secret::read(&self.sha256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_read_as_it_was_written() {
+        let record = Record {
+            id: "0123456789abcdef".into(),
+            name: "ci".into(),
+            sha256: Secret::of("secret").kept(),
+            grant: Grant::all(),
+            created: Millis(7),
+            by: "root".into(),
+        };
+        let payload = Change::Created(Box::new(record)).payload();
+        let Some(Change::Created(read)) = Change::read(&payload) else {
+            panic!("{}", String::from_utf8_lossy(&payload))
+        };
+        assert_eq!((read.grant, read.created.0), (Grant::all(), 7));
+        assert!(Change::read(br#"{"v":2,"revoked":{"id":"a"}}"#).is_none());
+        assert!(Change::read(br#"{"v":1,"revoked":{"id":"a"}}"#).is_some());
+    }
+}

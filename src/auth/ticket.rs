@@ -1,0 +1,221 @@
+//! Tickets: what a page puts into the address of an EventSource or a WebSocket, which can carry no header.
+//!
+//! A ticket is `olt_` and, in base64url, a grant that is a part of its owner's, under a MAC (HMAC-SHA-256) by a
+//! secret of the cluster. It is to be used within a minute, so that an address that is found in a log later opens
+//! nothing; once it was, it also carries the reconnects of that page, until its grant ends. That it was used is
+//! kept by the cluster, since a page may come back at any node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use session::ids::Millis;
+use session::{Config, Grant, Retention};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Refused;
+use super::caller::{Caller, Ended};
+use super::keyring::Keyring;
+use super::log::{Log, Sum};
+use crate::limits;
+use crate::runtime::Runtime;
+
+/// What every ticket begins with.
+pub(super) const PREFIX: &str = "olt_";
+/// The session that holds the secret and the tickets that were used.
+const NAME: &str = "__outlive/tickets";
+/// How long a ticket waits for its first use, in milliseconds.
+const FIRST_USE_MS: u64 = 60_000;
+/// A secret is good for this long after its last ticket, in milliseconds: it is drawn anew every such time.
+const KEPT_MS: u64 = 2 * limits::TICKET_MS_MAX;
+
+/// What a ticket says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Said {
+    id: u64,
+    grant: Grant,
+    /// When it must have been used.
+    by: Millis,
+    /// Who has it, for the audit log.
+    name: String,
+    /// The key with which it ends, if it was asked for under one.
+    key: Option<String>,
+}
+
+/// One change of the tickets. Kept: none changes its name.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Change {
+    Secret { secret: String, drawn: Millis },
+    Used { id: u64, until: Millis },
+}
+
+/// What the log of the tickets adds up to.
+#[derive(Default)]
+struct Known {
+    /// And when each was drawn; tickets are made with the newest.
+    secrets: Vec<(Vec<u8>, Millis)>,
+    used: HashMap<u64, Millis>,
+}
+
+impl Sum for Known {
+    fn take(&mut self, payload: &[u8], time: Millis) {
+        match serde_json::from_slice(payload) {
+            Ok(Change::Secret { secret, drawn }) => {
+                if let Ok(secret) = URL_SAFE_NO_PAD.decode(secret) {
+                    self.secrets.push((secret, drawn));
+                }
+                self.secrets.retain(|(_, earlier)| drawn.0 < earlier.0 + KEPT_MS);
+            }
+            Ok(Change::Used { id, until }) => {
+                if limits::TICKETS <= self.used.len() {
+                    self.used.retain(|_, until| time < *until);
+                }
+                self.used.insert(id, until);
+            }
+            Err(_) => tracing::error!("a change in {NAME} is unreadable"),
+        }
+    }
+}
+
+/// The tickets of the cluster, as far as a node knows them.
+pub(super) struct Tickets(Log<Known>);
+
+/// A ticket that was made.
+#[derive(Debug)]
+pub struct Ticket {
+    /// For its owner alone.
+    pub text: String,
+    /// When it must have been used, and when it ends.
+    pub by: Millis,
+    /// The first moment at which it opens nothing any more.
+    pub until: Millis,
+}
+
+impl Tickets {
+    pub(super) fn new(runtime: Arc<Runtime>) -> Tickets {
+        let retention = Retention { max_age_ms: Some(2 * KEPT_MS), ..Retention::default() };
+        Tickets(Log::new(runtime, NAME, Config { retention, ..Config::default() }))
+    }
+
+    /// Follows the log of the tickets for ever.
+    pub(super) async fn follow(&self) {
+        self.0.follow().await;
+    }
+
+    /// Makes a ticket with this grant, which has an end.
+    ///
+    /// # Errors
+    /// The cluster's secret is not to be had now; there is no ticket then.
+    pub(super) async fn make(
+        &self,
+        grant: Grant,
+        (name, key): (String, Option<String>),
+        until: Millis,
+        deadline: Instant,
+    ) -> Result<Ticket, Refused> {
+        let now = self.0.runtime().now();
+        let mac = self.secret(now, deadline).await?;
+        let by = Millis(until.0.min(now.0 + FIRST_USE_MS));
+        let grant = Grant { until: Some(until), ..grant };
+        let said = Said { id: rand::random(), grant, by, name, key };
+        let said = serde_json::to_vec(&said).expect("it is made of plain JSON");
+        let tag = hmac::sign(&mac, &said);
+        let (said, tag) = (URL_SAFE_NO_PAD.encode(said), URL_SAFE_NO_PAD.encode(tag));
+        Ok(Ticket { text: format!("{PREFIX}{said}.{tag}"), by, until })
+    }
+
+    /// The newest secret; where there is none, or it grows old, one is drawn.
+    async fn secret(&self, now: Millis, deadline: Instant) -> Result<hmac::Key, Refused> {
+        let fresh = || {
+            let known = self.0.sum();
+            let is_fresh = |drawn: Millis| now.0 < drawn.0 + limits::TICKET_MS_MAX;
+            let (secret, _) = known.secrets.iter().rev().find(|(_, drawn)| is_fresh(*drawn))?;
+            Some(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        };
+        if let Some(found) = fresh() {
+            return Ok(found);
+        }
+        self.0.catch_up(deadline).await?;
+        if let Some(found) = fresh() {
+            return Ok(found);
+        }
+        let secret = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        let change = Change::Secret { secret, drawn: now };
+        self.append(&change, deadline).await?;
+        fresh().ok_or_else(|| Refused::Unavailable("the secret of tickets is not here".into()))
+    }
+
+    /// Who comes with this ticket.
+    ///
+    /// # Errors
+    /// Nobody that it lets in, or that cannot be known now.
+    pub(super) async fn caller(
+        &self,
+        keyring: &Keyring,
+        text: &str,
+        now: Millis,
+        deadline: Instant,
+    ) -> Result<Caller, Refused> {
+        let said = self.read(text, deadline).await?;
+        let ended = match &said.key {
+            None => CancellationToken::new(),
+            Some(id) => match keyring.named(id, deadline).await? {
+                Some(key) => key.ended.clone(),
+                None => return Err(Refused::Ended(Ended::Revoked)),
+            },
+        };
+        let key = said.key.clone();
+        let caller = Caller::of(said.grant.clone(), said.name.clone(), ended, now);
+        let caller = caller.under(key).lasting()?;
+        if self.was_used(said.id) {
+            return Ok(caller);
+        }
+        if said.by <= now {
+            self.0.catch_up(deadline).await?;
+            let late = Refused::Unknown("the ticket was not used within a minute");
+            return if self.was_used(said.id) { Ok(caller) } else { Err(late) };
+        }
+        let in_force = || self.0.sum().used.values().filter(|until| now < **until).count();
+        if limits::TICKETS <= self.0.sum().used.len() && limits::TICKETS <= in_force() {
+            return Err(Refused::Unavailable("the cluster has too many tickets".into()));
+        }
+        let until = said.grant.until.unwrap_or(now);
+        self.append(&Change::Used { id: said.id, until }, deadline).await?;
+        Ok(caller)
+    }
+
+    /// What a ticket says, if it is one.
+    async fn read(&self, text: &str, deadline: Instant) -> Result<Said, Refused> {
+        let bad = || Refused::Unknown("this is no ticket of this cluster");
+        let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| bad());
+        let (said, tag) =
+            text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).ok_or_else(bad)?;
+        let (said, tag) = (decoded(said)?, decoded(tag)?);
+        let holds = |known: &Known| {
+            known.secrets.iter().any(|(secret, _)| {
+                hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), &said, &tag).is_ok()
+            })
+        };
+        if !holds(&self.0.sum()) {
+            self.0.catch_up(deadline).await?;
+            if !holds(&self.0.sum()) {
+                return Err(bad());
+            }
+        }
+        serde_json::from_slice(&said).map_err(|_| bad())
+    }
+
+    fn was_used(&self, id: u64) -> bool {
+        self.0.sum().used.contains_key(&id)
+    }
+
+    async fn append(&self, change: &Change, deadline: Instant) -> Result<(), Refused> {
+        let payload = serde_json::to_vec(change).expect("it is made of plain JSON");
+        Ok(self.0.append(payload, deadline).await?)
+    }
+}

@@ -1,0 +1,173 @@
+//! `outlive key …`: keys of a cluster, by whoever has a key that may administer it.
+
+use std::io::{self, Write};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Misuse, Target};
+use crate::auth::KeyText;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Make a key, and print it; it is told once
+    Create(Box<Create>),
+    /// Print the keys that are in force
+    List(List),
+    /// Take a key back; its streams end within seconds
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// What the key is called
+    name: String,
+    /// A right: read, send, steer, cancel, answer, publish, create, delete, claim, presence, takeover or admin; once
+    /// for each
+    #[arg(long = "right", value_name = "RIGHT", required = true, value_delimiter = ',')]
+    rights: Vec<String>,
+    /// Sessions that it is for: a name, or the beginning of one and a *; once for each [default: all]
+    #[arg(long = "session", value_name = "PATTERN")]
+    sessions: Vec<String>,
+    /// Agents whose turns it may take, likewise [default: all]
+    #[arg(long = "agent", value_name = "PATTERN")]
+    agents: Vec<String>,
+    /// The participant in whose name it speaks [default: any]
+    #[arg(long)]
+    participant: Option<String>,
+    /// The device on which it speaks [default: any]
+    #[arg(long)]
+    device: Option<String>,
+    /// The greatest role that it may take [default: controller]
+    #[arg(long)]
+    role: Option<String>,
+    /// How long it is good, as 90s, 15m, 12h or 30d [default: for ever]
+    #[arg(long, value_name = "SPAN", value_parser = span_s)]
+    expires: Option<u64>,
+    /// Print the whole answer as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Revoke {
+    /// The id of the key, as list prints it; or the key
+    id: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn run(command: Key) -> anyhow::Result<()> {
+    match command {
+        Key::Create(command) => create(*command).await,
+        Key::List(command) => list(command).await,
+        Key::Revoke(Revoke { id, target }) => {
+            // Whoever has the key at hand need not look for its id.
+            let id = id.strip_prefix("olk_").and_then(|rest| rest.split('_').next()).unwrap_or(&id);
+            Ok(target.client()?.revoke_key(id).await?)
+        }
+    }
+}
+
+async fn create(command: Create) -> anyhow::Result<()> {
+    let Create { name, rights, sessions, agents, participant, device, role, expires, .. } =
+        &command;
+    let some = |patterns: &Vec<String>| (!patterns.is_empty()).then(|| patterns.clone());
+    let body = json!({
+        "name": name,
+        // Drawn here, so that asking again after an unknown outcome makes no second one.
+        "key": KeyText::draw().reveal(),
+        "rights": rights,
+        "sessions": some(sessions),
+        "agents": some(agents),
+        "participant": participant,
+        "device": device,
+        "role": role,
+        "ttl_s": expires,
+    });
+    let made = command.target.client()?.create_key(&body).await?;
+    match made["key"].as_str() {
+        Some(key) if !command.json => writeln!(io::stdout(), "{key}")?,
+        _ => writeln!(io::stdout(), "{made}")?,
+    }
+    Ok(())
+}
+
+async fn list(command: List) -> anyhow::Result<()> {
+    let answer = command.target.client()?.keys().await?;
+    let mut out = io::stdout().lock();
+    for key in answer["keys"].as_array().into_iter().flatten() {
+        if command.json {
+            writeln!(out, "{key}")?;
+            continue;
+        }
+        let words = |name: &str| {
+            let all = key[name].as_array().into_iter().flatten();
+            all.filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+        };
+        let text = |name: &str| key[name].as_str().unwrap_or("-").to_owned();
+        let until =
+            key["expires_at"].as_u64().map_or("for ever".to_owned(), |at| format!("until {at}"));
+        writeln!(
+            out,
+            "{}  {}  {}  sessions {}  agents {}  as {}  {until}",
+            text("id"),
+            text("name"),
+            words("rights"),
+            words("sessions"),
+            words("agents"),
+            text("participant"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Seconds of `90s`, `15m`, `12h` or `30d`.
+pub(super) fn span_s(text: &str) -> Result<u64, String> {
+    let unit = text.chars().last().unwrap_or_default();
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err("a span is a number and s, m, h or d".into()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| "it begins with a number")?;
+    number.checked_mul(seconds).filter(|span| 0 < *span).ok_or_else(|| "it is too long".into())
+}
+
+/// A key that clap does not show with what it was given.
+pub(super) fn checked_key(key: Option<&str>) -> Result<Option<&str>, Misuse> {
+    match key {
+        Some(key) if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(Misuse("the key has characters that no key has".into()))
+        }
+        key => Ok(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_a_number_and_a_unit() {
+        for (text, seconds) in [("90s", Some(90)), ("2h", Some(7200)), ("30d", Some(2_592_000))] {
+            assert_eq!(span_s(text).ok(), seconds);
+        }
+        for text in ["", "s", "10", "0s", "-1d", "1w", "99999999999999999999d"] {
+            assert!(span_s(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Who may ask a node: its root key, the issuers of tokens, and where it may listen without either.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{BadServeConfig, bad};
+use crate::auth::Secret;
+use crate::auth::issuer::{IssuerConfig, KeySource};
+
+/// Shortest secret that is taken, in bytes.
+const SECRET_BYTES: usize = 32;
+
+/// Where the certificate for clients and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain of certificates in PEM, the node's own first.
+    pub cert: PathBuf,
+    /// The key of the first, in PEM.
+    pub key: PathBuf,
+}
+
+/// An issuer as the file gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenIssuer {
+    issuer: String,
+    audience: String,
+    /// A file, or a URL.
+    jwks: Option<String>,
+    /// Where a secret for HS256 is: a file, or `env:NAME`.
+    secret: Option<String>,
+}
+
+/// The secret at a place: `env:NAME` or a file, without white space at its ends.
+fn secret(key: &str, place: &str) -> Result<String, BadServeConfig> {
+    let text = match place.strip_prefix("env:") {
+        Some(name) => std::env::var(name)
+            .or_else(|_| bad(format!("{key}: the environment variable {name} is not set")))?,
+        None => std::fs::read_to_string(Path::new(place))
+            .or_else(|why| bad(format!("{key}: {place} cannot be read: {why}")))?,
+    };
+    let text = text.trim().to_owned();
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.len() < SECRET_BYTES || !visible {
+        return bad(format!("{key} must have {SECRET_BYTES} or more visible ASCII characters"));
+    }
+    Ok(text)
+}
+
+pub(super) fn root_key(place: Option<&str>) -> Result<Option<Secret>, BadServeConfig> {
+    place.map(|place| Ok(Secret::of(&secret("root_key", place)?))).transpose()
+}
+
+pub(super) fn client_tls(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<CertificateFiles>, BadServeConfig> {
+    match (cert, key) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(CertificateFiles { cert, key })),
+        _ => bad("tls_cert and tls_key go together"),
+    }
+}
+
+pub(super) fn issuers(given: Vec<GivenIssuer>) -> Result<Vec<IssuerConfig>, BadServeConfig> {
+    given.into_iter().map(issuer).collect()
+}
+
+fn issuer(given: GivenIssuer) -> Result<IssuerConfig, BadServeConfig> {
+    let GivenIssuer { issuer, audience, jwks, secret: place } = given;
+    let keys = match (jwks, place) {
+        (Some(jwks), None) if jwks.starts_with("http://") || jwks.starts_with("https://") => {
+            KeySource::Url(jwks)
+        }
+        (Some(jwks), None) => KeySource::File(jwks.into()),
+        (None, Some(place)) => KeySource::Secret(secret("issuers.secret", &place)?.into_bytes()),
+        _ => return bad(format!("issuer {issuer:?} needs either jwks or secret")),
+    };
+    Ok(IssuerConfig { issuer, audience, keys })
+}
+
+/// Refuses a node that everybody in the network could drive.
+pub(super) fn check(
+    listen: SocketAddr,
+    asks_who: bool,
+    insecure: bool,
+) -> Result<(), BadServeConfig> {
+    if asks_who || insecure || listen.ip().is_loopback() {
+        return Ok(());
+    }
+    bad(format!(
+        "listen {listen} would let everybody who reaches it do everything: set root_key (a file with a secret, or \
+         env:NAME) or issuers, or insecure where a proxy in front knows who asks"
+    ))
+}

@@ -1,0 +1,281 @@
+//! Who asks, and which right each request needs: judged here for every path, before anything of it is done.
+//!
+//! A path that is not listed needs the right of an operator, so that a new one is closed until somebody thought
+//! about it. Verbs are judged once more by what their bodies ask for, see [`super::verbs::submit`].
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use tokio::time::Instant;
+
+use super::durable::subscriptions;
+use super::error::{self, Problem};
+use super::{Edge, headers};
+use crate::auth::{Caller, Denial, Ended, Refused};
+use crate::ids::{AgentName, SessionId};
+use crate::limits;
+use crate::session::{Denied, Refusal, Right};
+
+/// What a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Nobody is asked who they are.
+    Nothing,
+    /// Somebody who is known; what is asked for says which rights.
+    Somebody,
+    /// Somebody with this right, for the session where the path names one.
+    Right(Right),
+}
+
+/// What was found at the gate, for the rest of the request.
+#[derive(Clone)]
+struct Gate {
+    caller: Caller,
+    right: Option<Right>,
+}
+
+fn need(route: &str, method: &Method, path: &str) -> Need {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match (route, method.as_str()) {
+        ("healthz" | "readyz" | "openapi", _) => Need::Nothing,
+        // These bring a token of their own, which their subscription gave them.
+        ("subscriptions", _) if subscriptions::brings_token(method, path) => Need::Nothing,
+        ("sessions" | "home" | "messages", _) => Need::Right(Right::Read),
+        ("session" | "events" | "stream", _) if reads => Need::Right(Right::Read),
+        ("session" | "stream", "PUT") => Need::Right(Right::Create),
+        ("session" | "stream", "DELETE") | ("trim", _) => Need::Right(Right::Delete),
+        ("events" | "stream", "POST") | ("touch", _) => Need::Right(Right::Publish),
+        ("presence", _) => Need::Right(Right::Presence),
+        ("claim" | "say" | "output" | "told", _) => Need::Right(Right::Claim),
+        ("inputs" | "cancel" | "interactions" | "control" | "pause" | "resume", _) => {
+            Need::Somebody
+        }
+        ("ws" | "agents_ws" | "tickets", _) => Need::Somebody,
+        _ => Need::Right(Right::Admin),
+    }
+}
+
+/// Lets a request in, or says why not.
+///
+/// # Errors
+/// Nobody may ask this with what the request brought; nothing is to happen.
+pub(super) async fn open(
+    edge: &Edge,
+    route: &'static str,
+    request: &mut Request,
+) -> Result<(), Problem> {
+    let need = need(route, request.method(), request.uri().path());
+    let shown = Shown {
+        ticket: take_ticket(request),
+        credential: credential(request.headers())?.map(str::to_owned),
+        gets: request.method() == Method::GET,
+    };
+    let (caller, right) = match need {
+        Need::Nothing => (Caller::anybody(), None),
+        Need::Somebody => (caller(edge, &shown).await?, None),
+        Need::Right(right) => (caller(edge, &shown).await?, Some(right)),
+    };
+    if let Some(right) = right {
+        // Of sessions that are not the caller's nothing is told, not even which right would be needed: a path that
+        // names one is judged when its name is known.
+        if !names_session(route) {
+            caller.may(right, None)?;
+        }
+    }
+    request.extensions_mut().insert(Gate { caller, right });
+    Ok(())
+}
+
+/// Whether the paths of a route name a session.
+fn names_session(route: &str) -> bool {
+    !matches!(
+        route,
+        "sessions" | "claim" | "tickets" | "metrics" | "keys" | "key" | "subscriptions"
+    ) && !route.starts_with("cluster")
+}
+
+/// What a request shows of who sends it.
+struct Shown {
+    ticket: Option<String>,
+    credential: Option<String>,
+    gets: bool,
+}
+
+async fn caller(edge: &Edge, shown: &Shown) -> Result<Caller, Problem> {
+    let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+    let now = edge.runtime.now();
+    match (shown.credential.as_deref(), &shown.ticket) {
+        (None, Some(ticket)) if shown.gets => {
+            Ok(edge.auth.bearer_of(ticket, now, deadline).await?)
+        }
+        (None, Some(_)) => {
+            Err(Refused::Unknown("a ticket is for reading and for WebSockets").into())
+        }
+        (credential, _) => Ok(edge.auth.caller(credential, now, deadline).await?),
+    }
+}
+
+/// Takes the ticket out of the address, so that nothing behind this sees it or writes it down.
+fn take_ticket(request: &mut Request) -> Option<String> {
+    let query = request.uri().query()?;
+    let ticket = query.split('&').find_map(|pair| pair.strip_prefix("ticket="))?.to_owned();
+    let rest: Vec<_> = query.split('&').filter(|pair| !pair.starts_with("ticket=")).collect();
+    let path = request.uri().path();
+    let rest = match rest.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", rest.join("&")),
+    };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(rest.parse().ok()?);
+    *request.uri_mut() = Uri::from_parts(parts).ok()?;
+    Some(ticket)
+}
+
+/// The key or token that a request brings: as a bearer's (RFC 6750), or, since pages cannot set headers for a
+/// WebSocket, as the protocol `bearer.TOKEN`.
+fn credential(given: &HeaderMap) -> Result<Option<&str>, Problem> {
+    if let Some(text) = headers::one(given, &header::AUTHORIZATION)? {
+        let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+        return Ok(scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim()));
+    }
+    let protocols = headers::one(given, &header::SEC_WEBSOCKET_PROTOCOL)?.unwrap_or_default();
+    Ok(protocols.split(',').find_map(|protocol| protocol.trim().strip_prefix("bearer.")))
+}
+
+/// Judges the session that a path names.
+///
+/// # Errors
+/// The caller may not ask this of it.
+pub(super) fn judge(parts: &Parts, session: &SessionId) -> Result<(), Problem> {
+    let gate = of(parts)?;
+    match gate.right {
+        Some(right) => Ok(gate.caller.may(right, Some(session))?),
+        None if gate.caller.is_for(session) => Ok(()),
+        None => Err(Refusal::NotFound.into()),
+    }
+}
+
+/// Judges the agent that a path names.
+///
+/// # Errors
+/// The caller may not take its turns.
+pub(super) fn judge_agent(parts: &Parts, agent: &AgentName) -> Result<(), Problem> {
+    Ok(of(parts)?.caller.may_claim(agent)?)
+}
+
+fn of(parts: &Parts) -> Result<&Gate, Problem> {
+    // Whatever did not come through the gate is nobody's.
+    parts.extensions.get::<Gate>().ok_or_else(|| Refused::Missing.into())
+}
+
+/// Who sends the request.
+pub(super) struct By(pub(super) Caller);
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<By, Problem> {
+        Ok(By(of(parts)?.caller.clone()))
+    }
+}
+
+/// What a request waits for, unless whoever sent it may do nothing any more before that.
+///
+/// # Errors
+/// The grant has ended; or as what is waited for says.
+pub(super) async fn while_granted<T>(
+    caller: &Caller,
+    waited: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    let mut ending = caller.ending();
+    tokio::select! {
+        biased;
+        ended = ending.came() => Err(Refused::Ended(ended).into()),
+        done = waited => done,
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(why: Refused) -> Problem {
+        let kind = match &why {
+            Refused::Unavailable(text) => {
+                tracing::debug!(text, "it cannot be known who asks");
+                return Problem::new(&error::NO_QUORUM, "nothing happened; try again");
+            }
+            Refused::Ended(ended) => kind_of(*ended),
+            Refused::Missing | Refused::Unknown(_) => &error::UNAUTHENTICATED,
+        };
+        let challenge = match why {
+            Refused::Missing => "Bearer realm=\"outlive\"",
+            _ => "Bearer realm=\"outlive\", error=\"invalid_token\"",
+        };
+        Problem::new(kind, why.to_string())
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+}
+
+fn kind_of(ended: Ended) -> &'static error::Kind {
+    match ended {
+        Ended::Expired => &error::TOKEN_EXPIRED,
+        Ended::Revoked => &error::KEY_REVOKED,
+    }
+}
+
+impl From<Denial> for Problem {
+    fn from(why: Denial) -> Problem {
+        let forbidden = |detail: String| Problem::new(&error::FORBIDDEN, detail);
+        match why {
+            Denial::Ended(ended) => Refused::Ended(ended).into(),
+            // As one that does not exist.
+            Denial::Denied(Denied::Session) => Refusal::NotFound.into(),
+            Denial::Denied(Denied::Right(right)) => {
+                forbidden(format!("the right {} is missing", right.name()))
+                    .with("right", right.name())
+            }
+            Denial::Denied(Denied::Agent) => forbidden("the grant is for other agents".to_owned()),
+            Denial::Denied(Denied::Name) => {
+                forbidden("the grant is for another participant or device".to_owned())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn a_credential_comes_in_a_header_or_as_the_protocol_of_a_websocket() {
+        for (pairs, found) in [
+            (&[("authorization", "Bearer abc")][..], Some("abc")),
+            (&[("authorization", "bearer  abc ")], Some("abc")),
+            (&[("authorization", "Basic abc")], None),
+            (&[("authorization", "abc")], None),
+            (&[("sec-websocket-protocol", "outlive, bearer.abc")], Some("abc")),
+            (&[("sec-websocket-protocol", "outlive")], None),
+            (&[("authorization", "Basic x"), ("sec-websocket-protocol", "bearer.abc")], None),
+            (&[], None),
+        ] {
+            assert_eq!(credential(&given(pairs)).unwrap(), found, "{pairs:?}");
+        }
+        let twice = [("authorization", "Bearer a"), ("authorization", "Bearer b")];
+        assert!(credential(&given(&twice)).is_err());
+    }
+
+    #[test]
+    fn a_path_that_nobody_thought_about_is_an_operators() {
+        assert_eq!(need("new", &Method::GET, "/v1/new"), Need::Right(Right::Admin));
+        assert_eq!(need("metrics", &Method::GET, "/metrics"), Need::Right(Right::Admin));
+        assert_eq!(need("session", &Method::PATCH, "/v1/sessions/a"), Need::Right(Right::Admin));
+    }
+}

@@ -1,0 +1,190 @@
+//! Keys of the cluster: made, listed and revoked by operators.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::{self, Problem};
+use super::gate::By;
+use super::query::Query;
+use super::{Edge, body, headers};
+use crate::auth::{Key, KeyText, Keyring, KeyringError, LogError, audit};
+use crate::ids::{DeviceName, ParticipantName};
+use crate::limits;
+use crate::session::{Grant, Pattern, Right, Role};
+
+/// Seconds for which a key may be good; beyond it, it is good for ever.
+const TTL_S_MAX: u64 = 100 * 366 * 24 * 60 * 60;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyBody {
+    name: String,
+    /// Drawn by the client, so that it may ask again; else by the node.
+    key: Option<String>,
+    rights: Vec<String>,
+    sessions: Option<Vec<String>>,
+    agents: Option<Vec<String>>,
+    participant: Option<String>,
+    device: Option<String>,
+    role: Option<String>,
+    ttl_s: Option<u64>,
+}
+
+/// `POST /v1/keys`: the one time that the key itself is told.
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    By(caller): By,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let asked: KeyBody = serde_json::from_slice(&held.bytes)
+        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
+    if asked.name.is_empty() || limits::KEY_NAME_BYTES < asked.name.len() {
+        return Err(bad(&format!("name has 1 to {} bytes", limits::KEY_NAME_BYTES)));
+    }
+    let name = asked.name.clone();
+    let text = match &asked.key {
+        Some(text) => KeyText::parse(text).ok_or_else(|| {
+            bad("key is olk_, 16 hexadecimal digits, _ and 32 bytes in base64url")
+        })?,
+        None => KeyText::draw(),
+    };
+    let grant = grant(asked, edge.runtime.now().0)?;
+    let key = keyring(&edge)?.create(&text, name, grant, caller.name(), deadline).await?;
+    audit(&caller, "key.create", &key.id);
+    let mut shown = shown(&key);
+    shown["key"] = text.reveal().into();
+    Ok((StatusCode::CREATED, Json(shown)).into_response())
+}
+
+/// `GET /v1/keys`
+pub(super) async fn list(
+    State(edge): State<Edge>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let keys = keyring(&edge)?.all(headers::deadline(&headers)?).await?;
+    let keys: Vec<_> = keys.iter().map(|key| shown(key)).collect();
+    Ok(Json(json!({ "keys": keys })).into_response())
+}
+
+/// `DELETE /v1/keys/{key}`
+pub(super) async fn revoke(
+    State(edge): State<Edge>,
+    By(caller): By,
+    Path(id): Path<String>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    keyring(&edge)?.revoke(&id, headers::deadline(&headers)?).await?;
+    audit(&caller, "key.revoke", &id);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn keyring(edge: &Edge) -> Result<&Keyring, Problem> {
+    if edge.auth.is_on() {
+        return Ok(edge.auth.keyring());
+    }
+    let detail = "this node asks nobody who they are: start it with a root key";
+    Err(Problem::new(&error::KEYS_OFF, detail))
+}
+
+pub(super) fn bad(detail: &str) -> Problem {
+    Problem::new(&error::BAD_JSON, detail)
+}
+
+fn grant(asked: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
+    let rights = rights(&asked.rights)?;
+    if rights.is_empty() {
+        return Err(bad("a key without rights opens nothing: name some"));
+    }
+    if asked.ttl_s.is_some_and(|ttl_s| !(1..=TTL_S_MAX).contains(&ttl_s)) {
+        return Err(bad(&format!("ttl_s must be 1 to {TTL_S_MAX}")));
+    }
+    let participant = asked.participant.as_deref().map(ParticipantName::parse).transpose();
+    let device = asked.device.as_deref().map(DeviceName::parse).transpose();
+    let role = asked.role.as_deref().unwrap_or(Role::default().name());
+    let role = Role::parse(role)
+        .ok_or_else(|| bad("role is observer, participant, controller or supervisor"))?;
+    Ok(Grant {
+        rights,
+        sessions: patterns("sessions", asked.sessions)?,
+        agents: patterns("agents", asked.agents)?,
+        participant: participant.map_err(|why| bad(&format!("participant: {why}")))?,
+        device: device.map_err(|why| bad(&format!("device: {why}")))?,
+        role,
+        until: asked.ttl_s.map(|ttl_s| crate::ids::Millis(now_ms + ttl_s * 1000)),
+    })
+}
+
+/// The rights of these names.
+pub(super) fn rights(names: &[String]) -> Result<Vec<Right>, Problem> {
+    let right = |name: &String| {
+        let known = || Right::ALL.map(Right::name).join(", ");
+        Right::parse(name)
+            .ok_or_else(|| bad(&format!("there is no right {name:?}; there are {}", known())))
+    };
+    let mut rights = names.iter().map(right).collect::<Result<Vec<_>, _>>()?;
+    rights.sort();
+    rights.dedup();
+    Ok(rights)
+}
+
+/// All names, where none is given.
+pub(super) fn patterns(field: &str, texts: Option<Vec<String>>) -> Result<Vec<Pattern>, Problem> {
+    let Some(texts) = texts else { return Ok(vec![Pattern::all()]) };
+    let most = crate::session::limits::GRANT_PATTERNS;
+    if most < texts.len() {
+        return Err(bad(&format!("{field} has at most {most} patterns")));
+    }
+    let parse = |text: &String| {
+        Pattern::parse(text).map_err(|why| bad(&format!("{field}: {text:?}: {why}")))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn shown(key: &Key) -> Value {
+    let Grant { rights, sessions, agents, participant, device, role, until } = &key.grant;
+    let names = |patterns: &[Pattern]| -> Vec<Value> {
+        patterns.iter().map(|pattern| pattern.as_str().into()).collect()
+    };
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "rights": rights.iter().map(|right| right.name()).collect::<Vec<_>>(),
+        "sessions": names(sessions),
+        "agents": names(agents),
+        "participant": participant.as_ref().map(|name| name.as_str()),
+        "device": device.as_ref().map(|name| name.as_str()),
+        "role": role.name(),
+        "created_at": key.created.0,
+        "created_by": key.by,
+        "expires_at": until.map(|until| until.0),
+    })
+}
+
+impl From<KeyringError> for Problem {
+    fn from(why: KeyringError) -> Problem {
+        match why {
+            KeyringError::NoSuchKey => Problem::new(&error::NO_SUCH_KEY, why.to_string()),
+            KeyringError::Exists => Problem::new(&error::CONFLICT, why.to_string()),
+            KeyringError::TooMany => Problem::new(&error::TOO_MANY_KEYS, why.to_string()),
+            KeyringError::Log(LogError::Submit(why)) => why.into(),
+            KeyringError::Log(LogError::Unavailable(text)) => {
+                tracing::debug!(text, "the keys cannot be read");
+                Problem::new(&error::NO_QUORUM, "nothing happened; try again")
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Tickets: asked for by a program with a key, for a page whose EventSource or WebSocket can show none.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::error::{self, Problem};
+use super::gate::By;
+use super::keys::{bad, patterns, rights};
+use super::query::Query;
+use super::{Edge, body, headers};
+use crate::auth::{Part, TicketError};
+use crate::limits;
+
+/// How long a ticket lasts where nobody says, in seconds.
+const TTL_S: u64 = 60 * 60;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TicketBody {
+    rights: Option<Vec<String>>,
+    sessions: Option<Vec<String>>,
+    ttl_s: Option<u64>,
+}
+
+/// `POST /v1/tickets`
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    By(caller): By,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let asked: TicketBody = match held.bytes.is_empty() {
+        true => TicketBody::default(),
+        false => serde_json::from_slice(&held.bytes).map_err(|why| bad(&why.to_string()))?,
+    };
+    let most = limits::TICKET_MS_MAX / 1000;
+    let ttl_s = asked.ttl_s.unwrap_or(TTL_S);
+    if !(1..=most).contains(&ttl_s) {
+        return Err(bad(&format!("ttl_s must be 1 to {most}")));
+    }
+    let part = Part {
+        rights: asked.rights.as_deref().map(rights).transpose()?,
+        sessions: asked.sessions.map(|texts| patterns("sessions", Some(texts))).transpose()?,
+        for_ms: ttl_s * 1000,
+    };
+    let made = edge.auth.ticket(&caller, &part, deadline).await?;
+    let made = made.ok_or_else(|| {
+        Problem::new(&error::KEYS_OFF, "this node asks nobody who they are: no ticket is needed")
+    })?;
+    let body = json!({
+        "ticket": made.text, "use_before": made.by.0, "expires_at": made.until.0,
+    });
+    Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+impl From<TicketError> for Problem {
+    fn from(why: TicketError) -> Problem {
+        match why {
+            TicketError::Denied(why) => why.into(),
+            TicketError::Refused(why) => why.into(),
+        }
+    }
+}
