@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::fact::Fact;
 use super::stored::kept_as_text;
-use crate::ids::{AgentName, Millis, ProducerId, Serial};
+use crate::ids::{AgentName, Millis, ProducerEpoch, ProducerId, Serial};
 use crate::limits;
 
 /// One event of a session's log.
@@ -42,7 +42,7 @@ pub struct NewEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub producer: ProducerId,
-    pub epoch: u64,
+    pub epoch: ProducerEpoch,
     pub seq: u64,
 }
 

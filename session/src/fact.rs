@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::control::Mode;
 use crate::command::Phase;
 use crate::ids::{
-    AgentName, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
-    TurnId,
+    AgentName, ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial,
+    StepName, TurnEpoch, TurnId,
 };
 
 /// The meaning of an event. Its payload, if any, is what the participant or the agent said.
@@ -24,22 +24,22 @@ pub enum Fact {
     /// Whoever has control spoke.
     Person { input: TurnId, sender: Option<Sender> },
     /// A worker has the turn now. `attempt` counts from 1.
-    Started { turn: TurnId, epoch: u64, attempt: u32 },
+    Started { turn: TurnId, epoch: TurnEpoch, attempt: u32 },
     /// The agent said this.
     Output(Output),
     /// The worker does something else now.
-    Phase { turn: TurnId, epoch: u64, phase: Phase },
+    Phase { turn: TurnId, epoch: TurnEpoch, phase: Phase },
     /// The worker lives and says nothing for longer than it declared.
-    Stalled { turn: TurnId, epoch: u64 },
+    Stalled { turn: TurnId, epoch: TurnEpoch },
     /// A worker that was stalled gets on again.
-    Recovered { turn: TurnId, epoch: u64 },
+    Recovered { turn: TurnId, epoch: TurnEpoch },
     /// The turn has no worker any more; it is given to another at `again_at` at the earliest, in
     /// milliseconds since 1970.
-    Lost { turn: TurnId, epoch: u64, cause: Cause, again_at: u64, detail: String },
+    Lost { turn: TurnId, epoch: TurnEpoch, cause: Cause, again_at: u64, detail: String },
     /// The worker began a step.
-    Step { turn: TurnId, epoch: u64, step: StepName, attempt: u32 },
+    Step { turn: TurnId, epoch: TurnEpoch, step: StepName, attempt: u32 },
     /// Output of earlier attempts, from `from` to `to`, is superseded by what follows.
-    Rewound { turn: TurnId, epoch: u64, step: Option<StepName>, from: Serial, to: Serial },
+    Rewound { turn: TurnId, epoch: TurnEpoch, step: Option<StepName>, from: Serial, to: Serial },
     /// The step is to end; no more of it is taken.
     StepCancelled { turn: TurnId, step: StepName, by: Option<Sender>, reason: String },
     /// What became of an input on its way to a worker.
@@ -56,7 +56,7 @@ pub enum Fact {
     Asked {
         interaction: InteractionId,
         turn: TurnId,
-        epoch: u64,
+        epoch: TurnEpoch,
         kind: KindName,
         /// Until when it can be answered.
         deadline: Option<Millis>,
@@ -77,7 +77,7 @@ pub enum Fact {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     pub turn: TurnId,
-    pub epoch: u64,
+    pub epoch: TurnEpoch,
     pub attempt: u32,
     /// Payload bytes that the turn put out before, in all attempts.
     pub offset: u64,
@@ -96,7 +96,7 @@ pub struct ControlChange {
     /// Who has it now; the agents where nobody is named.
     pub holder: Option<Sender>,
     /// Counts the holders.
-    pub epoch: u64,
+    pub epoch: ControlEpoch,
     pub until: Option<Millis>,
     pub note: String,
 }
@@ -122,9 +122,9 @@ pub struct Sender {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Receipt {
     /// It has reached the worker of this epoch.
-    Delivered { epoch: u64 },
+    Delivered { epoch: TurnEpoch },
     /// The worker of this epoch has taken it in.
-    Consumed { epoch: u64 },
+    Consumed { epoch: TurnEpoch },
     /// The turn was completed before; it is of another turn now.
     Deferred,
     /// The turn failed or was cancelled before.
@@ -272,7 +272,7 @@ impl Fact {
                 tell("input", Text(input.as_str()));
                 match receipt {
                     Receipt::Delivered { epoch } | Receipt::Consumed { epoch } => {
-                        tell("epoch", Number(*epoch));
+                        tell("epoch", Number(epoch.0));
                     }
                     Receipt::Deferred => {}
                     Receipt::Dropped { why } => tell("why", Text(why)),
@@ -286,11 +286,11 @@ impl Fact {
         use Member::{Number, Text};
         match self {
             Fact::Started { turn: _, epoch, attempt } => {
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
                 tell("attempt", Number(u64::from(*attempt)));
             }
             Fact::Output(output) => {
-                tell("epoch", Number(output.epoch));
+                tell("epoch", Number(output.epoch.0));
                 tell("attempt", Number(u64::from(output.attempt)));
                 tell("offset", Number(output.offset));
                 if let Some(step) = &output.step {
@@ -301,28 +301,28 @@ impl Fact {
                 }
             }
             Fact::Phase { turn: _, epoch, phase } => {
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
                 tell("phase", Text(phase.name()));
                 if let Phase::Tool(tool) = phase {
                     tell("tool", Text(tool.as_str()));
                 }
             }
             Fact::Stalled { turn: _, epoch } | Fact::Recovered { turn: _, epoch } => {
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
             }
             Fact::Lost { turn: _, epoch, cause, again_at, detail } => {
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
                 tell("cause", Text(cause.name()));
                 tell("again_at", Number(*again_at));
                 tell_unless_empty(tell, "detail", detail);
             }
             Fact::Step { turn: _, epoch, step, attempt } => {
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
                 tell("step", Text(step.as_str()));
                 tell("attempt", Number(u64::from(*attempt)));
             }
             Fact::Rewound { turn: _, epoch, step, from, to } => {
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
                 if let Some(step) = step {
                     tell("step", Text(step.as_str()));
                 }
@@ -353,7 +353,7 @@ impl Fact {
         match self {
             Fact::Asked { interaction, turn: _, epoch, kind, deadline } => {
                 tell("interaction", Text(interaction.as_str()));
-                tell("epoch", Number(*epoch));
+                tell("epoch", Number(epoch.0));
                 tell("kind", Text(kind.as_str()));
                 if let Some(deadline) = deadline {
                     tell("deadline", Number(deadline.0));
@@ -372,7 +372,7 @@ impl Fact {
                 if let Some(holder) = &control.holder {
                     tell("holder", Text(holder.participant.as_str()));
                 }
-                tell("epoch", Number(control.epoch));
+                tell("epoch", Number(control.epoch.0));
                 if let Some(until) = control.until {
                     tell("until", Number(until.0));
                 }

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::stored::kept_as_text;
 
+mod epoch;
+
+pub use epoch::{ControlEpoch, ProducerEpoch, TurnEpoch};
+
 /// Name of one session, compared by its exact bytes.
 ///
 /// 1 to [`limits::SESSION_ID_BYTES`] bytes of UTF-8 without control characters and without white

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
 use super::outcome::{Applied, DeleteReason, Refusal};
-use crate::ids::{Incarnation, Millis, Serial};
+use crate::ids::{ControlEpoch, Incarnation, Millis, Serial};
 use crate::limits;
 
 /// The key of one request, the same with every try.
@@ -66,7 +66,7 @@ pub(super) enum Did {
     Closed,
     Deleted,
     Cancelled { turns: u32 },
-    Controlled { epoch: u64, mode: Mode },
+    Controlled { epoch: ControlEpoch, mode: Mode },
     Paused { turns: u32 },
 }
 

@@ -11,8 +11,8 @@ use super::fork::Fork;
 use super::turn::{Stage, Turn, TurnLease};
 use super::work::Interaction;
 use crate::ids::{
-    AgentName, Incarnation, InteractionId, KindName, Millis, ProducerId, Serial, StepName, TurnId,
-    WorkerName,
+    AgentName, ControlEpoch, Incarnation, InteractionId, KindName, Millis, ProducerEpoch,
+    ProducerId, Serial, StepName, TurnEpoch, TurnId, WorkerName,
 };
 
 /// What a command did. New kinds go to the end.
@@ -63,7 +63,7 @@ pub enum Applied {
     /// The answer is in the log at `serial`; `duplicate`: it was before.
     Answered { turn: TurnId, serial: Serial, duplicate: bool },
     /// So many people have had control, and how they are answered now. `serial`: the tail.
-    Control { epoch: u64, mode: Mode, serial: Serial },
+    Control { epoch: ControlEpoch, mode: Mode, serial: Serial },
     /// So many turns rest or go on, or are asked to, by this request.
     Paused { turns: usize },
 }
@@ -93,7 +93,7 @@ pub enum Refusal {
     #[error("the session was created too often")]
     IncarnationsSpent,
     #[error("{}", stale(producer, *given, *held))]
-    StaleEpoch { producer: ProducerId, given: u64, held: u64 },
+    StaleEpoch { producer: ProducerId, given: ProducerEpoch, held: ProducerEpoch },
     #[error("a new epoch begins with seq 0, not {received}")]
     EpochMustStartAtZero { received: u64 },
     #[error("seq {expected} comes next, not {received}")]
@@ -135,7 +135,7 @@ pub enum Refusal {
     #[error("the turn is not to be had now")]
     TurnTaken,
     #[error("epoch {given} is over; the turn is at {held}")]
-    Fenced { given: u64, held: u64 },
+    Fenced { given: TurnEpoch, held: TurnEpoch },
     #[error("the checkpoint has {bytes} bytes; the limit is {limit}")]
     CheckpointTooLarge { bytes: usize, limit: usize },
     #[error("this needs the role {}", needs.name())]
@@ -163,7 +163,7 @@ pub enum Refusal {
     OutcomeForgotten,
 }
 
-fn stale(producer: &ProducerId, given: u64, held: u64) -> String {
+fn stale(producer: &ProducerId, given: ProducerEpoch, held: ProducerEpoch) -> String {
     if given == held {
         format!(
             "producer {producer} wrote in epoch {held} in an earlier life of the session; a greater one is next"
@@ -329,7 +329,7 @@ pub enum TurnState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseStatus {
     pub worker: WorkerName,
-    pub epoch: u64,
+    pub epoch: TurnEpoch,
     pub lease_ms: u64,
     /// Whether it has put anything out.
     pub spoke: bool,
@@ -359,7 +359,7 @@ pub struct ControlStatus {
     pub mode: Mode,
     pub holder: Option<Sender>,
     /// Counts the changes of holder.
-    pub epoch: u64,
+    pub epoch: ControlEpoch,
     pub until: Option<Millis>,
     /// Who would like to have it.
     pub requested: Option<Sender>,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::ids::ProducerId;
+use crate::ids::{ProducerEpoch, ProducerId};
 use crate::limits;
 
 struct Script {
@@ -157,7 +157,7 @@ fn origin(text: &str) -> Origin {
     let mut parts = text.split(':');
     let producer = ProducerId::parse(parts.next().unwrap()).unwrap();
     let mut number = || parts.next().unwrap().parse().unwrap();
-    Origin { producer, epoch: number(), seq: number() }
+    Origin { producer, epoch: ProducerEpoch(number()), seq: number() }
 }
 
 fn check(script: impl FnOnce(&mut Script), expected: Expect) {

@@ -8,7 +8,8 @@ use cluster::codec;
 use expect_test::{Expect, expect};
 use session::ids::{
     AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
-    ProducerId, Serial, SessionId, StepName, ToolName, TurnId, WorkerName,
+    ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch, TurnId,
+    WorkerName,
 };
 use session::stored::COMMAND_VERSION;
 use session::{
@@ -43,7 +44,7 @@ fn config() -> Config {
 }
 
 fn origin(seq: u64) -> Origin {
-    Origin { producer: ProducerId::parse("worker-1").unwrap(), epoch: 7, seq }
+    Origin { producer: ProducerId::parse("worker-1").unwrap(), epoch: ProducerEpoch(7), seq }
 }
 
 fn append() -> Append {
@@ -169,7 +170,7 @@ fn asked() -> [Command; 4] {
     let then = Then::Fail { reason: "no".into() };
     let say = Say {
         turn,
-        epoch: 1,
+        epoch: TurnEpoch(1),
         said: Some(Said {
             seq: 0,
             step: Some(StepName::parse("s").unwrap()),
@@ -272,7 +273,8 @@ fn what_people_ask_keeps_its_bytes() {
         let (by, note) = (somebody(), note.clone());
         Command::Control(Box::new(ControlAsked { verb, by, for_ms: 7, note, role }))
     };
-    let lose = Lose { turn: turn.clone(), epoch: 1, cause: Cause::Exited, detail: "d".into() };
+    let lose =
+        Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause: Cause::Exited, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
     check_command(&Command::Lose(Box::new(lose)), expect!["010f017401040164"]);
     let answer = Answer { interaction, said, sender: sender(), role };

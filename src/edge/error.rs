@@ -229,9 +229,9 @@ impl From<Refusal> for Problem {
                 let turn = turn.as_str().to_owned();
                 problem.with("turn", turn)
             }
-            Refusal::Fenced { held, .. } => problem.with("epoch", held),
+            Refusal::Fenced { held, .. } => problem.with("epoch", held.0),
             Refusal::StaleEpoch { held, .. } => {
-                problem.with("epoch", held).header(headers::PRODUCER_EPOCH, held)
+                problem.with("epoch", held.0).header(headers::PRODUCER_EPOCH, held.0)
             }
             Refusal::SequenceGap { expected, received } => problem
                 .with("expected", expected)
@@ -317,7 +317,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ids::{Incarnation, ProducerId, Serial};
+    use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial};
 
     /// Status, our headers and body of a problem.
     async fn check(problem: impl Into<Problem>, expected: Expect) {
@@ -353,7 +353,7 @@ mod tests {
         )
         .await;
         check(
-            Refusal::StaleEpoch { producer: ProducerId::parse("p").unwrap(), given: 1, held: 2 },
+            Refusal::StaleEpoch { producer: ProducerId::parse("p").unwrap(), given: ProducerEpoch(1), held: ProducerEpoch(2) },
             expect![[r#"
                 403
                 producer-epoch: 2

@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::event::Format;
-    use crate::ids::{AgentName, InteractionId, ProducerId, TurnId};
+    use crate::ids::{AgentName, InteractionId, ProducerEpoch, ProducerId, TurnEpoch, TurnId};
 
     #[test]
     fn what_brings_content_is_data_and_a_flood_of_small_things_is_no_interrupt() {
@@ -259,15 +259,15 @@ mod tests {
         let say = |bytes: Option<usize>, then: Then| {
             let events = bytes.map(event).into_iter().collect();
             let said = Some(Said { events, then, ..Said::default() });
-            Command::Say(Box::new(Say { said, ..Say::new(turn.clone(), 1) }))
+            Command::Say(Box::new(Say { said, ..Say::new(turn.clone(), TurnEpoch(1)) }))
         };
         let beat = |checkpoint: Option<usize>| {
             let checkpoint = checkpoint.map(|bytes| vec![0; bytes].into());
-            Command::Say(Box::new(Say { checkpoint, ..Say::new(turn.clone(), 1) }))
+            Command::Say(Box::new(Say { checkpoint, ..Say::new(turn.clone(), TurnEpoch(1)) }))
         };
         let create = |events: Vec<NewEvent>| Command::from(Create { events, ..Create::default() });
         let producer = ProducerId::parse("p").unwrap();
-        let first = Origin { producer, epoch: 0, seq: 0 };
+        let first = Origin { producer, epoch: ProducerEpoch(0), seq: 0 };
         let each = AppendEach { events: Vec::new(), first, content_type: None };
         let input = Input::new(turn.clone(), AgentName::parse("a").unwrap(), event(1));
         let answer = |bytes: usize| {

@@ -7,7 +7,7 @@ use super::people::Role;
 use crate::event::NewEvent;
 use crate::fact::{Cause, Sender};
 use crate::ids::{
-    AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnId, WorkerName,
+    AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
 
 /// What a participant sends to an agent.
@@ -59,7 +59,7 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Say {
     pub turn: TurnId,
-    pub epoch: u64,
+    pub epoch: TurnEpoch,
     pub said: Option<Said>,
     /// The last input of the turn that it has taken in.
     pub heard: Option<Serial>,
@@ -164,7 +164,7 @@ pub enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lose {
     pub turn: TurnId,
-    pub epoch: u64,
+    pub epoch: TurnEpoch,
     pub cause: Cause,
     /// Last words, for those who look into it; up to [`crate::limits::DETAIL_BYTES`].
     pub detail: String,
@@ -201,7 +201,7 @@ impl Input {
 
 impl Say {
     /// A sign of life.
-    pub fn new(turn: TurnId, epoch: u64) -> Say {
+    pub fn new(turn: TurnId, epoch: TurnEpoch) -> Say {
         Say {
             turn,
             epoch,

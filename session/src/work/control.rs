@@ -89,7 +89,7 @@ impl Live {
         let control = &mut self.work.control;
         let same = control.is_held_by(Some(holder)) && control.mode == mode;
         if !control.is_held_by(Some(holder)) {
-            control.epoch += 1;
+            control.epoch = control.epoch.next();
         }
         control.mode = mode;
         control.holder = Some(holder.clone());
@@ -119,7 +119,7 @@ impl Live {
         control.holder = None;
         control.requested = None;
         control.until = None;
-        control.epoch += 1;
+        control.epoch = control.epoch.next();
         self.tell_control(now, change, by, note, out);
         self.release_held(now);
     }
