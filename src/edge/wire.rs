@@ -225,7 +225,7 @@ pub(super) fn cluster(report: &ClusterReport) -> Value {
     json!({
         "cluster": report.cluster,
         "node": report.node,
-        "epoch": report.epoch,
+        "epoch": report.version,
         "members": report.members.iter().map(member).collect::<Vec<_>>(),
         "shards": report.shards.iter().map(shard).collect::<Vec<_>>(),
     })
@@ -234,7 +234,7 @@ pub(super) fn cluster(report: &ClusterReport) -> Value {
 /// How far the shards are on their way to the members that the map says.
 pub(super) fn progress(progress: &Progress) -> Value {
     json!({
-        "epoch": progress.epoch,
+        "epoch": progress.version,
         "members": progress.members,
         "settled": progress.is_settled(),
         "shards": progress.shards.iter().map(shard_progress).collect::<Vec<_>>(),
