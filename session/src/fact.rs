@@ -1,13 +1,17 @@
 //! What an event means: written by the session itself, or known of whoever wrote it.
 
+mod members;
+
 use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
 use crate::command::Phase;
 use crate::ids::{
-    AgentName, ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial,
-    StepName, TurnEpoch, TurnId,
+    ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
+    TurnEpoch, TurnId,
 };
+
+pub use members::Member;
 
 /// The meaning of an event. Its payload, if any, is what the participant or the agent said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,14 +169,6 @@ pub enum End {
     Cancelled { by: Option<Sender>, reason: String },
 }
 
-/// A member of what a fact tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Member<'a> {
-    Text(&'a str),
-    Number(u64),
-    Flag(bool),
-}
-
 impl Fact {
     /// A stable name for programs.
     pub fn name(&self) -> &'static str {
@@ -226,179 +222,6 @@ impl Fact {
             | Fact::Ended { turn, .. } => Some(turn),
             Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => None,
         }
-    }
-
-    /// Tells everything but the kind and the turn, under names for programs; always in the same order.
-    pub fn members(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
-        match self {
-            Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => self.of_input(tell),
-            Fact::Asked { .. }
-            | Fact::Answered { .. }
-            | Fact::Expired { .. }
-            | Fact::Control(_)
-            | Fact::Audience { .. } => self.of_people(tell),
-            Fact::Started { .. }
-            | Fact::Output(_)
-            | Fact::Phase { .. }
-            | Fact::Stalled { .. }
-            | Fact::Recovered { .. }
-            | Fact::Lost { .. }
-            | Fact::Step { .. }
-            | Fact::Rewound { .. }
-            | Fact::StepCancelled { .. }
-            | Fact::Pausing { .. }
-            | Fact::Paused { .. }
-            | Fact::Resumed { .. }
-            | Fact::Waiting { .. }
-            | Fact::Ended { .. } => self.of_turn(tell),
-        }
-    }
-
-    fn of_input(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
-        use Member::{Flag, Number, Text};
-        match self {
-            Fact::Input { input, turn: _, sender, held } => {
-                tell("input", Text(input.as_str()));
-                tell_sender(tell, sender.as_ref());
-                if *held {
-                    tell("held", Flag(true));
-                }
-            }
-            Fact::Person { input, sender } => {
-                tell("input", Text(input.as_str()));
-                tell_sender(tell, sender.as_ref());
-            }
-            Fact::Receipt { input, turn: _, receipt } => {
-                tell("input", Text(input.as_str()));
-                match receipt {
-                    Receipt::Delivered { epoch } | Receipt::Consumed { epoch } => {
-                        tell("epoch", Number(epoch.0));
-                    }
-                    Receipt::Deferred => {}
-                    Receipt::Dropped { why } => tell("why", Text(why)),
-                }
-            }
-            _ => unreachable!("facts of turns and people tell their members elsewhere"),
-        }
-    }
-
-    fn of_turn(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
-        use Member::{Number, Text};
-        match self {
-            Fact::Started { turn: _, epoch, attempt } => {
-                tell("epoch", Number(epoch.0));
-                tell("attempt", Number(u64::from(*attempt)));
-            }
-            Fact::Output(output) => {
-                tell("epoch", Number(output.epoch.0));
-                tell("attempt", Number(u64::from(output.attempt)));
-                tell("offset", Number(output.offset));
-                if let Some(step) = &output.step {
-                    tell("step", Text(step.as_str()));
-                }
-                if output.internal {
-                    tell("visibility", Text("internal"));
-                }
-            }
-            Fact::Phase { turn: _, epoch, phase } => {
-                tell("epoch", Number(epoch.0));
-                tell("phase", Text(phase.name()));
-                if let Phase::Tool(tool) = phase {
-                    tell("tool", Text(tool.as_str()));
-                }
-            }
-            Fact::Stalled { turn: _, epoch } | Fact::Recovered { turn: _, epoch } => {
-                tell("epoch", Number(epoch.0));
-            }
-            Fact::Lost { turn: _, epoch, cause, again_at, detail } => {
-                tell("epoch", Number(epoch.0));
-                tell("cause", Text(cause.name()));
-                tell("again_at", Number(*again_at));
-                tell_unless_empty(tell, "detail", detail);
-            }
-            Fact::Step { turn: _, epoch, step, attempt } => {
-                tell("epoch", Number(epoch.0));
-                tell("step", Text(step.as_str()));
-                tell("attempt", Number(u64::from(*attempt)));
-            }
-            Fact::Rewound { turn: _, epoch, step, from, to } => {
-                tell("epoch", Number(epoch.0));
-                if let Some(step) = step {
-                    tell("step", Text(step.as_str()));
-                }
-                tell("from", Number(from.0));
-                tell("to", Number(to.0));
-            }
-            Fact::StepCancelled { turn: _, step, by, reason } => {
-                tell("step", Text(step.as_str()));
-                tell("reason", Text(reason));
-                tell_sender(tell, by.as_ref());
-            }
-            Fact::Pausing { turn: _, reason } | Fact::Paused { turn: _, reason } => {
-                tell("reason", Text(reason.name()));
-            }
-            Fact::Resumed { .. } | Fact::Waiting { .. } => {}
-            Fact::Ended { turn: _, end: End::Completed } => {}
-            Fact::Ended { turn: _, end: End::Failed { reason } } => tell("reason", Text(reason)),
-            Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
-                tell("reason", Text(reason));
-                tell_sender(tell, by.as_ref());
-            }
-            _ => unreachable!("facts of inputs and people tell their members elsewhere"),
-        }
-    }
-
-    fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
-        use Member::{Number, Text};
-        match self {
-            Fact::Asked { interaction, turn: _, epoch, kind, deadline } => {
-                tell("interaction", Text(interaction.as_str()));
-                tell("epoch", Number(epoch.0));
-                tell("kind", Text(kind.as_str()));
-                if let Some(deadline) = deadline {
-                    tell("deadline", Number(deadline.0));
-                }
-            }
-            Fact::Answered { interaction, turn: _, by } => {
-                tell("interaction", Text(interaction.as_str()));
-                tell_sender(tell, by.as_ref());
-            }
-            Fact::Expired { interaction, turn: _ } => {
-                tell("interaction", Text(interaction.as_str()));
-            }
-            Fact::Control(control) => {
-                tell("mode", Text(control.mode.name()));
-                tell_sender(tell, control.by.as_ref());
-                if let Some(holder) = &control.holder {
-                    tell("holder", Text(holder.participant.as_str()));
-                }
-                tell("epoch", Number(control.epoch.0));
-                if let Some(until) = control.until {
-                    tell("until", Number(until.0));
-                }
-                tell_unless_empty(tell, "note", &control.note);
-            }
-            Fact::Audience { watchers, controllers } => {
-                tell("watchers", Number(u64::from(*watchers)));
-                tell("controllers", Number(u64::from(*controllers)));
-            }
-            _ => unreachable!("facts of inputs and turns tell their members elsewhere"),
-        }
-    }
-
-    /// Gives the fact's bytes to a hash; see [`super::chain`].
-    pub(super) fn feed(&self, agent: Option<&AgentName>, out: &mut impl FnMut(&[u8])) {
-        text(out, self.name());
-        text(out, self.turn().map_or("", TurnId::as_str));
-        text(out, agent.map_or("", AgentName::as_str));
-        self.members(&mut |name, member| {
-            text(out, name);
-            match member {
-                Member::Text(given) => text(out, given),
-                Member::Number(number) => out(&number.to_le_bytes()),
-                Member::Flag(flag) => out(&[u8::from(flag)]),
-            }
-        });
     }
 }
 
@@ -471,28 +294,4 @@ impl End {
             End::Cancelled { .. } => "turn.cancelled",
         }
     }
-}
-
-fn tell_sender(tell: &mut dyn FnMut(&'static str, Member<'_>), sender: Option<&Sender>) {
-    let Some(sender) = sender else { return };
-    tell("participant", Member::Text(sender.participant.as_str()));
-    if let Some(device) = &sender.device {
-        tell("device", Member::Text(device.as_str()));
-    }
-}
-
-fn tell_unless_empty(
-    tell: &mut dyn FnMut(&'static str, Member<'_>),
-    name: &'static str,
-    text: &str,
-) {
-    if !text.is_empty() {
-        tell(name, Member::Text(text));
-    }
-}
-
-fn text(out: &mut impl FnMut(&[u8]), text: &str) {
-    let length = u32::try_from(text.len()).expect("names and reasons are short");
-    out(&length.to_le_bytes());
-    out(text.as_bytes());
 }

@@ -1,7 +1,7 @@
 //! How the agent of a turn is, judged by two clocks: whether its worker lives, and whether it gets on.
 
 use super::command::Phase;
-use super::outcome::{TurnState, TurnStatus};
+use super::status::{TurnState, TurnStatus};
 use crate::ids::{Millis, ToolName};
 
 /// What is to be told of an agent.

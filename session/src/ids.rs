@@ -2,6 +2,8 @@
 //!
 //! Each is parsed once, at the edge; inside, a value is already right.
 
+mod epoch;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,8 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::stored::kept_as_text;
-
-mod epoch;
 
 pub use epoch::{ControlEpoch, ProducerEpoch, TurnEpoch};
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::control::Mode;
-use super::outcome::{Applied, DeleteReason, Refusal};
+use super::outcome::{Applied, DeleteReason};
+use super::refusal::Refusal;
 use crate::ids::{ControlEpoch, Incarnation, Millis, Serial};
 use crate::limits;
 

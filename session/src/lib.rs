@@ -16,6 +16,8 @@ pub mod fact;
 pub mod fork;
 pub mod health;
 pub mod outcome;
+pub mod refusal;
+pub mod status;
 
 #[cfg(test)]
 mod case_tests;
@@ -57,11 +59,12 @@ pub use fact::{
 };
 pub use fork::{Effect, Fork, ForkRequest};
 pub use keys::{CommandKey, Stand};
-pub use outcome::{
-    Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, LeaseStatus, Refusal,
-    Status, TurnState, TurnStatus,
-};
+pub use outcome::{Applied, DeleteReason};
 pub use policy::{Policy, Unwatched};
+pub use refusal::Refusal;
+pub use status::{
+    AudienceStatus, ControlStatus, InteractionStatus, LeaseStatus, Status, TurnState, TurnStatus,
+};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use fork::PendingRelease;

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Origin;
-use super::outcome::Refusal;
+use super::refusal::Refusal;
 use crate::ids::{Millis, ProducerEpoch, ProducerId, Serial};
 use crate::limits;
 

@@ -9,7 +9,8 @@ use crate::fact::Fact;
 use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnEpoch, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::Stage;
 use crate::work::{Work, check_role};
 

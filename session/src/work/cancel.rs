@@ -6,7 +6,8 @@ use crate::event::Event;
 use crate::fact::{Change, ControlChange, End, Fact, Receipt};
 use crate::ids::{Millis, Serial, StepName, TurnEpoch, TurnId};
 use crate::live::Live;
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 use crate::work::check_role;
 

@@ -7,7 +7,8 @@ use crate::fact::{Change, ControlChange, Fact, Sender};
 use crate::ids::Millis;
 use crate::limits;
 use crate::live::Live;
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 use crate::work::check_role;
 

@@ -9,7 +9,8 @@ use crate::fact::{Cause, End, Fact, Output, Receipt};
 use crate::ids::{Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::{Stage, Step, TurnLease};
 
 impl Live {
