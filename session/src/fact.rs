@@ -20,71 +20,195 @@ pub enum Fact {
     Input {
         /// Name of the input itself; a turn has the name of its first one.
         input: TurnId,
+        /// The turn that hears it.
         turn: TurnId,
+        /// Who sent it, where that is known.
         sender: Option<Sender>,
         /// No turn hears it: whoever has control is to answer.
         held: bool,
     },
     /// Whoever has control spoke.
-    Person { input: TurnId, sender: Option<Sender> },
-    /// A worker has the turn now. `attempt` counts from 1.
-    Started { turn: TurnId, epoch: TurnEpoch, attempt: u32 },
+    Person {
+        /// Name of what was said.
+        input: TurnId,
+        /// Who has control.
+        sender: Option<Sender>,
+    },
+    /// A worker has the turn now.
+    Started {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+        /// Workers that have had the turn, with this one; from 1.
+        attempt: u32,
+    },
     /// The agent said this.
     Output(Output),
     /// The worker does something else now.
-    Phase { turn: TurnId, epoch: TurnEpoch, phase: Phase },
+    Phase {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+        /// What it does now.
+        phase: Phase,
+    },
     /// The worker lives and says nothing for longer than it declared.
-    Stalled { turn: TurnId, epoch: TurnEpoch },
+    Stalled {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+    },
     /// A worker that was stalled gets on again.
-    Recovered { turn: TurnId, epoch: TurnEpoch },
-    /// The turn has no worker any more; it is given to another at `again_at` at the earliest, in
-    /// milliseconds since 1970.
-    Lost { turn: TurnId, epoch: TurnEpoch, cause: Cause, again_at: u64, detail: String },
+    Recovered {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+    },
+    /// The turn has no worker any more.
+    Lost {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the lease that is over.
+        epoch: TurnEpoch,
+        /// Why it is.
+        cause: Cause,
+        /// When another worker may have the turn at the earliest, in milliseconds since 1970; 0 for
+        /// never.
+        again_at: u64,
+        /// Last words of the worker; up to [`crate::limits::DETAIL_BYTES`].
+        detail: String,
+    },
     /// The worker began a step.
-    Step { turn: TurnId, epoch: TurnEpoch, step: StepName, attempt: u32 },
-    /// Output of earlier attempts, from `from` to `to`, is superseded by what follows.
-    Rewound { turn: TurnId, epoch: TurnEpoch, step: Option<StepName>, from: Serial, to: Serial },
+    Step {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+        /// The step.
+        step: StepName,
+        /// Times in a row that this step was begun; from 1.
+        attempt: u32,
+    },
+    /// Output of earlier attempts is superseded by what follows.
+    Rewound {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker that begins anew.
+        epoch: TurnEpoch,
+        /// The step that is begun anew; none where the whole turn is.
+        step: Option<StepName>,
+        /// First event that is superseded.
+        from: Serial,
+        /// Last event of the turn's output before this.
+        to: Serial,
+    },
     /// The step is to end; no more of it is taken.
-    StepCancelled { turn: TurnId, step: StepName, by: Option<Sender>, reason: String },
+    StepCancelled {
+        /// The turn.
+        turn: TurnId,
+        /// The step.
+        step: StepName,
+        /// Who asked for it; none where nobody is named.
+        by: Option<Sender>,
+        /// Up to [`crate::limits::REASON_BYTES`].
+        reason: String,
+    },
     /// What became of an input on its way to a worker.
-    Receipt { input: TurnId, turn: TurnId, receipt: Receipt },
+    Receipt {
+        /// The input.
+        input: TurnId,
+        /// The turn that it was spoken into, or that it is of now.
+        turn: TurnId,
+        /// What became of it.
+        receipt: Receipt,
+    },
     /// The worker is asked to rest at its next safe boundary.
-    Pausing { turn: TurnId, reason: PauseReason },
+    Pausing {
+        /// The turn.
+        turn: TurnId,
+        /// Why it is to rest.
+        reason: PauseReason,
+    },
     /// The turn rests, without a worker.
-    Paused { turn: TurnId, reason: PauseReason },
+    Paused {
+        /// The turn.
+        turn: TurnId,
+        /// Why it rests.
+        reason: PauseReason,
+    },
     /// The turn goes on, or need not rest.
-    Resumed { turn: TurnId },
+    Resumed {
+        /// The turn.
+        turn: TurnId,
+    },
     /// The turn waits for an answer, without a worker.
-    Waiting { turn: TurnId },
+    Waiting {
+        /// The turn.
+        turn: TurnId,
+    },
     /// The agent asked people something.
     Asked {
+        /// Name of what is asked.
         interaction: InteractionId,
+        /// The turn that asks.
         turn: TurnId,
+        /// The epoch of the worker's lease.
         epoch: TurnEpoch,
+        /// What sort of thing it is.
         kind: KindName,
-        /// Until when it can be answered.
+        /// Until when it can be answered; as long as the turn is open where nothing is given.
         deadline: Option<Millis>,
     },
-    /// Somebody answered.
-    Answered { interaction: InteractionId, turn: TurnId, by: Option<Sender> },
+    /// Somebody answered; no other answer is taken.
+    Answered {
+        /// What was asked.
+        interaction: InteractionId,
+        /// The turn that asked.
+        turn: TurnId,
+        /// Who answered, where that is known.
+        by: Option<Sender>,
+    },
     /// Nobody can answer any more.
-    Expired { interaction: InteractionId, turn: TurnId },
+    Expired {
+        /// What was asked.
+        interaction: InteractionId,
+        /// The turn that asked.
+        turn: TurnId,
+    },
     /// Who answers people has changed, or somebody would like it to.
     Control(Box<ControlChange>),
     /// How many watch has changed while agents are at work.
-    Audience { watchers: u32, controllers: u32 },
+    Audience {
+        /// Everybody who is attached.
+        watchers: u32,
+        /// Those among them that may do more than speak.
+        controllers: u32,
+    },
     /// The turn is over. Said exactly once of each turn (S9).
-    Ended { turn: TurnId, end: End },
+    Ended {
+        /// The turn.
+        turn: TurnId,
+        /// How it ended.
+        end: End,
+    },
 }
 
 /// See [`Fact::Output`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
+    /// The turn.
     pub turn: TurnId,
+    /// The epoch of the worker's lease.
     pub epoch: TurnEpoch,
+    /// Workers that have had the turn, with this one; from 1.
     pub attempt: u32,
     /// Payload bytes that the turn put out before, in all attempts.
     pub offset: u64,
+    /// The step under way, if any.
     pub step: Option<StepName>,
     /// Not for everyone.
     pub internal: bool,
@@ -93,7 +217,9 @@ pub struct Output {
 /// See [`Fact::Control`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlChange {
+    /// What happened.
     pub change: Change,
+    /// How people are answered now.
     pub mode: Mode,
     /// Who did it; the session itself where nobody is named.
     pub by: Option<Sender>,
@@ -101,38 +227,56 @@ pub struct ControlChange {
     pub holder: Option<Sender>,
     /// Counts the holders.
     pub epoch: ControlEpoch,
+    /// When control goes back to the agents unless its holder acts.
     pub until: Option<Millis>,
+    /// What whoever did it said to it; up to [`crate::limits::REASON_BYTES`].
     pub note: String,
 }
 
 /// See [`ControlChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
+    /// Somebody would like to have it, or a turn failed and asks for a person.
     Requested,
+    /// It was given to somebody.
     Granted,
+    /// Somebody took it.
     Taken,
+    /// Its holder, or a supervisor, gave it back to the agents.
     Released,
+    /// Its holder did not act in time; the agents have it.
     Expired,
 }
 
 /// Who sent something, on what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
+    /// Who.
     pub participant: ParticipantName,
+    /// On what, where that is known.
     pub device: Option<DeviceName>,
 }
 
 /// What became of an input that was spoken into a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Receipt {
-    /// It has reached the worker of this epoch.
-    Delivered { epoch: TurnEpoch },
-    /// The worker of this epoch has taken it in.
-    Consumed { epoch: TurnEpoch },
+    /// It has reached the worker.
+    Delivered {
+        /// The epoch of its lease.
+        epoch: TurnEpoch,
+    },
+    /// The worker has taken it in.
+    Consumed {
+        /// The epoch of its lease.
+        epoch: TurnEpoch,
+    },
     /// The turn was completed before; it is of another turn now.
     Deferred,
     /// The turn failed or was cancelled before.
-    Dropped { why: String },
+    Dropped {
+        /// Which of the two, for people.
+        why: String,
+    },
 }
 
 /// Why a turn rests.
@@ -164,9 +308,20 @@ pub enum Cause {
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
+    /// Its worker says that it is done.
     Completed,
-    Failed { reason: String },
-    Cancelled { by: Option<Sender>, reason: String },
+    /// Its worker gave it up, too many workers were lost, or none came.
+    Failed {
+        /// For people; up to [`crate::limits::REASON_BYTES`].
+        reason: String,
+    },
+    /// Somebody ended it, its session was closed, or nobody watched.
+    Cancelled {
+        /// Who asked for it; none where nobody is named.
+        by: Option<Sender>,
+        /// For people; up to [`crate::limits::REASON_BYTES`].
+        reason: String,
+    },
 }
 
 impl Fact {

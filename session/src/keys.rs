@@ -17,7 +17,7 @@ use crate::limits;
 /// The key of one request, the same with every try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandKey {
-    /// Drawn by chance.
+    /// A random number.
     pub key: u128,
     /// How long after the first try there may be another, in milliseconds.
     pub within_ms: u32,
@@ -61,8 +61,11 @@ pub(super) struct Known {
 /// Where a session stands after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stand {
+    /// Its life, or the last one where it is deleted.
     pub incarnation: Incarnation,
+    /// The life in which its serials began; see [`crate::Session::root`].
     pub root: Incarnation,
+    /// Its last event.
     pub tail: Serial,
 }
 

@@ -6,6 +6,8 @@
 //! events for others to keep. The log here is a beginning; whatever else a session will know is
 //! further state beside it, and further kinds of command.
 
+#![warn(missing_docs)]
+
 pub mod chain;
 pub mod command;
 pub mod config;

@@ -9,54 +9,126 @@ use crate::ids::{ControlEpoch, Incarnation, Millis, Serial, TurnId};
 /// What a command did. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Applied {
-    /// The session lives; `created` is false where it already did. `closed`: it takes no events.
-    Created { incarnation: Incarnation, created: bool, closed: bool },
-    /// The events `first..=last` are in the log.
-    ///
-    /// `duplicate`: they have been since an earlier request; the places are absent where they are
-    /// forgotten. `closed`: this very request closed the session. `seq`: the producer's last request
-    /// that was accepted; where each event is a request, the last one of these that is in the log.
-    Appended {
-        first: Option<Serial>,
-        last: Option<Serial>,
-        duplicate: bool,
+    /// The session lives.
+    Created {
+        /// Its life.
+        incarnation: Incarnation,
+        /// False where it already lived, under the same configuration.
+        created: bool,
+        /// It takes no events.
         closed: bool,
+    },
+    /// The events are in the log.
+    Appended {
+        /// The first of them; none for a duplicate whose place is forgotten.
+        first: Option<Serial>,
+        /// The last of them; none for a duplicate whose place is forgotten.
+        last: Option<Serial>,
+        /// They have been there since an earlier request.
+        duplicate: bool,
+        /// This very request closed the session.
+        closed: bool,
+        /// The producer's last request that was accepted; where each event is a request, the last
+        /// one of these that is in the log.
         seq: Option<u64>,
     },
-    /// The session is closed after `tail`; `duplicate` where it already was, and `again` where this
-    /// very request had closed it.
-    Closed { tail: Serial, duplicate: bool, again: bool },
+    /// The session takes no more events.
+    Closed {
+        /// Its last event.
+        tail: Serial,
+        /// It was closed before.
+        duplicate: bool,
+        /// An earlier try of this very request had closed it.
+        again: bool,
+    },
     /// The session and its log are no more.
-    Deleted { incarnation: Incarnation, reason: DeleteReason },
-    /// The time to live ends at `until`, if ever.
-    Touched { until: Option<Millis> },
-    /// The log now begins at `first`.
-    Trimmed { first: Serial },
+    Deleted {
+        /// The life that is over.
+        incarnation: Incarnation,
+        /// Why it ended.
+        reason: DeleteReason,
+    },
+    /// The time to live began again.
+    Touched {
+        /// When the session ends if nobody touches it, if ever.
+        until: Option<Millis>,
+    },
+    /// Events before a serial are given up.
+    Trimmed {
+        /// Where the log now begins.
+        first: Serial,
+    },
     /// Nothing was due.
     Unchanged,
     /// What was due has happened.
     Ticked,
-    /// The log up to `at` is kept for the fork, if it begins before `until`.
-    Held { at: Serial, until: Millis },
-    /// The input is in the log at `serial`, and is of this turn; `duplicate`: it was before.
-    Input { turn: TurnId, serial: Serial, duplicate: bool },
+    /// The log is kept for a fork.
+    Held {
+        /// Last event to be inherited.
+        at: Serial,
+        /// When the fork must have begun.
+        until: Millis,
+    },
+    /// The input is in the log.
+    Input {
+        /// The turn that hears it.
+        turn: TurnId,
+        /// Its place.
+        serial: Serial,
+        /// It was there before.
+        duplicate: bool,
+    },
     /// The worker has the turn.
-    Claimed { turn: Box<TurnStatus> },
-    /// What was said is in the log at these places, where anything was; `duplicate`: it was before.
-    /// `over`: the turn is. `spoken`: the last input of the turn.
-    Said { places: Option<(Serial, Serial)>, duplicate: bool, over: bool, spoken: Serial },
-    /// So many turns were ended by this request.
-    Cancelled { turns: usize },
+    Claimed {
+        /// The turn, with the lease and its epoch.
+        turn: Box<TurnStatus>,
+    },
+    /// What the worker brought is taken.
+    Said {
+        /// First and last event of it; none where it left none, or where it is a duplicate.
+        places: Option<(Serial, Serial)>,
+        /// It was taken before.
+        duplicate: bool,
+        /// The turn is over.
+        over: bool,
+        /// The last input of the turn.
+        spoken: Serial,
+    },
+    /// Turns were ended, or a step.
+    Cancelled {
+        /// How many this request ended.
+        turns: usize,
+    },
     /// The hold or pending release is settled; nothing more is to be done for it.
     Settled,
-    /// The turn was taken from the worker, if it was still its own.
-    Lost { was: bool },
-    /// The answer is in the log at `serial`; `duplicate`: it was before.
-    Answered { turn: TurnId, serial: Serial, duplicate: bool },
-    /// So many people have had control, and how they are answered now. `serial`: the tail.
-    Control { epoch: ControlEpoch, mode: Mode, serial: Serial },
-    /// So many turns rest or go on, or are asked to, by this request.
-    Paused { turns: usize },
+    /// The worker does not have the turn.
+    Lost {
+        /// It had it until this request.
+        was: bool,
+    },
+    /// The answer is in the log.
+    Answered {
+        /// The turn that asked.
+        turn: TurnId,
+        /// Its place.
+        serial: Serial,
+        /// It was there before.
+        duplicate: bool,
+    },
+    /// Who has control is as asked.
+    Control {
+        /// That of whoever has it now.
+        epoch: ControlEpoch,
+        /// How people are answered now.
+        mode: Mode,
+        /// The session's last event.
+        serial: Serial,
+    },
+    /// Turns rest or go on, or are asked to.
+    Paused {
+        /// How many by this request.
+        turns: usize,
+    },
 }
 
 /// Why a session ended.

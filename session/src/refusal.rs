@@ -9,85 +9,229 @@ use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial, StepName, TurnE
 /// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
+    /// Nobody created the session, or it was deleted, or its time to live is over.
     #[error("the session does not exist")]
     NotFound,
+    /// The session was deleted, and its name is not free before its last fork has let go.
     #[error("the session was deleted; its log is kept for its forks alone")]
     Gone,
+    /// The session lives and was created with something else.
     #[error("the session exists with another configuration")]
     ConfigDiffers,
+    /// A number or a label is out of its range; the session was not created.
     #[error("the configuration cannot be kept: {0}")]
     BadConfig(BadConfig),
+    /// The life that was to be deleted is over, or never was.
     #[error("the session is in its incarnation {current}; {given} was meant")]
-    OtherIncarnation { given: Incarnation, current: Incarnation },
+    OtherIncarnation {
+        /// The life that was meant.
+        given: Incarnation,
+        /// The present one.
+        current: Incarnation,
+    },
+    /// The name has had 2^32 - 1 lives; it can have no other.
     #[error("the session was created too often")]
     IncarnationsSpent,
+    /// The producer has started anew since, or wrote in this epoch in an earlier life of the
+    /// session.
     #[error("{}", stale(producer, *given, *held))]
-    StaleEpoch { producer: ProducerId, given: ProducerEpoch, held: ProducerEpoch },
+    StaleEpoch {
+        /// Who wrote.
+        producer: ProducerId,
+        /// The epoch of the request.
+        given: ProducerEpoch,
+        /// The newest epoch that the session knows; in an earlier life's, a greater one is next.
+        held: ProducerEpoch,
+    },
+    /// The epoch is new, and its first request is missing.
     #[error("a new epoch begins with seq 0, not {received}")]
-    EpochMustStartAtZero { received: u64 },
+    EpochMustStartAtZero {
+        /// The seq of the request.
+        received: u64,
+    },
+    /// A request of this producer, or of this worker, is missing before this one.
     #[error("seq {expected} comes next, not {received}")]
-    SequenceGap { expected: u64, received: u64 },
+    SequenceGap {
+        /// The seq that comes next.
+        expected: u64,
+        /// The seq of the request.
+        received: u64,
+    },
+    /// The session takes no more events.
     #[error("the session was closed at {tail}")]
-    Closed { tail: Serial },
+    Closed {
+        /// Its last event.
+        tail: Serial,
+    },
+    /// Somebody else appended first, or the asker expects events that there never were.
     #[error("the log ends at {tail}, not at {expected}")]
-    SerialMismatch { expected: Serial, tail: Serial },
+    SerialMismatch {
+        /// Where the log was to end.
+        expected: Serial,
+        /// Where it ends.
+        tail: Serial,
+    },
+    /// An append that closes nothing needs an event.
     #[error("the append carries no event")]
     NoEvents,
+    /// More events than [`crate::limits::APPEND_EVENTS`] at once; none of them is in the log.
     #[error("the append carries {count} events; the limit is {limit}")]
-    TooManyEvents { count: usize, limit: usize },
+    TooManyEvents {
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A payload beyond [`crate::limits::EVENT_BYTES`]; no event of its request is in the log.
     #[error("an event has {bytes} bytes; the limit is {limit}")]
-    EventTooLarge { bytes: usize, limit: usize },
+    EventTooLarge {
+        /// Length of the payload, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// More than [`crate::limits::APPEND_BYTES`] at once; none of it is in the log.
     #[error("the append has {bytes} bytes; the limit is {limit}")]
-    AppendTooLarge { bytes: usize, limit: usize },
+    AppendTooLarge {
+        /// Payloads and format tags together, in bytes.
+        bytes: usize,
+        /// How many there may be, in bytes.
+        limit: usize,
+    },
+    /// A producer is new, and all that are remembered wrote within
+    /// [`crate::limits::PRODUCER_IDLE_MS`].
     #[error("the session remembers {limit} producers, all in use")]
-    TooManyProducers { limit: usize },
+    TooManyProducers {
+        /// How many are remembered.
+        limit: usize,
+    },
+    /// The log has a content type: events of another one, and turns, have no place in it.
     #[error("the log is made of {held}")]
-    OtherContentType { held: String },
+    OtherContentType {
+        /// What the creator said.
+        held: String,
+    },
+    /// An append with an order mark came after one with a mark that is greater or the same.
     #[error("the order mark does not come after {last:?}")]
-    OutOfOrder { last: String },
+    OutOfOrder {
+        /// The mark of the last one that was taken.
+        last: String,
+    },
+    /// The order mark is longer than [`crate::limits::ORDER_BYTES`].
     #[error("the order mark has {bytes} bytes; the limit is {limit}")]
-    OrderTooLong { bytes: usize, limit: usize },
+    OrderTooLong {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// A fork was to begin where the log has not come yet.
     #[error("the log ends at {tail}; it cannot be forked at {at}")]
-    ForkBeyondTail { at: Serial, tail: Serial },
+    ForkBeyondTail {
+        /// Last event that was to be inherited.
+        at: Serial,
+        /// Last event that there is.
+        tail: Serial,
+    },
+    /// The source has [`crate::limits::FORKS`] forks, or [`crate::limits::PENDING_RELEASES`] earlier
+    /// forks of this name have not been let go yet.
     #[error("the log has as many forks as it may: {limit}")]
-    TooManyForks { limit: usize },
+    TooManyForks {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The source may have let go before the fork began: it must take a new hold.
     #[error("the hold on the source ended before the fork began")]
     HoldEnded,
+    /// The input asked to be refused where its agent is at work, and it is.
     #[error("turn {turn} is open")]
-    Busy { turn: TurnId },
+    Busy {
+        /// The agent's open turn.
+        turn: TurnId,
+    },
+    /// The input would begin one turn more than [`crate::limits::TURNS`].
     #[error("the session has {limit} open turns, as many as it may")]
-    TooManyTurns { limit: usize },
+    TooManyTurns {
+        /// How many may be open.
+        limit: usize,
+    },
+    /// Nobody asked for this turn in this life of the session, or it is forgotten.
     #[error("the turn does not exist")]
     NoSuchTurn,
+    /// The turn has ended, or was cancelled before it began.
     #[error("the turn is over")]
     TurnOver,
+    /// Another worker has the turn, or it waits for something else than a worker.
     #[error("the turn is not to be had now")]
     TurnTaken,
+    /// The worker's lease is over: nothing more that it puts out is taken (S4).
     #[error("epoch {given} is over; the turn is at {held}")]
-    Fenced { given: TurnEpoch, held: TurnEpoch },
+    Fenced {
+        /// The epoch of the request.
+        given: TurnEpoch,
+        /// The epoch of the turn's lease; the session's newest where nobody has the turn.
+        held: TurnEpoch,
+    },
+    /// A checkpoint beyond [`crate::limits::CHECKPOINT_BYTES`]; nothing that came with it is taken.
     #[error("the checkpoint has {bytes} bytes; the limit is {limit}")]
-    CheckpointTooLarge { bytes: usize, limit: usize },
+    CheckpointTooLarge {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// Whoever asks may not do this.
     #[error("this needs the role {}", needs.name())]
-    RoleForbids { needs: Role },
+    RoleForbids {
+        /// The least role that may.
+        needs: Role,
+    },
+    /// As many inputs as [`crate::limits::MAILBOX`] wait to be taken in by the workers of open
+    /// turns.
     #[error("{limit} inputs wait for workers, as many as may")]
-    MailboxFull { limit: usize },
+    MailboxFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// Nothing more of the step is taken; the worker may begin another one, or end the turn.
     #[error("the step {step} was cancelled")]
-    StepCancelled { step: StepName },
+    StepCancelled {
+        /// The step.
+        step: StepName,
+    },
+    /// No turn of this life of the session has asked this, or it is forgotten.
     #[error("the interaction does not exist")]
     NoSuchInteraction,
+    /// Nobody answered in time, or the turn that asked is over.
     #[error("the interaction is over")]
     InteractionOver,
+    /// Somebody else's answer holds.
     #[error("{by} was faster")]
-    Conflict { by: String },
+    Conflict {
+        /// Who answered; `somebody` where nobody was named.
+        by: String,
+    },
+    /// The name was given before to an input with other content or for another agent, which stays.
     #[error("an input of this name said something else, or was for another agent")]
     InputDiffers,
+    /// The name of an interaction is another turn's; nothing that came with it is taken.
     #[error("another turn has an interaction of this name")]
     InteractionExists,
+    /// More than [`crate::limits::INTERACTIONS`] would be open; nothing that came with them is
+    /// taken.
     #[error("the session has {limit} open interactions, as many as it may")]
-    TooManyInteractions { limit: usize },
+    TooManyInteractions {
+        /// How many may be open.
+        limit: usize,
+    },
+    /// Control is somebody else's, and only a [`Role::Supervisor`] may take it.
     #[error("{by} has control")]
-    ControlHeld { by: String },
-    /// The one refusal that is not final: nothing happened now, but an earlier try may have taken effect.
+    ControlHeld {
+        /// Who has it.
+        by: String,
+    },
+    /// The one refusal that is not final: nothing happened now, but an earlier try may have taken
+    /// effect.
     #[error("too much happened since to tell whether an earlier try took effect")]
     OutcomeForgotten,
 }

@@ -18,6 +18,7 @@ use crate::ids::{
 /// A live session as it is now, for those who ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// Its life.
     pub incarnation: Incarnation,
     /// See [`super::Session::root`].
     pub root: Incarnation,
@@ -35,6 +36,7 @@ pub struct Status {
     pub chain: u64,
     /// Payload bytes of the log from `first`; after a trim, up to one mark more.
     pub bytes: u64,
+    /// When this life began.
     pub created_at: Millis,
     /// When the log last changed.
     pub updated_at: Millis,
@@ -42,6 +44,7 @@ pub struct Status {
     pub touched_at: Millis,
     /// When the session ends if nobody touches it.
     pub expires_at: Option<Millis>,
+    /// What it was created with.
     pub config: Config,
     /// Producers that are remembered.
     pub producers: usize,
@@ -49,6 +52,7 @@ pub struct Status {
     pub turns: Vec<TurnStatus>,
     /// What people are to answer, oldest first.
     pub interactions: Vec<InteractionStatus>,
+    /// Who answers people.
     pub control: ControlStatus,
     /// Who watches; none before the leader has counted.
     pub audience: Option<AudienceStatus>,
@@ -57,19 +61,27 @@ pub struct Status {
 /// An open turn as it is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnStatus {
+    /// Its name.
     pub turn: TurnId,
+    /// The agent that it is for.
     pub agent: AgentName,
+    /// Where it stands.
     pub state: TurnState,
-    /// Its first input, its last one, the last that has reached a worker, and the last that one has taken in.
+    /// Its first input.
     pub input: Serial,
+    /// Its last input.
     pub spoken: Serial,
+    /// Its last input that has reached a worker.
     pub delivered: Serial,
+    /// Its last input that a worker has taken in.
     pub heard: Serial,
     /// Workers that have had it.
     pub attempts: u32,
-    /// Workers in a row that were lost without output that stays, and how many are too many.
+    /// Workers in a row that were lost without output that stays.
     pub failures: u32,
+    /// So many of these and the turn fails.
     pub failures_max: u32,
+    /// What the last worker left for the next; up to [`crate::limits::CHECKPOINT_BYTES`] bytes.
     pub checkpoint: Option<Bytes>,
     /// When it may be taken; none while a worker has it or it rests.
     pub waits_from: Option<Millis>,
@@ -96,7 +108,9 @@ pub enum TurnState {
     Active,
     /// For people to answer, with a worker or without.
     Waiting,
+    /// Without a worker until somebody lets it go on.
     Paused {
+        /// Why it rests.
         reason: PauseReason,
     },
 }
@@ -104,8 +118,11 @@ pub enum TurnState {
 /// The worker of a turn, by its two clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseStatus {
+    /// Who has the turn.
     pub worker: WorkerName,
+    /// Its fencing token.
     pub epoch: TurnEpoch,
+    /// How long it keeps the turn unheard, in milliseconds from `alive_at`.
     pub lease_ms: u64,
     /// Whether it has put anything out.
     pub spoke: bool,
@@ -113,29 +130,39 @@ pub struct LeaseStatus {
     pub alive_at: Millis,
     /// When it last said something, or said how long it would not.
     pub progress_at: Millis,
+    /// How long it may put nothing out, in milliseconds from `progress_at`.
     pub quiet_ms: u64,
+    /// It has put nothing out for longer than that.
     pub stalled: bool,
+    /// What it says that it does.
     pub phase: Phase,
 }
 
 /// Something that people are to answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InteractionStatus {
+    /// Its name.
     pub interaction: InteractionId,
+    /// The turn that asked.
     pub turn: TurnId,
+    /// What sort of thing it is.
     pub kind: KindName,
     /// The question's place in the log.
     pub serial: Serial,
+    /// Until when it can be answered; as long as its turn is open where nothing is given.
     pub deadline: Option<Millis>,
 }
 
 /// Who answers people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlStatus {
+    /// How people are answered.
     pub mode: Mode,
+    /// Who has control; nobody in [`Mode::Auto`].
     pub holder: Option<Sender>,
     /// Counts the changes of holder.
     pub epoch: ControlEpoch,
+    /// When it goes back to the agents unless the holder acts.
     pub until: Option<Millis>,
     /// Who would like to have it.
     pub requested: Option<Sender>,
@@ -146,6 +173,7 @@ pub struct ControlStatus {
 /// Who watches, as the leader has counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudienceStatus {
+    /// Everybody who is attached.
     pub watchers: u32,
     /// Those among them that may do more than speak.
     pub controllers: u32,

@@ -7,8 +7,11 @@ use crate::ids::{AgentName, TurnId};
 /// A member of what a fact tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member<'a> {
+    /// A name, or words.
     Text(&'a str),
+    /// A count, a serial, an epoch, or a time in milliseconds since 1970.
     Number(u64),
+    /// Left out where it is false.
     Flag(bool),
 }
 
