@@ -236,14 +236,14 @@ pub enum Refusal {
     OutcomeForgotten,
 }
 
-fn stale(producer: &ProducerId, given: ProducerEpoch, held: ProducerEpoch) -> String {
-    if given == held {
-        format!(
-            "producer {producer} wrote in epoch {held} in an earlier life of the session; a greater one is next"
-        )
-    } else {
-        format!("producer {producer} is at epoch {held}; {given} is stale")
-    }
+/// Which tries of a request came to nothing, as its refusal tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tries {
+    /// This one and every earlier one did, but for [`Refusal::OutcomeForgotten`], which is looked at
+    /// by name.
+    OfAll,
+    /// An earlier one may have taken effect, in a life, an epoch or a turn that is over.
+    OfThis,
 }
 
 impl Refusal {
@@ -251,63 +251,67 @@ impl Refusal {
     /// epoch or the turn in which that one may have taken effect is over. All others mean that no try took effect.
     #[must_use]
     pub fn tells_of_another_time(&self) -> bool {
-        matches!(
-            self,
-            Refusal::NotFound
-                | Refusal::Gone
-                | Refusal::OtherIncarnation { .. }
-                | Refusal::StaleEpoch { .. }
-                | Refusal::Fenced { .. }
-                | Refusal::NoSuchTurn
-                | Refusal::NoSuchInteraction
-                | Refusal::TurnOver
-                | Refusal::TurnTaken
-                | Refusal::HoldEnded
-        )
+        self.row().1 == Tries::OfThis
     }
 
     /// A stable name for programs.
     pub fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// All that is known of it beside its words; the compiler asks for the row of a new one.
+    fn row(&self) -> (&'static str, Tries) {
+        use Tries::{OfAll, OfThis};
         match self {
-            Refusal::NotFound => "not_found",
-            Refusal::Gone => "gone",
-            Refusal::ConfigDiffers => "config_differs",
-            Refusal::BadConfig(_) => "bad_config",
-            Refusal::OtherIncarnation { .. } => "other_incarnation",
-            Refusal::IncarnationsSpent => "incarnations_spent",
-            Refusal::StaleEpoch { .. } => "stale_epoch",
-            Refusal::EpochMustStartAtZero { .. } => "epoch_must_start_at_zero",
-            Refusal::SequenceGap { .. } => "sequence_gap",
-            Refusal::Closed { .. } => "closed",
-            Refusal::SerialMismatch { .. } => "serial_mismatch",
-            Refusal::NoEvents => "no_events",
-            Refusal::TooManyEvents { .. } => "too_many_events",
-            Refusal::EventTooLarge { .. } => "event_too_large",
-            Refusal::AppendTooLarge { .. } => "append_too_large",
-            Refusal::TooManyProducers { .. } => "too_many_producers",
-            Refusal::OtherContentType { .. } => "other_content_type",
-            Refusal::OutOfOrder { .. } => "out_of_order",
-            Refusal::OrderTooLong { .. } => "order_too_long",
-            Refusal::ForkBeyondTail { .. } => "fork_beyond_tail",
-            Refusal::TooManyForks { .. } => "too_many_forks",
-            Refusal::HoldEnded => "hold_ended",
-            Refusal::Busy { .. } => "busy",
-            Refusal::TooManyTurns { .. } => "too_many_turns",
-            Refusal::NoSuchTurn => "no_such_turn",
-            Refusal::TurnOver => "turn_over",
-            Refusal::TurnTaken => "turn_taken",
-            Refusal::Fenced { .. } => "fenced",
-            Refusal::CheckpointTooLarge { .. } => "checkpoint_too_large",
-            Refusal::RoleForbids { .. } => "role_forbids",
-            Refusal::MailboxFull { .. } => "mailbox_full",
-            Refusal::StepCancelled { .. } => "step_cancelled",
-            Refusal::NoSuchInteraction => "no_such_interaction",
-            Refusal::InteractionOver => "interaction_over",
-            Refusal::Conflict { .. } | Refusal::InputDiffers => "conflict",
-            Refusal::InteractionExists => "interaction_exists",
-            Refusal::TooManyInteractions { .. } => "too_many_interactions",
-            Refusal::ControlHeld { .. } => "control_held",
-            Refusal::OutcomeForgotten => "outcome_unknown",
+            Refusal::NotFound => ("not_found", OfThis),
+            Refusal::Gone => ("gone", OfThis),
+            Refusal::ConfigDiffers => ("config_differs", OfAll),
+            Refusal::BadConfig(_) => ("bad_config", OfAll),
+            Refusal::OtherIncarnation { .. } => ("other_incarnation", OfThis),
+            Refusal::IncarnationsSpent => ("incarnations_spent", OfAll),
+            Refusal::StaleEpoch { .. } => ("stale_epoch", OfThis),
+            Refusal::EpochMustStartAtZero { .. } => ("epoch_must_start_at_zero", OfAll),
+            Refusal::SequenceGap { .. } => ("sequence_gap", OfAll),
+            Refusal::Closed { .. } => ("closed", OfAll),
+            Refusal::SerialMismatch { .. } => ("serial_mismatch", OfAll),
+            Refusal::NoEvents => ("no_events", OfAll),
+            Refusal::TooManyEvents { .. } => ("too_many_events", OfAll),
+            Refusal::EventTooLarge { .. } => ("event_too_large", OfAll),
+            Refusal::AppendTooLarge { .. } => ("append_too_large", OfAll),
+            Refusal::TooManyProducers { .. } => ("too_many_producers", OfAll),
+            Refusal::OtherContentType { .. } => ("other_content_type", OfAll),
+            Refusal::OutOfOrder { .. } => ("out_of_order", OfAll),
+            Refusal::OrderTooLong { .. } => ("order_too_long", OfAll),
+            Refusal::ForkBeyondTail { .. } => ("fork_beyond_tail", OfAll),
+            Refusal::TooManyForks { .. } => ("too_many_forks", OfAll),
+            Refusal::HoldEnded => ("hold_ended", OfThis),
+            Refusal::Busy { .. } => ("busy", OfAll),
+            Refusal::TooManyTurns { .. } => ("too_many_turns", OfAll),
+            Refusal::NoSuchTurn => ("no_such_turn", OfThis),
+            Refusal::TurnOver => ("turn_over", OfThis),
+            Refusal::TurnTaken => ("turn_taken", OfThis),
+            Refusal::Fenced { .. } => ("fenced", OfThis),
+            Refusal::CheckpointTooLarge { .. } => ("checkpoint_too_large", OfAll),
+            Refusal::RoleForbids { .. } => ("role_forbids", OfAll),
+            Refusal::MailboxFull { .. } => ("mailbox_full", OfAll),
+            Refusal::StepCancelled { .. } => ("step_cancelled", OfAll),
+            Refusal::NoSuchInteraction => ("no_such_interaction", OfThis),
+            Refusal::InteractionOver => ("interaction_over", OfAll),
+            Refusal::Conflict { .. } | Refusal::InputDiffers => ("conflict", OfAll),
+            Refusal::InteractionExists => ("interaction_exists", OfAll),
+            Refusal::TooManyInteractions { .. } => ("too_many_interactions", OfAll),
+            Refusal::ControlHeld { .. } => ("control_held", OfAll),
+            Refusal::OutcomeForgotten => ("outcome_unknown", OfAll),
         }
+    }
+}
+
+fn stale(producer: &ProducerId, given: ProducerEpoch, held: ProducerEpoch) -> String {
+    if given == held {
+        format!(
+            "producer {producer} wrote in epoch {held} in an earlier life of the session; a greater one is next"
+        )
+    } else {
+        format!("producer {producer} is at epoch {held}; {given} is stale")
     }
 }

@@ -222,7 +222,9 @@ pub(super) struct Code(pub(super) &'static str);
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
-        let problem = Problem::new(kind_of(&refusal), refusal.to_string());
+        let kind = kind_of(&refusal);
+        debug_assert_eq!(kind.code, refusal.code(), "both tables have the same code");
+        let problem = Problem::new(kind, refusal.to_string());
         match refusal {
             Refusal::OtherIncarnation { current, .. } => problem.with("incarnation", current.0),
             Refusal::Busy { ref turn } => {
