@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::clock::{Clock, SystemClock};
-use outlive::ids::{AgentName, Incarnation, ProducerId, Serial, SessionId, TurnId, WorkerName};
+use outlive::ids::{
+    AgentName, Incarnation, ProducerEpoch, ProducerId, Serial, SessionId, TurnId, WorkerName,
+};
 use outlive::limits;
 use outlive::runtime::claim::Claimer;
 use outlive::runtime::{Delivery, Freshness, Reader, Reply, Start, SubmitError};
@@ -32,8 +34,8 @@ async fn submit(node: &TestNode, name: &str, command: Command) -> Result<Reply, 
 }
 
 fn append(text: &str, seq: Option<u64>) -> Command {
-    let producer =
-        seq.map(|seq| Origin { producer: ProducerId::parse("p").expect("a name"), epoch: 1, seq });
+    let (id, epoch) = (ProducerId::parse("p").expect("a name"), ProducerEpoch(1));
+    let producer = seq.map(|seq| Origin { producer: id, epoch, seq });
     let payload = Bytes::copy_from_slice(text.as_bytes());
     let events = vec![NewEvent { format: Format::TEXT, payload }];
     Command::Append(Append { events, producer, ..Append::default() })

@@ -27,7 +27,7 @@ use self::rejoin::{Introduced, Rejoin};
 use crate::clock::Clock;
 use crate::essential::essential;
 use crate::group::{Class, Fate, Group, GroupOpening};
-use crate::ids::{EntryId, GroupId, NodeId};
+use crate::ids::{EntryId, GroupId, MapVersion, NodeId};
 use crate::journal::Journal;
 use crate::limits::DRAIN_INTERVAL;
 use crate::machine::{Machine, MachineFactory};
@@ -207,7 +207,7 @@ impl Host {
     /// The members of the map, or those that the operator named before there is one.
     pub fn members(&self) -> BTreeSet<NodeId> {
         let map = self.map.borrow();
-        if map.epoch == 0 {
+        if map.version == MapVersion::NONE {
             return self.parts.birth.members.iter().map(|member| member.node).collect();
         }
         map.members.keys().copied().collect()

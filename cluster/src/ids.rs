@@ -25,6 +25,26 @@ impl GroupId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(pub u16);
 
+/// Counts the changes of the cluster's [map](crate::membership::Map); the first one is
+/// [`Self::BIRTH`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct MapVersion(pub u64);
+
+impl MapVersion {
+    /// Nothing is agreed yet: there is no map.
+    pub const NONE: MapVersion = MapVersion(0);
+    /// That of the first map, with the members that found the cluster.
+    pub const BIRTH: MapVersion = MapVersion(1);
+
+    /// That of the map after the next change.
+    #[must_use]
+    pub fn next(self) -> MapVersion {
+        MapVersion(self.0.checked_add(1).expect("members do not change 2^64 times"))
+    }
+}
+
 /// Place of one entry in one group's journal: (term, leader, index). Ordered as Raft orders.
 ///
 /// `term` and `node` name the leader that wrote the entry; `index` is dense from 0.
@@ -46,6 +66,12 @@ impl fmt::Display for NodeId {
 impl fmt::Display for GroupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "g{}", self.0)
+    }
+}
+
+impl fmt::Display for MapVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
     }
 }
 

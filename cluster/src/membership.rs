@@ -90,7 +90,7 @@ impl Machine for Membership {
         }
         self.kept.next = self.kept.next.max(entry.id.index + 1);
         self.map.send_if_modified(|map| {
-            let newer = map.epoch < self.kept.roster.epoch;
+            let newer = map.version < self.kept.roster.version;
             if newer {
                 *map = self.kept.map();
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::group::Fate;
-use cluster::ids::{GroupId, NodeId};
+use cluster::ids::{GroupId, MapVersion, NodeId};
 use cluster::membership::Change;
 use cluster::raft::Checkpoints;
 use cluster::transport::CallError;
@@ -14,7 +14,7 @@ use support::{World, eventually, member};
 
 const OFTEN: Checkpoints = Checkpoints { every_entries: 40, kept_entries: 10, lag_entries: 60 };
 
-fn replace(node: u64, with: u64) -> impl Fn(u64) -> Change {
+fn replace(node: u64, with: u64) -> impl Fn(MapVersion) -> Change {
     move |at| Change::Replace { node: NodeId(node), with: member(with), at }
 }
 
@@ -176,7 +176,7 @@ async fn a_group_that_moved_is_closed_where_it_lived() {
             let host = &world.nodes[&node].host;
             let map = host.map().borrow().clone();
             let open: Vec<GroupId> = host.groups().iter().map(|group| group.id()).collect();
-            map.epoch == 2 && open == map.groups_of(NodeId(node))
+            map.version == MapVersion(2) && open == map.groups_of(NodeId(node))
         })
     })
     .await;

@@ -4,7 +4,9 @@ use super::people_tests::{answer, asks, audience, says};
 use super::stored::read_back;
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
-use crate::ids::{AgentName, ParticipantName, ProducerId, StepName};
+use crate::ids::{
+    AgentName, ControlEpoch, ParticipantName, ProducerEpoch, ProducerId, StepName, TurnEpoch,
+};
 use crate::limits;
 
 /// Whoever has a number from an earlier life has no right in a later one (S4, S11).
@@ -19,21 +21,22 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         Command::Control(Box::new(ControlAsked { verb, by, for_ms: 1_000, note, role }))
     };
     let write = |epoch, seq| {
-        let producer = Some(Origin { producer: ProducerId::parse("p").unwrap(), epoch, seq });
+        let (producer, epoch) = (ProducerId::parse("p").unwrap(), ProducerEpoch(epoch));
+        let producer = Some(Origin { producer, epoch, seq });
         Command::Append(Append { events: vec![said("x")], producer, ..Append::default() })
     };
     for life in 1..=3_u64 {
         play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
         let taken = play.run(claim("t1", "w", life)).unwrap();
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
-        assert_eq!(turn.lease.unwrap().epoch, life);
+        assert_eq!(turn.lease.unwrap().epoch, TurnEpoch(life));
         // The worker of the life before speaks, ends, and is lost.
-        let fenced = Err(Refusal::Fenced { given: life - 1, held: life });
+        let fenced = Err(Refusal::Fenced { given: TurnEpoch(life - 1), held: TurnEpoch(life) });
         assert_eq!(play.run(say("t1", life - 1, Some(0), "old", Then::GoOn)), fenced);
         assert_eq!(play.run(say("t1", life - 1, Some(0), "", Then::Complete)), fenced);
         let lose = Lose {
             turn: turn_id("t1"),
-            epoch: life - 1,
+            epoch: TurnEpoch(life - 1),
             cause: Cause::Disconnected,
             detail: String::new(),
         };
@@ -41,7 +44,8 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         let new = play.run(say("t1", life, Some(0), "new", Then::GoOn)).unwrap();
         assert!(matches!(new, Applied::Said { duplicate: false, places: Some(_), .. }));
         let taken = play.run(take("ada")).unwrap();
-        assert!(matches!(taken, Applied::Control { epoch, .. } if epoch == life), "{taken:?}");
+        let Applied::Control { epoch, .. } = taken else { panic!("{taken:?}") };
+        assert_eq!(epoch, ControlEpoch(life));
         // A repeat of what the producer wrote in the life before writes nothing; a new epoch does.
         if 1 < life {
             let again = play.run(write(life - 1, 0));
@@ -157,12 +161,13 @@ fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, Str
         }
         let step = step.then(|| StepName::parse(&format!("step{epoch}")).unwrap());
         let output = Said { step, rewind, events: vec![said("one ")], ..Said::default() };
-        let first = Say { said: Some(output), ..Say::new(turn_id("t1"), epoch) };
+        let first = Say { said: Some(output), ..Say::new(turn_id("t1"), TurnEpoch(epoch)) };
         play.run(Command::Say(Box::new(first))).unwrap();
         play.run(say("t1", epoch, Some(1), "two", Then::GoOn)).unwrap();
         play.wait(had_ms);
         let (turn, detail) = (turn_id("t1"), String::new());
-        let lose = Lose { turn, epoch, cause: Cause::Disconnected, detail };
+        let (epoch, cause) = (TurnEpoch(epoch), Cause::Disconnected);
+        let lose = Lose { turn, epoch, cause, detail };
         play.run(Command::Lose(Box::new(lose))).unwrap();
         let turns = play.session.status().unwrap().turns;
         let Some(from) = turns.first().and_then(|turn| turn.waits_from) else { break };

@@ -32,7 +32,7 @@ pub fn next(previous: u64, event: &Event) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(&previous.to_le_bytes());
     hash.update(&event.serial.0.to_le_bytes());
-    hash.update(&event.origin.as_ref().map_or(0, |origin| origin.epoch).to_le_bytes());
+    hash.update(&event.origin.as_ref().map_or(0, |origin| origin.epoch.0).to_le_bytes());
     hash.update(&format_len.to_le_bytes());
     hash.update(format);
     if let Some(fact) = &event.fact {

@@ -12,12 +12,13 @@ use super::fact::{Fact, Receipt};
 use super::keys::{Did, Known};
 use super::live::Live;
 use super::log::Log;
-use super::outcome::{Applied, Refusal};
+use super::outcome::Applied;
 use super::producers::{Producer, Producers};
+use super::refusal::Refusal;
 use super::turn::{Stage, Turn};
 use super::work::{Interaction, Work};
 use super::{Life, Session};
-use crate::ids::{Incarnation, Millis, Serial, TurnId};
+use crate::ids::{ControlEpoch, Incarnation, Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
 
 /// Serials and bytes up to here are believed; no log gets that long.
@@ -41,8 +42,8 @@ pub(super) struct Before {
     tail: Serial,
     first: Serial,
     clock: Millis,
-    turn_epoch: u64,
-    control_epoch: u64,
+    turn_epoch: TurnEpoch,
+    control_epoch: ControlEpoch,
     open: BTreeSet<TurnId>,
     /// The turn that begins with what is held back: it begins without an event of its own.
     held: Option<TurnId>,
@@ -94,9 +95,9 @@ impl Session {
         }
     }
 
-    fn epochs(&self) -> (u64, u64) {
+    fn epochs(&self) -> (TurnEpoch, ControlEpoch) {
         match &self.life {
-            Life::Absent => (0, 0),
+            Life::Absent => (TurnEpoch::default(), ControlEpoch::default()),
             Life::Live(live) => (live.work.epoch, live.work.control.epoch),
             Life::Deleted(deleted) => (deleted.spent.turn_epoch, deleted.spent.control_epoch),
         }

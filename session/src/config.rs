@@ -13,6 +13,7 @@ use crate::limits;
 /// What the creator asked of a session. Creating it again needs the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
+    /// How much of the log is kept.
     pub retention: Retention,
     /// The session is deleted when nobody created, appended, closed or touched for that long,
     /// in milliseconds; from 1.
@@ -23,6 +24,7 @@ pub struct Config {
     pub expires_at: Option<Millis>,
     /// What all events of the log are, where the creator said so.
     pub content_type: Option<ContentType>,
+    /// How turns are treated where an input does not say.
     pub policy: Policy,
 }
 
@@ -40,27 +42,57 @@ pub struct Retention {
 /// A number of a configuration that has a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Field {
+    /// [`Retention::max_age_ms`].
     MaxAgeMs,
+    /// [`Retention::max_bytes`].
     MaxBytes,
+    /// [`Config::ttl_ms`].
     TtlMs,
+    /// [`Policy::attempts`].
     Attempts,
+    /// The span of [`Policy::unwatched`].
     Unwatched,
+    /// [`Policy::wait_ms`].
     WaitMs,
 }
 
 /// Why a configuration cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum BadConfig {
+    /// A number is 0 that counts from 1.
     #[error("{field} must be at least 1")]
-    Zero { field: Field },
+    Zero {
+        /// Which one.
+        field: Field,
+    },
+    /// A number is greater than it may be.
     #[error("{field} must be at most {limit}")]
-    TooMuch { field: Field, limit: u64 },
+    TooMuch {
+        /// Which one.
+        field: Field,
+        /// Its greatest value, in its own unit.
+        limit: u64,
+    },
+    /// Both a time to live and a time of expiry are given.
     #[error("a time to live and a time of expiry exclude each other")]
     TwoEnds,
+    /// There are more labels than [`limits::LABELS`].
     #[error("the session has {count} labels; the limit is {limit}")]
-    TooManyLabels { count: usize, limit: usize },
+    TooManyLabels {
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The name or the value of a label is longer than [`limits::LABEL_BYTES`].
     #[error("a label has {bytes} bytes; the limit is {limit}")]
-    LabelTooLong { bytes: usize, limit: usize },
+    LabelTooLong {
+        /// Length of the longer of the two, in bytes.
+        bytes: usize,
+        /// Greatest length of either, in bytes.
+        limit: usize,
+    },
+    /// A label has an empty name.
     #[error("a label has no name")]
     LabelUnnamed,
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fact::Sender;
-use crate::ids::{AgentName, Millis, Serial, TurnId};
+use crate::ids::{AgentName, ControlEpoch, Millis, Serial, TurnId};
 
 /// How people are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub(super) struct Control {
     /// Nobody in [`Mode::Auto`] alone.
     pub(super) holder: Option<Sender>,
     /// Counts the holders.
-    pub(super) epoch: u64,
+    pub(super) epoch: ControlEpoch,
     /// When it goes back to the agents unless the holder says a word.
     pub(super) until: Option<Millis>,
     /// How long the holder asked for, in milliseconds.

@@ -9,15 +9,17 @@ use bytes::Bytes;
 
 use super::fact::Fact;
 use super::stored::kept_as_text;
-use crate::ids::{AgentName, Millis, ProducerId, Serial};
+use crate::ids::{AgentName, Millis, ProducerEpoch, ProducerId, Serial};
 use crate::limits;
 
 /// One event of a session's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
+    /// Its place in the log.
     pub serial: Serial,
     /// When it was appended; never before the event in front of it.
     pub time: Millis,
+    /// How to read the payload.
     pub format: Format,
     /// Up to [`limits::EVENT_BYTES`] bytes that nobody inside looks into.
     pub payload: Bytes,
@@ -34,15 +36,20 @@ pub struct Event {
 /// An event that has no place yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEvent {
+    /// How to read the payload.
     pub format: Format,
+    /// Up to [`limits::EVENT_BYTES`] bytes that nobody inside looks into.
     pub payload: Bytes,
 }
 
 /// The request that an event came with: all events of one request share it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
+    /// Who wrote.
     pub producer: ProducerId,
-    pub epoch: u64,
+    /// Which start of the producer it is of.
+    pub epoch: ProducerEpoch,
+    /// Number of the request within the epoch, from 0 without a hole.
     pub seq: u64,
 }
 
@@ -66,10 +73,20 @@ kept_as_text!(Format);
 /// Why a text is no format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFormat {
+    /// It is empty or too long.
     #[error("the format has {bytes} bytes; it may have 1 to {limit}")]
-    Length { bytes: usize, limit: usize },
+    Length {
+        /// Length of the text, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// It has a character that is neither visible ASCII nor an inner space.
     #[error("the format is not visible ASCII at byte {at}")]
-    Invisible { at: usize },
+    Invisible {
+        /// Byte at which the first one stands, from 0.
+        at: usize,
+    },
 }
 
 impl Format {

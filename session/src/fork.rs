@@ -14,6 +14,7 @@ use crate::limits;
 /// What a session inherits: the events of `source` up to `at`, under their serials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fork {
+    /// The session whose events it inherits.
     pub source: SessionId,
     /// The source's life at that time.
     pub incarnation: Incarnation,
@@ -23,6 +24,7 @@ pub struct Fork {
     pub at: Serial,
     /// Where the fork was asked for; `at` lies `sub` further on, in the units of the asker.
     pub anchor: Serial,
+    /// How far `at` lies after `anchor`, in the units of the asker; 0 where it asked for a serial.
     pub sub: u64,
     /// The number of the hold, drawn at random.
     pub key: u64,
@@ -31,6 +33,7 @@ pub struct Fork {
 /// A fork that a creator asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkRequest {
+    /// What the new session is to inherit.
     pub fork: Fork,
     /// Whether the asker named the anchor, or took the source's tail.
     pub anchored: bool,
@@ -60,11 +63,28 @@ pub(super) struct PendingRelease {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Tell `source` to let go of this session's hold.
-    Release { source: SessionId, key: u64 },
+    Release {
+        /// The session that has the hold.
+        source: SessionId,
+        /// The number of the hold.
+        key: u64,
+    },
     /// Find out whether `fork` exists with this hold, and confirm or release it.
-    AskFork { fork: SessionId, key: u64 },
+    AskFork {
+        /// The session that the hold is for.
+        fork: SessionId,
+        /// The number of the hold.
+        key: u64,
+    },
     /// Find a worker that takes the turn; it is offered for the `attempt`th time, counted from 0.
-    Offer { turn: TurnId, agent: AgentName, attempt: u32 },
+    Offer {
+        /// The turn that waits.
+        turn: TurnId,
+        /// The agent whose workers may take it.
+        agent: AgentName,
+        /// Workers that have had it before.
+        attempt: u32,
+    },
 }
 
 /// The holds of one session.

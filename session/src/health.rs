@@ -1,7 +1,7 @@
 //! How the agent of a turn is, judged by two clocks: whether its worker lives, and whether it gets on.
 
 use super::command::Phase;
-use super::outcome::{TurnState, TurnStatus};
+use super::status::{TurnState, TurnStatus};
 use crate::ids::{Millis, ToolName};
 
 /// What is to be told of an agent.
@@ -16,7 +16,10 @@ pub enum Health {
     /// It lives and may still say nothing.
     Thinking,
     /// It waits for a tool, for no longer than it declared.
-    Working { tool: ToolName },
+    Working {
+        /// Which tool.
+        tool: ToolName,
+    },
     /// People are to answer.
     Waiting,
     /// The turn rests.
@@ -33,7 +36,12 @@ pub enum Health {
         of: u32,
     },
     /// Its worker was lost; another one is to take over.
-    Recovering { lost: u32, of: u32 },
+    Recovering {
+        /// Workers lost in a row.
+        lost: u32,
+        /// So many and the turn fails.
+        of: u32,
+    },
 }
 
 /// Output so young counts as a stream, in milliseconds.

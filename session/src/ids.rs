@@ -2,6 +2,8 @@
 //!
 //! Each is parsed once, at the edge; inside, a value is already right.
 
+mod epoch;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::stored::kept_as_text;
+
+pub use epoch::{ControlEpoch, ProducerEpoch, TurnEpoch};
 
 /// Name of one session, compared by its exact bytes.
 ///
@@ -91,12 +95,24 @@ kept_as_text!(ProducerId);
 /// Why a text is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadId {
+    /// It has no character.
     #[error("the name is empty")]
     Empty,
+    /// It is longer than its kind of name may be.
     #[error("the name has {bytes} bytes; the limit is {limit}")]
-    TooLong { bytes: usize, limit: usize },
+    TooLong {
+        /// Length of the text, in bytes.
+        bytes: usize,
+        /// Greatest length of such a name, in bytes.
+        limit: usize,
+    },
+    /// It has a control character, such as a line feed.
     #[error("the name has a control character at byte {at}")]
-    Control { at: usize },
+    Control {
+        /// Byte at which the first one begins, from 0.
+        at: usize,
+    },
+    /// It begins or ends with white space.
     #[error("the name begins or ends with white space")]
     Padded,
 }
@@ -118,17 +134,25 @@ pub struct Serial(pub u64);
 /// Its text has a fixed width, so that texts sort as cursors do; readers treat it as opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cursor {
+    /// The life of the session whose log it points into.
     pub incarnation: Incarnation,
+    /// The last event that the reader has; [`Serial::ZERO`] before the first.
     pub serial: Serial,
 }
 
 /// Why a text is no cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCursor {
+    /// It is shorter or longer than every cursor.
     #[error("a cursor has {} bytes; this has {bytes}", CURSOR_BYTES)]
-    Length { bytes: usize },
+    Length {
+        /// Length of the text, in bytes.
+        bytes: usize,
+    },
+    /// It is not two groups of digits with an underscore between them.
     #[error("a cursor is {INCARNATION_DIGITS} digits, an underscore and {SERIAL_DIGITS} digits")]
     Shape,
+    /// A number does not fit its type, or the incarnation is 0.
     #[error("the numbers of the cursor are out of range")]
     Range,
 }

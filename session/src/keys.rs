@@ -6,17 +6,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::control::Mode;
-use super::outcome::{Applied, DeleteReason, Refusal};
-use crate::ids::{Incarnation, Millis, Serial};
+use super::outcome::{Applied, DeleteReason};
+use super::refusal::Refusal;
+use crate::ids::{ControlEpoch, Incarnation, Millis, Serial};
 use crate::limits;
 
 /// The key of one request, the same with every try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandKey {
-    /// Drawn by chance.
+    /// A random number.
     pub key: u128,
     /// How long after the first try there may be another, in milliseconds.
     pub within_ms: u32,
@@ -25,8 +26,8 @@ pub struct CommandKey {
 }
 
 /// The keys of one session, across its lives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Stored", into = "Stored")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Stored")]
 pub(super) struct Keys {
     /// By their key, so that no request looks through all; up to [`limits::KEYS`].
     known: BTreeMap<u128, Known>,
@@ -36,9 +37,16 @@ pub(super) struct Keys {
     pub(super) forgotten: Option<Millis>,
 }
 
-/// The keys as they are stored: oldest first, and what was forgotten.
-#[derive(Serialize, Deserialize)]
+/// The keys as they are read back: oldest first, and what was forgotten.
+#[derive(Deserialize)]
 struct Stored(Vec<Known>, Option<Millis>);
+
+/// The same as it is written, out of the keys where they lie.
+#[derive(Serialize)]
+struct StoredRef<'k>(OldestFirst<'k>, Option<Millis>);
+
+/// See [`Stored`].
+struct OldestFirst<'k>(&'k Keys);
 
 /// A request that took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,8 +61,11 @@ pub(super) struct Known {
 /// Where a session stands after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stand {
+    /// Its life, or the last one where it is deleted.
     pub incarnation: Incarnation,
+    /// The life in which its serials began; see [`crate::Session::root`].
     pub root: Incarnation,
+    /// Its last event.
     pub tail: Serial,
 }
 
@@ -66,13 +77,20 @@ pub(super) enum Did {
     Closed,
     Deleted,
     Cancelled { turns: u32 },
-    Controlled { epoch: u64, mode: Mode },
+    Controlled { epoch: ControlEpoch, mode: Mode },
     Paused { turns: u32 },
 }
 
-impl From<Keys> for Stored {
-    fn from(keys: Keys) -> Stored {
-        Stored(keys.iter().copied().collect(), keys.forgotten)
+impl Serialize for Keys {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        StoredRef(OldestFirst(self), self.forgotten).serialize(to)
+    }
+}
+
+impl Serialize for OldestFirst<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        // Their number is written first, so the iterator has to know it.
+        to.collect_seq(self.0.iter())
     }
 }
 
@@ -115,8 +133,8 @@ impl Keys {
     }
 
     /// All that is known, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
-        self.order.iter().filter_map(|key| self.known.get(key))
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Known> {
+        self.order.iter().map(|key| self.known.get(key).expect("every key of the order is known"))
     }
 
     /// Puts one after all others.

@@ -6,6 +6,8 @@
 //! events for others to keep. The log here is a beginning; whatever else a session will know is
 //! further state beside it, and further kinds of command.
 
+#![warn(missing_docs)]
+
 pub mod chain;
 pub mod command;
 pub mod config;
@@ -17,6 +19,8 @@ pub mod fork;
 pub mod grant;
 pub mod health;
 pub mod outcome;
+pub mod refusal;
+pub mod status;
 
 #[cfg(test)]
 mod case_tests;
@@ -59,11 +63,12 @@ pub use fact::{
 pub use fork::{Effect, Fork, ForkRequest};
 pub use grant::{Denied, Grant, Pattern, Right};
 pub use keys::{CommandKey, Stand};
-pub use outcome::{
-    Applied, AudienceStatus, ControlStatus, DeleteReason, InteractionStatus, LeaseStatus, Refusal,
-    Status, TurnState, TurnStatus,
-};
+pub use outcome::{Applied, DeleteReason};
 pub use policy::{Policy, Unwatched};
+pub use refusal::Refusal;
+pub use status::{
+    AudienceStatus, ControlStatus, InteractionStatus, LeaseStatus, Status, TurnState, TurnStatus,
+};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use fork::PendingRelease;

@@ -51,8 +51,9 @@ pub const DETAIL_BYTES: usize = 4096;
 pub const UNWATCHED_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Workers in a row that a policy may let a turn lose.
 pub const ATTEMPTS_MAX: u32 = 1000;
-/// Pause before a session that is owed something is looked at again, in milliseconds: at least, and at most.
+/// Shortest pause before a session that is owed something is looked at again, in milliseconds.
 pub const AGAIN_MS: u64 = 1_000;
+/// The longest such pause, in milliseconds.
 pub const AGAIN_MS_MAX: u64 = 60_000;
 /// Time that a turn waits for somebody to take it before it fails, where its session does not say, in milliseconds.
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;

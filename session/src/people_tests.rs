@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::stored::read_back;
 use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
 use super::*;
-use crate::ids::{AgentName, InteractionId, KindName, ParticipantName, StepName, ToolName};
+use crate::ids::{
+    AgentName, InteractionId, KindName, ParticipantName, StepName, ToolName, TurnEpoch,
+};
 
 fn sender(name: &str) -> Sender {
     Sender { participant: ParticipantName::parse(name).unwrap(), device: None }
@@ -20,11 +22,11 @@ fn from(name: &str, id: &str) -> Command {
 
 fn hears(turn: &str, epoch: u64, delivered: u64, heard: u64) -> Command {
     let (delivered, heard) = (Some(Serial(delivered)), Some(Serial(heard)));
-    Command::Say(Box::new(Say { delivered, heard, ..Say::new(turn_id(turn), epoch) }))
+    Command::Say(Box::new(Say { delivered, heard, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
 }
 
 pub(super) fn says(turn: &str, epoch: u64, said: Said) -> Command {
-    Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id(turn), epoch) }))
+    Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
 }
 
 fn step(name: &str) -> Option<StepName> {
@@ -58,7 +60,8 @@ pub(super) fn audience(watchers: u32) -> Command {
 }
 
 fn lose(turn: &str, epoch: u64, cause: Cause) -> Command {
-    Command::Lose(Box::new(Lose { turn: turn_id(turn), epoch, cause, detail: "x".into() }))
+    let (turn, epoch) = (turn_id(turn), TurnEpoch(epoch));
+    Command::Lose(Box::new(Lose { turn, epoch, cause, detail: "x".into() }))
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn a_later_attempt_supersedes_an_earlier_one_only_when_it_speaks() {
     let turn = play.session.status().unwrap().turns.remove(0);
     assert_eq!((turn.step, turn.first_output), (Some((step("write").unwrap(), 2)), Serial(9)));
     let late = says("t1", 1, write(1, "zombie", false));
-    assert_eq!(play.run(late), Err(Refusal::Fenced { given: 1, held: 2 }));
+    assert_eq!(play.run(late), Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(2) }));
     play.told();
     let scope = Scope::Step(turn_id("t1"), step("write").unwrap());
     assert_eq!(play.run(cancel(scope.clone())).unwrap(), Applied::Cancelled { turns: 1 });
@@ -328,7 +331,7 @@ fn a_phase_is_told_once_and_a_stalled_worker_that_gets_on_is_not_stalled() {
     play.told();
     let tool = || {
         let phase = Some(Phase::Tool(ToolName::parse("search").unwrap()));
-        Command::Say(Box::new(Say { phase, ..Say::new(turn_id("t1"), 1) }))
+        Command::Say(Box::new(Say { phase, ..Say::new(turn_id("t1"), TurnEpoch(1)) }))
     };
     play.run(tool()).unwrap();
     play.run(tool()).unwrap();

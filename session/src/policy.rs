@@ -9,7 +9,9 @@ use crate::limits;
 /// Part of a session's [`super::Config`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
+    /// What becomes of an input whose agent has an open turn, where the input does not say.
     pub when_busy: WhenBusy,
+    /// What becomes of turns when nobody watches.
     pub unwatched: Unwatched,
     /// Workers in a row that a turn may lose without output that stays, before it fails;
     /// [`limits::ATTEMPTS`] where nothing is given. From 1 to [`limits::ATTEMPTS_MAX`].
@@ -24,12 +26,19 @@ pub struct Policy {
 /// What becomes of turns when nobody watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unwatched {
+    /// They go on.
     #[default]
     Continue,
     /// They rest after that many milliseconds, and go on when somebody comes.
-    Pause { after_ms: u64 },
+    Pause {
+        /// From 0 to [`limits::UNWATCHED_MS_MAX`].
+        after_ms: u64,
+    },
     /// They are cancelled after that many milliseconds.
-    Cancel { after_ms: u64 },
+    Cancel {
+        /// From 0 to [`limits::UNWATCHED_MS_MAX`].
+        after_ms: u64,
+    },
 }
 
 impl Policy {

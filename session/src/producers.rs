@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::Origin;
-use super::outcome::Refusal;
-use crate::ids::{Millis, ProducerId, Serial};
+use super::refusal::Refusal;
+use crate::ids::{Millis, ProducerEpoch, ProducerId, Serial};
 use crate::limits;
 
 /// The producers of one session, sorted by name.
@@ -21,7 +21,7 @@ pub(super) struct Producers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Producer {
     pub(super) id: ProducerId,
-    pub(super) epoch: u64,
+    pub(super) epoch: ProducerEpoch,
     /// Last request that was accepted.
     pub(super) seq: u64,
     /// When it was accepted.
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     fn origin(name: &str, seq: u64) -> Origin {
-        Origin { producer: ProducerId::parse(name).unwrap(), epoch: 0, seq }
+        Origin { producer: ProducerId::parse(name).unwrap(), epoch: ProducerEpoch(0), seq }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::stored::read_back;
 use super::*;
-use crate::ids::ProducerId;
+use crate::ids::{ProducerEpoch, ProducerId};
 use crate::limits;
 
 fn format() -> impl Strategy<Value = Format> {
@@ -22,7 +22,7 @@ fn format() -> impl Strategy<Value = Format> {
 fn origin() -> impl Strategy<Value = Origin> {
     (0..3_usize, 0..3_u64, 0..6_u64).prop_map(|(name, epoch, seq)| Origin {
         producer: ProducerId::parse(["a", "b", "c"][name]).unwrap(),
-        epoch,
+        epoch: ProducerEpoch(epoch),
         seq,
     })
 }
@@ -245,8 +245,8 @@ proptest! {
     #[test]
     fn a_retry_gets_the_first_answer_and_leaves_no_event(script in script()) {
         let mut session = created();
-        let mut answers: BTreeMap<(Incarnation, String, u64, u64), Applied> = BTreeMap::new();
-        let mut taken: BTreeSet<(String, u64, u64)> = BTreeSet::new();
+        let mut answers: BTreeMap<(Incarnation, String, ProducerEpoch, u64), Applied> = BTreeMap::new();
+        let mut taken: BTreeSet<(String, ProducerEpoch, u64)> = BTreeSet::new();
         for (at, command) in script {
             let answer = session.apply(at, &command, &mut Vec::new());
             let life = session.incarnation().unwrap();
@@ -301,8 +301,9 @@ proptest! {
     ) {
         let mut session = created();
         let producer = ProducerId::parse("p").unwrap();
-        let (mut held, mut log) = (None::<(u64, u64)>, Vec::new());
+        let (mut held, mut log) = (None::<(ProducerEpoch, u64)>, Vec::new());
         for ((seq, count, epoch), other) in ranges.into_iter().zip(others) {
+            let epoch = ProducerEpoch(epoch);
             if other {
                 let payload = Bytes::from_static(b"other");
                 let events = vec![NewEvent { format: Format::TEXT, payload }];

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::live::Live;
 use super::producers::Producers;
+use crate::ids::{ControlEpoch, TurnEpoch};
 
 /// The numbers that the lives of a name have used so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spent {
     /// The last epoch that was given to the worker of a turn.
-    pub(super) turn_epoch: u64,
+    pub(super) turn_epoch: TurnEpoch,
     /// The last epoch of control.
-    pub(super) control_epoch: u64,
+    pub(super) control_epoch: ControlEpoch,
     /// Who wrote, and in which epoch last.
     pub(super) producers: Producers,
 }

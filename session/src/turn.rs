@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Phase;
 use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
-use crate::ids::{AgentName, Millis, Serial, StepName, TurnId, WorkerName};
+use crate::ids::{AgentName, Millis, Serial, StepName, TurnEpoch, TurnId, WorkerName};
 use crate::limits;
 
 /// A turn that is not over.
@@ -68,14 +68,14 @@ pub(super) struct Step {
 /// How far a lease came that is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spoke {
-    pub(super) epoch: u64,
+    pub(super) epoch: TurnEpoch,
     /// Requests that it said something with.
     pub(super) requests: u64,
 }
 
 impl Spoke {
     /// Whether this request was taken.
-    pub(super) fn has(self, epoch: u64, seq: Option<u64>) -> bool {
+    pub(super) fn has(self, epoch: TurnEpoch, seq: Option<u64>) -> bool {
         self.epoch == epoch && seq.is_some_and(|seq| seq < self.requests)
     }
 }
@@ -103,7 +103,7 @@ pub(super) struct TurnLease {
     /// The number of the claim, drawn at random: the same claim again is no other.
     pub(super) key: u64,
     /// No other lease of this session's life has it, and later ones have greater ones (S4).
-    pub(super) epoch: u64,
+    pub(super) epoch: TurnEpoch,
     /// The number of the worker's next request that says something.
     pub(super) seq: u64,
     /// The turn's last input when the worker took it: all up to there came with it.

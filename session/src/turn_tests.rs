@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::stored::read_back;
 use super::*;
-use crate::ids::{AgentName, StepName, TurnId, WorkerName};
+use crate::ids::{AgentName, StepName, TurnEpoch, TurnId, WorkerName};
 
 pub(super) fn turn_id(name: &str) -> TurnId {
     TurnId::parse(name).unwrap()
@@ -32,7 +32,7 @@ pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
 pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
     let events = if text.is_empty() { Vec::new() } else { vec![said(text)] };
     let said = seq.map(|seq| Said { seq, events, then, ..Said::default() });
-    Command::Say(Box::new(Say { said, ..Say::new(turn_id(turn), epoch) }))
+    Command::Say(Box::new(Say { said, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
 }
 
 pub(super) fn cancel(scope: Scope) -> Command {
@@ -177,11 +177,11 @@ fn a_silent_worker_is_replaced_and_fenced() {
     play.wait(1).run(Command::Tick).unwrap();
     assert_eq!(play.told(), "agent.lost t1");
     assert_eq!(play.session.effects(play.now).len(), 1, "the first successor comes at once");
-    let fenced = Err(Refusal::Fenced { given: 1, held: 1 });
+    let fenced = Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(1) });
     assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::GoOn)), fenced);
     let taken = play.run(claim("t1", "x", 2)).unwrap();
     assert!(matches!(taken, Applied::Claimed { turn } if turn.attempts == 2));
-    let fenced = Err(Refusal::Fenced { given: 1, held: 2 });
+    let fenced = Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(2) });
     assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::Complete)), fenced);
     // It is lost again and again: the pauses grow, and then it is enough.
     let mut pauses = Vec::new();
@@ -218,7 +218,7 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     play.run(claim("t1", "w", 2)).unwrap();
     play.told();
     let (quiet_ms, checkpoint) = (Some(60_000), Some(Bytes::from_static(b"half")));
-    let busy = Say { quiet_ms, checkpoint, ..Say::new(turn_id("t1"), 2) };
+    let busy = Say { quiet_ms, checkpoint, ..Say::new(turn_id("t1"), TurnEpoch(2)) };
     play.run(Command::Say(Box::new(busy))).unwrap();
     for _ in 0..20 {
         play.wait(500).run(Command::Tick).unwrap();
@@ -242,7 +242,8 @@ fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
     let step = |seq, epoch, name: &str| {
         let (step, events) = (StepName::parse(name).ok(), vec![said("x")]);
         let said = Said { seq, step, events, ..Said::default() };
-        Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id("t1"), epoch) }))
+        let say = Say::new(turn_id("t1"), TurnEpoch(epoch));
+        Command::Say(Box::new(Say { said: Some(said), ..say }))
     };
     play.run(step(0, 1, "search")).unwrap();
     play.told();
@@ -322,8 +323,8 @@ proptest! {
     ) {
         let mut play = Play::new();
         let mut ended: BTreeMap<String, u32> = BTreeMap::new();
-        let mut holder: BTreeMap<String, u64> = BTreeMap::new();
-        let mut last_epoch = 0;
+        let mut holder: BTreeMap<String, TurnEpoch> = BTreeMap::new();
+        let mut last_epoch = TurnEpoch::NONE;
         for (wait, command) in steps {
             let sent = read_back(&command);
             prop_assert_eq!(&sent, &command);

@@ -8,14 +8,15 @@ use cluster::codec;
 use expect_test::{Expect, expect};
 use session::ids::{
     AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
-    ProducerId, Serial, SessionId, StepName, ToolName, TurnId, WorkerName,
+    ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch, TurnId,
+    WorkerName,
 };
 use session::stored::COMMAND_VERSION;
 use session::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, Config, ContentType,
-    ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode, NewEvent, Origin,
-    Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender, Session, Then,
-    Unwatched, Verb, WhenBusy,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
+    ContentType, ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode,
+    NewEvent, Origin, Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender,
+    Session, Then, Unwatched, Verb, WhenBusy,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -43,7 +44,7 @@ fn config() -> Config {
 }
 
 fn origin(seq: u64) -> Origin {
-    Origin { producer: ProducerId::parse("worker-1").unwrap(), epoch: 7, seq }
+    Origin { producer: ProducerId::parse("worker-1").unwrap(), epoch: ProducerEpoch(7), seq }
 }
 
 fn append() -> Append {
@@ -169,7 +170,7 @@ fn asked() -> [Command; 4] {
     let then = Then::Fail { reason: "no".into() };
     let say = Say {
         turn,
-        epoch: 1,
+        epoch: TurnEpoch(1),
         said: Some(Said {
             seq: 0,
             step: Some(StepName::parse("s").unwrap()),
@@ -272,7 +273,8 @@ fn what_people_ask_keeps_its_bytes() {
         let (by, note) = (somebody(), note.clone());
         Command::Control(Box::new(ControlAsked { verb, by, for_ms: 7, note, role }))
     };
-    let lose = Lose { turn: turn.clone(), epoch: 1, cause: Cause::Exited, detail: "d".into() };
+    let lose =
+        Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause: Cause::Exited, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
     check_command(&Command::Lose(Box::new(lose)), expect!["010f017401040164"]);
     let answer = Answer { interaction, said, sender: sender(), role };
@@ -359,4 +361,24 @@ fn a_session_and_its_events_keep_their_bytes() {
     );
     let unsigned = Event { origin: None, ..events[1].clone() };
     check_event(&unsigned, expect!["0102fbd00709746578742f68746d6c0200fffd75c1d27f14cb4031000000"]);
+}
+
+#[test]
+fn the_keys_of_requests_keep_their_bytes() {
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let mut apply = |at, key, command: &Command| {
+        let key = CommandKey { key, within_ms: 5_000, age_ms: None };
+        session.apply_once(Millis(at), &key, command, &mut Vec::new()).unwrap();
+        session.clone()
+    };
+    // They are stored oldest first, whatever the order of the keys themselves.
+    apply(1_000, 9, &Command::from(Config::default()));
+    apply(2_000, 1 << 100, &Command::Append(Append { producer: None, ..append() }));
+    let open = apply(3_000, 7, &Command::Close { producer: None });
+    check_state(
+        &open,
+        expect![
+            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fdc110a189d5f75c5609020100fbd0070207fbd00701000001016100000000000000000000000000000000000309fbe803fb88130101000100fe00000000000000000000000010000000fbd007fb88130101020002020007fbb80bfb88130101020200"
+        ],
+    );
 }

@@ -229,16 +229,18 @@ pub(super) struct Code(pub(super) &'static str);
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
-        let problem = Problem::new(kind_of(&refusal), refusal.to_string());
+        let kind = kind_of(&refusal);
+        debug_assert_eq!(kind.code, refusal.code(), "both tables have the same code");
+        let problem = Problem::new(kind, refusal.to_string());
         match refusal {
             Refusal::OtherIncarnation { current, .. } => problem.with("incarnation", current.0),
             Refusal::Busy { ref turn } => {
                 let turn = turn.as_str().to_owned();
                 problem.with("turn", turn)
             }
-            Refusal::Fenced { held, .. } => problem.with("epoch", held),
+            Refusal::Fenced { held, .. } => problem.with("epoch", held.0),
             Refusal::StaleEpoch { held, .. } => {
-                problem.with("epoch", held).header(headers::PRODUCER_EPOCH, held)
+                problem.with("epoch", held.0).header(headers::PRODUCER_EPOCH, held.0)
             }
             Refusal::SequenceGap { expected, received } => problem
                 .with("expected", expected)
@@ -324,7 +326,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ids::{Incarnation, ProducerId, Serial};
+    use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial};
 
     /// Status, our headers and body of a problem.
     async fn check(problem: impl Into<Problem>, expected: Expect) {
@@ -360,7 +362,7 @@ mod tests {
         )
         .await;
         check(
-            Refusal::StaleEpoch { producer: ProducerId::parse("p").unwrap(), given: 1, held: 2 },
+            Refusal::StaleEpoch { producer: ProducerId::parse("p").unwrap(), given: ProducerEpoch(1), held: ProducerEpoch(2) },
             expect![[r#"
                 403
                 producer-epoch: 2

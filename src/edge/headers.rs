@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use tokio::time::Instant;
 
 use super::error::{self, Problem};
-use crate::ids::{ProducerId, Serial};
+use crate::ids::{ProducerEpoch, ProducerId, Serial};
 use crate::limits;
 use crate::session::{Format, Origin};
 
@@ -73,7 +73,7 @@ pub(super) fn producer(headers: &HeaderMap) -> Result<Option<Origin>, Problem> {
     };
     Ok(Some(Origin {
         producer,
-        epoch: number(&PRODUCER_EPOCH, epoch)?,
+        epoch: ProducerEpoch(number(&PRODUCER_EPOCH, epoch)?),
         seq: number(&PRODUCER_SEQ, seq)?,
     }))
 }

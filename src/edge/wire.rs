@@ -47,7 +47,7 @@ pub(super) fn event(out: &mut Vec<u8>, event: &Event, cursor: Option<Cursor>) {
         out.extend_from_slice(b",\"producer\":{\"id\":");
         string(out, origin.producer.as_str());
         out.extend_from_slice(b",\"epoch\":");
-        number(out, origin.epoch);
+        number(out, origin.epoch.0);
         out.extend_from_slice(b",\"seq\":");
         number(out, origin.seq);
         out.push(b'}');
@@ -225,7 +225,7 @@ pub(super) fn cluster(report: &ClusterReport) -> Value {
     json!({
         "cluster": report.cluster,
         "node": report.node,
-        "epoch": report.epoch,
+        "epoch": report.version,
         "members": report.members.iter().map(member).collect::<Vec<_>>(),
         "shards": report.shards.iter().map(shard).collect::<Vec<_>>(),
     })
@@ -234,7 +234,7 @@ pub(super) fn cluster(report: &ClusterReport) -> Value {
 /// How far the shards are on their way to the members that the map says.
 pub(super) fn progress(progress: &Progress) -> Value {
     json!({
-        "epoch": progress.epoch,
+        "epoch": progress.version,
         "members": progress.members,
         "settled": progress.is_settled(),
         "shards": progress.shards.iter().map(shard_progress).collect::<Vec<_>>(),
@@ -298,7 +298,7 @@ pub(super) mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ids::{Incarnation, ProducerId, Serial};
+    use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial};
     use crate::session::Origin;
 
     /// An event with this payload, and nothing else worth looking at.
@@ -351,7 +351,7 @@ pub(super) mod tests {
     fn an_event_shows_its_writer_and_its_cursor() {
         let mut given = sample("text", b"a");
         let producer = ProducerId::parse("p\"1").unwrap();
-        given.origin = Some(Origin { producer, epoch: 1, seq: 2 });
+        given.origin = Some(Origin { producer, epoch: ProducerEpoch(1), seq: 2 });
         let cursor = Cursor { incarnation: Incarnation(1), serial: Serial(7) };
         let mut out = Vec::new();
         event(&mut out, &given, Some(cursor));

@@ -15,7 +15,7 @@ use cluster::ids::NodeId;
 
 use super::{End, Node};
 use crate::config::{Given, ServeConfig};
-use crate::ids::{Millis, ProducerId, Serial, SessionId};
+use crate::ids::{Millis, ProducerEpoch, ProducerId, Serial, SessionId};
 use crate::runtime::{Delivery, Freshness, NotReady, Start};
 use crate::session::{Append, Applied, Command, Config, Format, NewEvent, Origin, Retention};
 use crate::store::Store;
@@ -214,7 +214,8 @@ async fn a_store_that_fails_ends_the_node() {
 
 fn numbered(seq: u64) -> Command {
     let payload = Bytes::from(format!("event {seq}"));
-    let producer = Origin { producer: ProducerId::parse("p").unwrap(), epoch: 1, seq };
+    let producer =
+        Origin { producer: ProducerId::parse("p").unwrap(), epoch: ProducerEpoch(1), seq };
     let events = vec![NewEvent { format: Format::TEXT, payload }];
     Command::Append(Append { events, producer: Some(producer), ..Append::default() })
 }

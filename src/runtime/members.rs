@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::host::ChangeError;
-use cluster::ids::{GroupId, NodeId};
+use cluster::ids::{GroupId, MapVersion, NodeId};
 use cluster::membership::{Change, Judgement, Map, Member};
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub enum MembersError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Version of the agreed map.
-    pub epoch: u64,
+    pub version: MapVersion,
     pub members: Vec<u64>,
     /// The system group, as shard 0, and all shards.
     pub shards: Vec<ShardProgress>,
@@ -176,10 +176,10 @@ impl Runtime {
             }
             tokio::time::sleep(LEADER_WAIT).await;
         };
-        if introduction.epoch != 0 {
+        if introduction.version != MapVersion::NONE {
             return Err(MembersError::Refused(format!(
                 "node {} belongs to a cluster already, at its map {}: start it with an empty data directory",
-                node.0, introduction.epoch
+                node.0, introduction.version
             )));
         }
         Ok(introduction)
@@ -189,7 +189,7 @@ impl Runtime {
     pub(super) fn introduction(&self) -> Introduction {
         let own = self.host.own_member();
         let (peer, http) = own.map(|own| (own.peer, own.client)).unwrap_or_default();
-        Introduction { peer, http, epoch: self.host.map().borrow().epoch }
+        Introduction { peer, http, version: self.host.map().borrow().version }
     }
 
     /// Refuses what would leave a shard without a majority, and a change on top of an unfinished one.
@@ -250,7 +250,7 @@ impl Runtime {
             }
         };
         Progress {
-            epoch: map.epoch,
+            version: map.version,
             members: map.members.keys().map(|node| node.0).collect(),
             shards: (0..=map.groups).map(GroupId).map(shard).collect(),
         }
@@ -304,7 +304,7 @@ impl Runtime {
 
 /// The change that is asked for; what is not known of the newcomer is left open.
 fn change(asked: &MemberChange, map: &Map, introduced: Option<Introduction>) -> Change {
-    let at = map.epoch;
+    let at = map.version;
     let member = |node: u64, peer: &Option<String>, http: &Option<String>| {
         let node = NodeId(node);
         let known = map.members.get(&node).cloned();

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use cluster::ids::GroupId;
+use cluster::ids::{GroupId, MapVersion};
 
 use super::{NotReady, Runtime};
 use crate::limits::READY_LAG;
@@ -23,7 +23,7 @@ impl Runtime {
     fn node_not_ready(&self) -> Vec<NotReady> {
         let full = self.host.journal().full() || self.full.load(Ordering::Acquire);
         let found = [
-            (self.host.map().borrow().epoch == 0, NotReady::NoMap),
+            (self.host.map().borrow().version == MapVersion::NONE, NotReady::NoMap),
             (self.draining.load(Ordering::Acquire), NotReady::Draining),
             (full, NotReady::DiskFull),
             (self.store.fault().reason().is_some(), NotReady::StoreFailed),

@@ -1,5 +1,6 @@
 //! What operators see: members, shards, positions.
 
+use cluster::ids::MapVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
@@ -70,7 +71,7 @@ pub struct ClusterReport {
     /// Who gathered it.
     pub node: u64,
     /// Version of the agreed map.
-    pub epoch: u64,
+    pub version: MapVersion,
     pub members: Vec<MemberReport>,
     pub shards: Vec<ShardReport>,
 }

@@ -185,7 +185,7 @@ impl Runtime {
         ClusterReport {
             cluster: self.cluster_name.clone(),
             node: self.host.local().0,
-            epoch: map.epoch,
+            version: map.version,
             members: members(&map, &conditions),
             shards: shards(&map, &conditions),
         }

@@ -114,7 +114,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::{Millis, SessionId, WorkerName};
+    use crate::ids::{Millis, SessionId, TurnEpoch, WorkerName};
     use crate::limits::EVENT_BYTES;
     use crate::session::{
         Applied, Claim, Command, Config, Format, Input, NewEvent, Said, Say, Session, Then,
@@ -146,7 +146,7 @@ mod tests {
             run(input(&format!("i{at}"), bytes));
         }
         let said = Some(Said { then: Then::Complete, ..Said::default() });
-        run(Command::Say(Box::new(Say { said, ..Say::new(id("t"), 1) })));
+        run(Command::Say(Box::new(Say { said, ..Say::new(id("t"), TurnEpoch(1)) })));
         let taken = run(Command::Claim(Box::new(claim("i0"))));
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
         let from = turn.input;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outlive::ids::{ProducerId, Serial, SessionId};
+use outlive::ids::{ProducerEpoch, ProducerId, Serial, SessionId};
 use outlive::runtime::fork::{ForkError, Wish};
 use outlive::runtime::{Reply, Runtime, SubmitError};
 use outlive::session::{
@@ -189,7 +189,7 @@ impl Client {
         events: Vec<NewEvent>,
     ) {
         let producer = ProducerId::parse(&format!("p{}", self.name)).expect("a name");
-        let origin = Origin { producer, epoch: writer.epoch, seq: writer.seq };
+        let origin = Origin { producer, epoch: ProducerEpoch(writer.epoch), seq: writer.seq };
         let append = Append { events, producer: Some(origin), ..Append::default() };
         let mut doubt = false;
         for _ in 0..6 {

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outlive::ids::{Incarnation, Serial, SessionId};
+use outlive::ids::{Incarnation, Serial, SessionId, TurnEpoch};
 use outlive::session::{Event, Fact, Fork, Status, chain};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
@@ -360,14 +360,14 @@ impl Inner {
     /// What the lives of a session say of its turns, in their order.
     fn turns_of(&self, session: &str) {
         let lives = (session.to_string(), 0)..=(session.to_string(), u32::MAX);
-        let mut epochs: BTreeMap<String, u64> = BTreeMap::new();
+        let mut epochs: BTreeMap<String, TurnEpoch> = BTreeMap::new();
         for (life, book) in self.books.range(lives) {
             let whole = book
                 .events
                 .iter()
                 .zip(1..)
                 .all(|((serial, known), place)| *serial == place && known.told.is_some());
-            let mut held: BTreeMap<String, u64> = BTreeMap::new();
+            let mut held: BTreeMap<String, TurnEpoch> = BTreeMap::new();
             let mut over: BTreeSet<String> = BTreeSet::new();
             for (serial, known) in &book.events {
                 let Some(fact) = known.told.as_ref().and_then(|told| told.fact.as_deref()) else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outlive::ids::{AgentName, SessionId, TurnId, WorkerName};
+use outlive::ids::{AgentName, SessionId, TurnEpoch, TurnId, WorkerName};
 use outlive::runtime::claim::{Assignment, Claimer};
 use outlive::session::{
     Applied, Cancel, Command, Input, NewEvent, Said, Say, Scope, Then, WhenBusy,
@@ -95,7 +95,7 @@ impl Client {
         }
     }
 
-    async fn speak(&mut self, taken: &Assignment, epoch: u64) {
+    async fn speak(&mut self, taken: &Assignment, epoch: TurnEpoch) {
         let Assignment { session: id, incarnation: life, turn } = taken;
         let says = self.rng.random_range(1..5);
         for seq in 0..=says {

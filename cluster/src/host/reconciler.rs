@@ -15,7 +15,7 @@ use super::far::Far;
 use super::follow::{Wanted, follow};
 use super::steady::Steadiness;
 use crate::group::Group;
-use crate::ids::{GroupId, NodeId};
+use crate::ids::{GroupId, MapVersion, NodeId};
 use crate::limits::{CARE_INTERVAL, FOUND_PATIENCE_ROUNDS, SYSTEM_VOTERS, TRANSFER_LAG};
 use crate::membership::{Change, Map};
 use crate::raft::{Rpc, RpcKind};
@@ -106,12 +106,13 @@ async fn tend(host: &Host, group: &Group, map: &Map, rounds: u32) {
         if group.leads() {
             agree_on_birth(host, map).await;
         }
-    } else if map.epoch == 1 {
+    } else if map.version == MapVersion::BIRTH {
         found(host, group, map.placement.replicas(group.id()), rounds).await;
     }
     if group.leads() {
         follow(group, host.local(), &Wanted::of(map, group.id())).await;
-    } else if 0 < map.epoch && !map.groups_of(host.local()).contains(&group.id()) {
+    } else if map.version != MapVersion::NONE && !map.groups_of(host.local()).contains(&group.id())
+    {
         leave(host, group.id(), map).await;
     }
 }
@@ -201,7 +202,7 @@ async fn found_by_rank(host: &Host, group: &Group, nodes: &[NodeId], rounds: u32
 }
 
 async fn agree_on_birth(host: &Host, map: &Map) {
-    if map.epoch != 0 {
+    if map.version != MapVersion::NONE {
         return;
     }
     let birth = &host.parts.birth;

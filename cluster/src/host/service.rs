@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use bytes::Bytes;
 
 use super::{Host, rejoin};
-use crate::ids::NodeId;
+use crate::ids::{MapVersion, NodeId};
 use crate::raft::{Rpc, RpcKind};
 use crate::relay::{self, Arrived};
 use crate::transport::{BoxFuture, Lane, Service, Stream};
@@ -81,7 +81,9 @@ fn serve(host: &Host, from: NodeId, rpc: Rpc) -> BoxFuture<Result<Bytes, String>
         RpcKind::Application => host.parts.application.call(from, rpc.body),
         RpcKind::Willing => Box::pin(std::future::ready(host.willing().map(|()| Bytes::new()))),
         RpcKind::Clocks => Box::pin(std::future::ready(Ok(host.time.shown()))),
-        RpcKind::Born if host.map.borrow().epoch == 0 => refuse("no map was agreed on yet"),
+        RpcKind::Born if host.map.borrow().version == MapVersion::NONE => {
+            refuse("no map was agreed on yet")
+        }
         RpcKind::Born => Box::pin(std::future::ready(Ok(Bytes::new()))),
         RpcKind::Position => Box::pin(std::future::ready(rejoin::answer(host, from, &rpc.body))),
         _ if !host.rejoin.lets_in(from) => refuse("this node is not let in yet by who asks"),

@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::roster::{Member, Roster};
-use crate::ids::NodeId;
+use crate::ids::{MapVersion, NodeId};
 
-/// A change of the list of nodes. `at` is the epoch of the map that it was made for: it takes effect on
+/// A change of the list of nodes. `at` is the version of the map that it was made for: it takes effect on
 /// that map alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
@@ -21,17 +21,17 @@ pub enum Change {
     },
     Add {
         member: Member,
-        at: u64,
+        at: MapVersion,
     },
     Remove {
         node: NodeId,
-        at: u64,
+        at: MapVersion,
     },
     /// `with` takes the place of `node`: everything that `node` carried, and nothing else, moves.
     Replace {
         node: NodeId,
         with: Member,
-        at: u64,
+        at: MapVersion,
     },
 }
 
@@ -75,9 +75,10 @@ impl Roster {
     /// It would be refused.
     pub fn judge(&self, change: &Change) -> Result<Judgement, Refusal> {
         if let Change::Found { .. } = change {
-            return Ok(if self.epoch == 0 { Judgement::Needed } else { Judgement::Done });
+            let is_born = self.version != MapVersion::NONE;
+            return Ok(if is_born { Judgement::Done } else { Judgement::Needed });
         }
-        if self.epoch == 0 {
+        if self.version == MapVersion::NONE {
             return Err(Refusal::NotBorn);
         }
         let (judgement, at) = match change {
@@ -86,7 +87,7 @@ impl Roster {
             Change::Remove { node, at } => (self.judge_remove(*node)?, at),
             Change::Replace { node, with, at } => (self.judge_replace(*node, with)?, at),
         };
-        if judgement == Judgement::Needed && *at != self.epoch {
+        if judgement == Judgement::Needed && *at != self.version {
             return Err(Refusal::ChangedMeanwhile);
         }
         Ok(judgement)
@@ -176,7 +177,7 @@ mod tests {
     }
 
     fn replace(map: &Map, node: u64, with: u64) -> Change {
-        Change::Replace { node: NodeId(node), with: member(with), at: map.epoch }
+        Change::Replace { node: NodeId(node), with: member(with), at: map.version }
     }
 
     fn check_refused(map: &Map, change: &Change, wanted: Expect) {
@@ -193,7 +194,7 @@ mod tests {
                 replication: 1,
                 members: Vec::new(),
             });
-            assert_eq!(after.epoch, 2);
+            assert_eq!(after.version, MapVersion(2));
             for (group, old) in before.placement.iter() {
                 let renamed = |node: &NodeId| if node.0 == 2 { NodeId(40) } else { *node };
                 let wanted: Vec<NodeId> = old.iter().map(renamed).collect();
@@ -209,8 +210,8 @@ mod tests {
     #[test]
     fn what_is_dangerous_is_refused_with_a_sentence() {
         let map = born(3);
-        let remove = |map: &Map, node| Change::Remove { node: NodeId(node), at: map.epoch };
-        let add = |map: &Map, member| Change::Add { member, at: map.epoch };
+        let remove = |map: &Map, node| Change::Remove { node: NodeId(node), at: map.version };
+        let add = |map: &Map, member| Change::Add { member, at: map.version };
         let (unborn, alone) = (Map::default(), born(1));
         check_refused(
             &unborn,
@@ -235,7 +236,7 @@ mod tests {
         );
         let squatter = Member { peer: "h3:1".into(), ..member(4) };
         check_refused(&map, &add(&map, squatter.clone()), expect!["h3:1 is the address of node 3"]);
-        let change = Change::Replace { node: NodeId(3), with: squatter, at: map.epoch };
+        let change = Change::Replace { node: NodeId(3), with: squatter, at: map.version };
         assert_eq!(map.judge(&change), Ok(Judgement::Needed), "the leaving node's address is free");
         let squatter = Member { client: "http://h1".into(), ..member(4) };
         check_refused(&map, &add(&map, squatter), expect!["http://h1 is the address of node 1"]);
@@ -256,7 +257,7 @@ mod tests {
         );
         check_refused(
             &replaced,
-            &Change::Add { member: member(5), at: map.epoch },
+            &Change::Add { member: member(5), at: map.version },
             expect!["the members changed meanwhile; look at them and ask again"],
         );
     }
@@ -268,9 +269,9 @@ mod tests {
         let replaced = map.after(asked.clone());
         assert_eq!(replaced.judge(&asked), Ok(Judgement::Done));
         assert_eq!(replaced.after(asked), replaced);
-        let left = Change::Remove { node: NodeId(2), at: 1 };
+        let left = Change::Remove { node: NodeId(2), at: MapVersion::BIRTH };
         assert_eq!(replaced.judge(&left), Ok(Judgement::Done));
-        let joined = Change::Add { member: member(4), at: 1 };
+        let joined = Change::Add { member: member(4), at: MapVersion::BIRTH };
         assert_eq!(replaced.judge(&joined), Ok(Judgement::Done));
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Judgement};
-use crate::ids::{GroupId, NodeId};
+use crate::ids::{GroupId, MapVersion, NodeId};
 use crate::limits::SYSTEM_VOTERS;
 use crate::ring::{self, Placement};
 
@@ -23,8 +23,8 @@ pub struct Member {
 /// What the cluster has agreed on about its nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roster {
-    /// Counts the changes; 1 is the birth, 0 is before it.
-    pub epoch: u64,
+    /// Counts the changes.
+    pub version: MapVersion,
     /// Groups that carry slots, 1..=groups.
     pub groups: u32,
     pub members: BTreeMap<NodeId, Member>,
@@ -61,7 +61,7 @@ impl Roster {
                 self.members.insert(with.node, with);
             }
         }
-        self.epoch += 1;
+        self.version = self.version.next();
     }
 
     /// Takes a node out for ever; returns its place on the ring.
@@ -80,7 +80,7 @@ impl Roster {
     }
 }
 
-/// Who belongs and where everything lives. Epoch 0: nothing is agreed yet.
+/// Who belongs and where everything lives; at [`MapVersion::NONE`] nothing is agreed yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Map {
     roster: Roster,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use cluster::clock::{Clock, TokioClock};
 use cluster::group::{Class, Fate, Group};
 use cluster::host::{Application, Birth, Host, HostParts};
-use cluster::ids::{GroupId, NodeId};
+use cluster::ids::{GroupId, MapVersion, NodeId};
 use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
 use cluster::membership::{Change, Member};
@@ -303,13 +303,13 @@ impl World {
     }
 
     /// Asks whoever leads the system group for a change of the members until it is agreed on.
-    pub async fn change_members(&self, change: impl Fn(u64) -> Change) {
+    pub async fn change_members(&self, change: impl Fn(MapVersion) -> Change) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let refusal = match self.leader(0) {
                 Some(leader) => {
                     let host = &self.nodes[&leader].host;
-                    let at = host.map().borrow().epoch;
+                    let at = host.map().borrow().version;
                     match host.change_members(change(at)).await {
                         Ok(_) => return,
                         Err(why) => why.to_string(),

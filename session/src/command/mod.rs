@@ -19,13 +19,16 @@ pub use turn::{Ask, Cancel, Claim, Input, Lose, Phase, Said, Say, Scope, Then, W
 pub enum Command {
     /// Makes the session live; asking again for the same is no change.
     Create(Box<Create>),
+    /// Adds events to the log.
     Append(Append),
     /// Lets nobody append any more; asking again is no change.
     Close {
+        /// By whom, where it is numbered as a producer's requests are.
         producer: Option<Origin>,
     },
     /// Ends the session and frees its log; only this `incarnation`, where one is given.
     Delete {
+        /// The life that is meant; the present one, whichever it is, where none is given.
         incarnation: Option<Incarnation>,
     },
     /// Says that somebody still cares: the time to live begins again.
@@ -34,12 +37,14 @@ pub enum Command {
     Tick,
     /// Gives up all events before `before`.
     Trim {
+        /// First event that stays; beyond the tail, all go.
         before: Serial,
     },
     /// Keeps the log for a fork that is about to begin; asking again is no change.
     Hold {
+        /// The session that is to begin.
         fork: SessionId,
-        /// Drawn by chance, so that nobody lets go for another.
+        /// A random number, so that nobody lets go for another.
         key: u64,
         /// Last event to be inherited; the tail where none is given.
         at: Option<Serial>,
@@ -48,17 +53,23 @@ pub enum Command {
     },
     /// The fork of this hold exists.
     Confirm {
+        /// The session that the hold is for.
         fork: SessionId,
+        /// The number of the hold.
         key: u64,
     },
     /// The fork of this hold is no more, or never was.
     Release {
+        /// The session that the hold was for.
         fork: SessionId,
+        /// The number of the hold.
         key: u64,
     },
     /// A source has let go.
     Settle {
+        /// The session that had the hold.
         source: SessionId,
+        /// The number of the hold.
         key: u64,
     },
     /// Asks for a turn, or speaks into one; the same input again is no change.
@@ -188,7 +199,9 @@ const SMALL_BYTES: usize = 1 << 10;
 /// Begins a session, with what its log begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
+    /// What it is to be; asking again needs the same.
     pub config: Config,
+    /// What it inherits, where it is to be a fork.
     pub fork: Option<ForkRequest>,
     /// Up to [`crate::limits::APPEND_EVENTS`]; where the session lives already, they are not looked at.
     pub events: Vec<NewEvent>,
@@ -247,7 +260,7 @@ mod tests {
 
     use super::*;
     use crate::event::Format;
-    use crate::ids::{AgentName, InteractionId, ProducerId, TurnId};
+    use crate::ids::{AgentName, InteractionId, ProducerEpoch, ProducerId, TurnEpoch, TurnId};
 
     #[test]
     fn what_brings_content_is_data_and_a_flood_of_small_things_is_no_interrupt() {
@@ -259,15 +272,15 @@ mod tests {
         let say = |bytes: Option<usize>, then: Then| {
             let events = bytes.map(event).into_iter().collect();
             let said = Some(Said { events, then, ..Said::default() });
-            Command::Say(Box::new(Say { said, ..Say::new(turn.clone(), 1) }))
+            Command::Say(Box::new(Say { said, ..Say::new(turn.clone(), TurnEpoch(1)) }))
         };
         let beat = |checkpoint: Option<usize>| {
             let checkpoint = checkpoint.map(|bytes| vec![0; bytes].into());
-            Command::Say(Box::new(Say { checkpoint, ..Say::new(turn.clone(), 1) }))
+            Command::Say(Box::new(Say { checkpoint, ..Say::new(turn.clone(), TurnEpoch(1)) }))
         };
         let create = |events: Vec<NewEvent>| Command::from(Create { events, ..Create::default() });
         let producer = ProducerId::parse("p").unwrap();
-        let first = Origin { producer, epoch: 0, seq: 0 };
+        let first = Origin { producer, epoch: ProducerEpoch(0), seq: 0 };
         let each = AppendEach { events: Vec::new(), first, content_type: None };
         let input = Input::new(turn.clone(), AgentName::parse("a").unwrap(), event(1));
         let answer = |bytes: usize| {

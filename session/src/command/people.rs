@@ -25,21 +25,28 @@ pub enum Role {
 /// An answer to an interaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
+    /// What is answered.
     pub interaction: InteractionId,
+    /// The answer itself.
     pub said: NewEvent,
+    /// Who answers, where that is known.
     pub sender: Option<Sender>,
+    /// From [`Role::Participant`].
     pub role: Role,
 }
 
 /// A change of who answers people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlAsked {
+    /// What is to become of control.
     pub verb: Verb,
+    /// Who asks.
     pub by: Sender,
     /// How long it is held without a word, in milliseconds; from 1 to [`crate::limits::CONTROL_MS_MAX`].
     pub for_ms: u64,
     /// Up to [`crate::limits::REASON_BYTES`].
     pub note: String,
+    /// From [`Role::Participant`]; what else it takes depends on who has control.
     pub role: Role,
 }
 
@@ -49,9 +56,17 @@ pub enum Verb {
     /// Would like to have it.
     Request,
     /// Gives it to somebody else.
-    Grant { to: Sender, mode: Mode },
+    Grant {
+        /// Who is to have it.
+        to: Sender,
+        /// How people are answered from then on; [`Mode::Auto`] gives it back to the agents.
+        mode: Mode,
+    },
     /// Takes it, or keeps it for longer.
-    Take { mode: Mode },
+    Take {
+        /// How people are answered from then on; [`Mode::Auto`] gives it back to the agents.
+        mode: Mode,
+    },
     /// Gives it back to the agents.
     Release,
 }
@@ -59,6 +74,7 @@ pub enum Verb {
 /// How many are attached, as the leader has counted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audience {
+    /// Everybody who is attached.
     pub watchers: u32,
     /// Those among them that may do more than speak.
     pub controllers: u32,
@@ -67,16 +83,22 @@ pub struct Audience {
 /// Turns that are to rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
+    /// Which turns.
     pub scope: Scope,
+    /// Who asks, where that is known.
     pub by: Option<Sender>,
+    /// From [`Role::Controller`].
     pub role: Role,
 }
 
 /// Turns that are to go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
+    /// Which turns.
     pub scope: Scope,
+    /// Who asks, where that is known.
     pub by: Option<Sender>,
+    /// From [`Role::Controller`].
     pub role: Role,
 }
 

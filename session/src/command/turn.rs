@@ -7,7 +7,7 @@ use super::people::Role;
 use crate::event::NewEvent;
 use crate::fact::{Cause, Sender};
 use crate::ids::{
-    AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnId, WorkerName,
+    AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
 
 /// What a participant sends to an agent.
@@ -15,11 +15,15 @@ use crate::ids::{
 pub struct Input {
     /// Given by the client, so that a retry has the effect of one; the name of the turn that begins with it.
     pub input: TurnId,
+    /// Whom it is for.
     pub agent: AgentName,
+    /// What is sent.
     pub said: NewEvent,
+    /// Who sends it, where that is known.
     pub sender: Option<Sender>,
     /// What the session's policy says, where nothing is given.
     pub when_busy: Option<WhenBusy>,
+    /// From [`Role::Participant`].
     pub role: Role,
     /// Workers in a row that may be lost without output that stays, for a turn that begins with it; from 1.
     pub attempts: Option<u32>,
@@ -45,9 +49,11 @@ pub enum WhenBusy {
 /// A worker that wants a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
+    /// The turn that it wants.
     pub turn: TurnId,
+    /// Who wants it.
     pub worker: WorkerName,
-    /// Drawn by chance for each claim.
+    /// A random number for each claim: the same claim again is no other.
     pub key: u64,
     /// How long it keeps the turn without a word, in milliseconds; within [`crate::limits::LEASE_MS_RANGE`].
     pub lease_ms: u64,
@@ -58,8 +64,11 @@ pub struct Claim {
 /// What a worker says; nothing but that it lives, if nothing is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Say {
+    /// The turn that it has.
     pub turn: TurnId,
-    pub epoch: u64,
+    /// The epoch of its lease: refused where another worker has had the turn since (S4).
+    pub epoch: TurnEpoch,
+    /// What it puts out, if anything.
     pub said: Option<Said>,
     /// The last input of the turn that it has taken in.
     pub heard: Option<Serial>,
@@ -100,6 +109,7 @@ pub struct Said {
     pub internal: bool,
     /// What people are to answer; up to [`crate::limits::INTERACTIONS`].
     pub ask: Vec<Ask>,
+    /// How the turn goes on after it.
     pub then: Then,
 }
 
@@ -108,7 +118,9 @@ pub struct Said {
 pub struct Ask {
     /// Given by the worker; asking again under the same name, in the same turn, is no change.
     pub interaction: InteractionId,
+    /// What sort of thing it is, for those who show it.
     pub kind: KindName,
+    /// What people are shown.
     pub question: NewEvent,
     /// How long it stays open, in milliseconds; as long as its turn where nothing is given.
     pub deadline_ms: Option<u64>,
@@ -117,8 +129,10 @@ pub struct Ask {
 /// What a worker does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// It works on an answer, and nothing of it comes out yet.
     #[default]
     Thinking,
+    /// It puts an answer out.
     Streaming,
     /// It waits for this tool.
     Tool(ToolName),
@@ -127,10 +141,14 @@ pub enum Phase {
 /// How a turn goes on after what was said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
+    /// The worker keeps it and has more to put out.
     #[default]
     GoOn,
+    /// It is over, and done.
     Complete,
+    /// It is over, and could not be done.
     Fail {
+        /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
     /// Another worker should have it.
@@ -144,17 +162,24 @@ pub enum Then {
 /// Turns that are to end, or a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
+    /// What is to end.
     pub scope: Scope,
+    /// Who asks, where that is known.
     pub by: Option<Sender>,
     /// Up to [`crate::limits::REASON_BYTES`].
     pub reason: String,
+    /// From [`Role::Controller`].
     pub role: Role,
 }
 
+/// Which turns of the session are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope {
+    /// This one.
     Turn(TurnId),
+    /// All that are open of this agent.
     Agent(AgentName),
+    /// All that are open.
     All,
     /// A step of a turn, if it is the one under way.
     Step(TurnId, StepName),
@@ -163,8 +188,11 @@ pub enum Scope {
 /// A worker that is gone, as a node saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lose {
+    /// The turn that the worker had.
     pub turn: TurnId,
-    pub epoch: u64,
+    /// The epoch of its lease: no change where that is over.
+    pub epoch: TurnEpoch,
+    /// How the node lost the worker.
     pub cause: Cause,
     /// Last words, for those who look into it; up to [`crate::limits::DETAIL_BYTES`].
     pub detail: String,
@@ -201,7 +229,7 @@ impl Input {
 
 impl Say {
     /// A sign of life.
-    pub fn new(turn: TurnId, epoch: u64) -> Say {
+    pub fn new(turn: TurnId, epoch: TurnEpoch) -> Say {
         Say {
             turn,
             epoch,

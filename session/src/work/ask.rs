@@ -6,10 +6,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::command::{Answer, Ask, Role};
 use crate::event::{Event, NewEvent};
 use crate::fact::Fact;
-use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnId};
+use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnEpoch, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::Stage;
 use crate::work::{Work, check_role};
 
@@ -84,7 +85,7 @@ impl Live {
         &mut self,
         now: Millis,
         turn: &TurnId,
-        epoch: u64,
+        epoch: TurnEpoch,
         asks: &[Ask],
         out: &mut Vec<Event>,
     ) {

@@ -4,9 +4,10 @@ use crate::command::{Cancel, Role, Scope};
 use crate::control::{Control, Mode};
 use crate::event::Event;
 use crate::fact::{Change, ControlChange, End, Fact, Receipt};
-use crate::ids::{Millis, Serial, StepName, TurnId};
+use crate::ids::{Millis, Serial, StepName, TurnEpoch, TurnId};
 use crate::live::Live;
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 use crate::work::check_role;
 
@@ -113,7 +114,7 @@ impl Live {
         out: &mut Vec<Event>,
     ) -> Vec<(TurnId, Serial)> {
         let taken_in = turn.taken_in();
-        let epoch = turn.spoke().map_or(0, |spoke| spoke.epoch);
+        let epoch = turn.spoke().map_or(TurnEpoch::NONE, |spoke| spoke.epoch);
         let why = match end {
             End::Completed => None,
             End::Failed { .. } => Some("the turn failed"),

@@ -7,7 +7,8 @@ use crate::fact::{Change, ControlChange, Fact, Sender};
 use crate::ids::Millis;
 use crate::limits;
 use crate::live::Live;
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 use crate::work::check_role;
 
@@ -89,7 +90,7 @@ impl Live {
         let control = &mut self.work.control;
         let same = control.is_held_by(Some(holder)) && control.mode == mode;
         if !control.is_held_by(Some(holder)) {
-            control.epoch += 1;
+            control.epoch = control.epoch.next();
         }
         control.mode = mode;
         control.holder = Some(holder.clone());
@@ -119,7 +120,7 @@ impl Live {
         control.holder = None;
         control.requested = None;
         control.until = None;
-        control.epoch += 1;
+        control.epoch = control.epoch.next();
         self.tell_control(now, change, by, note, out);
         self.release_held(now);
     }

@@ -6,10 +6,11 @@ use crate::command::{Claim, Lose, Phase, Said, Say, Then};
 use crate::control::Mode;
 use crate::event::Event;
 use crate::fact::{Cause, End, Fact, Output, Receipt};
-use crate::ids::{Millis, Serial, TurnId};
+use crate::ids::{Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
-use crate::outcome::{Applied, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
 use crate::turn::{Stage, Step, TurnLease};
 
 impl Live {
@@ -30,8 +31,8 @@ impl Live {
             Stage::Waiting { from } if *from <= now && first => {}
             _ => return Err(Refusal::TurnTaken),
         }
-        self.work.epoch += 1;
-        let epoch = self.work.epoch;
+        let epoch = self.work.epoch.next();
+        self.work.epoch = epoch;
         let turn = &mut self.work.turns[at];
         turn.attempts = turn.attempts.saturating_add(1);
         turn.delivered = turn.spoken;
@@ -192,7 +193,14 @@ impl Live {
         }
     }
 
-    fn speak(&mut self, now: Millis, at: usize, epoch: u64, said: &Said, out: &mut Vec<Event>) {
+    fn speak(
+        &mut self,
+        now: Millis,
+        at: usize,
+        epoch: TurnEpoch,
+        said: &Said,
+        out: &mut Vec<Event>,
+    ) {
         let id = self.work.turns[at].id.clone();
         if let Some(name) = &said.step {
             let turn = &mut self.work.turns[at];
@@ -252,7 +260,7 @@ impl Live {
     }
 
     /// Supersedes what earlier attempts put out of the step under way, or of the turn.
-    fn rewind(&mut self, now: Millis, at: usize, epoch: u64, out: &mut Vec<Event>) {
+    fn rewind(&mut self, now: Millis, at: usize, epoch: TurnEpoch, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
         let from = turn.rewindable();
         if from == Serial::ZERO {
@@ -323,7 +331,8 @@ impl Live {
     ) {
         let turn = &mut self.work.turns[at];
         let id = turn.id.clone();
-        let (epoch, times) = (turn.lease().map_or(0, |lease| lease.epoch), turn.failures_max);
+        let (epoch, times) =
+            (turn.lease().map_or(TurnEpoch::NONE, |lease| lease.epoch), turn.failures_max);
         let again = turn.lose(cause, now);
         let again_at = again.map_or(0, |at| at.0);
         let pausing = turn.pausing.take();

@@ -25,10 +25,11 @@ use super::control::Control;
 use super::event::{Event, Format, NewEvent};
 use super::fact::Fact;
 use super::live::Live;
-use super::outcome::{AudienceStatus, InteractionStatus, Refusal, TurnStatus};
 use super::policy::Policy;
+use super::refusal::Refusal;
+use super::status::{AudienceStatus, InteractionStatus, TurnStatus};
 use super::turn::{Spoke, Stage, Turn};
-use crate::ids::{AgentName, Millis, Serial, TurnId};
+use crate::ids::{AgentName, Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
 
 /// The turns of one session, and the people around them.
@@ -41,7 +42,7 @@ pub(super) struct Work {
     /// The last turns that were cancelled before they were asked for, oldest first; up to [`limits::CANCELS`].
     pub(super) cancels: VecDeque<TurnId>,
     /// The last epoch that was given.
-    pub(super) epoch: u64,
+    pub(super) epoch: TurnEpoch,
     /// Those that are open, and the last that are over; oldest first.
     pub(super) interactions: Vec<Interaction>,
     pub(super) control: Control,

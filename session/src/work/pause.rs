@@ -8,7 +8,9 @@ use crate::event::Event;
 use crate::fact::{Fact, PauseReason};
 use crate::ids::Millis;
 use crate::live::Live;
-use crate::outcome::{Applied, AudienceStatus, Refusal};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
+use crate::status::AudienceStatus;
 use crate::turn::Stage;
 use crate::work::check_role;
 

@@ -110,7 +110,7 @@ pub(super) mod tests {
 
     use super::super::super::wire::tests::sample;
     use super::*;
-    use crate::ids::{StepName, TurnId};
+    use crate::ids::{StepName, TurnEpoch, TurnId};
 
     pub(in crate::edge::attached) fn output(
         serial: u64,
@@ -121,7 +121,7 @@ pub(super) mod tests {
     ) -> Event {
         let fact = Fact::Output(Output {
             turn: TurnId::parse(turn).unwrap(),
-            epoch: 1,
+            epoch: TurnEpoch(1),
             attempt: 1,
             offset: serial * 10,
             step: step.map(|step| StepName::parse(step).unwrap()),

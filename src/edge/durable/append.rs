@@ -82,7 +82,7 @@ fn answer(reply: &Reply, producer: Option<&Origin>) -> Result<Response, Problem>
     }
     if let Some(origin) = producer {
         let seq = seq.unwrap_or(origin.seq);
-        out.insert(headers::PRODUCER_EPOCH, HeaderValue::from(origin.epoch));
+        out.insert(headers::PRODUCER_EPOCH, HeaderValue::from(origin.epoch.0));
         out.insert(headers::PRODUCER_SEQ, HeaderValue::from(seq));
     }
     Ok(response)

@@ -11,7 +11,7 @@ use super::super::attached::messages::{self, Speaks};
 use super::call::{Call, Failed};
 use super::{Asked, Endpoint, Piece};
 use crate::config::Protocol;
-use crate::ids::{Cursor, ToolName};
+use crate::ids::{Cursor, ToolName, TurnEpoch};
 use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
@@ -23,7 +23,7 @@ pub(super) fn key(assignment: &Assignment) -> TurnKey {
     TurnKey {
         session: assignment.session.clone(),
         turn: assignment.turn.turn.clone(),
-        epoch: assignment.turn.lease.as_ref().map_or(0, |lease| lease.epoch),
+        epoch: assignment.turn.lease.as_ref().map_or(TurnEpoch::NONE, |lease| lease.epoch),
     }
 }
 

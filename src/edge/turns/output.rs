@@ -25,7 +25,7 @@ use super::super::name::TurnOf;
 use super::super::query::Query;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
 use crate::auth::Caller;
-use crate::ids::{SessionId, TurnId};
+use crate::ids::{SessionId, TurnEpoch, TurnId};
 use crate::limits;
 use crate::runtime::Reply;
 use crate::session::Command;
@@ -43,7 +43,7 @@ pub(in crate::edge) async fn output(
     body: Body,
 ) -> Result<Response, Problem> {
     let query = query.only(&["epoch"])?;
-    let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?;
+    let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?.map(TurnEpoch);
     let epoch =
         epoch.ok_or_else(|| Problem::new(&error::BAD_QUERY, "epoch says whose turn it is"))?;
     headers::plain_body(&headers)?;
@@ -89,7 +89,7 @@ struct Speaker {
     caller: Caller,
     session: SessionId,
     turn: TurnId,
-    epoch: u64,
+    epoch: TurnEpoch,
     lines: Lines,
     under_way: Option<UnderWay>,
     has_ended: bool,

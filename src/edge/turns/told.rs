@@ -25,7 +25,7 @@ use super::super::query::Query;
 use super::super::worker::Frames;
 use super::super::{Edge, NO_BUFFERING, frame, headers, json};
 use crate::auth::Ending;
-use crate::ids::Cursor;
+use crate::ids::{Cursor, TurnEpoch};
 use crate::limits;
 use crate::runtime::agent::{Codec, Fed, Feed, ToWorker, Told, TurnKey};
 
@@ -51,7 +51,7 @@ pub(in crate::edge) async fn told(
     if wait_ms.is_some() && matches!(mode, Mode::Sse) {
         return Err(bad("wait_ms goes with live=long-poll"));
     }
-    let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?;
+    let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?.map(TurnEpoch);
     let epoch = epoch.ok_or_else(|| bad("epoch says whose turn it is"))?;
     let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.filter(|text| !text.is_empty());
     let seen = seen.filter(|_| matches!(mode, Mode::Sse)).or(query.text("after"));

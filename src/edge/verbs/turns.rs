@@ -9,7 +9,7 @@ use super::super::error::{self, Problem};
 use super::Item;
 use crate::ids::{
     AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial, SessionId,
-    StepName, ToolName, TurnId, WorkerName,
+    StepName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
 use crate::limits;
 use crate::runtime::claim::Claimer;
@@ -55,7 +55,7 @@ struct SayBody<'b> {
     r#type: Option<IgnoredAny>,
     session: Option<String>,
     turn: Option<String>,
-    epoch: Option<u64>,
+    epoch: Option<TurnEpoch>,
     seq: Option<u64>,
     #[serde(borrow, default)]
     events: Vec<Item<'b>>,
@@ -204,7 +204,7 @@ pub(in crate::edge) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
 /// The same from a line, which may leave the epoch to the address; with its seq, also where it is refused.
 pub(in crate::edge) fn line(
     turn: TurnId,
-    epoch: u64,
+    epoch: TurnEpoch,
     line: &[u8],
 ) -> Result<Say, (Option<u64>, Problem)> {
     let numbered = || serde_json::from_slice(line).ok().map(|Numbered { seq }| seq);
@@ -239,7 +239,7 @@ pub(in crate::edge) fn frame(body: &[u8]) -> Result<(SessionId, Say), Problem> {
     Ok((session, said(name("turn", &turn, TurnId::parse)?, epoch, asked)?))
 }
 
-fn said(turn: TurnId, epoch: u64, asked: SayBody<'_>) -> Result<Say, Problem> {
+fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Problem> {
     let then = match (asked.then.as_deref(), asked.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn a_line_may_leave_the_epoch_to_the_address_and_is_refused_under_its_number() {
         for text in [&b"{}"[..], b" { }\r\n", br#"{"epoch":7}"#] {
-            assert_eq!(line(turn(), 7, text).unwrap().epoch, 7);
+            assert_eq!(line(turn(), TurnEpoch(7), text).unwrap().epoch, TurnEpoch(7));
         }
         for (text, seq) in [
             (&br#"{"epoch":6,"seq":3,"events":[{"text":"a"}]}"#[..], Some(3)),
@@ -430,7 +430,7 @@ mod tests {
             (br#"{"seq":5,"thn":"complete"}"#, Some(5)),
             (b"{", None),
         ] {
-            assert_eq!(line(turn(), 7, text).unwrap_err().0, seq);
+            assert_eq!(line(turn(), TurnEpoch(7), text).unwrap_err().0, seq);
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::super::error::Problem;
 use super::super::verbs::turns::{self, bad, name, quiet};
-use crate::ids::{AgentName, SessionId, TurnId, WorkerName};
+use crate::ids::{AgentName, SessionId, TurnEpoch, TurnId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::{Frame, FromWorker, Refused, Registration, TurnKey};
 
@@ -14,7 +14,7 @@ struct Head {
     r#type: String,
     session: Option<String>,
     turn: Option<String>,
-    epoch: Option<u64>,
+    epoch: Option<TurnEpoch>,
     seq: Option<u64>,
 }
 
@@ -37,7 +37,7 @@ struct DoneFrame {
     _type: String,
     session: String,
     turn: String,
-    epoch: u64,
+    epoch: TurnEpoch,
 }
 
 #[derive(Deserialize)]

@@ -6,13 +6,13 @@ use expect_test::{Expect, expect};
 
 use super::super::wire::tests::sample;
 use super::*;
-use crate::ids::{Cursor, Incarnation, Serial, SessionId, TurnId};
+use crate::ids::{Cursor, Incarnation, Serial, SessionId, TurnEpoch, TurnId};
 use crate::runtime::Shown;
 use crate::runtime::agent::{Ack, FromWorker, Told, TurnKey, What};
 
 fn key() -> TurnKey {
     let session = SessionId::parse("s").unwrap();
-    TurnKey { session, turn: TurnId::parse("t").unwrap(), epoch: 3 }
+    TurnKey { session, turn: TurnId::parse("t").unwrap(), epoch: TurnEpoch(3) }
 }
 
 fn check(frame: &str, expected: Expect) {
@@ -55,7 +55,9 @@ fn a_frame_is_read_whole_or_refused_by_its_seq() {
     );
     check(
         r#"{"type":"done","session":"s","turn":"t","epoch":3}"#,
-        expect![[r#"Done(TurnKey { session: SessionId("s"), turn: TurnId("t"), epoch: 3 })"#]],
+        expect![[
+            r#"Done(TurnKey { session: SessionId("s"), turn: TurnId("t"), epoch: TurnEpoch(3) })"#
+        ]],
     );
     check(r#"{"type":"pong"}"#, expect!["Pong"]);
     check(r#"{"type":"drain"}"#, expect!["Drain"]);

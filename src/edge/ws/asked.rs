@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::super::error::{self, Problem};
 use super::super::verbs::Verb;
 use super::super::{attached, cursor, headers, name};
-use crate::ids::SessionId;
+use crate::ids::{ProducerEpoch, SessionId};
 use crate::limits;
 use crate::runtime::{Freshness, Start};
 use crate::session::{Command, Origin};
@@ -249,7 +249,7 @@ fn origin(given: Producer) -> Result<Origin, Problem> {
         return Err(bad("epoch and seq are at most 2^53-1".to_owned()));
     }
     let producer = headers::producer_name(&id).map_err(|why| bad(format!("producer: {why}")))?;
-    Ok(Origin { producer, epoch, seq })
+    Ok(Origin { producer, epoch: ProducerEpoch(epoch), seq })
 }
 
 fn credit(events: u32, least: u32) -> Result<u32, Problem> {
@@ -327,6 +327,6 @@ mod tests {
         };
         let Command::Append(append) = called.command else { panic!("no append") };
         assert_eq!((session.as_str(), append.events.len()), ("a/b", 1));
-        assert_eq!(append.producer.map(|origin| (origin.epoch, origin.seq)), Some((1, 2)));
+        assert_eq!(append.producer.map(|origin| (origin.epoch.0, origin.seq)), Some((1, 2)));
     }
 }

@@ -126,7 +126,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::{StepName, TurnId};
+    use crate::ids::{StepName, TurnEpoch, TurnId};
     use crate::session::{Format, Phase};
 
     fn heard(seq: Option<u64>, texts: &[&str], then: Then) -> Heard {
@@ -136,7 +136,7 @@ mod tests {
         };
         let events = texts.iter().map(event).collect();
         let said = seq.map(|seq| Said { seq, events, then, ..Said::default() });
-        let say = Say { said, ..Say::new(TurnId::parse("t").unwrap(), 7) };
+        let say = Say { said, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
         Heard { say: Box::new(say), _room: Room::none() }
     }
 

@@ -1,6 +1,6 @@
 //! How a worker leaves its turns, and what the session is told of it.
 
-use crate::ids::TurnId;
+use crate::ids::{TurnEpoch, TurnId};
 use crate::limits::DETAIL_BYTES;
 use crate::session::{Cause, Command, Lose, Said, Say, Then};
 
@@ -21,7 +21,7 @@ pub enum Leave {
 
 impl Leave {
     /// What lets another worker have the turn. `seq`: of the next command that says something in this epoch.
-    pub(super) fn command(&self, turn: TurnId, epoch: u64, seq: u64) -> Command {
+    pub(super) fn command(&self, turn: TurnId, epoch: TurnEpoch, seq: u64) -> Command {
         let (cause, detail) = match self {
             Leave::Disconnected => (Cause::Disconnected, ""),
             Leave::BrokeOff(detail) => (Cause::Disconnected, &**detail),

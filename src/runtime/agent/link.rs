@@ -18,6 +18,7 @@ use super::super::served::Serving;
 use super::batch::Heard;
 use super::turn::{Outcome, Parts, ToTurn};
 use super::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
+use crate::ids::TurnEpoch;
 use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_TOLD, LINK_TURNS};
 use crate::session::{Refusal, Say};
 
@@ -251,7 +252,7 @@ impl Link {
 
     /// Begins to work on a turn.
     fn begin(&mut self, assignment: Assignment) {
-        let epoch = assignment.turn.lease.as_ref().map_or(0, |lease| lease.epoch);
+        let epoch = assignment.turn.lease.as_ref().map_or(TurnEpoch::NONE, |lease| lease.epoch);
         let (session, turn) = (assignment.session.clone(), assignment.turn.turn.clone());
         let key = TurnKey { session, turn, epoch };
         // All says of the link have room in it, and one word for each turn that it stops.

@@ -26,7 +26,7 @@ pub use link::{LinkClosed, Listener, Speaker};
 
 use super::claim::Assignment;
 use super::tail::Shown;
-use crate::ids::{AgentName, Cursor, Serial, SessionId, TurnId, WorkerName};
+use crate::ids::{AgentName, Cursor, Serial, SessionId, TurnEpoch, TurnId, WorkerName};
 use crate::session::{AudienceStatus, ControlStatus, Event, Say};
 
 /// A worker that wants turns.
@@ -84,7 +84,7 @@ pub enum Frame {
 pub struct TurnKey {
     pub session: SessionId,
     pub turn: TurnId,
-    pub epoch: u64,
+    pub epoch: TurnEpoch,
 }
 
 /// What a worker is told.

@@ -83,18 +83,18 @@ impl Says {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::TurnId;
+    use crate::ids::{TurnEpoch, TurnId};
     use crate::session::Said;
 
     fn say(seq: u64) -> Say {
         let said = Some(Said { seq, ..Said::default() });
-        Say { said, ..Say::new(TurnId::parse("t").unwrap(), 1) }
+        Say { said, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
     }
 
     #[test]
     fn only_what_was_taken_is_said_to_be() {
         let mut says = Says::default();
-        assert_eq!(says.place(&Say::new(TurnId::parse("t").unwrap(), 1)), Order::Next);
+        assert_eq!(says.place(&Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1))), Order::Next);
         assert_eq!(says.place(&say(1)), Order::Gap { expected: 0 });
         assert_eq!(says.place(&say(0)), Order::Next);
         assert_eq!(says.place(&say(0)), Order::UnderWay);

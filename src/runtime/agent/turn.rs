@@ -385,7 +385,7 @@ impl Speaking {
     /// Lets another worker have the turn.
     async fn leave(&self, leave: &Leave) {
         let (session, turn, epoch) = (&self.key.session, self.key.turn.clone(), self.key.epoch);
-        tracing::info!(%session, %turn, epoch, ?leave, "a worker leaves its turn");
+        tracing::info!(%session, %turn, %epoch, ?leave, "a worker leaves its turn");
         let command = leave.command(turn, epoch, self.commands);
         let until = Instant::now() + REQUEST_DEADLINE;
         if let Err(error) = self.runtime.submit(session, command, until).await {

@@ -1,5 +1,6 @@
 //! What nodes say to each other about changes of the members. A promise, like `wire.rs`.
 
+use cluster::ids::MapVersion;
 use serde::{Deserialize, Serialize};
 
 /// A change of the members, as an operator asks for it. Addresses that are left out are those that the node
@@ -40,7 +41,7 @@ pub(in crate::runtime) struct Introduction {
     pub(in crate::runtime) peer: String,
     pub(in crate::runtime) http: String,
     /// Of the map that it has heard of; 0 for none.
-    pub(in crate::runtime) epoch: u64,
+    pub(in crate::runtime) version: MapVersion,
 }
 
 /// The members of a group, as its leader has them.
@@ -97,7 +98,8 @@ mod tests {
         check_request(&Request::LedGroups, expect!["010c"]);
         let agreed = ChangeAnswer::Agreed { changed: true };
         check_response(&Response::MembersChanged(agreed), expect!["010b0001"]);
-        let introduction = Introduction { peer: "h".into(), http: "u".into(), epoch: 0 };
+        let introduction =
+            Introduction { peer: "h".into(), http: "u".into(), version: MapVersion::NONE };
         check_response(&Response::Introduced(introduction), expect!["010c0168017500"]);
         let led = LedGroup {
             shard: 3,

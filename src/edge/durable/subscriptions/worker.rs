@@ -16,7 +16,7 @@ use super::place::Place;
 use super::scan::{self, Tails};
 use super::state::{Deliver, State, Wake};
 use super::{Fault, Subscriptions, glob, shown, wake};
-use crate::ids::{Millis, ProducerId, SessionId};
+use crate::ids::{Millis, ProducerEpoch, ProducerId, SessionId};
 use crate::limits;
 use crate::runtime::SubmitError;
 use crate::session::{Append, Command, ContentType, Format, NewEvent, Origin, Refusal};
@@ -266,9 +266,9 @@ impl Worker {
 }
 
 /// A number that grows with each wake, and with each life of the subscription.
-fn epoch(state: &State, generation: u64) -> u64 {
+fn epoch(state: &State, generation: u64) -> ProducerEpoch {
     // A later life began later; no subscription makes a thousand wakes a second for long.
-    state.created_at.0.saturating_mul(1000).saturating_add(generation)
+    ProducerEpoch(state.created_at.0.saturating_mul(1000).saturating_add(generation))
 }
 
 fn soon() -> Instant {

@@ -1,0 +1,317 @@
+//! Why a command changed nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::Role;
+use super::config::BadConfig;
+use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId};
+
+/// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody created the session, or it was deleted, or its time to live is over.
+    #[error("the session does not exist")]
+    NotFound,
+    /// The session was deleted, and its name is not free before its last fork has let go.
+    #[error("the session was deleted; its log is kept for its forks alone")]
+    Gone,
+    /// The session lives and was created with something else.
+    #[error("the session exists with another configuration")]
+    ConfigDiffers,
+    /// A number or a label is out of its range; the session was not created.
+    #[error("the configuration cannot be kept: {0}")]
+    BadConfig(BadConfig),
+    /// The life that was to be deleted is over, or never was.
+    #[error("the session is in its incarnation {current}; {given} was meant")]
+    OtherIncarnation {
+        /// The life that was meant.
+        given: Incarnation,
+        /// The present one.
+        current: Incarnation,
+    },
+    /// The name has had 2^32 - 1 lives; it can have no other.
+    #[error("the session was created too often")]
+    IncarnationsSpent,
+    /// The producer has started anew since, or wrote in this epoch in an earlier life of the
+    /// session.
+    #[error("{}", stale(producer, *given, *held))]
+    StaleEpoch {
+        /// Who wrote.
+        producer: ProducerId,
+        /// The epoch of the request.
+        given: ProducerEpoch,
+        /// The newest epoch that the session knows; in an earlier life's, a greater one is next.
+        held: ProducerEpoch,
+    },
+    /// The epoch is new, and its first request is missing.
+    #[error("a new epoch begins with seq 0, not {received}")]
+    EpochMustStartAtZero {
+        /// The seq of the request.
+        received: u64,
+    },
+    /// A request of this producer, or of this worker, is missing before this one.
+    #[error("seq {expected} comes next, not {received}")]
+    SequenceGap {
+        /// The seq that comes next.
+        expected: u64,
+        /// The seq of the request.
+        received: u64,
+    },
+    /// The session takes no more events.
+    #[error("the session was closed at {tail}")]
+    Closed {
+        /// Its last event.
+        tail: Serial,
+    },
+    /// Somebody else appended first, or the asker expects events that there never were.
+    #[error("the log ends at {tail}, not at {expected}")]
+    SerialMismatch {
+        /// Where the log was to end.
+        expected: Serial,
+        /// Where it ends.
+        tail: Serial,
+    },
+    /// An append that closes nothing needs an event.
+    #[error("the append carries no event")]
+    NoEvents,
+    /// More events than [`crate::limits::APPEND_EVENTS`] at once; none of them is in the log.
+    #[error("the append carries {count} events; the limit is {limit}")]
+    TooManyEvents {
+        /// How many were given.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A payload beyond [`crate::limits::EVENT_BYTES`]; no event of its request is in the log.
+    #[error("an event has {bytes} bytes; the limit is {limit}")]
+    EventTooLarge {
+        /// Length of the payload, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// More than [`crate::limits::APPEND_BYTES`] at once; none of it is in the log.
+    #[error("the append has {bytes} bytes; the limit is {limit}")]
+    AppendTooLarge {
+        /// Payloads and format tags together, in bytes.
+        bytes: usize,
+        /// How many there may be, in bytes.
+        limit: usize,
+    },
+    /// A producer is new, and all that are remembered wrote within
+    /// [`crate::limits::PRODUCER_IDLE_MS`].
+    #[error("the session remembers {limit} producers, all in use")]
+    TooManyProducers {
+        /// How many are remembered.
+        limit: usize,
+    },
+    /// The log has a content type: events of another one, and turns, have no place in it.
+    #[error("the log is made of {held}")]
+    OtherContentType {
+        /// What the creator said.
+        held: String,
+    },
+    /// An append with an order mark came after one with a mark that is greater or the same.
+    #[error("the order mark does not come after {last:?}")]
+    OutOfOrder {
+        /// The mark of the last one that was taken.
+        last: String,
+    },
+    /// The order mark is longer than [`crate::limits::ORDER_BYTES`].
+    #[error("the order mark has {bytes} bytes; the limit is {limit}")]
+    OrderTooLong {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// A fork was to begin where the log has not come yet.
+    #[error("the log ends at {tail}; it cannot be forked at {at}")]
+    ForkBeyondTail {
+        /// Last event that was to be inherited.
+        at: Serial,
+        /// Last event that there is.
+        tail: Serial,
+    },
+    /// The source has [`crate::limits::FORKS`] forks, or [`crate::limits::PENDING_RELEASES`] earlier
+    /// forks of this name have not been let go yet.
+    #[error("the log has as many forks as it may: {limit}")]
+    TooManyForks {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The source may have let go before the fork began: it must take a new hold.
+    #[error("the hold on the source ended before the fork began")]
+    HoldEnded,
+    /// The input asked to be refused where its agent is at work, and it is.
+    #[error("turn {turn} is open")]
+    Busy {
+        /// The agent's open turn.
+        turn: TurnId,
+    },
+    /// The input would begin one turn more than [`crate::limits::TURNS`].
+    #[error("the session has {limit} open turns, as many as it may")]
+    TooManyTurns {
+        /// How many may be open.
+        limit: usize,
+    },
+    /// Nobody asked for this turn in this life of the session, or it is forgotten.
+    #[error("the turn does not exist")]
+    NoSuchTurn,
+    /// The turn has ended, or was cancelled before it began.
+    #[error("the turn is over")]
+    TurnOver,
+    /// Another worker has the turn, or it waits for something else than a worker.
+    #[error("the turn is not to be had now")]
+    TurnTaken,
+    /// The worker's lease is over: nothing more that it puts out is taken (S4).
+    #[error("epoch {given} is over; the turn is at {held}")]
+    Fenced {
+        /// The epoch of the request.
+        given: TurnEpoch,
+        /// The epoch of the turn's lease; the session's newest where nobody has the turn.
+        held: TurnEpoch,
+    },
+    /// A checkpoint beyond [`crate::limits::CHECKPOINT_BYTES`]; nothing that came with it is taken.
+    #[error("the checkpoint has {bytes} bytes; the limit is {limit}")]
+    CheckpointTooLarge {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// Greatest length, in bytes.
+        limit: usize,
+    },
+    /// Whoever asks may not do this.
+    #[error("this needs the role {}", needs.name())]
+    RoleForbids {
+        /// The least role that may.
+        needs: Role,
+    },
+    /// As many inputs as [`crate::limits::MAILBOX`] wait to be taken in by the workers of open
+    /// turns.
+    #[error("{limit} inputs wait for workers, as many as may")]
+    MailboxFull {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// Nothing more of the step is taken; the worker may begin another one, or end the turn.
+    #[error("the step {step} was cancelled")]
+    StepCancelled {
+        /// The step.
+        step: StepName,
+    },
+    /// No turn of this life of the session has asked this, or it is forgotten.
+    #[error("the interaction does not exist")]
+    NoSuchInteraction,
+    /// Nobody answered in time, or the turn that asked is over.
+    #[error("the interaction is over")]
+    InteractionOver,
+    /// Somebody else's answer holds.
+    #[error("{by} was faster")]
+    Conflict {
+        /// Who answered; `somebody` where nobody was named.
+        by: String,
+    },
+    /// The name was given before to an input with other content or for another agent, which stays.
+    #[error("an input of this name said something else, or was for another agent")]
+    InputDiffers,
+    /// The name of an interaction is another turn's; nothing that came with it is taken.
+    #[error("another turn has an interaction of this name")]
+    InteractionExists,
+    /// More than [`crate::limits::INTERACTIONS`] would be open; nothing that came with them is
+    /// taken.
+    #[error("the session has {limit} open interactions, as many as it may")]
+    TooManyInteractions {
+        /// How many may be open.
+        limit: usize,
+    },
+    /// Control is somebody else's, and only a [`Role::Supervisor`] may take it.
+    #[error("{by} has control")]
+    ControlHeld {
+        /// Who has it.
+        by: String,
+    },
+    /// The one refusal that is not final: nothing happened now, but an earlier try may have taken
+    /// effect.
+    #[error("too much happened since to tell whether an earlier try took effect")]
+    OutcomeForgotten,
+}
+
+/// Which tries of a request came to nothing, as its refusal tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tries {
+    /// This one and every earlier one did, but for [`Refusal::OutcomeForgotten`], which is looked at
+    /// by name.
+    OfAll,
+    /// An earlier one may have taken effect, in a life, an epoch or a turn that is over.
+    OfThis,
+}
+
+impl Refusal {
+    /// Whether it says nothing of an earlier try of a request whose key is not kept over all lives: the life, the
+    /// epoch or the turn in which that one may have taken effect is over. All others mean that no try took effect.
+    #[must_use]
+    pub fn tells_of_another_time(&self) -> bool {
+        self.row().1 == Tries::OfThis
+    }
+
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// All that is known of it beside its words; the compiler asks for the row of a new one.
+    fn row(&self) -> (&'static str, Tries) {
+        use Tries::{OfAll, OfThis};
+        match self {
+            Refusal::NotFound => ("not_found", OfThis),
+            Refusal::Gone => ("gone", OfThis),
+            Refusal::ConfigDiffers => ("config_differs", OfAll),
+            Refusal::BadConfig(_) => ("bad_config", OfAll),
+            Refusal::OtherIncarnation { .. } => ("other_incarnation", OfThis),
+            Refusal::IncarnationsSpent => ("incarnations_spent", OfAll),
+            Refusal::StaleEpoch { .. } => ("stale_epoch", OfThis),
+            Refusal::EpochMustStartAtZero { .. } => ("epoch_must_start_at_zero", OfAll),
+            Refusal::SequenceGap { .. } => ("sequence_gap", OfAll),
+            Refusal::Closed { .. } => ("closed", OfAll),
+            Refusal::SerialMismatch { .. } => ("serial_mismatch", OfAll),
+            Refusal::NoEvents => ("no_events", OfAll),
+            Refusal::TooManyEvents { .. } => ("too_many_events", OfAll),
+            Refusal::EventTooLarge { .. } => ("event_too_large", OfAll),
+            Refusal::AppendTooLarge { .. } => ("append_too_large", OfAll),
+            Refusal::TooManyProducers { .. } => ("too_many_producers", OfAll),
+            Refusal::OtherContentType { .. } => ("other_content_type", OfAll),
+            Refusal::OutOfOrder { .. } => ("out_of_order", OfAll),
+            Refusal::OrderTooLong { .. } => ("order_too_long", OfAll),
+            Refusal::ForkBeyondTail { .. } => ("fork_beyond_tail", OfAll),
+            Refusal::TooManyForks { .. } => ("too_many_forks", OfAll),
+            Refusal::HoldEnded => ("hold_ended", OfThis),
+            Refusal::Busy { .. } => ("busy", OfAll),
+            Refusal::TooManyTurns { .. } => ("too_many_turns", OfAll),
+            Refusal::NoSuchTurn => ("no_such_turn", OfThis),
+            Refusal::TurnOver => ("turn_over", OfThis),
+            Refusal::TurnTaken => ("turn_taken", OfThis),
+            Refusal::Fenced { .. } => ("fenced", OfThis),
+            Refusal::CheckpointTooLarge { .. } => ("checkpoint_too_large", OfAll),
+            Refusal::RoleForbids { .. } => ("role_forbids", OfAll),
+            Refusal::MailboxFull { .. } => ("mailbox_full", OfAll),
+            Refusal::StepCancelled { .. } => ("step_cancelled", OfAll),
+            Refusal::NoSuchInteraction => ("no_such_interaction", OfThis),
+            Refusal::InteractionOver => ("interaction_over", OfAll),
+            Refusal::Conflict { .. } | Refusal::InputDiffers => ("conflict", OfAll),
+            Refusal::InteractionExists => ("interaction_exists", OfAll),
+            Refusal::TooManyInteractions { .. } => ("too_many_interactions", OfAll),
+            Refusal::ControlHeld { .. } => ("control_held", OfAll),
+            Refusal::OutcomeForgotten => ("outcome_unknown", OfAll),
+        }
+    }
+}
+
+fn stale(producer: &ProducerId, given: ProducerEpoch, held: ProducerEpoch) -> String {
+    if given == held {
+        format!(
+            "producer {producer} wrote in epoch {held} in an earlier life of the session; a greater one is next"
+        )
+    } else {
+        format!("producer {producer} is at epoch {held}; {given} is stale")
+    }
+}

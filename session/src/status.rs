@@ -1,0 +1,268 @@
+//! A session as it is now, for those who ask.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::command::Phase;
+use super::config::Config;
+use super::control::{Control, Mode};
+use super::fact::{PauseReason, Sender};
+use super::fork::Fork;
+use super::turn::{Stage, Turn, TurnLease};
+use super::work::Interaction;
+use crate::ids::{
+    AgentName, ControlEpoch, Incarnation, InteractionId, KindName, Millis, Serial, StepName,
+    TurnEpoch, TurnId, WorkerName,
+};
+
+/// A live session as it is now, for those who ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// See [`super::Session::root`].
+    pub root: Incarnation,
+    /// What it inherits, if it is a fork.
+    pub fork: Option<Fork>,
+    /// Deleted, and kept for its forks alone.
+    pub hidden: bool,
+    /// First event that can still be read; one beyond `tail` where there is none.
+    pub first: Serial,
+    /// Last event.
+    pub tail: Serial,
+    /// Whether nobody can append any more.
+    pub closed: bool,
+    /// Hash of the log up to `tail`.
+    pub chain: u64,
+    /// Payload bytes of the log from `first`; after a trim, up to one mark more.
+    pub bytes: u64,
+    /// When this life began.
+    pub created_at: Millis,
+    /// When the log last changed.
+    pub updated_at: Millis,
+    /// When the time to live last began.
+    pub touched_at: Millis,
+    /// When the session ends if nobody touches it.
+    pub expires_at: Option<Millis>,
+    /// What it was created with.
+    pub config: Config,
+    /// Producers that are remembered.
+    pub producers: usize,
+    /// Turns that are not over, oldest first.
+    pub turns: Vec<TurnStatus>,
+    /// What people are to answer, oldest first.
+    pub interactions: Vec<InteractionStatus>,
+    /// Who answers people.
+    pub control: ControlStatus,
+    /// Who watches; none before the leader has counted.
+    pub audience: Option<AudienceStatus>,
+}
+
+/// An open turn as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnStatus {
+    /// Its name.
+    pub turn: TurnId,
+    /// The agent that it is for.
+    pub agent: AgentName,
+    /// Where it stands.
+    pub state: TurnState,
+    /// Its first input.
+    pub input: Serial,
+    /// Its last input.
+    pub spoken: Serial,
+    /// Its last input that has reached a worker.
+    pub delivered: Serial,
+    /// Its last input that a worker has taken in.
+    pub heard: Serial,
+    /// Workers that have had it.
+    pub attempts: u32,
+    /// Workers in a row that were lost without output that stays.
+    pub failures: u32,
+    /// So many of these and the turn fails.
+    pub failures_max: u32,
+    /// What the last worker left for the next; up to [`crate::limits::CHECKPOINT_BYTES`] bytes.
+    pub checkpoint: Option<Bytes>,
+    /// When it may be taken; none while a worker has it or it rests.
+    pub waits_from: Option<Millis>,
+    /// Its worker is asked to rest.
+    pub pausing: Option<PauseReason>,
+    /// The step under way, and which attempt at it.
+    pub step: Option<(StepName, u32)>,
+    /// The first output that is not superseded; 0 where there is none.
+    pub first_output: Serial,
+    /// Payload bytes that it put out.
+    pub bytes: u64,
+    /// The worker that has it.
+    pub lease: Option<LeaseStatus>,
+    /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
+    pub unserved: bool,
+}
+
+/// Where an open turn stands, for those who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TurnState {
+    /// For a worker to take it.
+    Queued,
+    /// A worker has it.
+    Active,
+    /// For people to answer, with a worker or without.
+    Waiting,
+    /// Without a worker until somebody lets it go on.
+    Paused {
+        /// Why it rests.
+        reason: PauseReason,
+    },
+}
+
+/// The worker of a turn, by its two clocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    /// Who has the turn.
+    pub worker: WorkerName,
+    /// Its fencing token.
+    pub epoch: TurnEpoch,
+    /// How long it keeps the turn unheard, in milliseconds from `alive_at`.
+    pub lease_ms: u64,
+    /// Whether it has put anything out.
+    pub spoke: bool,
+    /// When it was last heard of.
+    pub alive_at: Millis,
+    /// When it last said something, or said how long it would not.
+    pub progress_at: Millis,
+    /// How long it may put nothing out, in milliseconds from `progress_at`.
+    pub quiet_ms: u64,
+    /// It has put nothing out for longer than that.
+    pub stalled: bool,
+    /// What it says that it does.
+    pub phase: Phase,
+}
+
+/// Something that people are to answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InteractionStatus {
+    /// Its name.
+    pub interaction: InteractionId,
+    /// The turn that asked.
+    pub turn: TurnId,
+    /// What sort of thing it is.
+    pub kind: KindName,
+    /// The question's place in the log.
+    pub serial: Serial,
+    /// Until when it can be answered; as long as its turn is open where nothing is given.
+    pub deadline: Option<Millis>,
+}
+
+/// Who answers people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlStatus {
+    /// How people are answered.
+    pub mode: Mode,
+    /// Who has control; nobody in [`Mode::Auto`].
+    pub holder: Option<Sender>,
+    /// Counts the changes of holder.
+    pub epoch: ControlEpoch,
+    /// When it goes back to the agents unless the holder acts.
+    pub until: Option<Millis>,
+    /// Who would like to have it.
+    pub requested: Option<Sender>,
+    /// Whether inputs wait for the holder.
+    pub held: bool,
+}
+
+/// Who watches, as the leader has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudienceStatus {
+    /// Everybody who is attached.
+    pub watchers: u32,
+    /// Those among them that may do more than speak.
+    pub controllers: u32,
+    /// Since when there has been somebody, or nobody.
+    pub since: Millis,
+}
+
+impl TurnState {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            TurnState::Queued => "queued",
+            TurnState::Active => "active",
+            TurnState::Waiting => "waiting",
+            TurnState::Paused { .. } => "paused",
+        }
+    }
+}
+
+impl TurnStatus {
+    /// `asks`: it waits for people.
+    pub(super) fn of(turn: &Turn, asks: bool) -> TurnStatus {
+        let (state, waits_from) = match &turn.stage {
+            Stage::Paused { reason } => (TurnState::Paused { reason: *reason }, None),
+            Stage::Asking => (TurnState::Waiting, None),
+            Stage::Waiting { from } => (TurnState::Queued, Some(*from)),
+            Stage::Active(_) => (TurnState::Active, None),
+        };
+        let waits = asks && !matches!(state, TurnState::Paused { .. });
+        TurnStatus {
+            turn: turn.id.clone(),
+            agent: turn.agent.clone(),
+            state: if waits { TurnState::Waiting } else { state },
+            input: turn.input,
+            spoken: turn.spoken,
+            delivered: turn.delivered,
+            heard: turn.heard,
+            attempts: turn.attempts,
+            failures: turn.failures,
+            failures_max: turn.failures_max,
+            checkpoint: turn.checkpoint.clone(),
+            waits_from,
+            pausing: turn.pausing,
+            step: turn.step.as_ref().map(|step| (step.name.clone(), step.attempt)),
+            first_output: turn.output.first,
+            bytes: turn.output.bytes,
+            lease: turn.lease().map(LeaseStatus::from),
+            unserved: false,
+        }
+    }
+}
+
+impl From<&TurnLease> for LeaseStatus {
+    fn from(lease: &TurnLease) -> LeaseStatus {
+        LeaseStatus {
+            worker: lease.worker.clone(),
+            epoch: lease.epoch,
+            lease_ms: lease.lease_ms,
+            spoke: lease.spoke,
+            alive_at: lease.alive_at,
+            progress_at: lease.progress_at,
+            quiet_ms: lease.quiet_ms,
+            stalled: lease.stalled,
+            phase: lease.phase.clone(),
+        }
+    }
+}
+
+impl From<&Interaction> for InteractionStatus {
+    fn from(asked: &Interaction) -> InteractionStatus {
+        InteractionStatus {
+            interaction: asked.id.clone(),
+            turn: asked.turn.clone(),
+            kind: asked.kind.clone(),
+            serial: asked.serial,
+            deadline: asked.deadline,
+        }
+    }
+}
+
+impl From<&Control> for ControlStatus {
+    fn from(control: &Control) -> ControlStatus {
+        ControlStatus {
+            mode: control.mode,
+            holder: control.holder.clone(),
+            epoch: control.epoch,
+            until: control.until,
+            requested: control.requested.clone(),
+            held: control.held.is_some(),
+        }
+    }
+}
