@@ -67,6 +67,8 @@ pub struct ServeConfig {
     pub allow_hosts: Vec<AllowedHost>,
     /// Origins of pages that may ask this node, beside its own.
     pub allow_origins: Vec<AllowedOrigin>,
+    /// Where operators are served, apart from clients; at the same place, where none is given.
+    pub admin_listen: Option<SocketAddr>,
     /// The key that may do everything; where there is none, and no issuer, nobody is asked who they are.
     pub root_key: Option<Secret>,
     /// Certificate and key for clients; none, where they are served without TLS.
@@ -207,6 +209,9 @@ pub struct Given {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
+    /// Where operators are served: keys, the cluster, metrics, and no longer at --listen
+    #[arg(long, env = "OUTLIVE_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<SocketAddr>,
     /// Where the key is that may do everything: a file, or env:NAME; with it, requests need a key
     #[arg(long, env = "OUTLIVE_ROOT_KEY", value_name = "PLACE")]
     pub root_key: Option<String>,
@@ -264,6 +269,7 @@ const VARIABLES: &[&str] = &[
     "OUTLIVE_WEBHOOK_REACH",
     "OUTLIVE_ALLOW_HOST",
     "OUTLIVE_ALLOW_ORIGIN",
+    "OUTLIVE_ADMIN_LISTEN",
     "OUTLIVE_ROOT_KEY",
     "OUTLIVE_TLS_CERT",
     "OUTLIVE_TLS_KEY",
@@ -336,6 +342,7 @@ impl Given {
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
             allow_host: either(self.allow_host, below.allow_host),
             allow_origin: either(self.allow_origin, below.allow_origin),
+            admin_listen: self.admin_listen.or(below.admin_listen),
             root_key: self.root_key.or(below.root_key),
             tls_cert: self.tls_cert.or(below.tls_cert),
             tls_key: self.tls_key.or(below.tls_key),
@@ -401,6 +408,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         webhook_reach: given.webhook_reach.unwrap_or_default(),
         allow_hosts: all(&given.allow_host)?,
         allow_origins: all(&given.allow_origin)?,
+        admin_listen: given.admin_listen,
         root_key: access::root_key(given.root_key.as_deref())?,
         client_tls: access::client_tls(given.tls_cert, given.tls_key)?,
         issuers: access::issuers(given.issuers)?,
@@ -408,7 +416,9 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         agents: agents::check(given.agents, &given.agent)?,
     };
     let asks_who = config.root_key.is_some() || !config.issuers.is_empty();
-    access::check(config.listen, asks_who, given.insecure.unwrap_or_default())?;
+    for listen in [Some(config.listen), config.admin_listen].into_iter().flatten() {
+        access::check(listen, asks_who, given.insecure.unwrap_or_default())?;
+    }
     check_cluster(&config.cluster)?;
     check_numbers(&config)?;
     Ok(config)

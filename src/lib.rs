@@ -13,6 +13,6 @@ pub mod node;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;
-mod tls;
+pub mod tls;
 
 pub use session::{self, ids};

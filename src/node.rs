@@ -52,6 +52,7 @@ use crate::runtime::{Foundation, Runtime};
 use crate::store::Store;
 use crate::store::fault::Fault;
 use crate::telemetry::Metrics;
+use crate::tls;
 
 /// Runs the node until it is asked to stop (SIGTERM or SIGINT). Where its store fails it begins again.
 ///
@@ -121,6 +122,8 @@ fn work_threads() -> usize {
 pub struct Node {
     /// Where clients are served.
     pub address: SocketAddr,
+    /// Where operators are, if it is another place.
+    pub admin_address: Option<SocketAddr>,
     pub runtime: Arc<Runtime>,
     pub metrics: Arc<Metrics>,
     agents: Agents,
@@ -154,10 +157,20 @@ impl Node {
         control: Option<tokio::runtime::Handle>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Node> {
+        tls::install();
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listen on {} for clients", config.listen))?;
         let address = listener.local_addr()?;
+        let admin = match config.admin_listen {
+            None => None,
+            Some(at) => Some(
+                TcpListener::bind(at)
+                    .await
+                    .with_context(|| format!("listen on {at} for operators"))?,
+            ),
+        };
+        let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let local = NodeId(config.node_id);
         let home = Arc::new(Home::open(&config.data_dir, &config.cluster, local)?);
         let dirs = [
@@ -203,8 +216,14 @@ impl Node {
         register(&metrics, &journal, &runtime);
         let settings = settings(config, address)?;
         let auth = Auth::new(&runtime, config.root_key.clone(), config.issuers.clone());
-        let serving =
-            edge::serve(listener, runtime.clone(), auth, metrics.clone(), settings, stop.clone());
+        let serving = edge::serve(
+            (listener, admin),
+            runtime.clone(),
+            auth,
+            metrics.clone(),
+            settings,
+            stop.clone(),
+        );
         let edge = TaskTracker::new();
         edge.spawn(essential("edge", serving));
         edge.close();
@@ -212,6 +231,7 @@ impl Node {
         let store = fault;
         Ok(Node {
             address,
+            admin_address,
             runtime,
             metrics,
             agents,

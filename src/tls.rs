@@ -5,6 +5,13 @@ use std::sync::{Arc, OnceLock};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+/// Has everything in the process that speaks TLS use one cryptography; doing it again is harmless. Clients of HTTP need
+/// it before they are made.
+pub fn install() {
+    // It is this one that is installed already.
+    crypto::ring::default_provider().install_default().ok();
+}
+
 /// The one connector of the process; the machine's certificates are read when it is first needed.
 pub(crate) fn connector() -> &'static TlsConnector {
     static CONNECTOR: OnceLock<TlsConnector> = OnceLock::new();

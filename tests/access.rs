@@ -452,3 +452,29 @@ async fn a_ticket_opens_what_its_owner_said_and_nothing_else() {
     let (status, keys) = ask(&node, Some(ROOT), Method::GET, "/v1/keys", None).await;
     assert_eq!((status.as_u16(), &keys["keys"]), (200, &json!([])), "revoked is revoked");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_have_an_entrance_of_their_own() {
+    let node = start_single_with(|config| {
+        config.root_key = Some(Secret::of(ROOT));
+        config.admin_listen = Some(([127, 0, 0, 1], 0).into());
+    })
+    .await;
+    let admin = format!("http://{}", node.node.admin_address.unwrap());
+    for (path, clients, operators) in [
+        ("/healthz", 200, 200),
+        ("/v1/sessions", 200, 404),
+        ("/v1/sessions/s", 404, 404),
+        ("/metrics", 404, 200),
+        ("/v1/keys", 404, 200),
+        ("/v1/cluster", 404, 200),
+        ("/v1/ws", 426, 404),
+    ] {
+        for (base, status) in [(&node.url, clients), (&admin, operators)] {
+            let request = reqwest::Client::new().get(format!("{base}{path}")).bearer_auth(ROOT);
+            assert_eq!(request.send().await.unwrap().status(), status, "{base}{path}");
+        }
+    }
+    let unknown = reqwest::get(format!("{admin}/v1/keys")).await.unwrap();
+    assert_eq!(unknown.status(), 401, "who asks is asked there too");
+}

@@ -117,6 +117,12 @@ async fn both_versions_of_http_are_spoken_and_a_stream_goes_on_through_a_renewal
     })
     .await;
     assert!(connect(&node, &first, &[b"http/1.1"]).await.is_err(), "the old one is gone");
+    let port = node.node.address.port();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outlive"));
+    command.args(["session", "list", "--url", &format!("https://localhost:{port}")]);
+    command.env("SSL_CERT_FILE", &files.cert);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "s\n", "{output:?}");
     say(&mut writer, "POST /v1/sessions/s/events", "still here").await;
     read_to(&mut reader, "still here").await;
 }

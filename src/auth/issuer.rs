@@ -29,8 +29,10 @@ const EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN: Duration = Duration::from_secs(30);
 /// How long keys hold that cannot be read again.
 const STALE: Duration = Duration::from_secs(60 * 60);
-/// How far clocks may differ, in seconds.
+/// How far ahead the issuer's clock may be, in seconds.
 const LEEWAY_S: u64 = 60;
+/// How long a token lets in after its end, in seconds; its streams end then.
+const GRACE_S: f64 = 4.0;
 /// Longest life of a token, in seconds.
 const LIFE_S: f64 = 24.0 * 60.0 * 60.0;
 /// Keys of one issuer that are looked at.
@@ -252,8 +254,7 @@ fn judge(issuer: &Issuer, key: &Known, token: &str, now: Millis) -> Result<Calle
     if now_s + LIFE_S + leeway < exp {
         return Err(Refused::Unknown("the token lasts longer than a token may"));
     }
-    // Its streams end when nobody would let it in any more.
-    let until = Millis(((exp + leeway) * 1000.0) as u64);
+    let until = Millis(((exp + GRACE_S) * 1000.0) as u64);
     let name = claims.sub.clone().unwrap_or_default();
     let grant = claims.grant(until).map_err(Refused::Unknown)?;
     Ok(Caller::of(grant, name, CancellationToken::new(), now))

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Client;
+use crate::tls;
 
 /// Durable sessions for AI agents.
 #[derive(Debug, Parser)]
@@ -100,6 +101,7 @@ struct Misuse(String);
 
 /// Runs the command that the process was called with.
 pub fn main() -> ExitCode {
+    tls::install();
     let outcome = match Cli::parse().command {
         Command::Serve(command) => serve::run(*command),
         Command::DevCerts(command) => certs::run(&command),

@@ -8,6 +8,8 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::tls;
+
 /// Time for which a client tries before it gives up, unless it is told otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time that one node has to answer one request; a little more than it takes by itself.
@@ -133,6 +135,7 @@ impl Nodes {
 }
 
 fn http(authorization: Option<HeaderValue>) -> Result<reqwest::Client, ClientError> {
+    tls::install();
     let headers = authorization.map(|value| (AUTHORIZATION, value));
     reqwest::Client::builder()
         .connect_timeout(CONNECT)

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::durable::subscriptions;
 use super::error::{self, Problem};
-use super::{Edge, headers};
+use super::{Edge, Entrance, headers};
 use crate::auth::{Caller, Denial, Ended, Refused};
 use crate::ids::{AgentName, SessionId};
 use crate::limits;
@@ -63,10 +63,19 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
 /// Nobody may ask this with what the request brought; nothing is to happen.
 pub(super) async fn open(
     edge: &Edge,
+    entrance: Entrance,
     route: &'static str,
     request: &mut Request,
 ) -> Result<(), Problem> {
     let need = need(route, request.method(), request.uri().path());
+    let here = match entrance {
+        Entrance::All => true,
+        Entrance::Clients => need != Need::Right(Right::Admin),
+        Entrance::Operators => matches!(need, Need::Nothing | Need::Right(Right::Admin)),
+    };
+    if !here {
+        return Err(Problem::new(&error::UNKNOWN_PATH, "see /v1/openapi.json"));
+    }
     let shown = Shown {
         ticket: take_ticket(request),
         credential: credential(request.headers())?.map(str::to_owned),

@@ -83,12 +83,23 @@ pub struct Settings {
     pub certificate: Option<Certificate>,
 }
 
-/// Serves clients on `listener` until `shutdown`, and returns when the last connection is gone.
+/// Where a connection came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entrance {
+    /// Where all are served.
+    All,
+    /// Where clients are, and operators are not.
+    Clients,
+    /// Where operators are, and clients are not.
+    Operators,
+}
+
+/// Serves clients on `listener`, and operators on `admin`, or where there is none with the clients, until `shutdown`, and returns when the last connection is gone.
 ///
 /// Then no more connections are taken, live streams break off (their readers go on at another node),
 /// and running requests get [`crate::limits::DRAIN_MS`] to finish.
 pub async fn serve(
-    listener: TcpListener,
+    (listener, admin): (TcpListener, Option<TcpListener>),
     runtime: Arc<Runtime>,
     auth: Auth,
     metrics: Arc<Metrics>,
@@ -105,7 +116,15 @@ pub async fn serve(
             tokio::select! { () = certificate.renew() => {} () = stop.cancelled() => {} }
         }
     };
-    tokio::join!(server::run(listener, edge), working, knowing, renewing);
+    let entrance = if admin.is_some() { Entrance::Clients } else { Entrance::All };
+    let operators = edge.clone();
+    let operating = async move {
+        if let Some(admin) = admin {
+            server::run(admin, operators, Entrance::Operators).await;
+        }
+    };
+    let serving = server::run(listener, edge, entrance);
+    tokio::join!(serving, operating, working, knowing, renewing);
 }
 
 /// What every request can reach.

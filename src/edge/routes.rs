@@ -11,7 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, admin, delivery, durable, events, gate, keys, people, sessions, tickets, turns, ws,
+    Edge, Entrance, admin, delivery, durable, events, gate, keys, people, sessions, tickets, turns,
+    ws,
 };
 use crate::auth::turned_away;
 use crate::telemetry::RequestLabels;
@@ -62,11 +63,11 @@ struct Answered(&'static str);
 
 /// All routes: those of the native API, which `openapi.json` describes, and those of each dialect, which
 /// its own protocol does.
-pub(super) fn router(edge: Edge) -> Router {
+pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
     let mut router = Router::new();
     for (path, name, methods) in routes().into_iter().chain(durable::routes()) {
-        let enter = async move |State(edge): State<Edge>, mut request: Request, next: Next| {
-            let mut response = match gate::open(&edge, name, &mut request).await {
+        let enter = move |State(edge): State<Edge>, mut request: Request, next: Next| async move {
+            let mut response = match gate::open(&edge, entrance, name, &mut request).await {
                 Ok(()) => next.run(request).await,
                 Err(why) => {
                     turned_away(name, why.kind().code);

@@ -27,7 +27,7 @@ use super::slots::{Slot, Slots};
 use super::sniff::{self, Prefaced, Speaks};
 use super::takeover::{Onward, Takeover, Watched};
 use super::write_timeout::Impatient;
-use super::{Edge, HangUp, routes, stream};
+use super::{Edge, Entrance, HangUp, routes, stream};
 use crate::limits;
 
 /// Pause after a failed accept: the process is short of something, most likely file descriptors.
@@ -47,12 +47,12 @@ const PING_MS: u64 = 20_000;
 struct BrokenOff;
 
 /// Takes connections until the node stops, then waits for those that run.
-pub(super) async fn run(listener: TcpListener, edge: Edge) {
+pub(super) async fn run(listener: TcpListener, edge: Edge, entrance: Entrance) {
     let slots = Slots::new(&edge.metrics);
     let mut warned: Option<Instant> = None;
     let connections = TaskTracker::new();
     let server = Arc::new(Server {
-        router: routes::router(edge.clone()),
+        router: routes::router(edge.clone(), entrance),
         http1: http1(),
         http2: http2(),
         connections: connections.clone(),

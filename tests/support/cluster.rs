@@ -279,6 +279,7 @@ pub fn has_own_disks() -> bool {
 
 /// A client that answers within a bounded time.
 pub fn client() -> reqwest::Client {
+    outlive::tls::install();
     reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(2))
         .pool_idle_timeout(Duration::from_secs(5))

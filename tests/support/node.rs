@@ -71,6 +71,7 @@ async fn start(
         webhook_reach: WebhookReach::Loopback,
         allow_hosts: Vec::new(),
         allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],
+        admin_listen: None,
         root_key: None,
         client_tls: None,
         issuers: Vec::new(),
