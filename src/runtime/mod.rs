@@ -456,7 +456,7 @@ impl Runtime {
     #[cfg(any(test, tokio_unstable))]
     pub fn fail_actor(&self, id: &SessionId) {
         if let Some((_, shard)) = self.directory.local(id) {
-            shard.sessions().send(id, session::Mail::Fail);
+            shard.actors().send(id, session::Mail::Fail);
         }
     }
 
@@ -491,7 +491,7 @@ impl Runtime {
             commands: vec![envelope],
             hold: settled.begin(0),
         };
-        shard.sessions().send(id, mail);
+        shard.actors().send(id, mail);
         settled.reached(0).await;
     }
 

@@ -61,8 +61,8 @@ async fn lost(replay: Replay) -> Place {
     }
     settled.reached(ENTRIES - 1).await;
     let shard = shards.get(GROUP).expect("it is open");
-    shard.sessions().send(&id(), Mail::Fail);
-    while !shard.sessions().is_lost(&id()) {
+    shard.actors().send(&id(), Mail::Fail);
+    while !shard.actors().is_lost(&id()) {
         tokio::task::yield_now().await;
     }
     Place { shards, shard, machine }
@@ -70,7 +70,7 @@ async fn lost(replay: Replay) -> Place {
 
 fn look(shard: &Shard) -> oneshot::Receiver<Looked> {
     let (reply, looked) = oneshot::channel();
-    shard.sessions().send(&id(), Mail::Look(reply));
+    shard.actors().send(&id(), Mail::Look(reply));
     looked
 }
 
@@ -121,7 +121,7 @@ async fn a_session_that_cannot_be_rebuilt_reads_the_journal_no_more_at_each_mail
     for wanted in 1..4 {
         for _ in 0..20 {
             assert!(look(&place.shard).await.is_err());
-            while place.shard.sessions().count() != 0 {
+            while place.shard.actors().count() != 0 {
                 tokio::task::yield_now().await;
             }
         }

@@ -154,7 +154,7 @@ impl Runtime {
         let mut lines = scanned.map_err(|_| broken())?.map_err(|_| broken())?;
         for line in &mut lines {
             // Heads on disk are written now and then; a live session knows better.
-            if shard.sessions().is_live(&line.id)
+            if shard.actors().is_live(&line.id)
                 && let Some(looked) = self.directory.look(&shard, &line.id).await?
                 && let Some(status) = looked.status
             {

@@ -260,7 +260,7 @@ impl Runtime {
     /// Lets a session look at whether it knows who watches.
     fn look_at_audience(&self, id: &SessionId) {
         if let Some((group, shard)) = self.directory.local(id) {
-            shard.sessions().send(id, Mail::Due { group, filed: None });
+            shard.actors().send(id, Mail::Due { group, filed: None });
         }
     }
 
@@ -268,7 +268,7 @@ impl Runtime {
     fn look_at_audiences(&self, shard: u32) {
         let group = GroupId(shard);
         if let Some((group, shard)) = self.host.group(group).zip(self.shards.get(group)) {
-            shard.sessions().send_all(|| Mail::Due { group: group.clone(), filed: None });
+            shard.actors().send_all(|| Mail::Due { group: group.clone(), filed: None });
         }
     }
 }
