@@ -177,13 +177,11 @@ impl Node {
             checkpoints: checkpoints(config),
             timers: timers(config),
             clock,
-            factory: foundation.factory(),
-            application: foundation.application(),
             removed: home.removed(),
             control: control.clone(),
         };
         let connect_home = home.clone();
-        let host = Host::start(parts, async |service| {
+        let host = Host::connect(parts, async |service| {
             let Some(listen) = config.peer_listen else {
                 return Ok(Arc::new(SingleNode::new(local)) as Arc<dyn Transport>);
             };

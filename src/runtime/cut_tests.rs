@@ -48,13 +48,11 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
         timers: Timers { heartbeat_ms: 100, election_min_ms: 400, election_max_ms: 800 },
         checkpoints: Checkpoints::default(),
         clock,
-        factory: foundation.factory(),
-        application: foundation.application(),
         control: None,
     };
     let writer = std::thread::Builder::new().spawn(move || writer.run()).expect("a thread");
     let network = network.clone();
-    let host = Host::start(parts, async |service| {
+    let host = Host::connect(parts, async |service| {
         Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
     });
     let runtime = foundation.build("test", host.await.expect("the host starts"));

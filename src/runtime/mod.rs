@@ -47,9 +47,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use cluster::essential::essential;
-use cluster::host::{Application, Host};
+use cluster::host::Host;
 use cluster::ids::NodeId;
-use cluster::machine::MachineFactory;
 use cluster::time::TimeReport;
 use ractor::Actor;
 use serde::{Deserialize, Serialize};
@@ -128,15 +127,7 @@ impl Foundation {
         Foundation { shards, door: Arc::default(), world, store, supervisor }
     }
 
-    pub fn factory(&self) -> Arc<dyn MachineFactory> {
-        Arc::new(Factory(self.shards.clone()))
-    }
-
-    pub fn application(&self) -> Arc<dyn Application> {
-        self.door.clone()
-    }
-
-    /// Moves in, now that the node runs.
+    /// Moves in around the host, and has it run.
     pub fn build(self, cluster_name: &str, host: Arc<Host>) -> Arc<Runtime> {
         let Foundation { shards, door, world, store, supervisor } = self;
         let full = Arc::new(AtomicBool::new(false));
@@ -165,6 +156,7 @@ impl Foundation {
         });
         door.open(Arc::downgrade(&runtime));
         world.open(Arc::downgrade(&runtime));
+        host.run(Arc::new(Factory(shards.clone())), door);
         let stop = runtime.stop.clone().cancelled_owned();
         let sweep = essential("sweep", shards.sweep(host));
         runtime.tasks.spawn(async {

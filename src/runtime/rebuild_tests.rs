@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::mpsc;
 
 use cluster::ids::{EntryId, GroupId};
-use cluster::machine::{Committed, Machine};
+use cluster::machine::{Committed, Machine, MachineFactory};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc as sync, oneshot};
 

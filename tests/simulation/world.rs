@@ -145,14 +145,12 @@ impl World {
             timers: TIMERS,
             checkpoints: OFTEN,
             clock,
-            factory: foundation.factory(),
             control: None,
-            application: foundation.application(),
             store: u128::from(node),
             removed: Arc::default(),
         };
         let network = self.network.clone();
-        let host = Host::start(parts, async |service| {
+        let host = Host::connect(parts, async |service| {
             Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
         });
         let host = host.await.expect("the host starts");
