@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::changes::Feeds;
 use super::presence::table::Count;
 use super::turn_queue::Waiting;
-use super::{Freshness, Runtime, SubmitError, Unavailable};
+use super::{Runtime, SubmitError};
 use crate::ids::SessionId;
 use crate::limits::EFFECT_DEADLINE;
 use crate::session::{Audience, AudienceStatus, Command, Effect, Unwatched};
@@ -139,45 +139,6 @@ impl World {
             done(told.is_ok());
         });
         true
-    }
-}
-
-/// Why an effect is still owed.
-type Owed = Box<dyn std::error::Error + Send + Sync>;
-
-impl Runtime {
-    async fn perform(&self, id: &SessionId, effect: &Effect) -> Result<(), Owed> {
-        let deadline = Instant::now() + EFFECT_DEADLINE;
-        match effect {
-            Effect::Release { source, key } => {
-                let release = Command::Release { fork: id.clone(), key: *key };
-                self.submit(source, release, deadline).await?;
-                let settle = Command::Settle { source: source.clone(), key: *key };
-                self.submit(id, settle, deadline).await?;
-            }
-            Effect::AskFork { fork, key } => {
-                let command = match self.has_fork(fork, *key, deadline).await? {
-                    true => Command::Confirm { fork: fork.clone(), key: *key },
-                    false => Command::Release { fork: fork.clone(), key: *key },
-                };
-                self.submit(id, command, deadline).await?;
-            }
-            // It lies in the turn queue.
-            Effect::Offer { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Whether a session lives, or is kept, as the fork with this key.
-    pub(super) async fn has_fork(
-        &self,
-        fork: &SessionId,
-        key: u64,
-        deadline: Instant,
-    ) -> Result<bool, Unavailable> {
-        let status = self.status(fork, Freshness::Linearizable, deadline).await?;
-        let held = status.and_then(|status| status.fork);
-        Ok(held.is_some_and(|held| held.key == key))
     }
 }
 

@@ -156,6 +156,18 @@ impl Runtime {
         Ok(self.submit(id, create.into(), deadline).await?)
     }
 
+    /// Whether a session lives, or is kept, as the fork with this key.
+    pub(super) async fn has_fork(
+        &self,
+        fork: &SessionId,
+        key: u64,
+        deadline: Instant,
+    ) -> Result<bool, Unavailable> {
+        let status = self.status(fork, Freshness::Linearizable, deadline).await?;
+        let held = status.and_then(|status| status.fork);
+        Ok(held.is_some_and(|held| held.key == key))
+    }
+
     /// Goes `sub` units after a cursor: the last event that is inherited whole, and the piece of the next.
     async fn walk(
         &self,

@@ -4,8 +4,10 @@
 //! the session lives. The way of a command: `directory` (here or elsewhere) → `session` (the actor) →
 //! `cluster::group` → … → `shard` → `session` again → `tail` → `reader`.
 
+mod actions;
 pub mod agent;
 mod aside;
+mod attach;
 mod blocking;
 pub mod chance;
 pub mod changes;
@@ -16,10 +18,13 @@ mod cut_tests;
 mod directory;
 mod effect;
 mod envelope;
+#[cfg(any(test, tokio_unstable))]
+mod faults;
 pub mod fork;
 mod fork_reader;
 pub mod members;
 pub mod outcome;
+mod overview;
 mod peer;
 pub mod presence;
 pub mod reader;
@@ -40,6 +45,7 @@ mod supervisor;
 pub mod tail;
 mod trust;
 mod turn_queue;
+mod wiring;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,7 +56,6 @@ use cluster::essential::essential;
 use cluster::host::Host;
 use cluster::ids::NodeId;
 use cluster::time::TimeReport;
-use ractor::Actor;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -64,18 +69,15 @@ pub use report::{
     ClusterReport, Home, MemberReport, NotReady, ReplicaReport, ShardReport, Summary,
 };
 pub use tail::{Rendered, Shown};
+pub use wiring::Foundation;
 
-use crate::ids::{Cursor, Millis, Serial, SessionId};
-use crate::limits::{CLAIMERS, PEER_PATIENCE, REBUILD_BYTES, STOP_CHECKPOINT};
-use crate::session::{Command, Fork};
+use crate::ids::{Millis, SessionId};
+use crate::limits::STOP_CHECKPOINT;
+use crate::session::Command;
 use crate::store::Store;
 use directory::Directory;
 use effect::World;
-use peer::Door;
-use reader::Attach;
-use shard::Common;
-use shards::{Factory, Shards};
-use supervisor::Supervisor;
+use shards::Shards;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,101 +87,6 @@ pub enum Freshness {
     Linearizable,
     /// Whatever this node has; a committed prefix.
     Local,
-}
-
-/// The runtime before its node runs: what the cluster crate is started with.
-pub struct Foundation {
-    shards: Arc<Shards>,
-    door: Arc<Door>,
-    world: Arc<World>,
-    store: Store,
-    supervisor: ractor::ActorCell,
-}
-
-impl Foundation {
-    /// Prepares the sessions of a node on its store.
-    pub async fn lay(store: Store, journal: cluster::journal::Journal) -> Foundation {
-        let world = Arc::new(World::default());
-        let common = Common {
-            store: store.clone(),
-            origin: chance::draw::<u64>().max(1),
-            numbers: Arc::new(AtomicU64::new(1)),
-            world: world.clone(),
-            work: tokio::runtime::Handle::current(),
-            purged: {
-                let journal = journal.clone();
-                let next = |id: cluster::ids::EntryId| id.index + 1;
-                Arc::new(move |group| journal.state(group).purged.map_or(0, next))
-            },
-            last: {
-                let journal = journal.clone();
-                Arc::new(move |group| journal.state(group).last.map_or(0, |last| last.index + 1))
-            },
-            replay: Arc::new(move |group, range| {
-                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
-            }),
-        };
-        let shards = Shards::new(common);
-        let spawned = Actor::spawn(None, Supervisor, shards.clone()).await;
-        let (supervisor, _join) = spawned.expect("an actor without a name always starts");
-        shards.supervise(supervisor.get_cell());
-        let supervisor = supervisor.get_cell();
-        Foundation { shards, door: Arc::default(), world, store, supervisor }
-    }
-
-    /// Moves in around the host, and has it run.
-    pub fn build(self, cluster_name: &str, host: Arc<Host>) -> Arc<Runtime> {
-        let Foundation { shards, door, world, store, supervisor } = self;
-        let full = Arc::new(AtomicBool::new(false));
-        let directory = Directory::new(host.clone(), shards.clone(), full.clone());
-        let tasks = TaskTracker::new();
-        let runtime = Arc::new_cyclic(|me| Runtime {
-            me: me.clone(),
-            relays: relays::Relays::default(),
-            turn_queue: turn_queue::TurnQueue::default(),
-            served: Arc::default(),
-            claimers: tokio::sync::Semaphore::new(CLAIMERS),
-            cluster_name: cluster_name.to_string(),
-            host: host.clone(),
-            shards: shards.clone(),
-            store,
-            directory,
-            readers: Arc::new(AtomicU64::new(0)),
-            draining: AtomicBool::new(false),
-            full,
-            world: world.clone(),
-            presence: presence::Presence::new(Millis(host.time().now_or_own_ms())),
-            comparison: compare::Comparison::default(),
-            tasks,
-            stop: tokio_util::sync::CancellationToken::new(),
-            supervisor,
-        });
-        door.open(Arc::downgrade(&runtime));
-        world.open(Arc::downgrade(&runtime));
-        host.run(Arc::new(Factory(shards.clone())), door);
-        let stop = runtime.stop.clone().cancelled_owned();
-        let sweep = essential("sweep", shards.sweep(host));
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = sweep => () }
-        });
-        let stop = runtime.stop.clone().cancelled_owned();
-        let tidy = essential("turn_queue", claim::tidy(runtime.me.clone()));
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = tidy => () }
-        });
-        let stop = runtime.stop.clone().cancelled_owned();
-        let compared = compare::run(runtime.me.clone());
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = compared => () }
-        });
-        let stop = runtime.stop.clone().cancelled_owned();
-        let told = presence::gossip::run(runtime.me.clone(), runtime.presence.clone());
-        let told = essential("presence", told);
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = told => () }
-        });
-        runtime
-    }
 }
 
 /// The sessions of the cluster, as seen from this node.
@@ -222,135 +129,6 @@ impl Runtime {
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
         self.directory.submit(id, &command, deadline).await
-    }
-
-    /// Attaches a reader. Where it starts is linearizable: everything acknowledged before this call will
-    /// be delivered if it lies after the cursor.
-    ///
-    /// # Errors
-    /// The session does not exist, or nobody with a majority answers; no reader exists then.
-    pub async fn attach(
-        &self,
-        id: &SessionId,
-        start: Start,
-        freshness: Freshness,
-        deadline: Instant,
-    ) -> Result<Reader, AttachError> {
-        self.attach_as(id, &Attach { start, freshness, parent_of_fork: None }, deadline).await
-    }
-
-    /// Attaches a reader wherever the session has a replica.
-    async fn attach_as(
-        &self,
-        id: &SessionId,
-        attach: &Attach,
-        deadline: Instant,
-    ) -> Result<Reader, AttachError> {
-        let here = self.directory.local(id).is_some();
-        if self.directory.serves(id, attach.freshness) {
-            return self.attach_here(id, attach, deadline).await;
-        }
-        match self.attach_elsewhere(id, attach).await {
-            // Its own replica may be in touch again by now.
-            Err(AttachError::Unavailable(_)) if here => {
-                self.attach_here(id, attach, deadline).await
-            }
-            attached => attached,
-        }
-    }
-
-    /// Attaches a reader at another node's replica.
-    async fn attach_elsewhere(
-        &self,
-        id: &SessionId,
-        attach: &Attach,
-    ) -> Result<Reader, AttachError> {
-        let none = || Unavailable::NoQuorum("no replica is in reach".into());
-        let group = self.directory.group_of(id).ok_or_else(none)?;
-        let mut last = AttachError::from(none());
-        for node in self.directory.replicas(group) {
-            // A link to a dead node is noticed late; the next replica is asked in time.
-            let attached = relay::Relayed::attach(self, node, id, attach);
-            let silent = || Unavailable::NoQuorum(format!("node {node} does not answer"));
-            let attached = timeout(PEER_PATIENCE, attached).await;
-            match attached.unwrap_or_else(|_| Err(silent().into())) {
-                Ok(own) => {
-                    let counted = self.count_reader()?;
-                    if attach.parent_of_fork.is_some() {
-                        return Ok(Reader::parent_of_fork(own, counted));
-                    }
-                    let ending = || Unavailable::NoQuorum("this node is ending".into());
-                    let runtime = self.me.upgrade().ok_or_else(ending)?;
-                    let joined = relays::Joined::new(&runtime, node, id, own);
-                    return Ok(Reader::relayed(joined, counted));
-                }
-                Err(AttachError::Unavailable(error)) => last = error.into(),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last)
-    }
-
-    /// Attaches a reader at this node's own replica; to the source too, if the session is a fork.
-    async fn attach_here(
-        &self,
-        id: &SessionId,
-        attach: &Attach,
-        deadline: Instant,
-    ) -> Result<Reader, AttachError> {
-        let counted = self.count_reader()?;
-        let none = || Unavailable::NoQuorum("no replica is open here".into());
-        let (group, shard) = self.directory.local(id).ok_or_else(none)?;
-        if attach.freshness == Freshness::Linearizable {
-            self.directory.linearize(&group, deadline).await?;
-        }
-        let looked = self.directory.look(&shard, id).await?.ok_or(AttachError::NotFound)?;
-        let (store, number) = (self.store.clone(), shard.number());
-        let inherits = looked.inherits.clone();
-        let own = Reader::attach(number, id.clone(), store.clone(), looked, attach, counted)?;
-        match inherits {
-            Some(fork) => self.read_fork(own, &fork, attach, deadline).await,
-            None => Ok(own),
-        }
-    }
-
-    /// Puts what a fork inherits in front of its reader, if the reader needs it.
-    async fn read_fork(
-        &self,
-        own: Reader,
-        fork: &Fork,
-        attach: &Attach,
-        deadline: Instant,
-    ) -> Result<Reader, AttachError> {
-        let cursor = own.cursor();
-        let resets = cursor.incarnation != own.status().incarnation;
-        if !resets && fork.at <= cursor.serial {
-            return Ok(own);
-        }
-        let start = match attach.start {
-            Start::Beginning => Start::Beginning,
-            _ if resets => {
-                Start::After(Cursor { incarnation: fork.incarnation, serial: Serial::ZERO })
-            }
-            _ => Start::After(Cursor { incarnation: fork.incarnation, serial: cursor.serial }),
-        };
-        let freshness = attach.freshness;
-        let source = Attach { start, freshness, parent_of_fork: Some(fork.incarnation) };
-        let inherited = Box::pin(self.attach_as(&fork.source, &source, deadline)).await?;
-        if resets && fork.at <= inherited.cursor().serial {
-            return Ok(own);
-        }
-        let own = own.skipped_to(fork.at);
-        if fork.at <= inherited.cursor().serial {
-            // Retention took all of it.
-            return Ok(own);
-        }
-        let counted = self.count_reader()?;
-        let before = resets.then_some(cursor);
-        Ok(Reader::fork_reader(
-            fork_reader::ForkReader::new(inherited, fork.at, own, before),
-            counted,
-        ))
     }
 
     /// This node's number.
@@ -442,52 +220,5 @@ impl Runtime {
         self.tasks.spawn(async {
             tokio::select! { () = stop => (), () = watch => () }
         });
-    }
-
-    /// Makes the session's actor on this node fail, if it has a replica.
-    #[cfg(any(test, tokio_unstable))]
-    pub fn fail_actor(&self, id: &SessionId) {
-        if let Some((_, shard)) = self.directory.local(id) {
-            shard.actors().send(id, session::Mail::Fail);
-        }
-    }
-
-    /// Has the store fail, as its disk would.
-    #[cfg(test)]
-    pub(crate) fn fail_store(&self, why: &str) {
-        self.store.fault().report("a test", &why);
-    }
-
-    /// Commits what no version of this program can read.
-    #[cfg(test)]
-    pub(crate) fn propose_unreadable(&self, id: &SessionId) {
-        let (group, _) = self.directory.local(id).expect("its replica is here");
-        let permit = group.admit(cluster::group::Class::Control, 100).expect("there is room");
-        let ticket = envelope::Ticket { origin: 0, number: 0 };
-        group.propose(permit, envelope::encode(ticket, id, &[200, 1, 2, 3]), Box::new(|_| ()));
-    }
-
-    /// Has this node's replica alone apply a command to the session, as a fault of its disk would.
-    #[cfg(test)]
-    pub(crate) async fn corrupt(&self, id: &SessionId, command: &Command) {
-        let (_, shard) = self.directory.local(id).expect("its replica is here");
-        let looked = self.directory.look(&shard, id).await.expect("it answers").expect("it lives");
-        let envelope = envelope::Envelope {
-            ticket: envelope::Ticket { origin: 0, number: 0 },
-            command: envelope::plain(command),
-        };
-        let settled = cluster::settled::Settled::starting_at(0);
-        let mail = session::Mail::Committed {
-            index: looked.next,
-            time: self.now(),
-            commands: vec![envelope],
-            hold: settled.begin(0),
-        };
-        shard.actors().send(id, mail);
-        settled.reached(0).await;
-    }
-
-    fn count_reader(&self) -> Result<reader::Counted, AttachError> {
-        reader::Counted::new(&self.readers).ok_or(AttachError::TooManyReaders)
     }
 }

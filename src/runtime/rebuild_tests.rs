@@ -8,11 +8,14 @@ use std::sync::mpsc;
 
 use cluster::ids::{EntryId, GroupId};
 use cluster::machine::{Committed, Machine, MachineFactory};
+use ractor::Actor;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc as sync, oneshot};
 
 use super::session::{Looked, Mail};
-use super::shard::{Replay, Shard};
+use super::shard::{Common, Replay, Shard};
+use super::shards::Factory;
+use super::supervisor::Supervisor;
 use super::*;
 use crate::limits::REBUILD_WAIT;
 use crate::session::Config;
