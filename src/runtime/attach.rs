@@ -5,13 +5,13 @@ use tokio::time::{Instant, timeout};
 use super::fork_reader::ForkReader;
 use super::reader::{Attach, AttachError, Counted, Reader, Start};
 use super::relay::Relayed;
-use super::relays::Joined;
-use super::{Freshness, Runtime, Unavailable};
+use super::sessions::Sessions;
+use super::{Freshness, Unavailable};
 use crate::ids::{Cursor, Serial, SessionId};
 use crate::limits::PEER_PATIENCE;
 use crate::session::Fork;
 
-impl Runtime {
+impl Sessions {
     /// Attaches a reader. Where it starts is linearizable: everything acknowledged before this call will
     /// be delivered if it lies after the cursor.
     ///
@@ -58,7 +58,7 @@ impl Runtime {
         let mut last = AttachError::from(none());
         for node in self.directory.replicas(group) {
             // A link to a dead node is noticed late; the next replica is asked in time.
-            let attached = Relayed::attach(self, node, id, attach);
+            let attached = Relayed::attach(&self.host, node, id, attach);
             let silent = || Unavailable::NoQuorum(format!("node {node} does not answer"));
             let attached = timeout(PEER_PATIENCE, attached).await;
             match attached.unwrap_or_else(|_| Err(silent().into())) {
@@ -67,9 +67,7 @@ impl Runtime {
                     if attach.parent_of_fork.is_some() {
                         return Ok(Reader::parent_of_fork(own, counted));
                     }
-                    let ending = || Unavailable::NoQuorum("this node is ending".into());
-                    let runtime = self.me.upgrade().ok_or_else(ending)?;
-                    let joined = Joined::new(&runtime, node, id, own);
+                    let joined = self.relays.join(node, id, own);
                     return Ok(Reader::relayed(joined, counted));
                 }
                 Err(AttachError::Unavailable(error)) => last = error.into(),

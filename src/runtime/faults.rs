@@ -1,14 +1,14 @@
 //! What tests break on purpose.
 
-use super::Runtime;
 #[cfg(test)]
 use super::envelope::{self, Envelope, Ticket};
 use super::session::Mail;
+use super::sessions::Sessions;
 use crate::ids::SessionId;
 #[cfg(test)]
 use crate::session::Command;
 
-impl Runtime {
+impl Sessions {
     /// Makes the session's actor on this node fail, if it has a replica.
     pub fn fail_actor(&self, id: &SessionId) {
         if let Some((_, shard)) = self.directory.local(id) {

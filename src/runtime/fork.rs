@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::chance;
 use super::reader::{AttachError, Delivery, Start};
-use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
+use super::sessions::Sessions;
+use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{Cursor, Incarnation, Millis, Serial, SessionId};
 use crate::session::{
     Applied, Command, Config, ContentType, Create, Fork, ForkRequest, NewEvent, Refusal, Status,
@@ -45,7 +46,7 @@ pub enum ForkError {
     Submit(#[from] SubmitError),
 }
 
-impl Runtime {
+impl Sessions {
     /// Creates `id` as a fork; asking again for the same one is no change.
     ///
     /// # Errors

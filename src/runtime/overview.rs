@@ -1,19 +1,45 @@
 //! How this node is and how the cluster is, for operators.
+//!
+//! `ready` has the reasons why the node should get no traffic, `trust` those why it cannot be believed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use cluster::host::Host;
 use cluster::ids::NodeId;
 use cluster::membership::Map;
+use cluster::time::TimeReport;
 use futures::future::join_all;
 
-use super::Runtime;
+use super::compare::Comparison;
+use super::directory::Directory;
 use super::peer::wire::{Condition, Request, Response, Standing};
 use super::report::{ClusterReport, MemberReport, ReplicaReport, ShardReport};
+use super::sessions::Sessions;
 use crate::limits::REPORT_WAIT;
+use crate::store::fault::Fault;
 
-impl Runtime {
+/// One node's view of itself and of the others.
+pub struct Overview {
+    pub(super) cluster_name: String,
+    pub(super) host: Arc<Host>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) comparison: Arc<Comparison>,
+    pub(super) store: Fault,
+    /// Whether the disk is nearly full.
+    pub(super) full: Arc<AtomicBool>,
+    /// Whether the node hands over what it leads, and stops.
+    pub(super) draining: Arc<AtomicBool>,
+}
+
+impl Overview {
+    /// How this node's clock stands to those of the others.
+    pub fn clock(&self) -> TimeReport {
+        self.host.time().report()
+    }
+
     /// Members, shards, leaders, positions and lag, gathered from all nodes that answer.
     pub async fn cluster(&self) -> ClusterReport {
         let map = self.host.map().borrow().clone();
@@ -59,8 +85,8 @@ impl Runtime {
             }
         });
         Condition {
-            sessions_in_memory: self.shards.live_sessions() as u64,
-            readers: self.readers.load(Ordering::Relaxed),
+            sessions_in_memory: self.sessions.live() as u64,
+            readers: self.sessions.reader_count(),
             draining: self.draining.load(Ordering::Acquire),
             shards: standings.collect(),
         }

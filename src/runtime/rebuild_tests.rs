@@ -2,23 +2,28 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cluster::ids::{EntryId, GroupId};
 use cluster::machine::{Committed, Machine, MachineFactory};
 use ractor::Actor;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc as sync, oneshot};
+use tokio::time::timeout;
 
+use super::effect::World;
+use super::envelope;
 use super::session::{Looked, Mail};
 use super::shard::{Common, Replay, Shard};
-use super::shards::Factory;
+use super::shards::{Factory, Shards};
 use super::supervisor::Supervisor;
-use super::*;
+use crate::ids::SessionId;
 use crate::limits::REBUILD_WAIT;
-use crate::session::Config;
+use crate::session::{Command, Config};
+use crate::store::Store;
 use crate::store::memory::MemoryDisk;
 
 const GROUP: GroupId = GroupId(1);
@@ -52,7 +57,7 @@ async fn lost(replay: Replay) -> Place {
         replay,
         purged: Arc::new(|_| 0),
         last: Arc::new(|_| 0),
-        world: Arc::default(),
+        world: Arc::new(World::empty()),
         work: Handle::current(),
     };
     let shards = Shards::new(common);

@@ -5,12 +5,13 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::peer::wire::{Request, Response};
-use super::{Freshness, Home, Runtime, Summary, Unavailable};
+use super::sessions::Sessions;
+use super::{Freshness, Home, Summary, Unavailable};
 use crate::ids::SessionId;
 use crate::limits::PEER_PATIENCE;
 use crate::session::{Session, Status};
 
-impl Runtime {
+impl Sessions {
     /// What the session is now; none where it does not exist. One that is hidden exists for its forks
     /// alone.
     ///

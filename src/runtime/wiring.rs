@@ -1,115 +1,151 @@
-//! Puts the runtime together.
+//! Puts the parts of a node's runtime together, from the bottom up, around a host that is connected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use cluster::essential::essential;
 use cluster::host::Host;
-use ractor::Actor;
-use tokio_util::task::TaskTracker;
+use cluster::ids::{EntryId, GroupId};
+use ractor::{Actor, ActorCell};
 
+use super::changes::Feeds;
+use super::compare::Comparison;
 use super::directory::Directory;
 use super::effect::World;
-use super::peer::Door;
+use super::members::Members;
+use super::overview::Overview;
+use super::peer::{Parts, Peers};
+use super::presence::table::PresenceTable;
+use super::presence::{self, Presence};
+use super::relays::Relays;
+use super::sessions::Sessions;
 use super::shard::Common;
 use super::shards::{Factory, Shards};
 use super::supervisor::Supervisor;
-use super::{Runtime, chance, claim, compare, presence, relays, turn_queue};
+use super::tasks::Tasks;
+use super::turn_queue::TurnQueue;
+use super::workers::Workers;
+use super::{Runtime, actions, chance};
 use crate::ids::Millis;
-use crate::limits::{CLAIMERS, REBUILD_BYTES};
+use crate::limits::REBUILD_BYTES;
 use crate::store::Store;
 
-/// The runtime before its node runs: what the cluster crate is started with.
-pub struct Foundation {
-    shards: Arc<Shards>,
-    door: Arc<Door>,
-    world: Arc<World>,
-    store: Store,
-    supervisor: ractor::ActorCell,
-}
-
-impl Foundation {
-    /// Prepares the sessions of a node on its store.
-    pub async fn lay(store: Store, journal: cluster::journal::Journal) -> Foundation {
-        let world = Arc::new(World::default());
-        let common = Common {
-            store: store.clone(),
-            origin: chance::draw::<u64>().max(1),
-            numbers: Arc::new(AtomicU64::new(1)),
-            world: world.clone(),
-            work: tokio::runtime::Handle::current(),
-            purged: {
-                let journal = journal.clone();
-                let next = |id: cluster::ids::EntryId| id.index + 1;
-                Arc::new(move |group| journal.state(group).purged.map_or(0, next))
-            },
-            last: {
-                let journal = journal.clone();
-                Arc::new(move |group| journal.state(group).last.map_or(0, |last| last.index + 1))
-            },
-            replay: Arc::new(move |group, range| {
-                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
-            }),
-        };
-        let shards = Shards::new(common);
-        let spawned = Actor::spawn(None, Supervisor, shards.clone()).await;
-        let (supervisor, _join) = spawned.expect("an actor without a name always starts");
-        shards.supervise(supervisor.get_cell());
-        let supervisor = supervisor.get_cell();
-        Foundation { shards, door: Arc::default(), world, store, supervisor }
-    }
-
-    /// Moves in around the host, and has it run.
-    pub fn build(self, cluster_name: &str, host: Arc<Host>) -> Arc<Runtime> {
-        let Foundation { shards, door, world, store, supervisor } = self;
-        let full = Arc::new(AtomicBool::new(false));
-        let directory = Directory::new(host.clone(), shards.clone(), full.clone());
-        let tasks = TaskTracker::new();
-        let runtime = Arc::new_cyclic(|me| Runtime {
-            me: me.clone(),
-            relays: relays::Relays::default(),
-            turn_queue: turn_queue::TurnQueue::default(),
-            served: Arc::default(),
-            claimers: tokio::sync::Semaphore::new(CLAIMERS),
-            cluster_name: cluster_name.to_string(),
+impl Runtime {
+    /// Builds what serves the sessions in `store`, and has the host run.
+    pub async fn start(cluster_name: &str, store: Store, host: Arc<Host>) -> Arc<Runtime> {
+        let began = Millis(host.time().now_or_own_ms());
+        let turn_queue = Arc::new(TurnQueue::default());
+        let table = Arc::new(PresenceTable::new(began));
+        let feeds = Arc::new(Feeds::default());
+        let (world, wanted) =
+            World::new(leads(&host), turn_queue.clone(), table.clone(), feeds.clone());
+        let (shards, supervisor) = supervised(common(&store, world, &host)).await;
+        let (tasks, full) = (Tasks::default(), Arc::new(AtomicBool::new(false)));
+        let directory = Arc::new(Directory::new(host.clone(), shards.clone(), full.clone()));
+        let sessions = Arc::new(Sessions {
             host: host.clone(),
             shards: shards.clone(),
-            store,
+            store: store.clone(),
+            directory: directory.clone(),
+            feeds,
+            relays: Relays::new(host.clone(), tasks.clone()),
+            readers: Arc::default(),
+        });
+        let workers = Workers::new(
+            host.clone(),
+            directory.clone(),
+            sessions.clone(),
+            turn_queue,
+            tasks.clone(),
+        );
+        let (there, tidied) = (table.clone(), shards.clone());
+        let presence = Presence::new(host.clone(), directory.clone(), tidied, there, began);
+        let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
+        let comparison = Arc::new(comparison);
+        let draining = Arc::new(AtomicBool::new(false));
+        let overview = Overview {
+            cluster_name: cluster_name.to_string(),
+            host: host.clone(),
+            directory: directory.clone(),
+            sessions: sessions.clone(),
+            comparison: comparison.clone(),
+            store: store.fault().clone(),
+            full: full.clone(),
+            draining: draining.clone(),
+        };
+        let parts = Arc::new(Parts {
+            members: Arc::new(Members::new(host.clone(), directory.clone())),
             directory,
-            readers: Arc::new(AtomicU64::new(0)),
-            draining: AtomicBool::new(false),
+            sessions,
+            workers: Arc::new(workers),
+            presence: Arc::new(presence),
+            overview: Arc::new(overview),
+            comparison,
+        });
+        host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
+        let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
+        tasks.spawn_until_stop(essential("actions", acting));
+        tasks.spawn_until_stop(essential("sweep", shards.sweep(host.clone())));
+        tasks.spawn_until_stop(essential("turn_queue", parts.workers.clone().tidy()));
+        tasks.spawn_until_stop(parts.comparison.clone().run());
+        let told = presence::gossip::run(parts.presence.clone());
+        tasks.spawn_until_stop(essential("presence", told));
+        Arc::new(Runtime {
+            sessions: parts.sessions.clone(),
+            workers: parts.workers.clone(),
+            presence: parts.presence.clone(),
+            members: parts.members.clone(),
+            overview: parts.overview.clone(),
+            comparison: parts.comparison.clone(),
+            host,
+            store,
             full,
-            world: world.clone(),
-            presence: presence::Presence::new(Millis(host.time().now_or_own_ms())),
-            comparison: compare::Comparison::default(),
+            draining,
             tasks,
-            stop: tokio_util::sync::CancellationToken::new(),
             supervisor,
-        });
-        door.open(Arc::downgrade(&runtime));
-        world.open(Arc::downgrade(&runtime));
-        host.run(Arc::new(Factory(shards.clone())), door);
-        let stop = runtime.stop.clone().cancelled_owned();
-        let sweep = essential("sweep", shards.sweep(host));
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = sweep => () }
-        });
-        let stop = runtime.stop.clone().cancelled_owned();
-        let tidy = essential("turn_queue", claim::tidy(runtime.me.clone()));
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = tidy => () }
-        });
-        let stop = runtime.stop.clone().cancelled_owned();
-        let compared = compare::run(runtime.me.clone());
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = compared => () }
-        });
-        let stop = runtime.stop.clone().cancelled_owned();
-        let told = presence::gossip::run(runtime.me.clone(), runtime.presence.clone());
-        let told = essential("presence", told);
-        runtime.tasks.spawn(async {
-            tokio::select! { () = stop => (), () = told => () }
-        });
-        runtime
+        })
     }
+}
+
+/// Whether a node leads a shard now.
+fn leads(host: &Arc<Host>) -> impl Fn(u32) -> bool + Send + Sync + use<> {
+    let host = host.clone();
+    move |shard| host.group(GroupId(shard)).is_some_and(|group| group.leads())
+}
+
+/// What all shards of the node share.
+fn common(store: &Store, world: World, host: &Host) -> Common {
+    let journal = host.journal();
+    let next = |id: EntryId| id.index + 1;
+    Common {
+        store: store.clone(),
+        origin: chance::draw::<u64>().max(1),
+        numbers: Arc::new(AtomicU64::new(1)),
+        world: Arc::new(world),
+        work: tokio::runtime::Handle::current(),
+        purged: {
+            let journal = journal.clone();
+            Arc::new(move |group| journal.state(group).purged.map_or(0, next))
+        },
+        last: {
+            let journal = journal.clone();
+            Arc::new(move |group| journal.state(group).last.map_or(0, next))
+        },
+        replay: {
+            let journal = journal.clone();
+            Arc::new(move |group, range| {
+                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
+            })
+        },
+    }
+}
+
+/// The shards, and the actor that watches all their actors.
+async fn supervised(common: Common) -> (Arc<Shards>, ActorCell) {
+    let shards = Shards::new(common);
+    let spawned = Actor::spawn(None, Supervisor, shards.clone()).await;
+    let (supervisor, _join) = spawned.expect("an actor without a name always starts");
+    let supervisor = supervisor.get_cell();
+    shards.supervise(supervisor.clone());
+    (shards, supervisor)
 }

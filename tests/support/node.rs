@@ -58,7 +58,7 @@ async fn start(dir: tempfile::TempDir, clock: Arc<dyn Clock>) -> TestNode {
         agents: Vec::new(),
     };
     let node = Node::start_by(&config, None, clock).await.expect("the node starts");
-    while !node.runtime.not_ready().is_empty() {
+    while !node.runtime.overview.not_ready().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     TestNode { url: format!("http://{}", node.address), node, dir }

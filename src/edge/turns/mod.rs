@@ -33,13 +33,13 @@ pub(super) async fn claim(
     let (claimer, wait_ms) = verbs::turns::claimer(agent, &held.bytes)?;
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let claimed = tokio::select! {
-        claimed = edge.runtime.claim(&claimer, until) => claimed?,
+        claimed = edge.runtime.workers.claim(&claimer, until) => claimed?,
         // Another node has turns too.
         () = edge.stop.cancelled() => None,
     };
     let Some(assignment) = claimed else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let read_by = deadline.max(Instant::now() + Duration::from_millis(limits::REQUEST_MS));
-    let events = edge.runtime.events_of(&assignment, limits::PAGE_EVENTS, read_by).await;
+    let events = edge.runtime.workers.events_of(&assignment, limits::PAGE_EVENTS, read_by).await;
     // The turn is the worker's, whatever else: it reads on by itself.
     let events = events.unwrap_or_else(|_| (Vec::new(), true));
     Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())

@@ -112,7 +112,7 @@ pub(super) async fn submit_as(
 ) -> Result<Reply, Problem> {
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
-    let done = edge.runtime.submit(id, command, deadline).await.map_err(problem);
+    let done = edge.runtime.sessions.submit(id, command, deadline).await.map_err(problem);
     let reply = done.map_err(|why| if has_key { why } else { why.of_keyless() })?;
     if let Some((count, bytes)) = weight {
         edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());

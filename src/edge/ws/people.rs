@@ -207,7 +207,7 @@ impl People {
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             let telling = async {
-                let reader = edge.runtime.attach(&id, start, freshness, deadline).await?;
+                let reader = edge.runtime.sessions.attach(&id, start, freshness, deadline).await?;
                 attached::open(&edge, &id, reader, &wants, deadline).await.map(Box::new)
             };
             let telling = telling.await;
