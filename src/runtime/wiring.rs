@@ -58,8 +58,8 @@ impl Runtime {
             turn_queue,
             tasks.clone(),
         );
-        let (there, tidied) = (table.clone(), shards.clone());
-        let presence = Presence::new(host.clone(), directory.clone(), tidied, there, began);
+        let presence =
+            Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
         let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
         let comparison = Arc::new(comparison);
         let draining = Arc::new(AtomicBool::new(false));
@@ -85,11 +85,7 @@ impl Runtime {
         host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
         let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
         tasks.spawn_until_stop(essential("actions", acting));
-        tasks.spawn_until_stop(essential("sweep", shards.sweep(host.clone())));
-        tasks.spawn_until_stop(essential("turn_queue", parts.workers.clone().tidy()));
-        tasks.spawn_until_stop(parts.comparison.clone().run());
-        let told = presence::gossip::run(parts.presence.clone());
-        tasks.spawn_until_stop(essential("presence", told));
+        unasked(&tasks, &parts, shards.sweep(host.clone()));
         Arc::new(Runtime {
             sessions: parts.sessions.clone(),
             workers: parts.workers.clone(),
@@ -105,6 +101,15 @@ impl Runtime {
             supervisor,
         })
     }
+}
+
+/// Starts what a node does unasked, until it stops.
+fn unasked(tasks: &Tasks, parts: &Parts, sweep: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn_until_stop(essential("sweep", sweep));
+    tasks.spawn_until_stop(essential("turn_queue", parts.workers.clone().tidy()));
+    tasks.spawn_until_stop(parts.comparison.clone().run());
+    let told = presence::gossip::run(parts.presence.clone());
+    tasks.spawn_until_stop(essential("presence", told));
 }
 
 /// Whether a node leads a shard now.
