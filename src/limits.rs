@@ -65,7 +65,9 @@ pub const OFFER_AGAIN: Duration = Duration::from_secs(2);
 pub const OFFER_WAIT: Duration = Duration::from_secs(1);
 /// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.
 pub const CLAIMERS: usize = 256;
-/// How long one attempt at a effect may take.
+/// Effects of sessions on one node that wait to be begun; more are tried again at the next sweep.
+pub const ACTIONS: usize = 1024;
+/// How long one attempt at an effect may take.
 pub const EFFECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before a request looks for a leader again.
 pub const LEADER_WAIT: Duration = Duration::from_millis(50);

@@ -47,8 +47,8 @@ use crate::auth::Auth;
 use crate::config::ServeConfig;
 use crate::edge::{self, certificate::Certificate};
 use crate::limits::ABANDON_WAIT;
+use crate::runtime::Runtime;
 use crate::runtime::agent::body::Agents;
-use crate::runtime::{Foundation, Runtime};
 use crate::store::Store;
 use crate::store::fault::Fault;
 use crate::telemetry::Metrics;
@@ -181,7 +181,6 @@ impl Node {
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
         let fault = store.fault().clone();
-        let foundation = Foundation::lay(store, journal.clone()).await;
         let parts = HostParts {
             local,
             dir: config.data_dir.clone(),
@@ -191,13 +190,11 @@ impl Node {
             checkpoints: checkpoints(config),
             timers: timers(config),
             clock,
-            factory: foundation.factory(),
-            application: foundation.application(),
             removed: home.removed(),
             control: control.clone(),
         };
         let connect_home = home.clone();
-        let host = Host::start(parts, async |service| {
+        let host = Host::connect(parts, async |service| {
             let Some(listen) = config.peer_listen else {
                 return Ok(Arc::new(SingleNode::new(local)) as Arc<dyn Transport>);
             };
@@ -210,12 +207,12 @@ impl Node {
         });
         let host = host.await.context("start the links")?;
         let refused = host.refused();
-        let runtime = foundation.build(&config.cluster, host);
+        let runtime = Runtime::start(&config.cluster, store, host).await;
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
         let settings = settings(config, address)?;
-        let auth = Auth::new(&runtime, config.root_key.clone(), config.issuers.clone());
+        let auth = Auth::new(&runtime.sessions, config.root_key.clone(), config.issuers.clone());
         let serving = edge::serve(
             (listener, admin),
             runtime.clone(),
@@ -227,7 +224,8 @@ impl Node {
         let edge = TaskTracker::new();
         edge.spawn(essential("edge", serving));
         edge.close();
-        let agents = runtime.employ(agents::bodies(&config.agents)).await;
+        let bodies = agents::bodies(&config.agents);
+        let agents = Agents::start(runtime.workers.clone(), bodies).await;
         let store = fault;
         Ok(Node {
             address,
@@ -257,7 +255,7 @@ impl Node {
         let (mut refusals, mut disowned) = (self.home.refusals(), self.home.disowned());
         let mut refused = self.refused.clone();
         let outcast = async {
-            let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members());
+            let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members.nodes());
             // The sender lives in the home.
             let refusals = refusals.wait_for(|refusals| out(refusals).is_some()).await;
             refusals.ok().and_then(|refusals| out(&refusals))

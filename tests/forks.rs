@@ -30,7 +30,7 @@ fn plain() -> Config {
 }
 
 async fn submit(node: &TestNode, name: &str, command: Command) -> Reply {
-    node.node.runtime.submit(&id(name), command, soon()).await.expect("it is applied")
+    node.node.runtime.sessions.submit(&id(name), command, soon()).await.expect("it is applied")
 }
 
 async fn append(node: &TestNode, name: &str, text: &str) -> Serial {
@@ -53,16 +53,16 @@ fn wish(source: &str, anchor: Option<u64>, sub: u64) -> Wish {
 }
 
 async fn fork(node: &TestNode, name: &str, wish: Wish) -> Result<Reply, ForkError> {
-    node.node.runtime.fork(&id(name), wish, soon()).await
+    node.node.runtime.sessions.fork(&id(name), wish, soon()).await
 }
 
 async fn status(node: &TestNode, name: &str) -> Option<Status> {
     let runtime = &node.node.runtime;
-    runtime.status(&id(name), Freshness::Linearizable, soon()).await.expect("an answer")
+    runtime.sessions.status(&id(name), Freshness::Linearizable, soon()).await.expect("an answer")
 }
 
 async fn attach(node: &TestNode, name: &str, start: Start) -> Result<Reader, AttachError> {
-    node.node.runtime.attach(&id(name), start, Freshness::Linearizable, soon()).await
+    node.node.runtime.sessions.attach(&id(name), start, Freshness::Linearizable, soon()).await
 }
 
 /// Reads until the reader has caught up; serials are dense.

@@ -32,7 +32,7 @@ fn text(text: &str) -> NewEvent {
 
 async fn submit(node: &TestNode, command: impl Into<Command>) {
     let until = Instant::now() + Duration::from_secs(30);
-    node.node.runtime.submit(&session(), command.into(), until).await.expect("taken");
+    node.node.runtime.sessions.submit(&session(), command.into(), until).await.expect("taken");
 }
 
 async fn ask(node: &TestNode, input: &str) {
@@ -69,7 +69,7 @@ impl Worker {
         let worker = WorkerName::parse("w").expect("a name");
         let (quiet_ms, cancel_grace) = (90_000, limits::CANCEL_GRACE);
         let register = Register { agent, worker, capacity, lease_ms, quiet_ms, cancel_grace };
-        let (speaker, listener) = node.node.runtime.link(register).expect("it runs");
+        let (speaker, listener) = node.node.runtime.workers.link(register).expect("it runs");
         Worker { speaker, listener, pongs: true }
     }
 
@@ -314,7 +314,7 @@ async fn a_say_that_no_entry_has_room_for_is_refused_for_good() {
     let say = Say { said: Some(said), ..Say::new(key.turn.clone(), key.epoch) };
     let until = Instant::now() + Duration::from_secs(30);
     let command = Command::Say(Box::new(say.clone()));
-    let answer = node.node.runtime.submit(&session(), command, until).await;
+    let answer = node.node.runtime.sessions.submit(&session(), command, until).await;
     let too_large = |refusal: &Refusal| matches!(refusal, Refusal::AppendTooLarge { .. });
     assert!(matches!(&answer, Err(SubmitError::Refused { refusal, .. }) if too_large(refusal)));
     let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };

@@ -30,7 +30,7 @@ fn soon() -> Instant {
 }
 
 async fn submit(node: &TestNode, name: &str, command: Command) -> Result<Reply, SubmitError> {
-    node.node.runtime.submit(&id(name), command, soon()).await
+    node.node.runtime.sessions.submit(&id(name), command, soon()).await
 }
 
 fn append(text: &str, seq: Option<u64>) -> Command {
@@ -43,7 +43,11 @@ fn append(text: &str, seq: Option<u64>) -> Command {
 
 async fn attach(node: &TestNode, name: &str, start: Start) -> Reader {
     let runtime = &node.node.runtime;
-    runtime.attach(&id(name), start, Freshness::Linearizable, soon()).await.expect("attached")
+    runtime
+        .sessions
+        .attach(&id(name), start, Freshness::Linearizable, soon())
+        .await
+        .expect("attached")
 }
 
 async fn next(reader: &mut Reader) -> Delivery {
@@ -77,8 +81,8 @@ async fn a_passivated_session_costs_no_actor_and_forgets_nothing() {
         submit(&node, "s", append(&format!("event {number}"), Some(number))).await.unwrap();
     }
     eventually("its actor leaves", async || {
-        node.node.runtime.passivate(Duration::ZERO);
-        node.node.runtime.live_sessions() == 0
+        node.node.runtime.sessions.passivate(Duration::ZERO);
+        node.node.runtime.sessions.live() == 0
     })
     .await;
     let again = submit(&node, "s", append("event 41", Some(41))).await.unwrap();
@@ -103,9 +107,9 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
     let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"a poem") };
     let input = Input::new(turn.clone(), agent.clone(), said);
     submit(&node, "s", Command::Input(Box::new(input))).await.unwrap();
-    let live = || node.node.runtime.live_sessions();
+    let live = || node.node.runtime.sessions.live();
     eventually("its actor leaves", async || {
-        node.node.runtime.passivate(Duration::ZERO);
+        node.node.runtime.sessions.passivate(Duration::ZERO);
         live() == 0
     })
     .await;
@@ -116,7 +120,7 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
     assert!(begun.elapsed() < limits::IDLE, "it stayed as if somebody had used it");
     let worker = WorkerName::parse("w").unwrap();
     let claimer = Claimer { agent, worker, lease_ms: 60_000, quiet_ms: 60_000 };
-    let taken = node.node.runtime.claim(&claimer, soon()).await.unwrap();
+    let taken = node.node.runtime.workers.claim(&claimer, soon()).await.unwrap();
     assert_eq!(taken.map(|taken| taken.turn.turn), Some(turn));
 }
 
@@ -126,7 +130,7 @@ async fn a_session_with_a_reader_is_not_passivated() {
     submit(&node, "s", Command::from(Config::default())).await.unwrap();
     let mut reader = attach(&node, "s", Start::Tail).await;
     assert!(matches!(next(&mut reader).await, Delivery::CaughtUp { .. }));
-    node.node.runtime.passivate(Duration::ZERO);
+    node.node.runtime.sessions.passivate(Duration::ZERO);
     submit(&node, "s", append("still here", None)).await.unwrap();
     assert!(matches!(next(&mut reader).await, Delivery::Events(events) if events.len() == 1));
 }
@@ -142,7 +146,7 @@ async fn retention_gives_a_gap_and_frees_blocks() {
     for _ in 0..200 {
         submit(&node, "s", append(&text, None)).await.unwrap();
     }
-    let status = node.node.runtime.status(&id("s"), Freshness::Linearizable, soon()).await;
+    let status = node.node.runtime.sessions.status(&id("s"), Freshness::Linearizable, soon()).await;
     let status = status.unwrap().expect("it lives");
     assert!(64 << 10 <= status.bytes && status.bytes < 80 << 10, "{} bytes", status.bytes);
     assert!(Serial(150) < status.first, "the log begins at {}", status.first);
@@ -185,7 +189,8 @@ async fn a_clock_that_is_wrong_for_a_moment_ends_no_session_and_keeps_none_from_
     let node = start_single_by(clock.clone()).await;
     let with = |ttl_ms| Command::from(Config { ttl_ms: Some(ttl_ms), ..Config::default() });
     let is_there = async |name: &str| {
-        let looked = node.node.runtime.status(&id(name), Freshness::Linearizable, soon()).await;
+        let looked =
+            node.node.runtime.sessions.status(&id(name), Freshness::Linearizable, soon()).await;
         looked.unwrap().is_some()
     };
     submit(&node, "lives", with(3_600_000)).await.unwrap();
@@ -231,7 +236,8 @@ async fn many_sessions_are_listed_in_order_page_by_page() {
     submit(&node, "list/07", Command::Delete { incarnation: None }).await.unwrap();
     let (mut names, mut after) = (Vec::new(), None::<String>);
     loop {
-        let page = node.node.runtime.list("list/", after.as_deref(), 10, soon()).await.unwrap();
+        let page =
+            node.node.runtime.sessions.list("list/", after.as_deref(), 10, soon()).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.id.to_string());
         names.extend(page.into_iter().map(|summary| summary.id.to_string()));

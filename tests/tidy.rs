@@ -50,6 +50,23 @@ const ABOVE: &[(&str, &[&str])] = &[
     ("src/demo", &["session", "runtime", "edge", "node", "store"]),
 ];
 
+/// The parts inside src/runtime from the bottom up, in levels: the type that others are given, and its files. All other
+/// files there are below the first level. A part is named by its own files and by those of higher levels, so never
+/// upward, nor beside itself; `Runtime` is the whole, which only the wiring knows.
+const PARTS: &[&[(&str, &[&str])]] = &[
+    &[("Directory", &["directory"])],
+    &[("Sessions", &["sessions", "attach", "status", "fork", "faults", "actions"])],
+    &[
+        ("Workers", &["workers", "claim", "served", "agent"]),
+        ("Presence", &["presence"]),
+        ("Members", &["members"]),
+        ("Comparison", &["compare"]),
+    ],
+    &[("Overview", &["overview", "ready", "trust"])],
+    &[("Peers", &["peer/mod", "peer/relay"])],
+    &[("Runtime", &["wiring", "mod"])],
+];
+
 const LINES: usize = 500;
 /// Lines of one function of the product.
 const FUNCTION_LINES: usize = 70;
@@ -196,6 +213,14 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     for (_, above) in ABOVE.iter().filter(|(folder, _)| inside(folder)) {
         found.extend(reached(&tokens, "crate", above));
     }
+    if inside("src/runtime") && !test {
+        found.extend(upward(path, &tokens));
+    }
+    if product {
+        let what = "what is needed is built first and given, not reached later";
+        let late = sequence(&tokens, &["OnceLock", "<", "Weak"]);
+        found.extend(late.map(|line| (line, what.to_owned())));
+    }
     for pattern in [
         &["allow", "(", "clippy", ":", ":", "disallowed_methods"][..],
         &["allow", "(", "clippy", ":", ":", "disallowed_types"],
@@ -208,6 +233,23 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     if test {
         let what = "a test waits for a fact in a loop, not for time";
         found.extend(sleeps(&tokens).into_iter().map(|line| (line, what.to_owned())));
+    }
+    found
+}
+
+/// Parts of the runtime that a file names and that are not below it.
+fn upward(path: &str, tokens: &[Token<'_>]) -> Vec<Breach> {
+    let file = path.trim_start_matches("src/runtime/").trim_end_matches(".rs");
+    let is_of = |files: &[&str]| {
+        files.iter().any(|home| file == *home || file.starts_with(&format!("{home}/")))
+    };
+    let own = PARTS.iter().position(|level| level.iter().any(|(_, files)| is_of(files)));
+    let mut found = Vec::new();
+    for (level, parts) in PARTS.iter().enumerate() {
+        let above = parts.iter().filter(|(_, files)| !is_of(files) && own <= Some(level));
+        for (part, _) in above {
+            found.extend(named(tokens, |word| word == *part));
+        }
     }
     found
 }
@@ -468,6 +510,12 @@ fn each_law_is_broken_by_its_breach() {
         ("session/src/a.rs", "//! A.\nuse std::time::Duration;\n", "`std::time`"),
         ("session/src/a.rs", "//! A.\nuse std::{fmt, time::Duration};\n", "`std::time`"),
         ("src/runtime/a.rs", "//! A.\nuse crate::{ids::X, edge::Y};\n", "`crate::edge`"),
+        ("src/runtime/a.rs", "//! A.\nuse super::Runtime;\n", "`Runtime`"),
+        ("src/runtime/peer/mod.rs", "//! A.\nuse super::Runtime;\n", "`Runtime`"),
+        ("src/runtime/session/mod.rs", "//! A.\nfn x(d: &Directory) {}\n", "`Directory`"),
+        ("src/runtime/status.rs", "//! A.\nfn x(w: &Workers) {}\n", "`Workers`"),
+        ("src/runtime/members.rs", "//! A.\nfn x(p: &Presence) {}\n", "`Presence`"),
+        ("src/a.rs", "//! A.\nstruct X(OnceLock<Weak<Y>>);\n", "built first"),
         ("src/a.rs", "//! A.\n#[allow(clippy::disallowed_methods)]\n", "is lifted"),
         ("src/a.rs", "//! A.\n#[ignore]\n", "ignored"),
         ("tests/a.rs", "//! A.\ntokio::time::sleep(x);\n", "for a fact"),
@@ -500,6 +548,8 @@ fn words_in_prose_and_in_their_home_are_free() {
         ("cluster/src/a.rs", "//! A.\nlet q = '\"'; let turned: &'static str = \"turn\";\n"),
         ("session/src/a.rs", "//! A.\nlet operand = std::mem::take(&mut x.time);\n"),
         ("src/runtime/a.rs", "//! A.\nuse crate::{session::edge, ids};\n"),
+        ("src/runtime/agent/a.rs", "//! A.\nfn x(s: &Sessions, w: &Workers, d: &Directory) {}\n"),
+        ("src/runtime/wiring.rs", "//! A.\nfn x(s: &Sessions) -> Runtime {}\n"),
         ("tests/a.rs", "//! A.\nwhile !done() { if x { y(); } sleep(short); }\n"),
         ("tests/a.rs", "//! A.\nlet sleep = 1; let x = \"sleep(\"; // #[ignore]\n"),
     ] {

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use self::acknowledged::Acknowledged;
 use self::rejoin::{Introduced, Rejoin};
+use self::service::Switchboard;
 use crate::clock::Clock;
 use crate::essential::essential;
 use crate::group::{Class, Fate, Group, GroupOpening};
@@ -88,8 +89,6 @@ pub struct HostParts {
     pub timers: Timers,
     pub checkpoints: Checkpoints,
     pub clock: Arc<dyn Clock>,
-    pub factory: Arc<dyn MachineFactory>,
-    pub application: Arc<dyn Application>,
     /// Nodes that are kept out, shared with the gate of the links.
     pub removed: Arc<Removed>,
     /// Runtime that the groups live on, with their links; the caller's own where absent. Nothing on it
@@ -97,11 +96,12 @@ pub struct HostParts {
     pub control: Option<Handle>,
 }
 
-/// A running node.
+/// A node: linked to its peers once it is connected, with groups once it runs.
 pub struct Host {
     parts: HostParts,
     staging: PathBuf,
     transport: Arc<dyn Transport>,
+    switchboard: Arc<Switchboard>,
     time: Arc<NodeTime>,
     groups: RwLock<BTreeMap<GroupId, Arc<Group>>>,
     /// Set by [`Host::drain`]: this node takes no leads any more.
@@ -115,18 +115,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the node. `connect` makes the transport around the service that it is given.
+    /// Links the node to its peers; it has no groups, and answers nobody, before [`Host::run`]. What runs above it
+    /// is built in between, around this host. `connect` makes the transport around the service that it is given.
     ///
     /// # Errors
     /// The directory or the transport is not usable; nothing runs.
-    pub async fn start<F, C>(parts: HostParts, connect: C) -> io::Result<Arc<Self>>
+    pub async fn connect<F, C>(parts: HostParts, connect: C) -> io::Result<Arc<Self>>
     where
         C: FnOnce(Arc<dyn Service>) -> F,
         F: Future<Output = io::Result<Arc<dyn Transport>>>,
     {
         let staging = parts.dir.join("staging");
         prepare(&staging)?;
-        let switchboard = Arc::new(service::Switchboard::default());
+        let switchboard = Arc::new(Switchboard::default());
         let transport = connect(switchboard.clone()).await?;
         for member in &parts.birth.members {
             if member.node != parts.local {
@@ -134,11 +135,12 @@ impl Host {
             }
         }
         let acknowledged = Acknowledged::open(parts.dir.clone());
-        let host = Arc::new(Host {
+        Ok(Arc::new(Host {
             time: NodeTime::new(parts.clock.clone()),
             parts,
             staging,
             transport,
+            switchboard,
             groups: RwLock::default(),
             draining: AtomicBool::new(false),
             map: watch::Sender::new(Arc::default()),
@@ -146,28 +148,36 @@ impl Host {
             rejoin: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-        });
-        switchboard.connect(&host);
-        let stop = host.stop.clone().cancelled_owned();
+        }))
+    }
+
+    /// Opens the groups, with machines of `factory`, and lets `application` answer its peers. Once, until
+    /// [`Host::close`], which lets go of both.
+    pub fn run(
+        self: &Arc<Self>,
+        factory: Arc<dyn MachineFactory>,
+        application: Arc<dyn Application>,
+    ) {
+        self.switchboard.connect(self, application);
+        let stop = self.stop.clone().cancelled_owned();
         // Nothing is added to the journal yet: all of this is durable.
-        let recovered = rejoin::positions(host.journal()).unwrap_or_default();
-        let care = essential("care", reconciler::run(host.clone()));
-        let control = host.parts.control.clone().unwrap_or_else(Handle::current);
+        let recovered = rejoin::positions(self.journal()).unwrap_or_default();
+        let care = essential("care", reconciler::run(self.clone(), factory));
+        let control = self.parts.control.clone().unwrap_or_else(Handle::current);
         let care = with_random(async {
             tokio::select! { () = stop => (), () = care => () }
         });
         // What it opens lives where it does.
-        host.tasks.spawn_on(care, &control);
-        let clocks = essential("clocks", clocks::run(host.clone()));
-        let clocks = host.stop.clone().run_until_cancelled_owned(clocks);
-        host.tasks.spawn_on(clocks, &control);
-        let stop = host.stop.clone().cancelled_owned();
-        let announced = essential("announcements", rejoin::run(host.clone(), recovered));
+        self.tasks.spawn_on(care, &control);
+        let clocks = essential("clocks", clocks::run(self.clone()));
+        let clocks = self.stop.clone().run_until_cancelled_owned(clocks);
+        self.tasks.spawn_on(clocks, &control);
+        let stop = self.stop.clone().cancelled_owned();
+        let announced = essential("announcements", rejoin::run(self.clone(), recovered));
         let announced = async {
             tokio::select! { () = stop => (), () = announced => () }
         };
-        host.tasks.spawn_on(announced, &control);
-        Ok(host)
+        self.tasks.spawn_on(announced, &control);
     }
 
     pub fn local(&self) -> NodeId {
@@ -331,6 +341,7 @@ impl Host {
         self.groups.write().expect("no panic under this lock").clear();
         rejoin::save(self).await;
         self.transport.shutdown().await;
+        self.switchboard.disconnect();
     }
 
     /// Whether this node takes leads.
@@ -360,7 +371,7 @@ impl Host {
         }
     }
 
-    fn open_group(self: &Arc<Self>, id: GroupId) {
+    fn open_group(&self, id: GroupId, factory: &Arc<dyn MachineFactory>) {
         let mut groups = self.groups.write().expect("no panic under this lock");
         groups.entry(id).or_insert_with(|| {
             Group::open(GroupOpening {
@@ -371,7 +382,11 @@ impl Host {
                     transport: self.transport.clone(),
                     rejoin: self.rejoin.clone(),
                 }),
-                factory: Arc::new(Machines { host: Arc::downgrade(self) }),
+                factory: Arc::new(Machines {
+                    dir: self.parts.dir.clone(),
+                    map: self.map.clone(),
+                    others: factory.clone(),
+                }),
                 timers: self.parts.timers,
                 checkpoints: self.parts.checkpoints,
                 time: self.time.clone(),
@@ -383,24 +398,25 @@ impl Host {
 
 /// Gives the system group its machine, and asks the layer above for all others.
 struct Machines {
-    host: std::sync::Weak<Host>,
+    dir: PathBuf,
+    map: watch::Sender<Arc<Map>>,
+    others: Arc<dyn MachineFactory>,
 }
 
 impl MachineFactory for Machines {
     fn vacated(&self, group: GroupId) -> crate::machine::BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let Some(host) = self.host.upgrade().filter(|_| group != GroupId::SYSTEM) {
-                host.parts.factory.vacated(group).await;
+            if group != GroupId::SYSTEM {
+                self.others.vacated(group).await;
             }
         })
     }
 
     fn open(&self, group: GroupId) -> io::Result<(Box<dyn Machine>, Settled)> {
-        let host = self.host.upgrade().ok_or(io::ErrorKind::BrokenPipe)?;
         if group != GroupId::SYSTEM {
-            return host.parts.factory.open(group);
+            return self.others.open(group);
         }
-        let (machine, settled) = Membership::open(host.parts.dir.clone(), host.map.clone())?;
+        let (machine, settled) = Membership::open(self.dir.clone(), self.map.clone())?;
         Ok((Box::new(machine), settled))
     }
 }

@@ -14,7 +14,7 @@ use super::key::{KeyText, Secret};
 use super::log::{Log, LogError, Sum};
 use super::record::{Change, Record};
 use crate::limits;
-use crate::runtime::Runtime;
+use crate::runtime::Sessions;
 
 /// The session that holds the keys.
 const NAME: &str = "__outlive/keys";
@@ -85,8 +85,8 @@ impl Sum for Keys {
 }
 
 impl Keyring {
-    pub(super) fn new(runtime: Arc<Runtime>) -> Keyring {
-        Keyring(Log::new(runtime, NAME, Config::default()))
+    pub(super) fn new(sessions: Arc<Sessions>) -> Keyring {
+        Keyring(Log::new(sessions, NAME, Config::default()))
     }
 
     /// Follows the log of the keys for ever.
@@ -180,7 +180,7 @@ impl Keyring {
 
     /// The time by which keys end.
     pub(super) fn now(&self) -> Millis {
-        self.0.runtime().now()
+        self.0.now()
     }
 
     fn held(&self, id: &str) -> Option<Arc<Key>> {

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::limits;
-use crate::runtime::{AttachError, Delivery, Freshness, Reader, Runtime, Start, SubmitError};
+use crate::runtime::{AttachError, Delivery, Freshness, Reader, Sessions, Start, SubmitError};
 
 /// How often a node looks whether the log has begun.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub(super) trait Sum: Default + Send + Sync {
 
 /// A log, and what it adds up to as far as it was read here.
 pub(super) struct Log<S> {
-    runtime: Arc<Runtime>,
+    sessions: Arc<Sessions>,
     id: SessionId,
     config: Config,
     sum: RwLock<S>,
@@ -54,10 +54,10 @@ pub enum LogError {
 }
 
 impl<S: Sum> Log<S> {
-    pub(super) fn new(runtime: Arc<Runtime>, name: &str, config: Config) -> Log<S> {
+    pub(super) fn new(sessions: Arc<Sessions>, name: &str, config: Config) -> Log<S> {
         let read = watch::Sender::new((Incarnation(0), Serial::ZERO));
         let id = SessionId::parse(name).expect("the name is possible");
-        Log { runtime, id, config, sum: RwLock::default(), read, looked: Mutex::default() }
+        Log { sessions, id, config, sum: RwLock::default(), read, looked: Mutex::default() }
     }
 
     /// What the log adds up to, as far as it was read.
@@ -65,8 +65,9 @@ impl<S: Sum> Log<S> {
         self.sum.read().expect(NO_PANIC)
     }
 
-    pub(super) fn runtime(&self) -> &Runtime {
-        &self.runtime
+    /// The time on this node.
+    pub(super) fn now(&self) -> Millis {
+        self.sessions.now()
     }
 
     /// Follows the log for ever.
@@ -75,7 +76,7 @@ impl<S: Sum> Log<S> {
         loop {
             let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
             let start = at.map_or(Start::Beginning, Start::After);
-            match self.runtime.attach(&self.id, start, Freshness::Local, deadline).await {
+            match self.sessions.attach(&self.id, start, Freshness::Local, deadline).await {
                 Ok(mut reader) => self.take_all(&mut reader, &mut at).await,
                 Err(AttachError::NotFound) => {}
                 Err(why) => tracing::debug!(log = %self.id, %why, "a log is not to be read now"),
@@ -118,7 +119,7 @@ impl<S: Sum> Log<S> {
             timeout_at(deadline, sleep_until(last + LOOK_AGAIN)).await.map_err(late)?;
         }
         let begun = Instant::now();
-        let status = self.runtime.status(&self.id, Freshness::Linearizable, deadline).await;
+        let status = self.sessions.status(&self.id, Freshness::Linearizable, deadline).await;
         let status = status.map_err(|why| LogError::Unavailable(why.to_string()))?;
         if let Some(status) = status {
             self.reach((status.incarnation, status.tail), deadline).await?;
@@ -133,10 +134,10 @@ impl<S: Sum> Log<S> {
     /// It is not known whether it was added, unless the error says so; adding it again must be harmless.
     pub(super) async fn append(&self, payload: Vec<u8>, deadline: Instant) -> Result<(), LogError> {
         let create = Create { config: self.config.clone(), ..Create::default() };
-        self.runtime.submit(&self.id, create.into(), deadline).await?;
+        self.sessions.submit(&self.id, create.into(), deadline).await?;
         let event = NewEvent { format: Format::JSON, payload: payload.into() };
         let append = Append { events: vec![event], ..Append::default() };
-        let reply = self.runtime.submit(&self.id, Command::Append(append), deadline).await?;
+        let reply = self.sessions.submit(&self.id, Command::Append(append), deadline).await?;
         let last = match reply.applied {
             Applied::Appended { last: Some(last), .. } => last,
             _ => reply.tail,

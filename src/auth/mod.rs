@@ -30,7 +30,7 @@ pub use keyring::{Key, Keyring, KeyringError};
 pub use log::LogError;
 pub use ticket::Ticket;
 
-use crate::runtime::Runtime;
+use crate::runtime::Sessions;
 use issuer::{Issuer, IssuerConfig};
 use ticket::Tickets;
 
@@ -91,9 +91,9 @@ impl From<LogError> for Refused {
 
 impl Auth {
     /// What the configuration says, over the keys of the cluster.
-    pub fn new(runtime: &Arc<Runtime>, root: Option<Secret>, issuers: Vec<IssuerConfig>) -> Auth {
+    pub fn new(sessions: &Arc<Sessions>, root: Option<Secret>, issuers: Vec<IssuerConfig>) -> Auth {
         let issuers = issuers.into_iter().map(Issuer::new).collect();
-        let (keyring, tickets) = (Keyring::new(runtime.clone()), Tickets::new(runtime.clone()));
+        let (keyring, tickets) = (Keyring::new(sessions.clone()), Tickets::new(sessions.clone()));
         Auth { root, keyring, tickets, issuers }
     }
 

@@ -22,7 +22,7 @@ use super::caller::{Caller, Ended};
 use super::keyring::Keyring;
 use super::log::{Log, Sum};
 use crate::limits;
-use crate::runtime::Runtime;
+use crate::runtime::Sessions;
 
 /// What every ticket begins with.
 pub(super) const PREFIX: &str = "olt_";
@@ -97,9 +97,9 @@ pub struct Ticket {
 }
 
 impl Tickets {
-    pub(super) fn new(runtime: Arc<Runtime>) -> Tickets {
+    pub(super) fn new(sessions: Arc<Sessions>) -> Tickets {
         let retention = Retention { max_age_ms: Some(2 * KEPT_MS), ..Retention::default() };
-        Tickets(Log::new(runtime, NAME, Config { retention, ..Config::default() }))
+        Tickets(Log::new(sessions, NAME, Config { retention, ..Config::default() }))
     }
 
     /// Follows the log of the tickets for ever.
@@ -118,7 +118,7 @@ impl Tickets {
         until: Millis,
         deadline: Instant,
     ) -> Result<Ticket, Refused> {
-        let now = self.0.runtime().now();
+        let now = self.0.now();
         let mac = self.secret(now, deadline).await?;
         let by = Millis(until.0.min(now.0 + FIRST_USE_MS));
         let grant = Grant { until: Some(until), ..grant };

@@ -32,7 +32,7 @@ pub(super) async fn healthz() -> Response {
 
 /// Whether the node should get traffic, and if not, why.
 pub(super) async fn readyz(State(edge): State<Edge>) -> Response {
-    let mut reasons = edge.runtime.not_ready();
+    let mut reasons = edge.runtime.overview.not_ready();
     if edge.stop.is_cancelled() {
         reasons.push(NotReady::Stopping);
     }
@@ -48,7 +48,7 @@ pub(super) async fn metrics(State(edge): State<Edge>) -> Response {
 }
 
 pub(super) async fn cluster(State(edge): State<Edge>) -> Response {
-    let report = edge.runtime.cluster().await;
+    let report = edge.runtime.overview.cluster().await;
     (typed("application/json"), wire::cluster(&report).to_string()).into_response()
 }
 
@@ -132,9 +132,9 @@ async fn change_members<B: DeserializeOwned>(
         .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
     let change = change(body);
     check_addresses(&change)?;
-    let changed = edge.runtime.change_members(&change, deadline).await?;
+    let changed = edge.runtime.members.change_members(&change, deadline).await?;
     audit(caller, "cluster.change", &format!("{change:?}"));
-    let mut answer = wire::progress(&edge.runtime.progress().await);
+    let mut answer = wire::progress(&edge.runtime.members.progress().await);
     answer["changed"] = changed.into();
     Ok(Json(answer).into_response())
 }
@@ -156,7 +156,7 @@ fn check_addresses(change: &MemberChange) -> Result<(), Problem> {
 
 /// `GET /v1/cluster/progress`
 pub(super) async fn progress(State(edge): State<Edge>) -> Response {
-    Json(wire::progress(&edge.runtime.progress().await)).into_response()
+    Json(wire::progress(&edge.runtime.members.progress().await)).into_response()
 }
 
 pub(super) async fn openapi() -> Response {

@@ -139,7 +139,8 @@ async fn attach(
     deadline: Instant,
 ) -> Result<Option<(Reader, Instant)>, Problem> {
     let ReadRequest { mode, freshness, place, .. } = *request;
-    let attach = |place: Place, until| edge.runtime.attach(id, place.start, freshness, until);
+    let attach =
+        |place: Place, until| edge.runtime.sessions.attach(id, place.start, freshness, until);
     let (mut found, mut deadline) = (attach(place, deadline).await, deadline);
     if request.waits && matches!(found, Err(AttachError::NotFound)) {
         // All of a session that is not there yet is still to come.
@@ -178,7 +179,7 @@ async fn once_there(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(ASK_AGAIN.end);
         let until = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-        match edge.runtime.attach(id, place.start, freshness, until).await {
+        match edge.runtime.sessions.attach(id, place.start, freshness, until).await {
             Err(AttachError::NotFound) => {}
             found => return found,
         }

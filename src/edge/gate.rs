@@ -114,7 +114,7 @@ struct Shown {
 
 async fn caller(edge: &Edge, shown: &Shown) -> Result<Caller, Problem> {
     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-    let now = edge.runtime.now();
+    let now = edge.runtime.sessions.now();
     match (shown.credential.as_deref(), &shown.ticket) {
         (None, Some(ticket)) if shown.gets => {
             Ok(edge.auth.bearer_of(ticket, now, deadline).await?)

@@ -58,7 +58,7 @@ pub(super) async fn create(
         })?,
         None => KeyText::draw(),
     };
-    let grant = grant(asked, edge.runtime.now().0)?;
+    let grant = grant(asked, edge.runtime.sessions.now().0)?;
     let key = keyring(&edge)?.create(&text, name, grant, caller.name(), deadline).await?;
     audit(&caller, "key.create", &key.id);
     let mut shown = shown(&key);

@@ -157,7 +157,7 @@ impl Edge {
         let room = Room::new(room::size(room::memory()), &metrics);
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
         let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
-        let subscriptions = Subscriptions::new(runtime.clone(), settings.webhooks);
+        let subscriptions = Subscriptions::new(runtime.sessions.clone(), settings.webhooks);
         let subscriptions = Arc::new(subscriptions);
         Edge(Arc::new(Shared {
             runtime,

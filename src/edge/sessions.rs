@@ -24,11 +24,11 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let query = query.only(&["read"])?;
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.status(&id, freshness(&query)?, deadline).await?;
+    let status = edge.runtime.sessions.status(&id, freshness(&query)?, deadline).await?;
     let mut status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
-    edge.runtime.mark_unserved(&mut status.turns).await;
+    edge.runtime.workers.mark_unserved(&mut status.turns).await;
     let mut body = wire::status(&id, &status);
-    let now = edge.runtime.time_of(&id);
+    let now = edge.runtime.sessions.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
     body["interactions"] = people::interactions(&status.interactions);
@@ -43,7 +43,7 @@ pub(super) async fn home(
     query: Query,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
-    Ok(Json(wire::home(&edge.runtime.home(&id))).into_response())
+    Ok(Json(wire::home(&edge.runtime.sessions.home(&id))).into_response())
 }
 
 pub(super) async fn list(
@@ -62,7 +62,7 @@ pub(super) async fn list(
         }
     }
     let prefix = query.text("prefix").unwrap_or_default();
-    let found = edge.runtime.list(prefix, query.text("after"), limit, deadline).await?;
+    let found = edge.runtime.sessions.list(prefix, query.text("after"), limit, deadline).await?;
     let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
     // What the service keeps for itself is nobody's session. A page may have fewer than its limit, and `next` all
     // the same.

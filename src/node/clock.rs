@@ -27,7 +27,7 @@ impl fmt::Debug for ClockGauges {
 impl Collector for ClockGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(runtime) = self.0.upgrade() else { return Ok(()) };
-        let clock = runtime.clock();
+        let clock = runtime.overview.clock();
         let seconds = |ms: i64| ms as f64 / 1000.0;
         let flag = |is: bool| f64::from(u8::from(is));
         for (name, help, value) in [

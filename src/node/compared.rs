@@ -22,7 +22,7 @@ impl fmt::Debug for ComparisonCounts {
 impl Collector for ComparisonCounts {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(runtime) = self.0.upgrade() else { return Ok(()) };
-        let (compared, differing) = runtime.compared();
+        let (compared, differing) = runtime.comparison.compared();
         let counter = ConstCounter::new(compared);
         let help = "Sessions whose copy here was compared with those of other replicas";
         let kind = counter.metric_type();

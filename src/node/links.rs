@@ -24,7 +24,8 @@ impl Collector for RoundTrips {
         let help = "Measured round trip to each peer in reach";
         let (name, kind) = ("peer_round_trip_seconds", MetricType::Gauge);
         let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-        let trips = self.0.upgrade().map(|runtime| runtime.round_trips()).unwrap_or_default();
+        let trips =
+            self.0.upgrade().map(|runtime| runtime.overview.round_trips()).unwrap_or_default();
         for (peer, round_trip) in trips {
             let labels = [("peer", peer.to_string())];
             let gauge = ConstGauge::new(round_trip.as_secs_f64());

@@ -47,18 +47,18 @@ fn id(name: &str) -> SessionId {
 
 async fn create(node: &Node, name: &str) {
     let create = Command::from(crate::session::Config::default());
-    node.runtime.submit(&id(name), create, Instant::now() + LONG).await.unwrap();
+    node.runtime.sessions.submit(&id(name), create, Instant::now() + LONG).await.unwrap();
 }
 
 async fn append(node: &Node, name: &str) -> Serial {
     let events = vec![NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"said") }];
     let append = Command::Append(Append { events, ..Append::default() });
-    node.runtime.submit(&id(name), append, Instant::now() + LONG).await.unwrap().tail
+    node.runtime.sessions.submit(&id(name), append, Instant::now() + LONG).await.unwrap().tail
 }
 
 async fn tail(node: &Node, name: &str) -> Serial {
     let soon = Instant::now() + LONG;
-    let status = node.runtime.status(&id(name), Freshness::Linearizable, soon).await;
+    let status = node.runtime.sessions.status(&id(name), Freshness::Linearizable, soon).await;
     status.unwrap().expect("it exists").tail
 }
 
@@ -71,7 +71,7 @@ async fn no_checkpoint_leaves_out_a_session_whose_actor_failed() {
     for _ in 0..5 {
         append(&node, "s").await;
     }
-    node.runtime.fail_actor(&id("s"));
+    node.runtime.sessions.fail_actor(&id("s"));
     // Nobody asks for it again; checkpoints go on with what others say, and at the end.
     for _ in 0..64 {
         append(&node, "other").await;
@@ -89,7 +89,7 @@ async fn a_session_whose_actor_failed_is_found_though_its_head_was_never_written
     let node = start(dir.path()).await;
     create(&node, "s").await;
     append(&node, "s").await;
-    node.runtime.fail_actor(&id("s"));
+    node.runtime.sessions.fail_actor(&id("s"));
     assert_eq!(tail(&node, "s").await, Serial(1));
     node.stop().await;
 }
@@ -105,7 +105,7 @@ async fn a_node_that_stopped_wakes_no_session_when_it_starts() {
     node.stop().await;
     let node = start(dir.path()).await;
     // All that the journal has was applied before the command that the start waits for.
-    assert_eq!(node.runtime.live_sessions(), 1, "the store was up to date");
+    assert_eq!(node.runtime.sessions.live(), 1, "the store was up to date");
     assert_eq!(tail(&node, "c").await, Serial(1));
     node.stop().await;
 }
@@ -148,13 +148,13 @@ async fn what_a_power_cut_left_of_a_deadline_is_put_right() {
     let retention = Retention { max_age_ms: Some(AGE), max_bytes: None };
     let create = Command::from(Config { retention, ..Config::default() });
     let soon = || Instant::now() + LONG;
-    node.runtime.submit(&id("s"), create, soon()).await.unwrap();
+    node.runtime.sessions.submit(&id("s"), create, soon()).await.unwrap();
     for _ in 0..3 {
         append(&node, "s").await;
         clock.pass(APART);
     }
     let trim = Command::Trim { before: Serial(2) };
-    node.runtime.submit(&id("s"), trim, soon()).await.unwrap();
+    node.runtime.sessions.submit(&id("s"), trim, soon()).await.unwrap();
     node.stop().await;
     // The deadline of what was trimmed comes, and the session is filed anew. The power goes before a head
     // says so, and comes back when the second event is due, and the third is not.
@@ -167,7 +167,7 @@ async fn what_a_power_cut_left_of_a_deadline_is_put_right() {
     clock.pass(AGE - 2 * APART);
     let node = start_by(dir.path(), clock.clone()).await;
     until(async || {
-        let status = node.runtime.status(&id("s"), Freshness::Linearizable, soon()).await;
+        let status = node.runtime.sessions.status(&id("s"), Freshness::Linearizable, soon()).await;
         status.unwrap().expect("it exists").first == Serial(3)
     })
     .await;
@@ -181,14 +181,14 @@ async fn a_committed_command_that_cannot_be_read_stops_its_shard() {
     let node = start(dir.path()).await;
     create(&node, "s").await;
     // As a newer version might write it.
-    node.runtime.propose_unreadable(&id("s"));
+    node.runtime.sessions.propose_unreadable(&id("s"));
     let stopped = async {
         // The actor finds it; the entry after it is not applied any more.
         let create = Command::from(crate::session::Config::default());
         let soon = Instant::now() + Duration::from_millis(500);
-        node.runtime.submit(&id("t"), create, soon).await.ok();
+        node.runtime.sessions.submit(&id("t"), create, soon).await.ok();
         let no_leader = NotReady::NoLeader { shard: 1 };
-        while !node.runtime.not_ready().contains(&no_leader) {
+        while !node.runtime.overview.not_ready().contains(&no_leader) {
             tokio::task::yield_now().await;
         }
     };
@@ -201,10 +201,10 @@ async fn a_store_that_fails_ends_the_node() {
     let node = start(dir.path()).await;
     create(&node, "s").await;
     append(&node, "s").await;
-    node.runtime.fail_store("the disk is full");
+    node.runtime.sessions.fail_store("the disk is full");
     let ended = timeout(LONG, node.until_asked_to_stop()).await.expect("it ends by itself");
     assert_eq!(ended.unwrap(), End::StoreFailed);
-    assert!(node.runtime.not_ready().contains(&NotReady::StoreFailed));
+    assert!(node.runtime.overview.not_ready().contains(&NotReady::StoreFailed));
     node.stop().await;
     // Nothing is lost: the journal has it.
     let node = start(dir.path()).await;
@@ -227,22 +227,22 @@ async fn a_session_goes_on_after_its_actor_failed() {
     let (runtime, id) = (&node.runtime, SessionId::parse("s").unwrap());
     let soon = || Instant::now() + Duration::from_secs(30);
     let create = Command::from(crate::session::Config::default());
-    runtime.submit(&id, create, soon()).await.unwrap();
+    runtime.sessions.submit(&id, create, soon()).await.unwrap();
     for seq in 0..50 {
-        runtime.submit(&id, numbered(seq), soon()).await.unwrap();
+        runtime.sessions.submit(&id, numbered(seq), soon()).await.unwrap();
     }
     let mut reader =
-        runtime.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
+        runtime.sessions.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
     assert!(matches!(reader.next().await, Delivery::CaughtUp { .. }));
-    runtime.fail_actor(&id);
+    runtime.sessions.fail_actor(&id);
     let told = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
     assert!(matches!(told, Delivery::Detached { .. }), "{told:?}");
     // What was in no block and in no head is in the journal.
-    let again = runtime.submit(&id, numbered(49), soon()).await.unwrap();
+    let again = runtime.sessions.submit(&id, numbered(49), soon()).await.unwrap();
     let place = Some(Serial(50));
     let is_same = matches!(again.applied, Applied::Appended { first, last, .. } if first == place && last == place);
     assert!(is_same, "{again:?}");
-    assert_eq!(runtime.submit(&id, numbered(50), soon()).await.unwrap().tail, Serial(51));
+    assert_eq!(runtime.sessions.submit(&id, numbered(50), soon()).await.unwrap().tail, Serial(51));
     node.stop().await;
 }
 
@@ -279,7 +279,7 @@ async fn three(dir: &Path) -> Vec<Node> {
         nodes.push(Node::start(&config, None).await.unwrap());
     }
     for node in &nodes {
-        until(async || node.runtime.not_ready().is_empty()).await;
+        until(async || node.runtime.overview.not_ready().is_empty()).await;
     }
     nodes
 }
@@ -300,32 +300,37 @@ async fn a_replica_whose_copy_differs_is_an_alarm() {
     let ids = ["same", "other", "third"].map(|id| SessionId::parse(id).unwrap());
     for id in &ids {
         let create = Command::from(crate::session::Config::default());
-        nodes[0].runtime.submit(id, create, soon()).await.unwrap();
-        nodes[0].runtime.submit(id, numbered(0), soon()).await.unwrap();
+        nodes[0].runtime.sessions.submit(id, create, soon()).await.unwrap();
+        nodes[0].runtime.sessions.submit(id, numbered(0), soon()).await.unwrap();
     }
     let compared = |node: &Node| {
         // What was looked at goes to the disk, from where the next ones to compare are taken.
-        node.runtime.passivate(Duration::ZERO);
-        node.runtime.compared()
+        node.runtime.sessions.passivate(Duration::ZERO);
+        node.runtime.comparison.compared()
     };
     for node in &nodes {
         until(async || 6 <= compared(node).0).await;
         assert_eq!(compared(node).1, 0, "all copies are the same");
     }
-    nodes[2].runtime.corrupt(&ids[1], &numbered(1)).await;
+    nodes[2].runtime.sessions.corrupt(&ids[1], &numbered(1)).await;
     for node in &nodes {
         until(async || compared(node).1 == 1).await;
     }
     let differ = [crate::runtime::NotReady::ReplicasDiffer { sessions: 1 }];
-    until(async || nodes[2].runtime.not_ready() == differ).await;
+    until(async || nodes[2].runtime.overview.not_ready() == differ).await;
     for node in &nodes[..2] {
         // The copy of the third one stands alone.
-        until(async || node.runtime.not_ready().is_empty()).await;
+        until(async || node.runtime.overview.not_ready().is_empty()).await;
     }
     // A deleted session is nothing to differ in.
-    nodes[0].runtime.submit(&ids[1], Command::Delete { incarnation: None }, soon()).await.unwrap();
+    nodes[0]
+        .runtime
+        .sessions
+        .submit(&ids[1], Command::Delete { incarnation: None }, soon())
+        .await
+        .unwrap();
     for node in &nodes {
-        until(async || compared(node).1 == 0 && node.runtime.not_ready().is_empty()).await;
+        until(async || compared(node).1 == 0 && node.runtime.overview.not_ready().is_empty()).await;
     }
     for node in nodes {
         node.stop().await;

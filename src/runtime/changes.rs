@@ -3,11 +3,8 @@
 //! It is a hint, never the truth: who falls behind is told so and looks for itself, and a node hears of
 //! the sessions alone that it has a replica of. Every replica publishes (S8).
 
-use std::collections::BTreeSet;
-
 use tokio::sync::broadcast;
 
-use super::Runtime;
 use crate::ids::{Incarnation, Serial, SessionId};
 use crate::limits::CHANGES;
 
@@ -24,8 +21,8 @@ pub struct Change {
 
 /// The feeds of one node: reserved names change seldom, so who wants only those is not woken by others.
 pub(super) struct Feeds {
-    reserved: broadcast::Sender<Change>,
-    others: broadcast::Sender<Change>,
+    pub(super) reserved: broadcast::Sender<Change>,
+    pub(super) others: broadcast::Sender<Change>,
 }
 
 impl Default for Feeds {
@@ -43,34 +40,5 @@ impl Feeds {
             // The last listener may have left this moment.
             feed.send(change()).ok();
         }
-    }
-}
-
-impl Runtime {
-    /// What changes from now on among the sessions that clients name.
-    pub fn changes(&self) -> broadcast::Receiver<Change> {
-        self.world.feeds.others.subscribe()
-    }
-
-    /// What changes from now on among reserved names.
-    pub fn reserved_changes(&self) -> broadcast::Receiver<Change> {
-        self.world.feeds.reserved.subscribe()
-    }
-
-    /// Whether this node may act for the session now (S8).
-    pub fn leads(&self, id: &SessionId) -> bool {
-        self.directory.local(id).is_some_and(|(group, _)| group.leads())
-    }
-
-    /// The shards that this node leads now.
-    pub fn led_shards(&self) -> BTreeSet<u32> {
-        let led = self.host.groups().into_iter().filter(|group| group.leads());
-        led.map(|group| group.id().0).collect()
-    }
-
-    /// Whether every session has a replica here, so that [`Runtime::changes`] tells of all.
-    pub fn sees_all(&self) -> bool {
-        let groups = self.host.map().borrow().groups;
-        0 < groups && self.shards.all().len() >= groups as usize
     }
 }

@@ -1,10 +1,8 @@
 //! Finding a turn for a worker, wherever its session is led.
 
 use std::collections::HashSet;
-use std::sync::Weak;
 use std::time::Duration;
 
-use cluster::ids::GroupId;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
@@ -13,9 +11,11 @@ use tokio::time::{Instant, interval, timeout_at};
 use super::chance;
 use super::peer::wire::{Request, Response};
 use super::reader::{Delivery, Start};
+use super::sessions::Sessions;
 use super::story::{Story, Took};
 use super::turn_queue::Offer;
-use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
+use super::workers::Workers;
+use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
 use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus};
@@ -38,7 +38,7 @@ pub struct Assignment {
     pub turn: TurnStatus,
 }
 
-impl Runtime {
+impl Workers {
     /// Waits for a turn and takes it for a worker; none if there is none by the deadline.
     ///
     /// # Errors
@@ -74,12 +74,12 @@ impl Runtime {
         claim: Claim,
     ) -> Result<Option<Assignment>, Unavailable> {
         let ending = || Unavailable::NoQuorum("this node is ending".into());
-        let runtime = self.me.upgrade().ok_or_else(ending)?;
+        let sessions = self.sessions.clone();
         let (told, taken) = oneshot::channel();
         self.tasks.spawn(async move {
             let until = Instant::now() + REQUEST_DEADLINE;
             let command = Command::Claim(Box::new(claim));
-            let claimed = match runtime.submit(&session, command, until).await {
+            let claimed = match sessions.submit(&session, command, until).await {
                 Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
                     Some(Assignment { session, incarnation, turn: *turn })
                 }
@@ -90,22 +90,10 @@ impl Runtime {
                 }
             };
             if let Err(Some(assignment)) = told.send(claimed) {
-                runtime.give_back(&assignment).await;
+                give_back(&sessions, &assignment).await;
             }
         });
         taken.await.map_err(|_| ending())
-    }
-
-    /// Lets another worker have a turn.
-    async fn give_back(&self, assignment: &Assignment) {
-        let Assignment { session, turn, .. } = assignment;
-        let Some(lease) = &turn.lease else { return };
-        let said = Some(Said { then: Then::Release, ..Said::default() });
-        let release = Say { said, ..Say::new(turn.turn.clone(), lease.epoch) };
-        let until = Instant::now() + REQUEST_DEADLINE;
-        if let Err(error) = self.submit(session, Command::Say(Box::new(release)), until).await {
-            tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
-        }
     }
 
     /// Waits for an offer here or at any other node.
@@ -169,7 +157,8 @@ impl Runtime {
         let Assignment { session, incarnation, turn } = assignment;
         let before = Serial(turn.input.0 - 1);
         let start = Start::After(Cursor { incarnation: *incarnation, serial: before });
-        let attached = self.attach(session, start, Freshness::Linearizable, deadline).await;
+        let attached =
+            self.sessions.attach(session, start, Freshness::Linearizable, deadline).await;
         let broken = |text: String| Unavailable::NoQuorum(text);
         let mut reader = attached.map_err(|error| broken(error.to_string()))?;
         let mut story = Story::of(turn, limit);
@@ -192,21 +181,17 @@ impl Runtime {
     }
 }
 
-/// How much later than asked a peer's answer may come.
-const PEER_SLACK: Duration = Duration::from_secs(1);
-
-/// Keeps a node's queue of turns in order while its runtime lives.
-pub(super) async fn tidy(runtime: Weak<Runtime>) {
-    loop {
-        tokio::time::sleep(SWEEP_INTERVAL).await;
-        match runtime.upgrade() {
-            Some(runtime) => {
-                let leads =
-                    |shard| runtime.host.group(GroupId(shard)).is_some_and(|group| group.leads());
-                runtime.turn_queue.tidy(Instant::now(), leads);
-                runtime.served.tidy();
-            }
-            None => return,
-        }
+/// Lets another worker have a turn.
+async fn give_back(sessions: &Sessions, assignment: &Assignment) {
+    let Assignment { session, turn, .. } = assignment;
+    let Some(lease) = &turn.lease else { return };
+    let said = Some(Said { then: Then::Release, ..Said::default() });
+    let release = Say { said, ..Say::new(turn.turn.clone(), lease.epoch) };
+    let until = Instant::now() + REQUEST_DEADLINE;
+    if let Err(error) = sessions.submit(session, Command::Say(Box::new(release)), until).await {
+        tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
     }
 }
+
+/// How much later than asked a peer's answer may come.
+const PEER_SLACK: Duration = Duration::from_secs(1);

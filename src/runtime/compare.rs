@@ -7,28 +7,39 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cluster::ids::{GroupId, NodeId};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
+use super::blocking;
+use super::directory::Directory;
 use super::peer::wire::{Copied, Request, Response};
-use super::{Runtime, blocking};
+use super::shards::Shards;
 use crate::ids::SessionId;
 use crate::limits::{COMPARE_DEADLINE, COMPARE_INTERVAL, DIFFERING_SESSIONS, PEER_PATIENCE};
+use crate::store::Store;
+
+/// The comparison of this node's copies with those of others.
+pub struct Comparison {
+    directory: Arc<Directory>,
+    shards: Arc<Shards>,
+    store: Store,
+    found: Found,
+}
 
 /// What was compared, and what differs.
 #[derive(Debug, Default)]
-pub(super) struct Comparison {
+struct Found {
     compared: AtomicU64,
     /// Sessions whose copies differ, and whether this node's own is the doubtful one.
     differing: Mutex<BTreeMap<SessionId, bool>>,
 }
 
-impl Comparison {
+impl Found {
     /// Sessions of which this node's copy is, or may be, the wrong one.
-    pub(super) fn doubtful(&self) -> usize {
+    fn doubtful(&self) -> usize {
         self.differing().values().filter(|doubtful| **doubtful).count()
     }
 
@@ -60,28 +71,35 @@ impl Comparison {
     }
 }
 
-/// Compares one session after the other while the runtime lives.
-pub(super) async fn run(runtime: Weak<Runtime>) {
-    let (mut last, mut doubted) = (None, None);
-    loop {
-        tokio::time::sleep(COMPARE_INTERVAL).await;
-        let Some(runtime) = runtime.upgrade() else { return };
-        doubted = runtime.comparison.differing_after(doubted.as_ref());
-        if let Some(id) = &doubted {
-            runtime.compare(id).await;
-        }
-        last = runtime.next_to_compare(last).await;
-        if let Some(Ok(id)) = last.as_ref().map(|(_, id)| SessionId::parse(id)) {
-            runtime.compare(&id).await;
+impl Comparison {
+    pub(super) fn new(directory: Arc<Directory>, shards: Arc<Shards>, store: Store) -> Comparison {
+        Comparison { directory, shards, store, found: Found::default() }
+    }
+
+    /// Compares one session after the other, until it is dropped.
+    pub(super) async fn run(self: Arc<Self>) {
+        let (mut last, mut doubted) = (None, None);
+        loop {
+            tokio::time::sleep(COMPARE_INTERVAL).await;
+            doubted = self.found.differing_after(doubted.as_ref());
+            if let Some(id) = &doubted {
+                self.compare(id).await;
+            }
+            last = self.next_to_compare(last).await;
+            if let Some(Ok(id)) = last.as_ref().map(|(_, id)| SessionId::parse(id)) {
+                self.compare(&id).await;
+            }
         }
     }
-}
 
-impl Runtime {
+    /// Sessions of which this node's copy is, or may be, the wrong one.
+    pub(super) fn doubtful(&self) -> usize {
+        self.found.doubtful()
+    }
+
     /// Sessions that were compared since the start, and those that differ between replicas now.
     pub fn compared(&self) -> (u64, usize) {
-        let compared = self.comparison.compared.load(Ordering::Relaxed);
-        (compared, self.comparison.differing().len())
+        (self.found.compared.load(Ordering::Relaxed), self.found.differing().len())
     }
 
     /// The session after `last`, in the order of shards and ids; none at the end.
@@ -100,7 +118,7 @@ impl Runtime {
     }
 
     /// Compares this node's copy of a session with all others that are in reach.
-    pub(super) async fn compare(&self, id: &SessionId) {
+    async fn compare(&self, id: &SessionId) {
         let deadline = Instant::now() + COMPARE_DEADLINE;
         let Some((group, _)) = self.directory.local(id) else { return };
         let others = self.directory.replicas(group.id());
@@ -117,7 +135,7 @@ impl Runtime {
             return;
         }
         let different: Vec<_> = copies.iter().filter(|(_, copy, _)| *copy != mine).collect();
-        if self.comparison.note(id, copies.len() - different.len(), different.len()) {
+        if self.found.note(id, copies.len() - different.len(), different.len()) {
             for (node, copy, _) in different {
                 tracing::error!(
                     shard = group.id().0, session = %id, here = ?mine, other = %node, there = ?copy,
@@ -170,18 +188,18 @@ mod tests {
 
     #[test]
     fn the_copy_that_stands_alone_is_the_doubtful_one() {
-        let comparison = Comparison::default();
+        let found = Found::default();
         let id = |text: &str| SessionId::parse(text).unwrap();
-        assert!(!comparison.note(&id("same"), 2, 0));
-        assert_eq!((comparison.doubtful(), comparison.differing().len()), (0, 0));
-        assert!(comparison.note(&id("most are like this one"), 1, 1));
-        assert_eq!((comparison.doubtful(), comparison.differing().len()), (0, 1));
-        assert!(comparison.note(&id("alone"), 0, 2));
-        assert!(comparison.note(&id("one against one"), 0, 1));
-        assert_eq!((comparison.doubtful(), comparison.differing().len()), (2, 3));
+        assert!(!found.note(&id("same"), 2, 0));
+        assert_eq!((found.doubtful(), found.differing().len()), (0, 0));
+        assert!(found.note(&id("most are like this one"), 1, 1));
+        assert_eq!((found.doubtful(), found.differing().len()), (0, 1));
+        assert!(found.note(&id("alone"), 0, 2));
+        assert!(found.note(&id("one against one"), 0, 1));
+        assert_eq!((found.doubtful(), found.differing().len()), (2, 3));
         // It is said once, and goes when the copies are the same again.
-        assert!(!comparison.note(&id("alone"), 0, 2));
-        assert!(!comparison.note(&id("alone"), 2, 0));
-        assert_eq!((comparison.doubtful(), comparison.differing().len()), (1, 2));
+        assert!(!found.note(&id("alone"), 0, 2));
+        assert!(!found.note(&id("alone"), 2, 0));
+        assert_eq!((found.doubtful(), found.differing().len()), (1, 2));
     }
 }

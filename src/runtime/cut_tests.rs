@@ -1,20 +1,23 @@
 //! Three nodes in this process over links in memory, of which some are cut.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::clock::SystemClock;
-use cluster::host::{Birth, HostParts};
+use cluster::host::{Birth, Host, HostParts};
 use cluster::ids::NodeId;
 use cluster::journal::disk::RealDisk;
 use cluster::journal::{Journal, JournalConfig};
 use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{MemoryConfig, MemoryNetwork, Transport};
+use tokio::time::{Instant, timeout};
 
-use super::*;
-use crate::ids::Serial;
-use crate::session::{Append, Config, Format, NewEvent};
+use super::{Delivery, Freshness, NotReady, Runtime, Start};
+use crate::ids::{Serial, SessionId};
+use crate::session::{Append, Command, Config, Format, NewEvent};
+use crate::store::Store;
 
 struct Place {
     runtime: Arc<Runtime>,
@@ -30,7 +33,6 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
     let (journal, writer) = Journal::open(Arc::new(RealDisk), config).expect("a journal");
     let store = Store::open(&dir.path().join("store")).expect("a store");
     let clock = Arc::new(SystemClock);
-    let foundation = Foundation::lay(store, journal.clone()).await;
     let member =
         |node| Member { node: NodeId(node), peer: format!("m{node}"), client: String::new() };
     let parts = HostParts {
@@ -48,16 +50,15 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
         timers: Timers { heartbeat_ms: 100, election_min_ms: 400, election_max_ms: 800 },
         checkpoints: Checkpoints::default(),
         clock,
-        factory: foundation.factory(),
-        application: foundation.application(),
         control: None,
     };
     let writer = std::thread::Builder::new().spawn(move || writer.run()).expect("a thread");
     let network = network.clone();
-    let host = Host::start(parts, async |service| {
+    let host = Host::connect(parts, async |service| {
         Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
     });
-    let runtime = foundation.build("test", host.await.expect("the host starts"));
+    let host = host.await.expect("the host starts");
+    let runtime = Runtime::start("test", store, host).await;
     Place { runtime, journal, writer, _dir: dir }
 }
 
@@ -95,11 +96,18 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
         places.push(start(&network, node).await);
     }
     let runtimes: Vec<&Runtime> = places.iter().map(|place| &*place.runtime).collect();
-    until("all are ready", || runtimes.iter().all(|runtime| runtime.not_ready().is_empty())).await;
+    until("all are ready", || {
+        runtimes.iter().all(|runtime| runtime.overview.not_ready().is_empty())
+    })
+    .await;
     let id = SessionId::parse("s").expect("a name");
-    runtimes[0].submit(&id, Config::default().into(), soon()).await.expect("it is created");
+    runtimes[0]
+        .sessions
+        .submit(&id, Config::default().into(), soon())
+        .await
+        .expect("it is created");
     // The lead stays where it is once its preferred node has it.
-    let home = || runtimes[0].home(&id);
+    let home = || runtimes[0].sessions.home(&id);
     until("the lead is in its place", || home().leader == home().replicas.first().copied()).await;
     let leader = home().leader.expect("it was there");
     let [cut, third] = [1, 2, 3].into_iter().filter(|node| *node != leader).collect::<Vec<_>>()[..]
@@ -109,7 +117,7 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
     let at = |node: u64| runtimes[node as usize - 1];
     // A majority has it; the one that is about to be cut off must have it, too.
     let there = async || {
-        let status = at(cut).status(&id, Freshness::Local, soon()).await;
+        let status = at(cut).sessions.status(&id, Freshness::Local, soon()).await;
         status.expect("its own replica answers").is_some()
     };
     while !there().await {
@@ -117,33 +125,34 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
     }
     network.partition(NodeId(leader), NodeId(cut));
     let no_leader = [NotReady::NoLeader { shard: 1 }];
-    until("it knows that it is cut off", || at(cut).not_ready() == no_leader).await;
-    assert_eq!(at(cut).home(&id).leader, None);
-    assert!(at(third).not_ready().is_empty());
+    until("it knows that it is cut off", || at(cut).overview.not_ready() == no_leader).await;
+    assert_eq!(at(cut).sessions.home(&id).leader, None);
+    assert!(at(third).overview.not_ready().is_empty());
 
     let tail = |status: Option<crate::session::Status>| status.map(|status| status.tail);
     for (count, node) in [(1, leader), (2, cut)] {
         // A write that the cut one takes goes to the leader by the third.
-        let reply = at(node).submit(&id, append("x"), soon()).await.expect("it is taken");
+        let reply = at(node).sessions.submit(&id, append("x"), soon()).await.expect("it is taken");
         assert_eq!(reply.tail, Serial(count));
         // What its own replica cannot have, the third one's has.
-        let status = at(cut).status(&id, Freshness::Linearizable, soon()).await;
+        let status = at(cut).sessions.status(&id, Freshness::Linearizable, soon()).await;
         assert_eq!(tail(status.expect("somebody answers")), Some(Serial(count)));
-        let listed = at(cut).list("", None, 10, soon()).await.expect("somebody answers");
+        let listed = at(cut).sessions.list("", None, 10, soon()).await.expect("somebody answers");
         assert_eq!(listed[0].tail, Serial(count));
-        let attached = at(cut).attach(&id, Start::Beginning, Freshness::Linearizable, soon()).await;
+        let attached =
+            at(cut).sessions.attach(&id, Start::Beginning, Freshness::Linearizable, soon()).await;
         let mut reader = attached.expect("somebody serves it");
         while reader.cursor().serial < Serial(count) {
             let told = timeout(Duration::from_secs(30), reader.next()).await.expect("it goes on");
             assert!(matches!(told, Delivery::Events(_)), "{told:?}");
         }
-        let stale = at(cut).status(&id, Freshness::Local, soon()).await;
+        let stale = at(cut).sessions.status(&id, Freshness::Local, soon()).await;
         assert_eq!(tail(stale.expect("it may be stale")), Some(Serial(0)));
     }
     // With nobody in reach it says nothing.
     network.partition(NodeId(third), NodeId(cut));
     let until = Instant::now() + Duration::from_secs(5);
-    let status = at(cut).status(&id, Freshness::Linearizable, until).await;
+    let status = at(cut).sessions.status(&id, Freshness::Linearizable, until).await;
     assert!(status.is_err(), "{status:?}");
     network.heal_all();
     stop(places).await;

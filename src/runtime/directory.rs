@@ -23,7 +23,7 @@ use super::outcome::{Reply, SubmitError, Unavailable};
 use super::peer::wire::{Request, Response};
 use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
-use super::shard::sessions::Sessions;
+use super::shard::actors::Actors;
 use super::shards::Shards;
 use super::{Freshness, envelope};
 use crate::ids::{Serial, SessionId};
@@ -210,7 +210,7 @@ impl Directory {
         };
         let (reply, answer) = oneshot::channel();
         let submission = Submission { command, permit, group: group.clone(), reply };
-        shard.sessions().send(id, Mail::Submit(Box::new(submission)));
+        shard.actors().send(id, Mail::Submit(Box::new(submission)));
         match timeout_at(deadline, answer).await {
             Ok(Ok(Answer::Done(Err(SubmitError::Unknown(text))))) => Attempt::Unknown(text),
             Ok(Ok(Answer::Done(done))) => Attempt::Done(done),
@@ -331,7 +331,7 @@ impl Directory {
         shard: &Arc<Shard>,
         id: &SessionId,
     ) -> Result<Option<Looked>, Unavailable> {
-        self.look_by(shard, id, Sessions::send).await
+        self.look_by(shard, id, Actors::send).await
     }
 
     /// The same as no use of the session: one that was passive is so again soon.
@@ -340,17 +340,17 @@ impl Directory {
         shard: &Arc<Shard>,
         id: &SessionId,
     ) -> Result<Option<Looked>, Unavailable> {
-        self.look_by(shard, id, Sessions::look_in).await
+        self.look_by(shard, id, Actors::look_in).await
     }
 
     async fn look_by(
         &self,
         shard: &Arc<Shard>,
         id: &SessionId,
-        send: impl FnOnce(&Sessions, &SessionId, Mail),
+        send: impl FnOnce(&Actors, &SessionId, Mail),
     ) -> Result<Option<Looked>, Unavailable> {
         let broken = |text: &str| Unavailable::NoQuorum(text.to_string());
-        if !shard.sessions().is_live(id) {
+        if !shard.actors().is_live(id) {
             // Do not wake an actor for a session that does not exist.
             let (store, number, id) = (shard.store().clone(), shard.number(), id.clone());
             let head = blocking::off_thread(move || store.head(number, &id)).await;
@@ -361,7 +361,7 @@ impl Directory {
             }
         }
         let (reply, looked) = oneshot::channel();
-        send(shard.sessions(), id, Mail::Look(reply));
+        send(shard.actors(), id, Mail::Look(reply));
         let looked = timeout(REQUEST_DEADLINE, looked).await;
         looked
             .map_err(|_| broken("the session does not answer"))?

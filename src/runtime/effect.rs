@@ -1,48 +1,66 @@
-//! What the world owes a session, done by the leader alone (S8), and derived from state, never queued: a
+//! What the world owes a session, done by the leader alone (S8), and derived from state, never queued for good: a
 //! new leader asks the same question and goes on.
+//!
+//! An actor says here what it wants done; `actions` does it. So actors need to know nobody.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
-use cluster::ids::GroupId;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::changes::Feeds;
-use super::presence::table::Count;
-use super::turn_queue::Waiting;
-use super::{Freshness, Runtime, SubmitError, Unavailable};
+use super::presence::table::{Count, PresenceTable};
+use super::turn_queue::{TurnQueue, Waiting};
 use crate::ids::SessionId;
-use crate::limits::EFFECT_DEADLINE;
-use crate::session::{Audience, AudienceStatus, Command, Effect, Unwatched};
+use crate::limits::ACTIONS;
+use crate::session::{Audience, AudienceStatus, Effect, Unwatched};
 
 /// The way from a session's actor to everything that is not the session.
-#[derive(Default)]
 pub(super) struct World {
-    runtime: OnceLock<Weak<Runtime>>,
+    /// Whether this node may act for the sessions of a shard.
+    leads: Box<dyn Fn(u32) -> bool + Send + Sync>,
+    turn_queue: Arc<TurnQueue>,
+    presence: Arc<PresenceTable>,
     /// Who on this node hears of changes.
-    pub(super) feeds: Feeds,
+    pub(super) feeds: Arc<Feeds>,
+    actions: mpsc::Sender<Action>,
+}
+
+/// Something that an actor wants done outside of its session; `done` hears when the attempt is over.
+pub(super) enum Action {
+    /// Whatever comes of it.
+    Perform { id: SessionId, effect: Effect, done: Box<dyn FnOnce(Effect) + Send> },
+    /// It hears, too, whether the session was told.
+    Tell { id: SessionId, audience: Audience, done: Box<dyn FnOnce(bool) + Send> },
 }
 
 impl World {
-    pub(super) fn open(&self, runtime: Weak<Runtime>) {
-        // It is opened once, at the start.
-        self.runtime.set(runtime).ok();
+    /// The world, and what its actors want done.
+    pub(super) fn new(
+        leads: impl Fn(u32) -> bool + Send + Sync + 'static,
+        turn_queue: Arc<TurnQueue>,
+        presence: Arc<PresenceTable>,
+        feeds: Arc<Feeds>,
+    ) -> (World, mpsc::Receiver<Action>) {
+        let (actions, wanted) = mpsc::channel(ACTIONS);
+        (World { leads: Box::new(leads), turn_queue, presence, feeds, actions }, wanted)
     }
 
-    fn runtime(&self) -> Option<Arc<Runtime>> {
-        self.runtime.get().and_then(Weak::upgrade)
+    /// A world in which nobody leads and nothing is done.
+    #[cfg(test)]
+    pub(super) fn empty() -> World {
+        let presence = PresenceTable::new(crate::ids::Millis(0));
+        World::new(|_| false, Arc::default(), Arc::new(presence), Arc::default()).0
     }
 
     /// Whether this node may act for the sessions of a shard.
     pub(super) fn leads(&self, shard: u32) -> bool {
-        let group = self.runtime().and_then(|runtime| runtime.host.group(GroupId(shard)));
-        group.is_some_and(|group| group.leads())
+        (self.leads)(shard)
     }
 
     /// Lays the turns of a session that wait for workers in the turn queue, in place of what lies there of it.
     pub(super) fn offer(&self, id: &SessionId, shard: u32, offers: Vec<Waiting>) {
-        if let Some(runtime) = self.runtime() {
-            runtime.turn_queue.set(id, shard, offers);
-        }
+        self.turn_queue.set(id, shard, offers);
     }
 
     /// Does one effect of a session; `done` hears when the attempt is over, whatever came of it.
@@ -52,20 +70,13 @@ impl World {
         effect: Effect,
         done: impl FnOnce(Effect) + Send + 'static,
     ) {
-        let Some(runtime) = self.runtime() else { return };
-        let stop = runtime.stop.clone();
-        let tasks = runtime.tasks.clone();
-        tasks.spawn(async move {
-            let outcome = tokio::select! {
-                outcome = runtime.perform(&id, &effect) => outcome,
-                () = stop.cancelled() => return,
-            };
-            if let Err(why) = outcome {
-                // It stays owed, and is tried again at the next sweep.
-                tracing::debug!(session = %id, ?effect, %why, "an effect was not done");
-            }
+        let action = Action::Perform { id, effect, done: Box::new(done) };
+        if let Err(refused) = self.actions.try_send(action)
+            && let Action::Perform { effect, done, .. } = refused.into_inner()
+        {
+            // It stays owed, and is tried again at the next sweep.
             done(effect);
-        });
+        }
     }
 }
 
@@ -117,67 +128,14 @@ impl World {
         done: impl FnOnce(bool) + Send + 'static,
     ) -> bool {
         let Some(watched) = watched.filter(Watched::matters) else { return false };
-        let Some(runtime) = self.runtime() else { return false };
-        let count = runtime.presence.table.count(id, shard, Instant::now());
+        let count = self.presence.count(id, shard, Instant::now());
         let Some(audience) = count.and_then(|count| watched.owed(count)) else { return false };
-        let (stop, tasks, id) = (runtime.stop.clone(), runtime.tasks.clone(), id.clone());
-        tasks.spawn(async move {
-            let until = Instant::now() + EFFECT_DEADLINE;
-            let told = runtime.submit(&id, Command::Audience(audience), until);
-            let told = tokio::select! {
-                told = told => told,
-                () = stop.cancelled() => return,
-            };
-            match &told {
-                // One that is no more need not know.
-                Ok(_) | Err(SubmitError::Refused { .. }) => {}
-                Err(why) => {
-                    tracing::debug!(session = %id, %why, "a session does not know who watches");
-                    runtime.presence.table.look_again(&id);
-                }
-            }
-            done(told.is_ok());
-        });
-        true
-    }
-}
-
-/// Why an effect is still owed.
-type Owed = Box<dyn std::error::Error + Send + Sync>;
-
-impl Runtime {
-    async fn perform(&self, id: &SessionId, effect: &Effect) -> Result<(), Owed> {
-        let deadline = Instant::now() + EFFECT_DEADLINE;
-        match effect {
-            Effect::Release { source, key } => {
-                let release = Command::Release { fork: id.clone(), key: *key };
-                self.submit(source, release, deadline).await?;
-                let settle = Command::Settle { source: source.clone(), key: *key };
-                self.submit(id, settle, deadline).await?;
-            }
-            Effect::AskFork { fork, key } => {
-                let command = match self.has_fork(fork, *key, deadline).await? {
-                    true => Command::Confirm { fork: fork.clone(), key: *key },
-                    false => Command::Release { fork: fork.clone(), key: *key },
-                };
-                self.submit(id, command, deadline).await?;
-            }
-            // It lies in the turn queue.
-            Effect::Offer { .. } => {}
+        let action = Action::Tell { id: id.clone(), audience, done: Box::new(done) };
+        let taken = self.actions.try_send(action).is_ok();
+        if !taken {
+            self.presence.look_again(id);
         }
-        Ok(())
-    }
-
-    /// Whether a session lives, or is kept, as the fork with this key.
-    pub(super) async fn has_fork(
-        &self,
-        fork: &SessionId,
-        key: u64,
-        deadline: Instant,
-    ) -> Result<bool, Unavailable> {
-        let status = self.status(fork, Freshness::Linearizable, deadline).await?;
-        let held = status.and_then(|status| status.fork);
-        Ok(held.is_some_and(|held| held.key == key))
+        taken
     }
 }
 

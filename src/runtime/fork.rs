@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::chance;
 use super::reader::{AttachError, Delivery, Start};
-use super::{Freshness, Reply, Runtime, SubmitError, Unavailable};
+use super::sessions::Sessions;
+use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{Cursor, Incarnation, Millis, Serial, SessionId};
 use crate::session::{
     Applied, Command, Config, ContentType, Create, Fork, ForkRequest, NewEvent, Refusal, Status,
@@ -45,7 +46,7 @@ pub enum ForkError {
     Submit(#[from] SubmitError),
 }
 
-impl Runtime {
+impl Sessions {
     /// Creates `id` as a fork; asking again for the same one is no change.
     ///
     /// # Errors
@@ -154,6 +155,18 @@ impl Runtime {
         let events = piece.into_iter().chain(wish.events.iter().cloned()).collect();
         let create = Create { config, fork, events, close: wish.close };
         Ok(self.submit(id, create.into(), deadline).await?)
+    }
+
+    /// Whether a session lives, or is kept, as the fork with this key.
+    pub(super) async fn has_fork(
+        &self,
+        fork: &SessionId,
+        key: u64,
+        deadline: Instant,
+    ) -> Result<bool, Unavailable> {
+        let status = self.status(fork, Freshness::Linearizable, deadline).await?;
+        let held = status.and_then(|status| status.fork);
+        Ok(held.is_some_and(|held| held.key == key))
     }
 
     /// Goes `sub` units after a cursor: the last event that is inherited whole, and the piece of the next.

@@ -2,17 +2,25 @@
 //! followed until every shard is as the map says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use cluster::host::ChangeError;
+use cluster::host::{ChangeError, Host};
 use cluster::ids::{GroupId, MapVersion, NodeId};
 use cluster::membership::{Change, Judgement, Map, Member};
 use futures::future::join_all;
 use tokio::time::Instant;
 
+use super::Unavailable;
+use super::directory::Directory;
 use super::peer::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
 use super::peer::wire::{Request, Response};
-use super::{Runtime, Unavailable};
 use crate::limits::{LEADER_WAIT, NEWCOMER_WAIT, REPORT_WAIT};
+
+/// The members of the cluster, and what changes them.
+pub struct Members {
+    host: Arc<Host>,
+    directory: Arc<Directory>,
+}
 
 /// Why the members were not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +87,16 @@ struct Gathered {
     led: BTreeMap<GroupId, (NodeId, LedGroup)>,
 }
 
-impl Runtime {
+impl Members {
+    pub(super) fn new(host: Arc<Host>, directory: Arc<Directory>) -> Members {
+        Members { host, directory }
+    }
+
+    /// The nodes of the cluster, as far as this one knows.
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        self.host.members()
+    }
+
     /// Changes the members of the cluster; says whether that changed anything. The shards follow by themselves.
     ///
     /// # Errors

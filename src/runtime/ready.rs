@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use cluster::ids::{GroupId, MapVersion};
 
-use super::{NotReady, Runtime};
+use super::NotReady;
+use super::overview::Overview;
 use crate::limits::READY_LAG;
 
-impl Runtime {
+impl Overview {
     /// Why this node should not be sent traffic now; empty when it is ready.
     pub fn not_ready(&self) -> Vec<NotReady> {
         let mut reasons = self.node_not_ready();
@@ -26,7 +27,7 @@ impl Runtime {
             (self.host.map().borrow().version == MapVersion::NONE, NotReady::NoMap),
             (self.draining.load(Ordering::Acquire), NotReady::Draining),
             (full, NotReady::DiskFull),
-            (self.store.fault().reason().is_some(), NotReady::StoreFailed),
+            (self.store.reason().is_some(), NotReady::StoreFailed),
         ];
         let clock = self.clock();
         let skewed = clock.is_far.then_some(NotReady::ClockSkewed { skew_ms: clock.skew_ms });

@@ -2,20 +2,28 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cluster::ids::{EntryId, GroupId};
-use cluster::machine::{Committed, Machine};
+use cluster::machine::{Committed, Machine, MachineFactory};
+use ractor::Actor;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc as sync, oneshot};
+use tokio::time::timeout;
 
+use super::effect::World;
+use super::envelope;
 use super::session::{Looked, Mail};
-use super::shard::{Replay, Shard};
-use super::*;
+use super::shard::{Common, Replay, Shard};
+use super::shards::{Factory, Shards};
+use super::supervisor::Supervisor;
+use crate::ids::SessionId;
 use crate::limits::REBUILD_WAIT;
-use crate::session::Config;
+use crate::session::{Command, Config};
+use crate::store::Store;
 use crate::store::memory::MemoryDisk;
 
 const GROUP: GroupId = GroupId(1);
@@ -49,7 +57,7 @@ async fn lost(replay: Replay) -> Place {
         replay,
         purged: Arc::new(|_| 0),
         last: Arc::new(|_| 0),
-        world: Arc::default(),
+        world: Arc::new(World::empty()),
         work: Handle::current(),
     };
     let shards = Shards::new(common);
@@ -61,8 +69,8 @@ async fn lost(replay: Replay) -> Place {
     }
     settled.reached(ENTRIES - 1).await;
     let shard = shards.get(GROUP).expect("it is open");
-    shard.sessions().send(&id(), Mail::Fail);
-    while !shard.sessions().is_lost(&id()) {
+    shard.actors().send(&id(), Mail::Fail);
+    while !shard.actors().is_lost(&id()) {
         tokio::task::yield_now().await;
     }
     Place { shards, shard, machine }
@@ -70,7 +78,7 @@ async fn lost(replay: Replay) -> Place {
 
 fn look(shard: &Shard) -> oneshot::Receiver<Looked> {
     let (reply, looked) = oneshot::channel();
-    shard.sessions().send(&id(), Mail::Look(reply));
+    shard.actors().send(&id(), Mail::Look(reply));
     looked
 }
 
@@ -121,7 +129,7 @@ async fn a_session_that_cannot_be_rebuilt_reads_the_journal_no_more_at_each_mail
     for wanted in 1..4 {
         for _ in 0..20 {
             assert!(look(&place.shard).await.is_err());
-            while place.shard.sessions().count() != 0 {
+            while place.shard.actors().count() != 0 {
                 tokio::task::yield_now().await;
             }
         }

@@ -1,32 +1,29 @@
-//! Readers of sessions that this node has no replica of: a replica reads, and its deliveries come here.
+//! Readers of sessions that this node has no replica of: a replica reads (`peer::relay`), and its deliveries come here.
 
-use bytes::Bytes;
 use cluster::codec;
+use cluster::host::Host;
 use cluster::ids::NodeId;
 use cluster::transport::Stream;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use super::Runtime;
 use super::outcome::Unavailable;
 use super::reader::{Attach, AttachError, Delivery};
 use super::tail::Shown;
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
-use crate::limits::REQUEST_DEADLINE;
 use crate::session::{Event, Status};
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// The first message of a relay, from the node that has the reader.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Hello {
-    session: SessionId,
-    attach: Attach,
+pub(super) struct Hello {
+    pub(super) session: SessionId,
+    pub(super) attach: Attach,
 }
 
 /// What the replica sends back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Sent<E = Event> {
+pub(super) enum Sent<E = Event> {
     Attached { cursor: Cursor, status: Box<Status> },
     Refused(AttachError),
     Events(Vec<E>),
@@ -52,14 +49,14 @@ const LOST: Delivery = Delivery::Detached { reason: "the link to the replica was
 impl Relayed {
     /// Attaches a reader at a replica.
     pub(super) async fn attach(
-        runtime: &Runtime,
+        host: &Host,
         node: NodeId,
         id: &SessionId,
         attach: &Attach,
     ) -> Result<Relayed, AttachError> {
         let hello = Hello { session: id.clone(), attach: *attach };
         let lost = |text: String| AttachError::from(Unavailable::NoQuorum(text));
-        let stream = runtime.host.open(node, codec::encode(VERSION, &hello).into()).await;
+        let stream = host.open(node, codec::encode(VERSION, &hello).into()).await;
         let mut stream = stream.map_err(|error| lost(error.to_string()))?;
         match receive(&mut stream).await {
             Some(Sent::Attached { cursor, status }) => {
@@ -114,49 +111,6 @@ fn delivery_of(sent: Sent) -> Option<Delivery> {
         Sent::Gone => Delivery::Gone,
         Sent::Detached => Delivery::Detached { reason: "the replica can serve no more" },
     })
-}
-
-/// Serves a reader of another node from this replica, until either side ends.
-pub(super) async fn serve(runtime: &Runtime, from: NodeId, hello: &Bytes, stream: Stream) {
-    let (mut send, mut recv) = stream.split();
-    let work = async {
-        let Hello { session, attach } = codec::decode(VERSION, hello).ok()?;
-        let deadline = Instant::now() + REQUEST_DEADLINE;
-        let attached = runtime.attach_here(&session, &attach, deadline).await;
-        let sent: Sent = match &attached {
-            Ok(reader) => {
-                let status = Box::new(reader.status().clone());
-                Sent::Attached { cursor: reader.cursor(), status }
-            }
-            Err(error) => Sent::Refused(error.clone()),
-        };
-        send.send(codec::encode(VERSION, &sent).into()).await.ok()?;
-        let Ok(mut reader) = attached else { return send.finish().await.ok() };
-        loop {
-            let delivery = reader.next().await;
-            let sent = sent_for(&delivery);
-            send.send(codec::encode(VERSION, &sent).into()).await.ok()?;
-            if matches!(sent, Sent::End { .. } | Sent::Gone | Sent::Detached) {
-                return send.finish().await.ok();
-            }
-        }
-    };
-    tokio::select! {
-        _ = work => {}
-        _ = recv.recv() => tracing::debug!(peer = %from, "a relayed reader left"),
-    }
-}
-
-fn sent_for(delivery: &Delivery) -> Sent<&Event> {
-    match delivery {
-        Delivery::Events(events) => Sent::Events(events.iter().map(|shown| &shown.event).collect()),
-        Delivery::CaughtUp { at } => Sent::CaughtUp { at: *at },
-        Delivery::Gap { first } => Sent::Gap { first: *first },
-        Delivery::Reset { incarnation } => Sent::Reset { incarnation: *incarnation },
-        Delivery::End { at } => Sent::End { at: *at },
-        Delivery::Gone => Sent::Gone,
-        Delivery::Detached { .. } => Sent::Detached,
-    }
 }
 
 #[cfg(test)]

@@ -6,19 +6,21 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use cluster::host::Host;
 use cluster::ids::NodeId;
 use tokio::sync::watch;
 
-use super::Runtime;
 use super::reader::{Attach, Delivery, Start};
 use super::relay::Relayed;
 use super::tail::{Found, Mark, Served, Tail};
+use super::tasks::Tasks;
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::session::Status;
 
 /// The shared tails of a node.
-#[derive(Default)]
 pub(super) struct Relays {
+    host: Arc<Host>,
+    tasks: Tasks,
     open: Mutex<HashMap<SessionId, Weak<Tail>>>,
 }
 
@@ -34,13 +36,28 @@ const UNKNOWN: Mark = Mark {
 };
 
 impl Relays {
+    pub(super) fn new(host: Arc<Host>, tasks: Tasks) -> Relays {
+        Relays { host, tasks, open: Mutex::default() }
+    }
+
+    /// A reader that joins the session's shared tail once `own`, which is from `node`, has caught up.
+    pub(super) fn join(&self, node: NodeId, id: &SessionId, own: Relayed) -> Joined {
+        let (shared, marks) = self.shared(node, id);
+        Joined {
+            host: self.host.clone(),
+            node,
+            id: id.clone(),
+            cursor: own.cursor,
+            status: own.status.clone(),
+            own: Some(own),
+            shared,
+            marks,
+            ended: false,
+        }
+    }
+
     /// The session's shared tail, with its receiver; an upstream to `node` is opened if there is none.
-    fn join(
-        &self,
-        runtime: &Arc<Runtime>,
-        node: NodeId,
-        id: &SessionId,
-    ) -> (Arc<Tail>, watch::Receiver<Mark>) {
+    fn shared(&self, node: NodeId, id: &SessionId) -> (Arc<Tail>, watch::Receiver<Mark>) {
         let mut open = self.open.lock().expect("no panic happens under this lock");
         if let Some(tail) = open.get(id).and_then(Weak::upgrade) {
             let marks = tail.subscribe();
@@ -53,17 +70,14 @@ impl Relays {
         let marks = tail.subscribe();
         open.insert(id.clone(), Arc::downgrade(&tail));
         let served = Served::new(tail.clone());
-        runtime.tasks.spawn(follow(Arc::downgrade(runtime), node, id.clone(), served));
+        self.tasks.spawn_until_stop(follow(self.host.clone(), node, id.clone(), served));
         (tail, marks)
     }
 }
 
 /// Feeds a shared tail from one upstream, until nobody reads it or the upstream ends.
-async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Served) {
-    let Some(runtime) = runtime.upgrade() else { return };
-    let stop = runtime.stop.clone();
-    let attached = Relayed::attach(&runtime, node, &id, &Attach::to(Start::Tail)).await;
-    drop(runtime);
+async fn follow(host: Arc<Host>, node: NodeId, id: SessionId, tail: Served) {
+    let attached = Relayed::attach(&host, node, &id, &Attach::to(Start::Tail)).await;
     let Ok(mut upstream) = attached else { return };
     let mut mark = Mark {
         incarnation: upstream.cursor.incarnation,
@@ -76,7 +90,6 @@ async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Serve
         let delivery = tokio::select! {
             delivery = upstream.next() => delivery,
             () = tail.unwatched() => return,
-            () = stop.cancelled() => return,
         };
         match delivery {
             Delivery::Events(events) => {
@@ -100,7 +113,7 @@ async fn follow(runtime: Weak<Runtime>, node: NodeId, id: SessionId, tail: Serve
 
 /// A reader of a relayed session.
 pub(super) struct Joined {
-    runtime: Weak<Runtime>,
+    host: Arc<Host>,
     node: NodeId,
     id: SessionId,
     /// The upstream of its own, while it catches up.
@@ -113,27 +126,6 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// Joins the shared tail, with `own` to catch up.
-    pub(super) fn new(
-        runtime: &Arc<Runtime>,
-        node: NodeId,
-        id: &SessionId,
-        own: Relayed,
-    ) -> Joined {
-        let (shared, marks) = runtime.relays.join(runtime, node, id);
-        Joined {
-            runtime: Arc::downgrade(runtime),
-            node,
-            id: id.clone(),
-            cursor: own.cursor,
-            status: own.status.clone(),
-            own: Some(own),
-            shared,
-            marks,
-            ended: false,
-        }
-    }
-
     pub(super) fn known_tail(&self) -> Serial {
         self.status.tail.max(self.marks.borrow().tail)
     }
@@ -212,9 +204,8 @@ impl Joined {
     /// Opens an upstream of its own again.
     async fn catch_up(&mut self) -> Result<(), Delivery> {
         let lost = Delivery::Detached { reason: "the link to the replica was lost" };
-        let Some(runtime) = self.runtime.upgrade() else { return Err(self.end(lost)) };
         let attach = Attach::to(Start::After(self.cursor));
-        match Relayed::attach(&runtime, self.node, &self.id, &attach).await {
+        match Relayed::attach(&self.host, self.node, &self.id, &attach).await {
             Ok(own) => {
                 self.own = Some(own);
                 Ok(())

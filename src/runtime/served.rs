@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::Runtime;
 use super::peer::wire::{Request, Response};
+use super::workers::Workers;
 use crate::ids::AgentName;
 use crate::limits::{SERVED_AGENTS, SERVED_FRESH, SERVED_LINGER, SERVED_WAIT};
 use crate::session::{TurnState, TurnStatus};
@@ -90,7 +90,7 @@ impl Served {
     }
 }
 
-impl Runtime {
+impl Workers {
     /// Marks the turns that wait for an agent that nobody in the cluster works for.
     pub async fn mark_unserved(&self, turns: &mut [TurnStatus]) {
         let until = Instant::now() + SERVED_WAIT;

@@ -49,11 +49,11 @@ impl Shards {
 
     /// Session actors that are live on this node.
     pub(super) fn live_sessions(&self) -> usize {
-        self.all().iter().map(|shard| shard.sessions().count()).sum()
+        self.all().iter().map(|shard| shard.actors().count()).sum()
     }
 
     pub(super) fn failed(&self, actor: ActorId) -> Option<SessionId> {
-        self.all().iter().find_map(|shard| shard.sessions().failed(actor))
+        self.all().iter().find_map(|shard| shard.actors().failed(actor))
     }
 
     /// Lets what is due happen and idle actors leave, until it is dropped.
@@ -79,7 +79,7 @@ impl Shards {
     pub(super) fn passivate(&self, idle: Duration) {
         if let Some(since) = Instant::now().checked_sub(idle) {
             for shard in self.all() {
-                shard.sessions().retire_idle(since);
+                shard.actors().retire_idle(since);
             }
         }
     }
@@ -106,7 +106,7 @@ impl Shards {
         let due = due.await??;
         led.insert(number);
         for (filed, id) in due {
-            shard.sessions().look_in(&id, Mail::Due { group: group.clone(), filed: Some(filed) });
+            shard.actors().look_in(&id, Mail::Due { group: group.clone(), filed: Some(filed) });
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl MachineFactory for Factory {
     fn vacated(&self, group: GroupId) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Some(shard) = self.0.get(group) {
-                shard.sessions().ended().await;
+                shard.actors().ended().await;
             }
         })
     }

@@ -1,8 +1,9 @@
 //! Whether this node can be believed: reasons against it that no waiting mends.
 
-use super::{NotReady, Runtime};
+use super::NotReady;
+use super::overview::Overview;
 
-impl Runtime {
+impl Overview {
     /// Why what this node holds may be wrong; empty when nothing speaks against it.
     pub(super) fn distrusted(&self) -> Vec<NotReady> {
         let broken = self.host.groups().into_iter().filter(|group| group.broken().is_some());

@@ -113,7 +113,7 @@ impl Client {
     /// Asks once, at some node.
     pub(crate) async fn ask(&mut self, id: &SessionId, command: Command) -> Answer {
         let Some((node, runtime)) = self.some_node() else { return Answer::NotNow };
-        let answer = match runtime.submit(id, command, soon()).await {
+        let answer = match runtime.sessions.submit(id, command, soon()).await {
             Ok(reply) => Answer::Yes(Box::new(reply)),
             Err(SubmitError::Refused { refusal, .. }) => Answer::No(refusal),
             Err(SubmitError::Unavailable(_)) => Answer::NotNow,
@@ -308,7 +308,7 @@ impl Client {
                 close: false,
             };
             let Some((node, runtime)) = self.some_node() else { continue };
-            let forked = runtime.fork(&fork, wish, soon()).await;
+            let forked = runtime.sessions.fork(&fork, wish, soon()).await;
             let told = match &forked {
                 Ok(reply) => format!("{:?}", reply.applied),
                 Err(ForkError::Submit(error)) => error.to_string(),

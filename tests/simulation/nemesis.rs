@@ -190,7 +190,7 @@ impl Nemesis {
 
     fn passivate(&mut self, node: u64) {
         if let Some(node) = self.world.running.get(&node) {
-            node.runtime.passivate(Duration::ZERO);
+            node.runtime.sessions.passivate(Duration::ZERO);
         }
     }
 
@@ -328,7 +328,7 @@ impl Nemesis {
         let id = &all[self.rng.random_range(0..all.len())];
         if let Some(running) = self.world.running.get(&node) {
             self.judge.note(format_args!("the actor of {id} fails on n{node}"));
-            running.runtime.fail_actor(id);
+            running.runtime.sessions.fail_actor(id);
         }
     }
 
@@ -363,7 +363,7 @@ impl Nemesis {
             self.begin_again().await;
             let mut shown = Vec::new();
             for (node, runtime) in self.world.nodes.all() {
-                let Ok(status) = runtime.status(id, Freshness::Local, soon()).await else {
+                let Ok(status) = runtime.sessions.status(id, Freshness::Local, soon()).await else {
                     continue 'again;
                 };
                 shown.push((node, status.filter(|status| !status.hidden)));
@@ -422,7 +422,7 @@ impl Nemesis {
                 running.host.journal().stats()
             );
             for id in self.sessions.all() {
-                let status = running.runtime.status(&id, Freshness::Local, soon()).await;
+                let status = running.runtime.sessions.status(&id, Freshness::Local, soon()).await;
                 let stand = status.map(|s| s.map(|s| (s.incarnation, s.first, s.tail)));
                 text += &format!("\nn{node} {id} {stand:?} floor {:?}", self.judge.floor(&id));
             }

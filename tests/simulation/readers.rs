@@ -15,7 +15,7 @@ impl Client {
             let Some(id) = self.one_of(&self.sessions.all()) else { return };
             let Some((node, runtime)) = self.some_node() else { continue };
             let floor = self.judge.floor(&id);
-            let status = runtime.status(&id, Freshness::Linearizable, soon()).await;
+            let status = runtime.sessions.status(&id, Freshness::Linearizable, soon()).await;
             if let Ok(status) = status {
                 let status = status.filter(|status| !status.hidden);
                 let found = status.as_ref().map(|status| (status.incarnation, status.tail));
@@ -48,7 +48,7 @@ impl Client {
         let freshness = if local { Freshness::Local } else { Freshness::Linearizable };
         let start = cursor.map_or(Start::Beginning, Start::After);
         let floor = self.judge.floor(id);
-        match runtime.attach(id, start, freshness, soon()).await {
+        match runtime.sessions.attach(id, start, freshness, soon()).await {
             Ok(mut reader) => {
                 let life = reader.status().incarnation;
                 if let Some(fork) = &reader.status().fork {
@@ -130,7 +130,7 @@ pub(crate) async fn whole(
     runtime: &outlive::runtime::Runtime,
     id: &SessionId,
 ) -> Option<(outlive::session::Status, Vec<outlive::session::Event>)> {
-    let attached = runtime.attach(id, Start::Beginning, Freshness::Local, soon()).await;
+    let attached = runtime.sessions.attach(id, Start::Beginning, Freshness::Local, soon()).await;
     let mut reader = attached.ok()?;
     let mut all = Vec::new();
     loop {

@@ -84,7 +84,8 @@ impl Client {
         while !self.is_over() {
             self.pause(50).await;
             let Some((node, runtime)) = self.some_node() else { continue };
-            let claimed = runtime.claim(&claimer, Instant::now() + Duration::from_secs(2)).await;
+            let claimed =
+                runtime.workers.claim(&claimer, Instant::now() + Duration::from_secs(2)).await;
             let Ok(Some(taken)) = claimed else { continue };
             let Some(lease) = &taken.turn.lease else { continue };
             let (name, id, turn) = (self.name, &taken.session, &taken.turn.turn);

@@ -13,7 +13,7 @@ use cluster::journal::{Journal, JournalConfig, Round};
 use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{MemoryConfig, MemoryNetwork, Transport};
-use outlive::runtime::{Foundation, Runtime};
+use outlive::runtime::Runtime;
 use outlive::store::Store;
 use outlive::store::fault::Fault;
 use outlive::store::memory::MemoryDisk;
@@ -135,7 +135,6 @@ impl World {
         let store = Store::in_memory(&place.store);
         let fault = store.fault().clone();
         let clock = place.clock.clone();
-        let foundation = Foundation::lay(store, journal.clone()).await;
         let members = self.members.clone();
         let parts = HostParts {
             local: NodeId(node),
@@ -145,18 +144,16 @@ impl World {
             timers: TIMERS,
             checkpoints: OFTEN,
             clock,
-            factory: foundation.factory(),
             control: None,
-            application: foundation.application(),
             store: u128::from(node),
             removed: Arc::default(),
         };
         let network = self.network.clone();
-        let host = Host::start(parts, async |service| {
+        let host = Host::connect(parts, async |service| {
             Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
         });
         let host = host.await.expect("the host starts");
-        let runtime = foundation.build("simulated", host.clone());
+        let runtime = Runtime::start("simulated", store, host.clone()).await;
         self.nodes.set(node, Some(runtime.clone()));
         self.running.insert(node, Node { host, runtime, fault, journal, writer: driver });
     }

@@ -80,7 +80,7 @@ async fn start(
     };
     change(&mut config);
     let node = Node::start_by(&config, None, clock).await.expect("the node starts");
-    while !node.runtime.not_ready().is_empty() {
+    while !node.runtime.overview.not_ready().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     TestNode { url: format!("http://{}", node.address), node, dir }

@@ -17,19 +17,20 @@ use super::steady::Steadiness;
 use crate::group::Group;
 use crate::ids::{GroupId, MapVersion, NodeId};
 use crate::limits::{CARE_INTERVAL, FOUND_PATIENCE_ROUNDS, SYSTEM_VOTERS, TRANSFER_LAG};
+use crate::machine::MachineFactory;
 use crate::membership::{Change, Map};
 use crate::raft::{Rpc, RpcKind};
 use crate::transport::{BoxFuture, Lane};
 
 /// Cares for the node until it is dropped.
-pub(super) async fn run(host: Arc<Host>) {
-    host.open_group(GroupId::SYSTEM);
+pub(super) async fn run(host: Arc<Host>, factory: Arc<dyn MachineFactory>) {
+    host.open_group(GroupId::SYSTEM, &factory);
     let mut map = host.map();
     let mut tended = Tended::default();
     let (mut rounds, mut steadiness, mut far) = (0, Steadiness::default(), Far::default());
     loop {
         far.watch(&host);
-        round(&host, rounds, &mut tended, &mut steadiness).await;
+        round(&host, &factory, rounds, &mut tended, &mut steadiness).await;
         rounds += 1;
         let pause = tokio::time::sleep(CARE_INTERVAL);
         tokio::pin!(pause);
@@ -76,7 +77,13 @@ impl Tended {
     }
 }
 
-async fn round(host: &Arc<Host>, rounds: u32, tended: &mut Tended, steadiness: &mut Steadiness) {
+async fn round(
+    host: &Arc<Host>,
+    factory: &Arc<dyn MachineFactory>,
+    rounds: u32,
+    tended: &mut Tended,
+    steadiness: &mut Steadiness,
+) {
     let map = host.map.borrow().clone();
     let Some(system) = host.group(GroupId::SYSTEM) else { return };
     for member in map.members.values().filter(|member| member.node != host.local()) {
@@ -84,7 +91,7 @@ async fn round(host: &Arc<Host>, rounds: u32, tended: &mut Tended, steadiness: &
     }
     tended.begin(host, system, map.clone(), rounds);
     for id in map.placement.groups_of(host.local()) {
-        host.open_group(id);
+        host.open_group(id, factory);
     }
     watch_peers(host, &map, steadiness);
     part(host, &map);

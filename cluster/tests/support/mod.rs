@@ -207,15 +207,14 @@ impl World {
             timers: self.timers,
             checkpoints: self.checkpoints,
             clock,
-            factory: Arc::new(Counters { shelf: place.shelf.clone() }),
             control: None,
             removed: Arc::default(),
-            application: Arc::new(Silent),
         };
-        let host = Host::start(parts, async |service| {
+        let host = Host::connect(parts, async |service| {
             Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
         });
         let host = host.await.expect("the host starts");
+        host.run(Arc::new(Counters { shelf: place.shelf.clone() }), Arc::new(Silent));
         self.nodes.insert(node, Node { host, writer: driver });
     }
 

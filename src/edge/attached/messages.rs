@@ -18,7 +18,7 @@ use super::Visibility;
 use super::fold::is_internal;
 use crate::ids::{AgentName, Cursor, Serial, SessionId, StepName, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
-use crate::runtime::{Delivery, Freshness, Runtime, Start};
+use crate::runtime::{Delivery, Freshness, Sessions, Start};
 use crate::session::{Event, Fact, Format, Sender, Status};
 
 /// Messages, oldest first.
@@ -85,7 +85,7 @@ pub(in crate::edge) enum Speaks {
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
 pub(in crate::edge) async fn read(
-    runtime: &Runtime,
+    sessions: &Sessions,
     id: &SessionId,
     status: &Status,
     upto: Cursor,
@@ -100,7 +100,7 @@ pub(in crate::edge) async fn read(
     let start = begin(status, upto.serial);
     messages.more = Serial(1) < start;
     let before = Cursor { serial: Serial(start.0 - 1), ..upto };
-    let attached = runtime.attach(id, Start::After(before), Freshness::Linearizable, deadline);
+    let attached = sessions.attach(id, Start::After(before), Freshness::Linearizable, deadline);
     let mut reader = attached.await?;
     let broken = || Problem::new(&error::NO_QUORUM, "the log is not here in time; try again");
     while reader.cursor().serial < upto.serial {

@@ -48,7 +48,7 @@ pub(super) async fn open(
     asked: &Asked,
     deadline: Instant,
 ) -> Result<Telling, Problem> {
-    let attendance = asked.who.clone().map(|who| edge.runtime.attend(id, who));
+    let attendance = asked.who.clone().map(|who| edge.runtime.presence.attend(id, who));
     let snapshot = match asked.snapshot {
         true => Some(snapshot::of(edge, id, &reader, asked.visibility, deadline).await?),
         false => None,
@@ -93,13 +93,13 @@ impl Beside {
     /// How far the log goes, how the agents are, and how many watch.
     async fn ping(&self, tail: Serial) -> Value {
         let until = Instant::now() + PATIENCE;
-        let status = self.edge.runtime.status(&self.id, Freshness::Local, until);
+        let status = self.edge.runtime.sessions.status(&self.id, Freshness::Local, until);
         // A replica that is not to be had now is no reason to be silent.
         let mut status = timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
         if let Some(status) = &mut status {
-            self.edge.runtime.mark_unserved(&mut status.turns).await;
+            self.edge.runtime.workers.mark_unserved(&mut status.turns).await;
         }
-        let now = self.edge.runtime.time_of(&self.id);
+        let now = self.edge.runtime.sessions.time_of(&self.id);
         let known = self.attendance.as_ref().and_then(Attendance::known);
         let counted = status.as_ref().and_then(|status| status.audience);
         let audience = match (known, counted) {

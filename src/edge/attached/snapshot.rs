@@ -19,14 +19,14 @@ pub(super) async fn of(
     deadline: Instant,
 ) -> Result<Value, Problem> {
     let (mut status, at) = (reader.status().clone(), reader.cursor());
-    edge.runtime.mark_unserved(&mut status.turns).await;
+    edge.runtime.workers.mark_unserved(&mut status.turns).await;
     let status = &status;
-    let presence = timeout(PEER_PATIENCE, edge.runtime.company(id, deadline));
-    let messages = messages::read(&edge.runtime, id, status, at, visibility, deadline);
+    let presence = timeout(PEER_PATIENCE, edge.runtime.presence.company(id, deadline));
+    let messages = messages::read(&edge.runtime.sessions, id, status, at, visibility, deadline);
     let (presence, messages) = tokio::join!(presence, messages);
     // Who is there is told again when it is known; the conversation is what counts.
     let presence = presence.ok().and_then(Result::ok).map(|company| people::company(&company));
-    let now = edge.runtime.time_of(id);
+    let now = edge.runtime.sessions.time_of(id);
     let mut body = json!({
         "turns": status.turns.iter().map(|turn| turns::turn(turn, now)).collect::<Vec<_>>(),
         "interactions": people::interactions(&status.interactions),

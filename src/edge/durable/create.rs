@@ -50,7 +50,7 @@ pub(super) async fn create(
         };
         let named = config.content_type.clone();
         let wish = Wish { source, anchor, root, sub, config, events, close };
-        let reply = edge.runtime.fork(&id, wish, deadline).await.map_err(problem::fork)?;
+        let reply = edge.runtime.sessions.fork(&id, wish, deadline).await.map_err(problem::fork)?;
         let kind = match named {
             Some(named) => Some(named),
             None => shown_type(&edge, &id, deadline).await?,
@@ -87,7 +87,7 @@ async fn inherited_type(
     if let Some(kind) = &config.content_type {
         return Ok(kind.clone());
     }
-    let status = edge.runtime.status(source, Freshness::Linearizable, deadline).await?;
+    let status = edge.runtime.sessions.status(source, Freshness::Linearizable, deadline).await?;
     let status = status.ok_or(Refusal::NotFound)?;
     let native = || ContentType::parse(super::NATIVE_TYPE).expect("it is visible ASCII");
     Ok(status.config.content_type.unwrap_or_else(native))
@@ -98,7 +98,7 @@ async fn shown_type(
     id: &SessionId,
     deadline: Instant,
 ) -> Result<Option<ContentType>, Problem> {
-    let status = edge.runtime.status(id, Freshness::Linearizable, deadline).await?;
+    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
     Ok(status.and_then(|status| status.config.content_type))
 }
 

@@ -24,13 +24,13 @@ pub(super) async fn attach(
     start: Start,
     deadline: Instant,
 ) -> Result<Reader, Problem> {
-    let attached = edge.runtime.attach(id, start, Freshness::Linearizable, deadline).await;
+    let attached = edge.runtime.sessions.attach(id, start, Freshness::Linearizable, deadline).await;
     let reader = attached?;
-    let now = edge.runtime.time_of(id);
+    let now = edge.runtime.sessions.time_of(id);
     let status = reader.status();
     if let Some(ttl_ms) = status.config.ttl_ms {
         if !is_fresh(status, ttl_ms, now) {
-            let touched = edge.runtime.submit(id, Command::Touch, deadline).await;
+            let touched = edge.runtime.sessions.submit(id, Command::Touch, deadline).await;
             touched.map_err(problem::submit)?;
         }
         return Ok(reader);
@@ -38,8 +38,8 @@ pub(super) async fn attach(
     if !may_be_over(status, now) {
         return Ok(reader);
     }
-    edge.runtime.submit(id, Command::Tick, deadline).await.map_err(problem::submit)?;
-    Ok(edge.runtime.attach(id, start, Freshness::Linearizable, deadline).await?)
+    edge.runtime.sessions.submit(id, Command::Tick, deadline).await.map_err(problem::submit)?;
+    Ok(edge.runtime.sessions.attach(id, start, Freshness::Linearizable, deadline).await?)
 }
 
 /// The stream as it is now, looked at without any effect on it.
@@ -49,7 +49,7 @@ pub(super) async fn look(
     deadline: Instant,
 ) -> Result<Status, Problem> {
     let look = async || {
-        let status = edge.runtime.status(id, Freshness::Linearizable, deadline).await?;
+        let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
         match status {
             None => Err(Problem::from(Refusal::NotFound)),
             Some(status) if status.hidden => Err(Refusal::Gone.into()),
@@ -57,10 +57,10 @@ pub(super) async fn look(
         }
     };
     let status = look().await?;
-    if !may_be_over(&status, edge.runtime.time_of(id)) {
+    if !may_be_over(&status, edge.runtime.sessions.time_of(id)) {
         return Ok(status);
     }
-    edge.runtime.submit(id, Command::Tick, deadline).await.map_err(problem::submit)?;
+    edge.runtime.sessions.submit(id, Command::Tick, deadline).await.map_err(problem::submit)?;
     look().await
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn long_poll(
         }
     }
     page.look_behind(&mut follow).await;
-    Ok(page.polled(&cursors.at(edge.runtime.now())))
+    Ok(page.polled(&cursors.at(edge.runtime.sessions.now())))
 }
 
 fn late() -> Problem {

@@ -35,7 +35,7 @@ pub(super) async fn read(
     if asked.live.is_none() && asked.place == Some(Place::Now) {
         return Ok(tail(&reader));
     }
-    let cursors = Cursors::new(asked.cursor, edge.runtime.now());
+    let cursors = Cursors::new(asked.cursor, edge.runtime.sessions.now());
     let follow = Follow::new(&edge, &id, start, reader);
     match asked.live {
         None => page::catch_up(follow, &headers, deadline).await,

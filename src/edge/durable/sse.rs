@@ -166,6 +166,6 @@ impl Sse {
     }
 
     fn cursor(&mut self) -> String {
-        self.cursors.at(self.edge.runtime.now())
+        self.cursors.at(self.edge.runtime.sessions.now())
     }
 }

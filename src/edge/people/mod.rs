@@ -24,9 +24,9 @@ pub(super) async fn presence(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
     exists(status)?;
-    let company = edge.runtime.company(&id, deadline).await?;
+    let company = edge.runtime.presence.company(&id, deadline).await?;
     Ok(Json(people::company(&company)).into_response())
 }
 
@@ -41,10 +41,11 @@ pub(super) async fn messages(
     let visibility = attached::visibility(query.text("visibility"))
         .map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
     let status = exists(status)?;
     let at = Cursor { incarnation: status.incarnation, serial: status.tail };
-    let messages = messages::read(&edge.runtime, &id, &status, at, visibility, deadline).await?;
+    let messages =
+        messages::read(&edge.runtime.sessions, &id, &status, at, visibility, deadline).await?;
     let mut body = json!({ "incarnation": at.incarnation.0, "cursor": at.to_string() });
     messages.tell(&mut body);
     Ok(Json(body).into_response())

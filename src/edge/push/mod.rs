@@ -147,7 +147,7 @@ impl Body for Endpoint {
 
 /// Serves one link to its end.
 async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
-    let worker = format!("{}-{}", endpoint.protocol.name(), place.runtime.node());
+    let worker = format!("{}-{}", endpoint.protocol.name(), place.workers.node());
     let register = Register {
         agent: endpoint.agent.clone(),
         worker: WorkerName::parse(&worker).expect("the names of protocols are short"),
@@ -156,7 +156,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         quiet_ms: endpoint.quiet_ms,
         cancel_grace: limits::CANCEL_GRACE,
     };
-    let Some((speaker, mut listener)) = place.runtime.link(register) else {
+    let Some((speaker, mut listener)) = place.workers.link(register) else {
         return LinkEnd::Stopping;
     };
     let speaker = Arc::new(speaker);
@@ -169,11 +169,11 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     let key = turn::key(&offered.assignment);
                     let stop = place.stop.child_token();
                     under_way.insert(key.clone(), stop.clone());
-                    let (runtime, endpoint) = (place.runtime.clone(), endpoint.clone());
+                    let (sessions, endpoint) = (place.workers.sessions.clone(), endpoint.clone());
                     let speaker = speaker.clone();
                     calls.spawn(async move {
                         let turn = &offered.assignment;
-                        (key, turn::run(&runtime, &endpoint, turn, &speaker, stop).await)
+                        (key, turn::run(&sessions, &endpoint, turn, &speaker, stop).await)
                     });
                 }
                 Ok(ToWorker::Told(told)) if told.what.is_end() => {

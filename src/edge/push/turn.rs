@@ -15,7 +15,7 @@ use crate::ids::{Cursor, ToolName, TurnEpoch};
 use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
-use crate::runtime::{Freshness, Runtime};
+use crate::runtime::{Freshness, Sessions};
 use crate::session::{Format, NewEvent, Phase, Said, Say, Then};
 
 /// Which turn it is, and whose.
@@ -30,7 +30,7 @@ pub(super) fn key(assignment: &Assignment) -> TurnKey {
 /// Works on a turn until the endpoint's answer ends, or the turn does. If the attempt came to nothing, says why: the
 /// turn is tried again under its budget.
 pub(super) async fn run(
-    runtime: &Runtime,
+    sessions: &Sessions,
     endpoint: &Endpoint,
     assignment: &Assignment,
     speaker: &Speaker,
@@ -38,7 +38,7 @@ pub(super) async fn run(
 ) -> Option<Failed> {
     let mut words = Words::new(assignment, endpoint, speaker);
     let outcome = tokio::select! {
-        outcome = answer(runtime, endpoint, assignment, &mut words) => outcome,
+        outcome = answer(sessions, endpoint, assignment, &mut words) => outcome,
         // The connection closes with the call: that is how a cancel reaches the endpoint.
         () = stop.cancelled() => Ok(()),
     };
@@ -53,7 +53,7 @@ pub(super) async fn run(
 }
 
 async fn answer(
-    runtime: &Runtime,
+    sessions: &Sessions,
     endpoint: &Endpoint,
     assignment: &Assignment,
     words: &mut Words<'_>,
@@ -61,11 +61,11 @@ async fn answer(
     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS_MAX);
     let session = &assignment.session;
     let broken = |why: &str| Failed::Log(why.to_owned());
-    let status = runtime.status(session, Freshness::Linearizable, deadline).await;
+    let status = sessions.status(session, Freshness::Linearizable, deadline).await;
     let status = status.map_err(|why| Failed::Log(why.to_string()))?;
     let status = status.ok_or_else(|| broken("the session is gone"))?;
     let upto = Cursor { incarnation: status.incarnation, serial: status.tail };
-    let read = messages::read(runtime, session, &status, upto, Visibility::All, deadline).await;
+    let read = messages::read(sessions, session, &status, upto, Visibility::All, deadline).await;
     let read = read.map_err(|_| broken("the log is not here in time"))?;
     // What earlier attempts said of this very turn is said anew.
     let turn = &assignment.turn.turn;

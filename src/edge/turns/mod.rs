@@ -34,7 +34,7 @@ pub(super) async fn claim(
     let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
     let (claimer, wait_ms) = verbs::turns::claimer(agent, &held.bytes)?;
     let until = Instant::now() + Duration::from_millis(wait_ms);
-    let claiming = async { Ok(edge.runtime.claim(&claimer, until).await?) };
+    let claiming = async { Ok(edge.runtime.workers.claim(&claimer, until).await?) };
     let claimed = tokio::select! {
         // A claim that is dropped half way is given back.
         claimed = while_granted(&caller, claiming) => claimed?,
@@ -43,7 +43,7 @@ pub(super) async fn claim(
     };
     let Some(assignment) = claimed else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let read_by = deadline.max(Instant::now() + Duration::from_millis(limits::REQUEST_MS));
-    let events = edge.runtime.events_of(&assignment, limits::PAGE_EVENTS, read_by).await;
+    let events = edge.runtime.workers.events_of(&assignment, limits::PAGE_EVENTS, read_by).await;
     // The turn is the worker's, whatever else: it reads on by itself.
     let events = events.unwrap_or_else(|_| (Vec::new(), true));
     Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())

@@ -59,7 +59,7 @@ pub(in crate::edge) async fn told(
     let after =
         Cursor::parse(after).map_err(|why| Problem::new(&error::BAD_CURSOR, why.to_string()))?;
     let key = TurnKey { session, turn, epoch };
-    let feed = told_by(Feed::after(edge.runtime.clone(), key, after));
+    let feed = told_by(Feed::after(edge.runtime.sessions.clone(), key, after));
     match mode {
         Mode::Sse => Ok(streamed(&edge, feed, caller.ending())),
         Mode::LongPoll => {

@@ -117,7 +117,7 @@ pub(super) async fn submit_as(
     let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
-    let done = edge.runtime.submit(id, command, deadline).await.map_err(problem);
+    let done = edge.runtime.sessions.submit(id, command, deadline).await.map_err(problem);
     let reply = done.map_err(|why| if has_key { why } else { why.of_keyless() })?;
     if let Some(what) = audited {
         audit(caller, what, id.as_str());

@@ -159,7 +159,7 @@ impl People {
                 let edge = self.edge.clone();
                 let known = async move {
                     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-                    let now = edge.runtime.now();
+                    let now = edge.runtime.sessions.now();
                     Done::Known(re, edge.auth.caller(Some(&credential), now, deadline).await)
                 };
                 return self.requests.push(known.boxed());
@@ -233,7 +233,7 @@ impl People {
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             let telling = async {
-                let reader = edge.runtime.attach(&id, start, freshness, deadline).await?;
+                let reader = edge.runtime.sessions.attach(&id, start, freshness, deadline).await?;
                 attached::open(&edge, &id, reader, &wants, deadline).await.map(Box::new)
             };
             let telling = telling.await;

@@ -89,8 +89,8 @@ async fn registered(
                     say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
                     continue;
                 }
-                let link = edge.runtime.link(register).ok_or(CloseReason::Stopping)?;
-                sender.say(text_of(Frames.registered(edge.runtime.node())));
+                let link = edge.runtime.workers.link(register).ok_or(CloseReason::Stopping)?;
+                sender.say(text_of(Frames.registered(edge.runtime.workers.node())));
                 receiver.trust(limits::WORKER_FRAME_BYTES);
                 return Ok(link);
             }

@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::Runtime;
+use super::super::workers::Workers;
 use crate::ids::AgentName;
 use crate::limits::{RESTART_WAIT, RESTART_WAIT_MAX, RESTARTS_REST};
 
@@ -35,7 +35,7 @@ pub trait Body: Send + Sync + 'static {
 /// Where a body lives.
 #[derive(Clone)]
 pub struct Place {
-    pub runtime: Arc<Runtime>,
+    pub workers: Arc<Workers>,
     /// Which of several like it, from 0.
     pub number: usize,
     /// It is to take no more turns, to end those that it has, and to end.
@@ -65,9 +65,9 @@ pub struct Agents {
     stop: CancellationToken,
 }
 
-impl Runtime {
-    /// Runs agents at this node: of each body, as many as given.
-    pub async fn employ(self: &Arc<Self>, bodies: Vec<(Arc<dyn Body>, usize)>) -> Agents {
+impl Agents {
+    /// Runs agents whose turns are those of `workers`: of each body, as many as given.
+    pub async fn start(workers: Arc<Workers>, bodies: Vec<(Arc<dyn Body>, usize)>) -> Agents {
         let (lives, stop) = (TaskTracker::new(), CancellationToken::new());
         let slots = bodies.into_iter().flat_map(|(body, count)| {
             (0..count).map(move |number| Slot {
@@ -77,7 +77,7 @@ impl Runtime {
             })
         });
         let state = State {
-            runtime: self.clone(),
+            workers,
             slots: slots.collect(),
             living: HashMap::new(),
             lives: lives.clone(),
@@ -87,9 +87,7 @@ impl Runtime {
         let (supervisor, _join) = spawned.expect("an actor without a name always starts");
         Agents { supervisor, lives, stop }
     }
-}
 
-impl Agents {
     /// Asks all agents to end, and waits until they have.
     pub async fn stop(&self) {
         self.stop.cancel();
@@ -105,7 +103,7 @@ struct Supervisor;
 struct Begin(usize);
 
 struct State {
-    runtime: Arc<Runtime>,
+    workers: Arc<Workers>,
     slots: Vec<Slot>,
     living: HashMap<ActorId, usize>,
     lives: TaskTracker,
@@ -166,8 +164,8 @@ impl Actor for Supervisor {
             return Ok(());
         }
         let Slot { body, number, .. } = &state.slots[slot];
-        let (runtime, stop) = (state.runtime.clone(), state.stop.clone());
-        let place = Place { runtime, number: *number, stop };
+        let (workers, stop) = (state.workers.clone(), state.stop.clone());
+        let place = Place { workers, number: *number, stop };
         let begun = (body.clone(), place, state.lives.clone());
         let (life, _join) = Actor::spawn_linked(None, Life, begun, myself.get_cell()).await?;
         state.living.insert(life.get_id(), slot);

@@ -151,7 +151,7 @@ impl Managed {
 
     fn register(&self, place: &Place, pid: Option<Pid>, asked: Registration) -> Register {
         let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
-        let node = place.runtime.node();
+        let node = place.workers.node();
         let worker = WorkerName::parse(&format!("node {node} process {pid}"));
         Register {
             agent: self.agent.clone(),
@@ -240,9 +240,9 @@ impl Process {
         }
         let register = managed.register(place, self.group, asked);
         tracing::info!(agent = %register.agent, worker = %register.worker, "an agent registers");
-        let answer = managed.codec.registered(place.runtime.node());
+        let answer = managed.codec.registered(place.workers.node());
         write_line(&mut self.stdin, answer).await.map_err(|why| why.to_string())?;
-        place.runtime.link(register).ok_or_else(|| "this node is ending".to_string())
+        place.workers.link(register).ok_or_else(|| "this node is ending".to_string())
     }
 
     async fn serve(

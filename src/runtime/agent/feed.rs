@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
+use super::super::Freshness;
 use super::super::claim::Assignment;
 use super::super::reader::{AttachError, Delivery, Reader, Start};
+use super::super::sessions::Sessions;
 use super::super::story::{Story, Took};
 use super::super::tail::Shown;
-use super::super::{Freshness, Runtime};
 use super::{Offered, Told, TurnKey, What};
 use crate::ids::{Cursor, Serial};
 use crate::limits::{FEED_WAIT, PAGE_EVENTS, REQUEST_DEADLINE};
@@ -20,7 +21,7 @@ use crate::session::{Cause, End, Event, Fact, Receipt};
 
 /// The log of one turn's session, after what the worker knows.
 pub struct Feed {
-    runtime: Arc<Runtime>,
+    sessions: Arc<Sessions>,
     key: TurnKey,
     reader: Option<Reader>,
     /// The last event that was looked at.
@@ -43,14 +44,14 @@ impl Feed {
     ///
     /// None where the session is gone, or the log does not come in time.
     pub(super) async fn open(
-        runtime: Arc<Runtime>,
+        sessions: Arc<Sessions>,
         key: TurnKey,
         assignment: Assignment,
         deadline: Instant,
     ) -> Option<(Feed, Offered)> {
         let serial = Serial(assignment.turn.input.0 - 1);
         let cursor = Cursor { incarnation: assignment.incarnation, serial };
-        let mut feed = Feed::after(runtime, key, cursor);
+        let mut feed = Feed::after(sessions, key, cursor);
         let mut story = Story::of(&assignment.turn, PAGE_EVENTS);
         let read = tokio::time::timeout_at(deadline, feed.page(&mut story)).await;
         let (events, more) = (story.events(), read.ok()??);
@@ -62,8 +63,8 @@ impl Feed {
     }
 
     /// The feed after an event that the worker has.
-    pub fn after(runtime: Arc<Runtime>, key: TurnKey, cursor: Cursor) -> Feed {
-        Feed { runtime, key, reader: None, cursor, ahead: VecDeque::new(), story: None }
+    pub fn after(sessions: Arc<Sessions>, key: TurnKey, cursor: Cursor) -> Feed {
+        Feed { sessions, key, reader: None, cursor, ahead: VecDeque::new(), story: None }
     }
 
     /// Reads the turn's events so far, and whether there are more.
@@ -177,7 +178,7 @@ impl Feed {
     async fn attach(&mut self) -> Step {
         let deadline = Instant::now() + REQUEST_DEADLINE;
         let (session, start) = (&self.key.session, Start::After(self.cursor));
-        match self.runtime.attach(session, start, Freshness::Linearizable, deadline).await {
+        match self.sessions.attach(session, start, Freshness::Linearizable, deadline).await {
             Ok(reader) => {
                 self.reader = Some(reader);
                 return Step::GoOn;

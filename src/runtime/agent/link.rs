@@ -12,9 +12,9 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::super::Runtime;
 use super::super::claim::{Assignment, Claimer};
 use super::super::served::Serving;
+use super::super::workers::Workers;
 use super::batch::Heard;
 use super::turn::{Outcome, Parts, ToTurn};
 use super::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
@@ -61,10 +61,13 @@ enum ToLink {
     Drain,
 }
 
-impl Runtime {
-    /// Registers a worker at this node: from now on it gets turns.
-    pub fn link(&self, register: Register) -> Option<(Speaker, Listener)> {
-        let runtime = self.me.upgrade()?;
+impl Workers {
+    /// Registers a worker at this node: from now on it gets turns. None once the node stops.
+    pub fn link(self: &Arc<Self>, register: Register) -> Option<(Speaker, Listener)> {
+        let stop = self.tasks.stop().clone();
+        if stop.is_cancelled() {
+            return None;
+        }
         let (to_link, heard) = mpsc::channel(LINK_SAYS);
         let (to_worker, from_link) = mpsc::channel(LINK_TOLD);
         let (signs, _) = watch::channel(Instant::now());
@@ -79,10 +82,9 @@ impl Runtime {
             says: Arc::new(Semaphore::new(LINK_SAYS)),
             bytes: Arc::new(Semaphore::new(LINK_BYTES)),
         };
-        let (stop, serving) = (runtime.stop.clone(), runtime.served.serve(&register.agent));
         let link = Link {
-            _serving: serving,
-            runtime,
+            _serving: self.served.serve(&register.agent),
+            workers: self.clone(),
             register,
             heard,
             to_worker,
@@ -156,7 +158,7 @@ impl Listener {
 struct Link {
     /// There is a worker of its agent, though it may have no room.
     _serving: Serving,
-    runtime: Arc<Runtime>,
+    workers: Arc<Workers>,
     register: Register,
     heard: mpsc::Receiver<ToLink>,
     to_worker: mpsc::Sender<ToWorker>,
@@ -194,13 +196,13 @@ impl Link {
         let lease = Duration::from_millis(self.register.lease_ms);
         let mut pings = interval(lease / PINGS);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (runtime, claimer) = (self.runtime.clone(), self.claimer());
+        let (workers, claimer) = (self.workers.clone(), self.claimer());
         let mut left = self.left.clone();
         let mut claim: Option<BoxFuture<'static, Option<Assignment>>> = None;
         loop {
             let room = !self.drains && self.working.len() < self.capacity();
             match (&claim, room) {
-                (None, true) => claim = Some(seek(runtime.clone(), claimer.clone())),
+                (None, true) => claim = Some(seek(workers.clone(), claimer.clone())),
                 // Dropping it gives back what it may have taken.
                 (Some(_), false) => claim = None,
                 _ => {}
@@ -259,7 +261,7 @@ impl Link {
         let (to_turn, from_link) = mpsc::channel(LINK_SAYS + 1);
         self.turns.insert(key.clone(), to_turn);
         let parts = Parts {
-            runtime: self.runtime.clone(),
+            sessions: self.workers.sessions.clone(),
             key: key.clone(),
             from_link,
             to_worker: self.to_worker.clone(),
@@ -314,10 +316,10 @@ async fn seeking(claim: &mut Option<BoxFuture<'static, Option<Assignment>>>) -> 
     }
 }
 
-fn seek(runtime: Arc<Runtime>, claimer: Claimer) -> BoxFuture<'static, Option<Assignment>> {
+fn seek(workers: Arc<Workers>, claimer: Claimer) -> BoxFuture<'static, Option<Assignment>> {
     Box::pin(async move {
         loop {
-            match runtime.claim(&claimer, Instant::now() + LINK_CLAIM).await {
+            match workers.claim(&claimer, Instant::now() + LINK_CLAIM).await {
                 Ok(None) => {}
                 Ok(assignment) => return assignment,
                 Err(error) => {

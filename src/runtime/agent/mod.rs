@@ -1,7 +1,7 @@
 //! Agents as the runtime sees them: workers of every body speak one vocabulary over a [`link`].
 //!
 //! A body (a connection, a child process, a request to somebody's endpoint) opens a link with
-//! [`Runtime::link`](super::Runtime::link), passes on what its worker says with [`Speaker::hear`], and gives its worker
+//! [`Workers::link`](super::Workers::link), passes on what its worker says with [`Speaker::hear`], and gives its worker
 //! what [`Listener::next`] yields. All else is the link's: it takes turns while there is capacity, feeds each
 //! turn from the session's log, commits what is said in order, keeps the leases, and tells the
 //! session when the worker is gone. Who may speak is decided at apply alone (S4, S5); a link that lies or lags

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
-use super::super::Runtime;
 use super::super::claim::Assignment;
 use super::super::outcome::{Reply, SubmitError};
+use super::super::sessions::Sessions;
 use super::batch::{Batch, Heard};
 use super::feed::{Fed, Feed};
 use super::says::{Order, Says};
@@ -63,7 +63,7 @@ struct Why {
 
 /// What a turn is made of.
 pub(super) struct Parts {
-    pub(super) runtime: Arc<Runtime>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) key: TurnKey,
     pub(super) from_link: mpsc::Receiver<ToTurn>,
     pub(super) to_worker: mpsc::Sender<ToWorker>,
@@ -78,11 +78,11 @@ pub(super) struct Parts {
 /// Works on a turn until its worker is free of it.
 pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
     let deadline = Instant::now() + REQUEST_DEADLINE;
-    let Parts { runtime, key, from_link, to_worker, signs, cancel_grace, left } = parts;
+    let Parts { sessions, key, from_link, to_worker, signs, cancel_grace, left } = parts;
     let lease_ms = assignment.turn.lease.as_ref().map_or(0, |lease| lease.lease_ms);
     let (delivering, delivered) = watch::channel(Serial::ZERO);
     let mut speaking = Speaking {
-        runtime: runtime.clone(),
+        sessions: sessions.clone(),
         key: key.clone(),
         lease: Duration::from_millis(lease_ms),
         from_link,
@@ -96,7 +96,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         delivered,
         renewed_at: Instant::now(),
     };
-    let Some((feed, offered)) = Feed::open(runtime, key, assignment, deadline).await else {
+    let Some((feed, offered)) = Feed::open(sessions, key, assignment, deadline).await else {
         speaking.leave(&Leave::Released).await;
         return Outcome::Free;
     };
@@ -133,7 +133,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
 
 /// What a worker says in its turn.
 struct Speaking {
-    runtime: Arc<Runtime>,
+    sessions: Arc<Sessions>,
     key: TurnKey,
     lease: Duration,
     from_link: mpsc::Receiver<ToTurn>,
@@ -314,7 +314,7 @@ impl Speaking {
         loop {
             let began = Instant::now();
             let submitted =
-                self.runtime.submit(&self.key.session, command.clone(), began + REQUEST_DEADLINE);
+                self.sessions.submit(&self.key.session, command.clone(), began + REQUEST_DEADLINE);
             let error = match submitted.await {
                 Ok(reply) => {
                     self.renewed_at = began;
@@ -388,7 +388,7 @@ impl Speaking {
         tracing::info!(%session, %turn, %epoch, ?leave, "a worker leaves its turn");
         let command = leave.command(turn, epoch, self.commands);
         let until = Instant::now() + REQUEST_DEADLINE;
-        if let Err(error) = self.runtime.submit(session, command, until).await {
+        if let Err(error) = self.sessions.submit(session, command, until).await {
             tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
         }
     }

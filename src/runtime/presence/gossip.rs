@@ -4,7 +4,7 @@
 //! said late is old news and never wrong for long. A node that does not answer holds up nobody else.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use cluster::ids::{GroupId, NodeId};
 use futures::StreamExt;
@@ -16,7 +16,6 @@ use super::local::{Attending, Leader};
 use super::table::{News, Order};
 use crate::ids::SessionId;
 use crate::limits::{ATTENDANCE_ROUND, ATTENDANCE_TOLD, PEER_PATIENCE, SWEEP_INTERVAL};
-use crate::runtime::Runtime;
 use crate::runtime::peer::wire::{Request, Response};
 use crate::runtime::session::Mail;
 
@@ -59,8 +58,8 @@ struct Gossip {
     swept: Option<Instant>,
 }
 
-/// Tells and hears for as long as the runtime lives.
-pub(in crate::runtime) async fn run(runtime: Weak<Runtime>, presence: Arc<Presence>) {
+/// Tells and hears, until it is dropped.
+pub(in crate::runtime) async fn run(presence: Arc<Presence>) {
     let (shortest, longest) = ATTENDANCE_ROUND;
     let mut rounds = Gossip::default();
     let mut calls = FuturesUnordered::new();
@@ -72,17 +71,15 @@ pub(in crate::runtime) async fn run(runtime: Weak<Runtime>, presence: Arc<Presen
         tokio::select! {
             () = sleep_until(last + pause) => {
                 (last, woken) = (Instant::now(), false);
-                let Some(runtime) = runtime.upgrade() else { return };
-                for message in rounds.next(&runtime, last) {
-                    calls.push(send(runtime.clone(), message, rounds.order(&presence)));
+                for message in rounds.next(&presence, last) {
+                    calls.push(send(presence.clone(), message, rounds.order(&presence)));
                 }
             }
             () = presence.wake.notified(), if !woken => woken = true,
             Some((message, answer)) = calls.next() => {
-                let Some(runtime) = runtime.upgrade() else { return };
                 // Who did not take it is asked again in the next round, and no sooner.
                 woken |= answer.as_ref().is_some_and(Vec::is_empty);
-                rounds.heard(&runtime, &message, answer);
+                rounds.heard(&presence, &message, answer);
             }
         }
     }
@@ -90,34 +87,34 @@ pub(in crate::runtime) async fn run(runtime: Weak<Runtime>, presence: Arc<Presen
 
 /// Says one thing to one node; none is answered where it may not have been heard.
 async fn send(
-    runtime: Arc<Runtime>,
+    presence: Arc<Presence>,
     message: Message,
     order: Order,
 ) -> (Message, Option<Vec<Elsewhere>>) {
-    let local = runtime.host.local();
+    let local = presence.host.local();
     let answer = match &message {
         Message::Attending(leader, attending) if leader.node == local => {
-            Some(runtime.take_presence(local, order, attending))
+            Some(presence.take(local, order, attending))
         }
         Message::News(node, news) if *node == local => {
-            runtime.hear_presence(news.iter().cloned());
+            presence.hear(news.iter().cloned());
             Some(Vec::new())
         }
         Message::Attending(leader, attending) => {
             let (boot, round) = order;
             let sessions = attending.clone();
-            tell(&runtime, leader.node, &Request::Present { boot, round, sessions }).await
+            tell(&presence, leader.node, &Request::Present { boot, round, sessions }).await
         }
         Message::News(node, news) => {
             let sessions = news.clone();
-            tell(&runtime, *node, &Request::Attended { sessions }).await
+            tell(&presence, *node, &Request::Attended { sessions }).await
         }
     };
     (message, answer)
 }
 
-async fn tell(runtime: &Runtime, node: NodeId, asked: &Request) -> Option<Vec<Elsewhere>> {
-    match runtime.directory.ask(node, asked, PEER_PATIENCE).await {
+async fn tell(presence: &Presence, node: NodeId, asked: &Request) -> Option<Vec<Elsewhere>> {
+    match presence.directory.ask(node, asked, PEER_PATIENCE).await {
         Ok(Response::Noted { elsewhere }) => Some(elsewhere),
         _ => None,
     }
@@ -130,11 +127,10 @@ impl Gossip {
     }
 
     /// What is to be said now, to nodes that have nothing to answer.
-    fn next(&mut self, runtime: &Runtime, now: Instant) -> Vec<Message> {
-        self.sweep(runtime, now);
-        let presence = &runtime.presence;
+    fn next(&mut self, presence: &Presence, now: Instant) -> Vec<Message> {
+        self.sweep(presence, now);
         let mut attending: HashMap<(NodeId, u64), (Leader, Vec<Attending>)> = HashMap::new();
-        for (leader, told) in presence.local.to_tell(now, |shard| self.leader(runtime, shard)) {
+        for (leader, told) in presence.local.to_tell(now, |shard| self.leader(presence, shard)) {
             let key = (leader.node, leader.term);
             attending.entry(key).or_insert_with(|| (leader, Vec::new())).1.push(told);
         }
@@ -153,33 +149,33 @@ impl Gossip {
     }
 
     /// Forgets what expired, and lets sessions look at whether they know who watches.
-    fn sweep(&mut self, runtime: &Runtime, now: Instant) {
-        let led = runtime.host.groups().into_iter().filter(|group| group.leads());
+    fn sweep(&mut self, presence: &Presence, now: Instant) {
+        let led = presence.host.groups().into_iter().filter(|group| group.leads());
         let led = led.map(|group| (group.id().0, group.report().term)).collect();
-        for shard in runtime.presence.table.lead(&led, now) {
-            runtime.look_at_audiences(shard);
+        for shard in presence.table.lead(&led, now) {
+            presence.look_at_audiences(shard);
         }
         if self.swept.is_none_or(|swept| SWEEP_INTERVAL <= now.duration_since(swept)) {
             self.swept = Some(now);
-            let changed = runtime.presence.table.expire(now);
-            changed.iter().for_each(|id| runtime.look_at_audience(id));
+            let changed = presence.table.expire(now);
+            changed.iter().for_each(|id| presence.look_at_audience(id));
         }
     }
 
     /// Who leads a shard, as far as is known.
-    fn leader(&self, runtime: &Runtime, shard: u32) -> Option<Leader> {
+    fn leader(&self, presence: &Presence, shard: u32) -> Option<Leader> {
         let group = GroupId(shard);
-        if let Some(group) = runtime.host.group(group) {
+        if let Some(group) = presence.host.group(group) {
             let term = group.report().term;
             return group.leader().map(|node| Leader { node, term });
         }
         let known = self.hints.get(&shard).copied();
-        let replicas = runtime.directory.replicas(group);
+        let replicas = presence.directory.replicas(group);
         let asked = replicas.get(self.attempts % replicas.len().max(1)).copied();
         known.or(asked).map(|node| Leader { node, term: 0 })
     }
 
-    fn heard(&mut self, runtime: &Runtime, message: &Message, answer: Option<Vec<Elsewhere>>) {
+    fn heard(&mut self, presence: &Presence, message: &Message, answer: Option<Vec<Elsewhere>>) {
         self.busy.remove(&message.lane());
         match (message, answer) {
             (Message::Attending(leader, told), Some(elsewhere)) => {
@@ -192,13 +188,13 @@ impl Gossip {
                 }
                 let taken = |told: &&Attending| !elsewhere.iter().any(|(s, _)| *s == told.shard);
                 let taken = told.iter().filter(taken);
-                runtime.presence.local.told(*leader, taken, Instant::now());
+                presence.local.told(*leader, taken, Instant::now());
             }
             (Message::Attending(leader, _), None) => {
                 self.hints.retain(|_, node| *node != leader.node);
                 self.attempts += 1;
             }
-            (Message::News(node, news), Some(_)) => runtime.presence.table.heard(*node, news),
+            (Message::News(node, news), Some(_)) => presence.table.heard(*node, news),
             (Message::News(..), None) => {}
         }
     }
@@ -217,9 +213,9 @@ fn up_to<T>(mut all: Vec<T>, weight: impl Fn(&T) -> usize) -> Vec<T> {
     all
 }
 
-impl Runtime {
+impl Presence {
     /// Takes what a node says of its attachments, and says which shards are led elsewhere.
-    pub(in crate::runtime) fn take_presence(
+    pub(in crate::runtime) fn take(
         &self,
         from: NodeId,
         order: Order,
@@ -231,8 +227,8 @@ impl Runtime {
             let Some(shard) = self.directory.group_of(id) else { continue };
             match self.host.group(shard) {
                 Some(group) if group.leads() => {
-                    let (presence, now) = (&self.presence, Instant::now());
-                    if presence.table.take((id, shard.0), from, order, links.clone(), *has, now) {
+                    let now = Instant::now();
+                    if self.table.take((id, shard.0), from, order, links.clone(), *has, now) {
                         changed.push(id);
                     }
                 }
@@ -244,23 +240,23 @@ impl Runtime {
             }
         }
         if !changed.is_empty() {
-            self.presence.wake.notify_one();
+            self.wake.notify_one();
         }
         changed.iter().for_each(|id| self.look_at_audience(id));
         elsewhere.into_iter().collect()
     }
 
     /// Takes what leaders say of who is there.
-    pub(in crate::runtime) fn hear_presence(&self, news: impl Iterator<Item = News>) {
+    pub(in crate::runtime) fn hear(&self, news: impl Iterator<Item = News>) {
         for News { id, stamp, company } in news {
-            self.presence.local.hear(&id, stamp, company);
+            self.local.hear(&id, stamp, company);
         }
     }
 
     /// Lets a session look at whether it knows who watches.
     fn look_at_audience(&self, id: &SessionId) {
         if let Some((group, shard)) = self.directory.local(id) {
-            shard.sessions().send(id, Mail::Due { group, filed: None });
+            shard.actors().send(id, Mail::Due { group, filed: None });
         }
     }
 
@@ -268,7 +264,7 @@ impl Runtime {
     fn look_at_audiences(&self, shard: u32) {
         let group = GroupId(shard);
         if let Some((group, shard)) = self.host.group(group).zip(self.shards.get(group)) {
-            shard.sessions().send_all(|| Mail::Due { group: group.clone(), filed: None });
+            shard.actors().send_all(|| Mail::Due { group: group.clone(), filed: None });
         }
     }
 }

@@ -14,6 +14,7 @@ pub(super) mod table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cluster::host::Host;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -21,9 +22,10 @@ use tokio::time::Instant;
 use self::local::LocalPresence;
 pub(super) use self::local::{Attending, Stamp};
 use self::table::PresenceTable;
-use super::directory::Place;
+use super::Unavailable;
+use super::directory::{Directory, Place};
 use super::peer::wire::{Request, Response};
-use super::{Runtime, Unavailable};
+use super::shards::Shards;
 use crate::ids::{DeviceName, Millis, ParticipantName, SessionId};
 use crate::limits::{COMPANY_DEVICES, PEER_PATIENCE};
 use crate::session::Role;
@@ -149,29 +151,38 @@ impl Drop for Attendance {
 }
 
 /// What one node knows of presence: as the host of attachments, and as a leader.
-pub(super) struct Presence {
-    pub(super) local: LocalPresence,
-    pub(super) table: PresenceTable,
+pub struct Presence {
+    host: Arc<Host>,
+    directory: Arc<Directory>,
+    shards: Arc<Shards>,
+    local: LocalPresence,
+    table: Arc<PresenceTable>,
     /// Rings when something is to be told at once.
-    pub(super) wake: Notify,
+    wake: Notify,
     /// When this process began, so that its words are newer than those of the one before it.
-    pub(super) boot: u64,
+    boot: u64,
 }
 
 impl Presence {
-    pub(super) fn new(now: Millis) -> Arc<Presence> {
-        let (local, table) = (LocalPresence::default(), PresenceTable::new(now));
-        Arc::new(Presence { local, table, wake: Notify::new(), boot: now.0 })
+    /// `began`: when this process did.
+    pub(super) fn new(
+        host: Arc<Host>,
+        directory: Arc<Directory>,
+        shards: Arc<Shards>,
+        table: Arc<PresenceTable>,
+        began: Millis,
+    ) -> Presence {
+        let (local, wake) = (LocalPresence::default(), Notify::new());
+        Presence { host, directory, shards, local, table, wake, boot: began.0 }
     }
-}
 
-impl Runtime {
     /// Counts an attachment as present until the answer is dropped.
-    pub fn attend(&self, id: &SessionId, attendee: Attendee) -> Attendance {
+    pub fn attend(self: &Arc<Self>, id: &SessionId, attendee: Attendee) -> Attendance {
         let shard = self.directory.group_of(id).map_or(0, |group| group.0);
-        let presence = self.presence.clone();
-        let (number, news) = presence.local.enter(id, shard, attendee, self.now());
-        presence.wake.notify_one();
+        let presence = self.clone();
+        let now = Millis(self.host.time().now_or_own_ms());
+        let (number, news) = self.local.enter(id, shard, attendee, now);
+        self.wake.notify_one();
         Attendance { presence, id: id.clone(), number, news, told: None }
     }
 
@@ -187,7 +198,7 @@ impl Runtime {
         let (mut hint, mut attempts) = (None, 0);
         loop {
             match self.directory.place(id, hint.take(), attempts) {
-                Place::Here(..) => return Ok(self.presence.table.company(id)),
+                Place::Here(..) => return Ok(self.table.company(id)),
                 Place::At(node) => {
                     let asked = Request::PresenceSnapshot { session: id.clone() };
                     let left = deadline.saturating_duration_since(Instant::now());
@@ -214,7 +225,7 @@ impl Runtime {
     /// Answers a peer that asks who is there.
     pub(super) fn company_for_peer(&self, id: &SessionId) -> Response {
         match self.directory.place(id, None, 0) {
-            Place::Here(..) => Response::PresenceSnapshot(self.presence.table.company(id)),
+            Place::Here(..) => Response::PresenceSnapshot(self.table.company(id)),
             Place::At(node) => Response::Elsewhere { leader: Some(node) },
             Place::Nobody => Response::Elsewhere { leader: None },
         }

@@ -67,7 +67,7 @@ pub(in crate::runtime) struct News {
 }
 
 impl PresenceTable {
-    pub(super) fn new(now: Millis) -> PresenceTable {
+    pub(in crate::runtime) fn new(now: Millis) -> PresenceTable {
         // A process has no more than 65,536 pieces of news in a millisecond.
         let (sessions, leads) = (HashMap::new(), HashMap::new());
         let (fresh, again) = (BTreeSet::new(), BTreeSet::new());

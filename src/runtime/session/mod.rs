@@ -21,7 +21,7 @@ use super::changes::Change;
 use super::effect::Watched;
 use super::envelope::{self, Envelope, Ticket};
 use super::outcome::{Reply, SubmitError};
-use super::shard::{Shard, sessions::Exit};
+use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
 use super::turn_queue::Waiting;
 use crate::ids::{Incarnation, Millis, SessionId};
@@ -209,7 +209,7 @@ impl Owned {
             loaded.take(head);
             loaded.file_as_the_head_says(&self.shard, &self.id)?;
         }
-        if self.shard.sessions().is_lost(&self.id) {
+        if self.shard.actors().is_lost(&self.id) {
             // An earlier actor of this session failed: what it knew beyond its head is in the journal.
             let (shard, id) = (&self.shard, &self.id);
             aside(|| {
@@ -217,7 +217,7 @@ impl Owned {
                     loaded.apply(shard, id, index, time, &commands).map(drop)
                 })
             })?;
-            shard.sessions().rebuilt(id);
+            shard.actors().rebuilt(id);
         }
         Ok(loaded)
     }
@@ -265,7 +265,7 @@ impl Owned {
         let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
         let told = move |fate| {
             if !matches!(fate, Fate::Committed(_)) {
-                shard.sessions().tell(&id, &myself, Mail::Lost { number, fate });
+                shard.actors().tell(&id, &myself, Mail::Lost { number, fate });
             }
         };
         group.propose(permit, bytes, Box::new(told));
@@ -359,7 +359,7 @@ impl Owned {
             }
             self.performing.push(effect.clone());
             let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
-            let done = move |effect| shard.sessions().tell(&id, &myself, Mail::Performed(effect));
+            let done = move |effect| shard.actors().tell(&id, &myself, Mail::Performed(effect));
             self.shard.world().perform(self.id.clone(), effect, done);
         }
         if self.offered || !offers.is_empty() {
@@ -372,7 +372,7 @@ impl Owned {
     fn count(&mut self, myself: &ActorRef<Mail>) {
         let Some(loaded) = self.loaded.as_ref().filter(|_| !self.counting) else { return };
         let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
-        let done = move |told| shard.sessions().tell(&id, &myself, Mail::Counted { told });
+        let done = move |told| shard.actors().tell(&id, &myself, Mail::Counted { told });
         let (world, number) = (self.shard.world(), self.shard.number());
         self.counting = world.tell_audience(&self.id, number, watched(&loaded.session), done);
     }
@@ -381,7 +381,7 @@ impl Owned {
     fn retire(&mut self, myself: &ActorRef<Mail>) {
         if self.may_retire()
             && self.flush().is_ok()
-            && self.shard.sessions().leave(&self.id, self.received) == Exit::Left
+            && self.shard.actors().leave(&self.id, self.received) == Exit::Left
         {
             myself.stop(None);
         }

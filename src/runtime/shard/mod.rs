@@ -1,9 +1,9 @@
 //! One group's sessions on this node: hands committed commands to their actors, in journal order.
 //!
 //! To the cluster crate this is a [`Machine`]. It keeps no session state of its own.
-//! `sessions` has the live actors; `snapshot` sends what another replica lacks.
+//! `actors` has the live actors; `snapshot` sends what another replica lacks.
 
-pub(super) mod sessions;
+pub(super) mod actors;
 mod snapshot;
 
 use std::io;
@@ -26,7 +26,7 @@ use super::session::Mail;
 use crate::ids::{Millis, SessionId};
 use crate::limits::{CHECKPOINT_PATIENCE, REPLAY_ACTORS, UNSETTLED_ENTRIES};
 use crate::store::Store;
-use sessions::Sessions;
+use actors::Actors;
 
 /// Reads committed entries of a group back from the journal, some at a time.
 pub(super) type Replay =
@@ -53,7 +53,7 @@ pub(super) struct Common {
 pub(super) struct Shard {
     group: GroupId,
     common: Common,
-    sessions: Sessions,
+    actors: Actors,
     /// Index + 1 of the last entry that the store holds the effects of, for every session: its mark.
     covered_next: AtomicU64,
     /// Index + 1 of the last entry that was in the journal when the shard was opened.
@@ -73,13 +73,13 @@ impl Shard {
         next: u64,
     ) -> Arc<Shard> {
         let shard = Arc::new_cyclic(|shard| {
-            let sessions = Sessions::new(shard.clone(), supervisor, common.work.clone());
+            let actors = Actors::new(shard.clone(), supervisor, common.work.clone());
             let covered_next = AtomicU64::new(next);
             let replayed_next = (common.last)(group);
             let (failing_since, broken) = (Mutex::default(), OnceLock::new());
-            Shard { group, common, sessions, covered_next, replayed_next, failing_since, broken }
+            Shard { group, common, actors, covered_next, replayed_next, failing_since, broken }
         });
-        shard.sessions.handed_out(next);
+        shard.actors.handed_out(next);
         shard
     }
 
@@ -91,8 +91,8 @@ impl Shard {
         &self.common.store
     }
 
-    pub(super) fn sessions(&self) -> &Sessions {
-        &self.sessions
+    pub(super) fn actors(&self) -> &Actors {
+        &self.actors
     }
 
     pub(super) fn world(&self) -> &World {
@@ -147,7 +147,7 @@ impl Shard {
         mut each: impl FnMut(u64, Millis, Vec<Envelope>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut next = next.max(self.covered_next.load(Ordering::Acquire));
-        let upto = self.sessions.handed_out_next();
+        let upto = self.actors.handed_out_next();
         while next < upto {
             for entry in (self.common.replay)(self.group, next..upto)? {
                 next = entry.id.index + 1;
@@ -195,7 +195,7 @@ impl ShardMachine {
             let (purged, settled) =
                 ((self.shard.common.purged)(self.shard.group), self.settled.next());
             let covered = self.shard.covered_next.load(Ordering::Acquire);
-            let handed_out = self.shard.sessions.handed_out_next();
+            let handed_out = self.shard.actors.handed_out_next();
             debug_assert!(
                 purged <= covered && covered.max(settled) <= handed_out,
                 "{}: purged {purged} covered {covered} settled {settled} handed out {handed_out}",
@@ -214,17 +214,17 @@ impl Machine for ShardMachine {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why.clone()));
             }
             let index = entry.id.index;
-            if index < self.shard.replayed_next && REPLAY_ACTORS <= self.shard.sessions.count() {
-                self.shard.sessions.make_room().await;
+            if index < self.shard.replayed_next && REPLAY_ACTORS <= self.shard.actors.count() {
+                self.shard.actors.make_room().await;
             }
             let time = Millis(entry.time_ms);
             let routed = route(entry.commands)?;
             let hold = self.settled.begin(index);
             // Counted first: mail that a failing actor drops is replayed by its successor.
-            self.shard.sessions.handed_out(index + 1);
+            self.shard.actors.handed_out(index + 1);
             for (id, commands) in routed {
                 let hold = hold.clone();
-                self.shard.sessions.send(&id, Mail::Committed { index, time, commands, hold });
+                self.shard.actors.send(&id, Mail::Committed { index, time, commands, hold });
             }
             self.check_positions();
             Ok(())
@@ -233,8 +233,8 @@ impl Machine for ShardMachine {
 
     fn checkpoint(&mut self, mark: Bytes) -> BoxFuture<'static, io::Result<()>> {
         self.check_positions();
-        let next = self.shard.sessions.handed_out_next();
-        let flushed = self.shard.sessions.ask_all(Mail::Flush);
+        let next = self.shard.actors.handed_out_next();
+        let flushed = self.shard.actors.ask_all(Mail::Flush);
         self.mark = Some(mark.clone());
         let (store, number) = (self.shard.store().clone(), self.shard.number());
         let settled = self.settled.clone();
@@ -246,7 +246,7 @@ impl Machine for ShardMachine {
             all(flushed).await?;
             // An actor that failed after it was asked is lost now; so is one that failed before and whose
             // successor was not asked. The journal before a mark goes: no session may be missing in it.
-            if let Some(id) = shard.sessions.a_lost_one() {
+            if let Some(id) = shard.actors.a_lost_one() {
                 return Err(io::Error::other(format!("session {id} is not rebuilt yet")));
             }
             let persist = move || {
@@ -275,7 +275,7 @@ impl Machine for ShardMachine {
     fn install(&mut self, staged: Staged, mark: Bytes, next: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             // What only memory knows must be on disk before the journal that has it goes.
-            all(self.shard.sessions.ask_all(Mail::Flush)).await?;
+            all(self.shard.actors.ask_all(Mail::Flush)).await?;
             let shard = self.shard.clone();
             let kept = mark.clone();
             let work = move || {
@@ -286,9 +286,9 @@ impl Machine for ShardMachine {
             };
             blocking::off_thread(work).await??;
             self.mark = Some(mark);
-            self.shard.sessions.handed_out(next);
+            self.shard.actors.handed_out(next);
             self.check_positions();
-            all(self.shard.sessions.ask_all(Mail::Reload)).await
+            all(self.shard.actors.ask_all(Mail::Reload)).await
         })
     }
 }
@@ -296,7 +296,7 @@ impl Machine for ShardMachine {
 impl Drop for ShardMachine {
     fn drop(&mut self) {
         // The group is closed or will be opened anew; its actors belong to this opening.
-        self.shard.sessions.stop();
+        self.shard.actors.stop();
     }
 }
 

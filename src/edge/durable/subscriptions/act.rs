@@ -51,7 +51,7 @@ impl Request {
     }
 
     async fn open(&self, id: &str) -> Result<Ledger, Fault> {
-        let opened = Ledger::open(&self.edge.runtime, id, self.deadline).await?;
+        let opened = Ledger::open(&self.edge.runtime.sessions, id, self.deadline).await?;
         opened.ok_or(Fault::Gone)
     }
 
@@ -106,7 +106,7 @@ async fn shown(
 pub(super) async fn delete(request: Request, id: &str) -> Result<Response, Fault> {
     let name = name_of(id).map_err(|why| Fault::invalid(why.to_string()))?;
     let delete = Command::Delete { incarnation: None };
-    match request.edge.runtime.submit(&name, delete, request.deadline).await {
+    match request.edge.runtime.sessions.submit(&name, delete, request.deadline).await {
         Ok(_) => {}
         Err(SubmitError::Refused { refusal: Refusal::NotFound, .. }) => {}
         Err(why) => return Err(Fault::unavailable(&why)),
@@ -117,11 +117,11 @@ pub(super) async fn delete(request: Request, id: &str) -> Result<Response, Fault
 pub(super) async fn create(request: Request, id: &str) -> Result<Response, Fault> {
     let plan = asked::plan(&asked::json(&request.held.bytes)?)?;
     let base = request.base()?;
-    let (runtime, deadline) = (request.edge.runtime.clone(), request.deadline);
+    let (sessions, deadline) = (request.edge.runtime.sessions.clone(), request.deadline);
     let name = name_of(id).map_err(|why| Fault::invalid(why.to_string()))?;
     let mut created = false;
     loop {
-        if let Some(ledger) = Ledger::open(&runtime, id, deadline).await? {
+        if let Some(ledger) = Ledger::open(&sessions, id, deadline).await? {
             if ledger.state().is_none_or(|state| state.plan != plan) {
                 let message = "the subscription exists with another configuration";
                 return Err(Fault::new(409, "SUBSCRIPTION_ALREADY_EXISTS", message));
@@ -135,11 +135,11 @@ pub(super) async fn create(request: Request, id: &str) -> Result<Response, Fault
         if let Deliver::Webhook(url) = &plan.deliver {
             request.edge.subscriptions.caller.check(url).await?;
         }
-        let tails = scan::streams(&runtime, &plan, None, deadline).await?;
+        let tails = scan::streams(&sessions, &plan, None, deadline).await?;
         let events = beginning(&plan, &base, &tails)?;
         let events = events.iter().map(|change| change.event(None)).collect();
         let create = Create { config: signing_keys::config(), events, ..Create::default() };
-        match runtime.submit(&name, create.into(), deadline).await {
+        match sessions.submit(&name, create.into(), deadline).await {
             Ok(reply) => created = matches!(reply.applied, Applied::Created { created: true, .. }),
             Err(why) => return Err(Fault::unavailable(&why)),
         }
@@ -183,8 +183,8 @@ pub(super) async fn link(request: Request, id: &str) -> Result<Response, Fault> 
             let limit = limits::SUBSCRIPTION_STREAMS;
             return Err(Fault::invalid(format!("a subscription has at most {limit} streams")));
         }
-        let runtime = &request.edge.runtime;
-        let tails = scan::named_streams(runtime, streams.clone(), request.deadline).await?;
+        let sessions = &request.edge.runtime.sessions;
+        let tails = scan::named_streams(sessions, streams.clone(), request.deadline).await?;
         let at = |path: &String| Some(tails.get(path).copied().unwrap_or_default());
         let streams = streams.iter().map(|path| (path.clone(), at(path))).collect();
         let change = Change::Linked { explicit: true, streams };
@@ -212,8 +212,8 @@ pub(super) async fn claim(request: Request, id: &str) -> Result<Response, Fault>
         pulls(state)?;
         let mut changes = Vec::new();
         if state.current(now).is_none() {
-            let runtime = &request.edge.runtime;
-            let tails = scan::streams(runtime, &state.plan, Some(state), request.deadline).await?;
+            let sessions = &request.edge.runtime.sessions;
+            let tails = scan::streams(sessions, &state.plan, Some(state), request.deadline).await?;
             changes = wake::awaken(id, state, &tails, keys);
             if !changes.iter().any(|change| matches!(change, Change::Woken { .. })) {
                 let message = "the subscription has no pending work";
@@ -261,8 +261,9 @@ pub(super) async fn acknowledge(request: Request, id: &str, pull: bool) -> Resul
         let mut changes = vec![Change::Acked { generation, acks, done }];
         let after = tried(state, now, &changes)?;
         if done {
-            let runtime = &request.edge.runtime;
-            let tails = scan::streams(runtime, &after.plan, Some(&after), request.deadline).await?;
+            let sessions = &request.edge.runtime.sessions;
+            let tails =
+                scan::streams(sessions, &after.plan, Some(&after), request.deadline).await?;
             changes.extend(wake::awaken(id, &after, &tails, keys));
         }
         let next_wake = changes.iter().any(|change| matches!(change, Change::Woken { .. }));
@@ -316,7 +317,8 @@ async fn within(request: &Request, state: &State, acks: &[(String, Place)]) -> R
     let woken = |path: &String| state.wake.as_ref()?.streams.get(path).copied();
     let beyond = acks.iter().filter(|(path, place)| woken(path) < Some(*place));
     let beyond: Vec<_> = beyond.map(|(path, _)| path.clone()).collect();
-    let tails = scan::named_streams(&request.edge.runtime, beyond, request.deadline).await?;
+    let tails =
+        scan::named_streams(&request.edge.runtime.sessions, beyond, request.deadline).await?;
     for (path, place) in acks {
         let tail = woken(path).max(tails.get(path).copied()).unwrap_or_default();
         if tail < *place {

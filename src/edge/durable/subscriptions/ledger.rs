@@ -12,12 +12,12 @@ use super::state::{Refused, State};
 use super::{Fault, name_of};
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits;
-use crate::runtime::{AttachError, Delivery, Freshness, Reader, Runtime, Start, SubmitError};
+use crate::runtime::{AttachError, Delivery, Freshness, Reader, Sessions, Start, SubmitError};
 use crate::session::{Append, Applied, Command, Event, NewEvent, Refusal};
 
 /// A subscription's log as far as it was read.
 pub(super) struct Ledger {
-    runtime: Arc<Runtime>,
+    sessions: Arc<Sessions>,
     id: SessionId,
     reader: Reader,
     life: Incarnation,
@@ -42,13 +42,13 @@ pub(super) enum Committed {
 impl Ledger {
     /// Reads the log up to its end; none where there is no such subscription.
     pub(super) async fn open(
-        runtime: &Arc<Runtime>,
+        sessions: &Arc<Sessions>,
         subscription: &str,
         deadline: Instant,
     ) -> Result<Option<Ledger>, Fault> {
         let Ok(id) = name_of(subscription) else { return Ok(None) };
         let attached =
-            runtime.attach(&id, Start::Beginning, Freshness::Linearizable, deadline).await;
+            sessions.attach(&id, Start::Beginning, Freshness::Linearizable, deadline).await;
         let reader = match attached {
             Ok(reader) => reader,
             Err(AttachError::NotFound | AttachError::Gone) => return Ok(None),
@@ -56,7 +56,7 @@ impl Ledger {
         };
         let cursor = reader.cursor();
         let mut ledger = Ledger {
-            runtime: runtime.clone(),
+            sessions: sessions.clone(),
             id,
             reader,
             life: cursor.incarnation,
@@ -78,7 +78,7 @@ impl Ledger {
 
     /// The time as the journal would stamp it now, or a little before.
     pub(super) fn now(&self) -> Millis {
-        self.runtime.time_of(&self.id).max(self.time)
+        self.sessions.time_of(&self.id).max(self.time)
     }
 
     /// Waits for the next changes and takes them in. Cancel safe.
@@ -101,7 +101,7 @@ impl Ledger {
         let last = loop {
             let append =
                 Append { events: events.clone(), expect: Some(after), ..Append::default() };
-            match self.runtime.submit(&self.id, Command::Append(append), deadline).await {
+            match self.sessions.submit(&self.id, Command::Append(append), deadline).await {
                 Ok(reply) if reply.incarnation != life => return Err(Fault::gone()),
                 Ok(reply) => match reply.applied {
                     Applied::Appended { last: Some(last), .. } => break last,
@@ -159,7 +159,7 @@ impl Ledger {
         if self.reader.status().first < self.kept {
             let trim = Command::Trim { before: self.kept };
             // Should it be lost, the next compaction does it too.
-            if let Err(why) = self.runtime.submit(&self.id, trim, deadline).await {
+            if let Err(why) = self.sessions.submit(&self.id, trim, deadline).await {
                 tracing::debug!(session = %self.id, %why, "a log was not trimmed");
             }
             self.kept = Serial::ZERO;

@@ -42,7 +42,7 @@ use super::super::routes::Route;
 use super::super::{Edge, name};
 use crate::config::WebhookReach;
 use crate::ids::{BadId, SessionId};
-use crate::runtime::Runtime;
+use crate::runtime::Sessions;
 use fault::Fault;
 use secret::Keys;
 
@@ -53,14 +53,14 @@ const PREFIX: &str = "__ds/subscriptions/";
 
 /// What requests and workers of one node share.
 pub(in crate::edge) struct Subscriptions {
-    runtime: Arc<Runtime>,
+    sessions: Arc<Sessions>,
     keys: OnceCell<Keys>,
     caller: webhook::Caller,
 }
 
 impl Subscriptions {
-    pub(in crate::edge) fn new(runtime: Arc<Runtime>, reach: WebhookReach) -> Subscriptions {
-        Subscriptions { runtime, keys: OnceCell::new(), caller: webhook::Caller::new(reach) }
+    pub(in crate::edge) fn new(sessions: Arc<Sessions>, reach: WebhookReach) -> Subscriptions {
+        Subscriptions { sessions, keys: OnceCell::new(), caller: webhook::Caller::new(reach) }
     }
 
     /// Works for the subscriptions that this node leads, until it is stopped.
@@ -70,7 +70,7 @@ impl Subscriptions {
 
     /// The cluster's keys.
     async fn keys(&self, deadline: Instant) -> Result<&Keys, Fault> {
-        self.keys.get_or_try_init(|| signing_keys::load(&self.runtime, deadline)).await
+        self.keys.get_or_try_init(|| signing_keys::load(&self.sessions, deadline)).await
     }
 }
 

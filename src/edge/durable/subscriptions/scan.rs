@@ -11,39 +11,39 @@ use super::state::{Plan, State};
 use super::{Fault, glob};
 use crate::ids::SessionId;
 use crate::limits;
-use crate::runtime::{Freshness, Runtime};
+use crate::runtime::{Freshness, Sessions};
 
 /// Streams that exist, and their tails.
 pub(super) type Tails = BTreeMap<String, Place>;
 
 /// Looks at every stream that the plan may mean or that is linked; linearizable.
 pub(super) async fn streams(
-    runtime: &Arc<Runtime>,
+    sessions: &Arc<Sessions>,
     plan: &Plan,
     state: Option<&State>,
     deadline: Instant,
 ) -> Result<Tails, Fault> {
     let mut tails = match &plan.pattern {
-        Some(pattern) => matching(runtime, pattern, deadline).await?,
+        Some(pattern) => matching(sessions, pattern, deadline).await?,
         None => Tails::new(),
     };
     let linked = state.into_iter().flat_map(|state| state.links.keys());
     let named = plan.streams.iter().filter(|_| state.is_none());
     // What a wide pattern did not get to is looked at by its name.
     let others = linked.chain(named).filter(|path| !tails.contains_key(*path)).cloned().collect();
-    tails.extend(named_streams(runtime, others, deadline).await?);
+    tails.extend(named_streams(sessions, others, deadline).await?);
     Ok(tails)
 }
 
 /// Looks at these streams.
 pub(super) async fn named_streams(
-    runtime: &Arc<Runtime>,
+    sessions: &Arc<Sessions>,
     paths: Vec<String>,
     deadline: Instant,
 ) -> Result<Tails, Fault> {
     let look = |path: String| async move {
         let Ok(id) = SessionId::parse(&path) else { return Ok::<_, Fault>(None) };
-        let status = runtime.status(&id, Freshness::Linearizable, deadline).await;
+        let status = sessions.status(&id, Freshness::Linearizable, deadline).await;
         let status = status.map_err(|why| Fault::unavailable(&why))?;
         let status = status.filter(|status| !status.hidden);
         Ok(status.map(|status| (path, Place::new(status.root, status.tail))))
@@ -57,7 +57,7 @@ pub(super) async fn named_streams(
 }
 
 async fn matching(
-    runtime: &Arc<Runtime>,
+    sessions: &Arc<Sessions>,
     pattern: &str,
     deadline: Instant,
 ) -> Result<Tails, Fault> {
@@ -65,7 +65,7 @@ async fn matching(
     let (mut tails, mut after, mut seen) = (Tails::new(), None, 0);
     loop {
         let listed =
-            runtime.list(&prefix, after.as_ref().map(SessionId::as_str), page, deadline).await;
+            sessions.list(&prefix, after.as_ref().map(SessionId::as_str), page, deadline).await;
         let listed = listed.map_err(|why| Fault::unavailable(&why))?;
         seen += listed.len();
         let last = (listed.len() == page).then(|| listed.last().map(|line| line.id.clone()));

@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 use super::Fault;
 use super::secret::{self, Keys};
 use crate::ids::SessionId;
-use crate::runtime::{Delivery, Freshness, Runtime, Start};
+use crate::runtime::{Delivery, Freshness, Sessions, Start};
 use crate::session::{Config, ContentType, Create, Format, NewEvent};
 
 const NAME: &str = "__ds/keys";
 
 /// Creates the key if there is none, and reads it.
-pub(super) async fn load(runtime: &Arc<Runtime>, deadline: Instant) -> Result<Keys, Fault> {
+pub(super) async fn load(sessions: &Arc<Sessions>, deadline: Instant) -> Result<Keys, Fault> {
     let id = SessionId::parse(NAME).expect("the name is possible");
     let pkcs8 = STANDARD.encode(secret::generate());
     let event = json!({ "v": 1, "ed25519_pkcs8": pkcs8 });
@@ -28,10 +28,10 @@ pub(super) async fn load(runtime: &Arc<Runtime>, deadline: Instant) -> Result<Ke
         events: vec![NewEvent { format: Format::JSON, payload: event.to_string().into() }],
         ..Create::default()
     };
-    let created = runtime.submit(&id, create.into(), deadline).await;
+    let created = sessions.submit(&id, create.into(), deadline).await;
     created.map_err(|why| Fault::unavailable(&why))?;
     let start = (Start::Beginning, Freshness::Linearizable);
-    let reader = runtime.attach(&id, start.0, start.1, deadline).await;
+    let reader = sessions.attach(&id, start.0, start.1, deadline).await;
     let mut reader = reader.map_err(|why| Fault::unavailable(&why))?;
     let first = timeout_at(deadline, reader.next()).await;
     let Ok(Delivery::Events(events)) = first else {

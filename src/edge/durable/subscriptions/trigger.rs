@@ -34,7 +34,7 @@ struct Employed {
 
 /// Employs a worker for each subscription that this node leads.
 pub(super) async fn run(shared: Arc<Subscriptions>, stop: CancellationToken) {
-    let mut reserved = shared.runtime.reserved_changes();
+    let mut reserved = shared.sessions.reserved_changes();
     let (sweep_at, mut tick_at) = (Instant::now(), Instant::now());
     let (workers, tasks, led) = (BTreeMap::new(), JoinSet::new(), BTreeSet::new());
     let mut watch = Watch { shared, workers, tasks, others: None, led, sweep_at };
@@ -83,11 +83,11 @@ impl Watch {
     }
 
     async fn tick(&mut self) {
-        let led = self.shared.runtime.led_shards();
+        let led = self.shared.sessions.led_shards();
         if led != self.led {
             self.led = led;
             self.sweep_at = Instant::now();
-            let moved = |id: &SessionId| !self.shared.runtime.leads(id);
+            let moved = |id: &SessionId| !self.shared.sessions.leads(id);
             self.workers.iter().filter(|(id, _)| moved(id)).for_each(|(_, w)| w.stop.cancel());
         }
         if self.sweep_at <= Instant::now() && !self.led.is_empty() {
@@ -101,8 +101,8 @@ impl Watch {
         let (page, mut after) = (limits::LIST_SESSIONS_MAX, None);
         loop {
             let deadline = Instant::now() + limits::REQUEST_DEADLINE;
-            let runtime = self.shared.runtime.clone();
-            let listed = match runtime
+            let sessions = self.shared.sessions.clone();
+            let listed = match sessions
                 .list(PREFIX, after.as_ref().map(SessionId::as_str), page, deadline)
                 .await
             {
@@ -125,7 +125,7 @@ impl Watch {
     fn employ(&mut self, session: &SessionId) {
         let Some(id) = session.as_str().strip_prefix(PREFIX) else { return };
         let works = self.workers.get(session).is_some_and(|worker| !worker.task.is_finished());
-        if works || !self.shared.runtime.leads(session) {
+        if works || !self.shared.sessions.leads(session) {
             return;
         }
         if limits::SUBSCRIPTION_WORKERS <= self.workers.len() {
@@ -134,7 +134,7 @@ impl Watch {
         }
         if self.others.is_none() {
             // Before the first survey, so that nothing falls in between.
-            self.others = Some(self.shared.runtime.changes());
+            self.others = Some(self.shared.sessions.changes());
         }
         let (inbox, stop) = (Arc::new(Inbox::default()), CancellationToken::new());
         let worker = Worker {

@@ -126,12 +126,12 @@ impl Worker {
     }
 
     fn leads(&self) -> bool {
-        self.shared.runtime.leads(&self.session)
+        self.shared.sessions.leads(&self.session)
     }
 
     async fn work(&self) -> Result<(), Fault> {
-        let runtime = &self.shared.runtime;
-        let Some(mut ledger) = Ledger::open(runtime, &self.id, soon()).await? else {
+        let sessions = &self.shared.sessions;
+        let Some(mut ledger) = Ledger::open(sessions, &self.id, soon()).await? else {
             return Ok(());
         };
         let (mut tails, mut survey_at) = (Tails::new(), Instant::now());
@@ -143,8 +143,8 @@ impl Worker {
                 | (self.inbox.choose(state)
                     && state.links.keys().any(|path| !tails.contains_key(path)));
             if missed || survey_at <= Instant::now() {
-                tails = scan::streams(runtime, &state.plan, Some(state), soon()).await?;
-                let whole = runtime.sees_all();
+                tails = scan::streams(sessions, &state.plan, Some(state), soon()).await?;
+                let whole = sessions.sees_all();
                 let pause = if whole { limits::SCAN_PAUSE_WHOLE } else { limits::SCAN_PAUSE };
                 survey_at = Instant::now() + pause;
                 if self.drop_ended(&mut ledger, &tails).await? {
@@ -218,7 +218,7 @@ impl Worker {
         let keys = self.shared.keys(soon()).await?;
         let token = keys.token(&self.id, &wake.id);
         let body = shown::call(&self.id, state, wake, &token).to_string();
-        let signature = keys.sign(self.shared.runtime.now().0 / 1000, body.as_bytes());
+        let signature = keys.sign(self.shared.sessions.now().0 / 1000, body.as_bytes());
         let generation = state.generation;
         Ok(Some(match self.shared.caller.post(url, signature, body.into()).await {
             Ok(done) => Change::Delivered { generation, done },
@@ -242,7 +242,7 @@ impl Worker {
         else {
             return Ok(Some(Change::Failed { generation }));
         };
-        let event = shown::event(&self.id, state, wake, self.shared.runtime.now().0);
+        let event = shown::event(&self.id, state, wake, self.shared.sessions.now().0);
         // Each wake is an epoch of its own: one that comes late is stale, and no number is left out.
         let origin = Origin { producer, epoch: epoch(state, generation), seq: 0 };
         let append = Append {
@@ -251,7 +251,7 @@ impl Worker {
             content_type: ContentType::parse("application/json").ok(),
             ..Append::default()
         };
-        match self.shared.runtime.submit(&id, Command::Append(append), soon()).await {
+        match self.shared.sessions.submit(&id, Command::Append(append), soon()).await {
             Ok(_) => Ok(Some(Change::Announced { generation })),
             Err(SubmitError::Refused { refusal: Refusal::StaleEpoch { .. }, .. }) => {
                 Ok(Some(Change::Announced { generation }))

@@ -32,7 +32,7 @@ pub(in crate::runtime) enum Exit {
     Stays,
 }
 
-pub(in crate::runtime) struct Sessions {
+pub(in crate::runtime) struct Actors {
     shard: Weak<Shard>,
     supervisor: ActorCell,
     /// Where actors run.
@@ -67,10 +67,10 @@ struct Entry {
     used: Instant,
 }
 
-impl Sessions {
-    pub(super) fn new(shard: Weak<Shard>, supervisor: ActorCell, work: Handle) -> Sessions {
+impl Actors {
+    pub(super) fn new(shard: Weak<Shard>, supervisor: ActorCell, work: Handle) -> Actors {
         let (live, running) = (Mutex::default(), TaskTracker::new());
-        Sessions { shard, supervisor, work, live, running, left: Notify::new() }
+        Actors { shard, supervisor, work, live, running, left: Notify::new() }
     }
 
     /// Sends mail to a session's actor, which is started if there is none.
