@@ -218,9 +218,8 @@ impl Writer {
         };
         let last = first + messages.events.len() as u64 - 1;
         let mut reached = last;
-        match reply.applied {
-            Applied::Appended { duplicate: true, seq: Some(known), .. } => reached = known,
-            _ => {}
+        if let Applied::Appended { duplicate: true, seq: Some(known), .. } = reply.applied {
+            reached = known;
         }
         self.acknowledged = Some((reached, place(&reply)));
         if reached < last {
