@@ -155,14 +155,24 @@ pub enum Cause {
     Exited,
     /// Its supervisor put another one in its place.
     Replaced,
+    /// What it relies on has no room for it now: no fault of the turn.
+    Throttled,
 }
 
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    Completed,
-    Failed { reason: String },
-    Cancelled { by: Option<Sender>, reason: String },
+    /// `reason`: why the answer ended, where that was not its own end; empty otherwise.
+    Completed {
+        reason: String,
+    },
+    Failed {
+        reason: String,
+    },
+    Cancelled {
+        by: Option<Sender>,
+        reason: String,
+    },
 }
 
 /// A member of what a fact tells.
@@ -338,7 +348,9 @@ impl Fact {
                 tell("reason", Text(reason.name()));
             }
             Fact::Resumed { .. } | Fact::Waiting { .. } => {}
-            Fact::Ended { turn: _, end: End::Completed } => {}
+            Fact::Ended { turn: _, end: End::Completed { reason } } => {
+                tell_unless_empty(tell, "reason", reason);
+            }
             Fact::Ended { turn: _, end: End::Failed { reason } } => tell("reason", Text(reason)),
             Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
                 tell("reason", Text(reason));
@@ -412,6 +424,7 @@ impl Cause {
             Cause::Disconnected => "disconnected",
             Cause::Exited => "exited",
             Cause::Replaced => "replaced",
+            Cause::Throttled => "throttled",
         }
     }
 }
@@ -451,22 +464,11 @@ impl Change {
     }
 }
 
-impl Phase {
-    /// A stable name for programs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Phase::Thinking => "thinking",
-            Phase::Streaming => "streaming",
-            Phase::Tool(_) => "tool",
-        }
-    }
-}
-
 impl End {
     /// The name of the event that says so.
     pub fn name(&self) -> &'static str {
         match self {
-            End::Completed => "turn.completed",
+            End::Completed { .. } => "turn.completed",
             End::Failed { .. } => "turn.failed",
             End::Cancelled { .. } => "turn.cancelled",
         }

@@ -18,6 +18,8 @@ pub mod health;
 pub mod outcome;
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod case_tests;
 mod check;
 pub mod ids;

@@ -58,7 +58,13 @@ pub(super) fn audience(watchers: u32) -> Command {
 }
 
 fn lose(turn: &str, epoch: u64, cause: Cause) -> Command {
-    Command::Lose(Box::new(Lose { turn: turn_id(turn), epoch, cause, detail: "x".into() }))
+    Command::Lose(Box::new(Lose {
+        turn: turn_id(turn),
+        epoch,
+        cause,
+        wait_ms: 0,
+        detail: "x".into(),
+    }))
 }
 
 #[test]

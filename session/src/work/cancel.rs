@@ -115,7 +115,7 @@ impl Live {
         let taken_in = turn.taken_in();
         let epoch = turn.spoke().map_or(0, |spoke| spoke.epoch);
         let why = match end {
-            End::Completed => None,
+            End::Completed { .. } => None,
             End::Failed { .. } => Some("the turn failed"),
             End::Cancelled { .. } => Some("the turn was cancelled"),
         };

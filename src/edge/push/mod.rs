@@ -28,7 +28,7 @@ use crate::config::Protocol;
 use crate::ids::{AgentName, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
-use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
+use crate::runtime::agent::{BrokeOff, FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
 
 /// Why a turn failed whose answer the endpoint's own rules cut off.
 const FILTERED: &str = "the answer was stopped by a content filter";
@@ -196,7 +196,11 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     under_way.remove(&key);
                     // After what it said: the link keeps the order.
                     let word = match failed {
-                        Some(failed) => FromWorker::Failed(key, failed.to_string()),
+                        Some(failed) => {
+                            let (wait, throttled) = (std::time::Duration::ZERO, false);
+                            let failed = BrokeOff { detail: failed.to_string(), wait, throttled };
+                            FromWorker::Failed(key, failed)
+                        }
                         None => FromWorker::Done(key),
                     };
                     _ = speaker.hear(word).await;
