@@ -7,6 +7,7 @@
 mod admin;
 mod attached;
 mod body;
+mod content;
 mod cursor;
 mod delivery;
 mod door;
