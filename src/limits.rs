@@ -187,6 +187,8 @@ pub const HEARTBEAT_MS: u64 = 15_000;
 pub const PING_MS: u64 = 5_000;
 /// Payload bytes of the messages that are told of one session; the newest.
 pub const MESSAGES_BYTES: usize = 256 << 10;
+/// Questions to people that are known with them.
+pub const MESSAGES_QUESTIONS: usize = 1024;
 /// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
 pub const MESSAGES_EVENTS: usize = 20_000;
 pub const MESSAGES_EVENTS_MAX: usize = 200_000;
@@ -290,6 +292,8 @@ pub const LINK_TOLD: usize = 64;
 pub const LINK_CLAIM: Duration = Duration::from_secs(10);
 /// Pause before a feed or a say that found no leader is tried again.
 pub const FEED_WAIT: Duration = Duration::from_millis(100);
+/// How long the end of a stream is waited for after its answer has finished.
+pub const FINISH_GRACE: Duration = Duration::from_secs(1);
 /// Time that a worker has to stop a turn that was cancelled or taken from it.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Time in which what a worker said before it left must be committed.

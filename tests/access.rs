@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use support::load::eventually;
 use support::node::{TestNode, start_single, start_single_with};
 use support::socket::{Client, PATIENCE};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const ROOT: &str = "root-0123456789abcdef0123456789abcdef";
@@ -249,7 +250,7 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
             "/v1/sessions/mine/events?live=long-poll&wait_ms=60000&after=now",
             "/v1/stream/mine?offset=now&live=long-poll",
         ];
-        let waits = waits.map(|path| tokio::spawn(open(path)));
+        let mut waits: JoinSet<_> = waits.into_iter().map(open).collect();
         let mut people = Client::open_as(&node, "/v1/ws", &made).await;
         people.attach("mine", json!({})).await;
         let mut worker = Client::open_as(&node, "/v1/agents/ws", &made).await;
@@ -265,8 +266,8 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
         let end = format!("event: detached\ndata: {{\"reason\":\"{reason}\"}}");
         assert!(text.contains(&end), "{text}");
         rest(durable).await;
-        for wait in waits {
-            let answer = wait.await.expect("no panic").expect("an answer");
+        while let Some(answer) = waits.join_next().await {
+            let answer = answer.expect("no panic").expect("an answer");
             // The other dialect may have answered before, in its own time.
             assert!([401, 200, 204].contains(&answer.status().as_u16()), "{answer:?}");
         }

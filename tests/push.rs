@@ -2,182 +2,10 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-
-use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
+use serde_json::json;
+use support::cluster::client;
+use support::endpoint::{Does, Endpoint, ask, ask_with, end_of, events, node, story, until};
 use support::load::eventually;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-
-/// What an endpoint does with one request.
-#[derive(Clone, Copy)]
-enum Does {
-    /// Streams these events and ends.
-    Says(&'static [&'static str]),
-    /// Streams these events and keeps the connection.
-    Hangs(&'static [&'static str]),
-    /// Streams these events and breaks the connection off.
-    Breaks(&'static [&'static str]),
-    /// Refuses, with this status.
-    Refuses(u16),
-    /// Sends these bytes and closes the connection.
-    Answers(&'static str),
-    /// Sends these bytes and keeps the connection.
-    Holds(&'static str),
-    /// Sends a comment so many times, four in a second, and then these events.
-    Breathes(usize, &'static [&'static str]),
-}
-
-/// An endpoint that follows a script, one step for each request; the last one again and again.
-struct Endpoint {
-    url: String,
-    /// The bodies that it was sent.
-    asked: Arc<Mutex<Vec<Value>>>,
-    /// Connections that the other side closed.
-    closed: Arc<Mutex<usize>>,
-    _serving: tokio::task::JoinSet<()>,
-}
-
-impl Endpoint {
-    async fn serve(script: &'static [Does]) -> Endpoint {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/agent", listener.local_addr().expect("an address"));
-        let (asked, closed) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<usize>>::default());
-        let (asks, ends) = (asked.clone(), closed.clone());
-        let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(async move {
-            let mut calls = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (asks, ends) = (asks.clone(), ends.clone());
-                calls.spawn(async move { answer(stream, script, &asks, &ends).await });
-            }
-        });
-        Endpoint { url, asked, closed, _serving: serving }
-    }
-
-    fn asked(&self, at: usize) -> Value {
-        self.asked.lock().expect("no panic")[at].clone()
-    }
-}
-
-async fn answer(stream: TcpStream, script: &[Does], asks: &Mutex<Vec<Value>>, ends: &Mutex<usize>) {
-    let mut stream = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
-    while stream.read_line(&mut line).await.is_ok_and(|read| 2 < read) {
-        if let Some(given) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = given.trim().parse().expect("a length");
-        }
-        line.clear();
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.expect("a body");
-    let at = {
-        let mut asks = asks.lock().expect("no panic");
-        asks.push(serde_json::from_slice(&body).expect("JSON"));
-        asks.len() - 1
-    };
-    let does = script[at.min(script.len() - 1)];
-    if let Does::Refuses(status) = does {
-        let head = format!("HTTP/1.1 {status} No\r\ncontent-length: 2\r\n\r\nno");
-        stream.write_all(head.as_bytes()).await.expect("written");
-        return;
-    }
-    if let Does::Answers(whole) | Does::Holds(whole) = does {
-        stream.write_all(whole.as_bytes()).await.expect("written");
-        if matches!(does, Does::Holds(_)) {
-            while stream.read(&mut [0; 64]).await.is_ok_and(|read| 0 < read) {}
-        }
-        return;
-    }
-    let head =
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.expect("written");
-    let events = match does {
-        Does::Says(events) | Does::Hangs(events) | Does::Breaks(events) => events,
-        Does::Breathes(times, events) => {
-            for _ in 0..times {
-                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-                stream.write_all(b"8\r\n: here\n\n\r\n").await.expect("written");
-            }
-            events
-        }
-        Does::Refuses(_) | Does::Answers(_) | Does::Holds(_) => return,
-    };
-    for event in events {
-        let data = format!("data: {event}\n\n");
-        let chunk = format!("{:x}\r\n{data}\r\n", data.len());
-        stream.write_all(chunk.as_bytes()).await.expect("written");
-    }
-    match does {
-        Does::Says(_) | Does::Breathes(..) => drop(stream.write_all(b"0\r\n\r\n").await),
-        Does::Hangs(_) => {
-            while stream.read(&mut [0; 64]).await.is_ok_and(|read| 0 < read) {}
-            *ends.lock().expect("no panic") += 1;
-        }
-        _ => {}
-    }
-}
-
-/// A node whose agent `helper` is this.
-async fn node(agent: &str) -> (Cluster, tempfile::NamedTempFile) {
-    let mut file = tempfile::NamedTempFile::new().expect("a file");
-    file.write_all(format!("[agents.helper]\n{agent}\n").as_bytes()).expect("written");
-    let path = file.path().to_str().expect("text").to_owned();
-    let cluster = Cluster::up(1, &["--config", &path]).await;
-    (cluster, file)
-}
-
-async fn ask(url: &str, input: &str, text: &str) {
-    ask_with(url, input, text, json!({})).await;
-}
-
-async fn ask_with(url: &str, input: &str, text: &str, rest: Value) {
-    client().put(format!("{url}/v1/sessions/s")).send().await.expect("an answer");
-    let mut body = json!({ "input": input, "agent": "helper", "said": { "text": text } });
-    body.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
-    let asked = client().post(format!("{url}/v1/sessions/s/inputs")).json(&body).send().await;
-    assert_eq!(asked.expect("an answer").status(), 200);
-}
-
-async fn events(url: &str) -> Vec<Value> {
-    let (mut all, mut place) = (Vec::new(), format!("{url}/v1/sessions/s/events"));
-    loop {
-        let page = client().get(&place).send().await;
-        let mut page: Value = page.expect("an answer").json().await.expect("JSON");
-        all.extend(serde_json::from_value::<Vec<Value>>(page["events"].take()).expect("a list"));
-        if page["up_to_date"] == true {
-            return all;
-        }
-        place =
-            format!("{url}/v1/sessions/s/events?after={}", page["next"].as_str().expect("text"));
-    }
-}
-
-/// The types of events, and of output its text.
-async fn story(url: &str) -> Vec<String> {
-    let tell = |event: &Value| match event["type"].as_str() {
-        Some("turn.output") => {
-            let (text, format) = (event["text"].as_str(), event["format"].as_str());
-            format!("{}:{}", format.unwrap_or_default(), text.unwrap_or_default())
-        }
-        Some(name) => name.to_owned(),
-        None => "?".into(),
-    };
-    events(url).await.iter().map(tell).collect()
-}
-
-async fn until(url: &str, last: &str) -> Vec<String> {
-    let mut told = Vec::new();
-    eventually(last, async || {
-        told = story(url).await;
-        told.last().is_some_and(|end| end == last)
-    })
-    .await;
-    told
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_is_asked_with_the_conversation_and_its_answer_comes_into_the_log() {
@@ -231,7 +59,7 @@ async fn an_answer_that_breaks_off_is_asked_for_again_and_superseded() {
     const SCRIPT: &[Does] = &[
         Does::Breaks(&[r#"{"type":"text-delta","id":"0","delta":"half an"}"#]),
         Does::Refuses(503),
-        Does::Says(&[r#"{"type":"text-delta","id":"0","delta":"whole"}"#, "[DONE]"]),
+        Does::Says(&[r#"{"type":"text-delta","id":"0","delta":"whole"}"#, r#"{"type":"finish"}"#]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let agent = format!("kind = \"push\"\nprotocol = \"ai-sdk\"\nurl = \"{}\"", endpoint.url);
@@ -251,7 +79,7 @@ async fn an_answer_that_breaks_off_is_asked_for_again_and_superseded() {
 async fn what_an_endpoint_said_before_it_broke_off_is_in_the_log() {
     const WORDS: [&str; 200] =
         [r#"{"choices":[{"index":0,"delta":{"content":"w"},"finish_reason":null}]}"#; 200];
-    const END: &[&str] = &["[DONE]"];
+    const END: &[&str] = &[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, "[DONE]"];
     let endpoint = Endpoint::serve(&[Does::Breaks(&WORDS), Does::Says(END)]).await;
     let agent = format!("kind = \"push\"\nprotocol = \"openai\"\nurl = \"{}\"", endpoint.url);
     let (cluster, _file) = node(&agent).await;
@@ -298,28 +126,6 @@ async fn a_refusal_fails_the_turn_at_once_with_the_reason() {
     until(&url, "turn.failed").await;
     let all = events(&url).await;
     assert_eq!(all.last().expect("one")["reason"], "the endpoint answered 401: no");
-}
-
-/// The story and the events of the one turn of an endpoint that answers so, and how many requests it took.
-async fn end_of(
-    protocol: &str,
-    script: &'static [Does],
-    rest: &str,
-) -> (Vec<String>, Vec<Value>, usize) {
-    let endpoint = Endpoint::serve(script).await;
-    let agent =
-        format!("kind = \"push\"\nprotocol = \"{protocol}\"\nurl = \"{}\"\n{rest}", endpoint.url);
-    let (cluster, _file) = node(&agent).await;
-    let url = cluster.url(1);
-    ask_with(&url, "t1", "hi", json!({ "attempts": 2 })).await;
-    let mut told = Vec::new();
-    eventually("the turn is over", async || {
-        told = story(&url).await;
-        told.last().is_some_and(|end| end == "turn.completed" || end == "turn.failed")
-    })
-    .await;
-    let requests = endpoint.asked.lock().expect("no panic").len();
-    (told, events(&url).await, requests)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -370,7 +176,10 @@ async fn an_endpoint_that_is_not_ready_says_why_in_the_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_comment_is_a_sign_of_life() {
-    const END: &[&str] = &[r#"{"choices":[{"delta":{"content":"five"}}]}"#, "[DONE]"];
+    const END: &[&str] = &[
+        r#"{"choices":[{"delta":{"content":"five"}}]}"#,
+        r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+    ];
     let (told, _, requests) = end_of("openai", &[Does::Breathes(26, END)], "quiet_ms = 5000").await;
     assert_eq!(requests, 1, "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("turn.completed"), "{told:?}");
@@ -455,48 +264,4 @@ async fn the_last_event_of_an_answer_counts_if_it_is_whole() {
     let (told, _, requests) = end_of("openai", CUT, "").await;
     assert_eq!(requests, 1, "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("turn.completed"));
-}
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// Runs the example with its dependencies; none where this machine has no Node.js or no packages.
-fn example() -> Option<(Running, String)> {
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/ai-sdk");
-    if !std::path::Path::new(dir).join("node_modules/ai").exists() {
-        let mut install = Command::new("npm");
-        install.args(["ci", "--no-audit", "--no-fund", "--silent"]).current_dir(dir);
-        if !install.status().is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: the AI SDK cannot be installed here; its example was not run");
-            return None;
-        }
-    }
-    let mut node = Command::new("node");
-    node.arg("agent.mjs").current_dir(dir).env("PORT", "0").stdout(Stdio::piped());
-    let mut running = Running(node.spawn().ok()?);
-    let stdout = running.0.stdout.take().expect("it is piped");
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
-    let port = line.trim().rsplit(' ').next().expect("a port").to_owned();
-    Some((running, format!("http://127.0.0.1:{port}/api/chat")))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_route_built_with_the_ai_sdk_is_an_agent() {
-    let Some((_running, route)) = example() else { return };
-    let agent = format!("kind = \"push\"\nprotocol = \"ai-sdk\"\nurl = \"{route}\"");
-    let (cluster, _file) = node(&agent).await;
-    let url = cluster.url(1);
-    ask(&url, "t1", "say this back to me").await;
-    let told = until(&url, "turn.completed").await;
-    let output: String = told.iter().filter_map(|told| told.strip_prefix("text:")).collect();
-    assert_eq!(output, "say this back to me", "{told:?}");
 }

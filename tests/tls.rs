@@ -98,13 +98,14 @@ async fn both_versions_of_http_are_spoken_and_a_stream_goes_on_through_a_renewal
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    let running = tokio::spawn(connection);
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(connection);
     let request = hyper::Request::get("https://localhost/v1/sessions/s/events?after=start");
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let answer = sender.send_request(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.into_body().collect().await.is_ok());
-    running.abort();
+    drop(running);
 
     // Half of a renewal is none.
     let key = std::fs::read(&files.key).unwrap();

@@ -38,6 +38,7 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
             turn: turn_id("t1"),
             epoch: TurnEpoch(life - 1),
             cause: Cause::Disconnected,
+            wait_ms: 0,
             detail: String::new(),
         };
         assert_eq!(play.run(Command::Lose(Box::new(lose))), Ok(Applied::Lost { was: false }));
@@ -167,7 +168,7 @@ fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, Str
         play.wait(had_ms);
         let (turn, detail) = (turn_id("t1"), String::new());
         let (epoch, cause) = (TurnEpoch(epoch), Cause::Disconnected);
-        let lose = Lose { turn, epoch, cause, detail };
+        let lose = Lose { turn, epoch, cause, wait_ms: 0, detail };
         play.run(Command::Lose(Box::new(lose))).unwrap();
         let turns = play.session.status().unwrap().turns;
         let Some(from) = turns.first().and_then(|turn| turn.waits_from) else { break };

@@ -303,13 +303,18 @@ pub enum Cause {
     Exited,
     /// Its supervisor put another one in its place.
     Replaced,
+    /// What it relies on has no room for it now: no fault of the turn.
+    Throttled,
 }
 
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// Its worker says that it is done.
-    Completed,
+    Completed {
+        /// Why the answer ended, where that was not its own end; empty otherwise.
+        reason: String,
+    },
     /// Its worker gave it up, too many workers were lost, or none came.
     Failed {
         /// For people; up to [`crate::limits::REASON_BYTES`].
@@ -390,6 +395,7 @@ impl Cause {
             Cause::Disconnected => "disconnected",
             Cause::Exited => "exited",
             Cause::Replaced => "replaced",
+            Cause::Throttled => "throttled",
         }
     }
 }
@@ -429,22 +435,11 @@ impl Change {
     }
 }
 
-impl Phase {
-    /// A stable name for programs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Phase::Thinking => "thinking",
-            Phase::Streaming => "streaming",
-            Phase::Tool(_) => "tool",
-        }
-    }
-}
-
 impl End {
     /// The name of the event that says so.
     pub fn name(&self) -> &'static str {
         match self {
-            End::Completed => "turn.completed",
+            End::Completed { .. } => "turn.completed",
             End::Failed { .. } => "turn.failed",
             End::Cancelled { .. } => "turn.cancelled",
         }

@@ -23,6 +23,8 @@ pub mod refusal;
 pub mod status;
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod case_tests;
 mod check;
 pub mod ids;

@@ -24,6 +24,9 @@ pub const ATTEMPTS: u32 = 10;
 pub const BACK_OFF_MS: u64 = 1_000;
 /// The longest such pause, in milliseconds; a worker that had the turn for as long begins the doubling anew.
 pub const BACK_OFF_MS_MAX: u64 = 60_000;
+
+/// The longest wait that a worker can ask for on behalf of the next one, in milliseconds.
+pub const RETRY_AFTER_MS_MAX: u64 = 10 * 60_000;
 /// Time for which a worker has a turn without saying anything, unless it asks otherwise, in milliseconds.
 pub const LEASE_MS: u64 = 15_000;
 /// Shortest and longest lease that a worker may ask for, in milliseconds.

@@ -61,7 +61,7 @@ pub(super) fn audience(watchers: u32) -> Command {
 
 fn lose(turn: &str, epoch: u64, cause: Cause) -> Command {
     let (turn, epoch) = (turn_id(turn), TurnEpoch(epoch));
-    Command::Lose(Box::new(Lose { turn, epoch, cause, detail: "x".into() }))
+    Command::Lose(Box::new(Lose { turn, epoch, cause, wait_ms: 0, detail: "x".into() }))
 }
 
 #[test]

@@ -112,6 +112,8 @@ pub(super) struct TurnLease {
     /// Since when it has the turn, and whether it has put anything out.
     pub(super) since: Millis,
     pub(super) spoke: bool,
+    /// The first output since the worker's mark, 0 where there is none yet; absent where it set no mark.
+    pub(super) mark: Option<Serial>,
     /// When it was last heard of.
     pub(super) alive_at: Millis,
     /// When it last said something.
@@ -176,12 +178,53 @@ impl Turn {
 
     /// The first output that a rewind would supersede now; 0 where there is none.
     pub(super) fn rewindable(&self) -> Serial {
+        self.lease().and_then(|lease| lease.mark).unwrap_or_else(|| self.first_of_step())
+    }
+
+    /// The first output of the step under way, or of the turn, that is not superseded; 0 where there is none.
+    fn first_of_step(&self) -> Serial {
         self.step.as_ref().map_or(self.output.first, |step| step.first)
+    }
+
+    /// Whether what its worker puts out from now on can be superseded by itself.
+    pub(super) fn set_mark(&mut self, mark: bool) {
+        if let Stage::Active(lease) = &mut self.stage {
+            lease.mark = mark.then_some(Serial::ZERO);
+        }
+    }
+
+    /// Remembers its newest output.
+    pub(super) fn put_out(&mut self, serial: Serial) {
+        self.output.last = serial;
+        for first in self.firsts().into_iter().flatten() {
+            if *first == Serial::ZERO {
+                *first = serial;
+            }
+        }
+    }
+
+    /// Its output from this place on is superseded.
+    pub(super) fn forget_from(&mut self, from: Serial) {
+        for first in self.firsts().into_iter().flatten() {
+            if from <= *first {
+                *first = Serial::ZERO;
+            }
+        }
+    }
+
+    /// The first output of the turn, of its step, and since its worker's mark.
+    fn firsts(&mut self) -> [Option<&mut Serial>; 3] {
+        let mark = match &mut self.stage {
+            Stage::Active(lease) => lease.mark.as_mut(),
+            _ => None,
+        };
+        let step = self.step.as_mut().map(|step| &mut step.first);
+        [Some(&mut self.output.first), step, mark]
     }
 
     /// Forgives its failures, where output stays for which they were not in vain.
     pub(super) fn keep_output(&mut self) {
-        if self.rewindable() != Serial::ZERO {
+        if self.first_of_step() != Serial::ZERO {
             self.failures = 0;
         }
     }
@@ -208,13 +251,14 @@ impl Turn {
         self.stage = stage;
     }
 
-    /// Takes the worker away; says when the turn is to be given to another, or that it is enough.
-    pub(super) fn lose(&mut self, cause: Cause, now: Millis) -> Option<Millis> {
+    /// Takes the worker away; says when the turn is to be given to another, which is after `wait_ms` at the earliest,
+    /// or that it is enough.
+    pub(super) fn lose(&mut self, cause: Cause, now: Millis, wait_ms: u64) -> Option<Millis> {
         self.spoke = self.spoke();
         let had_ms = self.lease().map_or(0, |lease| now.since(lease.since));
         let before = if had_ms < limits::BACK_OFF_MS_MAX { self.losses } else { 0 };
         self.losses = before.saturating_add(1);
-        if cause != Cause::Released {
+        if !matches!(cause, Cause::Released | Cause::Throttled) {
             self.failures += 1;
         }
         if self.failures_max <= self.failures {
@@ -225,9 +269,13 @@ impl Turn {
             0 | 1 => 0,
             more => limits::BACK_OFF_MS.saturating_mul(1 << (more - 2).min(16)),
         };
-        let from = now.after(again.min(limits::BACK_OFF_MS_MAX));
+        let wait_ms = wait_ms.min(limits::RETRY_AFTER_MS_MAX);
+        let from = now.after(again.min(limits::BACK_OFF_MS_MAX).max(wait_ms));
         self.stage = Stage::Waiting { from };
-        self.waits_since = from;
+        // No attempt counts where there is never room for one: then the turn's time to wait ends it.
+        if cause != Cause::Throttled || before == 0 {
+            self.waits_since = from;
+        }
         Some(from)
     }
 }

@@ -175,6 +175,7 @@ fn asked() -> [Command; 4] {
             seq: 0,
             step: Some(StepName::parse("s").unwrap()),
             rewind: true,
+            mark: true,
             events: vec![said.clone()],
             internal: true,
             ask: vec![Ask {
@@ -212,7 +213,7 @@ fn turns_keep_their_bytes() {
     check_command(
         &say,
         expect![
-            "010d0174010100010173010104746578740268690101016908617070726f76616c0474657874026869010902026e6f0101010101fbb80b010206736561726368010163"
+            "010d017401010001017301010104746578740268690101016908617070726f76616c0474657874026869010902026e6f0101010101fbb80b010206736561726368010163"
         ],
     );
     check_command(&cancel, expect!["010e0101610103616461010570686f6e65017203"]);
@@ -232,7 +233,7 @@ fn turns_keep_their_bytes() {
     check_state(
         &apply(3_000, claim),
         expect![
-            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd007010003000001017707010001fbe803fbb80b00fbb80bfbb80bfbd007fbd00700000000000000000000010174017401fddd1f3c69ec44230800000001000000000000000000000000"
+            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd007010003000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd00700000000000000000000010174017401fddd1f3c69ec44230800000001000000000000000000000000"
         ],
     );
     apply(3_500, say);
@@ -273,10 +274,11 @@ fn what_people_ask_keeps_its_bytes() {
         let (by, note) = (somebody(), note.clone());
         Command::Control(Box::new(ControlAsked { verb, by, for_ms: 7, note, role }))
     };
+    let cause = Cause::Exited;
     let lose =
-        Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause: Cause::Exited, detail: "d".into() };
+        Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause, wait_ms: 0, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
-    check_command(&Command::Lose(Box::new(lose)), expect!["010f017401040164"]);
+    check_command(&Command::Lose(Box::new(lose)), expect!["010f01740104000164"]);
     let answer = Answer { interaction, said, sender: sender(), role };
     check_command(
         &Command::Answer(Box::new(answer)),

@@ -260,7 +260,9 @@ async fn tokens_make_the_node_ask_for_keys_once_and_nowhere_else() {
     jwk["kid"] = "known".into();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/keys?a=b", listener.local_addr().unwrap());
-    tokio::spawn(async move {
+    // It ends with the test.
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(async move {
         let body = json!({ "keys": [jwk] }).to_string();
         while let Ok((mut stream, _)) = listener.accept().await {
             ASKED.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! A parser of `text/event-stream` (WHATWG HTML 9.2) that takes the stream in any pieces.
 //!
 //! Beyond the standard it takes a field `error`, by which some servers of models say that they failed, as the data of
-//! an event of that name.
+//! an event of that name; and such an event counts without data, too.
 
 /// One dispatched event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,7 +117,9 @@ impl Parser {
     fn dispatch(&mut self) -> Option<Frame> {
         let name = std::mem::take(&mut self.name);
         let mut data = std::mem::take(&mut self.data);
-        data.pop()?;
+        if data.pop().is_none() && name != "error" {
+            return None;
+        }
         let event = if name.is_empty() { "message".to_owned() } else { name };
         Some(Frame { event, id: self.id.clone(), data })
     }
@@ -158,6 +160,9 @@ mod tests {
         assert_eq!((frames[0].event.as_str(), frames[0].data.as_str()), ("error", "{}"));
         assert_eq!(parser.finish().map(|frame| frame.data).as_deref(), Some("a\nb"));
         assert_eq!(parser.finish(), None);
+        let frames = parser.feed(b"event: error\n\nevent: other\n\n").unwrap();
+        assert_eq!(frames.len(), 1);
+        assert_eq!((frames[0].event.as_str(), frames[0].data.as_str()), ("error", ""));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub enum BodyConfig {
         headers: BTreeMap<String, String>,
         /// Which model is asked for, where the protocol names one.
         model: Option<String>,
+        /// How long one answer may take, in milliseconds; as long as it goes on where nothing is given.
+        call_ms: Option<u64>,
     },
 }
 
@@ -87,6 +89,7 @@ pub struct GivenAgent {
     protocol: Option<String>,
     headers: BTreeMap<String, String>,
     model: Option<String>,
+    call_ms: Option<u64>,
     capacity: Option<usize>,
     lease_ms: Option<u64>,
     quiet_ms: Option<u64>,
@@ -151,6 +154,9 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     if given.quiet_ms.is_some_and(|ms| !(1..=limits::QUIET_MS_MAX).contains(&ms)) {
         return wrong(format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX));
     }
+    if given.call_ms == Some(0) {
+        return wrong("call_ms must be at least 1".into());
+    }
     let restart = RestartConfig {
         intensity: given.restart.intensity.unwrap_or(limits::RESTARTS),
         within_ms: given.restart.within_ms.unwrap_or(limits::RESTARTS_WITHIN_MS),
@@ -174,8 +180,8 @@ fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
     let named = given.protocol.as_deref().unwrap_or_default();
     let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
     let protocol = protocol.ok_or("protocol is ai-sdk, ag-ui or openai")?;
-    let (headers, model) = (given.headers.clone(), given.model.clone());
-    Ok(BodyConfig::Endpoint { url, protocol, headers, model })
+    let (headers, model, call_ms) = (given.headers.clone(), given.model.clone(), given.call_ms);
+    Ok(BodyConfig::Endpoint { url, protocol, headers, model, call_ms })
 }
 
 /// A model behind an API like OpenAI's, as the environment names it where the file does not.
@@ -192,7 +198,8 @@ fn model(
         headers.entry("authorization".into()).or_insert_with(|| format!("Bearer {key}"));
     }
     let url = format!("{}/chat/completions", base.trim_end_matches('/'));
-    Ok(BodyConfig::Endpoint { url, protocol: Protocol::OpenAi, headers, model })
+    let (protocol, call_ms) = (Protocol::OpenAi, given.call_ms);
+    Ok(BodyConfig::Endpoint { url, protocol, headers, model, call_ms })
 }
 
 /// The words of a command as a shell would take them apart: quotes and backslashes, and nothing else.
@@ -262,7 +269,10 @@ mod tests {
         let all = load(file, &[]).unwrap();
         let (headers, model) = (BTreeMap::new(), None);
         let (url, protocol) = ("http://h/a".into(), Protocol::AgUi);
-        assert_eq!(all[0].body, BodyConfig::Endpoint { url, protocol, headers, model });
+        assert_eq!(
+            all[0].body,
+            BodyConfig::Endpoint { url, protocol, headers, model, call_ms: None }
+        );
         let set = |name: &str| match name {
             "OPENAI_BASE_URL" => Some("http://h/v1/".to_owned()),
             "OPENAI_API_KEY" => Some("k".to_owned()),

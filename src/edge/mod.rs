@@ -9,6 +9,7 @@ mod attached;
 mod body;
 mod carrier;
 pub mod certificate;
+mod content;
 mod cursor;
 mod delivery;
 mod door;
@@ -94,7 +95,8 @@ enum Entrance {
     Operators,
 }
 
-/// Serves clients on `listener`, and operators on `admin`, or where there is none with the clients, until `shutdown`, and returns when the last connection is gone.
+/// Serves clients on `listener`, and operators on `admin`, or where there is none with the clients, until
+/// `shutdown`, and returns when the last connection is gone.
 ///
 /// Then no more connections are taken, live streams break off (their readers go on at another node),
 /// and running requests get [`crate::limits::DRAIN_MS`] to finish.

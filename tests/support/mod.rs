@@ -9,6 +9,7 @@
 pub mod brute;
 pub mod checker;
 pub mod cluster;
+pub mod endpoint;
 pub mod generate;
 pub mod history;
 pub mod load;

@@ -102,7 +102,11 @@ pub struct Said {
     pub step: Option<StepName>,
     /// What earlier attempts put out of this step, or of the turn where there is no step, is superseded by these
     /// events.
+    ///
+    /// Where the worker has set a mark, it is what the worker itself put out since then.
     pub rewind: bool,
+    /// What follows may be superseded by this same worker: a later `rewind` of it goes back to here.
+    pub mark: bool,
     /// Up to [`crate::limits::APPEND_EVENTS`].
     pub events: Vec<NewEvent>,
     /// The events are not for everyone: drafts and notes.
@@ -157,6 +161,11 @@ pub enum Then {
     Wait,
     /// The lease is given up until the turn is to go on.
     Pause,
+    /// Complete, though not by the answer's own end: it was cut at a length, for example.
+    CompleteFor {
+        /// Why the answer ended, for programs; up to [`crate::limits::REASON_BYTES`].
+        reason: String,
+    },
 }
 
 /// Turns that are to end, or a step.
@@ -194,8 +203,22 @@ pub struct Lose {
     pub epoch: TurnEpoch,
     /// How the node lost the worker.
     pub cause: Cause,
+    /// The next worker has the turn no earlier than after this span, in milliseconds; up to
+    /// [`crate::limits::RETRY_AFTER_MS_MAX`].
+    pub wait_ms: u64,
     /// Last words, for those who look into it; up to [`crate::limits::DETAIL_BYTES`].
     pub detail: String,
+}
+
+impl Phase {
+    /// A stable name for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Thinking => "thinking",
+            Phase::Streaming => "streaming",
+            Phase::Tool(_) => "tool",
+        }
+    }
 }
 
 impl WhenBusy {

@@ -110,7 +110,9 @@ impl Fact {
                 tell("reason", Text(reason.name()));
             }
             Fact::Resumed { .. } | Fact::Waiting { .. } => {}
-            Fact::Ended { turn: _, end: End::Completed } => {}
+            Fact::Ended { turn: _, end: End::Completed { reason } } => {
+                tell_unless_empty(tell, "reason", reason);
+            }
             Fact::Ended { turn: _, end: End::Failed { reason } } => tell("reason", Text(reason)),
             Fact::Ended { turn: _, end: End::Cancelled { by, reason } } => {
                 tell("reason", Text(reason));

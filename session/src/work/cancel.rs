@@ -116,7 +116,7 @@ impl Live {
         let taken_in = turn.taken_in();
         let epoch = turn.spoke().map_or(TurnEpoch::NONE, |spoke| spoke.epoch);
         let why = match end {
-            End::Completed => None,
+            End::Completed { .. } => None,
             End::Failed { .. } => Some("the turn failed"),
             End::Cancelled { .. } => Some("the turn was cancelled"),
         };

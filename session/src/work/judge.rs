@@ -74,7 +74,7 @@ impl Live {
                     }
                     Some(Judgement::Lost(cause)) => {
                         let open = self.work.turns.len();
-                        self.lose(now, at, cause, "", out);
+                        self.lose(now, at, cause, 0, "", out);
                         if self.work.turns.len() < open {
                             continue;
                         }

@@ -46,6 +46,7 @@ impl Live {
             lease_ms: asked.lease_ms,
             since: now,
             spoke: false,
+            mark: None,
             alive_at: now,
             progress_at: now,
             quiet_ms,
@@ -212,6 +213,7 @@ impl Live {
             let (attempt, first) = before
                 .map_or((1, Serial::ZERO), |step| (step.attempt.saturating_add(1), step.first));
             turn.step = Some(Step { name: name.clone(), attempt, first, cancelled: false });
+            turn.set_mark(false);
             if let Stage::Active(lease) = &mut turn.stage {
                 lease.step_cancelled = false;
             }
@@ -230,48 +232,50 @@ impl Live {
                 // It goes on after what earlier workers put out.
                 turn.keep_output();
             }
-            let internal = said.internal || self.work.control.mode != Mode::Auto;
-            for event in &said.events {
-                let turn = &mut self.work.turns[at];
-                let output = Output {
-                    turn: id.clone(),
-                    epoch,
-                    attempt: turn.attempts,
-                    offset: turn.output.bytes,
-                    step: turn.step.as_ref().map(|step| step.name.clone()),
-                    internal,
-                };
-                turn.output.bytes += event.payload.len() as u64;
-                let (agent, fact) = (Some(turn.agent.clone()), Fact::Output(output));
-                let serial = self.record_of(now, agent, fact, event, out);
-                let turn = &mut self.work.turns[at];
-                turn.output.last = serial;
-                for first in
-                    [Some(&mut turn.output.first), turn.step.as_mut().map(|step| &mut step.first)]
-                {
-                    if let Some(first) = first.filter(|first| **first == Serial::ZERO) {
-                        *first = serial;
-                    }
-                }
-            }
         }
+        if said.mark {
+            self.work.turns[at].set_mark(true);
+        }
+        self.put_out(now, at, epoch, said, out);
         self.ask(now, &id, epoch, &said.ask, out);
         self.go_on_as_said(now, at, &said.then, out);
     }
 
-    /// Supersedes what earlier attempts put out of the step under way, or of the turn.
+    fn put_out(
+        &mut self,
+        now: Millis,
+        at: usize,
+        epoch: TurnEpoch,
+        said: &Said,
+        out: &mut Vec<Event>,
+    ) {
+        let internal = said.internal || self.work.control.mode != Mode::Auto;
+        for event in &said.events {
+            let turn = &mut self.work.turns[at];
+            let output = Output {
+                turn: turn.id.clone(),
+                epoch,
+                attempt: turn.attempts,
+                offset: turn.output.bytes,
+                step: turn.step.as_ref().map(|step| step.name.clone()),
+                internal,
+            };
+            turn.output.bytes += event.payload.len() as u64;
+            let (agent, fact) = (Some(turn.agent.clone()), Fact::Output(output));
+            let serial = self.record_of(now, agent, fact, event, out);
+            self.work.turns[at].put_out(serial);
+        }
+    }
+
+    /// Supersedes what the worker put out since its mark, or what earlier attempts put out of the step under way, or
+    /// of the turn.
     fn rewind(&mut self, now: Millis, at: usize, epoch: TurnEpoch, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
         let from = turn.rewindable();
         if from == Serial::ZERO {
             return;
         }
-        if let Some(step) = &mut turn.step {
-            step.first = Serial::ZERO;
-        }
-        if turn.output.first == from {
-            turn.output.first = Serial::ZERO;
-        }
+        turn.forget_from(from);
         let (to, step) = (turn.output.last, turn.step.as_ref().map(|step| step.name.clone()));
         let turn = turn.id.clone();
         self.note(now, Fact::Rewound { turn, epoch, step, from, to }, out);
@@ -282,7 +286,7 @@ impl Live {
         let id = turn.id.clone();
         let end = match then {
             Then::GoOn => return,
-            Then::Release => return self.lose(now, at, Cause::Released, "", out),
+            Then::Release => return self.lose(now, at, Cause::Released, 0, "", out),
             Then::Wait => {
                 let asks = self.work.asks(&id);
                 let turn = &mut self.work.turns[at];
@@ -301,9 +305,10 @@ impl Live {
                     return;
                 }
                 // It need not rest any more.
-                None => return self.lose(now, at, Cause::Released, "", out),
+                None => return self.lose(now, at, Cause::Released, 0, "", out),
             },
-            Then::Complete => End::Completed,
+            Then::Complete => End::Completed { reason: String::new() },
+            Then::CompleteFor { reason } => End::Completed { reason: reason.clone() },
             Then::Fail { reason } => End::Failed { reason: reason.clone() },
         };
         self.end_all(now, &end, |open| open.id == id, out);
@@ -317,7 +322,7 @@ impl Live {
             (lease.epoch == asked.epoch).then_some(at)
         };
         let Some(at) = has(asked.turn.clone()) else { return Applied::Lost { was: false } };
-        self.lose(now, at, asked.cause, &asked.detail, out);
+        self.lose(now, at, asked.cause, asked.wait_ms, &asked.detail, out);
         Applied::Lost { was: true }
     }
 
@@ -326,6 +331,7 @@ impl Live {
         now: Millis,
         at: usize,
         cause: Cause,
+        wait_ms: u64,
         detail: &str,
         out: &mut Vec<Event>,
     ) {
@@ -333,7 +339,7 @@ impl Live {
         let id = turn.id.clone();
         let (epoch, times) =
             (turn.lease().map_or(TurnEpoch::NONE, |lease| lease.epoch), turn.failures_max);
-        let again = turn.lose(cause, now);
+        let again = turn.lose(cause, now, wait_ms);
         let again_at = again.map_or(0, |at| at.0);
         let pausing = turn.pausing.take();
         let lost =

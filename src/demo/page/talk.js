@@ -274,7 +274,7 @@ export class Talk {
 
 function lost(event) {
   const why = { silent: "fell silent", stalled: "stalled", released: "gave up its turn", disconnected: "died",
-    exited: "died", replaced: "was replaced" }[event.cause] ?? "is gone";
+    exited: "died", replaced: "was replaced", throttled: "has no room now" }[event.cause] ?? "is gone";
   return `the agent ${why}; another one goes on`;
 }
 

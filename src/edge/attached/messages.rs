@@ -16,6 +16,7 @@ use super::super::error::{self, Problem};
 use super::super::json as json_text;
 use super::Visibility;
 use super::fold::is_internal;
+use super::questions::Questions;
 use crate::ids::{AgentName, Cursor, Serial, SessionId, StepName, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
 use crate::runtime::{Delivery, Freshness, Sessions, Start};
@@ -32,6 +33,8 @@ pub(in crate::edge) struct Messages {
     bytes: usize,
     /// Whether there is something older.
     more: bool,
+    /// What the agents asked.
+    pub(in crate::edge) questions: Questions,
     /// The messages of agents in turns that are not over, by their number from the first that ever was.
     turns: HashMap<TurnId, Vec<usize>>,
 }
@@ -56,19 +59,21 @@ struct Message {
     end: Option<&'static str>,
 }
 
-/// One message as text.
+/// One message as it was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::edge) struct Spoken {
     pub(in crate::edge) speaks: Speaks,
     pub(in crate::edge) turn: Option<TurnId>,
     pub(in crate::edge) from: Serial,
-    pub(in crate::edge) text: String,
+    pub(in crate::edge) pieces: Vec<Piece>,
 }
 
-struct Piece {
-    serial: Serial,
-    format: Format,
-    payload: bytes::Bytes,
+/// One payload of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::edge) struct Piece {
+    pub(in crate::edge) serial: Serial,
+    pub(in crate::edge) format: Format,
+    pub(in crate::edge) payload: bytes::Bytes,
 }
 
 /// Whose message it is.
@@ -127,10 +132,15 @@ fn begin(status: &Status, upto: Serial) -> Serial {
 
 impl Messages {
     /// Takes the next event.
-    fn take(&mut self, event: &Event) {
+    pub(in crate::edge) fn take(&mut self, event: &Event) {
         if self.visibility == Visibility::Public && is_internal(event) {
             return;
         }
+        self.questions.take(event);
+        self.take_said(event);
+    }
+
+    fn take_said(&mut self, event: &Event) {
         match event.fact.as_deref() {
             Some(Fact::Input { input, turn, sender, .. }) => {
                 self.each_of(turn, |message| (message.closed, message.complete) = (true, true));
@@ -228,9 +238,16 @@ impl Messages {
         }
     }
 
-    /// What was said, oldest first, without what is not text.
+    /// What was said, oldest first.
     pub(in crate::edge) fn spoken(&self) -> impl Iterator<Item = Spoken> {
         self.all.iter().filter(|message| message.is_told()).map(Spoken::from)
+    }
+
+    /// Where it begins, if there is something older than what is here.
+    pub(in crate::edge) fn begins(&self) -> Option<Serial> {
+        let cut = self.all.front().is_some_and(|first| 0 < first.cut);
+        let first = self.all.front().map(|first| first.from);
+        first.filter(|_| self.more || cut)
     }
 
     /// Adds the members `messages` and `more` to a body.
@@ -285,13 +302,11 @@ impl Message {
 
 impl From<&Message> for Spoken {
     fn from(message: &Message) -> Spoken {
-        let texts = message.pieces.iter().filter(|piece| piece.format == Format::TEXT);
-        let text: Vec<u8> = texts.flat_map(|piece| piece.payload.iter().copied()).collect();
         Spoken {
             speaks: message.role,
             turn: message.turn.clone(),
             from: message.from,
-            text: String::from_utf8_lossy(&text).into_owned(),
+            pieces: message.pieces.iter().cloned().collect(),
         }
     }
 }
@@ -364,6 +379,11 @@ mod tests {
     use super::super::fold::tests::output;
     use super::*;
 
+    fn text_of(spoken: &Spoken) -> String {
+        let pieces = spoken.pieces.iter().map(|piece| String::from_utf8_lossy(&piece.payload));
+        pieces.collect()
+    }
+
     #[test]
     fn the_text_of_a_turn_stays_in_order_whatever_of_it_is_internal() {
         let said = |visibility| {
@@ -374,7 +394,7 @@ mod tests {
             }
             let last = messages.all.iter().map(|message| message.complete).collect::<Vec<_>>();
             assert_eq!(last.iter().filter(|complete| !**complete).count(), 1, "one is under way");
-            messages.spoken().map(|spoken| spoken.text).collect::<Vec<_>>()
+            messages.spoken().map(|spoken| text_of(&spoken)).collect::<Vec<_>>()
         };
         assert_eq!(said(Visibility::All), ["a b ", "c ", "d "]);
         assert_eq!(said(Visibility::Public), ["a b d "]);

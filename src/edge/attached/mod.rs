@@ -8,6 +8,7 @@ pub(super) mod fold;
 pub(super) mod health;
 pub(super) mod messages;
 pub(super) mod people;
+pub(super) mod questions;
 mod snapshot;
 
 use std::time::Duration;

@@ -1,44 +1,339 @@
 //! AG-UI endpoints: `RunAgentInput` in, events out (AG-UI 1.0).
 
-use serde_json::{Value, json};
+use std::collections::HashSet;
 
-use super::super::attached::messages::Speaks;
-use super::{Asked, Piece};
+use super::super::attached::questions::Reply;
+use super::super::content::raw::{self, Json, Object};
+use super::super::content::{Ask, Call, Entry, Outcome, PARAGRAPH, Part, as_json};
+use super::answer::{End, Question, Read, question};
+use super::{Request, reason};
+use crate::limits;
+use crate::session::Format;
 
-pub(super) fn body(asked: &Asked<'_>) -> Value {
-    let messages = asked.conversation.iter().map(|spoken| {
-        let role = if spoken.speaks == Speaks::User { "user" } else { "assistant" };
-        json!({ "id": format!("m{}", spoken.from.0), "role": role, "content": spoken.text })
-    });
-    json!({
-        "threadId": asked.session,
-        "runId": asked.turn,
-        "messages": messages.collect::<Vec<_>>(),
-        "tools": [],
-        "context": [],
-        "state": {},
-        "forwardedProps": {},
-    })
+const FORMAT: &str = "ag-ui/1";
+
+/// How many messages of one answer are told apart.
+const MESSAGES: usize = 1024;
+
+pub(super) fn body(request: &Request<'_>) -> Json {
+    let mut messages = Vec::new();
+    for entry in &request.conversation.entries {
+        match entry.is_agent() {
+            true => Rendered::of(entry, &mut messages),
+            false => messages.push(user(entry)),
+        }
+    }
+    // Each run has a name of its own; one that goes on after answers says after which.
+    let run = |times: u32| match times {
+        0 => request.turn.to_owned(),
+        times => format!("{}:{times}", request.turn),
+    };
+    let resume: Vec<_> = request.conversation.asks.iter().map(resumed).collect();
+    let input = Json::object([
+        ("threadId", request.session.into()),
+        ("runId", run(request.waited.unwrap_or(0)).into()),
+        ("messages", messages.into()),
+        ("tools", Json::List(Vec::new())),
+        ("context", Json::List(Vec::new())),
+        ("state", Json::Object(Vec::new())),
+        ("forwardedProps", Json::Object(Vec::new())),
+    ]);
+    let parent = request.waited.map(|times| run(times - 1).into());
+    let resume = request.waited.filter(|_| !resume.is_empty()).map(|_| resume.into());
+    input.with_some("parentRunId", parent).with_some("resume", resume)
 }
 
-pub(super) fn read(event: Value) -> Vec<Piece> {
-    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-    match event["type"].as_str() {
-        Some("TEXT_MESSAGE_CONTENT" | "TEXT_MESSAGE_CHUNK") => vec![Piece::Text(text("delta"))],
-        Some("RUN_ERROR") => vec![Piece::Fail(text("message"))],
-        // Success, unless it says that it is not: people are to answer, or somebody stopped it.
-        Some("RUN_FINISHED") => {
-            match event["outcome"]["type"].as_str().or(event["outcome"].as_str()) {
-                Some("cancelled") => vec![Piece::Fail("the endpoint cancelled its run".into())],
-                _ => vec![Piece::Whole(event), Piece::Complete],
+/// Each question that the run before asked is answered exactly once.
+fn resumed(ask: &Ask) -> Json {
+    let of = |status: &str| {
+        Json::object([("interruptId", ask.id.as_str().into()), ("status", status.into())])
+    };
+    match &ask.reply {
+        Reply::Answered { format, payload } => {
+            of("resolved").with("payload", as_json(format, payload))
+        }
+        Reply::Open | Reply::Expired => of("cancelled"),
+    }
+}
+
+fn message(id: String, role: &str) -> Json {
+    Json::object([("id", id.into()), ("role", role.into())])
+}
+
+fn user(entry: &Entry) -> Json {
+    let message = message(format!("m{}", entry.from.0), "user");
+    if let [Part::Text(text)] = &entry.parts[..] {
+        return message.with("content", text.as_str());
+    }
+    let parts = entry.parts.iter().filter_map(|part| match part {
+        Part::Text(text) => {
+            Some(Json::object([("type", "text".into()), ("text", text.as_str().into())]))
+        }
+        Part::File { media, url } => Some(file(media, url)),
+        _ => None,
+    });
+    message.with("content", parts.collect::<Vec<_>>())
+}
+
+fn file(media: &str, url: &str) -> Json {
+    let kind = media.split('/').next().filter(|kind| ["image", "audio", "video"].contains(kind));
+    let kind = kind.unwrap_or("document");
+    let inline = url.split_once(";base64,").filter(|_| url.starts_with("data:"));
+    let (of, value) = inline.map_or(("url", url), |(_, data)| ("data", data));
+    let source =
+        Json::object([("type", of.into()), ("value", value.into()), ("mimeType", media.into())]);
+    Json::object([("type", kind.into()), ("source", source)])
+}
+
+/// The messages that one entry of an agent is: what is said after the results of tools is another one.
+struct Rendered<'a> {
+    from: u64,
+    /// Messages of the entry so far.
+    count: usize,
+    texts: Vec<&'a str>,
+    calls: Vec<&'a Call>,
+}
+
+impl<'a> Rendered<'a> {
+    fn of(entry: &'a Entry, out: &mut Vec<Json>) {
+        let (texts, calls) = (Vec::new(), Vec::new());
+        let mut rendered = Rendered { from: entry.from.0, count: 0, texts, calls };
+        for part in &entry.parts {
+            match part {
+                Part::Text(text) if text.is_empty() => {}
+                Part::Text(text) => {
+                    if !rendered.calls.is_empty() {
+                        rendered.close(out);
+                    }
+                    rendered.texts.push(text);
+                }
+                Part::Call(call) if call.is_whole() => rendered.calls.push(call),
+                Part::Step if !rendered.calls.is_empty() => rendered.close(out),
+                // Who never spoke of it may not know its role.
+                Part::Reasoning { text, extra, format, .. } if format.as_str() == FORMAT => {
+                    rendered.close(out);
+                    let id = rendered.next_id();
+                    let thought = message(id, "reasoning").with("content", text.as_str());
+                    out.push(thought.with_some("encryptedValue", extra.as_deref().map(Json::raw)));
+                }
+                _ => {}
             }
         }
-        Some("TOOL_CALL_START") => {
-            let tool = text("toolCallName");
-            vec![Piece::Whole(event), Piece::Tool(tool)]
+        rendered.close(out);
+    }
+
+    fn next_id(&mut self) -> String {
+        self.count += 1;
+        match self.count {
+            1 => format!("m{}", self.from),
+            more => format!("m{}.{more}", self.from),
         }
-        Some("TOOL_CALL_RESULT") => vec![Piece::Whole(event), Piece::Thinking],
-        Some(_) => vec![Piece::Whole(event)],
-        None => vec![Piece::Fail("the endpoint sent an event without a type".into())],
+    }
+
+    fn close(&mut self, out: &mut Vec<Json>) {
+        let (texts, calls) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.calls));
+        if texts.is_empty() && calls.is_empty() {
+            return;
+        }
+        let content = (!texts.is_empty()).then(|| texts.join(PARAGRAPH).into());
+        let made =
+            (!calls.is_empty()).then(|| calls.iter().map(|call| made(call)).collect::<Vec<_>>());
+        let said = message(self.next_id(), "assistant").with_some("content", content);
+        out.push(said.with_some("toolCalls", made.map(Json::from)));
+        out.extend(calls.into_iter().filter_map(result));
+    }
+}
+
+fn made(call: &Call) -> Json {
+    let function = [("name", call.tool.as_str().into()), ("arguments", call.arguments().into())];
+    Json::object([
+        ("id", call.id.as_str().into()),
+        ("type", "function".into()),
+        ("function", Json::object(function)),
+    ])
+}
+
+/// A call that is still open has none: the run that goes on knows.
+fn result(call: &Call) -> Option<Json> {
+    if call.result == Outcome::Open {
+        return None;
+    }
+    let result = message(format!("{}.result", call.id), "tool");
+    let result = result.with("toolCallId", call.id.as_str());
+    let text = call.result_text();
+    let failed = matches!(call.result, Outcome::Failed(_) | Outcome::Denied);
+    let error = failed.then(|| Json::from(text.as_str()));
+    Some(result.with("content", text).with_some("error", error))
+}
+
+/// What has been read of an answer.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Messages whose text came.
+    told: HashSet<String>,
+    /// The last snapshot of the messages.
+    snapshot: String,
+    /// The newest calls of tools.
+    calls: Vec<Called>,
+    /// What the answer goes on after: the id of its message, and its texts.
+    before: Option<(String, Vec<String>)>,
+}
+
+#[derive(Debug)]
+struct Called {
+    id: String,
+    tool: String,
+    arguments: String,
+}
+
+impl State {
+    /// An answer to a request that ends in what the agent itself said goes on after that.
+    pub(super) fn new(request: &Request<'_>) -> State {
+        let last = request.conversation.entries.last().filter(|last| last.is_agent());
+        let texts = |entry: &Entry| {
+            let texts = entry.parts.iter().filter_map(|part| match part {
+                Part::Text(text) => Some(text.clone()),
+                _ => None,
+            });
+            texts.collect()
+        };
+        let before = last.map(|last| (format!("m{}", last.from.0), texts(last)));
+        State { before, ..State::default() }
+    }
+
+    /// Takes an event.
+    pub(super) fn take(&mut self, event: &Object<'_>, data: &str, read: &mut Read) {
+        let text = |name: &str| event.text(name).unwrap_or_default();
+        let Some(kind) = event.text("type") else {
+            return read.fail("the endpoint sent an event without a type".into());
+        };
+        match kind.as_str() {
+            "TEXT_MESSAGE_CONTENT" | "TEXT_MESSAGE_CHUNK" => {
+                let message = event.text("messageId");
+                if let Some(message) = message.clone().filter(|_| self.told.len() < MESSAGES) {
+                    self.told.insert(message);
+                }
+                if let Some(delta) = event.get("delta") {
+                    read.text(message, delta);
+                }
+                return;
+            }
+            "TEXT_MESSAGE_START" => read.border(),
+            "RUN_STARTED" => read.go_on(),
+            "RUN_FINISHED" => self.tell_snapshot(read),
+            "TOOL_CALL_START" | "TOOL_CALL_ARGS" => self.call(event),
+            "MESSAGES_SNAPSHOT" => data.clone_into(&mut self.snapshot),
+            _ => {}
+        }
+        read.whole(data);
+        match kind.as_str() {
+            "RUN_ERROR" => read.fail(reason::of(event.get("message").unwrap_or_default())),
+            "RUN_FINISHED" => self.finish(event, read),
+            "TOOL_CALL_START" => read.tool(text("toolCallName")),
+            "TOOL_CALL_RESULT" => read.thinking(),
+            _ => {}
+        }
+    }
+
+    /// Says what stands in the last snapshot alone: what the agent said after the last word of a person, in messages
+    /// whose text did not come by itself.
+    fn tell_snapshot(&mut self, read: &mut Read) {
+        let snapshot = std::mem::take(&mut self.snapshot);
+        let Some(snapshot) = Object::parse(&snapshot) else { return };
+        let messages = snapshot.objects("messages");
+        let role = |message: &Object<'_>| message.text("role").unwrap_or_default();
+        let new = messages.rsplit(|message| role(message) == "user").next().unwrap_or_default();
+        for message in new.iter().filter(|message| role(message) == "assistant") {
+            let id = message.text("id").unwrap_or_default();
+            let text = message.get("content").and_then(raw::string).unwrap_or_default();
+            if !self.told.contains(&id) && !self.is_before(&id, &text) {
+                read.border();
+                read.letters_of_text(text);
+            }
+            self.told.insert(id);
+        }
+    }
+
+    /// Whether a message is one that the answer goes on after.
+    fn is_before(&self, id: &str, text: &str) -> bool {
+        self.before.as_ref().is_some_and(|(own, texts)| {
+            let ours = id.strip_prefix(own.as_str());
+            let ours = ours.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            ours || texts.iter().any(|before| before == text)
+        })
+    }
+
+    fn call(&mut self, event: &Object<'_>) {
+        let id = event.text("toolCallId").unwrap_or_default();
+        if let Some(tool) = event.text("toolCallName") {
+            self.calls.push(Called { id, tool, arguments: String::new() });
+            if limits::INTERACTIONS < self.calls.len() {
+                self.calls.remove(0);
+            }
+            return;
+        }
+        let called = self.calls.iter_mut().find(|called| called.id == id);
+        let delta = event.text("delta").unwrap_or_default();
+        if let Some(called) = called
+            && called.arguments.len() + delta.len() <= limits::EVENT_BYTES / 2
+        {
+            called.arguments.push_str(&delta);
+        }
+    }
+
+    /// Success, unless it says that it is not: people are to answer, or somebody stopped it.
+    fn finish(&self, event: &Object<'_>, read: &mut Read) {
+        let outcome = event.object("outcome");
+        let kind = outcome.text("type").or_else(|| event.text("outcome")).unwrap_or_default();
+        if kind == "cancelled" {
+            return read.fail("the endpoint cancelled its run".into());
+        }
+        if kind == "interrupt" {
+            let interrupts = outcome.objects("interrupts");
+            let asked = interrupts.iter().filter_map(|interrupt| self.question(interrupt));
+            let asked: Vec<_> = asked.collect();
+            return match asked.is_empty() {
+                true => read.fail("the endpoint stopped for people and asked nothing".into()),
+                false => read.finish(End::Ask(asked)),
+            };
+        }
+        let word = event.text("finishReason").unwrap_or_default();
+        match reason::end(&word) {
+            // An agent that loops finishes a run for each round, and begins the next one when its tools are done.
+            end if word == "tool_calls" => read.pause(end),
+            end => read.finish(end),
+        }
+    }
+
+    fn question(&self, interrupt: &Object<'_>) -> Option<Question> {
+        let schema = interrupt.get("responseSchema");
+        let kind = match interrupt.text("reason").unwrap_or_default().as_str() {
+            "tool_call" | "confirmation" => "approval",
+            "tanstack:client_tool_execution" => "client_tool",
+            _ if schema.is_some() => "form",
+            _ => "text",
+        };
+        let message = interrupt.text("message");
+        let tool = interrupt.text("toolCallId").map(|id| self.tool(&id));
+        let asked = match (message, schema, tool) {
+            (Some(message), None, None) => question(Format::TEXT, message),
+            (message, schema, tool) => {
+                let asked = Json::Object(Vec::new()).with_some("text", message.map(Json::from));
+                let asked = asked.with_some("tool", tool);
+                let asked = asked.with_some("schema", schema.map(Json::raw));
+                question(Format::JSON, asked.to_string())
+            }
+        };
+        Some(Question { id: interrupt.text("id")?, kind, question: asked })
+    }
+
+    fn tool(&self, id: &str) -> Json {
+        let tool = Json::object([("id", id.into())]);
+        let Some(called) = self.calls.iter().rfind(|called| called.id == id) else { return tool };
+        let arguments = match called.arguments.trim() {
+            "" => "{}",
+            arguments => arguments,
+        };
+        tool.with("name", called.tool.as_str()).with("arguments", Json::raw(arguments))
     }
 }

@@ -10,7 +10,8 @@ use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -21,6 +22,7 @@ use super::super::tls;
 use super::Endpoint;
 use super::reason;
 use crate::client::sse::{Frame, Parser, TooLong};
+use crate::runtime::agent::BrokeOff;
 
 /// Why an attempt came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +30,12 @@ pub(super) enum Failed {
     /// It would be so again: the turn fails.
     #[error("{0}")]
     Refused(String),
-    #[error("the endpoint answered {0}{1}")]
-    Status(u16, String),
+    #[error("the endpoint answered {status}{words}")]
+    Status { status: u16, words: String, retry_after: Option<Duration> },
     #[error("the endpoint said nothing for too long")]
     Late,
+    #[error("the answer took longer than it may")]
+    TooLong,
     #[error("the answer broke off")]
     BrokeOff,
     #[error("the conversation is not to be had: {0}")]
@@ -42,6 +46,17 @@ pub(super) enum Failed {
     Stream(#[from] TooLong),
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<Failed> for BrokeOff {
+    fn from(failed: Failed) -> BrokeOff {
+        let (wait, throttled) = match &failed {
+            // It says when there is room again. Where it does not, the turn's budget bounds how often it is asked.
+            Failed::Status { status, retry_after: Some(wait), .. } => (*wait, *status == 429),
+            _ => (Duration::ZERO, false),
+        };
+        BrokeOff { detail: failed.to_string(), wait, throttled }
+    }
 }
 
 /// An answer that comes.
@@ -63,7 +78,7 @@ const EXCUSE_WAIT: Duration = Duration::from_secs(2);
 
 impl Call {
     /// Sends the request and waits for the head of the answer.
-    pub(super) async fn start(endpoint: &Endpoint, body: &Value) -> Result<Call, Failed> {
+    pub(super) async fn start(endpoint: &Endpoint, body: Bytes) -> Result<Call, Failed> {
         let refused = |why: &str| Failed::Refused(format!("the endpoint's URL: {why}"));
         let url = Url::parse(&endpoint.url).map_err(|why| refused(&why.to_string()))?;
         let host = url.host_str().ok_or_else(|| refused("it names no host"))?.to_owned();
@@ -116,11 +131,13 @@ impl Call {
         }
         let again = !status.is_client_error() || matches!(status.as_u16(), 408 | 425 | 429);
         let wait = EXCUSE_WAIT.min(Duration::from_millis(quiet_ms / 2));
+        let retry_after = retry_after(&answer);
         let mut excuse = reason::of(&excuse(answer, wait).await);
         excuse.truncate(excuse.floor_char_boundary(EXCUSE_WORDS));
         let excuse = if excuse.is_empty() { excuse } else { format!(": {excuse}") };
         if again {
-            return Err(Failed::Status(status.as_u16(), excuse));
+            let status = status.as_u16();
+            return Err(Failed::Status { status, words: excuse, retry_after });
         }
         Err(Failed::Refused(format!("the endpoint answered {}{excuse}", status.as_u16())))
     }
@@ -185,6 +202,21 @@ fn place(answer: &Response<Incoming>, url: &Url) -> Option<String> {
     Some(format!("{}{}", place.origin().ascii_serialization(), place.path()))
 }
 
+/// How long an endpoint asks to be left alone: in seconds, in milliseconds (which some servers have besides), or until
+/// a date, which is compared with the answer's own, so that no clock here matters.
+fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
+    let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| header(name)?.parse::<f64>().ok().filter(|number| 0.0 <= *number);
+    if let Some(ms) = number("retry-after-ms") {
+        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
+    }
+    if let Some(seconds) = number("retry-after") {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = |name: &str| OffsetDateTime::parse(header(name)?, &Rfc2822).ok();
+    Duration::try_from(date("retry-after")? - date("date")?).ok()
+}
+
 /// What an answer says that says no, as far as it is kept.
 async fn excuse(mut answer: Response<Incoming>, wait: Duration) -> String {
     let (mut said, until) = (Vec::new(), Instant::now() + wait);
@@ -201,7 +233,7 @@ fn request(
     endpoint: &Endpoint,
     url: &Url,
     host: &str,
-    body: &Value,
+    body: Bytes,
 ) -> Result<Request<Full<Bytes>>, Failed> {
     let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -215,6 +247,6 @@ fn request(
     for (name, value) in &endpoint.headers {
         request = request.header(name, value);
     }
-    let request = request.body(Full::new(Bytes::from(body.to_string())));
+    let request = request.body(Full::new(body));
     request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))
 }

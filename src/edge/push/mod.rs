@@ -7,6 +7,7 @@
 
 mod ag_ui;
 mod ai_sdk;
+mod answer;
 mod call;
 mod openai;
 mod reason;
@@ -16,22 +17,24 @@ mod turn;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::attached::messages::Spoken;
-use crate::client::sse::Frame;
+#[cfg(test)]
+use super::attached::messages::Messages;
+use super::content::Conversation;
+use super::content::raw::Object;
 use crate::config::Protocol;
 use crate::ids::{AgentName, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
-
-/// Why a turn failed whose answer the endpoint's own rules cut off.
-const FILTERED: &str = "the answer was stopped by a content filter";
 
 /// The longest name of a type that is told of a piece which is left out, in bytes.
 const TYPE_BYTES: usize = 64;
@@ -49,79 +52,50 @@ pub struct Endpoint {
     /// How long it may say nothing, in milliseconds.
     pub quiet_ms: u64,
     pub restart: Restart,
+    /// How long one answer may take, if it has a limit.
+    pub call_limit: Option<Duration>,
     /// Which model is asked for, where the protocol names one.
     pub model: Option<String>,
 }
 
-/// What a piece of an answer means.
-#[derive(Clone, Debug, PartialEq)]
-enum Piece {
-    Text(String),
-    /// Something else that is kept as it came.
-    Whole(Value),
-    /// It waits for a tool of this name.
-    Tool(String),
-    /// It is done with tools.
-    Thinking,
-    Complete,
-    Fail(String),
-}
-
 /// What an endpoint is asked.
-struct Asked<'a> {
+struct Request<'a> {
     session: &'a str,
     turn: &'a str,
-    conversation: &'a [Spoken],
+    conversation: &'a Conversation,
     model: Option<&'a str>,
+    /// How often the turn has waited for people, if it has: its last answer goes on.
+    waited: Option<u32>,
 }
 
 impl Protocol {
-    fn body(self, asked: &Asked<'_>) -> Value {
-        match self {
-            Protocol::AiSdk => ai_sdk::body(asked),
-            Protocol::AgUi => ag_ui::body(asked),
-            Protocol::OpenAi => openai::body(asked),
-        }
-    }
-
-    /// What one event of the stream means. One without data is none, wherever it comes.
-    fn read(self, frame: &Frame) -> Vec<Piece> {
-        let data = frame.data.trim();
-        if data.is_empty() {
-            return Vec::new();
-        }
-        if frame.event == "error" {
-            return vec![Piece::Fail(reason::of(data))];
-        }
-        if data == "[DONE]" {
-            return vec![Piece::Complete];
-        }
-        let Ok(value) = serde_json::from_str::<Value>(data) else {
-            return vec![Piece::Fail("the endpoint sent something that is no JSON".into())];
+    fn body(self, request: &Request<'_>) -> Bytes {
+        let body = match self {
+            Protocol::AiSdk => ai_sdk::body(request),
+            Protocol::AgUi => ag_ui::body(request),
+            Protocol::OpenAi => openai::body(request),
         };
-        match self {
-            Protocol::AiSdk => ai_sdk::read(value),
-            Protocol::AgUi => ag_ui::read(value),
-            Protocol::OpenAi => openai::read(value),
-        }
+        Bytes::from(body.to_string())
     }
-}
 
-impl Protocol {
-    /// What stands in the log for a piece that is larger than an event may be, as something that the protocol's readers
-    /// pass over: its type, if it has one, and its size in bytes.
-    fn left_out(self, piece: &Value, bytes: usize) -> Value {
-        // The type is theirs, and may be what is too large.
-        let kind = piece["type"].as_str().filter(|kind| kind.len() <= TYPE_BYTES);
-        let mut told = json!({ "bytes": bytes });
-        if let Some(kind) = kind {
-            told["type"] = kind.into();
-        }
+    /// What stands in the log for something that is left out, as something that the protocol's readers pass over.
+    fn left_out(self, told: Value) -> Value {
         match self {
             Protocol::AiSdk => json!({ "type": "data-omitted", "data": told }),
             Protocol::AgUi => json!({ "type": "CUSTOM", "name": "omitted", "value": told }),
             Protocol::OpenAi => json!({ "choices": [], "omitted": told }),
         }
+    }
+
+    /// The same for a piece that is larger than an event may be: its type, if it has one, and its size in bytes.
+    fn piece_left_out(self, piece: &str) -> Value {
+        // The type is theirs, and may be what is too large.
+        let kind = Object::parse(piece).and_then(|piece| piece.text("type"));
+        let mut told = json!({ "bytes": piece.len() });
+        if let Some(kind) = kind.filter(|kind| kind.len() <= TYPE_BYTES) {
+            told["type"] = kind.into();
+        }
+        self.left_out(told)
     }
 }
 
@@ -145,6 +119,21 @@ impl Body for Endpoint {
     }
 }
 
+/// A turn that the endpoint works on.
+struct UnderWay {
+    stop: CancellationToken,
+    taken: watch::Sender<Taken>,
+}
+
+/// What became of what was said in a turn.
+#[derive(Debug, Default)]
+struct Taken {
+    /// The last seq that is in the log.
+    seq: Option<u64>,
+    /// The last one that was refused, and why.
+    refusal: Option<(u64, String)>,
+}
+
 /// Serves one link to its end.
 async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
     let worker = format!("{}-{}", endpoint.protocol.name(), place.workers.node());
@@ -161,33 +150,45 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
     };
     let speaker = Arc::new(speaker);
     let mut calls = JoinSet::new();
-    let mut under_way: HashMap<TurnKey, CancellationToken> = HashMap::new();
+    let mut under_way: HashMap<TurnKey, UnderWay> = HashMap::new();
     let end = loop {
         tokio::select! {
             told = listener.next() => match told {
                 Ok(ToWorker::Turn(offered)) => {
                     let key = turn::key(&offered.assignment);
+                    let (taken, outcomes) = watch::channel(Taken::default());
                     let stop = place.stop.child_token();
-                    under_way.insert(key.clone(), stop.clone());
+                    under_way.insert(key.clone(), UnderWay { stop: stop.clone(), taken });
                     let (sessions, endpoint) = (place.workers.sessions.clone(), endpoint.clone());
                     let speaker = speaker.clone();
                     calls.spawn(async move {
                         let turn = &offered.assignment;
-                        (key, turn::run(&sessions, &endpoint, turn, &speaker, stop).await)
+                        let run = turn::run(&sessions, &endpoint, turn, &speaker, outcomes, stop);
+                        (key, run.await)
                     });
                 }
                 Ok(ToWorker::Told(told)) if told.what.is_end() => {
                     match under_way.get(&told.key) {
-                        Some(stop) => stop.cancel(),
+                        Some(turn) => turn.stop.cancel(),
                         None => _ = speaker.hear(FromWorker::Done(told.key)).await,
                     }
                 }
                 Ok(ToWorker::Ping) => _ = speaker.hear(FromWorker::Pong).await,
-                Ok(ToWorker::Told(_) | ToWorker::Ack(_)) => {}
+                Ok(ToWorker::Told(_)) => {}
+                Ok(ToWorker::Ack(ack)) => {
+                    if let Some(turn) = under_way.get(&ack.key) {
+                        turn.taken.send_modify(|taken| taken.seq = Some(ack.seq));
+                    }
+                }
                 Ok(ToWorker::Refused(refused)) => {
                     // A turn that is not ours any more is told so as well.
                     let code = refused.code;
                     tracing::debug!(agent = %endpoint.agent, code, "a word was refused");
+                    let turn = refused.key.as_ref().and_then(|key| under_way.get(key));
+                    if let Some((turn, seq)) = turn.zip(refused.seq) {
+                        let refusal = Some((seq, refused.detail.clone()));
+                        turn.taken.send_modify(|taken| taken.refusal = refusal);
+                    }
                 }
                 Err(end) => break end,
             },
@@ -196,7 +197,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     under_way.remove(&key);
                     // After what it said: the link keeps the order.
                     let word = match failed {
-                        Some(failed) => FromWorker::Failed(key, failed.to_string()),
+                        Some(failed) => FromWorker::Failed(key, failed.into()),
                         None => FromWorker::Done(key),
                     };
                     _ = speaker.hear(word).await;
@@ -210,4 +211,14 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         speaker.close(Leave::Released);
     }
     end
+}
+
+/// The body that an endpoint is asked with, for tests of what stands in it.
+#[cfg(test)]
+pub(in crate::edge) fn asked(protocol: Protocol, messages: &Messages, turn: &str) -> String {
+    let id = crate::ids::TurnId::parse(turn).expect("a name");
+    let waited = messages.questions.waited(&id).map(|(_, times)| times);
+    let conversation = &Conversation::of(messages, &id);
+    let request = Request { session: "s", turn, conversation, model: None, waited };
+    String::from_utf8(protocol.body(&request).to_vec()).expect("JSON is text")
 }

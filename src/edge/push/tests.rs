@@ -2,26 +2,65 @@
 
 use expect_test::{Expect, expect};
 
-use super::super::attached::messages::Speaks;
+use super::super::content::Conversation;
+use super::super::content::tests::{agent, conversation, user};
+use super::answer::{Answer, End, Piece};
 use super::*;
-use crate::ids::{Serial, TurnId};
+use crate::client::sse::Frame;
+
+const ALL: [Protocol; 3] = [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi];
 
 fn frame(event: &str, data: &str) -> Frame {
     Frame { event: event.into(), data: data.into(), ..Frame::default() }
 }
 
-/// What the data of a stream mean, in short.
-fn check(protocol: Protocol, stream: &[&str], expected: Expect) {
-    let tell = |piece: Piece| match piece {
+fn request(conversation: &Conversation) -> Request<'_> {
+    Request { session: "s", turn: "t", conversation, model: Some("m"), waited: None }
+}
+
+/// What frames mean, in short, and how the answer ends where they do.
+fn read(protocol: Protocol, frames: &[Frame]) -> String {
+    let nothing = Conversation::default();
+    let mut answer = Answer::new(protocol, &request(&nothing));
+    let mut told = Vec::new();
+    for frame in frames {
+        told.extend(answer.take(frame).into_iter().map(tell));
+        if answer.is_last(frame) {
+            break;
+        }
+    }
+    told.push(match answer.end() {
+        None => "broke off".into(),
+        Some(End::Complete { reason }) if reason.is_empty() => "complete".into(),
+        Some(End::Complete { reason }) => format!("complete: {reason}"),
+        Some(End::Fail { reason }) => format!("fail: {reason}"),
+        Some(End::Ask(asked)) => {
+            let ask = |asked: &answer::Question| {
+                let question = String::from_utf8_lossy(&asked.question.payload);
+                format!("ask {} {} {question}", asked.id, asked.kind)
+            };
+            asked.iter().map(ask).collect::<Vec<_>>().join(", ")
+        }
+    });
+    told.join(", ")
+}
+
+fn tell(piece: Piece) -> String {
+    match piece {
         Piece::Text(text) => format!("{text:?}"),
-        Piece::Whole(value) => value["type"].as_str().unwrap_or("chunk").to_owned(),
+        Piece::Whole(json) => {
+            Object::parse(&json).and_then(|piece| piece.text("type")).unwrap_or("chunk".into())
+        }
         Piece::Tool(tool) => format!("tool {tool}"),
         Piece::Thinking => "thinking".into(),
-        Piece::Complete => "complete".into(),
-        Piece::Fail(why) => format!("fail: {why}"),
-    };
-    let pieces = stream.iter().flat_map(|data| protocol.read(&frame("message", data)));
-    expected.assert_eq(&pieces.map(tell).collect::<Vec<_>>().join(", "));
+        Piece::Mark => "mark".into(),
+        Piece::Rewind => "rewind".into(),
+    }
+}
+
+fn check(protocol: Protocol, stream: &[&str], expected: Expect) {
+    let frames: Vec<_> = stream.iter().map(|data| frame("message", data)).collect();
+    expected.assert_eq(&read(protocol, &frames));
 }
 
 #[test]
@@ -39,7 +78,7 @@ fn text_is_taken_out_and_all_else_is_kept() {
             "[DONE]",
         ],
         expect![[
-            r#"start, text-start, "Hel", "lo", tool-input-available, tool search, tool-output-available, thinking, finish, complete, complete"#
+            r#"start, text-start, "Hel", "lo", tool-input-available, tool search, tool-output-available, thinking, finish, complete"#
         ]],
     );
     check(
@@ -57,37 +96,50 @@ fn text_is_taken_out_and_all_else_is_kept() {
         &[
             r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
             r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":null}]}"#,
-            r#"{"choices":[],"usage":{}}"#,
             r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[],"usage":{"total_tokens":7}}"#,
             "[DONE]",
         ],
-        expect![[r#""Hi", complete, complete"#]],
+        expect![[r#""Hi", chunk, complete"#]],
     );
 }
 
 #[test]
 fn what_goes_wrong_fails_the_turn_with_its_reason() {
-    check(
-        Protocol::AiSdk,
-        &[r#"{"type":"error","errorText":"no credit"}"#],
-        expect!["fail: no credit"],
-    );
-    check(
-        Protocol::AgUi,
-        &[r#"{"type":"RUN_ERROR","message":"no credit"}"#],
-        expect!["fail: no credit"],
-    );
-    check(Protocol::OpenAi, &[r#"{"error":{"message":"no credit"}}"#], expect!["fail: no credit"]);
-    for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
+    let failures = [
+        (Protocol::AiSdk, r#"{"type":"error","errorText":"no credit"}"#),
+        (Protocol::AgUi, r#"{"type":"RUN_ERROR","message":"no credit"}"#),
+        (Protocol::OpenAi, r#"{"error":{"message":"no credit"}}"#),
+    ];
+    for (protocol, data) in failures {
+        let told = read(protocol, &[frame("message", data)]);
+        assert!(told.ends_with("fail: no credit"), "{told}");
+    }
+    for protocol in ALL {
         check(protocol, &["{"], expect!["fail: the endpoint sent something that is no JSON"]);
+        let told = read(protocol, &[frame("error", "")]);
+        assert_eq!(told, "fail: the endpoint failed without a word");
     }
 }
 
 #[test]
 fn an_event_without_data_is_none() {
-    for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
-        check(protocol, &["", " ", "\n"], expect![""]);
+    for protocol in ALL {
+        check(protocol, &["", " ", "\n"], expect!["broke off"]);
     }
+}
+
+/// A server that dies may still close its stream in form.
+#[test]
+fn the_end_of_a_stream_is_no_end_of_an_answer_that_has_not_finished() {
+    for protocol in ALL {
+        check(protocol, &["[DONE]"], expect!["broke off"]);
+    }
+    check(
+        Protocol::OpenAi,
+        &[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#],
+        expect![[r#""Hi", broke off"#]],
+    );
 }
 
 #[test]
@@ -103,21 +155,174 @@ fn only_an_end_that_is_given_ends_an_answer_of_openai() {
 }
 
 #[test]
-fn a_finish_that_is_no_success_fails_the_turn() {
+fn every_dialect_says_in_its_own_words_why_it_ended() {
+    let ends = [
+        ("stop", "complete"),
+        ("length", "complete: length"),
+        ("max_tokens", "complete: length"),
+        ("content-filter", "fail: the answer was stopped by a content filter"),
+        ("content_filter", "fail: the answer was stopped by a content filter"),
+        ("error", "fail: the endpoint ended with an error"),
+        ("tool_calls", "complete: tool-calls"),
+        ("tired", "complete: tired"),
+    ];
+    for (word, end) in ends {
+        for (protocol, finish) in [
+            (Protocol::AiSdk, format!(r#"{{"type":"finish","finishReason":"{word}"}}"#)),
+            (Protocol::AgUi, format!(r#"{{"type":"RUN_FINISHED","finishReason":"{word}"}}"#)),
+            (
+                Protocol::OpenAi,
+                format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{word}"}}]}}"#),
+            ),
+        ] {
+            let told = read(protocol, &[frame("message", &finish)]);
+            assert!(told.ends_with(end), "{protocol:?} {word}: {told}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_went_on_after_its_error_ends_by_its_finish() {
+    let (error, finish) = (
+        r#"{"type":"error","errorText":"a side job failed"}"#,
+        r#"{"type":"finish","finishReason":"stop"}"#,
+    );
+    let more = r#"{"type":"text-delta","id":"0","delta":"two"}"#;
+    check(Protocol::AiSdk, &[error, more, finish], expect![[r#"error, "two", finish, complete"#]]);
+    check(Protocol::AiSdk, &[error, finish], expect!["error, finish, fail: a side job failed"]);
+    check(Protocol::AiSdk, &[error, more], expect![[r#"error, "two", fail: a side job failed"#]]);
+}
+
+#[test]
+fn a_run_that_is_gone_on_with_was_not_over() {
+    check(
+        Protocol::AgUi,
+        &[
+            r#"{"type":"RUN_FINISHED","finishReason":"tool_calls"}"#,
+            r#"{"type":"RUN_STARTED"}"#,
+            r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"Hi"}"#,
+        ],
+        expect![[r#"RUN_FINISHED, RUN_STARTED, "Hi", broke off"#]],
+    );
+}
+
+#[test]
+fn parts_of_a_text_stand_apart() {
     check(
         Protocol::AiSdk,
-        &[r#"{"type":"finish","finishReason":"error"}"#],
-        expect!["finish, fail: the endpoint ended with an error"],
+        &[
+            r#"{"type":"text-start","id":"0"}"#,
+            r#"{"type":"text-delta","id":"0","delta":"One."}"#,
+            r#"{"type":"text-end","id":"0"}"#,
+            r#"{"type":"text-start","id":"1"}"#,
+            r#"{"type":"text-delta","id":"1","delta":""}"#,
+            r#"{"type":"text-delta","id":"1","delta":"Two."}"#,
+            r#"{"type":"finish"}"#,
+        ],
+        expect![[r#"text-start, "One.", text-end, text-start, "\n\n", "Two.", finish, complete"#]],
+    );
+    let message = |id: &str, text: &str| {
+        format!(r#"{{"type":"TEXT_MESSAGE_CHUNK","messageId":"{id}","delta":"{text}"}}"#)
+    };
+    let (one, more, two) = (message("a", "One"), message("a", "."), message("b", "Two."));
+    check(
+        Protocol::AgUi,
+        &[&one, &more, &two, r#"{"type":"RUN_FINISHED"}"#],
+        expect![[r#""One", ".", "\n\n", "Two.", RUN_FINISHED, complete"#]],
+    );
+}
+
+#[test]
+fn a_step_that_is_reset_is_taken_back() {
+    check(
+        Protocol::AiSdk,
+        &[
+            r#"{"type":"start-step"}"#,
+            r#"{"type":"text-delta","id":"0","delta":"one tw"}"#,
+            r#"{"type":"reset-step"}"#,
+            r#"{"type":"text-start","id":"1"}"#,
+            r#"{"type":"text-delta","id":"1","delta":"one two"}"#,
+            r#"{"type":"finish"}"#,
+        ],
+        expect![[
+            r#"start-step, mark, "one tw", rewind, reset-step, text-start, "one two", finish, complete"#
+        ]],
+    );
+}
+
+#[test]
+fn a_letter_that_is_cut_between_pieces_is_one_letter() {
+    let delta = |protocol, text: &str| match protocol {
+        Protocol::AiSdk => format!(r#"{{"type":"text-delta","id":"0","delta":"{text}"}}"#),
+        Protocol::AgUi => {
+            format!(r#"{{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"{text}"}}"#)
+        }
+        Protocol::OpenAi => format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#),
+    };
+    for protocol in ALL {
+        let (high, low) = (delta(protocol, r"a\ud83d"), delta(protocol, r"\ude00b"));
+        check(protocol, &[&high, &low], expect![[r#""a", "😀b", broke off"#]]);
+    }
+}
+
+#[test]
+fn what_stands_in_a_snapshot_alone_is_said_at_the_end() {
+    check(
+        Protocol::AgUi,
+        &[
+            r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"a1","delta":"one"}"#,
+            r#"{"type":"MESSAGES_SNAPSHOT","messages":[
+                {"id":"a0","role":"assistant","content":"long ago"},
+                {"id":"u1","role":"user","content":"first"},
+                {"id":"a1","role":"assistant","content":"one"},
+                {"id":"a2","role":"assistant","content":"two"},
+                {"id":"a3","role":"assistant","toolCalls":[]}]}"#,
+            r#"{"type":"RUN_FINISHED"}"#,
+        ],
+        expect![[r#""one", MESSAGES_SNAPSHOT, "\n\n", "two", RUN_FINISHED, complete"#]],
+    );
+}
+
+#[test]
+fn people_are_asked_what_an_answer_ends_with() {
+    let call = r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"order","input":{"n":1.10}}"#;
+    let request = r#"{"type":"tool-approval-request","approvalId":"i1","toolCallId":"k1"}"#;
+    let finish = r#"{"type":"finish","finishReason":"tool-calls"}"#;
+    check(
+        Protocol::AiSdk,
+        &[call, request, finish],
+        expect![[
+            r#"tool-input-available, tool order, tool-approval-request, finish, ask i1 approval {"tool":{"id":"k1","name":"order","arguments":{"n":1.10}}}"#
+        ]],
     );
     check(
         Protocol::AiSdk,
-        &[r#"{"type":"finish","finishReason":"content-filter"}"#],
-        expect!["finish, fail: the answer was stopped by a content filter"],
+        &[call, finish],
+        expect![[
+            r#"tool-input-available, tool order, finish, ask k1 client_tool {"tool":{"id":"k1","name":"order","arguments":{"n":1.10}}}"#
+        ]],
     );
+    let output = r#"{"type":"tool-output-available","toolCallId":"k1","output":1}"#;
     check(
         Protocol::AiSdk,
-        &[r#"{"type":"finish","finishReason":"length"}"#],
-        expect!["finish, complete"],
+        &[call, request, output, finish],
+        expect![
+            "tool-input-available, tool order, tool-approval-request, tool-output-available, thinking, finish, complete: tool-calls"
+        ],
+    );
+    check(
+        Protocol::AgUi,
+        &[
+            r#"{"type":"TOOL_CALL_START","toolCallId":"k1","toolCallName":"order"}"#,
+            r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k1","delta":"{\"n\":1.10}"}"#,
+            r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[
+                {"id":"i1","reason":"tool_call","message":"Order?"},
+                {"id":"i2","reason":"tool_call","toolCallId":"k1"},
+                {"id":"i3","reason":"x","responseSchema":{"type":"object"}}]}}"#,
+        ],
+        expect![[
+            r#"TOOL_CALL_START, tool order, TOOL_CALL_ARGS, RUN_FINISHED, ask i1 approval Order?, ask i2 approval {"tool":{"id":"k1","name":"order","arguments":{"n":1.10}}}, ask i3 form {"schema":{"type":"object"}}"#
+        ]],
     );
 }
 
@@ -132,7 +337,7 @@ fn what_an_answer_of_openai_has_beside_text_is_kept() {
             r#"{"choices":[{"delta":{"refusal":"No."}}]}"#,
             r#"{"choices":[{"delta":{"content":null,"tool_calls":[],"refusal":null}}]}"#,
         ],
-        expect![[r#"chunk, chunk, "five", chunk"#]],
+        expect![[r#"chunk, chunk, "five", chunk, broke off"#]],
     );
 }
 
@@ -140,7 +345,7 @@ fn what_an_answer_of_openai_has_beside_text_is_kept() {
 fn a_field_of_errors_that_has_none_is_none() {
     for none in ["null", "false", r#""""#] {
         let chunk = format!(r#"{{"error":{none},"choices":[{{"delta":{{"content":"Hi"}}}}]}}"#);
-        check(Protocol::OpenAi, &[&chunk], expect![[r#""Hi""#]]);
+        check(Protocol::OpenAi, &[&chunk], expect![[r#""Hi", broke off"#]]);
     }
 }
 
@@ -152,7 +357,7 @@ fn of_several_choices_the_first_is_the_answer_wherever_it_stands() {
             r#"{"choices":[{"index":1,"delta":{"content":"No"}},{"index":0,"delta":{"content":"Hi"}}]}"#,
             r#"{"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}"#,
         ],
-        expect![[r#""Hi""#]],
+        expect![[r#""Hi", broke off"#]],
     );
 }
 
@@ -167,30 +372,25 @@ fn an_error_is_told_in_its_own_words_whatever_its_shape() {
         ("error", r#"{"error":{"message":"no credit","type":"billing"}}"#),
     ];
     for (event, data) in reasons {
-        let pieces = Protocol::OpenAi.read(&frame(event, data));
-        assert_eq!(pieces, [Piece::Fail("no credit".into())], "{event}: {data}");
+        let told = read(Protocol::OpenAi, &[frame(event, data)]);
+        assert_eq!(told, "fail: no credit", "{event}: {data}");
     }
 }
 
 #[test]
 fn an_endpoint_is_asked_in_its_own_form() {
-    let spoken = |speaks, from, text: &str| Spoken {
-        speaks,
-        turn: TurnId::parse("t").ok(),
-        from: Serial(from),
-        text: text.into(),
+    let conversation = conversation(&[
+        user(1, "text", "hi"),
+        agent(3, "t0", &[("text", "ho")]),
+        user(5, "text", "again"),
+    ]);
+    let body = |protocol: Protocol| {
+        String::from_utf8(protocol.body(&request(&conversation)).to_vec()).expect("JSON is text")
     };
-    let conversation = [
-        spoken(Speaks::User, 1, "hi"),
-        spoken(Speaks::Agent, 3, "ho"),
-        spoken(Speaks::Person, 9, "me"),
-    ];
-    let (session, turn, model) = ("s", "t", Some("m"));
-    let asked = Asked { session, turn, conversation: &conversation, model };
-    expect![[r#"{"id":"s","messageId":null,"messages":[{"id":"m1","parts":[{"text":"hi","type":"text"}],"role":"user"},{"id":"m3","parts":[{"text":"ho","type":"text"}],"role":"assistant"},{"id":"m9","parts":[{"text":"me","type":"text"}],"role":"assistant"}],"trigger":"submit-message","turn":"t"}"#]]
-        .assert_eq(&Protocol::AiSdk.body(&asked).to_string());
-    expect![[r#"{"context":[],"forwardedProps":{},"messages":[{"content":"hi","id":"m1","role":"user"},{"content":"ho","id":"m3","role":"assistant"},{"content":"me","id":"m9","role":"assistant"}],"runId":"t","state":{},"threadId":"s","tools":[]}"#]]
-        .assert_eq(&Protocol::AgUi.body(&asked).to_string());
-    expect![[r#"{"messages":[{"content":"hi","role":"user"},{"content":"ho","role":"assistant"},{"content":"me","role":"assistant"}],"model":"m","stream":true}"#]]
-        .assert_eq(&Protocol::OpenAi.body(&asked).to_string());
+    expect![[r#"{"id":"s","messages":[{"id":"m1","role":"user","parts":[{"type":"text","text":"hi"}]},{"id":"m3","role":"assistant","parts":[{"type":"text","text":"ho"}]},{"id":"m5","role":"user","parts":[{"type":"text","text":"again"}]}],"trigger":"submit-message","messageId":null,"turn":"t"}"#]]
+        .assert_eq(&body(Protocol::AiSdk));
+    expect![[r#"{"threadId":"s","runId":"t","messages":[{"id":"m1","role":"user","content":"hi"},{"id":"m3","role":"assistant","content":"ho"},{"id":"m5","role":"user","content":"again"}],"tools":[],"context":[],"state":{},"forwardedProps":{}}"#]]
+        .assert_eq(&body(Protocol::AgUi));
+    expect![[r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"ho"},{"role":"user","content":"again"}],"stream":true,"model":"m"}"#]]
+        .assert_eq(&body(Protocol::OpenAi));
 }

@@ -3,20 +3,25 @@
 use std::mem::take;
 
 use bytes::Bytes;
-use tokio::time::{Duration, Instant, timeout};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::attached::Visibility;
-use super::super::attached::messages::{self, Speaks};
+use super::super::attached::messages;
+use super::super::attached::questions::Questions;
+use super::super::content::Conversation;
+use super::answer::{Answer, End, Piece, Question};
 use super::call::{Call, Failed};
-use super::{Asked, Endpoint, Piece};
+use super::{Endpoint, Request, Taken};
 use crate::config::Protocol;
-use crate::ids::{Cursor, ToolName, TurnEpoch};
+use crate::ids::{Cursor, InteractionId, KindName, StepName, ToolName, TurnEpoch};
 use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::runtime::{Freshness, Sessions};
-use crate::session::{Format, NewEvent, Phase, Said, Say, Then};
+use crate::session::{Ask, Format, NewEvent, Phase, Said, Say, Then};
 
 /// Which turn it is, and whose.
 pub(super) fn key(assignment: &Assignment) -> TurnKey {
@@ -34,21 +39,26 @@ pub(super) async fn run(
     endpoint: &Endpoint,
     assignment: &Assignment,
     speaker: &Speaker,
+    mut outcomes: watch::Receiver<Taken>,
     stop: CancellationToken,
 ) -> Option<Failed> {
     let mut words = Words::new(assignment, endpoint, speaker);
-    let outcome = tokio::select! {
-        outcome = answer(sessions, endpoint, assignment, &mut words) => outcome,
-        // The connection closes with the call: that is how a cancel reaches the endpoint.
-        () = stop.cancelled() => Ok(()),
-    };
-    match outcome {
-        Ok(()) => None,
-        Err(Failed::Refused(reason)) => {
-            words.say(Vec::new(), fail(reason)).await;
-            None
+    let work = async {
+        match answer(sessions, endpoint, assignment, &mut words).await {
+            Ok(()) => {}
+            Err(Failed::Refused(reason)) => words.end(fail(reason)).await,
+            Err(failed) => return Some(failed),
         }
-        Err(failed) => Some(failed),
+        // What the session does not take now, it would not take of another attempt.
+        if let Some(reason) = words.refused(&mut outcomes).await {
+            words.end(fail(reason)).await;
+        }
+        None
+    };
+    tokio::select! {
+        failed = work => failed,
+        // The connection closes with the call: that is how a cancel reaches the endpoint.
+        () = stop.cancelled() => None,
     }
 }
 
@@ -67,34 +77,83 @@ async fn answer(
     let upto = Cursor { incarnation: status.incarnation, serial: status.tail };
     let read = messages::read(sessions, session, &status, upto, Visibility::All, deadline).await;
     let read = read.map_err(|_| broken("the log is not here in time"))?;
-    // What earlier attempts said of this very turn is said anew.
     let turn = &assignment.turn.turn;
-    let conversation: Vec<_> = read
-        .spoken()
-        .filter(|spoken| spoken.speaks != Speaks::Agent || spoken.turn.as_ref() != Some(turn))
-        .collect();
-    let asked = Asked {
+    let waited = read.questions.waited(turn).map(|(_, times)| times);
+    words.go_on_after(waited);
+    if let Some(begins) = read.begins() {
+        let told = json!({ "type": "conversation", "before": begins.0 });
+        words.leave_out(told).await;
+    }
+    let request = Request {
         session: session.as_str(),
         turn: turn.as_str(),
-        conversation: &conversation,
+        conversation: &Conversation::of(&read, turn),
         model: endpoint.model.as_deref(),
+        waited,
     };
-    let body = endpoint.protocol.body(&asked);
+    let mut answer = Answer::new(endpoint.protocol, &request);
+    let body = endpoint.protocol.body(&request);
+    match call(endpoint, body, &mut answer, words).await? {
+        End::Complete { reason } => words.end(then_complete(reason)).await,
+        End::Fail { reason } => words.end(fail(reason)).await,
+        End::Ask(questions) => words.ask(questions, &read.questions).await,
+    }
+    Ok(())
+}
+
+/// Makes a call, says what is read of its answer, and tells how that ended.
+async fn call(
+    endpoint: &Endpoint,
+    body: Bytes,
+    answer: &mut Answer,
+    words: &mut Words<'_>,
+) -> Result<End, Failed> {
     let quiet = Duration::from_millis(endpoint.quiet_ms);
+    let until = endpoint.call_limit.map(|limit| Instant::now() + limit);
+    let late = |until: Option<Instant>| match until {
+        Some(until) if until <= Instant::now() => Failed::TooLong,
+        _ => Failed::Late,
+    };
+    let by = |span: Duration| (Instant::now() + span).min(until.unwrap_or_else(far));
     let mut call =
-        timeout(quiet, Call::start(endpoint, &body)).await.map_err(|_| Failed::Late)??;
+        timeout_at(by(quiet), Call::start(endpoint, body)).await.map_err(|_| late(until))??;
+    let mut finished_at = None;
     loop {
-        let read = timeout(quiet, call.next()).await.map_err(|_| Failed::Late)??;
-        let ended = read.is_none();
-        let frames = read.unwrap_or_else(|| call.last().into_iter().collect());
-        let pieces = frames.iter().flat_map(|frame| endpoint.protocol.read(frame)).collect();
-        if words.take(pieces).await {
-            return Ok(());
+        // Comments may come for ever after the end.
+        let deadline =
+            finished_at.map_or_else(|| by(quiet), |at: Instant| at + limits::FINISH_GRACE);
+        let read = match timeout_at(deadline, call.next()).await {
+            _ if until.is_some_and(|until| until <= Instant::now()) => Err(Failed::TooLong),
+            Ok(read) => read,
+            Err(_) => Err(Failed::Late),
+        };
+        let ended = matches!(read, Ok(None) | Err(_));
+        let frames = match read {
+            Ok(Some(frames)) => frames,
+            Ok(None) => call.last().into_iter().collect(),
+            // A connection that breaks off, or stays, after the end changes nothing.
+            Err(failed) => return answer.end().ok_or(failed),
+        };
+        let mut pieces = Vec::new();
+        let mut last = ended;
+        for frame in &frames {
+            pieces.extend(answer.take(frame));
+            finished_at = answer.is_finished().then(Instant::now);
+            if answer.is_last(frame) {
+                last = true;
+                break;
+            }
         }
-        if ended {
-            return Err(call.broke_off());
+        words.take(pieces).await;
+        if last {
+            return answer.end().ok_or_else(|| call.broke_off());
         }
     }
+}
+
+/// Later than anything that is waited for.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(24 * 60 * 60)
 }
 
 /// What an endpoint says, numbered.
@@ -104,8 +163,12 @@ struct Words<'a> {
     protocol: Protocol,
     whole: Format,
     seq: u64,
-    /// An earlier attempt said something: the first words supersede it.
+    /// The step that the first words begin.
+    step: Option<StepName>,
+    /// The next words supersede what was said: by earlier attempts, or since the mark.
     rewinds: bool,
+    /// The next words can be superseded by later ones.
+    marks: bool,
     /// The turn's time of silence.
     quiet_ms: u64,
     /// When the session last heard of the endpoint.
@@ -122,16 +185,32 @@ impl Words<'_> {
             protocol: endpoint.protocol,
             whole: Format::parse(&format).expect("the names of protocols are formats"),
             seq: 0,
+            step: None,
             rewinds: 1 < assignment.turn.attempts,
+            marks: false,
             quiet_ms: lease.map_or(endpoint.quiet_ms, |lease| lease.quiet_ms),
             heard_at: Instant::now(),
         }
     }
 
-    /// Says what was read at once, or that the endpoint lives if that was nothing; whether that was the end.
-    async fn take(&mut self, pieces: Vec<Piece>) -> bool {
+    /// What is said goes on after the answers of people: it is a step of its own, so that another attempt at it
+    /// supersedes nothing of what was said before.
+    fn go_on_after(&mut self, waited: Option<u32>) {
+        if let Some(times) = waited {
+            let name = format!("resume-{times}");
+            self.step = Some(StepName::parse(&name).expect("it is short"));
+            self.rewinds = true;
+        }
+    }
+
+    /// Says what was read at once, or that the endpoint lives if that was nothing.
+    async fn take(&mut self, pieces: Vec<Piece>) {
         let mut events: Vec<NewEvent> = Vec::new();
         let mut phase = None;
+        if pieces.is_empty() && Duration::from_millis(self.quiet_ms / 4) <= self.heard_at.elapsed()
+        {
+            return self.live().await;
+        }
         for piece in pieces {
             match piece {
                 Piece::Text(text) => {
@@ -141,32 +220,80 @@ impl Words<'_> {
                         events.push(NewEvent { format: Format::TEXT, payload });
                     }
                 }
-                Piece::Whole(value) => {
-                    let payload = Bytes::from(value.to_string());
-                    let payload = match payload.len() {
-                        ..=limits::EVENT_BYTES => payload,
-                        bytes => Bytes::from(self.protocol.left_out(&value, bytes).to_string()),
-                    };
-                    events.push(NewEvent { format: self.whole.clone(), payload });
-                }
+                Piece::Whole(json) => events.push(self.whole(json)),
                 Piece::Tool(tool) => phase = ToolName::parse(&tool).ok().map(Phase::Tool),
                 Piece::Thinking => phase = Some(Phase::Thinking),
-                Piece::Complete => {
-                    self.speak(events, phase, Then::Complete).await;
-                    return true;
+                Piece::Mark => {
+                    self.speak(take(&mut events), phase.take(), Then::GoOn).await;
+                    self.marks = true;
                 }
-                Piece::Fail(reason) => {
-                    self.speak(events, phase, fail(reason)).await;
-                    return true;
+                Piece::Rewind => {
+                    self.speak(take(&mut events), phase.take(), Then::GoOn).await;
+                    // Nothing was said since the mark where that is still to be set.
+                    self.rewinds |= !self.marks;
                 }
             }
         }
-        if !events.is_empty() || phase.is_some() {
-            self.speak(events, phase, Then::GoOn).await;
-        } else if Duration::from_millis(self.quiet_ms / 4) <= self.heard_at.elapsed() {
-            self.live().await;
+        self.speak(events, phase, Then::GoOn).await;
+    }
+
+    /// What is kept as it came, if an event can have it.
+    fn whole(&self, json: String) -> NewEvent {
+        let payload = match json.len() {
+            ..=limits::EVENT_BYTES => Bytes::from(json),
+            _ => Bytes::from(self.protocol.piece_left_out(&json).to_string()),
+        };
+        NewEvent { format: self.whole.clone(), payload }
+    }
+
+    /// Says that something is left out.
+    async fn leave_out(&mut self, told: Value) {
+        let omitted = self.protocol.left_out(told).to_string();
+        let event = self.whole(omitted);
+        self.speak(vec![event], None, Then::GoOn).await;
+    }
+
+    /// Why the session did not take the last that was said, if it did not.
+    async fn refused(&self, outcomes: &mut watch::Receiver<Taken>) -> Option<String> {
+        let last = self.seq.checked_sub(1)?;
+        let refused = |taken: &Taken| taken.refusal.as_ref().is_some_and(|(seq, _)| *seq == last);
+        let decided = outcomes.wait_for(|taken| taken.seq == Some(last) || refused(taken));
+        let taken = timeout(limits::FLUSH_WAIT, decided).await.ok()?.ok()?;
+        taken.refusal.as_ref().filter(|(seq, _)| *seq == last).map(|(_, why)| why.clone())
+    }
+
+    async fn end(&mut self, then: Then) {
+        self.speak(Vec::new(), None, then).await;
+    }
+
+    /// Asks people what the endpoint asks, under its names where they are free in this session.
+    async fn ask(&mut self, questions: Vec<Question>, before: &Questions) {
+        let mut asks: Vec<Ask> = Vec::new();
+        for Question { id, kind, question } in questions {
+            let mut name = id.clone();
+            let taken = |name: &str, asks: &[Ask]| {
+                let mut before = before.all().map(|asked| asked.interaction.as_str());
+                before.any(|other| other == name)
+                    || asks.iter().any(|ask| ask.interaction.as_str() == name)
+            };
+            for number in 2.. {
+                if !taken(&name, &asks) {
+                    break;
+                }
+                name = format!("{id}~{number}");
+            }
+            let (Ok(interaction), true) =
+                (InteractionId::parse(&name), question.payload.len() <= limits::EVENT_BYTES)
+            else {
+                let reason = "the endpoint asks what cannot be kept: its name or its size";
+                return self.end(fail(reason.into())).await;
+            };
+            let kind = KindName::parse(kind).expect("kinds are short");
+            asks.push(Ask { interaction, kind, question, deadline_ms: None });
         }
-        false
+        let mut said = self.said(Vec::new(), Then::Wait);
+        said.ask = asks;
+        self.hear(Some(said), None).await;
     }
 
     /// Tells the session that the endpoint gave a sign of life, which begins its time of silence anew.
@@ -176,10 +303,6 @@ impl Words<'_> {
         let say = Say { quiet_ms, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
-    }
-
-    async fn say(&mut self, events: Vec<NewEvent>, then: Then) {
-        self.speak(events, None, then).await;
     }
 
     /// Says it in as many requests as its size needs.
@@ -198,11 +321,24 @@ impl Words<'_> {
     }
 
     async fn one(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
-        self.heard_at = Instant::now();
         let says = !events.is_empty() || then != Then::GoOn;
+        if says || phase.is_some() {
+            let said = says.then(|| self.said(events, then));
+            self.hear(said, phase).await;
+        }
+    }
+
+    /// The next of what is said.
+    fn said(&mut self, events: Vec<NewEvent>, then: Then) -> Said {
         let rewind = !events.is_empty() && take(&mut self.rewinds);
-        let said = says.then(|| Said { seq: self.seq, rewind, events, then, ..Said::default() });
-        self.seq += u64::from(says);
+        let mark = !events.is_empty() && take(&mut self.marks);
+        let (seq, step) = (self.seq, self.step.take());
+        self.seq += 1;
+        Said { seq, step, rewind, mark, events, then, ..Said::default() }
+    }
+
+    async fn hear(&mut self, said: Option<Said>, phase: Option<Phase>) {
+        self.heard_at = Instant::now();
         let say = Say { said, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         // A link that is closed has told the session already.
@@ -210,10 +346,20 @@ impl Words<'_> {
     }
 }
 
-/// The end of a turn that failed, whose reason is cut where it is longer than one may be.
-fn fail(mut reason: String) -> Then {
+/// The end of a turn that is complete, for a reason if there is one.
+fn then_complete(reason: String) -> Then {
+    if reason.is_empty() { Then::Complete } else { Then::CompleteFor { reason: cut(reason) } }
+}
+
+/// The end of a turn that failed.
+fn fail(reason: String) -> Then {
+    Then::Fail { reason: cut(reason) }
+}
+
+/// A reason that is no longer than one may be.
+fn cut(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(limits::REASON_BYTES));
-    Then::Fail { reason }
+    reason
 }
 
 /// Text in pieces that an event can have.

@@ -69,6 +69,8 @@ struct SayBody<'b> {
     #[serde(default)]
     rewind: bool,
     #[serde(default)]
+    mark: bool,
+    #[serde(default)]
     internal: bool,
     #[serde(borrow, default)]
     ask: Vec<AskBody<'b>>,
@@ -243,11 +245,12 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
     let then = match (asked.then.as_deref(), asked.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
+        (Some("complete"), Some(given)) => Then::CompleteFor { reason: reason(given)? },
         (Some("release"), None) => Then::Release,
         (Some("wait"), None) => Then::Wait,
         (Some("pause"), None) => Then::Pause,
         (Some("fail"), given) => Then::Fail { reason: reason(given.unwrap_or_default())? },
-        _ => return Err(bad("then is complete, fail (with a reason), release, wait or pause")),
+        _ => return Err(bad("then is complete or fail (with a reason), release, wait or pause")),
     };
     let says = !asked.events.is_empty()
         || !asked.ask.is_empty()
@@ -262,8 +265,8 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
     let step = asked.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
     let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
     let ask = asked.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
-    let (rewind, internal) = (asked.rewind, asked.internal);
-    let said = asked.seq.map(|seq| Said { seq, step, rewind, events, internal, ask, then });
+    let (rewind, mark, internal) = (asked.rewind, asked.mark, asked.internal);
+    let said = asked.seq.map(|seq| Said { seq, step, rewind, mark, events, internal, ask, then });
     let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {
@@ -442,11 +445,13 @@ mod tests {
         assert_eq!(said.said.unwrap().events.len(), 1);
         let failed = say(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
         assert_eq!(failed.said.unwrap().then, Then::Fail { reason: "x".into() });
+        let cut = say(turn(), br#"{"epoch":3,"seq":0,"then":"complete","reason":"length"}"#);
+        assert_eq!(cut.unwrap().said.unwrap().then, Then::CompleteFor { reason: "length".into() });
         for body in [
             &br#"{"seq":0}"#[..],
             br#"{"epoch":1,"events":[{"text":"a"}]}"#,
             br#"{"epoch":1,"then":"complete"}"#,
-            br#"{"epoch":1,"seq":0,"then":"complete","reason":"x"}"#,
+            br#"{"epoch":1,"seq":0,"then":"release","reason":"x"}"#,
             br#"{"epoch":1,"seq":0,"then":"stop"}"#,
             br#"{"epoch":1,"quiet_ms":0}"#,
             br#"{"epoch":1,"checkpoint":"%"}"#,

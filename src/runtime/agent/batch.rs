@@ -114,7 +114,7 @@ fn goes_on(before: &Say, next: &Say) -> bool {
     let before_goes = before.said.as_ref().is_none_or(|before| {
         !stands(before) && before.then == Then::GoOn && before.internal == said.internal
     });
-    before_goes && phase && said.step.is_none() && !said.rewind
+    before_goes && phase && said.step.is_none() && !said.rewind && !said.mark
 }
 
 fn ends(say: &Say) -> bool {

@@ -17,7 +17,7 @@ use super::super::served::Serving;
 use super::super::workers::Workers;
 use super::batch::Heard;
 use super::turn::{Outcome, Parts, ToTurn};
-use super::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
+use super::{BrokeOff, FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
 use crate::ids::TurnEpoch;
 use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_TOLD, LINK_TURNS};
 use crate::session::{Refusal, Say};
@@ -57,7 +57,7 @@ impl Room {
 enum ToLink {
     Say(TurnKey, Heard),
     Done(TurnKey),
-    Failed(TurnKey, String),
+    Failed(TurnKey, BrokeOff),
     Drain,
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use feed::{Fed, Feed};
-pub use leave::Leave;
+pub use leave::{BrokeOff, Leave};
 pub use link::{LinkClosed, Listener, Speaker};
 
 use super::claim::Assignment;
@@ -110,7 +110,7 @@ pub enum FromWorker {
     /// It has really stopped working on a turn that was cancelled or taken from it.
     Done(TurnKey),
     /// Its attempt at a turn came to nothing, and why. What it said before stays said.
-    Failed(TurnKey, String),
+    Failed(TurnKey, BrokeOff),
     /// It lives.
     Pong,
     /// It wants no more turns; the link closes after the last one.

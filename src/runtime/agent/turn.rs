@@ -14,7 +14,7 @@ use super::super::sessions::Sessions;
 use super::batch::{Batch, Heard};
 use super::feed::{Fed, Feed};
 use super::says::{Order, Says};
-use super::{Ack, Leave, Refused, ToWorker, Told, TurnKey, What};
+use super::{Ack, BrokeOff, Leave, Refused, ToWorker, Told, TurnKey, What};
 use crate::ids::Serial;
 use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
 use crate::session::{Applied, Command, Refusal, Say};
@@ -24,7 +24,7 @@ pub(super) enum ToTurn {
     Say(Heard),
     Done,
     /// The attempt came to nothing, and why.
-    Failed(String),
+    Failed(BrokeOff),
 }
 
 /// What came of a turn on its link.

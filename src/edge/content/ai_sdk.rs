@@ -1,0 +1,107 @@
+//! Chunks of the AI SDK's UI message stream, as they stand in the log beside the text.
+
+use super::raw::Object;
+use super::{Approval, Call, Conversation, Outcome, Part};
+use crate::session::Format;
+
+const FORMAT: &str = "ai-sdk/1";
+
+impl Conversation {
+    /// Takes a chunk.
+    pub(super) fn ai_sdk(&mut self, chunk: &Object<'_>, json: &str) {
+        let text = |name: &str| chunk.text(name).unwrap_or_default();
+        let kind = text("type");
+        match kind.as_str() {
+            "text-start" | "text-end" => self.border(),
+            "start-step" => self.push(Part::Step),
+            "reasoning-start" | "reasoning-end" => {
+                self.reasoning(FORMAT, &text("id"), "", chunk.get("providerMetadata"));
+            }
+            "reasoning-delta" => {
+                let delta = chunk.get("delta").and_then(|delta| self.letters.take(delta));
+                let delta = delta.unwrap_or_default();
+                self.reasoning(FORMAT, &text("id"), &delta, chunk.get("providerMetadata"));
+            }
+            _ if kind.starts_with("tool-") => self.ai_sdk_tool(&kind, chunk),
+            "file" => self.push(Part::File { media: text("mediaType"), url: text("url") }),
+            "source-url" | "source-document" | "custom" | "reasoning-file" => self.other(json),
+            _ if kind.starts_with("data-") && kind != "data-omitted" => self.data(chunk, json),
+            // Borders of the stream: start, finish, metadata, what was taken back, and what this version knows not.
+            _ => {}
+        }
+    }
+
+    fn ai_sdk_tool(&mut self, kind: &str, chunk: &Object<'_>) {
+        let text = |name: &str| chunk.text(name).unwrap_or_default();
+        let id = text("toolCallId");
+        match kind {
+            "tool-input-start" | "tool-input-available" | "tool-input-error" => {
+                let call = self.begin_call(&id);
+                call.tool = text("toolName");
+                call.dynamic |= chunk.is_true("dynamic");
+                call.by_provider |= chunk.is_true("providerExecuted");
+                if let Some(input) = chunk.get("input") {
+                    call.arguments = input.to_owned();
+                }
+                call.extra = chunk.get("providerMetadata").map(str::to_owned).or(call.extra.take());
+                if kind == "tool-input-error" {
+                    call.result = Outcome::Failed(text("errorText"));
+                }
+            }
+            "tool-input-delta" => {
+                let delta = chunk.get("inputTextDelta").and_then(|text| self.letters.take(text));
+                if let Some(call) = self.call(&id) {
+                    call.arguments.push_str(&delta.unwrap_or_default());
+                }
+            }
+            "tool-approval-request" if !chunk.is_true("isAutomatic") => {
+                if let Some(call) = self.call(&id) {
+                    call.approval = Some(Approval { id: text("approvalId"), answer: None });
+                }
+            }
+            _ => {
+                let Some(call) = self.call(&id) else { return };
+                call.come_to(kind, chunk);
+            }
+        }
+    }
+
+    fn other(&mut self, json: &str) {
+        let format = Format::parse(FORMAT).expect("the names of dialects are formats");
+        self.push(Part::Other { format, json: json.to_owned() });
+    }
+
+    /// One of the same type and id takes the place of the one before.
+    fn data(&mut self, chunk: &Object<'_>, json: &str) {
+        if chunk.is_true("transient") {
+            return;
+        }
+        let key = |object: &Object<'_>| (object.text("type"), object.text("id"));
+        let same = self.entry().parts.iter_mut().find_map(|part| match part {
+            Part::Other { json, .. } => {
+                let other = Object::parse(json)?;
+                (other.get("id").is_some() && key(&other) == key(chunk)).then_some(json)
+            }
+            _ => None,
+        });
+        match same {
+            Some(before) => json.clone_into(before),
+            None => self.other(json),
+        }
+    }
+}
+
+impl Call {
+    fn come_to(&mut self, kind: &str, chunk: &Object<'_>) {
+        match kind {
+            "tool-output-available" => {
+                self.result = Outcome::Output(chunk.get("output").unwrap_or("null").to_owned());
+            }
+            "tool-output-error" => {
+                self.result = Outcome::Failed(chunk.text("errorText").unwrap_or_default());
+            }
+            "tool-output-denied" => self.result = Outcome::Denied,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The conversation of a session as content: texts, calls of tools with what came of them, files, reasoning.
+//!
+//! Made of the messages of the log ([`super::attached::messages`]), whatever dialect each agent spoke;
+//! `docs/CONTENT.md` has the table. What a dialect says beside these kinds stays whole, for those who speak it.
+
+mod ag_ui;
+mod ai_sdk;
+mod openai;
+pub(super) mod raw;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use self::raw::{Json, Letters, Object};
+use super::attached::messages::{Messages, Speaks, Spoken};
+use super::attached::questions::{Question, Reply};
+use crate::ids::{Serial, TurnId};
+use crate::session::Format;
+
+/// What stands between the texts of two parts where they are one text.
+pub(super) const PARAGRAPH: &str = "\n\n";
+
+/// A conversation, oldest entry first.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    pub(super) entries: Vec<Entry>,
+    /// Where the call of a name is: its entry and its part.
+    calls: HashMap<String, (usize, usize)>,
+    /// What the agent asked last, and the turn that it asked in.
+    pub(super) asks: Vec<Ask>,
+    asks_of: Option<TurnId>,
+    /// The letters of the text, of the reasoning and of the arguments that are under way.
+    letters: Letters,
+}
+
+/// What one side said in one go.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) speaks: Speaks,
+    pub(super) turn: Option<TurnId>,
+    pub(super) from: Serial,
+    pub(super) parts: Vec<Part>,
+    /// The next text begins a part of its own.
+    border: bool,
+    /// Names of the calls of this entry by their place in a stream, where a dialect names them once.
+    places: HashMap<u64, String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    Text(String),
+    /// `extra`: the dialect's own members, a signature for example, which go back as they came.
+    Reasoning {
+        id: String,
+        text: String,
+        extra: Option<String>,
+        format: Format,
+    },
+    Call(Call),
+    File {
+        media: String,
+        /// Where it is; a `data:` URL where it is in the log.
+        url: String,
+    },
+    /// A step begins.
+    Step,
+    /// All else, as it came: JSON of this format.
+    Other {
+        format: Format,
+        json: String,
+    },
+}
+
+/// One call of a tool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Call {
+    pub(super) id: String,
+    pub(super) tool: String,
+    /// JSON, once all of it is there.
+    pub(super) arguments: String,
+    pub(super) result: Outcome,
+    pub(super) approval: Option<Approval>,
+    /// The tool is none that the endpoint's client knows by its type.
+    pub(super) dynamic: bool,
+    /// The provider of the model runs it.
+    pub(super) by_provider: bool,
+    /// The dialect's own members, as they came.
+    pub(super) extra: Option<String>,
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Outcome {
+    #[default]
+    Open,
+    /// JSON.
+    Output(String),
+    Failed(String),
+    Denied,
+}
+
+/// What people are to say to a call before it is made.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Approval {
+    pub(super) id: String,
+    /// Whether they let it, and what they said to it.
+    pub(super) answer: Option<(bool, Option<String>)>,
+}
+
+/// Something that an endpoint's answer ended with, for people to answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ask {
+    pub(super) id: String,
+    pub(super) reply: Reply,
+}
+
+impl Conversation {
+    /// The conversation that messages are, as its agent is to go on in `turn`: what earlier attempts at that turn said
+    /// is left out, but what was said before an answer of people stays.
+    pub(super) fn of(messages: &Messages, turn: &TurnId) -> Conversation {
+        let waited = messages.questions.waited(turn).map(|(at, _)| at);
+        let mut whole = Conversation::default();
+        for mut spoken in messages.spoken() {
+            if spoken.speaks == Speaks::Agent && spoken.turn.as_ref() == Some(turn) {
+                spoken.pieces.retain(|piece| waited.is_some_and(|at| piece.serial < at));
+            }
+            match spoken.speaks {
+                Speaks::User => whole.user(&spoken),
+                Speaks::Agent | Speaks::Person => whole.agent(spoken),
+            }
+        }
+        whole.entries.retain(|entry| !entry.parts.is_empty());
+        whole.answer(messages, turn, waited.is_some());
+        whole
+    }
+
+    fn user(&mut self, spoken: &Spoken) {
+        let parts = spoken.pieces.iter().filter_map(|piece| said(&piece.format, &piece.payload));
+        let parts = parts.collect();
+        self.entries.push(Entry::of(spoken, parts));
+    }
+
+    fn agent(&mut self, spoken: Spoken) {
+        let goes_on = self.entries.last().is_some_and(|last| {
+            last.speaks == spoken.speaks && last.turn == spoken.turn && last.turn.is_some()
+        });
+        if !goes_on {
+            self.entries.push(Entry::of(&spoken, Vec::new()));
+        }
+        for piece in &spoken.pieces {
+            if piece.format == Format::TEXT {
+                self.text(&String::from_utf8_lossy(&piece.payload));
+                continue;
+            }
+            let Ok(json) = str::from_utf8(&piece.payload) else { continue };
+            let Some(object) = Object::parse(json) else { continue };
+            match piece.format.as_str() {
+                "ai-sdk/1" => self.ai_sdk(&object, json),
+                "ag-ui/1" => self.ag_ui(&object, spoken.turn.as_ref()),
+                "openai/1" => self.openai(&object),
+                _ => {
+                    let (format, json) = (piece.format.clone(), json.to_owned());
+                    self.push(Part::Other { format, json });
+                }
+            }
+        }
+        // Its text is not gone on with by the next message.
+        self.entry().border = true;
+    }
+
+    /// The entry that is under way.
+    fn entry(&mut self) -> &mut Entry {
+        self.entries.last_mut().expect("an entry is begun before its parts")
+    }
+
+    fn push(&mut self, part: Part) {
+        self.entry().parts.push(part);
+    }
+
+    fn border(&mut self) {
+        self.entry().border = true;
+    }
+
+    /// Text goes on where it is not a part of its own.
+    fn text(&mut self, text: &str) {
+        let entry = self.entry();
+        let border = std::mem::take(&mut entry.border);
+        let later = entry.parts.iter().any(|part| matches!(part, Part::Text(_)));
+        match entry.parts.last_mut() {
+            Some(Part::Text(whole)) if !border => whole.push_str(text),
+            // It stands for the border, because in the log the texts of one message are one text.
+            _ if later && text == PARAGRAPH => entry.parts.push(Part::Text(String::new())),
+            _ => entry.parts.push(Part::Text(text.to_owned())),
+        }
+    }
+
+    fn reasoning(&mut self, format: &str, id: &str, text: &str, extra: Option<&str>) {
+        let extra = extra.map(str::to_owned);
+        let open = self.entry().parts.iter_mut().rev().find_map(|part| match part {
+            Part::Reasoning { id: other, text, extra, .. } if other == id => Some((text, extra)),
+            _ => None,
+        });
+        if let Some((whole, before)) = open {
+            whole.push_str(text);
+            *before = extra.or(before.take());
+            return;
+        }
+        let format = Format::parse(format).expect("the names of dialects are formats");
+        self.push(Part::Reasoning { id: id.to_owned(), text: text.to_owned(), extra, format });
+    }
+
+    /// The call of this name, wherever it is.
+    fn call(&mut self, id: &str) -> Option<&mut Call> {
+        let (entry, part) = *self.calls.get(id)?;
+        match self.entries.get_mut(entry)?.parts.get_mut(part)? {
+            Part::Call(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    /// The call of this name, which begins here if it has not.
+    fn begin_call(&mut self, id: &str) -> &mut Call {
+        if !self.calls.contains_key(id) {
+            let at = (self.entries.len() - 1, self.entry().parts.len());
+            self.calls.insert(id.to_owned(), at);
+            self.push(Part::Call(Call { id: id.to_owned(), ..Call::default() }));
+        }
+        self.call(id).expect("it has begun")
+    }
+
+    /// What people are asked; `again`: in place of what they were asked before.
+    fn ask(&mut self, id: String, turn: Option<&TurnId>) {
+        self.asks_of = turn.cloned();
+        self.asks.push(Ask { id, reply: Reply::Open });
+    }
+
+    /// Puts the answers of people where they belong. `goes_on`: the agent is about to go on after some in `turn`.
+    fn answer(&mut self, messages: &Messages, turn: &TurnId, goes_on: bool) {
+        for ask in &mut self.asks {
+            ask.reply = reply(messages, turn, &ask.id).unwrap_or(Reply::Expired);
+        }
+        if self.asks_of.as_ref() != Some(turn) {
+            self.asks.clear();
+        }
+        let last = self.entries.len().saturating_sub(1);
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            let now = goes_on && entry.turn.as_ref() == Some(turn);
+            let Some(of) = entry.turn.clone() else { continue };
+            for part in &mut entry.parts {
+                let Part::Call(call) = part else { continue };
+                if let Some(approval) = &mut call.approval {
+                    approval.answer =
+                        reply(messages, &of, &approval.id).and_then(|reply| approved(&reply));
+                }
+                call.settle(reply(messages, &of, &call.id), now, at == last);
+            }
+        }
+    }
+}
+
+/// What people said to what the agent asked under this name in this turn, if it did.
+fn reply(messages: &Messages, turn: &TurnId, id: &str) -> Option<Reply> {
+    let named = |asked: &&Question| asked.turn == *turn && is_named(asked.interaction.as_str(), id);
+    messages.questions.all().rev().find(named).map(|asked| asked.reply.clone())
+}
+
+/// The name that people are asked under: the endpoint's own, with a number where a name was taken.
+fn is_named(interaction: &str, id: &str) -> bool {
+    let rest = interaction.strip_prefix(id).unwrap_or("-");
+    let number = rest.strip_prefix('~').unwrap_or("-");
+    rest.is_empty() || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether people let it, and what they said to it: `true`, or an object whose member `approved` is, is a yes. Nobody
+/// has said anything where the answer is missing.
+fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
+    let Reply::Answered { format, payload } = reply else { return None };
+    let text = String::from_utf8_lossy(payload);
+    if *format != Format::JSON {
+        return Some((false, Some(text.into_owned())));
+    }
+    if let Some(object) = Object::parse(&text) {
+        return Some((object.is_true("approved"), object.text("reason")));
+    }
+    Some((text.trim() == "true", raw::string(&text)))
+}
+
+impl Call {
+    /// Whether all of its arguments are there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.arguments.trim().is_empty() || raw::is_json(&self.arguments)
+    }
+
+    /// Its arguments as JSON. Where none came, it has none.
+    pub(super) fn arguments(&self) -> &str {
+        let arguments = self.arguments.trim();
+        if arguments.is_empty() { "{}" } else { arguments }
+    }
+
+    /// What came of it where there is room for text alone: a string is itself, all else its JSON.
+    pub(super) fn result_text(&self) -> String {
+        match &self.result {
+            Outcome::Output(output) => raw::string(output).unwrap_or_else(|| output.clone()),
+            Outcome::Failed(why) => why.clone(),
+            Outcome::Denied => "the call was denied".into(),
+            Outcome::Open => UNANSWERED.into(),
+        }
+    }
+
+    /// Takes the answer of whoever was to make the call, and gives up one that nobody will answer any more. `last`:
+    /// nobody said anything after it.
+    fn settle(&mut self, answer: Option<Reply>, goes_on: bool, last: bool) {
+        if self.result != Outcome::Open {
+            return;
+        }
+        let allowed = |approval: &Approval| matches!(approval.answer, Some((true, _)));
+        self.result = match (answer, &self.approval) {
+            (Some(Reply::Answered { format, payload }), None) => {
+                Outcome::Output(as_json(&format, &payload).to_string())
+            }
+            // The endpoint itself knows what comes of it.
+            (None, None) if goes_on => Outcome::Open,
+            // It makes the call now, or tells its model that it may not.
+            (_, Some(_)) if goes_on && last => Outcome::Open,
+            (_, Some(approval)) if !allowed(approval) => Outcome::Denied,
+            _ => Outcome::Failed(UNANSWERED.into()),
+        };
+    }
+}
+
+/// What is told of a call that came to nothing: dialects want a result of each.
+const UNANSWERED: &str = "the call came to no result";
+
+impl Entry {
+    fn of(spoken: &Spoken, parts: Vec<Part>) -> Entry {
+        let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
+        Entry { speaks, turn, from, parts, border: false, places: HashMap::new() }
+    }
+
+    /// Whether it is the agent's side, which whoever took over speaks for.
+    pub(super) fn is_agent(&self) -> bool {
+        self.speaks != Speaks::User
+    }
+}
+
+/// What a person said, as a part; nothing where it is empty.
+fn said(format: &Format, payload: &[u8]) -> Option<Part> {
+    let media = format.as_str().split(';').next().unwrap_or_default().trim();
+    let is_media = ["image/", "audio/", "video/"].iter().any(|kind| media.starts_with(kind));
+    let text = str::from_utf8(payload).ok().filter(|_| !is_media && *format != Format::RAW);
+    match text {
+        Some(text) if text.trim().is_empty() => None,
+        Some(text) => Some(Part::Text(text.to_owned())),
+        None => {
+            let media = if media.contains('/') { media } else { "application/octet-stream" };
+            let url = format!("data:{media};base64,{}", STANDARD.encode(payload));
+            Some(Part::File { media: media.to_owned(), url })
+        }
+    }
+}
+
+/// What somebody said, as JSON: text is a string, and bytes are told in base64.
+pub(super) fn as_json(format: &Format, payload: &[u8]) -> Json {
+    match str::from_utf8(payload) {
+        Ok(text) if *format == Format::JSON => Json::raw(text),
+        Ok(text) if *format != Format::RAW => text.into(),
+        _ => Json::object([
+            ("format", format.as_str().into()),
+            ("base64", STANDARD.encode(payload).into()),
+        ]),
+    }
+}

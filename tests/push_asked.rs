@@ -1,0 +1,253 @@
+//! What endpoints are asked with: the conversation with all that was said in it, and the answers of people.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::cluster::client;
+use support::endpoint::{
+    Does, Endpoint, ask, ask_with, count, end_of, events, serving, spoken, until,
+};
+use support::load::eventually;
+
+const STOP: &str = r#"{"type":"finish","finishReason":"stop"}"#;
+
+async fn post(url: &str, body: Value) -> Value {
+    let answered = client().post(url).json(&body).send().await.expect("an answer");
+    assert_eq!(answered.status(), 200, "{url} {body}");
+    answered.json().await.expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tools_are_in_the_conversation_with_what_came_of_them() {
+    const SCRIPT: &[Does] = &[
+        Does::Says(&[
+            r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"lookup","input":{"id":7}}"#,
+            r#"{"type":"tool-output-available","toolCallId":"k1","output":{"left":12}}"#,
+            r#"{"type":"text-delta","id":"0","delta":"twelve"}"#,
+            STOP,
+        ]),
+        Does::Says(&[STOP]),
+    ];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "how many?").await;
+    until(&url, "turn.completed").await;
+    ask(&url, "t2", "sure?").await;
+    count(&url, "turn.completed", 2).await;
+    let tool = json!({
+        "type": "tool-lookup", "toolCallId": "k1", "state": "output-available",
+        "input": { "id": 7 }, "output": { "left": 12 },
+    });
+    let parts = endpoint.asked(1)["messages"][1]["parts"].clone();
+    assert_eq!(parts, json!([tool, { "type": "text", "text": "twelve" }]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_text_is_asked_all_the_same() {
+    const SCRIPT: &[Does] =
+        &[Does::Says(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#])];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("openai", &endpoint, "").await;
+    let url = cluster.url(1);
+    let said = json!({ "said": { "data": { "n": 1 } } });
+    ask_with(&url, "t1", "", said).await;
+    until(&url, "turn.completed").await;
+    assert_eq!(endpoint.asked(0)["messages"], json!([{ "role": "user", "content": "{\"n\":1}" }]));
+    let picture = json!({ "said": { "format": "image/png", "base64": "iVBORw0KGgo=" } });
+    ask_with(&url, "t2", "", picture).await;
+    count(&url, "turn.completed", 2).await;
+    let image = json!({
+        "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBORw0KGgo=" },
+    });
+    // Nobody answered in between, and roles take turns.
+    let content = json!([{ "type": "text", "text": "{\"n\":1}" }, image]);
+    assert_eq!(endpoint.asked(1)["messages"], json!([{ "role": "user", "content": content }]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_messages_of_a_person_are_one_where_roles_take_turns() {
+    const SCRIPT: &[Does] =
+        &[Does::Hangs(&[]), Does::Says(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#])];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("openai", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "first").await;
+    eventually("it is asked", async || endpoint.asked.lock().expect("no panic").len() == 1).await;
+    post(&format!("{url}/v1/sessions/s/cancel"), json!({ "turn": "t1" })).await;
+    ask(&url, "t2", "second").await;
+    until(&url, "turn.completed").await;
+    let merged = json!([{ "role": "user", "content": "first\n\nsecond" }]);
+    assert_eq!(endpoint.asked(1)["messages"], merged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupt_asks_people_and_the_run_that_goes_on_has_their_answer() {
+    const SCRIPT: &[Does] = &[
+        Does::Says(&[
+            r#"{"type":"RUN_STARTED","threadId":"t","runId":"r"}"#,
+            r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"a","delta":"Let me see."}"#,
+            r#"{"type":"TOOL_CALL_START","toolCallId":"k1","toolCallName":"order"}"#,
+            r#"{"type":"TOOL_CALL_END","toolCallId":"k1"}"#,
+            r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","reason":"tool_call","message":"Order 3 chairs?"}]}}"#,
+        ]),
+        // The run that goes on breaks off once; what was said before the question stays.
+        Does::Breaks(&[r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"b","delta":"Ord"}"#]),
+        Does::Says(&[
+            r#"{"type":"TOOL_CALL_RESULT","toolCallId":"k1","content":"ordered"}"#,
+            r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"b","delta":"Done."}"#,
+            r#"{"type":"RUN_FINISHED"}"#,
+        ]),
+    ];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "chairs, please").await;
+    until(&url, "turn.waiting").await;
+    let all = events(&url).await;
+    let asked = all.iter().find(|event| event["type"] == "interaction.requested").expect("one");
+    assert_eq!((&asked["interaction"], &asked["kind"]), (&json!("i1"), &json!("approval")));
+    assert_eq!(asked["text"], "Order 3 chairs?");
+    let answer = json!({ "answer": { "data": { "n": 2 } } });
+    post(&format!("{url}/v1/sessions/s/interactions/i1"), answer).await;
+    let told = until(&url, "turn.completed").await;
+    for again in [1, 2] {
+        let asked = endpoint.asked(again);
+        let resume = json!([{ "interruptId": "i1", "status": "resolved", "payload": { "n": 2 } }]);
+        assert_eq!(asked["resume"], resume, "{told:?}");
+        assert_eq!((&asked["runId"], &asked["parentRunId"]), (&json!("t1:1"), &json!("t1")));
+        let said = &asked["messages"][1];
+        assert_eq!(said["content"], "Let me see.");
+        assert_eq!(said["toolCalls"][0]["function"]["name"], "order");
+        assert_eq!(asked["messages"].as_array().map(Vec::len), Some(2), "{asked}");
+    }
+    assert_eq!(spoken(&url).await, ["Let me see.", "Done."], "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_goes_back_in_the_part_of_its_tool() {
+    const SCRIPT: &[Does] = &[
+        Does::Says(&[
+            r#"{"type":"start","messageId":"m1"}"#,
+            r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"order","input":{"chairs":3}}"#,
+            r#"{"type":"tool-approval-request","approvalId":"i1","toolCallId":"k1"}"#,
+            r#"{"type":"finish","finishReason":"tool-calls"}"#,
+            "[DONE]",
+        ]),
+        Does::Says(&[r#"{"type":"tool-output-denied","toolCallId":"k1"}"#, STOP]),
+        Does::Says(&[STOP]),
+    ];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "chairs, please").await;
+    until(&url, "turn.waiting").await;
+    let answer = json!({ "answer": { "data": { "approved": false, "reason": "too many" } } });
+    post(&format!("{url}/v1/sessions/s/interactions/i1"), answer).await;
+    until(&url, "turn.completed").await;
+    let tool = |state: &str| {
+        json!({
+            "type": "tool-order", "toolCallId": "k1", "state": state, "input": { "chairs": 3 },
+            "approval": { "id": "i1", "approved": false, "reason": "too many" },
+        })
+    };
+    let asked = endpoint.asked(1);
+    assert_eq!(asked["messages"][1]["parts"], json!([tool("approval-responded")]));
+    assert_eq!(asked["messageId"], asked["messages"][1]["id"]);
+    // A later turn has it as it came out.
+    ask(&url, "t2", "thanks").await;
+    count(&url, "turn.completed", 2).await;
+    assert_eq!(endpoint.asked(2)["messages"][1]["parts"], json!([tool("output-denied")]));
+}
+
+/// Endpoints name their questions as they like; a session has each name once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_whose_name_was_there_before_is_asked_under_another() {
+    const ASKS: Does = Does::Says(&[
+        r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","message":"Sure?"}]}}"#,
+    ]);
+    const SCRIPT: &[Does] = &[ASKS, ASKS, Does::Says(&[r#"{"type":"RUN_FINISHED"}"#])];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "hi").await;
+    for (times, name) in [(1, "i1"), (2, "i1~2")] {
+        count(&url, "turn.waiting", times).await;
+        let answer = json!({ "answer": { "data": times } });
+        post(&format!("{url}/v1/sessions/s/interactions/{name}"), answer).await;
+    }
+    until(&url, "turn.completed").await;
+    for (again, payload) in [(1, 1), (2, 2)] {
+        let resume = json!([{ "interruptId": "i1", "status": "resolved", "payload": payload }]);
+        assert_eq!(endpoint.asked(again)["resume"], resume);
+    }
+}
+
+/// Somebody types instead of answering: the run goes on, and is told that its question is void.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_speaks_instead_of_answering_is_heard() {
+    const SCRIPT: &[Does] = &[
+        Does::Says(&[
+            r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","message":"Sure?"}]}}"#,
+        ]),
+        Does::Says(&[r#"{"type":"RUN_FINISHED"}"#]),
+    ];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "hi").await;
+    until(&url, "turn.waiting").await;
+    ask(&url, "t2", "no, otherwise").await;
+    until(&url, "turn.completed").await;
+    let asked = endpoint.asked(1);
+    assert_eq!(asked["resume"], json!([{ "interruptId": "i1", "status": "cancelled" }]));
+    assert_eq!(asked["messages"][1]["content"], "no, otherwise");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_without_a_name_fails_the_turn() {
+    const SCRIPT: &[Does] = &[Does::Says(&[
+        r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":""}]}}"#,
+    ])];
+    let (told, all, requests) = end_of("ag-ui", SCRIPT, "").await;
+    assert_eq!(requests, 1, "{told:?}");
+    let reason = "the endpoint asks what cannot be kept: its name or its size";
+    assert_eq!(all.last().expect("one")["reason"], reason);
+}
+
+/// As many questions as a session may have are open: another one would be refused again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_the_session_has_no_room_for_fails_the_turn() {
+    static SCRIPT: std::sync::LazyLock<[Does; 1]> = std::sync::LazyLock::new(|| {
+        let asked: Vec<_> = (0..65).map(|at| json!({ "id": format!("i{at}") })).collect();
+        let outcome = json!({ "type": "interrupt", "interrupts": asked });
+        let finish = json!({ "type": "RUN_FINISHED", "outcome": outcome }).to_string();
+        [Does::Says(vec![&*finish.leak()].leak())]
+    });
+    let (told, all, requests) = end_of("ag-ui", &*SCRIPT, "").await;
+    assert_eq!(requests, 1, "{told:?}");
+    let reason = all.last().expect("one")["reason"].as_str().expect("text").to_owned();
+    assert!(reason.contains("64"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_is_not_whole_says_so_in_the_log() {
+    const SCRIPT: &[Does] = &[Does::Says(&[STOP])];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", &"A".repeat(150_000)).await;
+    let told = until(&url, "turn.completed").await;
+    assert!(!told.iter().any(|told| told.contains("omitted")), "{told:?}");
+    ask(&url, "t2", &"B".repeat(150_000)).await;
+    let told = count(&url, "turn.completed", 2).await;
+    let omitted: Vec<_> = told.iter().filter(|told| told.contains("omitted")).collect();
+    assert_eq!(omitted.len(), 1, "{told:?}");
+    assert!(omitted[0].contains(r#""type":"conversation""#), "{omitted:?}");
+    let messages = endpoint.asked(1)["messages"].clone();
+    assert_eq!(
+        messages.as_array().map(Vec::len),
+        Some(1),
+        "what is left of the first is not sent in part"
+    );
+}
