@@ -95,16 +95,48 @@ fn a_turn_that_is_put_off_waits_as_told_and_loses_no_attempt() {
 /// Where there is never room for it, its time to wait ends it.
 #[test]
 fn a_turn_that_is_put_off_for_ever_fails_in_the_end() {
-    let mut play = Play::new();
-    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
-    for epoch in 1..1_000 {
-        play.run(Command::Tick).unwrap();
-        if play.run(claim("t1", "w", epoch)).is_err() {
-            break;
+    // Refused at once, and refused after the worker had waited for longer than any back-off.
+    for had_ms in [0, limits::BACK_OFF_MS_MAX + 1_000] {
+        let mut play = Play::new();
+        play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+        for epoch in 1..1_000 {
+            play.run(Command::Tick).unwrap();
+            if play.run(claim("t1", "w", epoch)).is_err() {
+                break;
+            }
+            for _ in 0..had_ms / 10_000 {
+                play.wait(10_000);
+                let beat = Say::new(turn_id("t1"), TurnEpoch(epoch));
+                play.run(Command::Say(Box::new(beat))).unwrap();
+            }
+            play.run(lose(epoch, limits::RETRY_AFTER_MS_MAX)).unwrap();
+            play.wait(limits::RETRY_AFTER_MS_MAX);
         }
-        play.run(lose(epoch, limits::RETRY_AFTER_MS_MAX)).unwrap();
-        play.wait(limits::RETRY_AFTER_MS_MAX);
+        assert!(play.told().ends_with("turn.failed t1"), "{had_ms}");
+        assert!(play.session.status().unwrap().turns.is_empty());
     }
-    assert!(play.told().ends_with("turn.failed t1"));
-    assert!(play.session.status().unwrap().turns.is_empty());
+}
+
+#[test]
+fn a_turn_that_had_a_worker_is_not_failed_by_its_first_want_of_room() {
+    let mut play = Play::under(Policy { wait_ms: Some(30_000), ..Policy::default() });
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let exited = Lose {
+        turn: turn_id("t1"),
+        epoch: TurnEpoch(1),
+        cause: Cause::Exited,
+        wait_ms: 0,
+        detail: String::new(),
+    };
+    play.run(Command::Lose(Box::new(exited))).unwrap();
+    play.run(claim("t1", "w", 2)).unwrap();
+    for _ in 0..4 {
+        play.wait(10_000);
+        let beat = Say::new(turn_id("t1"), TurnEpoch(2));
+        play.run(Command::Say(Box::new(beat))).unwrap();
+    }
+    play.run(lose(2, 5_000)).unwrap();
+    play.run(Command::Tick).unwrap();
+    assert_eq!(play.session.status().unwrap().turns.len(), 1, "{}", play.told());
 }

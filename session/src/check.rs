@@ -325,7 +325,13 @@ impl Turn {
         must(self.failures < self.failures_max, "a turn that failed is over")?;
         must(self.output.first <= self.output.last, "output begins before it ends")?;
         must(self.output.last <= tail, "output lies in the log")?;
+        let stands = |first: Serial| {
+            first == Serial::ZERO || (self.output.first <= first && first <= self.output.last)
+        };
+        let step = self.step.as_ref().map_or(Serial::ZERO, |step| step.first);
+        must(stands(step), "a step's output is some of the turn's")?;
         let Some(lease) = self.lease() else { return Ok(()) };
+        must(stands(lease.mark.unwrap_or_default()), "a mark is before output of the turn")?;
         must(lease.given <= self.spoken, "a worker was given what was spoken")?;
         let newer = self.spoke.is_none_or(|spoke| spoke.epoch < lease.epoch);
         must(newer, "a worker's epoch is greater than the one's before")

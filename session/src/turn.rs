@@ -30,6 +30,8 @@ pub(super) struct Turn {
     pub(super) failures_max: u32,
     /// Workers in a row that it lost within [`limits::BACK_OFF_MS_MAX`], whatever they said.
     pub(super) losses: u32,
+    /// Whether the last of them was for want of room, and nothing was put out since then.
+    pub(super) throttled: bool,
     /// How long a worker may say nothing, whatever it declares when it takes the turn.
     pub(super) quiet_ms: Option<u64>,
     pub(super) stage: Stage,
@@ -143,6 +145,7 @@ impl Turn {
             failures: 0,
             failures_max: limits::ATTEMPTS,
             losses: 0,
+            throttled: false,
             quiet_ms: None,
             stage: Stage::Waiting { from: now },
             pausing: None,
@@ -225,7 +228,7 @@ impl Turn {
     /// Forgives its failures, where output stays for which they were not in vain.
     pub(super) fn keep_output(&mut self) {
         if self.first_of_step() != Serial::ZERO {
-            self.failures = 0;
+            (self.failures, self.throttled) = (0, false);
         }
     }
 
@@ -242,7 +245,7 @@ impl Turn {
     /// Lets workers have it from now on.
     pub(super) fn offer(&mut self, now: Millis) {
         self.stage = Stage::Waiting { from: now };
-        self.waits_since = now;
+        (self.waits_since, self.throttled) = (now, false);
     }
 
     /// Takes the worker away, where it chose to go or is to rest.
@@ -273,9 +276,10 @@ impl Turn {
         let from = now.after(again.min(limits::BACK_OFF_MS_MAX).max(wait_ms));
         self.stage = Stage::Waiting { from };
         // No attempt counts where there is never room for one: then the turn's time to wait ends it.
-        if cause != Cause::Throttled || before == 0 {
+        if cause != Cause::Throttled || !self.throttled {
             self.waits_since = from;
         }
+        self.throttled = cause == Cause::Throttled;
         Some(from)
     }
 }

@@ -227,13 +227,13 @@ fn turns_keep_their_bytes() {
     check_state(
         &apply(2_000, input.clone()),
         expect![
-            "01017301010000000000000000000000fbe803fbd007fbd007fbd0070101fdc4b4d58fdd6fc64002010100fbd007000000000000010174016101010000fbd007000003000000fbd00700000000000000010174017401fddd1f3c69ec44230800000000000000000000000000000000"
+            "01017301010000000000000000000000fbe803fbd007fbd007fbd0070101fdc4b4d58fdd6fc64002010100fbd007000000000000010174016101010000fbd00700000300000000fbd00700000000000000010174017401fddd1f3c69ec44230800000000000000000000000000000000"
         ],
     );
     check_state(
         &apply(3_000, claim),
         expect![
-            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd007010003000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd00700000000000000000000010174017401fddd1f3c69ec44230800000001000000000000000000000000"
+            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd00701000300000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd00700000000000000000000010174017401fddd1f3c69ec44230800000001000000000000000000000000"
         ],
     );
     apply(3_500, say);
@@ -260,6 +260,66 @@ fn turns_keep_their_bytes() {
         turn.failed 0108fbac0d046a736f6e046e756c6cfd7fcfb1f9dd2507d0000101610115017401026e6f
         input.accepted 0109fb88130474657874026869fd376ef3854ad57e92000101610100017501750103616461010570686f6e6500
         turn.cancelled 010afb7017046a736f6e046e756c6cfdf0050b974ac986ea0001016101150175020103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+}
+
+/// A mark, a want of room, and an answer that was cut.
+#[test]
+fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
+    let turn = || TurnId::parse("t").unwrap();
+    let [input, claim, ..] = asked();
+    let say = |epoch, seq, mark, then| {
+        let event = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
+        let said = Said { seq, mark, events: vec![event], then, ..Said::default() };
+        Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn(), TurnEpoch(epoch)) }))
+    };
+    let (marked, cut) = (
+        say(1, 0, true, Then::GoOn),
+        say(2, 0, false, Then::CompleteFor { reason: "length".into() }),
+    );
+    let lose = Command::Lose(Box::new(Lose {
+        turn: turn(),
+        epoch: TurnEpoch(1),
+        cause: Cause::Throttled,
+        wait_ms: 7,
+        detail: String::new(),
+    }));
+    check_command(&marked, expect!["010d01740101000000010104746578740268690000000000000000"]);
+    check_command(&lose, expect!["010f017401060700"]);
+    check_command(
+        &cut,
+        expect!["010d0174020100000000010474657874026869000006066c656e6774680000000000"],
+    );
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let mut events = Vec::new();
+    let mut apply = |at, command| {
+        session.apply(Millis(at), &command, &mut events).unwrap();
+        session.clone()
+    };
+    apply(1_000, Command::from(Config::default()));
+    apply(2_000, input);
+    let Command::Claim(first) = &claim else { unreachable!() };
+    let second = Claim { key: first.key + 1, ..(**first).clone() };
+    apply(3_000, claim.clone());
+    check_state(
+        &apply(3_500, marked),
+        expect![
+            "01017301010000000000000000000000fbe803fbac0dfbac0dfbac0d0103fd9c9d66efa725ce0e08030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b010103fbac0dfbac0dfbd007fbd00700000000030302000000010174017401fddd1f3c69ec44230800000001000000000000000000000000"
+        ],
+    );
+    check_state(
+        &apply(3_600, lose),
+        expect![
+            "01017301010000000000000000000000fbe803fb100efb100efb100e0104fd8442c30dc9b1a5270c040100fbd0070202fbb80b0306fbac0d0408fb100e000000000000010174016101010100fb170e01000301010000fb170e000303020001010100010174017401fddd1f3c69ec44230800000001000000000000000000000000"
+        ],
+    );
+    apply(4_000, Command::Claim(Box::new(second)));
+    apply(4_500, cut);
+    let last = events.last().unwrap();
+    assert_eq!(last.fact.as_deref().map(|fact| fact.name()), Some("turn.completed"));
+    check_event(
+        last,
+        expect!["0107fb9411046a736f6e046e756c6cfde4a49752ff04d708000101610115017400066c656e677468"],
+    );
 }
 
 #[test]
