@@ -87,7 +87,7 @@ async fn live(target: &Target, at: Option<&str>, events: u64) -> anyhow::Result<
     while count < events {
         let mut connection = target.connect(1).await?;
         let path = target.dialect().live(&target.session(0), at.as_deref());
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\n{}\r\n", target.head());
         connection.stream.write_all(request.as_bytes()).await?;
         let head = connection.head().await?;
         ensure!(head.status == 200, "status {} for {path}", head.status);

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,6 +16,8 @@ const ANSWER_MOST: usize = 16 << 20;
 
 /// A connection that is kept alive.
 pub(super) struct Connection {
+    /// The head lines of every request.
+    pub(super) head: Arc<str>,
     pub(super) stream: TcpStream,
     /// What was read and not used.
     pub(super) buffer: Vec<u8>,
@@ -58,16 +61,17 @@ impl Head {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str) -> io::Result<Connection> {
+    pub(super) async fn open(address: &str, head: Arc<str>) -> io::Result<Connection> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(BUFFER) })
+        Ok(Connection { head, stream, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// A request without a body.
     pub(super) async fn ask(&mut self, method: &str, path: &str) -> io::Result<Answer> {
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\n{}content-type: application/json\r\ncontent-length: 0\r\n\r\n",
+            self.head
         );
         self.send(request.as_bytes()).await
     }

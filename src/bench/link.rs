@@ -32,9 +32,11 @@ impl Link {
     /// Registers a worker of an agent, for one turn at once.
     pub(super) async fn open(target: &Target, node: usize, agent: &str) -> anyhow::Result<Link> {
         let mut connection = target.connect(node).await?;
-        let request = "GET /v1/agents/ws HTTP/1.1\r\nhost: bench\r\nconnection: upgrade\r\n\
-             upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: YmVuY2hiZW5jaGJlbmNoYg==\r\n\r\n";
+        let request = format!(
+            "GET /v1/agents/ws HTTP/1.1\r\n{}connection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: YmVuY2hiZW5jaGJlbmNoYg==\r\n\r\n",
+            target.head()
+        );
         connection.stream.write_all(request.as_bytes()).await?;
         let head = connection.head().await?;
         ensure!(head.status == 101, "status {} for a WebSocket", head.status);

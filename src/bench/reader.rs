@@ -74,7 +74,7 @@ impl Reader {
     async fn follow(&mut self, attached: &mut Option<Sender<()>>) -> io::Result<()> {
         let mut connection = self.target.connect(self.node).await?;
         let path = self.target.dialect().live(&self.session, self.at.as_deref());
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\n{}\r\n", self.target.head());
         tokio::io::AsyncWriteExt::write_all(&mut connection.stream, request.as_bytes()).await?;
         let head = connection.head().await?;
         if head.status != 200 {

@@ -60,9 +60,10 @@ impl Writer {
         let mut connection = target.connect(target.of_writer(number)).await?;
         let path = target.dialect().append(&target.session(number));
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-ndjson\r\n\
+            "POST {path} HTTP/1.1\r\n{}content-type: application/x-ndjson\r\n\
              stream-append: streaming\r\nproducer-id: bench-{number}\r\nproducer-epoch: 0\r\n\
-             producer-seq: 0\r\ntransfer-encoding: chunked\r\n\r\n"
+             producer-seq: 0\r\ntransfer-encoding: chunked\r\n\r\n",
+            target.head()
         );
         connection.stream.write_all(head.as_bytes()).await?;
         let padding = "x".repeat(bytes.saturating_sub(payload(0, "").len()));

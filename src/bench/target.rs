@@ -16,6 +16,8 @@ const OPENING: usize = 128;
 #[derive(Clone)]
 pub struct Target {
     addresses: Arc<[String]>,
+    /// The head lines of every request, which say to whom and by whom it is.
+    head: Arc<str>,
     /// Of all names of this run.
     prefix: Arc<str>,
     opening: Arc<Semaphore>,
@@ -23,11 +25,11 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes URLs of the form `http://host:port`.
+    /// Takes URLs of the form `http://host:port`, and the key that is shown with each request, where one is needed.
     ///
     /// # Errors
     /// One of them is none.
-    pub fn new(urls: &[String], dialect: Dialect) -> anyhow::Result<Target> {
+    pub fn new(urls: &[String], key: Option<&str>, dialect: Dialect) -> anyhow::Result<Target> {
         let address = |url: &String| {
             let rest = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
             let rest = rest.filter(|rest| rest.contains(':') && !rest.contains('/'));
@@ -37,7 +39,9 @@ impl Target {
         ensure!(!addresses.is_empty(), "no node is named");
         let prefix = format!("bench-{:08x}", rand::random::<u32>()).into();
         let opening = Arc::new(Semaphore::new(OPENING));
-        Ok(Target { addresses: addresses.into(), prefix, opening, dialect })
+        let key = key.map(|key| format!("authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let head = format!("host: bench\r\n{key}").into();
+        Ok(Target { addresses: addresses.into(), head, prefix, opening, dialect })
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -65,7 +69,13 @@ impl Target {
 
     pub(super) async fn connect(&self, node: usize) -> std::io::Result<Connection> {
         let _permit = self.opening.acquire().await.map_err(std::io::Error::other)?;
-        Connection::open(&self.addresses[node % self.nodes()]).await
+        let address = &self.addresses[node % self.nodes()];
+        Connection::open(address, self.head.clone()).await
+    }
+
+    /// The head lines of every request.
+    pub(super) fn head(&self) -> &str {
+        &self.head
     }
 
     /// Creates the sessions of this run.

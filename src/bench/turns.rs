@@ -83,7 +83,7 @@ impl Stage {
         let worker = target.connect(node).await?;
         let mut connection = target.connect(node).await?;
         let path = target.dialect().live(&session, None);
-        let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\n{}\r\n", target.head());
         connection.stream.write_all(request.as_bytes()).await?;
         let head = connection.head().await?;
         ensure!(head.status == 200, "status {} for {path}", head.status);
@@ -328,8 +328,9 @@ async fn post(connection: &mut Connection, path: &str, body: &Value) -> anyhow::
     let body = body.to_string();
     let length = body.len();
     let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\n{}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}",
+        connection.head
     );
     let answer: Answer = connection.send(request.as_bytes()).await?;
     ensure!(answer.status / 100 == 2, "{} to {path}: {}", answer.status, answer.text());

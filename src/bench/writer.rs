@@ -100,9 +100,10 @@ impl Writer {
         let payloads = due_us.iter().map(|due_us| payload(*due_us, &self.padding));
         self.target.dialect().render(payloads, &mut self.body);
         let head = format!(
-            "POST {} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
+            "POST {} HTTP/1.1\r\n{}content-type: application/json\r\n\
              producer-id: {}\r\nproducer-epoch: 0\r\nproducer-seq: {}\r\ncontent-length: {}\r\n\r\n",
             self.path,
+            self.target.head(),
             self.producer,
             self.seq,
             self.body.len()

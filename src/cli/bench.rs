@@ -163,7 +163,7 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
         Bench::Turns(args) => &args.common,
     };
     raise_limits();
-    let target = Target::new(&common.target.url, common.dialect)?;
+    let target = Target::new(&common.target.url, common.target.key.as_deref(), common.dialect)?;
     let servers = match &common.cluster_dir {
         Some(dir) => Servers::of_cluster(dir)?,
         None => Servers::new(common.pid.clone()),
