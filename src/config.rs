@@ -19,7 +19,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-pub use access::{CertificateFiles, GivenIssuer};
+pub use access::{CertificateFiles, GivenIssuer, secret};
 pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 pub use door::{AllowedHost, AllowedOrigin};
 

@@ -67,6 +67,8 @@ pub const OFFER_WAIT: Duration = Duration::from_secs(1);
 pub const CLAIMERS: usize = 256;
 /// Effects of sessions on one node that wait to be begun; more are tried again at the next sweep.
 pub const ACTIONS: usize = 1024;
+/// How many of them are done at once.
+pub const ACTIONS_AT_ONCE: usize = 256;
 /// How long one attempt at an effect may take.
 pub const EFFECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause before a request looks for a leader again.
@@ -338,5 +340,7 @@ pub const KEYS: usize = 10_000;
 pub const KEY_NAME_BYTES: usize = 128;
 /// Tickets that were used and have not ended.
 pub const TICKETS: usize = 100_000;
+/// Those of one key or one participant.
+pub const TICKETS_OF_ONE: usize = 1_000;
 /// How long a ticket lasts at most, in milliseconds.
 pub const TICKET_MS_MAX: u64 = 24 * 60 * 60 * 1000;

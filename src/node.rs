@@ -171,6 +171,7 @@ impl Node {
             ),
         };
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let settings = settings(config, address)?;
         let local = NodeId(config.node_id);
         let home = Arc::new(Home::open(&config.data_dir, &config.cluster, local)?);
         let dirs = [
@@ -211,7 +212,6 @@ impl Node {
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
-        let settings = settings(config, address)?;
         let auth = Auth::new(&runtime.sessions, config.root_key.clone(), config.issuers.clone());
         let serving = edge::serve(
             (listener, admin),

@@ -161,7 +161,9 @@ async fn each_request_needs_its_right_and_no_other_and_sessions_of_others_do_not
         if method != Method::HEAD {
             assert_eq!(answer["right"], right, "{what}");
         }
-        let with = key(&node, &[right], json!({})).await;
+        // Speaking into a turn begins one, where none is open.
+        let rights = if right == "steer" { vec!["send", "steer"] } else { vec![right] };
+        let with = key(&node, &rights, json!({})).await;
         let (status, answer) = ask(&node, Some(&with), method.clone(), &mine, body.as_ref()).await;
         assert!(![401, 403].contains(&status.as_u16()), "{what} with {right}: {status} {answer}");
         // As if it did not exist, whatever its right.
@@ -190,6 +192,23 @@ async fn a_list_has_the_sessions_of_the_key_alone() {
     let names: Vec<_> = list["sessions"].as_array().unwrap().iter().collect();
     let names: Vec<_> = names.iter().map(|one| one["session"].as_str().unwrap()).collect();
     assert_eq!(names, ["mine-1", "mine-2"]);
+    // Page by page it learns no more.
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let path = format!("/v1/sessions?limit=1&after={after}");
+        let (_, page) = ask(&node, Some(&reader), Method::GET, &path, None).await;
+        seen.extend(page["sessions"].as_array().unwrap().iter().map(|one| one["session"].clone()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = next.to_owned();
+    }
+    assert_eq!(seen, ["mine-1", "mine-2"]);
+    for prefix in ["z", "a", "__outlive"] {
+        let path = format!("/v1/sessions?limit=1&prefix={prefix}");
+        let (_, page) = ask(&node, Some(&reader), Method::GET, &path, None).await;
+        assert_eq!(page, json!({ "sessions": [], "next": null }), "{prefix}");
+    }
+    let (_, all) = ask(&node, Some(ROOT), Method::GET, "/v1/sessions?limit=2", None).await;
+    assert_eq!(all["next"], "mine-1", "what is reserved takes no place");
     let (status, _) = ask(&node, Some(&reader), Method::GET, "/v1/keys", None).await;
     assert_eq!(status, 403);
     let (status, answer) =
@@ -238,7 +257,14 @@ async fn rest(answer: reqwest::Response) -> String {
 async fn what_a_key_opened_ends_with_it_and_says_why() {
     let node = start().await;
     create(&node, "mine").await;
-    for (more, reason) in [(json!({}), "key_revoked"), (json!({ "ttl_s": 2 }), "token_expired")] {
+    let all = |more: Value| {
+        let mut all = json!({ "sessions": ["*"] });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    for (more, reason) in
+        [(all(json!({})), "key_revoked"), (all(json!({ "ttl_s": 3 })), "token_expired")]
+    {
         let made = key(&node, &["read", "claim", "publish"], more).await;
         let open = |path: &str| {
             reqwest::Client::new().get(format!("{}{path}", node.url)).bearer_auth(&made).send()
@@ -251,6 +277,20 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
             "/v1/stream/mine?offset=now&live=long-poll",
         ];
         let mut waits: JoinSet<_> = waits.into_iter().map(open).collect();
+        let body =
+            reqwest::Body::wrap_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>());
+        let endless = reqwest::Client::new()
+            .post(format!("{}/v1/stream/mine", node.url))
+            .bearer_auth(&made)
+            .header("content-type", "application/x-ndjson")
+            .header("stream-append", "streaming")
+            .header("producer-id", "p")
+            .header("producer-epoch", "0")
+            .header("producer-seq", "0")
+            .body(body)
+            .send();
+        let endless = endless.await.unwrap();
+        assert_eq!(endless.status(), 200);
         let mut people = Client::open_as(&node, "/v1/ws", &made).await;
         people.attach("mine", json!({})).await;
         let mut worker = Client::open_as(&node, "/v1/agents/ws", &made).await;
@@ -266,6 +306,8 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
         let end = format!("event: detached\ndata: {{\"reason\":\"{reason}\"}}");
         assert!(text.contains(&end), "{text}");
         rest(durable).await;
+        let text = rest(endless).await;
+        assert!(text.contains(reason), "{text}");
         while let Some(answer) = waits.join_next().await {
             let answer = answer.expect("no panic").expect("an answer");
             // The other dialect may have answered before, in its own time.
@@ -312,7 +354,8 @@ async fn a_websocket_is_judged_frame_by_frame() {
     let mut worker = Client::open_as(&node, "/v1/agents/ws", &made).await;
     worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
     worker.find("refused", |frame| frame["code"] == "forbidden").await;
-    let claims = key(&node, &["claim"], json!({})).await;
+    let claims = key(&node, &["claim"], json!({ "sessions": ["*"] })).await;
+    let some = key(&node, &["claim"], json!({})).await;
     let mut worker = Client::open_as(&node, "/v1/agents/ws", &claims).await;
     worker.send(&json!({ "type": "register", "agent": "painter", "worker": "w" })).await;
     worker.find("refused", |frame| frame["code"] == "forbidden").await;
@@ -322,6 +365,10 @@ async fn a_websocket_is_judged_frame_by_frame() {
         let (got, answer) = ask(&node, Some(&claims), Method::POST, &path, Some(&body)).await;
         assert_eq!(got, status, "{agent}: {answer}");
     }
+    // Turns are of any session, so a key for some takes none.
+    let (status, _) =
+        ask(&node, Some(&some), Method::POST, "/v1/agents/poet/claim", Some(&body)).await;
+    assert_eq!(status, 403);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -347,6 +394,8 @@ async fn a_key_that_is_made_again_is_the_same_and_bad_ones_are_refused() {
         ("sessions", json!(["a*b"])),
         ("key", json!("secret")),
         ("ttl_s", json!(0)),
+        ("rights", json!(["claim"])),
+        ("device", json!("phone")),
         ("role", json!("king")),
         ("unknown", json!(1)),
     ] {
@@ -360,6 +409,11 @@ async fn a_key_that_is_made_again_is_the_same_and_bad_ones_are_refused() {
     assert_eq!(status, 204);
     let (status, answer) = ask(&node, Some(ROOT), Method::DELETE, path, None).await;
     assert_eq!((status.as_u16(), &answer["code"]), (404, &json!("no_such_key")));
+    // A request that comes late, or again, does not bring it back.
+    let (status, _) = ask(&node, Some(ROOT), Method::POST, "/v1/keys", Some(&body)).await;
+    assert_eq!(status, 409);
+    let (status, _) = ask(&node, Some(&text), Method::GET, "/v1/sessions", None).await;
+    assert_eq!(status, 401);
     let open = start_single().await;
     let (status, answer) = ask(&open, None, Method::POST, "/v1/keys", Some(&body)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (409, &json!("keys_off")));
@@ -394,6 +448,14 @@ async fn a_websocket_goes_on_under_a_newer_key() {
     let said = client.ask(json!({ "op": "append", "session": "mine-a", "body": body })).await;
     assert!(said["ok"].is_object(), "{said}");
     assert_eq!(client.texts("mine-a", 1).await, ["on"]);
+    // Nobody stays present under a name that is no more its own.
+    let rights = ["read", "presence"];
+    let ada = key(&node, &rights, json!({ "participant": "ada" })).await;
+    let bob = key(&node, &rights, json!({ "participant": "bob" })).await;
+    let mut client = Client::open_as(&node, "/v1/ws", &ada).await;
+    client.attach("mine-a", json!({ "participant": "ada", "role": "supervisor" })).await;
+    assert_eq!(client.ask(json!({ "op": "auth", "token": bob })).await["ok"], json!({}));
+    client.find("it is ada's", |frame| frame["data"]["reason"] == "forbidden").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -415,9 +477,15 @@ async fn a_ticket_opens_what_its_owner_said_and_nothing_else() {
     for _ in 0..3 {
         let path = format!("/v1/sessions/mine-a/events?after=start&ticket={ticket}");
         assert_eq!(get(&path).await.0, 200);
-        assert_eq!(get(&format!("/v1/sessions/mine-a?ticket={ticket}")).await.0, 200);
     }
-    assert_eq!(get(&format!("/v1/sessions/mine-b?ticket={ticket}")).await.0, 404);
+    // And to no other address.
+    for path in ["mine-a", "mine-b", "mine-b/events"] {
+        assert_eq!(get(&format!("/v1/sessions/{path}?ticket={ticket}")).await.0, 401, "{path}");
+    }
+    let (_, second) = ask(&node, Some(&owner), Method::POST, "/v1/tickets", Some(&body)).await;
+    let second = second["ticket"].as_str().unwrap();
+    assert_eq!(get(&format!("/v1/cluster?ticket={second}")).await.0, 403, "it is not used up");
+    assert_eq!(get(&format!("/v1/sessions/mine-b?ticket={second}")).await.0, 404);
     let forged = ticket.replacen("olt_e", "olt_f", 1);
     for path in [
         format!("/v1/sessions/mine-a?ticket={forged}"),
@@ -448,7 +516,7 @@ async fn a_ticket_opens_what_its_owner_said_and_nothing_else() {
     let path = format!("/v1/keys/{}", owner.split('_').nth(1).unwrap());
     assert_eq!(ask(&node, Some(ROOT), Method::DELETE, &path, None).await.0, 204);
     assert!(rest(stream).await.contains("key_revoked"));
-    assert_eq!(get(&format!("/v1/sessions/mine-a?ticket={ticket}")).await.0, 401);
+    assert_eq!(get(&format!("/v1/sessions/mine-a/events?ticket={ticket}")).await.0, 401);
     let node = node.restart_as(|config| config.root_key = Some(Secret::of(ROOT))).await;
     let (status, keys) = ask(&node, Some(ROOT), Method::GET, "/v1/keys", None).await;
     assert_eq!((status.as_u16(), &keys["keys"]), (200, &json!([])), "revoked is revoked");

@@ -185,6 +185,8 @@ pub enum Denied {
     Session,
     /// It lacks this right.
     Right(Right),
+    /// It is for some sessions, and would have to be for all.
+    Sessions,
     /// The agent is none of those that it is for.
     Agent,
     /// It speaks in another name, or on another device.
@@ -216,17 +218,37 @@ impl Grant {
         if self.rights.contains(&right) { Ok(()) } else { Err(Denied::Right(right)) }
     }
 
+    /// The beginnings of all names below `prefix` that it is for, and whether a beginning is a whole name.
+    pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
+        let mut all: Vec<(String, bool)> = Vec::new();
+        for pattern in &self.sessions {
+            let (stem, whole) = match pattern.0.strip_suffix('*') {
+                Some(stem) => (stem, false),
+                None => (&*pattern.0, true),
+            };
+            if stem.starts_with(prefix) {
+                all.push((stem.to_owned(), whole));
+            } else if !whole && prefix.starts_with(stem) {
+                all.push((prefix.to_owned(), false));
+            }
+        }
+        all
+    }
+
     /// Whether its rights are for this session.
     pub fn is_for(&self, session: &SessionId) -> bool {
         self.sessions.iter().any(|pattern| pattern.covers(session.as_str()))
     }
 
-    /// Whether it may take the turns of this agent.
+    /// Whether it may take the turns of this agent, which may be of any session.
     ///
     /// # Errors
     /// Says what is missing.
     pub fn allows_agent(&self, agent: &AgentName) -> Result<(), Denied> {
         self.allows(Right::Claim, None)?;
+        if !self.sessions.contains(&Pattern::all()) {
+            return Err(Denied::Sessions);
+        }
         let covers = self.agents.iter().any(|pattern| pattern.covers(agent.as_str()));
         if covers { Ok(()) } else { Err(Denied::Agent) }
     }
@@ -317,7 +339,8 @@ impl Command {
             | Command::Touch => Right::Publish,
             Command::Delete { .. } | Command::Trim { .. } => Right::Delete,
             Command::Input(input) => match input.when_busy {
-                Some(WhenBusy::Steer) => Right::Steer,
+                // Where no turn is open, it begins one.
+                Some(WhenBusy::Steer) => return vec![Right::Send, Right::Steer],
                 Some(WhenBusy::Interrupt) => return vec![Right::Send, Right::Cancel],
                 None | Some(WhenBusy::Queue | WhenBusy::Reject) => Right::Send,
             },
@@ -427,7 +450,10 @@ mod tests {
         assert_eq!(narrowed.role, Role::Participant);
         assert_eq!(narrowed.when_busy, Some(WhenBusy::Queue), "it may not steer");
         assert_eq!(grant.narrow(&id, &mut input(Some("bob"), None)), Err(Denied::Name));
+        let mut steers = grant.clone();
+        steers.rights = vec![Right::Steer];
         let steer = &mut input(None, Some(WhenBusy::Steer));
+        assert_eq!(steers.narrow(&id, steer), Err(Denied::Right(Right::Send)));
         assert_eq!(grant.narrow(&id, steer), Err(Denied::Right(Right::Steer)));
         let interrupt = &mut input(None, Some(WhenBusy::Interrupt));
         assert_eq!(grant.narrow(&id, interrupt), Err(Denied::Right(Right::Cancel)));
@@ -435,6 +461,19 @@ mod tests {
         assert_eq!(grant.narrow(&id, &mut cancel), Err(Denied::Right(Right::Cancel)));
         let mut append = Command::Append(Append::default());
         assert_eq!(grant.narrow(&id, &mut append), Err(Denied::Right(Right::Publish)));
+    }
+
+    #[test]
+    fn the_names_below_a_prefix_are_those_of_the_grant_alone() {
+        let grant = grant(&[Right::Read]);
+        let below = |prefix: &str| -> Vec<(String, bool)> { grant.beginnings(prefix) };
+        let named = |name: &str, whole| (name.to_owned(), whole);
+        assert_eq!(below(""), [named("chat:", false), named("one", true)]);
+        assert_eq!(below("ch"), [named("chat:", false)]);
+        assert_eq!(below("chat:7"), [named("chat:7", false)]);
+        assert_eq!(below("one"), [named("one", true)]);
+        assert_eq!(below("one1"), []);
+        assert_eq!(below("other"), []);
     }
 
     #[test]

@@ -163,6 +163,14 @@ impl Caller {
         self.grant()?.map_or(Ok(()), |grant| Ok(grant.allows(right, session)?))
     }
 
+    /// The beginnings of all names below `prefix` that it may list, see [`Grant::beginnings`].
+    pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
+        match &self.0 {
+            None => vec![(prefix.to_owned(), false)],
+            Some(known) => known.grant.beginnings(prefix),
+        }
+    }
+
     /// Whether its rights are for this session.
     pub fn is_for(&self, session: &SessionId) -> bool {
         self.0.as_ref().is_none_or(|known| known.grant.is_for(session))

@@ -12,7 +12,9 @@ use std::time::Duration;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use serde::Deserialize;
 use session::ids::Millis;
 use tokio::sync::Mutex;
@@ -191,6 +193,16 @@ fn known(jwk: &Jwk) -> Option<Known> {
     (said == usual && signs).then_some(Known { kid, algorithm: said, key })
 }
 
+/// Signs claims with a secret (HS256), as an issuer would that shares it.
+///
+/// # Errors
+/// The secret is empty.
+pub fn sign(secret: &[u8], claims: &serde_json::Value) -> Result<String, String> {
+    crypto::install();
+    let key = EncodingKey::from_secret(secret).map_err(|why| why.to_string())?;
+    encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|why| why.to_string())
+}
+
 /// Whose a token is, before anybody knows whether it is true.
 #[derive(Deserialize)]
 struct Said {
@@ -255,9 +267,10 @@ fn judge(issuer: &Issuer, key: &Known, token: &str, now: Millis) -> Result<Calle
         return Err(Refused::Unknown("the token lasts longer than a token may"));
     }
     let until = Millis(((exp + GRACE_S) * 1000.0) as u64);
-    let name = claims.sub.clone().unwrap_or_default();
+    let sub = claims.sub.clone().unwrap_or_default();
+    let name = format!("token:{}#{sub}", issuer.config.issuer);
     let grant = claims.grant(until).map_err(Refused::Unknown)?;
-    Ok(Caller::of(grant, name, CancellationToken::new(), now))
+    Caller::of(grant, name, CancellationToken::new(), now).lasting()
 }
 
 #[cfg(test)]

@@ -102,9 +102,10 @@ async fn a_token_of_each_algorithm_lets_its_bearer_in() {
     let session = SessionId::parse("chat:1").unwrap();
     let good = token(HS, &claims(), hs256(SECRET));
     let found = caller(&secret(), &good, now()).await.unwrap();
-    assert_eq!(found.name(), "ada");
+    assert_eq!(found.name(), "token:idp#ada");
     assert!(found.may(Right::Read, Some(&session)).is_ok());
     assert!(found.may(Right::Send, Some(&session)).is_err());
+    assert_eq!(why(&secret(), &sign(SECRET, &claims()).unwrap()).await, "in");
     let (ed, ed_jwk) = ed25519();
     let (es, es_jwk) = es256();
     let (issuer, _file) = of_file("idp", &[ed_jwk, es_jwk]);

@@ -1,6 +1,6 @@
 //! The keys of the cluster: made, listed, revoked, and looked up in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use session::ids::Millis;
@@ -41,7 +41,11 @@ pub struct Key {
 pub struct Keyring(Log<Keys>);
 
 #[derive(Default)]
-struct Keys(HashMap<String, Arc<Key>>);
+struct Keys {
+    held: HashMap<String, Arc<Key>>,
+    /// Ids of those that were revoked: making one of them again makes no key.
+    revoked: HashSet<String>,
+}
 
 /// Why a change of the keys came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -69,18 +73,30 @@ impl Sum for Keys {
                     return;
                 };
                 let Record { id, name, grant, created, by, .. } = *record;
+                // A request that was sent again, or comes late.
+                if self.held.contains_key(&id) || self.revoked.contains(&id) {
+                    return;
+                }
                 let ended = CancellationToken::new();
                 let key = Key { id: id.clone(), name, grant, created, by, secret, ended };
-                self.0.insert(id, Arc::new(key));
+                self.held.insert(id, Arc::new(key));
             }
             Some(Change::Revoked { id }) => {
-                if let Some(key) = self.0.remove(&id) {
+                if let Some(key) = self.held.remove(&id) {
                     key.ended.cancel();
                 }
+                self.revoked.insert(id);
             }
             // A newer version of this program may know more; what this one does not know lets nobody in.
             None => tracing::error!("a change in {NAME} is unreadable"),
         }
+    }
+
+    fn forget(&mut self) {
+        for (_, key) in self.held.drain() {
+            key.ended.cancel();
+        }
+        self.revoked.clear();
     }
 }
 
@@ -102,7 +118,7 @@ impl Keyring {
         self.0.catch_up(deadline).await?;
         let now = self.now();
         let lasts = |key: &&Arc<Key>| key.grant.until.is_none_or(|until| now < until);
-        let mut all: Vec<_> = self.0.sum().0.values().filter(lasts).cloned().collect();
+        let mut all: Vec<_> = self.0.sum().held.values().filter(lasts).cloned().collect();
         all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(all)
     }
@@ -133,7 +149,8 @@ impl Keyring {
         let (id, sha256) = (text.id.clone(), Secret::of(&text.secret).kept());
         let record = Record { id, name, sha256, grant, created, by: by.to_owned() };
         self.0.append(Change::Created(Box::new(record)).payload(), deadline).await?;
-        self.held(&text.id).ok_or(KeyringError::NoSuchKey)
+        // Revoked before, the id is spent.
+        self.held(&text.id).ok_or(KeyringError::Exists)
     }
 
     /// Takes a key back. Its streams end at every node that hears of it.
@@ -184,6 +201,6 @@ impl Keyring {
     }
 
     fn held(&self, id: &str) -> Option<Arc<Key>> {
-        self.0.sum().0.get(id).cloned()
+        self.0.sum().held.get(id).cloned()
     }
 }

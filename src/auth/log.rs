@@ -19,12 +19,20 @@ use crate::runtime::{AttachError, Delivery, Freshness, Reader, Sessions, Start, 
 const LOOK: Duration = Duration::from_secs(1);
 /// Pause between two looks for what is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often a node makes sure that it is in touch with the log, and how long it may be behind.
+const TOUCH: Duration = Duration::from_secs(2);
+const LATE: &str = "the log was not read in time";
 const NO_PANIC: &str = "no panic under this lock";
 
 /// What a log adds up to.
 pub(super) trait Sum: Default + Send + Sync {
     /// Takes the next change in, which was made at `time`.
     fn take(&mut self, payload: &[u8], time: Millis);
+
+    /// Begins anew: the log is another one.
+    fn forget(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// A log, and what it adds up to as far as it was read here.
@@ -76,12 +84,31 @@ impl<S: Sum> Log<S> {
         loop {
             let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
             let start = at.map_or(Start::Beginning, Start::After);
-            match self.sessions.attach(&self.id, start, Freshness::Local, deadline).await {
-                Ok(mut reader) => self.take_all(&mut reader, &mut at).await,
+            // Where this node's own replica is not in touch, another node's is read.
+            match self.sessions.attach(&self.id, start, Freshness::Linearizable, deadline).await {
+                Ok(mut reader) => tokio::select! {
+                    () = self.take_all(&mut reader, &mut at) => {}
+                    () = self.fall_behind() => {
+                        tracing::debug!(log = %self.id, "a log is read elsewhere: it goes on there");
+                    }
+                },
                 Err(AttachError::NotFound) => {}
                 Err(why) => tracing::debug!(log = %self.id, %why, "a log is not to be read now"),
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until the cluster has the log longer than this node for too long.
+    async fn fall_behind(&self) {
+        loop {
+            sleep(TOUCH).await;
+            let deadline = Instant::now() + TOUCH;
+            match self.catch_up(deadline).await {
+                Err(LogError::Unavailable(why)) if why == LATE => return,
+                // Nobody has a majority in reach: there is nothing new to be told either.
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 
@@ -95,7 +122,7 @@ impl<S: Sum> Log<S> {
                         sum.take(&shown.event.payload, shown.event.time);
                     }
                 }
-                Delivery::Reset { .. } => *self.sum.write().expect(NO_PANIC) = S::default(),
+                Delivery::Reset { .. } => self.sum.write().expect(NO_PANIC).forget(),
                 Delivery::CaughtUp { .. } | Delivery::Gap { .. } => {}
                 Delivery::End { .. } | Delivery::Gone | Delivery::Detached { .. } => return,
             }
@@ -153,5 +180,5 @@ impl<S: Sum> Log<S> {
 }
 
 fn late(_: tokio::time::error::Elapsed) -> LogError {
-    LogError::Unavailable("the log was not read in time".into())
+    LogError::Unavailable(LATE.into())
 }

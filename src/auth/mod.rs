@@ -19,7 +19,7 @@ mod ticket;
 
 use std::sync::Arc;
 
-use session::{Grant, ids::Millis};
+use session::{Grant, Right, ids::Millis};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -62,13 +62,15 @@ pub enum Refused {
     Unavailable(String),
 }
 
-/// Why there is no ticket.
+/// Why a ticket opens nothing, or is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TicketError {
     /// It is more than the caller may do.
     Denied(Denial),
-    /// It cannot be made now.
+    /// It is not known, or cannot be made now.
     Refused(Refused),
+    /// It would have more than can stand in an address.
+    TooLong,
 }
 
 impl From<Denial> for TicketError {
@@ -93,7 +95,8 @@ impl Auth {
     /// What the configuration says, over the keys of the cluster.
     pub fn new(sessions: &Arc<Sessions>, root: Option<Secret>, issuers: Vec<IssuerConfig>) -> Auth {
         let issuers = issuers.into_iter().map(Issuer::new).collect();
-        let (keyring, tickets) = (Keyring::new(sessions.clone()), Tickets::new(sessions.clone()));
+        let keyring = Keyring::new(sessions.clone());
+        let tickets = Tickets::new(sessions.clone(), root.clone());
         Auth { root, keyring, tickets, issuers }
     }
 
@@ -143,32 +146,39 @@ impl Auth {
         }
         if let Some(text) = KeyText::parse(credential) {
             let key = self.keyring.find(&text, deadline).await?;
-            let caller = Caller::of(key.grant.clone(), key.id.clone(), key.ended.clone(), now);
+            let caller =
+                Caller::of(key.grant.clone(), format!("key:{}", key.id), key.ended.clone(), now);
             return caller.under(Some(key.id.clone())).lasting();
         }
         if credential.bytes().filter(|byte| *byte == b'.').count() == 2 {
-            return issuer::caller(&self.issuers, credential, now).await?.lasting();
+            return issuer::caller(&self.issuers, credential, now).await;
         }
         Err(Refused::Unknown("this is no key of this cluster, and no token"))
     }
 
-    /// Who comes with this ticket.
+    /// Who comes with this ticket to this path, with the right that the path needs.
     ///
     /// # Errors
     /// Nobody that this node would let in; nothing is to happen then.
     pub async fn bearer_of(
         &self,
         ticket: &str,
+        (path, right): (&str, Option<Right>),
         now: Millis,
         deadline: Instant,
-    ) -> Result<Caller, Refused> {
+    ) -> Result<Caller, TicketError> {
         if !self.is_on() {
             return Ok(Caller::anybody());
         }
         if CREDENTIAL_BYTES < ticket.len() {
-            return Err(Refused::Unknown("the ticket is too long"));
+            return Err(Refused::Unknown("the ticket is too long").into());
         }
-        self.tickets.caller(&self.keyring, ticket, now, deadline).await
+        let bearer = self.tickets.bearer(&self.keyring, ticket, now, deadline).await?;
+        if let Some(right) = right {
+            bearer.caller.may(right, None)?;
+        }
+        self.tickets.admit(&bearer, path, now, deadline).await?;
+        Ok(bearer.caller)
     }
 
     /// Makes a ticket for a part of what the caller may do; of somebody at a node that asks for no credentials, none.
@@ -183,6 +193,9 @@ impl Auth {
     ) -> Result<Option<Ticket>, TicketError> {
         let Some((grant, until)) = caller.part(part, self.keyring.now())? else { return Ok(None) };
         let made = self.tickets.make(grant, caller.owner(), until, deadline).await?;
+        if CREDENTIAL_BYTES < made.text.len() {
+            return Err(TicketError::TooLong);
+        }
         Ok(Some(made))
     }
 }

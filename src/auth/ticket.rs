@@ -1,9 +1,8 @@
 //! Tickets: what a page puts into the address of an EventSource or a WebSocket, which can carry no header.
 //!
-//! A ticket is `olt_` and, in base64url, a grant that is a part of its owner's, under a MAC (HMAC-SHA-256) by a
-//! secret of the cluster. It is to be used within a minute, so that an address that is found in a log later opens
-//! nothing; once it was, it also carries the reconnects of that page, until its grant ends. That it was used is
-//! kept by the cluster, since a page may come back at any node.
+//! A ticket is `olt_` and, in base64url, a grant that is a part of its owner's, under a MAC (HMAC-SHA-256) by a secret
+//! of the cluster. It is to be used within a minute; once it was, it carries the reconnects to that path, until its
+//! grant ends, and nothing else. That it was used is kept by the cluster, since a page may come back at any node.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +15,11 @@ use session::ids::Millis;
 use session::{Config, Grant, Retention};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Refused;
 use super::caller::{Caller, Ended};
+use super::key::Secret;
 use super::keyring::Keyring;
 use super::log::{Log, Sum};
 use crate::limits;
@@ -47,11 +48,20 @@ struct Said {
 }
 
 /// One change of the tickets. Kept: none changes its name.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Change {
-    Secret { secret: String, drawn: Millis },
-    Used { id: u64, until: Millis },
+    Secret {
+        secret: String,
+        drawn: Millis,
+    },
+    /// By whom, and for which path, as a hash.
+    Used {
+        id: u64,
+        until: Millis,
+        name: String,
+        path: u64,
+    },
 }
 
 /// What the log of the tickets adds up to.
@@ -59,7 +69,25 @@ enum Change {
 struct Known {
     /// And when each was drawn; tickets are made with the newest.
     secrets: Vec<(Vec<u8>, Millis)>,
-    used: HashMap<u64, Millis>,
+    used: HashMap<u64, Used>,
+    /// How many of them each has.
+    owned: HashMap<String, usize>,
+}
+
+struct Used {
+    until: Millis,
+    path: u64,
+    name: String,
+}
+
+impl Known {
+    fn prune(&mut self, time: Millis) {
+        self.used.retain(|_, used| time < used.until);
+        self.owned.clear();
+        for used in self.used.values() {
+            *self.owned.entry(used.name.clone()).or_default() += 1;
+        }
+    }
 }
 
 impl Sum for Known {
@@ -71,11 +99,16 @@ impl Sum for Known {
                 }
                 self.secrets.retain(|(_, earlier)| drawn.0 < earlier.0 + KEPT_MS);
             }
-            Ok(Change::Used { id, until }) => {
-                if limits::TICKETS <= self.used.len() {
-                    self.used.retain(|_, until| time < *until);
+            Ok(Change::Used { id, until, name, path }) => {
+                let owned = self.owned.get(&name).copied().unwrap_or_default();
+                if limits::TICKETS <= self.used.len() || limits::TICKETS_OF_ONE <= owned {
+                    self.prune(time);
                 }
-                self.used.insert(id, until);
+                // The first use is the one that counts.
+                if !self.used.contains_key(&id) {
+                    *self.owned.entry(name.clone()).or_default() += 1;
+                    self.used.insert(id, Used { until, path, name });
+                }
             }
             Err(_) => tracing::error!("a change in {NAME} is unreadable"),
         }
@@ -83,10 +116,19 @@ impl Sum for Known {
 }
 
 /// The tickets of the cluster, as far as a node knows them.
-pub(super) struct Tickets(Log<Known>);
+pub(super) struct Tickets {
+    log: Log<Known>,
+    /// Without it, whoever reads the log cannot make tickets; with another one, all of them end.
+    root: Option<Secret>,
+}
+
+/// Somebody who shows a ticket that is one.
+pub(super) struct Bearer {
+    pub(super) caller: Caller,
+    said: Said,
+}
 
 /// A ticket that was made.
-#[derive(Debug)]
 pub struct Ticket {
     /// For its owner alone.
     pub text: String,
@@ -97,14 +139,15 @@ pub struct Ticket {
 }
 
 impl Tickets {
-    pub(super) fn new(sessions: Arc<Sessions>) -> Tickets {
+    pub(super) fn new(sessions: Arc<Sessions>, root: Option<Secret>) -> Tickets {
         let retention = Retention { max_age_ms: Some(2 * KEPT_MS), ..Retention::default() };
-        Tickets(Log::new(sessions, NAME, Config { retention, ..Config::default() }))
+        let log = Log::new(sessions, NAME, Config { retention, ..Config::default() });
+        Tickets { log, root }
     }
 
     /// Follows the log of the tickets for ever.
     pub(super) async fn follow(&self) {
-        self.0.follow().await;
+        self.log.follow().await;
     }
 
     /// Makes a ticket with this grant, which has an end.
@@ -118,7 +161,7 @@ impl Tickets {
         until: Millis,
         deadline: Instant,
     ) -> Result<Ticket, Refused> {
-        let now = self.0.now();
+        let now = self.log.now();
         let mac = self.secret(now, deadline).await?;
         let by = Millis(until.0.min(now.0 + FIRST_USE_MS));
         let grant = Grant { until: Some(until), ..grant };
@@ -132,15 +175,15 @@ impl Tickets {
     /// The newest secret; where there is none, or it grows old, one is drawn.
     async fn secret(&self, now: Millis, deadline: Instant) -> Result<hmac::Key, Refused> {
         let fresh = || {
-            let known = self.0.sum();
+            let known = self.log.sum();
             let is_fresh = |drawn: Millis| now.0 < drawn.0 + limits::TICKET_MS_MAX;
             let (secret, _) = known.secrets.iter().rev().find(|(_, drawn)| is_fresh(*drawn))?;
-            Some(hmac::Key::new(hmac::HMAC_SHA256, secret))
+            Some(self.mac(secret))
         };
         if let Some(found) = fresh() {
             return Ok(found);
         }
-        self.0.catch_up(deadline).await?;
+        self.log.catch_up(deadline).await?;
         if let Some(found) = fresh() {
             return Ok(found);
         }
@@ -150,17 +193,28 @@ impl Tickets {
         fresh().ok_or_else(|| Refused::Unavailable("the secret of tickets is not here".into()))
     }
 
-    /// Who comes with this ticket.
+    /// What tickets are signed with under this secret of the log.
+    fn mac(&self, secret: &[u8]) -> hmac::Key {
+        match &self.root {
+            None => hmac::Key::new(hmac::HMAC_SHA256, secret),
+            Some(root) => {
+                let root = hmac::Key::new(hmac::HMAC_SHA256, root.kept().as_bytes());
+                hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&root, secret).as_ref())
+            }
+        }
+    }
+
+    /// Who comes with this ticket; whether it may, says [`Self::admit`].
     ///
     /// # Errors
     /// Nobody that it lets in, or that cannot be known now.
-    pub(super) async fn caller(
+    pub(super) async fn bearer(
         &self,
         keyring: &Keyring,
         text: &str,
         now: Millis,
         deadline: Instant,
-    ) -> Result<Caller, Refused> {
+    ) -> Result<Bearer, Refused> {
         let said = self.read(text, deadline).await?;
         let ended = match &said.key {
             None => CancellationToken::new(),
@@ -171,22 +225,55 @@ impl Tickets {
         };
         let key = said.key.clone();
         let caller = Caller::of(said.grant.clone(), said.name.clone(), ended, now);
-        let caller = caller.under(key).lasting()?;
-        if self.was_used(said.id) {
-            return Ok(caller);
+        Ok(Bearer { caller: caller.under(key).lasting()?, said })
+    }
+
+    /// Lets a bearer in to this path: for the first time within a minute, and then as often as it comes back there.
+    ///
+    /// # Errors
+    /// It is too late, or the ticket is for another path; or that cannot be known now.
+    pub(super) async fn admit(
+        &self,
+        bearer: &Bearer,
+        path: &str,
+        now: Millis,
+        deadline: Instant,
+    ) -> Result<(), Refused> {
+        let (said, path) = (&bearer.said, xxh3_64(path.as_bytes()));
+        let other = Refused::Unknown("the ticket was used for another address");
+        let used_for = || self.log.sum().used.get(&said.id).map(|used| used.path);
+        if let Some(used) = used_for() {
+            return if used == path { Ok(()) } else { Err(other) };
         }
         if said.by <= now {
-            self.0.catch_up(deadline).await?;
-            let late = Refused::Unknown("the ticket was not used within a minute");
-            return if self.was_used(said.id) { Ok(caller) } else { Err(late) };
+            self.log.catch_up(deadline).await?;
+            return match used_for() {
+                Some(used) if used == path => Ok(()),
+                Some(_) => Err(other),
+                None => Err(Refused::Unknown("the ticket was not used within a minute")),
+            };
         }
-        let in_force = || self.0.sum().used.values().filter(|until| now < **until).count();
-        if limits::TICKETS <= self.0.sum().used.len() && limits::TICKETS <= in_force() {
-            return Err(Refused::Unavailable("the cluster has too many tickets".into()));
+        let crowded = {
+            let known = self.log.sum();
+            let owned = known.owned.get(&said.name).copied().unwrap_or_default();
+            let over = |most: usize, mine: bool| {
+                let in_force = |used: &&Used| now < used.until && (!mine || used.name == said.name);
+                most <= known.used.values().filter(in_force).count()
+            };
+            (limits::TICKETS <= known.used.len() && over(limits::TICKETS, false))
+                || (limits::TICKETS_OF_ONE <= owned && over(limits::TICKETS_OF_ONE, true))
+        };
+        if crowded {
+            return Err(Refused::Unavailable("there are too many tickets in use".into()));
         }
+        let (id, name) = (said.id, said.name.clone());
         let until = said.grant.until.unwrap_or(now);
-        self.append(&Change::Used { id: said.id, until }, deadline).await?;
-        Ok(caller)
+        self.append(&Change::Used { id, until, name, path }, deadline).await?;
+        match used_for() {
+            // Two came at once, to different addresses.
+            Some(used) if used != path => Err(other),
+            _ => Ok(()),
+        }
     }
 
     /// What a ticket says, if it is one.
@@ -197,25 +284,22 @@ impl Tickets {
             text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).ok_or_else(bad)?;
         let (said, tag) = (decoded(said)?, decoded(tag)?);
         let holds = |known: &Known| {
-            known.secrets.iter().any(|(secret, _)| {
-                hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), &said, &tag).is_ok()
-            })
+            known
+                .secrets
+                .iter()
+                .any(|(secret, _)| hmac::verify(&self.mac(secret), &said, &tag).is_ok())
         };
-        if !holds(&self.0.sum()) {
-            self.0.catch_up(deadline).await?;
-            if !holds(&self.0.sum()) {
+        if !holds(&self.log.sum()) {
+            self.log.catch_up(deadline).await?;
+            if !holds(&self.log.sum()) {
                 return Err(bad());
             }
         }
         serde_json::from_slice(&said).map_err(|_| bad())
     }
 
-    fn was_used(&self, id: u64) -> bool {
-        self.0.sum().used.contains_key(&id)
-    }
-
     async fn append(&self, change: &Change, deadline: Instant) -> Result<(), Refused> {
         let payload = serde_json::to_vec(change).expect("it is made of plain JSON");
-        Ok(self.0.append(payload, deadline).await?)
+        Ok(self.log.append(payload, deadline).await?)
     }
 }

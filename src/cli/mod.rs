@@ -13,6 +13,7 @@ mod pieces;
 mod serve;
 mod session;
 mod tail;
+mod token;
 
 use std::io;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ enum Command {
     /// Make, list and revoke keys of a cluster
     #[command(subcommand)]
     Key(key::Key),
+    /// Tokens for trying things out
+    #[command(subcommand)]
+    Token(token::Token),
     /// Agents that come with the program
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Session(command) => block_on(session::run(command)),
         Command::Cluster(command) => block_on(cluster::run(command)),
         Command::Key(command) => block_on(key::run(command)),
+        Command::Token(command) => token::run(command),
         Command::Agent(command) => block_on(agent::run(command)),
         Command::Bench(command) => block_on(bench::run(command)),
         Command::Demo(command) => block_on(demo::run(command)),

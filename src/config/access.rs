@@ -34,7 +34,10 @@ pub struct GivenIssuer {
 }
 
 /// The secret at a place: `env:NAME` or a file, without white space at its ends.
-fn secret(key: &str, place: &str) -> Result<String, BadServeConfig> {
+///
+/// # Errors
+/// It cannot be read, or is no secret; `key` is what it is for.
+pub fn secret(key: &str, place: &str) -> Result<String, BadServeConfig> {
     let text = match place.strip_prefix("env:") {
         Some(name) => std::env::var(name)
             .or_else(|_| bad(format!("{key}: the environment variable {name} is not set")))?,

@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::version::TLS13;
 
 use crate::config::CertificateFiles;
 
@@ -64,7 +65,7 @@ impl Certificate {
         let key = read(&files, &provider)?;
         let held = Arc::new(Held(RwLock::new(Arc::new(key))));
         let mut config = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[&TLS13])
             .map_err(|why| why.to_string())?
             .with_no_client_auth()
             .with_cert_resolver(held.clone());

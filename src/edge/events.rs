@@ -17,6 +17,7 @@ use super::page::{self, Wait};
 use super::query::Query;
 use super::takeover::Takeover;
 use super::{Edge, HangUp, attached, freshness, headers, live};
+use crate::auth::Caller;
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::{AttachError, Freshness, Reader, Start};
@@ -58,19 +59,30 @@ pub(super) async fn read(
 ) -> Result<Response, Problem> {
     let mut request = parse(query, &headers)?;
     request.wants = request.wants.of(&caller, &id)?;
-    let deadline = headers::deadline(&headers)?;
-    let Some((reader, deadline)) = attach(&edge, &id, &request, deadline).await? else {
+    while_granted(&caller, answer(&edge, &id, &caller, request, &headers, takeover)).await
+}
+
+async fn answer(
+    edge: &Edge,
+    id: &SessionId,
+    caller: &Caller,
+    request: ReadRequest,
+    headers: &HeaderMap,
+    takeover: Option<Extension<Arc<Takeover>>>,
+) -> Result<Response, Problem> {
+    let deadline = headers::deadline(headers)?;
+    let Some((reader, deadline)) = attach(edge, id, &request, deadline).await? else {
         return Ok(HangUp.into_response());
     };
     match request.mode {
         Mode::Sse => {
             let takeover = takeover.map(|Extension(takeover)| takeover);
-            let telling = attached::open(&edge, &id, reader, &request.wants, deadline).await;
+            let telling = attached::open(edge, id, reader, &request.wants, deadline).await;
             match telling {
                 Ok(telling) => {
                     let has_seen_end = request.place.has_seen_end;
                     let ending = caller.ending();
-                    Ok(live::response(&edge, &id, telling, ending, has_seen_end, takeover).await)
+                    Ok(live::response(edge, id, telling, ending, has_seen_end, takeover).await)
                 }
                 Err(why) if why.is_passing() => Ok(HangUp.into_response()),
                 Err(why) => Err(why),
@@ -82,8 +94,7 @@ pub(super) async fn read(
         Mode::LongPoll => {
             let wait = request.wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
             let until = Instant::now() + wait;
-            let page = page::read(reader, request.limit, Wait::Event(until), &edge.stop);
-            while_granted(&caller, page).await
+            page::read(reader, request.limit, Wait::Event(until), &edge.stop).await
         }
     }
 }

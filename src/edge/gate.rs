@@ -80,11 +80,12 @@ pub(super) async fn open(
         ticket: take_ticket(request),
         credential: credential(request.headers())?.map(str::to_owned),
         gets: request.method() == Method::GET,
+        path: request.uri().path().to_owned(),
     };
     let (caller, right) = match need {
         Need::Nothing => (Caller::anybody(), None),
-        Need::Somebody => (caller(edge, &shown).await?, None),
-        Need::Right(right) => (caller(edge, &shown).await?, Some(right)),
+        Need::Somebody => (caller(edge, &shown, None).await?, None),
+        Need::Right(right) => (caller(edge, &shown, Some(right)).await?, Some(right)),
     };
     if let Some(right) = right {
         // Of sessions that are not the caller's nothing is told, not even which right would be needed: a path that
@@ -110,14 +111,15 @@ struct Shown {
     ticket: Option<String>,
     credential: Option<String>,
     gets: bool,
+    path: String,
 }
 
-async fn caller(edge: &Edge, shown: &Shown) -> Result<Caller, Problem> {
+async fn caller(edge: &Edge, shown: &Shown, right: Option<Right>) -> Result<Caller, Problem> {
     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
     let now = edge.runtime.sessions.now();
     match (shown.credential.as_deref(), &shown.ticket) {
         (None, Some(ticket)) if shown.gets => {
-            Ok(edge.auth.bearer_of(ticket, now, deadline).await?)
+            Ok(edge.auth.bearer_of(ticket, (&shown.path, right), now, deadline).await?)
         }
         (None, Some(_)) => {
             Err(Refused::Unknown("a ticket is for reading and for WebSockets").into())
@@ -242,6 +244,9 @@ impl From<Denial> for Problem {
             Denial::Denied(Denied::Right(right)) => {
                 forbidden(format!("the right {} is missing", right.name()))
                     .with("right", right.name())
+            }
+            Denial::Denied(Denied::Sessions) => {
+                forbidden("turns are of any session: the grant must be for all of them".to_owned())
             }
             Denial::Denied(Denied::Agent) => forbidden("the grant is for other agents".to_owned()),
             Denial::Denied(Denied::Name) => {

@@ -109,6 +109,12 @@ fn grant(asked: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
     if rights.is_empty() {
         return Err(bad("a key without rights opens nothing: name some"));
     }
+    if rights.contains(&Right::Claim) && asked.agents.is_none() {
+        return Err(bad("a key with the right claim names its agents"));
+    }
+    if asked.device.is_some() && asked.participant.is_none() {
+        return Err(bad("a device is a participant's: name that too"));
+    }
     if asked.ttl_s.is_some_and(|ttl_s| !(1..=TTL_S_MAX).contains(&ttl_s)) {
         return Err(bad(&format!("ttl_s must be 1 to {TTL_S_MAX}")));
     }
@@ -120,7 +126,7 @@ fn grant(asked: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
     Ok(Grant {
         rights,
         sessions: patterns("sessions", asked.sessions)?,
-        agents: patterns("agents", asked.agents)?,
+        agents: asked.agents.map_or(Ok(Vec::new()), |texts| patterns("agents", Some(texts)))?,
         participant: participant.map_err(|why| bad(&format!("participant: {why}")))?,
         device: device.map_err(|why| bad(&format!("device: {why}")))?,
         role,

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::attached::people;
 use super::error::{self, Problem};
@@ -12,8 +13,8 @@ use super::gate::By;
 use super::name::Name;
 use super::query::Query;
 use super::{Edge, freshness, headers, turns, wire};
-use crate::ids::SessionId;
 use crate::limits;
+use crate::runtime::Summary;
 use crate::session::Refusal;
 
 pub(super) async fn show(
@@ -62,12 +63,39 @@ pub(super) async fn list(
         }
     }
     let prefix = query.text("prefix").unwrap_or_default();
-    let found = edge.runtime.sessions.list(prefix, query.text("after"), limit, deadline).await?;
+    let mut found = Vec::new();
+    for (beginning, whole) in caller.beginnings(prefix) {
+        let most = if whole { 1 } else { limit };
+        found.extend(below(&edge, &beginning, query.text("after"), most, deadline).await?);
+    }
+    found.retain(|summary| caller.is_for(&summary.id));
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found.dedup_by(|a, b| a.id == b.id);
+    found.truncate(limit);
     let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
-    // What the service keeps for itself is nobody's session. A page may have fewer than its limit, and `next` all
-    // the same.
-    let is_open = |id: &SessionId| !id.is_reserved() && caller.is_for(id);
-    let open = found.iter().filter(|summary| is_open(&summary.id));
-    let sessions: Vec<_> = open.map(wire::summary).collect();
+    let sessions: Vec<_> = found.iter().map(wire::summary).collect();
     Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
+}
+
+/// Up to `limit` sessions whose names begin so, after `after`, in order.
+async fn below(
+    edge: &Edge,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+    deadline: Instant,
+) -> Result<Vec<Summary>, Problem> {
+    let (mut all, mut after) = (Vec::new(), after.map(str::to_owned));
+    loop {
+        let found = edge.runtime.sessions.list(prefix, after.as_deref(), limit, deadline).await?;
+        let last = found.last().map(|last| last.id.as_str().to_owned());
+        let is_last = found.len() < limit;
+        // What the service keeps for itself is nobody's session.
+        all.extend(found.into_iter().filter(|summary| !summary.id.is_reserved()));
+        if is_last || limit <= all.len() {
+            all.truncate(limit);
+            return Ok(all);
+        }
+        after = last;
+    }
 }

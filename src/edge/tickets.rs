@@ -67,6 +67,7 @@ impl From<TicketError> for Problem {
         match why {
             TicketError::Denied(why) => why.into(),
             TicketError::Refused(why) => why.into(),
+            TicketError::TooLong => bad("the ticket would be too long: name fewer sessions"),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use cluster::essential::essential;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::effect::Action;
@@ -11,7 +12,7 @@ use super::presence::table::PresenceTable;
 use super::sessions::Sessions;
 use super::tasks::Tasks;
 use crate::ids::SessionId;
-use crate::limits::EFFECT_DEADLINE;
+use crate::limits::{ACTIONS_AT_ONCE, EFFECT_DEADLINE};
 use crate::session::{Command, Effect};
 
 /// Does each thing that is wanted in a task of its own, until the node stops.
@@ -21,8 +22,14 @@ pub(super) async fn run(
     presence: Arc<PresenceTable>,
     tasks: Tasks,
 ) {
+    let places = Arc::new(Semaphore::new(ACTIONS_AT_ONCE));
     while let Some(action) = wanted.recv().await {
-        tasks.spawn_until_stop(act(action, sessions.clone(), presence.clone()));
+        let place = places.clone().acquire_owned().await.expect("it is never closed");
+        let acting = essential("action", act(action, sessions.clone(), presence.clone()));
+        tasks.spawn_until_stop(async move {
+            let _place = place;
+            acting.await;
+        });
     }
 }
 

@@ -25,7 +25,7 @@ use super::super::lines::Lines;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
 use super::offset::Offset;
 use super::{asked, expiry, messages, problem};
-use crate::auth::Caller;
+use crate::auth::{Caller, Ending, Refused};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::Reply;
@@ -70,6 +70,7 @@ pub(super) async fn response(
     }
     let writer = Writer {
         edge: edge.clone(),
+        ending: caller.ending(),
         caller,
         id,
         source: Lines::new(body, limits::EVENT_BYTES, too_large, edge.room.hold()),
@@ -117,6 +118,7 @@ enum Stage {
 struct Writer {
     edge: Edge,
     caller: Caller,
+    ending: Ending,
     id: SessionId,
     source: Lines,
     /// Seq of the first line.
@@ -167,6 +169,11 @@ impl Writer {
             tokio::select! {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
+                // What is under way is told first.
+                ended = self.ending.came(), if self.under_way.is_none() => {
+                    let seq = self.first_unacknowledged();
+                    return Some(self.fail(seq, Refused::Ended(ended).into()));
+                }
                 () = stop.cancelled() => {
                     let why = error::of_stop(self.under_way.is_some());
                     return Some(self.fail(self.first_unacknowledged(), why));

@@ -24,7 +24,7 @@ use super::super::lines::Lines;
 use super::super::name::TurnOf;
 use super::super::query::Query;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
-use crate::auth::Caller;
+use crate::auth::{Caller, Ending, Refused};
 use crate::ids::{SessionId, TurnEpoch, TurnId};
 use crate::limits;
 use crate::runtime::Reply;
@@ -63,6 +63,7 @@ pub(in crate::edge) async fn output(
     let lines = Lines::new(body, limits::WINDOW_BYTES, too_long, edge.room.hold());
     let speaker = Speaker {
         edge,
+        ending: caller.ending(),
         caller,
         session,
         turn,
@@ -87,6 +88,7 @@ pub(in crate::edge) async fn output(
 struct Speaker {
     edge: Edge,
     caller: Caller,
+    ending: Ending,
     session: SessionId,
     turn: TurnId,
     epoch: TurnEpoch,
@@ -131,6 +133,10 @@ impl Speaker {
             tokio::select! {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
+                // What is under way is told first.
+                ended = self.ending.came(), if self.under_way.is_none() => {
+                    return Some(self.fail(None, &Refused::Ended(ended).into()));
+                }
                 () = stop.cancelled() => {
                     let why = error::of_stop(self.under_way.is_some());
                     let seq = self.under_way.as_ref().and_then(|under_way| under_way.seq);

@@ -34,6 +34,8 @@ pub(super) struct People {
     edge: Edge,
     caller: Caller,
     ending: Ending,
+    /// Whether a newer credential is being looked at.
+    is_asking: bool,
     sender: SocketSender,
     /// Under way; at most [`limits::SOCKET_REQUESTS`].
     requests: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -49,6 +51,8 @@ struct Place {
     number: u64,
     credit: Credit,
     detached: CancellationToken,
+    /// What it was attached for, as its caller could have it.
+    wants: attached::Asked,
 }
 
 /// What came of a request.
@@ -76,6 +80,7 @@ impl People {
         People {
             edge,
             ending: caller.ending(),
+            is_asking: false,
             caller,
             sender,
             requests: FuturesUnordered::new(),
@@ -155,7 +160,12 @@ impl People {
     fn hear(&mut self, text: Utf8Bytes) {
         let Request { re, session, asked } = match asked::frame(&text) {
             Ok(Frame::Request(request)) => *request,
+            Ok(Frame::Auth { re, .. }) if self.is_asking => {
+                let why = asked::bad("an auth is under way".to_owned());
+                return self.answer(re, Err(why));
+            }
             Ok(Frame::Auth { re, credential }) => {
+                self.is_asking = true;
                 let edge = self.edge.clone();
                 let known = async move {
                     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
@@ -226,7 +236,8 @@ impl People {
         self.attached += 1;
         let number = self.attached;
         let credit = Credit::new(asked.credit);
-        let place = Place { number, credit, detached: CancellationToken::new() };
+        let detached = CancellationToken::new();
+        let place = Place { number, credit, detached, wants: wants.clone() };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
         let Attach { start, freshness, timeout_ms, .. } = *asked;
@@ -246,8 +257,13 @@ impl People {
     fn settle(&mut self, done: Done) {
         let (re, session, number, telling) = match done {
             Done::Answered(re, answer) => return self.answer(re, answer),
-            Done::Known(re, Ok(caller)) => return self.go_on_as(re, caller),
-            Done::Known(re, Err(why)) => return self.answer(re, Err(why.into())),
+            Done::Known(re, known) => {
+                self.is_asking = false;
+                return match known {
+                    Ok(caller) => self.go_on_as(re, caller),
+                    Err(why) => self.answer(re, Err(why.into())),
+                };
+            }
             Done::Attached(re, session, number, telling) => (re, session, number, telling),
         };
         let place = self.places.get(&session).filter(|place| place.number == number);
@@ -272,10 +288,14 @@ impl People {
         }
     }
 
-    /// Goes on under another grant; what that does not allow to be read is detached.
+    /// Goes on under another grant; what it would not have attached as it is, is detached.
     fn go_on_as(&mut self, re: Option<u64>, caller: Caller) {
-        let may_read = |session: &SessionId| caller.may(Right::Read, Some(session)).is_ok();
-        let lost = self.places.extract_if(|session, _| !may_read(session));
+        let keeps = |session: &SessionId, place: &Place| {
+            let wants = place.wants.clone().of(&caller, session);
+            caller.may(Right::Read, Some(session)).is_ok()
+                && wants.is_ok_and(|wants| wants == place.wants)
+        };
+        let lost = self.places.extract_if(|session, place| !keeps(session, place));
         let lost: Vec<_> = lost.map(|(session, _)| session).collect();
         (self.ending, self.caller) = (caller.ending(), caller);
         self.answer(re, Ok(json!({})));
