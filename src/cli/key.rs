@@ -114,7 +114,8 @@ async fn list(command: List) -> anyhow::Result<()> {
         }
         let words = |name: &str| {
             let all = key[name].as_array().into_iter().flatten();
-            all.filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+            let all = all.filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+            if all.is_empty() { "-".to_owned() } else { all }
         };
         let text = |name: &str| key[name].as_str().unwrap_or("-").to_owned();
         let until =
