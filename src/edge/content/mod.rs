@@ -5,6 +5,7 @@
 
 mod ag_ui;
 mod ai_sdk;
+mod calls;
 mod openai;
 pub(super) mod raw;
 #[cfg(test)]
@@ -48,6 +49,8 @@ pub(super) struct Entry {
     border: bool,
     /// Names of the calls of this entry by their place in a stream, where a dialect names them once.
     places: HashMap<u64, String>,
+    /// The last call that a chunk of its own was of.
+    chunked: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -135,6 +138,7 @@ impl Conversation {
         }
         whole.entries.retain(|entry| !entry.parts.is_empty());
         whole.answer(messages, turn, waited.is_some());
+        whole.name_calls(turn);
         whole
     }
 
@@ -198,41 +202,29 @@ impl Conversation {
         }
     }
 
+    /// Reasoning of this id begins; steps of one answer may use the same.
+    fn begin_reasoning(&mut self, format: &str, id: &str, extra: Option<&str>) {
+        let format = Format::parse(format).expect("the names of dialects are formats");
+        let (id, extra) = (id.to_owned(), extra.map(str::to_owned));
+        self.push(Part::Reasoning { id, text: String::new(), extra, format });
+    }
+
+    /// The newest reasoning of this id goes on.
     fn reasoning(&mut self, format: &str, id: &str, text: &str, extra: Option<&str>) {
-        let extra = extra.map(str::to_owned);
         let open = self.entry().parts.iter_mut().rev().find_map(|part| match part {
             Part::Reasoning { id: other, text, extra, .. } if other == id => Some((text, extra)),
             _ => None,
         });
         if let Some((whole, before)) = open {
             whole.push_str(text);
-            *before = extra.or(before.take());
+            *before = extra.map(str::to_owned).or(before.take());
             return;
         }
-        let format = Format::parse(format).expect("the names of dialects are formats");
-        self.push(Part::Reasoning { id: id.to_owned(), text: text.to_owned(), extra, format });
+        self.begin_reasoning(format, id, extra);
+        self.reasoning(format, id, text, None);
     }
 
-    /// The call of this name, wherever it is.
-    fn call(&mut self, id: &str) -> Option<&mut Call> {
-        let (entry, part) = *self.calls.get(id)?;
-        match self.entries.get_mut(entry)?.parts.get_mut(part)? {
-            Part::Call(call) => Some(call),
-            _ => None,
-        }
-    }
-
-    /// The call of this name, which begins here if it has not.
-    fn begin_call(&mut self, id: &str) -> &mut Call {
-        if !self.calls.contains_key(id) {
-            let at = (self.entries.len() - 1, self.entry().parts.len());
-            self.calls.insert(id.to_owned(), at);
-            self.push(Part::Call(Call { id: id.to_owned(), ..Call::default() }));
-        }
-        self.call(id).expect("it has begun")
-    }
-
-    /// What people are asked; `again`: in place of what they were asked before.
+    /// What people are asked.
     fn ask(&mut self, id: String, turn: Option<&TurnId>) {
         self.asks_of = turn.cloned();
         self.asks.push(Ask { id, reply: Reply::Open });
@@ -290,9 +282,10 @@ fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
 }
 
 impl Call {
-    /// Whether all of its arguments are there.
+    /// Whether its tool and all of its arguments are there.
     pub(super) fn is_whole(&self) -> bool {
-        self.arguments.trim().is_empty() || raw::is_json(&self.arguments)
+        let arguments = self.arguments.trim();
+        !self.tool.is_empty() && (arguments.is_empty() || raw::is_json(arguments))
     }
 
     /// Its arguments as JSON. Where none came, it has none.
@@ -338,7 +331,7 @@ const UNANSWERED: &str = "the call came to no result";
 impl Entry {
     fn of(spoken: &Spoken, parts: Vec<Part>) -> Entry {
         let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
-        Entry { speaks, turn, from, parts, border: false, places: HashMap::new() }
+        Entry { speaks, turn, from, parts, border: false, places: HashMap::new(), chunked: None }
     }
 
     /// Whether it is the agent's side, which whoever took over speaks for.

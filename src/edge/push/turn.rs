@@ -78,6 +78,11 @@ async fn answer(
     let read = messages::read(sessions, session, &status, upto, Visibility::All, deadline).await;
     let read = read.map_err(|_| broken("the log is not here in time"))?;
     let turn = &assignment.turn.turn;
+    if read.questions.waits_on(turn) {
+        // The session offers the turn at its first answer; the endpoint is to have all of them.
+        words.end(Then::Wait).await;
+        return Ok(());
+    }
     let waited = read.questions.waited(turn).map(|(_, times)| times);
     words.go_on_after(waited);
     if let Some(begins) = read.begins() {
