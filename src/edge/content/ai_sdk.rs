@@ -81,17 +81,12 @@ impl Conversation {
         if chunk.is_true("transient") {
             return;
         }
-        let key = |object: &Object<'_>| (object.text("type"), object.text("id"));
-        let same = self.entry().parts.iter_mut().find_map(|part| match part {
-            Part::Other { json, .. } => {
-                let other = Object::parse(json)?;
-                (other.get("id").is_some() && key(&other) == key(chunk)).then_some(json)
-            }
-            _ => None,
-        });
-        match same {
-            Some(before) => json.clone_into(before),
-            None => self.other(json),
+        let Some(key) = chunk.text("type").zip(chunk.text("id")) else { return self.other(json) };
+        let entry = self.entry();
+        let place = *entry.data.entry(key).or_insert(entry.parts.len());
+        match entry.parts.get_mut(place) {
+            Some(Part::Other { json: before, .. }) => json.clone_into(before),
+            _ => self.other(json),
         }
     }
 }

@@ -9,6 +9,8 @@ mod calls;
 mod openai;
 pub(super) mod raw;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 pub(super) mod tests;
 
 use std::collections::HashMap;
@@ -49,6 +51,8 @@ pub(super) struct Entry {
     border: bool,
     /// Names of the calls of this entry by their place in a stream, where a dialect names them once.
     places: HashMap<u64, String>,
+    /// Where data of a type and an id is.
+    data: HashMap<(String, String), usize>,
     /// The last call that a chunk of its own was of.
     chunked: Option<String>,
 }
@@ -137,6 +141,11 @@ impl Conversation {
             }
         }
         whole.entries.retain(|entry| !entry.parts.is_empty());
+        if messages.begins().is_some() {
+            // What is left of an answer may begin in the middle of a sentence, or of a call.
+            let first = whole.entries.iter().position(|entry| entry.speaks == Speaks::User);
+            whole.entries.drain(..first.unwrap_or(0));
+        }
         whole.answer(messages, turn, waited.is_some());
         whole.name_calls(turn);
         whole
@@ -316,7 +325,7 @@ impl Call {
                 Outcome::Output(as_json(&format, &payload).to_string())
             }
             // The endpoint itself knows what comes of it.
-            (None, None) if goes_on => Outcome::Open,
+            (None, None) if goes_on && last => Outcome::Open,
             // It makes the call now, or tells its model that it may not.
             (_, Some(_)) if goes_on && last => Outcome::Open,
             (_, Some(approval)) if !allowed(approval) => Outcome::Denied,
@@ -331,12 +340,35 @@ const UNANSWERED: &str = "the call came to no result";
 impl Entry {
     fn of(spoken: &Spoken, parts: Vec<Part>) -> Entry {
         let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
-        Entry { speaks, turn, from, parts, border: false, places: HashMap::new(), chunked: None }
+        let (places, data) = (HashMap::new(), HashMap::new());
+        Entry { speaks, turn, from, parts, border: false, places, data, chunked: None }
     }
 
     /// Whether it is the agent's side, which whoever took over speaks for.
     pub(super) fn is_agent(&self) -> bool {
         self.speaks != Speaks::User
+    }
+}
+
+/// Whether something that an agent put out is in what endpoints are asked with.
+pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
+    if *format == Format::TEXT {
+        return true;
+    }
+    let Some(object) = str::from_utf8(payload).ok().and_then(Object::parse) else { return false };
+    let kind = object.text("type").unwrap_or_default();
+    let kind = kind.as_str();
+    match format.as_str() {
+        "ai-sdk/1" => {
+            let border = ["start", "finish", "finish-step", "message-metadata", "data-omitted"];
+            !border.contains(&kind) && !object.is_true("transient")
+        }
+        "ag-ui/1" => {
+            let told = ["TEXT_MESSAGE_", "REASONING_", "TOOL_CALL_", "RUN_FINISHED"];
+            told.iter().any(|told| kind.starts_with(told))
+        }
+        "openai/1" => !object.list("choices").is_empty(),
+        _ => false,
     }
 }
 

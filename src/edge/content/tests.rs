@@ -360,13 +360,11 @@ fn a_client_that_has_the_tool_answers_the_call() {
 #[test]
 fn calls_of_the_same_id_in_several_turns_are_several_calls() {
     let openai = |n: u64| {
-        let begin = format!(
-            r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":0,"id":"call_0","function":{{"name":"look","arguments":"{{\"n\":"}}}}]}}}}]}}"#
-        );
+        let begin = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"call_0","function":{"name":"look","arguments":"{\"n\":"}}]}}]}"#;
         let more = format!(
             r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":0,"id":"call_0","function":{{"name":"look","arguments":"{n}}}"}}}}]}}}}]}}"#
         );
-        [begin, more]
+        [begin.to_owned(), more]
     };
     let (one, two) = (openai(1), openai(2));
     let of = |said: &'static str, json: &'static str| (said, json);
