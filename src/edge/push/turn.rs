@@ -143,7 +143,8 @@ async fn call(
         let mut last = ended;
         for frame in &frames {
             pieces.extend(answer.take(frame));
-            finished_at = answer.is_finished().then(Instant::now);
+            // What comes after the end, and does not go on, begins no new wait.
+            finished_at = answer.is_finished().then(|| finished_at.unwrap_or_else(Instant::now));
             if answer.is_last(frame) {
                 last = true;
                 break;
