@@ -111,7 +111,7 @@ async fn what_comes_after_an_error_is_not_lost() {
 /// Numbers that no computer calculates with, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_is_kept_byte_for_byte() {
-    const CHUNK: &str = r#"{"type":"tool-input-available", "toolCallId":"k1","toolName":"sum","input":{"z":1.10,"a":25122920421210000011234,"e":1e400,"s":"\ud83d\u00e4"}}"#;
+    const CHUNK: &str = r#"{"type":"tool-input-available", "toolCallId":"k1","toolName":"sum","input":{"z":1.10,"a":25122920421210000011234,"e":1e400,"s":"\ud83d\u00e4"},"providerExecuted":true}"#;
     let (told, ..) = end_of("ai-sdk", &[Does::Says(&[CHUNK, STOP])], "").await;
     assert!(told.contains(&format!("ai-sdk/1:{CHUNK}")), "{told:?}");
     assert_eq!(told.last().map(String::as_str), Some("turn.completed"));

@@ -183,6 +183,31 @@ async fn a_question_whose_name_was_there_before_is_asked_under_another() {
     }
 }
 
+/// The session offers a turn at its first answer; who has asked twice is to have both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_asked_twice_goes_on_with_both_answers() {
+    const SCRIPT: &[Does] = &[
+        Does::Says(&[
+            r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","message":"Red?"},{"id":"i2","message":"Big?"}]}}"#,
+        ]),
+        Does::Says(&[r#"{"type":"RUN_FINISHED"}"#]),
+    ];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "a chair").await;
+    for (times, name) in [(1, "i1"), (2, "i2")] {
+        count(&url, "turn.waiting", times).await;
+        let answer = json!({ "answer": { "data": times } });
+        post(&format!("{url}/v1/sessions/s/interactions/{name}"), answer).await;
+    }
+    let told = until(&url, "turn.completed").await;
+    let asked = endpoint.asked(1);
+    let of = |id: &str, payload: u64| json!({ "interruptId": id, "status": "resolved", "payload": payload });
+    assert_eq!(asked["resume"], json!([of("i1", 1), of("i2", 2)]), "{told:?}");
+    assert_eq!((&asked["runId"], &asked["parentRunId"]), (&json!("t1:1"), &json!("t1")));
+}
+
 /// Somebody types instead of answering: the run goes on, and is told that its question is void.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_speaks_instead_of_answering_is_heard() {

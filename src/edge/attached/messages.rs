@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
+use super::super::content;
 use super::super::error::{self, Problem};
 use super::super::json as json_text;
 use super::Visibility;
@@ -20,12 +21,17 @@ use super::questions::Questions;
 use crate::ids::{AgentName, Cursor, Serial, SessionId, StepName, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
 use crate::runtime::{Delivery, Freshness, Sessions, Start};
-use crate::session::{Event, Fact, Format, Sender, Status};
+use crate::session::{Event, Fact, Format, Output, Sender, Status, TurnStatus};
+
+/// Payload bytes of the inputs of one turn that its agent is told of, where they are more than all else may have.
+const INPUTS_BYTES: usize = 4 * MESSAGES_BYTES;
 
 /// Messages, oldest first.
 #[derive(Default)]
 pub(in crate::edge) struct Messages {
     visibility: Visibility,
+    /// The turn that they are read for, if they are.
+    reader: Option<TurnReader>,
     all: VecDeque<Message>,
     /// Messages that went to make room, and were there before the first.
     dropped: usize,
@@ -37,6 +43,14 @@ pub(in crate::edge) struct Messages {
     pub(in crate::edge) questions: Questions,
     /// The messages of agents in turns that are not over, by their number from the first that ever was.
     turns: HashMap<TurnId, Vec<usize>>,
+}
+
+/// Who reads a conversation to go on in a turn: what it is not told of takes no room.
+pub(in crate::edge) struct TurnReader {
+    pub(in crate::edge) turn: TurnId,
+    pub(in crate::edge) agent: AgentName,
+    /// What the turn put out after this is what an earlier attempt came to.
+    pub(in crate::edge) kept_to: Serial,
 }
 
 struct Message {
@@ -104,6 +118,47 @@ pub(in crate::edge) async fn read(
     }
     let start = begin(status, upto.serial);
     messages.more = Serial(1) < start;
+    let of = (sessions, id, start);
+    messages.more |= each(of, upto, deadline, |event| messages.take(event)).await?;
+    Ok(messages)
+}
+
+/// Reads the conversation as an agent is to go on in a turn.
+///
+/// # Errors
+/// As [`read`].
+pub(in crate::edge) async fn read_for(
+    sessions: &Sessions,
+    id: &SessionId,
+    status: &Status,
+    upto: Cursor,
+    turn: &TurnStatus,
+    deadline: Instant,
+) -> Result<Messages, Problem> {
+    // Which of its output stays is known at its last wait.
+    let mut asked = Questions::default();
+    let from = turn.input.max(status.first).max(Serial(1));
+    if from <= upto.serial {
+        each((sessions, id, from), upto, deadline, |event| asked.take(event)).await?;
+    }
+    let kept_to = asked.waited(&turn.turn).map_or(Serial::ZERO, |(at, _)| at);
+    let (agent, turn) = (turn.agent.clone(), turn.turn.clone());
+    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to });
+    let start = begin(status, upto.serial);
+    messages.more = Serial(1) < start;
+    let of = (sessions, id, start);
+    messages.more |= each(of, upto, deadline, |event| messages.take(event)).await?;
+    Ok(messages)
+}
+
+/// Takes each event from a place of the log up to another; says whether some were not there any more.
+async fn each(
+    (sessions, id, start): (&Sessions, &SessionId, Serial),
+    upto: Cursor,
+    deadline: Instant,
+    mut take: impl FnMut(&Event),
+) -> Result<bool, Problem> {
+    let mut missing = false;
     let before = Cursor { serial: Serial(start.0 - 1), ..upto };
     let attached = sessions.attach(id, Start::After(before), Freshness::Linearizable, deadline);
     let mut reader = attached.await?;
@@ -112,14 +167,14 @@ pub(in crate::edge) async fn read(
         match timeout_at(deadline, reader.next()).await.map_err(|_| broken())? {
             Delivery::Events(events) => {
                 let meant = events.iter().take_while(|shown| shown.event.serial <= upto.serial);
-                meant.for_each(|shown| messages.take(&shown.event));
+                meant.for_each(|shown| take(&shown.event));
             }
-            Delivery::Gap { .. } => messages.more = true,
+            Delivery::Gap { .. } => missing = true,
             Delivery::CaughtUp { .. } => {}
             _ => return Err(Problem::new(&error::DETACHED, "the log changed; try again")),
         }
     }
-    Ok(messages)
+    Ok(missing)
 }
 
 /// The first event that is looked at: the turns that are open are told whole.
@@ -130,7 +185,21 @@ fn begin(status: &Status, upto: Serial) -> Serial {
     wanted.max(back(MESSAGES_EVENTS_MAX)).max(status.first).max(Serial(1))
 }
 
+impl TurnReader {
+    /// Whether its agent is told of an output.
+    fn is_told(&self, event: &Event, output: &Output) -> bool {
+        let is_old = output.turn == self.turn && self.kept_to < event.serial;
+        let is_others = output.internal && event.agent.as_ref() != Some(&self.agent);
+        !is_old && !is_others && content::is_told(&event.format, &event.payload)
+    }
+}
+
 impl Messages {
+    /// Those that an agent is told of which goes on in a turn.
+    pub(in crate::edge) fn of_turn(reader: TurnReader) -> Messages {
+        Messages { reader: Some(reader), ..Messages::default() }
+    }
+
     /// Takes the next event.
     pub(in crate::edge) fn take(&mut self, event: &Event) {
         if self.visibility == Visibility::Public && is_internal(event) {
@@ -165,6 +234,9 @@ impl Messages {
                 });
             }
             Some(Fact::Output(output)) => {
+                if self.reader.as_ref().is_some_and(|reader| !reader.is_told(event, output)) {
+                    return;
+                }
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
                 let mut numbers = open.iter().rev().filter_map(|at| at.checked_sub(dropped));
@@ -222,15 +294,27 @@ impl Messages {
         self.make_room();
     }
 
-    /// Gives up what is oldest.
+    /// Gives up what is oldest. What the turn that reads was given stays while there is anything else.
     fn make_room(&mut self) {
         while MESSAGES_BYTES < self.bytes {
-            let Some(oldest) = self.all.front_mut() else { return };
-            if let Some(piece) = oldest.pieces.pop_front() {
-                self.bytes -= piece.payload.len();
-                oldest.cut += piece.payload.len() as u64;
+            let turn = self.reader.as_ref().map(|reader| &reader.turn);
+            let given = |message: &Message| {
+                turn.is_some() && message.role == Speaks::User && message.turn.as_ref() == turn
+            };
+            let mut all = self.all.iter();
+            let other = all.position(|message| !given(message) && !message.pieces.is_empty());
+            if other.is_none() && self.bytes <= INPUTS_BYTES {
+                return;
             }
-            if oldest.pieces.is_empty() && 1 < self.all.len() {
+            let oldest = other.unwrap_or(0);
+            let Some(message) = self.all.get_mut(oldest) else { return };
+            if let Some(piece) = message.pieces.pop_front() {
+                self.bytes -= piece.payload.len();
+                message.cut += piece.payload.len() as u64;
+            }
+            while self.all.front().is_some_and(|first| first.pieces.is_empty())
+                && 1 < self.all.len()
+            {
                 self.all.pop_front();
                 self.dropped += 1;
                 self.more = true;
@@ -245,9 +329,10 @@ impl Messages {
 
     /// Where it begins, if there is something older than what is here.
     pub(in crate::edge) fn begins(&self) -> Option<Serial> {
-        let cut = self.all.front().is_some_and(|first| 0 < first.cut);
-        let first = self.all.front().map(|first| first.from);
-        first.filter(|_| self.more || cut)
+        // What the turn was given stands before what is cut.
+        let cut = self.all.iter().rev().find(|message| 0 < message.cut);
+        let first = self.all.front().filter(|_| self.more);
+        cut.or(first).map(|first| first.from)
     }
 
     /// Adds the members `messages` and `more` to a body.

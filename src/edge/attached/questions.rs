@@ -14,13 +14,28 @@ pub(in crate::edge) struct Questions {
     all: VecDeque<Question>,
     /// Payload bytes of the answers.
     bytes: usize,
-    /// Where a turn that is open last began to wait for people, and how often it has.
-    waits: HashMap<TurnId, (Serial, u32)>,
+    /// How turns that are open wait for people.
+    waits: HashMap<TurnId, Wait>,
+}
+
+/// How a turn waits for people.
+#[derive(Default)]
+struct Wait {
+    /// Where it last began to, for questions that were new, and where it did before.
+    at: Serial,
+    before: Serial,
+    times: u32,
+    /// It has asked since.
+    asked: bool,
+    /// Somebody has spoken into it since.
+    spoken: bool,
 }
 
 pub(in crate::edge) struct Question {
     pub(in crate::edge) interaction: InteractionId,
     pub(in crate::edge) turn: TurnId,
+    /// Where it was asked.
+    serial: Serial,
     pub(in crate::edge) reply: Reply,
 }
 
@@ -40,8 +55,10 @@ impl Questions {
     pub(super) fn take(&mut self, event: &Event) {
         match event.fact.as_deref() {
             Some(Fact::Asked { interaction, turn, .. }) => {
+                self.waits.entry(turn.clone()).or_default().asked = true;
                 let (interaction, turn) = (interaction.clone(), turn.clone());
-                self.all.push_back(Question { interaction, turn, reply: Reply::Open });
+                let (serial, reply) = (event.serial, Reply::Open);
+                self.all.push_back(Question { interaction, turn, serial, reply });
             }
             Some(Fact::Answered { interaction, .. }) => {
                 let (format, payload) = (event.format.clone(), event.payload.clone());
@@ -50,8 +67,18 @@ impl Questions {
             }
             Some(Fact::Expired { interaction, .. }) => self.reply(interaction, Reply::Expired),
             Some(Fact::Waiting { turn }) => {
-                let (at, times) = self.waits.entry(turn.clone()).or_default();
-                (*at, *times) = (event.serial, *times + 1);
+                // It may wait on for what is left of its questions.
+                if let Some(wait) = self.waits.get_mut(turn).filter(|wait| wait.asked) {
+                    (wait.before, wait.at) = (wait.at, event.serial);
+                    (wait.times, wait.asked, wait.spoken) = (wait.times + 1, false, false);
+                }
+                return;
+            }
+            Some(Fact::Input { turn, .. }) => {
+                if let Some(wait) = self.waits.get_mut(turn) {
+                    wait.spoken = true;
+                }
+                return;
             }
             Some(Fact::Ended { turn, .. }) => _ = self.waits.remove(turn),
             _ => return,
@@ -82,6 +109,18 @@ impl Questions {
 
     /// Where a turn that is open last began to wait for people, and how often it has, if it has.
     pub(in crate::edge) fn waited(&self, turn: &TurnId) -> Option<(Serial, u32)> {
-        self.waits.get(turn).copied()
+        let wait = self.waits.get(turn).filter(|wait| 0 < wait.times)?;
+        Some((wait.at, wait.times))
+    }
+
+    /// Whether a turn that waited is to wait on: a question of its last wait is open, and nobody spoke instead.
+    pub(in crate::edge) fn waits_on(&self, turn: &TurnId) -> bool {
+        let Some(wait) = self.waits.get(turn).filter(|wait| 0 < wait.times && !wait.spoken) else {
+            return false;
+        };
+        let of_wait = |asked: &Question| wait.before < asked.serial && asked.serial < wait.at;
+        self.all
+            .iter()
+            .any(|asked| asked.turn == *turn && asked.reply == Reply::Open && of_wait(asked))
     }
 }

@@ -20,21 +20,20 @@ impl Conversation {
                 self.reasoning(FORMAT, &text("entityId"), "", event.get("encryptedValue"));
             }
             "TOOL_CALL_START" => {
-                let id = text("toolCallId");
-                self.begin_call(&id).tool = text("toolCallName");
+                let tool = event.text("toolCallName");
+                self.begin_call(&text("toolCallId"), tool).arguments.clear();
             }
-            "TOOL_CALL_ARGS" | "TOOL_CALL_CHUNK" => {
-                let id = text("toolCallId");
-                let delta = event.get("delta").and_then(|delta| self.letters.take(delta));
-                let call = self.begin_call(&id);
-                if let Some(tool) = event.text("toolCallName") {
-                    call.tool = tool;
+            "TOOL_CALL_ARGS" => self.call_goes_on(&text("toolCallId"), event),
+            "TOOL_CALL_CHUNK" => {
+                if let Some(id) = event.text("toolCallId") {
+                    self.begin_call(&id, event.text("toolCallName"));
+                    self.entry().chunked = Some(id);
                 }
-                call.arguments.push_str(&delta.unwrap_or_default());
+                let Some(id) = self.entry().chunked.clone() else { return };
+                self.call_goes_on(&id, event);
             }
             "TOOL_CALL_RESULT" => {
-                let id = text("toolCallId");
-                let Some(call) = self.call(&id) else { return };
+                let Some(call) = self.called(&text("toolCallId")) else { return };
                 let content = event.get("content").unwrap_or(r#""""#);
                 call.result = match event.text("error") {
                     Some(error) => Outcome::Failed(error),
@@ -43,6 +42,14 @@ impl Conversation {
             }
             "RUN_FINISHED" => self.interrupted(event, turn),
             _ => {}
+        }
+    }
+
+    /// Takes a piece of the arguments of a call, if that has begun.
+    fn call_goes_on(&mut self, id: &str, event: &Object<'_>) {
+        let delta = event.get("delta").and_then(|delta| self.letters.take(delta));
+        if let Some(call) = self.call_here(id) {
+            call.arguments.push_str(&delta.unwrap_or_default());
         }
     }
 

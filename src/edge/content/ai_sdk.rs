@@ -14,7 +14,10 @@ impl Conversation {
         match kind.as_str() {
             "text-start" | "text-end" => self.border(),
             "start-step" => self.push(Part::Step),
-            "reasoning-start" | "reasoning-end" => {
+            "reasoning-start" => {
+                self.begin_reasoning(FORMAT, &text("id"), chunk.get("providerMetadata"));
+            }
+            "reasoning-end" => {
                 self.reasoning(FORMAT, &text("id"), "", chunk.get("providerMetadata"));
             }
             "reasoning-delta" => {
@@ -36,8 +39,10 @@ impl Conversation {
         let id = text("toolCallId");
         match kind {
             "tool-input-start" | "tool-input-available" | "tool-input-error" => {
-                let call = self.begin_call(&id);
-                call.tool = text("toolName");
+                let call = self.begin_call(&id, chunk.text("toolName"));
+                if kind == "tool-input-start" {
+                    call.arguments.clear();
+                }
                 call.dynamic |= chunk.is_true("dynamic");
                 call.by_provider |= chunk.is_true("providerExecuted");
                 if let Some(input) = chunk.get("input") {
@@ -50,17 +55,17 @@ impl Conversation {
             }
             "tool-input-delta" => {
                 let delta = chunk.get("inputTextDelta").and_then(|text| self.letters.take(text));
-                if let Some(call) = self.call(&id) {
+                if let Some(call) = self.call_here(&id) {
                     call.arguments.push_str(&delta.unwrap_or_default());
                 }
             }
             "tool-approval-request" if !chunk.is_true("isAutomatic") => {
-                if let Some(call) = self.call(&id) {
+                if let Some(call) = self.call_here(&id) {
                     call.approval = Some(Approval { id: text("approvalId"), answer: None });
                 }
             }
             _ => {
-                let Some(call) = self.call(&id) else { return };
+                let Some(call) = self.called(&id) else { return };
                 call.come_to(kind, chunk);
             }
         }
@@ -76,17 +81,12 @@ impl Conversation {
         if chunk.is_true("transient") {
             return;
         }
-        let key = |object: &Object<'_>| (object.text("type"), object.text("id"));
-        let same = self.entry().parts.iter_mut().find_map(|part| match part {
-            Part::Other { json, .. } => {
-                let other = Object::parse(json)?;
-                (other.get("id").is_some() && key(&other) == key(chunk)).then_some(json)
-            }
-            _ => None,
-        });
-        match same {
-            Some(before) => json.clone_into(before),
-            None => self.other(json),
+        let Some(key) = chunk.text("type").zip(chunk.text("id")) else { return self.other(json) };
+        let entry = self.entry();
+        let place = *entry.data.entry(key).or_insert(entry.parts.len());
+        match entry.parts.get_mut(place) {
+            Some(Part::Other { json: before, .. }) => json.clone_into(before),
+            _ => self.other(json),
         }
     }
 }

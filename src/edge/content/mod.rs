@@ -5,8 +5,11 @@
 
 mod ag_ui;
 mod ai_sdk;
+mod calls;
 mod openai;
 pub(super) mod raw;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -48,6 +51,10 @@ pub(super) struct Entry {
     border: bool,
     /// Names of the calls of this entry by their place in a stream, where a dialect names them once.
     places: HashMap<u64, String>,
+    /// Where data of a type and an id is.
+    data: HashMap<(String, String), usize>,
+    /// The last call that a chunk of its own was of.
+    chunked: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +141,13 @@ impl Conversation {
             }
         }
         whole.entries.retain(|entry| !entry.parts.is_empty());
+        if messages.begins().is_some() {
+            // What is left of an answer may begin in the middle of a sentence, or of a call.
+            let first = whole.entries.iter().position(|entry| entry.speaks == Speaks::User);
+            whole.entries.drain(..first.unwrap_or(0));
+        }
         whole.answer(messages, turn, waited.is_some());
+        whole.name_calls(turn);
         whole
     }
 
@@ -198,41 +211,29 @@ impl Conversation {
         }
     }
 
+    /// Reasoning of this id begins; steps of one answer may use the same.
+    fn begin_reasoning(&mut self, format: &str, id: &str, extra: Option<&str>) {
+        let format = Format::parse(format).expect("the names of dialects are formats");
+        let (id, extra) = (id.to_owned(), extra.map(str::to_owned));
+        self.push(Part::Reasoning { id, text: String::new(), extra, format });
+    }
+
+    /// The newest reasoning of this id goes on.
     fn reasoning(&mut self, format: &str, id: &str, text: &str, extra: Option<&str>) {
-        let extra = extra.map(str::to_owned);
         let open = self.entry().parts.iter_mut().rev().find_map(|part| match part {
             Part::Reasoning { id: other, text, extra, .. } if other == id => Some((text, extra)),
             _ => None,
         });
         if let Some((whole, before)) = open {
             whole.push_str(text);
-            *before = extra.or(before.take());
+            *before = extra.map(str::to_owned).or(before.take());
             return;
         }
-        let format = Format::parse(format).expect("the names of dialects are formats");
-        self.push(Part::Reasoning { id: id.to_owned(), text: text.to_owned(), extra, format });
+        self.begin_reasoning(format, id, extra);
+        self.reasoning(format, id, text, None);
     }
 
-    /// The call of this name, wherever it is.
-    fn call(&mut self, id: &str) -> Option<&mut Call> {
-        let (entry, part) = *self.calls.get(id)?;
-        match self.entries.get_mut(entry)?.parts.get_mut(part)? {
-            Part::Call(call) => Some(call),
-            _ => None,
-        }
-    }
-
-    /// The call of this name, which begins here if it has not.
-    fn begin_call(&mut self, id: &str) -> &mut Call {
-        if !self.calls.contains_key(id) {
-            let at = (self.entries.len() - 1, self.entry().parts.len());
-            self.calls.insert(id.to_owned(), at);
-            self.push(Part::Call(Call { id: id.to_owned(), ..Call::default() }));
-        }
-        self.call(id).expect("it has begun")
-    }
-
-    /// What people are asked; `again`: in place of what they were asked before.
+    /// What people are asked.
     fn ask(&mut self, id: String, turn: Option<&TurnId>) {
         self.asks_of = turn.cloned();
         self.asks.push(Ask { id, reply: Reply::Open });
@@ -290,9 +291,10 @@ fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
 }
 
 impl Call {
-    /// Whether all of its arguments are there.
+    /// Whether its tool and all of its arguments are there.
     pub(super) fn is_whole(&self) -> bool {
-        self.arguments.trim().is_empty() || raw::is_json(&self.arguments)
+        let arguments = self.arguments.trim();
+        !self.tool.is_empty() && (arguments.is_empty() || raw::is_json(arguments))
     }
 
     /// Its arguments as JSON. Where none came, it has none.
@@ -323,7 +325,7 @@ impl Call {
                 Outcome::Output(as_json(&format, &payload).to_string())
             }
             // The endpoint itself knows what comes of it.
-            (None, None) if goes_on => Outcome::Open,
+            (None, None) if goes_on && last => Outcome::Open,
             // It makes the call now, or tells its model that it may not.
             (_, Some(_)) if goes_on && last => Outcome::Open,
             (_, Some(approval)) if !allowed(approval) => Outcome::Denied,
@@ -338,12 +340,35 @@ const UNANSWERED: &str = "the call came to no result";
 impl Entry {
     fn of(spoken: &Spoken, parts: Vec<Part>) -> Entry {
         let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
-        Entry { speaks, turn, from, parts, border: false, places: HashMap::new() }
+        let (places, data) = (HashMap::new(), HashMap::new());
+        Entry { speaks, turn, from, parts, border: false, places, data, chunked: None }
     }
 
     /// Whether it is the agent's side, which whoever took over speaks for.
     pub(super) fn is_agent(&self) -> bool {
         self.speaks != Speaks::User
+    }
+}
+
+/// Whether something that an agent put out is in what endpoints are asked with.
+pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
+    if *format == Format::TEXT {
+        return true;
+    }
+    let Some(object) = str::from_utf8(payload).ok().and_then(Object::parse) else { return false };
+    let kind = object.text("type").unwrap_or_default();
+    let kind = kind.as_str();
+    match format.as_str() {
+        "ai-sdk/1" => {
+            let border = ["start", "finish", "finish-step", "message-metadata", "data-omitted"];
+            !border.contains(&kind) && !object.is_true("transient")
+        }
+        "ag-ui/1" => {
+            let told = ["TEXT_MESSAGE_", "REASONING_", "TOOL_CALL_", "RUN_FINISHED"];
+            told.iter().any(|told| kind.starts_with(told))
+        }
+        "openai/1" => !object.list("choices").is_empty(),
+        _ => false,
     }
 }
 

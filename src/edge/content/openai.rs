@@ -28,15 +28,19 @@ impl Conversation {
     /// A piece of a call: its name comes once, and then its place stands for it.
     fn openai_call(&mut self, piece: &Object<'_>) {
         let place = piece.number("index").unwrap_or(0);
-        let given = piece.text("id").filter(|id| !id.is_empty());
-        if let Some(id) = &given {
-            self.entry().places.insert(place, id.clone());
-        }
-        let Some(id) = given.or_else(|| self.entry().places.get(&place).cloned()) else { return };
         let function = piece.object("function");
         let arguments = function.get("arguments").and_then(|text| self.letters.take(text));
-        let call = self.begin_call(&id);
-        call.tool.push_str(&function.text("name").unwrap_or_default());
+        let known = self.entry().places.get(&place).cloned();
+        // Some servers name it in each piece.
+        let given = piece.text("id").filter(|id| !id.is_empty() && known.as_ref() != Some(id));
+        if let Some(id) = &given {
+            self.entry().places.insert(place, id.clone());
+            self.begin_call(id, None);
+        }
+        let Some(call) = given.or(known).and_then(|id| self.call_here(&id)) else { return };
+        if call.tool.is_empty() {
+            call.tool = function.text("name").unwrap_or_default();
+        }
         call.arguments.push_str(&arguments.unwrap_or_default());
     }
 }

@@ -355,3 +355,93 @@ fn a_client_that_has_the_tool_answers_the_call() {
     "#]],
     );
 }
+
+/// Servers number their calls from the beginning in each answer.
+#[test]
+fn calls_of_the_same_id_in_several_turns_are_several_calls() {
+    let openai = |n: u64| {
+        let begin = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"call_0","function":{"name":"look","arguments":"{\"n\":"}}]}}]}"#;
+        let more = format!(
+            r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":0,"id":"call_0","function":{{"name":"look","arguments":"{n}}}"}}}}]}}}}]}}"#
+        );
+        [begin.to_owned(), more]
+    };
+    let (one, two) = (openai(1), openai(2));
+    let of = |said: &'static str, json: &'static str| (said, json);
+    let ag_ui = [
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_CHUNK","toolCallId":"call_0","toolCallName":"find"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_CHUNK","delta":"{\"n\":"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_CHUNK","delta":"3}"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_RESULT","toolCallId":"call_0","content":"c"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_START","toolCallId":"call_0","toolCallName":"find"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_ARGS","toolCallId":"call_0","delta":"{\"n\":4}"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_RESULT","toolCallId":"call_0","content":"d"}"#),
+        of("ag-ui/1", r#"{"type":"TOOL_CALL_ARGS","toolCallId":"lost","delta":"{}"}"#),
+    ];
+    let log = [
+        agent(1, "a", &[("openai/1", &one[0]), ("openai/1", &one[1])]),
+        user(5, "text", "on"),
+        agent(6, "b", &[("openai/1", &two[0]), ("openai/1", &two[1])]),
+        user(10, "text", "on"),
+        agent(11, "c", &ag_ui),
+    ];
+    let body = asked(Protocol::OpenAi, &messages(&log), "t");
+    let body = Object::parse(&body).unwrap();
+    let told: Vec<_> =
+        body.list("messages").into_iter().filter(|told| told.contains("call")).collect();
+    expect![[r#"
+        {"role":"assistant","content":null,"tool_calls":[{"id":"call_0","type":"function","function":{"name":"look","arguments":"{\"n\":1}"}}]}
+        {"role":"tool","tool_call_id":"call_0","content":"the call came to no result"}
+        {"role":"assistant","content":null,"tool_calls":[{"id":"call_0~2","type":"function","function":{"name":"look","arguments":"{\"n\":2}"}}]}
+        {"role":"tool","tool_call_id":"call_0~2","content":"the call came to no result"}
+        {"role":"assistant","content":null,"tool_calls":[{"id":"call_0~3","type":"function","function":{"name":"find","arguments":"{\"n\":3}"}},{"id":"call_0~4","type":"function","function":{"name":"find","arguments":"{\"n\":4}"}}]}
+        {"role":"tool","tool_call_id":"call_0~3","content":"c"}
+        {"role":"tool","tool_call_id":"call_0~4","content":"d"}"#]].assert_eq(&told.join("\n"));
+}
+
+#[test]
+fn reasoning_of_two_steps_keeps_its_own_signature_each() {
+    let step = |text: &str, signature: &str| {
+        [
+            r#"{"type":"start-step"}"#.to_owned(),
+            r#"{"type":"reasoning-start","id":"0"}"#.to_owned(),
+            format!(r#"{{"type":"reasoning-delta","id":"0","delta":"{text}"}}"#),
+            format!(
+                r#"{{"type":"reasoning-end","id":"0","providerMetadata":{{"s":"{signature}"}}}}"#
+            ),
+        ]
+    };
+    let all = [step("one", "1"), step("two", "2")].concat();
+    let said: Vec<_> = all.iter().map(|json| ("ai-sdk/1", json.as_str())).collect();
+    let body = asked(Protocol::AiSdk, &messages(&[agent(1, "a", &said)]), "t");
+    let body = Object::parse(&body).unwrap();
+    expect![[r#"{"id":"m1","role":"assistant","parts":[{"type":"step-start"},{"type":"reasoning","text":"one","providerMetadata":{"s":"1"}},{"type":"step-start"},{"type":"reasoning","text":"two","providerMetadata":{"s":"2"}}]}"#]].assert_eq(&body.list("messages").join("\n"));
+}
+
+#[test]
+fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
+    let ask = |serial, name| asks(serial, name, None).remove(0);
+    let answer = |serial: u64, name| asks(serial - 2, name, Some("true")).remove(2);
+    let waits = |serial: u64| asks(serial - 1, "x", None).remove(1);
+    let of = |log: Vec<Event>| {
+        let (questions, turn) = (messages(&[log]).questions, turn_id("t"));
+        (questions.waits_on(&turn), questions.waited(&turn).map(|(at, times)| (at.0, times)))
+    };
+    let mut log = vec![ask(1, "a"), ask(2, "b"), waits(3), answer(4, "a")];
+    assert_eq!(of(log.clone()), (true, Some((3, 1))));
+    // It has been offered at the first answer, and waits again.
+    log.push(waits(5));
+    assert_eq!(of(log.clone()), (true, Some((3, 1))));
+    let mut spoken = log.clone();
+    let id = turn_id("t");
+    let fact = Fact::Input { input: turn_id("more"), turn: id, sender: None, held: false };
+    spoken.push(event(6, "text", "no", fact));
+    assert_eq!(of(spoken.clone()), (false, Some((3, 1))));
+    // What it asks then is all that counts.
+    spoken.extend([ask(7, "c"), waits(8)]);
+    assert_eq!(of(spoken.clone()), (true, Some((8, 2))));
+    spoken.push(answer(9, "c"));
+    assert_eq!(of(spoken), (false, Some((8, 2))));
+    log.push(answer(6, "b"));
+    assert_eq!(of(log), (false, Some((3, 1))));
+}

@@ -1,11 +1,12 @@
 //! AG-UI endpoints: `RunAgentInput` in, events out (AG-UI 1.0).
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 use super::super::attached::questions::Reply;
-use super::super::content::raw::{self, Json, Object};
+use super::super::content::raw::{self, Json, Letters, Object};
 use super::super::content::{Ask, Call, Entry, Outcome, PARAGRAPH, Part, as_json};
-use super::answer::{End, Question, Read, question};
+use super::answer::{ARGUMENTS_BYTES, End, Question, Read, question};
 use super::{Request, reason};
 use crate::limits;
 use crate::session::Format;
@@ -169,21 +170,27 @@ fn result(call: &Call) -> Option<Json> {
 /// What has been read of an answer.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Messages whose text came.
-    told: HashSet<String>,
+    /// Messages whose text came, by the hash of their id.
+    told: HashSet<u64>,
+    hasher: RandomState,
     /// The last snapshot of the messages.
     snapshot: String,
     /// The newest calls of tools.
     calls: Vec<Called>,
+    /// The last call that a chunk of its own was of.
+    chunked: Option<String>,
     /// What the answer goes on after: the id of its message, and its texts.
     before: Option<(String, Vec<String>)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Called {
     id: String,
     tool: String,
     arguments: String,
+    /// Some of the arguments is not here, because they are too large.
+    cut: bool,
+    letters: Letters,
 }
 
 impl State {
@@ -203,15 +210,15 @@ impl State {
 
     /// Takes an event.
     pub(super) fn take(&mut self, event: &Object<'_>, data: &str, read: &mut Read) {
-        let text = |name: &str| event.text(name).unwrap_or_default();
         let Some(kind) = event.text("type") else {
             return read.fail("the endpoint sent an event without a type".into());
         };
+        let mut begun = None;
         match kind.as_str() {
             "TEXT_MESSAGE_CONTENT" | "TEXT_MESSAGE_CHUNK" => {
                 let message = event.text("messageId");
-                if let Some(message) = message.clone().filter(|_| self.told.len() < MESSAGES) {
-                    self.told.insert(message);
+                if let Some(message) = message.as_ref().filter(|_| self.told.len() < MESSAGES) {
+                    self.told.insert(self.hasher.hash_one(message));
                 }
                 if let Some(delta) = event.get("delta") {
                     read.text(message, delta);
@@ -219,9 +226,12 @@ impl State {
                 return;
             }
             "TEXT_MESSAGE_START" => read.border(),
-            "RUN_STARTED" => read.go_on(),
+            "RUN_STARTED" | "REASONING_MESSAGE_CONTENT" | "REASONING_MESSAGE_CHUNK" => read.go_on(),
             "RUN_FINISHED" => self.tell_snapshot(read),
-            "TOOL_CALL_START" | "TOOL_CALL_ARGS" => self.call(event),
+            "TOOL_CALL_START" | "TOOL_CALL_ARGS" | "TOOL_CALL_CHUNK" => {
+                read.go_on();
+                begun = self.call(&kind, event);
+            }
             "MESSAGES_SNAPSHOT" => data.clone_into(&mut self.snapshot),
             _ => {}
         }
@@ -229,9 +239,11 @@ impl State {
         match kind.as_str() {
             "RUN_ERROR" => read.fail(reason::of(event.get("message").unwrap_or_default())),
             "RUN_FINISHED" => self.finish(event, read),
-            "TOOL_CALL_START" => read.tool(text("toolCallName")),
             "TOOL_CALL_RESULT" => read.thinking(),
             _ => {}
+        }
+        if let Some(tool) = begun {
+            read.tool(tool);
         }
     }
 
@@ -246,11 +258,12 @@ impl State {
         for message in new.iter().filter(|message| role(message) == "assistant") {
             let id = message.text("id").unwrap_or_default();
             let text = message.get("content").and_then(raw::string).unwrap_or_default();
-            if !self.told.contains(&id) && !self.is_before(&id, &text) {
+            let hash = self.hasher.hash_one(&id);
+            if !self.told.contains(&hash) && !self.is_before(&id, &text) {
                 read.border();
                 read.letters_of_text(text);
             }
-            self.told.insert(id);
+            self.told.insert(hash);
         }
     }
 
@@ -263,22 +276,36 @@ impl State {
         })
     }
 
-    fn call(&mut self, event: &Object<'_>) {
-        let id = event.text("toolCallId").unwrap_or_default();
-        if let Some(tool) = event.text("toolCallName") {
-            self.calls.push(Called { id, tool, arguments: String::new() });
+    /// Takes an event of a call; the call's tool where it begins.
+    fn call(&mut self, kind: &str, event: &Object<'_>) -> Option<String> {
+        let given = event.text("toolCallId");
+        let begins = match kind {
+            "TOOL_CALL_START" => true,
+            "TOOL_CALL_CHUNK" => given.is_some() && given != self.chunked,
+            _ => false,
+        };
+        if kind == "TOOL_CALL_CHUNK" && given.is_some() {
+            self.chunked.clone_from(&given);
+        }
+        let id = given.or_else(|| self.chunked.clone())?;
+        let tool = begins.then(|| event.text("toolCallName").unwrap_or_default());
+        if let Some(tool) = tool.clone() {
+            self.calls.push(Called { id: id.clone(), tool, ..Called::default() });
             if limits::INTERACTIONS < self.calls.len() {
                 self.calls.remove(0);
             }
-            return;
         }
-        let called = self.calls.iter_mut().find(|called| called.id == id);
-        let delta = event.text("delta").unwrap_or_default();
-        if let Some(called) = called
-            && called.arguments.len() + delta.len() <= limits::EVENT_BYTES / 2
+        if let Some(called) = self.calls.iter_mut().rfind(|called| called.id == id)
+            && let Some(delta) = event.get("delta")
         {
-            called.arguments.push_str(&delta);
+            let delta = called.letters.take(delta).unwrap_or_default();
+            called.cut |= ARGUMENTS_BYTES < called.arguments.len() + delta.len();
+            match called.cut {
+                true => called.arguments = String::new(),
+                false => called.arguments.push_str(&delta),
+            }
         }
+        tool
     }
 
     /// Success, unless it says that it is not: people are to answer, or somebody stopped it.
@@ -298,11 +325,7 @@ impl State {
             };
         }
         let word = event.text("finishReason").unwrap_or_default();
-        match reason::end(&word) {
-            // An agent that loops finishes a run for each round, and begins the next one when its tools are done.
-            end if word == "tool_calls" => read.pause(end),
-            end => read.finish(end),
-        }
+        read.finish_by(&word, reason::end(&word));
     }
 
     fn question(&self, interrupt: &Object<'_>) -> Option<Question> {
@@ -334,6 +357,10 @@ impl State {
             "" => "{}",
             arguments => arguments,
         };
-        tool.with("name", called.tool.as_str()).with("arguments", Json::raw(arguments))
+        let tool = tool.with("name", called.tool.as_str());
+        match called.cut {
+            true => tool.with("cut", true),
+            false => tool.with("arguments", Json::raw(arguments)),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::content::raw::{Json, Object};
 use super::super::content::{Approval, Call, Entry, Outcome, Part};
-use super::answer::{End, Question, Read, question};
+use super::answer::{ARGUMENTS_BYTES, End, Question, Read, question};
 use super::{Request, reason};
 use crate::limits;
 use crate::session::Format;
@@ -100,7 +100,8 @@ pub(super) struct State {
 struct Pending {
     id: String,
     tool: String,
-    input: String,
+    /// None where it is too large, or nobody is asked any more.
+    input: Option<String>,
     approval: Option<String>,
     /// Nobody here has to do anything about it.
     settled: bool,
@@ -126,7 +127,12 @@ impl State {
                 self.calls.truncate(self.marked);
                 read.rewind();
             }
-            "start" | "start-step" => read.go_on(),
+            "start"
+            | "start-step"
+            | "reasoning-start"
+            | "reasoning-delta"
+            | "tool-input-start"
+            | "tool-input-available" => read.go_on(),
             _ => {}
         }
         read.whole(data);
@@ -137,7 +143,10 @@ impl State {
             }
             "error" => read.fault(text("errorText")),
             "abort" => read.fail("the endpoint aborted".into()),
-            "finish" => read.finish(self.end(&text("finishReason"))),
+            "finish" => {
+                let word = text("finishReason");
+                read.finish_by(&word, self.end(&word));
+            }
             _ if kind.starts_with("tool-") => self.tool(&kind, chunk, read),
             _ => {}
         }
@@ -149,8 +158,9 @@ impl State {
         let at = self.calls.iter().rposition(|call| call.id == id);
         match (kind, at) {
             ("tool-input-available", _) => {
-                let input = chunk.get("input").unwrap_or("{}").to_owned();
                 let (tool, settled) = (text("toolName"), chunk.is_true("providerExecuted"));
+                let input = chunk.get("input").unwrap_or("{}");
+                let input = (input.len() <= ARGUMENTS_BYTES).then(|| input.to_owned());
                 read.tool(tool.clone());
                 self.calls.push(Pending { id, tool, input, settled, ..Pending::default() });
                 if limits::INTERACTIONS < self.calls.len() {
@@ -166,7 +176,7 @@ impl State {
             ("tool-output-available" | "tool-output-error" | "tool-output-denied", at) => {
                 read.thinking();
                 if let Some(at) = at {
-                    self.calls[at].settled = true;
+                    (self.calls[at].settled, self.calls[at].input) = (true, None);
                 }
             }
             ("tool-approval-response", _) => {
@@ -186,9 +196,10 @@ impl State {
         if matches!(end, End::Fail { .. }) {
             return end;
         }
-        let calls = matches!(word, "tool-calls" | "interrupted");
+        // The last call of an answer that was cut may be cut too.
+        let whole = end != End::Complete { reason: "length".into() };
         let open = self.calls.iter().filter(|call| !call.settled);
-        let asked = open.filter(|call| call.approval.is_some() || calls).map(Pending::question);
+        let asked = open.filter(|call| call.approval.is_some() || whole).map(Pending::question);
         let asked: Vec<_> = asked.collect();
         if asked.is_empty() { end } else { End::Ask(asked) }
     }
@@ -196,11 +207,12 @@ impl State {
 
 impl Pending {
     fn question(&self) -> Question {
-        let tool = Json::object([
-            ("id", self.id.as_str().into()),
-            ("name", self.tool.as_str().into()),
-            ("arguments", Json::raw(&self.input)),
-        ]);
+        let tool =
+            Json::object([("id", self.id.as_str().into()), ("name", self.tool.as_str().into())]);
+        let tool = match &self.input {
+            Some(input) => tool.with("arguments", Json::raw(input)),
+            None => tool.with("cut", true),
+        };
         let text = Json::object([("tool", tool)]).to_string();
         let (id, kind) = match &self.approval {
             Some(approval) => (approval, "approval"),

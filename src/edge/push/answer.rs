@@ -8,6 +8,7 @@ use super::super::content::raw::{Letters, Object};
 use super::{Request, ag_ui, ai_sdk, openai, reason};
 use crate::client::sse::Frame;
 use crate::config::Protocol;
+use crate::limits;
 use crate::session::{Format, NewEvent};
 
 /// What a piece of an answer means.
@@ -159,6 +160,7 @@ impl Read {
         if self.text.border && self.text.begun {
             self.pieces.push(Piece::Text(PARAGRAPH.into()));
         }
+        self.go_on();
         self.text = Text { begun: true, border: false };
         if let Some((_, went_on)) = &mut self.fault {
             *went_on = true;
@@ -204,9 +206,12 @@ impl Read {
         self.end_with(end, true);
     }
 
-    /// The answer ends so if nothing more comes, which may be long in coming.
-    pub(super) fn pause(&mut self, end: End) {
-        self.end_with(end, false);
+    /// The answer ends so by a word of its dialect. An agent that loops ends a round for its tools, and begins the next
+    /// one when they are done, which may be long in coming.
+    pub(super) fn finish_by(&mut self, word: &str, end: End) {
+        let asks = matches!(end, End::Ask(_));
+        let tools = matches!(word, "tool-calls" | "tool_calls" | "function_call");
+        self.end_with(end, asks || !tools);
     }
 
     /// The answer goes on after what looked like its end.
@@ -234,6 +239,9 @@ impl Read {
         }
     }
 }
+
+/// The longest arguments of a call that people are asked with, in bytes.
+pub(super) const ARGUMENTS_BYTES: usize = limits::EVENT_BYTES / 2;
 
 /// What ends a stream, in some dialects; it says nothing of how the answer ends.
 pub(super) const DONE: &str = "[DONE]";

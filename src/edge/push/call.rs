@@ -1,12 +1,13 @@
 //! One request to an endpoint, and its answer as a stream of events. Dropped, it closes the connection.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use serde::de::IgnoredAny;
@@ -22,6 +23,7 @@ use super::super::tls;
 use super::Endpoint;
 use super::reason;
 use crate::client::sse::{Frame, Parser, TooLong};
+use crate::limits;
 use crate::runtime::agent::BrokeOff;
 
 /// Why an attempt came to nothing.
@@ -76,6 +78,12 @@ const EXCUSE_WORDS: usize = 512;
 /// How long the words of an answer that says no are waited for at most: that it says no is known without them.
 const EXCUSE_WAIT: Duration = Duration::from_secs(2);
 
+/// The longest wait that an endpoint is given.
+const RETRY_AFTER_MAX: Duration = Duration::from_millis(limits::RETRY_AFTER_MS_MAX);
+
+/// The shortest word of a configured header that is taken for a secret, in bytes.
+const SECRET_BYTES: usize = 8;
+
 impl Call {
     /// Sends the request and waits for the head of the answer.
     pub(super) async fn start(endpoint: &Endpoint, body: Bytes) -> Result<Call, Failed> {
@@ -88,11 +96,11 @@ impl Call {
         stream.set_nodelay(true)?;
         let request = request(endpoint, &url, &host, body)?;
         match url.scheme() {
-            "http" => Call::over(stream, request, &url, endpoint.quiet_ms).await,
+            "http" => Call::over(stream, request, &url, endpoint).await,
             "https" => {
                 let name = ServerName::try_from(bare).map_err(io::Error::other)?;
                 let stream = tls::connector().connect(name, stream).await?;
-                Call::over(stream, request, &url, endpoint.quiet_ms).await
+                Call::over(stream, request, &url, endpoint).await
             }
             _ => Err(refused("it begins with http or https")),
         }
@@ -102,7 +110,7 @@ impl Call {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         request: Request<Full<Bytes>>,
         url: &Url,
-        quiet_ms: u64,
+        endpoint: &Endpoint,
     ) -> Result<Call, Failed> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut running = JoinSet::new();
@@ -130,9 +138,10 @@ impl Call {
             )));
         }
         let again = !status.is_client_error() || matches!(status.as_u16(), 408 | 425 | 429);
-        let wait = EXCUSE_WAIT.min(Duration::from_millis(quiet_ms / 2));
-        let retry_after = retry_after(&answer);
-        let mut excuse = reason::of(&excuse(answer, wait).await);
+        let wait = EXCUSE_WAIT.min(Duration::from_millis(endpoint.quiet_ms / 2));
+        let retry_after = retry_after(answer.headers(), OffsetDateTime::now_utc());
+        let mut excuse =
+            without_secrets(reason::of(&excuse(answer, wait).await), &endpoint.headers);
         excuse.truncate(excuse.floor_char_boundary(EXCUSE_WORDS));
         let excuse = if excuse.is_empty() { excuse } else { format!(": {excuse}") };
         if again {
@@ -203,18 +212,25 @@ fn place(answer: &Response<Incoming>, url: &Url) -> Option<String> {
 }
 
 /// How long an endpoint asks to be left alone: in seconds, in milliseconds (which some servers have besides), or until
-/// a date, which is compared with the answer's own, so that no clock here matters.
-fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
-    let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::trim);
+/// a date, which is compared with the answer's own where it has one, so that no clock here matters.
+fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| header(name)?.parse::<f64>().ok().filter(|number| 0.0 <= *number);
-    if let Some(ms) = number("retry-after-ms") {
-        return Duration::try_from_secs_f64(ms / 1_000.0).ok();
-    }
-    if let Some(seconds) = number("retry-after") {
-        return Duration::try_from_secs_f64(seconds).ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1_000.0).or_else(|| number("retry-after"));
+    if let Some(seconds) = seconds {
+        return Some(Duration::from_secs_f64(seconds.min(RETRY_AFTER_MAX.as_secs_f64())));
     }
     let date = |name: &str| OffsetDateTime::parse(header(name)?, &Rfc2822).ok();
-    Duration::try_from(date("retry-after")? - date("date")?).ok()
+    let wait = date("retry-after")? - date("date").unwrap_or(now);
+    // A date that is over asks for no wait.
+    Some(Duration::try_from(wait).unwrap_or_default().min(RETRY_AFTER_MAX))
+}
+
+/// Words without what is configured to be sent with each request: some servers say which key they refuse.
+fn without_secrets(words: String, headers: &BTreeMap<String, String>) -> String {
+    let secrets = headers.values().flat_map(|value| value.split_whitespace());
+    let secrets = secrets.filter(|secret| SECRET_BYTES <= secret.len());
+    secrets.fold(words, |words, secret| words.replace(secret, "***"))
 }
 
 /// What an answer says that says no, as far as it is kept.
@@ -249,4 +265,38 @@ fn request(
     }
     let request = request.body(Full::new(body));
     request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_asks_to_be_left_alone_is() {
+        let now = OffsetDateTime::parse("Sun, 06 Nov 1994 08:49:37 GMT", &Rfc2822).unwrap();
+        let wait = |given: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            retry_after(&headers, now).map(|wait| wait.as_millis())
+        };
+        let (date, later) = ("Sun, 06 Nov 1994 08:49:30 GMT", "Sun, 06 Nov 1994 08:49:40 GMT");
+        assert_eq!(wait(&[]), None);
+        assert_eq!(wait(&[("retry-after", "soon")]), None);
+        assert_eq!(wait(&[("retry-after", "2")]), Some(2_000));
+        assert_eq!(wait(&[("retry-after-ms", "70"), ("retry-after", "2")]), Some(70));
+        assert_eq!(wait(&[("retry-after", "1e30")]), Some(RETRY_AFTER_MAX.as_millis()));
+        assert_eq!(wait(&[("retry-after", later), ("date", date)]), Some(10_000));
+        assert_eq!(wait(&[("retry-after", later)]), Some(3_000));
+        assert_eq!(wait(&[("retry-after", date)]), Some(0));
+    }
+
+    #[test]
+    fn a_key_that_an_error_says_again_is_left_out() {
+        let headers = [("authorization", "Bearer sk-123456789"), ("x-tier", "2")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let words = without_secrets("no such key: sk-123456789 (2)".into(), &headers);
+        assert_eq!(words, "no such key: *** (2)");
+    }
 }

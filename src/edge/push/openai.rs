@@ -147,14 +147,23 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
     if says_more(&delta) || counts {
         read.whole(data);
     }
+    if goes_on(&delta) {
+        read.go_on();
+    }
     if let Some(word) = finish {
-        read.finish(reason::end(&word));
+        read.finish_by(&word, reason::end(&word));
     }
 }
 
 /// What the answer cost is told in a chunk of its own, or in the last one.
 fn has_usage(chunk: &Object<'_>) -> bool {
     chunk.object("usage").members().next().is_some()
+}
+
+/// Whether a delta is of an answer that is not over, whatever was said of its end before. Text is one by itself.
+fn goes_on(delta: &Object<'_>) -> bool {
+    let more = ["reasoning_content", "reasoning", "refusal", "tool_calls"];
+    more.iter().filter_map(|name| delta.get(name)).any(|value| !matches!(value, r#""""# | "[]"))
 }
 
 /// Whether a delta has something beside text: tool calls, reasoning, a refusal, other parts.

@@ -58,6 +58,18 @@ fn tell(piece: Piece) -> String {
     }
 }
 
+/// The event that ends an answer with this word.
+fn end_by(protocol: Protocol, word: &str) -> Frame {
+    let data = match protocol {
+        Protocol::AiSdk => format!(r#"{{"type":"finish","finishReason":"{word}"}}"#),
+        Protocol::AgUi => format!(r#"{{"type":"RUN_FINISHED","finishReason":"{word}"}}"#),
+        Protocol::OpenAi => {
+            format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{word}"}}]}}"#)
+        }
+    };
+    frame("message", &data)
+}
+
 fn check(protocol: Protocol, stream: &[&str], expected: Expect) {
     let frames: Vec<_> = stream.iter().map(|data| frame("message", data)).collect();
     expected.assert_eq(&read(protocol, &frames));
@@ -167,15 +179,8 @@ fn every_dialect_says_in_its_own_words_why_it_ended() {
         ("tired", "complete: tired"),
     ];
     for (word, end) in ends {
-        for (protocol, finish) in [
-            (Protocol::AiSdk, format!(r#"{{"type":"finish","finishReason":"{word}"}}"#)),
-            (Protocol::AgUi, format!(r#"{{"type":"RUN_FINISHED","finishReason":"{word}"}}"#)),
-            (
-                Protocol::OpenAi,
-                format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{word}"}}]}}"#),
-            ),
-        ] {
-            let told = read(protocol, &[frame("message", &finish)]);
+        for protocol in ALL {
+            let told = read(protocol, &[end_by(protocol, word)]);
             assert!(told.ends_with(end), "{protocol:?} {word}: {told}");
         }
     }
@@ -204,6 +209,43 @@ fn a_run_that_is_gone_on_with_was_not_over() {
         ],
         expect![[r#"RUN_FINISHED, RUN_STARTED, "Hi", broke off"#]],
     );
+}
+
+#[test]
+fn an_answer_that_goes_on_after_its_end_was_not_over() {
+    let tool_call = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"k"}]}}]}"#;
+    let more = [
+        (Protocol::AiSdk, r#"{"type":"text-delta","id":"0","delta":"x"}"#),
+        (Protocol::AiSdk, r#"{"type":"reasoning-delta","id":"0","delta":"x"}"#),
+        (Protocol::AiSdk, r#"{"type":"tool-input-start","toolCallId":"k","toolName":"t"}"#),
+        (Protocol::AgUi, r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"x"}"#),
+        (Protocol::AgUi, r#"{"type":"REASONING_MESSAGE_CONTENT","messageId":"m","delta":"x"}"#),
+        (Protocol::AgUi, r#"{"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"t"}"#),
+        (Protocol::OpenAi, r#"{"choices":[{"delta":{"content":"x"}}]}"#),
+        (Protocol::OpenAi, r#"{"choices":[{"delta":{"reasoning":"x"}}]}"#),
+        (Protocol::OpenAi, tool_call),
+    ];
+    for (protocol, more) in more {
+        let told = read(protocol, &[end_by(protocol, "stop"), frame("message", more)]);
+        assert!(told.ends_with("broke off"), "{more}: {told}");
+    }
+    let usage = frame("message", r#"{"choices":[],"usage":{"total_tokens":7}}"#);
+    let told = read(Protocol::OpenAi, &[end_by(Protocol::OpenAi, "stop"), usage]);
+    assert!(told.ends_with("complete"), "{told}");
+}
+
+/// An agent that loops makes its calls, and goes on in the same stream.
+#[test]
+fn an_answer_that_ends_in_calls_may_be_long_in_going_on() {
+    let nothing = Conversation::default();
+    for protocol in ALL {
+        for (word, finished) in [("stop", true), ("tool_calls", false), ("tool-calls", false)] {
+            let mut answer = Answer::new(protocol, &request(&nothing));
+            answer.take(&end_by(protocol, word));
+            assert_eq!(answer.is_finished(), finished, "{protocol:?} {word}");
+            assert!(answer.end().is_some(), "{protocol:?} {word}");
+        }
+    }
 }
 
 #[test]
@@ -393,4 +435,42 @@ fn an_endpoint_is_asked_in_its_own_form() {
         .assert_eq(&body(Protocol::AgUi));
     expect![[r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"ho"},{"role":"user","content":"again"}],"stream":true,"model":"m"}"#]]
         .assert_eq(&body(Protocol::OpenAi));
+}
+
+#[test]
+fn a_call_that_nobody_made_is_asked_whatever_the_answer_says_of_its_end() {
+    let call = r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"where","input":{}}"#;
+    let call = frame("message", call);
+    for (word, asked) in [("stop", true), ("", true), ("unknown", true), ("length", false)] {
+        let told = read(Protocol::AiSdk, &[call.clone(), end_by(Protocol::AiSdk, word)]);
+        assert_eq!(told.contains("ask k1 client_tool"), asked, "{word}: {told}");
+    }
+}
+
+#[test]
+fn a_question_says_where_the_arguments_of_its_call_are_cut() {
+    let ask = r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","toolCallId":"k1"},{"id":"i2","toolCallId":"k2"}]}}"#;
+    let large = "x".repeat(limits::EVENT_BYTES / 2 + 1);
+    let large = format!(r#"{{"type":"TOOL_CALL_ARGS","toolCallId":"k2","delta":"{large}"}}"#);
+    check(
+        Protocol::AgUi,
+        &[
+            r#"{"type":"TOOL_CALL_CHUNK","toolCallId":"k1","toolCallName":"order","delta":"{\"s\":\"\ud83d"}"#,
+            r#"{"type":"TOOL_CALL_START","toolCallId":"k2","toolCallName":"send"}"#,
+            r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k2","delta":"{"}"#,
+            r#"{"type":"TOOL_CALL_CHUNK","delta":"\ude00\"}"}"#,
+            &large,
+            r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k2","delta":"}"}"#,
+            ask,
+        ],
+        expect![[
+            r#"TOOL_CALL_CHUNK, tool order, TOOL_CALL_START, tool send, TOOL_CALL_ARGS, TOOL_CALL_CHUNK, TOOL_CALL_ARGS, TOOL_CALL_ARGS, RUN_FINISHED, ask i1 text {"tool":{"id":"k1","name":"order","arguments":{"s":"😀"}}}, ask i2 text {"tool":{"id":"k2","name":"send","cut":true}}"#
+        ]],
+    );
+    let large = format!(
+        r#"{{"type":"tool-input-available","toolCallId":"k1","toolName":"send","input":"{}"}}"#,
+        "x".repeat(limits::EVENT_BYTES)
+    );
+    let told = read(Protocol::AiSdk, &[frame("message", &large), end_by(Protocol::AiSdk, "")]);
+    expect![[r#"tool-input-available, tool send, finish, ask k1 client_tool {"tool":{"id":"k1","name":"send","cut":true}}"#]].assert_eq(&told);
 }

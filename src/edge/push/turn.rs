@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::super::attached::Visibility;
 use super::super::attached::messages;
 use super::super::attached::questions::Questions;
 use super::super::content::Conversation;
@@ -75,9 +74,15 @@ async fn answer(
     let status = status.map_err(|why| Failed::Log(why.to_string()))?;
     let status = status.ok_or_else(|| broken("the session is gone"))?;
     let upto = Cursor { incarnation: status.incarnation, serial: status.tail };
-    let read = messages::read(sessions, session, &status, upto, Visibility::All, deadline).await;
+    let read =
+        messages::read_for(sessions, session, &status, upto, &assignment.turn, deadline).await;
     let read = read.map_err(|_| broken("the log is not here in time"))?;
     let turn = &assignment.turn.turn;
+    if read.questions.waits_on(turn) {
+        // The session offers the turn at its first answer; the endpoint is to have all of them.
+        words.end(Then::Wait).await;
+        return Ok(());
+    }
     let waited = read.questions.waited(turn).map(|(_, times)| times);
     words.go_on_after(waited);
     if let Some(begins) = read.begins() {
@@ -138,7 +143,8 @@ async fn call(
         let mut last = ended;
         for frame in &frames {
             pieces.extend(answer.take(frame));
-            finished_at = answer.is_finished().then(Instant::now);
+            // What comes after the end, and does not go on, begins no new wait.
+            finished_at = answer.is_finished().then(|| finished_at.unwrap_or_else(Instant::now));
             if answer.is_last(frame) {
                 last = true;
                 break;

@@ -1,0 +1,145 @@
+//! What of a long conversation an endpoint is asked with.
+
+use bytes::Bytes;
+use expect_test::expect;
+
+use super::super::attached::messages::TurnReader;
+use super::tests::{agent, asks, conversation, messages, user};
+use super::*;
+use crate::config::Protocol;
+use crate::edge::push::asked;
+use crate::ids::AgentName;
+use crate::limits::MESSAGES_BYTES;
+use crate::session::{Event, Fact};
+
+/// The messages that an endpoint is asked with which goes on in turn `t`.
+fn told(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
+    let turn = TurnId::parse("t").unwrap();
+    let (agent, kept_to) = (AgentName::parse("helper").unwrap(), Serial(kept_to));
+    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to });
+    log.iter().flatten().for_each(|event| messages.take(event));
+    let body = asked(Protocol::OpenAi, &messages, "t");
+    let body = Object::parse(&body).unwrap();
+    // Long texts by their first letter and their length.
+    let short = |message: &&str| {
+        let text = Object::parse(message).unwrap().text("content").unwrap_or_default();
+        match text.len() {
+            ..100 => text,
+            long => format!("{}{long}", &text[..1]),
+        }
+    };
+    body.list("messages").iter().map(short).collect()
+}
+
+/// An input of turn `t`.
+fn input(serial: u64, text: &str) -> Vec<Event> {
+    let mut all = user(serial, "text", text);
+    let id = TurnId::parse("t").unwrap();
+    let fact = Fact::Input { input: id.clone(), turn: id, sender: None, held: false };
+    all[0].fact = Some(Box::new(fact));
+    all
+}
+
+fn long(letter: char, bytes: usize) -> String {
+    letter.to_string().repeat(bytes)
+}
+
+#[test]
+fn what_an_endpoint_is_not_told_of_takes_no_room() {
+    let (half, whole) = (long('h', MESSAGES_BYTES / 2), long('w', MESSAGES_BYTES));
+    let state = format!(r#"{{"type":"STATE_SNAPSHOT","snapshot":"{whole}"}}"#);
+    let log = [
+        user(1, "text", &half),
+        agent(2, "a", &[("text", "ho"), ("ag-ui/1", &state), ("my/1", &whole)]),
+        input(10, "now"),
+        agent(11, "t", &[("text", &whole)]),
+    ];
+    assert_eq!(told(0, &log), ["h131072", "ho", "now"]);
+}
+
+#[test]
+fn the_question_stays_however_much_was_said_since() {
+    let half = long('h', MESSAGES_BYTES / 2);
+    let log = [
+        user(1, "text", "first"),
+        agent(2, "a", &[("text", &half)]),
+        input(3, "now"),
+        agent(4, "t", &[("text", "one "), ("text", &half), ("text", &half)]),
+        asks(7, "q", Some("true")),
+        input(10, "and"),
+    ];
+    assert_eq!(told(8, &log), ["now", "h131072", "and"]);
+}
+
+/// What is left of an answer begins in the middle of a sentence.
+#[test]
+fn a_conversation_that_is_cut_begins_with_what_a_person_said() {
+    let half = long('h', MESSAGES_BYTES / 2);
+    let log = [
+        user(1, "text", "first"),
+        agent(2, "a", &[("text", &half), ("text", &half)]),
+        user(4, "text", "second"),
+        agent(5, "b", &[("text", "ho")]),
+        input(6, "now"),
+    ];
+    assert_eq!(told(0, &log), ["second", "ho", "now"]);
+    assert_eq!(told(0, &log[..1]), ["first"]);
+}
+
+#[test]
+fn what_is_internal_is_told_to_the_agent_itself_alone() {
+    let by = |name: &str, serial, text: &str| {
+        let mut all: Vec<Event> = agent(serial, name, &[("text", "")]);
+        let event = &mut all[0];
+        event.agent = Some(AgentName::parse(name).unwrap());
+        event.payload = Bytes::copy_from_slice(text.as_bytes());
+        if let Some(Fact::Output(output)) = event.fact.as_deref_mut() {
+            output.internal = true;
+        }
+        all
+    };
+    let log = [by("other", 1, "theirs"), by("helper", 2, "ours"), input(3, "now")];
+    assert_eq!(told(0, &log), ["ours", "now"]);
+}
+
+/// A model refuses a call without a result where a person speaks after it.
+#[test]
+fn a_call_whose_question_nobody_answered_says_so() {
+    let asked_for = [
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_START","toolCallId":"k1","toolCallName":"order"}"#),
+        (
+            "ag-ui/1",
+            r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1"}]}}"#,
+        ),
+    ];
+    let log = [
+        user(1, "text", "buy"),
+        agent(2, "t", &asked_for),
+        asks(8, "i1", None),
+        user(11, "text", "no"),
+    ];
+    let body = asked(Protocol::AgUi, &messages(&log), "t");
+    let body = Object::parse(&body).unwrap();
+    expect![[r#"
+        {"id":"m1","role":"user","content":"buy"}
+        {"id":"m2","role":"assistant","toolCalls":[{"id":"k1","type":"function","function":{"name":"order","arguments":"{}"}}]}
+        {"id":"k1.result","role":"tool","toolCallId":"k1","content":"the call came to no result","error":"the call came to no result"}
+        {"id":"m11","role":"user","content":"no"}"#]].assert_eq(&body.list("messages").join("\n"));
+}
+
+/// Each chunk of its own, or of an id, without looking at all that were before.
+#[test]
+fn many_pieces_of_data_are_taken_in_one_go() {
+    let all: Vec<_> = (0..4_000)
+        .map(|n| match n % 2 {
+            0 => format!(r#"{{"type":"data-a","data":{n}}}"#),
+            _ => format!(r#"{{"type":"data-b","id":"{}","data":{n}}}"#, n % 10),
+        })
+        .collect();
+    let said: Vec<_> = all.iter().map(|json| ("ai-sdk/1", json.as_str())).collect();
+    let conversation = conversation(&[agent(1, "a", &said)]);
+    assert_eq!(conversation.entries[0].parts.len(), 2_005);
+    let last = r#"{"type":"data-b","id":"9","data":3999}"#;
+    let has = |part: &Part| matches!(part, Part::Other { json, .. } if json == last);
+    assert!(conversation.entries[0].parts.iter().any(has));
+}
