@@ -9,6 +9,7 @@ mod door;
 mod service;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -249,38 +250,6 @@ pub struct Given {
     pub issuers: Vec<GivenIssuer>,
 }
 
-/// Variables of the environment that a node reads.
-const VARIABLES: &[&str] = &[
-    "OUTLIVE_CONFIG",
-    "OUTLIVE_NODE_ID",
-    "OUTLIVE_LISTEN",
-    "OUTLIVE_PEER_LISTEN",
-    "OUTLIVE_DATA_DIR",
-    "OUTLIVE_CLUSTER",
-    "OUTLIVE_MEMBER",
-    "OUTLIVE_JOIN",
-    "OUTLIVE_TLS_DIR",
-    "OUTLIVE_GROUPS",
-    "OUTLIVE_HEARTBEAT_MS",
-    "OUTLIVE_ELECTION_MIN_MS",
-    "OUTLIVE_ELECTION_MAX_MS",
-    "OUTLIVE_CHECKPOINT_ENTRIES",
-    "OUTLIVE_LONG_POLL_MS",
-    "OUTLIVE_WEBHOOK_REACH",
-    "OUTLIVE_ALLOW_HOST",
-    "OUTLIVE_ALLOW_ORIGIN",
-    "OUTLIVE_ADMIN_LISTEN",
-    "OUTLIVE_ROOT_KEY",
-    "OUTLIVE_TLS_CERT",
-    "OUTLIVE_TLS_KEY",
-    "OUTLIVE_INSECURE",
-    "OUTLIVE_LOG",
-    "OUTLIVE_AGENT",
-];
-/// Variables that are for other commands and for scripts.
-const OTHER_VARIABLES: &[&str] =
-    &["OUTLIVE_URL", "OUTLIVE_KEY", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
-
 impl ServeConfig {
     /// Puts together what was given by flag or environment and, after it, in the file.
     ///
@@ -291,7 +260,7 @@ impl ServeConfig {
         file: Option<&Path>,
         environment: impl Iterator<Item = OsString>,
     ) -> Result<ServeConfig, BadServeConfig> {
-        check_environment(environment)?;
+        variables::check(environment)?;
         let from_file = match file {
             None => Given::default(),
             Some(path) => read(path)?,
@@ -302,17 +271,6 @@ impl ServeConfig {
 
 fn bad<T>(text: impl Into<String>) -> Result<T, BadServeConfig> {
     Err(BadServeConfig(text.into()))
-}
-
-fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), BadServeConfig> {
-    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
-    for name in &names {
-        let known = VARIABLES.contains(&&**name) || OTHER_VARIABLES.contains(&&**name);
-        if name.starts_with("OUTLIVE_") && !known && !service::is_told(name, &names) {
-            return bad(format!("the environment variable {name} is not known"));
-        }
-    }
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<Given, BadServeConfig> {

@@ -111,7 +111,7 @@ fn every_flag_has_its_variable() {
         let long = flag.get_long().unwrap();
         let name = format!("OUTLIVE_{}", long.to_uppercase().replace('-', "_"));
         assert_eq!(flag.get_env().unwrap(), &*name);
-        assert!(VARIABLES.contains(&&*name), "{name} is not in the table");
+        assert!(variables::VARIABLES.contains(&&*name), "{name} is not in the table");
     }
 }
 
