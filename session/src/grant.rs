@@ -261,7 +261,7 @@ impl Grant {
     /// submitted.
     pub fn narrow(&self, session: &SessionId, command: &mut Command) -> Result<(), Denied> {
         for right in command.rights() {
-            self.allows(right, Some(session))?;
+            self.allows(*right, Some(session))?;
         }
         match command {
             Command::Input(input) => {
@@ -324,40 +324,37 @@ impl Grant {
 
 impl Command {
     /// The rights that somebody needs who asks for it. What nodes ask of each other needs those of an operator.
-    pub fn rights(&self) -> Vec<Right> {
-        vec![match self {
-            Command::Create(create) => {
-                let publishes = !create.events.is_empty() || create.close;
-                return match publishes {
-                    true => vec![Right::Create, Right::Publish],
-                    false => vec![Right::Create],
-                };
+    pub fn rights(&self) -> &'static [Right] {
+        match self {
+            Command::Create(create) if create.events.is_empty() && !create.close => {
+                &[Right::Create]
             }
+            Command::Create(_) => &[Right::Create, Right::Publish],
             Command::Append(_)
             | Command::AppendEach(_)
             | Command::Close { .. }
-            | Command::Touch => Right::Publish,
-            Command::Delete { .. } | Command::Trim { .. } => Right::Delete,
+            | Command::Touch => &[Right::Publish],
+            Command::Delete { .. } | Command::Trim { .. } => &[Right::Delete],
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
-                Some(WhenBusy::Steer) => return vec![Right::Send, Right::Steer],
-                Some(WhenBusy::Interrupt) => return vec![Right::Send, Right::Cancel],
-                None | Some(WhenBusy::Queue | WhenBusy::Reject) => Right::Send,
+                Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],
+                Some(WhenBusy::Interrupt) => &[Right::Send, Right::Cancel],
+                None | Some(WhenBusy::Queue | WhenBusy::Reject) => &[Right::Send],
             },
-            Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) => Right::Cancel,
-            Command::Answer(_) => Right::Answer,
-            Command::Claim(_) | Command::Say(_) | Command::Lose(_) => Right::Claim,
+            Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) => &[Right::Cancel],
+            Command::Answer(_) => &[Right::Answer],
+            Command::Claim(_) | Command::Say(_) | Command::Lose(_) => &[Right::Claim],
             Command::Control(control) => match control.verb {
-                Verb::Request => Right::Send,
-                Verb::Grant { .. } | Verb::Take { .. } | Verb::Release => Right::Takeover,
+                Verb::Request => &[Right::Send],
+                Verb::Grant { .. } | Verb::Take { .. } | Verb::Release => &[Right::Takeover],
             },
             Command::Tick
             | Command::Hold { .. }
             | Command::Confirm { .. }
             | Command::Release { .. }
             | Command::Settle { .. }
-            | Command::Audience(_) => Right::Admin,
-        }]
+            | Command::Audience(_) => &[Right::Admin],
+        }
     }
 }
 

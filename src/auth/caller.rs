@@ -9,9 +9,8 @@ use futures::future::BoxFuture;
 use session::ids::{AgentName, Millis, SessionId};
 use session::{Command, Denied, Grant, Pattern, Right, Sender};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
-use super::Refused;
+use super::{Key, Refused};
 
 /// Whoever a request is from. A clone is the same.
 #[derive(Clone, Debug)]
@@ -19,14 +18,12 @@ pub struct Caller(Option<Arc<Known>>);
 
 #[derive(Debug)]
 struct Known {
-    grant: Grant,
+    grant: Arc<Grant>,
     /// For the audit log: the key's name, or the token's subject.
-    name: String,
-    /// Ends with the key.
-    revoked: CancellationToken,
+    name: Arc<str>,
+    /// The key with which it ends, if it does.
+    key: Option<Arc<Key>>,
     expires: Option<Instant>,
-    /// The id of the key with which it ends, if it does.
-    key: Option<String>,
 }
 
 /// A part of a grant, for a ticket.
@@ -89,32 +86,32 @@ impl Caller {
         Caller(None)
     }
 
-    /// Somebody with this grant, until `revoked` is cancelled.
+    /// Somebody with this grant, as long as it lasts, and as the key with which it ends, if there is one.
+    ///
+    /// # Errors
+    /// It means nothing any more.
     pub(super) fn of(
-        grant: Grant,
-        name: String,
-        revoked: CancellationToken,
+        grant: Arc<Grant>,
+        name: Arc<str>,
+        key: Option<Arc<Key>>,
         now: Millis,
-    ) -> Caller {
+    ) -> Result<Caller, Refused> {
         let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
-        Caller(Some(Arc::new(Known { grant, name, revoked, expires, key: None })))
+        let caller = Caller(Some(Arc::new(Known { grant, name, key, expires })));
+        caller.lasts().map_err(Refused::Ended)?;
+        Ok(caller)
     }
 
-    /// The same, under the key with this id.
-    pub(super) fn under(self, key: Option<String>) -> Caller {
-        let known = self.0.and_then(Arc::into_inner);
-        Caller(known.map(|known| Arc::new(Known { key, ..known })))
-    }
-
-    /// Name and key of the caller, for a ticket.
+    /// Name of the caller, and id of its key, for a ticket.
     pub(super) fn owner(&self) -> (String, Option<String>) {
-        (self.name().to_owned(), self.0.as_ref().and_then(|known| known.key.clone()))
+        let key = self.0.as_ref().and_then(|known| known.key.as_ref());
+        (self.name().to_owned(), key.map(|key| key.id.clone()))
     }
 
-    /// A part of its grant, and when that ends; none of somebody who needs none.
-    pub(super) fn part(&self, part: &Part, now: Millis) -> Result<Option<(Grant, Millis)>, Denial> {
+    /// A part of its grant, which has an end; none of somebody who needs none.
+    pub(super) fn part(&self, part: &Part, now: Millis) -> Result<Option<Grant>, Denial> {
         let Some(grant) = self.grant()? else { return Ok(None) };
         let rights = part.rights.clone().unwrap_or_else(|| grant.rights.clone());
         if let Some(right) = rights.iter().find(|right| !grant.rights.contains(right)) {
@@ -126,18 +123,14 @@ impl Caller {
             return Err(Denied::Session.into());
         }
         let until = Millis(now.0 + part.for_ms).min(grant.until.unwrap_or(Millis(u64::MAX)));
-        Ok(Some((Grant { rights, sessions, ..grant.clone() }, until)))
-    }
-
-    /// The same, if its grant still means something.
-    pub(super) fn lasting(self) -> Result<Caller, Refused> {
-        self.lasts().map_err(Refused::Ended)?;
-        Ok(self)
+        Ok(Some(Grant { rights, sessions, until: Some(until), ..grant.clone() }))
     }
 
     fn lasts(&self) -> Result<(), Ended> {
         match &self.0 {
-            Some(known) if known.revoked.is_cancelled() => Err(Ended::Revoked),
+            Some(known) if known.key.as_ref().is_some_and(|key| key.ended.is_cancelled()) => {
+                Err(Ended::Revoked)
+            }
             Some(known) if known.expires.is_some_and(|at| at <= Instant::now()) => {
                 Err(Ended::Expired)
             }
@@ -152,7 +145,7 @@ impl Caller {
 
     fn grant(&self) -> Result<Option<&Grant>, Denial> {
         self.lasts().map_err(Denial::Ended)?;
-        Ok(self.0.as_ref().map(|known| &known.grant))
+        Ok(self.0.as_ref().map(|known| &*known.grant))
     }
 
     /// Whether it has the right, in this session where one is named.
@@ -228,8 +221,14 @@ impl Known {
                 None => std::future::pending().await,
             }
         };
+        let revoked = async {
+            match &self.key {
+                Some(key) => key.ended.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = self.revoked.cancelled() => Ended::Revoked,
+            () = revoked => Ended::Revoked,
             () = expired => Ended::Expired,
         }
     }

@@ -19,7 +19,6 @@ use serde::Deserialize;
 use session::ids::Millis;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::caller::{Caller, Ended};
 use super::claims::Claims;
@@ -268,9 +267,9 @@ fn judge(issuer: &Issuer, key: &Known, token: &str, now: Millis) -> Result<Calle
     }
     let until = Millis(((exp + GRACE_S) * 1000.0) as u64);
     let sub = claims.sub.clone().unwrap_or_default();
-    let name = format!("token:{}#{sub}", issuer.config.issuer);
+    let name = format!("token:{}#{sub}", issuer.config.issuer).into();
     let grant = claims.grant(until).map_err(Refused::Unknown)?;
-    Caller::of(grant, name, CancellationToken::new(), now).lasting()
+    Caller::of(Arc::new(grant), name, None, now)
 }
 
 #[cfg(test)]

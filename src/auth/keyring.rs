@@ -27,7 +27,9 @@ pub struct Key {
     /// What its maker calls it.
     pub name: String,
     /// What its owner may do.
-    pub grant: Grant,
+    pub grant: Arc<Grant>,
+    /// What is written of its owner in the audit log.
+    pub(super) owner: Arc<str>,
     /// When it was made.
     pub created: Millis,
     /// Who made it.
@@ -78,7 +80,8 @@ impl Sum for Keys {
                     return;
                 }
                 let ended = CancellationToken::new();
-                let key = Key { id: id.clone(), name, grant, created, by, secret, ended };
+                let (grant, owner) = (Arc::new(grant), format!("key:{id}").into());
+                let key = Key { id: id.clone(), name, grant, owner, created, by, secret, ended };
                 self.held.insert(id, Arc::new(key));
             }
             Some(Change::Revoked { id }) => {
@@ -139,7 +142,7 @@ impl Keyring {
         if let Some(key) = self.held(&text.id) {
             // Asked again it ends as it was to end at first.
             let grant = Grant { until: key.grant.until, ..grant };
-            let same = key.secret.is(&text.secret) && key.name == name && key.grant == grant;
+            let same = key.secret.is(&text.secret) && key.name == name && *key.grant == grant;
             return if same { Ok(key) } else { Err(KeyringError::Exists) };
         }
         if limits::KEYS <= all {

@@ -40,6 +40,8 @@ const CREDENTIAL_BYTES: usize = 8 << 10;
 /// What a node knows of those who may ask it.
 pub struct Auth {
     root: Option<Secret>,
+    /// What the root key allows.
+    all: Arc<Grant>,
     keyring: Keyring,
     tickets: Tickets,
     issuers: Vec<Issuer>,
@@ -97,7 +99,7 @@ impl Auth {
         let issuers = issuers.into_iter().map(Issuer::new).collect();
         let keyring = Keyring::new(sessions.clone());
         let tickets = Tickets::new(sessions.clone(), root.clone());
-        Auth { root, keyring, tickets, issuers }
+        Auth { root, all: Arc::new(Grant::all()), keyring, tickets, issuers }
     }
 
     /// Whether requests need a credential.
@@ -142,13 +144,11 @@ impl Auth {
             return Err(Refused::Unknown("the credential is too long"));
         }
         if self.root.as_ref().is_some_and(|root| root.is(credential)) {
-            return Ok(Caller::of(Grant::all(), "root".into(), CancellationToken::new(), now));
+            return Caller::of(self.all.clone(), "root".into(), None, now);
         }
         if let Some(text) = KeyText::parse(credential) {
             let key = self.keyring.find(&text, deadline).await?;
-            let caller =
-                Caller::of(key.grant.clone(), format!("key:{}", key.id), key.ended.clone(), now);
-            return caller.under(Some(key.id.clone())).lasting();
+            return Caller::of(key.grant.clone(), key.owner.clone(), Some(key), now);
         }
         if credential.bytes().filter(|byte| *byte == b'.').count() == 2 {
             return issuer::caller(&self.issuers, credential, now).await;
@@ -191,8 +191,8 @@ impl Auth {
         part: &Part,
         deadline: Instant,
     ) -> Result<Option<Ticket>, TicketError> {
-        let Some((grant, until)) = caller.part(part, self.keyring.now())? else { return Ok(None) };
-        let made = self.tickets.make(grant, caller.owner(), until, deadline).await?;
+        let Some(grant) = caller.part(part, self.keyring.now())? else { return Ok(None) };
+        let made = self.tickets.make(grant, caller.owner(), deadline).await?;
         if CREDENTIAL_BYTES < made.text.len() {
             return Err(TicketError::TooLong);
         }

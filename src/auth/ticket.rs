@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use session::ids::Millis;
 use session::{Config, Grant, Retention};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Refused;
@@ -158,13 +157,12 @@ impl Tickets {
         &self,
         grant: Grant,
         (name, key): (String, Option<String>),
-        until: Millis,
         deadline: Instant,
     ) -> Result<Ticket, Refused> {
         let now = self.log.now();
         let mac = self.secret(now, deadline).await?;
+        let until = grant.until.unwrap_or(now);
         let by = Millis(until.0.min(now.0 + FIRST_USE_MS));
-        let grant = Grant { until: Some(until), ..grant };
         let said = Said { id: rand::random(), grant, by, name, key };
         let said = serde_json::to_vec(&said).expect("it is made of plain JSON");
         let tag = hmac::sign(&mac, &said);
@@ -216,16 +214,15 @@ impl Tickets {
         deadline: Instant,
     ) -> Result<Bearer, Refused> {
         let said = self.read(text, deadline).await?;
-        let ended = match &said.key {
-            None => CancellationToken::new(),
-            Some(id) => match keyring.named(id, deadline).await? {
-                Some(key) => key.ended.clone(),
-                None => return Err(Refused::Ended(Ended::Revoked)),
-            },
+        let key = match &said.key {
+            None => None,
+            Some(id) => {
+                let key = keyring.named(id, deadline).await?;
+                Some(key.ok_or(Refused::Ended(Ended::Revoked))?)
+            }
         };
-        let key = said.key.clone();
-        let caller = Caller::of(said.grant.clone(), said.name.clone(), ended, now);
-        Ok(Bearer { caller: caller.under(key).lasting()?, said })
+        let caller = Caller::of(Arc::new(said.grant.clone()), said.name.as_str().into(), key, now)?;
+        Ok(Bearer { caller, said })
     }
 
     /// Lets a bearer in to this path: for the first time within a minute, and then as often as it comes back there.

@@ -12,10 +12,9 @@ use serde_json::json;
 use super::error::{self, Problem};
 use super::gate::By;
 use super::query::Query;
-use super::{Edge, body, headers, wire};
+use super::{Edge, body, verbs, wire};
 use crate::auth::{Caller, audit};
 use crate::config::Member;
-use crate::limits;
 use crate::runtime::{MemberChange, NotReady};
 
 /// The description of this API; a test holds it against the routes.
@@ -125,11 +124,8 @@ async fn change_members<B: DeserializeOwned>(
     (query, headers, body): (Query, HeaderMap, Body),
     change: impl FnOnce(B) -> MemberChange,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
-    let body: B = serde_json::from_slice(&held.bytes)
-        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
+    let (held, deadline) = body::small(&edge, query, &headers, body).await?;
+    let body: B = verbs::turns::json(&held.bytes)?;
     let change = change(body);
     check_addresses(&change)?;
     let changed = edge.runtime.members.change_members(&change, deadline).await?;

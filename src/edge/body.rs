@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Edge;
 use super::error::{self, Problem};
 use super::headers;
+use super::query::Query;
 use super::room::{self, Hold};
 use crate::limits;
 
@@ -46,6 +47,21 @@ pub(super) async fn read(
         return Err(Problem::new(&error::BAD_BODY, "the body is shorter than was announced"));
     }
     Ok(Held { bytes, _room: room })
+}
+
+/// What most requests begin with: no query, a time until which they wait, and a small body.
+///
+/// # Errors
+/// The request is malformed, or its body is not taken.
+pub(super) async fn small(
+    edge: &Edge,
+    query: Query,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Held, Instant), Problem> {
+    query.only(&[])?;
+    let deadline = headers::deadline(headers)?;
+    Ok((read(edge, headers, body, limits::HEAD_BYTES).await?, deadline))
 }
 
 /// Reads on for a while and keeps nothing: a client that is still sending when it is answered and cut

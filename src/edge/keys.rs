@@ -6,11 +6,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::error::{self, Problem};
 use super::gate::By;
 use super::query::Query;
+use super::verbs::turns::{bad, json};
 use super::{Edge, body, headers};
 use crate::auth::{Key, KeyText, Keyring, KeyringError, LogError, audit};
 use crate::ids::{DeviceName, ParticipantName};
@@ -43,11 +44,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
-    let asked: KeyBody = serde_json::from_slice(&held.bytes)
-        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
+    let (held, deadline) = body::small(&edge, query, &headers, body).await?;
+    let asked: KeyBody = json(&held.bytes)?;
     if asked.name.is_empty() || limits::KEY_NAME_BYTES < asked.name.len() {
         return Err(bad(&format!("name has 1 to {} bytes", limits::KEY_NAME_BYTES)));
     }
@@ -75,7 +73,7 @@ pub(super) async fn list(
     query.only(&[])?;
     let keys = keyring(&edge)?.all(headers::deadline(&headers)?).await?;
     let keys: Vec<_> = keys.iter().map(|key| shown(key)).collect();
-    Ok(Json(json!({ "keys": keys })).into_response())
+    Ok(Json(serde_json::json!({ "keys": keys })).into_response())
 }
 
 /// `DELETE /v1/keys/{key}`
@@ -98,10 +96,6 @@ fn keyring(edge: &Edge) -> Result<&Keyring, Problem> {
     }
     let detail = "this node asks nobody who they are: start it with a root key";
     Err(Problem::new(&error::KEYS_OFF, detail))
-}
-
-pub(super) fn bad(detail: &str) -> Problem {
-    Problem::new(&error::BAD_JSON, detail)
 }
 
 fn grant(asked: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
@@ -161,11 +155,11 @@ pub(super) fn patterns(field: &str, texts: Option<Vec<String>>) -> Result<Vec<Pa
 }
 
 fn shown(key: &Key) -> Value {
-    let Grant { rights, sessions, agents, participant, device, role, until } = &key.grant;
+    let Grant { rights, sessions, agents, participant, device, role, until } = &*key.grant;
     let names = |patterns: &[Pattern]| -> Vec<Value> {
         patterns.iter().map(|pattern| pattern.as_str().into()).collect()
     };
-    json!({
+    serde_json::json!({
         "id": key.id,
         "name": key.name,
         "rights": rights.iter().map(|right| right.name()).collect::<Vec<_>>(),

@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::error::{self, Problem};
 use super::gate::By;
-use super::keys::{bad, patterns, rights};
+use super::keys::{patterns, rights};
 use super::query::Query;
-use super::{Edge, body, headers};
+use super::verbs::turns::{bad, json};
+use super::{Edge, body};
 use crate::auth::{Part, TicketError};
 use crate::limits;
 
@@ -35,12 +35,10 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let (held, deadline) = body::small(&edge, query, &headers, body).await?;
     let asked: TicketBody = match held.bytes.is_empty() {
         true => TicketBody::default(),
-        false => serde_json::from_slice(&held.bytes).map_err(|why| bad(&why.to_string()))?,
+        false => json(&held.bytes)?,
     };
     let most = limits::TICKET_MS_MAX / 1000;
     let ttl_s = asked.ttl_s.unwrap_or(TTL_S);
@@ -56,7 +54,7 @@ pub(super) async fn create(
     let made = made.ok_or_else(|| {
         Problem::new(&error::KEYS_OFF, "this node asks nobody who they are: no ticket is needed")
     })?;
-    let body = json!({
+    let body = serde_json::json!({
         "ticket": made.text, "use_before": made.by.0, "expires_at": made.until.0,
     });
     Ok((StatusCode::CREATED, Json(body)).into_response())

@@ -17,7 +17,7 @@ use super::error::Problem;
 use super::gate::{By, while_granted};
 use super::name::Agent;
 use super::query::Query;
-use super::{Edge, body, headers, verbs};
+use super::{Edge, body, verbs};
 use crate::limits;
 
 /// `POST /v1/agents/{agent}/claim`
@@ -29,9 +29,7 @@ pub(super) async fn claim(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let (held, deadline) = body::small(&edge, query, &headers, body).await?;
     let (claimer, wait_ms) = verbs::turns::claimer(agent, &held.bytes)?;
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let claiming = async { Ok(edge.runtime.workers.claim(&claimer, until).await?) };
