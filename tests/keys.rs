@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, binary, client};
+use support::cluster::{Cluster, binary, client, has_own_disks};
 use support::load::eventually;
 use tokio::time::timeout;
 
@@ -106,4 +106,38 @@ async fn a_key_is_known_and_revoked_at_every_node() {
     let (ok, text) = outlive(&[&arguments[..], &["--url", &urls[0]]].concat(), ROOT).await;
     assert!(ok && text.starts_with("olk_"), "{text}");
     assert_eq!(list(&urls[1], text.trim()).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_revoked_though_the_disk_is_full() {
+    if !has_own_disks() {
+        println!("SKIPPED: no user namespaces here, so no disk is full");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = dir.path().join("root.key");
+    std::fs::write(&root, ROOT).expect("it is written");
+    let root = root.to_str().expect("a path");
+    let cluster = Cluster::up_on(1, &[FLAGS, &["--root-key", root]].concat(), Some(600)).await;
+    let url = cluster.url(1);
+    let made = make(&url, &["read", "create", "publish"]).await;
+    let session = format!("{url}/v1/sessions/s");
+    let created = client().put(&session).bearer_auth(&made).send().await.expect("an answer");
+    assert_eq!(created.status(), 201);
+    let _filler = cluster.fill_disk(1);
+    eventually("appends are refused", async || {
+        let request = client().post(format!("{session}/events")).bearer_auth(&made).body("x");
+        let request = request.header("content-type", "text/plain").timeout(PATIENCE);
+        request.send().await.expect("an answer").status() == 507
+    })
+    .await;
+    let ticket = client().post(format!("{url}/v1/tickets")).bearer_auth(&made).send().await;
+    let ticket: Value = ticket.expect("an answer").json().await.expect("JSON");
+    let ticket = ticket["ticket"].as_str().expect("a ticket");
+    let read = reqwest::get(format!("{session}/events?ticket={ticket}")).await.expect("an answer");
+    assert_eq!(read.status(), 200);
+    let id = made.split('_').nth(1).expect("an id");
+    let (ok, text) = outlive(&["key", "revoke", id, "--url", &url], ROOT).await;
+    assert!(ok, "{text}");
+    assert_eq!(list(&url, &made).await, 401);
 }

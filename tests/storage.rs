@@ -149,13 +149,7 @@ async fn a_full_disk_refuses_appends_and_nothing_else_and_recovers_by_itself() {
         assert_eq!(status, 200);
         seq += 1;
     }
-    // Somebody else fills the disk, down to less than the reserve.
-    let filler = cluster.own_disk(1).join("filler");
-    let space = rustix::fs::statvfs(cluster.own_disk(1)).expect("its disk");
-    let free = space.f_bavail * space.f_frsize;
-    let file = fs::File::create(&filler).expect("a file on its disk");
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - (100 << 20))
-        .expect("room for the filler");
+    let (filler, file) = cluster.fill_disk(1);
     let mut refusal = Value::Null;
     eventually("appends are refused", async || {
         let (status, answer) = append(&url, seq, 1_000).await.expect("an answer");

@@ -184,6 +184,11 @@ impl SessionId {
         &self.0
     }
 
+    /// Whether the cluster keeps there what it needs itself: small changes that operators ask for.
+    pub fn is_the_clusters(&self) -> bool {
+        self.0.starts_with("__outlive/")
+    }
+
     /// Whether the name is kept for the program itself: no client writes or reads such a session.
     pub fn is_reserved(&self) -> bool {
         let rest = |reserved: &str| self.0.strip_prefix(reserved);

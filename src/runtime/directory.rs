@@ -28,7 +28,7 @@ use super::shards::Shards;
 use super::{Freshness, envelope};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
-use crate::session::command::Class;
+use crate::session::command::{Class, SMALL_BYTES};
 use crate::session::{Command, CommandKey, Refusal};
 
 pub(super) struct Directory {
@@ -191,6 +191,11 @@ impl Directory {
         command: Bytes,
         deadline: Instant,
     ) -> Attempt {
+        // Who may ask is part of the end of a flood: a key is revoked though the disk is full.
+        let class = match class {
+            Class::Data if command.len() <= SMALL_BYTES && id.is_the_clusters() => Class::Control,
+            class => class,
+        };
         // Deleting and closing still work: they make room.
         if self.full.load(Ordering::Acquire) && class == Class::Data {
             return Attempt::Done(Err(Unavailable::DiskFull.into()));

@@ -143,6 +143,18 @@ impl Cluster {
         command
     }
 
+    /// Somebody else fills a node's own disk, down to less than its reserve; the file that does.
+    #[allow(dead_code, reason = "not every test fills a disk")]
+    pub fn fill_disk(&self, node: usize) -> (PathBuf, File) {
+        let filler = self.own_disk(node).join("filler");
+        let space = rustix::fs::statvfs(self.own_disk(node)).expect("its disk");
+        let free = space.f_bavail * space.f_frsize;
+        let file = File::create(&filler).expect("a file on its disk");
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - (100 << 20))
+            .expect("room for the filler");
+        (filler, file)
+    }
+
     /// Process id of a running node.
     pub fn pid(&self, node: usize) -> u32 {
         self.children[node - 1].as_ref().expect("it runs").id()

@@ -194,7 +194,7 @@ impl Command {
 }
 
 /// What a say or an answer may bring and still pass where data does not, in bytes.
-const SMALL_BYTES: usize = 1 << 10;
+pub const SMALL_BYTES: usize = 1 << 10;
 
 /// Begins a session, with what its log begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
