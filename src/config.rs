@@ -72,6 +72,8 @@ pub struct ServeConfig {
     pub admin_listen: Option<SocketAddr>,
     /// The key that may do everything; where there is none, and no issuer, nobody is asked who they are.
     pub root_key: Option<Secret>,
+    /// Nobody is asked who they are, where there is neither a root key nor an issuer.
+    pub insecure: bool,
     /// Certificate and key for clients; none, where they are served without TLS.
     pub client_tls: Option<CertificateFiles>,
     /// Issuers whose tokens are taken.
@@ -368,6 +370,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         allow_origins: all(&given.allow_origin)?,
         admin_listen: given.admin_listen,
         root_key: access::root_key(given.root_key.as_deref())?,
+        insecure: given.insecure.unwrap_or_default(),
         client_tls: access::client_tls(given.tls_cert, given.tls_key)?,
         issuers: access::issuers(given.issuers)?,
         log: given.log.unwrap_or_default(),
@@ -375,7 +378,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
     };
     let asks_who = config.root_key.is_some() || !config.issuers.is_empty();
     for listen in [Some(config.listen), config.admin_listen].into_iter().flatten() {
-        access::check(listen, asks_who, given.insecure.unwrap_or_default())?;
+        access::check(listen, asks_who, config.insecure)?;
     }
     check_cluster(&config.cluster)?;
     check_numbers(&config)?;

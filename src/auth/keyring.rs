@@ -2,22 +2,26 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use session::ids::Millis;
 use session::{Config, Grant};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Refused;
 use super::caller::Ended;
 use super::key::{KeyText, Secret};
 use super::log::{Log, LogError, Sum};
-use super::record::{Change, Record};
+use super::record::{Change, Record, RootPrint};
 use crate::limits;
 use crate::runtime::Sessions;
 
 /// The session that holds the keys.
 const NAME: &str = "__outlive/keys";
+
+/// Pause before what could not be kept is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// One key that is in force.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ struct Keys {
     held: HashMap<String, Arc<Key>>,
     /// Ids of those that were revoked: making one of them again makes no key.
     revoked: HashSet<String>,
+    /// Of the root key that the node had which started last with another one than before.
+    root: Option<RootPrint>,
 }
 
 /// Why a change of the keys came to nothing.
@@ -90,6 +96,7 @@ impl Sum for Keys {
                 }
                 self.revoked.insert(id);
             }
+            Some(Change::Root(print)) => self.root = Some(print),
             // A newer version of this program may know more; what this one does not know lets nobody in.
             None => tracing::error!("a change in {NAME} is unreadable"),
         }
@@ -100,6 +107,7 @@ impl Sum for Keys {
             key.ended.cancel();
         }
         self.revoked.clear();
+        self.root = None;
     }
 }
 
@@ -111,6 +119,51 @@ impl Keyring {
     /// Follows the log of the keys for ever.
     pub(super) async fn follow(&self) {
         self.0.follow().await;
+    }
+
+    /// Waits until the cluster has a log of keys.
+    pub(super) async fn begun(&self) {
+        self.0.begun().await;
+    }
+
+    /// Keeps which root key this node has, and warns while the nodes have different ones. Never returns.
+    pub(super) async fn name_root(&self, root: &Secret) {
+        let mut read = self.0.changes();
+        let mut warned = None;
+        self.keep_root(root).await;
+        loop {
+            let print = self.0.sum().root.clone();
+            if let Some(other) = print.filter(|print| !print.is_of(root)) {
+                if warned.as_ref() != Some(&other) {
+                    tracing::warn!(
+                        "another node has another root_key: this one refuses the other's key and tickets, and the \
+                         other this one's"
+                    );
+                }
+                warned = Some(other);
+            }
+            // The sender lives as long as this.
+            let _ = read.changed().await;
+        }
+    }
+
+    /// Keeps which root key this node has, unless that is known.
+    async fn keep_root(&self, root: &Secret) {
+        loop {
+            let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+            let kept = async {
+                self.0.catch_up(deadline).await?;
+                if self.0.sum().root.as_ref().is_some_and(|print| print.is_of(root)) {
+                    return Ok(());
+                }
+                self.0.append(Change::Root(RootPrint::of(root)).payload(), deadline).await
+            };
+            match kept.await {
+                Ok(()) => return,
+                Err(why) => tracing::debug!(%why, "the root key is not known to the cluster yet"),
+            }
+            sleep(AGAIN).await;
+        }
     }
 
     /// All keys that are in force, oldest first.

@@ -17,6 +17,8 @@ use crate::runtime::{AttachError, Delivery, Freshness, Reader, Sessions, Start, 
 
 /// How often a node looks whether the log has begun.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often a node that has no keys asks the cluster for some.
+const LOOK_FIRST: Duration = Duration::from_secs(10);
 /// Pause between two looks for what is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How often a node makes sure that it is in touch with the log, and how long it may be behind.
@@ -48,7 +50,7 @@ pub(super) struct Log<S> {
 }
 
 /// A place in the log; before all of them where there is no log.
-type Place = (Incarnation, Serial);
+pub(super) type Place = (Incarnation, Serial);
 
 /// Why the log could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,23 @@ impl<S: Sum> Log<S> {
     /// The time on this node.
     pub(super) fn now(&self) -> Millis {
         self.sessions.now()
+    }
+
+    /// Waits until the cluster has the log.
+    pub(super) async fn begun(&self) {
+        loop {
+            let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
+            match self.sessions.status(&self.id, Freshness::Linearizable, deadline).await {
+                Ok(Some(_)) => return,
+                Ok(None) => sleep(LOOK_FIRST).await,
+                Err(_) => sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Hears of each piece of the log that is read.
+    pub(super) fn changes(&self) -> watch::Receiver<Place> {
+        self.read.subscribe()
     }
 
     /// Follows the log for ever.

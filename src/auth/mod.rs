@@ -1,8 +1,8 @@
 //! Who asks, and what they may do: a credential that comes with a request becomes a [`Caller`].
 //!
-//! A node asks for credentials where it was given a root key or an issuer of tokens; without either, everybody who
-//! reaches it may do everything, which it allows on loopback alone. Three kinds of credentials are known: the root
-//! key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer ([`issuer`]).
+//! A node asks for credentials where it was given a root key or an issuer of tokens, or its cluster has keys; else
+//! everybody who reaches it may do everything, which it allows on loopback alone. Three kinds of credentials are known:
+//! the root key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer ([`issuer`]).
 //! Nothing of a request is decompressed, parsed as JSON or kept before its credential is known.
 
 mod audit;
@@ -15,8 +15,10 @@ mod key;
 mod keyring;
 mod log;
 mod record;
+mod switch;
 mod ticket;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use session::{Grant, Right, ids::Millis};
@@ -32,6 +34,7 @@ pub use ticket::Ticket;
 
 use crate::runtime::Sessions;
 use issuer::{Issuer, IssuerConfig};
+use switch::Switch;
 use ticket::Tickets;
 
 /// Longest credential that is looked at, in bytes.
@@ -39,12 +42,25 @@ const CREDENTIAL_BYTES: usize = 8 << 10;
 
 /// What a node knows of those who may ask it.
 pub struct Auth {
+    switch: Switch,
     root: Option<Secret>,
     /// What the root key allows.
     all: Arc<Grant>,
     keyring: Keyring,
     tickets: Tickets,
     issuers: Vec<Issuer>,
+}
+
+/// What a node is told of who may ask it.
+pub struct Settings<'s> {
+    /// With it everything may be done.
+    pub root_key: Option<Secret>,
+    /// Whose tokens are taken.
+    pub issuers: Vec<IssuerConfig>,
+    /// Nobody is asked though the cluster has keys, where neither is given.
+    pub insecure: bool,
+    /// The node's directory.
+    pub dir: &'s Path,
 }
 
 /// Why nobody is let in with what a request brought.
@@ -95,16 +111,21 @@ impl From<LogError> for Refused {
 
 impl Auth {
     /// What the configuration says, over the keys of the cluster.
-    pub fn new(sessions: &Arc<Sessions>, root: Option<Secret>, issuers: Vec<IssuerConfig>) -> Auth {
+    ///
+    /// # Errors
+    /// The node's directory cannot be used.
+    pub fn new(sessions: &Arc<Sessions>, settings: Settings<'_>) -> anyhow::Result<Auth> {
+        let Settings { root_key: root, issuers, insecure, dir } = settings;
+        let switch = Switch::new(root.is_some() || !issuers.is_empty(), insecure, dir)?;
         let issuers = issuers.into_iter().map(Issuer::new).collect();
         let keyring = Keyring::new(sessions.clone());
         let tickets = Tickets::new(sessions.clone(), root.clone());
-        Auth { root, all: Arc::new(Grant::all()), keyring, tickets, issuers }
+        Ok(Auth { switch, root, all: Arc::new(Grant::all()), keyring, tickets, issuers })
     }
 
     /// Whether requests need a credential.
     pub fn is_on(&self) -> bool {
-        self.root.is_some() || !self.issuers.is_empty()
+        self.switch.is_on()
     }
 
     /// The keys of the cluster.
@@ -114,15 +135,25 @@ impl Auth {
 
     /// Follows the keys of the cluster, and those of the issuers, until it is stopped.
     pub async fn run(&self, stop: CancellationToken) {
-        if !self.is_on() {
-            return;
-        }
-        let issuers = futures::future::join_all(self.issuers.iter().map(Issuer::run));
+        let follow = async {
+            if self.switch.waits_for_keys() {
+                self.keyring.begun().await;
+                self.switch.found_keys();
+            }
+            if !self.is_on() {
+                return;
+            }
+            let issuers = futures::future::join_all(self.issuers.iter().map(Issuer::run));
+            let root = async {
+                if let Some(root) = &self.root {
+                    self.keyring.name_root(root).await;
+                }
+            };
+            tokio::join!(self.keyring.follow(), self.tickets.follow(), root, issuers);
+        };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.keyring.follow() => {}
-            () = self.tickets.follow() => {}
-            _ = async { issuers.await; std::future::pending::<()>().await } => {}
+            () = follow => {}
         }
     }
 

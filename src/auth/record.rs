@@ -11,7 +11,33 @@ use super::key::Secret;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Change {
     Created(Box<Record>),
-    Revoked { id: String },
+    Revoked {
+        id: String,
+    },
+    /// By which root key a node is administered, see [`RootPrint`].
+    Root(RootPrint),
+}
+
+/// By what one root key is told from another: a hash over it, with a salt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RootPrint {
+    salt: u64,
+    sha256: String,
+}
+
+impl RootPrint {
+    pub(super) fn of(root: &Secret) -> RootPrint {
+        RootPrint::salted(root, rand::random())
+    }
+
+    pub(super) fn is_of(&self, root: &Secret) -> bool {
+        *self == RootPrint::salted(root, self.salt)
+    }
+
+    fn salted(root: &Secret, salt: u64) -> RootPrint {
+        let sha256 = Secret::of(&format!("{salt}.{}", root.kept())).kept();
+        RootPrint { salt, sha256 }
+    }
 }
 
 /// A key as it is kept.
@@ -75,5 +101,10 @@ mod tests {
         assert_eq!((read.grant, read.created.0), (Grant::all(), 7));
         assert!(Change::read(br#"{"v":2,"revoked":{"id":"a"}}"#).is_none());
         assert!(Change::read(br#"{"v":1,"revoked":{"id":"a"}}"#).is_some());
+        let print = RootPrint::of(&Secret::of("root"));
+        let Some(Change::Root(read)) = Change::read(&Change::Root(print).payload()) else {
+            panic!("it is one");
+        };
+        assert!(read.is_of(&Secret::of("root")) && !read.is_of(&Secret::of("boot")));
     }
 }

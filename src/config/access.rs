@@ -1,7 +1,10 @@
 //! Who may ask a node: its root key, the issuers of tokens, and where it may listen without either.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -9,8 +12,8 @@ use super::{BadServeConfig, bad};
 use crate::auth::Secret;
 use crate::auth::issuer::{IssuerConfig, KeySource};
 
-/// Shortest secret that is taken, in bytes.
-const SECRET_BYTES: usize = 32;
+/// Lengths of the secrets that are taken, in bytes.
+const SECRET_BYTES: RangeInclusive<usize> = 32..=4096;
 
 /// Where the certificate for clients and its key are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +44,33 @@ pub fn secret(key: &str, place: &str) -> Result<String, BadServeConfig> {
     let text = match place.strip_prefix("env:") {
         Some(name) => std::env::var(name)
             .or_else(|_| bad(format!("{key}: the environment variable {name} is not set")))?,
-        None => std::fs::read_to_string(Path::new(place))
-            .or_else(|why| bad(format!("{key}: {place} cannot be read: {why}")))?,
+        None => secret_file(place).or_else(|why| bad(format!("{key}: {place} {why}")))?,
     };
     let text = text.trim().to_owned();
     let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.len() < SECRET_BYTES || !visible {
-        return bad(format!("{key} must have {SECRET_BYTES} or more visible ASCII characters"));
+    if !SECRET_BYTES.contains(&text.len()) || !visible {
+        let (least, most) = SECRET_BYTES.into_inner();
+        return bad(format!("{key} must have {least} to {most} visible ASCII characters"));
     }
     Ok(text)
+}
+
+/// What a file with a secret holds, or what is wrong with it.
+fn secret_file(place: &str) -> Result<String, String> {
+    let cannot = |why: std::io::Error| format!("cannot be read: {why}");
+    // Opening a pipe would wait for its writer.
+    let about = std::fs::metadata(place).map_err(cannot)?;
+    if !about.is_file() {
+        return Err("is no file".into());
+    }
+    // A few line ends more do no harm.
+    if (2 * *SECRET_BYTES.end() as u64) < about.len() {
+        return Err(format!("has {} bytes: it holds no secret", about.len()));
+    }
+    if about.permissions().mode() & 0o077 != 0 {
+        tracing::warn!(place, "others than its owner can use this file with a secret: chmod 600");
+    }
+    std::fs::read_to_string(place).map_err(cannot)
 }
 
 pub(super) fn root_key(place: Option<&str>) -> Result<Option<Secret>, BadServeConfig> {
@@ -68,11 +89,19 @@ pub(super) fn client_tls(
 }
 
 pub(super) fn issuers(given: Vec<GivenIssuer>) -> Result<Vec<IssuerConfig>, BadServeConfig> {
-    given.into_iter().map(issuer).collect()
+    let all = given.into_iter().map(issuer).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = BTreeSet::new();
+    match all.iter().find(|one| !seen.insert((&one.issuer, &one.audience))) {
+        Some(twice) => bad(format!("the issuer {:?} is given twice", twice.issuer)),
+        None => Ok(all),
+    }
 }
 
 fn issuer(given: GivenIssuer) -> Result<IssuerConfig, BadServeConfig> {
     let GivenIssuer { issuer, audience, jwks, secret: place } = given;
+    if issuer.is_empty() || audience.is_empty() {
+        return bad("an issuer needs issuer and audience, as its tokens say them");
+    }
     let keys = match (jwks, place) {
         (Some(jwks), None) if jwks.starts_with("http://") || jwks.starts_with("https://") => {
             KeySource::Url(jwks)

@@ -126,11 +126,22 @@ fn a_node_that_everybody_reaches_asks_who_they_are_or_is_told_aloud_not_to() {
     std::fs::write(&place, "too short").unwrap();
     let keyed = format!("{open}root_key = {place:?}");
     let why = load(Given::default(), Some(&keyed), &[]).unwrap_err();
-    expect!["root_key must have 32 or more visible ASCII characters"].assert_eq(&why);
+    expect!["root_key must have 32 to 4096 visible ASCII characters"].assert_eq(&why);
     std::fs::write(&place, format!("{}\n", "k".repeat(32))).unwrap();
     let config = load(Given::default(), Some(&keyed), &[]).unwrap();
     assert!(config.root_key.as_ref().is_some_and(|key| key.is(&"k".repeat(32))));
     assert!(!format!("{config:?}").contains("kkkk"), "secrets are not shown");
+    for (text, why) in [("k".repeat(4097), "32 to 4096"), ("k".repeat(9000), "it holds no secret")]
+    {
+        std::fs::write(&place, text).unwrap();
+        assert!(load(Given::default(), Some(&keyed), &[]).unwrap_err().contains(why));
+    }
+    let pipe = dir.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let piped = format!("{open}root_key = {pipe:?}");
+    let why = load(Given::default(), Some(&piped), &[]).unwrap_err();
+    assert!(why.ends_with("pipe is no file"), "{why}");
     check_bad(
         "root_key = \"env:NOT_SET_AT_ALL\"",
         expect!["root_key: the environment variable NOT_SET_AT_ALL is not set"],
@@ -138,5 +149,11 @@ fn a_node_that_everybody_reaches_asks_who_they_are_or_is_told_aloud_not_to() {
     check_bad(
         "[[issuers]]\nissuer = \"a\"\naudience = \"b\"",
         expect![[r#"issuer "a" needs either jwks or secret"#]],
+    );
+    let one = "[[issuers]]\nissuer = \"a\"\naudience = \"b\"\njwks = \"c\"\n";
+    check_bad(&one.repeat(2), expect![[r#"the issuer "a" is given twice"#]]);
+    check_bad(
+        &one.replace("\"b\"", "\"\""),
+        expect!["an issuer needs issuer and audience, as its tokens say them"],
     );
 }

@@ -4,6 +4,7 @@ mod endings;
 mod made;
 #[path = "../support/mod.rs"]
 mod support;
+mod unconfigured;
 
 use std::time::Duration;
 

@@ -73,6 +73,7 @@ async fn start(
         allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],
         admin_listen: None,
         root_key: None,
+        insecure: false,
         client_tls: None,
         issuers: Vec::new(),
         log: LogFormat::Text,
