@@ -158,6 +158,28 @@ async fn whoever_speaks_no_tls_is_sent_away_and_harms_nobody() {
     assert!(format!("{why:#}").contains("none"), "{why:#}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_says_at_once_what_will_never_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = files(&dir);
+    certify(&files);
+    let (secure, open) = (start(&files).await, start_single_with(|_| ()).await);
+    let port = |node: &TestNode| node.node.address.port();
+    for (url, advice) in [
+        (format!("http://localhost:{}", port(&secure)), "ask it by https://"),
+        (format!("https://localhost:{}", port(&open)), "ask it by http://"),
+        (format!("https://localhost:{}", port(&secure)), "SSL_CERT_FILE"),
+        (format!("ftp://localhost:{}", port(&open)), "is no URL of a node"),
+    ] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_outlive"));
+        command.args(["session", "list", "--url", &url]).env_remove("SSL_CERT_FILE");
+        let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(advice), "{url}: {text}");
+        assert!(!text.contains("no node answered within"), "{url}: {text}");
+    }
+}
+
 fn node_config(dir: std::path::PathBuf) -> outlive::config::ServeConfig {
     let given = outlive::config::Given {
         listen: Some(([127, 0, 0, 1], 0).into()),

@@ -1,5 +1,7 @@
 //! Nodes that can be asked, and asking them until one answers.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use rand::Rng;
@@ -7,6 +9,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_rustls::rustls;
 
 use crate::tls;
 
@@ -34,6 +37,9 @@ pub enum ClientError {
     /// Whether the request took effect is not known unless `last` says so.
     #[error("no node answered within {} s: {last}", patience.as_secs())]
     Unreachable { patience: Duration, last: String },
+    /// No node can be talked to as the URLs say, now or later.
+    #[error("{0}")]
+    Unusable(String),
     /// The service said what it must never say.
     #[error("the service broke its promise: {0}")]
     Broken(String),
@@ -77,7 +83,8 @@ impl Nodes {
     /// None is given, or one of them is no URL.
     pub fn new(urls: &[String]) -> Result<Nodes, ClientError> {
         let base = |text: &String| {
-            let url = Url::parse(text).ok().filter(|url| !url.cannot_be_a_base());
+            let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+            let url = Url::parse(text).ok().filter(is_web);
             url.ok_or_else(|| ClientError::BadUrl(text.clone()))
         };
         let bases = urls.iter().map(base).collect::<Result<Vec<_>, _>>()?;
@@ -121,7 +128,7 @@ impl Nodes {
             match tries.watch(base, send(request(http, base))).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::Final(problem)) => return Err(ClientError::Refused(problem)),
-                Err(Failed::Passing(why)) => {
+                Err(Failed::Here(why)) => {
                     self.turn();
                     tries.wait(why, self.bases.len()).await?;
                 }
@@ -149,11 +156,70 @@ fn http(authorization: Option<HeaderValue>) -> Result<reqwest::Client, ClientErr
 /// What one try came to.
 enum Failed {
     Final(Problem),
-    Passing(String),
+    /// Another node, or the same one later, may do it.
+    Here(Trouble),
+}
+
+/// Why a node did not do something that another one, or the same one later, may do.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    text: String,
+    /// It will be so with this node until somebody changes it.
+    lasts: bool,
+}
+
+impl From<String> for Trouble {
+    fn from(text: String) -> Trouble {
+        Trouble { text, lasts: false }
+    }
+}
+
+impl From<&str> for Trouble {
+    fn from(text: &str) -> Trouble {
+        text.to_owned().into()
+    }
+}
+
+impl From<reqwest::Error> for Trouble {
+    fn from(why: reqwest::Error) -> Trouble {
+        let url = why.url().map(|url| format!("{}: ", url.origin().ascii_serialization()));
+        let (url, text) = (url.unwrap_or_default(), story(&why));
+        match advice(&why) {
+            Some(advice) => Trouble { text: format!("{url}{advice} ({text})"), lasts: true },
+            None => text.into(),
+        }
+    }
+}
+
+/// What to do about a node with which no connection will ever be made as it is asked.
+fn advice(why: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut next = Some(why);
+    while let Some(cause) = next {
+        match cause.downcast_ref() {
+            Some(rustls::Error::InvalidMessage(_)) => {
+                return Some("it does not speak TLS: ask it by http://");
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return Some(
+                    "its certificate is not trusted here: SSL_CERT_FILE names a file with its CA",
+                );
+            }
+            _ => {}
+        }
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return Some("it does not speak HTTP there: if it speaks TLS, ask it by https://");
+        }
+        // An error of input and output names the cause behind the one that is inside.
+        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    None
 }
 
 async fn send(request: RequestBuilder) -> Result<(StatusCode, Value), Failed> {
-    let passing = |why: reqwest::Error| Failed::Passing(story(&why));
+    let passing = |why: reqwest::Error| Failed::Here(why.into());
     let response = request.timeout(ANSWER).send().await.map_err(passing)?;
     let status = response.status();
     let body = response.bytes().await.map_err(passing)?;
@@ -163,7 +229,7 @@ async fn send(request: RequestBuilder) -> Result<(StatusCode, Value), Failed> {
     }
     let problem = problem(status, body);
     if is_passing(status) {
-        Err(Failed::Passing(problem.to_string()))
+        Err(Failed::Here(problem.to_string().into()))
     } else {
         Err(Failed::Final(problem))
     }
@@ -182,7 +248,7 @@ pub(super) fn problem(status: StatusCode, body: Value) -> Problem {
 }
 
 /// The whole chain of causes: reqwest's own text stops at "error sending request".
-pub(super) fn story(why: &dyn std::error::Error) -> String {
+pub(super) fn story(why: &dyn Error) -> String {
     let mut text = why.to_string();
     let mut next = why.source();
     while let Some(cause) = next {
@@ -216,6 +282,8 @@ pub(super) struct Tries {
     begun: Instant,
     patience: Duration,
     failures: u32,
+    /// How many of the last ones will last.
+    lasting: usize,
     notice: Option<Notice>,
     /// When people are told next what is waited for.
     next_notice: Instant,
@@ -225,13 +293,14 @@ impl Tries {
     pub(super) fn new(nodes: &Nodes) -> Tries {
         let (patience, notice) = (nodes.patience, nodes.notice);
         let begun = Instant::now();
-        Tries { begun, patience, failures: 0, notice, next_notice: begun + NOTICE }
+        Tries { begun, patience, failures: 0, lasting: 0, notice, next_notice: begun + NOTICE }
     }
 
     /// Begins to count anew: something went well.
     pub(super) fn reset(&mut self) {
         self.begun = Instant::now();
         self.failures = 0;
+        self.lasting = 0;
         self.next_notice = self.begun + NOTICE;
     }
 
@@ -257,8 +326,17 @@ impl Tries {
     /// Waits before the next try; the first round over all nodes is quick.
     ///
     /// # Errors
-    /// The patience is spent.
-    pub(super) async fn wait(&mut self, why: String, nodes: usize) -> Result<(), ClientError> {
+    /// The patience is spent, or each of the nodes has a trouble that lasts.
+    pub(super) async fn wait(
+        &mut self,
+        why: impl Into<Trouble>,
+        nodes: usize,
+    ) -> Result<(), ClientError> {
+        let Trouble { text: why, lasts } = why.into();
+        self.lasting = if lasts { self.lasting + 1 } else { 0 };
+        if nodes <= self.lasting {
+            return Err(ClientError::Unusable(why));
+        }
         if self.patience <= self.begun.elapsed() {
             return Err(ClientError::Unreachable { patience: self.patience, last: why });
         }
@@ -299,7 +377,7 @@ mod tests {
         nodes.notice = Some(|text| HEARD.lock().unwrap().push((Instant::now(), text.into())));
         let mut tries = Tries::new(&nodes);
         // A node that refuses, and one that takes the request and says nothing.
-        while tries.wait("connection refused".into(), 1).await.is_ok() {}
+        while tries.wait("connection refused", 1).await.is_ok() {}
         let heard = std::mem::take(&mut *HEARD.lock().unwrap());
         assert!(heard[0].0 - begun <= Duration::from_secs(1), "{heard:?}");
         assert!(heard[0].1.contains("connection refused"), "{heard:?}");
@@ -315,7 +393,9 @@ mod tests {
     #[test]
     fn only_urls_are_nodes() {
         assert!(Nodes::new(&[]).is_err());
-        assert!(Nodes::new(&["127.0.0.1:4437".into()]).is_err());
+        for text in ["127.0.0.1:4437", "ftp://127.0.0.1", "unix:///run/outlive", "http://"] {
+            assert!(Nodes::new(&[text.into()]).is_err(), "{text}");
+        }
         assert!(Nodes::new(&["http://127.0.0.1:4437".into()]).is_ok());
     }
 }

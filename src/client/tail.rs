@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::event::Event;
-use super::nodes::{self, ClientError, Nodes, Tries};
+use super::nodes::{self, ClientError, Nodes, Tries, Trouble};
 use super::sse::{Frame, Parser};
 use crate::ids::{Cursor, Incarnation, Serial};
 
@@ -72,7 +72,7 @@ enum Attach {
     Done(Attached),
     /// The session is closed, and this reader has seen its end.
     Nothing,
-    Failed(String),
+    Failed(Trouble),
 }
 
 impl Tail {
@@ -120,24 +120,24 @@ impl Tail {
         if let Some(frame) = stream.frames.next() {
             return self.take(frame);
         }
-        let failure = match timeout(SILENCE, stream.bytes.next()).await {
+        let failure: Trouble = match timeout(SILENCE, stream.bytes.next()).await {
             Ok(Some(Ok(bytes))) => {
                 let frames = stream.parser.feed(&bytes);
                 stream.frames =
                     frames.map_err(|why| ClientError::Broken(why.to_string()))?.into_iter();
                 return Ok(None);
             }
-            Ok(Some(Err(why))) => nodes::story(&why),
+            Ok(Some(Err(why))) => why.into(),
             // Without `end` this is no end, whatever the connection says.
-            Ok(None) => "the stream ended without an end".to_owned(),
-            Err(_) => format!("nothing was heard for {} s", SILENCE.as_secs()),
+            Ok(None) => "the stream ended without an end".into(),
+            Err(_) => format!("nothing was heard for {} s", SILENCE.as_secs()).into(),
         };
         self.fail(failure).await?;
         Ok(None)
     }
 
     /// Leaves this node for the next one.
-    async fn fail(&mut self, why: String) -> Result<(), ClientError> {
+    async fn fail(&mut self, why: Trouble) -> Result<(), ClientError> {
         self.stream = None;
         self.nodes.turn();
         let count = self.nodes.count();
@@ -176,8 +176,8 @@ impl Tail {
         let answer = timeout(ANSWER, request.send());
         let response = match self.tries.watch(base, answer).await {
             Ok(Ok(response)) => response,
-            Ok(Err(why)) => return Ok(Attach::Failed(nodes::story(&why))),
-            Err(_) => return Ok(Attach::Failed("the node does not answer".to_owned())),
+            Ok(Err(why)) => return Ok(Attach::Failed(why.into())),
+            Err(_) => return Ok(Attach::Failed("the node does not answer".into())),
         };
         let status = response.status();
         if status == reqwest::StatusCode::NO_CONTENT {
@@ -191,7 +191,7 @@ impl Tail {
         let body = timeout(ANSWER, response.json()).await;
         let problem = nodes::problem(status, body.ok().and_then(Result::ok).unwrap_or(Value::Null));
         if nodes::is_passing(status) {
-            return Ok(Attach::Failed(problem.to_string()));
+            return Ok(Attach::Failed(problem.to_string().into()));
         }
         Err(ClientError::Refused(problem))
     }
