@@ -218,6 +218,20 @@ async fn a_refusal_of_many_words_is_cut_and_fails_the_turn() {
     assert_eq!(requests, 1, "{told:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_never_ends_fails_the_turn_at_once() {
+    static LARGE: std::sync::LazyLock<[&str; 2]> = std::sync::LazyLock::new(|| {
+        let text = "A".repeat(9 << 20);
+        [format!(r#"{{"type":"text-delta","delta":"{text}"}}"#).leak(), r#"{"type":"finish"}"#]
+    });
+    static SCRIPT: std::sync::LazyLock<[Does; 1]> =
+        std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
+    let (told, all, requests) = end_of("ai-sdk", &*SCRIPT, "").await;
+    let reason = all.last().expect("one")["reason"].as_str().expect("text");
+    assert!(reason.contains("is larger than"), "{told:?}");
+    assert_eq!(requests, 1, "{told:?}");
+}
+
 /// A request of a session takes less than one answer may bring at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_that_is_larger_than_a_request_is_in_the_log_whole() {

@@ -45,9 +45,14 @@ pub(super) enum Failed {
     #[error(transparent)]
     Broken(#[from] hyper::Error),
     #[error(transparent)]
-    Stream(#[from] TooLong),
-    #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<TooLong> for Failed {
+    fn from(why: TooLong) -> Failed {
+        // The endpoint would say the same again.
+        Failed::Refused(format!("the endpoint's answer: {why}"))
+    }
 }
 
 impl From<Failed> for BrokeOff {
