@@ -75,6 +75,9 @@ pub(super) async fn run(command: Key) -> anyhow::Result<()> {
         Key::Revoke(Revoke { id, target }) => {
             // Whoever has the key at hand need not look for its id.
             let id = id.strip_prefix("olk_").and_then(|rest| rest.split('_').next()).unwrap_or(&id);
+            if id.is_empty() {
+                return Err(Misuse("name the key: list prints the ids".into()).into());
+            }
             Ok(target.client()?.revoke_key(id).await?)
         }
     }
@@ -145,7 +148,11 @@ pub(super) fn span_s(text: &str) -> Result<u64, String> {
         _ => return Err("a span is a number and s, m, h or d".into()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| "it begins with a number")?;
-    number.checked_mul(seconds).filter(|span| 0 < *span).ok_or_else(|| "it is too long".into())
+    match number.checked_mul(seconds) {
+        Some(0) => Err("it ends before it begins".into()),
+        Some(span) => Ok(span),
+        None => Err("it is too long".into()),
+    }
 }
 
 /// A key that clap does not show with what it was given.

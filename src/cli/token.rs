@@ -67,7 +67,7 @@ pub(super) fn run(command: Token) -> anyhow::Result<()> {
         "exp": now + asked.expires,
         "outlive": Value::Object(own),
     });
-    let token = issuer::sign(secret.as_bytes(), &claims).map_err(anyhow::Error::msg)?;
+    let token = issuer::sign(secret.as_bytes(), &claims).map_err(Misuse)?;
     writeln!(io::stdout(), "{token}")?;
     Ok(())
 }

@@ -74,9 +74,13 @@ pub(super) async fn open(
         Entrance::Operators => matches!(need, Need::Nothing | Need::Right(Right::Admin)),
     };
     if !here {
-        return Err(Problem::new(&error::UNKNOWN_PATH, "see /v1/openapi.json"));
+        let detail = match entrance {
+            Entrance::Clients => "this is for operators, who are served at another address",
+            Entrance::All | Entrance::Operators => "see /v1/openapi.json",
+        };
+        return Err(Problem::new(&error::UNKNOWN_PATH, detail));
     }
-    let ticket = take_ticket(request);
+    let ticket = take_ticket(request)?;
     let right = match need {
         Need::Right(right) => Some(right),
         Need::Nothing | Need::Somebody => None,
@@ -135,19 +139,29 @@ async fn caller(edge: &Edge, shown: &Shown, right: Option<Right>) -> Result<Call
 }
 
 /// Takes the ticket out of the address, so that nothing behind this sees it or writes it down.
-fn take_ticket(request: &mut Request) -> Option<String> {
-    let query = request.uri().query()?;
-    let ticket = query.split('&').find_map(|pair| pair.strip_prefix("ticket="))?.to_owned();
-    let rest: Vec<_> = query.split('&').filter(|pair| !pair.starts_with("ticket=")).collect();
+///
+/// # Errors
+/// There is more than one.
+fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
+    let bad = |detail: &str| Problem::new(&error::BAD_QUERY, detail);
+    let Some(query) = request.uri().query() else { return Ok(None) };
+    let (tickets, rest): (Vec<_>, Vec<_>) =
+        query.split('&').partition(|pair| pair.starts_with("ticket="));
+    let ticket = match &*tickets {
+        [] => return Ok(None),
+        [pair] => pair["ticket=".len()..].to_owned(),
+        _ => return Err(bad("ticket is given twice")),
+    };
     let path = request.uri().path();
     let rest = match rest.is_empty() {
         true => path.to_owned(),
         false => format!("{path}?{}", rest.join("&")),
     };
     let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = Some(rest.parse().ok()?);
-    *request.uri_mut() = Uri::from_parts(parts).ok()?;
-    Some(ticket)
+    let unusual = |_| bad("the query is not form-encoded");
+    parts.path_and_query = Some(rest.parse().map_err(unusual)?);
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| bad("the address is none"))?;
+    Ok(Some(ticket))
 }
 
 /// The key or token that a request brings: as a bearer's (RFC 6750), or, since pages cannot set headers for a

@@ -46,8 +46,10 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let (held, deadline) = body::small(&edge, query, &headers, body).await?;
     let asked: KeyBody = json(&held.bytes)?;
-    if asked.name.is_empty() || limits::KEY_NAME_BYTES < asked.name.len() {
-        return Err(bad(&format!("name has 1 to {} bytes", limits::KEY_NAME_BYTES)));
+    let length = 1..=limits::KEY_NAME_BYTES;
+    if !length.contains(&asked.name.len()) || asked.name.chars().any(char::is_control) {
+        let detail = format!("name has 1 to {} bytes, and no control characters", length.end());
+        return Err(bad(&detail));
     }
     let name = asked.name.clone();
     let text = match &asked.key {

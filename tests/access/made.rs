@@ -20,6 +20,7 @@ async fn a_key_that_is_made_again_is_the_same_and_bad_ones_are_refused() {
     assert_eq!(status, 409);
     for (field, value) in [
         ("name", json!("")),
+        ("name", json!("a\u{1b}[2Jb")),
         ("rights", json!([])),
         ("rights", json!(["root"])),
         ("sessions", json!(["a*b"])),
@@ -35,6 +36,16 @@ async fn a_key_that_is_made_again_is_the_same_and_bad_ones_are_refused() {
         let (status, answer) = ask(&node, Some(ROOT), Method::POST, "/v1/keys", Some(&body)).await;
         assert_eq!((status.as_u16(), &answer["code"]), (400, &json!("bad_json")), "{body}");
     }
+    for array in [json!([]), json!(["a", text, ["read"], null, null, null, null, null, 5])] {
+        for path in ["/v1/keys", "/v1/tickets", "/v1/sessions/s/inputs", "/v1/sessions/s/trim"] {
+            let (status, answer) = ask(&node, Some(ROOT), Method::POST, path, Some(&array)).await;
+            let found = (status.as_u16(), answer["code"].as_str());
+            assert_eq!(found, (400, Some("bad_json")), "{path}: {answer}");
+        }
+    }
+    let twice = format!("{}/v1/sessions?ticket=a&ticket=b", node.url);
+    let answer = reqwest::get(twice).await.unwrap();
+    assert_eq!(answer.status(), 400, "of two tickets none is taken");
     let path = "/v1/keys/0123456789abcdef";
     let (status, _) = ask(&node, Some(ROOT), Method::DELETE, path, None).await;
     assert_eq!(status, 204);

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::super::error::{self, Problem};
 use super::super::{headers, json};
+use super::turns;
 use crate::ids::Serial;
 use crate::limits;
 use crate::session::{Append, Command, Format, NewEvent, Origin, Refusal};
@@ -107,8 +108,7 @@ fn raw(headers: &HeaderMap, body: &Bytes) -> Result<Append, Problem> {
 }
 
 fn envelope(body: &[u8]) -> Result<Append, Problem> {
-    let envelope: Envelope<'_> = serde_json::from_slice(body)
-        .map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))?;
+    let envelope: Envelope<'_> = turns::json(body)?;
     let Items { kept, count } = envelope.events;
     if limits::APPEND_EVENTS < count {
         return Err(Refusal::TooManyEvents { count, limit: limits::APPEND_EVENTS }.into());

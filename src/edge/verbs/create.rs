@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, de};
+use serde::Deserialize;
 
 use super::super::error::{self, Problem};
-use super::turns;
+use super::turns::{self, json};
 use crate::ids::Serial;
 use crate::session::{Command, Config, Policy, Refusal, Retention};
 
@@ -55,8 +55,4 @@ pub(super) fn trim(body: &[u8]) -> Result<Command, Problem> {
     }
     let TrimBody { before } = json(body)?;
     Ok(Command::Trim { before: Serial(before) })
-}
-
-fn json<T: de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|why| Problem::new(&error::BAD_JSON, why.to_string()))
 }

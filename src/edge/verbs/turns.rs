@@ -384,8 +384,18 @@ pub(in crate::edge) fn name<T>(
     parse(text).map_err(|why| bad(&format!("{what}: {why}")))
 }
 
+/// Takes a body that is one JSON object.
 pub(in crate::edge) fn json<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|why| bad(&why.to_string()))
+    object(body).map_err(|why| bad(&why))
+}
+
+/// Takes a text that is one JSON object.
+pub(in crate::edge) fn object<'b, T: Deserialize<'b>>(text: &'b [u8]) -> Result<T, String> {
+    // What is derived takes an array of the members' values, too.
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no JSON object".to_owned());
+    }
+    serde_json::from_slice(text).map_err(|why| why.to_string())
 }
 
 pub(in crate::edge) fn bad(detail: &str) -> Problem {

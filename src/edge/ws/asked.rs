@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::super::error::{self, Problem};
-use super::super::verbs::Verb;
+use super::super::verbs::{self, Verb};
 use super::super::{attached, cursor, headers, name};
 use crate::ids::{ProducerEpoch, SessionId};
 use crate::limits;
@@ -155,9 +155,9 @@ struct Producer {
 
 /// Understands one frame.
 pub(super) fn frame(text: &str) -> Result<Frame, Misunderstood> {
-    let head: Head = serde_json::from_str(text).map_err(|why| {
-        let numbered = serde_json::from_str(text).ok();
-        Misunderstood { re: numbered.map(|Numbered { id }| id), why: bad(why.to_string()) }
+    let head: Head = parsed(text).map_err(|why| {
+        let numbered = parsed(text).ok();
+        Misunderstood { re: numbered.map(|Numbered { id }| id), why }
     })?;
     let re = head.id;
     let understood = || {
@@ -269,7 +269,7 @@ fn timeout(ms: Option<u64>) -> Result<u64, Problem> {
 }
 
 fn parsed<'f, T: Deserialize<'f>>(text: &'f str) -> Result<T, Problem> {
-    serde_json::from_str(text).map_err(|why| bad(why.to_string()))
+    verbs::turns::object(text.as_bytes()).map_err(bad)
 }
 
 pub(super) fn bad(detail: String) -> Problem {
