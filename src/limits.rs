@@ -344,3 +344,6 @@ pub const TICKETS: usize = 100_000;
 pub const TICKETS_OF_ONE: usize = 1_000;
 /// How long a ticket lasts at most, in milliseconds.
 pub const TICKET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+/// Secrets at once with which requests to one endpoint are signed.
+pub const SIGNING_SECRETS: usize = 4;

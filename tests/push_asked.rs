@@ -276,3 +276,40 @@ async fn a_conversation_that_is_not_whole_says_so_in_the_log() {
         "what is left of the first is not sent in part"
     );
 }
+
+/// As a route checks it that was given the secret.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_can_tell_who_calls() {
+    use outlive::auth::SigningSecret;
+    const SCRIPT: &[Does] = &[Does::Breaks(&[]), Does::Says(&[STOP])];
+    let secrets =
+        ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "AAAAQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAA"];
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut places = Vec::new();
+    for (at, secret) in secrets.iter().enumerate() {
+        let place = dir.path().join(at.to_string());
+        std::fs::write(&place, secret).expect("written");
+        places.push(place);
+    }
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) =
+        serving("ai-sdk", &endpoint, &format!("signing_secrets = {places:?}")).await;
+    let url = cluster.url(1);
+    ask(&url, "t1", "hi").await;
+    until(&url, "turn.completed").await;
+    let secrets = secrets.map(|text| SigningSecret::parse(text).expect("a secret"));
+    let mut ids = Vec::new();
+    for (head, body) in endpoint.raw.lock().expect("no panic").iter() {
+        let header = |name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{head}")).trim_start_matches(": ").to_owned()
+        };
+        let (id, at) = (header("webhook-id"), header("webhook-timestamp").parse().expect("one"));
+        let expected = SigningSecret::signatures(&secrets, &id, at, body);
+        assert_eq!(header("webhook-signature"), expected);
+        assert!(!String::from_utf8_lossy(body).contains("whsec_"));
+        ids.push(id);
+    }
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1], "each attempt has its own");
+}

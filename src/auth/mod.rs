@@ -15,6 +15,7 @@ mod key;
 mod keyring;
 mod log;
 mod record;
+mod signing;
 mod switch;
 mod ticket;
 
@@ -30,6 +31,7 @@ pub use caller::{Caller, Denial, Ended, Ending, Part};
 pub use key::{KeyText, Secret};
 pub use keyring::{Key, Keyring, KeyringError};
 pub use log::LogError;
+pub use signing::SigningSecret;
 pub use ticket::Ticket;
 
 use crate::runtime::Sessions;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{BadServeConfig, bad};
+use crate::auth::SigningSecret;
 use crate::ids::AgentName;
 use crate::limits;
 
@@ -39,6 +40,8 @@ pub enum BodyConfig {
         protocol: Protocol,
         /// Sent with each request.
         headers: BTreeMap<String, String>,
+        /// Each request is signed with each of them; not at all where there are none.
+        signing: Vec<SigningSecret>,
         /// Which model is asked for, where the protocol names one.
         model: Option<String>,
         /// How long one answer may take, in milliseconds; as long as it goes on where nothing is given.
@@ -88,6 +91,7 @@ pub struct GivenAgent {
     url: Option<String>,
     protocol: Option<String>,
     headers: BTreeMap<String, String>,
+    signing_secrets: Vec<String>,
     model: Option<String>,
     call_ms: Option<u64>,
     capacity: Option<usize>,
@@ -180,8 +184,34 @@ fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
     let named = given.protocol.as_deref().unwrap_or_default();
     let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
     let protocol = protocol.ok_or("protocol is ai-sdk, ag-ui or openai")?;
-    let (headers, model, call_ms) = (given.headers.clone(), given.model.clone(), given.call_ms);
-    Ok(BodyConfig::Endpoint { url, protocol, headers, model, call_ms })
+    let (headers, signing) = (headers(given)?, signing(given)?);
+    let (model, call_ms) = (given.model.clone(), given.call_ms);
+    Ok(BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms })
+}
+
+/// Headers as they go out: one that is `env:NAME` is what the environment has there.
+fn headers(given: &GivenAgent) -> Result<BTreeMap<String, String>, String> {
+    let value = |(name, value): (&String, &String)| {
+        let value = match value.strip_prefix("env:") {
+            None => value.clone(),
+            Some(place) => std::env::var(place)
+                .map_err(|_| format!("headers.{name}: the environment has no {place}"))?,
+        };
+        Ok((name.clone(), value))
+    };
+    given.headers.iter().map(value).collect()
+}
+
+fn signing(given: &GivenAgent) -> Result<Vec<SigningSecret>, String> {
+    if limits::SIGNING_SECRETS < given.signing_secrets.len() {
+        return Err(format!("signing_secrets are at most {}", limits::SIGNING_SECRETS));
+    }
+    let read = |place: &String| {
+        let text = super::secret("signing_secrets", place).map_err(|why| why.to_string())?;
+        let shape = "signing_secrets are 24 to 64 bytes in base64, behind whsec_ or not";
+        SigningSecret::parse(&text).ok_or_else(|| format!("{place}: {shape}"))
+    };
+    given.signing_secrets.iter().map(read).collect()
 }
 
 /// A model behind an API like OpenAI's, as the environment names it where the file does not.
@@ -193,13 +223,13 @@ fn model(
     let base = base.unwrap_or_else(|| "https://api.openai.com/v1".into());
     let model = given.model.clone().or_else(|| variable("OPENAI_MODEL"));
     let model = Some(model.ok_or("model is needed, here or as OPENAI_MODEL")?);
-    let mut headers = given.headers.clone();
+    let mut headers = headers(given)?;
     if let Some(key) = variable("OPENAI_API_KEY").filter(|key| !key.is_empty()) {
         headers.entry("authorization".into()).or_insert_with(|| format!("Bearer {key}"));
     }
     let url = format!("{}/chat/completions", base.trim_end_matches('/'));
-    let (protocol, call_ms) = (Protocol::OpenAi, given.call_ms);
-    Ok(BodyConfig::Endpoint { url, protocol, headers, model, call_ms })
+    let (protocol, signing, call_ms) = (Protocol::OpenAi, signing(given)?, given.call_ms);
+    Ok(BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms })
 }
 
 /// The words of a command as a shell would take them apart: quotes and backslashes, and nothing else.
@@ -267,11 +297,11 @@ mod tests {
     fn an_endpoint_is_one_line_and_a_model_is_what_the_environment_says() {
         let file = "[helper]\nkind = \"push\"\nprotocol = \"ag-ui\"\nurl = \"http://h/a\"";
         let all = load(file, &[]).unwrap();
-        let (headers, model) = (BTreeMap::new(), None);
+        let (headers, signing, model) = (BTreeMap::new(), Vec::new(), None);
         let (url, protocol) = ("http://h/a".into(), Protocol::AgUi);
         assert_eq!(
             all[0].body,
-            BodyConfig::Endpoint { url, protocol, headers, model, call_ms: None }
+            BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms: None }
         );
         let set = |name: &str| match name {
             "OPENAI_BASE_URL" => Some("http://h/v1/".to_owned()),
@@ -321,5 +351,20 @@ mod tests {
             expect![[r#"agents.poet: "A=B" cannot be the name of a variable"#]],
         );
         assert!(load("[poet]\ncomand = [\"a\"]", &[]).is_err());
+        let push = "[poet]\nkind = \"push\"\nurl = \"http://h\"\nprotocol = \"openai\"\n";
+        check_bad(
+            &format!("{push}headers = {{ authorization = \"env:NOT_SET_AT_ALL\" }}"),
+            expect!["agents.poet: headers.authorization: the environment has no NOT_SET_AT_ALL"],
+        );
+        check_bad(
+            &format!("{push}signing_secrets = [\"/no/such/file\"]"),
+            expect![
+                "agents.poet: signing_secrets: /no/such/file cannot be read: No such file or directory (os error 2)"
+            ],
+        );
+        check_bad(
+            &format!("{push}signing_secrets = [\"a\", \"b\", \"c\", \"d\", \"e\"]"),
+            expect!["agents.poet: signing_secrets are at most 4"],
+        );
     }
 }

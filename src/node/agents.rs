@@ -37,16 +37,19 @@ fn body(config: &AgentConfig) -> Arc<dyn Body> {
             cancel_grace: Duration::from_millis(config.cancel_grace_ms),
             codec: Arc::new(Frames),
         }),
-        BodyConfig::Endpoint { url, protocol, headers, model, call_ms } => Arc::new(Endpoint {
-            agent: config.name.clone(),
-            url: url.clone(),
-            protocol: *protocol,
-            headers: headers.clone(),
-            capacity: config.capacity,
-            quiet_ms: config.quiet_ms.unwrap_or(limits::QUIET_MS),
-            restart,
-            call_limit: call_ms.map(Duration::from_millis),
-            model: model.clone(),
-        }),
+        BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms } => {
+            Arc::new(Endpoint {
+                agent: config.name.clone(),
+                url: url.clone(),
+                protocol: *protocol,
+                headers: headers.clone(),
+                signing: signing.clone(),
+                capacity: config.capacity,
+                quiet_ms: config.quiet_ms.unwrap_or(limits::QUIET_MS),
+                restart,
+                call_limit: call_ms.map(Duration::from_millis),
+                model: model.clone(),
+            })
+        }
     }
 }

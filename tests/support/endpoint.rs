@@ -29,11 +29,16 @@ pub enum Does {
     Breathes(usize, &'static [&'static str]),
 }
 
+/// Requests: the lines of the head of each, and its body.
+pub type Raw = Mutex<Vec<(String, Vec<u8>)>>;
+
 /// An endpoint that follows a script, one step for each request; the last one again and again.
 pub struct Endpoint {
     pub url: String,
     /// The bodies that it was sent.
     pub asked: Arc<Mutex<Vec<Value>>>,
+    /// The same as bytes, each behind the lines of its head.
+    pub raw: Arc<Raw>,
     /// Connections that the other side closed.
     pub closed: Arc<Mutex<usize>>,
     _serving: tokio::task::JoinSet<()>,
@@ -45,15 +50,17 @@ impl Endpoint {
         let url = format!("http://{}/agent", listener.local_addr().expect("an address"));
         let (asked, closed) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<usize>>::default());
         let (asks, ends) = (asked.clone(), closed.clone());
+        let raw = Arc::<Raw>::default();
+        let raws = raw.clone();
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(async move {
             let mut calls = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (asks, ends) = (asks.clone(), ends.clone());
-                calls.spawn(async move { answer(stream, script, &asks, &ends).await });
+                let (asks, ends, raws) = (asks.clone(), ends.clone(), raws.clone());
+                calls.spawn(async move { answer(stream, script, (&asks, &raws), &ends).await });
             }
         });
-        Endpoint { url, asked, closed, _serving: serving }
+        Endpoint { url, asked, raw, closed, _serving: serving }
     }
 
     pub fn asked(&self, at: usize) -> Value {
@@ -61,19 +68,26 @@ impl Endpoint {
     }
 }
 
-async fn answer(stream: TcpStream, script: &[Does], asks: &Mutex<Vec<Value>>, ends: &Mutex<usize>) {
+async fn answer(
+    stream: TcpStream,
+    script: &[Does],
+    (asks, raws): (&Mutex<Vec<Value>>, &Raw),
+    ends: &Mutex<usize>,
+) {
     let mut stream = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
+    let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
     while stream.read_line(&mut line).await.is_ok_and(|read| 2 < read) {
         if let Some(given) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = given.trim().parse().expect("a length");
         }
+        head += &line;
         line.clear();
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.expect("a body");
     let at = {
         let mut asks = asks.lock().expect("no panic");
+        raws.lock().expect("no panic").push((head, body.clone()));
         asks.push(serde_json::from_slice(&body).expect("JSON"));
         asks.len() - 1
     };

@@ -22,6 +22,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::super::tls;
 use super::Endpoint;
 use super::reason;
+use crate::auth::SigningSecret;
 use crate::client::sse::{Frame, Parser, TooLong};
 use crate::limits;
 use crate::runtime::agent::BrokeOff;
@@ -66,6 +67,13 @@ impl From<Failed> for BrokeOff {
     }
 }
 
+/// What an endpoint is sent.
+pub(super) struct Asked {
+    /// One attempt at a turn has one, however often it is sent.
+    pub(super) id: String,
+    pub(super) body: Bytes,
+}
+
 /// An answer that comes.
 pub(super) struct Call {
     answer: Response<Incoming>,
@@ -91,7 +99,7 @@ const SECRET_BYTES: usize = 8;
 
 impl Call {
     /// Sends the request and waits for the head of the answer.
-    pub(super) async fn start(endpoint: &Endpoint, body: Bytes) -> Result<Call, Failed> {
+    pub(super) async fn start(endpoint: &Endpoint, asked: &Asked) -> Result<Call, Failed> {
         let refused = |why: &str| Failed::Refused(format!("the endpoint's URL: {why}"));
         let url = Url::parse(&endpoint.url).map_err(|why| refused(&why.to_string()))?;
         let host = url.host_str().ok_or_else(|| refused("it names no host"))?.to_owned();
@@ -99,7 +107,7 @@ impl Call {
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = TcpStream::connect((bare.as_str(), port)).await?;
         stream.set_nodelay(true)?;
-        let request = request(endpoint, &url, &host, body)?;
+        let request = request(endpoint, &url, &host, asked)?;
         match url.scheme() {
             "http" => Call::over(stream, request, &url, endpoint).await,
             "https" => {
@@ -254,7 +262,7 @@ fn request(
     endpoint: &Endpoint,
     url: &Url,
     host: &str,
-    body: Bytes,
+    Asked { id, body }: &Asked,
 ) -> Result<Request<Full<Bytes>>, Failed> {
     let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -268,7 +276,15 @@ fn request(
     for (name, value) in &endpoint.headers {
         request = request.header(name, value);
     }
-    let request = request.body(Full::new(body));
+    if !endpoint.signing.is_empty() {
+        let now_s = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+        let signatures = SigningSecret::signatures(&endpoint.signing, id, now_s, body);
+        request = request
+            .header("webhook-id", id)
+            .header("webhook-timestamp", now_s)
+            .header("webhook-signature", signatures);
+    }
+    let request = request.body(Full::new(body.clone()));
     request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))
 }
 

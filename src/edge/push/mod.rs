@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::attached::messages::Messages;
 use super::content::Conversation;
 use super::content::raw::Object;
+use crate::auth::SigningSecret;
 use crate::config::Protocol;
 use crate::ids::{AgentName, WorkerName};
 use crate::limits;
@@ -47,6 +48,8 @@ pub struct Endpoint {
     pub protocol: Protocol,
     /// Sent with each request.
     pub headers: BTreeMap<String, String>,
+    /// Each request is signed with each of them.
+    pub signing: Vec<SigningSecret>,
     /// Turns at once, of one node.
     pub capacity: usize,
     /// How long it may say nothing, in milliseconds.

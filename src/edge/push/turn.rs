@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::attached::messages;
 use super::super::attached::questions::Questions;
 use super::super::content::Conversation;
 use super::answer::{Answer, End, Piece, Question};
-use super::call::{Call, Failed};
+use super::call::{Asked, Call, Failed};
 use super::{Endpoint, Request, Taken};
 use crate::config::Protocol;
 use crate::ids::{Cursor, InteractionId, KindName, StepName, ToolName, TurnEpoch};
@@ -97,8 +98,8 @@ async fn answer(
         waited,
     };
     let mut answer = Answer::new(endpoint.protocol, &request);
-    let body = endpoint.protocol.body(&request);
-    match call(endpoint, body, &mut answer, words).await? {
+    let asked = Asked { id: id(assignment, waited), body: endpoint.protocol.body(&request) };
+    match call(endpoint, &asked, &mut answer, words).await? {
         End::Complete { reason } => words.end(then_complete(reason)).await,
         End::Fail { reason } => words.end(fail(reason)).await,
         End::Ask(questions) => words.ask(questions, &read.questions).await,
@@ -106,10 +107,18 @@ async fn answer(
     Ok(())
 }
 
+/// Names one attempt at a turn, and which of its answers it is.
+fn id(assignment: &Assignment, waited: Option<u32>) -> String {
+    let TurnKey { session, turn, epoch } = key(assignment);
+    let input = assignment.turn.input.0;
+    let named = format!("{}\n{}\n{input}", session.as_str(), turn.as_str());
+    format!("{:016x}-{}-{}", xxh3_64(named.as_bytes()), epoch.0, waited.unwrap_or_default())
+}
+
 /// Makes a call, says what is read of its answer, and tells how that ended.
 async fn call(
     endpoint: &Endpoint,
-    body: Bytes,
+    asked: &Asked,
     answer: &mut Answer,
     words: &mut Words<'_>,
 ) -> Result<End, Failed> {
@@ -121,7 +130,7 @@ async fn call(
     };
     let by = |span: Duration| (Instant::now() + span).min(until.unwrap_or_else(far));
     let mut call =
-        timeout_at(by(quiet), Call::start(endpoint, body)).await.map_err(|_| late(until))??;
+        timeout_at(by(quiet), Call::start(endpoint, asked)).await.map_err(|_| late(until))??;
     let mut finished_at = None;
     loop {
         // Comments may come for ever after the end.
