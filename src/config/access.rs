@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{BadServeConfig, bad};
 use crate::auth::Secret;
 use crate::auth::issuer::{IssuerConfig, KeySource};
+use crate::ids::TenantName;
 
 /// Shortest secret that is taken, in bytes.
 const SECRET_BYTES: usize = 32;
@@ -31,6 +32,8 @@ pub struct GivenIssuer {
     jwks: Option<String>,
     /// Where a secret for HS256 is: a file, or `env:NAME`.
     secret: Option<String>,
+    /// The one tenant that its tokens are for.
+    tenant: Option<String>,
 }
 
 /// The secret at a place: `env:NAME` or a file, without white space at its ends.
@@ -72,7 +75,9 @@ pub(super) fn issuers(given: Vec<GivenIssuer>) -> Result<Vec<IssuerConfig>, BadS
 }
 
 fn issuer(given: GivenIssuer) -> Result<IssuerConfig, BadServeConfig> {
-    let GivenIssuer { issuer, audience, jwks, secret: place } = given;
+    let GivenIssuer { issuer, audience, jwks, secret: place, tenant } = given;
+    let tenant = tenant.as_deref().map(TenantName::parse).transpose();
+    let tenant = tenant.or_else(|why| bad(format!("issuer {issuer:?}: {why}")))?;
     let keys = match (jwks, place) {
         (Some(jwks), None) if jwks.starts_with("http://") || jwks.starts_with("https://") => {
             KeySource::Url(jwks)
@@ -81,7 +86,7 @@ fn issuer(given: GivenIssuer) -> Result<IssuerConfig, BadServeConfig> {
         (None, Some(place)) => KeySource::Secret(secret("issuers.secret", &place)?.into_bytes()),
         _ => return bad(format!("issuer {issuer:?} needs either jwks or secret")),
     };
-    Ok(IssuerConfig { issuer, audience, keys })
+    Ok(IssuerConfig { issuer, audience, tenant, keys })
 }
 
 /// Refuses a node that everybody in the network could drive.

@@ -31,7 +31,7 @@ use super::attached::messages::Messages;
 use super::content::Conversation;
 use super::content::raw::Object;
 use crate::config::Protocol;
-use crate::ids::{AgentName, WorkerName};
+use crate::ids::{AgentId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
@@ -42,7 +42,7 @@ const TYPE_BYTES: usize = 64;
 /// An endpoint that takes turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    pub agent: AgentName,
+    pub agent: AgentId,
     pub url: String,
     pub protocol: Protocol,
     /// Sent with each request.
@@ -100,7 +100,7 @@ impl Protocol {
 }
 
 impl Body for Endpoint {
-    fn agent(&self) -> &AgentName {
+    fn agent(&self) -> &AgentId {
         &self.agent
     }
 

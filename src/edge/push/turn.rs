@@ -90,7 +90,7 @@ async fn answer(
         words.leave_out(told).await;
     }
     let request = Request {
-        session: session.as_str(),
+        session: session.name(),
         turn: turn.as_str(),
         conversation: &Conversation::of(&read, turn),
         model: endpoint.model.as_deref(),
