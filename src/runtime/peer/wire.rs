@@ -185,7 +185,10 @@ mod tests {
         );
         let name = AgentName::parse("a").unwrap();
         let agent = AgentId { tenant: TenantName::parse("t").ok(), name };
-        check_request(&Request::Offer { agent: agent.clone(), within_ms: 1 }, expect!["0104010174016101"]);
+        check_request(
+            &Request::Offer { agent: agent.clone(), within_ms: 1 },
+            expect!["0104010174016101"],
+        );
         check_request(&Request::Serves { agent }, expect!["01080101740161"]);
         check_request(&Request::PresenceSnapshot { session: session() }, expect!["01070173"]);
         let asked = Request::Compare { session: session(), next: 9, within_ms: 1 };
