@@ -309,6 +309,8 @@ pub const DEMO_BODY_BYTES: usize = 1024;
 
 /// Bodies of one agent that one node runs at once.
 pub const BODIES: usize = 256;
+/// Tenants whose turns one agent takes that a node runs.
+pub const AGENT_TENANTS: usize = 64;
 /// Failures of one body within [`RESTARTS_WITHIN_MS`] after which it rests, and the most that may be asked for.
 pub const RESTARTS: u32 = 5;
 pub const RESTARTS_MAX: u32 = 10_000;
@@ -336,6 +338,8 @@ pub const KILL_GRACE: Duration = Duration::from_secs(2);
 pub const LAST_LINES_WAIT: Duration = Duration::from_millis(500);
 /// Keys of one cluster that are in force.
 pub const KEYS: usize = 10_000;
+/// Keys of one tenant that are in force, so that one cannot leave the others without.
+pub const KEYS_OF_TENANT: usize = 1_000;
 /// What the maker of a key may call it, in bytes.
 pub const KEY_NAME_BYTES: usize = 128;
 /// Tickets that were used and have not ended.

@@ -65,7 +65,7 @@ struct Worker {
 
 impl Worker {
     fn new(node: &TestNode, capacity: usize, lease_ms: u64) -> Worker {
-        let agent = AgentName::parse("poet").expect("a name");
+        let agent = AgentName::parse("poet").expect("a name").into();
         let worker = WorkerName::parse("w").expect("a name");
         let (quiet_ms, cancel_grace) = (90_000, limits::CANCEL_GRACE);
         let register = Register { agent, worker, capacity, lease_ms, quiet_ms, cancel_grace };

@@ -119,7 +119,7 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
     eventually("its actor leaves by itself", async || live() == 0).await;
     assert!(begun.elapsed() < limits::IDLE, "it stayed as if somebody had used it");
     let worker = WorkerName::parse("w").unwrap();
-    let claimer = Claimer { agent, worker, lease_ms: 60_000, quiet_ms: 60_000 };
+    let claimer = Claimer { agent: agent.into(), worker, lease_ms: 60_000, quiet_ms: 60_000 };
     let taken = node.node.runtime.workers.claim(&claimer, soon()).await.unwrap();
     assert_eq!(taken.map(|taken| taken.turn.turn), Some(turn));
 }
@@ -236,11 +236,16 @@ async fn many_sessions_are_listed_in_order_page_by_page() {
     submit(&node, "list/07", Command::Delete { incarnation: None }).await.unwrap();
     let (mut names, mut after) = (Vec::new(), None::<String>);
     loop {
-        let page =
-            node.node.runtime.sessions.list("list/", after.as_deref(), 10, soon()).await.unwrap();
+        let page = node
+            .node
+            .runtime
+            .sessions
+            .list(None, ("list/", after.as_deref()), 10, soon())
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
-        after = Some(last.id.to_string());
-        names.extend(page.into_iter().map(|summary| summary.id.to_string()));
+        after = Some(last.id.name().to_owned());
+        names.extend(page.into_iter().map(|summary| summary.id.name().to_owned()));
     }
     let wanted: Vec<String> =
         (0..25).filter(|n| *n != 7).map(|number| format!("list/{number:02}")).collect();

@@ -50,6 +50,14 @@ const ABOVE: &[(&str, &[&str])] = &[
     ("src/demo", &["session", "runtime", "edge", "node", "store"]),
 ];
 
+/// Where the edge makes the id of a session: what a client wrote becomes one in its own tenant there and nowhere else.
+const NAMERS: &[&str] = &[
+    "src/edge/name",
+    "src/edge/durable/subscriptions/named",
+    // They have one name in the cluster.
+    "src/edge/durable/subscriptions/signing_keys",
+];
+
 /// The parts inside src/runtime from the bottom up, in levels: the type that others are given, and its files. All other
 /// files there are below the first level. A part is named by its own files and by those of higher levels, so never
 /// upward, nor beside itself; `Runtime` is the whole, which only the wiring knows.
@@ -213,6 +221,9 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     for (_, above) in ABOVE.iter().filter(|(folder, _)| inside(folder)) {
         found.extend(reached(&tokens, "crate", above));
     }
+    if inside("src/edge") && !test {
+        found.extend(across_tenants(path, lines, &tokens));
+    }
     if inside("src/runtime") && !test {
         found.extend(upward(path, &tokens));
     }
@@ -234,6 +245,24 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
         let what = "a test waits for a fact in a loop, not for time";
         found.extend(sleeps(&tokens).into_iter().map(|line| (line, what.to_owned())));
     }
+    found
+}
+
+/// Ids of sessions that are made or shown past the tenant of whoever asks.
+fn across_tenants(path: &str, lines: usize, tokens: &[Token<'_>]) -> Vec<Breach> {
+    let names = NAMERS.iter().any(|home| path.strip_suffix(".rs") == Some(home));
+    let mut found = Vec::new();
+    for maker in ["parse", "of", "read", "reserved"] {
+        let what = "a session is named in its client's tenant: edge/name does that";
+        let wanted = ["SessionId", ":", ":", maker];
+        let made = sequence(tokens, &wanted).filter(|_| !names);
+        found.extend(made.map(|line| (line, what.to_owned())));
+    }
+    let what = "clients see the name of a session, not its full name";
+    let shown = sequence(tokens, &[".", "full", "("]);
+    found.extend(shown.map(|line| (line, what.to_owned())));
+    // Tests below make what they like.
+    found.retain(|(line, _)| *line <= lines);
     found
 }
 
@@ -515,6 +544,9 @@ fn each_law_is_broken_by_its_breach() {
         ("src/runtime/session/mod.rs", "//! A.\nfn x(d: &Directory) {}\n", "`Directory`"),
         ("src/runtime/status.rs", "//! A.\nfn x(w: &Workers) {}\n", "`Workers`"),
         ("src/runtime/members.rs", "//! A.\nfn x(p: &Presence) {}\n", "`Presence`"),
+        ("src/edge/a.rs", "//! A.\nlet id = SessionId::parse(x);\n", "client's tenant"),
+        ("src/edge/name2.rs", "//! A.\nlet id = SessionId::of(None, x);\n", "client's tenant"),
+        ("src/edge/name.rs", "//! A.\nlet text = id.full();\n", "not its full name"),
         ("src/a.rs", "//! A.\nstruct X(OnceLock<Weak<Y>>);\n", "built first"),
         ("src/a.rs", "//! A.\n#[allow(clippy::disallowed_methods)]\n", "is lifted"),
         ("src/a.rs", "//! A.\n#[ignore]\n", "ignored"),
@@ -549,6 +581,8 @@ fn words_in_prose_and_in_their_home_are_free() {
         ("session/src/a.rs", "//! A.\nlet operand = std::mem::take(&mut x.time);\n"),
         ("src/runtime/a.rs", "//! A.\nuse crate::{session::edge, ids};\n"),
         ("src/runtime/agent/a.rs", "//! A.\nfn x(s: &Sessions, w: &Workers, d: &Directory) {}\n"),
+        ("src/edge/name.rs", "//! A.\nlet id = SessionId::of(tenant, x);\n"),
+        ("src/edge/a.rs", "//! A.\n#[cfg(test)]\nmod tests { let x = SessionId::parse(y); }\n"),
         ("src/runtime/wiring.rs", "//! A.\nfn x(s: &Sessions) -> Runtime {}\n"),
         ("tests/a.rs", "//! A.\nwhile !done() { if x { y(); } sleep(short); }\n"),
         ("tests/a.rs", "//! A.\nlet sleep = 1; let x = \"sleep(\"; // #[ignore]\n"),

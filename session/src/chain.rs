@@ -20,7 +20,7 @@ use crate::ids::{Incarnation, SessionId};
 /// The chain before the first event.
 pub fn start(id: &SessionId, incarnation: Incarnation) -> u64 {
     let mut hash = Xxh3::new();
-    hash.update(id.as_str().as_bytes());
+    hash.update(id.full().as_bytes());
     hash.update(&incarnation.0.to_le_bytes());
     hash.digest()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Role, Verb, WhenBusy};
 use crate::fact::Sender;
-use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, SessionId};
+use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, SessionId, TenantName};
 use crate::limits;
 
 /// One thing that a grant may allow. Kept as a name.
@@ -162,11 +162,15 @@ impl From<Pattern> for String {
 /// What one caller may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
+    /// Whose sessions, agents and keys it is for; the default tenant's, where none is given. Keys that were stored
+    /// before there were tenants have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
     /// In order, each once.
     pub rights: Vec<Right>,
-    /// Sessions that the rights are for; up to [`limits::GRANT_PATTERNS`].
+    /// Sessions of the tenant that the rights are for; up to [`limits::GRANT_PATTERNS`].
     pub sessions: Vec<Pattern>,
-    /// Agents whose turns may be taken, with the right to claim; up to [`limits::GRANT_PATTERNS`].
+    /// Agents of the tenant whose turns may be taken, with the right to claim; up to [`limits::GRANT_PATTERNS`].
     pub agents: Vec<Pattern>,
     /// In whose name it speaks, where it speaks in a name; any name, where none is given.
     pub participant: Option<ParticipantName>,
@@ -185,6 +189,8 @@ pub enum Denied {
     Session,
     /// It lacks this right.
     Right(Right),
+    /// It is for one tenant, and would have to be for all.
+    Tenant,
     /// It is for some sessions, and would have to be for all.
     Sessions,
     /// The agent is none of those that it is for.
@@ -194,9 +200,10 @@ pub enum Denied {
 }
 
 impl Grant {
-    /// Everything, for ever.
+    /// Everything in the default tenant, and for operators, for ever.
     pub fn all() -> Grant {
         Grant {
+            tenant: None,
             rights: Right::ALL.to_vec(),
             sessions: vec![Pattern::all()],
             agents: vec![Pattern::all()],
@@ -218,7 +225,8 @@ impl Grant {
         if self.rights.contains(&right) { Ok(()) } else { Err(Denied::Right(right)) }
     }
 
-    /// The beginnings of all names below `prefix` that it is for, and whether a beginning is a whole name.
+    /// The beginnings of all names of its tenant below `prefix` that it is for, and whether a beginning is a whole
+    /// name.
     pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
         let mut all: Vec<(String, bool)> = Vec::new();
         for pattern in &self.sessions {
@@ -237,7 +245,17 @@ impl Grant {
 
     /// Whether its rights are for this session.
     pub fn is_for(&self, session: &SessionId) -> bool {
-        self.sessions.iter().any(|pattern| pattern.covers(session.as_str()))
+        session.is_of(self.tenant.as_ref())
+            && self.sessions.iter().any(|pattern| pattern.covers(session.name()))
+    }
+
+    /// Whether it is for what concerns all tenants: the cluster, and how it is.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn allows_operating(&self) -> Result<(), Denied> {
+        self.allows(Right::Admin, None)?;
+        if self.tenant.is_none() { Ok(()) } else { Err(Denied::Tenant) }
     }
 
     /// Whether it may take the turns of this agent, which may be of any session.
@@ -369,6 +387,7 @@ mod tests {
 
     fn grant(rights: &[Right]) -> Grant {
         Grant {
+            tenant: None,
             rights: rights.to_vec(),
             sessions: vec![Pattern::parse("chat:*").unwrap(), Pattern::parse("one").unwrap()],
             agents: vec![Pattern::parse("poet").unwrap()],
@@ -471,6 +490,23 @@ mod tests {
         assert_eq!(below("one"), [named("one", true)]);
         assert_eq!(below("one1"), []);
         assert_eq!(below("other"), []);
+    }
+
+    #[test]
+    fn a_grant_is_for_one_tenant() {
+        let acme = TenantName::parse("acme").unwrap();
+        let theirs = SessionId::of(Some(&acme), "one").unwrap();
+        let all = Grant { tenant: Some(acme.clone()), ..Grant::all() };
+        assert_eq!(all.allows(Right::Read, Some(&theirs)), Ok(()));
+        assert_eq!(all.allows(Right::Read, Some(&session("one"))), Err(Denied::Session));
+        assert_eq!(Grant::all().allows(Right::Read, Some(&theirs)), Err(Denied::Session));
+        let mut delete = Command::Delete { incarnation: None };
+        assert_eq!(all.narrow(&session("one"), &mut delete), Err(Denied::Session));
+        assert_eq!(
+            (Grant::all().allows_operating(), all.allows(Right::Admin, None)),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(all.allows_operating(), Err(Denied::Tenant));
     }
 
     #[test]

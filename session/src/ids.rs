@@ -2,7 +2,9 @@
 //!
 //! Each is parsed once, at the edge; inside, a value is already right.
 
+mod agent;
 mod epoch;
+mod session;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::stored::kept_as_text;
 
+pub use agent::AgentId;
 pub use epoch::{ControlEpoch, ProducerEpoch, TurnEpoch};
-
-/// Name of one session, compared by its exact bytes.
-///
-/// 1 to [`limits::SESSION_ID_BYTES`] bytes of UTF-8 without control characters and without white
-/// space at either end. A clone shares the text.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(Arc<str>);
+pub use session::{BadTenant, SessionId, TenantName, listed};
 
 /// Name that a writer gives itself, under which its retries are recognised.
 ///
@@ -89,7 +86,6 @@ names! {
     KindName
 }
 
-kept_as_text!(SessionId);
 kept_as_text!(ProducerId);
 
 /// Why a text is no name.
@@ -163,39 +159,9 @@ pub enum BadCursor {
 )]
 pub struct Millis(pub u64);
 
-/// First segments of the names that are kept for the program itself.
-const RESERVED: [&str; 2] = ["__ds", "__outlive"];
 const INCARNATION_DIGITS: usize = 10;
 const SERIAL_DIGITS: usize = 20;
 const CURSOR_BYTES: usize = INCARNATION_DIGITS + 1 + SERIAL_DIGITS;
-
-impl SessionId {
-    /// Takes `text` as a name.
-    ///
-    /// # Errors
-    /// Says what is wrong with the text.
-    pub fn parse(text: &str) -> Result<SessionId, BadId> {
-        check_name(text, limits::SESSION_ID_BYTES)?;
-        Ok(SessionId(text.into()))
-    }
-
-    /// The exact text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the cluster keeps there what it needs itself: small changes that operators ask for.
-    pub fn is_the_clusters(&self) -> bool {
-        self.0.starts_with("__outlive/")
-    }
-
-    /// Whether the name is kept for the program itself: no client writes or reads such a session.
-    pub fn is_reserved(&self) -> bool {
-        let rest = |reserved: &str| self.0.strip_prefix(reserved);
-        let mut rests = RESERVED.into_iter().filter_map(rest);
-        rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-}
 
 impl ProducerId {
     /// Takes `text` as a name.
@@ -287,18 +253,6 @@ fn check_name(text: &str, limit: usize) -> Result<(), BadId> {
     Ok(())
 }
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SessionId({:?})", &*self.0)
-    }
-}
-
 impl fmt::Display for ProducerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -351,7 +305,7 @@ mod tests {
 
     fn check_id(text: &str, expected: Expect) {
         let shown = match SessionId::parse(text) {
-            Ok(id) => format!("ok {id}"),
+            Ok(id) => format!("ok {}", id.name()),
             Err(why) => why.to_string(),
         };
         expected.assert_eq(&shown);

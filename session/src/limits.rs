@@ -4,6 +4,8 @@
 
 /// Length of a session's name, in bytes.
 pub const SESSION_ID_BYTES: usize = 256;
+/// Length of a tenant's name, in bytes.
+pub const TENANT_BYTES: usize = 64;
 /// Length of a producer's name, in bytes.
 pub const PRODUCER_ID_BYTES: usize = 256;
 /// Length of the name of a turn, an agent, a worker, a participant or a device, in bytes.

@@ -4,7 +4,11 @@ use super::Caller;
 
 /// Writes down that `caller` did `what` to `to`: a change of the cluster or of its keys, a takeover, a delete.
 pub fn audit(caller: &Caller, what: &'static str, to: &str) {
-    tracing::info!(target: "audit", by = caller.name(), what, to, "done");
+    tracing::info!(target: "audit", by = caller.name(), tenant = tenant_of(caller), what, to, "done");
+}
+
+fn tenant_of(caller: &Caller) -> Option<&str> {
+    caller.tenant().map(|tenant| tenant.as_str())
 }
 
 /// Writes down that somebody was not let in.

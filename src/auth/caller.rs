@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use session::ids::{AgentName, Millis, SessionId};
+use session::ids::{AgentName, Millis, SessionId, TenantName};
 use session::{Command, Denied, Grant, Pattern, Right, Sender};
 use tokio::time::{Instant, sleep_until};
 
@@ -156,6 +156,19 @@ impl Caller {
         self.grant()?.map_or(Ok(()), |grant| Ok(grant.allows(right, session)?))
     }
 
+    /// Whose sessions, agents and keys it may ask for; none for the default tenant.
+    pub fn tenant(&self) -> Option<&TenantName> {
+        self.0.as_ref()?.grant.tenant.as_ref()
+    }
+
+    /// Whether it may ask for what concerns all tenants.
+    ///
+    /// # Errors
+    /// It may not; nothing is to happen.
+    pub fn may_operate(&self) -> Result<(), Denial> {
+        self.grant()?.map_or(Ok(()), |grant| Ok(grant.allows_operating()?))
+    }
+
     /// The beginnings of all names below `prefix` that it may list, see [`Grant::beginnings`].
     pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
         match &self.0 {
@@ -166,7 +179,10 @@ impl Caller {
 
     /// Whether its rights are for this session.
     pub fn is_for(&self, session: &SessionId) -> bool {
-        self.0.as_ref().is_none_or(|known| known.grant.is_for(session))
+        match &self.0 {
+            None => session.is_of(None),
+            Some(known) => known.grant.is_for(session),
+        }
     }
 
     /// Whether it may take the turns of this agent.

@@ -1,11 +1,11 @@
 //! What a token says of its bearer (RFC 7519, 4), and the grant that follows from it.
 //!
-//! `sub` is the participant. `rights`, `sessions`, `agents`, `role` and `device` stand in the claim `outlive`, or
-//! beside the others; lists are JSON arrays, or texts with spaces in between. What a token does not give is not
-//! granted.
+//! `sub` is the participant. `tenant`, `rights`, `sessions`, `agents`, `role` and `device` stand in the claim
+//! `outlive`, or beside the others; lists are JSON arrays, or texts with spaces in between. What a token does not give
+//! is not granted.
 
 use serde::Deserialize;
-use session::ids::{DeviceName, Millis, ParticipantName};
+use session::ids::{DeviceName, Millis, ParticipantName, TenantName};
 use session::{Grant, Pattern, Right, Role};
 
 /// The claims that mean something here.
@@ -21,6 +21,7 @@ pub(super) struct Claims {
 
 #[derive(Debug, Default, Deserialize)]
 struct Own {
+    tenant: Option<String>,
     rights: Option<Words>,
     sessions: Option<Words>,
     agents: Option<Words>,
@@ -45,11 +46,15 @@ impl Words {
 }
 
 impl Claims {
-    /// The grant that the claims give until `until`.
+    /// The grant that the claims give until `until`, in the tenant that their issuer is bound to, where it is to one.
     ///
     /// # Errors
     /// Names the claim that cannot be understood; the token lets nobody in then.
-    pub(super) fn grant(self, until: Millis) -> Result<Grant, &'static str> {
+    pub(super) fn grant(
+        self,
+        bound: Option<&TenantName>,
+        until: Millis,
+    ) -> Result<Grant, &'static str> {
         let Claims { sub, beside, outlive, .. } = self;
         let own = outlive.unwrap_or(beside);
         let sub = sub.ok_or("the token has no sub")?;
@@ -59,9 +64,17 @@ impl Claims {
         let mut rights = words(own.rights).into_iter().map(right).collect::<Result<Vec<_>, _>>()?;
         rights.sort();
         rights.dedup();
+        let tenant = own.tenant.as_deref().map(TenantName::parse).transpose();
+        let tenant = match (bound, tenant.map_err(|_| "tenant is no possible name")?) {
+            (Some(bound), Some(given)) if *bound != given => {
+                return Err("the token's issuer is for another tenant");
+            }
+            (bound, given) => bound.cloned().or(given),
+        };
         let device = own.device.as_deref().map(DeviceName::parse).transpose();
         let role = own.role.as_deref().unwrap_or(Role::Participant.name());
         Ok(Grant {
+            tenant,
             rights,
             sessions: patterns(words(own.sessions))?,
             agents: patterns(words(own.agents))?,
@@ -86,7 +99,30 @@ mod tests {
     use super::*;
 
     fn grant(claims: &str) -> Result<Grant, &'static str> {
-        serde_json::from_str::<Claims>(claims).unwrap().grant(Millis(9))
+        serde_json::from_str::<Claims>(claims).unwrap().grant(None, Millis(9))
+    }
+
+    #[test]
+    fn a_token_is_of_the_tenant_that_it_names_or_its_issuer_is_for() {
+        let (acme, beta) = (TenantName::parse("acme").ok(), TenantName::parse("beta").ok());
+        let of = |bound: &Option<TenantName>, claims: &str| {
+            let claims = serde_json::from_str::<Claims>(claims).unwrap();
+            claims.grant(bound.as_ref(), Millis(9)).map(|grant| grant.tenant)
+        };
+        for claims in
+            [r#"{"sub":"a","tenant":"acme"}"#, r#"{"sub":"a","outlive":{"tenant":"acme"}}"#]
+        {
+            assert_eq!(of(&None, claims), Ok(acme.clone()));
+            assert_eq!(of(&acme, claims), Ok(acme.clone()));
+            assert!(of(&beta, claims).is_err());
+        }
+        assert_eq!(of(&None, r#"{"sub":"a"}"#), Ok(None));
+        assert_eq!(of(&beta, r#"{"sub":"a"}"#), Ok(beta.clone()));
+        // What stands beside the claim outlive is somebody else's.
+        assert_eq!(of(&None, r#"{"sub":"a","tenant":"x","outlive":{}}"#), Ok(None));
+        for claims in [r#"{"sub":"a","tenant":""}"#, r#"{"sub":"a","tenant":"a\u001fb"}"#] {
+            assert!(of(&None, claims).is_err(), "{claims}");
+        }
     }
 
     #[test]

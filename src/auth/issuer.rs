@@ -16,7 +16,7 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
 };
 use serde::Deserialize;
-use session::ids::Millis;
+use session::ids::{Millis, TenantName};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -46,6 +46,8 @@ pub struct IssuerConfig {
     pub issuer: String,
     /// The claim `aud` that its tokens must have.
     pub audience: String,
+    /// The tenant that its tokens are for, whoever they name; any, where none is given.
+    pub tenant: Option<TenantName>,
     pub keys: KeySource,
 }
 
@@ -203,7 +205,7 @@ pub fn sign(secret: &[u8], claims: &serde_json::Value) -> Result<String, String>
     if LIFE_S < life {
         return Err(format!("a token lasts at most {} hours", LIFE_S / 3600.0));
     }
-    said.grant(Millis(0))?;
+    said.grant(None, Millis(0))?;
     let key = EncodingKey::from_secret(secret).map_err(|why| why.to_string())?;
     encode(&Header::new(Algorithm::HS256), claims, &key).map_err(|why| why.to_string())
 }
@@ -274,7 +276,8 @@ fn judge(issuer: &Issuer, key: &Known, token: &str, now: Millis) -> Result<Calle
     let until = Millis(((exp + GRACE_S) * 1000.0) as u64);
     let sub = claims.sub.clone().unwrap_or_default();
     let name = format!("token:{}#{sub}", issuer.config.issuer).into();
-    let grant = claims.grant(until).map_err(Refused::Unknown)?;
+    let bound = issuer.config.tenant.as_ref();
+    let grant = claims.grant(bound, until).map_err(Refused::Unknown)?;
     Caller::of(Arc::new(grant), name, None, now)
 }
 

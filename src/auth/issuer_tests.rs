@@ -74,7 +74,7 @@ fn with(other: Value) -> Value {
 
 fn issuer(name: &str, keys: KeySource) -> Issuer {
     let (issuer, audience) = (name.to_owned(), "outlive".to_owned());
-    Issuer::new(IssuerConfig { issuer, audience, keys })
+    Issuer::new(IssuerConfig { issuer, audience, tenant: None, keys })
 }
 
 fn secret() -> Vec<Issuer> {

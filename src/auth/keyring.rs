@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use session::ids::Millis;
+use session::ids::{Millis, TenantName};
 use session::{Config, Grant};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,13 @@ pub struct Key {
     pub(super) ended: CancellationToken,
 }
 
+impl Key {
+    /// Whether somebody of this tenant may know of it: the default tenant's operators may know of all.
+    fn is_known_to(&self, tenant: Option<&TenantName>) -> bool {
+        tenant.is_none_or(|tenant| self.grant.tenant.as_ref() == Some(tenant))
+    }
+}
+
 /// What a node knows of the cluster's keys.
 pub struct Keyring(Log<Keys>);
 
@@ -67,6 +74,9 @@ pub enum KeyringError {
     /// The cluster has as many keys as it may; nothing was changed.
     #[error("the cluster has {} keys, as many as it may", limits::KEYS)]
     TooMany,
+    /// The tenant has as many keys as one may; nothing was changed.
+    #[error("the tenant has {} keys, as many as one may", limits::KEYS_OF_TENANT)]
+    TooManyOfTenant,
     /// The log of the keys could not be written or read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -166,15 +176,21 @@ impl Keyring {
         }
     }
 
-    /// All keys that are in force, oldest first.
+    /// All keys that are in force and that somebody of this tenant may know: its own, or of the default one all,
+    /// oldest first.
     ///
     /// # Errors
     /// They cannot be known now.
-    pub async fn all(&self, deadline: Instant) -> Result<Vec<Arc<Key>>, KeyringError> {
+    pub async fn all(
+        &self,
+        tenant: Option<&TenantName>,
+        deadline: Instant,
+    ) -> Result<Vec<Arc<Key>>, KeyringError> {
         self.0.catch_up(deadline).await?;
         let now = self.now();
         let lasts = |key: &&Arc<Key>| key.grant.until.is_none_or(|until| now < until);
-        let mut all: Vec<_> = self.0.sum().held.values().filter(lasts).cloned().collect();
+        let known = |key: &&Arc<Key>| key.is_known_to(tenant) && lasts(key);
+        let mut all: Vec<_> = self.0.sum().held.values().filter(known).cloned().collect();
         all.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(all)
     }
@@ -191,15 +207,20 @@ impl Keyring {
         by: &str,
         deadline: Instant,
     ) -> Result<Arc<Key>, KeyringError> {
-        let all = self.all(deadline).await?.len();
+        let tenant = grant.tenant.clone();
+        let all = self.all(None, deadline).await?;
+        let theirs = all.iter().filter(|key| key.grant.tenant == tenant).count();
         if let Some(key) = self.held(&text.id) {
             // Asked again it ends as it was to end at first.
             let grant = Grant { until: key.grant.until, ..grant };
             let same = key.secret.is(&text.secret) && key.name == name && *key.grant == grant;
             return if same { Ok(key) } else { Err(KeyringError::Exists) };
         }
-        if limits::KEYS <= all {
+        if limits::KEYS <= all.len() {
             return Err(KeyringError::TooMany);
+        }
+        if tenant.is_some() && limits::KEYS_OF_TENANT <= theirs {
+            return Err(KeyringError::TooManyOfTenant);
         }
         let created = self.now();
         let (id, sha256) = (text.id.clone(), Secret::of(&text.secret).kept());
@@ -209,13 +230,19 @@ impl Keyring {
         self.held(&text.id).ok_or(KeyringError::Exists)
     }
 
-    /// Takes a key back. Its streams end at every node that hears of it.
+    /// Takes a key back that somebody of this tenant may know. Its streams end at every node that hears of it.
     ///
     /// # Errors
     /// See [`KeyringError`]; doing it again is harmless.
-    pub async fn revoke(&self, id: &str, deadline: Instant) -> Result<(), KeyringError> {
+    pub async fn revoke(
+        &self,
+        tenant: Option<&TenantName>,
+        id: &str,
+        deadline: Instant,
+    ) -> Result<(), KeyringError> {
         self.0.catch_up(deadline).await?;
-        self.held(id).ok_or(KeyringError::NoSuchKey)?;
+        let key = self.held(id).filter(|key| key.is_known_to(tenant));
+        key.ok_or(KeyringError::NoSuchKey)?;
         self.0.append(Change::Revoked { id: id.to_owned() }.payload(), deadline).await?;
         Ok(())
     }

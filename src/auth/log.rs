@@ -108,11 +108,13 @@ impl<S: Sum> Log<S> {
                 Ok(mut reader) => tokio::select! {
                     () = self.take_all(&mut reader, &mut at) => {}
                     () = self.fall_behind() => {
-                        tracing::debug!(log = %self.id, "a log is read elsewhere: it goes on there");
+                        tracing::debug!(log = self.id.for_operators(), "a log is read elsewhere: it goes on there");
                     }
                 },
                 Err(AttachError::NotFound) => {}
-                Err(why) => tracing::debug!(log = %self.id, %why, "a log is not to be read now"),
+                Err(why) => {
+                    tracing::debug!(log = self.id.for_operators(), %why, "a log is not to be read now")
+                }
             }
             sleep(LOOK).await;
         }

@@ -1,4 +1,7 @@
 //! What the cluster's log of keys is made of: one event for each change, in JSON.
+//!
+//! The key of a tenant has version 2: a node that has not heard of tenants does not know it, and lets nobody in with
+//! it.
 
 use serde::{Deserialize, Serialize};
 use session::Grant;
@@ -64,13 +67,17 @@ struct Versioned {
 
 impl Change {
     pub(super) fn payload(self) -> Vec<u8> {
-        serde_json::to_vec(&Versioned { v: 1, change: self }).expect("it is made of plain JSON")
+        let v = match &self {
+            Change::Created(record) if record.grant.tenant.is_some() => 2,
+            _ => 1,
+        };
+        serde_json::to_vec(&Versioned { v, change: self }).expect("it is made of plain JSON")
     }
 
     /// Takes back what [`Self::payload`] wrote.
     pub(super) fn read(payload: &[u8]) -> Option<Change> {
         let versioned: Versioned = serde_json::from_slice(payload).ok()?;
-        (versioned.v == 1).then_some(versioned.change)
+        matches!(versioned.v, 1 | 2).then_some(versioned.change)
     }
 }
 
@@ -82,6 +89,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use session::ids::TenantName;
+
     use super::*;
 
     #[test]
@@ -99,12 +108,31 @@ mod tests {
             panic!("{}", String::from_utf8_lossy(&payload))
         };
         assert_eq!((read.grant, read.created.0), (Grant::all(), 7));
-        assert!(Change::read(br#"{"v":2,"revoked":{"id":"a"}}"#).is_none());
+        assert!(Change::read(br#"{"v":3,"revoked":{"id":"a"}}"#).is_none());
         assert!(Change::read(br#"{"v":1,"revoked":{"id":"a"}}"#).is_some());
         let print = RootPrint::of(&Secret::of("root"));
         let Some(Change::Root(read)) = Change::read(&Change::Root(print).payload()) else {
             panic!("it is one");
         };
         assert!(read.is_of(&Secret::of("root")) && !read.is_of(&Secret::of("boot")));
+    }
+
+    #[test]
+    fn a_key_that_was_made_before_there_were_tenants_is_of_the_default_one() {
+        let old = br#"{"v":1,"created":{"id":"0123456789abcdef","name":"ci","sha256":"","grant":
+            {"rights":["read"],"sessions":["*"],"agents":[],"participant":null,"device":null,
+            "role":"Controller","until":null},"created":7,"by":"root"}}"#;
+        let Some(Change::Created(read)) = Change::read(old) else { panic!("it is unreadable") };
+        assert_eq!((&read.grant.tenant, read.grant.rights.len()), (&None, 1));
+        let (tenant, text) = (TenantName::parse("acme").ok(), |change: Change| {
+            String::from_utf8(change.payload()).unwrap()
+        });
+        let grant = Grant { tenant: tenant.clone(), ..read.grant };
+        let theirs = text(Change::Created(Box::new(Record { grant, ..*read })));
+        assert!(theirs.contains("\"v\":2") && theirs.contains("\"tenant\":\"acme\""), "{theirs}");
+        let Some(Change::Created(read)) = Change::read(theirs.as_bytes()) else {
+            panic!("it is unreadable")
+        };
+        assert_eq!(read.grant.tenant, tenant);
     }
 }

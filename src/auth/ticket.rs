@@ -46,6 +46,16 @@ struct Said {
     key: Option<String>,
 }
 
+impl Said {
+    /// Whose tickets it is counted with: an issuer's subject may be known in two tenants.
+    fn owner(&self) -> String {
+        match &self.grant.tenant {
+            None => self.name.clone(),
+            Some(tenant) => format!("{tenant} {}", self.name),
+        }
+    }
+}
+
 /// One change of the tickets. Kept: none changes its name.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -250,11 +260,12 @@ impl Tickets {
                 None => Err(Refused::Unknown("the ticket was not used within a minute")),
             };
         }
+        let name = said.owner();
         let crowded = {
             let known = self.log.sum();
-            let owned = known.owned.get(&said.name).copied().unwrap_or_default();
+            let owned = known.owned.get(&name).copied().unwrap_or_default();
             let over = |most: usize, mine: bool| {
-                let in_force = |used: &&Used| now < used.until && (!mine || used.name == said.name);
+                let in_force = |used: &&Used| now < used.until && (!mine || used.name == name);
                 most <= known.used.values().filter(in_force).count()
             };
             (limits::TICKETS <= known.used.len() && over(limits::TICKETS, false))
@@ -263,7 +274,7 @@ impl Tickets {
         if crowded {
             return Err(Refused::Unavailable("there are too many tickets in use".into()));
         }
-        let (id, name) = (said.id, said.name.clone());
+        let id = said.id;
         let until = said.grant.until.unwrap_or(now);
         self.append(&Change::Used { id, until, name, path }, deadline).await?;
         match used_for() {

@@ -22,6 +22,9 @@ pub(super) enum Key {
 pub(super) struct Create {
     /// What the key is called
     name: String,
+    /// The tenant that it is for [default: that of the key which makes it]
+    #[arg(long)]
+    tenant: Option<String>,
     /// A right: read, send, steer, cancel, answer, publish, create, delete, claim, presence, takeover or admin; once
     /// for each
     #[arg(long = "right", value_name = "RIGHT", required = true, value_delimiter = ',')]
@@ -84,11 +87,13 @@ pub(super) async fn run(command: Key) -> anyhow::Result<()> {
 }
 
 async fn create(command: Create) -> anyhow::Result<()> {
-    let Create { name, rights, sessions, agents, participant, device, role, expires, .. } =
-        &command;
+    let Create {
+        name, tenant, rights, sessions, agents, participant, device, role, expires, ..
+    } = &command;
     let some = |patterns: &Vec<String>| (!patterns.is_empty()).then(|| patterns.clone());
     let body = json!({
         "name": name,
+        "tenant": tenant,
         // Drawn here, so that asking again after an unknown outcome makes no second one.
         "key": KeyText::draw().reveal(),
         "rights": rights,
@@ -125,9 +130,10 @@ async fn list(command: List) -> anyhow::Result<()> {
             key["expires_at"].as_u64().map_or("for ever".to_owned(), |at| format!("until {at}"));
         writeln!(
             out,
-            "{}  {}  {}  sessions {}  agents {}  as {}  {until}",
+            "{}  {}  tenant {}  {}  sessions {}  agents {}  as {}  {until}",
             text("id"),
             text("name"),
+            text("tenant"),
             words("rights"),
             words("sessions"),
             words("agents"),

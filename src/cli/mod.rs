@@ -92,7 +92,7 @@ impl Target {
 /// another session be meant.
 fn session_name(text: &str) -> Result<String, String> {
     let id = crate::ids::SessionId::parse(text).map_err(|why| why.to_string())?;
-    match id.as_str() {
+    match id.name() {
         "." | ".." => Err("a URL cannot name this session".into()),
         name => Ok(name.to_owned()),
     }

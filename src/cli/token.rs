@@ -28,6 +28,9 @@ pub(super) struct Create {
     /// The audience, as the nodes know it
     #[arg(long)]
     audience: String,
+    /// The tenant that it is for [default: the default tenant, or the issuer's]
+    #[arg(long)]
+    tenant: Option<String>,
     /// A right; once for each
     #[arg(long = "right", value_name = "RIGHT", value_delimiter = ',')]
     rights: Vec<String>,
@@ -56,7 +59,7 @@ pub(super) fn run(command: Token) -> anyhow::Result<()> {
     own.insert("rights".into(), json!(asked.rights));
     own.insert("sessions".into(), json!(asked.sessions));
     own.insert("agents".into(), json!(asked.agents));
-    let texts = [("role", asked.role), ("device", asked.device)];
+    let texts = [("tenant", asked.tenant), ("role", asked.role), ("device", asked.device)];
     own.extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))));
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
     let claims = json!({

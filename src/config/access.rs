@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{BadServeConfig, bad};
 use crate::auth::Secret;
 use crate::auth::issuer::{IssuerConfig, KeySource};
+use crate::ids::TenantName;
 
 /// Lengths of the secrets that are taken, in bytes.
 const SECRET_BYTES: RangeInclusive<usize> = 32..=4096;
@@ -34,6 +35,8 @@ pub struct GivenIssuer {
     jwks: Option<String>,
     /// Where a secret for HS256 is: a file, or `env:NAME`.
     secret: Option<String>,
+    /// The one tenant that its tokens are for.
+    tenant: Option<String>,
 }
 
 /// The secret at a place: `env:NAME` or a file, without white space at its ends.
@@ -98,7 +101,9 @@ pub(super) fn issuers(given: Vec<GivenIssuer>) -> Result<Vec<IssuerConfig>, BadS
 }
 
 fn issuer(given: GivenIssuer) -> Result<IssuerConfig, BadServeConfig> {
-    let GivenIssuer { issuer, audience, jwks, secret: place } = given;
+    let GivenIssuer { issuer, audience, jwks, secret: place, tenant } = given;
+    let tenant = tenant.as_deref().map(TenantName::parse).transpose();
+    let tenant = tenant.or_else(|why| bad(format!("issuer {issuer:?}: {why}")))?;
     if issuer.is_empty() || audience.is_empty() {
         return bad("an issuer needs issuer and audience, as its tokens say them");
     }
@@ -110,7 +115,7 @@ fn issuer(given: GivenIssuer) -> Result<IssuerConfig, BadServeConfig> {
         (None, Some(place)) => KeySource::Secret(secret("issuers.secret", &place)?.into_bytes()),
         _ => return bad(format!("issuer {issuer:?} needs either jwks or secret")),
     };
-    Ok(IssuerConfig { issuer, audience, keys })
+    Ok(IssuerConfig { issuer, audience, tenant, keys })
 }
 
 /// Refuses a node that everybody in the network could drive.

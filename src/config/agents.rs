@@ -6,13 +6,15 @@ use serde::Deserialize;
 
 use super::{BadServeConfig, bad};
 use crate::auth::SigningSecret;
-use crate::ids::AgentName;
+use crate::ids::{AgentName, TenantName};
 use crate::limits;
 
 /// One agent that this node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
     pub name: AgentName,
+    /// Whose turns it takes: of these tenants, none of which stands for the default one; each once, and one at least.
+    pub tenants: Vec<Option<TenantName>>,
     pub body: BodyConfig,
     /// How many of it run at once; 1 to [`limits::BODIES`].
     pub capacity: usize,
@@ -85,6 +87,7 @@ pub struct RestartConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct GivenAgent {
     kind: Option<String>,
+    tenants: Option<Vec<String>>,
     command: Vec<String>,
     env: BTreeMap<String, String>,
     pass_env: Vec<String>,
@@ -129,6 +132,7 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     let told = |why: String| BadServeConfig(format!("agents.{name}: {why}"));
     let wrong = |why: String| Err(told(why));
     let parsed = AgentName::parse(name).map_err(|why| told(why.to_string()))?;
+    let tenants = tenants(given.tenants.as_deref()).map_err(told)?;
     let body = match given.kind.as_deref() {
         None | Some("managed") => {
             if given.command.first().is_none_or(String::is_empty) {
@@ -173,7 +177,24 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     let cancel_grace_ms =
         given.cancel_grace_ms.unwrap_or_else(|| u64::try_from(grace).unwrap_or(u64::MAX));
     let GivenAgent { lease_ms, quiet_ms, .. } = given;
-    Ok(AgentConfig { name: parsed, body, capacity, lease_ms, quiet_ms, restart, cancel_grace_ms })
+    let name = parsed;
+    Ok(AgentConfig { name, tenants, body, capacity, lease_ms, quiet_ms, restart, cancel_grace_ms })
+}
+
+/// The default tenant where nothing is given; among others it is the empty name.
+fn tenants(given: Option<&[String]>) -> Result<Vec<Option<TenantName>>, String> {
+    let Some(given) = given else { return Ok(vec![None]) };
+    if !(1..=limits::AGENT_TENANTS).contains(&given.len()) {
+        return Err(format!("tenants must be 1 to {}", limits::AGENT_TENANTS));
+    }
+    let tenant = |name: &String| match name.as_str() {
+        "" => Ok(None),
+        name => TenantName::parse(name).map(Some).map_err(|why| format!("{name:?}: {why}")),
+    };
+    let mut all = given.iter().map(tenant).collect::<Result<Vec<_>, _>>()?;
+    all.sort();
+    all.dedup();
+    Ok(all)
 }
 
 /// Somebody's endpoint, as it was given.
@@ -318,6 +339,22 @@ mod tests {
         assert_eq!(headers["authorization"], "Bearer k");
         let nothing = super::model(&GivenAgent::default(), |_| None);
         assert_eq!(nothing.unwrap_err(), "model is needed, here or as OPENAI_MODEL");
+    }
+
+    #[test]
+    fn an_agent_serves_the_default_tenant_unless_it_names_others() {
+        let of = |line: &str| {
+            let all = load(&format!("[poet]\ncommand = [\"a\"]\n{line}"), &[])?;
+            let names =
+                all[0].tenants.iter().map(|name| name.as_ref().map_or("", TenantName::as_str));
+            Ok::<_, String>(names.map(str::to_owned).collect::<Vec<_>>())
+        };
+        assert_eq!(of("").unwrap(), [""]);
+        assert_eq!(of("tenants = [\"b\", \"a\", \"a\"]").unwrap(), ["a", "b"]);
+        assert_eq!(of("tenants = [\"a\", \"\"]").unwrap(), ["", "a"]);
+        for line in ["tenants = []", "tenants = [\"*\"]", "tenants = [\"a b\"]"] {
+            assert!(of(line).is_err(), "{line}");
+        }
     }
 
     #[test]

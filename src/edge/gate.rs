@@ -27,6 +27,8 @@ enum Need {
     Somebody,
     /// Somebody with this right, for the session where the path names one.
     Right(Right),
+    /// Somebody who may operate the cluster, which serves all tenants.
+    Operator,
 }
 
 /// What was found at the gate, for the rest of the request.
@@ -53,7 +55,9 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
             Need::Somebody
         }
         ("ws" | "agents_ws" | "tickets", _) => Need::Somebody,
-        _ => Need::Right(Right::Admin),
+        // Of the caller's own tenant.
+        ("keys" | "key" | "subscriptions", _) => Need::Right(Right::Admin),
+        _ => Need::Operator,
     }
 }
 
@@ -68,10 +72,11 @@ pub(super) async fn open(
     request: &mut Request,
 ) -> Result<(), Problem> {
     let need = need(route, request.method(), request.uri().path());
+    let needs_admin = matches!(need, Need::Right(Right::Admin) | Need::Operator);
     let here = match entrance {
         Entrance::All => true,
-        Entrance::Clients => need != Need::Right(Right::Admin),
-        Entrance::Operators => matches!(need, Need::Nothing | Need::Right(Right::Admin)),
+        Entrance::Clients => !needs_admin,
+        Entrance::Operators => need == Need::Nothing || needs_admin,
     };
     if !here {
         let detail = match entrance {
@@ -83,10 +88,11 @@ pub(super) async fn open(
     let ticket = take_ticket(request)?;
     let right = match need {
         Need::Right(right) => Some(right),
+        Need::Operator => Some(Right::Admin),
         Need::Nothing | Need::Somebody => None,
     };
     let caller = match need {
-        Need::Right(_) | Need::Somebody if edge.auth.is_on() => {
+        Need::Right(_) | Need::Operator | Need::Somebody if edge.auth.is_on() => {
             let shown = Shown {
                 ticket,
                 credential: credential(request.headers())?.map(str::to_owned),
@@ -103,6 +109,9 @@ pub(super) async fn open(
         if !names_session(route) {
             caller.may(right, None)?;
         }
+    }
+    if need == Need::Operator {
+        caller.may_operate()?;
     }
     request.extensions_mut().insert(Gate { caller, right });
     Ok(())
@@ -175,6 +184,14 @@ fn credential(given: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(protocols.split(',').find_map(|protocol| protocol.trim().strip_prefix("bearer.")))
 }
 
+/// Who sends the request.
+///
+/// # Errors
+/// It did not come through the gate.
+pub(super) fn sender(parts: &Parts) -> Result<Caller, Problem> {
+    Ok(of(parts)?.caller.clone())
+}
+
 /// Judges the session that a path names.
 ///
 /// # Errors
@@ -208,7 +225,7 @@ impl<S: Sync> FromRequestParts<S> for By {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<By, Problem> {
-        Ok(By(of(parts)?.caller.clone()))
+        Ok(By(sender(parts)?))
     }
 }
 
@@ -265,6 +282,9 @@ impl From<Denial> for Problem {
                 forbidden(format!("the right {} is missing", right.name()))
                     .with("right", right.name())
             }
+            Denial::Denied(Denied::Tenant) => {
+                forbidden("the grant is for one tenant, and the cluster is all tenants'".to_owned())
+            }
             Denial::Denied(Denied::Sessions) => {
                 forbidden("turns are of any session: the grant must be for all of them".to_owned())
             }
@@ -308,8 +328,13 @@ mod tests {
 
     #[test]
     fn a_path_that_nobody_thought_about_is_an_operators() {
-        assert_eq!(need("new", &Method::GET, "/v1/new"), Need::Right(Right::Admin));
-        assert_eq!(need("metrics", &Method::GET, "/metrics"), Need::Right(Right::Admin));
-        assert_eq!(need("session", &Method::PATCH, "/v1/sessions/a"), Need::Right(Right::Admin));
+        for (route, method, path) in [
+            ("new", Method::GET, "/v1/new"),
+            ("metrics", Method::GET, "/metrics"),
+            ("cluster_leave", Method::POST, "/v1/cluster/leave"),
+            ("session", Method::PATCH, "/v1/sessions/a"),
+        ] {
+            assert_eq!(need(route, &method, path), Need::Operator, "{route}");
+        }
     }
 }

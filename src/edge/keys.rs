@@ -1,4 +1,5 @@
-//! Keys of the cluster: made, listed and revoked by operators.
+//! Keys of the cluster: made, listed and revoked by operators for any tenant, and by whoever may administer a tenant
+//! for that one.
 
 use axum::Json;
 use axum::body::Body;
@@ -13,8 +14,8 @@ use super::gate::By;
 use super::query::Query;
 use super::verbs::turns::{bad, json};
 use super::{Edge, body, headers};
-use crate::auth::{Key, KeyText, Keyring, KeyringError, LogError, audit};
-use crate::ids::{DeviceName, ParticipantName};
+use crate::auth::{Caller, Key, KeyText, Keyring, KeyringError, LogError, audit};
+use crate::ids::{DeviceName, ParticipantName, TenantName};
 use crate::limits;
 use crate::session::{Grant, Pattern, Right, Role};
 
@@ -25,6 +26,8 @@ const TTL_S_MAX: u64 = 100 * 366 * 24 * 60 * 60;
 #[serde(deny_unknown_fields)]
 struct KeyBody {
     name: String,
+    /// The maker's own, where none is given.
+    tenant: Option<String>,
     /// Drawn by the client, so that it may ask again; else by the node.
     key: Option<String>,
     rights: Vec<String>,
@@ -58,7 +61,8 @@ pub(super) async fn create(
         })?,
         None => KeyText::draw(),
     };
-    let grant = grant(asked, edge.runtime.sessions.now().0)?;
+    let tenant = tenant(&caller, asked.tenant.as_deref())?;
+    let grant = Grant { tenant, ..grant(asked, edge.runtime.sessions.now().0)? };
     let key = keyring(&edge)?.create(&text, name, grant, caller.name(), deadline).await?;
     audit(&caller, "key.create", &key.id);
     let mut shown = shown(&key);
@@ -69,11 +73,12 @@ pub(super) async fn create(
 /// `GET /v1/keys`
 pub(super) async fn list(
     State(edge): State<Edge>,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
-    let keys = keyring(&edge)?.all(headers::deadline(&headers)?).await?;
+    let keys = keyring(&edge)?.all(caller.tenant(), headers::deadline(&headers)?).await?;
     let keys: Vec<_> = keys.iter().map(|key| shown(key)).collect();
     Ok(Json(serde_json::json!({ "keys": keys })).into_response())
 }
@@ -87,9 +92,22 @@ pub(super) async fn revoke(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
-    keyring(&edge)?.revoke(&id, headers::deadline(&headers)?).await?;
+    let deadline = headers::deadline(&headers)?;
+    keyring(&edge)?.revoke(caller.tenant(), &id, deadline).await?;
     audit(&caller, "key.revoke", &id);
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The tenant of a key that the caller makes.
+fn tenant(caller: &Caller, asked: Option<&str>) -> Result<Option<TenantName>, Problem> {
+    let asked = asked.map(TenantName::parse).transpose();
+    let asked = asked.map_err(|why| bad(&format!("tenant: {why}")))?;
+    if asked.as_ref() == caller.tenant() || asked.is_none() {
+        return Ok(caller.tenant().cloned());
+    }
+    // Whoever is of one tenant knows of no other.
+    caller.may_operate()?;
+    Ok(asked)
 }
 
 fn keyring(edge: &Edge) -> Result<&Keyring, Problem> {
@@ -120,6 +138,7 @@ fn grant(asked: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
     let role = Role::parse(role)
         .ok_or_else(|| bad("role is observer, participant, controller or supervisor"))?;
     Ok(Grant {
+        tenant: None,
         rights,
         sessions: patterns("sessions", asked.sessions)?,
         agents: asked.agents.map_or(Ok(Vec::new()), |texts| patterns("agents", Some(texts)))?,
@@ -157,13 +176,14 @@ pub(super) fn patterns(field: &str, texts: Option<Vec<String>>) -> Result<Vec<Pa
 }
 
 fn shown(key: &Key) -> Value {
-    let Grant { rights, sessions, agents, participant, device, role, until } = &*key.grant;
+    let Grant { tenant, rights, sessions, agents, participant, device, role, until } = &*key.grant;
     let names = |patterns: &[Pattern]| -> Vec<Value> {
         patterns.iter().map(|pattern| pattern.as_str().into()).collect()
     };
     serde_json::json!({
         "id": key.id,
         "name": key.name,
+        "tenant": tenant.as_ref().map(|name| name.as_str()),
         "rights": rights.iter().map(|right| right.name()).collect::<Vec<_>>(),
         "sessions": names(sessions),
         "agents": names(agents),
@@ -181,7 +201,9 @@ impl From<KeyringError> for Problem {
         match why {
             KeyringError::NoSuchKey => Problem::new(&error::NO_SUCH_KEY, why.to_string()),
             KeyringError::Exists => Problem::new(&error::CONFLICT, why.to_string()),
-            KeyringError::TooMany => Problem::new(&error::TOO_MANY_KEYS, why.to_string()),
+            KeyringError::TooMany | KeyringError::TooManyOfTenant => {
+                Problem::new(&error::TOO_MANY_KEYS, why.to_string())
+            }
             KeyringError::Log(LogError::Submit(why)) => why.into(),
             KeyringError::Log(LogError::Unavailable(text)) => {
                 tracing::debug!(text, "the keys cannot be read");

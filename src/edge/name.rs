@@ -1,11 +1,13 @@
-//! The session that a path names: one percent-encoded segment, in one spelling.
+//! The session that a client names, always one of the client's own tenant: in a path, one percent-encoded segment, in
+//! one spelling. A test of the tree sees that nothing else of the edge makes the id of a session from a text.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::error::{self, Problem};
 use super::gate;
-use crate::ids::{AgentName, BadId, InteractionId, SessionId, TurnId};
+use crate::auth::Caller;
+use crate::ids::{AgentId, AgentName, BadId, InteractionId, SessionId, TenantName, TurnId};
 
 /// The session named by the third segment of the path.
 pub(super) struct Name(pub(super) SessionId);
@@ -15,24 +17,31 @@ impl<S: Sync> FromRequestParts<S> for Name {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
         let segment = parts.uri.path().split('/').nth(3).unwrap_or_default();
-        let id = parse(segment).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))?;
-        let id = open(id)?;
+        let name = parse(segment).map_err(|detail| Problem::new(&error::BAD_SESSION_ID, detail))?;
+        let id = named(&gate::sender(parts)?, &name)?;
         gate::judge(parts, &id)?;
         Ok(Name(id))
     }
 }
 
-/// The session of this name, which stands as it is and not in a path.
-pub(super) fn session(name: &str) -> Result<SessionId, Problem> {
-    let bad = |detail: String| Problem::new(&error::BAD_SESSION_ID, detail);
+/// The session of the caller's tenant with this name, which stands as it is and not in a path.
+pub(super) fn session(caller: &Caller, name: &str) -> Result<SessionId, Problem> {
     if name == "." || name == ".." {
-        return Err(bad("a path cannot carry the names . and ..".to_owned()));
+        let detail = "a path cannot carry the names . and ..";
+        return Err(Problem::new(&error::BAD_SESSION_ID, detail));
     }
-    SessionId::parse(name).map_err(|why| bad(why.to_string())).and_then(open)
+    named(caller, name)
 }
 
-/// Refuses what the service keeps for itself.
-fn open(id: SessionId) -> Result<SessionId, Problem> {
+/// The same for what a worker of a tenant names in a frame, which may be any session.
+pub(super) fn in_frame(tenant: Option<&TenantName>, name: &str) -> Result<SessionId, BadId> {
+    SessionId::of(tenant, name)
+}
+
+/// The session of the caller's tenant with this name, unless the service keeps it for itself.
+pub(super) fn named(caller: &Caller, name: &str) -> Result<SessionId, Problem> {
+    let id = SessionId::of(caller.tenant(), name);
+    let id = id.map_err(|why| Problem::new(&error::BAD_SESSION_ID, why.to_string()))?;
     if id.is_reserved() {
         return Err(Problem::new(
             &error::UNKNOWN_PATH,
@@ -42,16 +51,16 @@ fn open(id: SessionId) -> Result<SessionId, Problem> {
     Ok(id)
 }
 
-/// The agent named by the third segment of the path.
-pub(super) struct Agent(pub(super) AgentName);
+/// The agent of the caller's tenant that is named by the third segment of the path.
+pub(super) struct Agent(pub(super) AgentId);
 
 impl<S: Sync> FromRequestParts<S> for Agent {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Agent, Problem> {
-        let agent = other(parts, 3, AgentName::parse)?;
-        gate::judge_agent(parts, &agent)?;
-        Ok(Agent(agent))
+        let name = other(parts, 3, AgentName::parse)?;
+        gate::judge_agent(parts, &name)?;
+        Ok(Agent(AgentId { tenant: gate::sender(parts)?.tenant().cloned(), name }))
     }
 }
 
@@ -86,7 +95,7 @@ fn other<T>(
     take: impl FnOnce(&str) -> Result<T, BadId>,
 ) -> Result<T, Problem> {
     let segment = parts.uri.path().split('/').nth(place).unwrap_or_default();
-    let name = parse(segment).and_then(|name| take(name.as_str()).map_err(|why| why.to_string()));
+    let name = parse(segment).and_then(|name| take(&name).map_err(|why| why.to_string()));
     name.map_err(|detail| Problem::new(&error::BAD_NAME, detail))
 }
 
@@ -95,13 +104,14 @@ fn other<T>(
 /// A name has few spellings, so that whoever guards paths in front of us sees what we see: letters,
 /// digits, `-`, `_` and `.` stand for themselves and are never encoded, and what the dot segments of
 /// a URL would swallow is no name.
-pub(super) fn parse(segment: &str) -> Result<SessionId, String> {
+pub(super) fn parse(segment: &str) -> Result<String, String> {
     let bytes = decode(segment)?;
     let text = String::from_utf8(bytes).map_err(|_| "the name is not UTF-8".to_owned())?;
     if text == "." || text == ".." {
         return Err("a path cannot carry the names . and ..".to_owned());
     }
-    SessionId::parse(&text).map_err(|why| why.to_string())
+    SessionId::parse(&text).map_err(|why| why.to_string())?;
+    Ok(text)
 }
 
 fn decode(segment: &str) -> Result<Vec<u8>, String> {
@@ -134,7 +144,7 @@ mod tests {
 
     fn check(segment: &str, expected: Expect) {
         let shown = match parse(segment) {
-            Ok(id) => format!("ok {id:?}"),
+            Ok(name) => format!("ok {name:?}"),
             Err(why) => why,
         };
         expected.assert_eq(&shown);
@@ -142,12 +152,12 @@ mod tests {
 
     #[test]
     fn a_segment_names_one_session_or_none() {
-        check("chat-1", expect![[r#"ok SessionId("chat-1")"#]]);
-        check("team%2Fchat%20%C3%A4", expect![[r#"ok SessionId("team/chat ä")"#]]);
-        check("a*b~'", expect![[r#"ok SessionId("a*b~'")"#]]);
-        check("a%2ab%7e%27", expect![[r#"ok SessionId("a*b~'")"#]]);
-        check("100%25", expect![[r#"ok SessionId("100%")"#]]);
-        check("%252e", expect![[r#"ok SessionId("%2e")"#]]);
+        check("chat-1", expect![[r#"ok "chat-1""#]]);
+        check("team%2Fchat%20%C3%A4", expect![[r#"ok "team/chat ä""#]]);
+        check("a*b~'", expect![[r#"ok "a*b~'""#]]);
+        check("a%2ab%7e%27", expect![[r#"ok "a*b~'""#]]);
+        check("100%25", expect![[r#"ok "100%""#]]);
+        check("%252e", expect![[r#"ok "%2e""#]]);
         check("", expect!["the name is empty"]);
         check("%61", expect!["'a' is written as it is"]);
         check("%2e%2e", expect!["'.' is written as it is"]);
@@ -167,8 +177,7 @@ mod tests {
             let mut url = reqwest::Url::parse("http://host/v1/sessions").unwrap();
             url.path_segments_mut().unwrap().push(&text);
             let segment = url.path().split('/').nth(3).unwrap();
-            let id = parse(segment).unwrap();
-            prop_assert_eq!(id.as_str(), text);
+            prop_assert_eq!(parse(segment).unwrap(), text);
         }
 
         #[test]

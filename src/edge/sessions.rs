@@ -13,6 +13,7 @@ use super::gate::By;
 use super::name::Name;
 use super::query::Query;
 use super::{Edge, freshness, headers, turns, wire};
+use crate::auth::Caller;
 use crate::limits;
 use crate::runtime::Summary;
 use crate::session::Refusal;
@@ -27,7 +28,7 @@ pub(super) async fn show(
     let deadline = headers::deadline(&headers)?;
     let status = edge.runtime.sessions.status(&id, freshness(&query)?, deadline).await?;
     let mut status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
-    edge.runtime.workers.mark_unserved(&mut status.turns).await;
+    edge.runtime.workers.mark_unserved(&id, &mut status.turns).await;
     let mut body = wire::status(&id, &status);
     let now = edge.runtime.sessions.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
@@ -58,37 +59,41 @@ pub(super) async fn list(
     let limit = query.number("limit", 1, limits::LIST_SESSIONS_MAX as u64)?;
     let limit = limit.map_or(limits::LIST_SESSIONS, |limit| limit as usize);
     for name in ["prefix", "after"] {
-        if query.text(name).is_some_and(|text| limits::SESSION_ID_BYTES < text.len()) {
-            return Err(Problem::new(&error::BAD_QUERY, format!("{name} is longer than any name")));
+        let text = query.text(name).unwrap_or_default();
+        if limits::SESSION_ID_BYTES < text.len() || text.chars().any(char::is_control) {
+            let detail = format!("{name} is longer than any name, or has what no name has");
+            return Err(Problem::new(&error::BAD_QUERY, detail));
         }
     }
     let prefix = query.text("prefix").unwrap_or_default();
     let mut found = Vec::new();
     for (beginning, whole) in caller.beginnings(prefix) {
         let most = if whole { 1 } else { limit };
-        found.extend(below(&edge, &beginning, query.text("after"), most, deadline).await?);
+        let after = query.text("after");
+        found.extend(below(&edge, &caller, (&beginning, after), most, deadline).await?);
     }
     found.retain(|summary| caller.is_for(&summary.id));
     found.sort_by(|a, b| a.id.cmp(&b.id));
     found.dedup_by(|a, b| a.id == b.id);
     found.truncate(limit);
-    let next = if found.len() < limit { None } else { found.last().map(|last| &last.id) };
+    let next = if found.len() < limit { None } else { found.last().map(|last| last.id.name()) };
     let sessions: Vec<_> = found.iter().map(wire::summary).collect();
     Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
 }
 
-/// Up to `limit` sessions whose names begin so, after `after`, in order.
+/// Up to `limit` sessions of the caller's tenant whose names begin so, after `after`, in order.
 async fn below(
     edge: &Edge,
-    prefix: &str,
-    after: Option<&str>,
+    caller: &Caller,
+    (prefix, after): (&str, Option<&str>),
     limit: usize,
     deadline: Instant,
 ) -> Result<Vec<Summary>, Problem> {
     let (mut all, mut after) = (Vec::new(), after.map(str::to_owned));
     loop {
-        let found = edge.runtime.sessions.list(prefix, after.as_deref(), limit, deadline).await?;
-        let last = found.last().map(|last| last.id.as_str().to_owned());
+        let place = (prefix, after.as_deref());
+        let found = edge.runtime.sessions.list(caller.tenant(), place, limit, deadline).await?;
+        let last = found.last().map(|last| last.id.name().to_owned());
         let is_last = found.len() < limit;
         // What the service keeps for itself is nobody's session.
         all.extend(found.into_iter().filter(|summary| !summary.id.is_reserved()));

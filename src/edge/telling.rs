@@ -112,7 +112,7 @@ impl Telling {
     pub(super) fn attached(&mut self, id: &SessionId) -> Control {
         let at = self.reader.cursor();
         let mut data = json!({
-            "session": id.as_str(),
+            "session": id.name(),
             "incarnation": at.incarnation.0,
             "cursor": at.to_string(),
             "tail": self.reader.status().tail.0,

@@ -129,7 +129,7 @@ fn chain(chain: u64) -> String {
 pub(super) fn status(id: &SessionId, status: &Status) -> Value {
     let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
     let mut body = json!({
-        "session": id.as_str(),
+        "session": id.name(),
         "incarnation": status.incarnation.0,
         "first": status.first.0,
         "tail": status.tail.0,
@@ -183,7 +183,7 @@ pub(super) fn millis(at: Option<Millis>) -> Value {
 /// One line of a list.
 pub(super) fn summary(summary: &Summary) -> Value {
     json!({
-        "session": summary.id,
+        "session": summary.id.name(),
         "incarnation": summary.incarnation.0,
         "tail": summary.tail.0,
         "closed": summary.closed,

@@ -6,28 +6,34 @@ use std::time::Duration;
 use crate::config::{AgentConfig, BodyConfig};
 use crate::edge::push::Endpoint;
 use crate::edge::worker::Frames;
+use crate::ids::{AgentId, TenantName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Restart};
 use crate::runtime::agent::child_process::Managed;
 
-/// The bodies, and how many of each.
+/// The bodies, and how many of each: an agent that serves several tenants has bodies of its own for each.
 pub(super) fn bodies(configs: &[AgentConfig]) -> Vec<(Arc<dyn Body>, usize)> {
     let count = |config: &AgentConfig| match config.body {
         BodyConfig::Managed { .. } => config.capacity,
         // One link takes as many turns at once.
         BodyConfig::Endpoint { .. } => 1,
     };
-    configs.iter().map(|config| (body(config), count(config))).collect()
+    let each = |config: &AgentConfig| -> Vec<_> {
+        let tenants = config.tenants.iter();
+        tenants.map(|tenant| (body(config, tenant.as_ref()), count(config))).collect()
+    };
+    configs.iter().flat_map(each).collect()
 }
 
-fn body(config: &AgentConfig) -> Arc<dyn Body> {
+fn body(config: &AgentConfig, tenant: Option<&TenantName>) -> Arc<dyn Body> {
+    let agent = AgentId { tenant: tenant.cloned(), name: config.name.clone() };
     let restart = Restart {
         intensity: config.restart.intensity,
         within: Duration::from_millis(config.restart.within_ms),
     };
     match &config.body {
         BodyConfig::Managed { command, env, pass_env } => Arc::new(Managed {
-            agent: config.name.clone(),
+            agent: agent.clone(),
             command: command.clone(),
             env: env.clone(),
             pass_env: pass_env.clone(),
@@ -35,11 +41,11 @@ fn body(config: &AgentConfig) -> Arc<dyn Body> {
             quiet_ms: config.quiet_ms,
             restart,
             cancel_grace: Duration::from_millis(config.cancel_grace_ms),
-            codec: Arc::new(Frames),
+            codec: Arc::new(Frames { tenant: tenant.cloned() }),
         }),
         BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms } => {
             Arc::new(Endpoint {
-                agent: config.name.clone(),
+                agent: agent.clone(),
                 url: url.clone(),
                 protocol: *protocol,
                 headers: headers.clone(),

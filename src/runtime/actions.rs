@@ -38,7 +38,7 @@ async fn act(action: Action, sessions: Arc<Sessions>, presence: Arc<PresenceTabl
         Action::Perform { id, effect, done } => {
             if let Err(why) = perform(&sessions, &id, &effect).await {
                 // It stays owed, and is tried again at the next sweep.
-                tracing::debug!(session = %id, ?effect, %why, "an effect was not done");
+                tracing::debug!(session = id.for_operators(), ?effect, %why, "an effect was not done");
             }
             done(effect);
         }
@@ -49,7 +49,7 @@ async fn act(action: Action, sessions: Arc<Sessions>, presence: Arc<PresenceTabl
                 // One that is no more need not know.
                 Ok(_) | Err(SubmitError::Refused { .. }) => {}
                 Err(why) => {
-                    tracing::debug!(session = %id, %why, "a session does not know who watches");
+                    tracing::debug!(session = id.for_operators(), %why, "a session does not know who watches");
                     presence.look_again(&id);
                 }
             }

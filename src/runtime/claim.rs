@@ -16,14 +16,14 @@ use super::story::{Story, Took};
 use super::turn_queue::Offer;
 use super::workers::Workers;
 use super::{Freshness, Reply, SubmitError, Unavailable};
-use crate::ids::{AgentName, Cursor, Incarnation, Serial, SessionId, WorkerName};
+use crate::ids::{AgentId, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
 use crate::session::{Applied, Claim, Command, Event, Said, Say, Then, TurnStatus};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
 pub struct Claimer {
-    pub agent: AgentName,
+    pub agent: AgentId,
     pub worker: WorkerName,
     /// See [`Claim::lease_ms`].
     pub lease_ms: u64,
@@ -85,7 +85,7 @@ impl Workers {
                 }
                 Ok(_) | Err(SubmitError::Refused { .. }) => None,
                 Err(error) => {
-                    tracing::debug!(%session, %error, "a claim came to nothing");
+                    tracing::debug!(session = session.for_operators(), %error, "a claim came to nothing");
                     None
                 }
             };
@@ -97,7 +97,7 @@ impl Workers {
     }
 
     /// Waits for an offer here or at any other node.
-    async fn any_offer(&self, agent: &AgentName) -> Offer {
+    async fn any_offer(&self, agent: &AgentId) -> Offer {
         let here = self.turn_queue.take(agent);
         let mut elsewhere = FuturesUnordered::new();
         let mut asked = HashSet::new();
@@ -136,11 +136,7 @@ impl Workers {
     }
 
     /// Waits for an offer at this node, for a worker at another one.
-    pub(super) async fn offer_for_peer(
-        &self,
-        agent: &AgentName,
-        within: Duration,
-    ) -> Option<Offer> {
+    pub(super) async fn offer_for_peer(&self, agent: &AgentId, within: Duration) -> Option<Offer> {
         tokio::time::timeout(within.min(OFFER_WAIT), self.turn_queue.take(agent)).await.ok()
     }
 
@@ -189,7 +185,7 @@ async fn give_back(sessions: &Sessions, assignment: &Assignment) {
     let release = Say { said, ..Say::new(turn.turn.clone(), lease.epoch) };
     let until = Instant::now() + REQUEST_DEADLINE;
     if let Err(error) = sessions.submit(session, Command::Say(Box::new(release)), until).await {
-        tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
+        tracing::debug!(session = session.for_operators(), %error, "a turn waits for the lease of a worker that is gone");
     }
 }
 

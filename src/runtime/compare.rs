@@ -86,7 +86,7 @@ impl Comparison {
                 self.compare(id).await;
             }
             last = self.next_to_compare(last).await;
-            if let Some(Ok(id)) = last.as_ref().map(|(_, id)| SessionId::parse(id)) {
+            if let Some(Ok(id)) = last.as_ref().map(|(_, id)| SessionId::read(id)) {
                 self.compare(&id).await;
             }
         }
@@ -138,7 +138,7 @@ impl Comparison {
         if self.found.note(id, copies.len() - different.len(), different.len()) {
             for (node, copy, _) in different {
                 tracing::error!(
-                    shard = group.id().0, session = %id, here = ?mine, other = %node, there = ?copy,
+                    shard = group.id().0, session = id.for_operators(), here = ?mine, other = %node, there = ?copy,
                     "two replicas hold different logs of this session; one disk or node is at fault: compare \
                      the session at all its replicas and replace the node that is wrong"
                 );

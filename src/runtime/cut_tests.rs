@@ -137,7 +137,8 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
         // What its own replica cannot have, the third one's has.
         let status = at(cut).sessions.status(&id, Freshness::Linearizable, soon()).await;
         assert_eq!(tail(status.expect("somebody answers")), Some(Serial(count)));
-        let listed = at(cut).sessions.list("", None, 10, soon()).await.expect("somebody answers");
+        let listed =
+            at(cut).sessions.list(None, ("", None), 10, soon()).await.expect("somebody answers");
         assert_eq!(listed[0].tail, Serial(count));
         let attached =
             at(cut).sessions.attach(&id, Start::Beginning, Freshness::Linearizable, soon()).await;

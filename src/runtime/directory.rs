@@ -62,7 +62,7 @@ impl Directory {
 
     /// The shard of a session; none before the cluster's birth is known.
     pub(super) fn group_of(&self, id: &SessionId) -> Option<GroupId> {
-        self.host.map().borrow().group_of(id.as_str().as_bytes())
+        self.host.map().borrow().group_of(id.full().as_bytes())
     }
 
     /// Commits a command wherever its session lives.
@@ -73,7 +73,7 @@ impl Directory {
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
         let (plain, class) = (envelope::plain(command), command.class());
-        let bytes = plain.len() + id.as_str().len() + envelope::HEADS;
+        let bytes = plain.len() + id.full().len() + envelope::HEADS;
         if ENTRY_BYTES < bytes {
             return Err(too_large(bytes));
         }
@@ -161,7 +161,7 @@ impl Directory {
 
     pub(super) fn place(&self, id: &SessionId, hint: Option<NodeId>, attempts: usize) -> Place {
         let map = self.host.map().borrow().clone();
-        let Some(group_id) = map.group_of(id.as_str().as_bytes()) else { return Place::Nobody };
+        let Some(group_id) = map.group_of(id.full().as_bytes()) else { return Place::Nobody };
         let local = self.host.local();
         let here = self.host.group(group_id).zip(self.shards.get(group_id));
         match (here, hint) {
@@ -205,7 +205,7 @@ impl Directory {
             Class::Control => group::Class::Control,
             Class::Small | Class::Data => group::Class::Data,
         };
-        let permit = match group.admit(class, command.len() + id.as_str().len()) {
+        let permit = match group.admit(class, command.len() + id.full().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
             Err(AdmitError::Full) => return Attempt::Done(Err(Unavailable::Overloaded.into())),

@@ -84,7 +84,7 @@ pub(super) fn class(command: &[u8]) -> Result<Class, BadEnvelope> {
 }
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
-    let id = id.as_str().as_bytes();
+    let id = id.full().as_bytes();
     let mut bytes = BytesMut::with_capacity(HEAD + id.len() + command.len());
     bytes.put_u8(VERSION);
     bytes.put_u64_le(ticket.origin);
@@ -105,7 +105,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
     let length = usize::from(u16::from_le_bytes([head[17], head[18]]));
     let id = (length <= bytes.len()).then(|| bytes.split_to(length)).ok_or_else(short)?;
     let id = std::str::from_utf8(&id).map_err(|error| BadEnvelope(error.to_string()))?;
-    let id = SessionId::parse(id).map_err(|error| BadEnvelope(error.to_string()))?;
+    let id = SessionId::read(id).map_err(|error| BadEnvelope(error.to_string()))?;
     let ticket = Ticket { origin: number(1), number: number(9) };
     Ok((id, Envelope { ticket, command: bytes }))
 }

@@ -88,7 +88,7 @@ impl Sessions {
         if !needed {
             let release = Command::Release { fork: id.clone(), key };
             if let Err(error) = self.submit(&wish.source, release, deadline).await {
-                tracing::debug!(source = %wish.source, %error, "a hold ends by itself");
+                tracing::debug!(source = wish.source.for_operators(), %error, "a hold ends by itself");
             }
         }
         begun

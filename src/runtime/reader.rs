@@ -366,7 +366,7 @@ impl Local {
             match self.read_sealed(mark).await {
                 Ok(events) => self.ahead = events,
                 Err(error) => {
-                    tracing::error!(session = %self.id, %error, "sealed events are unreadable");
+                    tracing::error!(session = self.id.for_operators(), %error, "sealed events are unreadable");
                     return self
                         .end(Delivery::Detached { reason: "the disk does not give the log back" });
                 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::peer::wire::{Request, Response};
 use super::workers::Workers;
-use crate::ids::AgentName;
+use crate::ids::{AgentId, SessionId};
 use crate::limits::{SERVED_AGENTS, SERVED_FRESH, SERVED_LINGER, SERVED_WAIT};
 use crate::session::{TurnState, TurnStatus};
 
@@ -22,9 +22,9 @@ pub(super) struct Served {
 
 #[derive(Default)]
 struct State {
-    here: HashMap<AgentName, Here>,
+    here: HashMap<AgentId, Here>,
     /// What the other nodes said, and when.
-    elsewhere: HashMap<AgentName, (bool, Instant)>,
+    elsewhere: HashMap<AgentId, (bool, Instant)>,
 }
 
 /// The workers of one agent at this node.
@@ -37,7 +37,7 @@ struct Here {
 /// Counts one worker while it lives.
 pub(super) struct Serving {
     served: Arc<Served>,
-    agent: AgentName,
+    agent: AgentId,
 }
 
 impl Drop for Serving {
@@ -51,27 +51,27 @@ impl Drop for Serving {
 
 impl Served {
     /// A worker is here; one that asks anew from time to time is so in between, too.
-    pub(super) fn serve(self: &Arc<Self>, agent: &AgentName) -> Serving {
+    pub(super) fn serve(self: &Arc<Self>, agent: &AgentId) -> Serving {
         let new = || Here { workers: 0, seen: Instant::now() };
         self.state().here.entry(agent.clone()).or_insert_with(new).workers += 1;
         Serving { served: self.clone(), agent: agent.clone() }
     }
 
     /// Whether somebody at this node works for the agent, or did a moment ago.
-    pub(super) fn is_here(&self, agent: &AgentName) -> bool {
+    pub(super) fn is_here(&self, agent: &AgentId) -> bool {
         let state = self.state();
         let here = state.here.get(agent);
         here.is_some_and(|here| 0 < here.workers || here.seen.elapsed() < SERVED_LINGER)
     }
 
     /// What the other nodes said not long ago, if anything.
-    fn elsewhere(&self, agent: &AgentName) -> Option<bool> {
+    fn elsewhere(&self, agent: &AgentId) -> Option<bool> {
         let state = self.state();
         let (is, told) = state.elsewhere.get(agent)?;
         (told.elapsed() < SERVED_FRESH).then_some(*is)
     }
 
-    fn heard(&self, agent: AgentName, is: bool) {
+    fn heard(&self, agent: AgentId, is: bool) {
         let elsewhere = &mut self.state().elsewhere;
         if elsewhere.len() < SERVED_AGENTS || elsewhere.contains_key(&agent) {
             elsewhere.insert(agent, (is, Instant::now()));
@@ -91,20 +91,21 @@ impl Served {
 }
 
 impl Workers {
-    /// Marks the turns that wait for an agent that nobody in the cluster works for.
-    pub async fn mark_unserved(&self, turns: &mut [TurnStatus]) {
+    /// Marks the turns of a session that wait for an agent of its tenant that nobody in the cluster works for.
+    pub async fn mark_unserved(&self, session: &SessionId, turns: &mut [TurnStatus]) {
         let until = Instant::now() + SERVED_WAIT;
         for turn in turns {
             let waits = turn.state == TurnState::Queued && turn.lease.is_none();
             // Nodes that do not answer delay no answer for long.
             if waits && Instant::now() < until {
-                turn.unserved = self.is_served(&turn.agent).await == Some(false);
+                let agent = AgentId { tenant: session.tenant(), name: turn.agent.clone() };
+                turn.unserved = self.is_served(&agent).await == Some(false);
             }
         }
     }
 
     /// Whether anybody in the cluster works for the agent; none where that cannot be known now.
-    async fn is_served(&self, agent: &AgentName) -> Option<bool> {
+    async fn is_served(&self, agent: &AgentId) -> Option<bool> {
         if self.served.is_here(agent) {
             return Some(true);
         }
@@ -132,10 +133,12 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::AgentName;
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_counts_while_it_is_here_and_for_a_moment_after() {
-        let (served, agent) = (Arc::new(Served::default()), AgentName::parse("a").unwrap());
+        let (served, agent) =
+            (Arc::new(Served::default()), AgentId::from(AgentName::parse("a").unwrap()));
         assert!(!served.is_here(&agent));
         let (one, two) = (served.serve(&agent), served.serve(&agent));
         drop(one);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::peer::wire::{Request, Response};
 use super::sessions::Sessions;
 use super::{Freshness, Home, Summary, Unavailable};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, TenantName, listed};
 use crate::limits::PEER_PATIENCE;
 use crate::session::{Session, Status};
 
@@ -63,17 +63,20 @@ impl Sessions {
         Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status))
     }
 
-    /// Up to `limit` live sessions whose id begins with `prefix`, in byte order of their ids, after `after`.
+    /// Up to `limit` live sessions of a tenant whose name begins with `prefix`, in byte order of their names, after
+    /// `after`. Nothing names a tenant's sessions but the tenant, so a list never has those of another.
     ///
     /// # Errors
     /// A shard does not answer before the deadline.
     pub async fn list(
         &self,
-        prefix: &str,
-        after: Option<&str>,
+        tenant: Option<&TenantName>,
+        (prefix, after): (&str, Option<&str>),
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<Summary>, Unavailable> {
+        let Some((prefix, after)) = listed(tenant, prefix, after) else { return Ok(Vec::new()) };
+        let (prefix, after) = (prefix.as_str(), after.as_deref());
         let groups = self.host.map().borrow().groups;
         if groups == 0 {
             return Err(Unavailable::NoQuorum("the cluster is not born yet".into()));
@@ -162,7 +165,7 @@ impl Sessions {
     /// Where the session lives; shard 0 before the cluster is born.
     pub fn home(&self, id: &SessionId) -> Home {
         let map = self.host.map().borrow().clone();
-        let Some(group) = map.group_of(id.as_str().as_bytes()) else { return Home::default() };
+        let Some(group) = map.group_of(id.full().as_bytes()) else { return Home::default() };
         let replicas = map.placement.replicas(group).iter().map(|node| node.0).collect();
         let heard = self.host.group(group).filter(|group| group.in_touch());
         let leader = heard.and_then(|group| group.leader());

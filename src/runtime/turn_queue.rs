@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::chance::Map;
-use crate::ids::{AgentName, SessionId, TurnId};
+use crate::ids::{AgentId, SessionId, TurnId};
 use crate::limits::{OFFER_AGAIN, OFFERS};
 
 /// A turn that may be claimed.
@@ -25,7 +25,7 @@ pub(super) struct Offer {
 /// What a session offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
-    pub(super) agent: AgentName,
+    pub(super) agent: AgentId,
     pub(super) turn: TurnId,
     /// Workers that have had it: a turn that was lost is another offer.
     pub(super) attempt: u32,
@@ -38,7 +38,7 @@ pub(super) struct TurnQueue {
 
 #[derive(Default)]
 struct State {
-    agents: Map<AgentName, Queue>,
+    agents: Map<AgentId, Queue>,
     sessions: Map<SessionId, Offered>,
     /// Offers of all sessions.
     offers: usize,
@@ -92,7 +92,7 @@ impl TurnQueue {
     }
 
     /// Waits for a turn for this agent.
-    pub(super) async fn take(&self, agent: &AgentName) -> Offer {
+    pub(super) async fn take(&self, agent: &AgentId) -> Offer {
         loop {
             let waits = {
                 let mut state = self.state();
@@ -146,12 +146,12 @@ impl TurnQueue {
 }
 
 impl State {
-    fn queue(&mut self, agent: &AgentName) -> &mut Queue {
+    fn queue(&mut self, agent: &AgentId) -> &mut Queue {
         self.agents.entry(agent.clone()).or_default()
     }
 
     /// Gives an offer to a worker that waits, or puts it behind the others.
-    fn hand_out(&mut self, agent: &AgentName, mut offer: Offer) {
+    fn hand_out(&mut self, agent: &AgentId, mut offer: Offer) {
         while let Some(worker) = self.queue(agent).workers.pop_front() {
             match worker.send(offer.clone()) {
                 Ok(()) => {
@@ -180,6 +180,7 @@ fn lying<'a>(sessions: &'a mut Map<SessionId, Offered>, offer: &Offer) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{AgentName, TenantName};
 
     fn session() -> SessionId {
         SessionId::parse("s").unwrap()
@@ -198,8 +199,8 @@ mod tests {
         turns.iter().map(waits).collect()
     }
 
-    fn agent() -> AgentName {
-        AgentName::parse("a").unwrap()
+    fn agent() -> AgentId {
+        AgentName::parse("a").unwrap().into()
     }
 
     fn is_empty(turn_queue: &TurnQueue) -> bool {
@@ -249,6 +250,18 @@ mod tests {
         // A turn that was claimed and lost is another offer.
         turn_queue.set(&session(), 1, waiting(&[("1", 1)]));
         assert_eq!(turn_queue.take(&agent()).await, offer("1"));
+    }
+
+    #[tokio::test]
+    async fn a_turn_goes_to_workers_of_its_own_tenant_alone() {
+        let turn_queue = TurnQueue::default();
+        turn_queue.set(&session(), 1, waiting(&[("1", 0)]));
+        let theirs = AgentId { tenant: TenantName::parse("acme").ok(), ..agent() };
+        let other = turn_queue.take(&theirs);
+        futures::pin_mut!(other);
+        assert!(futures::poll!(other.as_mut()).is_pending());
+        assert_eq!(turn_queue.take(&agent()).await, offer("1"));
+        assert!(futures::poll!(other).is_pending());
     }
 
     #[tokio::test]

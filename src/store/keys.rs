@@ -7,7 +7,7 @@
 //! marks      shard: u32
 //! living     shard: u32 | id
 //! ```
-//! Numbers are big-endian. An id holds no control characters, so 0x00 ends it.
+//! Numbers are big-endian. An id is the full name of a session, which never holds 0x00, so that ends it.
 
 use std::io;
 use std::ops::Bound;
@@ -17,7 +17,7 @@ use super::engine::KeyRange;
 use crate::ids::{Millis, Serial, SessionId};
 
 pub(super) fn head(shard: u32, id: &SessionId) -> Vec<u8> {
-    [&shard.to_be_bytes()[..], id.as_str().as_bytes()].concat()
+    [&shard.to_be_bytes()[..], id.full().as_bytes()].concat()
 }
 
 /// Everything in the shard that begins with `prefix`, after `after` where one is given.
@@ -75,11 +75,11 @@ pub(super) fn blocks_from(at: &LogOf<'_>, start: Option<Vec<u8>>) -> KeyRange {
 fn log(at: &LogOf<'_>) -> Vec<u8> {
     let shard = at.shard.to_be_bytes();
     let incarnation = at.incarnation.0.to_be_bytes();
-    [&shard[..], at.id.as_str().as_bytes(), &[0], &incarnation[..]].concat()
+    [&shard[..], at.id.full().as_bytes(), &[0], &incarnation[..]].concat()
 }
 
 pub(super) fn deadline(shard: u32, due: Millis, id: &SessionId) -> Vec<u8> {
-    [&shard.to_be_bytes()[..], &due.0.to_be_bytes(), id.as_str().as_bytes()].concat()
+    [&shard.to_be_bytes()[..], &due.0.to_be_bytes(), id.full().as_bytes()].concat()
 }
 
 pub(super) fn deadlines_to(shard: u32, now: Millis) -> KeyRange {
@@ -92,7 +92,7 @@ pub(super) fn parts_of_deadline(key: &[u8]) -> io::Result<(Millis, SessionId)> {
     let (due, id) = key.get(4..).and_then(<[u8]>::split_first_chunk).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, "the key of a deadline is cut short")
     })?;
-    let id = SessionId::parse(&text(id)?)
+    let id = SessionId::read(&text(id)?)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok((Millis(u64::from_be_bytes(*due)), id))
 }

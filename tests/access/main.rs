@@ -4,6 +4,8 @@ mod endings;
 mod made;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenants;
+mod tenants_at_work;
 mod unconfigured;
 
 use std::time::Duration;

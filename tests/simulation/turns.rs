@@ -80,7 +80,8 @@ impl Client {
     /// Takes turns and speaks in them; now and then it oversleeps and speaks all the same.
     pub(crate) async fn work(mut self) {
         let worker = WorkerName::parse(&format!("w{}", self.name)).expect("a name");
-        let claimer = Claimer { agent: agent(), worker, lease_ms: LEASE_MS, quiet_ms: 60_000 };
+        let claimer =
+            Claimer { agent: agent().into(), worker, lease_ms: LEASE_MS, quiet_ms: 60_000 };
         while !self.is_over() {
             self.pause(50).await;
             let Some((node, runtime)) = self.some_node() else { continue };

@@ -35,7 +35,13 @@ impl Client {
     /// The same with a key, as a page would show it.
     #[allow(dead_code, reason = "not every test has keys")]
     pub async fn open_as(node: &TestNode, path: &str, key: &str) -> Client {
-        let address = node.url.strip_prefix("http://").expect("a url");
+        Client::open_at(&node.url, path, key).await
+    }
+
+    /// The same at the node with this address.
+    #[allow(dead_code, reason = "not every test has keys")]
+    pub async fn open_at(node: &str, path: &str, key: &str) -> Client {
+        let address = node.strip_prefix("http://").expect("a url");
         let stream = TcpStream::connect(address).await.expect("the node listens");
         let url = format!("ws://{address}{path}");
         let mut request = url.into_client_request().expect("a request");

@@ -98,7 +98,7 @@ impl Beside {
         // A replica that is not to be had now is no reason to be silent.
         let mut status = timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
         if let Some(status) = &mut status {
-            self.edge.runtime.workers.mark_unserved(&mut status.turns).await;
+            self.edge.runtime.workers.mark_unserved(&self.id, &mut status.turns).await;
         }
         let now = self.edge.runtime.sessions.time_of(&self.id);
         let known = self.attendance.as_ref().and_then(Attendance::known);

@@ -19,7 +19,7 @@ pub(super) async fn of(
     deadline: Instant,
 ) -> Result<Value, Problem> {
     let (mut status, at) = (reader.status().clone(), reader.cursor());
-    edge.runtime.workers.mark_unserved(&mut status.turns).await;
+    edge.runtime.workers.mark_unserved(id, &mut status.turns).await;
     let status = &status;
     let presence = timeout(PEER_PATIENCE, edge.runtime.presence.company(id, deadline));
     let messages = messages::read(&edge.runtime.sessions, id, status, at, visibility, deadline);

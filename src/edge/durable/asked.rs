@@ -11,6 +11,7 @@ use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET,
     STREAM_FORKED_FROM, STREAM_SEQ, STREAM_TTL, rfc3339,
 };
+use crate::auth::Caller;
 use crate::ids::{Incarnation, Serial, SessionId};
 use crate::session::ContentType;
 
@@ -101,8 +102,8 @@ pub(super) fn end(headers: &HeaderMap) -> Result<End, Problem> {
     Ok(End { ttl_ms: ttl_ms.transpose()?, expires_at: expires_at.transpose()? })
 }
 
-/// What the stream begins as, if not as nothing.
-pub(super) fn fork(headers: &HeaderMap) -> Result<Option<Fork>, Problem> {
+/// What the stream begins as, if not as nothing; the source is of the caller's tenant.
+pub(super) fn fork(caller: &Caller, headers: &HeaderMap) -> Result<Option<Fork>, Problem> {
     let source = headers::one(headers, &STREAM_FORKED_FROM)?;
     let offset = headers::one(headers, &STREAM_FORK_OFFSET)?;
     let sub = headers::one(headers, &STREAM_FORK_SUB_OFFSET)?;
@@ -129,7 +130,7 @@ pub(super) fn fork(headers: &HeaderMap) -> Result<Option<Fork>, Problem> {
     if 0 < sub && anchor.is_none() {
         return Err(bad(&STREAM_FORK_OFFSET, "there with a sub-offset"));
     }
-    Ok(Some(Fork { source: source_id(source)?, anchor, root, sub }))
+    Ok(Some(Fork { source: source_id(caller, source)?, anchor, root, sub }))
 }
 
 /// Whether the text has the shape of an offset that no log of ours can have.
@@ -146,12 +147,12 @@ pub(super) fn beyond() -> Problem {
 }
 
 /// The source: the path of a stream, or its whole address.
-fn source_id(text: &str) -> Result<SessionId, Problem> {
+fn source_id(caller: &Caller, text: &str) -> Result<SessionId, Problem> {
     let path = match text.split_once("://") {
         Some(("http" | "https", rest)) => rest.find('/').map_or("", |at| &rest[at..]),
         _ => text,
     };
-    name::parse(path)
+    name::parse(caller, path)
 }
 
 /// What a read asks for. Parameters that are not known are ignored.
@@ -219,16 +220,17 @@ mod tests {
 
     #[test]
     fn a_fork_names_a_place_of_its_source() {
-        let asked =
-            |pairs: &[(&'static str, &str)]| fork(&map(pairs)).map_err(|why| why.kind().code);
+        let asked = |pairs: &[(&'static str, &str)]| {
+            fork(&Caller::anybody(), &map(pairs)).map_err(|why| why.kind().code)
+        };
         let from = ("stream-forked-from", "/v1/stream/a/b");
         let fork = asked(&[from]).unwrap().unwrap();
-        assert_eq!((fork.source.as_str(), fork.anchor, fork.sub), ("a/b", None, 0));
+        assert_eq!((fork.source.name(), fork.anchor, fork.sub), ("a/b", None, 0));
         let zero = ("stream-fork-offset", "0000000000000000_0000000000000000");
         let fork = asked(&[from, zero, ("stream-fork-sub-offset", "3")]).unwrap().unwrap();
         assert_eq!((fork.anchor, fork.root, fork.sub), (Some(Serial(0)), None, 3));
         let whole = ("stream-forked-from", "https://host:1/streams/a%2Fb");
-        assert_eq!(asked(&[whole]).unwrap().unwrap().source.as_str(), "a/b");
+        assert_eq!(asked(&[whole]).unwrap().unwrap().source.name(), "a/b");
         for (pairs, code) in [
             (&[("stream-fork-sub-offset", "0")][..], "bad_header"),
             (&[from, ("stream-fork-offset", "x")], "bad_header"),

@@ -31,7 +31,7 @@ pub(super) async fn create(
     let asked::End { ttl_ms, expires_at } = asked::end(&headers)?;
     let close = asked::closes(&headers);
     let content_type = asked::content_type(&headers)?;
-    let fork = asked::fork(&headers)?;
+    let fork = asked::fork(&caller, &headers)?;
     let held = body::read(&edge, &headers, body, limits::BODY_BYTES).await?;
     let mut config = Config { ttl_ms, expires_at, content_type, ..Config::default() };
 

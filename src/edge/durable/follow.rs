@@ -118,7 +118,11 @@ impl Follow {
                     return Next::Lost(problem::log_gone());
                 }
                 Delivery::Detached { reason } => {
-                    tracing::debug!(session = %self.id, reason, "a reader goes on elsewhere");
+                    tracing::debug!(
+                        session = self.id.for_operators(),
+                        reason,
+                        "a reader goes on elsewhere"
+                    );
                     self.detached = true;
                 }
             }

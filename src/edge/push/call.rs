@@ -94,6 +94,8 @@ const EXCUSE_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait that an endpoint is given.
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(limits::RETRY_AFTER_MS_MAX);
 
+/// Says whose session it is, where it is not the default tenant's: two tenants may use the same name.
+const TENANT: &str = "outlive-tenant";
 /// The shortest word of a configured header that is taken for a secret, in bytes.
 const SECRET_BYTES: usize = 8;
 
@@ -273,6 +275,9 @@ fn request(
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "text/event-stream")
         .header(header::USER_AGENT, concat!("outlive/", env!("CARGO_PKG_VERSION")));
+    if let Some(tenant) = &endpoint.agent.tenant {
+        request = request.header(TENANT, tenant.as_str());
+    }
     for (name, value) in &endpoint.headers {
         request = request.header(name, value);
     }

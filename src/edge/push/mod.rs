@@ -32,7 +32,7 @@ use super::content::Conversation;
 use super::content::raw::Object;
 use crate::auth::SigningSecret;
 use crate::config::Protocol;
-use crate::ids::{AgentName, WorkerName};
+use crate::ids::{AgentId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
@@ -43,7 +43,7 @@ const TYPE_BYTES: usize = 64;
 /// An endpoint that takes turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    pub agent: AgentName,
+    pub agent: AgentId,
     pub url: String,
     pub protocol: Protocol,
     /// Sent with each request.
@@ -103,7 +103,7 @@ impl Protocol {
 }
 
 impl Body for Endpoint {
-    fn agent(&self) -> &AgentName {
+    fn agent(&self) -> &AgentId {
         &self.agent
     }
 

@@ -91,7 +91,7 @@ async fn answer(
         words.leave_out(told).await;
     }
     let request = Request {
-        session: session.as_str(),
+        session: session.name(),
         turn: turn.as_str(),
         conversation: &Conversation::of(&read, turn),
         model: endpoint.model.as_deref(),
@@ -111,7 +111,7 @@ async fn answer(
 fn id(assignment: &Assignment, waited: Option<u32>) -> String {
     let TurnKey { session, turn, epoch } = key(assignment);
     let input = assignment.turn.input.0;
-    let named = format!("{}\n{}\n{input}", session.as_str(), turn.as_str());
+    let named = format!("{}\n{}\n{input}", session.full(), turn.as_str());
     format!("{:016x}-{}-{}", xxh3_64(named.as_bytes()), epoch.0, waited.unwrap_or_default())
 }
 

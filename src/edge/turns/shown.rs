@@ -20,7 +20,7 @@ pub(in crate::edge) fn assignment(
     let cursor = Cursor { incarnation: *incarnation, serial: last };
     let lease = turn.lease.as_ref();
     let head = json!({
-        "session": session.as_str(),
+        "session": session.name(),
         "turn": turn.turn.as_str(),
         "agent": turn.agent.as_str(),
         "epoch": lease.map(|lease| lease.epoch),

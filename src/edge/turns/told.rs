@@ -122,7 +122,7 @@ async fn polled(
 }
 
 fn rendered(told: Told) -> Vec<u8> {
-    Frames.write(&ToWorker::Told(Box::new(told)))
+    Frames::default().write(&ToWorker::Told(Box::new(told)))
 }
 
 fn streamed(edge: &Edge, feed: BoxStream<'static, Told>, ending: Ending) -> Response {

@@ -120,7 +120,7 @@ pub(super) async fn submit_as(
     let done = edge.runtime.sessions.submit(id, command, deadline).await.map_err(problem);
     let reply = done.map_err(|why| if has_key { why } else { why.of_keyless() })?;
     if let Some(what) = audited {
-        audit(caller, what, id.as_str());
+        audit(caller, what, id.name());
     }
     if let Some((count, bytes)) = weight {
         edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());

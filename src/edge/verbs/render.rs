@@ -14,7 +14,7 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
     let (tail, number) = (reply.tail.0, |serial: Serial| serial.0);
     match &reply.applied {
         Applied::Created { incarnation, created, .. } => json!({
-            "session": id.as_str(),
+            "session": id.name(),
             "incarnation": incarnation.0,
             "created": created,
             "tail": tail,

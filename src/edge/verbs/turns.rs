@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::super::error::{self, Problem};
+use super::super::name::in_frame;
 use super::Item;
 use crate::ids::{
-    AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial, SessionId,
-    StepName, ToolName, TurnEpoch, TurnId, WorkerName,
+    AgentId, AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial,
+    SessionId, StepName, TenantName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
 use crate::limits;
 use crate::runtime::claim::Claimer;
@@ -226,14 +227,17 @@ fn in_path(body: &[u8]) -> Result<SayBody<'_>, Problem> {
     Ok(asked)
 }
 
-/// The same from a frame, which names its session and its turn.
-pub(in crate::edge) fn frame(body: &[u8]) -> Result<(SessionId, Say), Problem> {
+/// The same from a frame of a tenant's worker, which names its session and its turn.
+pub(in crate::edge) fn frame(
+    tenant: Option<&TenantName>,
+    body: &[u8],
+) -> Result<(SessionId, Say), Problem> {
     let mut asked: SayBody<'_> = json(body)?;
     let (session, turn) = (asked.session.take(), asked.turn.take());
     let Some((session, turn)) = session.zip(turn) else {
         return Err(bad("a frame names its session and its turn"));
     };
-    let session = name("session", &session, SessionId::parse)?;
+    let session = name("session", &session, |name| in_frame(tenant, name))?;
     if session.is_reserved() {
         return Err(bad("the session's name is kept for the program itself"));
     }
@@ -305,7 +309,7 @@ fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
 }
 
 /// The worker, and how long it waits.
-pub(in crate::edge) fn claimer(agent: AgentName, body: &[u8]) -> Result<(Claimer, u64), Problem> {
+pub(in crate::edge) fn claimer(agent: AgentId, body: &[u8]) -> Result<(Claimer, u64), Problem> {
     let asked: ClaimBody = json(body)?;
     let lease_ms = asked.lease_ms.map_or(Ok(limits::LEASE_MS), lease)?;
     let wait_ms = asked.wait_ms.unwrap_or(limits::POLL_MS);

@@ -5,15 +5,19 @@
 mod said;
 mod told;
 
+use crate::ids::TenantName;
 use crate::runtime::agent::{Codec, Frame, Refused, ToWorker};
 
-/// Frames as JSON, each in one line.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Frames;
+/// Frames as JSON, each in one line: of workers of one tenant, whose sessions they name.
+#[derive(Clone, Debug, Default)]
+pub struct Frames {
+    /// None for the default tenant.
+    pub tenant: Option<TenantName>,
+}
 
 impl Codec for Frames {
     fn read(&self, frame: &[u8]) -> Result<Frame, Box<Refused>> {
-        said::read(frame)
+        said::read(self.tenant.as_ref(), frame)
     }
 
     fn write(&self, told: &ToWorker) -> Vec<u8> {

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::super::error::Problem;
+use super::super::name::in_frame;
 use super::super::verbs::turns::{self, bad, name, quiet};
-use crate::ids::{AgentName, SessionId, TurnEpoch, TurnId, WorkerName};
+use crate::ids::{AgentName, TenantName, TurnEpoch, TurnId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::{Frame, FromWorker, Refused, Registration, TurnKey};
 
@@ -48,19 +49,19 @@ struct BareFrame {
 }
 
 /// Reads one frame.
-pub(super) fn read(frame: &[u8]) -> Result<Frame, Box<Refused>> {
+pub(super) fn read(tenant: Option<&TenantName>, frame: &[u8]) -> Result<Frame, Box<Refused>> {
     // Whatever is wrong with the rest: the worker learns which say it was.
     let head: Head = turns::json(frame).map_err(|problem| refused(&problem, None, None))?;
     let seq = head.seq;
-    let key = key(&head);
-    parse(&head, frame).map_err(|problem| refused(&problem, key, seq))
+    let key = key(tenant, &head);
+    parse(tenant, &head, frame).map_err(|problem| refused(&problem, key, seq))
 }
 
-fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
+fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
     Ok(Frame::Said(match head.r#type.as_str() {
         "register" => return registration(turns::json(frame)?).map(Frame::Register),
         "say" => {
-            let (session, say) = turns::frame(frame)?;
+            let (session, say) = turns::frame(tenant, frame)?;
             let says = say.said.is_some();
             if !says {
                 return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
@@ -68,7 +69,7 @@ fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
             FromWorker::Say { session, say: Box::new(say) }
         }
         "beat" => {
-            let (session, say) = turns::frame(frame)?;
+            let (session, say) = turns::frame(tenant, frame)?;
             if say.said.is_some() {
                 return Err(bad("a beat says nothing"));
             }
@@ -76,7 +77,7 @@ fn parse(head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
         }
         "done" => {
             let done: DoneFrame = turns::json(frame)?;
-            let session = name("session", &done.session, SessionId::parse)?;
+            let session = name("session", &done.session, |name| in_frame(tenant, name))?;
             let turn = name("turn", &done.turn, TurnId::parse)?;
             FromWorker::Done(TurnKey { session, turn, epoch: done.epoch })
         }
@@ -104,8 +105,8 @@ fn registration(asked: RegisterFrame) -> Result<Registration, Problem> {
     })
 }
 
-fn key(head: &Head) -> Option<TurnKey> {
-    let session = SessionId::parse(head.session.as_ref()?).ok()?;
+fn key(tenant: Option<&TenantName>, head: &Head) -> Option<TurnKey> {
+    let session = in_frame(tenant, head.session.as_ref()?).ok()?;
     let turn = TurnId::parse(head.turn.as_ref()?).ok()?;
     Some(TurnKey { session, turn, epoch: head.epoch? })
 }

@@ -16,7 +16,7 @@ fn key() -> TurnKey {
 }
 
 fn check(frame: &str, expected: Expect) {
-    let shown = match Frames.read(frame.as_bytes()) {
+    let shown = match Frames::default().read(frame.as_bytes()) {
         Err(refused) => {
             let key = refused.key.map(|key| key.turn);
             format!("{} of {key:?} {:?}", refused.code, refused.seq)
@@ -24,6 +24,7 @@ fn check(frame: &str, expected: Expect) {
         Ok(Frame::Register(asked)) => format!("{asked:?}"),
         Ok(Frame::Said(FromWorker::Say { session, say })) => {
             let said = say.said.map(|said| (said.seq, said.events.len(), said.then));
+            let session = session.name();
             format!("{session} {} {} {said:?} {:?}", say.turn, say.epoch, say.quiet_ms)
         }
         Ok(Frame::Said(said)) => format!("{said:?}"),
@@ -85,13 +86,13 @@ fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
     let event =
         Some(Arc::new(Shown { event: sample("text", b"a\nb"), rendered: Default::default() }));
     let told = Told { key: key(), what: What::Steer, cursor, event };
-    let frame = Frames.write(&ToWorker::Told(Box::new(told)));
+    let frame = Frames::default().write(&ToWorker::Told(Box::new(told)));
     expect![[r#"{"epoch":3,"serial":7,"session":"s","turn":"t","type":"told","what":"steer","event":{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a\nb","chain":"0000000000000abc"}}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
     let ack = Ack { key: key(), seq: 4, places: None, over: true, spoken: Serial(2) };
-    let frame = Frames.write(&ToWorker::Ack(Box::new(ack)));
+    let frame = Frames::default().write(&ToWorker::Ack(Box::new(ack)));
     expect![[r#"{"epoch":3,"first":null,"last":null,"over":true,"seq":4,"session":"s","spoken":2,"turn":"t","type":"ack"}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
     expect![[r#"{"max_say_bytes":983040,"node":2,"type":"registered"}"#]]
-        .assert_eq(str::from_utf8(&Frames.registered(2)).unwrap());
+        .assert_eq(str::from_utf8(&Frames::default().registered(2)).unwrap());
 }

@@ -48,7 +48,7 @@ fn happened(told: &Told) -> Vec<u8> {
     let event = told.event.as_ref().map(|shown| &shown.event);
     let head = json!({
         "type": "told",
-        "session": session.as_str(),
+        "session": session.name(),
         "turn": turn.as_str(),
         "epoch": epoch,
         "what": told.what.name(),
@@ -68,7 +68,7 @@ fn acknowledged(ack: &Ack) -> Value {
     let TurnKey { session, turn, epoch } = &ack.key;
     json!({
         "type": "ack",
-        "session": session.as_str(),
+        "session": session.name(),
         "turn": turn.as_str(),
         "epoch": epoch,
         "seq": ack.seq,
@@ -83,7 +83,7 @@ fn refusal(refused: &Refused) -> Value {
     let key = refused.key.as_ref();
     json!({
         "type": "refused",
-        "session": key.map(|key| key.session.as_str()),
+        "session": key.map(|key| key.session.name()),
         "turn": key.map(|key| key.turn.as_str()),
         "epoch": key.map(|key| key.epoch),
         "seq": refused.seq,

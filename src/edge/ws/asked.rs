@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::super::error::{self, Problem};
 use super::super::verbs::{self, Verb};
 use super::super::{attached, cursor, headers, name};
+use crate::auth::Caller;
 use crate::ids::{ProducerEpoch, SessionId};
 use crate::limits;
 use crate::runtime::{Freshness, Start};
@@ -153,8 +154,8 @@ struct Producer {
     seq: u64,
 }
 
-/// Understands one frame.
-pub(super) fn frame(text: &str) -> Result<Frame, Misunderstood> {
+/// Understands one frame, in which the caller names sessions of its tenant.
+pub(super) fn frame(caller: &Caller, text: &str) -> Result<Frame, Misunderstood> {
     let head: Head = parsed(text).map_err(|why| {
         let numbered = parsed(text).ok();
         Misunderstood { re: numbered.map(|Numbered { id }| id), why }
@@ -166,7 +167,7 @@ pub(super) fn frame(text: &str) -> Result<Frame, Misunderstood> {
             return Ok(Frame::Auth { re, credential: token });
         }
         let session = head.session.ok_or_else(|| bad("missing field `session`".to_owned()))?;
-        let session = name::session(&session)?;
+        let session = name::session(caller, &session)?;
         Ok(Frame::Request(Box::new(Request { re, session, asked: asked(&head.op, text)? })))
     };
     understood().map_err(|why| Misunderstood { re, why })
@@ -313,7 +314,7 @@ mod tests {
                 "bad_producer",
             ),
         ] {
-            let Err(not) = frame(text) else { panic!("{text} was understood") };
+            let Err(not) = frame(&Caller::anybody(), text) else { panic!("{text} was understood") };
             assert_eq!((not.re, not.why.kind().code), (re, code), "{text}");
         }
     }
@@ -321,12 +322,14 @@ mod tests {
     #[test]
     fn a_verb_is_parsed_as_the_same_body_by_http() {
         let text = r#"{"op":"append","session":"a/b","body":{ "events" : [{"text":"x"}] },"producer":{"id":"p","epoch":1,"seq":2}}"#;
-        let Ok(Frame::Request(request)) = frame(text) else { panic!("{text} was not understood") };
+        let Ok(Frame::Request(request)) = frame(&Caller::anybody(), text) else {
+            panic!("{text} was not understood")
+        };
         let Request { re: None, session, asked: Asked::Verb(called) } = *request else {
             panic!("not understood")
         };
         let Command::Append(append) = called.command else { panic!("no append") };
-        assert_eq!((session.as_str(), append.events.len()), ("a/b", 1));
+        assert_eq!((session.name(), append.events.len()), ("a/b", 1));
         assert_eq!(append.producer.map(|origin| (origin.epoch.0, origin.seq)), Some((1, 2)));
     }
 }

@@ -158,7 +158,7 @@ impl People {
     }
 
     fn hear(&mut self, text: Utf8Bytes) {
-        let Request { re, session, asked } = match asked::frame(&text) {
+        let Request { re, session, asked } = match asked::frame(&self.caller, &text) {
             Ok(Frame::Request(request)) => *request,
             Ok(Frame::Auth { re, .. }) if self.is_asking => {
                 let why = asked::bad("an auth is under way".to_owned());
@@ -185,7 +185,7 @@ impl People {
             Asked::Detach => {
                 let answer = self.place(&session).map(|place| {
                     place.detached.cancel();
-                    json!({ "session": session.as_str() })
+                    json!({ "session": session.name() })
                 });
                 self.places.remove(&session);
                 self.answer(re, answer);
@@ -199,7 +199,7 @@ impl People {
                 });
                 // Nobody asks for an answer who gives no number.
                 if re.is_some() || answer.is_err() {
-                    self.answer(re, answer.map(|()| json!({ "session": session.as_str() })));
+                    self.answer(re, answer.map(|()| json!({ "session": session.name() })));
                 }
             }
             Asked::Verb(called) => {
@@ -213,7 +213,7 @@ impl People {
 
     fn place(&self, session: &SessionId) -> Result<&Place, Problem> {
         self.places.get(session).ok_or_else(|| {
-            Problem::new(&error::NOT_ATTACHED, format!("{:?} is not", session.as_str()))
+            Problem::new(&error::NOT_ATTACHED, format!("{:?} is not", session.name()))
         })
     }
 
@@ -274,7 +274,7 @@ impl People {
         match telling {
             Ok(telling) => {
                 let (credit, detached) = (place.credit.clone(), place.detached.clone());
-                let ok = json!({ "session": session.as_str() });
+                let ok = json!({ "session": session.name() });
                 let mut subscription =
                     Subscription::new(session, number, *telling, credit, detached);
                 self.answer(re, Ok(ok));
@@ -290,6 +290,10 @@ impl People {
 
     /// Goes on under another grant; what it would not have attached as it is, is detached.
     fn go_on_as(&mut self, re: Option<u64>, caller: Caller) {
+        if caller.tenant() != self.caller.tenant() {
+            let detail = "a connection stays in its tenant";
+            return self.answer(re, Err(Problem::new(&error::FORBIDDEN, detail)));
+        }
         let keeps = |session: &SessionId, place: &Place| {
             let wants = place.wants.clone().of(&caller, session);
             caller.may(Right::Read, Some(session)).is_ok()
@@ -307,7 +311,7 @@ impl People {
     /// Says of a session that nothing more is said of it.
     fn part(&mut self, session: &SessionId, reason: &str) {
         let data = json!({ "reason": reason });
-        let text = json!({ "session": session.as_str(), "type": "detached", "data": data });
+        let text = json!({ "session": session.name(), "type": "detached", "data": data });
         self.sender.say(text.to_string());
     }
 

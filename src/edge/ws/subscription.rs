@@ -70,7 +70,7 @@ impl Subscription {
         detached: CancellationToken,
     ) -> Subscription {
         let mut head = b"{\"session\":".to_vec();
-        wire::string(&mut head, session.as_str());
+        wire::string(&mut head, session.name());
         head.extend_from_slice(b",\"type\":\"");
         let head = String::from_utf8(head).expect("names are texts");
         Subscription { session, head, number, telling, credit, detached }

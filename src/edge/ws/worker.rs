@@ -14,6 +14,7 @@ use super::super::error::Problem;
 use super::super::worker::Frames;
 use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
 use crate::auth::{Caller, Ending};
+use crate::ids::AgentId;
 use crate::limits;
 use crate::runtime::agent::{
     Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
@@ -32,7 +33,8 @@ pub(super) async fn run(
 ) {
     let reason = match registered(&edge, &caller, &mut receiver, &mut sender).await {
         Ok((speaker, listener)) => {
-            let mut worker = Worker { edge, ending: caller.ending(), speaker, listener };
+            let frames = Frames { tenant: caller.tenant().cloned() };
+            let mut worker = Worker { edge, ending: caller.ending(), frames, speaker, listener };
             let reason = worker.serve(&mut receiver, &mut sender).await;
             worker.speaker.close(leave(reason));
             reason
@@ -82,15 +84,15 @@ async fn registered(
             }
             Heard::Over(reason) => return Err(reason),
         };
-        match register(&text) {
+        match register(caller, &text) {
             Ok(register) => {
-                if let Err(why) = caller.may_claim(&register.agent) {
+                if let Err(why) = caller.may_claim(&register.agent.name) {
                     let why = Problem::from(why);
                     say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
                     continue;
                 }
                 let link = edge.runtime.workers.link(register).ok_or(CloseReason::Stopping)?;
-                sender.say(text_of(Frames.registered(edge.runtime.workers.node())));
+                sender.say(text_of(Frames::default().registered(edge.runtime.workers.node())));
                 receiver.trust(limits::WORKER_FRAME_BYTES);
                 return Ok(link);
             }
@@ -99,18 +101,21 @@ async fn registered(
     }
 }
 
-fn register(text: &Utf8Bytes) -> Result<Register, Box<Refused>> {
+fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>> {
     let refuse = |detail: &str| {
         let (code, detail) = ("bad_frame", detail.to_owned());
         Box::new(Refused { key: None, seq: None, code, detail })
     };
-    let asked = match Frames.read(text.as_bytes())? {
+    let asked = match Frames::default().read(text.as_bytes())? {
         Frame::Register(asked) => asked,
         Frame::Said(_) => return Err(refuse("the first frame is register")),
     };
     let Registration { agent, worker, capacity, lease_ms, quiet_ms } = asked;
     Ok(Register {
-        agent: agent.ok_or_else(|| refuse("a worker names its agent"))?,
+        agent: AgentId {
+            tenant: caller.tenant().cloned(),
+            name: agent.ok_or_else(|| refuse("a worker names its agent"))?,
+        },
         worker: worker.ok_or_else(|| refuse("a worker names itself"))?,
         capacity: capacity.unwrap_or(1),
         lease_ms: lease_ms.unwrap_or(limits::LINK_LEASE_MS),
@@ -122,6 +127,7 @@ fn register(text: &Utf8Bytes) -> Result<Register, Box<Refused>> {
 struct Worker {
     edge: Edge,
     ending: Ending,
+    frames: Frames,
     speaker: Speaker,
     listener: Listener,
 }
@@ -139,20 +145,21 @@ impl Worker {
             () = stop.cancelled() => CloseReason::Stopping,
             ended = self.ending.came() => CloseReason::Ended(ended),
             reason = tell(&mut self.listener, refusals, sender) => reason,
-            reason = hear(&self.speaker, to_mouth, receiver) => reason,
+            reason = hear(&self.frames, &self.speaker, to_mouth, receiver) => reason,
         }
     }
 }
 
 /// Passes on what the worker says, while the link has room for it.
 async fn hear(
+    frames: &Frames,
     speaker: &Speaker,
     to_mouth: mpsc::Sender<ToWorker>,
     receiver: &mut SocketReceiver,
 ) -> CloseReason {
     loop {
         let said = match receiver.hear().await {
-            Heard::Text(text) => match Frames.read(text.as_bytes()) {
+            Heard::Text(text) => match frames.read(text.as_bytes()) {
                 Ok(Frame::Said(said)) => Ok(said),
                 Ok(Frame::Register(_)) => {
                     Err(Refused::frame("bad_frame", "it is registered already".to_owned()))
@@ -211,7 +218,7 @@ fn reason(end: LinkEnd) -> CloseReason {
 }
 
 fn say(sender: &mut SocketSender, told: &ToWorker) {
-    sender.say(text_of(Frames.write(told)));
+    sender.say(text_of(Frames::default().write(told)));
 }
 
 fn text_of(frame: Vec<u8>) -> String {

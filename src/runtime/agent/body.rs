@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::workers::Workers;
-use crate::ids::AgentName;
+use crate::ids::AgentId;
 use crate::limits::{RESTART_WAIT, RESTART_WAIT_MAX, RESTARTS_REST};
 
 /// What an agent is made of.
 pub trait Body: Send + Sync + 'static {
     /// Whose turns it takes.
-    fn agent(&self) -> &AgentName;
+    fn agent(&self) -> &AgentId;
 
     /// How often it may fail before it rests.
     fn restart(&self) -> Restart;
@@ -244,10 +244,10 @@ impl Actor for Life {
 mod tests {
     use super::*;
 
-    struct Frail(AgentName);
+    struct Frail(AgentId);
 
     impl Body for Frail {
-        fn agent(&self) -> &AgentName {
+        fn agent(&self) -> &AgentId {
             &self.0
         }
 
@@ -262,7 +262,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_begins_again_ever_later_and_rests_when_it_fails_too_often() {
-        let body: Arc<dyn Body> = Arc::new(Frail(AgentName::parse("a").unwrap()));
+        let body: Arc<dyn Body> =
+            Arc::new(Frail(crate::ids::AgentName::parse("a").unwrap().into()));
         let mut slot = Slot { body, number: 0, failures: VecDeque::new() };
         let now = Instant::now();
         assert_eq!(slot.pause(now), (Duration::ZERO, false));

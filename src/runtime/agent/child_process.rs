@@ -23,14 +23,14 @@ use super::{
     Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
     ToWorker,
 };
-use crate::ids::{AgentName, WorkerName};
+use crate::ids::{AgentId, WorkerName};
 use crate::limits::{
     AGENT_DRAIN, KILL_GRACE, LAST_LINES_WAIT, LINK_LEASE_MS, QUIET_MS, REGISTER_WAIT,
 };
 
 /// A command that is an agent.
 pub struct Managed {
-    pub agent: AgentName,
+    pub agent: AgentId,
     /// Program and arguments; `outlive` is this very program.
     pub command: Vec<String>,
     /// Its environment, beside what every process needs to find its way ([`PLAIN_ENV`]): with these values, and with
@@ -46,7 +46,7 @@ pub struct Managed {
 }
 
 impl Body for Managed {
-    fn agent(&self) -> &AgentName {
+    fn agent(&self) -> &AgentId {
         &self.agent
     }
 
@@ -83,6 +83,8 @@ pub const PLAIN_ENV: &[&str] = &[
     "LD_LIBRARY_PATH",
 ];
 const LOCALE_ENV: &str = "LC_";
+/// The variable that names the tenant of a process, where it is not the default one.
+const TENANT_ENV: &str = "OUTLIVE_TENANT";
 
 /// A process that runs.
 struct Process {
@@ -146,6 +148,8 @@ impl Managed {
         };
         let mut all: BTreeMap<_, _> = of_node.filter(|(name, _)| is_passed(name)).collect();
         all.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
+        // Whose sessions it is told of: two tenants may use the same name.
+        all.extend(self.agent.tenant.iter().map(|name| (TENANT_ENV.into(), name.as_str().into())));
         all
     }
 
@@ -235,7 +239,7 @@ impl Process {
             Ok(Frame::Said(_)) => return Err("its first line does not register it".into()),
             Err(refused) => return Err(format!("its first line: {}", refused.detail)),
         };
-        if asked.agent.as_ref().is_some_and(|agent| *agent != managed.agent) {
+        if asked.agent.as_ref().is_some_and(|agent| *agent != managed.agent.name) {
             return Err("it registers as another agent".into());
         }
         let register = managed.register(place, self.group, asked);
@@ -418,7 +422,7 @@ mod tests {
 
     fn managed(pass_env: &[&str]) -> Managed {
         Managed {
-            agent: AgentName::parse("a").unwrap(),
+            agent: crate::ids::AgentName::parse("a").unwrap().into(),
             command: ["sh", "-c", "env"].map(str::to_owned).into(),
             env: [("GIVEN".to_owned(), "given".to_owned())].into(),
             pass_env: pass_env.iter().map(|name| (*name).to_owned()).collect(),

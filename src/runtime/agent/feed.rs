@@ -165,7 +165,7 @@ impl Feed {
             Delivery::CaughtUp { .. } => return Step::CaughtUp,
             Delivery::Gap { first } => {
                 let session = &self.key.session;
-                tracing::warn!(%session, turn = %self.key.turn, "retention took events of a turn that is under way");
+                tracing::warn!(session = session.for_operators(), turn = %self.key.turn, "retention took events of a turn that is under way");
                 self.cursor.serial = Serial(first.0 - 1);
             }
             Delivery::Reset { .. } | Delivery::Gone => return Step::Gone,
@@ -186,7 +186,9 @@ impl Feed {
             Err(AttachError::NotFound | AttachError::Gone | AttachError::OtherRoot) => {
                 return Step::Gone;
             }
-            Err(error) => tracing::debug!(%session, %error, "a feed is not attached yet"),
+            Err(error) => {
+                tracing::debug!(session = session.for_operators(), %error, "a feed is not attached yet")
+            }
         }
         sleep(FEED_WAIT).await;
         Step::GoOn

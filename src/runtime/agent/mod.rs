@@ -26,13 +26,13 @@ pub use link::{LinkClosed, Listener, Speaker};
 
 use super::claim::Assignment;
 use super::tail::Shown;
-use crate::ids::{AgentName, Cursor, Serial, SessionId, TurnEpoch, TurnId, WorkerName};
+use crate::ids::{AgentId, AgentName, Cursor, Serial, SessionId, TurnEpoch, TurnId, WorkerName};
 use crate::session::{AudienceStatus, ControlStatus, Event, Say};
 
 /// A worker that wants turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Register {
-    pub agent: AgentName,
+    pub agent: AgentId,
     pub worker: WorkerName,
     /// Turns that it works on at once; 1 to [`crate::limits::LINK_TURNS`].
     pub capacity: usize,

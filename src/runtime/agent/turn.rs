@@ -330,7 +330,7 @@ impl Speaking {
                 Err(error) => error,
             };
             in_doubt |= matches!(error, SubmitError::Unknown(_));
-            tracing::debug!(session = %self.key.session, turn = %self.key.turn, %error, "what a worker said waits");
+            tracing::debug!(session = self.key.session.for_operators(), turn = %self.key.turn, %error, "what a worker said waits");
             sleep(FEED_WAIT).await;
         }
     }
@@ -385,11 +385,11 @@ impl Speaking {
     /// Lets another worker have the turn.
     async fn leave(&self, leave: &Leave) {
         let (session, turn, epoch) = (&self.key.session, self.key.turn.clone(), self.key.epoch);
-        tracing::info!(%session, %turn, %epoch, ?leave, "a worker leaves its turn");
+        tracing::info!(session = session.for_operators(), %turn, %epoch, ?leave, "a worker leaves its turn");
         let command = leave.command(turn, epoch, self.commands);
         let until = Instant::now() + REQUEST_DEADLINE;
         if let Err(error) = self.sessions.submit(session, command, until).await {
-            tracing::debug!(%session, %error, "a turn waits for the lease of a worker that is gone");
+            tracing::debug!(session = session.for_operators(), %error, "a turn waits for the lease of a worker that is gone");
         }
     }
 

@@ -6,7 +6,7 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
-use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId};
+use crate::ids::{AgentId, Incarnation, Serial, SessionId, TurnId};
 use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
@@ -27,7 +27,7 @@ pub(in crate::runtime) enum Request {
     /// How are you?
     Report,
     /// Have you a turn for this agent?
-    Offer { agent: AgentName, within_ms: u64 },
+    Offer { agent: AgentId, within_ms: u64 },
     /// These are attached at my node; `boot` and `round` order what I say.
     Present { boot: u64, round: u64, sessions: Vec<Attending> },
     /// Who is there, in sessions that somebody at your node is attached to.
@@ -35,7 +35,7 @@ pub(in crate::runtime) enum Request {
     /// Who is there, as the leader knows?
     PresenceSnapshot { session: SessionId },
     /// Does anybody at your node work for this agent?
-    Serves { agent: AgentName },
+    Serves { agent: AgentId },
     /// What is your copy, once you have applied everything before `next`?
     Compare { session: SessionId, next: u64, within_ms: u64 },
     /// Change the members, if you lead the system group.
@@ -128,7 +128,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ids::{DeviceName, Millis, ParticipantName};
+    use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, TenantName};
     use crate::runtime::presence::{Attendee, Device, Link, Stamp};
     use crate::session::{Applied, Refusal, Role};
 
@@ -183,6 +183,13 @@ mod tests {
             &Request::Attended { sessions: vec![news] },
             expect!["010601017303fb2c01010361646101000209030101"],
         );
+        let name = AgentName::parse("a").unwrap();
+        let agent = AgentId { tenant: TenantName::parse("t").ok(), name };
+        check_request(
+            &Request::Offer { agent: agent.clone(), within_ms: 1 },
+            expect!["0104010174016101"],
+        );
+        check_request(&Request::Serves { agent }, expect!["01080101740161"]);
         check_request(&Request::PresenceSnapshot { session: session() }, expect!["01070173"]);
         let asked = Request::Compare { session: session(), next: 9, within_ms: 1 };
         check_request(&asked, expect!["010901730901"]);

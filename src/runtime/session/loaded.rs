@@ -117,6 +117,7 @@ impl Loaded {
             Ok(parsed) => parsed,
             Err(error) => {
                 // Other replicas may understand it: to skip it would be another state under the same name.
+                let id = id.for_operators();
                 shard.stop(format!("entry {index} has a command for session {id}: {error}"));
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }

@@ -24,7 +24,7 @@ use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
 use super::turn_queue::Waiting;
-use crate::ids::{Incarnation, Millis, SessionId};
+use crate::ids::{AgentId, Incarnation, Millis, SessionId};
 use crate::session::{Effect, Fork, Session, Status};
 use loaded::Loaded;
 #[cfg(test)]
@@ -351,6 +351,7 @@ impl Owned {
         let mut offers = Vec::new();
         for effect in effects {
             if let Effect::Offer { turn, agent, attempt } = effect {
+                let agent = AgentId { tenant: self.id.tenant(), name: agent };
                 offers.push(Waiting { agent, turn, attempt });
                 continue;
             }

@@ -247,6 +247,7 @@ impl Machine for ShardMachine {
             // An actor that failed after it was asked is lost now; so is one that failed before and whose
             // successor was not asked. The journal before a mark goes: no session may be missing in it.
             if let Some(id) = shard.actors.a_lost_one() {
+                let id = id.for_operators();
                 return Err(io::Error::other(format!("session {id} is not rebuilt yet")));
             }
             let persist = move || {

@@ -61,7 +61,7 @@ impl Source {
     }
 
     fn open(&self, id: &str, head: Head) -> io::Result<Current> {
-        let id = SessionId::parse(id).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        let id = SessionId::read(id).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         // Of a name that has no log now, there are no blocks.
         let incarnation = kept(&head).unwrap_or(Incarnation(0));
         let at = LogOf { shard: self.shard, id: &id, incarnation };
@@ -170,7 +170,7 @@ mod tests {
             let mut heads = Vec::new();
             while let Some(chunk) = source.next_chunk()? {
                 match codec::decode(VERSION, &chunk).expect("it decodes") {
-                    Record::Head { id, head } => heads.push((id.to_string(), head.next)),
+                    Record::Head { id, head } => heads.push((id.full().to_owned(), head.next)),
                     Record::Block { .. } => panic!("there are no blocks"),
                 }
             }

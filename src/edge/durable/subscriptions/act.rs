@@ -14,7 +14,8 @@ use super::change::Change;
 use super::ledger::{Committed, Ledger};
 use super::place::Place;
 use super::state::{Deliver, Plan, State};
-use super::{Fault, Subscriptions, name_of, scan, secret, shown, signing_keys, wake};
+use super::{Fault, Named, Subscriptions, scan, secret, shown, signing_keys, wake};
+use crate::ids::TenantName;
 use crate::limits;
 use crate::runtime::SubmitError;
 use crate::session::{Applied, Command, Create, Refusal};
@@ -50,7 +51,7 @@ impl Request {
         self.edge.subscriptions.clone()
     }
 
-    async fn open(&self, id: &str) -> Result<Ledger, Fault> {
+    async fn open(&self, id: &Named) -> Result<Ledger, Fault> {
         let opened = Ledger::open(&self.edge.runtime.sessions, id, self.deadline).await?;
         opened.ok_or(Fault::Gone)
     }
@@ -69,16 +70,26 @@ impl Request {
         if bare { Ok(base) } else { Err(Fault::invalid("the header host is needed")) }
     }
 
-    fn token(&self) -> Result<&str, Fault> {
+    pub(super) fn token(&self) -> Result<&str, Fault> {
         let given = headers::one(&self.headers, &header::AUTHORIZATION)?;
         let token = given.and_then(|given| given.strip_prefix("Bearer "));
         token.ok_or_else(|| Fault::new(401, "TOKEN_INVALID", "a bearer token is needed"))
     }
 }
 
+/// The answer to a token that opens nothing.
+pub(super) fn no_token() -> Fault {
+    Fault::new(401, "TOKEN_INVALID", "the token is not known")
+}
+
 pub(super) async fn jwks(request: Request) -> Result<Response, Fault> {
+    // A key for each possible name: which tenants there are is not told.
+    let pairs = request.uri.query().unwrap_or_default().split('&');
+    let tenant = pairs.filter_map(|pair| pair.strip_prefix("tenant=")).next();
+    let tenant = tenant.map(TenantName::parse).transpose();
+    let tenant = tenant.map_err(|why| Fault::invalid(why.to_string()))?;
     let subscriptions = request.subscriptions();
-    let jwks = subscriptions.keys(request.deadline).await?.jwks();
+    let jwks = subscriptions.keys(tenant.as_ref(), request.deadline).await?.jwks();
     let headers = [
         (header::CONTENT_TYPE, "application/jwk-set+json"),
         (header::CACHE_CONTROL, "public, max-age=300"),
@@ -86,25 +97,25 @@ pub(super) async fn jwks(request: Request) -> Result<Response, Fault> {
     Ok((headers, jwks.to_string()).into_response())
 }
 
-pub(super) async fn show(request: Request, id: &str) -> Result<Response, Fault> {
+pub(super) async fn show(request: Request, id: &Named) -> Result<Response, Fault> {
     let ledger = request.open(id).await?;
     shown(&request, id, &ledger, StatusCode::OK).await
 }
 
 async fn shown(
     request: &Request,
-    id: &str,
+    id: &Named,
     ledger: &Ledger,
     status: StatusCode,
 ) -> Result<Response, Fault> {
     let subscriptions = request.subscriptions();
-    let keys = subscriptions.keys(request.deadline).await?;
+    let keys = subscriptions.keys(id.tenant.as_ref(), request.deadline).await?;
     let state = ledger.state().ok_or(Fault::Gone)?;
-    Ok(Done::Json(status, shown::subscription(id, state, keys)).into_response())
+    Ok(Done::Json(status, shown::subscription(id, state, &keys)).into_response())
 }
 
-pub(super) async fn delete(request: Request, id: &str) -> Result<Response, Fault> {
-    let name = name_of(id).map_err(|why| Fault::invalid(why.to_string()))?;
+pub(super) async fn delete(request: Request, id: &Named) -> Result<Response, Fault> {
+    let name = id.session().map_err(|why| Fault::invalid(why.to_string()))?;
     let delete = Command::Delete { incarnation: None };
     match request.edge.runtime.sessions.submit(&name, delete, request.deadline).await {
         Ok(_) => {}
@@ -114,11 +125,11 @@ pub(super) async fn delete(request: Request, id: &str) -> Result<Response, Fault
     Ok(Done::Empty.into_response())
 }
 
-pub(super) async fn create(request: Request, id: &str) -> Result<Response, Fault> {
+pub(super) async fn create(request: Request, id: &Named) -> Result<Response, Fault> {
     let plan = asked::plan(&asked::json(&request.held.bytes)?)?;
     let base = request.base()?;
     let (sessions, deadline) = (request.edge.runtime.sessions.clone(), request.deadline);
-    let name = name_of(id).map_err(|why| Fault::invalid(why.to_string()))?;
+    let name = id.session().map_err(|why| Fault::invalid(why.to_string()))?;
     let mut created = false;
     loop {
         if let Some(ledger) = Ledger::open(&sessions, id, deadline).await? {
@@ -135,7 +146,7 @@ pub(super) async fn create(request: Request, id: &str) -> Result<Response, Fault
         if let Deliver::Webhook(url) = &plan.deliver {
             request.edge.subscriptions.caller.check(url).await?;
         }
-        let tails = scan::streams(&sessions, &plan, None, deadline).await?;
+        let tails = scan::streams(&sessions, id, &plan, None, deadline).await?;
         let events = beginning(&plan, &base, &tails)?;
         let events = events.iter().map(|change| change.event(None)).collect();
         let create = Create { config: signing_keys::config(), events, ..Create::default() };
@@ -170,7 +181,7 @@ fn beginning(plan: &Plan, base: &str, tails: &scan::Tails) -> Result<Vec<Change>
     Ok(changes)
 }
 
-pub(super) async fn link(request: Request, id: &str) -> Result<Response, Fault> {
+pub(super) async fn link(request: Request, id: &Named) -> Result<Response, Fault> {
     let streams = asked::streams(&asked::json(&request.held.bytes)?)?;
     let mut ledger = request.open(id).await?;
     loop {
@@ -184,7 +195,7 @@ pub(super) async fn link(request: Request, id: &str) -> Result<Response, Fault> 
             return Err(Fault::invalid(format!("a subscription has at most {limit} streams")));
         }
         let sessions = &request.edge.runtime.sessions;
-        let tails = scan::named_streams(sessions, streams.clone(), request.deadline).await?;
+        let tails = scan::named_streams(sessions, id, streams.clone(), request.deadline).await?;
         let at = |path: &String| Some(tails.get(path).copied().unwrap_or_default());
         let streams = streams.iter().map(|path| (path.clone(), at(path))).collect();
         let change = Change::Linked { explicit: true, streams };
@@ -194,27 +205,32 @@ pub(super) async fn link(request: Request, id: &str) -> Result<Response, Fault> 
     }
 }
 
-pub(super) async fn unlink(request: Request, id: &str, stream: String) -> Result<Response, Fault> {
+pub(super) async fn unlink(
+    request: Request,
+    id: &Named,
+    stream: String,
+) -> Result<Response, Fault> {
     let mut ledger = request.open(id).await?;
     let change = Change::Unlinked { streams: vec![stream] };
     while !settled(&mut ledger, std::slice::from_ref(&change), request.deadline).await? {}
     Ok(Done::Empty.into_response())
 }
 
-pub(super) async fn claim(request: Request, id: &str) -> Result<Response, Fault> {
+pub(super) async fn claim(request: Request, id: &Named) -> Result<Response, Fault> {
     let holder = asked::worker(&asked::json(&request.held.bytes)?)?;
     let subscriptions = request.subscriptions();
-    let keys = subscriptions.keys(request.deadline).await?;
+    let keys = subscriptions.keys(id.tenant.as_ref(), request.deadline).await?;
     let mut ledger = request.open(id).await?;
-    let secret = secret::random::<32>();
+    let secret = secret::draw(id.tenant.as_ref());
     loop {
         let (state, now) = (ledger.state().ok_or(Fault::Gone)?, ledger.now());
         pulls(state)?;
         let mut changes = Vec::new();
         if state.current(now).is_none() {
             let sessions = &request.edge.runtime.sessions;
-            let tails = scan::streams(sessions, &state.plan, Some(state), request.deadline).await?;
-            changes = wake::awaken(id, state, &tails, keys);
+            let tails =
+                scan::streams(sessions, id, &state.plan, Some(state), request.deadline).await?;
+            changes = wake::awaken(id, state, &tails, &keys);
             if !changes.iter().any(|change| matches!(change, Change::Woken { .. })) {
                 let message = "the subscription has no pending work";
                 return Err(Fault::new(409, "NO_PENDING_WORK", message));
@@ -243,28 +259,32 @@ pub(super) async fn claim(request: Request, id: &str) -> Result<Response, Fault>
 }
 
 /// A callback, or the acknowledgement of who pulls.
-pub(super) async fn acknowledge(request: Request, id: &str, pull: bool) -> Result<Response, Fault> {
+pub(super) async fn acknowledge(
+    request: Request,
+    id: &Named,
+    pull: bool,
+) -> Result<Response, Fault> {
     let token = request.token()?.to_owned();
     let report = Report::read(&request.held.bytes)?;
     let acks = report.acks()?;
     let subscriptions = request.subscriptions();
-    let keys = subscriptions.keys(request.deadline).await?;
+    let keys = subscriptions.keys(id.tenant.as_ref(), request.deadline).await?;
     let mut ledger = request.open(id).await?;
     loop {
         let (state, now) = (ledger.state().ok_or(Fault::Gone)?, ledger.now());
+        let generation = fence(state, &token, &report)?;
         if pull {
             pulls(state)?;
         }
-        let generation = fence(state, &token, &report)?;
-        within(&request, state, &acks).await?;
+        within(&request, id, state, &acks).await?;
         let (acks, done) = (acks.clone(), report.done);
         let mut changes = vec![Change::Acked { generation, acks, done }];
         let after = tried(state, now, &changes)?;
         if done {
             let sessions = &request.edge.runtime.sessions;
             let tails =
-                scan::streams(sessions, &after.plan, Some(&after), request.deadline).await?;
-            changes.extend(wake::awaken(id, &after, &tails, keys));
+                scan::streams(sessions, id, &after.plan, Some(&after), request.deadline).await?;
+            changes.extend(wake::awaken(id, &after, &tails, &keys));
         }
         let next_wake = changes.iter().any(|change| matches!(change, Change::Woken { .. }));
         if settled(&mut ledger, &changes, request.deadline).await? {
@@ -274,14 +294,14 @@ pub(super) async fn acknowledge(request: Request, id: &str, pull: bool) -> Resul
     }
 }
 
-pub(super) async fn release(request: Request, id: &str) -> Result<Response, Fault> {
+pub(super) async fn release(request: Request, id: &Named) -> Result<Response, Fault> {
     let token = request.token()?.to_owned();
     let report = Report::read(&request.held.bytes)?;
     let mut ledger = request.open(id).await?;
     loop {
         let (state, now) = (ledger.state().ok_or(Fault::Gone)?, ledger.now());
-        pulls(state)?;
         let generation = fence(state, &token, &report)?;
+        pulls(state)?;
         let changes = [Change::Released { generation }];
         tried(state, now, &changes)?;
         if settled(&mut ledger, &changes, request.deadline).await? {
@@ -303,7 +323,7 @@ fn fence(state: &State, token: &str, report: &Report) -> Result<u64, Fault> {
     let current = wake.and_then(|wake| wake.token.as_ref());
     let current = current.is_some_and(|kept| secret::is(token, kept));
     if !current && !state.past.iter().any(|kept| secret::is(token, kept)) {
-        return Err(Fault::new(401, "TOKEN_INVALID", "the token is not known"));
+        return Err(no_token());
     }
     let spoken = wake.is_some_and(|wake| report.wake_id.as_ref() == Some(&wake.id));
     if !current || !spoken || report.generation != Some(state.generation) {
@@ -313,12 +333,17 @@ fn fence(state: &State, token: &str, report: &Report) -> Result<u64, Fault> {
 }
 
 /// Refuses acknowledgements of what is not there.
-async fn within(request: &Request, state: &State, acks: &[(String, Place)]) -> Result<(), Fault> {
+async fn within(
+    request: &Request,
+    id: &Named,
+    state: &State,
+    acks: &[(String, Place)],
+) -> Result<(), Fault> {
     let woken = |path: &String| state.wake.as_ref()?.streams.get(path).copied();
     let beyond = acks.iter().filter(|(path, place)| woken(path) < Some(*place));
     let beyond: Vec<_> = beyond.map(|(path, _)| path.clone()).collect();
     let tails =
-        scan::named_streams(&request.edge.runtime.sessions, beyond, request.deadline).await?;
+        scan::named_streams(&request.edge.runtime.sessions, id, beyond, request.deadline).await?;
     for (path, place) in acks {
         let tail = woken(path).max(tails.get(path).copied()).unwrap_or_default();
         if tail < *place {

@@ -3,10 +3,9 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Fault;
 use super::place::Place;
 use super::state::{Deliver, Plan};
-use crate::ids::SessionId;
+use super::{Fault, Named};
 use crate::limits;
 
 /// The body of a callback, an acknowledgement or a release.
@@ -82,11 +81,11 @@ pub(super) fn streams(body: &Value) -> Result<Vec<String>, Fault> {
 
 fn stream(value: &Value) -> Result<String, Fault> {
     let text = value.as_str().ok_or_else(|| Fault::invalid("streams must contain strings only"))?;
-    let id = SessionId::parse(normal(text)).map_err(|why| Fault::invalid(why.to_string()))?;
+    let id = Named::stream_of(None, normal(text)).map_err(|why| Fault::invalid(why.to_string()))?;
     if id.is_reserved() {
         return Err(Fault::invalid("names below __ds and __outlive are reserved"));
     }
-    Ok(id.as_str().to_owned())
+    Ok(id.name().to_owned())
 }
 
 /// The name of a worker.

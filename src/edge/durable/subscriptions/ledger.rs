@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::change::{self, Change};
 use super::state::{Refused, State};
-use super::{Fault, name_of};
+use super::{Fault, Named};
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits;
 use crate::runtime::{AttachError, Delivery, Freshness, Reader, Sessions, Start, SubmitError};
@@ -43,10 +43,10 @@ impl Ledger {
     /// Reads the log up to its end; none where there is no such subscription.
     pub(super) async fn open(
         sessions: &Arc<Sessions>,
-        subscription: &str,
+        subscription: &Named,
         deadline: Instant,
     ) -> Result<Option<Ledger>, Fault> {
-        let Ok(id) = name_of(subscription) else { return Ok(None) };
+        let Ok(id) = subscription.session() else { return Ok(None) };
         let attached =
             sessions.attach(&id, Start::Beginning, Freshness::Linearizable, deadline).await;
         let reader = match attached {
@@ -120,12 +120,16 @@ impl Ledger {
                     return Err(Fault::gone());
                 }
                 Err(SubmitError::Refused { refusal, .. }) => {
-                    tracing::warn!(session = %self.id, %refusal, "a change cannot be kept");
+                    tracing::warn!(session = self.id.for_operators(), %refusal, "a change cannot be kept");
                     return Err(Fault::internal());
                 }
                 // It takes effect after this serial or never, so it may be sent again.
                 Err(SubmitError::Unknown(why)) if Instant::now() < deadline => {
-                    tracing::debug!(session = %self.id, why, "a change is sent again");
+                    tracing::debug!(
+                        session = self.id.for_operators(),
+                        why,
+                        "a change is sent again"
+                    );
                 }
                 Err(why) => return Err(Fault::unavailable(&why)),
             }
@@ -160,7 +164,7 @@ impl Ledger {
             let trim = Command::Trim { before: self.kept };
             // Should it be lost, the next compaction does it too.
             if let Err(why) = self.sessions.submit(&self.id, trim, deadline).await {
-                tracing::debug!(session = %self.id, %why, "a log was not trimmed");
+                tracing::debug!(session = self.id.for_operators(), %why, "a log was not trimmed");
             }
             self.kept = Serial::ZERO;
         }
@@ -210,7 +214,7 @@ impl Ledger {
         self.time = event.time;
         self.changes += 1;
         let Some(change) = Change::read(&event.payload, self.life) else {
-            tracing::warn!(session = %self.id, serial = %event.serial, "a change is unreadable");
+            tracing::warn!(session = self.id.for_operators(), serial = %event.serial, "a change is unreadable");
             return Err(Refused::Fenced);
         };
         match change {

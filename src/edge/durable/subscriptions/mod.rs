@@ -1,8 +1,8 @@
 //! Subscriptions of the dialect: somebody is woken when streams have news, by webhook or by an event on
 //! another stream, and works under a lease that is fenced by generations.
 //!
-//! A subscription is a session of its own, `__ds/subscriptions/ID`, whose log holds what happened to it
-//! (`change`); what it is, is the sum of that (`state`). Any node changes it by compare-and-swap
+//! A subscription belongs to a tenant, as its streams do. It is a session of its own (`named`), whose log holds what
+//! happened to it (`change`); what it is, is the sum of that (`state`). Any node changes it by compare-and-swap
 //! (`ledger`); the node that leads it does what the world is owed (`worker`, S8), and derives that from
 //! the state alone, so a crash loses nothing. The folder can be deleted as a whole.
 
@@ -12,6 +12,7 @@ mod change;
 mod fault;
 mod glob;
 mod ledger;
+mod named;
 mod place;
 mod scan;
 mod secret;
@@ -38,23 +39,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::{self, Problem};
+use super::super::gate::By;
 use super::super::routes::Route;
 use super::super::{Edge, name};
 use crate::config::WebhookReach;
-use crate::ids::{BadId, SessionId};
+use crate::ids::TenantName;
 use crate::runtime::Sessions;
 use fault::Fault;
+use named::Named;
 use secret::Keys;
 
 /// Where all of it is served.
 const ROOT: &str = "/v1/stream/__ds";
-/// What the names of the sessions begin with.
-const PREFIX: &str = "__ds/subscriptions/";
 
 /// What requests and workers of one node share.
 pub(in crate::edge) struct Subscriptions {
     sessions: Arc<Sessions>,
-    keys: OnceCell<Keys>,
+    keys: OnceCell<Arc<Keys>>,
     caller: webhook::Caller,
 }
 
@@ -68,9 +69,15 @@ impl Subscriptions {
         trigger::run(self, stop).await;
     }
 
-    /// The cluster's keys.
-    async fn keys(&self, deadline: Instant) -> Result<&Keys, Fault> {
-        self.keys.get_or_try_init(|| signing_keys::load(&self.sessions, deadline)).await
+    /// The keys of a tenant.
+    async fn keys(
+        &self,
+        tenant: Option<&TenantName>,
+        deadline: Instant,
+    ) -> Result<Arc<Keys>, Fault> {
+        let load = || async { signing_keys::load(&self.sessions, deadline).await.map(Arc::new) };
+        let keys = self.keys.get_or_try_init(load).await?;
+        Ok(tenant.map_or_else(|| keys.clone(), |tenant| Arc::new(keys.of(tenant))))
     }
 }
 
@@ -78,11 +85,6 @@ impl Subscriptions {
 pub(super) fn routes() -> Vec<Route> {
     let path = |path| (path, "subscriptions", any(serve));
     vec![path("/v1/stream/__ds"), path("/v1/stream/__ds/{*rest}")]
-}
-
-/// The session that holds a subscription.
-fn name_of(subscription: &str) -> Result<SessionId, BadId> {
-    SessionId::parse(&format!("{PREFIX}{subscription}"))
 }
 
 /// What a path asks for.
@@ -96,25 +98,39 @@ enum Path {
 
 async fn serve(
     Extract(edge): Extract<Edge>,
+    By(caller): By,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
+    let asks_who = edge.auth.is_on();
     let request = act::Request::read(edge, uri.clone(), headers, body).await?;
+    let ours = |id: String| Named { tenant: caller.tenant().cloned(), id };
     match (path(uri.path())?, method.as_str()) {
         (Path::Jwks, "GET" | "HEAD") => act::jwks(request).await,
-        (Path::Subscription(id), "PUT") => act::create(request, &id).await,
-        (Path::Subscription(id), "GET" | "HEAD") => act::show(request, &id).await,
-        (Path::Subscription(id), "DELETE") => act::delete(request, &id).await,
-        (Path::Streams(id), "POST") => act::link(request, &id).await,
-        (Path::Stream(id, stream), "DELETE") => act::unlink(request, &id, stream).await,
-        (Path::Action(id, action), "POST") => match action.as_str() {
-            "claim" => act::claim(request, &id).await,
-            "release" => act::release(request, &id).await,
-            "callback" => act::acknowledge(request, &id, false).await,
-            _ => act::acknowledge(request, &id, true).await,
-        },
+        (Path::Subscription(id), "PUT") => act::create(request, &ours(id)).await,
+        (Path::Subscription(id), "GET" | "HEAD") => act::show(request, &ours(id)).await,
+        (Path::Subscription(id), "DELETE") => act::delete(request, &ours(id)).await,
+        (Path::Streams(id), "POST") => act::link(request, &ours(id)).await,
+        (Path::Stream(id, stream), "DELETE") => act::unlink(request, &ours(id), stream).await,
+        (Path::Action(id, action), "POST") if action == "claim" => {
+            act::claim(request, &ours(id)).await
+        }
+        (Path::Action(id, action), "POST") => {
+            // Whose it is stands in the token, since nobody is asked who they are.
+            let named = Named { tenant: secret::tenant_of(request.token()?), id };
+            let done = match action.as_str() {
+                "release" => act::release(request, &named).await,
+                "callback" => act::acknowledge(request, &named, false).await,
+                _ => act::acknowledge(request, &named, true).await,
+            };
+            match done {
+                // Nobody learns by guessing which subscriptions there are.
+                Err(Fault::Gone) if asks_who => Err(act::no_token()),
+                done => done,
+            }
+        }
         (path, _) => {
             let allow = match path {
                 Path::Jwks => "GET",
@@ -143,8 +159,9 @@ fn path(path: &str) -> Result<Path, Fault> {
     let segment = |text: &str| {
         let name = name::parse(text).map_err(Fault::invalid)?;
         // The session's name is longer than that, and no longer than any.
-        name_of(name.as_str()).map_err(|why| Fault::invalid(why.to_string()))?;
-        Ok::<_, Fault>(name.as_str().to_owned())
+        let named = Named { tenant: None, id: name };
+        named.session().map_err(|why| Fault::invalid(why.to_string()))?;
+        Ok::<_, Fault>(named.id)
     };
     let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/'));
     let rest = rest.ok_or_else(unknown)?;
@@ -159,7 +176,7 @@ fn path(path: &str) -> Result<Path, Fault> {
         [id, "streams"] => Ok(Path::Streams(segment(id)?)),
         [id, "streams", ..] => {
             let stream = name::parse(&parts[2..].join("/")).map_err(Fault::invalid)?;
-            Ok(Path::Stream(segment(id)?, asked::normal(stream.as_str()).to_owned()))
+            Ok(Path::Stream(segment(id)?, asked::normal(&stream).to_owned()))
         }
         [id, action @ ("callback" | "claim" | "ack" | "release")] => {
             Ok(Path::Action(segment(id)?, action.to_owned()))

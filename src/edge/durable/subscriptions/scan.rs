@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::place::Place;
 use super::state::{Plan, State};
-use super::{Fault, glob};
+use super::{Fault, Named, glob};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::{Freshness, Sessions};
@@ -16,33 +16,35 @@ use crate::runtime::{Freshness, Sessions};
 /// Streams that exist, and their tails.
 pub(super) type Tails = BTreeMap<String, Place>;
 
-/// Looks at every stream that the plan may mean or that is linked; linearizable.
+/// Looks at every stream of the subscription's tenant that the plan may mean or that is linked; linearizable.
 pub(super) async fn streams(
     sessions: &Arc<Sessions>,
+    of: &Named,
     plan: &Plan,
     state: Option<&State>,
     deadline: Instant,
 ) -> Result<Tails, Fault> {
     let mut tails = match &plan.pattern {
-        Some(pattern) => matching(sessions, pattern, deadline).await?,
+        Some(pattern) => matching(sessions, of, pattern, deadline).await?,
         None => Tails::new(),
     };
     let linked = state.into_iter().flat_map(|state| state.links.keys());
     let named = plan.streams.iter().filter(|_| state.is_none());
     // What a wide pattern did not get to is looked at by its name.
     let others = linked.chain(named).filter(|path| !tails.contains_key(*path)).cloned().collect();
-    tails.extend(named_streams(sessions, others, deadline).await?);
+    tails.extend(named_streams(sessions, of, others, deadline).await?);
     Ok(tails)
 }
 
-/// Looks at these streams.
+/// Looks at these streams of the subscription's tenant.
 pub(super) async fn named_streams(
     sessions: &Arc<Sessions>,
+    of: &Named,
     paths: Vec<String>,
     deadline: Instant,
 ) -> Result<Tails, Fault> {
     let look = |path: String| async move {
-        let Ok(id) = SessionId::parse(&path) else { return Ok::<_, Fault>(None) };
+        let Ok(id) = of.stream(&path) else { return Ok::<_, Fault>(None) };
         let status = sessions.status(&id, Freshness::Linearizable, deadline).await;
         let status = status.map_err(|why| Fault::unavailable(&why))?;
         let status = status.filter(|status| !status.hidden);
@@ -58,20 +60,21 @@ pub(super) async fn named_streams(
 
 async fn matching(
     sessions: &Arc<Sessions>,
+    of: &Named,
     pattern: &str,
     deadline: Instant,
 ) -> Result<Tails, Fault> {
     let (prefix, page) = (glob::prefix(pattern), limits::LIST_SESSIONS_MAX);
     let (mut tails, mut after, mut seen) = (Tails::new(), None, 0);
     loop {
-        let listed =
-            sessions.list(&prefix, after.as_ref().map(SessionId::as_str), page, deadline).await;
+        let place = (prefix.as_str(), after.as_ref().map(SessionId::name));
+        let listed = sessions.list(of.tenant.as_ref(), place, page, deadline).await;
         let listed = listed.map_err(|why| Fault::unavailable(&why))?;
         seen += listed.len();
         let last = (listed.len() == page).then(|| listed.last().map(|line| line.id.clone()));
         for line in listed {
-            if !line.id.is_reserved() && glob::matches(pattern, line.id.as_str()) {
-                tails.insert(line.id.to_string(), Place::new(line.root, line.tail));
+            if !line.id.is_reserved() && glob::matches(pattern, line.id.name()) {
+                tails.insert(line.id.name().to_owned(), Place::new(line.root, line.tail));
             }
         }
         after = last.flatten();

@@ -7,7 +7,9 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use ring::{digest, hmac};
 use serde_json::{Value, json};
 
+use super::Named;
 use super::change::Token;
+use crate::ids::TenantName;
 
 /// The cluster's signing key, and what tokens are made with.
 pub(super) struct Keys {
@@ -29,6 +31,21 @@ pub(super) fn random<const BYTES: usize>() -> String {
     BASE64.encode(bytes)
 }
 
+/// A token for somebody of this tenant.
+pub(super) fn draw(tenant: Option<&TenantName>) -> String {
+    of_tenant(tenant, random::<32>())
+}
+
+/// The token with its tenant in front, where it has one: whoever brings it brings nothing else that says so.
+fn of_tenant(tenant: Option<&TenantName>, token: String) -> String {
+    tenant.map_or(token.clone(), |tenant| format!("{tenant}.{token}"))
+}
+
+/// The tenant that a token names. Tokens are base64url, which has no dot.
+pub(super) fn tenant_of(token: &str) -> Option<TenantName> {
+    token.rsplit_once('.').and_then(|(tenant, _)| TenantName::parse(tenant).ok())
+}
+
 /// The hash under which a token is kept.
 pub(super) fn hash(token: &str) -> Token {
     Token(BASE64.encode(digest::digest(&digest::SHA256, token.as_bytes())))
@@ -45,12 +62,24 @@ impl Keys {
     /// Takes back a generated pair.
     pub(super) fn read(pkcs8: &[u8]) -> Option<Keys> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
-        let own = digest::digest(&digest::SHA256, &[b"outlive tokens".as_slice(), pkcs8].concat());
+        Some(Keys::new(pair, pkcs8))
+    }
+
+    /// The keys of a tenant, which follow from those of the default one: what one tenant lets be signed says nothing
+    /// to whoever trusts the key of another.
+    pub(super) fn of(&self, tenant: &TenantName) -> Keys {
+        let secret = hmac::sign(&self.tokens, format!("tenant {tenant}").as_bytes());
+        let pair = Ed25519KeyPair::from_seed_unchecked(secret.as_ref());
+        Keys::new(pair.expect("it has 32 bytes"), secret.as_ref())
+    }
+
+    fn new(pair: Ed25519KeyPair, secret: &[u8]) -> Keys {
+        let own = digest::digest(&digest::SHA256, &[b"outlive tokens".as_slice(), secret].concat());
         let x = BASE64.encode(pair.public_key());
         // The thumbprint of RFC 7638: members in the order of their names, no space.
         let print = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
         let kid = format!("ds_{}", hash(&print).0);
-        Some(Keys { pair, tokens: hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()), kid })
+        Keys { pair, tokens: hmac::Key::new(hmac::HMAC_SHA256, own.as_ref()), kid }
     }
 
     pub(super) fn kid(&self) -> &str {
@@ -74,9 +103,10 @@ impl Keys {
 
     /// The token of a wake: the same at every node that has to tell of it again, and 256 bits to guess
     /// for everyone else.
-    pub(super) fn token(&self, subscription: &str, wake: &str) -> String {
-        let named = format!("{}:{subscription}:{wake}", subscription.len());
-        BASE64.encode(hmac::sign(&self.tokens, named.as_bytes()))
+    pub(super) fn token(&self, subscription: &Named, wake: &str) -> String {
+        let Named { tenant, id } = subscription;
+        let named = format!("{}:{id}:{wake}", id.len());
+        of_tenant(tenant.as_ref(), BASE64.encode(hmac::sign(&self.tokens, named.as_bytes())))
     }
 }
 
@@ -101,9 +131,19 @@ mod tests {
     #[test]
     fn a_token_is_known_by_its_hash_alone() {
         let keys = Keys::read(&generate()).unwrap();
-        let token = keys.token("s", "w");
-        assert_eq!(token, keys.token("s", "w"));
-        assert_ne!(token, keys.token("s", "x"));
+        let named = Named { tenant: None, id: "s".into() };
+        let token = keys.token(&named, "w");
+        assert_eq!((&token, tenant_of(&token)), (&keys.token(&named, "w"), None));
+        assert_ne!(token, keys.token(&named, "x"));
+        let (acme, beta) = (TenantName::parse("acme.x"), TenantName::parse("beta"));
+        let (acme, beta) = (acme.unwrap(), beta.unwrap());
+        let named = Named { tenant: Some(acme.clone()), ..named };
+        let theirs = keys.of(&acme).token(&named, "w");
+        assert_eq!(tenant_of(&theirs), Some(acme.clone()));
+        assert!(!theirs.ends_with(&token));
+        assert_eq!(keys.of(&acme).kid(), keys.of(&acme).kid());
+        assert_ne!(keys.of(&acme).kid(), keys.of(&beta).kid());
+        assert_ne!(keys.of(&acme).kid(), keys.kid());
         assert!(is(&token, &hash(&token)) && !is("other", &hash(&token)));
         assert_ne!(random::<32>(), random::<32>());
     }

@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use super::super::rfc3339;
 use super::place::{Place, acked};
 use super::state::{Deliver, Link, State, Wake};
-use super::{ROOT, secret::Keys};
+use super::{Named, ROOT, secret::Keys};
 
 /// The whole subscription.
-pub(super) fn subscription(id: &str, state: &State, keys: &Keys) -> Value {
+pub(super) fn subscription(named: &Named, state: &State, keys: &Keys) -> Value {
     let stream = |(path, link): (&String, &Link)| json!({ "path": path, "link_type": kind(link), "acked_offset": acked(link.acked) });
     let streams: Vec<_> = state.links.iter().map(stream).collect();
     let mut shown = json!({
-        "id": id,
-        "subscription_id": id,
+        "id": named.id,
+        "subscription_id": named.id,
         "streams": streams,
         "lease_ttl_ms": state.plan.lease_ttl_ms,
         "created_at": rfc3339::format(state.created_at),
@@ -22,7 +22,8 @@ pub(super) fn subscription(id: &str, state: &State, keys: &Keys) -> Value {
     });
     match &state.plan.deliver {
         Deliver::Webhook(url) => {
-            let jwks_url = format!("{}{ROOT}/jwks.json", state.base);
+            let tenant = named.tenant.as_ref().map(|tenant| format!("?tenant={tenant}"));
+            let jwks_url = format!("{}{ROOT}/jwks.json{}", state.base, tenant.unwrap_or_default());
             let signing = json!({ "alg": "ed25519", "kid": keys.kid(), "jwks_url": jwks_url });
             shown["type"] = "webhook".into();
             shown["webhook"] = json!({ "url": url, "signing": signing });

@@ -9,7 +9,7 @@ use super::change::{Change, Token, kept};
 use super::place::Place;
 use super::secret::{self, Keys};
 use super::state::{Deliver, Plan, Refused, State};
-use super::wake;
+use super::{Named, wake};
 use crate::ids::{Incarnation, Millis};
 
 const LEASE_MS: u64 = 1000;
@@ -21,6 +21,10 @@ fn plan(deliver: Deliver) -> Plan {
 
 fn pull() -> State {
     State::new(plan(Deliver::Pull("w".into())), "http://h".into(), Millis(0))
+}
+
+fn named() -> Named {
+    Named { tenant: None, id: "s".into() }
 }
 
 fn token(text: &str) -> Token {
@@ -149,13 +153,16 @@ fn news_of_many_streams_make_one_wake_and_what_comes_meanwhile_the_next() {
     let apply = |state: &mut State, changes: &[Change]| {
         changes.iter().try_for_each(|change| state.apply(Millis(1), change)).unwrap();
     };
-    assert_eq!(wake::awaken("s", &state, &BTreeMap::from([("x".into(), Place(1, 1))]), &keys), []);
-    let changes = wake::awaken("s", &state, &tails(2, 0), &keys);
+    assert_eq!(
+        wake::awaken(&named(), &state, &BTreeMap::from([("x".into(), Place(1, 1))]), &keys),
+        []
+    );
+    let changes = wake::awaken(&named(), &state, &tails(2, 0), &keys);
     assert_eq!(changes.len(), 2, "both join, and one has news: {changes:?}");
     apply(&mut state, &changes);
     apply(&mut state, &[claimed(1, "a"), acked(1, 2, true)]);
-    assert_eq!(wake::awaken("s", &state, &tails(2, 0), &keys), []);
-    let changes = wake::awaken("s", &state, &tails(7, 1), &keys);
+    assert_eq!(wake::awaken(&named(), &state, &tails(2, 0), &keys), []);
+    let changes = wake::awaken(&named(), &state, &tails(7, 1), &keys);
     let [Change::Woken { generation: 2, streams, .. }] = &changes[..] else {
         panic!("{changes:?}")
     };

@@ -9,10 +9,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::Subscriptions;
+use super::named::{Named, PREFIXES};
 use super::place::Place;
 use super::worker::{Inbox, Worker};
-use super::{PREFIX, Subscriptions};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, TenantName};
 use crate::limits;
 use crate::runtime::changes::Change;
 
@@ -27,6 +28,8 @@ struct Watch {
 }
 
 struct Employed {
+    /// Whose streams it hears of.
+    tenant: Option<TenantName>,
     inbox: Arc<Inbox>,
     stop: CancellationToken,
     task: AbortHandle,
@@ -73,7 +76,9 @@ impl Watch {
         match change {
             Ok(Change { id, root, tail, live }) => {
                 let tail = live.then(|| Place::new(root, tail));
-                self.workers.values().for_each(|worker| worker.inbox.hear(id.as_str(), tail));
+                let theirs = |worker: &&Employed| id.is_of(worker.tenant.as_ref());
+                let workers = self.workers.values().filter(theirs);
+                workers.for_each(|worker| worker.inbox.hear(id.name(), tail));
             }
             Err(RecvError::Lagged(_)) => {
                 self.workers.values().for_each(|worker| worker.inbox.missed());
@@ -98,14 +103,18 @@ impl Watch {
 
     /// Looks for subscriptions that nobody works for.
     async fn sweep(&mut self) {
+        for prefix in PREFIXES {
+            self.sweep_below(prefix).await;
+        }
+    }
+
+    async fn sweep_below(&mut self, prefix: &str) {
         let (page, mut after) = (limits::LIST_SESSIONS_MAX, None);
         loop {
             let deadline = Instant::now() + limits::REQUEST_DEADLINE;
             let sessions = self.shared.sessions.clone();
-            let listed = match sessions
-                .list(PREFIX, after.as_ref().map(SessionId::as_str), page, deadline)
-                .await
-            {
+            let place = (prefix, after.as_ref().map(SessionId::name));
+            let listed = match sessions.list(None, place, page, deadline).await {
                 Ok(listed) => listed,
                 Err(why) => {
                     tracing::debug!(%why, "subscriptions are not listed");
@@ -123,13 +132,16 @@ impl Watch {
     }
 
     fn employ(&mut self, session: &SessionId) {
-        let Some(id) = session.as_str().strip_prefix(PREFIX) else { return };
+        let Some(named) = Named::of(session) else { return };
         let works = self.workers.get(session).is_some_and(|worker| !worker.task.is_finished());
         if works || !self.shared.sessions.leads(session) {
             return;
         }
         if limits::SUBSCRIPTION_WORKERS <= self.workers.len() {
-            tracing::warn!(%session, "this node works for as many subscriptions as it may");
+            tracing::warn!(
+                session = session.for_operators(),
+                "this node works for as many subscriptions as it may"
+            );
             return;
         }
         if self.others.is_none() {
@@ -137,9 +149,10 @@ impl Watch {
             self.others = Some(self.shared.sessions.changes());
         }
         let (inbox, stop) = (Arc::new(Inbox::default()), CancellationToken::new());
+        let tenant = named.tenant.clone();
         let worker = Worker {
             shared: self.shared.clone(),
-            id: id.to_owned(),
+            named,
             session: session.clone(),
             inbox: inbox.clone(),
         };
@@ -147,7 +160,7 @@ impl Watch {
         let task = self.tasks.spawn(async move {
             tokio::select! { () = stopped.cancelled() => (), () = worker.run() => () }
         });
-        self.workers.insert(session.clone(), Employed { inbox, stop, task });
+        self.workers.insert(session.clone(), Employed { tenant, inbox, stop, task });
     }
 
     fn dismiss_ended(&mut self) {

@@ -1,5 +1,6 @@
 //! What is to be said when nobody is awake: streams that joined, and a new wake if there is news.
 
+use super::Named;
 use super::change::Change;
 use super::glob;
 use super::scan::Tails;
@@ -8,7 +9,7 @@ use super::state::{Deliver, State};
 use crate::limits;
 
 /// The changes that make the next wake, if one is due; `id` is the subscription's.
-pub(super) fn awaken(id: &str, state: &State, tails: &Tails, keys: &Keys) -> Vec<Change> {
+pub(super) fn awaken(id: &Named, state: &State, tails: &Tails, keys: &Keys) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut joined = state.clone();
     let fresh = joining(state, tails);

@@ -15,7 +15,7 @@ use super::ledger::{Committed, Ledger};
 use super::place::Place;
 use super::scan::{self, Tails};
 use super::state::{Deliver, State, Wake};
-use super::{Fault, Subscriptions, glob, shown, wake};
+use super::{Fault, Named, Subscriptions, glob, shown, wake};
 use crate::ids::{Millis, ProducerEpoch, ProducerId, SessionId};
 use crate::limits;
 use crate::runtime::SubmitError;
@@ -97,8 +97,7 @@ impl Inbox {
 /// One subscription, as its worker sees it.
 pub(super) struct Worker {
     pub(super) shared: Arc<Subscriptions>,
-    /// The subscription's own name.
-    pub(super) id: String,
+    pub(super) named: Named,
     pub(super) session: SessionId,
     pub(super) inbox: Arc<Inbox>,
 }
@@ -118,7 +117,11 @@ impl Worker {
             match self.work().await {
                 Ok(()) | Err(Fault::Gone) => return,
                 Err(why) => {
-                    tracing::debug!(session = %self.session, ?why, "a worker begins anew");
+                    tracing::debug!(
+                        session = self.session.for_operators(),
+                        ?why,
+                        "a worker begins anew"
+                    );
                     sleep(limits::SUBSCRIPTION_TICK).await;
                 }
             }
@@ -131,7 +134,7 @@ impl Worker {
 
     async fn work(&self) -> Result<(), Fault> {
         let sessions = &self.shared.sessions;
-        let Some(mut ledger) = Ledger::open(sessions, &self.id, soon()).await? else {
+        let Some(mut ledger) = Ledger::open(sessions, &self.named, soon()).await? else {
             return Ok(());
         };
         let (mut tails, mut survey_at) = (Tails::new(), Instant::now());
@@ -143,7 +146,8 @@ impl Worker {
                 | (self.inbox.choose(state)
                     && state.links.keys().any(|path| !tails.contains_key(path)));
             if missed || survey_at <= Instant::now() {
-                tails = scan::streams(sessions, &state.plan, Some(state), soon()).await?;
+                tails =
+                    scan::streams(sessions, &self.named, &state.plan, Some(state), soon()).await?;
                 let whole = sessions.sees_all();
                 let pause = if whole { limits::SCAN_PAUSE_WHOLE } else { limits::SCAN_PAUSE };
                 survey_at = Instant::now() + pause;
@@ -182,13 +186,13 @@ impl Worker {
     async fn step(&self, ledger: &mut Ledger, tails: &Tails) -> Result<Next, Fault> {
         let (state, now) = (ledger.state().ok_or(Fault::Gone)?.clone(), ledger.now());
         let Some(current) = state.current(now) else {
-            let keys = self.shared.keys(soon()).await?;
-            let changes = wake::awaken(&self.id, &state, tails, keys);
+            let keys = self.shared.keys(self.named.tenant.as_ref(), soon()).await?;
+            let changes = wake::awaken(&self.named, &state, tails, &keys);
             if changes.is_empty() {
                 return Ok(Next::At(None));
             }
             if let Committed::Done(Err(why)) = ledger.commit(&changes, soon()).await? {
-                tracing::debug!(session = %self.session, %why, "a wake came too early");
+                tracing::debug!(session = self.session.for_operators(), %why, "a wake came too early");
                 sleep(limits::SUBSCRIPTION_TICK).await;
             }
             return Ok(Next::Again);
@@ -215,15 +219,15 @@ impl Worker {
 
     /// Calls the webhook, and says what came of it.
     async fn call(&self, url: &str, state: &State, wake: &Wake) -> Result<Option<Change>, Fault> {
-        let keys = self.shared.keys(soon()).await?;
-        let token = keys.token(&self.id, &wake.id);
-        let body = shown::call(&self.id, state, wake, &token).to_string();
+        let keys = self.shared.keys(self.named.tenant.as_ref(), soon()).await?;
+        let token = keys.token(&self.named, &wake.id);
+        let body = shown::call(&self.named.id, state, wake, &token).to_string();
         let signature = keys.sign(self.shared.sessions.now().0 / 1000, body.as_bytes());
         let generation = state.generation;
         Ok(Some(match self.shared.caller.post(url, signature, body.into()).await {
             Ok(done) => Change::Delivered { generation, done },
             Err(why) => {
-                tracing::info!(session = %self.session, generation, %why, "a webhook was not told");
+                tracing::info!(session = self.session.for_operators(), generation, %why, "a webhook was not told");
                 Change::Failed { generation }
             }
         }))
@@ -238,11 +242,11 @@ impl Worker {
     ) -> Result<Option<Change>, Fault> {
         let generation = state.generation;
         let (Ok(id), Ok(producer)) =
-            (SessionId::parse(stream), ProducerId::parse(self.session.as_str()))
+            (self.named.stream(stream), ProducerId::parse(&self.named.producer()))
         else {
             return Ok(Some(Change::Failed { generation }));
         };
-        let event = shown::event(&self.id, state, wake, self.shared.sessions.now().0);
+        let event = shown::event(&self.named.id, state, wake, self.shared.sessions.now().0);
         // Each wake is an epoch of its own: one that comes late is stale, and no number is left out.
         let origin = Origin { producer, epoch: epoch(state, generation), seq: 0 };
         let append = Append {
@@ -257,7 +261,7 @@ impl Worker {
                 Ok(Some(Change::Announced { generation }))
             }
             Err(SubmitError::Refused { refusal, .. }) => {
-                tracing::info!(session = %self.session, stream, %refusal, "a wake was not told");
+                tracing::info!(session = self.session.for_operators(), stream, %refusal, "a wake was not told");
                 Ok(Some(Change::Failed { generation }))
             }
             Err(why) => Err(Fault::unavailable(&why)),
