@@ -6,6 +6,7 @@
 mod access;
 mod agents;
 mod door;
+mod public;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 pub use access::{CertificateFiles, GivenIssuer, secret};
 pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 pub use door::{AllowedHost, AllowedOrigin};
+pub use public::PublicConfig;
 
 use crate::auth::Secret;
 use crate::auth::issuer::IssuerConfig;
@@ -68,6 +70,8 @@ pub struct ServeConfig {
     pub allow_hosts: Vec<AllowedHost>,
     /// Origins of pages that may ask this node, beside its own.
     pub allow_origins: Vec<AllowedOrigin>,
+    /// Where clients reach this node.
+    pub public: PublicConfig,
     /// Where operators are served, apart from clients; at the same place, where none is given.
     pub admin_listen: Option<SocketAddr>,
     /// The key that may do everything; where there is none, and no issuer, nobody is asked who they are.
@@ -212,6 +216,17 @@ pub struct Given {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
+    /// Where clients reach this node, if something stands before it: http://NAME or https://NAME
+    #[arg(long, env = "OUTLIVE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// A proxy whose Forwarded headers are believed, or a network of them; once for each [default: loopback]
+    #[arg(
+        long = "trust-proxy",
+        env = "OUTLIVE_TRUST_PROXY",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub trust_proxy: Vec<String>,
     /// Where operators are served: keys, the cluster, metrics, and no longer at --listen
     #[arg(long, env = "OUTLIVE_ADMIN_LISTEN", value_name = "ADDR")]
     pub admin_listen: Option<SocketAddr>,
@@ -302,6 +317,8 @@ impl Given {
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
             allow_host: either(self.allow_host, below.allow_host),
             allow_origin: either(self.allow_origin, below.allow_origin),
+            public_url: self.public_url.or(below.public_url),
+            trust_proxy: either(self.trust_proxy, below.trust_proxy),
             admin_listen: self.admin_listen.or(below.admin_listen),
             root_key: self.root_key.or(below.root_key),
             tls_cert: self.tls_cert.or(below.tls_cert),
@@ -349,6 +366,10 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
             "join needs the members: this node, and one or more of the cluster to be joined",
         );
     }
+    let mut allow_hosts = all(&given.allow_host)?;
+    let mut allow_origins = all(&given.allow_origin)?;
+    let called = (&mut allow_hosts, &mut allow_origins);
+    let public = public::check(given.public_url.as_deref(), &given.trust_proxy, called)?;
     let listen = given.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4437)));
     let config = ServeConfig {
         node_id,
@@ -366,8 +387,9 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
         long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
         webhook_reach: given.webhook_reach.unwrap_or_default(),
-        allow_hosts: all(&given.allow_host)?,
-        allow_origins: all(&given.allow_origin)?,
+        allow_hosts,
+        allow_origins,
+        public,
         admin_listen: given.admin_listen,
         root_key: access::root_key(given.root_key.as_deref())?,
         insecure: given.insecure.unwrap_or_default(),

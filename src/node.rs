@@ -318,6 +318,7 @@ fn settings(config: &ServeConfig, address: SocketAddr) -> anyhow::Result<edge::S
         long_poll: Duration::from_millis(config.long_poll_ms),
         webhooks: config.webhook_reach,
         door: edge::Door::new(address, members, allow_hosts, allow_origins),
+        public: config.public.clone(),
         certificate: certificate.map_err(anyhow::Error::msg).context("serve clients by TLS")?,
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::{Body, Client, Method, Response};
 use serde_json::{Value, json};
-use support::node::{ALLOWED_ORIGIN, TestNode, start_single};
+use support::node::{ALLOWED_ORIGIN, TestNode, start_single, start_single_with};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -282,4 +282,30 @@ async fn a_streaming_append_ends_at_the_first_line_that_is_refused() {
     assert_eq!(all, json!([1]));
     let bare = ask(&node, Method::POST, "s", &[JSON, ("stream-append", "streaming")], "1").await;
     assert_eq!(bare.status(), 415);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_stream_is_where_its_client_reaches_it() {
+    let node = start_single_with(|config| {
+        let given = outlive::config::Given {
+            public_url: Some("https://chat.example:8443".into()),
+            ..Default::default()
+        };
+        let given = outlive::config::ServeConfig::load(given, None, std::iter::empty());
+        config.public = given.expect("it is possible").public;
+    })
+    .await;
+    let open = start_single().await;
+    for (node, name, expected) in [
+        (&node, "a", "https://chat.example:8443/v1/stream/a".to_owned()),
+        // A proxy on this machine is believed.
+        (&open, "b", "https://front.example/v1/stream/b".to_owned()),
+    ] {
+        let request = reqwest::Client::new()
+            .put(format!("{}/v1/stream/{name}", node.url))
+            .header("forwarded", "host=evil.example, host=front.example;proto=https")
+            .header("content-type", "text/plain");
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.headers()["location"], expected);
+    }
 }

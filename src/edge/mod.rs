@@ -26,6 +26,7 @@ mod live;
 mod name;
 mod page;
 mod people;
+mod public;
 pub mod push;
 mod query;
 mod room;
@@ -63,7 +64,7 @@ use self::error::Problem;
 use self::query::Query;
 use self::room::Room;
 use crate::auth::Auth;
-use crate::config::WebhookReach;
+use crate::config::{PublicConfig, WebhookReach};
 use crate::runtime::{Freshness, Runtime};
 use crate::telemetry::Metrics;
 use crate::tls;
@@ -80,6 +81,8 @@ pub struct Settings {
     pub webhooks: WebhookReach,
     /// Who may come in.
     pub door: Door,
+    /// Where clients reach this node.
+    pub public: PublicConfig,
     /// The certificate under which clients are served; without TLS, where there is none.
     pub certificate: Option<Certificate>,
 }

@@ -23,6 +23,7 @@ use tower::ServiceExt;
 use super::carrier::Carrier;
 use super::delivery::{self, Untaken};
 use super::error::{self, Problem};
+use super::public::Peer;
 use super::slots::{Slot, Slots};
 use super::sniff::{self, Prefaced, Speaks};
 use super::takeover::{Onward, Takeover, Watched};
@@ -136,6 +137,7 @@ type Client = Prefaced<Impatient<Carrier>>;
 
 impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, slot: Slot) {
+        let peer = stream.peer_addr().ok().map(|peer| Peer(peer.ip()));
         // Tokens are small and must not wait for each other; where this fails the connection is dead.
         let _ = stream.set_nodelay(true);
         let head_ms = if slot.is_spare() { limits::CONNECTION_SPARE_MS } else { limits::HEAD_MS };
@@ -159,15 +161,15 @@ impl Server {
         match speaks {
             Speaks::Http1 if slot.is_spare() => self.turn_away(client).await,
             Speaks::Http2 if slot.is_spare() => _ = self.edge.metrics.connections_refused.inc(),
-            Speaks::Http1 => self.serve_http1(client, slot).await,
-            Speaks::Http2 => self.serve_http2(client).await,
+            Speaks::Http1 => self.serve_http1(client, slot, peer).await,
+            Speaks::Http2 => self.serve_http2(client, peer).await,
         }
     }
 
-    async fn serve_http1(&self, client: Client, slot: Slot) {
+    async fn serve_http1(&self, client: Client, slot: Slot, peer: Option<Peer>) {
         let takeover = Arc::new(Takeover::default());
         let io = TokioIo::new(Watched { inner: client, takeover: takeover.clone() });
-        let service = service_fn(|request| self.answer(request, &takeover));
+        let service = service_fn(|request| self.answer(request, &takeover, peer));
         let mut serving = self.http1.serve_connection(io, service);
         let ended = tokio::select! {
             ended = &mut serving => ended,
@@ -201,7 +203,7 @@ impl Server {
     async fn turn_away(&self, client: Client) {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             if OPERATORS.contains(&request.uri().path()) {
-                return answer(self.router.clone(), request).await;
+                return answer(self.router.clone(), request, None).await;
             }
             self.edge.metrics.connections_refused.inc();
             let detail = "this node serves as many connections as it may; try another";
@@ -211,7 +213,7 @@ impl Server {
         let _ = timeout(Duration::from_millis(limits::CONNECTION_SPARE_MS), serving).await;
     }
 
-    async fn serve_http2(&self, client: Client) {
+    async fn serve_http2(&self, client: Client, peer: Option<Peer>) {
         let Ok(_place) = self.http2_places.try_acquire() else {
             self.edge.metrics.connections_refused.inc();
             return;
@@ -221,7 +223,7 @@ impl Server {
         let untaken = Arc::new(Untaken::default());
         let watch = untaken.clone();
         let service = service_fn(move |request| {
-            let (answer, untaken) = (answer(router.clone(), request), untaken.clone());
+            let (answer, untaken) = (answer(router.clone(), request, peer), untaken.clone());
             async move {
                 Ok::<_, BrokenOff>(answer.await?.map(|body| delivery::watched(&untaken, body)))
             }
@@ -248,12 +250,13 @@ impl Server {
         &self,
         mut request: hyper::Request<Incoming>,
         takeover: &Arc<Takeover>,
+        peer: Option<Peer>,
     ) -> Result<hyper::Response<Body>, BrokenOff> {
         // Before HTTP/1.1 there are no chunks, and a HEAD has no body.
         if request.version() == Version::HTTP_11 && request.method() == Method::GET {
             request.extensions_mut().insert(takeover.clone());
         }
-        answer(self.router.clone(), request).await
+        answer(self.router.clone(), request, peer).await
     }
 }
 
@@ -265,8 +268,12 @@ async fn drained(serving: impl Future<Output = hyper::Result<()>>) -> hyper::Res
 async fn answer(
     router: Router,
     request: hyper::Request<Incoming>,
+    peer: Option<Peer>,
 ) -> Result<hyper::Response<Body>, BrokenOff> {
-    let request: Request = request.map(Body::new);
+    let mut request: Request = request.map(Body::new);
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
     let Ok(response) = router.oneshot(request).await;
     match response.extensions().get::<HangUp>() {
         Some(HangUp) => Err(BrokenOff),

@@ -71,6 +71,7 @@ async fn start(
         webhook_reach: WebhookReach::Loopback,
         allow_hosts: Vec::new(),
         allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],
+        public: outlive::config::PublicConfig::default(),
         admin_listen: None,
         root_key: None,
         insecure: false,

@@ -2,12 +2,13 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
 use super::super::error::{self, Problem};
 use super::super::gate::By;
+use super::super::public::Reached;
 use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
 use super::{STREAM_CLOSED, TRUE, USUAL_TYPE, asked, messages, next_offset, problem, type_of};
@@ -17,12 +18,11 @@ use crate::runtime::fork::Wish;
 use crate::runtime::{Freshness, Reply};
 use crate::session::{Applied, Config, ContentType, Create, NewEvent, Refusal, Right};
 
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
 pub(super) async fn create(
     State(edge): State<Edge>,
     StreamName(id): StreamName,
     By(caller): By,
+    Reached(base): Reached,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -66,7 +66,8 @@ pub(super) async fn create(
             verbs::submit_as(&edge, &caller, &id, create, deadline, problem::create).await;
         (submitted?, Some(kind))
     };
-    answer(&uri, &headers, &reply, close, content_type.as_ref())
+    let address = format!("{}{}", base.unwrap_or_default(), uri.path());
+    answer(&address, &reply, close, content_type.as_ref())
 }
 
 fn usual_type() -> ContentType {
@@ -103,8 +104,7 @@ async fn shown_type(
 }
 
 fn answer(
-    uri: &Uri,
-    headers: &HeaderMap,
+    address: &str,
     reply: &Reply,
     close: bool,
     content_type: Option<&ContentType>,
@@ -123,20 +123,8 @@ fn answer(
     if closed {
         out.insert(STREAM_CLOSED, TRUE);
     }
-    if created && let Ok(location) = HeaderValue::from_str(&address(uri, headers)) {
+    if created && let Ok(location) = HeaderValue::from_str(address) {
         out.insert(header::LOCATION, location);
     }
     Ok(response)
-}
-
-/// The address that the client used, as far as it can be known.
-fn address(uri: &Uri, headers: &HeaderMap) -> String {
-    let path = uri.path();
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = uri.authority().map(|authority| authority.as_str()).or(text(&header::HOST));
-    let scheme = match text(&FORWARDED_PROTO) {
-        Some("https") => "https",
-        _ => "http",
-    };
-    host.map_or(path.to_owned(), |host| format!("{scheme}://{host}{path}"))
 }

@@ -23,6 +23,7 @@ use crate::session::{Applied, Command, Create, Refusal};
 /// One request.
 pub(super) struct Request {
     edge: Edge,
+    base: Option<String>,
     uri: Uri,
     headers: HeaderMap,
     held: body::Held,
@@ -38,13 +39,14 @@ pub(super) enum Done {
 impl Request {
     pub(super) async fn read(
         edge: Edge,
+        base: Option<String>,
         uri: Uri,
         headers: HeaderMap,
         body: Body,
     ) -> Result<Request, Fault> {
         let deadline = headers::deadline(&headers)?;
         let held = body::read(&edge, &headers, body, limits::SUBSCRIPTION_BODY_BYTES).await?;
-        Ok(Request { edge, uri, headers, held, deadline })
+        Ok(Request { edge, base, uri, headers, held, deadline })
     }
 
     fn subscriptions(&self) -> Arc<Subscriptions> {
@@ -58,16 +60,7 @@ impl Request {
 
     /// The URL at which the client reaches this service.
     fn base(&self) -> Result<String, Fault> {
-        let named = headers::one(&self.headers, &header::HOST)?;
-        let host = named.or(self.uri.authority().map(|authority| authority.as_str()));
-        let scheme = match self.headers.get("x-forwarded-proto").map(|proto| proto.as_bytes()) {
-            Some(b"https") => "https",
-            _ => "http",
-        };
-        let base = format!("{scheme}://{}", host.unwrap_or_default());
-        let url = reqwest::Url::parse(&base);
-        let bare = url.is_ok_and(|url| url.path() == "/" && url.username().is_empty());
-        if bare { Ok(base) } else { Err(Fault::invalid("the header host is needed")) }
+        self.base.clone().ok_or_else(|| Fault::invalid("the header host is needed"))
     }
 
     pub(super) fn token(&self) -> Result<&str, Fault> {

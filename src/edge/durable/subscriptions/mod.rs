@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::error::{self, Problem};
 use super::super::gate::By;
+use super::super::public::Reached;
 use super::super::routes::Route;
 use super::super::{Edge, name};
 use crate::config::WebhookReach;
@@ -99,13 +100,14 @@ enum Path {
 async fn serve(
     Extract(edge): Extract<Edge>,
     By(caller): By,
+    Reached(base): Reached,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
     let asks_who = edge.auth.is_on();
-    let request = act::Request::read(edge, uri.clone(), headers, body).await?;
+    let request = act::Request::read(edge, base, uri.clone(), headers, body).await?;
     let ours = |id: String| Named { tenant: caller.tenant().cloned(), id };
     match (path(uri.path())?, method.as_str()) {
         (Path::Jwks, "GET" | "HEAD") => act::jwks(request).await,
