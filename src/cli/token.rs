@@ -70,6 +70,7 @@ pub(super) fn run(command: Token) -> anyhow::Result<()> {
         "exp": now + asked.expires,
         "outlive": Value::Object(own),
     });
+    issuer::check(&claims).map_err(Misuse)?;
     let token = issuer::sign(secret.as_bytes(), &claims).map_err(Misuse)?;
     writeln!(io::stdout(), "{token}")?;
     Ok(())

@@ -111,7 +111,8 @@ async fn answer(
 fn id(assignment: &Assignment, waited: Option<u32>) -> String {
     let TurnKey { session, turn, epoch } = key(assignment);
     let input = assignment.turn.input.0;
-    let named = format!("{}\n{}\n{input}", session.full(), turn.as_str());
+    let tenant = session.tenant();
+    let named = format!("{tenant:?}\n{}\n{}\n{input}", session.name(), turn.as_str());
     format!("{:016x}-{}-{}", xxh3_64(named.as_bytes()), epoch.0, waited.unwrap_or_default())
 }
 
