@@ -106,6 +106,11 @@ async fn a_key_is_known_and_revoked_at_every_node() {
     let (ok, text) = outlive(&[&arguments[..], &["--url", &urls[0]]].concat(), ROOT).await;
     assert!(ok && text.starts_with("olk_"), "{text}");
     assert_eq!(list(&urls[1], text.trim()).await, 200);
+    let arguments = ["key", "create", "acme's", "--tenant", "acme", "--right", "admin,read"];
+    let (ok, text) = outlive(&[&arguments[..], &["--url", &urls[0]]].concat(), ROOT).await;
+    assert!(ok && list(&urls[2], text.trim()).await == 200, "{text}");
+    let (ok, text) = outlive(&["key", "list", "--url", &urls[1]], text.trim()).await;
+    assert!(ok && text.lines().count() == 1 && text.contains("tenant acme"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

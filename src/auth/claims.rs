@@ -56,6 +56,8 @@ impl Claims {
         until: Millis,
     ) -> Result<Grant, &'static str> {
         let Claims { sub, beside, outlive, .. } = self;
+        // A token whose issuer says the tenant in either place is never one of the default tenant by mistake.
+        let named = [outlive.as_ref().and_then(|own| own.tenant.clone()), beside.tenant.clone()];
         let own = outlive.unwrap_or(beside);
         let sub = sub.ok_or("the token has no sub")?;
         let participant = ParticipantName::parse(&sub).map_err(|_| "sub is no possible name")?;
@@ -64,13 +66,7 @@ impl Claims {
         let mut rights = words(own.rights).into_iter().map(right).collect::<Result<Vec<_>, _>>()?;
         rights.sort();
         rights.dedup();
-        let tenant = own.tenant.as_deref().map(TenantName::parse).transpose();
-        let tenant = match (bound, tenant.map_err(|_| "tenant is no possible name")?) {
-            (Some(bound), Some(given)) if *bound != given => {
-                return Err("the token's issuer is for another tenant");
-            }
-            (bound, given) => bound.cloned().or(given),
-        };
+        let tenant = tenant(bound, named)?;
         let device = own.device.as_deref().map(DeviceName::parse).transpose();
         let role = own.role.as_deref().unwrap_or(Role::Participant.name());
         Ok(Grant {
@@ -84,6 +80,21 @@ impl Claims {
             until: Some(until),
         })
     }
+}
+
+/// The one tenant that the claims and the issuer's configuration name; the default one, where neither does.
+fn tenant(
+    bound: Option<&TenantName>,
+    named: [Option<String>; 2],
+) -> Result<Option<TenantName>, &'static str> {
+    let mut tenant = bound.cloned();
+    for name in named.into_iter().flatten() {
+        let name = TenantName::parse(&name).map_err(|_| "tenant is no possible name")?;
+        if *tenant.get_or_insert_with(|| name.clone()) != name {
+            return Err("the token is for another tenant than its issuer, or for two");
+        }
+    }
+    Ok(tenant)
 }
 
 fn patterns(texts: Vec<String>) -> Result<Vec<Pattern>, &'static str> {
@@ -118,9 +129,9 @@ mod tests {
         }
         assert_eq!(of(&None, r#"{"sub":"a"}"#), Ok(None));
         assert_eq!(of(&beta, r#"{"sub":"a"}"#), Ok(beta.clone()));
-        // What stands beside the claim outlive is somebody else's.
-        assert_eq!(of(&None, r#"{"sub":"a","tenant":"x","outlive":{}}"#), Ok(None));
-        for claims in [r#"{"sub":"a","tenant":""}"#, r#"{"sub":"a","tenant":"a\u001fb"}"#] {
+        assert_eq!(of(&None, r#"{"sub":"a","tenant":"acme","outlive":{}}"#), Ok(acme));
+        let two = r#"{"sub":"a","tenant":"acme","outlive":{"tenant":"beta"}}"#;
+        for claims in [two, r#"{"sub":"a","tenant":""}"#, r#"{"sub":"a","tenant":"a\u001fb"}"#] {
             assert!(of(&None, claims).is_err(), "{claims}");
         }
     }

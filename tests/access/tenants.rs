@@ -32,7 +32,8 @@ impl Nodes {
 
     pub(crate) fn send(&self, key: &str, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url()));
-        request.bearer_auth(key).timeout(WAIT)
+        // A machine that is busy may hold an election meanwhile.
+        request.bearer_auth(key).header("outlive-timeout-ms", "30000").timeout(WAIT)
     }
 
     pub(crate) async fn ask(
@@ -42,15 +43,21 @@ impl Nodes {
         path: &str,
         body: Option<&Value>,
     ) -> (u16, Value) {
-        let request = self.send(key, method, path);
-        let request = match body {
-            Some(body) => request.json(body),
-            None => request,
-        };
-        let answer = request.send().await.expect("an answer");
-        let (status, text) = (answer.status().as_u16(), answer.text());
-        let text = text.await.expect("a body");
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        let mut answered = (0, Value::Null);
+        eventually("a node does what it is asked, or refuses it for good", async || {
+            let request = self.send(key, method.clone(), path);
+            let request = match body {
+                Some(body) => request.json(body),
+                None => request,
+            };
+            let answer = request.send().await.expect("an answer");
+            let (status, text) = (answer.status().as_u16(), answer.text());
+            let text = text.await.expect("a body");
+            answered = (status, serde_json::from_str(&text).unwrap_or(Value::String(text)));
+            status != 503
+        })
+        .await;
+        answered
     }
 
     pub(crate) async fn tenant(&self, name: &'static str) -> Tenant {

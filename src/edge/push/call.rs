@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
@@ -275,9 +276,6 @@ fn request(
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "text/event-stream")
         .header(header::USER_AGENT, concat!("outlive/", env!("CARGO_PKG_VERSION")));
-    if let Some(tenant) = &endpoint.agent.tenant {
-        request = request.header(TENANT, tenant.as_str());
-    }
     for (name, value) in &endpoint.headers {
         request = request.header(name, value);
     }
@@ -290,12 +288,21 @@ fn request(
             .header("webhook-signature", signatures);
     }
     let request = request.body(Full::new(body.clone()));
-    request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))
+    let mut request =
+        request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))?;
+    // In place of one that the configuration may have: the agent is the same for all of its tenants.
+    request.headers_mut().remove(TENANT);
+    if let Some(tenant) = &endpoint.agent.tenant {
+        let name = HeaderValue::from_str(tenant.as_str()).expect("it is plain ASCII");
+        request.headers_mut().insert(TENANT, name);
+    }
+    Ok(request)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{AgentId, AgentName, TenantName};
 
     #[test]
     fn an_endpoint_that_asks_to_be_left_alone_is() {
@@ -316,6 +323,33 @@ mod tests {
         assert_eq!(wait(&[("retry-after", later), ("date", date)]), Some(10_000));
         assert_eq!(wait(&[("retry-after", later)]), Some(3_000));
         assert_eq!(wait(&[("retry-after", date)]), Some(0));
+    }
+
+    #[test]
+    fn an_endpoint_is_told_whose_session_it_is() {
+        let headers = [("outlive-tenant".to_owned(), "configured".to_owned())].into();
+        let endpoint = |tenant: Option<&str>| Endpoint {
+            agent: AgentId {
+                tenant: tenant.map(|name| TenantName::parse(name).unwrap()),
+                name: AgentName::parse("a").unwrap(),
+            },
+            url: String::new(),
+            protocol: crate::config::Protocol::AgUi,
+            headers: BTreeMap::clone(&headers),
+            capacity: 1,
+            quiet_ms: 1,
+            restart: crate::runtime::agent::body::Restart { intensity: 1, within: Duration::ZERO },
+            call_limit: None,
+            model: None,
+        };
+        let url = Url::parse("http://h/a").unwrap();
+        let told = |tenant: Option<&str>| {
+            let request = request(&endpoint(tenant), &url, "h", Bytes::new()).ok()?;
+            let all: Vec<_> = request.headers().get_all(TENANT).iter().cloned().collect();
+            Some(all)
+        };
+        assert_eq!(told(Some("acme")), Some(vec![HeaderValue::from_static("acme")]));
+        assert_eq!(told(None), Some(Vec::new()));
     }
 
     #[test]

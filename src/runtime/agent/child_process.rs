@@ -463,5 +463,9 @@ mod tests {
         let all = managed(&["GIVEN"]).environment(of_node.into_iter());
         let all: Vec<_> = all.iter().map(|(name, value)| format!("{name:?}={value:?}")).collect();
         assert_eq!(all, [r#""GIVEN"="given""#, r#""LC_ALL"="C""#, r#""PATH"="/bin""#]);
+        let mut theirs = managed(&[]);
+        theirs.agent.tenant = crate::ids::TenantName::parse("acme").ok();
+        let all = theirs.environment([].into_iter());
+        assert_eq!(all.get(&OsString::from(TENANT_ENV)), Some(&OsString::from("acme")));
     }
 }
