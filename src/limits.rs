@@ -189,6 +189,11 @@ pub const HEARTBEAT_MS: u64 = 15_000;
 pub const PING_MS: u64 = 5_000;
 /// Payload bytes of the messages that are told of one session; the newest.
 pub const MESSAGES_BYTES: usize = 256 << 10;
+/// Messages of one page, or of a snapshot, unless the request says otherwise, and at most.
+pub const MESSAGES_PAGE: usize = 100;
+pub const MESSAGES_PAGE_MAX: usize = 500;
+/// Bytes of open questions that one ping tells; of the others it tells where they are.
+pub const PING_QUESTIONS_BYTES: usize = 16 << 10;
 /// Questions to people that are known with them.
 pub const MESSAGES_QUESTIONS: usize = 1024;
 /// Events that are looked at for these messages, and more where an open turn began before, up to a bound.

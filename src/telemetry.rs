@@ -32,6 +32,8 @@ pub struct Metrics {
     pub readers: Gauge,
     /// `outlive_delivered_events_total`: events handed to readers of this node.
     pub delivered_events: Counter,
+    /// `outlive_history_events_total`: events read from logs for pages of messages, and for pages before a place.
+    pub history_events: Counter,
     /// `outlive_connections`: connections of clients.
     pub connections: Gauge,
     /// `outlive_connections_limit`: how many there may be.
@@ -66,6 +68,7 @@ impl Default for Metrics {
             append_seconds,
             readers: Gauge::default(),
             delivered_events: Counter::default(),
+            history_events: Counter::default(),
             connections: Gauge::default(),
             connections_limit: Gauge::default(),
             connections_refused: Counter::default(),
@@ -97,37 +100,46 @@ impl Default for Metrics {
             "Events handed to readers",
             metrics.delivered_events.clone(),
         );
-        r.register("connections", "Connections of clients", metrics.connections.clone());
         r.register(
-            "connections_limit",
-            "How many connections there may be",
-            metrics.connections_limit.clone(),
+            "history_events",
+            "Events read from logs for pages of messages and pages before a place",
+            metrics.history_events.clone(),
         );
-        r.register(
-            "connections_refused",
-            "Connections beyond the limit",
-            metrics.connections_refused.clone(),
-        );
-        r.register(
-            "transit_bytes",
-            "Bytes of bodies, frames, lines and answers on their way",
-            metrics.transit_bytes.clone(),
-        );
-        r.register(
-            "transit_refused",
-            "Times that there was no room for more of them",
-            metrics.transit_refused.clone(),
-        );
-        r.register(
-            "slow_consumers",
-            "Connections cut because the client did not read",
-            metrics.slow_consumers.clone(),
-        );
+        metrics.register_connections(r);
         Metrics { registry: Mutex::new(registry), ..metrics }
     }
 }
 
 impl Metrics {
+    fn register_connections(&self, r: &mut Registry) {
+        r.register("connections", "Connections of clients", self.connections.clone());
+        r.register(
+            "connections_limit",
+            "How many connections there may be",
+            self.connections_limit.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Connections beyond the limit",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "transit_bytes",
+            "Bytes of bodies, frames, lines and answers on their way",
+            self.transit_bytes.clone(),
+        );
+        r.register(
+            "transit_refused",
+            "Times that there was no room for more of them",
+            self.transit_refused.clone(),
+        );
+        r.register(
+            "slow_consumers",
+            "Connections cut because the client did not read",
+            self.slow_consumers.clone(),
+        );
+    }
+
     /// Adds metrics of another part of the node; names get the prefix `outlive_`.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));

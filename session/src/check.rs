@@ -272,9 +272,14 @@ impl Work {
             let same = others.filter(|other| other.epoch == lease.epoch).count();
             must(same == 1, "an epoch is one worker's (S4)")?;
         }
+        must(self.message <= tail, "messages begin in the log")?;
+        let known = self.turns.iter().filter_map(|turn| turn.message.as_ref());
+        let known = known.map(|open| open.first).all(|first| first <= self.message);
+        must(known, "no message is newer than the newest")?;
         self.check_inputs(tail, &ids)?;
         self.check_interactions(tail, &ids)?;
         let control = &self.control;
+        must(control.note.len() <= limits::REASON_BYTES, "notes are bounded")?;
         let held = control.mode != Mode::Auto;
         must(held == control.holder.is_some(), "who has control has a name")?;
         must(held == control.until.is_some(), "control ends")?;

@@ -33,6 +33,8 @@ pub(super) struct Control {
     pub(super) requested: Option<Sender>,
     /// Inputs that no agent has heard.
     pub(super) held: Option<Held>,
+    /// What was said to the last change; up to [`crate::limits::REASON_BYTES`].
+    pub(super) note: String,
 }
 
 /// Inputs that were held back.

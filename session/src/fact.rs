@@ -26,6 +26,8 @@ pub enum Fact {
         sender: Option<Sender>,
         /// No turn hears it: whoever has control is to answer.
         held: bool,
+        /// Where the message before this one begins; 0 where none is known.
+        previous: Serial,
     },
     /// Whoever has control spoke.
     Person {
@@ -33,6 +35,8 @@ pub enum Fact {
         input: TurnId,
         /// Who has control.
         sender: Option<Sender>,
+        /// Where the message before this one begins; 0 where none is known.
+        previous: Serial,
     },
     /// A worker has the turn now.
     Started {
@@ -162,6 +166,10 @@ pub enum Fact {
         kind: KindName,
         /// Until when it can be answered; as long as the turn is open where nothing is given.
         deadline: Option<Millis>,
+        /// Where the message begins that this is of.
+        message: Serial,
+        /// Where the message before that one begins, if one begins here; 0 where none is known.
+        previous: Serial,
     },
     /// Somebody answered; no other answer is taken.
     Answered {
@@ -212,6 +220,10 @@ pub struct Output {
     pub step: Option<StepName>,
     /// Not for everyone.
     pub internal: bool,
+    /// Where the message begins that this is of.
+    pub message: Serial,
+    /// Where the message before that one begins, if one begins here; 0 where none is known.
+    pub previous: Serial,
 }
 
 /// See [`Fact::Control`].
@@ -442,6 +454,15 @@ impl End {
             End::Completed { .. } => "turn.completed",
             End::Failed { .. } => "turn.failed",
             End::Cancelled { .. } => "turn.cancelled",
+        }
+    }
+
+    /// Why it ended; empty where nothing was said.
+    pub fn reason(&self) -> &str {
+        match self {
+            End::Completed { reason } | End::Failed { reason } | End::Cancelled { reason, .. } => {
+                reason
+            }
         }
     }
 }

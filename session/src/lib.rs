@@ -69,7 +69,8 @@ pub use outcome::{Applied, DeleteReason};
 pub use policy::{Policy, Unwatched};
 pub use refusal::Refusal;
 pub use status::{
-    AudienceStatus, ControlStatus, InteractionStatus, LeaseStatus, Status, TurnState, TurnStatus,
+    AudienceStatus, ControlStatus, InteractionStatus, LeaseStatus, QueuedStatus, Status, TurnState,
+    TurnStatus,
 };
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
@@ -318,6 +319,8 @@ impl Session {
             producers: live.producers.count(),
             turns: live.work.status(),
             interactions: live.work.interactions(),
+            queued: live.work.queued(),
+            message: live.work.message,
             control: (&live.work.control).into(),
             audience: live.work.audience,
         })

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::command::Phase;
 use super::config::Config;
 use super::control::{Control, Mode};
-use super::fact::{PauseReason, Sender};
+use super::fact::{Cause, PauseReason, Sender};
 use super::fork::Fork;
 use super::turn::{Stage, Turn, TurnLease};
-use super::work::Interaction;
+use super::work::{Interaction, Known};
 use crate::ids::{
     AgentName, ControlEpoch, Incarnation, InteractionId, KindName, Millis, Serial, StepName,
     TurnEpoch, TurnId, WorkerName,
@@ -52,6 +52,11 @@ pub struct Status {
     pub turns: Vec<TurnStatus>,
     /// What people are to answer, oldest first.
     pub interactions: Vec<InteractionStatus>,
+    /// Inputs that no worker has taken in yet, oldest first, and those that are held back for whoever has control;
+    /// among the latter may be what that one said.
+    pub queued: Vec<QueuedStatus>,
+    /// Where the newest message begins; 0 where none is known.
+    pub message: Serial,
     /// Who answers people.
     pub control: ControlStatus,
     /// Who watches; none before the leader has counted.
@@ -95,6 +100,8 @@ pub struct TurnStatus {
     pub bytes: u64,
     /// The worker that has it.
     pub lease: Option<LeaseStatus>,
+    /// Why it lost its last worker, if it has lost any.
+    pub lost: Option<Cause>,
     /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
     pub unserved: bool,
 }
@@ -153,6 +160,17 @@ pub struct InteractionStatus {
     pub deadline: Option<Millis>,
 }
 
+/// An input that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedStatus {
+    /// Its name.
+    pub input: TurnId,
+    /// The turn that is to hear it; its own name where it is held back.
+    pub turn: TurnId,
+    /// Its place in the log.
+    pub serial: Serial,
+}
+
 /// Who answers people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlStatus {
@@ -168,6 +186,8 @@ pub struct ControlStatus {
     pub requested: Option<Sender>,
     /// Whether inputs wait for the holder.
     pub held: bool,
+    /// What was said to the last change.
+    pub note: String,
 }
 
 /// Who watches, as the leader has counted.
@@ -221,6 +241,7 @@ impl TurnStatus {
             first_output: turn.output.first,
             bytes: turn.output.bytes,
             lease: turn.lease().map(LeaseStatus::from),
+            lost: turn.lost,
             unserved: false,
         }
     }
@@ -254,6 +275,12 @@ impl From<&Interaction> for InteractionStatus {
     }
 }
 
+impl From<&Known> for QueuedStatus {
+    fn from(known: &Known) -> QueuedStatus {
+        QueuedStatus { input: known.input.clone(), turn: known.turn.clone(), serial: known.serial }
+    }
+}
+
 impl From<&Control> for ControlStatus {
     fn from(control: &Control) -> ControlStatus {
         ControlStatus {
@@ -263,6 +290,7 @@ impl From<&Control> for ControlStatus {
             until: control.until,
             requested: control.requested.clone(),
             held: control.held.is_some(),
+            note: control.note.clone(),
         }
     }
 }

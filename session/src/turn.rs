@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Phase;
 use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
+use super::work::OpenMessage;
 use crate::ids::{AgentName, Millis, Serial, StepName, TurnEpoch, TurnId, WorkerName};
 use crate::limits;
 
@@ -43,6 +44,10 @@ pub(super) struct Turn {
     pub(super) spoke: Option<Spoke>,
     /// What the last worker left for the next; see [`limits::CHECKPOINT_BYTES`].
     pub(super) checkpoint: Option<bytes::Bytes>,
+    /// What its next output goes on with.
+    pub(super) message: Option<OpenMessage>,
+    /// Why it lost its last worker, if it has lost any.
+    pub(super) lost: Option<Cause>,
 }
 
 /// What a turn has put out.
@@ -153,6 +158,8 @@ impl Turn {
             step: None,
             spoke: None,
             checkpoint: None,
+            message: None,
+            lost: None,
         }
     }
 
@@ -258,6 +265,7 @@ impl Turn {
     /// or that it is enough.
     pub(super) fn lose(&mut self, cause: Cause, now: Millis, wait_ms: u64) -> Option<Millis> {
         self.spoke = self.spoke();
+        self.lost = Some(cause);
         let had_ms = self.lease().map_or(0, |lease| now.since(lease.since));
         let before = if had_ms < limits::BACK_OFF_MS_MAX { self.losses } else { 0 };
         self.losses = before.saturating_add(1);

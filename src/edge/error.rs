@@ -66,6 +66,7 @@ kinds! {
     NO_SUCH_KEY 404 "no_such_key" "The key does not exist"
     NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist" [NoSuchTurn]
     NOT_ATTACHED 404 "not_attached" "The session is not attached on this connection"
+    NO_SUCH_MESSAGE 404 "no_such_message" "The message does not exist"
     NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist" [NoSuchInteraction]
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"

@@ -12,13 +12,15 @@ use tokio::time::Instant;
 use super::cursor::{self, Place};
 use super::error::{self, Problem};
 use super::gate::{By, while_granted};
+use super::history::{self, At, Log};
 use super::name::Name;
 use super::page::{self, Wait};
+use super::people::exists;
 use super::query::Query;
 use super::takeover::Takeover;
 use super::{Edge, HangUp, attached, freshness, headers, live};
 use crate::auth::Caller;
-use crate::ids::SessionId;
+use crate::ids::{Cursor, Serial, SessionId};
 use crate::limits;
 use crate::runtime::{AttachError, Freshness, Reader, Start};
 
@@ -47,6 +49,15 @@ struct ReadRequest {
     /// What is wanted beside the events.
     wants: attached::Asked,
     place: Place,
+    /// Where else a page lies: it ends before a place, or begins after a serial of the present life.
+    page: Option<PageAt>,
+}
+
+/// See [`ReadRequest::page`].
+#[derive(Clone, Copy)]
+enum PageAt {
+    Before(At),
+    After(Serial),
 }
 
 pub(super) async fn read(
@@ -71,6 +82,16 @@ async fn answer(
     takeover: Option<Extension<Arc<Takeover>>>,
 ) -> Result<Response, Problem> {
     let deadline = headers::deadline(headers)?;
+    let mut request = request;
+    match request.page {
+        Some(PageAt::Before(at)) => return back(edge, id, &request, at, deadline).await,
+        Some(PageAt::After(serial)) => {
+            let status = edge.runtime.sessions.status(id, request.freshness, deadline).await?;
+            let incarnation = exists(status)?.incarnation;
+            request.place.start = Start::After(Cursor { incarnation, serial });
+        }
+        None => {}
+    }
     let Some((reader, deadline)) = attach(edge, id, &request, deadline).await? else {
         return Ok(HangUp.into_response());
     };
@@ -99,9 +120,26 @@ async fn answer(
     }
 }
 
+/// A page of what lies before a place.
+async fn back(
+    edge: &Edge,
+    id: &SessionId,
+    request: &ReadRequest,
+    at: At,
+    deadline: Instant,
+) -> Result<Response, Problem> {
+    let status = edge.runtime.sessions.status(id, request.freshness, deadline).await?;
+    let status = exists(status)?;
+    let before = at.in_log(&status)?.unwrap_or(status.tail.next());
+    let log = Log::new(edge, id, status.incarnation, deadline);
+    let mut log = log.reading(request.freshness);
+    let page = history::before(&mut log, &status, before, request.limit).await?;
+    Ok(page.response(&status))
+}
+
 fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
     let bad = |detail: &str| Err(Problem::new(&error::BAD_QUERY, detail));
-    let own = ["after", SEEN, "limit", "live", "read", "wait", "wait_ms"];
+    let own = ["after", "before", SEEN, "limit", "live", "read", "wait", "wait_ms"];
     let known = [&own[..], &attached::PARAMETERS];
     let query = query.only(&known.concat())?;
     let modes = [("sse", Mode::Sse), ("long-poll", Mode::LongPoll)];
@@ -123,6 +161,10 @@ fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
     if wants != attached::Asked::default() && mode != Mode::Sse {
         return bad(&format!("{} go with live=sse", attached::PARAMETERS.join(", ")));
     }
+    let before = query.text("before").map(At::parse).transpose()?;
+    if before.is_some() && (mode != Mode::Present || query.text("after").is_some()) {
+        return bad("a page before a place is of what is there: leave out live and after");
+    }
     if wants.snapshot && query.text("after").is_some() {
         return bad("a snapshot is of the present, and the stream goes on there: leave out after");
     }
@@ -132,14 +174,17 @@ fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
     // Who comes back has what the snapshot told, and goes on where it was.
     wants.snapshot &= seen.is_none();
     let now = wants.snapshot.then_some("now");
-    let place = match cursor::place(seen.or(now).or(query.text("after"))) {
+    let after = query.text("after").filter(|_| mode != Mode::Sse).and_then(history::event_place);
+    let page = before.map(PageAt::Before).or(after.map(PageAt::After));
+    let from = if page.is_some() { None } else { query.text("after") };
+    let place = match cursor::place(seen.or(now).or(from)) {
         // An EventSource never comes back from a refusal, and knows no other place.
         Err(_) if mode == Mode::Sse => cursor::UNKNOWN,
         place => place?,
     };
     let limit = limit.map_or(limits::PAGE_EVENTS, |limit| limit as usize);
     let freshness = freshness(&query)?;
-    Ok(ReadRequest { mode, limit, wait_ms, waits, freshness, wants, place })
+    Ok(ReadRequest { mode, limit, wait_ms, waits, freshness, wants, place, page })
 }
 
 /// Attaches a reader, and says until when the rest may take; none where a browser is to come back instead.

@@ -4,9 +4,9 @@
 //! frames and ids are ours alone.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use serde_json::Value;
 
 use super::{json, wire};
 use crate::ids::{Cursor, Incarnation, Serial};
@@ -73,7 +73,7 @@ pub(super) fn of_event(json: &[u8], serial: Serial, incarnation: Incarnation) ->
 }
 
 /// A frame with a name of its own. Its id, if it has one, is where a reader goes on after it.
-pub(super) fn control(name: &'static str, id: Option<&str>, data: &Value) -> Bytes {
+pub(super) fn control(name: &'static str, id: Option<&str>, data: &impl Display) -> Bytes {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // A JSON value's own text has no line break: strings escape theirs.
     let frame = format!("event: {name}\n{id}data: {data}\n\n");
@@ -86,8 +86,8 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use expect_test::expect;
     use proptest::prelude::*;
-    use serde_json::json;
     use serde_json::value::RawValue;
+    use serde_json::{Value, json};
 
     use super::super::wire::tests::sample;
     use super::*;

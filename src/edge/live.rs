@@ -113,7 +113,7 @@ impl Live {
                 biased;
                 () = self.stop.cancelled() => return None,
                 ended = self.ending.came() => {
-                    let data = json!({ "reason": ended.code() });
+                    let data = json!({ "reason": ended.code() }).into();
                     let said = Control { name: "detached", cursor: None, data };
                     self.telling.break_off();
                     return Some(rendered(said));

@@ -19,6 +19,7 @@ mod events;
 mod frame;
 mod gate;
 mod headers;
+mod history;
 mod json;
 mod keys;
 mod lines;

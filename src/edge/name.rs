@@ -88,6 +88,18 @@ impl<S: Sync> FromRequestParts<S> for InteractionOf {
     }
 }
 
+/// The session named by the third segment of the path, and the message named by the fifth.
+pub(super) struct MessageOf(pub(super) SessionId, pub(super) String);
+
+impl<S: Sync> FromRequestParts<S> for MessageOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<MessageOf, Problem> {
+        let Name(session) = Name::from_request_parts(parts, state).await?;
+        Ok(MessageOf(session, other(parts, 5, |name| Ok(name.to_owned()))?))
+    }
+}
+
 /// What a segment names, in the spelling of a session's name.
 fn other<T>(
     parts: &Parts,

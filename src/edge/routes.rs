@@ -38,6 +38,7 @@ fn routes() -> Vec<Route> {
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
+        ("/v1/sessions/{id}/messages/{message}", "message", get(people::message)),
         ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(verbs::answer)),
         ("/v1/sessions/{id}/control", "control", verbs::post(Verb::Control)),
         ("/v1/sessions/{id}/pause", "pause", verbs::post(Verb::Pause)),
@@ -204,7 +205,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 36);
+        assert_eq!(routed.len(), 37);
     }
 
     #[test]

@@ -8,9 +8,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::attached::people;
+use super::content::raw::Json as Body;
 use super::error::{self, Problem};
 use super::gate::By;
+use super::history::{self, Log, Waiting};
 use super::name::Name;
+use super::people::ready;
 use super::query::Query;
 use super::{Edge, freshness, headers, turns, wire};
 use crate::auth::Caller;
@@ -29,14 +32,19 @@ pub(super) async fn show(
     let status = edge.runtime.sessions.status(&id, freshness(&query)?, deadline).await?;
     let mut status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
     edge.runtime.workers.mark_unserved(&id, &mut status.turns).await;
+    let freshness = freshness(&query)?;
     let mut body = wire::status(&id, &status);
     let now = edge.runtime.sessions.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
     body["turns"] = open.into();
-    body["interactions"] = people::interactions(&status.interactions);
     body["control"] = people::control(&status.control);
     body["audience"] = people::counted(status.audience.as_ref());
-    Ok(Json(body).into_response())
+    let mut log = Log::new(&edge, &id, status.incarnation, deadline).reading(freshness);
+    let waiting = history::waiting(&mut log, &status, limits::MESSAGES_BYTES).await;
+    // That somebody waits is known, whether or not the log is to be had.
+    let waiting = waiting.unwrap_or_else(|_| Waiting::without_words(&status));
+    let rest = [("interactions", waiting.interactions), ("inputs", waiting.inputs)];
+    Ok(ready(&Body::joined(&body, &Body::object(rest))))
 }
 
 pub(super) async fn home(

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::vec;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::attached::fold::Shape;
-use super::attached::{Asked, Beside};
+use super::attached::{Again, Asked, Beside};
+use super::content::raw::Json;
 use super::cursor;
 use super::room::{Hold, Room};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
@@ -37,7 +38,11 @@ pub(super) struct Telling {
     /// Where a reader goes on after events that it is not shown.
     passed: Option<Cursor>,
     beside: Option<Box<Beside>>,
-    snapshot: Option<Value>,
+    snapshot: Option<Json>,
+    /// How to begin again where the log does not go on from what the reader has.
+    again: Option<Box<Again>>,
+    /// It is to begin again now.
+    is_due: bool,
     counted: Counted,
 }
 
@@ -55,7 +60,7 @@ pub(super) enum Stage {
 pub(super) struct Control {
     pub(super) name: &'static str,
     pub(super) cursor: Option<Cursor>,
-    pub(super) data: Value,
+    pub(super) data: Json,
 }
 
 /// Counts a reader while it lives.
@@ -92,6 +97,8 @@ impl Telling {
             passed: None,
             beside: None,
             snapshot: None,
+            again: None,
+            is_due: false,
             counted: Counted::new(metrics),
             reader,
         }
@@ -101,27 +108,41 @@ impl Telling {
     pub(super) fn with(
         self,
         beside: Option<Box<Beside>>,
-        snapshot: Option<Value>,
+        (snapshot, again): (Option<Json>, Option<Box<Again>>),
         asked: &Asked,
     ) -> Telling {
         let shape = Shape { fold: asked.fold, visibility: asked.visibility };
-        Telling { beside, snapshot, shape, ..self }
+        Telling { beside, snapshot, again, shape, ..self }
     }
 
     /// What is said first, and once.
     pub(super) fn attached(&mut self, id: &SessionId) -> Control {
         let at = self.reader.cursor();
-        let mut data = json!({
-            "session": id.name(),
-            "incarnation": at.incarnation.0,
-            "cursor": at.to_string(),
-            "tail": self.reader.status().tail.0,
-            "closed": self.reader.is_closed(),
-        });
-        if let Some(snapshot) = self.snapshot.take() {
-            data["snapshot"] = snapshot;
-        }
+        let data = Json::object([
+            ("session", id.name().into()),
+            ("incarnation", u64::from(at.incarnation.0).into()),
+            ("cursor", at.to_string().into()),
+            ("tail", self.reader.status().tail.0.into()),
+            ("closed", self.reader.is_closed().into()),
+        ]);
+        let data = data.with_some("snapshot", self.snapshot.take());
         Control { name: "attached", cursor: Some(at), data }
+    }
+
+    /// Begins again with the session as it is now, where it was asked to. Cancel safe: it happens at the end or not.
+    async fn begin_again(&mut self) -> Option<Control> {
+        let again = self.again.as_ref().filter(|_| self.is_due)?;
+        let begun = Box::pin(again.begin()).await;
+        self.is_due = false;
+        let Ok((reader, data)) = begun else {
+            self.stage = Stage::BreakingOff;
+            let data = json!({ "reason": "the snapshot is not to be had now" }).into();
+            return Some(Control { name: "detached", cursor: None, data });
+        };
+        let at = reader.cursor();
+        (self.reader, self.next, self.passed) = (reader, None, None);
+        (self.incarnation, self.catching_up) = (at.incarnation, true);
+        Some(Control { name: "snapshot", cursor: Some(at), data })
     }
 
     /// Whether nothing follows, as far as can be told without waiting for anyone to write.
@@ -171,8 +192,13 @@ impl Telling {
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Control> {
         if let Some(at) = self.passed.take() {
-            let data = json!({ "cursor": at.to_string() });
+            let data = json!({ "cursor": at.to_string() }).into();
             return Some(Control { name: "passed", cursor: Some(at), data });
+        }
+        if self.is_due
+            && let Some(said) = self.begin_again().await
+        {
+            return Some(said);
         }
         if self.next.is_none()
             && let Some(said) = self.beside().await
@@ -254,7 +280,9 @@ impl Telling {
                 ("detached", None, json!({ "reason": reason }))
             }
         };
-        Some(Control { name, cursor, data })
+        // What it has of the log does not go on.
+        self.is_due = self.again.is_some() && matches!(name, "gap" | "reset");
+        Some(Control { name, cursor, data: data.into() })
     }
 }
 

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::content::raw::Json;
 use super::json;
 use crate::ids::{AgentName, Cursor, Millis, Serial, SessionId};
 use crate::runtime::{
@@ -99,6 +100,15 @@ fn payload(out: &mut Vec<u8>, format: &Format, payload: &[u8]) {
             out.push(b'"');
         }
     }
+}
+
+/// What somebody said, with its format: an object with the members that an event has for its payload.
+pub(super) fn said(format: &Format, payload: &[u8]) -> Json {
+    let mut out = b"{\"format\":".to_vec();
+    string(&mut out, format.as_str());
+    self::payload(&mut out, format, payload);
+    out.push(b'}');
+    Json::raw(&String::from_utf8(out).expect("JSON is text"))
 }
 
 fn number(out: &mut Vec<u8>, number: u64) {

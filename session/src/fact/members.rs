@@ -1,6 +1,6 @@
 //! What a fact tells beside its kind and its turn: named members, for clients and for the chain.
 
-use super::{End, Fact, Receipt, Sender};
+use super::{End, Fact, Output, Receipt, Sender};
 use crate::command::Phase;
 use crate::ids::{AgentName, TurnId};
 
@@ -27,14 +27,14 @@ impl Fact {
     fn of_input(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Flag, Number, Text};
         match self {
-            Fact::Input { input, turn: _, sender, held } => {
+            Fact::Input { input, turn: _, sender, held, previous: _ } => {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
                 if *held {
                     tell("held", Flag(true));
                 }
             }
-            Fact::Person { input, sender } => {
+            Fact::Person { input, sender, previous: _ } => {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
             }
@@ -61,17 +61,7 @@ impl Fact {
                 tell("epoch", Number(epoch.0));
                 tell("attempt", Number(u64::from(*attempt)));
             }
-            Fact::Output(output) => {
-                tell("epoch", Number(output.epoch.0));
-                tell("attempt", Number(u64::from(output.attempt)));
-                tell("offset", Number(output.offset));
-                if let Some(step) = &output.step {
-                    tell("step", Text(step.as_str()));
-                }
-                if output.internal {
-                    tell("visibility", Text("internal"));
-                }
-            }
+            Fact::Output(output) => output.members(tell),
             Fact::Phase { turn: _, epoch, phase } => {
                 tell("epoch", Number(epoch.0));
                 tell("phase", Text(phase.name()));
@@ -129,13 +119,14 @@ impl Fact {
     fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Number, Text};
         match self {
-            Fact::Asked { interaction, turn: _, epoch, kind, deadline } => {
+            Fact::Asked { interaction, epoch, kind, deadline, message, .. } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell("epoch", Number(epoch.0));
                 tell("kind", Text(kind.as_str()));
                 if let Some(deadline) = deadline {
                     tell("deadline", Number(deadline.0));
                 }
+                tell("message", Number(message.0));
             }
             Fact::Answered { interaction, turn: _, by } => {
                 tell("interaction", Text(interaction.as_str()));
@@ -178,6 +169,22 @@ impl Fact {
                 Member::Flag(flag) => out(&[u8::from(flag)]),
             }
         });
+    }
+}
+
+impl Output {
+    fn members(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
+        use Member::{Number, Text};
+        tell("epoch", Number(self.epoch.0));
+        tell("attempt", Number(u64::from(self.attempt)));
+        tell("offset", Number(self.offset));
+        tell("message", Number(self.message.0));
+        if let Some(step) = &self.step {
+            tell("step", Text(step.as_str()));
+        }
+        if self.internal {
+            tell("visibility", Text("internal"));
+        }
     }
 }
 

@@ -95,7 +95,19 @@ impl Live {
             }
             let deadline = ask.deadline_ms.map(|span_ms| now.after(span_ms));
             let (interaction, kind) = (ask.interaction.clone(), ask.kind.clone());
-            let fact = Fact::Asked { interaction, turn: turn.clone(), epoch, kind, deadline };
+            let (message, previous) = match self.work.find(turn) {
+                Some(at) => self.work.message_of_question(at, self.log.tail.next()),
+                None => (Serial::ZERO, Serial::ZERO),
+            };
+            let fact = Fact::Asked {
+                interaction,
+                turn: turn.clone(),
+                epoch,
+                kind,
+                deadline,
+                message,
+                previous,
+            };
             let serial = self.record(now, fact, &ask.question, out);
             let (id, turn, kind) = (ask.interaction.clone(), turn.clone(), ask.kind.clone());
             let asked = Interaction { id, turn, kind, serial, deadline, over: None };

@@ -143,7 +143,8 @@ impl Live {
         note: &str,
         out: &mut Vec<Event>,
     ) {
-        let control = &self.work.control;
+        let control = &mut self.work.control;
+        note.clone_into(&mut control.note);
         let (mode, epoch, until) = (control.mode, control.epoch, control.until);
         let (by, holder, note) = (by.cloned(), control.holder.clone(), note.to_owned());
         let change = ControlChange { change, mode, by, holder, epoch, until, note };

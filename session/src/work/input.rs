@@ -59,17 +59,15 @@ impl Live {
         }
         let turn = into.map_or_else(|| asked.input.clone(), |at| self.work.turns[at].id.clone());
         let (input, sender) = (asked.input.clone(), asked.sender.clone());
-        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false };
+        let previous = self.work.begin_message(self.log.tail.next());
+        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, previous };
         let serial = self.record_of(now, Some(asked.agent.clone()), fact, &asked.said, out);
         match into {
-            Some(at) => self.work.turns[at].spoken = serial,
-            None => {
-                let limit = asked.attempts.or(self.config.policy.attempts);
-                let mut begun = Turn::new(turn.clone(), asked.agent.clone(), serial, now);
-                begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
-                begun.quiet_ms = asked.quiet_ms;
-                self.work.turns.push(begun);
+            Some(at) => {
+                self.work.turns[at].spoken = serial;
+                self.work.turns[at].end_message();
             }
+            None => self.begin_turn(now, asked, serial),
         }
         let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
         let pending = into.is_some();
@@ -83,6 +81,15 @@ impl Live {
             self.end_all(now, &end, |open| open.id == turn, out);
         }
         Ok(Applied::Input { turn, serial, duplicate: false })
+    }
+
+    /// A turn begins with an input, under its name.
+    fn begin_turn(&mut self, now: Millis, asked: &Input, serial: Serial) {
+        let limit = asked.attempts.or(self.config.policy.attempts);
+        let mut begun = Turn::new(asked.input.clone(), asked.agent.clone(), serial, now);
+        begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
+        begun.quiet_ms = asked.quiet_ms;
+        self.work.turns.push(begun);
     }
 
     /// Lets a turn that has no worker go on, now that somebody spoke into it.
@@ -110,7 +117,10 @@ impl Live {
     /// The word of whoever has control, for people and not for an agent.
     fn person_says(&mut self, now: Millis, asked: &Input, out: &mut Vec<Event>) -> Applied {
         let (input, sender) = (asked.input.clone(), asked.sender.clone());
-        let serial = self.record(now, Fact::Person { input, sender }, &asked.said, out);
+        self.work.end_messages();
+        let previous = self.work.begin_message(self.log.tail.next());
+        let fact = Fact::Person { input, sender, previous };
+        let serial = self.record(now, fact, &asked.said, out);
         let control = &mut self.work.control;
         control.until = control.until.map(|_| now.after(control.for_ms));
         self.know_without_turn(asked, serial)
@@ -128,7 +138,8 @@ impl Live {
         }
         let (input, turn) = (asked.input.clone(), asked.input.clone());
         let (agent, sender) = (asked.agent.clone(), asked.sender.clone());
-        let fact = Fact::Input { input, turn, sender, held: true };
+        let previous = self.work.begin_message(self.log.tail.next());
+        let fact = Fact::Input { input, turn, sender, held: true, previous };
         let serial = self.record_of(now, Some(agent.clone()), fact, &asked.said, out);
         let first = self.work.control.held.take().map_or(serial, |held| held.first);
         let input = asked.input.clone();

@@ -251,6 +251,8 @@ impl Live {
     ) {
         let internal = said.internal || self.work.control.mode != Mode::Auto;
         for event in &said.events {
+            let serial = self.log.tail.next();
+            let (message, previous) = self.work.message_of_output(at, serial, internal);
             let turn = &mut self.work.turns[at];
             let output = Output {
                 turn: turn.id.clone(),
@@ -259,6 +261,8 @@ impl Live {
                 offset: turn.output.bytes,
                 step: turn.step.as_ref().map(|step| step.name.clone()),
                 internal,
+                message,
+                previous,
             };
             turn.output.bytes += event.payload.len() as u64;
             let (agent, fact) = (Some(turn.agent.clone()), Fact::Output(output));
@@ -278,6 +282,7 @@ impl Live {
         turn.forget_from(from);
         let (to, step) = (turn.output.last, turn.step.as_ref().map(|step| step.name.clone()));
         let turn = turn.id.clone();
+        self.work.rewind_message(at, from);
         self.note(now, Fact::Rewound { turn, epoch, step, from, to }, out);
     }
 

@@ -10,6 +10,7 @@ mod control;
 mod input;
 mod judge;
 mod lease;
+mod message;
 mod pause;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use bytes::Bytes;
 
 pub(super) use ask::Interaction;
+pub(super) use message::OpenMessage;
 
 use super::command::Role;
 use super::control::Control;
@@ -27,7 +29,7 @@ use super::fact::Fact;
 use super::live::Live;
 use super::policy::Policy;
 use super::refusal::Refusal;
-use super::status::{AudienceStatus, InteractionStatus, TurnStatus};
+use super::status::{AudienceStatus, InteractionStatus, QueuedStatus, TurnStatus};
 use super::turn::{Spoke, Stage, Turn};
 use crate::ids::{AgentName, Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
@@ -48,6 +50,8 @@ pub(super) struct Work {
     pub(super) control: Control,
     /// Who watches; not known before the leader has counted.
     pub(super) audience: Option<AudienceStatus>,
+    /// Where the newest message begins; 0 where none is known.
+    pub(super) message: Serial,
 }
 
 /// An input that was accepted.
@@ -135,6 +139,18 @@ impl Work {
     pub(super) fn interactions(&self) -> Vec<InteractionStatus> {
         let open = self.interactions.iter().filter(|asked| asked.over.is_none());
         open.map(InteractionStatus::from).collect()
+    }
+
+    /// The inputs that no worker has taken in yet, oldest first. Among those that are held back may be what their
+    /// holder said, which only the log tells apart.
+    pub(super) fn queued(&self) -> Vec<QueuedStatus> {
+        let held = self.control.held.as_ref();
+        let is_held = |serial| held.is_some_and(|held| held.first <= serial && serial <= held.last);
+        let waits = |known: &&Known| match self.find(&known.turn) {
+            Some(at) => self.turns[at].taken_in() < known.serial,
+            None => known.input == known.turn && is_held(known.serial),
+        };
+        self.inputs.iter().filter(waits).map(QueuedStatus::from).collect()
     }
 
     fn remember(&mut self, known: Known) {

@@ -138,7 +138,9 @@ export class Talk {
     for (const turn of snapshot?.turns ?? []) {
       if (turn.state !== "queued" || this.answers.has(turn.turn)) this.answer(turn.turn, turn.agent).open(true);
     }
-    for (const asked of snapshot?.interactions ?? []) this.question(asked, "The agent waits for an answer.");
+    for (const asked of snapshot?.interactions ?? []) {
+      this.question(asked, asked.question ? payload(asked.question) : "The agent waits for an answer.");
+    }
     this.scroll(true);
   }
 

@@ -1,14 +1,16 @@
 //! What an attachment asks for, parsed once and strictly.
 
 use super::super::error::Problem;
+use super::super::headers::strict_number;
 use crate::auth::Caller;
 use crate::ids::{BadId, DeviceName, ParticipantName, SessionId};
+use crate::limits::MESSAGES_PAGE_MAX;
 use crate::runtime::presence::Attendee;
 use crate::session::{Role, Sender};
 
 /// The names of everything that may be asked for.
-pub(in crate::edge) const PARAMETERS: [&str; 6] =
-    ["participant", "device", "role", "snapshot", "fold", "visibility"];
+pub(in crate::edge) const PARAMETERS: [&str; 7] =
+    ["participant", "device", "role", "snapshot", "on_gap", "fold", "visibility"];
 
 /// What is asked of an attachment beside where it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub(in crate::edge) struct Asked {
     pub(in crate::edge) who: Option<Attendee>,
     /// Begins with what there is, and goes on after the tail.
     pub(in crate::edge) snapshot: bool,
+    /// How many messages a snapshot has, where it is said.
+    pub(in crate::edge) messages: Option<usize>,
+    /// After a gap or a reset it begins again with what there is.
+    pub(in crate::edge) again: bool,
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
@@ -48,7 +54,13 @@ impl Asked {
         };
         Ok(Asked {
             who,
-            snapshot: flag("snapshot", given("snapshot"))?,
+            snapshot: given("snapshot").is_some_and(|text| text != "0"),
+            messages: count(given("snapshot"))?,
+            again: match given("on_gap") {
+                None | Some("events") => false,
+                Some("snapshot") => true,
+                Some(_) => return Err("on_gap is events or snapshot".into()),
+            },
             fold: flag("fold", given("fold"))?,
             visibility: visibility(given("visibility"))?,
             pings: false,
@@ -97,6 +109,18 @@ fn attendee(
         device: device.map(DeviceName::parse).transpose().map_err(named("device"))?,
         role: role.map_or(Ok(Role::default()), |name| Role::parse(name).ok_or_else(known))?,
     })
+}
+
+/// How many messages a snapshot is to have: 1 is as many as a page has, as it was before it could be said.
+fn count(given: Option<&str>) -> Result<Option<usize>, String> {
+    let most = MESSAGES_PAGE_MAX;
+    match given {
+        None | Some("0" | "1") => Ok(None),
+        Some(text) => match strict_number(text).and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if number <= most => Ok(Some(number)),
+            _ => Err(format!("snapshot is 0, 1 or how many messages are wanted, up to {most}")),
+        },
+    }
 }
 
 fn flag(name: &str, given: Option<&str>) -> Result<bool, String> {

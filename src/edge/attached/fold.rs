@@ -62,8 +62,8 @@ fn joins(last: Option<&Arc<Shown>>, event: &Event) -> bool {
         return false;
     };
     let key = |output: &Output| {
-        let Output { turn, epoch, attempt, offset: _, step, internal } = output.clone();
-        (turn, epoch, attempt, step, internal)
+        let Output { turn, epoch, attempt, step, internal, message, .. } = output.clone();
+        (turn, epoch, attempt, step, internal, message)
     };
     key(before) == key(output)
 }
@@ -126,6 +126,8 @@ pub(super) mod tests {
             offset: serial * 10,
             step: step.map(|step| StepName::parse(step).unwrap()),
             internal,
+            message: Serial(1),
+            previous: Serial::ZERO,
         });
         let fact = Some(Box::new(fact));
         Event { serial: Serial(serial), fact, ..sample("text", text.as_bytes()) }
@@ -165,11 +167,11 @@ pub(super) mod tests {
             fold,
             &all,
             expect![[r#"
-            {"serial":2,"from":1,"time":1700000000000,"format":"text","text":"Roses","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
-            {"serial":3,"time":1700000000000,"format":"text","text":"x","type":"turn.output","turn":"u","epoch":1,"attempt":1,"offset":30
-            {"serial":4,"time":1700000000000,"format":"text","text":"are","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"step":"a"
-            {"serial":6,"from":5,"time":1700000000000,"format":"text","text":" red","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":50,"step":"b"
-        "#]],
+                {"serial":2,"from":1,"time":1700000000000,"format":"text","text":"Roses","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10,"message":1
+                {"serial":3,"time":1700000000000,"format":"text","text":"x","type":"turn.output","turn":"u","epoch":1,"attempt":1,"offset":30,"message":1
+                {"serial":4,"time":1700000000000,"format":"text","text":"are","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"message":1,"step":"a"
+                {"serial":6,"from":5,"time":1700000000000,"format":"text","text":" red","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":50,"message":1,"step":"b"
+            "#]],
         );
     }
 
@@ -186,18 +188,18 @@ pub(super) mod tests {
             public,
             &all,
             expect![[r#"
-            {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
-            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
-            passed #4
-        "#]],
+                {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10,"message":1
+                {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30,"message":1
+                passed #4
+            "#]],
         );
         check(
             Shape { fold: true, ..Shape::default() },
             &all[2..],
             expect![[r#"
-            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
-            {"serial":4,"time":1700000000000,"format":"text","text":"draft","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"visibility":"internal"
-        "#]],
+                {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30,"message":1
+                {"serial":4,"time":1700000000000,"format":"text","text":"draft","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":40,"message":1,"visibility":"internal"
+            "#]],
         );
     }
 
@@ -210,10 +212,10 @@ pub(super) mod tests {
             Shape { fold: true, ..Shape::default() },
             &all,
             expect![[r#"
-            {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10
-            {"serial":2,"time":1700000000000,"format":"text","base64":"ww==","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":20
-            {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30
-        "#]],
+                {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10,"message":1
+                {"serial":2,"time":1700000000000,"format":"text","base64":"ww==","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":20,"message":1
+                {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30,"message":1
+            "#]],
         );
     }
 }

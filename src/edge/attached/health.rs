@@ -5,11 +5,14 @@ use serde_json::{Map, Value, json};
 use super::super::wire;
 use crate::ids::Millis;
 use crate::session::health::Health;
-use crate::session::{Status, TurnStatus};
+use crate::session::{Cause, Status, TurnState, TurnStatus};
 
 /// Why nobody takes a turn.
 const UNSERVED: &str =
     "no worker of this agent is connected to any node, and none asks for its turns";
+
+/// Why a worker that lives counts as stalled.
+const STALLED: &str = "the worker lives, and has put nothing out for longer than it declared";
 
 /// The health of each open turn's agent, at the time `now` of this node.
 pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
@@ -53,9 +56,20 @@ pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Va
         Health::Recovering { lost, of } | Health::Dead { lost, of } => {
             body.insert("lost".into(), lost.into());
             body.insert("of".into(), of.into());
+            body.insert("cause".into(), turn.lost.map(Cause::name).into());
         }
         Health::Unserved => {
             body.insert("cause".into(), UNSERVED.into());
+        }
+        Health::Paused => {
+            let reason = match turn.state {
+                TurnState::Paused { reason } => Some(reason.name()),
+                _ => None,
+            };
+            body.insert("cause".into(), reason.into());
+        }
+        Health::Stalled => {
+            body.insert("cause".into(), STALLED.into());
         }
         Health::Working { tool } => {
             body.insert("tool".into(), tool.as_str().into());

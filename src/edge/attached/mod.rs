@@ -3,7 +3,9 @@
 //!
 //! None of it is of one kind of connection: [`super::telling`] says it on server-sent events and WebSockets.
 
+mod again;
 mod ask;
+mod asking;
 pub(super) mod fold;
 pub(super) mod health;
 pub(super) mod messages;
@@ -13,11 +15,14 @@ mod snapshot;
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub(super) use self::again::Again;
 pub(super) use self::ask::{Asked, PARAMETERS, Visibility, visibility};
+use self::asking::Asking;
 use super::Edge;
+use super::content::raw::Json;
 use super::error::Problem;
 use super::telling::{Control, Telling};
 use crate::ids::{Serial, SessionId};
@@ -36,6 +41,7 @@ pub(super) struct Beside {
     /// Counted as present while this lives, where somebody is named.
     attendance: Option<Attendance>,
     ping_at: Instant,
+    asked: Asking,
 }
 
 /// Opens an attachment as it was asked for: counted as present, with its snapshot, and the right to pings.
@@ -51,15 +57,21 @@ pub(super) async fn open(
 ) -> Result<Telling, Problem> {
     let attendance = asked.who.clone().map(|who| edge.runtime.presence.attend(id, who));
     let snapshot = match asked.snapshot {
-        true => Some(snapshot::of(edge, id, &reader, asked.visibility, deadline).await?),
+        true => {
+            let wanted = (asked.messages, asked.visibility);
+            Some(snapshot::of(edge, id, &reader, wanted, deadline).await?)
+        }
         false => None,
     };
     // Who only reads the log is not woken for more than its events.
     let beside = (attendance.is_some() || asked.snapshot || asked.pings).then(|| {
         let (edge, id) = (edge.clone(), id.clone());
-        Box::new(Beside { edge, id, attendance, ping_at: Instant::now() + PING })
+        let ping_at = Instant::now() + PING;
+        Box::new(Beside { edge, id, attendance, ping_at, asked: Asking::default() })
     });
-    Ok(Telling::new(reader, &edge.metrics, &edge.room).with(beside, snapshot, asked))
+    let again = Again::of(edge, id, asked);
+    let telling = Telling::new(reader, &edge.metrics, &edge.room);
+    Ok(telling.with(beside, (snapshot, again), asked))
 }
 
 impl Beside {
@@ -88,11 +100,11 @@ impl Beside {
             return Some(Control { name: "ping", cursor: None, data });
         }
         let company = self.attendance.as_mut()?.news()?;
-        Some(Control { name: "presence", cursor: None, data: people::company(&company) })
+        Some(Control { name: "presence", cursor: None, data: people::company(&company).into() })
     }
 
-    /// How far the log goes, how the agents are, and how many watch.
-    async fn ping(&self, tail: Serial) -> Value {
+    /// How far the log goes, how the agents are, what they ask, and how many watch.
+    async fn ping(&mut self, tail: Serial) -> Json {
         let until = Instant::now() + PATIENCE;
         let status = self.edge.runtime.sessions.status(&self.id, Freshness::Local, until);
         // A replica that is not to be had now is no reason to be silent.
@@ -100,6 +112,12 @@ impl Beside {
         if let Some(status) = &mut status {
             self.edge.runtime.workers.mark_unserved(&self.id, &mut status.turns).await;
         }
+        if let Some(status) = &status {
+            let known = self.asked.learn(&self.edge, &self.id, status, until);
+            // What is not to be had now is asked for again with the next ping.
+            timeout(PATIENCE, known).await.ok();
+        }
+        let interactions = status.as_ref().map_or(Json::Null, |status| self.asked.tell(status));
         let now = self.edge.runtime.sessions.time_of(&self.id);
         let known = self.attendance.as_ref().and_then(Attendance::known);
         let counted = status.as_ref().and_then(|status| status.audience);
@@ -110,6 +128,11 @@ impl Beside {
         };
         let tail = status.as_ref().map_or(tail, |status| status.tail.max(tail));
         let health = status.map(|status| health::all(&status, now));
-        json!({ "tail": tail.0, "health": health, "audience": audience })
+        Json::object([
+            ("tail", tail.0.into()),
+            ("health", health.map_or(Json::Null, Json::from)),
+            ("audience", audience.into()),
+            ("interactions", interactions),
+        ])
     }
 }

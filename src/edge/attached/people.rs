@@ -1,10 +1,10 @@
-//! Who is there, who has control and what people are to answer, as clients see it.
+//! Who is there and who has control, as clients see it.
 
 use serde_json::{Value, json};
 
 use super::super::wire;
 use crate::runtime::presence::{Device, PresenceSnapshot};
-use crate::session::{AudienceStatus, ControlStatus, InteractionStatus, Sender};
+use crate::session::{AudienceStatus, ControlStatus, Sender};
 
 /// Everybody who is attached.
 pub(in crate::edge) fn company(company: &PresenceSnapshot) -> Value {
@@ -47,21 +47,8 @@ pub(in crate::edge) fn control(status: &ControlStatus) -> Value {
         "until": wire::millis(status.until),
         "requested": sender(status.requested.as_ref()),
         "held": status.held,
+        "note": status.note,
     })
-}
-
-/// What people are to answer.
-pub(in crate::edge) fn interactions(open: &[InteractionStatus]) -> Value {
-    let one = |open: &InteractionStatus| {
-        json!({
-            "interaction": open.interaction.as_str(),
-            "turn": open.turn.as_str(),
-            "kind": open.kind.as_str(),
-            "serial": open.serial.0,
-            "deadline": wire::millis(open.deadline),
-        })
-    };
-    open.iter().map(one).collect()
 }
 
 /// Somebody, or `null`.

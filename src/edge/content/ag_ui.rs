@@ -1,14 +1,15 @@
 //! Events of AG-UI, as they stand in the log beside the text.
 
 use super::raw::Object;
-use super::{Conversation, Outcome};
+use super::{Conversation, Outcome, Part};
 use crate::ids::TurnId;
+use crate::session::Format;
 
 const FORMAT: &str = "ag-ui/1";
 
 impl Conversation {
     /// Takes an event.
-    pub(super) fn ag_ui(&mut self, event: &Object<'_>, turn: Option<&TurnId>) {
+    pub(super) fn ag_ui(&mut self, event: &Object<'_>, json: &str, turn: Option<&TurnId>) {
         let text = |name: &str| event.text(name).unwrap_or_default();
         match text("type").as_str() {
             "TEXT_MESSAGE_START" | "TEXT_MESSAGE_END" => self.border(),
@@ -33,14 +34,22 @@ impl Conversation {
                 self.call_goes_on(&id, event);
             }
             "TOOL_CALL_RESULT" => {
-                let Some(call) = self.called(&text("toolCallId")) else { return };
                 let content = event.get("content").unwrap_or(r#""""#);
-                call.result = match event.text("error") {
+                let result = match event.text("error") {
                     Some(error) => Outcome::Failed(error),
                     None => Outcome::Output(content.to_owned()),
                 };
+                let id = text("toolCallId");
+                match self.called(&id) {
+                    Some(call) => call.result = result,
+                    None => self.stray(id, result),
+                }
             }
             "RUN_FINISHED" => self.interrupted(event, turn),
+            "CUSTOM" if self.keeps_all => {
+                let format = Format::parse(FORMAT).expect("the names of dialects are formats");
+                self.push(Part::Other { format, json: json.to_owned() });
+            }
             _ => {}
         }
     }

@@ -29,7 +29,11 @@ impl Conversation {
             "file" => self.push(Part::File { media: text("mediaType"), url: text("url") }),
             "source-url" | "source-document" | "custom" | "reasoning-file" => self.other(json),
             _ if kind.starts_with("data-") && kind != "data-omitted" => self.data(chunk, json),
-            // Borders of the stream: start, finish, metadata, what was taken back, and what this version knows not.
+            // Borders of the stream, and what was taken back.
+            "start" | "finish" | "finish-step" | "message-metadata" | "error" | "abort"
+            | "reset-step" | "data-omitted" => {}
+            // What this version knows not.
+            _ if self.keeps_all => self.other(json),
             _ => {}
         }
     }
@@ -65,7 +69,11 @@ impl Conversation {
                 }
             }
             _ => {
-                let Some(call) = self.called(&id) else { return };
+                let Some(call) = self.called(&id) else {
+                    let mut call = Call::default();
+                    call.come_to(kind, chunk);
+                    return self.stray(id, call.result);
+                };
                 call.come_to(kind, chunk);
             }
         }

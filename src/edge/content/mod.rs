@@ -6,7 +6,11 @@
 mod ag_ui;
 mod ai_sdk;
 mod calls;
+mod ends;
 mod openai;
+pub(in crate::edge) mod parts;
+#[cfg(test)]
+mod parts_tests;
 pub(super) mod raw;
 #[cfg(test)]
 mod room_tests;
@@ -36,6 +40,8 @@ pub(super) struct Conversation {
     /// What the agent asked last, and the turn that it asked in.
     pub(super) asks: Vec<Ask>,
     asks_of: Option<TurnId>,
+    /// All of it is kept, also what no endpoint is asked with.
+    keeps_all: bool,
     /// The letters of the text, of the reasoning and of the arguments that are under way.
     letters: Letters,
 }
@@ -79,6 +85,18 @@ pub(super) enum Part {
     Other {
         format: Format,
         json: String,
+    },
+    /// What came of a call that another message has. For those who read messages one by one, as the next two are.
+    Result {
+        id: String,
+        result: Outcome,
+    },
+    /// The answer went wrong.
+    Error(String),
+    /// The answer came to its end: why, and what it cost, as its dialect says it.
+    Finish {
+        reason: Option<String>,
+        usage: Option<String>,
     },
 }
 
@@ -169,11 +187,16 @@ impl Conversation {
                 self.text(&String::from_utf8_lossy(&piece.payload));
                 continue;
             }
-            let Ok(json) = str::from_utf8(&piece.payload) else { continue };
-            let Some(object) = Object::parse(json) else { continue };
+            let text = str::from_utf8(&piece.payload).ok();
+            let Some((json, object)) = text.and_then(|json| Some((json, Object::parse(json)?)))
+            else {
+                self.push_whole(piece);
+                continue;
+            };
+            self.end_of(piece.format.as_str(), &object);
             match piece.format.as_str() {
                 "ai-sdk/1" => self.ai_sdk(&object, json),
-                "ag-ui/1" => self.ag_ui(&object, spoken.turn.as_ref()),
+                "ag-ui/1" => self.ag_ui(&object, json, spoken.turn.as_ref()),
                 "openai/1" => self.openai(&object),
                 _ => {
                     let (format, json) = (piece.format.clone(), json.to_owned());

@@ -160,6 +160,18 @@ impl Json {
         Json::Object(members.into())
     }
 
+    /// The members of an object, and others after them.
+    pub(in crate::edge) fn joined(first: &serde_json::Value, rest: &Json) -> Json {
+        let (mut text, rest) = (first.to_string(), rest.to_string());
+        text.pop();
+        if text.len() < 2 || rest.len() <= 2 {
+            return if text.len() < 2 { Json::raw(&rest) } else { Json::from(first.clone()) };
+        }
+        text.push(',');
+        text.push_str(&rest[1..]);
+        Json::raw(&text)
+    }
+
     /// Adds a member to an object.
     pub(in crate::edge) fn with(mut self, name: &'static str, value: impl Into<Json>) -> Json {
         if let Json::Object(members) = &mut self {
@@ -186,6 +198,18 @@ impl From<&str> for Json {
 impl From<String> for Json {
     fn from(text: String) -> Json {
         Json::Text(text)
+    }
+}
+
+impl From<u64> for Json {
+    fn from(number: u64) -> Json {
+        Json::raw(&number.to_string())
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Json {
+        Json::raw(&value.to_string())
     }
 }
 

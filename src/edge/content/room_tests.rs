@@ -35,7 +35,13 @@ fn told(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
 fn input(serial: u64, text: &str) -> Vec<Event> {
     let mut all = user(serial, "text", text);
     let id = TurnId::parse("t").unwrap();
-    let fact = Fact::Input { input: id.clone(), turn: id, sender: None, held: false };
+    let fact = Fact::Input {
+        input: id.clone(),
+        turn: id,
+        sender: None,
+        held: false,
+        previous: Serial::ZERO,
+    };
     all[0].fact = Some(Box::new(fact));
     all
 }

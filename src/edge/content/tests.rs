@@ -22,7 +22,13 @@ fn turn_id(name: &str) -> TurnId {
 /// An input, which begins a turn of its own.
 pub(in crate::edge) fn user(serial: u64, format: &str, payload: &str) -> Vec<Event> {
     let id = turn_id(&format!("i{serial}"));
-    let fact = Fact::Input { input: id.clone(), turn: id, sender: None, held: false };
+    let fact = Fact::Input {
+        input: id.clone(),
+        turn: id,
+        sender: None,
+        held: false,
+        previous: Serial::ZERO,
+    };
     vec![event(serial, format, payload, fact)]
 }
 
@@ -31,7 +37,9 @@ pub(in crate::edge) fn agent(serial: u64, turn: &str, pieces: &[(&str, &str)]) -
     let output = |at: u64| {
         let (turn, step) = (turn_id(turn), None);
         let epoch = TurnEpoch(1);
-        Fact::Output(Output { turn, epoch, attempt: 1, offset: at, step, internal: false })
+        let (message, previous) = (Serial(serial), Serial::ZERO);
+        let (attempt, offset, internal) = (1, at, false);
+        Fact::Output(Output { turn, epoch, attempt, offset, step, internal, message, previous })
     };
     let pieces = (serial..).zip(pieces);
     pieces.map(|(at, (format, payload))| event(at, format, payload, output(at))).collect()
@@ -47,6 +55,8 @@ pub(in crate::edge) fn asks(serial: u64, name: &str, answer: Option<&str>) -> Ve
         epoch: TurnEpoch(1),
         kind,
         deadline: None,
+        message: Serial(serial),
+        previous: Serial::ZERO,
     };
     let mut all = vec![
         event(serial, "json", "{}", asked),
@@ -434,7 +444,13 @@ fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
     assert_eq!(of(log.clone()), (true, Some((3, 1))));
     let mut spoken = log.clone();
     let id = turn_id("t");
-    let fact = Fact::Input { input: turn_id("more"), turn: id, sender: None, held: false };
+    let fact = Fact::Input {
+        input: turn_id("more"),
+        turn: id,
+        sender: None,
+        held: false,
+        previous: Serial::ZERO,
+    };
     spoken.push(event(6, "text", "no", fact));
     assert_eq!(of(spoken.clone()), (false, Some((3, 1))));
     // What it asks then is all that counts.

@@ -50,7 +50,11 @@ fn part(part: &Part) -> Option<Json> {
         }
         Part::Step => of("step-start"),
         Part::Other { format, json } if format.as_str() == FORMAT => Json::raw(json),
-        Part::Call(_) | Part::Other { .. } => return None,
+        Part::Call(_)
+        | Part::Other { .. }
+        | Part::Result { .. }
+        | Part::Error(_)
+        | Part::Finish { .. } => return None,
     })
 }
 

@@ -335,6 +335,7 @@ mod tests {
             },
             url: String::new(),
             protocol: crate::config::Protocol::AgUi,
+            signing: Vec::new(),
             headers: BTreeMap::clone(&headers),
             capacity: 1,
             quiet_ms: 1,
@@ -344,7 +345,13 @@ mod tests {
         };
         let url = Url::parse("http://h/a").unwrap();
         let told = |tenant: Option<&str>| {
-            let request = request(&endpoint(tenant), &url, "h", Bytes::new()).ok()?;
+            let request = request(
+                &endpoint(tenant),
+                &url,
+                "h",
+                &Asked { id: "1".into(), body: Bytes::new() },
+            )
+            .ok()?;
             let all: Vec<_> = request.headers().get_all(TENANT).iter().cloned().collect();
             Some(all)
         };

@@ -53,7 +53,7 @@ fn messages_of(entry: &Entry, all: &mut Vec<Message>) {
                 message.calls.push(call_of(call));
                 message.results.push(result_of(call));
             }
-            Part::Reasoning { .. } | Part::Step | Part::Other { .. } => {}
+            _ => {}
         }
     }
 }
@@ -64,7 +64,7 @@ fn is_rendered(part: &Part, entry: &Entry) -> bool {
         Part::Text(text) => !text.is_empty(),
         Part::File { .. } => !entry.is_agent(),
         Part::Call(call) => call.is_whole(),
-        Part::Reasoning { .. } | Part::Step | Part::Other { .. } => false,
+        _ => false,
     }
 }
 

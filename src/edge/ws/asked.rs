@@ -93,9 +93,18 @@ struct AttachFrame {
     participant: Option<String>,
     device: Option<String>,
     role: Option<String>,
-    snapshot: Option<bool>,
+    snapshot: Option<Snapshot>,
+    on_gap: Option<String>,
     fold: Option<bool>,
     visibility: Option<String>,
+}
+
+/// Whether there is to be one, or how many messages it is to have.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Snapshot {
+    Flag(bool),
+    Messages(u64),
 }
 
 #[derive(Deserialize)]
@@ -216,11 +225,16 @@ fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
 /// The same as the query of a live read asks for.
 fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
     let flag = |on: bool| if on { "1" } else { "0" };
+    let snapshot = frame.snapshot.map(|snapshot| match snapshot {
+        Snapshot::Flag(on) => flag(on).to_owned(),
+        Snapshot::Messages(count) => count.to_string(),
+    });
     let given = |name: &str| match name {
         "participant" => frame.participant.as_deref(),
         "device" => frame.device.as_deref(),
         "role" => frame.role.as_deref(),
-        "snapshot" => frame.snapshot.map(flag),
+        "snapshot" => snapshot.as_deref(),
+        "on_gap" => frame.on_gap.as_deref(),
         "fold" => frame.fold.map(flag),
         "visibility" => frame.visibility.as_deref(),
         _ => None,

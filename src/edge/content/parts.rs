@@ -1,0 +1,170 @@
+//! The parts of one message, as JSON: what `docs/CONTENT.md` lists, whichever dialect each came in.
+//!
+//! A message is told by itself: what came of its calls later, in other messages of its turn, is looked up in
+//! `later` and `answers`, and what is a result of another message's call is told as such. So it reads the same on
+//! whatever page it stands.
+
+use super::ends::whole;
+use super::raw::{Json, Object, is_json};
+use super::{Approval, Call, Conversation, Entry, Outcome, Part, approved, as_json, is_named};
+use crate::edge::attached::messages::{Piece, Speaks, Spoken};
+use crate::edge::attached::questions::Reply;
+
+/// A question of a message's turn: its name, and what came of it.
+pub(in crate::edge) type Answer<'a> = (&'a str, &'a Reply);
+
+/// Whether a payload may say what came of a call that began before it.
+pub(in crate::edge) fn is_result(piece: &Piece) -> bool {
+    let wanted = ["ai-sdk/1", "ag-ui/1"];
+    if !wanted.contains(&piece.format.as_str()) {
+        return false;
+    }
+    let object = str::from_utf8(&piece.payload).ok().and_then(Object::parse);
+    let kind = object.and_then(|object| object.text("type")).unwrap_or_default();
+    kind.starts_with("tool-output-") || kind == "TOOL_CALL_RESULT"
+}
+
+/// The parts of a message. `later`: results that its turn put out after it. `answers`: what its turn asked after it
+/// began, oldest first.
+pub(in crate::edge) fn of(spoken: &Spoken, later: &[Piece], answers: &[Answer<'_>]) -> Json {
+    let mut all = Conversation { keeps_all: true, ..Conversation::default() };
+    match spoken.speaks {
+        Speaks::User => {
+            let parts = spoken.pieces.iter();
+            let parts = parts.filter_map(|piece| whole(&piece.format, &piece.payload)).collect();
+            all.entries.push(Entry::of(spoken, parts));
+        }
+        Speaks::Agent | Speaks::Person => {
+            all.agent(spoken.clone());
+            all.keeps_all = false;
+            let has_calls = all.entries.iter().flat_map(|entry| &entry.parts);
+            let has_calls = has_calls.into_iter().any(|part| matches!(part, Part::Call(_)));
+            if has_calls && !later.is_empty() {
+                let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
+                all.agent(Spoken { speaks, turn, from, pieces: later.to_vec() });
+            }
+        }
+    }
+    let parts = all.entries.into_iter().flat_map(|entry| entry.parts);
+    let parts = parts.filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+    let parts = parts.map(|part| match part {
+        Part::Call(mut call) => {
+            call.take(answers);
+            rendered(&Part::Call(call))
+        }
+        part => rendered(&part),
+    });
+    parts.collect::<Vec<_>>().into()
+}
+
+impl Call {
+    /// Takes what people said to it.
+    fn take(&mut self, answers: &[Answer<'_>]) {
+        let reply = |id: &str| {
+            answers.iter().rev().find(|(name, _)| is_named(name, id)).map(|(_, reply)| *reply)
+        };
+        if let Some(approval) = &mut self.approval {
+            approval.answer = reply(&approval.id).and_then(approved);
+            return;
+        }
+        let answer = reply(&self.id);
+        if let (Outcome::Open, Some(Reply::Answered { format, payload })) = (&self.result, answer) {
+            self.result = Outcome::Output(as_json(format, payload).to_string());
+        }
+    }
+
+    /// Where it stands, by a word.
+    fn state(&self) -> &'static str {
+        match (&self.result, &self.approval) {
+            (Outcome::Output(_), _) => "output",
+            (Outcome::Failed(_), _) => "error",
+            (Outcome::Denied, _) | (_, Some(Approval { answer: Some((false, _)), .. })) => "denied",
+            (_, Some(Approval { answer: None, .. })) => "approval-requested",
+            (_, Some(Approval { answer: Some((true, _)), .. })) => "running",
+            (Outcome::Open, None) if self.is_whole() => "input-available",
+            (Outcome::Open, None) => "input-streaming",
+        }
+    }
+}
+
+fn part(kind: &'static str) -> Json {
+    Json::object([("type", kind.into())])
+}
+
+fn rendered(of: &Part) -> Json {
+    match of {
+        Part::Text(text) => part("text").with("text", text.as_str()),
+        Part::Reasoning { id, text, extra, format } => {
+            let id = (!id.is_empty()).then(|| id.as_str().into());
+            let extra = extra.as_deref().map(Json::raw);
+            let known = extra.is_some().then(|| format.as_str().into());
+            part("reasoning")
+                .with("text", text.as_str())
+                .with_some("id", id)
+                .with_some("format", known)
+                .with_some("extra", extra)
+        }
+        Part::Call(call) => called(call),
+        Part::File { media, url } => {
+            part("file").with("media_type", media.as_str()).with("url", url.as_str())
+        }
+        Part::Step => part("step"),
+        Part::Other { format, json } => other(format.as_str(), json),
+        Part::Result { id, result } => outcome(part("tool_result").with("id", id.as_str()), result),
+        Part::Error(text) => part("error").with("text", text.as_str()),
+        Part::Finish { reason, usage } => {
+            let reason = reason.as_deref().map(Json::from);
+            let usage = usage.as_deref().map(Json::raw);
+            part("finish").with_some("reason", reason).with_some("usage", usage)
+        }
+    }
+}
+
+fn called(call: &Call) -> Json {
+    let mut out = part("tool_call")
+        .with("id", call.id.as_str())
+        .with("tool", call.tool.as_str())
+        .with("state", call.state());
+    let arguments = call.arguments.trim();
+    out = match is_json(arguments) {
+        true => out.with("arguments", Json::raw(arguments)),
+        // As far as it came.
+        false => out.with("arguments_text", call.arguments.as_str()),
+    };
+    if let Some(approval) = &call.approval {
+        let mut asked = Json::object([("id", approval.id.as_str().into())]);
+        if let Some((yes, reason)) = &approval.answer {
+            asked = asked.with("approved", *yes);
+            asked = asked.with_some("reason", reason.as_deref().map(Json::from));
+        }
+        out = out.with("approval", asked);
+    }
+    if call.dynamic {
+        out = out.with("dynamic", true);
+    }
+    if call.by_provider {
+        out = out.with("by_provider", true);
+    }
+    outcome(out.with_some("extra", call.extra.as_deref().map(Json::raw)), &call.result)
+}
+
+fn outcome(out: Json, of: &Outcome) -> Json {
+    match of {
+        Outcome::Output(output) => out.with("output", Json::raw(output)),
+        Outcome::Failed(why) => out.with("error", why.as_str()),
+        Outcome::Denied => out.with("denied", true),
+        Outcome::Open => out,
+    }
+}
+
+/// JSON that is of no kind above: a source, data, or something that this version does not know.
+fn other(format: &str, json: &str) -> Json {
+    let kind = Object::parse(json).and_then(|object| object.text("type")).unwrap_or_default();
+    let word = match (format, kind.as_str()) {
+        ("ai-sdk/1", "source-url" | "source-document") => "source",
+        ("ai-sdk/1", kind) if kind.starts_with("data-") => "data",
+        ("json", _) | ("ag-ui/1", "CUSTOM") => "data",
+        _ => "other",
+    };
+    part(word).with("format", format).with("value", Json::raw(json))
+}

@@ -1,0 +1,140 @@
+//! Finding where messages begin, from newer to older: by what the first event of each says of the one before it.
+
+use super::super::error::Problem;
+use super::log::Log;
+use crate::edge::attached::Visibility;
+use crate::edge::attached::fold::is_internal;
+use crate::ids::Serial;
+use crate::limits::{DELIVERY_EVENTS, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
+use crate::session::{Event, Fact, Status};
+
+/// How far back a page goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Border {
+    /// Where its first message begins; all that begin from here on are of it.
+    pub(super) lo: Serial,
+    /// Whether there is no older one.
+    pub(super) is_first: bool,
+    /// Whether something may be left of messages that began before the log does.
+    pub(super) remnants: bool,
+}
+
+/// Where the next older message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// It begins here.
+    At(Serial),
+    /// It is the last one that begins at or before this.
+    UpTo(Serial),
+    None {
+        remnants: bool,
+    },
+}
+
+/// A message as its first event tells of it.
+struct Begin {
+    previous: Serial,
+    internal: bool,
+}
+
+fn begin(event: &Event) -> Option<Begin> {
+    match event.fact.as_deref()? {
+        Fact::Input { previous, .. } | Fact::Person { previous, .. } => {
+            Some(Begin { previous: *previous, internal: false })
+        }
+        Fact::Output(output) if output.message == event.serial => {
+            Some(Begin { previous: output.previous, internal: is_internal(event) })
+        }
+        Fact::Asked { message, previous, .. } if *message == event.serial => {
+            Some(Begin { previous: *previous, internal: false })
+        }
+        _ => None,
+    }
+}
+
+/// Goes back over `count` messages from `before`, but not over many more events than a page may have.
+///
+/// # Errors
+/// The log is not to be had before the deadline, or is another one by now.
+pub(super) async fn back(
+    log: &mut Log<'_>,
+    status: &Status,
+    before: Serial,
+    count: usize,
+    visibility: Visibility,
+) -> Result<Border, Problem> {
+    let far = |at: Serial, events: usize| events as u64 <= before.0.saturating_sub(at.0);
+    let (mut lo, mut found) = (before, 0);
+    let mut next = match status.tail < before {
+        true => Next::At(status.message).or_none(status, before),
+        false => Next::UpTo(Serial(before.0.saturating_sub(1))),
+    };
+    loop {
+        let upto = match next {
+            Next::None { remnants } => {
+                let lo = if remnants { status.first } else { lo };
+                return Ok(Border { lo, is_first: true, remnants });
+            }
+            Next::At(at) | Next::UpTo(at) => at,
+        };
+        if count <= found || (0 < found && far(upto, MESSAGES_EVENTS)) {
+            return Ok(Border { lo, is_first: false, remnants: false });
+        }
+        if upto < status.first {
+            next = Next::None { remnants: false };
+            continue;
+        }
+        if far(upto, MESSAGES_EVENTS_MAX) && found == 0 {
+            // The next page goes on here.
+            return Ok(Border { lo: upto.next(), is_first: false, remnants: false });
+        }
+        // What its neighbours say is often in the same piece.
+        let piece = log.back(upto, status.first, DELIVERY_EVENTS).await?;
+        let Some(start) = piece.first().map(|shown| shown.event.serial) else {
+            next = Next::end_of(status);
+            continue;
+        };
+        let mut events = piece.iter().rev();
+        loop {
+            let wanted = |event: &Event| match next {
+                Next::At(at) => event.serial <= at,
+                _ => true,
+            };
+            let shown = events.by_ref().find(|shown| wanted(&shown.event));
+            let Some(event) = shown.map(|shown| &shown.event) else { break };
+            let Some(begun) = begin(event) else { continue };
+            if visibility == Visibility::All || !begun.internal {
+                (lo, found) = (event.serial, found + 1);
+            }
+            next = Next::At(begun.previous).or_none(status, event.serial);
+            if count <= found || matches!(next, Next::None { .. }) {
+                break;
+            }
+        }
+        // What is not where it was said to be is looked for.
+        if next == Next::At(upto) || matches!(next, Next::UpTo(at) if start <= at) {
+            let is_all = start <= status.first;
+            next = if is_all { Next::end_of(status) } else { Next::UpTo(Serial(start.0 - 1)) };
+        }
+    }
+}
+
+impl Next {
+    /// No message begins in what is left of the log; one may have begun before it.
+    fn end_of(status: &Status) -> Next {
+        Next::None { remnants: Serial(1) < status.first }
+    }
+
+    /// What it is where nothing is said of a place, or something that is not there any more. `from`: who says it.
+    fn or_none(self, status: &Status, from: Serial) -> Next {
+        let Next::At(at) = self else { return self };
+        let inherited = status.fork.as_ref().map(|fork| fork.at);
+        match inherited {
+            // A fork knows nothing of what was said before it.
+            Some(fork) if at == Serial::ZERO => Next::UpTo(fork.min(Serial(from.0 - 1))),
+            _ if at == Serial::ZERO => Next::None { remnants: false },
+            _ if at < status.first => Next::None { remnants: true },
+            _ => Next::At(at),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Folding the events of a log into the messages of one page.
+//!
+//! It begins where the page's first message does. Messages of the page are listed; of what comes after them only what
+//! changes them is taken: results of their calls, answers to their questions, ends and rewinds of their turns.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::message::Message;
+use super::page::Side;
+use crate::edge::attached::Visibility;
+use crate::edge::attached::fold::is_internal;
+use crate::edge::attached::messages::{Piece, Speaks};
+use crate::edge::attached::questions::Reply;
+use crate::edge::content::parts::is_result;
+use crate::edge::content::raw::Json;
+use crate::ids::{InteractionId, Serial, TurnId};
+use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_QUESTIONS};
+use crate::session::{Event, Fact, Output};
+
+/// The messages of a page while they are folded.
+pub(super) struct Fold {
+    pub(super) visibility: Visibility,
+    /// Messages that begin from here on are of the page; before `hi`, where there is one.
+    lo: Serial,
+    hi: Option<Serial>,
+    /// The one message that is wanted, if no other is.
+    pub(super) only: Option<Serial>,
+    /// What is left of messages that began before the log does is of the page.
+    remnants: bool,
+    limit: usize,
+    /// Which messages are of the next page where there is no room for all.
+    side: Side,
+    all: BTreeMap<Serial, Message>,
+    bytes: usize,
+    /// The first message that is of the next page, on the newer side.
+    pub(super) next: Option<Serial>,
+    /// Whether some are left to the next page, on the older side.
+    pub(super) left: bool,
+    /// Turns of the page's agents that are not over.
+    open: HashSet<TurnId>,
+    /// What came of calls, in messages that are not listed.
+    later: HashMap<TurnId, Vec<Piece>>,
+    later_bytes: usize,
+    /// What the turns of the page asked.
+    asked: Vec<(TurnId, InteractionId, Serial, Reply)>,
+}
+
+impl Fold {
+    pub(super) fn new(lo: Serial, hi: Option<Serial>, limit: usize, side: Side) -> Fold {
+        Fold {
+            visibility: Visibility::All,
+            lo,
+            hi,
+            only: None,
+            remnants: false,
+            limit,
+            side,
+            all: BTreeMap::new(),
+            bytes: 0,
+            next: None,
+            left: false,
+            open: HashSet::new(),
+            later: HashMap::new(),
+            later_bytes: 0,
+            asked: Vec::new(),
+        }
+    }
+
+    /// The same, with what is left of messages whose beginning was trimmed.
+    pub(super) fn with_remnants(self, remnants: bool) -> Fold {
+        Fold { remnants, ..self }
+    }
+
+    /// Whether no message that begins at `serial` or later is of the page.
+    pub(super) fn is_past(&self, serial: Serial) -> bool {
+        self.hi.is_some_and(|hi| hi <= serial) || self.next.is_some()
+    }
+
+    /// Whether the page has no message so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.next.is_none()
+    }
+
+    /// Whether nothing that comes can change the page's messages.
+    pub(super) fn is_settled(&self) -> bool {
+        self.all.values().all(|message| {
+            let goes_on = message.role == Speaks::Agent
+                && message.turn.as_ref().is_some_and(|turn| self.open.contains(turn));
+            !goes_on && !message.waits
+        })
+    }
+
+    /// Takes the next event.
+    pub(super) fn take(&mut self, event: &Event) {
+        let Some(fact) = event.fact.as_deref() else { return };
+        match fact {
+            Fact::Input { turn, .. } => {
+                self.each_of(turn, |message| message.complete = true);
+                self.begin(event, Speaks::User, event.serial);
+            }
+            Fact::Person { .. } => {
+                self.all.values_mut().for_each(|message| message.complete = true);
+                self.begin(event, Speaks::Person, event.serial);
+            }
+            Fact::Step { turn, step, .. } => self.each_of(turn, |message| {
+                message.complete |= message.step.as_ref() != Some(step);
+            }),
+            Fact::Output(output) => self.output(event, output),
+            Fact::Asked { message, turn, interaction, .. } => {
+                self.reach(event, *message, turn);
+                if let Some(of) = self.all.get_mut(message) {
+                    of.ask(event);
+                    self.bytes += event.payload.len();
+                }
+                if self.open.contains(turn) && self.asked.len() < MESSAGES_QUESTIONS {
+                    let (turn, name) = (turn.clone(), interaction.clone());
+                    self.asked.push((turn, name, event.serial, Reply::Open));
+                }
+                self.make_room();
+            }
+            Fact::Answered { interaction, turn, .. } => {
+                let (format, payload) = (event.format.clone(), event.payload.clone());
+                self.reply(turn, interaction, event, &Reply::Answered { format, payload });
+            }
+            Fact::Expired { interaction, turn } => {
+                self.reply(turn, interaction, event, &Reply::Expired);
+            }
+            Fact::Receipt { input, turn, receipt } => {
+                let named = |message: &&mut Message| message.input.as_ref() == Some(input);
+                if let Some(message) = self.all.values_mut().find(named) {
+                    message.receive(receipt, turn);
+                }
+            }
+            Fact::Rewound { turn, step, from, to, .. } => {
+                self.each_of(turn, |message| {
+                    if step.is_none() || message.step == *step {
+                        message.rewind(*from, *to);
+                    }
+                });
+                if let Some(later) = self.later.get_mut(turn) {
+                    later.retain(|piece| piece.serial < *from || *to < piece.serial);
+                }
+                self.bytes = self.all.values().map(|message| message.bytes).sum();
+            }
+            Fact::Ended { turn, end } => {
+                let (name, reason) = (end.name(), end.reason());
+                self.each_of(turn, |message| {
+                    (message.complete, message.end) = (true, Some((name, reason.to_owned())));
+                });
+                self.open.remove(turn);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes an output, if it is of a message of the page or may say what came of one's calls.
+    fn output(&mut self, event: &Event, output: &Output) {
+        let (of, turn) = (output.message, &output.turn);
+        if self.visibility == Visibility::Public && is_internal(event) {
+            return;
+        }
+        self.reach(event, of, turn);
+        if let Some(message) = self.all.get_mut(&of) {
+            // Where it began with a question, that did not say it.
+            message.step.clone_from(&output.step);
+            message.push(event);
+            message.complete = false;
+            self.bytes += event.payload.len();
+            return self.make_room();
+        }
+        if self.open.contains(turn) && MESSAGES_BYTES > self.later_bytes {
+            let (serial, format) = (event.serial, event.format.clone());
+            self.look_at(turn, Piece { serial, format, payload: event.payload.clone() });
+        }
+    }
+
+    /// Begins the agent's message that an event is of, if it is to begin here.
+    fn reach(&mut self, event: &Event, of: Serial, turn: &TurnId) {
+        let begins = of == event.serial;
+        if begins {
+            self.each_of(turn, |message| message.complete = true);
+        }
+        let is_left = self.remnants && of < self.lo && !self.all.contains_key(&of);
+        if (begins || is_left) && self.begin(event, Speaks::Agent, of) {
+            self.open.insert(turn.clone());
+        }
+    }
+
+    /// Keeps what came of a call.
+    fn look_at(&mut self, turn: &TurnId, piece: Piece) {
+        if is_result(&piece) {
+            self.later_bytes += piece.payload.len();
+            self.later.entry(turn.clone()).or_default().push(piece);
+        }
+    }
+
+    /// Begins a message, and says whether it is of the page.
+    fn begin(&mut self, event: &Event, role: Speaks, id: Serial) -> bool {
+        if self.visibility == Visibility::Public && is_internal(event) {
+            return false;
+        }
+        let is_left = self.remnants && id < self.lo;
+        let is_other = self.only.is_some_and(|only| only != id);
+        if (id < self.lo && !is_left) || self.is_past(id) || is_other {
+            return false;
+        }
+        let count = self.all.values().filter(|message| message.is_told()).count();
+        let far = MESSAGES_EVENTS as u64 <= id.0.saturating_sub(self.lo.0) && 0 < count;
+        if self.side == Side::Newer && !is_left && (self.limit <= count || far) {
+            self.next = Some(id);
+            return false;
+        }
+        let mut message = Message::new(event, role, id);
+        if role == Speaks::Agent {
+            message.complete = false;
+        } else {
+            message.push(event);
+            self.bytes += event.payload.len();
+        }
+        self.all.insert(id, message);
+        self.make_room();
+        self.all.contains_key(&id)
+    }
+
+    fn reply(&mut self, turn: &TurnId, name: &InteractionId, event: &Event, reply: &Reply) {
+        let named = |asked: &&mut (TurnId, InteractionId, Serial, Reply)| {
+            asked.0 == *turn && asked.1 == *name
+        };
+        if let Some(asked) = self.asked.iter_mut().rev().find(named) {
+            asked.3 = reply.clone();
+        }
+        self.each_of(turn, |message| message.reply(name, event, reply));
+        self.bytes = self.all.values().map(|message| message.bytes).sum();
+        self.make_room();
+    }
+
+    fn each_of(&mut self, turn: &TurnId, change: impl FnMut(&mut Message)) {
+        let of = |message: &&mut Message| {
+            message.role == Speaks::Agent && message.turn.as_ref() == Some(turn)
+        };
+        self.all.values_mut().filter(of).for_each(change);
+    }
+
+    /// Leaves what there is no room for to the next page, or cuts a message that is too large for any.
+    fn make_room(&mut self) {
+        while MESSAGES_BYTES < self.bytes && 1 < self.all.len() {
+            let gone = match self.side {
+                Side::Older => self.all.pop_first(),
+                Side::Newer => self.all.pop_last(),
+            };
+            let Some((id, message)) = gone else { return };
+            self.bytes -= message.bytes;
+            self.left = true;
+            if self.side == Side::Newer {
+                self.next = Some(self.next.map_or(id, |next| next.min(id)));
+                if let Some(turn) = &message.turn {
+                    message.pieces().for_each(|piece| self.look_at(turn, piece));
+                }
+            }
+        }
+        // Not with each event, because what is cut is moved.
+        if 2 * MESSAGES_BYTES < self.bytes {
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        for message in self.all.values_mut() {
+            message.shrink(MESSAGES_BYTES);
+        }
+        self.bytes = self.all.values().map(|message| message.bytes).sum();
+    }
+
+    /// The messages that stand, oldest first, each with its id. `first` is the first event that can be read.
+    pub(super) fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
+        self.shrink();
+        let told = self.all.values().filter(|message| message.is_told());
+        told.map(|message| (message.id, self.render(message, first))).collect()
+    }
+
+    fn render(&self, message: &Message, first: Serial) -> Json {
+        let turn = message.turn.as_ref();
+        let of_turn = |other: &&Message| {
+            message.id < other.id && other.role == Speaks::Agent && other.turn.as_ref() == turn
+        };
+        let listed = self.all.values().filter(of_turn).flat_map(Message::pieces);
+        let unlisted = turn.and_then(|turn| self.later.get(turn)).into_iter().flatten().cloned();
+        let unlisted = unlisted.filter(|piece| message.id < piece.serial);
+        let mut later: Vec<Piece> = listed.filter(is_result).chain(unlisted).collect();
+        later.sort_by_key(|piece| piece.serial);
+        let asked = self.asked.iter();
+        let asked = asked.filter(|(of, _, at, _)| Some(of) == turn && message.id <= *at);
+        let asked: Vec<_> = asked.map(|(_, name, _, reply)| (name.as_str(), reply)).collect();
+        message.render(&later, &asked, first)
+    }
+}

@@ -1,0 +1,177 @@
+//! Reading pieces of a log that lie anywhere in it, and counting what is read.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::super::Edge;
+use super::super::error::{self, Problem};
+use crate::ids::{Cursor, Incarnation, Serial, SessionId};
+use crate::limits::DELIVERY_EVENTS;
+use crate::runtime::{Delivery, Freshness, Reader, Shown, Start};
+
+/// One life of a session's log, at whatever node it is.
+pub(in crate::edge) struct Log<'a> {
+    source: Source<'a>,
+    deadline: Instant,
+    /// Events that were read.
+    pub(super) read: u64,
+}
+
+enum Source<'a> {
+    Session {
+        edge: &'a Edge,
+        id: &'a SessionId,
+        incarnation: Incarnation,
+        freshness: Freshness,
+        /// Where the last piece ended.
+        reader: Option<Box<Reader>>,
+    },
+    #[cfg(test)]
+    Events(&'a [crate::session::Event]),
+}
+
+impl<'a> Log<'a> {
+    /// What is known to be in the log at some replica is there, wherever it is read.
+    pub(in crate::edge) fn new(
+        edge: &'a Edge,
+        id: &'a SessionId,
+        incarnation: Incarnation,
+        deadline: Instant,
+    ) -> Log<'a> {
+        let freshness = Freshness::Linearizable;
+        let source = Source::Session { edge, id, incarnation, freshness, reader: None };
+        Log { source, deadline, read: 0 }
+    }
+
+    /// The same, as far as the log is here.
+    pub(in crate::edge) fn reading(mut self, here: Freshness) -> Log<'a> {
+        match &mut self.source {
+            Source::Session { freshness, .. } => *freshness = here,
+            #[cfg(test)]
+            Source::Events(_) => {}
+        }
+        self
+    }
+
+    /// A log that is in memory; what was trimmed is not in `events`.
+    #[cfg(test)]
+    pub(super) fn of(events: &'a [crate::session::Event]) -> Log<'a> {
+        Log { source: Source::Events(events), deadline: Instant::now(), read: 0 }
+    }
+
+    /// Events from `from` on, up to `upto`: at least one of them and at most [`DELIVERY_EVENTS`]. None where they are
+    /// not there any more. They are dense; where retention took some meanwhile, they begin later.
+    ///
+    /// # Errors
+    /// The log is not to be had before the deadline, or is another one by now.
+    pub(super) async fn piece(
+        &mut self,
+        from: Serial,
+        upto: Serial,
+    ) -> Result<Vec<Arc<Shown>>, Problem> {
+        let (from, mut piece) = (from.max(Serial(1)), Vec::new());
+        if upto < from {
+            return Ok(piece);
+        }
+        match &mut self.source {
+            Source::Session { edge, id, incarnation, freshness, reader } => {
+                let life = *incarnation;
+                let before = Cursor { incarnation: life, serial: Serial(from.0 - 1) };
+                if reader.as_ref().is_none_or(|reader| reader.cursor() != before) {
+                    let sessions = &edge.runtime.sessions;
+                    let start = Start::After(before);
+                    let attached = sessions.attach(id, start, *freshness, self.deadline);
+                    *reader = Some(Box::new(attached.await?));
+                }
+                let reader = reader.as_mut().expect("it is there by now");
+                piece = next_of(reader, life, upto, self.deadline).await?;
+            }
+            #[cfg(test)]
+            Source::Events(events) => {
+                let meant = events.iter().filter(|event| from <= event.serial);
+                let meant = meant.take_while(|event| event.serial <= upto).take(DELIVERY_EVENTS);
+                let shown = |event: &crate::session::Event| {
+                    Arc::new(Shown { event: event.clone(), rendered: Default::default() })
+                };
+                piece.extend(meant.map(shown));
+            }
+        }
+        piece.truncate(DELIVERY_EVENTS);
+        self.read += piece.len() as u64;
+        match &self.source {
+            Source::Session { edge, .. } => {
+                _ = edge.metrics.history_events.inc_by(piece.len() as u64);
+            }
+            #[cfg(test)]
+            Source::Events(_) => {}
+        }
+        Ok(piece)
+    }
+
+    /// The last events up to `upto`, as many as one piece has, but none before `first`. They end with `upto`.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub(super) async fn back(
+        &mut self,
+        upto: Serial,
+        first: Serial,
+        most: usize,
+    ) -> Result<Vec<Arc<Shown>>, Problem> {
+        let most = most.min(DELIVERY_EVENTS) as u64;
+        let mut from = Serial((upto.0 + 1).saturating_sub(most)).max(first).max(Serial(1));
+        let mut all = Vec::new();
+        while from <= upto {
+            // Large events come in more pieces than one.
+            let piece = self.piece(from, upto).await?;
+            let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
+            all.extend(piece);
+            from = last.next();
+        }
+        Ok(all)
+    }
+
+    /// The events at these places, which are in order, as far as they are there.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub(in crate::edge) async fn at(
+        &mut self,
+        places: &[Serial],
+    ) -> Result<Vec<Arc<Shown>>, Problem> {
+        let mut found = Vec::new();
+        let mut piece: Vec<Arc<Shown>> = Vec::new();
+        for place in places {
+            let is_before = |shown: &Arc<Shown>| shown.event.serial < *place;
+            if piece.last().is_none_or(is_before) {
+                piece = self.piece(*place, Serial(place.0 + DELIVERY_EVENTS as u64 - 1)).await?;
+            }
+            found.extend(piece.iter().find(|shown| shown.event.serial == *place).cloned());
+        }
+        Ok(found)
+    }
+}
+
+/// What a reader delivers next of one life, up to a place; nothing where that is not there any more.
+async fn next_of(
+    reader: &mut Reader,
+    life: Incarnation,
+    upto: Serial,
+    deadline: Instant,
+) -> Result<Vec<Arc<Shown>>, Problem> {
+    let late = || Problem::new(&error::NO_QUORUM, "the log is not here in time; try again");
+    while reader.cursor().serial < upto {
+        match timeout_at(deadline, reader.next()).await.map_err(|_| late())? {
+            Delivery::Events(mut events) if reader.cursor().incarnation == life => {
+                events.retain(|shown| shown.event.serial <= upto);
+                return Ok(events);
+            }
+            Delivery::Gap { .. } => {}
+            // What the tail was is here by now, at this node or another.
+            Delivery::CaughtUp { .. } => return Ok(Vec::new()),
+            _ => return Err(Problem::new(&error::DETACHED, "the log changed; try again")),
+        }
+    }
+    Ok(Vec::new())
+}

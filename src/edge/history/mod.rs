@@ -1,0 +1,22 @@
+//! What was said in a session, page by page in both directions, and what of it waits for somebody.
+//!
+//! A message is where its first event is: each event says which message it is of, and each message which one was
+//! before it (`session/src/work/message.rs`). So a page costs what its messages do, however long the log is, and a
+//! message has the same id at every node, on every page, and after anything was trimmed before it.
+
+mod borders;
+mod events;
+mod fold;
+mod log;
+mod message;
+mod open;
+mod page;
+mod place;
+#[cfg(test)]
+mod properties;
+
+pub(super) use self::events::before;
+pub(super) use self::log::Log;
+pub(super) use self::open::{Waiting, question, waiting};
+pub(super) use self::page::{PageRequest, Side, newest, one, read};
+pub(super) use self::place::{At, event_place};

@@ -1,0 +1,200 @@
+//! One page of messages: read from where its first message begins until nothing of it can change any more.
+
+use super::super::content::raw::Json;
+use super::super::error::Problem;
+use super::borders;
+use super::fold::Fold;
+use super::log::Log;
+use crate::edge::attached::Visibility;
+use crate::ids::{Cursor, Serial};
+use crate::limits::{MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
+use crate::session::Status;
+
+/// Pages in a row that may come to nothing, because what they have was superseded, before one is told so.
+const EMPTY_PAGES: usize = 8;
+
+/// To which side of a place a page lies, and so which of its messages wait for the next page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::edge) enum Side {
+    Older,
+    Newer,
+}
+
+/// Which messages are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::edge) struct PageRequest {
+    pub(in crate::edge) side: Side,
+    /// Messages that begin before this; or after it.
+    pub(in crate::edge) place: Serial,
+    pub(in crate::edge) limit: usize,
+    pub(in crate::edge) visibility: Visibility,
+}
+
+/// Messages next to each other, oldest first.
+pub(in crate::edge) struct Page {
+    pub(in crate::edge) messages: Vec<(Serial, Json)>,
+    /// Messages that begin before this are older; none where there are none.
+    pub(in crate::edge) older: Option<Serial>,
+    /// Messages that begin after this are newer; none where there are none yet.
+    pub(in crate::edge) newer: Option<Serial>,
+}
+
+impl PageRequest {
+    /// The newest messages.
+    pub(in crate::edge) fn newest(
+        status: &Status,
+        limit: usize,
+        visibility: Visibility,
+    ) -> PageRequest {
+        PageRequest { side: Side::Older, place: status.tail.next(), limit, visibility }
+    }
+}
+
+/// The newest messages of a session as it is in `status`.
+///
+/// # Errors
+/// As [`read`].
+pub(in crate::edge) async fn newest(
+    log: &mut Log<'_>,
+    status: &Status,
+    limit: usize,
+    visibility: Visibility,
+) -> Result<Page, Problem> {
+    read(log, status, PageRequest::newest(status, limit, visibility)).await
+}
+
+/// Reads a page of a session as it is in `status`.
+///
+/// # Errors
+/// The log is not to be had before the deadline, or is another one by now.
+pub(in crate::edge) async fn read(
+    log: &mut Log<'_>,
+    status: &Status,
+    mut request: PageRequest,
+) -> Result<Page, Problem> {
+    let begun = request.place;
+    for tries in 0.. {
+        let mut page = match request.side {
+            Side::Older => older(log, status, request).await?,
+            Side::Newer => newer(log, status, request).await?,
+        };
+        let rest = match request.side {
+            Side::Older => page.older,
+            Side::Newer => page.newer,
+        };
+        match rest {
+            Some(place) if page.messages.is_empty() && tries < EMPTY_PAGES => request.place = place,
+            _ => {
+                // Of what was passed over nothing is told; it lies on neither side.
+                match request.side {
+                    Side::Older if begun <= status.tail => page.newer = Some(before(begun)),
+                    Side::Newer if status.first <= begun => page.older = Some(begun.next()),
+                    _ => {}
+                }
+                return Ok(page);
+            }
+        }
+    }
+    unreachable!("the loop ends by itself")
+}
+
+/// The messages that begin before a place.
+async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
+    let PageRequest { place, limit, visibility, .. } = request;
+    let border = borders::back(log, status, place, limit, visibility).await?;
+    let mut fold = Fold::new(border.lo, Some(place), usize::MAX, Side::Older);
+    fold = fold.with_remnants(border.remnants);
+    fold.visibility = visibility;
+    run(log, status, &mut fold, border.lo).await?;
+    let left = fold.left;
+    let messages = fold.finish(status.first);
+    // What there was no room for comes next.
+    let older = match left {
+        true => messages.first().map(|(first, _)| *first),
+        false => (!border.is_first).then_some(border.lo),
+    };
+    Ok(Page { messages, older, newer: None })
+}
+
+/// The messages that begin after a place.
+async fn newer(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
+    let PageRequest { place, limit, visibility, .. } = request;
+    let lo = place.next().max(status.first).max(Serial(1));
+    let mut fold = Fold::new(lo, None, limit, Side::Newer).with_remnants(place < status.first);
+    fold.visibility = visibility;
+    let reached = run(log, status, &mut fold, lo).await?;
+    let newer = match fold.next {
+        Some(next) => Some(before(next)),
+        None => (reached < status.tail).then_some(reached),
+    };
+    Ok(Page { messages: fold.finish(status.first), older: None, newer })
+}
+
+/// Folds from `from` on until nothing can change the page any more; says how far it read.
+async fn run(
+    log: &mut Log<'_>,
+    status: &Status,
+    fold: &mut Fold,
+    from: Serial,
+) -> Result<Serial, Problem> {
+    let (mut at, mut past) = (before(from), 0);
+    while at < status.tail {
+        let piece = log.piece(at.next(), status.tail).await?;
+        let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
+        piece.iter().for_each(|shown| fold.take(&shown.event));
+        at = last;
+        if fold.is_empty() && MESSAGES_EVENTS_MAX as u64 <= at.0 - before(from).0 {
+            break;
+        }
+        if fold.is_past(at.next()) {
+            past += piece.len();
+            if fold.is_settled() || MESSAGES_EVENTS_MAX <= past {
+                break;
+            }
+        }
+    }
+    Ok(at)
+}
+
+/// The message that begins at a place, if one does and anything of it stands.
+///
+/// # Errors
+/// As [`read`].
+pub(in crate::edge) async fn one(
+    log: &mut Log<'_>,
+    status: &Status,
+    id: Serial,
+    visibility: Visibility,
+) -> Result<Option<Json>, Problem> {
+    if id < Serial(1) || status.tail < id {
+        return Ok(None);
+    }
+    let is_left = id < status.first;
+    let lo = if is_left { status.first.max(Serial(1)) } else { id };
+    // What is left of one is looked for where most likely it is.
+    let hi = if is_left { Serial(lo.0 + MESSAGES_EVENTS as u64) } else { id.next() };
+    let mut fold = Fold::new(lo, Some(hi), usize::MAX, Side::Older).with_remnants(is_left);
+    (fold.visibility, fold.only) = (visibility, Some(id));
+    run(log, status, &mut fold, lo).await?;
+    let found = fold.finish(status.first).into_iter().find(|(at, _)| *at == id);
+    Ok(found.map(|(_, message)| message))
+}
+
+/// The place in front of a serial.
+fn before(serial: Serial) -> Serial {
+    Serial(serial.0.saturating_sub(1))
+}
+
+impl Page {
+    /// Adds what a page has to a body: the messages, and how to get more.
+    pub(in crate::edge) fn add_to(self, body: Json, life: Cursor) -> Json {
+        let cursor = |at: Option<Serial>| {
+            at.map_or(Json::Null, |serial| Cursor { serial, ..life }.to_string().into())
+        };
+        let messages: Vec<Json> = self.messages.into_iter().map(|(_, message)| message).collect();
+        body.with("more", self.older.is_some())
+            .with("older", cursor(self.older))
+            .with("newer", cursor(self.newer))
+            .with("messages", messages)
+    }
+}

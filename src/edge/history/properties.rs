@@ -1,0 +1,411 @@
+//! For any sequence of events: pages forward, pages backward, one by one, and a snapshot with what comes after it all
+//! give the messages that a fold of the whole log gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::{Log, PageRequest, Side, newest, one, read};
+use crate::edge::attached::Visibility;
+use crate::edge::content::raw::Object;
+use crate::ids::{
+    AgentName, InteractionId, KindName, Millis, ParticipantName, Serial, SessionId, StepName,
+    TurnEpoch, TurnId, WorkerName,
+};
+use crate::limits::{DELIVERY_EVENTS, MESSAGES_BYTES};
+use crate::session::{
+    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlAsked, Event, Fact, Format,
+    Input, Lose, Mode, NewEvent, Role, Said, Say, Scope, Sender, Session, Status, Then, Verb,
+    WhenBusy,
+};
+
+/// A session with whatever happens in it.
+struct World {
+    session: Session,
+    /// What can still be read.
+    log: Vec<Event>,
+    now: u64,
+    names: u32,
+    /// How often each lease has spoken.
+    seqs: BTreeMap<TurnEpoch, u64>,
+}
+
+fn text(words: &str) -> NewEvent {
+    NewEvent { format: Format::TEXT, payload: words.as_bytes().to_vec().into() }
+}
+
+fn sue() -> Sender {
+    Sender { participant: ParticipantName::parse("sue").unwrap(), device: None }
+}
+
+impl World {
+    fn new() -> World {
+        let session = Session::absent(SessionId::parse("s").unwrap());
+        let mut world = World { session, log: Vec::new(), now: 0, names: 0, seqs: BTreeMap::new() };
+        world.run(Config::default().into());
+        world
+    }
+
+    fn run(&mut self, command: Command) -> bool {
+        self.now += 2_000;
+        let did = self.session.apply(Millis(self.now), &command, &mut self.log).is_ok();
+        let first = self.session.first();
+        self.log.retain(|event| first <= event.serial);
+        did
+    }
+
+    fn status(&self) -> Status {
+        self.session.status().unwrap()
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("n{}", self.names)
+    }
+
+    fn input(&mut self, agent: u8, busy: u8, by_sue: bool) {
+        let name = self.name();
+        let agent = AgentName::parse(["a", "b"][usize::from(agent % 2)]).unwrap();
+        let mut input = Input::new(TurnId::parse(&name).unwrap(), agent, text(&name));
+        input.when_busy = Some(WhenBusy::ALL[usize::from(busy % 3)]);
+        input.sender = by_sue.then(sue);
+        self.run(Command::Input(Box::new(input)));
+    }
+
+    /// Does one of the things that may happen.
+    fn step(&mut self, (what, which, how): (u8, u8, u8)) {
+        let status = self.status();
+        let waits: Vec<_> = status.turns.iter().filter(|turn| turn.waits_from.is_some()).collect();
+        let active: Vec<_> = status
+            .turns
+            .iter()
+            .filter_map(|turn| Some((turn.turn.clone(), turn.lease.as_ref()?.epoch)))
+            .collect();
+        let pick = |count: usize| usize::from(which) % count.max(1);
+        match what {
+            0..=2 => self.input(which, how, how & 8 == 8),
+            3..=5 => {
+                let Some(turn) = waits.get(pick(waits.len())) else { return };
+                let (lease_ms, quiet_ms) = (600_000, 600_000);
+                let (turn, worker) = (turn.turn.clone(), WorkerName::parse("w").unwrap());
+                let key = u64::from(self.names) << 8 | u64::from(how);
+                self.run(Command::Claim(Box::new(Claim { turn, worker, key, lease_ms, quiet_ms })));
+            }
+            6..=15 => {
+                let Some((turn, epoch)) = active.get(pick(active.len())).cloned() else { return };
+                self.say(turn, epoch, which, how);
+            }
+            16 => {
+                let Some(open) = status.interactions.first() else { return };
+                let (interaction, sender) = (open.interaction.clone(), Some(sue()));
+                let (said, role) = (text("yes"), Role::Controller);
+                self.run(Command::Answer(Box::new(Answer { interaction, said, sender, role })));
+            }
+            17 => {
+                let verb = match how % 3 {
+                    0 => Verb::Release,
+                    1 => Verb::Take { mode: Mode::Manual },
+                    _ => Verb::Take { mode: Mode::Assist },
+                };
+                let (note, role) = (String::new(), Role::Supervisor);
+                let asked = ControlAsked { verb, by: sue(), for_ms: 1 << 40, note, role };
+                self.run(Command::Control(Box::new(asked)));
+            }
+            18 => {
+                let Some(turn) = status.turns.get(pick(status.turns.len())) else { return };
+                let cancel = Cancel::new(Scope::Turn(turn.turn.clone()), "");
+                self.run(Command::Cancel(Box::new(cancel)));
+            }
+            19 => {
+                let Some((turn, epoch)) = active.first().cloned() else { return };
+                let (cause, wait_ms, detail) = (Cause::Exited, 0, String::new());
+                self.run(Command::Lose(Box::new(Lose { turn, epoch, cause, wait_ms, detail })));
+            }
+            20 => {
+                let events = vec![text("plain"); usize::from(which) + 1];
+                self.run(Command::Append(Append { events, ..Append::default() }));
+            }
+            _ if how < 64 => {
+                let span = status.tail.0.saturating_sub(status.first.0);
+                let before = Serial(status.first.0 + span * u64::from(which % 8) / 8);
+                self.run(Command::Trim { before });
+            }
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, turn: TurnId, epoch: TurnEpoch, which: u8, how: u8) {
+        let seq = self.seqs.get(&epoch).copied().unwrap_or(0);
+        let mut said = Said { seq, ..Said::default() };
+        said.rewind = how & 3 == 1;
+        said.mark = how & 12 == 4;
+        said.internal = how & 48 == 16;
+        said.step =
+            (how & 192 == 64).then(|| StepName::parse(["x", "y"][usize::from(which % 2)]).unwrap());
+        said.events = (0..which % 5).map(|_| text(&format!("{} ", self.name()))).collect();
+        if which.is_multiple_of(7) {
+            let id = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"t","input":{"n":1.10}}"#;
+            let result = r#"{"type":"tool-output-available","toolCallId":"k","output":{"n":2.20}}"#;
+            let json = if which.is_multiple_of(2) { id } else { result };
+            let format = Format::parse("ai-sdk/1").unwrap();
+            said.events.push(NewEvent { format, payload: json.as_bytes().to_vec().into() });
+        }
+        if which.is_multiple_of(9) {
+            let interaction = InteractionId::parse(&self.name()).unwrap();
+            let (kind, deadline_ms) = (KindName::parse("text").unwrap(), None);
+            said.ask.push(Ask { interaction, kind, question: text("?"), deadline_ms });
+        }
+        said.then = match which {
+            200..210 => Then::Complete,
+            210..214 => Then::Fail { reason: "no".into() },
+            214..218 => Then::Wait,
+            218..222 => Then::Release,
+            _ => Then::GoOn,
+        };
+        let heard = (which % 4 == 3).then(|| self.status().tail);
+        let say = Say { said: Some(said), heard, ..Say::new(turn, epoch) };
+        if self.run(Command::Say(Box::new(say))) {
+            self.seqs.insert(epoch, seq + 1);
+        }
+    }
+}
+
+/// The texts of a log's messages by their ids, folded as plainly as can be.
+fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
+    let mut all: BTreeMap<Serial, Vec<(Serial, String)>> = BTreeMap::new();
+    let mut of: BTreeMap<Serial, (TurnId, Option<StepName>)> = BTreeMap::new();
+    let mut asks: BTreeSet<Serial> = BTreeSet::new();
+    for event in log {
+        let words = match event.format == Format::TEXT {
+            true => String::from_utf8_lossy(&event.payload).into_owned(),
+            false => String::new(),
+        };
+        match event.fact.as_deref() {
+            Some(Fact::Input { .. } | Fact::Person { .. }) => {
+                all.insert(event.serial, vec![(event.serial, words)]);
+            }
+            Some(Fact::Output(output)) => {
+                if visibility == Visibility::Public && output.internal {
+                    continue;
+                }
+                all.entry(output.message).or_default().push((event.serial, words));
+                of.insert(output.message, (output.turn.clone(), output.step.clone()));
+            }
+            Some(Fact::Asked { message, .. }) => {
+                all.entry(*message).or_default();
+                asks.insert(*message);
+            }
+            Some(Fact::Rewound { turn, step, from, to, .. }) => {
+                for (id, pieces) in &mut all {
+                    let is_meant = of
+                        .get(id)
+                        .is_some_and(|(of, which)| of == turn && (step.is_none() || which == step));
+                    if is_meant {
+                        pieces.retain(|(serial, _)| serial < from || to < serial);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    all.retain(|id, pieces| !pieces.is_empty() || asks.contains(id));
+    let joined = |pieces: Vec<(Serial, String)>| pieces.into_iter().map(|(_, text)| text).collect();
+    all.into_iter().map(|(id, pieces)| (id, joined(pieces))).collect()
+}
+
+type Told = BTreeMap<Serial, String>;
+
+fn block<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
+}
+
+/// All messages, read page by page from one end to the other.
+fn paged(
+    world: &World,
+    status: &Status,
+    side: Side,
+    limit: usize,
+    visibility: Visibility,
+) -> Result<Told, TestCaseError> {
+    let mut told = Told::new();
+    let mut place = match side {
+        Side::Older => status.tail.next(),
+        Side::Newer => Serial::ZERO,
+    };
+    for _ in 0..10_000 {
+        let request = PageRequest { side, place, limit, visibility };
+        let page = block(read(&mut Log::of(&world.log), status, request)).unwrap();
+        prop_assert!(page.messages.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
+        for (id, message) in page.messages {
+            prop_assert!(told.insert(id, message.to_string()).is_none(), "{id:?} came twice");
+        }
+        let next = if side == Side::Older { page.older } else { page.newer };
+        let Some(next) = next else { return Ok(told) };
+        let goes_on = if side == Side::Older { next < place } else { place < next };
+        prop_assert!(goes_on, "a page goes on");
+        place = next;
+    }
+    panic!("there is no end of pages")
+}
+
+fn texts(told: &Told) -> BTreeMap<Serial, String> {
+    let text = |json: &String| Object::parse(json).unwrap().text("text").unwrap_or_default();
+    told.iter().map(|(id, json)| (*id, text(json))).collect()
+}
+
+/// What a device knows that began with a snapshot of an earlier log and followed from there: texts of outputs go to the
+/// message that they name, and what was superseded is read anew.
+fn followed(
+    world: &World,
+    before: &Status,
+    log_before: &[Event],
+    visibility: Visibility,
+) -> BTreeMap<Serial, String> {
+    let page = block(newest(&mut Log::of(log_before), before, 1_000, visibility)).unwrap();
+    let told: Told = page.messages.into_iter().map(|(id, json)| (id, json.to_string())).collect();
+    let (mut known, mut stale) = (texts(&told), BTreeSet::new());
+    let mut turns: BTreeMap<Serial, TurnId> = BTreeMap::new();
+    for event in log_before.iter().chain(&world.log) {
+        if let Some(Fact::Output(output)) = event.fact.as_deref() {
+            turns.insert(output.message, output.turn.clone());
+        }
+    }
+    for event in world.log.iter().filter(|event| before.tail < event.serial) {
+        let words = String::from_utf8_lossy(&event.payload).into_owned();
+        let words = if event.format == Format::TEXT { words } else { String::new() };
+        match event.fact.as_deref() {
+            Some(Fact::Input { .. } | Fact::Person { .. }) => {
+                known.insert(event.serial, words);
+            }
+            Some(Fact::Output(output)) if visibility == Visibility::All || !output.internal => {
+                known.entry(output.message).or_default().push_str(&words);
+            }
+            Some(Fact::Asked { message, .. }) => _ = known.entry(*message).or_default(),
+            Some(Fact::Rewound { turn, .. }) => {
+                stale.extend(known.keys().filter(|id| turns.get(id) == Some(turn)));
+            }
+            _ => {}
+        }
+    }
+    let status = world.status();
+    // What was trimmed since is gone from the device's page when it is asked for again.
+    stale.extend(known.keys().filter(|id| **id < status.first));
+    for id in stale {
+        match block(one(&mut Log::of(&world.log), &status, id, visibility)).unwrap() {
+            Some(json) => {
+                let told = Told::from([(id, json.to_string())]);
+                known.extend(texts(&told));
+            }
+            None => _ = known.remove(&id),
+        }
+    }
+    known
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_way_to_read_gives_the_same_messages(
+        steps in prop::collection::vec((0_u8..23, any::<u8>(), any::<u8>()), 1..80),
+        limit in 1_usize..6,
+        at in any::<prop::sample::Index>(),
+        public in any::<bool>(),
+    ) {
+        let visibility = if public { Visibility::Public } else { Visibility::All };
+        let mut world = World::new();
+        let middle = at.index(steps.len());
+        let mut earlier = None;
+        for (place, step) in steps.into_iter().enumerate() {
+            if place == middle {
+                earlier = Some((world.status(), world.log.clone()));
+            }
+            world.step(step);
+        }
+        let status = world.status();
+        let whole = plain(&world.log, visibility);
+        let older = paged(&world, &status, Side::Older, limit, visibility)?;
+        let newer = paged(&world, &status, Side::Newer, limit, visibility)?;
+        prop_assert_eq!(&older, &newer, "both ways, to the byte");
+        prop_assert_eq!(texts(&older), whole.clone());
+        for (id, message) in &older {
+            let alone = block(one(&mut Log::of(&world.log), &status, *id, visibility)).unwrap();
+            prop_assert_eq!(Some(message.clone()), alone.map(|alone| alone.to_string()));
+        }
+        let (before, log) = earlier.expect("there is a step");
+        prop_assert_eq!(followed(&world, &before, &log, visibility), whole);
+    }
+}
+
+/// A session of `turns` turns with so many one-letter events each.
+fn long(turns: usize, events: usize) -> World {
+    let mut world = World::new();
+    for at in 0..turns {
+        world.input(0, 0, false);
+        world.step((3, 0, at.to_le_bytes()[0]));
+        let turn = world.status().turns[0].clone();
+        let (id, epoch) = (turn.turn.clone(), turn.lease.unwrap().epoch);
+        let mut left = events;
+        for seq in 0.. {
+            let count = left.min(1_000);
+            left -= count;
+            let then = if left == 0 { Then::Complete } else { Then::GoOn };
+            let events = vec![text("x"); count];
+            let said = Some(Said { seq, events, then, ..Said::default() });
+            let say = Say { said, ..Say::new(id.clone(), epoch) };
+            assert!(world.run(Command::Say(Box::new(say))));
+            if left == 0 {
+                break;
+            }
+        }
+    }
+    world
+}
+
+#[test]
+fn a_page_costs_what_its_messages_do_and_not_what_the_log_does() {
+    let world = long(1_000, 100);
+    let status = world.status();
+    assert!(100_000 < status.tail.0);
+    let cost = |request: PageRequest| {
+        let mut log = Log::of(&world.log);
+        let page = block(read(&mut log, &status, request)).unwrap();
+        (page.messages.len(), log.read)
+    };
+    let most = 4 * DELIVERY_EVENTS as u64 + 10 * 103;
+    let visibility = Visibility::All;
+    for (side, place) in [
+        (Side::Older, status.tail.next()),
+        (Side::Older, Serial(50_000)),
+        (Side::Newer, Serial(50_000)),
+        (Side::Newer, Serial::ZERO),
+    ] {
+        let (count, read) = cost(PageRequest { side, place, limit: 10, visibility });
+        assert_eq!(count, 10);
+        assert!(read <= 2 * most, "{read} events were read {side:?} of {place:?}");
+    }
+}
+
+#[test]
+fn a_message_that_is_larger_than_a_page_says_what_is_missing() {
+    let mut world = long(1, 1);
+    world.input(0, 0, false);
+    world.step((3, 0, 1));
+    let turn = world.status().turns[0].clone();
+    let (id, epoch) = (turn.turn.clone(), turn.lease.unwrap().epoch);
+    let large = "y".repeat(MESSAGES_BYTES / 2);
+    for seq in 0..5 {
+        let said = Some(Said { seq, events: vec![text(&large)], ..Said::default() });
+        let say = Say { said, ..Say::new(id.clone(), epoch) };
+        assert!(world.run(Command::Say(Box::new(say))));
+    }
+    let status = world.status();
+    for side in [Side::Older, Side::Newer] {
+        let told = paged(&world, &status, side, 10, Visibility::All).unwrap();
+        assert_eq!(told.len(), 4, "{side:?}");
+        let last = told.values().last().unwrap();
+        let last = Object::parse(last).unwrap();
+        assert_eq!(last.number("cut"), Some(3 * large.len() as u64));
+        assert_eq!(last.text("text").unwrap().len(), 2 * large.len());
+    }
+}
