@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves the Durable Streams dialect with software that others published, against real nodes.
+# Proves the dialects with software that others published, against real nodes.
 # Needs node 20 and npm, and python3 for the Python client; where they are missing it says so and ends with 0.
 #
 #   scripts/conformance.sh one                      the published suite against one node
@@ -8,6 +8,7 @@
 #   scripts/conformance.sh leaders                  the same while nodes hand their leaderships over
 #   scripts/conformance.sh clients                  the official clients while their node is killed
 #   scripts/conformance.sh exactly-once [ROUNDS=10] producers whose node is killed, and last messages
+#   scripts/conformance.sh chats                    stock chat clients while nodes are killed
 #   scripts/conformance.sh [all]                    all of these, one after the other
 #
 # CARGO_TARGET_DIR   where the binary is built   [./target]
@@ -17,13 +18,13 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 place=$here/tests/conformance
 
-misuse() { sed -n '5,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+misuse() { sed -n '5,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 skip() { printf '\nconformance.sh: SKIPPED, nothing was tested: %s\n\n' "$*" >&2; exit 0; }
 
 mode=${1:-all}
 rounds=${2:-10}
 case $mode in
-  one | three | followers | leaders | clients | exactly-once | all) ;;
+  one | three | followers | leaders | clients | exactly-once | chats | all) ;;
   *) misuse ;;
 esac
 [[ $rounds =~ ^[0-9]+$ ]] || misuse
@@ -80,6 +81,7 @@ for each in one three followers leaders; do
 done
 if [[ $mode == clients || $mode == all ]]; then run clients clients.mjs; fi
 if [[ $mode == exactly-once || $mode == all ]]; then run exactly-once exactly-once.mjs "$rounds"; fi
+if [[ $mode == chats || $mode == all ]]; then run chats chats.mjs; fi
 
 echo
 cat "$closing"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs all tests. Needs only the Rust toolchain; uses cargo-nextest where it is installed, and Node.js and
-# Python for the published suite of Durable Streams and its clients, which it skips aloud without them.
+# Python for the published suite of Durable Streams and for clients of others, which it skips aloud without them.
 #
 # The whole output is printed as it comes, and the closing lines of each runner once more at the end.
 set -euo pipefail
@@ -52,10 +52,10 @@ else
   done
 fi
 run "examples in the documentation" '^(test result:|test .* FAILED)' cargo test --locked --workspace --doc
-# The published suite of Durable Streams and its official clients, against this build.
+# The published suite of Durable Streams, its official clients, and stock chat clients, against this build.
 target=${CARGO_TARGET_DIR:-target}
 case $target in /*) ;; *) target=$PWD/$target ;; esac
-for mode in one three followers leaders clients exactly-once; do
+for mode in one three followers leaders clients exactly-once chats; do
   OUTLIVE_BINARY=$target/debug/outlive run "conformance, $mode" '^(conformance |FAILED|VIOLATION|SKIPPED)' scripts/conformance.sh "$mode"
 done
 for part in cluster sessions; do

@@ -199,6 +199,20 @@ pub const MESSAGES_QUESTIONS: usize = 1024;
 /// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
 pub const MESSAGES_EVENTS: usize = 20_000;
 pub const MESSAGES_EVENTS_MAX: usize = 200_000;
+/// Body of a chat client's message, in bytes: it sends the whole chat each time.
+pub const CHAT_BODY_BYTES: usize = 8 << 20;
+/// Parts of one answer that a chat client is told.
+pub const ANSWER_PARTS: usize = 4096;
+/// Arguments of the open calls of one answer that are kept for it, in bytes.
+pub const ANSWER_CALLS_BYTES: usize = 1 << 20;
+/// Output of one response of OpenAI's dialect, in bytes: it is told once more, whole, when it ends.
+pub const RESPONSE_BYTES: usize = 4 << 20;
+/// Times that an answer began anew which are known to those who read it from its beginning.
+pub const ANSWER_REWINDS: usize = 1024;
+/// Time for which a chat client's connection is kept while nobody serves its session.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
+/// Time that a chat client's message may take unless its request says otherwise, in milliseconds.
+pub const ANSWER_HOLD_MS: u64 = 30_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
 /// Time without progress after which a connection that does not read is cut, in milliseconds.

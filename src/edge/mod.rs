@@ -9,6 +9,7 @@ mod attached;
 mod body;
 mod carrier;
 pub mod certificate;
+mod chat;
 mod content;
 mod cursor;
 mod delivery;

@@ -11,8 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, delivery, durable, events, gate, keys, people, sessions, tickets, turns,
-    ws,
+    Edge, Entrance, admin, chat, delivery, durable, events, gate, keys, people, sessions, tickets,
+    turns, ws,
 };
 use crate::auth::turned_away;
 use crate::telemetry::RequestLabels;
@@ -66,7 +66,8 @@ struct Answered(&'static str);
 /// its own protocol does.
 pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
     let mut router = Router::new();
-    for (path, name, methods) in routes().into_iter().chain(durable::routes()) {
+    for (path, name, methods) in routes().into_iter().chain(durable::routes()).chain(chat::routes())
+    {
         let enter = move |State(edge): State<Edge>, mut request: Request, next: Next| async move {
             let mut response = match gate::open(&edge, entrance, name, &mut request).await {
                 Ok(()) => next.run(request).await,
@@ -76,7 +77,7 @@ pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
                 }
             };
             response.extensions_mut().insert(Answered(name));
-            response
+            chat::told(name, response).await
         };
         let enter = middleware::from_fn_with_state(edge.clone(), enter);
         router = router.route(path, methods.layer(enter));
@@ -150,7 +151,8 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
 const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-seq, \
                        producer-expected-seq, producer-received-seq, retry-after, allow, etag, \
                        location, stream-next-offset, stream-cursor, stream-up-to-date, \
-                       stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding";
+                       stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
+                       x-vercel-ai-ui-message-stream";
 /// Headers that pages of other origins may send, where they do not say which: else whatever they ask for, since
 /// tracing and the like add headers of their own, and none of them gives a right here.
 const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control, if-none-match, \

@@ -1,10 +1,52 @@
 //! Chunks of the AI SDK's UI message stream, as they stand in the log beside the text.
 
-use super::raw::Object;
-use super::{Approval, Call, Conversation, Outcome, Part};
+use super::raw::{self, Object};
+use super::{Approval, Call, Conversation, Outcome, Part, Speaks};
 use crate::session::Format;
 
 const FORMAT: &str = "ai-sdk/1";
+
+/// The parts of a UI message that a person sent, if it is one: its texts and files, and data as it came.
+pub(super) fn message(format: &Format, payload: &[u8]) -> Option<Vec<Part>> {
+    if format.as_str() != FORMAT {
+        return None;
+    }
+    let message = str::from_utf8(payload).ok().and_then(Object::parse)?;
+    parts(format, &message)
+}
+
+/// The messages of a conversation that a person brought along, if this is one: whose each is, and its parts.
+pub(super) fn messages(format: &Format, payload: &[u8]) -> Option<Vec<(Speaks, Vec<Part>)>> {
+    if format.as_str() != FORMAT {
+        return None;
+    }
+    let whole = str::from_utf8(payload).ok().and_then(Object::parse)?;
+    let messages = raw::list(whole.get("messages")?)?;
+    let message = |json: &&str| {
+        let message = Object::parse(json)?;
+        let speaks = match message.text("role")?.as_str() {
+            "assistant" => Speaks::Agent,
+            _ => Speaks::User,
+        };
+        Some((speaks, parts(format, &message)?))
+    };
+    Some(messages.iter().filter_map(message).collect())
+}
+
+fn parts(format: &Format, message: &Object<'_>) -> Option<Vec<Part>> {
+    let parts = raw::list(message.get("parts")?)?;
+    let part = |json: &&str| {
+        let part = Object::parse(json)?;
+        let text = |name: &str| part.text(name).unwrap_or_default();
+        match text("type").as_str() {
+            "text" if text("text").trim().is_empty() => None,
+            "text" => Some(Part::Text(text("text"))),
+            "file" => Some(Part::File { media: text("mediaType"), url: text("url") }),
+            _ => Some(Part::Other { format: format.clone(), json: (*json).to_owned() }),
+        }
+    };
+    Some(parts.iter().filter_map(part).collect())
+}
 
 impl Conversation {
     /// Takes a chunk.

@@ -3,7 +3,6 @@
 
 use super::raw::Object;
 use super::{Conversation, Outcome, Part, said};
-use crate::edge::attached::messages::Piece;
 use crate::session::Format;
 
 impl Conversation {
@@ -15,11 +14,12 @@ impl Conversation {
     }
 
     /// A payload that is no object of JSON.
-    pub(super) fn push_whole(&mut self, piece: &Piece) {
-        if self.keeps_all
-            && let Some(part) = whole(&piece.format, &piece.payload)
-        {
-            self.push(part);
+    pub(super) fn push_whole(&mut self, format: &Format, payload: &[u8]) {
+        for part in whole(format, payload) {
+            // A picture, for example. Whoever says other text than `text` says it to those who know its tag.
+            if self.keeps_all || matches!(part, Part::File { .. }) {
+                self.push(part);
+            }
         }
     }
 
@@ -59,10 +59,10 @@ impl Conversation {
 }
 
 /// A payload as a part: text, bytes, or JSON as it is. Nothing is left out but what is empty.
-pub(super) fn whole(format: &Format, payload: &[u8]) -> Option<Part> {
+pub(super) fn whole(format: &Format, payload: &[u8]) -> Vec<Part> {
     match str::from_utf8(payload) {
         Ok(json) if *format == Format::JSON && super::raw::is_json(json) => {
-            Some(Part::Other { format: format.clone(), json: json.to_owned() })
+            vec![Part::Other { format: format.clone(), json: json.to_owned() }]
         }
         _ => said(format, payload),
     }

@@ -170,7 +170,15 @@ impl Conversation {
     }
 
     fn user(&mut self, spoken: &Spoken) {
-        let parts = spoken.pieces.iter().filter_map(|piece| said(&piece.format, &piece.payload));
+        let brought = spoken.pieces.iter().find_map(|it| ai_sdk::messages(&it.format, &it.payload));
+        if let Some(brought) = brought {
+            // What was said before this session began, and what a person says now.
+            for (speaks, parts) in brought {
+                self.entries.push(Entry { speaks, ..Entry::of(spoken, parts) });
+            }
+            return;
+        }
+        let parts = spoken.pieces.iter().flat_map(|piece| said(&piece.format, &piece.payload));
         let parts = parts.collect();
         self.entries.push(Entry::of(spoken, parts));
     }
@@ -183,29 +191,37 @@ impl Conversation {
             self.entries.push(Entry::of(&spoken, Vec::new()));
         }
         for piece in &spoken.pieces {
-            if piece.format == Format::TEXT {
-                self.text(&String::from_utf8_lossy(&piece.payload));
-                continue;
-            }
-            let text = str::from_utf8(&piece.payload).ok();
-            let Some((json, object)) = text.and_then(|json| Some((json, Object::parse(json)?)))
-            else {
-                self.push_whole(piece);
-                continue;
-            };
-            self.end_of(piece.format.as_str(), &object);
-            match piece.format.as_str() {
-                "ai-sdk/1" => self.ai_sdk(&object, json),
-                "ag-ui/1" => self.ag_ui(&object, json, spoken.turn.as_ref()),
-                "openai/1" => self.openai(&object),
-                _ => {
-                    let (format, json) = (piece.format.clone(), json.to_owned());
-                    self.push(Part::Other { format, json });
-                }
-            }
+            self.take(&piece.format, &piece.payload, spoken.turn.as_ref());
         }
         // Its text is not gone on with by the next message.
         self.entry().border = true;
+    }
+
+    /// What an agent says in a turn, for those who read it as it comes: nothing yet.
+    pub(super) fn of_turn(turn: &TurnId, from: Serial) -> Conversation {
+        let (speaks, turn, pieces) = (Speaks::Agent, Some(turn.clone()), Vec::new());
+        let spoken = Spoken { speaks, turn, from, pieces };
+        let entries = vec![Entry::of(&spoken, Vec::new())];
+        Conversation { entries, ..Conversation::default() }
+    }
+
+    /// Takes what the agent of the last entry says next.
+    pub(super) fn take(&mut self, format: &Format, payload: &[u8], turn: Option<&TurnId>) {
+        if *format == Format::TEXT {
+            return self.text(&String::from_utf8_lossy(payload));
+        }
+        let object =
+            str::from_utf8(payload).ok().and_then(|json| Some((json, Object::parse(json)?)));
+        let Some((json, object)) = object else {
+            return self.push_whole(format, payload);
+        };
+        self.end_of(format.as_str(), &object);
+        match format.as_str() {
+            "ai-sdk/1" => self.ai_sdk(&object, json),
+            "ag-ui/1" => self.ag_ui(&object, json, turn),
+            "openai/1" => self.openai(&object),
+            _ => self.push(Part::Other { format: format.clone(), json: json.to_owned() }),
+        }
     }
 
     /// The entry that is under way.
@@ -219,6 +235,18 @@ impl Conversation {
 
     fn border(&mut self) {
         self.entry().border = true;
+    }
+
+    /// What the last entry says from a part on is superseded by what it says next. Parts keep their places.
+    pub(super) fn take_back(&mut self, from: usize) {
+        let last = self.entries.len() - 1;
+        self.calls.retain(|_, (entry, part)| *entry != last || *part < from);
+        self.letters = Letters::default();
+        let entry = self.entry();
+        entry.parts.iter_mut().skip(from).for_each(|part| *part = Part::Step);
+        entry.data.retain(|_, part| *part < from);
+        (entry.chunked, entry.border) = (None, true);
+        entry.places.clear();
     }
 
     /// Text goes on where it is not a part of its own.
@@ -395,18 +423,21 @@ pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
     }
 }
 
-/// What a person said, as a part; nothing where it is empty.
-fn said(format: &Format, payload: &[u8]) -> Option<Part> {
+/// What a person said, as parts; none where it is empty.
+pub(super) fn said(format: &Format, payload: &[u8]) -> Vec<Part> {
+    if let Some(parts) = ai_sdk::message(format, payload) {
+        return parts;
+    }
     let media = format.as_str().split(';').next().unwrap_or_default().trim();
     let is_media = ["image/", "audio/", "video/"].iter().any(|kind| media.starts_with(kind));
     let text = str::from_utf8(payload).ok().filter(|_| !is_media && *format != Format::RAW);
     match text {
-        Some(text) if text.trim().is_empty() => None,
-        Some(text) => Some(Part::Text(text.to_owned())),
+        Some(text) if text.trim().is_empty() => Vec::new(),
+        Some(text) => vec![Part::Text(text.to_owned())],
         None => {
             let media = if media.contains('/') { media } else { "application/octet-stream" };
             let url = format!("data:{media};base64,{}", STANDARD.encode(payload));
-            Some(Part::File { media: media.to_owned(), url })
+            vec![Part::File { media: media.to_owned(), url }]
         }
     }
 }

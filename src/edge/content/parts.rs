@@ -31,7 +31,7 @@ pub(in crate::edge) fn of(spoken: &Spoken, later: &[Piece], answers: &[Answer<'_
     match spoken.speaks {
         Speaks::User => {
             let parts = spoken.pieces.iter();
-            let parts = parts.filter_map(|piece| whole(&piece.format, &piece.payload)).collect();
+            let parts = parts.flat_map(|piece| whole(&piece.format, &piece.payload)).collect();
             all.entries.push(Entry::of(spoken, parts));
         }
         Speaks::Agent | Speaks::Person => {

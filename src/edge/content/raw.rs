@@ -76,6 +76,11 @@ pub(in crate::edge) fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
+/// Whether a text is `true` or `false`.
+pub(in crate::edge) fn is_flag(text: &str) -> bool {
+    matches!(text, "true" | "false")
+}
+
 /// Reads strings whose letters may be cut between them: in JSON a letter may be two escapes.
 #[derive(Clone, Debug, Default)]
 pub(in crate::edge) struct Letters {

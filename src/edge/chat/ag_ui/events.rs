@@ -1,0 +1,239 @@
+//! Deltas as events of AG-UI, each under an id that says where in the log it is: a client that comes back with the last
+//! one that it has is told the rest.
+
+use std::collections::HashSet;
+
+use super::super::super::content::raw::{Json, Object};
+use super::super::super::content::{Call, Outcome};
+use super::super::delta::{Delta, Kind, PartId};
+use super::super::live::{self, At, Dialect, Flow};
+use crate::ids::{InteractionId, TurnId};
+use crate::limits::INTERACTIONS;
+use crate::session::{End, Format};
+
+/// A place among the events: the serial of the log's event, and the number among those that it is told as.
+pub(super) type Id = (u64, u64);
+
+/// A run on its way to one client.
+pub(super) struct Events {
+    thread: String,
+    run: String,
+    turn: TurnId,
+    /// The last event that the client has.
+    seen: Option<Id>,
+    at: Id,
+    /// What the client sent, to begin anew with where an answer is taken back.
+    messages: Option<String>,
+    asked: Vec<(InteractionId, String, String)>,
+    /// Calls whose arguments came in pieces.
+    going: HashSet<String>,
+}
+
+/// The id that a client has seen last.
+pub(super) fn id_of(text: &str) -> Option<Id> {
+    let (serial, number) = text.split_once('-')?;
+    Some((serial.parse().ok()?, number.parse().ok()?))
+}
+
+impl Events {
+    pub(super) fn new(
+        (thread, run): (String, String),
+        turn: &TurnId,
+        seen: Option<Id>,
+        messages: Option<String>,
+    ) -> Events {
+        let (turn, asked, going) = (turn.clone(), Vec::new(), HashSet::new());
+        Events { thread, run, turn, seen, at: (0, 0), messages, asked, going }
+    }
+
+    fn emit(&mut self, event: &Json, out: &mut Vec<u8>) {
+        let id = self.at;
+        self.at.1 += 1;
+        if self.seen.is_some_and(|seen| id <= seen) {
+            return;
+        }
+        out.extend_from_slice(format!("id: {}-{}\n", id.0, id.1).as_bytes());
+        live::data(out, event);
+    }
+
+    fn run(&self, kind: &str) -> Json {
+        let event = of(kind).with("threadId", self.thread.as_str());
+        event.with("runId", self.run.as_str())
+    }
+
+    fn fail(&mut self, message: String, code: &str, out: &mut Vec<u8>) -> Flow {
+        let event = of("RUN_ERROR").with("message", message).with("code", code);
+        self.emit(&event, out);
+        Flow::Ended
+    }
+
+    fn message(&self, part: PartId) -> String {
+        format!("{}-{part}", self.turn)
+    }
+
+    fn begins(&mut self, part: PartId, kind: Kind, out: &mut Vec<u8>) {
+        let id = self.message(part);
+        let with_id = |kind: &str| of(kind).with("messageId", id.as_str());
+        match kind {
+            Kind::Text => {
+                self.emit(&with_id("TEXT_MESSAGE_START").with("role", "assistant"), out);
+            }
+            Kind::Reasoning => {
+                self.emit(&with_id("REASONING_START"), out);
+                self.emit(&with_id("REASONING_MESSAGE_START").with("role", "reasoning"), out);
+            }
+        }
+    }
+
+    fn ends(&mut self, part: PartId, kind: Kind, extra: Option<String>, out: &mut Vec<u8>) {
+        let id = self.message(part);
+        let with_id = |kind: &str| of(kind).with("messageId", id.as_str());
+        if kind == Kind::Text {
+            return self.emit(&with_id("TEXT_MESSAGE_END"), out);
+        }
+        self.emit(&with_id("REASONING_MESSAGE_END"), out);
+        // A signature is a text here; another dialect's stays its own.
+        if let Some(value) = extra.filter(|extra| extra.starts_with('"')) {
+            let event = of("REASONING_ENCRYPTED_VALUE").with("subtype", "message");
+            let event = event.with("entityId", id.as_str());
+            self.emit(&event.with("encryptedValue", Json::raw(&value)), out);
+        }
+        self.emit(&with_id("REASONING_END"), out);
+    }
+
+    fn result(&mut self, part: PartId, call: &Call, out: &mut Vec<u8>) {
+        let event = of("TOOL_CALL_RESULT").with("messageId", self.message(part) + ".result");
+        let event = event.with("toolCallId", call.id.as_str()).with("role", "tool");
+        let event = event.with("content", call.result_text());
+        let failed = matches!(call.result, Outcome::Failed(_) | Outcome::Denied);
+        let error = failed.then(|| call.result_text().into());
+        self.emit(&event.with_some("error", error), out);
+    }
+
+    fn custom(&mut self, name: &str, value: Json, out: &mut Vec<u8>) {
+        self.emit(&of("CUSTOM").with("name", name).with("value", value), out);
+    }
+
+    fn other(&mut self, format: &Format, json: &str, out: &mut Vec<u8>) {
+        if format.as_str() == "ag-ui/1" {
+            return self.emit(&Json::raw(json), out);
+        }
+        let value = Json::object([("format", format.as_str().into()), ("data", Json::raw(json))]);
+        self.custom("event", value, out);
+    }
+
+    /// A run that waits for people is over: they are asked, and another run goes on with what they say.
+    fn waits(&mut self, out: &mut Vec<u8>) -> Flow {
+        let asked = std::mem::take(&mut self.asked);
+        let interrupts: Vec<_> = asked.iter().map(interrupt).collect();
+        let outcome = Json::object([("type", "interrupt".into())]);
+        let outcome = outcome.with("interrupts", interrupts);
+        let event = self.run("RUN_FINISHED").with("outcome", outcome);
+        self.emit(&event, out);
+        Flow::Ended
+    }
+
+    fn rewound(&mut self, out: &mut Vec<u8>) -> Flow {
+        let Some(messages) = &self.messages else {
+            return self.fail("the agent began anew; ask again".into(), "rewound", out);
+        };
+        let event = of("MESSAGES_SNAPSHOT").with("messages", Json::raw(messages));
+        self.emit(&event, out);
+        Flow::GoesOn
+    }
+}
+
+impl Dialect for Events {
+    fn open(&mut self, out: &mut Vec<u8>) {
+        let started = self.run("RUN_STARTED");
+        self.emit(&started, out);
+    }
+
+    fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow {
+        if self.at.0 != at.serial.0 {
+            self.at = (at.serial.0, 0);
+        }
+        match delta {
+            Delta::Accepted { answered: false } | Delta::Ended(End::Completed { .. }) => {
+                let event = self.run("RUN_FINISHED");
+                self.emit(&event, out);
+                return Flow::Ended;
+            }
+            Delta::Rewound { .. } => return self.rewound(out),
+            Delta::Begins(part, kind) => self.begins(part, kind, out),
+            Delta::Goes(part, kind, text) => {
+                let kind = match kind {
+                    Kind::Text => "TEXT_MESSAGE_CONTENT",
+                    Kind::Reasoning => "REASONING_MESSAGE_CONTENT",
+                };
+                let event = of(kind).with("messageId", self.message(part));
+                self.emit(&event.with("delta", text), out);
+            }
+            Delta::Ends(part, kind, extra) => self.ends(part, kind, extra, out),
+            Delta::CallBegins(_, call) => {
+                let event = of("TOOL_CALL_START").with("toolCallId", call.id.as_str());
+                self.emit(&event.with("toolCallName", call.tool.as_str()), out);
+            }
+            Delta::CallGoes(_, call, text) => {
+                self.going.insert(call.id.clone());
+                self.arguments(&call, text, out);
+            }
+            Delta::CallReady(_, call) => {
+                if !self.going.remove(&call.id) {
+                    self.arguments(&call, call.arguments().to_owned(), out);
+                }
+                let event = of("TOOL_CALL_END").with("toolCallId", call.id.as_str());
+                self.emit(&event, out);
+            }
+            Delta::CallResult { part, call, preliminary: false } => self.result(part, &call, out),
+            Delta::File { media, url } => {
+                let file = Json::object([("mediaType", media.into()), ("url", url.into())]);
+                self.custom("file", file, out);
+            }
+            Delta::Other { format, json } => self.other(&format, &json, out),
+            Delta::Asked { interaction, kind, question, .. } => {
+                self.asked.push((interaction, kind, question));
+                self.asked.truncate(INTERACTIONS);
+            }
+            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
+                self.asked.retain(|(open, ..)| *open != interaction);
+            }
+            Delta::Waits => return self.waits(out),
+            Delta::Ended(End::Failed { reason }) => return self.fail(reason, "failed", out),
+            Delta::Ended(End::Cancelled { reason, .. }) => {
+                return self.fail(reason, "cancelled", out);
+            }
+            _ => {}
+        }
+        Flow::GoesOn
+    }
+
+    fn lost(&mut self, out: &mut Vec<u8>) {
+        self.fail("the answer can be followed no further".into(), "lost", out);
+    }
+}
+
+impl Events {
+    fn arguments(&mut self, call: &Call, text: String, out: &mut Vec<u8>) {
+        let event = of("TOOL_CALL_ARGS").with("toolCallId", call.id.as_str());
+        self.emit(&event.with("delta", text), out);
+    }
+}
+
+fn interrupt((name, kind, question): &(InteractionId, String, String)) -> Json {
+    let question = Object::parse(question).unwrap_or_default();
+    let call = question.object("tool").text("id");
+    let reason = match kind.as_str() {
+        "client_tool" => "tanstack:client_tool_execution",
+        "approval" => "tool_call",
+        _ => "input",
+    };
+    let interrupt = Json::object([("id", name.as_str().into()), ("reason", reason.into())]);
+    let interrupt = interrupt.with_some("toolCallId", call.map(Json::from));
+    let interrupt = interrupt.with_some("message", question.text("text").map(Json::from));
+    interrupt.with_some("responseSchema", question.get("schema").map(Json::raw))
+}
+
+fn of(kind: &str) -> Json {
+    Json::object([("type", kind.into())])
+}

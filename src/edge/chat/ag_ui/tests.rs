@@ -1,0 +1,128 @@
+//! What clients of AG-UI are told, whichever dialect the agent spoke.
+
+use expect_test::expect;
+
+use super::super::super::content::tests::{agent, asks};
+use super::super::tests::{completed, rewound, told, turn};
+use super::events::{Events, Id, id_of};
+use super::request;
+use crate::session::Event;
+
+fn events(log: &[Vec<Event>], seen: Option<Id>) -> String {
+    let names = ("chat".to_owned(), "t".to_owned());
+    let events = Events::new(names, &turn(), seen, Some("[]".into()));
+    told(events, log, (0, false))
+}
+
+#[test]
+fn an_answer_is_told_in_events_that_can_be_gone_on_after() {
+    let said = [
+        ("ai-sdk/1", r#"{"type":"reasoning-start","id":"r"}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-delta","id":"r","delta":"Hm."}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-end","id":"r"}"#),
+        (
+            "ai-sdk/1",
+            r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{"id":7}}"#,
+        ),
+        ("ai-sdk/1", r#"{"type":"tool-output-available","toolCallId":"k","output":{"left":12}}"#),
+        ("ai-sdk/1", r#"{"type":"data-x","data":1}"#),
+        ("text", "twelve"),
+    ];
+    let log = [agent(1, "t", &said), completed(90)];
+    let whole = events(&log, None);
+    expect![[r#"
+        id: 0-0
+        {"type":"RUN_STARTED","threadId":"chat","runId":"t"}
+        id: 1-0
+        {"type":"REASONING_START","messageId":"t-1"}
+        id: 1-1
+        {"type":"REASONING_MESSAGE_START","messageId":"t-1","role":"reasoning"}
+        id: 2-0
+        {"type":"REASONING_MESSAGE_CONTENT","messageId":"t-1","delta":"Hm."}
+        id: 4-0
+        {"type":"REASONING_MESSAGE_END","messageId":"t-1"}
+        id: 4-1
+        {"type":"REASONING_END","messageId":"t-1"}
+        id: 4-2
+        {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
+        id: 4-3
+        {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\":7}"}
+        id: 4-4
+        {"type":"TOOL_CALL_END","toolCallId":"k"}
+        id: 5-0
+        {"type":"TOOL_CALL_RESULT","messageId":"t-4.result","toolCallId":"k","role":"tool","content":"{\"left\":12}"}
+        id: 6-0
+        {"type":"CUSTOM","name":"event","value":{"format":"ai-sdk/1","data":{"type":"data-x","data":1}}}
+        id: 7-0
+        {"type":"TEXT_MESSAGE_START","messageId":"t-7","role":"assistant"}
+        id: 7-1
+        {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-7","delta":"twelve"}
+        id: 90-0
+        {"type":"TEXT_MESSAGE_END","messageId":"t-7"}
+        id: 90-1
+        {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
+        Ended
+    "#]].assert_eq(&whole);
+    let rest = events(&log, Some((5, 0)));
+    assert!(whole.ends_with(&rest), "{rest}");
+    assert!(rest.starts_with("id: 6-0\n"), "{rest}");
+}
+
+#[test]
+fn what_is_taken_back_is_replaced_by_what_the_client_had() {
+    let log = [
+        agent(1, "t", &[("text", "wrong")]),
+        rewound(2, 1, 1),
+        agent(3, "t", &[("text", "right")]),
+        completed(4),
+    ];
+    expect![[r#"
+        id: 1-1
+        {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-1","delta":"wrong"}
+        id: 2-0
+        {"type":"TEXT_MESSAGE_END","messageId":"t-1"}
+        id: 2-1
+        {"type":"MESSAGES_SNAPSHOT","messages":[]}
+        id: 3-0
+        {"type":"TEXT_MESSAGE_START","messageId":"t-3","role":"assistant"}
+        id: 3-1
+        {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-3","delta":"right"}
+        id: 4-0
+        {"type":"TEXT_MESSAGE_END","messageId":"t-3"}
+        id: 4-1
+        {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
+        Ended
+    "#]]
+    .assert_eq(&events(&log, Some((1, 0))));
+}
+
+#[test]
+fn a_question_ends_a_run() {
+    let mut question = asks(2, "ap", None);
+    question[0].payload = r#"{"tool":{"id":"k","name":"drop"},"text":"Drop it?"}"#.into();
+    let log = [agent(1, "t", &[("text", "a")]), question];
+    let told = events(&log, Some((1, 9)));
+    expect![[r#"
+        id: 2-0
+        {"type":"TEXT_MESSAGE_END","messageId":"t-1"}
+        id: 3-0
+        {"type":"RUN_FINISHED","threadId":"chat","runId":"t","outcome":{"type":"interrupt","interrupts":[{"id":"ap","reason":"tool_call","toolCallId":"k","message":"Drop it?"}]}}
+        Ended
+    "#]].assert_eq(&told);
+}
+
+#[test]
+fn ids_and_bodies_are_taken_whole_or_not() {
+    assert_eq!((id_of("7-1"), id_of("7"), id_of("-1-2")), (Some((7, 1)), None, None));
+    for body in [
+        "{",
+        r#"{"threadId":"c","messages":[{"role":"user","content":"a"}]}"#,
+        r#"{"runId":"r","messages":[{"role":"user","content":"a"}]}"#,
+        r#"{"threadId":"c","runId":"r","messages":[]}"#,
+        r#"{"threadId":"c","runId":"r","messages":[{"role":"assistant","content":"a"}]}"#,
+        r#"{"threadId":"c","runId":"r","messages":[{"role":"user","content":" "}]}"#,
+    ] {
+        let refused = request::parse(body.as_bytes()).err().expect("it says nothing");
+        assert_eq!(refused.kind().code, "bad_json", "{body}");
+    }
+}

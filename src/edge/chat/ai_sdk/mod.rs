@@ -1,0 +1,217 @@
+//! The AI SDK's `useChat`: a route that its transports take for their own (UI message stream protocol, v1).
+//!
+//! `POST {api}` sends a message and streams the answer, `GET {api}/{id}/stream` streams the one that is under way from
+//! its beginning, or says 204, and `POST {api}/{id}/stop` cancels it. `{api}` is `/v1/ai-sdk/AGENT`; clients of the
+//! versions 5 and 6 do not survive what only 7 knows, and do not say which they are, so they have routes of their own.
+
+mod chunks;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json};
+use serde_json::json;
+
+use self::chunks::Chunks;
+use self::request::{Answered, Request, Says, Trigger};
+use super::super::error::{self, Problem};
+use super::super::gate::By;
+use super::super::routes::Route;
+use super::super::verbs::{render, submit};
+use super::super::{Edge, HangUp, body, delivery, headers};
+use super::begin::{self, Begun, status};
+use super::live::{self, Begins, Shown};
+use super::names::{self, Agent, Chat};
+use crate::auth::Caller;
+use crate::ids::{AgentName, SessionId, TurnId};
+use crate::limits;
+use crate::session::{Answer, Cancel, Command, Refusal, Right, Role, Scope};
+
+const STREAM: HeaderName = HeaderName::from_static("x-vercel-ai-ui-message-stream");
+const HEALTH: HeaderName = HeaderName::from_static("outlive-health");
+
+/// Which chunks a client knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Version {
+    V5,
+    V6,
+    V7,
+}
+
+pub(super) fn routes() -> Vec<Route> {
+    let send = |version| post(send).layer(Extension(version));
+    let resume = |version| get(resume).layer(Extension(version));
+    vec![
+        ("/v1/ai-sdk/{agent}", "ai_sdk", send(Version::V7)),
+        ("/v1/ai-sdk/{agent}/{id}/stream", "ai_sdk_stream", resume(Version::V7)),
+        ("/v1/ai-sdk/{agent}/{id}/stop", "ai_sdk_stop", post(stop)),
+        ("/v1/ai-sdk-6/{agent}", "ai_sdk", send(Version::V6)),
+        ("/v1/ai-sdk-6/{agent}/{id}/stream", "ai_sdk_stream", resume(Version::V6)),
+        ("/v1/ai-sdk-6/{agent}/{id}/stop", "ai_sdk_stop", post(stop)),
+        ("/v1/ai-sdk-5/{agent}", "ai_sdk", send(Version::V5)),
+        ("/v1/ai-sdk-5/{agent}/{id}/stream", "ai_sdk_stream", resume(Version::V5)),
+        ("/v1/ai-sdk-5/{agent}/{id}/stop", "ai_sdk_stop", post(stop)),
+    ]
+}
+
+/// `POST {api}`: the last message is an input, or answers what the agent asked.
+async fn send(
+    State(edge): State<Edge>,
+    Extension(version): Extension<Version>,
+    Agent(agent): Agent,
+    By(caller): By,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
+    let request = request::parse(&held.bytes)?;
+    drop(held);
+    let id = names::session(&caller, &request.id)?;
+    // What it begins it is shown.
+    caller.may(Right::Read, Some(&id))?;
+    let place = (&edge, &caller, &id, deadline);
+    let (begun, begins) = match request.says.clone() {
+        Says::Message { id: name, said } => {
+            (message(place, &agent, &request, &name, said).await?, Begins::AtStart)
+        }
+        Says::Answers { message, answers } => {
+            (answer(place, &message, answers).await?, Begins::AfterAnswers)
+        }
+    };
+    let response = show((&edge, &caller, &id), &begun, begins, (version, &given), deadline).await?;
+    delivery::roomy(&edge.room, response)
+}
+
+type Place<'a> = (&'a Edge, &'a Caller, &'a SessionId, tokio::time::Instant);
+
+/// Sends a person's message, unless it was sent before.
+async fn message(
+    (edge, caller, id, deadline): Place<'_>,
+    agent: &AgentName,
+    request: &Request,
+    name: &str,
+    said: crate::session::NewEvent,
+) -> Result<Begun, Problem> {
+    let sends = async |input: TurnId| {
+        let input = (input, agent, said.clone());
+        begin::begin(edge, caller, id, input, request.when_busy, deadline).await
+    };
+    let again = match &request.trigger {
+        Trigger::Submit => None,
+        // Another answer in place of this one.
+        Trigger::Regenerate(Some(answer)) => return sends(begin::named(name, answer)?).await,
+        Trigger::Regenerate(None) => Some(()),
+    };
+    let begun = match sends(begin::turn_id(name)?).await {
+        // A message that was edited keeps its name.
+        Err(why) if *why.kind() == error::CONFLICT => {
+            let content = String::from_utf8_lossy(&said.payload);
+            sends(begin::named(name, &content)?).await?
+        }
+        begun => begun?,
+    };
+    if again.is_none() || !begun.duplicate {
+        return Ok(begun);
+    }
+    // It may ask for another answer, or never have heard of the first.
+    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
+    if status.turns.iter().any(|turn| turn.turn == begun.turn) {
+        return Ok(begun);
+    }
+    sends(begin::named(name, &status.tail.0.to_string())?).await
+}
+
+/// Answers what the agent asked in a message, as far as it is open: what was answered before is no mistake, because the
+/// same request may come again.
+async fn answer(
+    (edge, caller, id, deadline): Place<'_>,
+    message: &str,
+    answers: Vec<Answered>,
+) -> Result<Begun, Problem> {
+    let (serial, turn) = chunks::answer_of(message)
+        .ok_or_else(|| Problem::new(&error::BAD_JSON, "the last message is nobody's question"))?;
+    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
+    let open = status.interactions.into_iter().filter(|asked| asked.turn == turn);
+    for interaction in open.map(|asked| asked.interaction) {
+        let Some(answered) = answers.iter().find(|it| it.is_of(&interaction)) else { continue };
+        let (said, role) = (answered.said.clone(), Role::default());
+        let answer = Answer { interaction, said, sender: None, role };
+        let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
+        match done {
+            // Somebody else was faster.
+            Err(why)
+                if [&error::CONFLICT, &error::INTERACTION_OVER, &error::NO_SUCH_INTERACTION]
+                    .contains(&why.kind()) => {}
+            done => _ = done?,
+        }
+    }
+    Ok(Begun { turn, serial, duplicate: true })
+}
+
+/// `GET {api}/{id}/stream`: the answer that is under way, from its beginning.
+async fn resume(
+    State(edge): State<Edge>,
+    Extension(version): Extension<Version>,
+    Chat(agent, id): Chat,
+    By(caller): By,
+    given: HeaderMap,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    let status = match status(&edge, &id, deadline).await {
+        // A status would be final for this client; a connection that breaks is not.
+        Err(why) if why.is_passing() => return Ok(HangUp.into_response()),
+        status => status?,
+    };
+    let turns = status.map(|status| status.turns).unwrap_or_default();
+    let Some(turn) = turns.into_iter().find(|turn| turn.agent == agent) else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let begun = Begun { turn: turn.turn, serial: turn.input, duplicate: true };
+    let place = (&edge, &caller, &id);
+    show(place, &begun, Begins::AtStart, (version, &given), deadline).await
+}
+
+async fn show(
+    (edge, caller, id): (&Edge, &Caller, &SessionId),
+    begun: &Begun,
+    begins: Begins,
+    (version, given): (Version, &HeaderMap),
+    deadline: tokio::time::Instant,
+) -> Result<Response, Problem> {
+    let health = headers::one(given, &HEALTH)? == Some("1");
+    let (turn, from) = (&begun.turn, begun.serial);
+    let shown = Shown { id, turn, from, begins, is_present: true, health };
+    let chunks = Chunks::new(version, from, turn);
+    let mut response = live::response(edge, caller, shown, chunks, deadline).await;
+    response.headers_mut().insert(STREAM, HeaderValue::from_static("v1"));
+    Ok(response)
+}
+
+/// `POST {api}/{id}/stop`: cancels what the agent does in this chat.
+async fn stop(
+    State(edge): State<Edge>,
+    Chat(agent, id): Chat,
+    By(caller): By,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let deadline = headers::deadline(&given)?;
+    // What clients say there of what they saw is not needed.
+    body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
+    let scope = Scope::Agent(agent);
+    let cancel = Cancel { scope, by: None, reason: "stopped".into(), role: Role::default() };
+    match submit(&edge, &caller, &id, Command::Cancel(Box::new(cancel)), deadline).await {
+        // Nothing of this chat was sent yet.
+        Err(why) if *why.kind() == error::NOT_FOUND => {
+            caller.may(Right::Cancel, Some(&id))?;
+            Ok(Json(json!({ "cancelled": 0 })).into_response())
+        }
+        reply => Ok(Json(render(&id, &reply?)).into_response()),
+    }
+}

@@ -1,0 +1,163 @@
+//! What a transport of the AI SDK sends: all messages of the chat, of which the last one counts, since the session
+//! has the others.
+
+use super::super::super::content::raw::{Json, Object};
+use super::super::super::error::{self, Problem};
+use crate::ids::InteractionId;
+use crate::limits;
+use crate::session::{Format, NewEvent, WhenBusy};
+
+const FORMAT: &str = "ai-sdk/1";
+
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// The chat.
+    pub(super) id: String,
+    pub(super) trigger: Trigger,
+    pub(super) when_busy: Option<WhenBusy>,
+    pub(super) says: Says,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    Submit,
+    /// Another answer is wanted, in place of this one where it is named.
+    Regenerate(Option<String>),
+}
+
+/// What the last message says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Says {
+    /// A person speaks.
+    Message { id: String, said: NewEvent },
+    /// The agent asked in this message, and this is answered.
+    Answers { message: String, answers: Vec<Answered> },
+}
+
+/// An answer, by the names under which its question may have been asked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answered {
+    pub(super) name: String,
+    pub(super) said: NewEvent,
+}
+
+impl Answered {
+    /// Whether it answers this: by its name, or by the one that it has where that was taken.
+    pub(super) fn is_of(&self, interaction: &InteractionId) -> bool {
+        let rest = interaction.as_str().strip_prefix(self.name.as_str());
+        rest.is_some_and(|rest| {
+            let number = rest.strip_prefix('~').unwrap_or("-");
+            rest.is_empty() || (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+        })
+    }
+}
+
+/// Parses a body.
+///
+/// # Errors
+/// It is not what a transport sends, or its last message says nothing.
+pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
+    let body = str::from_utf8(body).ok().and_then(Object::parse);
+    let body = body.ok_or_else(|| bad("the body is a JSON object"))?;
+    let id = body.text("id").ok_or_else(|| bad("id is the chat's name"))?;
+    let trigger = match body.text("trigger").as_deref() {
+        None | Some("submit-message") => Trigger::Submit,
+        Some("regenerate-message") => Trigger::Regenerate(body.text("messageId")),
+        Some(_) => return Err(bad("trigger is submit-message or regenerate-message")),
+    };
+    let when_busy = match body.text("whenBusy").as_deref() {
+        None => None,
+        Some("queue") => Some(WhenBusy::Queue),
+        Some("interrupt") => Some(WhenBusy::Interrupt),
+        Some("reject") => Some(WhenBusy::Reject),
+        Some(_) => return Err(bad("whenBusy is queue, interrupt or reject")),
+    };
+    let messages = body.list("messages");
+    let last = messages.last().and_then(|last| Object::parse(last));
+    let last = last.ok_or_else(|| bad("messages are the chat's, and there is a last one"))?;
+    let message = last.text("id").ok_or_else(|| bad("a message has an id"))?;
+    let says = match last.text("role").as_deref() {
+        Some("user") => Says::Message { said: said(&last)?, id: message },
+        Some("assistant") => {
+            let answers: Vec<_> = last.objects("parts").iter().filter_map(answered).collect();
+            if answers.is_empty() {
+                return Err(bad("the last message is the agent's, and answers nothing"));
+            }
+            Says::Answers { message, answers }
+        }
+        _ => return Err(bad("the last message is a user's or an assistant's")),
+    };
+    // A user's message is the one that is wanted another answer to, where it is named itself.
+    let trigger = match (trigger, &says) {
+        (Trigger::Regenerate(Some(named)), Says::Message { id, .. }) if named == *id => {
+            Trigger::Regenerate(None)
+        }
+        (trigger, _) => trigger,
+    };
+    Ok(Request { id, trigger, when_busy, says })
+}
+
+/// What a person says: text alone is text, all else stays a UI message.
+fn said(message: &Object<'_>) -> Result<NewEvent, Problem> {
+    let parts = message.list("parts");
+    let mut texts = Vec::new();
+    for part in &parts {
+        let part = Object::parse(part).filter(|part| part.text("type").is_some());
+        let part = part.ok_or_else(|| bad("a part is an object with a type"))?;
+        if part.text("type").as_deref() == Some("text") {
+            texts.push(part.text("text").unwrap_or_default());
+        }
+    }
+    let is_text = texts.len() == parts.len();
+    if is_text {
+        texts.retain(|text| !text.trim().is_empty());
+        if texts.is_empty() {
+            return Err(bad("the last message says nothing"));
+        }
+        return sized(NewEvent { format: Format::TEXT, payload: texts.join("\n\n").into() });
+    }
+    let parts = parts.into_iter().map(Json::raw).collect::<Vec<_>>();
+    let whole = Json::object([("role", "user".into()), ("parts", parts.into())]);
+    let format = Format::parse(FORMAT).expect("the name of the dialect is a format");
+    sized(NewEvent { format, payload: whole.to_string().into() })
+}
+
+fn sized(said: NewEvent) -> Result<NewEvent, Problem> {
+    let (bytes, limit) = (said.payload.len(), limits::EVENT_BYTES);
+    if limit < bytes {
+        let detail = format!("the last message has {bytes} bytes; the limit is {limit}");
+        return Err(Problem::new(&error::EVENT_TOO_LARGE, detail));
+    }
+    Ok(said)
+}
+
+/// What a part of the agent's message answers, if it does.
+fn answered(part: &Object<'_>) -> Option<Answered> {
+    let kind = part.text("type")?;
+    if !kind.starts_with("tool-") && kind != "dynamic-tool" {
+        return None;
+    }
+    let (name, answer) = match part.text("state")?.as_str() {
+        "approval-responded" => {
+            let approval = part.object("approval");
+            let approved = approval.is_true("approved");
+            let reason = approval.get("reason").map(Json::raw);
+            let answer = Json::object([("approved", approved.into())]);
+            (approval.text("id")?, answer.with_some("reason", reason))
+        }
+        "output-available" => {
+            (part.text("toolCallId")?, Json::raw(part.get("output").unwrap_or("null")))
+        }
+        "output-error" => {
+            let error = part.text("errorText").unwrap_or_default();
+            (part.text("toolCallId")?, Json::object([("error", error.into())]))
+        }
+        _ => return None,
+    };
+    let payload = answer.to_string().into();
+    Some(Answered { name, said: NewEvent { format: Format::JSON, payload } })
+}
+
+fn bad(detail: &str) -> Problem {
+    Problem::new(&error::BAD_JSON, detail)
+}

@@ -1,0 +1,114 @@
+//! What a chat client's message does to its session, by the verbs that all doors have.
+
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::error::{self, Problem};
+use super::super::verbs::{Verb, submit};
+use super::super::{Edge, headers};
+use crate::auth::Caller;
+use crate::ids::{AgentName, Serial, SessionId, TurnId};
+use crate::limits;
+use crate::runtime::Freshness;
+use crate::session::{Applied, Command, Input, NewEvent, Role, Status, TurnState, WhenBusy};
+
+/// An input that was taken.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    /// The turn that answers it.
+    pub(super) turn: TurnId,
+    /// Its place in the log.
+    pub(super) serial: Serial,
+    /// It was there before.
+    pub(super) duplicate: bool,
+}
+
+/// Until when a request that begins a turn may take: its client does not come back by itself, so it is held longer
+/// than others.
+///
+/// # Errors
+/// The request's own time is none.
+pub(super) fn deadline(given: &HeaderMap) -> Result<Instant, Problem> {
+    if headers::one(given, &headers::OUTLIVE_TIMEOUT_MS)?.is_some() {
+        return headers::deadline(given);
+    }
+    Ok(Instant::now() + Duration::from_millis(limits::ANSWER_HOLD_MS))
+}
+
+/// Sends an input; creates its session where there is none yet. Where nothing else is said, it waits for its agent to
+/// be free, and ends a turn that waits for people: they speak instead of answering.
+///
+/// # Errors
+/// As [`submit`].
+pub(super) async fn begin(
+    edge: &Edge,
+    caller: &Caller,
+    id: &SessionId,
+    (input, agent, said): (TurnId, &AgentName, NewEvent),
+    when_busy: Option<WhenBusy>,
+    deadline: Instant,
+) -> Result<Begun, Problem> {
+    let when_busy = match when_busy {
+        Some(given) => given,
+        None => match status(edge, id, deadline).await? {
+            Some(status) if waits(&status, agent, &input) => WhenBusy::Interrupt,
+            _ => WhenBusy::Queue,
+        },
+    };
+    let command = || {
+        Command::Input(Box::new(Input {
+            input: input.clone(),
+            agent: agent.clone(),
+            said: said.clone(),
+            sender: None,
+            when_busy: Some(when_busy),
+            role: Role::default(),
+            attempts: None,
+            quiet_ms: None,
+        }))
+    };
+    let mut done = submit(edge, caller, id, command(), deadline).await;
+    if done.as_ref().is_err_and(|why| *why.kind() == error::NOT_FOUND) {
+        submit(edge, caller, id, Verb::Create.parse(&[])?, deadline).await?;
+        done = submit(edge, caller, id, command(), deadline).await;
+    }
+    match done?.applied {
+        Applied::Input { turn, serial, duplicate } => Ok(Begun { turn, serial, duplicate }),
+        _ => Err(Problem::new(&error::OUTCOME_UNKNOWN, "the session answered something else")),
+    }
+}
+
+/// Whether the agent waits for people in another turn than this.
+fn waits(status: &Status, agent: &AgentName, turn: &TurnId) -> bool {
+    let first = status.turns.iter().find(|open| open.agent == *agent);
+    first.is_some_and(|open| open.state == TurnState::Waiting && open.turn != *turn)
+}
+
+/// The session as it is now; none where there is none.
+///
+/// # Errors
+/// Nobody who leads it answers in time.
+pub(super) async fn status(
+    edge: &Edge,
+    id: &SessionId,
+    deadline: Instant,
+) -> Result<Option<Status>, Problem> {
+    Ok(edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?)
+}
+
+/// A name that is made of another one and of what makes it another one.
+pub(super) fn named(name: &str, mark: &str) -> Result<TurnId, Problem> {
+    let mark = format!("~{:016x}", xxh3_64(mark.as_bytes()));
+    let room = limits::NAME_BYTES - mark.len();
+    let kept = &name[..name.floor_char_boundary(room)];
+    turn_id(&format!("{kept}{mark}"))
+}
+
+/// The name of an input: a client's own for its message.
+pub(super) fn turn_id(name: &str) -> Result<TurnId, Problem> {
+    TurnId::parse(name)
+        .map_err(|why| Problem::new(&error::BAD_NAME, format!("the message's id: {why}")))
+}

@@ -1,0 +1,304 @@
+//! An answer on its way to one client: what its dialect says of each delta, as server-sent events.
+//!
+//! The body ends cleanly only after the dialect's last word. In every other case the connection breaks, because these
+//! clients take a clean end for the end of the answer (S7). It asks for more only when the connection has room (S10).
+//! A client that leaves drops the body, and nothing else.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::content::raw::Json;
+use super::super::json::without_line_ends;
+use super::super::live::BrokenOff;
+use super::super::telling::Counted;
+use super::super::{Edge, HangUp, NO_BUFFERING, frame};
+use super::delta::Delta;
+use super::fold::Fold;
+use super::follow::{Follow, Lost};
+use super::health::Pulse;
+use super::superseded::Superseded;
+use crate::auth::{Caller, Ending};
+use crate::ids::{Millis, Serial, SessionId, TurnId};
+use crate::limits;
+use crate::session::Event;
+
+/// How a dialect tells an answer.
+pub(super) trait Dialect: Send + 'static {
+    /// What is said before anything else.
+    fn open(&mut self, out: &mut Vec<u8>);
+    /// What is said of the next delta.
+    fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow;
+    /// What is said where nothing of the answer can be had any more: the last word.
+    fn lost(&mut self, out: &mut Vec<u8>);
+    /// How the agents are, if the dialect has a way to say it.
+    fn health(&mut self, _: Json, _: &mut Vec<u8>) {}
+}
+
+/// Where in the log something stands, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub(super) serial: Serial,
+    pub(super) time: Millis,
+}
+
+/// Whether anything follows what was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    GoesOn,
+    /// A clean end.
+    Ended,
+    /// What was said cannot be taken back in this dialect: the client is to come back for the whole.
+    BreaksOff,
+}
+
+/// Which answer is shown, and how.
+pub(super) struct Shown<'a> {
+    pub(super) id: &'a SessionId,
+    pub(super) turn: &'a TurnId,
+    /// Where its log begins.
+    pub(super) from: Serial,
+    pub(super) begins: Begins,
+    /// Whether what is superseded already is left out, so that how it is told depends on when it is read.
+    pub(super) is_present: bool,
+    pub(super) health: bool,
+}
+
+/// Where an answer is told from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begins {
+    AtStart,
+    /// With the event at this place.
+    At(Serial),
+    /// After the last answer of people.
+    AfterAnswers,
+}
+
+/// A fold, and the dialect that tells it.
+pub(super) struct Teller<D> {
+    fold: Fold,
+    dialect: D,
+    /// Where the turn's input is.
+    from: Serial,
+    /// What comes up to here is known to the client.
+    after: Serial,
+    flow: Flow,
+}
+
+struct Live<D> {
+    follow: Follow,
+    teller: Teller<D>,
+    opened: bool,
+    ending: Ending,
+    edge: Edge,
+    counted: Counted,
+    pulse: Option<Pulse>,
+}
+
+impl<D: Dialect> Teller<D> {
+    pub(super) fn new(fold: Fold, dialect: D, from: Serial, after: Serial) -> Teller<D> {
+        Teller { fold, dialect, from, after, flow: Flow::GoesOn }
+    }
+
+    #[cfg(test)]
+    pub(super) fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    /// Tells what the next event of the log means.
+    pub(super) fn take(&mut self, event: &Event, out: &mut Vec<u8>) {
+        let at = At { serial: event.serial, time: event.time };
+        let deltas = self.fold.take(event);
+        // Whoever named a place where this turn has no input made it up.
+        let is_made_up =
+            at.serial == self.from && !matches!(deltas.first(), Some(Delta::Accepted { .. }));
+        if is_made_up {
+            self.lose(out);
+        }
+        for delta in deltas {
+            if self.flow == Flow::GoesOn && self.after < at.serial {
+                self.flow = self.dialect.take(at, delta, out);
+            }
+        }
+        if self.fold.is_full() && self.flow == Flow::GoesOn {
+            tracing::warn!("an answer has more parts, or larger calls, than can be followed");
+            self.lose(out);
+        }
+    }
+
+    fn lose(&mut self, out: &mut Vec<u8>) {
+        self.dialect.lost(out);
+        self.flow = Flow::Ended;
+    }
+}
+
+/// The response that shows an answer. Where it cannot be read now, the connection breaks: a status would be final.
+pub(super) async fn response<D: Dialect>(
+    edge: &Edge,
+    caller: &Caller,
+    shown: Shown<'_>,
+    dialect: D,
+    deadline: Instant,
+) -> Response {
+    let opened = open(edge, caller, shown, dialect, deadline).await;
+    let live = match opened {
+        Ok(live) => live,
+        Err((Lost::Unavailable, _)) => return HangUp.into_response(),
+        Err((Lost::Gone, mut dialect)) => {
+            let mut out = Vec::new();
+            dialect.open(&mut out);
+            dialect.lost(&mut out);
+            return headers(out.into_response());
+        }
+    };
+    let body = stream::unfold(live, |mut live| async { Some((live.next().await?, live)) });
+    headers(Body::from_stream(body).into_response())
+}
+
+async fn open<D: Dialect>(
+    edge: &Edge,
+    caller: &Caller,
+    shown: Shown<'_>,
+    dialect: D,
+    deadline: Instant,
+) -> Result<Live<D>, (Lost, D)> {
+    let (follow, teller) = begin(edge, &shown, dialect, deadline).await?;
+    Ok(Live {
+        follow,
+        teller,
+        opened: false,
+        ending: caller.ending(),
+        edge: edge.clone(),
+        counted: Counted::new(&edge.metrics),
+        pulse: shown.health.then(|| Pulse::new(edge, shown.id, shown.turn)),
+    })
+}
+
+async fn begin<D: Dialect>(
+    edge: &Edge,
+    shown: &Shown<'_>,
+    dialect: D,
+    deadline: Instant,
+) -> Result<(Follow, Teller<D>), (Lost, D)> {
+    let follow = match Follow::from(edge, shown.id, shown.from, deadline).await {
+        Ok(follow) => follow,
+        Err(why) => return Err((Lost::from(why), dialect)),
+    };
+    let (superseded, follow) = match follow.look_ahead(shown.turn, deadline).await {
+        Ok(found) => found,
+        Err(why) => return Err((why, dialect)),
+    };
+    let after = match shown.begins {
+        Begins::AtStart => Serial::ZERO,
+        Begins::At(serial) => Serial(serial.0.saturating_sub(1)),
+        Begins::AfterAnswers => superseded.answered(),
+    };
+    let superseded = if shown.is_present { superseded } else { Superseded::default() };
+    let fold = Fold::new(shown.turn, shown.from, superseded);
+    Ok((follow, Teller::new(fold, dialect, shown.from, after)))
+}
+
+/// Has an answer told as far as it goes, or to its end where it is waited for; returns the dialect that was told.
+///
+/// # Errors
+/// The log cannot be read.
+pub(super) async fn read<D: Dialect>(
+    edge: &Edge,
+    shown: Shown<'_>,
+    dialect: D,
+    waits: bool,
+    deadline: Instant,
+) -> Result<D, Lost> {
+    let begun = begin(edge, &shown, dialect, deadline).await;
+    let (mut follow, mut teller) = begun.map_err(|(why, _)| why)?;
+    let tail = follow.tail();
+    let mut out = Vec::new();
+    while teller.flow == Flow::GoesOn && (waits || follow.at() < tail) {
+        let events = tokio::select! {
+            events = follow.next() => events?,
+            () = edge.stop.cancelled() => return Err(Lost::Unavailable),
+        };
+        for shown in events {
+            teller.take(&shown.event, &mut out);
+            out.clear();
+        }
+    }
+    Ok(teller.dialect)
+}
+
+fn headers(mut response: Response) -> Response {
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache, no-store, no-transform"),
+        (NO_BUFFERING, "no"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl<D: Dialect> Live<D> {
+    /// Waits for the next bytes; none after the end.
+    async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
+        match self.teller.flow {
+            Flow::GoesOn => {}
+            Flow::Ended => return None,
+            Flow::BreaksOff => return Some(Err(BrokenOff)),
+        }
+        let mut out = Vec::new();
+        if !self.opened {
+            self.opened = true;
+            self.teller.dialect.open(&mut out);
+            if !out.is_empty() {
+                return Some(Ok(out.into()));
+            }
+        }
+        let heartbeat = Instant::now() + Duration::from_millis(limits::HEARTBEAT_MS);
+        while out.is_empty() && self.teller.flow == Flow::GoesOn {
+            let events = tokio::select! {
+                biased;
+                () = self.edge.stop.cancelled() => return Some(Err(BrokenOff)),
+                _ = self.ending.came() => return Some(Err(BrokenOff)),
+                events = self.follow.next() => events,
+                health = Pulse::of(&mut self.pulse) => {
+                    self.teller.dialect.health(health, &mut out);
+                    continue;
+                }
+                () = sleep_until(heartbeat) => return Some(Ok(frame::HEARTBEAT)),
+            };
+            let events = match events {
+                Ok(events) => events,
+                Err(Lost::Unavailable) => return Some(Err(BrokenOff)),
+                Err(Lost::Gone) => {
+                    self.teller.lose(&mut out);
+                    break;
+                }
+            };
+            self.counted.delivered(events.len() as u64);
+            events.iter().for_each(|shown| self.teller.take(&shown.event, &mut out));
+        }
+        match self.teller.flow {
+            Flow::BreaksOff if out.is_empty() => Some(Err(BrokenOff)),
+            _ if out.is_empty() => None,
+            _ => Some(Ok(out.into())),
+        }
+    }
+}
+
+/// Writes a frame of data alone.
+pub(super) fn data(out: &mut Vec<u8>, json: &Json) {
+    out.extend_from_slice(b"data: ");
+    line(out, &json.to_string());
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Writes JSON as one line: where it is as it came there may be line ends between its tokens.
+pub(super) fn line(out: &mut Vec<u8>, json: &str) {
+    let spaces = |byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte };
+    out.extend(without_line_ends(json.bytes().map(spaces).collect()));
+}

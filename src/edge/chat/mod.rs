@@ -1,0 +1,37 @@
+//! Stock chat clients: a folder for each dialect that clients of others speak, over one fold of the log.
+//!
+//! A client's message is an input, its agent's answer a turn, and a chat a session. [`fold`] makes of the events of a
+//! turn what they mean (see [`delta`]), whichever dialect the agent spoke; a dialect says it in its own words, and
+//! [`live`] carries them. Nothing is kept here: whatever is told can be told again, at any node, from the log. A
+//! dialect is rid of by deleting its folder and its line in [`routes`].
+
+mod ag_ui;
+mod ai_sdk;
+mod begin;
+mod delta;
+mod fold;
+mod follow;
+mod health;
+mod live;
+mod names;
+mod openai;
+mod superseded;
+#[cfg(test)]
+mod tests;
+
+use axum::response::Response;
+
+use super::routes::Route;
+
+/// The paths of all dialects. They are described by their own documentation, not by `openapi.json`.
+pub(super) fn routes() -> Vec<Route> {
+    let mut routes = ai_sdk::routes();
+    routes.extend(openai::routes());
+    routes.extend(ag_ui::routes());
+    routes
+}
+
+/// An answer as the clients of a route read it: problems have a form of their own in some dialects.
+pub(super) async fn told(route: &str, response: Response) -> Response {
+    if route.starts_with("openai_") { openai::problem(response).await } else { response }
+}

@@ -1,0 +1,276 @@
+//! Chat completions: the answer of one turn, whole or as it comes. Each request is a session of its own, made of the
+//! messages that it brings, unless the header `outlive-session` names one: that has the messages before the last.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::Response;
+use tokio::time::Instant;
+
+use super::super::super::content::raw::Json;
+use super::super::super::error::{self, Problem};
+use super::super::super::gate::{By, while_granted};
+use super::super::super::verbs::submit;
+use super::super::super::{Edge, body, delivery, headers};
+use super::super::begin::{self, Begun, status};
+use super::super::delta::{Delta, Kind};
+use super::super::live::{self, At, Begins, Dialect, Flow, Shown};
+use super::super::names;
+use super::events::count;
+use super::items::{Item, Items, Text, What};
+use super::request::{self, Says, bad};
+use super::{KEY, fresh, json};
+use crate::auth::Caller;
+use crate::ids::{AgentName, InteractionId, SessionId};
+use crate::limits;
+use crate::session::{Answer, Command, End, NewEvent, Refusal, Right, Role};
+
+const SESSION: HeaderName = HeaderName::from_static("outlive-session");
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// `POST /v1/openai/chat/completions`
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    By(caller): By,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
+    let body = request::body(&held.bytes)?;
+    let agent = request::agent(&body)?;
+    let key = headers::one(&given, &KEY)?;
+    let named = headers::one(&given, &SESSION)?;
+    let name = named.map_or_else(|| fresh("chat", &caller, key), str::to_owned);
+    let id = names::session(&caller, &name)?;
+    caller.may(Right::Read, Some(&id))?;
+    let streams = body.is_true("stream");
+    let says = request::messages(&body, named.is_none())?;
+    drop(body);
+    drop(held);
+    let place = (&edge, &caller, &id, deadline);
+    let (begun, begins) = match says {
+        Says::Message(said) => {
+            let input = begin::turn_id(&fresh("msg", &caller, key))?;
+            let input = (input, &agent, said);
+            let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
+            (begun, Begins::AtStart)
+        }
+        Says::Answers(_) if named.is_none() => {
+            return Err(bad("results of tools go with the header outlive-session"));
+        }
+        Says::Answers(answers) => (answer(place, &agent, answers).await?, Begins::AfterAnswers),
+    };
+    let (turn, from) = (&begun.turn, begun.serial);
+    let shown = Shown { id: &id, turn, from, begins, is_present: true, health: false };
+    let completion = Completion::new(&begun, &agent, Items::new(edge.room.hold()));
+    if streams {
+        let response = live::response(&edge, &caller, shown, completion, deadline).await;
+        return delivery::roomy(&edge.room, response);
+    }
+    let told = async {
+        let told = live::read(&edge, shown, completion, true, deadline).await;
+        told.map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now"))
+    };
+    Ok(json(&while_granted(&caller, told).await?.whole()?))
+}
+
+async fn answer(
+    (edge, caller, id, deadline): (&Edge, &Caller, &SessionId, Instant),
+    agent: &AgentName,
+    answers: Vec<(String, NewEvent)>,
+) -> Result<Begun, Problem> {
+    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
+    let turn = status.turns.into_iter().find(|turn| turn.agent == *agent);
+    let turn = turn.ok_or_else(|| bad("nothing was asked in this session"))?;
+    for (name, said) in answers {
+        let Ok(interaction) = InteractionId::parse(&name) else { continue };
+        let answer = Answer { interaction, said, sender: None, role: Role::default() };
+        submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await?;
+    }
+    Ok(Begun { turn: turn.turn, serial: turn.input, duplicate: true })
+}
+
+pub(super) struct Completion {
+    id: String,
+    agent: AgentName,
+    created_s: u64,
+    /// Something was said that cannot be taken back.
+    said: bool,
+    finish: Option<&'static str>,
+    error: Option<String>,
+    items: Items,
+}
+
+impl Completion {
+    pub(super) fn new(begun: &Begun, agent: &AgentName, items: Items) -> Completion {
+        let id = format!("chatcmpl-{}-{}", begun.serial.0, begun.turn);
+        let (agent, finish, error) = (agent.clone(), None, None);
+        Completion { id, agent, created_s: 0, said: false, finish, error, items }
+    }
+
+    fn object(&self, kind: &str, choice: Vec<(&'static str, Json)>) -> Json {
+        let mut all = vec![("index", count(0))];
+        all.extend(choice);
+        all.push(("logprobs", Json::Null));
+        let finish = self.finish.map_or(Json::Null, Json::from);
+        all.push(("finish_reason", finish));
+        Json::Object(vec![
+            ("id", self.id.as_str().into()),
+            ("object", kind.into()),
+            ("created", count(self.created_s)),
+            ("model", self.agent.as_str().into()),
+            ("choices", vec![Json::Object(all)].into()),
+        ])
+    }
+
+    fn chunk(&self, delta: Vec<(&'static str, Json)>, out: &mut Vec<u8>) {
+        let delta = vec![("delta", Json::Object(delta))];
+        live::data(out, &self.object("chat.completion.chunk", delta));
+    }
+
+    fn end(&mut self, reason: &'static str, out: &mut Vec<u8>) -> Flow {
+        self.finish = Some(reason);
+        self.chunk(Vec::new(), out);
+        out.extend_from_slice(DONE);
+        Flow::Ended
+    }
+
+    fn fail(&mut self, reason: String, out: &mut Vec<u8>) -> Flow {
+        let error = [("message", reason.as_str().into()), ("type", "server_error".into())];
+        let error = Json::object(error).with("code", Json::Null).with("param", Json::Null);
+        live::data(out, &Json::object([("error", error)]));
+        out.extend_from_slice(DONE);
+        self.error = Some(reason);
+        Flow::Ended
+    }
+
+    /// The calls that the client is to make.
+    fn calls(&self) -> Vec<Json> {
+        let wanted = self.items.all.iter().filter_map(|item| match &item.what {
+            What::Wanted { name, tool, arguments } => Some((name, tool, arguments)),
+            _ => None,
+        });
+        let call = |(at, (name, tool, arguments)): (usize, (&InteractionId, &String, &String))| {
+            let function =
+                [("name", tool.as_str().into()), ("arguments", arguments.as_str().into())];
+            let call = Json::object([("index", count(at as u64)), ("id", name.as_str().into())]);
+            call.with("type", "function").with("function", Json::object(function))
+        };
+        wanted.enumerate().map(call).collect()
+    }
+
+    fn texts(&self, of: impl Fn(&What) -> Option<&Text>) -> String {
+        let texts = self.items.all.iter().filter_map(|item| of(&item.what));
+        texts.map(|whole| whole.text.as_str()).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The whole completion.
+    ///
+    /// # Errors
+    /// It failed.
+    fn whole(&self) -> Result<Json, Problem> {
+        if let Some(reason) = &self.error {
+            return Err(Problem::new(&error::TURN_OVER, reason.clone()));
+        }
+        let text = self.texts(|what| match what {
+            What::Message(whole) => Some(whole),
+            _ => None,
+        });
+        let reasoning = self.texts(|what| match what {
+            What::Reasoning(whole) => Some(whole),
+            _ => None,
+        });
+        let content = if text.is_empty() { Json::Null } else { text.into() };
+        let message = Json::object([("role", "assistant".into()), ("content", content)]);
+        let message = message.with("refusal", Json::Null);
+        let reasoning = (!reasoning.is_empty()).then(|| reasoning.into());
+        let message = message.with_some("reasoning_content", reasoning);
+        let calls = self.calls();
+        let message = message.with_some("tool_calls", (!calls.is_empty()).then(|| calls.into()));
+        Ok(self.object("chat.completion", vec![("message", message)]))
+    }
+
+    fn goes(&mut self, at: At, kind: Kind, text: String, out: &mut Vec<u8>) {
+        self.said = true;
+        self.items.goes(at.serial, &text);
+        let name = match kind {
+            Kind::Text => "content",
+            Kind::Reasoning => "reasoning_content",
+        };
+        self.chunk(vec![(name, text.into())], out);
+    }
+
+    fn begins(&mut self, at: At, kind: Kind, out: &mut Vec<u8>) {
+        let is_text = |item: &Item| matches!(item.what, What::Message(_));
+        // Two texts of an answer are two paragraphs.
+        if kind == Kind::Text && self.items.all.iter().any(is_text) {
+            self.chunk(vec![("content", "\n\n".into())], out);
+        }
+        let what = match kind {
+            Kind::Text => What::Message(Text::default()),
+            Kind::Reasoning => What::Reasoning(Text::default()),
+        };
+        self.items.add(Item { id: String::new(), serial: at.serial, what });
+    }
+
+    fn waits(&mut self, at: At, out: &mut Vec<u8>) -> Flow {
+        for item in self.items.wanted(at.serial) {
+            self.items.add(item);
+        }
+        let calls = self.calls();
+        if calls.is_empty() {
+            return self.end("stop", out);
+        }
+        self.chunk(vec![("tool_calls", calls.into())], out);
+        self.end("tool_calls", out)
+    }
+}
+
+impl Dialect for Completion {
+    fn open(&mut self, _: &mut Vec<u8>) {}
+
+    fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow {
+        if self.created_s == 0 {
+            self.created_s = at.time.0 / 1000;
+            self.chunk(vec![("role", "assistant".into()), ("content", "".into())], out);
+        }
+        match delta {
+            Delta::Accepted { answered: false } => return self.end("stop", out),
+            Delta::Begins(_, kind) => self.begins(at, kind, out),
+            Delta::Goes(_, kind, text) => self.goes(at, kind, text, out),
+            // Nothing of it can be taken back here.
+            Delta::Rewound { .. } if self.said => {
+                return self.fail("the agent began anew; ask again".into(), out);
+            }
+            Delta::Asked { interaction, kind, question, .. } => {
+                self.items.asks(interaction, kind, question);
+            }
+            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
+                self.items.answered(&interaction);
+            }
+            Delta::Waits => return self.waits(at, out),
+            Delta::Ended(End::Completed { reason }) => {
+                let reason = match reason.as_str() {
+                    "length" => "length",
+                    "content-filter" => "content_filter",
+                    _ => "stop",
+                };
+                return self.end(reason, out);
+            }
+            Delta::Ended(End::Failed { reason }) => return self.fail(reason, out),
+            Delta::Ended(End::Cancelled { .. }) => {
+                return self.fail("the answer was cancelled".into(), out);
+            }
+            _ => {}
+        }
+        if self.items.is_too_large() {
+            return self.fail("the answer is larger than one may be".into(), out);
+        }
+        if self.items.has_room() { Flow::GoesOn } else { Flow::BreaksOff }
+    }
+
+    fn lost(&mut self, out: &mut Vec<u8>) {
+        self.fail("the answer can be followed no further".into(), out);
+    }
+}

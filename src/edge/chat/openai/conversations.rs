@@ -1,0 +1,178 @@
+//! Conversations: sessions, by their names.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use tokio::time::Instant;
+
+use super::super::super::content::raw::{Json, Object};
+use super::super::super::content::{Part, as_json, said};
+use super::super::super::error::Problem;
+use super::super::super::gate::By;
+use super::super::super::verbs::{Verb, submit};
+use super::super::super::{Edge, body};
+use super::super::begin::{self, status};
+use super::super::follow::Follow;
+use super::super::names;
+use super::events::count;
+use super::place::Place;
+use super::request::bad;
+use super::{fresh, json};
+use crate::auth::Caller;
+use crate::ids::SessionId;
+use crate::limits;
+use crate::session::{Command, Event, Fact, Refusal, Right};
+
+/// The session that a request is of, and the response that it follows, if it names one.
+///
+/// # Errors
+/// It names both a conversation and a response, or what is none of the caller's.
+pub(super) fn session_of(
+    caller: &Caller,
+    body: &Object<'_>,
+    key: Option<&str>,
+) -> Result<(SessionId, Option<Place>), Problem> {
+    let conversation = body.text("conversation").or_else(|| body.object("conversation").text("id"));
+    let before = body.text("previous_response_id");
+    match (conversation, before) {
+        (Some(_), Some(_)) => Err(bad("name a conversation or a previous response, not both")),
+        (Some(name), None) => Ok((names::session(caller, &name)?, None)),
+        (None, Some(before)) => {
+            let place = Place::of(caller, &before).ok_or(Refusal::NotFound)?;
+            Ok((place.session.clone(), Some(place)))
+        }
+        (None, None) => Ok((names::session(caller, &fresh("conv", caller, key))?, None)),
+    }
+}
+
+/// Whether nothing was asked in the session of a response but that.
+pub(super) async fn only_turn(
+    edge: &Edge,
+    place: &Place,
+    deadline: Instant,
+) -> Result<bool, Problem> {
+    let mut only = true;
+    each(edge, place, deadline, |event| {
+        let fact = event.fact.as_deref();
+        only &= !matches!(fact, Some(Fact::Input { turn, .. }) if *turn != place.turn);
+        true
+    })
+    .await?;
+    // What was asked before it stands before it in the log.
+    Ok(only && place.from.0 == 1)
+}
+
+/// What a response answers, as an item, with its name.
+pub(super) async fn input_item(
+    edge: &Edge,
+    place: &Place,
+    deadline: Instant,
+) -> Result<Option<(String, Json)>, Problem> {
+    let mut found = None;
+    each(edge, place, deadline, |event| {
+        if event.serial == place.begins {
+            found = item(event);
+        }
+        event.serial < place.begins
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Takes the events of a response's session from its input on, as long as they are wanted and there.
+async fn each(
+    edge: &Edge,
+    place: &Place,
+    deadline: Instant,
+    mut take: impl FnMut(&Event) -> bool,
+) -> Result<(), Problem> {
+    let mut follow = Follow::from(edge, &place.session, place.from, deadline).await?;
+    let tail = follow.tail();
+    while follow.at() < tail {
+        let events = tokio::time::timeout_at(deadline, follow.next()).await;
+        let Ok(Ok(events)) = events else { return Err(Refusal::NotFound.into()) };
+        if !events.iter().all(|shown| take(&shown.event)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn item(event: &Event) -> Option<(String, Json)> {
+    let of = |id: &str, kind: &str| Json::object([("id", id.into()), ("type", kind.into())]);
+    match event.fact.as_deref()? {
+        Fact::Input { input, .. } => {
+            let parts = said(&event.format, &event.payload);
+            let content: Vec<_> = parts.iter().filter_map(content).collect();
+            let item = of(input.as_str(), "message").with("role", "user");
+            let item = item.with("status", "completed").with("content", content);
+            Some((input.as_str().to_owned(), item))
+        }
+        Fact::Answered { interaction, .. } => {
+            let id = format!("out_{}", event.serial.0);
+            let output = as_json(&event.format, &event.payload).to_string();
+            let item = of(&id, "function_call_output").with("call_id", interaction.as_str());
+            Some((id, item.with("output", output)))
+        }
+        _ => None,
+    }
+}
+
+fn content(part: &Part) -> Option<Json> {
+    let of = |kind: &str| Json::object([("type", kind.into())]);
+    match part {
+        Part::Text(text) => Some(of("input_text").with("text", text.as_str())),
+        Part::File { media, url } if media.starts_with("image/") => {
+            Some(of("input_image").with("image_url", url.as_str()).with("detail", "auto"))
+        }
+        Part::File { url, .. } => Some(of("input_file").with("file_url", url.as_str())),
+        _ => None,
+    }
+}
+
+fn shown(id: &SessionId, created_ms: u64) -> Json {
+    let told = Json::object([("id", id.name().into()), ("object", "conversation".into())]);
+    told.with("created_at", count(created_ms / 1000)).with("metadata", Json::object([]))
+}
+
+/// `POST /v1/openai/conversations`
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    By(caller): By,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
+    let id = names::session(&caller, &fresh("conv", &caller, None))?;
+    submit(&edge, &caller, &id, Verb::Create.parse(&[])?, deadline).await?;
+    Ok(json(&shown(&id, edge.runtime.sessions.now().0)))
+}
+
+/// `GET /v1/openai/conversations/{id}`
+pub(super) async fn show(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    By(caller): By,
+    given: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = names::session(&caller, &id)?;
+    caller.may(Right::Read, Some(&id))?;
+    let status = status(&edge, &id, begin::deadline(&given)?).await?.ok_or(Refusal::NotFound)?;
+    Ok(json(&shown(&id, status.created_at.0)))
+}
+
+/// `DELETE /v1/openai/conversations/{id}`
+pub(super) async fn delete(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    By(caller): By,
+    given: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = names::session(&caller, &id)?;
+    let command = Command::Delete { incarnation: None };
+    submit(&edge, &caller, &id, command, begin::deadline(&given)?).await?;
+    let told = Json::object([("id", id.name().into()), ("object", "conversation.deleted".into())]);
+    Ok(json(&told.with("deleted", true)))
+}

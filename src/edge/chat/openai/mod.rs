@@ -1,0 +1,99 @@
+//! OpenAI's clients, whose base URL is `/v1/openai`: responses in the background and streaming, conversations, and chat
+//! completions. `model` is the name of an agent.
+//!
+//! Responses are told from the log under numbers that every node gives them, so a client that broke off goes on with
+//! `starting_after` anywhere. A chat completion cannot be gone on with; its request may be sent again.
+
+mod completions;
+mod conversations;
+mod events;
+mod items;
+mod place;
+mod request;
+mod responses;
+#[cfg(test)]
+mod tests;
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::super::content::raw::Json;
+use super::super::routes::Route;
+use crate::auth::Caller;
+
+/// Under which a request may be sent again.
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Tells these clients not to send a request again by themselves.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        ("/v1/openai/responses", "openai_new", post(responses::create)),
+        (
+            "/v1/openai/responses/{id}",
+            "openai_of",
+            get(responses::retrieve).delete(responses::delete),
+        ),
+        ("/v1/openai/responses/{id}/cancel", "openai_of", post(responses::cancel)),
+        ("/v1/openai/responses/{id}/input_items", "openai_of", get(responses::input_items)),
+        ("/v1/openai/conversations", "openai_new", post(conversations::create)),
+        (
+            "/v1/openai/conversations/{id}",
+            "openai_of",
+            get(conversations::show).delete(conversations::delete),
+        ),
+        ("/v1/openai/chat/completions", "openai_new", post(completions::create)),
+    ]
+}
+
+/// A name that nobody has, or that a key makes.
+fn fresh(kind: &str, caller: &Caller, key: Option<&str>) -> String {
+    let number = match key {
+        Some(key) => xxh3_128(format!("{}\n{key}", caller.name()).as_bytes()),
+        None => rand::random(),
+    };
+    format!("{kind}_{number:032x}")
+}
+
+fn json(value: &Json) -> Response {
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (kind, value.to_string()).into_response()
+}
+
+/// A problem as these clients read it.
+pub(super) async fn problem(response: Response) -> Response {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/problem+json");
+    if !is_problem {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
+    let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let kind = match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        500.. => "server_error",
+        _ => "invalid_request_error",
+    };
+    let (message, code) = (&told["detail"], &told["code"]);
+    let told = json!({
+        "error": { "message": message, "type": kind, "code": code, "param": null },
+    });
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Sent again it may be done twice, or be refused again; unless nothing is wrong but the moment.
+    let again = matches!(status.as_u16(), 408 | 429 | 503 | 507);
+    let again = HeaderValue::from_static(if again { "true" } else { "false" });
+    parts.headers.insert(SHOULD_RETRY, again);
+    Response::from_parts(parts, told.to_string().into())
+}

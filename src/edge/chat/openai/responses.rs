@@ -1,0 +1,238 @@
+//! Responses: each is the answer to one input of a session, or how it went on after people answered.
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use tokio::time::Instant;
+
+use super::super::super::content::raw::Json;
+use super::super::super::error::{self, Problem};
+use super::super::super::gate::{By, while_granted};
+use super::super::super::verbs::submit;
+use super::super::super::{Edge, body, delivery, headers};
+use super::super::begin::{self, status};
+use super::super::follow::Lost;
+use super::super::live::{self, Begins, Shown};
+use super::conversations::session_of;
+use super::events::Events;
+use super::items::Items;
+use super::place::Place;
+use super::request::{self, Says, bad};
+use super::{KEY, fresh, json};
+use crate::auth::Caller;
+use crate::ids::{AgentName, InteractionId, Serial, SessionId};
+use crate::limits;
+use crate::session::{Answer, Applied, Cancel, Command, NewEvent, Refusal, Right, Role, Scope};
+
+type Pairs = Query<Vec<(String, String)>>;
+
+/// `POST /v1/openai/responses`
+pub(super) async fn create(
+    State(edge): State<Edge>,
+    By(caller): By,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
+    let body = request::body(&held.bytes)?;
+    let agent = request::agent(&body)?;
+    let key = headers::one(&given, &KEY)?;
+    let (id, before) = session_of(&caller, &body, key)?;
+    caller.may(Right::Read, Some(&id))?;
+    let (streams, background) = (body.is_true("stream"), body.is_true("background"));
+    let says = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
+    drop(body);
+    drop(held);
+    let asked = (&edge, &caller, &id, deadline);
+    let place = match says {
+        Says::Message(said) => message(asked, agent, said, key).await?,
+        Says::Answers(answers) => {
+            let before = before.ok_or_else(|| bad("outputs go with previous_response_id"))?;
+            answer(asked, before, answers).await?
+        }
+    };
+    if streams {
+        let response = stream(&edge, &caller, place, 0, deadline).await?;
+        return delivery::roomy(&edge.room, response);
+    }
+    let told = told(&edge, place, !background, deadline);
+    Ok(json(&while_granted(&caller, told).await?))
+}
+
+type Asked<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
+
+async fn message(
+    (edge, caller, id, deadline): Asked<'_>,
+    agent: AgentName,
+    said: NewEvent,
+    key: Option<&str>,
+) -> Result<Place, Problem> {
+    let input = begin::turn_id(&fresh("msg", caller, key))?;
+    let begun = begin::begin(edge, caller, id, (input, &agent, said), None, deadline).await?;
+    let (session, from) = (id.clone(), begun.serial);
+    Ok(Place { session, turn: begun.turn, agent, from, begins: from })
+}
+
+/// Answers what a response ended with. All of it is to be there, so that the turn goes on once.
+async fn answer(
+    (edge, caller, id, deadline): Asked<'_>,
+    before: Place,
+    answers: Vec<(String, NewEvent)>,
+) -> Result<Place, Problem> {
+    let mut begins = Serial::ZERO;
+    for (name, said) in answers {
+        let Ok(interaction) = InteractionId::parse(&name) else { continue };
+        let role = Role::default();
+        let answer = Answer { interaction, said, sender: None, role };
+        let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
+        match done {
+            Ok(reply) => {
+                if let Applied::Answered { serial, .. } = reply.applied {
+                    begins = begins.max(serial);
+                }
+            }
+            // Calls that the agent made itself are sent along by some.
+            Err(why) if *why.kind() == error::NO_SUCH_INTERACTION => {}
+            Err(why) => return Err(why),
+        }
+    }
+    if begins == Serial::ZERO {
+        return Err(bad("nothing of it was asked for"));
+    }
+    Ok(Place { begins, ..before })
+}
+
+/// `GET /v1/openai/responses/{id}`
+pub(super) async fn retrieve(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    By(caller): By,
+    Query(pairs): Pairs,
+    given: HeaderMap,
+) -> Result<Response, Problem> {
+    let place = place(&caller, &id, Right::Read)?;
+    let deadline = begin::deadline(&given)?;
+    let one = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, text)| text);
+    if one("stream").is_none_or(|text| text != "true") {
+        return Ok(json(&told(&edge, place, false, deadline).await?));
+    }
+    let first = match one("starting_after") {
+        None => 0,
+        Some(text) => {
+            let number: Option<u64> = text.parse().ok();
+            let bad = || Problem::new(&error::BAD_QUERY, "starting_after is a number");
+            number.ok_or_else(bad)?.saturating_add(1)
+        }
+    };
+    stream(&edge, &caller, place, first, deadline).await
+}
+
+fn shown(place: &Place) -> Shown<'_> {
+    Shown {
+        id: &place.session,
+        turn: &place.turn,
+        from: place.from,
+        begins: Begins::At(place.begins),
+        // Numbers are the log's, so what is superseded counts.
+        is_present: false,
+        health: false,
+    }
+}
+
+async fn stream(
+    edge: &Edge,
+    caller: &Caller,
+    place: Place,
+    first: u64,
+    deadline: Instant,
+) -> Result<Response, Problem> {
+    let events = Events::new(place.clone(), first, Items::new(edge.room.hold()));
+    Ok(live::response(edge, caller, shown(&place), events, deadline).await)
+}
+
+/// The response as it is now, or when it has ended.
+async fn told(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Json, Problem> {
+    let events = Events::new(place.clone(), u64::MAX, Items::new(edge.room.hold()));
+    match live::read(edge, shown(&place), events, waits, until).await {
+        Ok(events) if events.is_told() => Ok(events.response()),
+        Ok(_) | Err(Lost::Gone) => Err(missing()),
+        Err(Lost::Unavailable) => Err(Problem::new(&error::NO_QUORUM, "try again")),
+    }
+}
+
+fn missing() -> Problem {
+    Problem::new(&error::NO_SUCH_TURN, "there is no such response, or no more")
+}
+
+/// The place that a path names, if the caller may do this there.
+fn place(caller: &Caller, id: &str, right: Right) -> Result<Place, Problem> {
+    let place = Place::of(caller, id).ok_or_else(missing)?;
+    caller.may(right, Some(&place.session))?;
+    Ok(place)
+}
+
+/// `POST /v1/openai/responses/{id}/cancel`
+pub(super) async fn cancel(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    By(caller): By,
+    given: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    body::read(&edge, &given, body, limits::HEAD_BYTES).await?;
+    let place = place(&caller, &id, Right::Read)?;
+    // What has ended is not ended again, and a turn that is no more must not be cancelled ahead.
+    let now = told(&edge, place.clone(), false, deadline).await?;
+    let status = status(&edge, &place.session, deadline).await?.ok_or(Refusal::NotFound)?;
+    if status.turns.iter().all(|open| open.turn != place.turn) {
+        return Ok(json(&now));
+    }
+    let scope = Scope::Turn(place.turn.clone());
+    let cancel = Cancel { scope, by: None, reason: "cancelled".into(), role: Role::default() };
+    let command = Command::Cancel(Box::new(cancel));
+    submit(&edge, &caller, &place.session, command, deadline).await?;
+    Ok(json(&told(&edge, place, false, deadline).await?))
+}
+
+/// `DELETE /v1/openai/responses/{id}`: of its session, if the response is all that there is of it.
+pub(super) async fn delete(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    By(caller): By,
+    given: HeaderMap,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    let place = place(&caller, &id, Right::Delete)?;
+    let begun = super::conversations::only_turn(&edge, &place, deadline).await?;
+    if !begun {
+        let detail = "it is part of a conversation: delete that";
+        return Err(Problem::new(&error::CONFLICT, detail));
+    }
+    submit(&edge, &caller, &place.session, Command::Delete { incarnation: None }, deadline).await?;
+    let told = Json::object([("id", id.into()), ("object", "response".into())]);
+    Ok(json(&told.with("deleted", true)))
+}
+
+/// `GET /v1/openai/responses/{id}/input_items`
+pub(super) async fn input_items(
+    State(edge): State<Edge>,
+    Path(id): Path<String>,
+    By(caller): By,
+    given: HeaderMap,
+) -> Result<Response, Problem> {
+    let deadline = begin::deadline(&given)?;
+    let place = place(&caller, &id, Right::Read)?;
+    let item = super::conversations::input_item(&edge, &place, deadline).await?;
+    let item = item.ok_or_else(missing)?;
+    let id = item.0;
+    Ok(json(&Json::object([
+        ("object", "list".into()),
+        ("data", vec![item.1].into()),
+        ("first_id", id.as_str().into()),
+        ("last_id", id.as_str().into()),
+        ("has_more", false.into()),
+    ])))
+}

@@ -1,0 +1,284 @@
+//! What OpenAI's clients are told, whichever dialect the agent spoke.
+
+use std::sync::Arc;
+
+use expect_test::expect;
+
+use super::super::super::content::raw::Object;
+use super::super::super::content::tests::{agent, asks, user};
+use super::super::super::room::Room;
+use super::super::begin::Begun;
+use super::super::tests::{completed, ended, rewound, told, turn};
+use super::completions::Completion;
+use super::events::Events;
+use super::items::Items;
+use super::place::Place;
+use super::request::{self, Says};
+use crate::ids::{AgentName, Serial, SessionId};
+use crate::session::{End, Event, Fact, NewEvent};
+use crate::telemetry::Metrics;
+
+fn items() -> Items {
+    Items::new(Room::new(64 << 20, &Arc::new(Metrics::default())).hold())
+}
+
+fn poet() -> AgentName {
+    AgentName::parse("poet").unwrap()
+}
+
+/// An input of turn `t`, which begins at 1.
+fn input() -> Vec<Event> {
+    let mut events = user(1, "text", "hi");
+    let fact = Fact::Input {
+        input: turn(),
+        turn: turn(),
+        sender: None,
+        held: false,
+        previous: Serial::ZERO,
+    };
+    events[0].fact = Some(Box::new(fact));
+    events
+}
+
+fn events(log: &[Vec<Event>], begins: u64, first: u64) -> String {
+    let session = SessionId::parse("chat").unwrap();
+    let (from, begins_at) = (Serial(1), Serial(begins));
+    let place = Place { session, turn: turn(), agent: poet(), from, begins: begins_at };
+    let id = place.id();
+    let told = told(Events::new(place, first, items()), log, (begins - 1, false));
+    let told = told.replace(&id, "ID");
+    // The rest of a response is the same for all.
+    let mut out = String::new();
+    for line in told.lines().filter(|line| !line.starts_with("event: ")) {
+        let response = Object::parse(line).map(|event| event.object("response"));
+        let kind = Object::parse(line).and_then(|event| event.text("type"));
+        match response.as_ref().and_then(|response| response.get("output")) {
+            Some(output) => {
+                let response = response.unwrap_or_default();
+                let number = Object::parse(line).and_then(|event| event.number("sequence_number"));
+                let more = ["status", "error", "incomplete_details"].map(|name| response.get(name));
+                out += &format!("{} {} {more:?} {output}\n", kind.unwrap(), number.unwrap());
+            }
+            None => out += &format!("{line}\n"),
+        }
+    }
+    out
+}
+
+#[test]
+fn a_response_is_told_under_numbers_without_a_hole() {
+    let said = [
+        ("ag-ui/1", r#"{"type":"REASONING_MESSAGE_CONTENT","messageId":"r","delta":"Hm."}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\":7}"}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_RESULT","toolCallId":"k","content":"twelve"}"#),
+        ("text", "twel"),
+        ("text", "ve"),
+    ];
+    let log = [input(), agent(2, "t", &said), completed(90)];
+    let whole = events(&log, 1, 0);
+    expect![[r#"
+        response.created 0 [Some("\"queued\""), None, None] []
+        response.queued 1 [Some("\"queued\""), None, None] []
+        response.in_progress 2 [Some("\"in_progress\""), None, None] []
+        {"type":"response.output_item.added","sequence_number":3,"output_index":0,"item":{"id":"rs_2","type":"reasoning","summary":[]}}
+        {"type":"response.reasoning_summary_part.added","sequence_number":4,"item_id":"rs_2","output_index":0,"summary_index":0,"part":{"type":"summary_text","text":""}}
+        {"type":"response.reasoning_summary_text.delta","sequence_number":5,"item_id":"rs_2","output_index":0,"summary_index":0,"delta":"Hm."}
+        {"type":"response.reasoning_summary_text.done","sequence_number":6,"item_id":"rs_2","output_index":0,"summary_index":0,"text":"Hm."}
+        {"type":"response.reasoning_summary_part.done","sequence_number":7,"item_id":"rs_2","output_index":0,"summary_index":0,"part":{"type":"summary_text","text":"Hm."}}
+        {"type":"response.output_item.done","sequence_number":8,"output_index":0,"item":{"id":"rs_2","type":"reasoning","summary":[{"type":"summary_text","text":"Hm."}]}}
+        {"type":"response.output_item.added","sequence_number":9,"output_index":1,"item":{"id":"mcp_3","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{\"id\":7}","output":"twelve","error":null}}
+        {"type":"response.output_item.done","sequence_number":10,"output_index":1,"item":{"id":"mcp_3","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{\"id\":7}","output":"twelve","error":null}}
+        {"type":"response.output_item.added","sequence_number":11,"output_index":2,"item":{"id":"msg_6","type":"message","status":"in_progress","role":"assistant","content":[]}}
+        {"type":"response.content_part.added","sequence_number":12,"item_id":"msg_6","output_index":2,"content_index":0,"part":{"type":"output_text","text":"","annotations":[],"logprobs":[]}}
+        {"type":"response.output_text.delta","sequence_number":13,"item_id":"msg_6","output_index":2,"content_index":0,"delta":"twel","logprobs":[]}
+        {"type":"response.output_text.delta","sequence_number":14,"item_id":"msg_6","output_index":2,"content_index":0,"delta":"ve","logprobs":[]}
+        {"type":"response.output_text.done","sequence_number":15,"item_id":"msg_6","output_index":2,"content_index":0,"text":"twelve","logprobs":[]}
+        {"type":"response.content_part.done","sequence_number":16,"item_id":"msg_6","output_index":2,"content_index":0,"part":{"type":"output_text","text":"twelve","annotations":[],"logprobs":[]}}
+        {"type":"response.output_item.done","sequence_number":17,"output_index":2,"item":{"id":"msg_6","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"twelve","annotations":[],"logprobs":[]}]}}
+        response.completed 18 [Some("\"completed\""), None, None] [{"id":"rs_2","type":"reasoning","summary":[{"type":"summary_text","text":"Hm."}]},{"id":"mcp_3","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{\"id\":7}","output":"twelve","error":null},{"id":"msg_6","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"twelve","annotations":[],"logprobs":[]}]}]
+        Ended
+    "#]].assert_eq(&whole);
+    let lines: Vec<_> = whole.lines().collect();
+    for first in [1, 5, 12] {
+        assert_eq!(events(&log, 1, first).lines().collect::<Vec<_>>(), lines[first as usize..]);
+    }
+}
+
+#[test]
+fn what_is_taken_back_is_not_in_the_output() {
+    let log = [
+        input(),
+        agent(2, "t", &[("text", "one "), ("text", "wrong")]),
+        rewound(4, 3, 3),
+        agent(5, "t", &[("text", "right")]),
+        ended(6, End::Completed { reason: "length".into() }),
+    ];
+    let told = events(&log, 1, 0);
+    expect![[r#"response.incomplete 16 [Some("\"incomplete\""), None, Some("{\"reason\":\"max_output_tokens\"}")] [{"id":"msg_2","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"one ","annotations":[],"logprobs":[]}]},{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"right","annotations":[],"logprobs":[]}]}]"#]].assert_eq(told.lines().rev().nth(1).unwrap());
+}
+
+#[test]
+fn a_call_of_the_client_ends_a_response_and_its_output_begins_the_next() {
+    let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"place","input":{}}"#;
+    let mut question = asks(3, "k", Some(r#""Graz""#));
+    question[0].payload = r#"{"tool":{"id":"k","name":"place","arguments":{"a":1}}}"#.into();
+    let Some(Fact::Asked { kind, .. }) = question[0].fact.as_deref_mut() else { panic!() };
+    *kind = crate::ids::KindName::parse("client_tool").unwrap();
+    let log = [
+        input(),
+        agent(2, "t", &[("ai-sdk/1", call)]),
+        question,
+        agent(6, "t", &[("text", "in Graz")]),
+        completed(7),
+    ];
+    let first = events(&log, 1, 0);
+    expect![[r#"
+        response.created 0 [Some("\"queued\""), None, None] []
+        response.queued 1 [Some("\"queued\""), None, None] []
+        response.in_progress 2 [Some("\"in_progress\""), None, None] []
+        {"type":"response.output_item.added","sequence_number":3,"output_index":0,"item":{"id":"fc_4_0","type":"function_call","status":"completed","call_id":"k","name":"place","arguments":"{\"a\":1}"}}
+        {"type":"response.output_item.done","sequence_number":4,"output_index":0,"item":{"id":"fc_4_0","type":"function_call","status":"completed","call_id":"k","name":"place","arguments":"{\"a\":1}"}}
+        response.completed 5 [Some("\"completed\""), None, None] [{"id":"fc_4_0","type":"function_call","status":"completed","call_id":"k","name":"place","arguments":"{\"a\":1}"}]
+        Ended
+    "#]].assert_eq(&first);
+    expect![[r#"
+        response.created 0 [Some("\"queued\""), None, None] []
+        response.queued 1 [Some("\"queued\""), None, None] []
+        response.in_progress 2 [Some("\"in_progress\""), None, None] []
+        {"type":"response.output_item.added","sequence_number":3,"output_index":0,"item":{"id":"msg_6","type":"message","status":"in_progress","role":"assistant","content":[]}}
+        {"type":"response.content_part.added","sequence_number":4,"item_id":"msg_6","output_index":0,"content_index":0,"part":{"type":"output_text","text":"","annotations":[],"logprobs":[]}}
+        {"type":"response.output_text.delta","sequence_number":5,"item_id":"msg_6","output_index":0,"content_index":0,"delta":"in Graz","logprobs":[]}
+        {"type":"response.output_text.done","sequence_number":6,"item_id":"msg_6","output_index":0,"content_index":0,"text":"in Graz","logprobs":[]}
+        {"type":"response.content_part.done","sequence_number":7,"item_id":"msg_6","output_index":0,"content_index":0,"part":{"type":"output_text","text":"in Graz","annotations":[],"logprobs":[]}}
+        {"type":"response.output_item.done","sequence_number":8,"output_index":0,"item":{"id":"msg_6","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"in Graz","annotations":[],"logprobs":[]}]}}
+        response.completed 9 [Some("\"completed\""), None, None] [{"id":"msg_6","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"in Graz","annotations":[],"logprobs":[]}]}]
+        Ended
+    "#]].assert_eq(&events(&log, 5, 0));
+}
+
+#[test]
+fn a_failure_fails_a_response() {
+    let log = [input(), ended(2, End::Failed { reason: "no ink".into() })];
+    expect![[r#"
+        response.failed 2 [Some("\"failed\""), Some("{\"code\":\"server_error\",\"message\":\"no ink\"}"), None] []
+        Ended
+    "#]].assert_eq(&events(&log, 1, 2));
+    let log = [input(), ended(2, End::Cancelled { by: None, reason: "x".into() })];
+    expect![[r#"
+        response.incomplete 2 [Some("\"cancelled\""), None, None] []
+        Ended
+    "#]]
+    .assert_eq(&events(&log, 1, 2));
+}
+
+#[test]
+fn a_completion_is_told_in_chunks() {
+    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
+    let of = |log: &[Vec<Event>], known| {
+        told(Completion::new(&begun, &poet(), items()), log, (0, known))
+            .replace(r#""object":"chat.completion.chunk","created":1700000000,"model":"poet","#, "")
+    };
+    let log = [
+        input(),
+        agent(
+            2,
+            "t",
+            &[
+                ("openai/1", r#"{"choices":[{"delta":{"reasoning":"Hm."}}]}"#),
+                ("text", "one"),
+                ("ai-sdk/1", r#"{"type":"text-start","id":"1"}"#),
+                ("text", "two"),
+            ],
+        ),
+        completed(90),
+    ];
+    expect![[r#"
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"reasoning_content":"Hm."},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"content":"one"},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"content":"\n\n"},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"content":"two"},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}
+        [DONE]
+        Ended
+    "#]].assert_eq(&of(&log, true));
+    let log = [
+        input(),
+        agent(2, "t", &[("text", "wrong")]),
+        rewound(3, 2, 2),
+        agent(4, "t", &[("text", "right")]),
+        completed(5),
+    ];
+    expect![[r#"
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"content":"wrong"},"logprobs":null,"finish_reason":null}]}
+        {"error":{"message":"the agent began anew; ask again","type":"server_error","code":null,"param":null}}
+        [DONE]
+        Ended
+    "#]].assert_eq(&of(&log, false));
+    expect![[r#"
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{"content":"right"},"logprobs":null,"finish_reason":null}]}
+        {"id":"chatcmpl-1-t","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}
+        [DONE]
+        Ended
+    "#]].assert_eq(&of(&log, true));
+}
+
+#[test]
+fn an_input_is_its_last_message_or_all_of_it() {
+    let show = |said: NewEvent| {
+        format!("{} {}\n", said.format, String::from_utf8(said.payload.to_vec()).unwrap())
+    };
+    let input = |body: &str, alone| {
+        let body = request::body(body.as_bytes())?;
+        request::input(&body, alone)
+    };
+    let mut all = String::new();
+    for (body, alone) in [
+        (r#"{"input":"hi"}"#, true),
+        (
+            r#"{"input":[{"role":"user","content":"a"},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"b"}]},{"role":"user","content":"c"}]}"#,
+            true,
+        ),
+        (
+            r#"{"input":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#,
+            false,
+        ),
+        (
+            r#"{"input":[{"role":"developer","content":"be kind"},{"role":"user","content":[{"type":"input_text","text":"c"},{"type":"input_image","image_url":"https://a.example/b.png"}]}]}"#,
+            true,
+        ),
+        (
+            r#"{"input":[{"type":"function_call_output","call_id":"k","output":"Graz"},{"type":"mcp_approval_response","approval_request_id":"q","approve":true}]}"#,
+            false,
+        ),
+    ] {
+        all += &match input(body, alone).unwrap() {
+            Says::Message(said) => show(said),
+            Says::Answers(answers) => {
+                answers.into_iter().map(|(name, said)| format!("{name}: {}", show(said))).collect()
+            }
+        };
+    }
+    expect![[r#"
+        text hi
+        ai-sdk/1 {"messages":[{"role":"user","parts":[{"type":"text","text":"a"}]},{"role":"assistant","parts":[{"type":"text","text":"b"}]},{"role":"user","parts":[{"type":"text","text":"c"}]}]}
+        text c
+        ai-sdk/1 {"role":"user","parts":[{"type":"text","text":"c"},{"type":"file","mediaType":"image/*","url":"https://a.example/b.png"}]}
+        k: json "Graz"
+        q: json {"approved":true}
+    "#]].assert_eq(&all);
+    for body in [
+        "{",
+        r#"{"input":7}"#,
+        r#"{"input":""}"#,
+        r#"{"input":[]}"#,
+        r#"{}"#,
+        r#"{"input":[{"role":"assistant","content":"b"}]}"#,
+    ] {
+        let refused = request::body(body.as_bytes()).and_then(|body| request::input(&body, true));
+        assert_eq!(refused.unwrap_err().kind().code, "bad_json", "{body}");
+    }
+}

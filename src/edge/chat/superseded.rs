@@ -1,0 +1,66 @@
+//! What of an answer is known to be superseded, for those who read it from its beginning.
+
+use crate::ids::{Serial, StepName, TurnId};
+use crate::limits::ANSWER_REWINDS;
+use crate::session::{Event, Fact};
+
+/// Found by reading the log up to a place, before it is read to be told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Superseded {
+    turn: Option<TurnId>,
+    /// What is after this is not known.
+    upto: Serial,
+    ranges: Vec<(Option<StepName>, Serial, Serial)>,
+    /// Where somebody last answered a question of the turn.
+    answered: Serial,
+    /// Where the turn last went on.
+    moved: Serial,
+}
+
+impl Superseded {
+    /// Nothing is known yet of this turn.
+    pub(super) fn of(turn: &TurnId) -> Superseded {
+        Superseded { turn: Some(turn.clone()), ..Superseded::default() }
+    }
+
+    pub(super) fn take(&mut self, event: &Event) {
+        self.upto = event.serial;
+        let fact = event.fact.as_deref().filter(|fact| fact.turn() == self.turn.as_ref());
+        match fact {
+            Some(Fact::Rewound { step, from, to, .. }) => {
+                if ANSWER_REWINDS <= self.ranges.len() {
+                    self.ranges.remove(0);
+                }
+                self.ranges.push((step.clone(), *from, *to));
+            }
+            Some(Fact::Answered { .. }) => {
+                (self.answered, self.moved) = (event.serial, event.serial)
+            }
+            Some(Fact::Started { .. } | Fact::Ended { .. }) => self.moved = event.serial,
+            _ => {}
+        }
+    }
+
+    /// Whether the event at this place was read.
+    pub(super) fn knows(&self, serial: Serial) -> bool {
+        serial <= self.upto
+    }
+
+    /// Whether output at this place, of this step, is superseded.
+    pub(super) fn has(&self, serial: Serial, step: Option<&StepName>) -> bool {
+        let has = |(of, from, to): &(Option<StepName>, Serial, Serial)| {
+            *from <= serial && serial <= *to && (of.is_none() || of.as_ref() == step)
+        };
+        self.ranges.iter().any(has)
+    }
+
+    /// Where somebody last answered a question of the turn; 0 where nobody did.
+    pub(super) fn answered(&self) -> Serial {
+        self.answered
+    }
+
+    /// Whether the turn is known to have gone on after a place.
+    pub(super) fn goes_on_after(&self, serial: Serial) -> bool {
+        serial < self.moved
+    }
+}

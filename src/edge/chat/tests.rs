@@ -1,0 +1,240 @@
+//! Answers as they are told, in a dialect, from events that agents of each dialect wrote.
+
+use expect_test::{Expect, expect};
+
+use super::super::content::tests::{agent, asks, user};
+use super::delta::Delta;
+use super::fold::Fold;
+use super::live::{Dialect, Teller};
+use super::superseded::Superseded;
+use crate::edge::wire::tests::sample;
+use crate::ids::{Serial, StepName, TurnEpoch, TurnId};
+use crate::session::{End, Event, Fact};
+
+pub(super) fn turn() -> TurnId {
+    TurnId::parse("t").unwrap()
+}
+
+/// What a turn is about, beside what is said in it.
+pub(super) fn fact(serial: u64, fact: Fact) -> Vec<Event> {
+    vec![Event { serial: Serial(serial), fact: Some(Box::new(fact)), ..sample("json", b"null") }]
+}
+
+pub(super) fn ended(serial: u64, end: End) -> Vec<Event> {
+    fact(serial, Fact::Ended { turn: turn(), end })
+}
+
+pub(super) fn completed(serial: u64) -> Vec<Event> {
+    ended(serial, End::Completed { reason: String::new() })
+}
+
+pub(super) fn rewound(serial: u64, from: u64, to: u64) -> Vec<Event> {
+    let (turn, epoch, step) = (turn(), TurnEpoch(2), None);
+    fact(serial, Fact::Rewound { turn, epoch, step, from: Serial(from), to: Serial(to) })
+}
+
+pub(super) fn step(serial: u64, name: &str) -> Vec<Event> {
+    let step = StepName::parse(name).unwrap();
+    fact(serial, Fact::Step { turn: turn(), epoch: TurnEpoch(1), step, attempt: 1 })
+}
+
+/// What a client is told of a log from `after` on; `known`: it is read when all of it is there.
+pub(super) fn told(
+    mut dialect: impl Dialect,
+    log: &[Vec<Event>],
+    (after, known): (u64, bool),
+) -> String {
+    let mut superseded = Superseded::of(&turn());
+    log.iter().flatten().filter(|_| known).for_each(|event| superseded.take(event));
+    let mut out = Vec::new();
+    dialect.open(&mut out);
+    let fold = Fold::new(&turn(), Serial(1), superseded);
+    let mut teller = Teller::new(fold, dialect, Serial(0), Serial(after));
+    log.iter().flatten().for_each(|event| teller.take(event, &mut out));
+    let told = String::from_utf8(out).unwrap().replace("\n\n", "\n").replace("data: ", "");
+    format!("{told}{:?}\n", teller.flow())
+}
+
+/// What a log means, one delta in a line.
+fn deltas(log: &[Vec<Event>]) -> String {
+    let mut fold = Fold::new(&turn(), Serial(1), Superseded::default());
+    let mut text = String::new();
+    for delta in log.iter().flatten().flat_map(|event| fold.take(event)) {
+        text += &match delta {
+            Delta::Begins(_, kind) => format!("{kind:?} begins\n"),
+            Delta::Goes(_, kind, text) => format!("{kind:?} {text:?}\n"),
+            Delta::Ends(_, kind, _) => format!("{kind:?} ends\n"),
+            Delta::CallBegins(_, call) => format!("call {} of {}\n", call.id, call.tool),
+            Delta::CallGoes(_, call, text) => format!("call {} {text:?}\n", call.id),
+            Delta::CallReady(_, call) => format!("call {} is {}\n", call.id, call.arguments()),
+            Delta::CallResult { call, .. } => {
+                format!("call {} came to {:?}\n", call.id, call.result)
+            }
+            other => format!("{other:?}\n"),
+        };
+    }
+    text
+}
+
+fn check(log: &[Vec<Event>], expected: Expect) {
+    expected.assert_eq(&deltas(log));
+}
+
+#[test]
+fn what_agents_of_each_dialect_say_means_the_same() {
+    let ai_sdk = [
+        ("ai-sdk/1", r#"{"type":"start","messageId":"m1"}"#),
+        ("ai-sdk/1", r#"{"type":"start-step"}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-start","id":"r"}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-delta","id":"r","delta":"Hm."}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-end","id":"r"}"#),
+        ("ai-sdk/1", r#"{"type":"tool-input-start","toolCallId":"k","toolName":"find"}"#),
+        (
+            "ai-sdk/1",
+            r#"{"type":"tool-input-delta","toolCallId":"k","inputTextDelta":"{\"id\":7}"}"#,
+        ),
+        (
+            "ai-sdk/1",
+            r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{"id":7}}"#,
+        ),
+        ("ai-sdk/1", r#"{"type":"tool-output-available","toolCallId":"k","output":"twelve"}"#),
+        ("ai-sdk/1", r#"{"type":"text-start","id":"0"}"#),
+        ("text", "twel"),
+        ("text", "ve"),
+        ("ai-sdk/1", r#"{"type":"text-end","id":"0"}"#),
+        ("ai-sdk/1", r#"{"type":"finish"}"#),
+    ];
+    let ag_ui = [
+        ("ag-ui/1", r#"{"type":"RUN_STARTED"}"#),
+        ("ag-ui/1", r#"{"type":"REASONING_MESSAGE_CONTENT","messageId":"r","delta":"Hm."}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\":7}"}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_END","toolCallId":"k"}"#),
+        ("ag-ui/1", r#"{"type":"TOOL_CALL_RESULT","toolCallId":"k","content":"twelve"}"#),
+        ("ag-ui/1", r#"{"type":"TEXT_MESSAGE_START","messageId":"a"}"#),
+        ("text", "twel"),
+        ("text", "ve"),
+        ("ag-ui/1", r#"{"type":"RUN_FINISHED"}"#),
+    ];
+    let of = |said: &[(&str, &str)]| deltas(&[agent(1, "t", said), completed(90)]);
+    assert_eq!(of(&ai_sdk), of(&ag_ui));
+    check(
+        &[agent(1, "t", &ag_ui), completed(90)],
+        expect![[r#"
+        Step
+        Reasoning begins
+        Reasoning "Hm."
+        Reasoning ends
+        call k of find
+        call k "{\"id\":7}"
+        call k is {"id":7}
+        call k came to Output("\"twelve\"")
+        Text begins
+        Text "twel"
+        Text "ve"
+        Text ends
+        Ended(Completed { reason: "" })
+    "#]],
+    );
+}
+
+#[test]
+fn chat_completions_have_calls_without_results() {
+    let said = [
+        ("openai/1", r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm."}}]}"#),
+        (
+            "openai/1",
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"k","function":{"name":"find","arguments":"{\"id\""}}]}}]}"#,
+        ),
+        (
+            "openai/1",
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":":7}"}}]}}]}"#,
+        ),
+        ("text", "twelve"),
+    ];
+    check(
+        &[agent(1, "t", &said), completed(90)],
+        expect![[r#"
+        Step
+        Reasoning begins
+        Reasoning "Hm."
+        Reasoning ends
+        call k of find
+        call k "{\"id\""
+        call k ":7}"
+        call k is {"id":7}
+        Text begins
+        Text "twelve"
+        Text ends
+        Ended(Completed { reason: "" })
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_superseded_is_taken_back_by_steps() {
+    let log = [
+        agent(1, "t", &[("text", "one ")]),
+        step(2, "a"),
+        fact(3, Fact::Started { turn: turn(), epoch: TurnEpoch(2), attempt: 2 }),
+        agent(4, "t", &[("text", "two "), ("text", "thr")]),
+        rewound(6, 4, 5),
+        agent(7, "t", &[("text", "three")]),
+        rewound(8, 1, 7),
+        agent(9, "t", &[("text", "all anew")]),
+        completed(10),
+    ];
+    check(
+        &log,
+        expect![[r#"
+            Step
+            Text begins
+            Text "one "
+            Text ends
+            Started
+            Step
+            Text begins
+            Text "two "
+            Text "thr"
+            Text ends
+            Rewound { since_step: true, from: Serial(4) }
+            Text begins
+            Text "three"
+            Text ends
+            Rewound { since_step: false, from: Serial(1) }
+            Step
+            Text begins
+            Text "all anew"
+            Text ends
+            Ended(Completed { reason: "" })
+        "#]],
+    );
+}
+
+#[test]
+fn other_turns_and_what_is_internal_are_not_told() {
+    let mut internal = agent(3, "t", &[("text", "draft")]);
+    for event in &mut internal {
+        let Some(Fact::Output(output)) = event.fact.as_deref_mut() else { panic!("it is output") };
+        output.internal = true;
+    }
+    let log = [
+        user(1, "text", "hi"),
+        agent(2, "u", &[("text", "of another")]),
+        internal,
+        agent(4, "t", &[("text", "said")]),
+        asks(5, "q", Some("true")),
+    ];
+    check(
+        &log,
+        expect![[r#"
+        Step
+        Text begins
+        Text "said"
+        Text ends
+        Asked { interaction: InteractionId("q"), kind: "approval", question: "{}", call: None }
+        Waits
+        Answered { interaction: InteractionId("q"), answer: "true" }
+    "#]],
+    );
+}
