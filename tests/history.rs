@@ -24,7 +24,8 @@ async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
 }
 
 async fn text_of(url: &str, path: &str) -> (u16, String) {
-    let answer = client().get(format!("{url}{path}")).timeout(PATIENCE).send().await;
+    let request = client().get(format!("{url}{path}")).timeout(PATIENCE);
+    let answer = request.header("outlive-timeout-ms", "60000").send().await;
     let answer = answer.expect("an answer");
     (answer.status().as_u16(), answer.text().await.expect("a text"))
 }
