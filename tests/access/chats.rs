@@ -62,7 +62,9 @@ async fn an_answer_is_read_and_ended_under_the_rights_for_it() {
     assert_eq!((status, told), (StatusCode::OK, made));
     let other = key(&node, &["read"], json!({ "sessions": ["other*"] })).await;
     let (status, told) = ask(&node, Some(&other), Method::GET, &response, None).await;
-    assert_eq!((status, &told["error"]["code"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    // As one that does not exist.
+    let found = (status, &told["error"]["code"]);
+    assert_eq!(found, (StatusCode::NOT_FOUND, &json!("no_such_turn")));
     let cancel = format!("{response}/cancel");
     let stop = "/v1/ai-sdk/poet/mine-1/stop";
     for path in [&cancel[..], stop] {
