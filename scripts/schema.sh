@@ -41,6 +41,8 @@ until curl -sf "http://127.0.0.1:$port/readyz" >/dev/null; do
   kill -0 "$node" || { cat "$dir/log" >&2; exit 1; }
   sleep 0.2
 done
+# It keeps what it found in the working directory.
+cd "$dir"
 # Lines of output without an end are not a body that it can draw; a timeout of a millisecond is rightly answered 504.
 "$venv/bin/schemathesis" run "http://127.0.0.1:$port/v1/openapi.json" -H 'Outlive-Timeout-Ms: 9000' \
   --exclude-path '/v1/sessions/{id}/turns/{turn}/output' --max-examples "$examples" --request-timeout 60 --workers 2 \
