@@ -370,3 +370,6 @@ pub const TICKET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Secrets at once with which requests to one endpoint are signed.
 pub const SIGNING_SECRETS: usize = 4;
+
+/// The session that holds the keys of the cluster.
+pub const KEYS_SESSION: &str = "__outlive/keys";

@@ -9,12 +9,18 @@ use futures::future::BoxFuture;
 use session::ids::{AgentName, Millis, SessionId, TenantName};
 use session::{Command, Denied, Grant, Pattern, Right, Sender};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::{Key, Refused};
 
 /// Whoever a request is from. A clone is the same.
 #[derive(Clone, Debug)]
-pub struct Caller(Option<Arc<Known>>);
+pub struct Caller {
+    /// None of somebody who was not asked.
+    known: Option<Arc<Known>>,
+    /// Cancelled when nobody is let in any more without being asked.
+    closed: Option<Arc<CancellationToken>>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -44,6 +50,8 @@ pub enum Ended {
     Expired,
     /// Somebody took it back.
     Revoked,
+    /// It was none: the node did not ask then, and does now.
+    Closed,
 }
 
 /// Why a caller may not do something.
@@ -61,6 +69,7 @@ impl Ended {
         match self {
             Ended::Expired => "token_expired",
             Ended::Revoked => "key_revoked",
+            Ended::Closed => "unauthenticated",
         }
     }
 }
@@ -70,6 +79,7 @@ impl fmt::Display for Ended {
         f.write_str(match self {
             Ended::Expired => "the credential's time is over",
             Ended::Revoked => "the key was revoked",
+            Ended::Closed => "this node asks for keys now",
         })
     }
 }
@@ -83,7 +93,12 @@ impl From<Denied> for Denial {
 impl Caller {
     /// Somebody at a node that asks for no credentials.
     pub fn anybody() -> Caller {
-        Caller(None)
+        Caller { known: None, closed: None }
+    }
+
+    /// The same, until the node begins to ask.
+    pub(super) fn anybody_until(closed: &Arc<CancellationToken>) -> Caller {
+        Caller { known: None, closed: Some(closed.clone()) }
     }
 
     /// Somebody with this grant, as long as it lasts, and as the key with which it ends, if there is one.
@@ -99,14 +114,15 @@ impl Caller {
         let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
-        let caller = Caller(Some(Arc::new(Known { grant, name, key, expires })));
+        let known = Some(Arc::new(Known { grant, name, key, expires }));
+        let caller = Caller { known, closed: None };
         caller.lasts().map_err(Refused::Ended)?;
         Ok(caller)
     }
 
     /// Name of the caller, and id of its key, for a ticket.
     pub(super) fn owner(&self) -> (String, Option<String>) {
-        let key = self.0.as_ref().and_then(|known| known.key.as_ref());
+        let key = self.known.as_ref().and_then(|known| known.key.as_ref());
         (self.name().to_owned(), key.map(|key| key.id.clone()))
     }
 
@@ -127,12 +143,15 @@ impl Caller {
     }
 
     fn lasts(&self) -> Result<(), Ended> {
-        match &self.0 {
+        match &self.known {
             Some(known) if known.key.as_ref().is_some_and(|key| key.ended.is_cancelled()) => {
                 Err(Ended::Revoked)
             }
             Some(known) if known.expires.is_some_and(|at| at <= Instant::now()) => {
                 Err(Ended::Expired)
+            }
+            None if self.closed.as_ref().is_some_and(|closed| closed.is_cancelled()) => {
+                Err(Ended::Closed)
             }
             _ => Ok(()),
         }
@@ -140,12 +159,12 @@ impl Caller {
 
     /// What is written of it where somebody looks who did something.
     pub fn name(&self) -> &str {
-        self.0.as_ref().map_or("anybody", |known| &known.name)
+        self.known.as_ref().map_or("anybody", |known| &known.name)
     }
 
     fn grant(&self) -> Result<Option<&Grant>, Denial> {
         self.lasts().map_err(Denial::Ended)?;
-        Ok(self.0.as_ref().map(|known| &*known.grant))
+        Ok(self.known.as_ref().map(|known| &*known.grant))
     }
 
     /// Whether it has the right, in this session where one is named.
@@ -158,7 +177,7 @@ impl Caller {
 
     /// Whose sessions, agents and keys it may ask for; none for the default tenant.
     pub fn tenant(&self) -> Option<&TenantName> {
-        self.0.as_ref()?.grant.tenant.as_ref()
+        self.known.as_ref()?.grant.tenant.as_ref()
     }
 
     /// Whether it may ask for what concerns all tenants.
@@ -171,7 +190,7 @@ impl Caller {
 
     /// The beginnings of all names below `prefix` that it may list, see [`Grant::beginnings`].
     pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
-        match &self.0 {
+        match &self.known {
             None => vec![(prefix.to_owned(), false)],
             Some(known) => known.grant.beginnings(prefix),
         }
@@ -179,7 +198,7 @@ impl Caller {
 
     /// Whether its rights are for this session.
     pub fn is_for(&self, session: &SessionId) -> bool {
-        match &self.0 {
+        match &self.known {
             None => session.is_of(None),
             Some(known) => known.grant.is_for(session),
         }
@@ -224,8 +243,15 @@ impl Caller {
 
     /// Waits until the grant means nothing any more; for ever, where it does not end.
     pub fn ending(&self) -> Ending {
-        let known = self.0.clone();
-        Ending(known.map(|known| async move { known.ended().await }.boxed()))
+        let Caller { known, closed } = self.clone();
+        let closed = closed.map(|closed| {
+            async move {
+                closed.cancelled().await;
+                Ended::Closed
+            }
+            .boxed()
+        });
+        Ending(known.map(|known| async move { known.ended().await }.boxed()).or(closed))
     }
 }
 

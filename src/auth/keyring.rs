@@ -18,7 +18,7 @@ use crate::limits;
 use crate::runtime::Sessions;
 
 /// The session that holds the keys.
-const NAME: &str = "__outlive/keys";
+const NAME: &str = limits::KEYS_SESSION;
 
 /// Pause before what could not be kept is tried again.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -4,11 +4,14 @@
 //! whoever forgot to configure a node must not open what the others keep closed. A file in the node's directory
 //! remembers that, so that a start without a configuration is closed from its first request on.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 /// Name of the file.
 const MARK: &str = "asks-who";
@@ -17,6 +20,8 @@ const WHY: &str = "This node asks for keys. Start it with root_key or issuers; o
 /// See above.
 pub(super) struct Switch {
     on: AtomicBool,
+    /// Cancelled when it is turned on while the node serves.
+    closed: Arc<CancellationToken>,
     /// Nobody is to be asked, whatever the cluster keeps.
     insecure: bool,
     mark: PathBuf,
@@ -29,7 +34,8 @@ impl Switch {
     /// The node's directory cannot be used.
     pub(super) fn new(given: bool, insecure: bool, dir: &Path) -> anyhow::Result<Switch> {
         let insecure = insecure && !given;
-        let switch = Switch { on: given.into(), insecure, mark: dir.join(MARK) };
+        let switch =
+            Switch { on: given.into(), closed: Arc::default(), insecure, mark: dir.join(MARK) };
         let looked = || format!("look for {}", switch.mark.display());
         if given {
             switch.remember()?;
@@ -48,6 +54,11 @@ impl Switch {
         self.on.load(Ordering::Acquire)
     }
 
+    /// Cancelled when whoever was let in without being asked is to go.
+    pub(super) fn closed(&self) -> &Arc<CancellationToken> {
+        &self.closed
+    }
+
     /// Whether keys of the cluster turn it on.
     pub(super) fn waits_for_keys(&self) -> bool {
         !self.insecure && !self.is_on()
@@ -56,6 +67,7 @@ impl Switch {
     /// The cluster has keys.
     pub(super) fn found_keys(&self) {
         self.turn_on("its cluster has keys");
+        self.closed.cancel();
         if let Err(why) = self.remember() {
             tracing::error!(%why, "the next start of this node would ask nobody who they are at first");
         }
@@ -70,12 +82,19 @@ impl Switch {
     }
 
     fn remember(&self) -> anyhow::Result<()> {
-        std::fs::write(&self.mark, WHY).with_context(|| format!("write {}", self.mark.display()))
+        let written = File::create(&self.mark).and_then(|mut file| {
+            file.write_all(WHY.as_bytes())?;
+            file.sync_all()
+        });
+        written.with_context(|| format!("write {}", self.mark.display()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use session::Right;
+
+    use super::super::{Caller, Denial, Ended};
     use super::*;
 
     #[test]
@@ -92,5 +111,17 @@ mod tests {
         assert!(!closed.is_on() && closed.waits_for_keys());
         closed.found_keys();
         assert!(closed.is_on() && start(false, false).is_on());
+    }
+
+    #[tokio::test]
+    async fn whoever_came_in_before_a_node_asked_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let switch = Switch::new(false, false, dir.path()).unwrap();
+        let caller = Caller::anybody_until(switch.closed());
+        let mut ending = caller.ending();
+        assert_eq!(caller.may(Right::Read, None), Ok(()));
+        switch.found_keys();
+        assert_eq!(ending.came().await, Ended::Closed);
+        assert_eq!(caller.may(Right::Read, None), Err(Denial::Ended(Ended::Closed)));
     }
 }

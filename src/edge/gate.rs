@@ -104,7 +104,8 @@ pub(super) async fn open(
             };
             caller(edge, &shown, right).await?
         }
-        _ => Caller::anybody(),
+        Need::Nothing => Caller::anybody(),
+        _ => edge.auth.anybody(),
     };
     if let Some(right) = right {
         // Of sessions that are not the caller's nothing is told, not even which right would be needed: a path that
@@ -271,6 +272,7 @@ fn kind_of(ended: Ended) -> &'static error::Kind {
     match ended {
         Ended::Expired => &error::TOKEN_EXPIRED,
         Ended::Revoked => &error::KEY_REVOKED,
+        Ended::Closed => &error::UNAUTHENTICATED,
     }
 }
 

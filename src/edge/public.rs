@@ -42,7 +42,9 @@ fn reached(
     if let Some(url) = &public.url {
         return Some(url.clone());
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    // The line that was added last is the nearest hop's.
+    let text =
+        |name: &str| headers.get_all(name).iter().last().and_then(|value| value.to_str().ok());
     let direct =
         uri.authority().map(|authority| authority.as_str()).or(text(header::HOST.as_str()));
     let trusted = peer.is_some_and(|Peer(peer)| {
@@ -51,11 +53,11 @@ fn reached(
     });
     let (host, scheme) = match trusted {
         false => (None, None),
-        true => match text("forwarded") {
-            Some(hops) => (member(hops, "host"), member(hops, "proto")),
-            None => {
-                (text("x-forwarded-host").and_then(last), text("x-forwarded-proto").and_then(last))
-            }
+        // What a proxy does not set itself it passes on as its client wrote it: one that sets any of the others is
+        // not one that sets this.
+        true => match (text("x-forwarded-host"), text("x-forwarded-proto"), text("forwarded")) {
+            (None, None, Some(hops)) => (member(hops, "host"), member(hops, "proto")),
+            (host, proto, _) => (host.and_then(last), proto.and_then(last)),
         },
     };
     let scheme = match scheme {
@@ -112,6 +114,7 @@ mod tests {
         let hops = ("forwarded", "host=evil.example, for=1;Proto=https;host=\"chat.example:8443\"");
         check(proxy, &[host, hops], Some("https://chat.example:8443"));
         check(other, &[host, hops], Some("http://node:4437"));
+        check(proxy, &[host, hops, proto], Some("https://node:4437"));
         check(proxy, &[host, ("x-forwarded-host", "a/b?c")], None);
         check(proxy, &[], None);
     }

@@ -27,7 +27,7 @@ use super::shard::actors::Actors;
 use super::shards::Shards;
 use super::{Freshness, envelope};
 use crate::ids::{Serial, SessionId};
-use crate::limits::{HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
+use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::command::{Class, SMALL_BYTES};
 use crate::session::{Command, CommandKey, Refusal};
 
@@ -191,9 +191,12 @@ impl Directory {
         command: Bytes,
         deadline: Instant,
     ) -> Attempt {
-        // Who may ask is part of the end of a flood: a key is revoked though the disk is full.
+        // A key is revoked though a flood filled the disk. What clients can cause, as the first use of a ticket, has no
+        // part in the reserve.
+        let small = command.len() <= SMALL_BYTES && id.is_the_clusters();
         let class = match class {
-            Class::Data if command.len() <= SMALL_BYTES && id.is_the_clusters() => Class::Control,
+            Class::Data if small && id.full() == limits::KEYS_SESSION => Class::Control,
+            Class::Data if small => Class::Small,
             class => class,
         };
         // Deleting and closing still work: they make room.

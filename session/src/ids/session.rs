@@ -143,9 +143,9 @@ impl SessionId {
         self.parts().0 == tenant.map(TenantName::as_str)
     }
 
-    /// Whether the cluster keeps there what it needs itself: small changes that operators ask for.
+    /// Whether the cluster keeps there what it needs itself: small changes.
     pub fn is_the_clusters(&self) -> bool {
-        self.tenant().is_none() && self.name().starts_with("__outlive/")
+        self.0.starts_with("__outlive/")
     }
 
     /// Whether the name is kept for the program itself: no client writes or reads such a session.

@@ -265,7 +265,7 @@ fn request(
     endpoint: &Endpoint,
     url: &Url,
     host: &str,
-    Asked { id, body }: &Asked,
+    asked: &Asked,
 ) -> Result<Request<Full<Bytes>>, Failed> {
     let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -279,17 +279,12 @@ fn request(
     for (name, value) in &endpoint.headers {
         request = request.header(name, value);
     }
-    if !endpoint.signing.is_empty() {
-        let now_s = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
-        let signatures = SigningSecret::signatures(&endpoint.signing, id, now_s, body);
-        request = request
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now_s)
-            .header("webhook-signature", signatures);
-    }
-    let request = request.body(Full::new(body.clone()));
+    let request = request.body(Full::new(asked.body.clone()));
     let mut request =
         request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))?;
+    if !endpoint.signing.is_empty() {
+        sign(request.headers_mut(), &endpoint.signing, asked)?;
+    }
     // In place of one that the configuration may have: the agent is the same for all of its tenants.
     request.headers_mut().remove(TENANT);
     if let Some(tenant) = &endpoint.agent.tenant {
@@ -297,6 +292,21 @@ fn request(
         request.headers_mut().insert(TENANT, name);
     }
     Ok(request)
+}
+
+/// In place of what the configuration may have under these names.
+fn sign(headers: &mut HeaderMap, secrets: &[SigningSecret], asked: &Asked) -> Result<(), Failed> {
+    let now_s = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+    let signatures = SigningSecret::signatures(secrets, &asked.id, now_s, &asked.body);
+    for (name, value) in [
+        ("webhook-id", asked.id.clone()),
+        ("webhook-timestamp", now_s.to_string()),
+        ("webhook-signature", signatures),
+    ] {
+        let value = HeaderValue::try_from(value).map_err(|why| Failed::Refused(why.to_string()))?;
+        headers.insert(name, value);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use std::mem::take;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::attached::messages;
 use super::super::attached::questions::Questions;
@@ -113,7 +115,10 @@ fn id(assignment: &Assignment, waited: Option<u32>) -> String {
     let input = assignment.turn.input.0;
     let tenant = session.tenant();
     let named = format!("{tenant:?}\n{}\n{}\n{input}", session.name(), turn.as_str());
-    format!("{:016x}-{}-{}", xxh3_64(named.as_bytes()), epoch.0, waited.unwrap_or_default())
+    // Routes may take the same id for the same request, so nobody is to find names with the same one.
+    let hash = digest(&SHA256, named.as_bytes());
+    let hash = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..18]);
+    format!("{hash}-{}-{}", epoch.0, waited.unwrap_or_default())
 }
 
 /// Makes a call, says what is read of its answer, and tells how that ended.
