@@ -29,7 +29,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     let thread = body.text("threadId").ok_or_else(|| bad("threadId names the session"))?;
     let run = body.text("runId").ok_or_else(|| bad("runId names the run"))?;
     let messages = body.get("messages").filter(|all| all.len() <= limits::EVENT_BYTES);
-    let answers: Vec<_> = body.objects("resume").iter().filter_map(answer).collect();
+    let answers = match body.get("resume") {
+        None => Vec::new(),
+        Some(all) => raw::list(all)
+            .ok_or_else(|| bad("resume is a list"))?
+            .into_iter()
+            .map(answer)
+            .collect::<Result<Vec<_>, _>>()?,
+    };
     let says = match answers.is_empty() {
         false => Says::Answers(answers),
         true => Says::Message(said(&body)?),
@@ -37,13 +44,17 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     Ok(Request { thread, run, messages: messages.map(str::to_owned), says })
 }
 
-fn answer(entry: &Object<'_>) -> Option<(String, NewEvent)> {
-    let name = entry.text("interruptId")?;
+/// What is not understood is nobody's consent.
+fn answer(entry: &str) -> Result<(String, NewEvent), Problem> {
+    let entry = Object::parse(entry).ok_or_else(|| bad("resume has objects"))?;
+    let name = entry.text("interruptId");
+    let name = name.ok_or_else(|| bad("interruptId names what is answered"))?;
     let payload = match entry.text("status").as_deref() {
         Some("cancelled") => r#"{"approved":false,"cancelled":true}"#,
-        _ => entry.get("payload").unwrap_or("null"),
+        Some("resolved") => entry.get("payload").unwrap_or("null"),
+        _ => return Err(bad("the status of an answer is resolved or cancelled")),
     };
-    Some((name, NewEvent { format: Format::JSON, payload: payload.to_owned().into() }))
+    Ok((name, NewEvent { format: Format::JSON, payload: payload.to_owned().into() }))
 }
 
 /// What the last message says, which is a user's.
@@ -98,4 +109,43 @@ fn sized(format: &str, payload: String) -> Result<NewEvent, Problem> {
 
 pub(super) fn bad(detail: &str) -> Problem {
     Problem::new(&error::BAD_JSON, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_not_understood_is_refused() {
+        let parsed = |resume: &str| {
+            let body = format!(
+                r#"{{"threadId":"t","runId":"r","resume":{resume},"messages":[{{"role":"user","content":"hi"}}]}}"#
+            );
+            match parse(body.as_bytes()).map(|request| request.says) {
+                Ok(Says::Answers(answers)) => {
+                    let payload = |(_, said): &(String, NewEvent)| said.payload.clone();
+                    answers
+                        .iter()
+                        .map(payload)
+                        .map(|one| String::from_utf8_lossy(&one).into())
+                        .collect()
+                }
+                Ok(Says::Message(_)) => vec!["message".to_owned()],
+                Err(why) => vec![why.kind().code.to_owned()],
+            }
+        };
+        let one = |rest: &str| parsed(&format!(r#"[{{"interruptId":"a"{rest}}}]"#));
+        assert_eq!(one(r#","status":"resolved","payload":1.10"#), ["1.10"]);
+        assert_eq!(one(r#","status":"cancelled""#), [r#"{"approved":false,"cancelled":true}"#]);
+        for rest in ["", r#","status":"wat","payload":true"#, r#","status":7,"payload":true"#] {
+            assert_eq!(one(rest), ["bad_json"], "{rest}");
+        }
+        for resume in ["5", "[5]", "[{}]", r#"{"interruptId":"a"}"#] {
+            assert_eq!(parsed(resume), ["bad_json"], "{resume}");
+        }
+        assert_eq!(
+            (parsed("[]"), parsed("null")),
+            (vec!["message".into()], vec!["message".into()])
+        );
+    }
 }

@@ -19,7 +19,7 @@ use super::super::names;
 use super::events::count;
 use super::items::{Item, Items, Text, What};
 use super::request::{self, Says, bad};
-use super::{KEY, fresh, json};
+use super::{fresh, json, key};
 use crate::auth::Caller;
 use crate::ids::{AgentName, InteractionId, SessionId};
 use crate::limits;
@@ -39,7 +39,7 @@ pub(super) async fn create(
     let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
     let body = request::body(&held.bytes)?;
     let agent = request::agent(&body)?;
-    let key = headers::one(&given, &KEY)?;
+    let key = key(&given)?;
     let named = headers::one(&given, &SESSION)?;
     let name = named.map_or_else(|| fresh("chat", &caller, key), str::to_owned);
     let id = names::session(&caller, &name)?;

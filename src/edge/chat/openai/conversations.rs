@@ -34,7 +34,13 @@ pub(super) fn session_of(
     key: Option<&str>,
 ) -> Result<(SessionId, Option<Place>), Problem> {
     let conversation = body.text("conversation").or_else(|| body.object("conversation").text("id"));
+    if conversation.is_none() && body.get("conversation").is_some() {
+        return Err(bad("conversation is an id, or an object that has one"));
+    }
     let before = body.text("previous_response_id");
+    if before.is_none() && body.get("previous_response_id").is_some() {
+        return Err(bad("previous_response_id is an id"));
+    }
     match (conversation, before) {
         (Some(_), Some(_)) => Err(bad("name a conversation or a previous response, not both")),
         (Some(name), None) => Ok((names::session(caller, &name)?, None)),

@@ -14,7 +14,7 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::content::raw::Json;
+use super::super::error::{self, Problem};
+use super::super::headers;
 use super::super::routes::Route;
 use crate::auth::Caller;
 
@@ -29,6 +31,18 @@ use crate::auth::Caller;
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Tells these clients not to send a request again by themselves.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The key under which a request may be sent again.
+///
+/// # Errors
+/// It is blank, and would be another client's as well.
+fn key(given: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let key = headers::one(given, &KEY)?;
+    match key.is_some_and(|key| key.trim().is_empty()) {
+        true => Err(Problem::new(&error::BAD_HEADER, "idempotency-key is blank")),
+        false => Ok(key),
+    }
+}
 
 pub(super) fn routes() -> Vec<Route> {
     vec![

@@ -10,7 +10,7 @@ use super::super::super::content::raw::Json;
 use super::super::super::error::{self, Problem};
 use super::super::super::gate::{By, while_granted};
 use super::super::super::verbs::submit;
-use super::super::super::{Edge, body, delivery, headers};
+use super::super::super::{Edge, body, delivery};
 use super::super::begin::{self, status};
 use super::super::follow::Lost;
 use super::super::live::{self, Begins, Shown};
@@ -19,7 +19,7 @@ use super::events::Events;
 use super::items::Items;
 use super::place::Place;
 use super::request::{self, Says, bad};
-use super::{KEY, fresh, json};
+use super::{fresh, json, key};
 use crate::auth::Caller;
 use crate::ids::{AgentName, InteractionId, Serial, SessionId};
 use crate::limits;
@@ -38,9 +38,13 @@ pub(super) async fn create(
     let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
     let body = request::body(&held.bytes)?;
     let agent = request::agent(&body)?;
-    let key = headers::one(&given, &KEY)?;
+    let key = key(&given)?;
     let (id, before) = session_of(&caller, &body, key)?;
     caller.may(Right::Read, Some(&id))?;
+    // What follows a response is not to begin anew where that is gone.
+    if before.is_some() && begin::status(&edge, &id, deadline).await?.is_none() {
+        return Err(missing());
+    }
     let (streams, background) = (body.is_true("stream"), body.is_true("background"));
     let says = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
     drop(body);
