@@ -81,7 +81,7 @@ pub(super) async fn back(
             return Ok(Border { lo, is_first: false, remnants: false });
         }
         if upto < status.first {
-            next = Next::None { remnants: false };
+            next = Next::end_of(status);
             continue;
         }
         if far(upto, MESSAGES_EVENTS_MAX) && found == 0 {

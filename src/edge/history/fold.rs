@@ -25,8 +25,8 @@ pub(super) struct Fold {
     hi: Option<Serial>,
     /// The one message that is wanted, if no other is.
     pub(super) only: Option<Serial>,
-    /// What is left of messages that began before the log does is of the page.
-    remnants: bool,
+    /// What is left of messages that began before the log does, and after this, is of the page.
+    remnants: Option<Serial>,
     limit: usize,
     /// Which messages are of the next page where there is no room for all.
     side: Side,
@@ -34,8 +34,8 @@ pub(super) struct Fold {
     bytes: usize,
     /// The first message that is of the next page, on the newer side.
     pub(super) next: Option<Serial>,
-    /// Whether some are left to the next page, on the older side.
-    pub(super) left: bool,
+    /// The newest message that is left to the next page, on the older side.
+    left: Option<Serial>,
     /// Turns of the page's agents that are not over.
     open: HashSet<TurnId>,
     /// What came of calls, in messages that are not listed.
@@ -52,13 +52,13 @@ impl Fold {
             lo,
             hi,
             only: None,
-            remnants: false,
+            remnants: None,
             limit,
             side,
             all: BTreeMap::new(),
             bytes: 0,
             next: None,
-            left: false,
+            left: None,
             open: HashSet::new(),
             later: HashMap::new(),
             later_bytes: 0,
@@ -66,9 +66,20 @@ impl Fold {
         }
     }
 
-    /// The same, with what is left of messages whose beginning was trimmed.
-    pub(super) fn with_remnants(self, remnants: bool) -> Fold {
-        Fold { remnants, ..self }
+    /// The same, with what is left of messages whose beginning was trimmed, if they began after a place.
+    pub(super) fn with_remnants(self, after: Option<Serial>) -> Fold {
+        Fold { remnants: after, ..self }
+    }
+
+    /// Where the messages begin that there was room for, whether anything of them stands or not, if some are left to
+    /// the next page on the older side.
+    pub(super) fn rest(&self) -> Option<Serial> {
+        self.left.and_then(|_| self.all.keys().next().copied())
+    }
+
+    /// Whether a message began before the log does, and what is left of it is of the page.
+    fn is_remnant(&self, id: Serial) -> bool {
+        id < self.lo && self.remnants.is_some_and(|after| after < id)
     }
 
     /// Whether no message that begins at `serial` or later is of the page.
@@ -180,7 +191,7 @@ impl Fold {
         if begins {
             self.each_of(turn, |message| message.complete = true);
         }
-        let is_left = self.remnants && of < self.lo && !self.all.contains_key(&of);
+        let is_left = self.is_remnant(of) && !self.all.contains_key(&of);
         if (begins || is_left) && self.begin(event, Speaks::Agent, of) {
             self.open.insert(turn.clone());
         }
@@ -199,9 +210,10 @@ impl Fold {
         if self.visibility == Visibility::Public && is_internal(event) {
             return false;
         }
-        let is_left = self.remnants && id < self.lo;
+        let is_left = self.is_remnant(id);
         let is_other = self.only.is_some_and(|only| only != id);
-        if (id < self.lo && !is_left) || self.is_past(id) || is_other {
+        let has_no_room = self.left.is_some_and(|left| id <= left);
+        if (id < self.lo && !is_left) || self.is_past(id) || is_other || has_no_room {
             return false;
         }
         let count = self.all.values().filter(|message| message.is_told()).count();
@@ -250,8 +262,9 @@ impl Fold {
             };
             let Some((id, message)) = gone else { return };
             self.bytes -= message.bytes;
-            self.left = true;
-            if self.side == Side::Newer {
+            if self.side == Side::Older {
+                self.left = Some(id);
+            } else {
                 self.next = Some(self.next.map_or(id, |next| next.min(id)));
                 if let Some(turn) = &message.turn {
                     message.pieces().for_each(|piece| self.look_at(turn, piece));

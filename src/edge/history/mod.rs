@@ -5,6 +5,8 @@
 //! message has the same id at every node, on every page, and after anything was trimmed before it.
 
 mod borders;
+#[cfg(test)]
+mod bounds;
 mod events;
 mod fold;
 mod log;

@@ -103,16 +103,12 @@ async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Resu
     let PageRequest { place, limit, visibility, .. } = request;
     let border = borders::back(log, status, place, limit, visibility).await?;
     let mut fold = Fold::new(border.lo, Some(place), usize::MAX, Side::Older);
-    fold = fold.with_remnants(border.remnants);
+    fold = fold.with_remnants(border.remnants.then_some(Serial::ZERO));
     fold.visibility = visibility;
     run(log, status, &mut fold, border.lo).await?;
-    let left = fold.left;
-    let messages = fold.finish(status.first);
     // What there was no room for comes next.
-    let older = match left {
-        true => messages.first().map(|(first, _)| *first),
-        false => (!border.is_first).then_some(border.lo),
-    };
+    let older = fold.rest().or((!border.is_first).then_some(border.lo));
+    let messages = fold.finish(status.first);
     Ok(Page { messages, older, newer: None })
 }
 
@@ -120,7 +116,8 @@ async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Resu
 async fn newer(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
     let PageRequest { place, limit, visibility, .. } = request;
     let lo = place.next().max(status.first).max(Serial(1));
-    let mut fold = Fold::new(lo, None, limit, Side::Newer).with_remnants(place < status.first);
+    let remnants = (place < status.first).then_some(place);
+    let mut fold = Fold::new(lo, None, limit, Side::Newer).with_remnants(remnants);
     fold.visibility = visibility;
     let reached = run(log, status, &mut fold, lo).await?;
     let newer = match fold.next {
@@ -173,7 +170,8 @@ pub(in crate::edge) async fn one(
     let lo = if is_left { status.first.max(Serial(1)) } else { id };
     // What is left of one is looked for where most likely it is.
     let hi = if is_left { Serial(lo.0 + MESSAGES_EVENTS as u64) } else { id.next() };
-    let mut fold = Fold::new(lo, Some(hi), usize::MAX, Side::Older).with_remnants(is_left);
+    let mut fold = Fold::new(lo, Some(hi), usize::MAX, Side::Older);
+    fold = fold.with_remnants(is_left.then(|| before(id)));
     (fold.visibility, fold.only) = (visibility, Some(id));
     run(log, status, &mut fold, lo).await?;
     let found = fold.finish(status.first).into_iter().find(|(at, _)| *at == id);
