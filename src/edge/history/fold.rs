@@ -3,18 +3,18 @@
 //! It begins where the page's first message does. Messages of the page are listed; of what comes after them only what
 //! changes them is taken: results of their calls, answers to their questions, ends and rewinds of their turns.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::message::Message;
 use super::page::Side;
+use super::results::Results;
 use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::is_internal;
 use crate::edge::attached::messages::{Piece, Speaks};
 use crate::edge::attached::questions::Reply;
-use crate::edge::content::parts::is_result;
 use crate::edge::content::raw::Json;
 use crate::ids::{InteractionId, Serial, TurnId};
-use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_QUESTIONS};
+use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS};
 use crate::session::{Event, Fact, Output};
 
 /// The messages of a page while they are folded.
@@ -38,11 +38,8 @@ pub(super) struct Fold {
     left: Option<Serial>,
     /// Turns of the page's agents that are not over.
     open: HashSet<TurnId>,
-    /// What came of calls, in messages that are not listed.
-    later: HashMap<TurnId, Vec<Piece>>,
-    later_bytes: usize,
-    /// What the turns of the page asked.
-    asked: Vec<(TurnId, InteractionId, Serial, Reply)>,
+    /// What came of the calls and questions of its turns.
+    results: Results,
 }
 
 impl Fold {
@@ -60,9 +57,7 @@ impl Fold {
             next: None,
             left: None,
             open: HashSet::new(),
-            later: HashMap::new(),
-            later_bytes: 0,
-            asked: Vec::new(),
+            results: Results::default(),
         }
     }
 
@@ -121,12 +116,9 @@ impl Fold {
                 self.reach(event, *message, turn);
                 if let Some(of) = self.all.get_mut(message) {
                     of.ask(event);
-                    self.bytes += event.payload.len();
+                    self.count();
                 }
-                if self.open.contains(turn) && self.asked.len() < MESSAGES_QUESTIONS {
-                    let (turn, name) = (turn.clone(), interaction.clone());
-                    self.asked.push((turn, name, event.serial, Reply::Open));
-                }
+                self.results.ask(turn, interaction, event.serial);
                 self.make_room();
             }
             Fact::Answered { interaction, turn, .. } => {
@@ -148,10 +140,8 @@ impl Fold {
                         message.rewind(*from, *to);
                     }
                 });
-                if let Some(later) = self.later.get_mut(turn) {
-                    later.retain(|piece| piece.serial < *from || *to < piece.serial);
-                }
-                self.bytes = self.all.values().map(|message| message.bytes).sum();
+                self.results.rewind(turn, *from, *to);
+                self.count();
             }
             Fact::Ended { turn, end } => {
                 let (name, reason) = (end.name(), end.reason());
@@ -168,6 +158,9 @@ impl Fold {
     fn output(&mut self, event: &Event, output: &Output) {
         let (of, turn) = (output.message, &output.turn);
         if self.visibility == Visibility::Public && is_internal(event) {
+            if of == event.serial {
+                self.each_of(turn, |message| message.complete = true);
+            }
             return;
         }
         self.reach(event, of, turn);
@@ -179,9 +172,9 @@ impl Fold {
             self.bytes += event.payload.len();
             return self.make_room();
         }
-        if self.open.contains(turn) && MESSAGES_BYTES > self.later_bytes {
+        if self.open.contains(turn) {
             let (serial, format) = (event.serial, event.format.clone());
-            self.look_at(turn, Piece { serial, format, payload: event.payload.clone() });
+            self.results.look_at(turn, Piece { serial, format, payload: event.payload.clone() });
         }
     }
 
@@ -194,14 +187,7 @@ impl Fold {
         let is_left = self.is_remnant(of) && !self.all.contains_key(&of);
         if (begins || is_left) && self.begin(event, Speaks::Agent, of) {
             self.open.insert(turn.clone());
-        }
-    }
-
-    /// Keeps what came of a call.
-    fn look_at(&mut self, turn: &TurnId, piece: Piece) {
-        if is_result(&piece) {
-            self.later_bytes += piece.payload.len();
-            self.later.entry(turn.clone()).or_default().push(piece);
+            self.results.begin(turn, of);
         }
     }
 
@@ -235,15 +221,14 @@ impl Fold {
     }
 
     fn reply(&mut self, turn: &TurnId, name: &InteractionId, event: &Event, reply: &Reply) {
-        let named = |asked: &&mut (TurnId, InteractionId, Serial, Reply)| {
-            asked.0 == *turn && asked.1 == *name
-        };
-        if let Some(asked) = self.asked.iter_mut().rev().find(named) {
-            asked.3 = reply.clone();
-        }
+        self.results.reply(turn, name, event.serial, reply);
         self.each_of(turn, |message| message.reply(name, event, reply));
-        self.bytes = self.all.values().map(|message| message.bytes).sum();
+        self.count();
         self.make_room();
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.all.values().map(Message::size).sum();
     }
 
     fn each_of(&mut self, turn: &TurnId, change: impl FnMut(&mut Message)) {
@@ -261,49 +246,45 @@ impl Fold {
                 Side::Newer => self.all.pop_last(),
             };
             let Some((id, message)) = gone else { return };
-            self.bytes -= message.bytes;
+            self.bytes -= message.size();
             if self.side == Side::Older {
                 self.left = Some(id);
             } else {
                 self.next = Some(self.next.map_or(id, |next| next.min(id)));
                 if let Some(turn) = &message.turn {
-                    message.pieces().for_each(|piece| self.look_at(turn, piece));
+                    message.others().for_each(|piece| self.results.look_at(turn, piece));
                 }
             }
         }
-        // Not with each event, because what is cut is moved.
-        if 2 * MESSAGES_BYTES < self.bytes {
+        // Not with each event, because what is cut is moved. Its questions have as much room again.
+        if 3 * MESSAGES_BYTES < self.bytes {
             self.shrink();
         }
     }
 
     fn shrink(&mut self) {
-        for message in self.all.values_mut() {
-            message.shrink(MESSAGES_BYTES);
-        }
-        self.bytes = self.all.values().map(|message| message.bytes).sum();
+        self.all.values_mut().for_each(|message| message.shrink(MESSAGES_BYTES));
+        self.count();
     }
 
     /// The messages that stand, oldest first, each with its id. `first` is the first event that can be read.
-    pub(super) fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
+    pub(super) async fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
         self.shrink();
-        let told = self.all.values().filter(|message| message.is_told());
-        told.map(|message| (message.id, self.render(message, first))).collect()
+        self.results.look_up(self.all.values());
+        let mut told = Vec::new();
+        for message in self.all.values().filter(|message| message.is_told()) {
+            told.push((message.id, self.render(message, first)));
+            // Others have their turn.
+            tokio::task::yield_now().await;
+        }
+        told
     }
 
     fn render(&self, message: &Message, first: Serial) -> Json {
-        let turn = message.turn.as_ref();
-        let of_turn = |other: &&Message| {
-            message.id < other.id && other.role == Speaks::Agent && other.turn.as_ref() == turn
-        };
-        let listed = self.all.values().filter(of_turn).flat_map(Message::pieces);
-        let unlisted = turn.and_then(|turn| self.later.get(turn)).into_iter().flatten().cloned();
-        let unlisted = unlisted.filter(|piece| message.id < piece.serial);
-        let mut later: Vec<Piece> = listed.filter(is_result).chain(unlisted).collect();
-        later.sort_by_key(|piece| piece.serial);
-        let asked = self.asked.iter();
-        let asked = asked.filter(|(of, _, at, _)| Some(of) == turn && message.id <= *at);
-        let asked: Vec<_> = asked.map(|(_, name, _, reply)| (name.as_str(), reply)).collect();
-        message.render(&later, &asked, first)
+        if message.others().next().is_none() {
+            return message.render(&[], &[], first);
+        }
+        let answers = self.results.answers(message);
+        message.render(self.results.after(message), &answers, first)
     }
 }

@@ -16,6 +16,7 @@ mod page;
 mod place;
 #[cfg(test)]
 mod properties;
+mod results;
 
 pub(super) use self::events::before;
 pub(super) use self::log::Log;

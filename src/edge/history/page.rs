@@ -108,7 +108,7 @@ async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Resu
     run(log, status, &mut fold, border.lo).await?;
     // What there was no room for comes next.
     let older = fold.rest().or((!border.is_first).then_some(border.lo));
-    let messages = fold.finish(status.first);
+    let messages = fold.finish(status.first).await;
     Ok(Page { messages, older, newer: None })
 }
 
@@ -124,7 +124,7 @@ async fn newer(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Resu
         Some(next) => Some(before(next)),
         None => (reached < status.tail).then_some(reached),
     };
-    Ok(Page { messages: fold.finish(status.first), older: None, newer })
+    Ok(Page { messages: fold.finish(status.first).await, older: None, newer })
 }
 
 /// Folds from `from` on until nothing can change the page any more; says how far it read.
@@ -174,7 +174,7 @@ pub(in crate::edge) async fn one(
     fold = fold.with_remnants(is_left.then(|| before(id)));
     (fold.visibility, fold.only) = (visibility, Some(id));
     run(log, status, &mut fold, lo).await?;
-    let found = fold.finish(status.first).into_iter().find(|(at, _)| *at == id);
+    let found = fold.finish(status.first).await.into_iter().find(|(at, _)| *at == id);
     Ok(found.map(|(_, message)| message))
 }
 
