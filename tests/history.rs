@@ -427,6 +427,7 @@ async fn places_that_are_none_are_refused_and_ends_are_told() {
     assert_eq!(status, 200);
     let left = get(url, "/v1/sessions/s/messages").await;
     assert_eq!(left["messages"].as_array().expect("messages").len(), 1, "{left}");
+    assert_eq!((&left["older"], &left["gap"]["first"]), (&Value::Null, &json!(4)), "{left}");
     let (kept, was) = (&left["messages"][0], &whole[1]);
     assert_eq!(
         (&kept["id"], &kept["trimmed"], &kept["text"]),
