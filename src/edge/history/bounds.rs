@@ -8,7 +8,7 @@ use super::{Log, PageRequest, Side, newest, one, read};
 use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;
 use crate::ids::{InteractionId, KindName, Serial, StepName, TurnEpoch, TurnId};
-use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS};
+use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS, MESSAGES_READ_BYTES};
 use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Said, Say};
 
 /// A turn under way, and what its worker says in it.
@@ -206,4 +206,46 @@ fn others_have_their_turn_between_two_messages() {
     let mut context = Context::from_waker(Waker::noop());
     let waits = (0..).take_while(|_| reading.as_mut().poll(&mut context).is_pending()).count();
     assert!(20 <= waits, "it waits {waits} times");
+}
+
+#[test]
+fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
+    let mut world = World::new();
+    let mut turn = Turn::begin(&mut world, 0);
+    let (size, count) = (250 << 10, 300);
+    for _ in 0..count {
+        turn.say(&mut world, Said { events: vec![text(&"y".repeat(size))], ..Said::default() });
+    }
+    let id = world.status().message;
+    turn.say(&mut world, Said { events: vec![text("the end")], ..Said::default() });
+    let visibility = Visibility::All;
+    let check = |world: &World, place: Serial| {
+        let (status, mut log) = (world.status(), Log::of(&world.log));
+        let request = PageRequest { side: Side::Older, place, limit: 10, visibility };
+        let page = block(read(&mut log, &status, request)).unwrap();
+        assert!(log.bytes <= 2 * MESSAGES_READ_BYTES, "{} bytes were read", log.bytes);
+        assert_eq!(page.older, Some(id));
+        let (first, message) = &page.messages[0];
+        assert_eq!(*first, id);
+        let json = message.to_string();
+        let message = Object::parse(&json).unwrap();
+        let (told, cut) = (message.text("text").unwrap(), message.number("cut").unwrap());
+        assert!(told.ends_with("ythe end"), "the end is told");
+        assert_eq!(told.len() as u64 + cut, (size * count) as u64 + 7);
+        let mut log = Log::of(&world.log);
+        let alone = block(one(&mut log, &status, id, visibility)).unwrap();
+        assert!(log.bytes <= 2 * MESSAGES_READ_BYTES, "{} bytes were read", log.bytes);
+        assert!(alone.unwrap().to_string() == json, "alone it is the same");
+    };
+    check(&world, world.status().tail.next());
+    // Where something follows, it is on the page before that.
+    let place = world.status().tail.next();
+    world.input(1, 0, false);
+    check(&world, place);
+    let status = world.status();
+    for side in [Side::Older, Side::Newer] {
+        let told = paged(&world.log, &status, side, 10, visibility).unwrap();
+        let ids: Vec<_> = told.keys().copied().collect();
+        assert_eq!(ids, [Serial(id.0 - 2), id, place], "{side:?}");
+    }
 }

@@ -82,18 +82,23 @@ impl Fold {
         self.hi.is_some_and(|hi| hi <= serial) || self.next.is_some()
     }
 
-    /// Whether the page has no message so far.
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.next.is_none()
+    /// Ends a page that lies after a place: what begins at `serial` or later is of the next one.
+    pub(super) fn end(&mut self, serial: Serial) {
+        if self.side == Side::Newer {
+            self.next = self.next.or(Some(serial));
+        }
     }
 
-    /// Whether nothing that comes can change the page's messages.
-    pub(super) fn is_settled(&self) -> bool {
-        self.all.values().all(|message| {
-            let goes_on = message.role == Speaks::Agent
-                && message.turn.as_ref().is_some_and(|turn| self.open.contains(turn));
-            !goes_on && !message.waits
-        })
+    /// Whether nothing that comes at `serial` or later can change the page's messages.
+    pub(super) fn is_settled(&self, serial: Serial) -> bool {
+        // What is left of a message may come late, because others speak in between.
+        let seeks = self.remnants.is_some() && serial.0 < self.lo.0 + MESSAGES_EVENTS as u64;
+        !seeks
+            && self.all.values().all(|message| {
+                let goes_on = message.role == Speaks::Agent
+                    && message.turn.as_ref().is_some_and(|turn| self.open.contains(turn));
+                !goes_on && !message.waits
+            })
     }
 
     /// Takes the next event.
@@ -167,9 +172,10 @@ impl Fold {
         if let Some(message) = self.all.get_mut(&of) {
             // Where it began with a question, that did not say it.
             message.step.clone_from(&output.step);
-            message.push(event);
+            let before = message.size();
+            message.put_out(event, output);
             message.complete = false;
-            self.bytes += event.payload.len();
+            self.bytes = self.bytes + message.size() - before;
             return self.make_room();
         }
         if self.open.contains(turn) {

@@ -15,7 +15,7 @@ use crate::ids::{
     TurnId,
 };
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS};
-use crate::session::{Event, Fact, Format, Receipt, Sender};
+use crate::session::{Event, Fact, Format, Output, Receipt, Sender};
 
 /// A message that is told.
 pub(super) struct Message {
@@ -39,6 +39,8 @@ pub(super) struct Message {
     to: Serial,
     /// What is missing at the beginning because there is no room for it: its events, each with its bytes.
     cut: Vec<(Serial, u64)>,
+    /// Where in the output of its turn it goes on, once that is known.
+    offset: Option<u64>,
     pub(super) complete: bool,
     /// How its turn ended, and why.
     pub(super) end: Option<(&'static str, String)>,
@@ -91,6 +93,7 @@ impl Message {
             words: 0,
             to: event.serial,
             cut: Vec::new(),
+            offset: None,
             complete: true,
             end: None,
             receipt: None,
@@ -135,6 +138,29 @@ impl Message {
         };
         run.payload.extend_from_slice(&event.payload);
         run.events.push((event.serial, run.payload.len()));
+    }
+
+    /// Takes one more output, which does not go on where the last one ended if those between were not read.
+    pub(super) fn put_out(&mut self, event: &Event, output: &Output) {
+        let missing = self.offset.map_or(0, |offset| output.offset.saturating_sub(offset));
+        if 0 < missing {
+            for run in std::mem::take(&mut self.runs) {
+                self.cut_off(run.events.into_iter());
+            }
+            (self.bytes, self.to) = (0, event.serial);
+            self.cut.push((Serial(event.serial.0 - 1), missing));
+        }
+        self.offset = Some(output.offset + event.payload.len() as u64);
+        self.push(event);
+    }
+
+    /// Counts events of a run as missing, from its beginning on.
+    fn cut_off(&mut self, events: impl Iterator<Item = (Serial, usize)>) {
+        let mut begin = 0;
+        for (serial, end) in events {
+            self.cut.push((serial, (end - begin) as u64));
+            begin = end;
+        }
     }
 
     /// Takes a question.
@@ -235,13 +261,10 @@ impl Message {
             let count = run.events.iter().take_while(|(_, end)| *end < over).count() + 1;
             let count = count.min(run.events.len() - kept);
             let end = run.events[count - 1].1;
-            let mut begin = 0;
-            for (serial, end) in run.events.drain(..count) {
-                self.cut.push((serial, (end - begin) as u64));
-                begin = end;
-            }
+            let gone: Vec<_> = run.events.drain(..count).collect();
             run.payload.drain(..end);
             run.events.iter_mut().for_each(|(_, other)| *other -= end);
+            self.cut_off(gone.into_iter());
             self.bytes -= end;
             self.runs.retain(|run| !run.events.is_empty());
         }
