@@ -199,6 +199,10 @@ pub const MESSAGES_QUESTIONS: usize = 1024;
 /// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
 pub const MESSAGES_EVENTS: usize = 20_000;
 pub const MESSAGES_EVENTS_MAX: usize = 200_000;
+/// Payload bytes that are read for one page of messages; of a longer message the end is told.
+pub const MESSAGES_READ_BYTES: usize = 32 << 20;
+/// Payload bytes of that end that are read where they come last.
+pub const MESSAGES_LAST_BYTES: usize = 4 << 20;
 /// Body of a chat client's message, in bytes: it sends the whole chat each time.
 pub const CHAT_BODY_BYTES: usize = 8 << 20;
 /// Parts of one answer that a chat client is told.

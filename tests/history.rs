@@ -114,6 +114,11 @@ impl Stream {
         Stream { bytes, parser: Parser::default(), frames: Vec::new(), seen: 0 }
     }
 
+    /// The id that a reader which breaks off here comes back with.
+    fn last_id(&self) -> &str {
+        self.seen.checked_sub(1).map_or("", |last| &self.frames[last].id)
+    }
+
     /// The next frame with this name, its id and its data; those before it are passed over.
     async fn next(&mut self, name: &str) -> Value {
         let look = async {
@@ -325,7 +330,12 @@ async fn a_stream_begins_again_after_a_gap_and_after_a_reset() {
     let query = format!("after={cursor}&on_gap=snapshot");
     let mut reader = Stream::open(url, "s", &query).await;
     assert_eq!(reader.next("gap").await["first"], tail - 5);
+    // Whoever breaks off before the snapshot comes back for it.
+    let query = format!("after={}&on_gap=snapshot", reader.last_id());
+    let mut reader = Stream::open(url, "s", &query).await;
+    reader.next("gap").await;
     let again = reader.next("snapshot").await;
+    assert_eq!(reader.last_id(), again["cursor"].as_str().expect("a cursor"));
     assert_eq!(
         (&again["tail"], &again["snapshot"]["messages"][0]["role"]),
         (&json!(tail), &json!("user"))
@@ -339,9 +349,11 @@ async fn a_stream_begins_again_after_a_gap_and_after_a_reset() {
     assert_eq!(socket.ask(attach).await["problem"]["code"], "bad_frame", "a snapshot is of now");
     let attach = json!({ "op": "attach", "session": "s", "after": cursor, "on_gap": "snapshot" });
     assert!(socket.ask(attach).await["ok"].is_object());
-    socket.of("s", "gap").await;
+    let gap = socket.of("s", "gap").await;
+    assert!(gap["data"]["first"].is_u64() && gap["cursor"].is_null(), "{gap}");
     let again = socket.of("s", "snapshot").await;
     assert!(again["data"]["snapshot"]["messages"].is_array(), "{again}");
+    assert_eq!(again["cursor"], again["data"]["cursor"]);
     // Another life: a place of the old one is refused, and streams begin again.
     let old = get(url, "/v1/sessions/s/messages?limit=1").await;
     let old = old["older"].as_str().expect("a place").to_owned();
@@ -349,6 +361,9 @@ async fn a_stream_begins_again_after_a_gap_and_after_a_reset() {
     create(url, "s").await;
     input(url, "s", "anew", "hello").await;
     let query = format!("after={cursor}&on_gap=snapshot");
+    let mut reader = Stream::open(url, "s", &query).await;
+    reader.next("reset").await;
+    let query = format!("after={}&on_gap=snapshot", reader.last_id());
     let mut reader = Stream::open(url, "s", &query).await;
     reader.next("reset").await;
     let again = reader.next("snapshot").await;
@@ -412,6 +427,7 @@ async fn places_that_are_none_are_refused_and_ends_are_told() {
     assert_eq!(status, 200);
     let left = get(url, "/v1/sessions/s/messages").await;
     assert_eq!(left["messages"].as_array().expect("messages").len(), 1, "{left}");
+    assert_eq!((&left["older"], &left["gap"]["first"]), (&Value::Null, &json!(4)), "{left}");
     let (kept, was) = (&left["messages"][0], &whole[1]);
     assert_eq!(
         (&kept["id"], &kept["trimmed"], &kept["text"]),

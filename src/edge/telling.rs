@@ -280,8 +280,9 @@ impl Telling {
                 ("detached", None, json!({ "reason": reason }))
             }
         };
-        // What it has of the log does not go on.
+        // What it has of the log does not go on. One that comes back before it has the snapshot is told of it again.
         self.is_due = self.again.is_some() && matches!(name, "gap" | "reset");
+        let cursor = cursor.filter(|_| !self.is_due);
         Some(Control { name, cursor, data: data.into() })
     }
 }

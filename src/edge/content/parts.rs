@@ -4,6 +4,8 @@
 //! `later` and `answers`, and what is a result of another message's call is told as such. So it reads the same on
 //! whatever page it stands.
 
+use std::collections::HashSet;
+
 use super::ends::whole;
 use super::raw::{Json, Object, is_json};
 use super::{Approval, Call, Conversation, Entry, Outcome, Part, approved, as_json, is_named};
@@ -13,20 +15,36 @@ use crate::edge::attached::questions::Reply;
 /// A question of a message's turn: its name, and what came of it.
 pub(in crate::edge) type Answer<'a> = (&'a str, &'a Reply);
 
-/// Whether a payload may say what came of a call that began before it.
-pub(in crate::edge) fn is_result(piece: &Piece) -> bool {
-    let wanted = ["ai-sdk/1", "ag-ui/1"];
-    if !wanted.contains(&piece.format.as_str()) {
-        return false;
-    }
-    let object = str::from_utf8(&piece.payload).ok().and_then(Object::parse);
-    let kind = object.and_then(|object| object.text("type")).unwrap_or_default();
-    kind.starts_with("tool-output-") || kind == "TOOL_CALL_RESULT"
+/// What came of a call, as it was put out in another message.
+pub(in crate::edge) struct Found {
+    /// The id of the call.
+    call: String,
+    pub(in crate::edge) piece: Piece,
 }
 
-/// The parts of a message. `later`: results that its turn put out after it. `answers`: what its turn asked after it
-/// began, oldest first.
-pub(in crate::edge) fn of(spoken: &Spoken, later: &[Piece], answers: &[Answer<'_>]) -> Json {
+impl Found {
+    /// Its payload bytes.
+    pub(in crate::edge) fn len(&self) -> usize {
+        self.piece.payload.len()
+    }
+}
+
+/// What a payload says of a call that began before it, if it may.
+pub(in crate::edge) fn found(piece: Piece) -> Option<Found> {
+    let wanted = ["ai-sdk/1", "ag-ui/1"];
+    if !wanted.contains(&piece.format.as_str()) {
+        return None;
+    }
+    let object = str::from_utf8(&piece.payload).ok().and_then(Object::parse)?;
+    let kind = object.text("type").unwrap_or_default();
+    let is_result = kind.starts_with("tool-output-") || kind == "TOOL_CALL_RESULT";
+    let call = object.text("toolCallId").filter(|_| is_result)?;
+    Some(Found { call, piece })
+}
+
+/// The parts of a message. `later`: results that its turn put out after it, of whatever calls. `answers`: what its
+/// turn asked after it began, oldest first.
+pub(in crate::edge) fn of(spoken: &Spoken, later: &[Found], answers: &[Answer<'_>]) -> Json {
     let mut all = Conversation { keeps_all: true, ..Conversation::default() };
     match spoken.speaks {
         Speaks::User => {
@@ -37,11 +55,18 @@ pub(in crate::edge) fn of(spoken: &Spoken, later: &[Piece], answers: &[Answer<'_
         Speaks::Agent | Speaks::Person => {
             all.agent(spoken.clone());
             all.keeps_all = false;
-            let has_calls = all.entries.iter().flat_map(|entry| &entry.parts);
-            let has_calls = has_calls.into_iter().any(|part| matches!(part, Part::Call(_)));
-            if has_calls && !later.is_empty() {
+            let parts = all.entries.iter().flat_map(|entry| &entry.parts);
+            let calls = parts.filter_map(|part| match part {
+                Part::Call(call) => Some(call.id.as_str()),
+                _ => None,
+            });
+            let calls: HashSet<&str> = calls.collect();
+            // Only those of its own calls are looked at again.
+            let own = later.iter().filter(|found| calls.contains(found.call.as_str()));
+            let pieces: Vec<Piece> = own.map(|found| found.piece.clone()).collect();
+            if !pieces.is_empty() {
                 let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
-                all.agent(Spoken { speaks, turn, from, pieces: later.to_vec() });
+                all.agent(Spoken { speaks, turn, from, pieces });
             }
         }
     }

@@ -5,7 +5,7 @@ use expect_test::{Expect, expect};
 
 use super::super::attached::messages::{Piece, Speaks, Spoken};
 use super::super::attached::questions::Reply;
-use super::parts::of;
+use super::parts::{found, of};
 use crate::ids::{Serial, TurnId};
 use crate::session::Format;
 
@@ -32,7 +32,8 @@ fn check(
 ) {
     let turn = TurnId::parse("t").ok();
     let spoken = Spoken { speaks, turn, from: Serial(1), pieces: pieces(1, said) };
-    let json = of(&spoken, &pieces(100, later), answers).to_string();
+    let later: Vec<_> = pieces(100, later).into_iter().filter_map(found).collect();
+    let json = of(&spoken, &later, answers).to_string();
     let parts: Vec<&serde_json::value::RawValue> = serde_json::from_str(&json).unwrap();
     let lines: Vec<_> = parts.iter().map(|part| part.get()).collect();
     expected.assert_eq(&lines.join("\n"));

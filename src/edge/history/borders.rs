@@ -5,14 +5,16 @@ use super::log::Log;
 use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::is_internal;
 use crate::ids::Serial;
-use crate::limits::{DELIVERY_EVENTS, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
+use crate::limits::MESSAGES_EVENTS;
 use crate::session::{Event, Fact, Status};
 
 /// How far back a page goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Border {
     /// Where its first message begins; all that begin from here on are of it.
     pub(super) lo: Serial,
+    /// Where its messages begin, the newest first, whatever of them stands.
+    pub(super) begins: Vec<Serial>,
     /// Whether there is no older one.
     pub(super) is_first: bool,
     /// Whether something may be left of messages that began before the log does.
@@ -64,32 +66,33 @@ pub(super) async fn back(
     visibility: Visibility,
 ) -> Result<Border, Problem> {
     let far = |at: Serial, events: usize| events as u64 <= before.0.saturating_sub(at.0);
-    let (mut lo, mut found) = (before, 0);
+    let (mut lo, mut begins, begun) = (before, Vec::new(), (log.read, log.bytes));
     let mut next = match status.tail < before {
         true => Next::At(status.message).or_none(status, before),
-        false => Next::UpTo(Serial(before.0.saturating_sub(1))),
+        false => next_before(log, status, before).await?,
     };
     loop {
         let upto = match next {
             Next::None { remnants } => {
                 let lo = if remnants { status.first } else { lo };
-                return Ok(Border { lo, is_first: true, remnants });
+                return Ok(Border { lo, begins, is_first: true, remnants });
             }
             Next::At(at) | Next::UpTo(at) => at,
         };
-        if count <= found || (0 < found && far(upto, MESSAGES_EVENTS)) {
-            return Ok(Border { lo, is_first: false, remnants: false });
+        let enough = far(upto, MESSAGES_EVENTS) || log.is_spent(begun);
+        if count <= begins.len() || (!begins.is_empty() && enough) {
+            return Ok(Border { lo, begins, is_first: false, remnants: false });
         }
         if upto < status.first {
-            next = Next::None { remnants: false };
+            next = Next::end_of(status);
             continue;
         }
-        if far(upto, MESSAGES_EVENTS_MAX) && found == 0 {
+        if matches!(next, Next::UpTo(_)) && begins.is_empty() && log.is_spent(begun) {
             // The next page goes on here.
-            return Ok(Border { lo: upto.next(), is_first: false, remnants: false });
+            return Ok(Border { lo: upto.next(), begins, is_first: false, remnants: false });
         }
         // What its neighbours say is often in the same piece.
-        let piece = log.back(upto, status.first, DELIVERY_EVENTS).await?;
+        let piece = log.back(upto, status.first, log.most()).await?;
         let Some(start) = piece.first().map(|shown| shown.event.serial) else {
             next = Next::end_of(status);
             continue;
@@ -104,10 +107,11 @@ pub(super) async fn back(
             let Some(event) = shown.map(|shown| &shown.event) else { break };
             let Some(begun) = begin(event) else { continue };
             if visibility == Visibility::All || !begun.internal {
-                (lo, found) = (event.serial, found + 1);
+                lo = event.serial;
+                begins.push(lo);
             }
             next = Next::At(begun.previous).or_none(status, event.serial);
-            if count <= found || matches!(next, Next::None { .. }) {
+            if count <= begins.len() || matches!(next, Next::None { .. }) {
                 break;
             }
         }
@@ -117,6 +121,17 @@ pub(super) async fn back(
             next = if is_all { Next::end_of(status) } else { Next::UpTo(Serial(start.0 - 1)) };
         }
     }
+}
+
+/// Where the last message is that begins before a place in the log: one that begins there says it.
+async fn next_before(log: &mut Log<'_>, status: &Status, before: Serial) -> Result<Next, Problem> {
+    let upto = Next::UpTo(Serial(before.0.saturating_sub(1)));
+    if before < status.first.max(Serial(1)) {
+        return Ok(upto);
+    }
+    let there = log.back(before, before, 1).await?;
+    let begun = there.first().and_then(|shown| begin(&shown.event));
+    Ok(begun.map_or(upto, |begun| Next::At(begun.previous).or_none(status, before)))
 }
 
 impl Next {

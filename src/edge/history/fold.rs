@@ -3,18 +3,18 @@
 //! It begins where the page's first message does. Messages of the page are listed; of what comes after them only what
 //! changes them is taken: results of their calls, answers to their questions, ends and rewinds of their turns.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::message::Message;
 use super::page::Side;
+use super::results::Results;
 use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::is_internal;
 use crate::edge::attached::messages::{Piece, Speaks};
 use crate::edge::attached::questions::Reply;
-use crate::edge::content::parts::is_result;
 use crate::edge::content::raw::Json;
 use crate::ids::{InteractionId, Serial, TurnId};
-use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_QUESTIONS};
+use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS};
 use crate::session::{Event, Fact, Output};
 
 /// The messages of a page while they are folded.
@@ -25,8 +25,8 @@ pub(super) struct Fold {
     hi: Option<Serial>,
     /// The one message that is wanted, if no other is.
     pub(super) only: Option<Serial>,
-    /// What is left of messages that began before the log does is of the page.
-    remnants: bool,
+    /// What is left of messages that began before the log does, and after this, is of the page.
+    remnants: Option<Serial>,
     limit: usize,
     /// Which messages are of the next page where there is no room for all.
     side: Side,
@@ -34,15 +34,12 @@ pub(super) struct Fold {
     bytes: usize,
     /// The first message that is of the next page, on the newer side.
     pub(super) next: Option<Serial>,
-    /// Whether some are left to the next page, on the older side.
-    pub(super) left: bool,
+    /// The newest message that is left to the next page, on the older side.
+    left: Option<Serial>,
     /// Turns of the page's agents that are not over.
     open: HashSet<TurnId>,
-    /// What came of calls, in messages that are not listed.
-    later: HashMap<TurnId, Vec<Piece>>,
-    later_bytes: usize,
-    /// What the turns of the page asked.
-    asked: Vec<(TurnId, InteractionId, Serial, Reply)>,
+    /// What came of the calls and questions of its turns.
+    results: Results,
 }
 
 impl Fold {
@@ -52,23 +49,32 @@ impl Fold {
             lo,
             hi,
             only: None,
-            remnants: false,
+            remnants: None,
             limit,
             side,
             all: BTreeMap::new(),
             bytes: 0,
             next: None,
-            left: false,
+            left: None,
             open: HashSet::new(),
-            later: HashMap::new(),
-            later_bytes: 0,
-            asked: Vec::new(),
+            results: Results::default(),
         }
     }
 
-    /// The same, with what is left of messages whose beginning was trimmed.
-    pub(super) fn with_remnants(self, remnants: bool) -> Fold {
-        Fold { remnants, ..self }
+    /// The same, with what is left of messages whose beginning was trimmed, if they began after a place.
+    pub(super) fn with_remnants(self, after: Option<Serial>) -> Fold {
+        Fold { remnants: after, ..self }
+    }
+
+    /// Where the messages begin that there was room for, whether anything of them stands or not, if some are left to
+    /// the next page on the older side.
+    pub(super) fn rest(&self) -> Option<Serial> {
+        self.left.and_then(|_| self.all.keys().next().copied())
+    }
+
+    /// Whether a message began before the log does, and what is left of it is of the page.
+    fn is_remnant(&self, id: Serial) -> bool {
+        id < self.lo && self.remnants.is_some_and(|after| after < id)
     }
 
     /// Whether no message that begins at `serial` or later is of the page.
@@ -76,18 +82,23 @@ impl Fold {
         self.hi.is_some_and(|hi| hi <= serial) || self.next.is_some()
     }
 
-    /// Whether the page has no message so far.
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty() && self.next.is_none()
+    /// Ends a page that lies after a place: what begins at `serial` or later is of the next one.
+    pub(super) fn end(&mut self, serial: Serial) {
+        if self.side == Side::Newer {
+            self.next = self.next.or(Some(serial));
+        }
     }
 
-    /// Whether nothing that comes can change the page's messages.
-    pub(super) fn is_settled(&self) -> bool {
-        self.all.values().all(|message| {
-            let goes_on = message.role == Speaks::Agent
-                && message.turn.as_ref().is_some_and(|turn| self.open.contains(turn));
-            !goes_on && !message.waits
-        })
+    /// Whether nothing that comes at `serial` or later can change the page's messages.
+    pub(super) fn is_settled(&self, serial: Serial) -> bool {
+        // What is left of a message may come late, because others speak in between.
+        let seeks = self.remnants.is_some() && serial.0 < self.lo.0 + MESSAGES_EVENTS as u64;
+        !seeks
+            && self.all.values().all(|message| {
+                let goes_on = message.role == Speaks::Agent
+                    && message.turn.as_ref().is_some_and(|turn| self.open.contains(turn));
+                !goes_on && !message.waits
+            })
     }
 
     /// Takes the next event.
@@ -110,12 +121,9 @@ impl Fold {
                 self.reach(event, *message, turn);
                 if let Some(of) = self.all.get_mut(message) {
                     of.ask(event);
-                    self.bytes += event.payload.len();
+                    self.count();
                 }
-                if self.open.contains(turn) && self.asked.len() < MESSAGES_QUESTIONS {
-                    let (turn, name) = (turn.clone(), interaction.clone());
-                    self.asked.push((turn, name, event.serial, Reply::Open));
-                }
+                self.results.ask(turn, interaction, event.serial);
                 self.make_room();
             }
             Fact::Answered { interaction, turn, .. } => {
@@ -137,10 +145,8 @@ impl Fold {
                         message.rewind(*from, *to);
                     }
                 });
-                if let Some(later) = self.later.get_mut(turn) {
-                    later.retain(|piece| piece.serial < *from || *to < piece.serial);
-                }
-                self.bytes = self.all.values().map(|message| message.bytes).sum();
+                self.results.rewind(turn, *from, *to);
+                self.count();
             }
             Fact::Ended { turn, end } => {
                 let (name, reason) = (end.name(), end.reason());
@@ -157,20 +163,24 @@ impl Fold {
     fn output(&mut self, event: &Event, output: &Output) {
         let (of, turn) = (output.message, &output.turn);
         if self.visibility == Visibility::Public && is_internal(event) {
+            if of == event.serial {
+                self.each_of(turn, |message| message.complete = true);
+            }
             return;
         }
         self.reach(event, of, turn);
         if let Some(message) = self.all.get_mut(&of) {
             // Where it began with a question, that did not say it.
             message.step.clone_from(&output.step);
-            message.push(event);
+            let before = message.size();
+            message.put_out(event, output);
             message.complete = false;
-            self.bytes += event.payload.len();
+            self.bytes = self.bytes + message.size() - before;
             return self.make_room();
         }
-        if self.open.contains(turn) && MESSAGES_BYTES > self.later_bytes {
+        if self.open.contains(turn) {
             let (serial, format) = (event.serial, event.format.clone());
-            self.look_at(turn, Piece { serial, format, payload: event.payload.clone() });
+            self.results.look_at(turn, Piece { serial, format, payload: event.payload.clone() });
         }
     }
 
@@ -180,17 +190,10 @@ impl Fold {
         if begins {
             self.each_of(turn, |message| message.complete = true);
         }
-        let is_left = self.remnants && of < self.lo && !self.all.contains_key(&of);
+        let is_left = self.is_remnant(of) && !self.all.contains_key(&of);
         if (begins || is_left) && self.begin(event, Speaks::Agent, of) {
             self.open.insert(turn.clone());
-        }
-    }
-
-    /// Keeps what came of a call.
-    fn look_at(&mut self, turn: &TurnId, piece: Piece) {
-        if is_result(&piece) {
-            self.later_bytes += piece.payload.len();
-            self.later.entry(turn.clone()).or_default().push(piece);
+            self.results.begin(turn, of);
         }
     }
 
@@ -199,9 +202,10 @@ impl Fold {
         if self.visibility == Visibility::Public && is_internal(event) {
             return false;
         }
-        let is_left = self.remnants && id < self.lo;
+        let is_left = self.is_remnant(id);
         let is_other = self.only.is_some_and(|only| only != id);
-        if (id < self.lo && !is_left) || self.is_past(id) || is_other {
+        let has_no_room = self.left.is_some_and(|left| id <= left);
+        if (id < self.lo && !is_left) || self.is_past(id) || is_other || has_no_room {
             return false;
         }
         let count = self.all.values().filter(|message| message.is_told()).count();
@@ -223,15 +227,14 @@ impl Fold {
     }
 
     fn reply(&mut self, turn: &TurnId, name: &InteractionId, event: &Event, reply: &Reply) {
-        let named = |asked: &&mut (TurnId, InteractionId, Serial, Reply)| {
-            asked.0 == *turn && asked.1 == *name
-        };
-        if let Some(asked) = self.asked.iter_mut().rev().find(named) {
-            asked.3 = reply.clone();
-        }
+        self.results.reply(turn, name, event.serial, reply);
         self.each_of(turn, |message| message.reply(name, event, reply));
-        self.bytes = self.all.values().map(|message| message.bytes).sum();
+        self.count();
         self.make_room();
+    }
+
+    fn count(&mut self) {
+        self.bytes = self.all.values().map(Message::size).sum();
     }
 
     fn each_of(&mut self, turn: &TurnId, change: impl FnMut(&mut Message)) {
@@ -249,48 +252,45 @@ impl Fold {
                 Side::Newer => self.all.pop_last(),
             };
             let Some((id, message)) = gone else { return };
-            self.bytes -= message.bytes;
-            self.left = true;
-            if self.side == Side::Newer {
+            self.bytes -= message.size();
+            if self.side == Side::Older {
+                self.left = Some(id);
+            } else {
                 self.next = Some(self.next.map_or(id, |next| next.min(id)));
                 if let Some(turn) = &message.turn {
-                    message.pieces().for_each(|piece| self.look_at(turn, piece));
+                    message.others().for_each(|piece| self.results.look_at(turn, piece));
                 }
             }
         }
-        // Not with each event, because what is cut is moved.
-        if 2 * MESSAGES_BYTES < self.bytes {
+        // Not with each event, because what is cut is moved. Its questions have as much room again.
+        if 3 * MESSAGES_BYTES < self.bytes {
             self.shrink();
         }
     }
 
     fn shrink(&mut self) {
-        for message in self.all.values_mut() {
-            message.shrink(MESSAGES_BYTES);
-        }
-        self.bytes = self.all.values().map(|message| message.bytes).sum();
+        self.all.values_mut().for_each(|message| message.shrink(MESSAGES_BYTES));
+        self.count();
     }
 
     /// The messages that stand, oldest first, each with its id. `first` is the first event that can be read.
-    pub(super) fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
+    pub(super) async fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
         self.shrink();
-        let told = self.all.values().filter(|message| message.is_told());
-        told.map(|message| (message.id, self.render(message, first))).collect()
+        self.results.look_up(self.all.values());
+        let mut told = Vec::new();
+        for message in self.all.values().filter(|message| message.is_told()) {
+            told.push((message.id, self.render(message, first)));
+            // Others have their turn.
+            tokio::task::yield_now().await;
+        }
+        told
     }
 
     fn render(&self, message: &Message, first: Serial) -> Json {
-        let turn = message.turn.as_ref();
-        let of_turn = |other: &&Message| {
-            message.id < other.id && other.role == Speaks::Agent && other.turn.as_ref() == turn
-        };
-        let listed = self.all.values().filter(of_turn).flat_map(Message::pieces);
-        let unlisted = turn.and_then(|turn| self.later.get(turn)).into_iter().flatten().cloned();
-        let unlisted = unlisted.filter(|piece| message.id < piece.serial);
-        let mut later: Vec<Piece> = listed.filter(is_result).chain(unlisted).collect();
-        later.sort_by_key(|piece| piece.serial);
-        let asked = self.asked.iter();
-        let asked = asked.filter(|(of, _, at, _)| Some(of) == turn && message.id <= *at);
-        let asked: Vec<_> = asked.map(|(_, name, _, reply)| (name.as_str(), reply)).collect();
-        message.render(&later, &asked, first)
+        if message.others().next().is_none() {
+            return message.render(&[], &[], first);
+        }
+        let answers = self.results.answers(message);
+        message.render(self.results.after(message), &answers, first)
     }
 }

@@ -7,15 +7,22 @@ use tokio::time::{Instant, timeout_at};
 use super::super::Edge;
 use super::super::error::{self, Problem};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
-use crate::limits::DELIVERY_EVENTS;
+use crate::limits::{
+    DELIVERY_EVENTS, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX, MESSAGES_LAST_BYTES, MESSAGES_READ_BYTES,
+};
 use crate::runtime::{Delivery, Freshness, Reader, Shown, Start};
+
+/// Events that are read back at once where they may be large, and the mean bytes that are.
+const LAST_EVENTS: usize = 16;
+const LARGE_BYTES: usize = 8 << 10;
 
 /// One life of a session's log, at whatever node it is.
 pub(in crate::edge) struct Log<'a> {
     source: Source<'a>,
     deadline: Instant,
-    /// Events that were read.
+    /// Events that were read, and their payload bytes.
     pub(super) read: u64,
+    pub(super) bytes: usize,
 }
 
 enum Source<'a> {
@@ -41,7 +48,7 @@ impl<'a> Log<'a> {
     ) -> Log<'a> {
         let freshness = Freshness::Linearizable;
         let source = Source::Session { edge, id, incarnation, freshness, reader: None };
-        Log { source, deadline, read: 0 }
+        Log { source, deadline, read: 0, bytes: 0 }
     }
 
     /// The same, as far as the log is here.
@@ -57,7 +64,7 @@ impl<'a> Log<'a> {
     /// A log that is in memory; what was trimmed is not in `events`.
     #[cfg(test)]
     pub(super) fn of(events: &'a [crate::session::Event]) -> Log<'a> {
-        Log { source: Source::Events(events), deadline: Instant::now(), read: 0 }
+        Log { source: Source::Events(events), deadline: Instant::now(), read: 0, bytes: 0 }
     }
 
     /// Events from `from` on, up to `upto`: at least one of them and at most [`DELIVERY_EVENTS`]. None where they are
@@ -91,6 +98,12 @@ impl<'a> Log<'a> {
             Source::Events(events) => {
                 let meant = events.iter().filter(|event| from <= event.serial);
                 let meant = meant.take_while(|event| event.serial <= upto).take(DELIVERY_EVENTS);
+                let mut bytes = 0;
+                let meant = meant.take_while(|event| {
+                    let has_room = bytes < crate::limits::DELIVERY_BYTES;
+                    bytes += event.payload.len();
+                    has_room
+                });
                 let shown = |event: &crate::session::Event| {
                     Arc::new(Shown { event: event.clone(), rendered: Default::default() })
                 };
@@ -99,6 +112,7 @@ impl<'a> Log<'a> {
         }
         piece.truncate(DELIVERY_EVENTS);
         self.read += piece.len() as u64;
+        self.bytes += piece.iter().map(|shown| shown.event.payload.len()).sum::<usize>();
         match &self.source {
             Source::Session { edge, .. } => {
                 _ = edge.metrics.history_events.inc_by(piece.len() as u64);
@@ -130,6 +144,39 @@ impl<'a> Log<'a> {
             from = last.next();
         }
         Ok(all)
+    }
+
+    /// The last events up to `upto`, none before `from`: about as many as the end of a message has.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub(super) async fn last(
+        &mut self,
+        from: Serial,
+        upto: Serial,
+    ) -> Result<Vec<Arc<Shown>>, Problem> {
+        let (mut pieces, mut end, begun) = (Vec::new(), upto, (self.read, self.bytes));
+        while from <= end
+            && self.read - begun.0 < MESSAGES_EVENTS as u64
+            && self.bytes - begun.1 < MESSAGES_LAST_BYTES
+        {
+            let piece = self.back(end, from, self.most()).await?;
+            let Some(first) = piece.first().map(|shown| shown.event.serial) else { break };
+            pieces.push(piece);
+            end = Serial(first.0 - 1);
+        }
+        Ok(pieces.into_iter().rev().flatten().collect())
+    }
+
+    /// How many events are read back at once: fewer where they are large.
+    pub(super) fn most(&self) -> usize {
+        let is_small = self.bytes as u64 <= self.read * LARGE_BYTES as u64;
+        if 0 < self.read && is_small { DELIVERY_EVENTS } else { LAST_EVENTS }
+    }
+
+    /// Whether more was read since `begun` than a page is worth: so many events, and so many bytes.
+    pub(super) fn is_spent(&self, (read, bytes): (u64, usize)) -> bool {
+        MESSAGES_EVENTS_MAX as u64 <= self.read - read || MESSAGES_READ_BYTES <= self.bytes - bytes
     }
 
     /// The events at these places, which are in order, as far as they are there.

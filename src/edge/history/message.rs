@@ -1,10 +1,12 @@
 //! One message of a session, as it is folded from events and told as JSON.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::super::content::parts;
 use super::super::content::raw::Json;
-use super::super::content::{PARAGRAPH, parts::Answer};
+use super::super::content::{PARAGRAPH, parts::Answer, parts::Found};
 use super::super::wire;
 use crate::edge::attached::messages::{Piece, Speaks, Spoken};
 use crate::edge::attached::questions::Reply;
@@ -12,7 +14,8 @@ use crate::ids::{
     AgentName, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
     TurnId,
 };
-use crate::session::{Event, Fact, Format, Receipt, Sender};
+use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS};
+use crate::session::{Event, Fact, Format, Output, Receipt, Sender};
 
 /// A message that is told.
 pub(super) struct Message {
@@ -28,19 +31,25 @@ pub(super) struct Message {
     /// When it began.
     time: Millis,
     runs: Vec<Run>,
-    /// Payload bytes of all runs and questions.
-    pub(super) bytes: usize,
+    /// Payload bytes of all runs.
+    bytes: usize,
+    /// Payload bytes of its questions and their answers, as far as there is room for them.
+    words: usize,
     /// The last event of it.
     to: Serial,
-    /// Bytes that are missing at the beginning because there is no room for them.
-    cut: u64,
+    /// What is missing at the beginning because there is no room for it: its events, each with its bytes.
+    cut: Vec<(Serial, u64)>,
+    /// Where in the output of its turn it goes on, once that is known.
+    offset: Option<u64>,
     pub(super) complete: bool,
     /// How its turn ended, and why.
     pub(super) end: Option<(&'static str, String)>,
     /// What became of an input, and whether more is to come.
     pub(super) receipt: Option<(&'static str, String)>,
     pub(super) waits: bool,
-    questions: Vec<Asked>,
+    questions: VecDeque<Asked>,
+    /// Questions before these, for which there is no room.
+    questions_cut: u64,
 }
 
 /// Payloads of one format after each other; texts are one.
@@ -57,8 +66,11 @@ struct Asked {
     kind: KindName,
     deadline: Option<Millis>,
     serial: Serial,
-    said: (Format, Bytes),
+    /// None where there is no room for it.
+    said: Option<(Format, Bytes)>,
     reply: Reply,
+    /// There is no room for the answer.
+    answer_cut: bool,
     /// Who answered, and where.
     by: Option<(Serial, Option<Sender>)>,
 }
@@ -78,13 +90,16 @@ impl Message {
             time: event.time,
             runs: Vec::new(),
             bytes: 0,
+            words: 0,
             to: event.serial,
-            cut: 0,
+            cut: Vec::new(),
+            offset: None,
             complete: true,
             end: None,
             receipt: None,
             waits: false,
-            questions: Vec::new(),
+            questions: VecDeque::new(),
+            questions_cut: 0,
         };
         match event.fact.as_deref() {
             Some(Fact::Input { input, turn, sender, held, .. }) => {
@@ -125,30 +140,70 @@ impl Message {
         run.events.push((event.serial, run.payload.len()));
     }
 
+    /// Takes one more output, which does not go on where the last one ended if those between were not read.
+    pub(super) fn put_out(&mut self, event: &Event, output: &Output) {
+        let missing = self.offset.map_or(0, |offset| output.offset.saturating_sub(offset));
+        if 0 < missing {
+            for run in std::mem::take(&mut self.runs) {
+                self.cut_off(run.events.into_iter());
+            }
+            (self.bytes, self.to) = (0, event.serial);
+            self.cut.push((Serial(event.serial.0 - 1), missing));
+        }
+        self.offset = Some(output.offset + event.payload.len() as u64);
+        self.push(event);
+    }
+
+    /// Counts events of a run as missing, from its beginning on.
+    fn cut_off(&mut self, events: impl Iterator<Item = (Serial, usize)>) {
+        let mut begin = 0;
+        for (serial, end) in events {
+            self.cut.push((serial, (end - begin) as u64));
+            begin = end;
+        }
+    }
+
     /// Takes a question.
     pub(super) fn ask(&mut self, event: &Event) {
         let Some(Fact::Asked { interaction, kind, deadline, .. }) = event.fact.as_deref() else {
             return;
         };
-        self.bytes += event.payload.len();
+        if MESSAGES_QUESTIONS <= self.questions.len() {
+            let gone = self.questions.pop_front().map_or(0, |asked| asked.size());
+            (self.words, self.questions_cut) = (self.words - gone, self.questions_cut + 1);
+        }
+        let said =
+            self.has_room(&event.payload).then(|| (event.format.clone(), event.payload.clone()));
         self.to = event.serial;
-        self.questions.push(Asked {
+        self.questions.push_back(Asked {
             interaction: interaction.clone(),
             kind: kind.clone(),
             deadline: *deadline,
             serial: event.serial,
-            said: (event.format.clone(), event.payload.clone()),
+            said,
             reply: Reply::Open,
+            answer_cut: false,
             by: None,
         });
     }
 
+    /// Takes room for the words of a question or an answer, if there is some: they are told whole or not at all.
+    fn has_room(&mut self, words: &Bytes) -> bool {
+        let has_room = self.words + words.len() <= MESSAGES_BYTES;
+        self.words += if has_room { words.len() } else { 0 };
+        has_room
+    }
+
     /// Takes what came of a question, if it is one of its own.
     pub(super) fn reply(&mut self, interaction: &InteractionId, event: &Event, reply: &Reply) {
-        let mut asked = self.questions.iter_mut().rev();
-        let Some(asked) = asked.find(|asked| asked.interaction == *interaction) else { return };
-        asked.reply = reply.clone();
-        self.bytes += event.payload.len();
+        let named = |asked: &Asked| asked.interaction == *interaction;
+        let Some(at) = self.questions.iter().rposition(named) else { return };
+        let has_room = self.has_room(&event.payload);
+        let asked = &mut self.questions[at];
+        (asked.reply, asked.answer_cut) = (reply.clone(), !has_room);
+        if let (Reply::Answered { payload, .. }, false) = (&mut asked.reply, has_room) {
+            *payload = Bytes::new();
+        }
         if let Some(Fact::Answered { by, .. }) = event.fact.as_deref() {
             asked.by = Some((event.serial, by.clone()));
         }
@@ -190,9 +245,7 @@ impl Message {
             (run.payload, run.events) = (payload, events);
         }
         self.runs.retain(|run| !run.events.is_empty());
-        if from <= self.id && self.id <= to {
-            self.cut = 0;
-        }
+        self.cut.retain(|(serial, _)| *serial < from || to < *serial);
     }
 
     /// Gives up its oldest payloads until it has so many bytes, or one payload.
@@ -208,31 +261,42 @@ impl Message {
             let count = run.events.iter().take_while(|(_, end)| *end < over).count() + 1;
             let count = count.min(run.events.len() - kept);
             let end = run.events[count - 1].1;
-            run.events.drain(..count);
+            let gone: Vec<_> = run.events.drain(..count).collect();
             run.payload.drain(..end);
             run.events.iter_mut().for_each(|(_, other)| *other -= end);
-            (self.bytes, self.cut) = (self.bytes - end, self.cut + end as u64);
+            self.cut_off(gone.into_iter());
+            self.bytes -= end;
             self.runs.retain(|run| !run.events.is_empty());
         }
     }
 
     /// Whether anything of it stands.
     pub(super) fn is_told(&self) -> bool {
-        !self.runs.is_empty() || !self.questions.is_empty() || 0 < self.cut
+        !self.runs.is_empty() || !self.questions.is_empty() || !self.cut.is_empty()
     }
 
-    /// Its payloads.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = Piece> {
-        self.runs.iter().map(|run| Piece {
+    /// Its payload bytes, with those of its questions.
+    pub(super) fn size(&self) -> usize {
+        self.bytes + self.words
+    }
+
+    fn piece(&self, run: &Run) -> Piece {
+        Piece {
             serial: run.events.first().map_or(self.id, |(serial, _)| *serial),
             format: run.format.clone(),
             payload: Bytes::copy_from_slice(&run.payload),
-        })
+        }
+    }
+
+    /// Its payloads that are no text.
+    pub(super) fn others(&self) -> impl Iterator<Item = Piece> {
+        let others = self.runs.iter().filter(|run| run.format != Format::TEXT);
+        others.map(|run| self.piece(run))
     }
 
     /// It as JSON. `later` and `answers` as for [`parts::of`]; `first` is the first event that can be read.
-    pub(super) fn render(&self, later: &[Piece], answers: &[Answer<'_>], first: Serial) -> Json {
-        let pieces: Vec<Piece> = self.pieces().collect();
+    pub(super) fn render(&self, later: &[Found], answers: &[Answer<'_>], first: Serial) -> Json {
+        let pieces: Vec<Piece> = self.runs.iter().map(|run| self.piece(run)).collect();
         let (mut text, mut others) = (Vec::new(), Vec::new());
         for piece in &pieces {
             if piece.format == Format::TEXT {
@@ -281,8 +345,8 @@ impl Message {
         if self.internal {
             out = out.with("visibility", "internal");
         }
-        if 0 < self.cut {
-            out = out.with("cut", self.cut);
+        if !self.cut.is_empty() {
+            out = out.with("cut", self.cut.iter().map(|(_, bytes)| bytes).sum::<u64>());
         }
         if self.id < first {
             out = out.with("trimmed", true);
@@ -294,11 +358,23 @@ impl Message {
             let all: Vec<Json> = self.questions.iter().map(Asked::render).collect();
             out = out.with("questions", all);
         }
+        if 0 < self.questions_cut {
+            out = out.with("questions_cut", self.questions_cut);
+        }
         out
     }
 }
 
 impl Asked {
+    /// Payload bytes that it has room for.
+    fn size(&self) -> usize {
+        let said = self.said.as_ref().map_or(0, |(_, words)| words.len());
+        match &self.reply {
+            Reply::Answered { payload, .. } => said + payload.len(),
+            Reply::Open | Reply::Expired => said,
+        }
+    }
+
     fn render(&self) -> Json {
         let state = match &self.reply {
             Reply::Open => "open",
@@ -310,10 +386,10 @@ impl Asked {
             ("kind", self.kind.as_str().into()),
             ("serial", self.serial.0.into()),
             ("deadline", self.deadline.map_or(Json::Null, |at| at.0.into())),
-            ("question", wire::said(&self.said.0, &self.said.1)),
-            ("state", state.into()),
         ]);
-        if let Reply::Answered { format, payload } = &self.reply {
+        let said = self.said.as_ref().map(|(format, words)| wire::said(format, words));
+        out = out.with_some("question", said).with("state", state);
+        if let (Reply::Answered { format, payload }, false) = (&self.reply, self.answer_cut) {
             out = out.with("answer", wire::said(format, payload));
         }
         if let Some((at, by)) = &self.by {

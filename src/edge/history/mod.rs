@@ -5,6 +5,8 @@
 //! message has the same id at every node, on every page, and after anything was trimmed before it.
 
 mod borders;
+#[cfg(test)]
+mod bounds;
 mod events;
 mod fold;
 mod log;
@@ -14,6 +16,7 @@ mod page;
 mod place;
 #[cfg(test)]
 mod properties;
+mod results;
 
 pub(super) use self::events::before;
 pub(super) use self::log::Log;

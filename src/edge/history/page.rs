@@ -2,12 +2,12 @@
 
 use super::super::content::raw::Json;
 use super::super::error::Problem;
-use super::borders;
+use super::borders::{self, Border};
 use super::fold::Fold;
 use super::log::Log;
 use crate::edge::attached::Visibility;
 use crate::ids::{Cursor, Serial};
-use crate::limits::{MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
+use crate::limits::MESSAGES_EVENTS;
 use crate::session::Status;
 
 /// Pages in a row that may come to nothing, because what they have was superseded, before one is told so.
@@ -72,7 +72,7 @@ pub(in crate::edge) async fn read(
     status: &Status,
     mut request: PageRequest,
 ) -> Result<Page, Problem> {
-    let begun = request.place;
+    let (begun, before_it) = (request.place, (log.read, log.bytes));
     for tries in 0.. {
         let mut page = match request.side {
             Side::Older => older(log, status, request).await?,
@@ -82,8 +82,9 @@ pub(in crate::edge) async fn read(
             Side::Older => page.older,
             Side::Newer => page.newer,
         };
+        let goes_on = page.messages.is_empty() && tries < EMPTY_PAGES && !log.is_spent(before_it);
         match rest {
-            Some(place) if page.messages.is_empty() && tries < EMPTY_PAGES => request.place = place,
+            Some(place) if goes_on => request.place = place,
             _ => {
                 // Of what was passed over nothing is told; it lies on neither side.
                 match request.side {
@@ -102,56 +103,95 @@ pub(in crate::edge) async fn read(
 async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
     let PageRequest { place, limit, visibility, .. } = request;
     let border = borders::back(log, status, place, limit, visibility).await?;
+    if border.begins.is_empty() && !border.remnants {
+        let older = (!border.is_first).then_some(border.lo);
+        return Ok(Page { messages: Vec::new(), older, newer: None });
+    }
     let mut fold = Fold::new(border.lo, Some(place), usize::MAX, Side::Older);
-    fold = fold.with_remnants(border.remnants);
+    fold = fold.with_remnants(border.remnants.then_some(Serial::ZERO));
     fold.visibility = visibility;
-    run(log, status, &mut fold, border.lo).await?;
-    let left = fold.left;
-    let messages = fold.finish(status.first);
+    let reached = run(log, status, &mut fold, border.lo).await?;
+    if reached < status.tail && !fold.is_past(reached.next()) {
+        return newest_of(log, status, request, border).await;
+    }
     // What there was no room for comes next.
-    let older = match left {
-        true => messages.first().map(|(first, _)| *first),
-        false => (!border.is_first).then_some(border.lo),
-    };
+    let older = fold.rest().or((!border.is_first).then_some(border.lo));
+    let messages = fold.finish(status.first).await;
     Ok(Page { messages, older, newer: None })
+}
+
+/// The newest messages of a page that is too long to be read, or the end of the newest one where that is.
+async fn newest_of(
+    log: &mut Log<'_>,
+    status: &Status,
+    request: PageRequest,
+    border: Border,
+) -> Result<Page, Problem> {
+    let (place, upto) = (request.place, before(request.place));
+    let last = log.last(border.lo, upto).await?;
+    let from = last.first().map_or(place, |shown| shown.event.serial);
+    let near = border.begins.iter().copied().take_while(|begin| from <= *begin).last();
+    let newest = near.or(border.begins.first().copied());
+    let lo = newest.unwrap_or(from);
+    let mut fold = Fold::new(lo, Some(place), usize::MAX, Side::Older);
+    // Where none begins, what is left of those that began before the log does is all there is.
+    fold = fold.with_remnants(newest.is_none().then_some(Serial::ZERO));
+    fold.visibility = request.visibility;
+    if near.is_none() && newest.is_some() {
+        fold.only = newest;
+        let head = log.back(lo, lo, 1).await?;
+        head.iter().for_each(|shown| fold.take(&shown.event));
+    }
+    last.iter().for_each(|shown| fold.take(&shown.event));
+    run(log, status, &mut fold, place).await?;
+    let is_first = newest.is_none() || (border.is_first && lo == border.lo && !border.remnants);
+    let older = fold.rest().or((!is_first).then_some(lo));
+    Ok(Page { messages: fold.finish(status.first).await, older, newer: None })
 }
 
 /// The messages that begin after a place.
 async fn newer(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
     let PageRequest { place, limit, visibility, .. } = request;
     let lo = place.next().max(status.first).max(Serial(1));
-    let mut fold = Fold::new(lo, None, limit, Side::Newer).with_remnants(place < status.first);
+    let is_trimmed = Serial(1) < status.first;
+    let remnants = (is_trimmed && place < status.first).then_some(place);
+    let mut fold = Fold::new(lo, None, limit, Side::Newer).with_remnants(remnants);
     fold.visibility = visibility;
     let reached = run(log, status, &mut fold, lo).await?;
     let newer = match fold.next {
         Some(next) => Some(before(next)),
         None => (reached < status.tail).then_some(reached),
     };
-    Ok(Page { messages: fold.finish(status.first), older: None, newer })
+    Ok(Page { messages: fold.finish(status.first).await, older: None, newer })
 }
 
 /// Folds from `from` on until nothing can change the page any more; says how far it read.
+///
+/// More than a page is worth is not read: a page that lies after a place ends there, and of what can still change in
+/// any, the end of the log tells. Where a page that lies before a place would end there, its fold is not past.
 async fn run(
     log: &mut Log<'_>,
     status: &Status,
     fold: &mut Fold,
     from: Serial,
 ) -> Result<Serial, Problem> {
-    let (mut at, mut past) = (before(from), 0);
+    let (mut at, begun) = (before(from), (log.read, log.bytes));
     while at < status.tail {
+        if fold.is_past(at.next()) && fold.is_settled(at.next()) {
+            break;
+        }
+        if log.is_spent(begun) {
+            fold.end(at.next());
+            if fold.is_past(at.next()) && !fold.is_settled(at.next()) {
+                let last = log.last(at.next(), status.tail).await?;
+                last.iter().for_each(|shown| fold.take(&shown.event));
+            }
+            break;
+        }
         let piece = log.piece(at.next(), status.tail).await?;
         let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
         piece.iter().for_each(|shown| fold.take(&shown.event));
         at = last;
-        if fold.is_empty() && MESSAGES_EVENTS_MAX as u64 <= at.0 - before(from).0 {
-            break;
-        }
-        if fold.is_past(at.next()) {
-            past += piece.len();
-            if fold.is_settled() || MESSAGES_EVENTS_MAX <= past {
-                break;
-            }
-        }
     }
     Ok(at)
 }
@@ -173,10 +213,11 @@ pub(in crate::edge) async fn one(
     let lo = if is_left { status.first.max(Serial(1)) } else { id };
     // What is left of one is looked for where most likely it is.
     let hi = if is_left { Serial(lo.0 + MESSAGES_EVENTS as u64) } else { id.next() };
-    let mut fold = Fold::new(lo, Some(hi), usize::MAX, Side::Older).with_remnants(is_left);
+    let mut fold = Fold::new(lo, Some(hi), usize::MAX, Side::Older);
+    fold = fold.with_remnants(is_left.then(|| before(id)));
     (fold.visibility, fold.only) = (visibility, Some(id));
     run(log, status, &mut fold, lo).await?;
-    let found = fold.finish(status.first).into_iter().find(|(at, _)| *at == id);
+    let found = fold.finish(status.first).await.into_iter().find(|(at, _)| *at == id);
     Ok(found.map(|(_, message)| message))
 }
 

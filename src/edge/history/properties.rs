@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{Log, PageRequest, Side, newest, one, read};
+use super::{Log, PageRequest, Side, one, read};
 use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;
 use crate::ids::{
@@ -20,17 +20,23 @@ use crate::session::{
 };
 
 /// A session with whatever happens in it.
-struct World {
+pub(super) struct World {
     session: Session,
     /// What can still be read.
-    log: Vec<Event>,
+    pub(super) log: Vec<Event>,
     now: u64,
     names: u32,
     /// How often each lease has spoken.
     seqs: BTreeMap<TurnEpoch, u64>,
+    /// Texts of [`LARGE`] bytes so far.
+    large: usize,
 }
 
-fn text(words: &str) -> NewEvent {
+/// Bytes of a large text: a page has room for two of them, and what is read at once for [`LARGE_COUNT`].
+const LARGE: usize = 120 << 10;
+const LARGE_COUNT: usize = 4;
+
+pub(super) fn text(words: &str) -> NewEvent {
     NewEvent { format: Format::TEXT, payload: words.as_bytes().to_vec().into() }
 }
 
@@ -39,14 +45,15 @@ fn sue() -> Sender {
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         let session = Session::absent(SessionId::parse("s").unwrap());
-        let mut world = World { session, log: Vec::new(), now: 0, names: 0, seqs: BTreeMap::new() };
+        let (log, seqs) = (Vec::new(), BTreeMap::new());
+        let mut world = World { session, log, now: 0, names: 0, seqs, large: 0 };
         world.run(Config::default().into());
         world
     }
 
-    fn run(&mut self, command: Command) -> bool {
+    pub(super) fn run(&mut self, command: Command) -> bool {
         self.now += 2_000;
         let did = self.session.apply(Millis(self.now), &command, &mut self.log).is_ok();
         let first = self.session.first();
@@ -54,7 +61,7 @@ impl World {
         did
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         self.session.status().unwrap()
     }
 
@@ -63,7 +70,7 @@ impl World {
         format!("n{}", self.names)
     }
 
-    fn input(&mut self, agent: u8, busy: u8, by_sue: bool) {
+    pub(super) fn input(&mut self, agent: u8, busy: u8, by_sue: bool) {
         let name = self.name();
         let agent = AgentName::parse(["a", "b"][usize::from(agent % 2)]).unwrap();
         let mut input = Input::new(TurnId::parse(&name).unwrap(), agent, text(&name));
@@ -73,7 +80,7 @@ impl World {
     }
 
     /// Does one of the things that may happen.
-    fn step(&mut self, (what, which, how): (u8, u8, u8)) {
+    pub(super) fn step(&mut self, (what, which, how): (u8, u8, u8)) {
         let status = self.status();
         let waits: Vec<_> = status.turns.iter().filter(|turn| turn.waits_from.is_some()).collect();
         let active: Vec<_> = status
@@ -143,6 +150,10 @@ impl World {
         said.step =
             (how & 192 == 64).then(|| StepName::parse(["x", "y"][usize::from(which % 2)]).unwrap());
         said.events = (0..which % 5).map(|_| text(&format!("{} ", self.name()))).collect();
+        if which % 11 == 3 && self.large < LARGE_COUNT {
+            self.large += 1;
+            said.events.push(text(&format!("{} {} ", self.name(), "l".repeat(LARGE))));
+        }
         if which.is_multiple_of(7) {
             let id = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"t","input":{"n":1.10}}"#;
             let result = r#"{"type":"tool-output-available","toolCallId":"k","output":{"n":2.20}}"#;
@@ -170,9 +181,9 @@ impl World {
     }
 }
 
-/// The texts of a log's messages by their ids, folded as plainly as can be.
+/// The texts of a log's messages by their ids, folded as plainly as can be; of each as much as a page has room for.
 fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
-    let mut all: BTreeMap<Serial, Vec<(Serial, String)>> = BTreeMap::new();
+    let mut all: BTreeMap<Serial, Vec<(Serial, String, usize)>> = BTreeMap::new();
     let mut of: BTreeMap<Serial, (TurnId, Option<StepName>)> = BTreeMap::new();
     let mut asks: BTreeSet<Serial> = BTreeSet::new();
     for event in log {
@@ -180,15 +191,16 @@ fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
             true => String::from_utf8_lossy(&event.payload).into_owned(),
             false => String::new(),
         };
+        let size = event.payload.len();
         match event.fact.as_deref() {
             Some(Fact::Input { .. } | Fact::Person { .. }) => {
-                all.insert(event.serial, vec![(event.serial, words)]);
+                all.insert(event.serial, vec![(event.serial, words, size)]);
             }
             Some(Fact::Output(output)) => {
                 if visibility == Visibility::Public && output.internal {
                     continue;
                 }
-                all.entry(output.message).or_default().push((event.serial, words));
+                all.entry(output.message).or_default().push((event.serial, words, size));
                 of.insert(output.message, (output.turn.clone(), output.step.clone()));
             }
             Some(Fact::Asked { message, .. }) => {
@@ -201,7 +213,7 @@ fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
                         .get(id)
                         .is_some_and(|(of, which)| of == turn && (step.is_none() || which == step));
                     if is_meant {
-                        pieces.retain(|(serial, _)| serial < from || to < serial);
+                        pieces.retain(|(serial, ..)| serial < from || to < serial);
                     }
                 }
             }
@@ -209,19 +221,28 @@ fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
         }
     }
     all.retain(|id, pieces| !pieces.is_empty() || asks.contains(id));
-    let joined = |pieces: Vec<(Serial, String)>| pieces.into_iter().map(|(_, text)| text).collect();
+    for pieces in all.values_mut() {
+        let bytes =
+            |pieces: &[(Serial, String, usize)]| pieces.iter().map(|it| it.2).sum::<usize>();
+        while MESSAGES_BYTES < bytes(pieces) && 1 < pieces.len() {
+            pieces.remove(0);
+        }
+    }
+    let joined = |pieces: Vec<(Serial, String, usize)>| {
+        pieces.into_iter().map(|(_, text, _)| text).collect()
+    };
     all.into_iter().map(|(id, pieces)| (id, joined(pieces))).collect()
 }
 
-type Told = BTreeMap<Serial, String>;
+pub(super) type Told = BTreeMap<Serial, String>;
 
-fn block<T>(work: impl Future<Output = T>) -> T {
+pub(super) fn block<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
 }
 
 /// All messages, read page by page from one end to the other.
-fn paged(
-    world: &World,
+pub(super) fn paged(
+    log: &[Event],
     status: &Status,
     side: Side,
     limit: usize,
@@ -234,7 +255,7 @@ fn paged(
     };
     for _ in 0..10_000 {
         let request = PageRequest { side, place, limit, visibility };
-        let page = block(read(&mut Log::of(&world.log), status, request)).unwrap();
+        let page = block(read(&mut Log::of(log), status, request)).unwrap();
         prop_assert!(page.messages.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
         for (id, message) in page.messages {
             prop_assert!(told.insert(id, message.to_string()).is_none(), "{id:?} came twice");
@@ -253,7 +274,7 @@ fn texts(told: &Told) -> BTreeMap<Serial, String> {
     told.iter().map(|(id, json)| (*id, text(json))).collect()
 }
 
-/// What a device knows that began with a snapshot of an earlier log and followed from there: texts of outputs go to the
+/// What a device knows that read the pages of an earlier log and followed from there: texts of outputs go to the
 /// message that they name, and what was superseded is read anew.
 fn followed(
     world: &World,
@@ -261,8 +282,7 @@ fn followed(
     log_before: &[Event],
     visibility: Visibility,
 ) -> BTreeMap<Serial, String> {
-    let page = block(newest(&mut Log::of(log_before), before, 1_000, visibility)).unwrap();
-    let told: Told = page.messages.into_iter().map(|(id, json)| (id, json.to_string())).collect();
+    let told = paged(log_before, before, Side::Older, 1_000, visibility).unwrap();
     let (mut known, mut stale) = (texts(&told), BTreeSet::new());
     let mut turns: BTreeMap<Serial, TurnId> = BTreeMap::new();
     for event in log_before.iter().chain(&world.log) {
@@ -290,6 +310,8 @@ fn followed(
     let status = world.status();
     // What was trimmed since is gone from the device's page when it is asked for again.
     stale.extend(known.keys().filter(|id| **id < status.first));
+    // A message that grew too large for a page lost its beginning.
+    stale.extend(known.iter().filter(|(_, text)| MESSAGES_BYTES < text.len()).map(|(id, _)| *id));
     for id in stale {
         match block(one(&mut Log::of(&world.log), &status, id, visibility)).unwrap() {
             Some(json) => {
@@ -300,6 +322,29 @@ fn followed(
         }
     }
     known
+}
+
+/// A page at any place has the messages next to it, and none of the other side.
+fn from_a_place(
+    world: &World,
+    status: &Status,
+    all: &Told,
+    request: PageRequest,
+) -> Result<(), TestCaseError> {
+    let page = block(read(&mut Log::of(&world.log), status, request)).unwrap();
+    let told: Vec<_> = page.messages.into_iter().map(|(id, it)| (id, it.to_string())).collect();
+    let place = request.place;
+    let mut near: Vec<(Serial, String)> = match request.side {
+        Side::Older => all.range(..place).map(|(id, it)| (*id, it.clone())).collect(),
+        Side::Newer => all.range(place.next()..).map(|(id, it)| (*id, it.clone())).collect(),
+    };
+    prop_assert!(!told.is_empty() || near.is_empty(), "{request:?} has nothing of {near:?}");
+    match request.side {
+        Side::Older => _ = near.drain(..near.len().saturating_sub(told.len())),
+        Side::Newer => near.truncate(told.len()),
+    }
+    prop_assert_eq!(told, near, "{:?}", request);
+    Ok(())
 }
 
 proptest! {
@@ -324,21 +369,24 @@ proptest! {
         }
         let status = world.status();
         let whole = plain(&world.log, visibility);
-        let older = paged(&world, &status, Side::Older, limit, visibility)?;
-        let newer = paged(&world, &status, Side::Newer, limit, visibility)?;
+        let older = paged(&world.log, &status, Side::Older, limit, visibility)?;
+        let newer = paged(&world.log, &status, Side::Newer, limit, visibility)?;
         prop_assert_eq!(&older, &newer, "both ways, to the byte");
         prop_assert_eq!(texts(&older), whole.clone());
         for (id, message) in &older {
             let alone = block(one(&mut Log::of(&world.log), &status, *id, visibility)).unwrap();
             prop_assert_eq!(Some(message.clone()), alone.map(|alone| alone.to_string()));
         }
+        let place = Serial(at.index(status.tail.0 as usize + 2) as u64);
+        from_a_place(&world, &status, &older, PageRequest { side: Side::Newer, place, limit, visibility })?;
+        from_a_place(&world, &status, &older, PageRequest { side: Side::Older, place, limit, visibility })?;
         let (before, log) = earlier.expect("there is a step");
         prop_assert_eq!(followed(&world, &before, &log, visibility), whole);
     }
 }
 
 /// A session of `turns` turns with so many one-letter events each.
-fn long(turns: usize, events: usize) -> World {
+pub(super) fn long(turns: usize, events: usize) -> World {
     let mut world = World::new();
     for at in 0..turns {
         world.input(0, 0, false);
@@ -401,7 +449,7 @@ fn a_message_that_is_larger_than_a_page_says_what_is_missing() {
     }
     let status = world.status();
     for side in [Side::Older, Side::Newer] {
-        let told = paged(&world, &status, side, 10, Visibility::All).unwrap();
+        let told = paged(&world.log, &status, side, 10, Visibility::All).unwrap();
         assert_eq!(told.len(), 4, "{side:?}");
         let last = told.values().last().unwrap();
         let last = Object::parse(last).unwrap();

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::attached::{self, Visibility, people};
 use super::content::raw::Json as Body;
 use super::error::{self, Problem};
+use super::gate::{By, while_granted};
 use super::history::{self, At, Log, PageRequest, Side};
 use super::name::{MessageOf, Name};
 use super::query::Query;
@@ -36,6 +37,7 @@ pub(super) async fn presence(
 pub(super) async fn messages(
     State(edge): State<Edge>,
     Name(id): Name,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -62,7 +64,7 @@ pub(super) async fn messages(
     let place = at.in_log(&status)?.unwrap_or(end);
     let request = PageRequest { side, place, limit, visibility };
     let mut log = Log::new(&edge, &id, status.incarnation, deadline);
-    let page = history::read(&mut log, &status, request).await?;
+    let page = while_granted(&caller, history::read(&mut log, &status, request)).await?;
     let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
     let body = Body::object([
         ("incarnation", u64::from(status.incarnation.0).into()),
@@ -80,6 +82,7 @@ pub(super) async fn messages(
 pub(super) async fn message(
     State(edge): State<Edge>,
     MessageOf(id, name): MessageOf,
+    By(caller): By,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -95,7 +98,8 @@ pub(super) async fn message(
         At::Start | At::Now => return Err(none()),
     };
     let mut log = Log::new(&edge, &id, status.incarnation, deadline);
-    let message = history::one(&mut log, &status, at, visibility).await?.ok_or_else(none)?;
+    let message = history::one(&mut log, &status, at, visibility);
+    let message = while_granted(&caller, message).await?.ok_or_else(none)?;
     let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
     let body = Body::object([
         ("incarnation", u64::from(status.incarnation.0).into()),
