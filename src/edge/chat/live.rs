@@ -131,6 +131,14 @@ impl<D: Dialect> Teller<D> {
         }
     }
 
+    /// The dialect, which was told as far as it was to be.
+    ///
+    /// # Errors
+    /// It broke off: what it has is a part, and must not be taken for the whole.
+    pub(super) fn finish(self) -> Result<D, Lost> {
+        if self.flow == Flow::BreaksOff { Err(Lost::Unavailable) } else { Ok(self.dialect) }
+    }
+
     fn lose(&mut self, out: &mut Vec<u8>) {
         self.dialect.lost(out);
         self.flow = Flow::Ended;
@@ -206,7 +214,7 @@ async fn begin<D: Dialect>(
 /// Has an answer told as far as it goes, or to its end where it is waited for; returns the dialect that was told.
 ///
 /// # Errors
-/// The log cannot be read.
+/// The log cannot be read, or there is no room for all of the answer.
 pub(super) async fn read<D: Dialect>(
     edge: &Edge,
     shown: Shown<'_>,
@@ -228,7 +236,7 @@ pub(super) async fn read<D: Dialect>(
             out.clear();
         }
     }
-    Ok(teller.dialect)
+    teller.finish()
 }
 
 fn headers(mut response: Response) -> Response {

@@ -238,3 +238,55 @@ fn other_turns_and_what_is_internal_are_not_told() {
     "#]],
     );
 }
+
+#[test]
+fn arguments_that_others_took_the_place_of_are_told_anew() {
+    let start = |input: &str| {
+        format!(
+            r#"{{"type":"tool-input-start","toolCallId":"k","toolName":"find","input":{input}}}"#
+        )
+    };
+    let whole = |input: &str| start(input).replace("input-start", "input-available");
+    let cases = [start("\"ab\""), start("\"abé\""), start("7"), whole("7.0"), whole("8")];
+    let said: Vec<_> = cases.iter().map(|chunk| ("ai-sdk/1", chunk.as_str())).collect();
+    check(
+        &[agent(1, "t", &said), completed(90)],
+        expect![[r#"
+        Step
+        call k of find
+        call k "\"ab\""
+        call k of find
+        call k "\"abé\""
+        call k of find
+        call k "7"
+        call k of find
+        call k is 7.0
+        call k of find
+        call k is 8
+        Ended(Completed { reason: "" })
+    "#]],
+    );
+}
+
+#[test]
+fn a_text_that_goes_on_after_a_result_is_another_one() {
+    let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{}}"#;
+    let result = r#"{"type":"tool-output-available","toolCallId":"k","output":1}"#;
+    let said = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
+    check(
+        &[agent(1, "t", &said), completed(90)],
+        expect![[r#"
+        Step
+        call k of find
+        call k is {}
+        Text begins
+        Text "a"
+        Text ends
+        call k came to Output("1")
+        Text begins
+        Text "b"
+        Text ends
+        Ended(Completed { reason: "" })
+    "#]],
+    );
+}

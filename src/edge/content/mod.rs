@@ -107,6 +107,8 @@ pub(super) struct Call {
     pub(super) tool: String,
     /// JSON, once all of it is there.
     pub(super) arguments: String,
+    /// How often other arguments took the place of those that had come.
+    pub(super) anew: usize,
     pub(super) result: Outcome,
     pub(super) approval: Option<Approval>,
     /// The tool is none that the endpoint's client knows by its type.

@@ -72,7 +72,8 @@ pub(super) async fn create(
         let told = live::read(&edge, shown, completion, true, deadline).await;
         told.map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now"))
     };
-    Ok(json(&while_granted(&caller, told).await?.whole()?))
+    let told = json(&while_granted(&caller, told).await?.whole()?);
+    delivery::roomy(&edge.room, told)
 }
 
 async fn answer(

@@ -58,7 +58,14 @@ pub(super) async fn create(
         return delivery::roomy(&edge.room, response);
     }
     let told = told(&edge, place, !background, deadline);
-    Ok(json(&while_granted(&caller, told).await?))
+    match while_granted(&caller, told).await {
+        Ok(told) => delivery::roomy(&edge.room, json(&told)),
+        // What was asked is in the log: it must not simply be asked again.
+        Err(why) if *why.kind() == error::NO_QUORUM => {
+            Err(Problem::new(&error::OUTCOME_UNKNOWN, "the response cannot be read now"))
+        }
+        Err(why) => Err(why),
+    }
 }
 
 type Asked<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
