@@ -73,9 +73,9 @@ impl Fold {
             open: None,
             steps: Vec::new(),
             next_step: Some((None, 0)),
+            full: superseded.is_full(),
             superseded,
             asked: Vec::new(),
-            full: false,
             deltas: Vec::new(),
         }
     }

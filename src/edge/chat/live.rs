@@ -34,6 +34,8 @@ pub(super) trait Dialect: Send + 'static {
     fn open(&mut self, out: &mut Vec<u8>);
     /// What is said of the next delta.
     fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow;
+    /// Takes what the client was told before: what it was asked then may still be waited for.
+    fn knows(&mut self, _: Delta) {}
     /// What is said where nothing of the answer can be had any more: the last word.
     fn lost(&mut self, out: &mut Vec<u8>);
     /// How the agents are, if the dialect has a way to say it.
@@ -121,7 +123,9 @@ impl<D: Dialect> Teller<D> {
             self.lose(out);
         }
         for delta in deltas {
-            if self.flow == Flow::GoesOn && self.after < at.serial {
+            if at.serial <= self.after {
+                self.dialect.knows(delta);
+            } else if self.flow == Flow::GoesOn {
                 self.flow = self.dialect.take(at, delta, out);
             }
         }

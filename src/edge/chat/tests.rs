@@ -9,6 +9,7 @@ use super::live::{Dialect, Teller};
 use super::superseded::Superseded;
 use crate::edge::wire::tests::sample;
 use crate::ids::{Serial, StepName, TurnEpoch, TurnId};
+use crate::limits::ANSWER_REWINDS;
 use crate::session::{End, Event, Fact};
 
 pub(super) fn turn() -> TurnId {
@@ -289,4 +290,15 @@ fn a_text_that_goes_on_after_a_result_is_another_one() {
         Ended(Completed { reason: "" })
     "#]],
     );
+}
+
+#[test]
+fn an_answer_with_more_rewinds_than_are_followed_is_not_told_as_if_it_stood() {
+    let mut log = vec![agent(1, "t", &[("text", "wrong")])];
+    log.extend((0..=ANSWER_REWINDS as u64).map(|more| rewound(2 + more, 1, 1 + more)));
+    let mut superseded = Superseded::of(&turn());
+    log.iter().flatten().for_each(|event| superseded.take(event));
+    let mut fold = Fold::new(&turn(), Serial(1), superseded);
+    let told: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
+    assert_eq!((told, fold.is_full()), (Vec::new(), true));
 }

@@ -210,12 +210,8 @@ impl Dialect for Events {
                 self.custom("file", file, out);
             }
             Delta::Other { format, json } => self.other(&format, &json, out),
-            Delta::Asked { interaction, kind, question, .. } => {
-                self.asked.push((interaction, kind, question));
-                self.asked.truncate(INTERACTIONS);
-            }
-            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.asked.retain(|(open, ..)| *open != interaction);
+            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+                self.knows(delta);
             }
             Delta::Waits => return self.waits(out),
             Delta::Ended(End::Failed { reason }) => return self.fail(reason, "failed", out),
@@ -225,6 +221,19 @@ impl Dialect for Events {
             _ => {}
         }
         Flow::GoesOn
+    }
+
+    fn knows(&mut self, delta: Delta) {
+        match delta {
+            Delta::Asked { interaction, kind, question, .. } => {
+                self.asked.push((interaction, kind, question));
+                self.asked.truncate(INTERACTIONS);
+            }
+            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
+                self.asked.retain(|(open, ..)| *open != interaction);
+            }
+            _ => {}
+        }
     }
 
     fn lost(&mut self, out: &mut Vec<u8>) {

@@ -136,6 +136,29 @@ fn a_result_in_the_middle_of_a_text_loses_none_of_it() {
 }
 
 #[test]
+fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
+    let ask = |serial, name| {
+        let mut event = asks(serial, name, None).remove(0);
+        event.payload = r#"{"tool":{"id":"k","name":"place","arguments":{}}}"#.into();
+        let Some(Fact::Asked { kind, .. }) = event.fact.as_deref_mut() else { panic!() };
+        *kind = crate::ids::KindName::parse("client_tool").unwrap();
+        event
+    };
+    let waits = |serial: u64| asks(serial - 1, "x", None).remove(1);
+    let answered = asks(3, "a", Some("7")).remove(2);
+    let log = [input(), vec![ask(2, "a"), ask(3, "b"), waits(4), answered, waits(6)]];
+    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: true };
+    let completion = Completion::new(&begun, &poet(), items());
+    let whole = told(completion, &log, (5, true));
+    assert!(whole.contains(r#""id":"b","type":"function""#), "{whole}");
+    assert!(whole.contains(r#""finish_reason":"tool_calls""#), "{whole}");
+    assert!(!whole.contains(r#""id":"a""#), "{whole}");
+    let response = events(&log, 5, 3);
+    assert!(response.contains(r#""type":"function_call","status":"completed","call_id":"b""#));
+    assert!(response.contains("response.completed"), "{response}");
+}
+
+#[test]
 fn an_answer_without_room_is_not_taken_for_the_whole() {
     let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
     let room = Room::new(64 << 10, &Arc::new(Metrics::default()));
