@@ -109,3 +109,25 @@ async fn the_same_wish_for_another_answer_begins_one() {
         known.push(other);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_takes_no_answers_to_what_another_turn_asked() {
+    let node = start_single().await;
+    let responses = "/v1/openai/responses";
+    let body = json!({ "model": "critic", "input": "hi", "conversation": "s", "background": true });
+    let (status, made) = post(&node, responses, &body).await;
+    assert_eq!(status, 200, "{made}");
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    asked(&node).await;
+    let output = json!([{ "type": "function_call_output", "call_id": "q", "output": "Graz" }]);
+    let next = json!({ "model": "critic", "input": output, "previous_response_id": made["id"] });
+    let (status, told) = post(&node, responses, &next).await;
+    assert_eq!(status, 400, "{told}");
+    let url = format!("{}/v1/sessions/s", node.url);
+    let told = reqwest::get(&url).await.expect("an answer").text().await.expect("a body");
+    assert!(told.contains(r#""interaction":"q""#), "it is still open: {told}");
+    // Nor does it delete what is asked beside it.
+    let url = format!("{}{responses}/{}", node.url, made["id"].as_str().expect("an id"));
+    let deleted = reqwest::Client::new().delete(&url).send().await.expect("an answer");
+    assert_eq!(deleted.status().as_u16(), 409);
+}

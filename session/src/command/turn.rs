@@ -44,8 +44,8 @@ pub enum WhenBusy {
     Interrupt,
     /// It is refused.
     Reject,
-    /// It begins a turn, and those that wait for people alone are cancelled: somebody speaks instead of answering. Where
-    /// the agent works, it begins a turn after that.
+    /// It begins a turn, and those that wait for people and have no worker are cancelled: somebody speaks instead of
+    /// answering. Where the agent works, it begins a turn after that.
     Instead,
 }
 

@@ -78,7 +78,8 @@ impl Follow {
         Ok((found, self))
     }
 
-    /// Takes the events of a log from `from` to its end as it is now, as long as they are wanted; says where it came to.
+    /// Takes the events of a log from `from` to its end as it is now, as long as they are wanted; says where it came
+    /// to.
     ///
     /// # Errors
     /// They cannot be read in time, or are no more.

@@ -18,7 +18,7 @@ use super::super::names;
 use super::events::count;
 use super::items::{Item, Items, Text, What};
 use super::request::{self, Says, bad};
-use super::{KEY, fresh, json};
+use super::{KEY, fresh, whole};
 use crate::ids::{AgentName, InteractionId};
 use crate::limits;
 use crate::session::{End, Right};
@@ -74,8 +74,7 @@ pub(super) async fn create(
         let told = live::read(&edge, shown, completion, true, deadline).await;
         told.map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now"))
     };
-    let told = json(&while_granted(&caller, told).await?.whole()?);
-    delivery::roomy(&edge.room, told)
+    whole(&edge, &while_granted(&caller, told).await?.whole()?)
 }
 
 pub(super) struct Completion {

@@ -20,7 +20,7 @@ use super::events::Events;
 use super::items::Items;
 use super::place::Place;
 use super::request::{self, Says, bad};
-use super::{KEY, fresh, json};
+use super::{KEY, fresh, json, whole};
 use crate::auth::Caller;
 use crate::ids::AgentName;
 use crate::limits;
@@ -60,7 +60,7 @@ pub(super) async fn create(
     }
     let told = told(&edge, place, !background, deadline);
     match while_granted(&caller, told).await {
-        Ok(told) => delivery::roomy(&edge.room, json(&told)),
+        Ok(told) => whole(&edge, &told),
         // What was asked is in the log: it must not simply be asked again.
         Err(why) if *why.kind() == error::NO_QUORUM => {
             Err(Problem::new(&error::OUTCOME_UNKNOWN, "the response cannot be read now"))
@@ -185,7 +185,7 @@ pub(super) async fn cancel(
     let cancel = Cancel { scope, by: None, reason: "cancelled".into(), role: Role::default() };
     let command = Command::Cancel(Box::new(cancel));
     submit(&edge, &caller, &place.session, command, deadline).await?;
-    Ok(json(&told(&edge, place, false, deadline).await?))
+    whole(&edge, &told(&edge, place, false, deadline).await?)
 }
 
 /// `DELETE /v1/openai/responses/{id}`: of its session, if the response is all that there is of it.
