@@ -356,7 +356,7 @@ impl Command {
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],
-                Some(WhenBusy::Interrupt) => &[Right::Send, Right::Cancel],
+                Some(WhenBusy::Interrupt | WhenBusy::Instead) => &[Right::Send, Right::Cancel],
                 None | Some(WhenBusy::Queue | WhenBusy::Reject) => &[Right::Send],
             },
             Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) => &[Right::Cancel],

@@ -65,6 +65,27 @@ fn lose(turn: &str, epoch: u64, cause: Cause) -> Command {
 }
 
 #[test]
+fn who_speaks_instead_of_answering_ends_what_waits_for_people_alone() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    // It works yet.
+    play.run(input("t2", "a", WhenBusy::Instead)).unwrap();
+    play.run(says("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
+    play.told();
+    play.run(input("t3", "a", WhenBusy::Instead)).unwrap();
+    assert_eq!(
+        play.told(),
+        "interaction.expired t1, turn.cancelled t1, input.accepted t3 please t3",
+        "what others asked for stays"
+    );
+    // What it did before a retry came is no change.
+    let again = play.run(input("t3", "a", WhenBusy::Instead)).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+    assert_eq!(play.told(), "");
+}
+
+#[test]
 fn a_steer_hears_what_became_of_it() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();

@@ -293,7 +293,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(WhenBusy::Steer),
         Just(WhenBusy::Queue),
         Just(WhenBusy::Interrupt),
-        Just(WhenBusy::Reject)
+        Just(WhenBusy::Reject),
+        Just(WhenBusy::Instead)
     ];
     let agent = prop_oneof![Just("a"), Just("b")];
     let then = prop_oneof![

@@ -44,6 +44,9 @@ pub enum WhenBusy {
     Interrupt,
     /// It is refused.
     Reject,
+    /// It begins a turn, and those that wait for people and have no worker are cancelled: somebody speaks instead of
+    /// answering. Where the agent works, it begins a turn after that.
+    Instead,
 }
 
 /// A worker that wants a turn.
@@ -223,8 +226,13 @@ impl Phase {
 
 impl WhenBusy {
     /// All of them.
-    pub const ALL: [WhenBusy; 4] =
-        [WhenBusy::Steer, WhenBusy::Queue, WhenBusy::Interrupt, WhenBusy::Reject];
+    pub const ALL: [WhenBusy; 5] = [
+        WhenBusy::Steer,
+        WhenBusy::Queue,
+        WhenBusy::Interrupt,
+        WhenBusy::Reject,
+        WhenBusy::Instead,
+    ];
 
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
@@ -233,6 +241,7 @@ impl WhenBusy {
             WhenBusy::Queue => "queue",
             WhenBusy::Interrupt => "interrupt",
             WhenBusy::Reject => "reject",
+            WhenBusy::Instead => "instead",
         }
     }
 

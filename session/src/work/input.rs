@@ -6,7 +6,7 @@ use crate::command::{Input, Role, WhenBusy};
 use crate::control::{Held, Mode};
 use crate::event::Event;
 use crate::fact::{End, Fact};
-use crate::ids::{Millis, Serial};
+use crate::ids::{Millis, Serial, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
 use crate::outcome::Applied;
@@ -43,19 +43,15 @@ impl Live {
             _ => {}
         }
         let when_busy = asked.when_busy.unwrap_or(self.config.policy.when_busy);
-        let interrupts = when_busy == WhenBusy::Interrupt && !cancelled;
+        let ending = if cancelled { Vec::new() } else { self.ended_by(asked, when_busy) };
         let into = if cancelled { None } else { self.steers(asked, when_busy)? };
         match into {
             Some(_) => self.check_mailbox()?,
-            None => {
-                let ends = |open: &&Turn| interrupts && open.agent == asked.agent;
-                let ending = self.work.turns.iter().filter(ends).count();
-                self.check_turns(ending)?;
-            }
+            None => self.check_turns(ending.len())?,
         }
-        if interrupts {
+        if !ending.is_empty() {
             let end = End::Cancelled { by: asked.sender.clone(), reason: "interrupted".into() };
-            self.end_all(now, &end, |turn| turn.agent == asked.agent, out);
+            self.end_all(now, &end, |turn| ending.contains(&turn.id), out);
         }
         let turn = into.map_or_else(|| asked.input.clone(), |at| self.work.turns[at].id.clone());
         let (input, sender) = (asked.input.clone(), asked.sender.clone());
@@ -102,6 +98,21 @@ impl Live {
         }
     }
 
+    /// The open turns that an input ends.
+    fn ended_by(&self, asked: &Input, when_busy: WhenBusy) -> Vec<TurnId> {
+        let ends = |open: &&Turn| match when_busy {
+            WhenBusy::Interrupt => true,
+            // One that a worker has goes on meanwhile, and one that is to rest is not ended by a word.
+            WhenBusy::Instead => {
+                let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
+                rests && self.work.asks(&open.id)
+            }
+            WhenBusy::Steer | WhenBusy::Queue | WhenBusy::Reject => false,
+        };
+        let of = self.work.turns.iter().filter(|open| open.agent == asked.agent);
+        of.filter(ends).map(|open| open.id.clone()).collect()
+    }
+
     /// The open turn that the input is spoken into, if it is into one.
     fn steers(&self, asked: &Input, when_busy: WhenBusy) -> Result<Option<usize>, Refusal> {
         let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
@@ -110,7 +121,7 @@ impl Live {
             (Some(at), WhenBusy::Reject) => {
                 Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
             }
-            (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt) => Ok(None),
+            (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt | WhenBusy::Instead) => Ok(None),
         }
     }
 

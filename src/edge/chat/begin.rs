@@ -13,7 +13,7 @@ use crate::auth::Caller;
 use crate::ids::{AgentName, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::Freshness;
-use crate::session::{Applied, Command, Input, NewEvent, Role, Status, TurnState, WhenBusy};
+use crate::session::{Applied, Command, Input, NewEvent, Right, Role, Status, WhenBusy};
 
 /// An input that was taken.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub(super) fn deadline(given: &HeaderMap) -> Result<Instant, Problem> {
 }
 
 /// Sends an input; creates its session where there is none yet. Where nothing else is said, it waits for its agent to
-/// be free, and ends a turn that waits for people: they speak instead of answering.
+/// be free, and ends a turn that waits for people, if the caller may: they speak instead of answering.
 ///
 /// # Errors
 /// As [`submit`].
@@ -51,12 +51,12 @@ pub(super) async fn begin(
     when_busy: Option<WhenBusy>,
     deadline: Instant,
 ) -> Result<Begun, Problem> {
+    let may_end = caller.may(Right::Cancel, Some(id)).is_ok();
     let when_busy = match when_busy {
         Some(given) => given,
-        None => match status(edge, id, deadline).await? {
-            Some(status) if waits(&status, agent, &input) => WhenBusy::Interrupt,
-            _ => WhenBusy::Queue,
-        },
+        // Judged where it is applied, so that nothing is ended that goes on meanwhile.
+        None if may_end => WhenBusy::Instead,
+        None => WhenBusy::Queue,
     };
     let command = || {
         Command::Input(Box::new(Input {
@@ -79,12 +79,6 @@ pub(super) async fn begin(
         Applied::Input { turn, serial, duplicate } => Ok(Begun { turn, serial, duplicate }),
         _ => Err(Problem::new(&error::OUTCOME_UNKNOWN, "the session answered something else")),
     }
-}
-
-/// Whether the agent waits for people in another turn than this.
-fn waits(status: &Status, agent: &AgentName, turn: &TurnId) -> bool {
-    let first = status.turns.iter().find(|open| open.agent == *agent);
-    first.is_some_and(|open| open.state == TurnState::Waiting && open.turn != *turn)
 }
 
 /// The session as it is now; none where there is none.

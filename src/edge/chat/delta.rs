@@ -52,7 +52,7 @@ pub(super) enum Delta {
     Goes(PartId, Kind, String),
     /// It is whole. `extra`: JSON of the dialect that it came in, a signature for example.
     Ends(PartId, Kind, Option<String>),
-    /// A call of a tool begins; its arguments are still to come.
+    /// A call of a tool begins; its arguments are still to come. Where it had begun, those that came are no more.
     CallBegins(PartId, Call),
     /// More of its arguments.
     CallGoes(PartId, Call, String),

@@ -40,6 +40,8 @@ struct Seen {
     ready: bool,
     /// Bytes of the arguments that were told.
     told: usize,
+    /// Which arguments these were: others may have taken their place.
+    anew: usize,
 }
 
 /// Output between two borders.
@@ -71,9 +73,9 @@ impl Fold {
             open: None,
             steps: Vec::new(),
             next_step: Some((None, 0)),
+            full: superseded.is_full(),
             superseded,
             asked: Vec::new(),
-            full: false,
             deltas: Vec::new(),
         }
     }
@@ -260,7 +262,7 @@ impl Fold {
             let is_new = at == self.seen.len();
             if is_new {
                 let id = PartId { serial: event.serial, number };
-                self.seen.push(Seen { id, begun: false, ready: false, told: 0 });
+                self.seen.push(Seen { id, begun: false, ready: false, told: 0, anew: 0 });
                 number += 1;
             }
             let part = replace(&mut self.whole.entries[0].parts[at], Part::Step);
@@ -335,19 +337,16 @@ impl Fold {
             return call;
         }
         let id = self.seen[at].id;
-        if !self.seen[at].begun {
+        if !self.seen[at].begun || self.seen[at].anew != call.anew {
             self.end_text();
-            self.seen[at].begun = true;
+            self.seen[at] = Seen { id, begun: true, ready: false, told: 0, anew: call.anew };
             self.deltas.push(Delta::CallBegins(id, head(&call)));
         }
         let seen = &mut self.seen[at];
         if !seen.ready {
-            if call.arguments.len() < seen.told {
-                seen.told = 0;
-            }
-            if arguments != Arguments::Whole && seen.told < call.arguments.len() {
-                let more = call.arguments[seen.told..].to_owned();
-                self.deltas.push(Delta::CallGoes(id, head(&call), more));
+            let more = call.arguments.get(seen.told..).unwrap_or_default();
+            if arguments != Arguments::Whole && !more.is_empty() {
+                self.deltas.push(Delta::CallGoes(id, head(&call), more.to_owned()));
             }
             seen.told = call.arguments.len();
             let is_whole = match arguments {
@@ -363,6 +362,10 @@ impl Fold {
         }
         if call.result != Outcome::Open && !is_told(&call.result) {
             let preliminary = is_preliminary(event);
+            if !preliminary {
+                // It is a part of its own to some who read it: a text that goes on after it is another one.
+                self.end_text();
+            }
             self.deltas.push(Delta::CallResult { part: id, call: call.clone(), preliminary });
             call.result = TOLD;
             if !preliminary {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::Edge;
+use super::super::error::{self, Problem};
 use super::superseded::Superseded;
 use crate::ids::{Cursor, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::{AttachError, Delivery, Freshness, Reader, Shown, Start};
+use crate::session::{Event, Refusal};
 
 pub(super) struct Follow {
     edge: Edge,
@@ -74,6 +76,35 @@ impl Follow {
             self.attach_again().await?;
         }
         Ok((found, self))
+    }
+
+    /// Takes the events of a log from `from` to its end as it is now, as long as they are wanted; says where it came
+    /// to.
+    ///
+    /// # Errors
+    /// They cannot be read in time, or are no more.
+    pub(super) async fn each(
+        edge: &Edge,
+        id: &SessionId,
+        from: Serial,
+        deadline: Instant,
+        mut take: impl FnMut(&Event) -> bool,
+    ) -> Result<Cursor, Problem> {
+        let mut follow = Follow::from(edge, id, from, deadline).await?;
+        let tail = follow.tail();
+        while follow.at() < tail {
+            let events = match tokio::time::timeout_at(deadline, follow.next()).await {
+                Ok(Ok(events)) => events,
+                Ok(Err(Lost::Gone)) => return Err(Refusal::NotFound.into()),
+                Ok(Err(Lost::Unavailable)) | Err(_) => {
+                    return Err(Problem::new(&error::NO_QUORUM, "the log cannot be read now"));
+                }
+            };
+            if !events.iter().all(|shown| take(&shown.event)) {
+                break;
+            }
+        }
+        Ok(follow.cursor)
     }
 
     /// The last event that was delivered.

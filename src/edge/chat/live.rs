@@ -34,6 +34,8 @@ pub(super) trait Dialect: Send + 'static {
     fn open(&mut self, out: &mut Vec<u8>);
     /// What is said of the next delta.
     fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow;
+    /// Takes what the client was told before: what it was asked then may still be waited for.
+    fn knows(&mut self, _: Delta) {}
     /// What is said where nothing of the answer can be had any more: the last word.
     fn lost(&mut self, out: &mut Vec<u8>);
     /// How the agents are, if the dialect has a way to say it.
@@ -121,7 +123,9 @@ impl<D: Dialect> Teller<D> {
             self.lose(out);
         }
         for delta in deltas {
-            if self.flow == Flow::GoesOn && self.after < at.serial {
+            if at.serial <= self.after {
+                self.dialect.knows(delta);
+            } else if self.flow == Flow::GoesOn {
                 self.flow = self.dialect.take(at, delta, out);
             }
         }
@@ -129,6 +133,14 @@ impl<D: Dialect> Teller<D> {
             tracing::warn!("an answer has more parts, or larger calls, than can be followed");
             self.lose(out);
         }
+    }
+
+    /// The dialect, which was told as far as it was to be.
+    ///
+    /// # Errors
+    /// It broke off: what it has is a part, and must not be taken for the whole.
+    pub(super) fn finish(self) -> Result<D, Lost> {
+        if self.flow == Flow::BreaksOff { Err(Lost::Unavailable) } else { Ok(self.dialect) }
     }
 
     fn lose(&mut self, out: &mut Vec<u8>) {
@@ -206,7 +218,7 @@ async fn begin<D: Dialect>(
 /// Has an answer told as far as it goes, or to its end where it is waited for; returns the dialect that was told.
 ///
 /// # Errors
-/// The log cannot be read.
+/// The log cannot be read, or there is no room for all of the answer.
 pub(super) async fn read<D: Dialect>(
     edge: &Edge,
     shown: Shown<'_>,
@@ -228,7 +240,7 @@ pub(super) async fn read<D: Dialect>(
             out.clear();
         }
     }
-    Ok(teller.dialect)
+    teller.finish()
 }
 
 fn headers(mut response: Response) -> Response {

@@ -7,6 +7,7 @@
 
 mod ag_ui;
 mod ai_sdk;
+mod answer;
 mod begin;
 mod delta;
 mod fold;

@@ -11,6 +11,8 @@ pub(super) struct Superseded {
     /// What is after this is not known.
     upto: Serial,
     ranges: Vec<(Option<StepName>, Serial, Serial)>,
+    /// There are more than can be kept.
+    full: bool,
     /// Where somebody last answered a question of the turn.
     answered: Serial,
     /// Where the turn last went on.
@@ -28,10 +30,11 @@ impl Superseded {
         let fact = event.fact.as_deref().filter(|fact| fact.turn() == self.turn.as_ref());
         match fact {
             Some(Fact::Rewound { step, from, to, .. }) => {
-                if ANSWER_REWINDS <= self.ranges.len() {
-                    self.ranges.remove(0);
+                // Whoever was told of the oldest as if it stood would be told what is not so.
+                self.full |= ANSWER_REWINDS <= self.ranges.len();
+                if !self.full {
+                    self.ranges.push((step.clone(), *from, *to));
                 }
-                self.ranges.push((step.clone(), *from, *to));
             }
             Some(Fact::Answered { .. }) => {
                 (self.answered, self.moved) = (event.serial, event.serial)
@@ -39,6 +42,11 @@ impl Superseded {
             Some(Fact::Started { .. } | Fact::Ended { .. }) => self.moved = event.serial,
             _ => {}
         }
+    }
+
+    /// Whether more was taken back than can be followed.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Whether the event at this place was read.

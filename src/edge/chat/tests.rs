@@ -9,6 +9,7 @@ use super::live::{Dialect, Teller};
 use super::superseded::Superseded;
 use crate::edge::wire::tests::sample;
 use crate::ids::{Serial, StepName, TurnEpoch, TurnId};
+use crate::limits::ANSWER_REWINDS;
 use crate::session::{End, Event, Fact};
 
 pub(super) fn turn() -> TurnId {
@@ -237,4 +238,67 @@ fn other_turns_and_what_is_internal_are_not_told() {
         Answered { interaction: InteractionId("q"), answer: "true" }
     "#]],
     );
+}
+
+#[test]
+fn arguments_that_others_took_the_place_of_are_told_anew() {
+    let start = |input: &str| {
+        format!(
+            r#"{{"type":"tool-input-start","toolCallId":"k","toolName":"find","input":{input}}}"#
+        )
+    };
+    let whole = |input: &str| start(input).replace("input-start", "input-available");
+    let cases = [start("\"ab\""), start("\"abé\""), start("7"), whole("7.0"), whole("8")];
+    let said: Vec<_> = cases.iter().map(|chunk| ("ai-sdk/1", chunk.as_str())).collect();
+    check(
+        &[agent(1, "t", &said), completed(90)],
+        expect![[r#"
+        Step
+        call k of find
+        call k "\"ab\""
+        call k of find
+        call k "\"abé\""
+        call k of find
+        call k "7"
+        call k of find
+        call k is 7.0
+        call k of find
+        call k is 8
+        Ended(Completed { reason: "" })
+    "#]],
+    );
+}
+
+#[test]
+fn a_text_that_goes_on_after_a_result_is_another_one() {
+    let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{}}"#;
+    let result = r#"{"type":"tool-output-available","toolCallId":"k","output":1}"#;
+    let said = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
+    check(
+        &[agent(1, "t", &said), completed(90)],
+        expect![[r#"
+        Step
+        call k of find
+        call k is {}
+        Text begins
+        Text "a"
+        Text ends
+        call k came to Output("1")
+        Text begins
+        Text "b"
+        Text ends
+        Ended(Completed { reason: "" })
+    "#]],
+    );
+}
+
+#[test]
+fn an_answer_with_more_rewinds_than_are_followed_is_not_told_as_if_it_stood() {
+    let mut log = vec![agent(1, "t", &[("text", "wrong")])];
+    log.extend((0..=ANSWER_REWINDS as u64).map(|more| rewound(2 + more, 1, 1 + more)));
+    let mut superseded = Superseded::of(&turn());
+    log.iter().flatten().for_each(|event| superseded.take(event));
+    let mut fold = Fold::new(&turn(), Serial(1), superseded);
+    let told: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
+    assert_eq!((told, fold.is_full()), (Vec::new(), true));
 }

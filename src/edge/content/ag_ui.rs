@@ -22,7 +22,7 @@ impl Conversation {
             }
             "TOOL_CALL_START" => {
                 let tool = event.text("toolCallName");
-                self.begin_call(&text("toolCallId"), tool).arguments.clear();
+                self.begin_call(&text("toolCallId"), tool).begin_arguments("");
             }
             "TOOL_CALL_ARGS" => self.call_goes_on(&text("toolCallId"), event),
             "TOOL_CALL_CHUNK" => {

@@ -86,14 +86,13 @@ impl Conversation {
         match kind {
             "tool-input-start" | "tool-input-available" | "tool-input-error" => {
                 let call = self.begin_call(&id, chunk.text("toolName"));
-                if kind == "tool-input-start" {
-                    call.arguments.clear();
+                match (kind, chunk.get("input")) {
+                    ("tool-input-start", input) => call.begin_arguments(input.unwrap_or_default()),
+                    (_, Some(input)) => call.end_arguments(input),
+                    (_, None) => {}
                 }
                 call.dynamic |= chunk.is_true("dynamic");
                 call.by_provider |= chunk.is_true("providerExecuted");
-                if let Some(input) = chunk.get("input") {
-                    call.arguments = input.to_owned();
-                }
                 call.extra = chunk.get("providerMetadata").map(str::to_owned).or(call.extra.take());
                 if kind == "tool-input-error" {
                     call.result = Outcome::Failed(text("errorText"));

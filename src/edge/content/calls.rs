@@ -3,6 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
+
 use super::{Call, Conversation, Outcome, Part};
 use crate::ids::TurnId;
 
@@ -74,4 +76,25 @@ impl Conversation {
             }
         }
     }
+}
+
+impl Call {
+    /// Its arguments are these from now on, and more of them may come.
+    pub(super) fn begin_arguments(&mut self, arguments: &str) {
+        self.anew += usize::from(!arguments.starts_with(&self.arguments));
+        arguments.clone_into(&mut self.arguments);
+    }
+
+    /// Its arguments are these, whole; as JSON they are mostly what came in pieces.
+    pub(super) fn end_arguments(&mut self, arguments: &str) {
+        let is_new = !self.arguments.is_empty() && !is_same(&self.arguments, arguments);
+        self.anew += usize::from(is_new);
+        arguments.clone_into(&mut self.arguments);
+    }
+}
+
+/// Whether two texts are the same JSON.
+fn is_same(one: &str, other: &str) -> bool {
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    one == other || value(one).is_some_and(|one| Some(one) == value(other))
 }

@@ -107,6 +107,8 @@ pub(super) struct Call {
     pub(super) tool: String,
     /// JSON, once all of it is there.
     pub(super) arguments: String,
+    /// How often other arguments took the place of those that had come.
+    pub(super) anew: usize,
     pub(super) result: Outcome,
     pub(super) approval: Option<Approval>,
     /// The tool is none that the endpoint's client knows by its type.
@@ -321,7 +323,7 @@ fn reply(messages: &Messages, turn: &TurnId, id: &str) -> Option<Reply> {
 }
 
 /// The name that people are asked under: the endpoint's own, with a number where a name was taken.
-fn is_named(interaction: &str, id: &str) -> bool {
+pub(super) fn is_named(interaction: &str, id: &str) -> bool {
     let rest = interaction.strip_prefix(id).unwrap_or("-");
     let number = rest.strip_prefix('~').unwrap_or("-");
     rest.is_empty() || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))

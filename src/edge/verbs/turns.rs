@@ -365,7 +365,7 @@ pub(in crate::edge) fn role(given: Option<&str>) -> Result<Role, Problem> {
 fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
     let Some(given) = given else { return Ok(None) };
     let busy = WhenBusy::parse(given);
-    busy.map(Some).ok_or_else(|| bad("when_busy is steer, queue, interrupt or reject"))
+    busy.map(Some).ok_or_else(|| bad("when_busy is steer, queue, interrupt, reject or instead"))
 }
 
 pub(in crate::edge) fn sender(

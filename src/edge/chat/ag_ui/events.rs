@@ -7,7 +7,7 @@ use super::super::super::content::raw::{Json, Object};
 use super::super::super::content::{Call, Outcome};
 use super::super::delta::{Delta, Kind, PartId};
 use super::super::live::{self, At, Dialect, Flow};
-use crate::ids::{InteractionId, TurnId};
+use crate::ids::{InteractionId, Serial, TurnId};
 use crate::limits::INTERACTIONS;
 use crate::session::{End, Format};
 
@@ -27,6 +27,8 @@ pub(super) struct Events {
     asked: Vec<(InteractionId, String, String)>,
     /// Calls whose arguments came in pieces.
     going: HashSet<String>,
+    /// The first of what was told in messages of this run and stands.
+    stands: Option<Serial>,
 }
 
 /// The id that a client has seen last.
@@ -43,7 +45,7 @@ impl Events {
         messages: Option<String>,
     ) -> Events {
         let (turn, asked, going) = (turn.clone(), Vec::new(), HashSet::new());
-        Events { thread, run, turn, seen, at: (0, 0), messages, asked, going }
+        Events { thread, run, turn, seen, at: (0, 0), messages, asked, going, stands: None }
     }
 
     fn emit(&mut self, event: &Json, out: &mut Vec<u8>) {
@@ -133,9 +135,19 @@ impl Events {
         Flow::Ended
     }
 
-    fn rewound(&mut self, out: &mut Vec<u8>) -> Flow {
-        let Some(messages) = &self.messages else {
-            return self.fail("the agent began anew; ask again".into(), "rewound", out);
+    /// What was told from a place on is superseded. The client has what it sent; where more than that stands, the same
+    /// run is to be asked for again, which is told what stands alone.
+    fn rewound(&mut self, from: Serial, out: &mut Vec<u8>) -> Flow {
+        self.stands = self.stands.filter(|first| *first < from);
+        if self.seen.is_some_and(|seen| self.at <= seen) {
+            return Flow::GoesOn;
+        }
+        let messages = self.messages.as_ref().filter(|_| self.stands.is_none());
+        let Some(messages) = messages else {
+            let event = of("RUN_ERROR").with("message", "the agent began anew; ask again");
+            // Without an id: nothing can be told to whoever comes back after it.
+            live::data(out, &event.with("code", "rewound"));
+            return Flow::Ended;
         };
         let event = of("MESSAGES_SNAPSHOT").with("messages", Json::raw(messages));
         self.emit(&event, out);
@@ -153,13 +165,16 @@ impl Dialect for Events {
         if self.at.0 != at.serial.0 {
             self.at = (at.serial.0, 0);
         }
+        if let Delta::Begins(..) | Delta::CallBegins(..) | Delta::CallResult { .. } = &delta {
+            self.stands.get_or_insert(at.serial);
+        }
         match delta {
             Delta::Accepted { answered: false } | Delta::Ended(End::Completed { .. }) => {
                 let event = self.run("RUN_FINISHED");
                 self.emit(&event, out);
                 return Flow::Ended;
             }
-            Delta::Rewound { .. } => return self.rewound(out),
+            Delta::Rewound { from, .. } => return self.rewound(from, out),
             Delta::Begins(part, kind) => self.begins(part, kind, out),
             Delta::Goes(part, kind, text) => {
                 let kind = match kind {
@@ -171,6 +186,10 @@ impl Dialect for Events {
             }
             Delta::Ends(part, kind, extra) => self.ends(part, kind, extra, out),
             Delta::CallBegins(_, call) => {
+                if self.going.remove(&call.id) {
+                    let event = of("TOOL_CALL_END").with("toolCallId", call.id.as_str());
+                    self.emit(&event, out);
+                }
                 let event = of("TOOL_CALL_START").with("toolCallId", call.id.as_str());
                 self.emit(&event.with("toolCallName", call.tool.as_str()), out);
             }
@@ -191,12 +210,8 @@ impl Dialect for Events {
                 self.custom("file", file, out);
             }
             Delta::Other { format, json } => self.other(&format, &json, out),
-            Delta::Asked { interaction, kind, question, .. } => {
-                self.asked.push((interaction, kind, question));
-                self.asked.truncate(INTERACTIONS);
-            }
-            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.asked.retain(|(open, ..)| *open != interaction);
+            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+                self.knows(delta);
             }
             Delta::Waits => return self.waits(out),
             Delta::Ended(End::Failed { reason }) => return self.fail(reason, "failed", out),
@@ -206,6 +221,19 @@ impl Dialect for Events {
             _ => {}
         }
         Flow::GoesOn
+    }
+
+    fn knows(&mut self, delta: Delta) {
+        match delta {
+            Delta::Asked { interaction, kind, question, .. } => {
+                self.asked.push((interaction, kind, question));
+                self.asked.truncate(INTERACTIONS);
+            }
+            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
+                self.asked.retain(|(open, ..)| *open != interaction);
+            }
+            _ => {}
+        }
     }
 
     fn lost(&mut self, out: &mut Vec<u8>) {

@@ -14,22 +14,19 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
-use tokio::time::Instant;
 
 use self::events::Events;
 use self::request::Says;
-use super::super::error::{self, Problem};
+use super::super::error::Problem;
 use super::super::gate::By;
 use super::super::routes::Route;
-use super::super::verbs::submit;
 use super::super::{Edge, body, delivery, headers};
-use super::begin::{self, Begun, status};
+use super::answer;
+use super::begin;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
-use crate::auth::Caller;
-use crate::ids::{AgentName, InteractionId, SessionId};
 use crate::limits;
-use crate::session::{Answer, Command, NewEvent, Refusal, Right, Role};
+use crate::session::Right;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![("/v1/ag-ui/{agent}", "ag_ui", post(run))]
@@ -56,7 +53,11 @@ async fn run(
             let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
             (begun, Begins::AtStart)
         }
-        Says::Answers(answers) => (answer(place, &agent, answers).await?, Begins::AfterAnswers),
+        Says::Answers(answers) => {
+            let answered = answer::answer(place, None, answers).await?;
+            let begins = answered.begins();
+            (answered.begun, begins)
+        }
     };
     let (turn, from) = (&begun.turn, begun.serial);
     // Who comes back goes on after what was told, whether that was superseded since or not.
@@ -66,26 +67,4 @@ async fn run(
     let events = Events::new(names, turn, seen, request.messages);
     let response = live::response(&edge, &caller, shown, events, deadline).await;
     delivery::roomy(&edge.room, response)
-}
-
-/// Answers what the agent's turn waits for.
-async fn answer(
-    (edge, caller, id, deadline): (&Edge, &Caller, &SessionId, Instant),
-    agent: &AgentName,
-    answers: Vec<(String, NewEvent)>,
-) -> Result<Begun, Problem> {
-    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
-    let turn = status.turns.into_iter().find(|turn| turn.agent == *agent);
-    let turn = turn.ok_or_else(|| request::bad("no run of this thread waits for an answer"))?;
-    for (name, said) in answers {
-        let Ok(interaction) = InteractionId::parse(&name) else { continue };
-        let answer = Answer { interaction, said, sender: None, role: Role::default() };
-        let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
-        match done {
-            // Somebody else was faster, and this run sees what came of it.
-            Err(why) if [&error::CONFLICT, &error::INTERACTION_OVER].contains(&why.kind()) => {}
-            done => _ = done?,
-        }
-    }
-    Ok(Begun { turn: turn.turn, serial: turn.input, duplicate: true })
 }

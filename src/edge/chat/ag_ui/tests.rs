@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use super::super::super::content::tests::{agent, asks};
-use super::super::tests::{completed, rewound, told, turn};
+use super::super::tests::{completed, rewound, step, told, turn};
 use super::events::{Events, Id, id_of};
 use super::request;
 use crate::session::Event;
@@ -94,6 +94,62 @@ fn what_is_taken_back_is_replaced_by_what_the_client_had() {
         Ended
     "#]]
     .assert_eq(&events(&log, Some((1, 0))));
+}
+
+#[test]
+fn a_run_of_which_something_stands_fails_where_more_is_taken_back() {
+    let log = [
+        agent(1, "t", &[("text", "one")]),
+        step(2, "a"),
+        agent(3, "t", &[("text", "wrong")]),
+        rewound(4, 3, 3),
+        agent(5, "t", &[("text", "right")]),
+        completed(6),
+    ];
+    expect![[r#"
+        id: 3-1
+        {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-3","delta":"wrong"}
+        id: 4-0
+        {"type":"TEXT_MESSAGE_END","messageId":"t-3"}
+        {"type":"RUN_ERROR","message":"the agent began anew; ask again","code":"rewound"}
+        Ended
+    "#]]
+    .assert_eq(&events(&log, Some((3, 0))));
+    // Whoever is told of the end again is told what came after what it has.
+    expect![[r#"
+        id: 6-0
+        {"type":"TEXT_MESSAGE_END","messageId":"t-5"}
+        id: 6-1
+        {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
+        Ended
+    "#]]
+    .assert_eq(&events(&log, Some((5, 1))));
+}
+
+#[test]
+fn a_call_that_begins_anew_ends_first() {
+    let start = r#"{"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}"#;
+    let piece = r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\""}"#;
+    let all = r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"é\":7}"}"#;
+    let said = [("ag-ui/1", start), ("ag-ui/1", piece), ("ag-ui/1", start), ("ag-ui/1", all)];
+    expect![[r#"
+        id: 1-0
+        {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
+        id: 2-0
+        {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\""}
+        id: 3-0
+        {"type":"TOOL_CALL_END","toolCallId":"k"}
+        id: 3-1
+        {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
+        id: 4-0
+        {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"é\":7}"}
+        id: 4-1
+        {"type":"TOOL_CALL_END","toolCallId":"k"}
+        id: 90-0
+        {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
+        Ended
+    "#]]
+    .assert_eq(&events(&[agent(1, "t", &said), completed(90)], Some((0, 0))));
 }
 
 #[test]

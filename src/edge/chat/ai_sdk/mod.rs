@@ -18,19 +18,20 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use self::chunks::Chunks;
-use self::request::{Answered, Request, Says, Trigger};
+use self::request::{Request, Says, Trigger};
 use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::routes::Route;
 use super::super::verbs::{render, submit};
 use super::super::{Edge, HangUp, body, delivery, headers};
+use super::answer::{self, Answered, Asker, Place};
 use super::begin::{self, Begun, status};
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent, Chat};
 use crate::auth::Caller;
 use crate::ids::{AgentName, SessionId, TurnId};
 use crate::limits;
-use crate::session::{Answer, Cancel, Command, Refusal, Right, Role, Scope};
+use crate::session::{Cancel, Command, NewEvent, Right, Role, Scope};
 
 const STREAM: HeaderName = HeaderName::from_static("x-vercel-ai-ui-message-stream");
 const HEALTH: HeaderName = HeaderName::from_static("outlive-health");
@@ -81,14 +82,14 @@ async fn send(
             (message(place, &agent, &request, &name, said).await?, Begins::AtStart)
         }
         Says::Answers { message, answers } => {
-            (answer(place, &message, answers).await?, Begins::AfterAnswers)
+            let answered = answered(place, &message, answers).await?;
+            let begins = answered.begins();
+            (answered.begun, begins)
         }
     };
     let response = show((&edge, &caller, &id), &begun, begins, (version, &given), deadline).await?;
     delivery::roomy(&edge.room, response)
 }
-
-type Place<'a> = (&'a Edge, &'a Caller, &'a SessionId, tokio::time::Instant);
 
 /// Sends a person's message, unless it was sent before.
 async fn message(
@@ -96,19 +97,17 @@ async fn message(
     agent: &AgentName,
     request: &Request,
     name: &str,
-    said: crate::session::NewEvent,
+    said: NewEvent,
 ) -> Result<Begun, Problem> {
     let sends = async |input: TurnId| {
         let input = (input, agent, said.clone());
         begin::begin(edge, caller, id, input, request.when_busy, deadline).await
     };
-    let again = match &request.trigger {
-        Trigger::Submit => None,
+    if let Trigger::Regenerate(Some(answer)) = &request.trigger {
         // Another answer in place of this one.
-        Trigger::Regenerate(Some(answer)) => return sends(begin::named(name, answer)?).await,
-        Trigger::Regenerate(None) => Some(()),
-    };
-    let begun = match sends(begin::turn_id(name)?).await {
+        return sends(begin::named(name, answer)?).await;
+    }
+    let mut begun = match sends(begin::turn_id(name)?).await {
         // A message that was edited keeps its name.
         Err(why) if *why.kind() == error::CONFLICT => {
             let content = String::from_utf8_lossy(&said.payload);
@@ -116,42 +115,28 @@ async fn message(
         }
         begun => begun?,
     };
-    if again.is_none() || !begun.duplicate {
-        return Ok(begun);
+    // It may ask for another answer, or never have heard of the last one. What comes in place of an answer that is over
+    // is named by that, so that the same request again finds it.
+    while request.trigger != Trigger::Submit && begun.duplicate {
+        let turns = status(edge, id, deadline).await?.map(|status| status.turns);
+        if turns.unwrap_or_default().iter().any(|turn| turn.turn == begun.turn) {
+            break;
+        }
+        begun = sends(begin::named(name, &begun.serial.0.to_string())?).await?;
     }
-    // It may ask for another answer, or never have heard of the first.
-    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
-    if status.turns.iter().any(|turn| turn.turn == begun.turn) {
-        return Ok(begun);
-    }
-    sends(begin::named(name, &status.tail.0.to_string())?).await
+    Ok(begun)
 }
 
 /// Answers what the agent asked in a message, as far as it is open: what was answered before is no mistake, because the
 /// same request may come again.
-async fn answer(
-    (edge, caller, id, deadline): Place<'_>,
+async fn answered(
+    place: Place<'_>,
     message: &str,
-    answers: Vec<Answered>,
-) -> Result<Begun, Problem> {
-    let (serial, turn) = chunks::answer_of(message)
+    answers: Vec<(String, NewEvent)>,
+) -> Result<Answered, Problem> {
+    let (from, turn) = chunks::answer_of(message)
         .ok_or_else(|| Problem::new(&error::BAD_JSON, "the last message is nobody's question"))?;
-    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
-    let open = status.interactions.into_iter().filter(|asked| asked.turn == turn);
-    for interaction in open.map(|asked| asked.interaction) {
-        let Some(answered) = answers.iter().find(|it| it.is_of(&interaction)) else { continue };
-        let (said, role) = (answered.said.clone(), Role::default());
-        let answer = Answer { interaction, said, sender: None, role };
-        let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
-        match done {
-            // Somebody else was faster.
-            Err(why)
-                if [&error::CONFLICT, &error::INTERACTION_OVER, &error::NO_SUCH_INTERACTION]
-                    .contains(&why.kind()) => {}
-            done => _ = done?,
-        }
-    }
-    Ok(Begun { turn, serial, duplicate: true })
+    answer::answer(place, Some(Asker { turn, from, open_only: true }), answers).await
 }
 
 /// `GET {api}/{id}/stream`: the answer that is under way, from its beginning.

@@ -3,7 +3,6 @@
 
 use super::super::super::content::raw::{Json, Object};
 use super::super::super::error::{self, Problem};
-use crate::ids::InteractionId;
 use crate::limits;
 use crate::session::{Format, NewEvent, WhenBusy};
 
@@ -30,26 +29,8 @@ pub(super) enum Trigger {
 pub(super) enum Says {
     /// A person speaks.
     Message { id: String, said: NewEvent },
-    /// The agent asked in this message, and this is answered.
-    Answers { message: String, answers: Vec<Answered> },
-}
-
-/// An answer, by the names under which its question may have been asked.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Answered {
-    pub(super) name: String,
-    pub(super) said: NewEvent,
-}
-
-impl Answered {
-    /// Whether it answers this: by its name, or by the one that it has where that was taken.
-    pub(super) fn is_of(&self, interaction: &InteractionId) -> bool {
-        let rest = interaction.as_str().strip_prefix(self.name.as_str());
-        rest.is_some_and(|rest| {
-            let number = rest.strip_prefix('~').unwrap_or("-");
-            rest.is_empty() || (!number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-        })
-    }
+    /// The agent asked in this message, and this is answered, by the names of what was asked.
+    Answers { message: String, answers: Vec<(String, NewEvent)> },
 }
 
 /// Parses a body.
@@ -132,7 +113,7 @@ fn sized(said: NewEvent) -> Result<NewEvent, Problem> {
 }
 
 /// What a part of the agent's message answers, if it does.
-fn answered(part: &Object<'_>) -> Option<Answered> {
+fn answered(part: &Object<'_>) -> Option<(String, NewEvent)> {
     let kind = part.text("type")?;
     if !kind.starts_with("tool-") && kind != "dynamic-tool" {
         return None;
@@ -155,7 +136,7 @@ fn answered(part: &Object<'_>) -> Option<Answered> {
         _ => return None,
     };
     let payload = answer.to_string().into();
-    Some(Answered { name, said: NewEvent { format: Format::JSON, payload } })
+    Some((name, NewEvent { format: Format::JSON, payload }))
 }
 
 fn bad(detail: &str) -> Problem {

@@ -5,25 +5,23 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::Response;
-use tokio::time::Instant;
 
 use super::super::super::content::raw::Json;
 use super::super::super::error::{self, Problem};
 use super::super::super::gate::{By, while_granted};
-use super::super::super::verbs::submit;
 use super::super::super::{Edge, body, delivery, headers};
-use super::super::begin::{self, Begun, status};
+use super::super::answer;
+use super::super::begin::{self, Begun};
 use super::super::delta::{Delta, Kind};
 use super::super::live::{self, At, Begins, Dialect, Flow, Shown};
 use super::super::names;
 use super::events::count;
 use super::items::{Item, Items, Text, What};
 use super::request::{self, Says, bad};
-use super::{fresh, json, key};
-use crate::auth::Caller;
-use crate::ids::{AgentName, InteractionId, SessionId};
+use super::{fresh, key, whole};
+use crate::ids::{AgentName, InteractionId};
 use crate::limits;
-use crate::session::{Answer, Command, End, NewEvent, Refusal, Right, Role};
+use crate::session::{End, Right};
 
 const SESSION: HeaderName = HeaderName::from_static("outlive-session");
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -59,7 +57,11 @@ pub(super) async fn create(
         Says::Answers(_) if named.is_none() => {
             return Err(bad("results of tools go with the header outlive-session"));
         }
-        Says::Answers(answers) => (answer(place, &agent, answers).await?, Begins::AfterAnswers),
+        Says::Answers(answers) => {
+            let answered = answer::answer(place, None, answers).await?;
+            let begins = answered.begins();
+            (answered.begun, begins)
+        }
     };
     let (turn, from) = (&begun.turn, begun.serial);
     let shown = Shown { id: &id, turn, from, begins, is_present: true, health: false };
@@ -72,23 +74,7 @@ pub(super) async fn create(
         let told = live::read(&edge, shown, completion, true, deadline).await;
         told.map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now"))
     };
-    Ok(json(&while_granted(&caller, told).await?.whole()?))
-}
-
-async fn answer(
-    (edge, caller, id, deadline): (&Edge, &Caller, &SessionId, Instant),
-    agent: &AgentName,
-    answers: Vec<(String, NewEvent)>,
-) -> Result<Begun, Problem> {
-    let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
-    let turn = status.turns.into_iter().find(|turn| turn.agent == *agent);
-    let turn = turn.ok_or_else(|| bad("nothing was asked in this session"))?;
-    for (name, said) in answers {
-        let Ok(interaction) = InteractionId::parse(&name) else { continue };
-        let answer = Answer { interaction, said, sender: None, role: Role::default() };
-        submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await?;
-    }
-    Ok(Begun { turn: turn.turn, serial: turn.input, duplicate: true })
+    whole(&edge, &while_granted(&caller, told).await?.whole()?)
 }
 
 pub(super) struct Completion {
@@ -243,11 +229,8 @@ impl Dialect for Completion {
             Delta::Rewound { .. } if self.said => {
                 return self.fail("the agent began anew; ask again".into(), out);
             }
-            Delta::Asked { interaction, kind, question, .. } => {
-                self.items.asks(interaction, kind, question);
-            }
-            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.items.answered(&interaction);
+            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+                self.items.question(delta);
             }
             Delta::Waits => return self.waits(at, out),
             Delta::Ended(End::Completed { reason }) => {
@@ -268,6 +251,10 @@ impl Dialect for Completion {
             return self.fail("the answer is larger than one may be".into(), out);
         }
         if self.items.has_room() { Flow::GoesOn } else { Flow::BreaksOff }
+    }
+
+    fn knows(&mut self, delta: Delta) {
+        self.items.question(delta);
     }
 
     fn lost(&mut self, out: &mut Vec<u8>) {

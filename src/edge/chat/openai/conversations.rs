@@ -20,7 +20,7 @@ use super::place::Place;
 use super::request::bad;
 use super::{fresh, json};
 use crate::auth::Caller;
-use crate::ids::SessionId;
+use crate::ids::{Incarnation, SessionId};
 use crate::limits;
 use crate::session::{Command, Event, Fact, Refusal, Right};
 
@@ -52,21 +52,21 @@ pub(super) fn session_of(
     }
 }
 
-/// Whether nothing was asked in the session of a response but that.
+/// The life of a response's session, if nothing was asked in it but that.
 pub(super) async fn only_turn(
     edge: &Edge,
     place: &Place,
     deadline: Instant,
-) -> Result<bool, Problem> {
+) -> Result<Option<Incarnation>, Problem> {
     let mut only = true;
-    each(edge, place, deadline, |event| {
+    let cursor = Follow::each(edge, &place.session, place.from, deadline, |event| {
         let fact = event.fact.as_deref();
         only &= !matches!(fact, Some(Fact::Input { turn, .. }) if *turn != place.turn);
         true
     })
     .await?;
     // What was asked before it stands before it in the log.
-    Ok(only && place.from.0 == 1)
+    Ok((only && place.from.0 == 1).then_some(cursor.incarnation))
 }
 
 /// What a response answers, as an item, with its name.
@@ -76,7 +76,7 @@ pub(super) async fn input_item(
     deadline: Instant,
 ) -> Result<Option<(String, Json)>, Problem> {
     let mut found = None;
-    each(edge, place, deadline, |event| {
+    Follow::each(edge, &place.session, place.from, deadline, |event| {
         if event.serial == place.begins {
             found = item(event);
         }
@@ -84,25 +84,6 @@ pub(super) async fn input_item(
     })
     .await?;
     Ok(found)
-}
-
-/// Takes the events of a response's session from its input on, as long as they are wanted and there.
-async fn each(
-    edge: &Edge,
-    place: &Place,
-    deadline: Instant,
-    mut take: impl FnMut(&Event) -> bool,
-) -> Result<(), Problem> {
-    let mut follow = Follow::from(edge, &place.session, place.from, deadline).await?;
-    let tail = follow.tail();
-    while follow.at() < tail {
-        let events = tokio::time::timeout_at(deadline, follow.next()).await;
-        let Ok(Ok(events)) = events else { return Err(Refusal::NotFound.into()) };
-        if !events.iter().all(|shown| take(&shown.event)) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn item(event: &Event) -> Option<(String, Json)> {

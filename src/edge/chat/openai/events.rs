@@ -295,11 +295,8 @@ impl Dialect for Events {
             Delta::Accepted { .. } | Delta::Step | Delta::Metadata(_) => {}
             Delta::Started => self.progress(out),
             Delta::Rewound { from, .. } => self.items.take_back(from),
-            Delta::Asked { interaction, kind, question, .. } => {
-                self.items.asks(interaction, kind, question);
-            }
-            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.items.answered(&interaction);
+            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+                self.items.question(delta);
             }
             Delta::Waits => return self.waits(at, out),
             Delta::Ended(end) => return self.ended(at, end, out),
@@ -313,6 +310,10 @@ impl Dialect for Events {
         }
         // At another node, or later, there may be.
         if self.items.has_room() { Flow::GoesOn } else { Flow::BreaksOff }
+    }
+
+    fn knows(&mut self, delta: Delta) {
+        self.items.question(delta);
     }
 
     fn lost(&mut self, out: &mut Vec<u8>) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Call, Outcome};
 use super::super::super::room::Hold;
+use super::super::delta::Delta;
 use crate::ids::{InteractionId, Serial};
 use crate::limits::{INTERACTIONS, RESPONSE_BYTES};
 
@@ -117,14 +118,23 @@ impl Items {
         left
     }
 
-    pub(super) fn asks(&mut self, interaction: InteractionId, kind: String, question: String) {
-        if self.asked.len() < INTERACTIONS {
-            self.asked.push((interaction, kind, question));
+    /// Takes what people are asked, and what was answered.
+    pub(super) fn question(&mut self, delta: Delta) {
+        match delta {
+            Delta::Asked { interaction, kind, question, .. } => {
+                self.asks(interaction, kind, question);
+            }
+            Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
+                self.asked.retain(|(open, ..)| *open != interaction);
+            }
+            _ => {}
         }
     }
 
-    pub(super) fn answered(&mut self, interaction: &InteractionId) {
-        self.asked.retain(|(open, ..)| open != interaction);
+    fn asks(&mut self, interaction: InteractionId, kind: String, question: String) {
+        if self.asked.len() < INTERACTIONS {
+            self.asked.push((interaction, kind, question));
+        }
     }
 
     /// What the turn waits for, as items.

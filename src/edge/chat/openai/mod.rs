@@ -25,6 +25,7 @@ use super::super::content::raw::Json;
 use super::super::error::{self, Problem};
 use super::super::headers;
 use super::super::routes::Route;
+use super::super::{Edge, delivery};
 use crate::auth::Caller;
 
 /// Under which a request may be sent again.
@@ -76,6 +77,16 @@ fn fresh(kind: &str, caller: &Caller, key: Option<&str>) -> String {
 fn json(value: &Json) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (kind, value.to_string()).into_response()
+}
+
+/// The whole of an answer to a request that has taken effect, so that it must not simply be sent again.
+///
+/// # Errors
+/// There is no room for it now.
+fn whole(edge: &Edge, told: &Json) -> Result<Response, Problem> {
+    let detail = "what was asked is in the log; there is no room for its answer now";
+    delivery::roomy(&edge.room, json(told))
+        .map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, detail))
 }
 
 /// A problem as these clients read it.

@@ -11,6 +11,7 @@ use super::super::super::error::{self, Problem};
 use super::super::super::gate::{By, while_granted};
 use super::super::super::verbs::submit;
 use super::super::super::{Edge, body, delivery};
+use super::super::answer::{self, Asker};
 use super::super::begin::{self, status};
 use super::super::follow::Lost;
 use super::super::live::{self, Begins, Shown};
@@ -19,11 +20,11 @@ use super::events::Events;
 use super::items::Items;
 use super::place::Place;
 use super::request::{self, Says, bad};
-use super::{fresh, json, key};
+use super::{fresh, json, key, whole};
 use crate::auth::Caller;
-use crate::ids::{AgentName, InteractionId, Serial, SessionId};
+use crate::ids::AgentName;
 use crate::limits;
-use crate::session::{Answer, Applied, Cancel, Command, NewEvent, Refusal, Right, Role, Scope};
+use crate::session::{Cancel, Command, NewEvent, Refusal, Right, Role, Scope};
 
 type Pairs = Query<Vec<(String, String)>>;
 
@@ -62,10 +63,17 @@ pub(super) async fn create(
         return delivery::roomy(&edge.room, response);
     }
     let told = told(&edge, place, !background, deadline);
-    Ok(json(&while_granted(&caller, told).await?))
+    match while_granted(&caller, told).await {
+        Ok(told) => whole(&edge, &told),
+        // What was asked is in the log: it must not simply be asked again.
+        Err(why) if *why.kind() == error::NO_QUORUM => {
+            Err(Problem::new(&error::OUTCOME_UNKNOWN, "the response cannot be read now"))
+        }
+        Err(why) => Err(why),
+    }
 }
 
-type Asked<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
+type Asked<'a> = answer::Place<'a>;
 
 async fn message(
     (edge, caller, id, deadline): Asked<'_>,
@@ -81,31 +89,14 @@ async fn message(
 
 /// Answers what a response ended with. All of it is to be there, so that the turn goes on once.
 async fn answer(
-    (edge, caller, id, deadline): Asked<'_>,
+    asked: Asked<'_>,
     before: Place,
     answers: Vec<(String, NewEvent)>,
 ) -> Result<Place, Problem> {
-    let mut begins = Serial::ZERO;
-    for (name, said) in answers {
-        let Ok(interaction) = InteractionId::parse(&name) else { continue };
-        let role = Role::default();
-        let answer = Answer { interaction, said, sender: None, role };
-        let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
-        match done {
-            Ok(reply) => {
-                if let Applied::Answered { serial, .. } = reply.applied {
-                    begins = begins.max(serial);
-                }
-            }
-            // Calls that the agent made itself are sent along by some.
-            Err(why) if *why.kind() == error::NO_SUCH_INTERACTION => {}
-            Err(why) => return Err(why),
-        }
-    }
-    if begins == Serial::ZERO {
-        return Err(bad("nothing of it was asked for"));
-    }
-    Ok(Place { begins, ..before })
+    let (turn, from) = (before.turn.clone(), before.from);
+    let asker = Asker { turn, from, open_only: false };
+    let answered = answer::answer(asked, Some(asker), answers).await?;
+    Ok(Place { begins: answered.last?, ..before })
 }
 
 /// `GET /v1/openai/responses/{id}`
@@ -198,7 +189,7 @@ pub(super) async fn cancel(
     let cancel = Cancel { scope, by: None, reason: "cancelled".into(), role: Role::default() };
     let command = Command::Cancel(Box::new(cancel));
     submit(&edge, &caller, &place.session, command, deadline).await?;
-    Ok(json(&told(&edge, place, false, deadline).await?))
+    whole(&edge, &told(&edge, place, false, deadline).await?)
 }
 
 /// `DELETE /v1/openai/responses/{id}`: of its session, if the response is all that there is of it.
@@ -210,12 +201,14 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let deadline = begin::deadline(&given)?;
     let place = place(&caller, &id, Right::Delete)?;
-    let begun = super::conversations::only_turn(&edge, &place, deadline).await?;
-    if !begun {
+    let incarnation = super::conversations::only_turn(&edge, &place, deadline).await?;
+    if incarnation.is_none() {
         let detail = "it is part of a conversation: delete that";
         return Err(Problem::new(&error::CONFLICT, detail));
     }
-    submit(&edge, &caller, &place.session, Command::Delete { incarnation: None }, deadline).await?;
+    // Another session of that name is not what was looked at.
+    let command = Command::Delete { incarnation };
+    submit(&edge, &caller, &place.session, command, deadline).await?;
     let told = Json::object([("id", id.into()), ("object", "response".into())]);
     Ok(json(&told.with("deleted", true)))
 }

@@ -8,6 +8,10 @@ use super::super::super::content::raw::Object;
 use super::super::super::content::tests::{agent, asks, user};
 use super::super::super::room::Room;
 use super::super::begin::Begun;
+use super::super::fold::Fold;
+use super::super::follow::Lost;
+use super::super::live::{Flow, Teller};
+use super::super::superseded::Superseded;
 use super::super::tests::{completed, ended, rewound, told, turn};
 use super::completions::Completion;
 use super::events::Events;
@@ -103,6 +107,69 @@ fn a_response_is_told_under_numbers_without_a_hole() {
     for first in [1, 5, 12] {
         assert_eq!(events(&log, 1, first).lines().collect::<Vec<_>>(), lines[first as usize..]);
     }
+}
+
+#[test]
+fn a_result_in_the_middle_of_a_text_loses_none_of_it() {
+    let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{}}"#;
+    let result = r#"{"type":"tool-output-available","toolCallId":"k","output":1}"#;
+    let said = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
+    let told = events(&[input(), agent(2, "t", &said), completed(90)], 1, 3);
+    expect![[r#"
+        {"type":"response.output_item.added","sequence_number":3,"output_index":0,"item":{"id":"msg_3","type":"message","status":"in_progress","role":"assistant","content":[]}}
+        {"type":"response.content_part.added","sequence_number":4,"item_id":"msg_3","output_index":0,"content_index":0,"part":{"type":"output_text","text":"","annotations":[],"logprobs":[]}}
+        {"type":"response.output_text.delta","sequence_number":5,"item_id":"msg_3","output_index":0,"content_index":0,"delta":"a","logprobs":[]}
+        {"type":"response.output_text.done","sequence_number":6,"item_id":"msg_3","output_index":0,"content_index":0,"text":"a","logprobs":[]}
+        {"type":"response.content_part.done","sequence_number":7,"item_id":"msg_3","output_index":0,"content_index":0,"part":{"type":"output_text","text":"a","annotations":[],"logprobs":[]}}
+        {"type":"response.output_item.done","sequence_number":8,"output_index":0,"item":{"id":"msg_3","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[]}]}}
+        {"type":"response.output_item.added","sequence_number":9,"output_index":1,"item":{"id":"mcp_2","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{}","output":"1","error":null}}
+        {"type":"response.output_item.done","sequence_number":10,"output_index":1,"item":{"id":"mcp_2","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{}","output":"1","error":null}}
+        {"type":"response.output_item.added","sequence_number":11,"output_index":2,"item":{"id":"msg_5","type":"message","status":"in_progress","role":"assistant","content":[]}}
+        {"type":"response.content_part.added","sequence_number":12,"item_id":"msg_5","output_index":2,"content_index":0,"part":{"type":"output_text","text":"","annotations":[],"logprobs":[]}}
+        {"type":"response.output_text.delta","sequence_number":13,"item_id":"msg_5","output_index":2,"content_index":0,"delta":"b","logprobs":[]}
+        {"type":"response.output_text.done","sequence_number":14,"item_id":"msg_5","output_index":2,"content_index":0,"text":"b","logprobs":[]}
+        {"type":"response.content_part.done","sequence_number":15,"item_id":"msg_5","output_index":2,"content_index":0,"part":{"type":"output_text","text":"b","annotations":[],"logprobs":[]}}
+        {"type":"response.output_item.done","sequence_number":16,"output_index":2,"item":{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"b","annotations":[],"logprobs":[]}]}}
+        response.completed 17 [Some("\"completed\""), None, None] [{"id":"msg_3","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[]}]},{"id":"mcp_2","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{}","output":"1","error":null},{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"b","annotations":[],"logprobs":[]}]}]
+        Ended
+    "#]].assert_eq(&told);
+}
+
+#[test]
+fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
+    let ask = |serial, name| {
+        let mut event = asks(serial, name, None).remove(0);
+        event.payload = r#"{"tool":{"id":"k","name":"place","arguments":{}}}"#.into();
+        let Some(Fact::Asked { kind, .. }) = event.fact.as_deref_mut() else { panic!() };
+        *kind = crate::ids::KindName::parse("client_tool").unwrap();
+        event
+    };
+    let waits = |serial: u64| asks(serial - 1, "x", None).remove(1);
+    let answered = asks(3, "a", Some("7")).remove(2);
+    let log = [input(), vec![ask(2, "a"), ask(3, "b"), waits(4), answered, waits(6)]];
+    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: true };
+    let completion = Completion::new(&begun, &poet(), items());
+    let whole = told(completion, &log, (5, true));
+    assert!(whole.contains(r#""id":"b","type":"function""#), "{whole}");
+    assert!(whole.contains(r#""finish_reason":"tool_calls""#), "{whole}");
+    assert!(!whole.contains(r#""id":"a""#), "{whole}");
+    let response = events(&log, 5, 3);
+    assert!(response.contains(r#""type":"function_call","status":"completed","call_id":"b""#));
+    assert!(response.contains("response.completed"), "{response}");
+}
+
+#[test]
+fn an_answer_without_room_is_not_taken_for_the_whole() {
+    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
+    let room = Room::new(64 << 10, &Arc::new(Metrics::default()));
+    let completion = Completion::new(&begun, &poet(), Items::new(room.hold()));
+    let fold = Fold::new(&turn(), Serial(1), Superseded::default());
+    let mut teller = Teller::new(fold, completion, Serial(1), Serial::ZERO);
+    let large = "x".repeat(128 << 10);
+    let log = [input(), agent(2, "t", &[("text", &large)])];
+    log.iter().flatten().for_each(|event| teller.take(event, &mut Vec::new()));
+    assert_eq!(teller.flow(), Flow::BreaksOff);
+    assert!(matches!(teller.finish(), Err(Lost::Unavailable)));
 }
 
 #[test]
