@@ -63,7 +63,7 @@ impl Sessions {
 
 /// How a session of this name is created: always the same way.
 pub(crate) fn config(id: &SessionId) -> Config {
-    let name = id.as_str();
+    let name = id.name();
     let hour_ms = 60 * 60 * 1000;
     Config {
         ttl_ms: name.contains("ttl").then_some(hour_ms),
@@ -119,7 +119,7 @@ impl Client {
             Err(SubmitError::Unavailable(_)) => Answer::NotNow,
             Err(SubmitError::Unknown(_)) => Answer::Unknown,
         };
-        self.judge.note(format_args!("c{} n{node} {id} {}", self.name, told(&answer)));
+        self.judge.note(format_args!("c{} n{node} {id:?} {}", self.name, told(&answer)));
         let count = match &answer {
             Answer::Yes(_) => "yes",
             Answer::No(_) => "no",
@@ -137,7 +137,7 @@ impl Client {
                 Answer::Yes(reply) => return self.judge.lives(id, reply.incarnation, Serial::ZERO),
                 // A fork that lives, or one whose source still holds its name.
                 Answer::No(_) if !self.sessions.kept.contains(id) => return,
-                Answer::No(refusal) => panic!("{id} cannot be created: {refusal}"),
+                Answer::No(refusal) => panic!("{id:?} cannot be created: {refusal}"),
                 Answer::NotNow | Answer::Unknown => {}
             }
             if self.is_over() && !self.sessions.kept.contains(id) {
@@ -158,7 +158,7 @@ impl Client {
             let Some(id) = self.one_of(&all) else { continue };
             let count = if self.rng.random_bool(0.2) { self.rng.random_range(2..8) } else { 1 };
             let named = (0..count).map(|_| {
-                let name = format!("a{}.{}/{id}", self.name, self.number);
+                let name = format!("a{}.{}/{}", self.name, self.number, id.name());
                 self.event(name)
             });
             let (names, events): (Vec<_>, Vec<_>) = named.collect::<Vec<_>>().into_iter().unzip();
@@ -204,7 +204,7 @@ impl Client {
                         self.judge.refused(&names);
                     }
                     let lost = self.sessions.kept.contains(id);
-                    assert!(!lost, "{id} does not know {writer:?} any more: {refusal}");
+                    assert!(!lost, "{id:?} does not know {writer:?} any more: {refusal}");
                     break;
                 }
                 Answer::NotNow => {}
@@ -218,7 +218,7 @@ impl Client {
 
     /// Appends one more event; says whether it is acknowledged.
     pub(crate) async fn append_for_sure(&mut self, id: &SessionId) -> bool {
-        let (name, event) = self.event(format!("z{}.{}/{id}", self.name, self.number));
+        let (name, event) = self.event(format!("z{}.{}/{}", self.name, self.number, id.name()));
         let append = Append { events: vec![event], ..Append::default() };
         let answer = self.ask(id, Command::Append(append)).await;
         if let Answer::Yes(reply) = &answer {
@@ -231,9 +231,12 @@ impl Client {
 
     fn appended(&self, id: &SessionId, reply: &Reply, names: &[String], first_try: bool) {
         let Applied::Appended { first, duplicate, .. } = reply.applied else {
-            panic!("{id}: an append was answered with {reply:?}");
+            panic!("{id:?}: an append was answered with {reply:?}");
         };
-        assert!(!duplicate || !first_try, "{id}: {names:?} was new, and is a duplicate: {reply:?}");
+        assert!(
+            !duplicate || !first_try,
+            "{id:?}: {names:?} was new, and is a duplicate: {reply:?}"
+        );
         if let Some(first) = first {
             self.judge.acked(id, reply.incarnation, first, names);
         }
@@ -315,7 +318,8 @@ impl Client {
                 Err(error) => error.to_string(),
             };
             let name = self.name;
-            self.judge.note(format_args!("c{name} n{node} {fork} of {source} {anchor:?}: {told}"));
+            self.judge
+                .note(format_args!("c{name} n{node} {fork:?} of {source:?} {anchor:?}: {told}"));
             if let Ok(Reply { applied: Applied::Created { incarnation, created, .. }, .. }) = forked
             {
                 self.judge.lives(&fork, incarnation, Serial::ZERO);

@@ -108,7 +108,7 @@ impl Judge {
 
     /// How far the session certainly is now.
     pub(crate) fn floor(&self, id: &SessionId) -> Floor {
-        self.inner().floors.get(id.as_str()).copied().unwrap_or_default()
+        self.inner().floors.get(id.name()).copied().unwrap_or_default()
     }
 
     /// The end of the life that is known, and its number; the beginning where none is.
@@ -121,10 +121,10 @@ impl Judge {
     pub(crate) fn acked(&self, id: &SessionId, life: Incarnation, first: Serial, names: &[String]) {
         let mut inner = self.inner();
         for (serial, name) in (first.0..).zip(names) {
-            inner.stands(id.as_str(), life.0, serial, name, None, "an acknowledgement");
+            inner.stands(id.name(), life.0, serial, name, None, "an acknowledgement");
         }
         let last = first.0 + names.len() as u64 - 1;
-        inner.raise(id.as_str(), (life.0, false, last), "an acknowledgement");
+        inner.raise(id.name(), (life.0, false, last), "an acknowledgement");
         *inner.counts.entry("acked").or_default() += names.len() as u64;
     }
 
@@ -141,24 +141,24 @@ impl Judge {
     /// Somebody is about to end a life.
     pub(crate) fn will_delete(&self, id: &SessionId, life: Option<Incarnation>) {
         let life = life.map(|life| life.0);
-        self.inner().deletes.entry(id.to_string()).or_default().insert(life);
+        self.inner().deletes.entry(id.name().to_owned()).or_default().insert(life);
     }
 
     /// Somebody is about to give up what is below `before`.
     pub(crate) fn will_trim(&self, id: &SessionId, before: Serial) {
         let mut inner = self.inner();
-        let trimmed = inner.trims.entry(id.to_string()).or_default();
+        let trimmed = inner.trims.entry(id.name().to_owned()).or_default();
         *trimmed = before.0.max(*trimmed);
     }
 
     /// The session is in this life and has at least this tail, as an answer said.
     pub(crate) fn lives(&self, id: &SessionId, life: Incarnation, tail: Serial) {
-        self.inner().raise(id.as_str(), (life.0, false, tail.0), "an answer");
+        self.inner().raise(id.name(), (life.0, false, tail.0), "an answer");
     }
 
     /// This life is over.
     pub(crate) fn deleted(&self, id: &SessionId, life: Incarnation) {
-        self.inner().raise(id.as_str(), (life.0, true, 0), "a delete");
+        self.inner().raise(id.name(), (life.0, true, 0), "a delete");
     }
 
     /// A linearizable answer that was asked for when `floor` was certain: where the session stands, or that
@@ -171,51 +171,52 @@ impl Judge {
         found: Option<(Incarnation, Serial)>,
     ) {
         let mut inner = self.inner();
-        inner.note(format_args!("n{node} {id} {found:?} above {floor:?}"));
+        inner.note(format_args!("n{node} {id:?} {found:?} above {floor:?}"));
         *inner.counts.entry("reads").or_default() += 1;
         match found {
             Some((life, tail)) => {
                 let now = (life.0, false, tail.0);
                 assert!(
                     floor <= now,
-                    "a stale read of {id} at node {node}: {now:?} after {floor:?}"
+                    "a stale read of {id:?} at node {node}: {now:?} after {floor:?}"
                 );
-                inner.raise(id.as_str(), now, "a read");
+                inner.raise(id.name(), now, "a read");
             }
             None => {
-                let may = floor.0 == 0 || floor.1 || inner.may_end(id.as_str(), floor.0);
-                assert!(may, "{id} is gone at node {node}, after {floor:?}; nobody deleted it");
+                let may = floor.0 == 0 || floor.1 || inner.may_end(id.name(), floor.0);
+                assert!(may, "{id:?} is gone at node {node}, after {floor:?}; nobody deleted it");
             }
         }
     }
 
     /// A reader was told of an event.
     pub(crate) fn event(&self, id: &SessionId, life: Incarnation, event: &Event, node: u64) {
-        self.inner().event(id.as_str(), life.0, event, &format!("a reader at node {node}"));
+        self.inner().event(id.name(), life.0, event, &format!("a reader at node {node}"));
     }
 
     /// A reader was told that the log begins with `first`.
     pub(crate) fn gap(&self, id: &SessionId, life: Incarnation, first: Serial) {
         let inner = self.inner();
         let trimmed = |name: &str| inner.trims.get(name).copied().unwrap_or(1);
-        let source = inner.forks.get(&(id.to_string(), life.0));
+        let source = inner.forks.get(&(id.name().to_owned(), life.0));
         let inherited = source.map_or(1, |(source, ..)| trimmed(source));
-        let most = trimmed(id.as_str()).max(inherited);
-        assert!(first.0 <= most, "{id} {life:?} begins with {first}; trimmed was below {most}");
+        let most = trimmed(id.name()).max(inherited);
+        assert!(first.0 <= most, "{id:?} {life:?} begins with {first}; trimmed was below {most}");
     }
 
     /// A reader was told that its log is over, or that another began.
     pub(crate) fn over(&self, id: &SessionId, life: Incarnation) {
         let inner = self.inner();
-        assert!(inner.may_end(id.as_str(), life.0), "{id} {life:?} ended; nobody deleted it");
+        assert!(inner.may_end(id.name(), life.0), "{id:?} {life:?} ended; nobody deleted it");
     }
 
     /// What a fork inherits, as its status says.
     pub(crate) fn fork(&self, id: &SessionId, life: Incarnation, fork: &Fork) {
-        let told = (fork.source.to_string(), fork.incarnation.0, fork.at.0);
+        let told = (fork.source.name().to_owned(), fork.incarnation.0, fork.at.0);
         let mut inner = self.inner();
-        let known = inner.forks.entry((id.to_string(), life.0)).or_insert_with(|| told.clone());
-        assert!(*known == told, "{id} {life:?} is a fork of {known:?}, and of {told:?}");
+        let known =
+            inner.forks.entry((id.name().to_owned(), life.0)).or_insert_with(|| told.clone());
+        assert!(*known == told, "{id:?} {life:?} is a fork of {known:?}, and of {told:?}");
     }
 
     /// A cancel was acknowledged.
@@ -226,7 +227,7 @@ impl Judge {
         turn: Option<&str>,
         tail: Serial,
     ) {
-        let life = (id.to_string(), life.0);
+        let life = (id.name().to_owned(), life.0);
         let cancelled = Cancelled { life, turn: turn.map(str::to_string), tail: tail.0 };
         self.inner().cancels.push(cancelled);
     }
@@ -235,25 +236,28 @@ impl Judge {
     pub(crate) fn finally(&self, id: &SessionId, node: u64, status: &Status, events: &[Event]) {
         let mut inner = self.inner();
         let (life, first, tail) = (status.incarnation, status.first, status.tail);
-        inner.note(format_args!("n{node} {id} {life:?} {first}..{tail} {:016x}", status.chain));
+        inner.note(format_args!("n{node} {id:?} {life:?} {first}..{tail} {:016x}", status.chain));
         let by = format!("node {node} at the end");
         for event in events {
-            inner.event(id.as_str(), life.0, event, &by);
+            inner.event(id.name(), life.0, event, &by);
         }
-        let floor = inner.floors.get(id.as_str()).copied().unwrap_or_default();
-        assert!(floor <= (life.0, false, tail.0), "{id} at node {node} lost {floor:?}");
-        let known = inner.books.get(&(id.to_string(), life.0));
+        let floor = inner.floors.get(id.name()).copied().unwrap_or_default();
+        assert!(floor <= (life.0, false, tail.0), "{id:?} at node {node} lost {floor:?}");
+        let known = inner.books.get(&(id.name().to_owned(), life.0));
         let inherited = status.fork.as_ref().map_or(0, |fork| fork.at.0);
         // A fork's own chain begins after what it inherits.
         let own = events.last().filter(|last| last.serial == tail && inherited < tail.0);
         if let Some(last) = own {
-            assert!(last.chain == status.chain, "{id}: the chain of node {node} is not its log's");
+            assert!(
+                last.chain == status.chain,
+                "{id:?}: the chain of node {node} is not its log's"
+            );
         }
         let begin = first.0.max(inherited + 1);
         let there: BTreeSet<u64> = events.iter().map(|event| event.serial.0).collect();
         for (serial, known) in known.into_iter().flat_map(|book| book.events.range(begin..)) {
             let (name, by) = (&known.payload, &known.by);
-            assert!(there.contains(serial), "{id} at node {node} lost #{serial} {name} of {by}");
+            assert!(there.contains(serial), "{id:?} at node {node} lost #{serial} {name} of {by}");
         }
     }
 

@@ -327,7 +327,7 @@ impl Nemesis {
         let all = self.sessions.all();
         let id = &all[self.rng.random_range(0..all.len())];
         if let Some(running) = self.world.running.get(&node) {
-            self.judge.note(format_args!("the actor of {id} fails on n{node}"));
+            self.judge.note(format_args!("the actor of {id:?} fails on n{node}"));
             running.runtime.sessions.fail_actor(id);
         }
     }
@@ -398,7 +398,7 @@ impl Nemesis {
                 let same = *status == logs[0].1;
                 assert!(
                     same,
-                    "{id}: node {node} has {status:?}, and {} {:?}",
+                    "{id:?}: node {node} has {status:?}, and {} {:?}",
                     logs[0].0, logs[0].1
                 );
             }
@@ -424,7 +424,7 @@ impl Nemesis {
             for id in self.sessions.all() {
                 let status = running.runtime.sessions.status(&id, Freshness::Local, soon()).await;
                 let stand = status.map(|s| s.map(|s| (s.incarnation, s.first, s.tail)));
-                text += &format!("\nn{node} {id} {stand:?} floor {:?}", self.judge.floor(&id));
+                text += &format!("\nn{node} {id:?} {stand:?} floor {:?}", self.judge.floor(&id));
             }
         }
         text

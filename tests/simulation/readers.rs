@@ -59,7 +59,7 @@ impl Client {
                     self.judge.saw(id, node, floor, found);
                 }
                 let (name, at) = (self.name, reader.cursor());
-                self.judge.note(format_args!("c{name} n{node} {id} reads from {at}"));
+                self.judge.note(format_args!("c{name} n{node} {id:?} reads from {at}"));
                 self.read(id, node, &mut reader).await;
                 *cursor = Some(reader.cursor());
             }
@@ -71,7 +71,7 @@ impl Client {
             }
             Err(AttachError::Ahead { given, tail }) => {
                 // What was read is there for good; a replica that is behind may say so.
-                assert!(local, "{id} ends at {tail} at node {node}; {given} was read before");
+                assert!(local, "{id:?} ends at {tail} at node {node}; {given} was read before");
             }
             Err(_) => {}
         }
@@ -89,7 +89,7 @@ impl Client {
                         let next = at.serial.next();
                         assert!(
                             serial == next,
-                            "{id} at node {node}: {serial} follows {}",
+                            "{id:?} at node {node}: {serial} follows {}",
                             at.serial
                         );
                         self.judge.event(id, at.incarnation, &shown.event, node);
@@ -109,11 +109,15 @@ impl Client {
                 }
                 Delivery::Gone => return self.judge.over(id, at.incarnation),
                 Delivery::End { at } => {
-                    panic!("{id} at node {node} ends at {at}; nobody closed it")
+                    panic!("{id:?} at node {node} ends at {at}; nobody closed it")
                 }
                 Delivery::Detached { .. } => return,
             }
-            assert!(reader.cursor() == at, "{id}: the reader is at {}, not {at}", reader.cursor());
+            assert!(
+                reader.cursor() == at,
+                "{id:?}: the reader is at {}, not {at}",
+                reader.cursor()
+            );
         }
     }
 

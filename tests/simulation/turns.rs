@@ -40,7 +40,7 @@ impl Client {
     async fn input(&mut self, id: &SessionId, name: &str) {
         let turn = TurnId::parse(name).expect("a name");
         // The same input says the same.
-        let (payload, said) = self.event(format!("i.{name}/{id}"));
+        let (payload, said) = self.event(format!("i.{name}/{}", id.name()));
         let busy = self.rng.random_range(0..WhenBusy::ALL.len());
         let input =
             Input { when_busy: Some(WhenBusy::ALL[busy]), ..Input::new(turn, agent(), said) };
@@ -49,7 +49,7 @@ impl Client {
             match self.ask(id, Command::Input(Box::new(input.clone()))).await {
                 Answer::Yes(reply) => {
                     let Applied::Input { serial, duplicate, .. } = reply.applied else {
-                        panic!("{id}: an input was answered with {reply:?}");
+                        panic!("{id:?}: an input was answered with {reply:?}");
                     };
                     // One that was cancelled before it came is in no log.
                     if !duplicate && 0 < serial.0 {
@@ -91,7 +91,7 @@ impl Client {
             let Some(lease) = &taken.turn.lease else { continue };
             let (name, id, turn) = (self.name, &taken.session, &taken.turn.turn);
             let (life, epoch) = (taken.incarnation.0, lease.epoch);
-            self.judge.note(format_args!("c{name} n{node} {id} has {life} {turn} {epoch}"));
+            self.judge.note(format_args!("c{name} n{node} {id:?} has {life} {turn} {epoch}"));
             self.judge.count("claims");
             self.speak(&taken, epoch).await;
         }
@@ -110,7 +110,7 @@ impl Client {
             let count = if seq == says { 0 } else { self.rng.random_range(1..4) };
             let named = (0..count).map(|_| {
                 let of = format!("{}.{}.{epoch}", life.0, turn.turn);
-                self.event(format!("o{}.{}/{of}./{id}", self.name, self.number))
+                self.event(format!("o{}.{}/{of}./{}", self.name, self.number, id.name()))
             });
             let (names, events): (Vec<_>, Vec<NewEvent>) =
                 named.collect::<Vec<_>>().into_iter().unzip();
@@ -133,17 +133,17 @@ impl Client {
             match self.ask(id, Command::Say(Box::new(say.clone()))).await {
                 Answer::Yes(reply) => {
                     let Applied::Said { places, duplicate, over, .. } = reply.applied else {
-                        panic!("{id}: a say was answered with {reply:?}");
+                        panic!("{id:?}: a say was answered with {reply:?}");
                     };
                     let new = doubt || !duplicate;
-                    assert!(new, "{id}: {names:?} was new, and is a duplicate: {reply:?}");
+                    assert!(new, "{id:?}: {names:?} was new, and is a duplicate: {reply:?}");
                     // Receipts of inputs may stand in front of the words.
                     if let Some((first, last)) = places
                         && !names.is_empty()
                         && last.0 + 1 - first.0 == names.len() as u64
                     {
                         let same = reply.incarnation == taken.incarnation;
-                        assert!(same, "{id}: {names:?} of {:?} in {reply:?}", taken.incarnation);
+                        assert!(same, "{id:?}: {names:?} of {:?} in {reply:?}", taken.incarnation);
                         self.judge.acked(id, reply.incarnation, first, names);
                     }
                     return !over;
