@@ -44,7 +44,7 @@ fn reached(
     }
     // The line that was added last is the nearest hop's.
     let text =
-        |name: &str| headers.get_all(name).iter().last().and_then(|value| value.to_str().ok());
+        |name: &str| headers.get_all(name).iter().next_back().and_then(|value| value.to_str().ok());
     let direct =
         uri.authority().map(|authority| authority.as_str()).or(text(header::HOST.as_str()));
     let trusted = peer.is_some_and(|Peer(peer)| {
