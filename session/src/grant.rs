@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Command, Role, Verb, WhenBusy};
 use crate::fact::Sender;
 use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, SessionId, TenantName};
-use crate::limits;
+use crate::pattern::Pattern;
 
 /// One thing that a grant may allow. Kept as a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,83 +82,6 @@ impl Right {
     }
 }
 
-/// Names that are meant: one exactly, or all that begin with the text before a `*` at the end.
-///
-/// Names are compared by their exact bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// The pattern of every name.
-    pub fn all() -> Pattern {
-        Pattern("*".into())
-    }
-
-    /// Takes `text` as a pattern, of 1 to [`limits::SESSION_ID_BYTES`] bytes, with a `*` at the end at most.
-    ///
-    /// # Errors
-    /// Says what is wrong with the text.
-    pub fn parse(text: &str) -> Result<Pattern, BadPattern> {
-        if !(1..=limits::SESSION_ID_BYTES).contains(&text.len()) {
-            return Err(BadPattern::Length);
-        }
-        let stem = text.strip_suffix('*').unwrap_or(text);
-        if stem.contains('*') || text.chars().any(char::is_control) {
-            return Err(BadPattern::Shape);
-        }
-        Ok(Pattern(text.into()))
-    }
-
-    /// Whether it means this name.
-    pub fn covers(&self, name: &str) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(stem) => name.starts_with(stem),
-            None => self.0 == name,
-        }
-    }
-
-    /// Whether every name that `other` means is meant by this one.
-    pub fn contains(&self, other: &Pattern) -> bool {
-        match self.0.strip_suffix('*') {
-            Some(stem) => {
-                other.as_str().strip_suffix('*').unwrap_or(other.as_str()).starts_with(stem)
-            }
-            None => self == other,
-        }
-    }
-
-    /// The text of the pattern.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Why a text is no pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPattern {
-    /// It is empty, or longer than any name.
-    #[error("a pattern has 1 to {} bytes", limits::SESSION_ID_BYTES)]
-    Length,
-    /// It has a `*` before its end, or a control character.
-    #[error("a pattern is a name, or the beginning of one and a * at the end")]
-    Shape,
-}
-
-impl TryFrom<String> for Pattern {
-    type Error = BadPattern;
-
-    fn try_from(text: String) -> Result<Pattern, BadPattern> {
-        Pattern::parse(&text)
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> String {
-        pattern.0
-    }
-}
-
 /// What one caller may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -168,9 +91,9 @@ pub struct Grant {
     pub tenant: Option<TenantName>,
     /// In order, each once.
     pub rights: Vec<Right>,
-    /// Sessions of the tenant that the rights are for; up to [`limits::GRANT_PATTERNS`].
+    /// Sessions of the tenant that the rights are for; up to [`crate::limits::GRANT_PATTERNS`].
     pub sessions: Vec<Pattern>,
-    /// Agents of the tenant whose turns may be taken, with the right to claim; up to [`limits::GRANT_PATTERNS`].
+    /// Agents of the tenant whose turns may be taken, with the right to claim; up to [`crate::limits::GRANT_PATTERNS`].
     pub agents: Vec<Pattern>,
     /// In whose name it speaks, where it speaks in a name; any name, where none is given.
     pub participant: Option<ParticipantName>,
@@ -230,10 +153,7 @@ impl Grant {
     pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
         let mut all: Vec<(String, bool)> = Vec::new();
         for pattern in &self.sessions {
-            let (stem, whole) = match pattern.0.strip_suffix('*') {
-                Some(stem) => (stem, false),
-                None => (&*pattern.0, true),
-            };
+            let (stem, whole) = pattern.stem();
             if stem.starts_with(prefix) {
                 all.push((stem.to_owned(), whole));
             } else if !whole && prefix.starts_with(stem) {
@@ -411,36 +331,6 @@ mod tests {
         });
         let input = Input::new(TurnId::parse("t").unwrap(), agent, said);
         Command::Input(Box::new(Input { sender, when_busy, ..input }))
-    }
-
-    #[test]
-    fn a_pattern_means_exact_bytes() {
-        for (pattern, name, covers) in [
-            ("*", "anything", true),
-            ("chat:*", "chat:1", true),
-            ("chat:*", "chat:", true),
-            ("chat:*", "Chat:1", false),
-            ("chat:*", "xchat:1", false),
-            ("chat", "chat", true),
-            ("chat", "chat1", false),
-            ("chat", "сhat", false),
-        ] {
-            assert_eq!(Pattern::parse(pattern).unwrap().covers(name), covers, "{pattern} {name}");
-        }
-        for text in ["", "a*b", "**", "a\nb", &"x".repeat(257)] {
-            assert!(Pattern::parse(text).is_err(), "{text:?}");
-        }
-        for (outer, inner, contains) in [
-            ("*", "a*", true),
-            ("a*", "ab*", true),
-            ("a*", "ab", true),
-            ("ab*", "a*", false),
-            ("a", "a*", false),
-            ("a", "a", true),
-        ] {
-            let (outer, inner) = (Pattern::parse(outer).unwrap(), Pattern::parse(inner).unwrap());
-            assert_eq!(outer.contains(&inner), contains, "{outer:?} {inner:?}");
-        }
     }
 
     #[test]

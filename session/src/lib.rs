@@ -19,6 +19,7 @@ pub mod fork;
 pub mod grant;
 pub mod health;
 pub mod outcome;
+pub mod pattern;
 pub mod refusal;
 pub mod status;
 
@@ -63,9 +64,10 @@ pub use fact::{
     Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt, Sender,
 };
 pub use fork::{Effect, Fork, ForkRequest};
-pub use grant::{Denied, Grant, Pattern, Right};
+pub use grant::{Denied, Grant, Right};
 pub use keys::{CommandKey, Stand};
 pub use outcome::{Applied, DeleteReason};
+pub use pattern::Pattern;
 pub use policy::{Policy, Unwatched};
 pub use refusal::Refusal;
 pub use status::{
