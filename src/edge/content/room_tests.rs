@@ -1,10 +1,10 @@
-//! What of a long conversation an endpoint is asked with.
+//! What of a long conversation, or of one that was brought along, an endpoint is asked with.
 
 use bytes::Bytes;
 use expect_test::expect;
 
 use super::super::attached::messages::TurnReader;
-use super::tests::{agent, asks, conversation, messages, user};
+use super::tests::{agent, asks, check, conversation, messages, user};
 use super::*;
 use crate::config::Protocol;
 use crate::edge::push::asked;
@@ -148,4 +148,26 @@ fn many_pieces_of_data_are_taken_in_one_go() {
     let last = r#"{"type":"data-b","id":"9","data":3999}"#;
     let has = |part: &Part| matches!(part, Part::Other { json, .. } if json == last);
     assert!(conversation.entries[0].parts.iter().any(has));
+}
+
+#[test]
+fn a_conversation_that_a_client_brought_along_is_told_as_one() {
+    let said = r#"{"messages":[{"role":"user","parts":[{"type":"text","text":"a"}]},{"role":"assistant","parts":[{"type":"text","text":"b"}]},{"role":"user","parts":[{"type":"text","text":"c"}]}]}"#;
+    check(
+        &[user(1, "ai-sdk/1", said)],
+        expect![[r#"
+        ai-sdk:
+          {"id":"m1","role":"user","parts":[{"type":"text","text":"a"}]}
+          {"id":"m1","role":"assistant","parts":[{"type":"text","text":"b"}]}
+          {"id":"m1","role":"user","parts":[{"type":"text","text":"c"}]}
+        ag-ui:
+          {"id":"m1","role":"user","content":"a"}
+          {"id":"m1","role":"assistant","content":"b"}
+          {"id":"m1","role":"user","content":"c"}
+        openai:
+          {"role":"user","content":"a"}
+          {"role":"assistant","content":"b"}
+          {"role":"user","content":"c"}
+    "#]],
+    );
 }

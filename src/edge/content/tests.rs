@@ -79,7 +79,7 @@ pub(in crate::edge) fn conversation(log: &[Vec<Event>]) -> Conversation {
 }
 
 /// The messages that an endpoint of each dialect is asked with, and what else is told of answers.
-fn check(log: &[Vec<Event>], expected: Expect) {
+pub(super) fn check(log: &[Vec<Event>], expected: Expect) {
     let messages = messages(log);
     let mut told = String::new();
     for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
@@ -474,28 +474,6 @@ fn a_message_of_a_person_may_have_texts_and_files() {
           {"id":"m1","role":"user","content":[{"type":"image","source":{"type":"url","value":"https://a.example/b.png","mimeType":"image/png"}},{"type":"text","text":"what is it?"}]}
         openai:
           {"role":"user","content":[{"type":"text","text":"what is it?"},{"type":"image_url","image_url":{"url":"https://a.example/b.png"}}]}
-    "#]],
-    );
-}
-
-#[test]
-fn a_conversation_that_a_client_brought_along_is_told_as_one() {
-    let said = r#"{"messages":[{"role":"user","parts":[{"type":"text","text":"a"}]},{"role":"assistant","parts":[{"type":"text","text":"b"}]},{"role":"user","parts":[{"type":"text","text":"c"}]}]}"#;
-    check(
-        &[user(1, "ai-sdk/1", said)],
-        expect![[r#"
-        ai-sdk:
-          {"id":"m1","role":"user","parts":[{"type":"text","text":"a"}]}
-          {"id":"m1","role":"assistant","parts":[{"type":"text","text":"b"}]}
-          {"id":"m1","role":"user","parts":[{"type":"text","text":"c"}]}
-        ag-ui:
-          {"id":"m1","role":"user","content":"a"}
-          {"id":"m1","role":"assistant","content":"b"}
-          {"id":"m1","role":"user","content":"c"}
-        openai:
-          {"role":"user","content":"a"}
-          {"role":"assistant","content":"b"}
-          {"role":"user","content":"c"}
     "#]],
     );
 }
