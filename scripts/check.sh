@@ -26,6 +26,9 @@ else
   skipped+=("licenses, bans, sources and advisories: cargo-deny is not installed (cargo install cargo-deny --locked)")
 fi
 step cargo clippy --workspace --all-targets --locked -- -D warnings
+# The simulation of whole nodes is there under a flag alone, and in a target directory of its own.
+RUSTFLAGS="${RUSTFLAGS:-} --cfg tokio_unstable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/simulation" \
+  CARGO_PROFILE_DEV_OPT_LEVEL=1 step cargo check -p outlive --test simulation --locked
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --workspace --locked
 step scripts/test.sh
 
