@@ -131,3 +131,24 @@ async fn a_response_takes_no_answers_to_what_another_turn_asked() {
     let deleted = reqwest::Client::new().delete(&url).send().await.expect("an answer");
     assert_eq!(deleted.status().as_u16(), 409);
 }
+
+/// Its log is kept for the fork, and nobody is shown it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_was_deleted_is_gone_though_a_fork_holds_it() {
+    let node = start_single().await;
+    let body = json!({ "model": "poet", "input": "hi", "background": true, "conversation": "s" });
+    let (status, made) = post(&node, "/v1/openai/responses", &body).await;
+    assert_eq!(status, 200, "{made}");
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let client = reqwest::Client::new();
+    let fork = client.put(format!("{}/v1/stream/f", node.url));
+    let fork = fork.header("stream-forked-from", "/v1/stream/s").send().await.expect("an answer");
+    assert_eq!(fork.status(), 201);
+    let conversation = format!("{}/v1/openai/conversations/s", node.url);
+    assert_eq!(client.get(&conversation).send().await.expect("an answer").status(), 200);
+    assert!(client.delete(&conversation).send().await.expect("an answer").status().is_success());
+    assert_eq!(client.get(&conversation).send().await.expect("an answer").status(), 404);
+    let next = json!({ "model": "poet", "input": "and?", "previous_response_id": made["id"] });
+    let (status, told) = post(&node, "/v1/openai/responses", &next).await;
+    assert_eq!(status, 404, "{told}");
+}

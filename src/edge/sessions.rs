@@ -13,13 +13,12 @@ use super::error::{self, Problem};
 use super::gate::By;
 use super::history::{self, Log, Waiting};
 use super::name::Name;
-use super::people::ready;
+use super::people::{exists, ready};
 use super::query::Query;
 use super::{Edge, freshness, headers, turns, wire};
 use crate::auth::Caller;
 use crate::limits;
 use crate::runtime::Summary;
-use crate::session::Refusal;
 
 pub(super) async fn show(
     State(edge): State<Edge>,
@@ -29,10 +28,10 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let query = query.only(&["read"])?;
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.sessions.status(&id, freshness(&query)?, deadline).await?;
-    let mut status = status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?;
-    edge.runtime.workers.mark_unserved(&id, &mut status.turns).await;
     let freshness = freshness(&query)?;
+    let status = edge.runtime.sessions.status(&id, freshness, deadline).await?;
+    let mut status = exists(status)?;
+    edge.runtime.workers.mark_unserved(&id, &mut status.turns).await;
     let mut body = wire::status(&id, &status);
     let now = edge.runtime.sessions.time_of(&id);
     let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();

@@ -90,7 +90,9 @@ pub(super) async fn status(
     id: &SessionId,
     deadline: Instant,
 ) -> Result<Option<Status>, Problem> {
-    Ok(edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?)
+    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+    // A deleted one may be kept for its forks.
+    Ok(status.filter(|status| !status.hidden))
 }
 
 /// A name that is made of another one and of what makes it another one.

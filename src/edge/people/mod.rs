@@ -119,6 +119,6 @@ pub(super) fn ready(body: &Body) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-pub(super) fn exists(status: Option<Status>) -> Result<Status, Problem> {
+pub(in crate::edge) fn exists(status: Option<Status>) -> Result<Status, Problem> {
     Ok(status.filter(|status| !status.hidden).ok_or(Refusal::NotFound)?)
 }
