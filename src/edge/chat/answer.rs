@@ -49,9 +49,10 @@ enum Came {
 }
 
 impl Answered {
-    /// What the client is shown: what follows its answers.
-    pub(super) fn begins(&self) -> Begins {
-        self.last.as_ref().map_or(Begins::AfterAnswers, |serial| Begins::At(serial.next()))
+    /// The turn, and what of it the client is shown: what follows its answers.
+    pub(super) fn shown(self) -> (Begun, Begins) {
+        let begins = self.last.map_or(Begins::AfterAnswers, |serial| Begins::At(serial.next()));
+        (self.begun, begins)
     }
 }
 

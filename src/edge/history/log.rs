@@ -189,10 +189,13 @@ impl<'a> Log<'a> {
     ) -> Result<Vec<Arc<Shown>>, Problem> {
         let mut found = Vec::new();
         let mut piece: Vec<Arc<Shown>> = Vec::new();
-        for place in places {
+        for (at, place) in places.iter().enumerate() {
             let is_before = |shown: &Arc<Shown>| shown.event.serial < *place;
             if piece.last().is_none_or(is_before) {
-                piece = self.piece(*place, Serial(place.0 + DELIVERY_EVENTS as u64 - 1)).await?;
+                // Up to the last one that comes along.
+                let reach = Serial(place.0 + DELIVERY_EVENTS as u64 - 1);
+                let upto = places[at..].iter().take_while(|other| **other <= reach).last();
+                piece = self.piece(*place, *upto.unwrap_or(place)).await?;
             }
             found.extend(piece.iter().find(|shown| shown.event.serial == *place).cloned());
         }

@@ -53,11 +53,7 @@ async fn run(
             let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
             (begun, Begins::AtStart)
         }
-        Says::Answers(answers) => {
-            let answered = answer::answer(place, None, answers).await?;
-            let begins = answered.begins();
-            (answered.begun, begins)
-        }
+        Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
     let (turn, from) = (&begun.turn, begun.serial);
     // Who comes back goes on after what was told, whether that was superseded since or not.

@@ -81,11 +81,7 @@ async fn send(
         Says::Message { id: name, said } => {
             (message(place, &agent, &request, &name, said).await?, Begins::AtStart)
         }
-        Says::Answers { message, answers } => {
-            let answered = answered(place, &message, answers).await?;
-            let begins = answered.begins();
-            (answered.begun, begins)
-        }
+        Says::Answers { message, answers } => answered(place, &message, answers).await?.shown(),
     };
     let response = show((&edge, &caller, &id), &begun, begins, (version, &given), deadline).await?;
     delivery::roomy(&edge.room, response)
@@ -186,7 +182,7 @@ async fn stop(
     given: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let deadline = headers::deadline(&given)?;
+    let deadline = begin::deadline(&given)?;
     // What clients say there of what they saw is not needed.
     body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
     let scope = Scope::Agent(agent);

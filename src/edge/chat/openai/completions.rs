@@ -57,11 +57,7 @@ pub(super) async fn create(
         Says::Answers(_) if named.is_none() => {
             return Err(bad("results of tools go with the header outlive-session"));
         }
-        Says::Answers(answers) => {
-            let answered = answer::answer(place, None, answers).await?;
-            let begins = answered.begins();
-            (answered.begun, begins)
-        }
+        Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
     let (turn, from) = (&begun.turn, begun.serial);
     let shown = Shown { id: &id, turn, from, begins, is_present: true, health: false };

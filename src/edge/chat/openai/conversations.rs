@@ -62,7 +62,7 @@ pub(super) async fn only_turn(
     let cursor = Follow::each(edge, &place.session, place.from, deadline, |event| {
         let fact = event.fact.as_deref();
         only &= !matches!(fact, Some(Fact::Input { turn, .. }) if *turn != place.turn);
-        true
+        only
     })
     .await?;
     // What was asked before it stands before it in the log.
