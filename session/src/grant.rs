@@ -192,7 +192,7 @@ impl Grant {
     }
 
     /// Takes from a command what the grant does not give: whoever speaks without a name speaks in the grant's, a role
-    /// is at most the grant's, and an input without the right to steer waits until its agent is free.
+    /// is at most the grant's, and an input without the right to steer waits where the session's policy is to steer.
     ///
     /// # Errors
     /// The command needs a right that is missing, or speaks in another name. It may be changed then, and must not be
@@ -207,7 +207,7 @@ impl Grant {
                 input.role = input.role.min(self.role);
                 if !self.rights.contains(&Right::Steer) {
                     input.when_busy = match input.when_busy {
-                        None => Some(WhenBusy::Queue),
+                        None => Some(WhenBusy::Unsteered),
                         given => given,
                     };
                 }
@@ -277,7 +277,9 @@ impl Command {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],
                 Some(WhenBusy::Interrupt | WhenBusy::Instead) => &[Right::Send, Right::Cancel],
-                None | Some(WhenBusy::Queue | WhenBusy::Reject) => &[Right::Send],
+                None | Some(WhenBusy::Queue | WhenBusy::Reject | WhenBusy::Unsteered) => {
+                    &[Right::Send]
+                }
             },
             Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) => &[Right::Cancel],
             Command::Answer(_) => &[Right::Answer],
@@ -354,7 +356,7 @@ mod tests {
         let Command::Input(narrowed) = &command else { panic!("it is an input") };
         assert_eq!(narrowed.sender.as_ref().unwrap().participant.as_str(), "ada");
         assert_eq!(narrowed.role, Role::Participant);
-        assert_eq!(narrowed.when_busy, Some(WhenBusy::Queue), "it may not steer");
+        assert_eq!(narrowed.when_busy, Some(WhenBusy::Unsteered), "it may not steer");
         assert_eq!(grant.narrow(&id, &mut input(Some("bob"), None)), Err(Denied::Name));
         let mut steers = grant.clone();
         steers.rights = vec![Right::Steer];

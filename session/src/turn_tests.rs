@@ -154,6 +154,28 @@ fn an_input_to_a_busy_agent_does_as_it_says() {
 }
 
 #[test]
+fn who_may_not_steer_is_under_the_policy_all_the_same() {
+    use WhenBusy::{Instead, Interrupt, Queue, Reject, Steer, Unsteered};
+    for (asked, policy, done) in [
+        (None, Steer, Steer),
+        (None, Reject, Reject),
+        (Some(Unsteered), Steer, Queue),
+        (Some(Unsteered), Queue, Queue),
+        (Some(Unsteered), Reject, Reject),
+        (Some(Unsteered), Interrupt, Interrupt),
+        (Some(Unsteered), Instead, Instead),
+        (Some(Queue), Reject, Queue),
+    ] {
+        assert_eq!(WhenBusy::under(asked, policy), done, "{asked:?} {policy:?}");
+    }
+    assert_eq!(WhenBusy::parse("unsteered"), None);
+    let mut play = Play::new();
+    play.run(input("t1", "a", Steer)).unwrap();
+    let queued = play.run(input("t2", "a", Unsteered)).unwrap();
+    assert!(matches!(queued, Applied::Input { turn, .. } if turn == turn_id("t2")));
+}
+
+#[test]
 fn a_turn_may_be_cancelled_before_it_is_asked_for() {
     let mut play = Play::new();
     play.run(cancel(Scope::Turn(turn_id("t1")))).unwrap();

@@ -47,6 +47,9 @@ pub enum WhenBusy {
     /// It begins a turn, and those that wait for people and have no worker are cancelled: somebody speaks instead of
     /// answering. Where the agent works, it begins a turn after that.
     Instead,
+    /// As the session's policy says, but for one who may not steer: where that is to steer, it begins a turn after the
+    /// open one. Nobody asks for it by name.
+    Unsteered,
 }
 
 /// A worker that wants a turn.
@@ -225,7 +228,7 @@ impl Phase {
 }
 
 impl WhenBusy {
-    /// All of them.
+    /// Those that can be asked for.
     pub const ALL: [WhenBusy; 5] = [
         WhenBusy::Steer,
         WhenBusy::Queue,
@@ -242,6 +245,16 @@ impl WhenBusy {
             WhenBusy::Interrupt => "interrupt",
             WhenBusy::Reject => "reject",
             WhenBusy::Instead => "instead",
+            WhenBusy::Unsteered => "unsteered",
+        }
+    }
+
+    /// What is done where somebody asks for this, or for nothing, under a policy.
+    pub fn under(asked: Option<WhenBusy>, policy: WhenBusy) -> WhenBusy {
+        match (asked, policy) {
+            (Some(WhenBusy::Unsteered), WhenBusy::Steer) => WhenBusy::Queue,
+            (None | Some(WhenBusy::Unsteered), policy) => policy,
+            (Some(asked), _) => asked,
         }
     }
 

@@ -42,7 +42,7 @@ impl Live {
             Mode::Manual if !cancelled => return self.hold_back(now, asked, out),
             _ => {}
         }
-        let when_busy = asked.when_busy.unwrap_or(self.config.policy.when_busy);
+        let when_busy = WhenBusy::under(asked.when_busy, self.config.policy.when_busy);
         let ending = if cancelled { Vec::new() } else { self.ended_by(asked, when_busy) };
         let into = if cancelled { None } else { self.steers(asked, when_busy)? };
         match into {
@@ -107,7 +107,7 @@ impl Live {
                 let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
                 rests && self.work.asks(&open.id)
             }
-            WhenBusy::Steer | WhenBusy::Queue | WhenBusy::Reject => false,
+            WhenBusy::Steer | WhenBusy::Queue | WhenBusy::Reject | WhenBusy::Unsteered => false,
         };
         let of = self.work.turns.iter().filter(|open| open.agent == asked.agent);
         of.filter(ends).map(|open| open.id.clone()).collect()
@@ -121,7 +121,11 @@ impl Live {
             (Some(at), WhenBusy::Reject) => {
                 Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
             }
-            (None, _) | (_, WhenBusy::Queue | WhenBusy::Interrupt | WhenBusy::Instead) => Ok(None),
+            (None, _)
+            | (
+                _,
+                WhenBusy::Queue | WhenBusy::Interrupt | WhenBusy::Instead | WhenBusy::Unsteered,
+            ) => Ok(None),
         }
     }
 
