@@ -4,13 +4,15 @@
 //! clients take a clean end for the end of the answer (S7). It asks for more only when the connection has room (S10).
 //! A client that leaves drops the body, and nothing else.
 
+use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream;
+use futures::{FutureExt, stream};
 use tokio::time::{Instant, sleep_until};
 
 use super::super::content::raw::Json;
@@ -26,6 +28,7 @@ use super::superseded::Superseded;
 use crate::auth::{Caller, Ending};
 use crate::ids::{Millis, Serial, SessionId, TurnId};
 use crate::limits;
+use crate::runtime;
 use crate::session::Event;
 
 /// How a dialect tells an answer.
@@ -58,6 +61,10 @@ pub(super) enum Flow {
     /// What was said cannot be taken back in this dialect: the client is to come back for the whole.
     BreaksOff,
 }
+
+/// How much a client is told at once, in bytes, but for the event that goes beyond it: a delivery may have a thousand
+/// times as much, and many clients may be slow.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Which answer is shown, and how.
 pub(super) struct Shown<'a> {
@@ -95,6 +102,8 @@ pub(super) struct Teller<D> {
 struct Live<D> {
     follow: Follow,
     teller: Teller<D>,
+    /// What was read and is not told yet.
+    read: vec::IntoIter<Arc<runtime::Shown>>,
     opened: bool,
     ending: Ending,
     edge: Edge,
@@ -132,6 +141,20 @@ impl<D: Dialect> Teller<D> {
         if self.fold.is_full() && self.flow == Flow::GoesOn {
             tracing::warn!("an answer has more parts, or larger calls, than can be followed");
             self.lose(out);
+        }
+    }
+
+    /// Tells what events mean, until the client has enough to take for now.
+    pub(super) fn tell(
+        &mut self,
+        events: &mut impl Iterator<Item = Arc<runtime::Shown>>,
+        out: &mut Vec<u8>,
+    ) {
+        while out.len() < PIECE_BYTES
+            && self.flow == Flow::GoesOn
+            && let Some(shown) = events.next()
+        {
+            self.take(&shown.event, out);
         }
     }
 
@@ -183,6 +206,7 @@ async fn open<D: Dialect>(
     Ok(Live {
         follow,
         teller,
+        read: Vec::new().into_iter(),
         opened: false,
         ending: caller.ending(),
         edge: edge.clone(),
@@ -270,6 +294,10 @@ impl<D: Dialect> Live<D> {
                 return Some(Ok(out.into()));
             }
         }
+        if self.ending.came().now_or_never().is_some() {
+            return Some(Err(BrokenOff));
+        }
+        self.teller.tell(&mut self.read, &mut out);
         let heartbeat = Instant::now() + Duration::from_millis(limits::HEARTBEAT_MS);
         while out.is_empty() && self.teller.flow == Flow::GoesOn {
             let events = tokio::select! {
@@ -292,7 +320,8 @@ impl<D: Dialect> Live<D> {
                 }
             };
             self.counted.delivered(events.len() as u64);
-            events.iter().for_each(|shown| self.teller.take(&shown.event, &mut out));
+            self.read = events.into_iter();
+            self.teller.tell(&mut self.read, &mut out);
         }
         match self.teller.flow {
             Flow::BreaksOff if out.is_empty() => Some(Err(BrokenOff)),

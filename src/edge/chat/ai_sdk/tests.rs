@@ -1,13 +1,19 @@
 //! What clients of the AI SDK are told, whichever dialect the agent spoke.
 
+use std::sync::{Arc, OnceLock};
+
 use expect_test::{Expect, expect};
 
 use super::super::super::content::tests::{agent, asks};
+use super::super::fold::Fold;
+use super::super::live::Teller;
+use super::super::superseded::Superseded;
 use super::super::tests::{completed, ended, rewound, told, turn};
 use super::Version;
 use super::chunks::{Chunks, answer_of};
 use super::request::{self, Says, Trigger};
 use crate::ids::Serial;
+use crate::runtime::Shown;
 use crate::session::{End, Event, Format};
 
 fn check(version: Version, log: &[Vec<Event>], how: (u64, bool), expected: Expect) {
@@ -321,4 +327,27 @@ fn the_last_message_is_what_is_sent() {
     let again = user(r#"[{"type":"text","text":"a"}]"#)
         .replace(r#""x":1"#, r#""trigger":"regenerate-message","messageId":"m""#);
     assert_eq!(request::parse(again.as_bytes()).unwrap().trigger, Trigger::Regenerate(None));
+}
+
+/// A delivery may have far more than a client is to be held for.
+#[test]
+fn a_client_is_told_a_piece_at_a_time() {
+    let text = "x".repeat(40 << 10);
+    let log = [vec![("text", &*text); 30].as_slice()].map(|said| agent(2, "t", said)).concat();
+    let mut events =
+        log.into_iter().map(|event| Arc::new(Shown { event, rendered: OnceLock::new() }));
+    let fold = Fold::new(&turn(), Serial(1), Superseded::of(&turn()));
+    let chunks = Chunks::new(Version::V7, Serial(7), &turn());
+    let mut teller = Teller::new(fold, chunks, Serial(0), Serial(0));
+    let mut pieces = 0;
+    loop {
+        let mut out = Vec::new();
+        teller.tell(&mut events, &mut out);
+        if out.is_empty() {
+            break;
+        }
+        assert!(out.len() < 128 << 10, "{} bytes at once", out.len());
+        pieces += 1;
+    }
+    assert_eq!(pieces, 15, "two events make one");
 }
