@@ -6,7 +6,7 @@
 use std::fmt;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ring::hmac;
 
 /// What a secret in its usual spelling begins with.
@@ -21,7 +21,9 @@ pub struct SigningSecret(Vec<u8>);
 impl SigningSecret {
     /// Takes `text` as a secret: 24 to 64 bytes in base64, behind `whsec_` or not.
     pub fn parse(text: &str) -> Option<SigningSecret> {
-        let bytes = STANDARD.decode(text.strip_prefix(PREFIX).unwrap_or(text)).ok()?;
+        let text = text.strip_prefix(PREFIX).unwrap_or(text);
+        // With padding or without.
+        let bytes = STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
         BYTES.contains(&bytes.len()).then_some(SigningSecret(bytes))
     }
 
@@ -61,6 +63,9 @@ mod tests {
         let signed = |secrets: &[_]| SigningSecret::signatures(secrets, id, 1_614_265_330, body);
         assert_eq!(signed(std::slice::from_ref(&secret)), one);
         assert_eq!(signed(&[secret.clone(), secret.clone()]), format!("{one} {one}"));
+        let odd = "A".repeat(43);
+        assert_eq!(SigningSecret::parse(&odd), SigningSecret::parse(&format!("{odd}=")));
+        assert!(SigningSecret::parse(&odd).is_some());
         assert_eq!(format!("{secret:?}"), "SigningSecret(***)");
         for text in ["", "whsec_", "whsec_c2hvcnQ=", "not base64 at all, but long enough for one"] {
             assert!(SigningSecret::parse(text).is_none(), "{text:?}");

@@ -9,6 +9,10 @@ use crate::auth::SigningSecret;
 use crate::ids::{AgentName, TenantName};
 use crate::limits;
 
+/// Headers that a request to an endpoint has by itself.
+const OWN_HEADERS: [&str; 7] =
+    ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te"];
+
 /// One agent that this node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
@@ -133,6 +137,7 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     let wrong = |why: String| Err(told(why));
     let parsed = AgentName::parse(name).map_err(|why| told(why.to_string()))?;
     let tenants = tenants(given.tenants.as_deref()).map_err(told)?;
+    check_kind(&given).map_err(told)?;
     let body = match given.kind.as_deref() {
         None | Some("managed") => {
             if given.command.first().is_none_or(String::is_empty) {
@@ -181,6 +186,29 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     Ok(AgentConfig { name, tenants, body, capacity, lease_ms, quiet_ms, restart, cancel_grace_ms })
 }
 
+/// Refuses keys of another kind of agent: they would do nothing.
+fn check_kind(given: &GivenAgent) -> Result<(), String> {
+    let is_managed = matches!(given.kind.as_deref(), None | Some("managed"));
+    let of_managed = [
+        ("command", !given.command.is_empty()),
+        ("env", !given.env.is_empty()),
+        ("pass_env", !given.pass_env.is_empty()),
+    ];
+    let of_others = [
+        ("url", given.url.is_some()),
+        ("protocol", given.protocol.is_some()),
+        ("headers", !given.headers.is_empty()),
+        ("signing_secrets", !given.signing_secrets.is_empty()),
+        ("model", given.model.is_some()),
+        ("call_ms", given.call_ms.is_some()),
+    ];
+    let others: &[(&str, bool)] = if is_managed { &of_others } else { &of_managed };
+    match others.iter().find(|(_, is_given)| *is_given) {
+        Some((key, _)) => Err(format!("{key} is for another kind of agent")),
+        None => Ok(()),
+    }
+}
+
 /// The default tenant where nothing is given; among others it is the empty name.
 fn tenants(given: Option<&[String]>) -> Result<Vec<Option<TenantName>>, String> {
     let Some(given) = given else { return Ok(vec![None]) };
@@ -213,6 +241,9 @@ fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
 /// Headers as they go out: one that is `env:NAME` is what the environment has there.
 fn headers(given: &GivenAgent) -> Result<BTreeMap<String, String>, String> {
     let value = |(name, value): (&String, &String)| {
+        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(format!("headers.{name}: requests have one of their own"));
+        }
         let value = match value.strip_prefix("env:") {
             None => value.clone(),
             Some(place) => std::env::var(place)
@@ -392,6 +423,14 @@ mod tests {
         check_bad(
             &format!("{push}headers = {{ authorization = \"env:NOT_SET_AT_ALL\" }}"),
             expect!["agents.poet: headers.authorization: the environment has no NOT_SET_AT_ALL"],
+        );
+        check_bad(
+            "[poet]\ncommand = [\"a\"]\nurl = \"http://h\"",
+            expect!["agents.poet: url is for another kind of agent"],
+        );
+        check_bad(
+            &format!("{push}headers = {{ Host = \"evil\" }}"),
+            expect!["agents.poet: headers.Host: requests have one of their own"],
         );
         check_bad(
             &format!("{push}signing_secrets = [\"/no/such/file\"]"),

@@ -19,10 +19,13 @@ pub struct PublicConfig {
 impl Default for PublicConfig {
     /// A proxy on the same machine is trusted.
     fn default() -> PublicConfig {
-        let own = [IpAddr::from(Ipv6Addr::LOCALHOST).into()];
-        let loopback = IpNet::new_assert(IpAddr::from(Ipv4Addr::new(127, 0, 0, 0)), 8);
-        PublicConfig { url: None, proxies: [vec![loopback], own.to_vec()].concat() }
+        PublicConfig { url: None, proxies: loopback().to_vec() }
     }
+}
+
+fn loopback() -> [IpNet; 2] {
+    let loopback = IpNet::new_assert(IpAddr::from(Ipv4Addr::new(127, 0, 0, 0)), 8);
+    [loopback, IpAddr::from(Ipv6Addr::LOCALHOST).into()]
 }
 
 /// What was given; a URL is a name under which this node may be called, and an origin whose pages may ask it.
@@ -43,7 +46,8 @@ pub(super) fn check(
         public.url = Some(origin);
     }
     if !proxies.is_empty() {
-        public.proxies = proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+        let networks = proxies.iter().map(|text| networks(text)).collect::<Result<Vec<_>, _>>()?;
+        public.proxies = networks.concat();
     }
     Ok(public)
 }
@@ -54,14 +58,18 @@ fn is_bare(url: &Url) -> bool {
     is_web && !has_more && url.username().is_empty() && url.password().is_none()
 }
 
-fn network(text: &str) -> Result<IpNet, BadServeConfig> {
+fn networks(text: &str) -> Result<Vec<IpNet>, BadServeConfig> {
+    if text == "loopback" {
+        return Ok(loopback().to_vec());
+    }
     let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse().ok().or_else(one);
-    network.ok_or_else(|| {
+    let network = network.ok_or_else(|| {
         BadServeConfig(format!(
-            "trust_proxy {text:?} is not an address or a network, as 10.0.0.0/8"
+            "trust_proxy {text:?} is not an address, a network, as 10.0.0.0/8, or loopback"
         ))
-    })
+    })?;
+    Ok(vec![network])
 }
 
 #[cfg(test)]
@@ -90,6 +98,7 @@ mod tests {
         assert!(found[0].contains(&IpAddr::from([10, 1, 2, 3])));
         assert!(!found.iter().any(|net| net.contains(&IpAddr::from([127, 0, 0, 1]))));
         assert!(given(&[]).unwrap()[0].contains(&IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(given(&["loopback", "fd00::1"]).unwrap().len(), 3);
         assert!(given(&["10.0.0.0/33"]).is_err() && given(&["proxy"]).is_err());
     }
 }
