@@ -10,8 +10,11 @@ pub mod demo_agent;
 pub mod edge;
 pub mod limits;
 pub mod node;
+pub mod offset;
+pub mod rfc3339;
 pub mod runtime;
 pub mod store;
+pub mod subscriptions;
 pub mod telemetry;
 pub mod tls;
 

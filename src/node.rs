@@ -51,6 +51,7 @@ use crate::runtime::Runtime;
 use crate::runtime::agent::body::Agents;
 use crate::store::Store;
 use crate::store::fault::Fault;
+use crate::subscriptions::Subscriptions;
 use crate::telemetry::Metrics;
 use crate::tls;
 
@@ -213,16 +214,20 @@ impl Node {
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
         let auth = Auth::new(&runtime.sessions, who_may_ask(config))?;
+        let sessions = runtime.sessions.clone();
+        let subscriptions = Arc::new(Subscriptions::new(sessions, config.webhook_reach));
         let serving = edge::serve(
             (listener, admin),
             runtime.clone(),
             auth,
+            subscriptions.clone(),
             metrics.clone(),
             settings,
             stop.clone(),
         );
         let edge = TaskTracker::new();
         edge.spawn(essential("edge", serving));
+        edge.spawn(essential("subscriptions", subscriptions.run(stop.clone())));
         edge.close();
         let bodies = agents::bodies(&config.agents);
         let agents = Agents::start(runtime.workers.clone(), bodies).await;
@@ -316,7 +321,6 @@ fn settings(config: &ServeConfig, address: SocketAddr) -> anyhow::Result<edge::S
     let certificate = config.client_tls.clone().map(Certificate::load).transpose();
     Ok(edge::Settings {
         long_poll: Duration::from_millis(config.long_poll_ms),
-        webhooks: config.webhook_reach,
         door: edge::Door::new(address, members, allow_hosts, allow_origins),
         public: config.public.clone(),
         certificate: certificate.map_err(anyhow::Error::msg).context("serve clients by TLS")?,

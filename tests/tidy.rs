@@ -45,6 +45,7 @@ const FOREIGN: &[&str] = &["CancellationToken", "child_token"];
 const ABOVE: &[(&str, &[&str])] = &[
     ("src/runtime", &["edge", "node", "cli", "demo"]),
     ("src/auth", &["edge", "node", "cli", "demo"]),
+    ("src/subscriptions", &["auth", "edge", "node", "cli", "demo"]),
     ("src/edge", &["node", "cli", "demo"]),
     // The demo is a client: what it shows comes over the public API.
     ("src/demo", &["session", "runtime", "edge", "node", "store"]),
@@ -53,9 +54,9 @@ const ABOVE: &[(&str, &[&str])] = &[
 /// Where the edge makes the id of a session: what a client wrote becomes one in its own tenant there and nowhere else.
 const NAMERS: &[&str] = &[
     "src/edge/name",
-    "src/edge/durable/subscriptions/named",
+    "src/subscriptions/named",
     // They have one name in the cluster.
-    "src/edge/durable/subscriptions/signing_keys",
+    "src/subscriptions/signing_keys",
 ];
 
 /// The parts inside src/runtime from the bottom up, in levels: the type that others are given, and its files. All other
@@ -221,7 +222,7 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     for (_, above) in ABOVE.iter().filter(|(folder, _)| inside(folder)) {
         found.extend(reached(&tokens, "crate", above));
     }
-    if inside("src/edge") && !test {
+    if (inside("src/edge") || inside("src/subscriptions")) && !test {
         found.extend(across_tenants(path, lines, &tokens));
     }
     if inside("src/runtime") && !test {

@@ -61,13 +61,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::certificate::Certificate;
 pub use self::door::Door;
-use self::durable::subscriptions::Subscriptions;
 use self::error::Problem;
 use self::query::Query;
 use self::room::Room;
 use crate::auth::Auth;
-use crate::config::{PublicConfig, WebhookReach};
+use crate::config::PublicConfig;
 use crate::runtime::{Freshness, Runtime};
+use crate::subscriptions::Subscriptions;
 use crate::telemetry::Metrics;
 use crate::tls;
 
@@ -79,8 +79,6 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub struct Settings {
     /// How long a long poll waits that does not say so itself.
     pub long_poll: Duration,
-    /// Where webhooks may go.
-    pub webhooks: WebhookReach,
     /// Who may come in.
     pub door: Door,
     /// Where clients reach this node.
@@ -109,12 +107,12 @@ pub async fn serve(
     (listener, admin): (TcpListener, Option<TcpListener>),
     runtime: Arc<Runtime>,
     auth: Auth,
+    subscriptions: Arc<Subscriptions>,
     metrics: Arc<Metrics>,
     settings: Settings,
     shutdown: CancellationToken,
 ) {
-    let edge = Edge::new(runtime, auth, metrics, settings, shutdown);
-    let working = edge.subscriptions.clone().run(edge.stop.clone());
+    let edge = Edge::new(runtime, auth, subscriptions, metrics, settings, shutdown);
     let auth = edge.clone();
     let knowing = async move { auth.auth.run(auth.stop.clone()).await };
     let (certificate, stop) = (edge.settings.certificate.clone(), edge.stop.clone());
@@ -131,7 +129,7 @@ pub async fn serve(
         }
     };
     let serving = server::run(listener, edge, entrance);
-    tokio::join!(serving, operating, working, knowing, renewing);
+    tokio::join!(serving, operating, knowing, renewing);
 }
 
 /// What every request can reach.
@@ -157,6 +155,7 @@ impl Edge {
     fn new(
         runtime: Arc<Runtime>,
         auth: Auth,
+        subscriptions: Arc<Subscriptions>,
         metrics: Arc<Metrics>,
         settings: Settings,
         stop: CancellationToken,
@@ -164,8 +163,6 @@ impl Edge {
         let room = Room::new(room::size(room::memory()), &metrics);
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
         let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
-        let subscriptions = Subscriptions::new(runtime.sessions.clone(), settings.webhooks);
-        let subscriptions = Arc::new(subscriptions);
         Edge(Arc::new(Shared {
             runtime,
             auth,

@@ -6,13 +6,15 @@ use axum::http::{HeaderMap, HeaderName, header};
 use super::super::error::{self, Problem};
 use super::super::headers;
 use super::name;
-use super::offset::{Offset, Place};
+use super::offset::Place;
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET,
-    STREAM_FORKED_FROM, STREAM_SEQ, STREAM_TTL, rfc3339,
+    STREAM_FORKED_FROM, STREAM_SEQ, STREAM_TTL,
 };
 use crate::auth::Caller;
 use crate::ids::{Incarnation, Serial, SessionId};
+use crate::offset::Offset;
+use crate::rfc3339;
 use crate::session::ContentType;
 
 /// The end of life that a creator chose.

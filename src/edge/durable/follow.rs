@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::super::Edge;
 use super::super::error::Problem;
-use super::offset::Offset;
 use super::problem;
 use crate::ids::{Incarnation, Serial, SessionId};
 use crate::limits;
+use crate::offset::Offset;
 use crate::runtime::{AttachError, Delivery, Freshness, Reader, Shown, Start};
 use crate::session::Status;
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json as value};
 
 use super::super::json;
 use super::body::Shape;
-use super::offset::Offset;
+use crate::offset::Offset;
 
 /// Where a reader stands after the data before it.
 #[derive(Clone, Debug, PartialEq, Eq)]

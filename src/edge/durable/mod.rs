@@ -18,7 +18,6 @@ mod offset;
 mod page;
 mod problem;
 mod read;
-mod rfc3339;
 mod sse;
 mod streaming;
 pub(super) mod subscriptions;
@@ -28,8 +27,8 @@ use axum::routing::put;
 
 use super::routes::Route;
 use crate::ids::{Incarnation, Serial};
+use crate::offset::Offset;
 use crate::session::ContentType;
-use offset::Offset;
 
 const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
 const STREAM_UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");

@@ -1,19 +1,8 @@
-//! Where a read begins: the root of a log and a serial in it, as text that sorts as the log does.
+//! Where a read begins.
 
-use std::fmt;
-
-use crate::ids::{Incarnation, Serial};
+use crate::offset::Offset;
 use crate::runtime::Start;
 
-/// After one event of one log. Forks share the root of their source, and so its offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Offset {
-    pub(super) root: Incarnation,
-    pub(super) serial: Serial,
-}
-
-/// Digits of each of its numbers.
-const DIGITS: usize = 16;
 /// The start of any log, beside `-1`.
 const ZERO: &str = "0000000000000000_0000000000000000";
 
@@ -23,25 +12,6 @@ pub(super) enum Place {
     Start,
     Now,
     Behind(Offset),
-}
-
-impl Offset {
-    /// Takes back what `Display` wrote; none for any other text.
-    pub(super) fn parse(text: &str) -> Option<Offset> {
-        let (root, serial) = text.split_once('_')?;
-        let number = |part: &str| {
-            let digits = part.len() == DIGITS && part.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| part.parse::<u64>().ok()).flatten()
-        };
-        let root = u32::try_from(number(root)?).ok().filter(|root| 0 < *root)?;
-        Some(Offset { root: Incarnation(root), serial: Serial(number(serial)?) })
-    }
-}
-
-impl fmt::Display for Offset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:0DIGITS$}_{:0DIGITS$}", self.root.0, self.serial.0)
-    }
 }
 
 impl Place {
@@ -67,6 +37,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::{Incarnation, Serial};
 
     #[test]
     fn an_offset_is_a_start_a_tail_or_its_own_text() {
@@ -84,18 +55,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn offsets_sort_as_their_texts(
-            a in (1..u32::MAX, 0..10_u64.pow(16)),
-            b in (1..u32::MAX, 0..10_u64.pow(16)),
-        ) {
-            let text = |(root, serial)| {
-                Offset { root: Incarnation(root), serial: Serial(serial) }.to_string()
-            };
-            prop_assert_eq!(a.cmp(&b), text(a).cmp(&text(b)));
-            prop_assert_eq!(Offset::parse(&text(a)).unwrap().to_string(), text(a));
-        }
-
         #[test]
         fn no_text_makes_the_parser_panic(text in "[-0-9_nowä]{0,40}") {
             if let Some(Place::Behind(offset)) = Place::parse(&text) {

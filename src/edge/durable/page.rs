@@ -12,10 +12,10 @@ use super::super::error::{self, Problem};
 use super::body::{Body, Shape};
 use super::cursor::Cursors;
 use super::follow::{Follow, Next};
-use super::offset::Offset;
 use super::{STREAM_CLOSED, STREAM_CURSOR, STREAM_UP_TO_DATE, TRUE, next_offset, type_of};
 use crate::ids::Incarnation;
 use crate::limits;
+use crate::offset::Offset;
 use crate::session::ContentType;
 
 /// How long the end of a closed stream may take to follow the last event, in milliseconds.

@@ -15,8 +15,9 @@ use super::name::StreamName;
 use super::offset::Place;
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, next_offset,
-    page, problem, rfc3339, sse, type_of,
+    page, problem, sse, type_of,
 };
+use crate::rfc3339;
 use crate::runtime::Reader;
 
 pub(super) async fn read(

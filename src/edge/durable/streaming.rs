@@ -23,11 +23,11 @@ use tokio::time::{Instant, sleep};
 use super::super::error::{self, Problem};
 use super::super::lines::Lines;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
-use super::offset::Offset;
 use super::{asked, expiry, messages, problem};
 use crate::auth::{Caller, Ending, Refused};
 use crate::ids::SessionId;
 use crate::limits;
+use crate::offset::Offset;
 use crate::runtime::Reply;
 use crate::session::{AppendEach, Applied, Command, ContentType, NewEvent, Origin, Refusal};
 

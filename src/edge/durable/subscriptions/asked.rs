@@ -3,10 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::place::Place;
-use super::state::{Deliver, Plan};
-use super::{Fault, Named};
 use crate::limits;
+use crate::subscriptions::{Deliver, Fault, Named, Place, Plan, Refused};
 
 /// The body of a callback, an acknowledgement or a release.
 #[derive(Debug, Default, Deserialize)]
@@ -50,9 +48,7 @@ impl Report {
         let ack = |ack: &Ack| {
             let path = ack.stream.as_deref().or(ack.path.as_deref()).unwrap_or_default();
             let place = Place::parse(&ack.offset);
-            let place = place.ok_or_else(|| {
-                Fault::new(409, "INVALID_OFFSET", "the offset was not made by this service")
-            })?;
+            let place = place.ok_or(Refused::Offset("the offset was not made by this service"))?;
             Ok((normal(path).to_owned(), place))
         };
         self.acks.iter().map(ack).collect()

@@ -1,86 +1,27 @@
-//! Subscriptions of the dialect: somebody is woken when streams have news, by webhook or by an event on
-//! another stream, and works under a lease that is fenced by generations.
-//!
-//! A subscription belongs to a tenant, as its streams do. It is a session of its own (`named`), whose log holds what
-//! happened to it (`change`); what it is, is the sum of that (`state`). Any node changes it by compare-and-swap
-//! (`ledger`); the node that leads it does what the world is owed (`worker`, S8), and derives that from
-//! the state alone, so a crash loses nothing. The folder can be deleted as a whole.
+//! The subscriptions of [`crate::subscriptions`] by HTTP: paths, bodies and answers as the dialect has them.
 
-mod act;
 mod asked;
-mod change;
-mod fault;
-mod glob;
-mod ledger;
-mod named;
-mod place;
-mod scan;
-mod secret;
-mod shown;
-mod signing_keys;
-mod state;
-mod target;
-#[cfg(test)]
-mod tests;
-mod trigger;
-mod wake;
-mod webhook;
-mod worker;
+mod failure;
 
-use std::sync::Arc;
-
+use axum::Json;
 use axum::body::Body;
 use axum::extract::State as Extract;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use tokio::sync::OnceCell;
+use serde_json::{Value, json};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::public::Reached;
 use super::super::routes::Route;
-use super::super::{Edge, name};
-use crate::config::WebhookReach;
+use super::super::{Edge, body, headers, name};
 use crate::ids::TenantName;
-use crate::runtime::Sessions;
-use fault::Fault;
-use named::Named;
-use secret::Keys;
-
-/// Where all of it is served.
-const ROOT: &str = "/v1/stream/__ds";
-
-/// What requests and workers of one node share.
-pub(in crate::edge) struct Subscriptions {
-    sessions: Arc<Sessions>,
-    keys: OnceCell<Arc<Keys>>,
-    caller: webhook::Caller,
-}
-
-impl Subscriptions {
-    pub(in crate::edge) fn new(sessions: Arc<Sessions>, reach: WebhookReach) -> Subscriptions {
-        Subscriptions { sessions, keys: OnceCell::new(), caller: webhook::Caller::new(reach) }
-    }
-
-    /// Works for the subscriptions that this node leads, until it is stopped.
-    pub(in crate::edge) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        trigger::run(self, stop).await;
-    }
-
-    /// The keys of a tenant.
-    async fn keys(
-        &self,
-        tenant: Option<&TenantName>,
-        deadline: Instant,
-    ) -> Result<Arc<Keys>, Fault> {
-        let load = || async { signing_keys::load(&self.sessions, deadline).await.map(Arc::new) };
-        let keys = self.keys.get_or_try_init(load).await?;
-        Ok(tenant.map_or_else(|| keys.clone(), |tenant| Arc::new(keys.of(tenant))))
-    }
-}
+use crate::limits;
+use crate::subscriptions::{Acked, Fault, Lease, Named, ROOT, tenant_of};
+use asked::Report;
+use failure::Failure;
 
 /// The paths of the subscriptions.
 pub(super) fn routes() -> Vec<Route> {
@@ -97,6 +38,46 @@ enum Path {
     Action(String, String),
 }
 
+/// One request.
+struct Request {
+    edge: Edge,
+    base: Option<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    held: body::Held,
+    deadline: Instant,
+}
+
+/// What a request that was done answers.
+enum Done {
+    Empty,
+    Json(StatusCode, Value),
+}
+
+impl Request {
+    /// The URL at which the client reaches this service.
+    fn base(&self) -> Result<String, Failure> {
+        Ok(self.base.clone().ok_or_else(|| Fault::invalid("the header host is needed"))?)
+    }
+
+    fn token(&self) -> Result<&str, Failure> {
+        let given = headers::one(&self.headers, &header::AUTHORIZATION)?;
+        let token = given.and_then(|given| given.strip_prefix("Bearer "));
+        Ok(token.ok_or(Fault::NoToken("a bearer token is needed"))?)
+    }
+
+    fn json(&self) -> Result<Value, Fault> {
+        asked::json(&self.held.bytes)
+    }
+
+    /// The tenant that a client names because nobody asks it who it is.
+    fn tenant(&self) -> Result<Option<TenantName>, Fault> {
+        let pairs = self.uri.query().unwrap_or_default().split('&');
+        let tenant = pairs.filter_map(|pair| pair.strip_prefix("tenant=")).next();
+        tenant.map(TenantName::parse).transpose().map_err(|why| Fault::invalid(why.to_string()))
+    }
+}
+
 async fn serve(
     Extract(edge): Extract<Edge>,
     By(caller): By,
@@ -105,45 +86,97 @@ async fn serve(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Fault> {
-    let asks_who = edge.auth.is_on();
-    let request = act::Request::read(edge, base, uri.clone(), headers, body).await?;
-    let ours = |id: String| Named { tenant: caller.tenant().cloned(), id };
-    match (path(uri.path())?, method.as_str()) {
-        (Path::Jwks, "GET" | "HEAD") => act::jwks(request).await,
-        (Path::Subscription(id), "PUT") => act::create(request, &ours(id)).await,
-        (Path::Subscription(id), "GET" | "HEAD") => act::show(request, &ours(id)).await,
-        (Path::Subscription(id), "DELETE") => act::delete(request, &ours(id)).await,
-        (Path::Streams(id), "POST") => act::link(request, &ours(id)).await,
-        (Path::Stream(id, stream), "DELETE") => act::unlink(request, &ours(id), stream).await,
+) -> Result<Response, Failure> {
+    let deadline = headers::deadline(&headers)?;
+    let held = body::read(&edge, &headers, body, limits::SUBSCRIPTION_BODY_BYTES).await?;
+    let path = path(uri.path())?;
+    let request = Request { edge, base, uri, headers, held, deadline };
+    let named = |id: &String| Named { tenant: caller.tenant().cloned(), id: id.clone() };
+    let done = match (&path, method.as_str()) {
+        (Path::Jwks, "GET" | "HEAD") => return jwks(&request).await,
+        (Path::Subscription(id), _) => whole(&request, &named(id), &method).await?,
+        (Path::Streams(id), "POST") => {
+            let streams = asked::streams(&request.json()?)?;
+            request.edge.subscriptions.link(&named(id), &streams, deadline).await?;
+            Some(Done::Empty)
+        }
+        (Path::Stream(id, stream), "DELETE") => {
+            request.edge.subscriptions.unlink(&named(id), stream.clone(), deadline).await?;
+            Some(Done::Empty)
+        }
         (Path::Action(id, action), "POST") if action == "claim" => {
-            act::claim(request, &ours(id)).await
+            let worker = asked::worker(&request.json()?)?;
+            let wake = request.edge.subscriptions.claim(&named(id), &worker, deadline).await?;
+            Some(Done::Json(StatusCode::OK, wake))
         }
-        (Path::Action(id, action), "POST") => {
-            // Whose it is stands in the token, since nobody is asked who they are.
-            let named = Named { tenant: secret::tenant_of(request.token()?), id };
-            let done = match action.as_str() {
-                "release" => act::release(request, &named).await,
-                "callback" => act::acknowledge(request, &named, false).await,
-                _ => act::acknowledge(request, &named, true).await,
-            };
-            match done {
-                // Nobody learns by guessing which subscriptions there are.
-                Err(Fault::Gone) if asks_who => Err(act::no_token()),
-                done => done,
-            }
+        (Path::Action(id, action), "POST") => Some(held_by_token(&request, id, action).await?),
+        _ => None,
+    };
+    Ok(done.map_or_else(|| not_allowed(&path), IntoResponse::into_response))
+}
+
+/// What is asked of a whole subscription; none for a method that there is not.
+async fn whole(request: &Request, id: &Named, method: &Method) -> Result<Option<Done>, Failure> {
+    let (subscriptions, deadline) = (&request.edge.subscriptions, request.deadline);
+    Ok(Some(match method.as_str() {
+        "PUT" => {
+            let (plan, base) = (asked::plan(&request.json()?)?, request.base()?);
+            let (created, shown) = subscriptions.create(id, plan, base, deadline).await?;
+            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+            Done::Json(status, shown)
         }
-        (path, _) => {
-            let allow = match path {
-                Path::Jwks => "GET",
-                Path::Subscription(_) => "PUT, GET, DELETE",
-                Path::Stream(..) => "DELETE",
-                Path::Streams(_) | Path::Action(..) => "POST",
-            };
-            let problem = Problem::new(&error::METHOD_NOT_ALLOWED, "see the header allow");
-            Ok(([(header::ALLOW, allow)], problem).into_response())
+        "GET" | "HEAD" => Done::Json(StatusCode::OK, subscriptions.show(id, deadline).await?),
+        "DELETE" => {
+            subscriptions.delete(id, deadline).await?;
+            Done::Empty
         }
+        _ => return Ok(None),
+    }))
+}
+
+/// What whoever holds the token of a wake asks for. Whose the subscription is stands in the token, since nobody is
+/// asked who they are.
+async fn held_by_token(request: &Request, id: &str, action: &str) -> Result<Done, Failure> {
+    let token = request.token()?.to_owned();
+    let named = Named { tenant: tenant_of(&token), id: id.to_owned() };
+    let report = Report::read(&request.held.bytes)?;
+    let lease = Lease { token, wake_id: report.wake_id.clone(), generation: report.generation };
+    let (subscriptions, deadline) = (&request.edge.subscriptions, request.deadline);
+    let done = if action == "release" {
+        subscriptions.release(&named, &lease, deadline).await.map(|()| Done::Empty)
+    } else {
+        let pull = action != "callback";
+        let acked = Acked { acks: report.acks()?, done: report.done, pull };
+        let next_wake = subscriptions.acknowledge(&named, &lease, acked, deadline).await;
+        let answer = |next_wake| json!({ "ok": true, "next_wake": next_wake });
+        next_wake.map(|next_wake| Done::Json(StatusCode::OK, answer(next_wake)))
+    };
+    match done {
+        // Nobody learns by guessing which subscriptions there are.
+        Err(Fault::Gone) if request.edge.auth.is_on() => Err(Fault::UNKNOWN_TOKEN.into()),
+        done => Ok(done?),
     }
+}
+
+async fn jwks(request: &Request) -> Result<Response, Failure> {
+    let tenant = request.tenant()?;
+    let jwks = request.edge.subscriptions.jwks(tenant.as_ref(), request.deadline).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/jwk-set+json"),
+        (header::CACHE_CONTROL, "public, max-age=300"),
+    ];
+    Ok((headers, jwks.to_string()).into_response())
+}
+
+fn not_allowed(path: &Path) -> Response {
+    let allow = match path {
+        Path::Jwks => "GET",
+        Path::Subscription(_) => "PUT, GET, DELETE",
+        Path::Stream(..) => "DELETE",
+        Path::Streams(_) | Path::Action(..) => "POST",
+    };
+    let problem = Problem::new(&error::METHOD_NOT_ALLOWED, "see the header allow");
+    ([(header::ALLOW, allow)], problem).into_response()
 }
 
 /// Whether a request brings the token that its subscription gave with a wake, or asks for what everybody may have: the
@@ -157,7 +190,6 @@ pub(in crate::edge) fn brings_token(method: &Method, asked: &str) -> bool {
 }
 
 fn path(path: &str) -> Result<Path, Fault> {
-    let unknown = || Fault::new(404, "SUBSCRIPTION_NOT_FOUND", "there is nothing at this path");
     let segment = |text: &str| {
         let name = name::parse(text).map_err(Fault::invalid)?;
         // The session's name is longer than that, and no longer than any.
@@ -166,14 +198,14 @@ fn path(path: &str) -> Result<Path, Fault> {
         Ok::<_, Fault>(named.id)
     };
     let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/'));
-    let rest = rest.ok_or_else(unknown)?;
+    let rest = rest.ok_or(Fault::Gone)?;
     if rest == "jwks.json" {
         return Ok(Path::Jwks);
     }
     let parts: Vec<_> =
-        rest.strip_prefix("subscriptions/").ok_or_else(unknown)?.split('/').collect();
+        rest.strip_prefix("subscriptions/").ok_or(Fault::Gone)?.split('/').collect();
     match parts[..] {
-        [""] => Err(unknown()),
+        [""] => Err(Fault::Gone),
         [id] => Ok(Path::Subscription(segment(id)?)),
         [id, "streams"] => Ok(Path::Streams(segment(id)?)),
         [id, "streams", ..] => {
@@ -183,15 +215,15 @@ fn path(path: &str) -> Result<Path, Fault> {
         [id, action @ ("callback" | "claim" | "ack" | "release")] => {
             Ok(Path::Action(segment(id)?, action.to_owned()))
         }
-        _ => Err(unknown()),
+        _ => Err(Fault::Gone),
     }
 }
 
-impl IntoResponse for act::Done {
+impl IntoResponse for Done {
     fn into_response(self) -> Response {
         match self {
-            act::Done::Empty => StatusCode::NO_CONTENT.into_response(),
-            act::Done::Json(status, value) => (status, axum::Json(value)).into_response(),
+            Done::Empty => StatusCode::NO_CONTENT.into_response(),
+            Done::Json(status, value) => (status, Json(value)).into_response(),
         }
     }
 }

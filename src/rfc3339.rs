@@ -6,14 +6,14 @@ use time::format_description::well_known::Rfc3339;
 use crate::ids::Millis;
 
 /// Takes a moment; those before 1970 count as its beginning. None for any other text.
-pub(super) fn parse(text: &str) -> Option<Millis> {
+pub fn parse(text: &str) -> Option<Millis> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     let ms = moment.unix_timestamp_nanos() / 1_000_000;
     Some(Millis(u64::try_from(ms.max(0)).ok()?))
 }
 
 /// Writes a moment in UTC; the last one that has a year of four digits, where it is later.
-pub(super) fn format(at: Millis) -> String {
+pub fn format(at: Millis) -> String {
     const LAST_MS: u64 = 253_402_300_799_999;
     let nanos = i128::from(at.0.min(LAST_MS)) * 1_000_000;
     let moment =

@@ -14,11 +14,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::super::super::tls;
 use super::Fault;
 use super::target::{BadTarget, Target};
 use crate::config::WebhookReach;
 use crate::limits;
+use crate::tls;
 
 /// Calls webhooks.
 pub(super) struct Caller {
@@ -57,7 +57,7 @@ impl Caller {
         let looked = async { Target::parse(url, self.reach)?.addresses().await };
         match timeout(Duration::from_millis(limits::REQUEST_MS / 2), looked).await {
             Ok(Err(why @ (BadTarget::Url(_) | BadTarget::Forbidden))) => {
-                Err(Fault::new(400, "WEBHOOK_URL_REJECTED", why.to_string()))
+                Err(Fault::Url(why.to_string()))
             }
             _ => Ok(()),
         }

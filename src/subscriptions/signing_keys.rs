@@ -43,7 +43,7 @@ pub(super) async fn load(sessions: &Arc<Sessions>, deadline: Instant) -> Result<
     });
     pkcs8.and_then(|pkcs8| Keys::read(&pkcs8)).ok_or_else(|| {
         tracing::error!("the key in {NAME} is unreadable");
-        Fault::internal()
+        Fault::Internal
     })
 }
 

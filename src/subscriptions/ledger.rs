@@ -102,26 +102,26 @@ impl Ledger {
             let append =
                 Append { events: events.clone(), expect: Some(after), ..Append::default() };
             match self.sessions.submit(&self.id, Command::Append(append), deadline).await {
-                Ok(reply) if reply.incarnation != life => return Err(Fault::gone()),
+                Ok(reply) if reply.incarnation != life => return Err(Fault::Gone),
                 Ok(reply) => match reply.applied {
                     Applied::Appended { last: Some(last), .. } => break last,
-                    _ => return Err(Fault::internal()),
+                    _ => return Err(Fault::Internal),
                 },
                 Err(SubmitError::Refused {
                     refusal: Refusal::SerialMismatch { tail, .. }, ..
                 }) if after <= tail => break tail,
                 // Another life, in which our changes mean nothing.
                 Err(SubmitError::Refused { refusal: Refusal::SerialMismatch { .. }, .. }) => {
-                    return Err(Fault::gone());
+                    return Err(Fault::Gone);
                 }
                 Err(SubmitError::Refused {
                     refusal: Refusal::NotFound | Refusal::Gone, ..
                 }) => {
-                    return Err(Fault::gone());
+                    return Err(Fault::Gone);
                 }
                 Err(SubmitError::Refused { refusal, .. }) => {
                     tracing::warn!(session = self.id.for_operators(), %refusal, "a change cannot be kept");
-                    return Err(Fault::internal());
+                    return Err(Fault::Internal);
                 }
                 // It takes effect after this serial or never, so it may be sent again.
                 Err(SubmitError::Unknown(why)) if Instant::now() < deadline => {
@@ -147,7 +147,7 @@ impl Ledger {
         };
         self.read_to(last, deadline, &mut compare).await?;
         if self.life != life {
-            return Err(Fault::gone());
+            return Err(Fault::Gone);
         }
         let all = ours == events.len();
         Ok(if all { Committed::Done(refused) } else { Committed::Overtaken })
@@ -202,7 +202,7 @@ impl Ledger {
             Delivery::Gap { first } => self.serial = Serial(first.0.saturating_sub(1)),
             Delivery::Reset { .. } | Delivery::Gone | Delivery::End { .. } => {
                 self.state = None;
-                return Err(Fault::gone());
+                return Err(Fault::Gone);
             }
             Delivery::Detached { reason } => return Err(Fault::unavailable(&reason)),
         }

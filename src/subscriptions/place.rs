@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::offset::Offset;
 use crate::ids::{Incarnation, Serial};
+use crate::offset::Offset;
 
 /// After one event of a log; in the order of their texts. The root 0 is before all logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Place(pub(super) u32, pub(super) u64);
+pub struct Place(pub(super) u32, pub(super) u64);
 
 impl Place {
     pub(super) fn new(root: Incarnation, serial: Serial) -> Place {
@@ -17,7 +17,7 @@ impl Place {
     }
 
     /// Takes back what `Display` wrote.
-    pub(super) fn parse(text: &str) -> Option<Place> {
+    pub fn parse(text: &str) -> Option<Place> {
         if text == Place::default().to_string() {
             return Some(Place::default());
         }

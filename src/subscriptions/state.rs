@@ -14,22 +14,22 @@ use crate::limits;
 
 /// What the creator asked for; it does not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Plan {
-    pub(super) deliver: Deliver,
+pub struct Plan {
+    pub deliver: Deliver,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) pattern: Option<String>,
+    pub pattern: Option<String>,
     /// Named by the creator; sorted, each once.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub(super) streams: Vec<String>,
-    pub(super) lease_ttl_ms: u64,
+    pub streams: Vec<String>,
+    pub lease_ttl_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(super) description: Option<String>,
+    pub description: Option<String>,
 }
 
 /// How a wake reaches somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Deliver {
+pub enum Deliver {
     Webhook(String),
     /// An event on this stream; whoever reads it claims the wake.
     Pull(String),
@@ -85,7 +85,7 @@ pub(super) struct State {
 
 /// Why a change changed nothing. Final.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
     #[error("the wake is over")]
     Fenced,
     #[error("the wake is claimed by {holder}")]

@@ -9,11 +9,11 @@ pub(super) const PREFIXES: [&str; 2] = [PLACES.0, PLACES.1];
 
 /// A subscription of a tenant. Its pattern, its streams and its wake stream are the tenant's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub struct Named {
     /// None for the default tenant.
-    pub(super) tenant: Option<TenantName>,
+    pub tenant: Option<TenantName>,
     /// What its tenant calls it.
-    pub(super) id: String,
+    pub id: String,
 }
 
 impl Named {
@@ -21,7 +21,7 @@ impl Named {
     ///
     /// # Errors
     /// The name is longer than it may be.
-    pub(super) fn session(&self) -> Result<SessionId, BadId> {
+    pub fn session(&self) -> Result<SessionId, BadId> {
         SessionId::reserved(PLACES, self.tenant.as_ref(), &self.id)
     }
 
@@ -46,7 +46,7 @@ impl Named {
     ///
     /// # Errors
     /// It is no name of a stream.
-    pub(super) fn stream_of(tenant: Option<&TenantName>, name: &str) -> Result<SessionId, BadId> {
+    pub fn stream_of(tenant: Option<&TenantName>, name: &str) -> Result<SessionId, BadId> {
         SessionId::of(tenant, name)
     }
 

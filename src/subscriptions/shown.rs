@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::super::rfc3339;
 use super::place::{Place, acked};
 use super::state::{Deliver, Link, State, Wake};
 use super::{Named, ROOT, secret::Keys};
+use crate::rfc3339;
 
 /// The whole subscription.
 pub(super) fn subscription(named: &Named, state: &State, keys: &Keys) -> Value {

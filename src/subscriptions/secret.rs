@@ -42,7 +42,7 @@ fn of_tenant(tenant: Option<&TenantName>, token: String) -> String {
 }
 
 /// The tenant that a token names. Tokens are base64url, which has no dot.
-pub(super) fn tenant_of(token: &str) -> Option<TenantName> {
+pub fn tenant_of(token: &str) -> Option<TenantName> {
     token.rsplit_once('.').and_then(|(tenant, _)| TenantName::parse(tenant).ok())
 }
 
