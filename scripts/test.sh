@@ -46,6 +46,7 @@ else
   result='^(test result:|test .* FAILED)'
   run "tests of cluster" "$result" cargo test --locked --no-fail-fast -p outlive-cluster --lib --tests
   run "tests of session" "$result" cargo test --locked --no-fail-fast -p outlive-session --lib --tests
+  run "tests of client and tools" "$result" cargo test --locked --no-fail-fast -p outlive-client -p outlive-tools --lib
   run "tests of outlive" "$result" cargo test --locked --no-fail-fast -p outlive --lib --bins "${others[@]}"
   for name in "${processes[@]}"; do
     run "$name" "$result" cargo test --locked --no-fail-fast -p outlive --test "$name" -- --test-threads=1

@@ -1,12 +1,8 @@
 //! Sessions that outlive connections, devices, agents and nodes.
 
 pub mod auth;
-pub mod bench;
 pub mod cli;
-pub mod client;
 pub mod config;
-pub mod demo;
-pub mod demo_agent;
 pub mod edge;
 pub mod limits;
 pub mod node;
@@ -16,6 +12,6 @@ pub mod runtime;
 pub mod store;
 pub mod subscriptions;
 pub mod telemetry;
-pub mod tls;
 
+pub use client::{self, tls};
 pub use session::{self, ids};

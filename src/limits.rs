@@ -323,10 +323,6 @@ pub const FINISH_GRACE: Duration = Duration::from_secs(1);
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// Time in which what a worker said before it left must be committed.
 pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
-/// Connections to the demo's own server; a window has a handful.
-pub const DEMO_CONNECTIONS: usize = 256;
-/// Body of what the demo's page asks of its server, in bytes.
-pub const DEMO_BODY_BYTES: usize = 1024;
 
 // Agents that a node runs by itself.
 

@@ -1,16 +1,14 @@
 //! Agents that nodes run by themselves: real processes, killed, stopped, made to fail, on real
 //! clusters. Every word of the demo agent is counted.
 
-mod support;
-
 use std::process::Command;
 use std::time::Duration;
 
-use outlive::demo_agent::story;
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
+use tools::demo_agent::story;
 
 const TIMERS: &[&str] =
     &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];

@@ -3,17 +3,15 @@
 //! Small by default. `scripts/chaos.sh` runs the full size through these variables: `CHAOS_SESSIONS`,
 //! `CHAOS_KILLS`, `CHAOS_SEED`, `CHAOS_BINARY`, and `CHAOS_HISTORY` (a directory for the histories).
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::checker::{Expectations, check};
+use harness::cluster::Cluster;
+use harness::load::{Load, Shape, eventually, name, takes_appends};
+use harness::recorder::Recorder;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::checker::{Expectations, check};
-use support::cluster::Cluster;
-use support::load::{Load, Shape, eventually, name, takes_appends};
-use support::recorder::Recorder;
 
 /// Long times: a slow machine must not elect without need.
 const CALM: &[&str] =

@@ -4,21 +4,19 @@
 //! Small by default. `scripts/chaos.sh turns` runs the full size through these variables: `CHAOS_TAKEOVERS`,
 //! `CHAOS_INTERRUPTS`, `CHAOS_KILLS`, `CHAOS_SESSIONS`, `CHAOS_SEED`, `CHAOS_BINARY` and `CHAOS_HISTORY`.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use harness::checker::{Expectations, check};
+use harness::cluster::Cluster;
+use harness::history::{Answer, Call, History, Kind, ReadMode};
+use harness::load::{self, Load, eventually, name, takes_appends};
+use harness::recorder::Recorder;
+use harness::turn::What;
+use harness::turns::{Shape, Turns, process};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::checker::{Expectations, check};
-use support::cluster::Cluster;
-use support::history::{Answer, Call, History, Kind, ReadMode};
-use support::load::{self, Load, eventually, name, takes_appends};
-use support::recorder::Recorder;
-use support::turn::What;
-use support::turns::{Shape, Turns, process};
 use tokio::time::{Instant, sleep};
 
 /// Long times: a slow machine must not elect without need.
@@ -158,7 +156,7 @@ fn told_without_a_gap(history: &History) {
     }
 }
 
-fn told_in_order(node: &str, session: &str, log: &[&support::history::Record]) {
+fn told_in_order(node: &str, session: &str, log: &[&harness::history::Record]) {
     let mut next = std::collections::BTreeMap::new();
     for record in log {
         let Some(fact) = record.fact.as_deref().filter(|fact| fact.what == What::Output) else {

@@ -1,11 +1,9 @@
 //! Requests of chat clients that come again: a repeat finds out what the first did, at each door (S11).
 
-mod support;
-
 use std::time::Duration;
 
+use harness::node::{TestNode, start_single};
 use serde_json::{Value, json};
-use support::node::{TestNode, start_single};
 use tokio::time::timeout;
 
 /// How long anything may take that is only slow.

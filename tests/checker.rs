@@ -1,18 +1,15 @@
 //! The checker checked: it accuses no correct history, finds every planted fault, agrees with a
 //! brute-force search, and reads back what the recorder wrote.
 
-#[path = "support/mod.rs"]
-mod support;
-
+use harness::brute;
+use harness::checker::{Expectations, check, check_file};
+use harness::generate::{Shape, generate, generate_turns};
+use harness::history::{Answer, Call, Control, Cursor, History, Kind, ReadMode, Record};
+use harness::mutate;
+use harness::recorder::Recorder;
+use harness::report::{Code, Verdict};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use support::brute;
-use support::checker::{Expectations, check, check_file};
-use support::generate::{Shape, generate, generate_turns};
-use support::history::{Answer, Call, Control, Cursor, History, Kind, ReadMode, Record};
-use support::mutate;
-use support::recorder::Recorder;
-use support::report::{Code, Verdict};
 
 #[test]
 fn clean_histories_raise_no_alarm() {

@@ -1,13 +1,11 @@
 //! A cluster of real processes, one promise at a time: snapshots, wiped and rolled-back disks,
 //! graceful stops, nodes without a replica.
 
-mod support;
-
 use std::time::Duration;
 
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
 
 const CALM: &[&str] =
     &["--heartbeat-ms", "200", "--election-min-ms", "800", "--election-max-ms", "1600"];

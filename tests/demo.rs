@@ -1,15 +1,13 @@
 //! The demo as people and CI start it: the script passes, only its own page is obeyed, and nothing outlives it.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use harness::cluster::client;
+use harness::load::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::cluster::client;
-use support::load::eventually;
 
 fn demo(arguments: &[&str], temporary: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outlive"));

@@ -1,14 +1,12 @@
 //! The Durable Streams dialect where its published suite does not look: lives of one name, caching,
 //! other origins, sessions of the native API, and appends without an end.
 
-mod support;
-
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::node::{ALLOWED_ORIGIN, TestNode, start_single, start_single_with};
 use reqwest::{Body, Client, Method, Response};
 use serde_json::{Value, json};
-use support::node::{ALLOWED_ORIGIN, TestNode, start_single, start_single_with};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

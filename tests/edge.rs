@@ -1,14 +1,12 @@
 //! The edge over real sockets: one node, real clients, and clients that misbehave.
 
-mod support;
-
 use std::time::Duration;
 
+use harness::node::{ALLOWED_ORIGIN, TestNode, start_single};
 use outlive::client::{Body, Client, ClientError, From, Item};
 use outlive::ids::Cursor;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
-use support::node::{ALLOWED_ORIGIN, TestNode, start_single};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

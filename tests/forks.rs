@@ -1,10 +1,10 @@
 //! Forks through the runtime: sharing, chains over several shards, soft deletion and its end.
 
-mod support;
-
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::load::eventually;
+use harness::node::{TestNode, start_single};
 use outlive::ids::{Serial, SessionId};
 use outlive::runtime::fork::{ForkError, Wish};
 use outlive::runtime::reader::AttachError;
@@ -12,8 +12,6 @@ use outlive::runtime::{Delivery, Freshness, Reader, Reply, Start};
 use outlive::session::{
     Append, Applied, Command, Config, ContentType, Format, NewEvent, Refusal, Status,
 };
-use support::load::eventually;
-use support::node::{TestNode, start_single};
 use tokio::time::{Instant, timeout};
 
 fn id(name: &str) -> SessionId {

@@ -1,17 +1,15 @@
 //! The conversation as a resource: pages in both directions, one message, what whoever comes late is told, and
 //! beginning again after a gap; on one node, and at nodes that have no replica.
 
-mod support;
-
 use std::time::Duration;
 
 use futures::StreamExt;
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
+use harness::node::{TestNode, start_single};
+use harness::socket::Client;
 use outlive::client::sse::{Frame, Parser};
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
-use support::node::{TestNode, start_single};
-use support::socket::Client;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,13 +1,11 @@
 //! Keys of a cluster of real processes: known at every node at once, revoked at all of them, through kill -9.
 
-mod support;
-
 use std::time::Duration;
 
 use futures::StreamExt;
+use harness::cluster::{Cluster, binary, client, has_own_disks};
+use harness::load::eventually;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, binary, client, has_own_disks};
-use support::load::eventually;
 use tokio::time::timeout;
 
 const FLAGS: &[&str] =

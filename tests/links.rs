@@ -1,10 +1,9 @@
 //! Links of workers on one node: turns are handed out, fed from the log, spoken in, and left.
 
-mod support;
-
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::node::{TestNode, start_single};
 use outlive::ids::{AgentName, InteractionId, KindName, SessionId, TurnId, WorkerName};
 use outlive::limits;
 use outlive::runtime::SubmitError;
@@ -15,7 +14,6 @@ use outlive::runtime::agent::{
 use outlive::session::{
     Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Said, Say, Scope, Then,
 };
-use support::node::{TestNode, start_single};
 use tokio::time::{Instant, timeout};
 
 fn session() -> SessionId {

@@ -1,15 +1,13 @@
 //! Nodes of a running cluster are replaced, added and removed from the command line, in real processes.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
 use tokio::time::Instant;
 
 const CALM: &[&str] =

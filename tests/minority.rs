@@ -1,15 +1,13 @@
 //! A node that is cut off from the others says nothing that may be stale and takes nothing: every shard's
 //! leader among the nodes is cut off in turn, by pausing the two others. And it says that it is cut off.
 
-mod support;
-
 use std::time::Duration;
 
 use futures::future::join_all;
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
 
 const FLAGS: &[&str] =
     &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];

@@ -1,16 +1,14 @@
 //! People across devices and nodes: who is there, what a device begins with, answers, control, and what
 //! becomes of turns when nobody watches.
 
-mod support;
-
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
 use outlive::client::sse::{Frame, Parser};
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
 use tokio::time::timeout;
 
 const FLAGS: &[&str] =

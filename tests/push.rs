@@ -1,11 +1,9 @@
 //! Agents that are HTTP endpoints: asked for turns, stopped by a closed connection, asked again when they break off.
 
-mod support;
-
+use harness::cluster::client;
+use harness::endpoint::{Does, Endpoint, ask, ask_with, end_of, events, node, story, until};
+use harness::load::eventually;
 use serde_json::json;
-use support::cluster::client;
-use support::endpoint::{Does, Endpoint, ask, ask_with, end_of, events, node, story, until};
-use support::load::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_is_asked_with_the_conversation_and_its_answer_comes_into_the_log() {

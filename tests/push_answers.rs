@@ -1,11 +1,9 @@
 //! What the answers of endpoints mean: parts, ends, errors, and what is taken back or put off.
 
-mod support;
-
-use serde_json::json;
-use support::endpoint::{
+use harness::endpoint::{
     Does, Endpoint, ask, ask_with, count, end_of, events, serving, spoken, until,
 };
+use serde_json::json;
 
 const STOP: &str = r#"{"type":"finish","finishReason":"stop"}"#;
 

@@ -1,13 +1,11 @@
 //! What endpoints are asked with: the conversation with all that was said in it, and the answers of people.
 
-mod support;
-
-use serde_json::{Value, json};
-use support::cluster::client;
-use support::endpoint::{
+use harness::cluster::client;
+use harness::endpoint::{
     Does, Endpoint, ask, ask_with, count, end_of, events, serving, spoken, until,
 };
-use support::load::eventually;
+use harness::load::eventually;
+use serde_json::{Value, json};
 
 const STOP: &str = r#"{"type":"finish","finishReason":"stop"}"#;
 

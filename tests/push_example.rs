@@ -1,10 +1,8 @@
 //! The route of `docs/examples/ai-sdk` as an agent, where Node.js is there.
 
-mod support;
-
 use std::process::{Child, Command, Stdio};
 
-use support::endpoint::{ask, node, until};
+use harness::endpoint::{ask, node, until};
 
 /// A process that ends with the test.
 struct Running(Child);

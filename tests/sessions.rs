@@ -1,13 +1,13 @@
 //! Sessions on one node, through the runtime: passivation, retention, time to live, failures, restarts.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::clock::{Clock, SystemClock};
+use harness::load::eventually;
+use harness::node::{TestNode, start_single, start_single_by};
 use outlive::ids::{
     AgentName, Incarnation, ProducerEpoch, ProducerId, Serial, SessionId, TurnId, WorkerName,
 };
@@ -17,8 +17,6 @@ use outlive::runtime::{Delivery, Freshness, Reader, Reply, Start, SubmitError};
 use outlive::session::{
     Append, Applied, Command, Config, Format, Input, NewEvent, Origin, Retention,
 };
-use support::load::eventually;
-use support::node::{TestNode, start_single, start_single_by};
 use tokio::time::{Instant, timeout};
 
 fn id(name: &str) -> SessionId {

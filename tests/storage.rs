@@ -1,16 +1,14 @@
 //! Disks that fail and disks that are full, under a real process: what was acknowledged is there, nothing
 //! is there twice, and a node that cannot know what its disk has says no more.
 
-mod support;
-
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use harness::cluster::{Cluster, client, has_own_disks};
+use harness::load::eventually;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client, has_own_disks};
-use support::load::eventually;
 
 const CALM: &[&str] =
     &["--heartbeat-ms", "200", "--election-min-ms", "800", "--election-max-ms", "1600"];

@@ -1,14 +1,12 @@
 //! Clients that nobody knows: slow ones, silent ones, and web pages that should not be here.
 
-mod support;
-
 use std::time::Duration;
 
+use harness::load::eventually;
+use harness::node::{ALLOWED_ORIGIN, TestNode, start_single};
+use harness::socket::{append, create, post};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use support::load::eventually;
-use support::node::{ALLOWED_ORIGIN, TestNode, start_single};
-use support::socket::{append, create, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,12 +1,10 @@
 //! Subscriptions of the Durable Streams dialect, end to end on one node: somebody is woken, whoever fails.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use harness::node;
 use serde_json::{Value, json};
-use support::node;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -1,18 +1,16 @@
 //! TLS for clients: what is chosen, what goes on through a renewal, and who is not let in.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use harness::load::eventually;
+use harness::node::{TestNode, start_single_with};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use outlive::config::CertificateFiles;
 use rcgen::{CertificateParams, KeyPair};
-use support::load::eventually;
-use support::node::{TestNode, start_single_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

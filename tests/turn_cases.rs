@@ -1,12 +1,10 @@
 //! Small cases of turns from the field, at one node over HTTP: what people do to agents that nobody thought of.
 
-mod support;
-
 use std::time::Duration;
 
+use harness::load::eventually;
+use harness::node::{TestNode, start_single};
 use serde_json::{Value, json};
-use support::load::eventually;
-use support::node::{TestNode, start_single};
 
 struct Case {
     node: TestNode,

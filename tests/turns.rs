@@ -1,12 +1,10 @@
 //! Turns over HTTP: asked for by people, taken by workers at any node, cancelled, lost and taken over.
 
-mod support;
-
 use std::time::Duration;
 
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
 use serde_json::{Value, json};
-use support::cluster::{Cluster, client};
-use support::load::eventually;
 
 const FLAGS: &[&str] =
     &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];

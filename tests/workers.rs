@@ -1,13 +1,11 @@
 //! Workers over real sockets: on a WebSocket, by HTTP, and the examples of the documentation as processes.
 
-mod support;
-
 use futures::SinkExt;
+use harness::node::{TestNode, start_single};
+use harness::socket::{Client, PATIENCE, create, post};
 use outlive::limits;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::node::{TestNode, start_single};
-use support::socket::{Client, PATIENCE, create, post};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -46,49 +44,6 @@ async fn input(node: &TestNode, agent: &str, input: &str, text: &str) {
     let body = json!({ "input": input, "agent": agent, "said": { "text": text } });
     let (status, answer) = post(node, "/v1/sessions/s/inputs", &body).await;
     assert_eq!(status, 200, "{answer}");
-}
-
-impl Client {
-    /// A worker that waits for turns.
-    async fn work(node: &TestNode, worker: &str) -> Client {
-        let mut client = Client::open(node, "/v1/agents/ws").await;
-        let register = json!({ "type": "register", "agent": "poet", "worker": worker });
-        client.send(&register).await;
-        assert_eq!(client.typed("registered").await["node"], 1);
-        client
-    }
-
-    async fn typed(&mut self, kind: &str) -> Value {
-        self.find(kind, |frame| frame["type"] == kind).await
-    }
-
-    /// Gives signs of life until a frame that is meant comes; what closes the connection is an error.
-    async fn live(&mut self, is_meant: impl Fn(&Value) -> bool) -> Result<Value, String> {
-        loop {
-            let frame = self.frame().await?;
-            if is_meant(&frame) {
-                return Ok(frame);
-            }
-            if frame["type"] == "ping" {
-                self.send(&json!({ "type": "pong" })).await;
-            } else {
-                self.told.push(frame);
-            }
-        }
-    }
-
-    /// Sends a frame about a turn.
-    async fn about(&mut self, turn: &Value, mut frame: Value) {
-        for name in ["session", "turn", "epoch"] {
-            frame[name] = turn[name].clone();
-        }
-        self.send(&frame).await;
-    }
-
-    async fn say(&mut self, turn: &Value, seq: u64, text: &str) {
-        let events = json!([{ "text": text }]);
-        self.about(turn, json!({ "type": "say", "seq": seq, "events": events })).await;
-    }
 }
 
 #[tokio::test]

@@ -1,14 +1,12 @@
 //! WebSockets over real sockets: one node, sessions and verbs multiplexed on a connection, clients that misbehave.
 
-mod support;
-
 use std::collections::BTreeSet;
 
 use futures::SinkExt;
+use harness::node::start_single;
+use harness::socket::{Client, append, create, post};
 use outlive::limits;
 use serde_json::{Value, json};
-use support::node::start_single;
-use support::socket::{Client, append, create, post};
 use tokio::net::TcpStream;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::parent;
-use crate::demo_agent::{self, Settings};
+use tools::demo_agent::{self, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Agent {

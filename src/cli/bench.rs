@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::bench::catch_up::{self, CatchUp};
-use crate::bench::closed::{self, Closed};
-use crate::bench::idle::{self, Idle};
-use crate::bench::open::{self, Open};
-use crate::bench::turns::{self, Turns};
-use crate::bench::{Dialect, Report, Servers, Target, disk, raise_limits};
+use tools::bench::catch_up::{self, CatchUp};
+use tools::bench::closed::{self, Closed};
+use tools::bench::idle::{self, Idle};
+use tools::bench::open::{self, Open};
+use tools::bench::turns::{self, Turns};
+use tools::bench::{Dialect, Report, Servers, Target, disk, raise_limits};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {

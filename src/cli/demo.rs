@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::demo;
+use tools::demo;
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {

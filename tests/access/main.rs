@@ -3,8 +3,6 @@
 mod chats;
 mod endings;
 mod made;
-#[path = "../support/mod.rs"]
-mod support;
 mod tenants;
 mod tenants_at_work;
 mod unconfigured;
@@ -12,12 +10,12 @@ mod unconfigured;
 use std::time::Duration;
 
 use futures::StreamExt;
+use harness::load::eventually;
+use harness::node::{TestNode, start_single, start_single_with};
+use harness::socket::{Client, PATIENCE};
 use outlive::auth::Secret;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::load::eventually;
-use support::node::{TestNode, start_single, start_single_with};
-use support::socket::{Client, PATIENCE};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 

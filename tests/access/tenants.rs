@@ -2,8 +2,8 @@
 //! door of any node, though all of them use the same names.
 
 use super::*;
-use support::cluster::Cluster;
-use support::socket::PATIENCE as WAIT;
+use harness::cluster::Cluster;
+use harness::socket::PATIENCE as WAIT;
 
 /// What only acme writes: it must be nowhere in what others are answered.
 pub(crate) const SECRET: &str = "acme-secret";
@@ -22,7 +22,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new(urls: Vec<String>) -> Nodes {
-        Nodes { urls, next: Default::default(), client: support::cluster::client() }
+        Nodes { urls, next: Default::default(), client: harness::cluster::client() }
     }
 
     pub(crate) fn url(&self) -> &str {

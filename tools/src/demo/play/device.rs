@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::record::{Record, Seen};
-use crate::client::sse::{Frame, Parser};
+use client::sse::{Frame, Parser};
 
 /// Time that anything may take that is only slow.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);

@@ -22,7 +22,7 @@ fn frame(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<usize> {
     )
 }
 
-pub fn ghost(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn ghost(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let line = frame(h, e, rng)?;
     let mut history = h.clone();
     let mut copy = h.events[line].clone();
@@ -48,14 +48,14 @@ fn pair(h: &History, rng: &mut StdRng) -> Option<(usize, usize)> {
     )
 }
 
-pub fn skip(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn skip(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (line, _) = pair(h, rng)?;
     let mut history = h.clone();
     history.events.remove(line);
     Some(history)
 }
 
-pub fn repeat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn repeat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (line, _) = pair(h, rng)?;
     let mut history = h.clone();
     let copy = history.events[line].clone();
@@ -63,7 +63,7 @@ pub fn repeat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History
     Some(history)
 }
 
-pub fn swap_frames(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn swap_frames(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (a, b) = pair(h, rng)?;
     let mut history = h.clone();
     let (first, second) = (history.events[a].kind.clone(), history.events[b].kind.clone());
@@ -72,7 +72,7 @@ pub fn swap_frames(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hi
 }
 
 /// A later connection that begins with the frame its cursor already covers.
-pub fn time_travel(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn time_travel(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let attached = h.events.iter().enumerate().filter_map(|(line, event)| match &event.kind {
         Kind::Ctl { sub, control: Control::Attach { cursor: Some(cursor) }, .. }
             if 0 < cursor.serial =>
@@ -106,7 +106,7 @@ fn control_after(h: &History, line: usize, put: impl FnOnce(&Record) -> Control)
     history
 }
 
-pub fn early_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn early_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let unasked = |session: &str| {
         !h.events.iter().any(|event| {
             matches!(&event.kind, Kind::Inv { session: s, call: Call::Delete, .. } if s == session)
@@ -117,7 +117,7 @@ pub fn early_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hist
     unasked(session).then(|| control_after(h, line, |_| Control::End))
 }
 
-pub fn false_gap(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn false_gap(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (line, hidden) = pair(h, rng)?;
     let index = index(h, e);
     let Event { at, kind: Kind::Deliver { session, incarnation, record, .. } } = &h.events[line]
@@ -133,7 +133,7 @@ pub fn false_gap(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Hist
     Some(history)
 }
 
-pub fn resume_ahead(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn resume_ahead(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let attached = (0..h.events.len()).filter(|&line| {
         matches!(&h.events[line].kind,
             Kind::Ctl { control: Control::Attach { cursor: Some(c) }, .. } if 0 < c.serial)
@@ -148,13 +148,13 @@ pub fn resume_ahead(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<H
     Some(history)
 }
 
-pub fn false_reset(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn false_reset(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (line, _) = pair(h, rng)?;
     Some(control_after(h, line, |_| Control::Reset { to: 1 }))
 }
 
 /// The last frames of a reader that stays attached are missing.
-pub fn never_done(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn never_done(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let last = index.subs.values().filter_map(|lines| {
         let line = *lines.last()?;
@@ -172,7 +172,7 @@ pub fn never_done(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<His
 }
 
 /// An acknowledged value of one incarnation is shown to a reader in another.
-pub fn crossing(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn crossing(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let (_, incarnation, _, serial, value) = choose(rng, acked(&index))?;
     let shown = h.events.iter().rposition(

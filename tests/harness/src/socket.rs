@@ -33,13 +33,11 @@ impl Client {
     }
 
     /// The same with a key, as a page would show it.
-    #[allow(dead_code, reason = "not every test has keys")]
     pub async fn open_as(node: &TestNode, path: &str, key: &str) -> Client {
         Client::open_at(&node.url, path, key).await
     }
 
     /// The same at the node with this address.
-    #[allow(dead_code, reason = "not every test has keys")]
     pub async fn open_at(node: &str, path: &str, key: &str) -> Client {
         let address = node.strip_prefix("http://").expect("a url");
         let stream = TcpStream::connect(address).await.expect("the node listens");
@@ -127,6 +125,52 @@ impl Client {
                 Err(why) => return why,
             }
         }
+    }
+}
+
+/// What a worker does.
+impl Client {
+    /// A worker that waits for turns.
+    pub async fn work(node: &TestNode, worker: &str) -> Client {
+        let mut client = Client::open(node, "/v1/agents/ws").await;
+        let register = json!({ "type": "register", "agent": "poet", "worker": worker });
+        client.send(&register).await;
+        assert_eq!(client.typed("registered").await["node"], 1);
+        client
+    }
+
+    /// The next frame of this kind; others wait.
+    pub async fn typed(&mut self, kind: &str) -> Value {
+        self.find(kind, |frame| frame["type"] == kind).await
+    }
+
+    /// Gives signs of life until a frame that is meant comes; what closes the connection is an error.
+    pub async fn live(&mut self, is_meant: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        loop {
+            let frame = self.frame().await?;
+            if is_meant(&frame) {
+                return Ok(frame);
+            }
+            if frame["type"] == "ping" {
+                self.send(&json!({ "type": "pong" })).await;
+            } else {
+                self.told.push(frame);
+            }
+        }
+    }
+
+    /// Sends a frame about a turn.
+    pub async fn about(&mut self, turn: &Value, mut frame: Value) {
+        for name in ["session", "turn", "epoch"] {
+            frame[name] = turn[name].clone();
+        }
+        self.send(&frame).await;
+    }
+
+    /// Says a text in a turn.
+    pub async fn say(&mut self, turn: &Value, seq: u64, text: &str) {
+        let events = json!([{ "text": text }]);
+        self.about(turn, json!({ "type": "say", "seq": seq, "events": events })).await;
     }
 }
 

@@ -111,7 +111,7 @@ fn answered(h: &History) -> Vec<(usize, String, Call, Answer)> {
     all
 }
 
-pub fn zombie_word(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn zombie_word(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let later = |records: &[Record], at: usize| {
         let (this, turn) = (fact(&records[at]), &fact(&records[at]).turn);
         let earlier =
@@ -134,7 +134,7 @@ pub fn zombie_word(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hi
     Some(history)
 }
 
-pub fn zombie_beat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn zombie_beat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let mut seen: Vec<Taken> = Vec::new();
     let mut found = Vec::new();
     for (line, _, _, answer) in answered(h) {
@@ -160,7 +160,7 @@ pub fn zombie_beat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hi
     Some(history)
 }
 
-pub fn epoch_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn epoch_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let second = |records: &[Record], at: usize| {
         let started = |record: &Record| fact(record).what == What::Started;
         started(&records[at]) && records[..at].iter().any(started)
@@ -173,7 +173,7 @@ pub fn epoch_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hi
     }))
 }
 
-pub fn claimed_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn claimed_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let claims = answered(h)
         .into_iter()
         .filter(|(.., answer)| matches!(answer, Answer::Claimed { taken: Some(_) }));
@@ -199,7 +199,11 @@ fn behind_end(
     Some(rewrite(h, &session, |records| records.push(record("after the end", fact.clone()))))
 }
 
-pub fn word_after_cancel(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn word_after_cancel(
+    h: &History,
+    _: &Expectations,
+    rng: &mut StdRng,
+) -> Option<History> {
     behind_end(h, rng, What::Cancelled, |turn, records| {
         let mut started = records.iter().map(fact);
         let lease = started.find(|fact| fact.what == What::Started && fact.turn == turn)?;
@@ -207,11 +211,11 @@ pub fn word_after_cancel(h: &History, _: &Expectations, rng: &mut StdRng) -> Opt
     })
 }
 
-pub fn ends_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn ends_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     behind_end(h, rng, What::Completed, |turn, _| Some(Fact::new(What::Failed, turn)))
 }
 
-pub fn never_ends(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn never_ends(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let ends = spots(h, |records, at| fact(&records[at]).what.is_terminal());
     let (session, at) = choose(rng, ends)?;
     Some(rewrite(h, &session, |records| {
@@ -243,7 +247,7 @@ fn acked_inputs(h: &History, steers: bool) -> Vec<(String, usize)> {
     spots
 }
 
-pub fn steer_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn steer_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, at) = choose(rng, acked_inputs(h, true))?;
     Some(rewrite(h, &session, |records| {
         let input = fact(&records[at]).input.clone();
@@ -251,7 +255,7 @@ pub fn steer_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<His
     }))
 }
 
-pub fn input_doubled(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn input_doubled(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let steers = rng.random_bool(0.5);
     let (session, at) = choose(rng, acked_inputs(h, steers))?;
     Some(rewrite(h, &session, |records| {
@@ -261,7 +265,11 @@ pub fn input_doubled(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<
     }))
 }
 
-pub fn input_answered_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn input_answered_twice(
+    h: &History,
+    _: &Expectations,
+    rng: &mut StdRng,
+) -> Option<History> {
     let inputs =
         answered(h).into_iter().filter(|(_, _, call, _)| matches!(call, Call::Input { .. }));
     let (line, ..) = choose(rng, inputs)?;
@@ -274,7 +282,7 @@ pub fn input_answered_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> 
 }
 
 /// A cancel is acknowledged while its turn goes on.
-pub fn cancel_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn cancel_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let long = |records: &[Record], at: usize| {
         let (this, turn) = (fact(&records[at]), &fact(&records[at]).turn);
         let goes_on =
@@ -298,7 +306,11 @@ pub fn cancel_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<Hi
 }
 
 /// A turn that was cancelled before it came begins all the same.
-pub fn early_cancel_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn early_cancel_lost(
+    h: &History,
+    _: &Expectations,
+    rng: &mut StdRng,
+) -> Option<History> {
     let (session, at) =
         choose(rng, spots(h, |records, at| fact(&records[at]).what == What::Started))?;
     let all = pages(h);
@@ -310,7 +322,7 @@ pub fn early_cancel_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Opt
     Some(history)
 }
 
-pub fn cancelled_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn cancelled_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let effective = answered(h).into_iter().filter(|(_, _, call, answer)| {
         matches!(call, Call::Cancel { scope: Scope::Turn(_) })
             && matches!(answer, Answer::Cancelled { turns: 1, .. })
@@ -321,7 +333,11 @@ pub fn cancelled_twice(h: &History, _: &Expectations, rng: &mut StdRng) -> Optio
     Some(history)
 }
 
-pub fn cancelled_by_nobody(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn cancelled_by_nobody(
+    h: &History,
+    _: &Expectations,
+    rng: &mut StdRng,
+) -> Option<History> {
     let cancels = |session: &str| {
         h.events.iter().any(|event| match &event.kind {
             Kind::Inv { session: at, call, .. } if at == session => matches!(
@@ -371,7 +387,11 @@ pub fn cancelled_by_nobody(h: &History, _: &Expectations, rng: &mut StdRng) -> O
 }
 
 /// An input that was to interrupt leaves the turn open that it found.
-pub fn interrupts_nothing(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn interrupts_nothing(
+    h: &History,
+    _: &Expectations,
+    rng: &mut StdRng,
+) -> Option<History> {
     let queued = |records: &[Record], at: usize| {
         let this = fact(&records[at]);
         let open = |(place, other): (usize, &Record)| {
@@ -422,14 +442,14 @@ fn acked_words(h: &History) -> Vec<(String, usize)> {
     })
 }
 
-pub fn word_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn word_lost(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, at) = choose(rng, acked_words(h))?;
     Some(rewrite(h, &session, |records| {
         records.remove(at);
     }))
 }
 
-pub fn word_doubled(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn word_doubled(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, at) = choose(rng, acked_words(h))?;
     Some(rewrite(h, &session, |records| {
         let copy = records[at].clone();
@@ -437,7 +457,7 @@ pub fn word_doubled(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<H
     }))
 }
 
-pub fn words_swapped(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn words_swapped(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let next = |records: &[Record], at: usize| {
         let this = fact(&records[at]);
         let place = |other: &Record| {
@@ -454,7 +474,7 @@ pub fn words_swapped(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<
     }))
 }
 
-pub fn word_of_nobody(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn word_of_nobody(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, at) = choose(rng, acked_words(h))?;
     Some(rewrite(h, &session, |records| {
         let mut copy = records[at].clone();
@@ -463,14 +483,14 @@ pub fn word_of_nobody(h: &History, _: &Expectations, rng: &mut StdRng) -> Option
     }))
 }
 
-pub fn word_elsewhere(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn word_elsewhere(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, at) = choose(rng, acked_words(h))?;
     Some(rewrite(h, &session, |records| {
         records[at].fact.as_mut().expect("a fact").turn.push_str("'s other");
     }))
 }
 
-pub fn other_places(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn other_places(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let says = answered(h).into_iter().filter(|(.., answer)| {
         matches!(answer, Answer::Said { places: Some(_), duplicate: false, .. })
     });
@@ -482,7 +502,7 @@ pub fn other_places(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<H
     Some(history)
 }
 
-pub fn other_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn other_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let done = answered(h).into_iter().filter_map(|(_, session, call, _)| match call {
         Call::Say { turn, then: Then::Complete, .. } => Some((session, turn)),
         _ => None,
@@ -502,7 +522,7 @@ fn receipts(h: &History) -> Vec<(String, usize)> {
     spots(h, |records, at| matches!(fact(&records[at]).what, What::Consumed | What::Dropped))
 }
 
-pub fn no_receipt(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn no_receipt(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let all = receipts(h);
     if all.len() < 2 {
         return None; // Without any, receipts would not be promised.
@@ -513,7 +533,7 @@ pub fn no_receipt(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<His
     }))
 }
 
-pub fn two_receipts(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn two_receipts(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, at) = choose(rng, receipts(h))?;
     Some(rewrite(h, &session, |records| {
         let mut copy = records[at].clone();

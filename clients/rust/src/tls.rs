@@ -13,7 +13,7 @@ pub fn install() {
 }
 
 /// The one connector of the process; the machine's certificates are read when it is first needed.
-pub(crate) fn connector() -> &'static TlsConnector {
+pub fn connector() -> &'static TlsConnector {
     static CONNECTOR: OnceLock<TlsConnector> = OnceLock::new();
     CONNECTOR.get_or_init(|| {
         let mut roots = RootCertStore::empty();

@@ -9,7 +9,7 @@ const PAGE: usize = 8;
 
 /// One session, or the place where one was.
 #[derive(Default)]
-pub struct Room {
+pub(super) struct Room {
     pub name: String,
     pub incarnation: u32,
     pub alive: bool,
@@ -21,7 +21,7 @@ pub struct Room {
 
 /// What is known of one producer: its last number, and where each of its writes went.
 #[derive(Default)]
-pub struct TurnLease {
+pub(super) struct TurnLease {
     pub epoch: u64,
     pub seq: u64,
     pub places: BTreeMap<(u64, u64), (u64, u64)>,
@@ -29,7 +29,7 @@ pub struct TurnLease {
 
 impl Room {
     /// What the model answers, and does, to one call at the moment it takes effect.
-    pub fn apply(
+    pub(super) fn apply(
         &mut self,
         asked: Option<u32>,
         call: &Call,

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::Value;
+use session::ids::{Cursor, Incarnation, Serial};
 use tokio::time::timeout;
 
 use super::event::Event;
 use super::nodes::{self, ClientError, Nodes, Tries, Trouble};
 use super::sse::{Frame, Parser};
-use crate::ids::{Cursor, Incarnation, Serial};
 
 /// Silence after which a node counts as dead: more than two heartbeats.
 const SILENCE: Duration = Duration::from_secs(40);

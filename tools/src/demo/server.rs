@@ -21,8 +21,11 @@ use tokio::task::JoinSet;
 use super::door::Door;
 use super::nodes::{AGENT, NODES, Nodes};
 use super::process::Blow;
-use crate::limits;
 
+/// Connections to the demo's own server; a window has a handful.
+const CONNECTIONS: usize = 256;
+/// Body of what the demo's page asks of its server, in bytes.
+const BODY_BYTES: usize = 1024;
 const PAGE: &str = include_str!("page/index.html");
 /// What the page is made of; a browser may keep none of it.
 const PARTS: &[(&str, &str, &str)] = &[
@@ -83,7 +86,7 @@ impl Server {
                 accepted = listener.accept() => {
                     // One that breaks while it is taken is not missed; the page comes again.
                     let Ok((stream, _)) = accepted else { continue };
-                    if connections.len() < limits::DEMO_CONNECTIONS {
+                    if connections.len() < CONNECTIONS {
                         connections.spawn(server.clone().connection(TokioIo::new(stream)));
                     }
                 }
@@ -149,7 +152,7 @@ impl Server {
         if !self.door.lets_in(request.headers()) {
             return plain(StatusCode::FORBIDDEN, "only the demo's own page may do this");
         }
-        let body = Limited::new(request.into_body(), limits::DEMO_BODY_BYTES).collect().await;
+        let body = Limited::new(request.into_body(), BODY_BYTES).collect().await;
         let Ok(body) = body else { return plain(StatusCode::BAD_REQUEST, "this is too much") };
         let act: Act = match serde_json::from_slice(&body.to_bytes()) {
             Ok(act) => act,

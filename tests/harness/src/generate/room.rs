@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use super::super::history::{Answer, Call, Record};
 use super::super::turn::{Fact, Scope, Then, What, WhenBusy, told};
 
-pub struct Room {
+pub(super) struct Room {
     pub name: String,
     pub log: Vec<Record>,
     receipts: bool,
@@ -31,7 +31,7 @@ struct Open {
 }
 
 impl Room {
-    pub fn new(name: &str, receipts: bool) -> Room {
+    pub(super) fn new(name: &str, receipts: bool) -> Room {
         Room {
             name: name.to_owned(),
             log: Vec::new(),
@@ -44,7 +44,7 @@ impl Room {
         }
     }
 
-    pub fn apply(&mut self, call: &Call, rng: &mut StdRng) -> Result<Answer, &'static str> {
+    pub(super) fn apply(&mut self, call: &Call, rng: &mut StdRng) -> Result<Answer, &'static str> {
         match call {
             Call::Input { input, agent, value, when_busy } => {
                 self.input(input, agent, value, *when_busy)
@@ -112,7 +112,7 @@ impl Room {
     }
 
     /// Gives out the first turn of this agent that has no worker.
-    pub fn claim(&mut self, agent: &str) -> Option<(String, u64)> {
+    pub(super) fn claim(&mut self, agent: &str) -> Option<(String, u64)> {
         let at = self.open.iter().position(|open| open.agent == agent)?;
         if self.open[at].holder.is_some() {
             return None;
@@ -179,7 +179,7 @@ impl Room {
     }
 
     /// Takes the worker of some turn away.
-    pub fn lose(&mut self, dice: usize) {
+    pub(super) fn lose(&mut self, dice: usize) {
         let Some(open) = self.open.get_mut(dice) else { return };
         let Some((epoch, _)) = open.holder.take() else { return };
         let turn = open.id.clone();
@@ -187,7 +187,7 @@ impl Room {
     }
 
     /// Ends what nobody ended.
-    pub fn rest(&mut self) {
+    pub(super) fn rest(&mut self) {
         while !self.open.is_empty() {
             self.end(What::Failed, |_| true);
         }

@@ -7,7 +7,7 @@ use super::super::checker::Expectations;
 use super::super::history::{Answer, Call, History, Kind, Producer, ReadMode, Record};
 use super::{acked, appends, choose, finals, index, plant};
 
-pub fn lose(h: &History, e: &Expectations, rng: &mut StdRng, part: u8) -> Option<History> {
+pub(super) fn lose(h: &History, e: &Expectations, rng: &mut StdRng, part: u8) -> Option<History> {
     let index = index(h, e);
     let all = acked(&index);
     let (session, _, _, serial, _) = choose(
@@ -41,7 +41,7 @@ pub fn lose(h: &History, e: &Expectations, rng: &mut StdRng, part: u8) -> Option
     Some(history)
 }
 
-pub fn duplicate(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn duplicate(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, .., value) = choose(rng, acked(&index(h, e)))?;
     let mut history = h.clone();
     for (_, tail, records) in finals(&mut history, session) {
@@ -87,34 +87,34 @@ fn one_replica(
     Some(history)
 }
 
-pub fn diverge(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn diverge(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     one_replica(h, rng, 2, |_, records, place| {
         let (a, b) = (records[place].value.clone(), records[place + 1].value.clone());
         (records[place].value, records[place + 1].value) = (b, a);
     })
 }
 
-pub fn chain(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn chain(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     one_replica(h, rng, 1, |_, records, place| {
         records[place].chain = records[place].chain.map(|chain| chain ^ 1);
     })
 }
 
-pub fn shorten(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn shorten(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     one_replica(h, rng, 1, |tail, records, _| {
         records.pop();
         *tail -= 1;
     })
 }
 
-pub fn hole(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn hole(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     one_replica(h, rng, 3, |_, records, place| {
         records.remove(place + 1);
     })
 }
 
 /// Swaps two appends, one wholly after the other, in everything that was ever shown.
-pub fn reorder(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn reorder(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let all = acked(&index);
     let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (a, b))).filter(|(a, b)| {
@@ -152,7 +152,7 @@ pub fn reorder(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Histor
     Some(history)
 }
 
-pub fn phantom(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn phantom(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let (session, .., value) = choose(rng, acked(&index(h, e)))?;
     let mut history = h.clone();
     for (_, tail, records) in finals(&mut history, session) {
@@ -173,7 +173,7 @@ pub fn phantom(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Histor
     Some(history)
 }
 
-pub fn zombie(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn zombie(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let mut places = Vec::new();
     for book in index.books.values().filter(|book| book.log.is_some()) {
@@ -201,7 +201,7 @@ pub fn zombie(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History
 }
 
 /// The session comes back under a new number although nobody deleted it.
-pub fn undeleted(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn undeleted(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let deleted =
         h.events.iter().any(|event| matches!(&event.kind, Kind::Inv { call: Call::Delete, .. }));
     let last = h.events.iter().filter_map(|event| match &event.kind {

@@ -31,7 +31,12 @@ pub struct Manner {
 /// Who writes down what a worker asks and is told.
 pub trait Tape {
     /// Before the request leaves; none if there is to be no request any more.
-    async fn invoke(&mut self, node: &str, session: &str, call: Call) -> Option<OpId>;
+    fn invoke(
+        &mut self,
+        node: &str,
+        session: &str,
+        call: Call,
+    ) -> impl Future<Output = Option<OpId>> + Send;
     fn told(&mut self, op: OpId, outcome: Result<Answer, Told>);
 }
 

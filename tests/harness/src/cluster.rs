@@ -301,8 +301,14 @@ pub fn client() -> reqwest::Client {
 
 /// The binary under test: this build's, or the one that `CHAOS_BINARY` names.
 pub fn binary() -> PathBuf {
-    std::env::var_os("CHAOS_BINARY")
-        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_outlive")), PathBuf::from)
+    std::env::var_os("CHAOS_BINARY").map_or_else(built, PathBuf::from)
+}
+
+/// What was built with the test that runs: cargo puts tests into a directory beside the binaries.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a file");
+    let beside = test.parent().and_then(Path::parent).expect("it lies two directories deep");
+    beside.join("outlive")
 }
 
 fn free_ports(count: usize) -> Vec<(u16, u16)> {

@@ -8,6 +8,7 @@ pub mod event;
 pub mod nodes;
 pub mod sse;
 pub mod tail;
+pub mod tls;
 
 pub use append::{Appended, Appender, Body};
 pub use event::Event;

@@ -9,7 +9,7 @@ use super::super::history::{Answer, Call, History, Kind, ReadMode};
 use super::{acked, choose, index, plant, retell, told_tail};
 use rand::seq::IndexedRandom;
 
-pub fn page_hole(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn page_hole(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let line = choose(
         rng,
@@ -29,7 +29,7 @@ pub fn page_hole(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Hist
     Some(history)
 }
 
-pub fn wide_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn wide_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let (.., op, _, _) = choose(rng, acked(&index))?;
     let mut history = h.clone();
@@ -41,11 +41,11 @@ pub fn wide_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Hi
     Some(history)
 }
 
-pub fn stale_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn stale_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     stale(h, e, rng, |op| told_tail(op).is_some())
 }
 
-pub fn stale_read(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn stale_read(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     stale(h, e, rng, |op| matches!(op.call, Call::Read { mode: ReadMode::Linearizable, .. }))
 }
 
@@ -73,7 +73,7 @@ fn stale(
     Some(retell(h, line, to))
 }
 
-pub fn early_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn early_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let mut places = Vec::new();
     for (session, incarnation, op, serial, _) in acked(&index) {
@@ -87,7 +87,7 @@ pub fn early_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<His
     Some(retell(h, line, to))
 }
 
-pub fn ghost_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn ghost_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let places = index.books.values().filter_map(|book| Some((book, book.log.as_ref()?.tail)));
     let (line, to) = choose(
@@ -100,7 +100,7 @@ pub fn ghost_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<His
     Some(retell(h, line, to))
 }
 
-pub fn refused(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn refused(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let (_, _, op, ..) = choose(rng, acked(&index))?;
     let (id, line) = (index.ops[op].id, index.ops[op].done_line);
@@ -110,7 +110,7 @@ pub fn refused(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Histor
 }
 
 /// Moves the call that wrote a delivered value after its delivery.
-pub fn premature(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn premature(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let (_, _, op, serial, value) = choose(rng, acked(&index))?;
     let op = &index.ops[op];
@@ -127,7 +127,7 @@ pub fn premature(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Hist
     Some(history)
 }
 
-pub fn other_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn other_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let keyed = acked(&index).into_iter().filter(|(.., op, _, _)| {
         matches!(index.ops[*op].call, Call::Append { producer: Some(_), .. })
@@ -141,7 +141,7 @@ pub fn other_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<H
     Some(history)
 }
 
-pub fn resurrected(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn resurrected(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let mut places = Vec::new();
     for delete in index.ops.iter().filter(|op| *op.call == Call::Delete) {
@@ -161,7 +161,7 @@ pub fn resurrected(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<Hi
     Some(history)
 }
 
-pub fn unfinished(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn unfinished(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let line = choose(rng, index.ops.iter().map(|op| op.done_line))?;
     let mut history = h.clone();
@@ -169,7 +169,7 @@ pub fn unfinished(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<His
     Some(history)
 }
 
-pub fn twice(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
+pub(super) fn twice(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
     let index = index(h, e);
     let ended: Vec<_> =
         index.ops.iter().filter(|op| !matches!(op.outcome, Outcome::Open)).collect();
