@@ -2,7 +2,7 @@
 //! cut (S10).
 //!
 //! On HTTP/1.1 a client that does not read stops the connection's writes, which
-//! [`super::write_timeout`] sees. On HTTP/2 a client may read the connection and yet give no credit
+//! [`super::connection`] sees. On HTTP/2 a client may read the connection and yet give no credit
 //! to a stream, and what the stream holds would be held for ever.
 
 use std::collections::BTreeMap;

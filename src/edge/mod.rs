@@ -7,9 +7,9 @@
 mod admin;
 mod attached;
 mod body;
-mod carrier;
 pub mod certificate;
 mod chat;
+mod connection;
 mod content;
 mod cursor;
 mod delivery;
@@ -36,7 +36,6 @@ mod routes;
 mod server;
 mod sessions;
 mod slots;
-mod sniff;
 mod stream;
 mod takeover;
 mod telling;
@@ -46,7 +45,6 @@ mod verbs;
 pub(crate) mod waiting;
 mod wire;
 pub mod worker;
-mod write_timeout;
 mod ws;
 
 use std::ops::Deref;

@@ -20,14 +20,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::carrier::Carrier;
+use super::connection::{Carrier, Connection, Speaks};
 use super::delivery::{self, Untaken};
 use super::error::{self, Problem};
 use super::public::Peer;
 use super::slots::{Slot, Slots};
-use super::sniff::{self, Prefaced, Speaks};
-use super::takeover::{Onward, Takeover, Watched};
-use super::write_timeout::Impatient;
+use super::takeover::{Onward, Takeover};
 use super::{Edge, Entrance, HangUp, routes, stream};
 use crate::limits;
 
@@ -133,8 +131,6 @@ struct Server {
     edge: Edge,
 }
 
-type Client = Prefaced<Impatient<Carrier>>;
-
 impl Server {
     async fn connection(self: Arc<Self>, stream: TcpStream, slot: Slot) {
         let peer = stream.peer_addr().ok().map(|peer| Peer(peer.ip()));
@@ -144,13 +140,15 @@ impl Server {
         let head = Duration::from_millis(head_ms);
         let begin = async {
             let carrier = match &self.edge.settings.certificate {
-                None => Carrier::Plain(stream),
+                None => Carrier::Left(stream),
                 Some(certificate) => {
-                    Carrier::Tls(Box::new(certificate.acceptor().accept(stream).await?))
+                    Carrier::Right(Box::new(certificate.acceptor().accept(stream).await?))
                 }
             };
             let stall = Duration::from_millis(limits::STALL_MS);
-            sniff::read(Impatient::new(carrier, stall, self.edge.metrics.clone())).await
+            let mut client = Connection::new(carrier, stall, self.edge.metrics.clone());
+            let speaks = client.speaks().await?;
+            Ok::<_, io::Error>((client, speaks))
         };
         let looked = tokio::select! {
             looked = timeout(head, begin) => looked,
@@ -166,9 +164,9 @@ impl Server {
         }
     }
 
-    async fn serve_http1(&self, client: Client, slot: Slot, peer: Option<Peer>) {
+    async fn serve_http1(&self, client: Connection, slot: Slot, peer: Option<Peer>) {
         let takeover = Arc::new(Takeover::default());
-        let io = TokioIo::new(Watched { inner: client, takeover: takeover.clone() });
+        let io = TokioIo::new(client.watched_by(takeover.clone()));
         let service = service_fn(|request| self.answer(request, &takeover, peer));
         let mut serving = self.http1.serve_connection(io, service);
         let ended = tokio::select! {
@@ -185,7 +183,7 @@ impl Server {
             return;
         };
         let parts = serving.into_parts();
-        let socket = parts.io.into_inner().inner.inner;
+        let socket = parts.io.into_inner().unwatched();
         // A task of its own is as small as what it does.
         match onward {
             Onward::Live(live) => self.connections.spawn(async move {
@@ -200,7 +198,7 @@ impl Server {
     }
 
     /// Answers one request, if it is an operator's; else says that there is no place.
-    async fn turn_away(&self, client: Client) {
+    async fn turn_away(&self, client: Connection) {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             if OPERATORS.contains(&request.uri().path()) {
                 return answer(self.router.clone(), request, None).await;
@@ -213,7 +211,7 @@ impl Server {
         let _ = timeout(Duration::from_millis(limits::CONNECTION_SPARE_MS), serving).await;
     }
 
-    async fn serve_http2(&self, client: Client, peer: Option<Peer>) {
+    async fn serve_http2(&self, client: Connection, peer: Option<Peer>) {
         let Ok(_place) = self.http2_places.try_acquire() else {
             self.edge.metrics.connections_refused.inc();
             return;

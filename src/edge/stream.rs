@@ -72,8 +72,7 @@ async fn gone(socket: &mut (impl AsyncRead + Unpin)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::carrier::Carrier;
-    use crate::edge::write_timeout::Impatient;
+    use crate::edge::connection::Connection;
 
     #[tokio::test]
     async fn a_chunk_is_its_length_and_its_bytes() {
@@ -92,7 +91,7 @@ mod tests {
 
     #[test]
     fn an_idle_reader_is_small() {
-        let bytes = size(run::<Impatient<Carrier>>);
+        let bytes = size(run::<Connection>);
         assert!(bytes <= 2048, "the task of one live stream takes {bytes} bytes");
     }
 }

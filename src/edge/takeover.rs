@@ -6,20 +6,16 @@
 //! written by [`super::stream`] (S10). After the head of an upgrade hyper lets go by itself.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::carrier::Carrier;
+use super::connection::Connection;
 use super::live::Live;
-use super::write_timeout::Impatient;
 
 /// What the body and the socket of one connection know of each other.
 #[derive(Default)]
@@ -31,17 +27,14 @@ struct State {
     stage: Stage,
 }
 
-/// A connection without hyper.
-pub(super) type Socket = Impatient<Carrier>;
-
 /// What goes on without hyper.
 pub(super) enum Onward {
     Live(Box<Live>),
     Upgraded(Upgraded),
 }
 
-/// Goes on with the connection, and with what the client sent after its request.
-pub(super) type Upgraded = Box<dyn FnOnce(Socket, Bytes) -> BoxFuture<'static, ()> + Send>;
+/// Goes on with the connection, which hyper has let go of, and with what the client sent after its request.
+pub(super) type Upgraded = Box<dyn FnOnce(Connection, Bytes) -> BoxFuture<'static, ()> + Send>;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
@@ -98,7 +91,8 @@ impl Takeover {
         Poll::Pending
     }
 
-    fn flushed(&self, context: &mut Context<'_>) {
+    /// Everything that hyper had to write is written: only then does it flush.
+    pub(super) fn flushed(&self, context: &mut Context<'_>) {
         let mut state = self.state();
         if state.stage == Stage::Waiting {
             state.stage = Stage::Flushed;
@@ -108,53 +102,5 @@ impl Takeover {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no panic happens under this lock")
-    }
-}
-
-/// Bytes in and out that tell when everything hyper had to write is written: only then does it flush.
-pub(super) struct Watched<T> {
-    pub(super) inner: T,
-    pub(super) takeover: Arc<Takeover>,
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
-        self.takeover.flushed(context);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }

@@ -18,14 +18,14 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
+use super::super::connection::Connection;
 use super::super::error::{self, Problem};
 use super::super::room::Hold;
-use super::super::takeover::Socket;
 use super::pieces::{Limit, Pieces};
 use crate::auth::Ended;
 use crate::limits;
 
-type Stream = WebSocketStream<Pieces<Socket>>;
+type Stream = WebSocketStream<Pieces<Connection>>;
 
 /// Room for reading and writing that a connection takes when it begins, in bytes.
 const BUFFER_BYTES: usize = 4 << 10;
@@ -105,7 +105,7 @@ impl CloseReason {
 
 /// Begins to carry texts, of which the first `rest` bytes are here already.
 pub(super) async fn open(
-    stream: Socket,
+    stream: Connection,
     rest: &[u8],
     frame_bytes: usize,
     room: Hold,
@@ -246,7 +246,7 @@ impl SocketSender {
 const PARTING: Duration = Duration::from_millis(limits::SOCKET_PARTING_MS);
 
 /// Takes what comes and keeps nothing.
-async fn discard(mut socket: Socket) {
+async fn discard(mut socket: Connection) {
     let _ = socket.shutdown().await;
     let mut bytes = vec![0; BUFFER_BYTES];
     let mut left = limits::DISCARD_BYTES;
