@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::super::super::error::Problem;
 use super::super::super::{Edge, body, headers};
 use super::asked::{self, Report};
 use super::change::Change;
@@ -139,6 +140,7 @@ pub(super) async fn create(request: Request, id: &Named) -> Result<Response, Fau
         if let Deliver::Webhook(url) = &plan.deliver {
             request.edge.subscriptions.caller.check(url).await?;
         }
+        within_quota(&request, id).await?;
         let tails = scan::streams(&sessions, id, &plan, None, deadline).await?;
         let events = beginning(&plan, &base, &tails)?;
         let events = events.iter().map(|change| change.event(None)).collect();
@@ -148,6 +150,19 @@ pub(super) async fn create(request: Request, id: &Named) -> Result<Response, Fau
             Err(why) => return Err(Fault::unavailable(&why)),
         }
     }
+}
+
+/// Whether the tenant may have one more. Those that are created at the same moment do not see each other.
+async fn within_quota(request: &Request, id: &Named) -> Result<(), Fault> {
+    let (sessions, tenant) = (&request.edge.runtime.sessions, id.tenant.as_ref());
+    let quotas = request.edge.auth.quotas();
+    let limited = quotas.and_then(|quotas| Some((quotas, quotas.subscriptions(tenant)?)));
+    let Some((quotas, limit)) = limited else { return Ok(()) };
+    let there = scan::subscriptions(sessions, tenant, limit as usize, request.deadline).await?;
+    if there < limit as usize {
+        return Ok(());
+    }
+    Err(Problem::from(quotas.too_many_subscriptions(tenant, limit)).into())
 }
 
 /// The first changes of a subscription: what is there already is no news.
