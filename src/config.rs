@@ -7,10 +7,12 @@ mod access;
 mod agents;
 mod door;
 mod public;
+mod quotas;
 mod service;
 #[cfg(test)]
 mod tests;
 mod variables;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -18,13 +20,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Deserialize;
 
 pub use access::{CertificateFiles, GivenIssuer, secret};
 pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 pub use door::{AllowedHost, AllowedOrigin};
 pub use public::PublicConfig;
+pub use quotas::{GivenQuotas, QuotaConfig, QuotaLimits};
+pub use words::{LogFormat, WebhookReach};
 
 use crate::auth::Secret;
 use crate::auth::issuer::IssuerConfig;
@@ -86,6 +90,8 @@ pub struct ServeConfig {
     pub log: LogFormat,
     /// Agents that this node runs by itself, in order of their names.
     pub agents: Vec<AgentConfig>,
+    /// How much each tenant and each key may do; as much as it likes, where none are given.
+    pub quotas: Option<QuotaConfig>,
 }
 
 /// One node as its peers and clients reach it.
@@ -96,30 +102,6 @@ pub struct Member {
     pub peer: String,
     /// URL for clients, without a slash at the end.
     pub http: String,
-}
-
-/// Which addresses webhooks may go to. Link-local ones, where clouds keep their metadata, never are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WebhookReach {
-    /// Public addresses.
-    #[default]
-    Public,
-    /// Those, and this machine.
-    Loopback,
-    /// Those, and private networks.
-    Private,
-}
-
-/// How traces are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One line for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Raft groups that a cluster may be born with.
@@ -265,6 +247,9 @@ pub struct Given {
     /// Issuers of tokens, in the file alone.
     #[arg(skip)]
     pub issuers: Vec<GivenIssuer>,
+    /// How much each tenant and each key may do, in the file alone.
+    #[arg(skip)]
+    pub quotas: Option<GivenQuotas>,
 }
 
 impl ServeConfig {
@@ -328,6 +313,7 @@ impl Given {
             agent: [below.agent, self.agent].concat(),
             agents: below.agents,
             issuers: below.issuers,
+            quotas: below.quotas,
         }
     }
 }
@@ -397,6 +383,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         issuers: access::issuers(given.issuers)?,
         log: given.log.unwrap_or_default(),
         agents: agents::check(given.agents, &given.agent)?,
+        quotas: quotas::check(given.quotas)?,
     };
     let asks_who = config.root_key.is_some() || !config.issuers.is_empty();
     for listen in [Some(config.listen), config.admin_listen].into_iter().flatten() {

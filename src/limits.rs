@@ -373,3 +373,10 @@ pub const SIGNING_SECRETS: usize = 4;
 
 /// The session that holds the keys of the cluster.
 pub const KEYS_SESSION: &str = "__outlive/keys";
+
+/// Tenants whose use of their quotas a node remembers; those that were used least lately are forgotten.
+pub const QUOTA_TENANTS: usize = 10_000;
+/// Keys, and subjects of tokens, of which it does.
+pub const QUOTA_KEYS: usize = 50_000;
+/// Tenants that may have quotas of their own.
+pub const QUOTA_NAMED_TENANTS: usize = 1_000;

@@ -43,7 +43,7 @@ use self::clock::ClockGauges;
 use self::compared::ComparisonCounts;
 use self::journal::JournalCounts;
 use self::links::RoundTrips;
-use crate::auth::{self, Auth};
+use crate::auth::{self, Auth, Quotas};
 use crate::config::ServeConfig;
 use crate::edge::{self, certificate::Certificate};
 use crate::limits::ABANDON_WAIT;
@@ -213,9 +213,9 @@ impl Node {
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
-        let auth = Auth::new(&runtime.sessions, who_may_ask(config))?;
         let sessions = runtime.sessions.clone();
         let subscriptions = Arc::new(Subscriptions::new(sessions, config.webhook_reach));
+        let auth = Auth::new(&runtime.sessions, who_may_ask(config, &metrics))?;
         let serving = edge::serve(
             (listener, admin),
             runtime.clone(),
@@ -339,12 +339,13 @@ fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
     metrics.register(|registry| registry.register_collector(trips));
 }
 
-fn who_may_ask(config: &ServeConfig) -> auth::Settings<'_> {
+fn who_may_ask<'c>(config: &'c ServeConfig, metrics: &Metrics) -> auth::Settings<'c> {
     auth::Settings {
         root_key: config.root_key.clone(),
         issuers: config.issuers.clone(),
         insecure: config.insecure,
         dir: &config.data_dir,
+        quotas: config.quotas.clone().map(|quotas| Quotas::new(quotas, metrics)),
     }
 }
 

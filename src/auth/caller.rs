@@ -11,7 +11,10 @@ use session::{Command, Denied, Grant, Pattern, Right, Sender};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Key, Refused};
+use super::{Key, Place, Refused};
+
+/// What the root key is called.
+pub(super) const ROOT: &str = "root";
 
 /// Whoever a request is from. A clone is the same.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub struct Caller {
     known: Option<Arc<Known>>,
     /// Cancelled when nobody is let in any more without being asked.
     closed: Option<Arc<CancellationToken>>,
+    /// What its request takes of its quotas, as long as somebody has it.
+    place: Option<Arc<Place>>,
 }
 
 #[derive(Debug)]
@@ -93,12 +98,12 @@ impl From<Denied> for Denial {
 impl Caller {
     /// Somebody at a node that asks for no credentials.
     pub fn anybody() -> Caller {
-        Caller { known: None, closed: None }
+        Caller { known: None, closed: None, place: None }
     }
 
     /// The same, until the node begins to ask.
     pub(super) fn anybody_until(closed: &Arc<CancellationToken>) -> Caller {
-        Caller { known: None, closed: Some(closed.clone()) }
+        Caller { known: None, closed: Some(closed.clone()), place: None }
     }
 
     /// Somebody with this grant, as long as it lasts, and as the key with which it ends, if there is one.
@@ -115,7 +120,7 @@ impl Caller {
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
         let known = Some(Arc::new(Known { grant, name, key, expires }));
-        let caller = Caller { known, closed: None };
+        let caller = Caller { known, closed: None, place: None };
         caller.lasts().map_err(Refused::Ended)?;
         Ok(caller)
     }
@@ -160,6 +165,21 @@ impl Caller {
     /// What is written of it where somebody looks who did something.
     pub fn name(&self) -> &str {
         self.known.as_ref().map_or("anybody", |known| &known.name)
+    }
+
+    /// Its name where it showed a key, a token or a ticket that has a quota: all but the root key.
+    pub(super) fn key_name(&self) -> Option<&str> {
+        self.known.as_ref().map(|known| &*known.name).filter(|name| *name != ROOT)
+    }
+
+    /// The same in a stream that has this place, until the last of its clones and of their [`Ending`]s is gone.
+    pub fn in_place(self, place: Place) -> Caller {
+        Caller { place: Some(Arc::new(place)), ..self }
+    }
+
+    /// Goes on in the stream of another one.
+    pub fn in_place_of(self, other: &Caller) -> Caller {
+        Caller { place: other.place.clone(), ..self }
     }
 
     fn grant(&self) -> Result<Option<&Grant>, Denial> {
@@ -243,7 +263,7 @@ impl Caller {
 
     /// Waits until the grant means nothing any more; for ever, where it does not end.
     pub fn ending(&self) -> Ending {
-        let Caller { known, closed } = self.clone();
+        let Caller { known, closed, place } = self.clone();
         let closed = closed.map(|closed| {
             async move {
                 closed.cancelled().await;
@@ -251,7 +271,8 @@ impl Caller {
             }
             .boxed()
         });
-        Ending(known.map(|known| async move { known.ended().await }.boxed()).or(closed))
+        let ended = known.map(|known| async move { known.ended().await }.boxed()).or(closed);
+        Ending { ended, _place: place }
     }
 }
 
@@ -277,12 +298,17 @@ impl Known {
 }
 
 /// The end of a grant, to be waited for beside other things.
-pub struct Ending(Option<BoxFuture<'static, Ended>>);
+///
+/// Whatever lives for long has one, so it also holds the place of its stream.
+pub struct Ending {
+    ended: Option<BoxFuture<'static, Ended>>,
+    _place: Option<Arc<Place>>,
+}
 
 impl Ending {
     /// Waits for it. Cancel safe; once it came it must not be waited for again.
     pub async fn came(&mut self) -> Ended {
-        match &mut self.0 {
+        match &mut self.ended {
             Some(ending) => ending.await,
             None => std::future::pending().await,
         }

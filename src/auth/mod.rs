@@ -14,6 +14,7 @@ pub mod issuer;
 mod key;
 mod keyring;
 mod log;
+pub mod quota;
 mod record;
 mod signing;
 mod switch;
@@ -22,7 +23,7 @@ mod ticket;
 use std::path::Path;
 use std::sync::Arc;
 
-use session::{Grant, Right, ids::Millis};
+use session::{Command, Grant, Right, ids::Millis};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,7 @@ pub use caller::{Caller, Denial, Ended, Ending, Part};
 pub use key::{KeyText, Secret};
 pub use keyring::{Key, Keyring, KeyringError};
 pub use log::LogError;
+pub use quota::{Cost, Exceeded, Place, Quotas};
 pub use signing::SigningSecret;
 pub use ticket::Ticket;
 
@@ -51,6 +53,7 @@ pub struct Auth {
     keyring: Keyring,
     tickets: Tickets,
     issuers: Vec<Issuer>,
+    quotas: Option<Quotas>,
 }
 
 /// What a node is told of who may ask it.
@@ -63,6 +66,8 @@ pub struct Settings<'s> {
     pub insecure: bool,
     /// The node's directory.
     pub dir: &'s Path,
+    /// How much each tenant and each key may do; as much as it likes, where none are given.
+    pub quotas: Option<Quotas>,
 }
 
 /// Why nobody is let in with what a request brought.
@@ -117,12 +122,13 @@ impl Auth {
     /// # Errors
     /// The node's directory cannot be used.
     pub fn new(sessions: &Arc<Sessions>, settings: Settings<'_>) -> anyhow::Result<Auth> {
-        let Settings { root_key: root, issuers, insecure, dir } = settings;
+        let Settings { root_key: root, issuers, insecure, dir, quotas } = settings;
         let switch = Switch::new(root.is_some() || !issuers.is_empty(), insecure, dir)?;
         let issuers = issuers.into_iter().map(Issuer::new).collect();
         let keyring = Keyring::new(sessions.clone());
         let tickets = Tickets::new(sessions.clone(), root.clone());
-        Ok(Auth { switch, root, all: Arc::new(Grant::all()), keyring, tickets, issuers })
+        let all = Arc::new(Grant::all());
+        Ok(Auth { switch, root, all, keyring, tickets, issuers, quotas })
     }
 
     /// Whether requests need a credential.
@@ -133,6 +139,19 @@ impl Auth {
     /// The keys of the cluster.
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// What tenants and keys may do, where that is limited.
+    pub fn quotas(&self) -> Option<&Quotas> {
+        self.quotas.as_ref()
+    }
+
+    /// Takes from the caller's quotas what a command costs.
+    ///
+    /// # Errors
+    /// One of them is used up; the command must not be submitted.
+    pub fn spend(&self, caller: &Caller, command: &Command) -> Result<(), Exceeded> {
+        self.quotas.as_ref().map_or(Ok(()), |quotas| quotas.take(caller, &Cost::of(command)))
     }
 
     /// Follows the keys of the cluster, and those of the issuers, until it is stopped.
@@ -182,7 +201,7 @@ impl Auth {
             return Err(Refused::Unknown("the credential is too long"));
         }
         if self.root.as_ref().is_some_and(|root| root.is(credential)) {
-            return Caller::of(self.all.clone(), "root".into(), None, now);
+            return Caller::of(self.all.clone(), caller::ROOT.into(), None, now);
         }
         if let Some(text) = KeyText::parse(credential) {
             let key = self.keyring.find(&text, deadline).await?;

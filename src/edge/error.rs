@@ -111,6 +111,7 @@ kinds! {
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
     UPGRADE_REQUIRED 426 "upgrade_required" "The path is for WebSockets"
+    QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows"
     OVERLOADED 429 "overloaded" "Too much work waits on this node"
     TOO_MANY_READERS 503 "too_many_readers" "This node serves as many readers as it may"
     TOO_MANY_CONNECTIONS 503 "too_many_connections" "This node serves as many connections as it may"
@@ -175,6 +176,11 @@ impl Problem {
         &self.0.detail
     }
 
+    /// When the same may succeed, where that is known, in milliseconds.
+    pub(super) fn retry_after_ms(&self) -> Option<u64> {
+        self.0.members.get("retry_after_ms").and_then(Value::as_u64)
+    }
+
     pub(super) fn kind(&self) -> &'static Kind {
         self.0.kind
     }
@@ -217,7 +223,8 @@ impl IntoResponse for Problem {
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if passing {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let soon = HeaderValue::from_static("1");
+            response.headers_mut().entry(header::RETRY_AFTER).or_insert(soon);
         }
         response.extensions_mut().insert(Code(kind.code));
         response

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::durable::subscriptions;
 use super::error::{self, Problem};
-use super::{Edge, Entrance, headers};
+use super::{Edge, Entrance, headers, quota};
 use crate::auth::{Caller, Denial, Ended, Refused};
 use crate::ids::{AgentName, SessionId};
 use crate::limits;
@@ -117,6 +117,7 @@ pub(super) async fn open(
     if need == Need::Operator {
         caller.may_operate()?;
     }
+    let caller = quota::seated(edge, caller, route, request)?;
     request.extensions_mut().insert(Gate { caller, right });
     Ok(())
 }

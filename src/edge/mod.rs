@@ -31,6 +31,7 @@ mod people;
 mod public;
 pub mod push;
 mod query;
+mod quota;
 mod room;
 mod routes;
 mod server;

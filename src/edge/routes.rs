@@ -149,7 +149,8 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
 
 /// Headers that pages of other origins may read.
 const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-seq, \
-                       producer-expected-seq, producer-received-seq, retry-after, allow, etag, \
+                       producer-expected-seq, producer-received-seq, retry-after, ratelimit, \
+                       ratelimit-policy, allow, etag, \
                        location, stream-next-offset, stream-cursor, stream-up-to-date, \
                        stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
                        x-vercel-ai-ui-message-stream";

@@ -15,6 +15,8 @@ pub enum Fault {
     NoToken(&'static str),
     #[error("the subscription exists with another configuration")]
     Exists,
+    #[error("the tenant has as many subscriptions as it may")]
+    TooMany,
     /// The subscription is no more.
     #[error("no such subscription")]
     Gone,

@@ -17,6 +17,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// What the names of the sessions of a tenant's subscriptions begin with, and those of no other tenant's.
+    pub(super) fn prefix(tenant: Option<&TenantName>) -> String {
+        tenant.map_or_else(|| PLACES.0.to_owned(), |name| format!("{}{}/", PLACES.1, name.as_str()))
+    }
+
     /// The session that holds it.
     ///
     /// # Errors
@@ -71,6 +76,7 @@ mod tests {
         for (named, session) in all.iter().zip(&sessions) {
             assert_eq!(Named::of(session).as_ref(), Some(named));
             assert!(session.is_reserved());
+            assert!(session.name().starts_with(&Named::prefix(named.tenant.as_ref())));
         }
         sessions.sort();
         sessions.dedup();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::place::Place;
 use super::state::{Plan, State};
 use super::{Fault, Named, glob};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, TenantName};
 use crate::limits;
 use crate::runtime::{Freshness, Sessions};
 
@@ -34,6 +34,29 @@ pub(super) async fn streams(
     let others = linked.chain(named).filter(|path| !tails.contains_key(*path)).cloned().collect();
     tails.extend(named_streams(sessions, of, others, deadline).await?);
     Ok(tails)
+}
+
+/// How many subscriptions a tenant has in the cluster; not counted beyond `most`.
+pub(super) async fn subscriptions(
+    sessions: &Arc<Sessions>,
+    tenant: Option<&TenantName>,
+    most: usize,
+    deadline: Instant,
+) -> Result<usize, Fault> {
+    let (prefix, mut after, mut count) = (Named::prefix(tenant), None::<SessionId>, 0);
+    while count < most {
+        let page = limits::LIST_SESSIONS_MAX.min(most - count);
+        let place = (prefix.as_str(), after.as_ref().map(SessionId::name));
+        // All of them are sessions of the default tenant, whosever they are.
+        let listed = sessions.list(None, place, page, deadline).await;
+        let listed = listed.map_err(|why| Fault::unavailable(&why))?;
+        count += listed.len();
+        if listed.len() < page {
+            break;
+        }
+        after = listed.into_iter().last().map(|line| line.id);
+    }
+    Ok(count)
 }
 
 /// Looks at these streams of the subscription's tenant.

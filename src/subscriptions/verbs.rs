@@ -67,15 +67,18 @@ impl Subscriptions {
         }
     }
 
-    /// Begins a subscription whose creator reached this service at `base`; whether it is new, and what it is.
+    /// Begins a subscription whose creator reached this service at `base`, where its tenant has fewer than `most`;
+    /// whether it is new, and what it is.
     ///
     /// # Errors
-    /// There is another one of this name, or nobody may be called there. Nothing is created.
+    /// There is another one of this name, nobody may be called there, or there are as many as there may be. Nothing is
+    /// created.
     pub async fn create(
         &self,
         id: &Named,
         plan: Plan,
         base: String,
+        most: Option<usize>,
         deadline: Instant,
     ) -> Result<(bool, Value), Fault> {
         let name = id.session().map_err(|why| Fault::invalid(why.to_string()))?;
@@ -92,6 +95,13 @@ impl Subscriptions {
             }
             if let Deliver::Webhook(url) = &plan.deliver {
                 self.caller.check(url).await?;
+            }
+            if let Some(most) = most {
+                // Those that are created at the same moment do not see each other.
+                let tenant = id.tenant.as_ref();
+                if most <= scan::subscriptions(&self.sessions, tenant, most, deadline).await? {
+                    return Err(Fault::TooMany);
+                }
             }
             let tails = scan::streams(&self.sessions, id, &plan, None, deadline).await?;
             let events = beginning(&plan, &base, &tails)?;

@@ -142,6 +142,20 @@ impl Command {
         }
     }
 
+    /// Payload bytes that it brings: of events, questions, answers and checkpoints.
+    pub fn content_bytes(&self) -> usize {
+        let all = |events: &[NewEvent]| events.iter().map(|event| event.payload.len()).sum();
+        match self {
+            Command::Create(create) => all(&create.events),
+            Command::Append(append) => all(&append.events),
+            Command::AppendEach(each) => all(&each.events),
+            Command::Input(input) => input.said.payload.len(),
+            Command::Answer(answer) => answer.said.payload.len(),
+            Command::Say(say) => say.content_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Whether its client may send it again with the effect of once: it names its producer, its life or its turn, or
     /// asks for what holds already.
     pub fn has_key(&self) -> bool {

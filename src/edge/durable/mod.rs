@@ -29,6 +29,7 @@ use super::routes::Route;
 use crate::ids::{Incarnation, Serial};
 use crate::offset::Offset;
 use crate::session::ContentType;
+pub(super) use streaming::STREAM_APPEND;
 
 const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");
 const STREAM_UP_TO_DATE: HeaderName = HeaderName::from_static("stream-up-to-date");

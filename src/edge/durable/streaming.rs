@@ -31,7 +31,7 @@ use crate::offset::Offset;
 use crate::runtime::Reply;
 use crate::session::{AppendEach, Applied, Command, ContentType, NewEvent, Origin, Refusal};
 
-const STREAM_APPEND: HeaderName = HeaderName::from_static("stream-append");
+pub(in crate::edge) const STREAM_APPEND: HeaderName = HeaderName::from_static("stream-append");
 /// What the body is, and the answer.
 const LINES: &str = "application/x-ndjson";
 /// What each line is a message of.

@@ -92,8 +92,8 @@ impl Verb {
 /// Commits a command of `caller` wherever its session lives, and counts what it appended.
 ///
 /// # Errors
-/// The caller may not ask this; or as the runtime says; one whose outcome is unknown tells a client whose request
-/// has no key that it must not simply send it again.
+/// The caller may not ask this, or not so much; or as the runtime says; one whose outcome is unknown tells a client
+/// whose request has no key that it must not simply send it again.
 pub(super) async fn submit(
     edge: &Edge,
     caller: &Caller,
@@ -114,6 +114,7 @@ pub(super) async fn submit_as(
     problem: impl FnOnce(SubmitError) -> Problem,
 ) -> Result<Reply, Problem> {
     caller.narrow(id, &mut command)?;
+    edge.auth.spend(caller, &command)?;
     let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();

@@ -5,6 +5,8 @@
 mod said;
 mod told;
 
+pub(super) use said::refused;
+
 use crate::ids::TenantName;
 use crate::runtime::agent::{Codec, Frame, Refused, ToWorker};
 

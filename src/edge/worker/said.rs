@@ -111,7 +111,12 @@ fn key(tenant: Option<&TenantName>, head: &Head) -> Option<TurnKey> {
     Some(TurnKey { session, turn, epoch: head.epoch? })
 }
 
-fn refused(problem: &Problem, key: Option<TurnKey>, seq: Option<u64>) -> Box<Refused> {
+/// The answer to a frame that changes nothing.
+pub(in crate::edge) fn refused(
+    problem: &Problem,
+    key: Option<TurnKey>,
+    seq: Option<u64>,
+) -> Box<Refused> {
     let (code, detail) = (problem.code(), problem.detail().to_owned());
-    Box::new(Refused { key, seq, code, detail })
+    Box::new(Refused { key, seq, code, detail, retry_after_ms: problem.retry_after_ms() })
 }

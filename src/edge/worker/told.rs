@@ -81,7 +81,7 @@ fn acknowledged(ack: &Ack) -> Value {
 
 fn refusal(refused: &Refused) -> Value {
     let key = refused.key.as_ref();
-    json!({
+    let mut frame = json!({
         "type": "refused",
         "session": key.map(|key| key.session.name()),
         "turn": key.map(|key| key.turn.as_str()),
@@ -89,5 +89,9 @@ fn refusal(refused: &Refused) -> Value {
         "seq": refused.seq,
         "code": refused.code,
         "detail": refused.detail,
-    })
+    });
+    if let Some(wait_ms) = refused.retry_after_ms {
+        frame["retry_after_ms"] = wait_ms.into();
+    }
+    frame
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::Edge;
 use super::super::attached;
 use super::super::error::{self, Problem};
+use super::super::quota;
 use super::super::telling::Telling;
 use super::super::verbs;
 use super::asked::{self, Asked, Attach, Called, Frame, Misunderstood, Request};
@@ -53,6 +54,8 @@ struct Place {
     detached: CancellationToken,
     /// What it was attached for, as its caller could have it.
     wants: attached::Asked,
+    /// Among the streams of its tenant and key.
+    _place: Option<crate::auth::Place>,
 }
 
 /// What came of a request.
@@ -233,11 +236,12 @@ impl People {
             let detail = format!("the limit is {limit}");
             return Err(Problem::new(&error::TOO_MANY_SESSIONS, detail).with("limit", limit));
         }
+        let taken = quota::place(&self.edge, &self.caller)?;
         self.attached += 1;
         let number = self.attached;
         let credit = Credit::new(asked.credit);
         let detached = CancellationToken::new();
-        let place = Place { number, credit, detached, wants: wants.clone() };
+        let place = Place { number, credit, detached, wants: wants.clone(), _place: taken };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
         let Attach { start, freshness, timeout_ms, .. } = *asked;
@@ -301,6 +305,7 @@ impl People {
         };
         let lost = self.places.extract_if(|session, place| !keeps(session, place));
         let lost: Vec<_> = lost.map(|(session, _)| session).collect();
+        let caller = caller.in_place_of(&self.caller);
         (self.ending, self.caller) = (caller.ending(), caller);
         self.answer(re, Ok(json!({})));
         for session in lost {

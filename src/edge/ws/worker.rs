@@ -11,15 +11,16 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::super::Edge;
 use super::super::error::Problem;
-use super::super::worker::Frames;
+use super::super::worker::{Frames, refused};
 use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
 use crate::auth::{Caller, Ending};
 use crate::ids::AgentId;
 use crate::limits;
 use crate::runtime::agent::{
     Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
-    ToWorker,
+    ToWorker, TurnKey,
 };
+use crate::session::Command;
 
 /// Texts that wait for the worker to read; beyond them it is told nothing more.
 const WAITING: usize = 16;
@@ -34,7 +35,8 @@ pub(super) async fn run(
     let reason = match registered(&edge, &caller, &mut receiver, &mut sender).await {
         Ok((speaker, listener)) => {
             let frames = Frames { tenant: caller.tenant().cloned() };
-            let mut worker = Worker { edge, ending: caller.ending(), frames, speaker, listener };
+            let mut worker =
+                Worker { edge, ending: caller.ending(), caller, frames, speaker, listener };
             let reason = worker.serve(&mut receiver, &mut sender).await;
             worker.speaker.close(leave(reason));
             reason
@@ -104,7 +106,7 @@ async fn registered(
 fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>> {
     let refuse = |detail: &str| {
         let (code, detail) = ("bad_frame", detail.to_owned());
-        Box::new(Refused { key: None, seq: None, code, detail })
+        Box::new(Refused { key: None, seq: None, code, detail, retry_after_ms: None })
     };
     let asked = match Frames::default().read(text.as_bytes())? {
         Frame::Register(asked) => asked,
@@ -126,6 +128,7 @@ fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>>
 
 struct Worker {
     edge: Edge,
+    caller: Caller,
     ending: Ending,
     frames: Frames,
     speaker: Speaker,
@@ -145,13 +148,14 @@ impl Worker {
             () = stop.cancelled() => CloseReason::Stopping,
             ended = self.ending.came() => CloseReason::Ended(ended),
             reason = tell(&mut self.listener, refusals, sender) => reason,
-            reason = hear(&self.frames, &self.speaker, to_mouth, receiver) => reason,
+            reason = hear((&self.edge, &self.caller), &self.frames, &self.speaker, to_mouth, receiver) => reason,
         }
     }
 }
 
 /// Passes on what the worker says, while the link has room for it.
 async fn hear(
+    (edge, caller): (&Edge, &Caller),
     frames: &Frames,
     speaker: &Speaker,
     to_mouth: mpsc::Sender<ToWorker>,
@@ -160,7 +164,7 @@ async fn hear(
     loop {
         let said = match receiver.hear().await {
             Heard::Text(text) => match frames.read(text.as_bytes()) {
-                Ok(Frame::Said(said)) => Ok(said),
+                Ok(Frame::Said(said)) => spend(edge, caller, said),
                 Ok(Frame::Register(_)) => {
                     Err(Refused::frame("bad_frame", "it is registered already".to_owned()))
                 }
@@ -173,13 +177,32 @@ async fn hear(
         };
         let closed = match said {
             Ok(said) => speaker.hear(said).await.is_err(),
-            Err(refused) => to_mouth.send(refused).await.is_err(),
+            // It lives, whatever it may say.
+            Err(refused) => {
+                speaker.hear(FromWorker::Pong).await.is_err()
+                    || to_mouth.send(refused).await.is_err()
+            }
         };
         if closed {
             // The link says why it ended.
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// What the worker says, if its quotas have room for it.
+///
+/// # Errors
+/// The answer, where they have not: the link does not hear of it.
+fn spend(edge: &Edge, caller: &Caller, said: FromWorker) -> Result<FromWorker, ToWorker> {
+    let FromWorker::Say { session, say } = said else { return Ok(said) };
+    let command = Command::Say(say);
+    let spent = edge.auth.spend(caller, &command);
+    let Command::Say(say) = command else { unreachable!("it is what it was") };
+    let Err(why) = spent else { return Ok(FromWorker::Say { session, say }) };
+    let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
+    let seq = say.said.as_ref().map(|said| said.seq);
+    Err(ToWorker::Refused(refused(&why.into(), Some(key), seq)))
 }
 
 /// Tells the worker what the link has for it, no faster than it reads.

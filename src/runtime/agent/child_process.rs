@@ -355,7 +355,13 @@ async fn read_all(
             },
             Ok(Frame::Register(_)) => {
                 let detail = "it is registered".into();
-                Box::new(Refused { key: None, seq: None, code: "bad_json", detail })
+                Box::new(Refused {
+                    key: None,
+                    seq: None,
+                    code: "bad_json",
+                    detail,
+                    retry_after_ms: None,
+                })
             }
             Err(refused) => refused,
         };

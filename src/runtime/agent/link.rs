@@ -294,7 +294,8 @@ impl Link {
         let Some(seq) = heard.say.said.as_ref().map(|said| said.seq) else { return };
         let refusal = Refusal::TurnOver;
         let (code, detail) = (refusal.code(), refusal.to_string());
-        let refused = Refused { key: Some(key), seq: Some(seq), code, detail };
+        let refused =
+            Refused { key: Some(key), seq: Some(seq), code, detail, retry_after_ms: None };
         drop(self.to_worker.try_send(ToWorker::Refused(Box::new(refused))));
     }
 

@@ -188,6 +188,8 @@ pub struct Refused {
     /// A stable name for programs.
     pub code: &'static str,
     pub detail: String,
+    /// When the same may be taken, where that is known, in milliseconds.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// Why a link gives nothing any more.
@@ -231,6 +233,12 @@ impl What {
 impl Refused {
     /// The answer to a frame that cannot be read.
     pub fn frame(code: &'static str, detail: String) -> ToWorker {
-        ToWorker::Refused(Box::new(Refused { key: None, seq: None, code, detail }))
+        ToWorker::Refused(Box::new(Refused {
+            key: None,
+            seq: None,
+            code,
+            detail,
+            retry_after_ms: None,
+        }))
     }
 }

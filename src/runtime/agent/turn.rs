@@ -412,7 +412,7 @@ impl Speaking {
 
     async fn refuse(&self, seq: u64, why: &Why) {
         let (key, code, detail) = (Some(self.key.clone()), why.code, why.detail.clone());
-        let refused = Refused { key, seq: Some(seq), code, detail };
+        let refused = Refused { key, seq: Some(seq), code, detail, retry_after_ms: None };
         self.tell(ToWorker::Refused(Box::new(refused))).await;
     }
 

@@ -79,6 +79,7 @@ async fn start(
         issuers: Vec::new(),
         log: LogFormat::Text,
         agents: Vec::new(),
+        quotas: None,
     };
     change(&mut config);
     let node = Node::start_by(&config, None, clock).await.expect("the node starts");

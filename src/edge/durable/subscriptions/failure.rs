@@ -41,6 +41,7 @@ fn code(fault: &Fault) -> (StatusCode, &'static str) {
         Fault::Refused(Refused::Fenced | Refused::Awake) => (StatusCode::CONFLICT, "FENCED"),
         Fault::Refused(Refused::Offset(_)) => (StatusCode::CONFLICT, "INVALID_OFFSET"),
         Fault::Refused(Refused::Claimed { .. }) => (StatusCode::CONFLICT, "ALREADY_CLAIMED"),
+        Fault::TooMany => (StatusCode::TOO_MANY_REQUESTS, "QUOTA_EXCEEDED"),
         Fault::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         Fault::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
     }

@@ -121,7 +121,15 @@ async fn whole(request: &Request, id: &Named, method: &Method) -> Result<Option<
     Ok(Some(match method.as_str() {
         "PUT" => {
             let (plan, base) = (asked::plan(&request.json()?)?, request.base()?);
-            let (created, shown) = subscriptions.create(id, plan, base, deadline).await?;
+            let quotas = request.edge.auth.quotas();
+            let tenant = id.tenant.as_ref();
+            let limit = quotas.and_then(|quotas| quotas.subscriptions(tenant));
+            let most = limit.map(|limit| limit as usize);
+            let created = subscriptions.create(id, plan, base, most, deadline).await;
+            if let (Err(Fault::TooMany), Some(quotas), Some(limit)) = (&created, quotas, limit) {
+                return Err(Problem::from(quotas.too_many_subscriptions(tenant, limit)).into());
+            }
+            let (created, shown) = created?;
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             Done::Json(status, shown)
         }

@@ -1,0 +1,252 @@
+//! How much a tenant and a key may do: judged by each node for itself, before anything is asked of a session.
+//!
+//! Rates are [`bucket`]s, open streams are counts. What is refused takes nothing from any of them, and never took
+//! effect. What ends something or makes room has a rate of its own, so that speech over its quota stops no interrupt.
+
+mod account;
+mod bucket;
+mod counts;
+
+use std::fmt;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use session::Command;
+use session::command::Class;
+use session::ids::TenantName;
+use tokio::time::Instant;
+
+use self::account::{Account, Over, Table};
+use self::bucket::Empty;
+use self::counts::{Counts, TenantCounts};
+use super::Caller;
+use crate::config::{QuotaConfig, QuotaLimits};
+use crate::limits::{QUOTA_KEYS, QUOTA_TENANTS};
+use crate::telemetry::Metrics;
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quota {
+    Appends,
+    Bytes,
+    Inputs,
+    Controls,
+    Streams,
+    Subscriptions,
+}
+
+/// Whose quota it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Tenant,
+    /// A key, or a subject of an issuer.
+    Key,
+}
+
+/// What a command takes of the rates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    appends: u64,
+    bytes: u64,
+    inputs: u64,
+    controls: u64,
+}
+
+/// A quota is used up. What was asked for never took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    pub holder: Holder,
+    pub quota: Quota,
+    /// How many there may be: per second, or at once.
+    pub limit: u32,
+    /// How many more there may be now; what was asked for is more than that.
+    pub left: u32,
+    /// When it may be asked for again; where that depends on others, when it may be worth it.
+    pub retry_after: Duration,
+}
+
+/// How long to wait for a place that somebody else must leave.
+const PLACE_WAIT: Duration = Duration::from_secs(1);
+
+/// The quotas of a node and what is used of them.
+pub struct Quotas {
+    config: QuotaConfig,
+    begun: Instant,
+    tenants: Table<Tenant>,
+    keys: Table<Box<str>>,
+    counts: Counts,
+}
+
+/// A tenant as a key of a table: its name, which is empty for the default one.
+type Tenant = Box<str>;
+
+/// One of the streams that a tenant and a key may have open, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    accounts: Vec<Arc<Account>>,
+    counts: TenantCounts,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.accounts.iter().for_each(|account| account.close_stream());
+        self.counts.streams.dec();
+    }
+}
+
+impl Quota {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Quota::Appends => "appends",
+            Quota::Bytes => "bytes",
+            Quota::Inputs => "inputs",
+            Quota::Controls => "controls",
+            Quota::Streams => "streams",
+            Quota::Subscriptions => "subscriptions",
+        }
+    }
+
+    /// Whether it is of a second; else it is of what there is at once.
+    pub fn is_rate(self) -> bool {
+        !matches!(self, Quota::Streams | Quota::Subscriptions)
+    }
+}
+
+impl Holder {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Holder::Tenant => "tenant",
+            Holder::Key => "key",
+        }
+    }
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (holder, what, limit) = (self.holder.name(), self.quota.name(), self.limit);
+        match self.quota {
+            Quota::Streams => {
+                write!(f, "the {holder} may have {limit} streams open at once at a node")
+            }
+            Quota::Subscriptions => write!(f, "the {holder} may have {limit} subscriptions"),
+            _ => write!(f, "the {holder} may send {limit} {what} per second to a node"),
+        }
+    }
+}
+
+impl Cost {
+    /// What a command takes.
+    pub fn of(command: &Command) -> Cost {
+        let bytes = command.content_bytes() as u64;
+        match command.class() {
+            Class::Control => Cost { controls: 1, ..Cost::default() },
+            Class::Small | Class::Data => {
+                let inputs = u64::from(matches!(command, Command::Input(_)));
+                Cost { appends: 1, bytes, inputs, controls: 0 }
+            }
+        }
+    }
+}
+
+impl Quotas {
+    /// Nothing is used yet.
+    pub fn new(config: QuotaConfig, metrics: &Metrics) -> Quotas {
+        let counts = Counts::new(&config, metrics);
+        let (tenants, keys) = (Table::new(QUOTA_TENANTS), Table::new(QUOTA_KEYS));
+        Quotas { config, begun: Instant::now(), tenants, keys, counts }
+    }
+
+    /// Takes from the caller's quotas what this costs: all, or nothing.
+    ///
+    /// # Errors
+    /// A quota of its key or of its tenant is used up; it is to be refused.
+    pub fn take(&self, caller: &Caller, cost: &Cost) -> Result<(), Exceeded> {
+        let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let counts = self.counts.of(caller.tenant());
+        let accounts = self.accounts(caller);
+        // Always in this order.
+        let mut held: Vec<(Holder, &Account, MutexGuard<'_, _>)> = accounts
+            .iter()
+            .map(|(holder, account)| {
+                let buckets = account.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+                (*holder, &**account, buckets)
+            })
+            .collect();
+        let over = held.iter().filter_map(|(holder, account, buckets)| {
+            let over = account.look(buckets, now_ns, cost)?;
+            Some((*holder, over))
+        });
+        if let Some((holder, over)) = over.max_by_key(|(_, over)| over.empty.wait_ns) {
+            return Err(counts.refuse(exceeded(holder, over)));
+        }
+        for (_, account, buckets) in &mut held {
+            account.take(buckets, now_ns, cost);
+        }
+        counts.took(cost);
+        Ok(())
+    }
+
+    /// A place for one more stream of the caller's.
+    ///
+    /// # Errors
+    /// Its key or its tenant has as many as it may.
+    pub fn place(&self, caller: &Caller) -> Result<Place, Exceeded> {
+        let counts = self.counts.of(caller.tenant());
+        counts.streams.inc();
+        // What is there of it goes when it is dropped.
+        let mut place = Place { accounts: Vec::new(), counts };
+        for (holder, account) in self.accounts(caller) {
+            if let Err(limit) = account.open_stream() {
+                let empty = Empty { wait_ns: PLACE_WAIT.as_nanos() as u64, left: 0 };
+                let over = Over { quota: Quota::Streams, limit, empty };
+                return Err(place.counts.refuse(exceeded(holder, over)));
+            }
+            place.accounts.push(account);
+        }
+        Ok(place)
+    }
+
+    /// How many subscriptions a tenant may have, where that is limited.
+    pub fn subscriptions(&self, tenant: Option<&TenantName>) -> Option<u32> {
+        self.of_tenant(tenant).subscriptions
+    }
+
+    /// Why a tenant that has so many subscriptions may have no more.
+    pub fn too_many_subscriptions(&self, tenant: Option<&TenantName>, limit: u32) -> Exceeded {
+        let empty = Empty { wait_ns: PLACE_WAIT.as_nanos() as u64, left: 0 };
+        let over = Over { quota: Quota::Subscriptions, limit, empty };
+        self.counts.of(tenant).refuse(exceeded(Holder::Tenant, over))
+    }
+
+    /// Those of the key first: what it may not do is nothing to its tenant.
+    fn accounts(&self, caller: &Caller) -> Vec<(Holder, Arc<Account>)> {
+        let key = caller.key_name().filter(|_| self.config.key != QuotaLimits::default());
+        let key = key.map(|name| (Holder::Key, self.keys.account(name, || self.config.key)));
+        let tenant = caller.tenant();
+        let name = tenant.map_or("", TenantName::as_str);
+        let account = self.tenants.account(name, || self.of_tenant(tenant));
+        key.into_iter().chain([(Holder::Tenant, account)]).collect()
+    }
+
+    fn of_tenant(&self, tenant: Option<&TenantName>) -> QuotaLimits {
+        // Looked up without a copy of the name only where somebody has quotas of its own.
+        let own = (!self.config.tenants.is_empty()).then(|| tenant.cloned());
+        let own = own.and_then(|tenant| self.config.tenants.get(&tenant).copied());
+        own.unwrap_or(self.config.tenant)
+    }
+}
+
+fn exceeded(holder: Holder, over: Over) -> Exceeded {
+    Exceeded {
+        holder,
+        quota: over.quota,
+        limit: over.limit,
+        left: u32::try_from(over.empty.left).unwrap_or(u32::MAX),
+        retry_after: Duration::from_nanos(over.empty.wait_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! How much each tenant and each key may do: `[quotas]` in the file.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{BadServeConfig, bad};
+use crate::ids::TenantName;
+use crate::limits;
+
+/// What a node allows each tenant and each key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// Of each tenant that has no quotas of its own.
+    pub tenant: QuotaLimits,
+    /// Of each key, and of each subject of a token.
+    pub key: QuotaLimits,
+    /// Of tenants that have quotas of their own; none stands for the default tenant. Up to
+    /// [`limits::QUOTA_NAMED_TENANTS`].
+    pub tenants: BTreeMap<Option<TenantName>, QuotaLimits>,
+}
+
+/// How much one tenant or one key may do at one node; without bounds, where nothing is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// Commands per second that bring something: appends, inputs, output, creates.
+    pub appends_per_s: Option<u32>,
+    /// Payload bytes of commands per second.
+    pub bytes_per_s: Option<u32>,
+    /// Inputs per second; each is an append, too.
+    pub inputs_per_s: Option<u32>,
+    /// Commands per second that end something or make room: cancels, pauses, control, small answers, ends of turns,
+    /// closes, deletes.
+    pub controls_per_s: Option<u32>,
+    /// Requests and sessions on WebSockets that stay open, at once.
+    pub live_streams: Option<u32>,
+    /// Subscriptions of a tenant, in the whole cluster.
+    pub subscriptions: Option<u32>,
+}
+
+/// The keys as they are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GivenQuotas {
+    appends_per_s: Option<Bound>,
+    bytes_per_s: Option<Bound>,
+    inputs_per_s: Option<Bound>,
+    controls_per_s: Option<Bound>,
+    live_streams: Option<Bound>,
+    subscriptions: Option<Bound>,
+    key: GivenLimits,
+    tenants: BTreeMap<String, GivenLimits>,
+}
+
+/// The keys of one tenant, or of each key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct GivenLimits {
+    appends_per_s: Option<Bound>,
+    bytes_per_s: Option<Bound>,
+    inputs_per_s: Option<Bound>,
+    controls_per_s: Option<Bound>,
+    live_streams: Option<Bound>,
+    subscriptions: Option<Bound>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "a quota is a number from 1 to 4294967295, or \"unlimited\"")]
+enum Bound {
+    Most(u32),
+    Word(Word),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Unlimited,
+}
+
+/// The quotas of a node; none where the file has none.
+pub(super) fn check(given: Option<GivenQuotas>) -> Result<Option<QuotaConfig>, BadServeConfig> {
+    let Some(given) = given else { return Ok(None) };
+    let GivenQuotas { key, tenants, .. } = &given;
+    if key.subscriptions.is_some() {
+        return bad("quotas.key.subscriptions: subscriptions are counted by tenant");
+    }
+    if limits::QUOTA_NAMED_TENANTS < tenants.len() {
+        return bad(format!("quotas.tenants are at most {}", limits::QUOTA_NAMED_TENANTS));
+    }
+    let none = QuotaLimits::default();
+    let tenant = limits_of("quotas", given.of_all(), none)?;
+    let key = limits_of("quotas.key", *key, none)?;
+    let named = tenants.iter().map(|(name, given)| {
+        let place = format!("quotas.tenants.{name}");
+        let parsed = if name.is_empty() { Ok(None) } else { TenantName::parse(name).map(Some) };
+        let parsed = parsed.or_else(|why| bad(format!("{place}: {why}")))?;
+        Ok((parsed, limits_of(&place, *given, tenant)?))
+    });
+    let tenants = named.collect::<Result<_, _>>()?;
+    Ok(Some(QuotaConfig { tenant, key, tenants }))
+}
+
+fn limits_of(
+    place: &str,
+    given: GivenLimits,
+    below: QuotaLimits,
+) -> Result<QuotaLimits, BadServeConfig> {
+    let one = |name: &str, given: Option<Bound>, below: Option<u32>| match given {
+        None => Ok(below),
+        Some(Bound::Word(Word::Unlimited)) => Ok(None),
+        Some(Bound::Most(0)) => bad(format!("{place}.{name} must be 1 or more, or \"unlimited\"")),
+        Some(Bound::Most(most)) => Ok(Some(most)),
+    };
+    Ok(QuotaLimits {
+        appends_per_s: one("appends_per_s", given.appends_per_s, below.appends_per_s)?,
+        bytes_per_s: one("bytes_per_s", given.bytes_per_s, below.bytes_per_s)?,
+        inputs_per_s: one("inputs_per_s", given.inputs_per_s, below.inputs_per_s)?,
+        controls_per_s: one("controls_per_s", given.controls_per_s, below.controls_per_s)?,
+        live_streams: one("live_streams", given.live_streams, below.live_streams)?,
+        subscriptions: one("subscriptions", given.subscriptions, below.subscriptions)?,
+    })
+}
+
+impl GivenQuotas {
+    fn of_all(&self) -> GivenLimits {
+        GivenLimits {
+            appends_per_s: self.appends_per_s,
+            bytes_per_s: self.bytes_per_s,
+            inputs_per_s: self.inputs_per_s,
+            controls_per_s: self.controls_per_s,
+            live_streams: self.live_streams,
+            subscriptions: self.subscriptions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str) -> Result<QuotaConfig, String> {
+        let given: GivenQuotas = toml::from_str(file).map_err(|why| why.message().to_owned())?;
+        Ok(check(Some(given)).map_err(|why| why.to_string())?.unwrap())
+    }
+
+    #[test]
+    fn a_tenant_has_the_quotas_of_all_but_for_those_of_its_own() {
+        let file = "appends_per_s = 10\nlive_streams = 5\n[key]\ninputs_per_s = 2\n\
+                    [tenants.acme]\nappends_per_s = 99\nlive_streams = \"unlimited\"\n[tenants.\"\"]\n";
+        let quotas = load(file).unwrap();
+        let all = QuotaLimits {
+            appends_per_s: Some(10),
+            live_streams: Some(5),
+            ..QuotaLimits::default()
+        };
+        assert_eq!(quotas.tenant, all);
+        assert_eq!(quotas.key, QuotaLimits { inputs_per_s: Some(2), ..QuotaLimits::default() });
+        let acme = Some(TenantName::parse("acme").unwrap());
+        let own = QuotaLimits { appends_per_s: Some(99), ..QuotaLimits::default() };
+        assert_eq!((quotas.tenants[&acme], quotas.tenants[&None]), (own, all));
+        assert_eq!(check(None), Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_quota_is_named() {
+        for (file, why) in [
+            ("bytes_per_s = 0", "quotas.bytes_per_s must be 1 or more, or \"unlimited\""),
+            (
+                "[tenants.a]\ninputs_per_s = 0",
+                "quotas.tenants.a.inputs_per_s must be 1 or more, or \"unlimited\"",
+            ),
+            (
+                "[key]\nsubscriptions = 1",
+                "quotas.key.subscriptions: subscriptions are counted by tenant",
+            ),
+            ("bytes_per_s = -1", "a quota is a number from 1 to 4294967295, or \"unlimited\""),
+            (
+                "bytes_per_s = \"many\"",
+                "a quota is a number from 1 to 4294967295, or \"unlimited\"",
+            ),
+        ] {
+            assert_eq!(load(file).unwrap_err(), why, "{file}");
+        }
+        assert!(load("append_per_s = 1").is_err());
+        assert!(load("[tenants.\"a b\"]").is_err());
+    }
+}
