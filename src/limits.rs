@@ -24,6 +24,13 @@ pub const BLOCK_BYTES: usize = 16 << 10;
 pub const UNSETTLED_ENTRIES: usize = 64;
 /// Pause between two looks for what is due: how late a worker that is silent may be missed.
 pub const DUE_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause between two looks for nodes that are gone.
+pub const GONE_INTERVAL: Duration = Duration::from_millis(100);
+/// Heartbeats that the leader before does not acknowledge, and is gone.
+pub const GONE_HEARTBEATS: u32 = 2;
+/// Pause after which sessions are told again of a node that is gone, and for how long they are.
+pub const GONE_AGAIN: Duration = Duration::from_secs(1);
+pub const GONE_TOLD: Duration = Duration::from_secs(5);
 /// Pause between two sweeps for what is idle or was not heard of.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a session that nobody uses keeps its actor.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use harness::cluster::{Cluster, client};
 use harness::load::eventually;
+use harness::socket::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tools::demo_agent::story;
@@ -187,7 +188,8 @@ async fn an_agent_that_ignores_a_cancel_is_killed_behind_the_grace() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_turn_goes_on_with_another_nodes_agent_when_its_node_is_killed() {
-    let mut cluster = cluster(3, "--every-ms 30 --words 200").await;
+    // Their leases do not run out while anybody waits.
+    let mut cluster = cluster(3, "--every-ms 30 --words 200 --lease-ms 600000").await;
     create(&cluster.url(1)).await;
     ask(&cluster.url(1), "t", "a tale").await;
     let log = until("it speaks", &cluster.url(1), |log| 10 <= count(log, "turn.output")).await;
@@ -202,6 +204,41 @@ async fn a_turn_goes_on_with_another_nodes_agent_when_its_node_is_killed() {
     let log = until("it ends", &other, |log| 0 < count(log, "turn.completed")).await;
     assert_eq!(output(&log), story::text("a tale", 200));
     assert!(2 <= count(&log, "turn.started"));
+    assert_eq!(lost(&log)["cause"], "node_gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_a_node_that_does_not_lead_are_lost_with_it_and_those_of_others_are_not() {
+    let mut cluster = Cluster::up(3, TIMERS).await;
+    create(&cluster.url(1)).await;
+    let leader = cluster.leader("s").await;
+    let (gone, stays) = (1 + leader % 3, 1 + (leader + 1) % 3);
+    let worker = async |node: usize, agent: &str| {
+        let mut client = Client::open_at(&cluster.url(node), "/v1/agents/ws", "none").await;
+        let register = json!({ "type": "register", "agent": agent, "worker": format!("w{node}"), "lease_ms": 600_000 });
+        client.send(&register).await;
+        client.typed("registered").await;
+        client
+    };
+    let begin = async |agent: &str| {
+        let body = json!({ "input": agent, "agent": agent, "said": { "text": "go" } });
+        post(format!("{}/v1/sessions/s/inputs", cluster.url(leader)), body).await;
+    };
+    let (mut lost_worker, mut kept_worker) = (worker(gone, "a").await, worker(stays, "b").await);
+    begin("a").await;
+    begin("b").await;
+    let taken = lost_worker.typed("turn").await;
+    assert_eq!(taken["turn"], "a");
+    let kept = kept_worker.typed("turn").await;
+    let mut next = worker(stays, "a").await;
+    cluster.kill(gone);
+    let again = next.typed("turn").await;
+    assert_eq!((&again["turn"], &again["attempt"]), (&taken["turn"], &json!(2)));
+    let log = events(&cluster.url(leader)).await;
+    assert_eq!((count(&log, "agent.lost"), &lost(&log)["cause"]), (1, &json!("node_gone")));
+    kept_worker.say(&kept, 0, "still here").await;
+    let said = |log: &[Value]| output(log) == "still here";
+    until("the other worker speaks", &cluster.url(leader), said).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

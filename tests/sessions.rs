@@ -117,7 +117,13 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
     eventually("its actor leaves by itself", async || live() == 0).await;
     assert!(begun.elapsed() < limits::IDLE, "it stayed as if somebody had used it");
     let worker = WorkerName::parse("w").unwrap();
-    let claimer = Claimer { agent: agent.into(), worker, lease_ms: 60_000, quiet_ms: 60_000 };
+    let claimer = Claimer {
+        agent: agent.into(),
+        worker,
+        lease_ms: 60_000,
+        quiet_ms: 60_000,
+        is_bound: false,
+    };
     let taken = node.node.runtime.workers.claim(&claimer, soon()).await.unwrap();
     assert_eq!(taken.map(|taken| taken.turn.turn), Some(turn));
 }

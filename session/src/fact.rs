@@ -317,6 +317,8 @@ pub enum Cause {
     Replaced,
     /// What it relies on has no room for it now: no fault of the turn.
     Throttled,
+    /// Its node is gone.
+    NodeGone,
 }
 
 /// How a turn ended.
@@ -408,6 +410,7 @@ impl Cause {
             Cause::Exited => "exited",
             Cause::Replaced => "replaced",
             Cause::Throttled => "throttled",
+            Cause::NodeGone => "node_gone",
         }
     }
 }

@@ -75,7 +75,7 @@ pub use status::{
     TurnStatus,
 };
 
-use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::ids::{Incarnation, Millis, Serial, SessionId, TurnEpoch, TurnId};
 use fork::PendingRelease;
 use keys::Keys;
 use live::Live;
@@ -230,6 +230,16 @@ impl Session {
         let live = self.live()?;
         let age = live.log.deadline(&live.config.retention, live.work.needed());
         [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
+    }
+
+    /// Turns whose workers are gone when this node is, and the epochs of their leases.
+    pub fn held_by_node(&self, node: u64) -> Vec<(TurnId, TurnEpoch)> {
+        let turns = self.live().into_iter().flat_map(|live| &live.work.turns);
+        let held = turns.filter_map(|turn| {
+            let lease = turn.lease().filter(|lease| lease.node == Some(node))?;
+            Some((turn.id.clone(), lease.epoch))
+        });
+        held.collect()
     }
 
     /// What the world owes the session at the time `now`.

@@ -133,6 +133,8 @@ pub(super) struct TurnLease {
     /// The step under way was taken from it because it stalled.
     pub(super) step_cancelled: bool,
     pub(super) phase: Phase,
+    /// The node whose end is the worker's end.
+    pub(super) node: Option<u64>,
 }
 
 impl Turn {

@@ -26,7 +26,14 @@ pub(super) fn input(name: &str, agent: &str, when_busy: WhenBusy) -> Command {
 
 pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
     let (turn, worker) = (turn_id(turn), WorkerName::parse(worker).unwrap());
-    Command::Claim(Box::new(Claim { turn, worker, key, lease_ms: 1_000, quiet_ms: 4_000 }))
+    Command::Claim(Box::new(Claim {
+        turn,
+        worker,
+        key,
+        lease_ms: 1_000,
+        quiet_ms: 4_000,
+        node: None,
+    }))
 }
 
 pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {

@@ -166,7 +166,14 @@ fn asked() -> [Command; 4] {
         quiet_ms: None,
     };
     let worker = WorkerName::parse("w").unwrap();
-    let claim = Claim { turn: turn.clone(), worker, key: 7, lease_ms: 1_000, quiet_ms: 2_000 };
+    let claim = Claim {
+        turn: turn.clone(),
+        worker,
+        key: 7,
+        lease_ms: 1_000,
+        quiet_ms: 2_000,
+        node: Some(3),
+    };
     let then = Then::Fail { reason: "no".into() };
     let say = Say {
         turn,
@@ -209,7 +216,7 @@ fn turns_keep_their_bytes() {
         &input,
         expect!["010b0174016104746578740268690103616461010570686f6e65010101010300"],
     );
-    check_command(&claim, expect!["010c0174017707fbe803fbd007"]);
+    check_command(&claim, expect!["010c0174017707fbe803fbd0070103"]);
     check_command(
         &say,
         expect![
@@ -233,7 +240,7 @@ fn turns_keep_their_bytes() {
     check_state(
         &apply(3_000, claim),
         expect![
-            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd00701000300000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd007000000000000000000000000010174017401fddd1f3c69ec442308000000010000000000000000000001000000"
+            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd00701000300000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd0070000000103000000000000000000010174017401fddd1f3c69ec442308000000010000000000000000000001000000"
         ],
     );
     apply(3_500, say);
@@ -285,6 +292,14 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     }));
     check_command(&marked, expect!["010d01740101000000010104746578740268690000000000000000"]);
     check_command(&lose, expect!["010f017401060700"]);
+    let gone = Command::Lose(Box::new(Lose {
+        turn: turn(),
+        epoch: TurnEpoch(1),
+        cause: Cause::NodeGone,
+        wait_ms: 0,
+        detail: "node 3 is gone".into(),
+    }));
+    check_command(&gone, expect!["010f01740107000e6e6f6465203320697320676f6e65"]);
     check_command(
         &cut,
         expect!["010d0174020100000000010474657874026869000006066c656e6774680000000000"],
@@ -303,7 +318,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     check_state(
         &apply(3_500, marked),
         expect![
-            "01017301010000000000000000000000fbe803fbac0dfbac0dfbac0d0103fdec16294f857ea19a08030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b010103fbac0dfbac0dfbd007fbd0070000000003030200000001030100000000010174017401fddd1f3c69ec442308000000010000000000000000000003000000"
+            "01017301010000000000000000000000fbe803fbac0dfbac0dfbac0d0103fdec16294f857ea19a08030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b010103fbac0dfbac0dfbd007fbd00700000001030003030200000001030100000000010174017401fddd1f3c69ec442308000000010000000000000000000003000000"
         ],
     );
     check_state(

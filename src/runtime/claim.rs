@@ -28,6 +28,8 @@ pub struct Claimer {
     /// See [`Claim::lease_ms`].
     pub lease_ms: u64,
     pub quiet_ms: u64,
+    /// Whether it is gone when this node is.
+    pub is_bound: bool,
 }
 
 /// A turn that a worker has.
@@ -59,6 +61,7 @@ impl Workers {
                 key: chance::draw(),
                 lease_ms: claimer.lease_ms,
                 quiet_ms: claimer.quiet_ms,
+                node: claimer.is_bound.then_some(self.host.local().0),
             };
             if let Some(assignment) = self.take(offer.session, claim).await? {
                 return Ok(Some(assignment));

@@ -26,6 +26,7 @@ mod envelope;
 mod faults;
 pub mod fork;
 mod fork_reader;
+mod gone;
 pub mod members;
 pub mod outcome;
 mod overview;

@@ -12,6 +12,7 @@ use super::changes::Feeds;
 use super::compare::Comparison;
 use super::directory::Directory;
 use super::effect::World;
+use super::gone;
 use super::members::Members;
 use super::overview::Overview;
 use super::peer::{Parts, Peers};
@@ -85,7 +86,8 @@ impl Runtime {
         host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
         let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
         tasks.spawn_until_stop(essential("actions", acting));
-        unasked(&tasks, &parts, shards.sweep(host.clone()));
+        unasked(&tasks, &parts, shards.clone().sweep(host.clone()));
+        unasked(&tasks, &parts, gone::watch(shards, host.clone()));
         Arc::new(Runtime {
             sessions: parts.sessions.clone(),
             workers: parts.workers.clone(),

@@ -260,8 +260,14 @@ impl Group {
     }
 
     /// Members that this leader has not heard of for two election times.
-    pub(crate) fn silent_members(&self) -> Vec<NodeId> {
+    pub fn silent_members(&self) -> Vec<NodeId> {
         self.current().map(|current| current.replica.silent_members()).unwrap_or_default()
+    }
+
+    /// Members that have not acknowledged this leader for so many heartbeats, since it leads.
+    pub fn silent_for(&self, heartbeats: u32) -> Vec<NodeId> {
+        let limit = Duration::from_millis(self.opening.timers.heartbeat_ms) * heartbeats;
+        self.current().map(|current| current.replica.silent_for(limit)).unwrap_or_default()
     }
 
     /// The leader as far as this node knows; it may be out of reach, or gone.

@@ -82,10 +82,14 @@ impl Contact {
 
     /// Members that have not acknowledged this leader for as long as makes one out of touch.
     pub(super) fn silent_members(&self) -> Vec<u64> {
+        self.silent_for(self.election * OUT_OF_TOUCH_ELECTIONS)
+    }
+
+    /// Members that have not acknowledged this leader for `limit`, since it leads.
+    pub(super) fn silent_for(&self, limit: Duration) -> Vec<u64> {
         let Some(metrics) = self.metrics.get() else { return Vec::new() };
         let metrics = metrics.borrow_watched();
         let Some(acknowledged) = &metrics.heartbeat else { return Vec::new() };
-        let limit = self.election * OUT_OF_TOUCH_ELECTIONS;
         let led_since = self.led_since(metrics.current_term);
         let others = acknowledged.iter().filter(|(node, _)| **node != self.local);
         let silent = others.filter(|(_, at)| {

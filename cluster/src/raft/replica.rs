@@ -244,6 +244,11 @@ impl Replica {
         self.contact.silent_members().into_iter().map(NodeId).collect()
     }
 
+    /// Members that have not acknowledged this leader for `limit`, since it leads.
+    pub(crate) fn silent_for(&self, limit: Duration) -> Vec<NodeId> {
+        self.contact.silent_for(limit).into_iter().map(NodeId).collect()
+    }
+
     /// What this member knows of its group.
     pub fn report(&self) -> Report {
         let metrics = self.raft.metrics().borrow_watched().clone();

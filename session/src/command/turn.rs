@@ -65,6 +65,8 @@ pub struct Claim {
     pub lease_ms: u64,
     /// How long it may live and have nothing to say, in milliseconds.
     pub quiet_ms: u64,
+    /// The node whose end is the worker's end; none for one that goes on by another node.
+    pub node: Option<u64>,
 }
 
 /// What a worker says; nothing but that it lives, if nothing is given.

@@ -54,6 +54,7 @@ impl Live {
             stalled: false,
             step_cancelled: false,
             phase: Phase::Thinking,
+            node: asked.node,
         });
         let (turn, attempt) = (turn.id.clone(), turn.attempts);
         self.note(now, Fact::Started { turn, epoch, attempt }, out);

@@ -96,7 +96,14 @@ impl World {
                 let (lease_ms, quiet_ms) = (600_000, 600_000);
                 let (turn, worker) = (turn.turn.clone(), WorkerName::parse("w").unwrap());
                 let key = u64::from(self.names) << 8 | u64::from(how);
-                self.run(Command::Claim(Box::new(Claim { turn, worker, key, lease_ms, quiet_ms })));
+                self.run(Command::Claim(Box::new(Claim {
+                    turn,
+                    worker,
+                    key,
+                    lease_ms,
+                    quiet_ms,
+                    node: None,
+                })));
             }
             6..=15 => {
                 let Some((turn, epoch)) = active.get(pick(active.len())).cloned() else { return };

@@ -318,7 +318,7 @@ pub(in crate::edge) fn claimer(agent: AgentId, body: &[u8]) -> Result<(Claimer, 
     }
     let worker = name("worker", &asked.worker, WorkerName::parse)?;
     let quiet_ms = asked.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
-    Ok((Claimer { agent, worker, lease_ms, quiet_ms }, wait_ms))
+    Ok((Claimer { agent, worker, lease_ms, quiet_ms, is_bound: false }, wait_ms))
 }
 
 pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {

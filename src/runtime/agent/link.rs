@@ -249,7 +249,7 @@ impl Link {
     fn claimer(&self) -> Claimer {
         let Register { agent, worker, lease_ms, quiet_ms, .. } = &self.register;
         let (agent, worker) = (agent.clone(), worker.clone());
-        Claimer { agent, worker, lease_ms: *lease_ms, quiet_ms: *quiet_ms }
+        Claimer { agent, worker, lease_ms: *lease_ms, quiet_ms: *quiet_ms, is_bound: true }
     }
 
     /// Begins to work on a turn.

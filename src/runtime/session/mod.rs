@@ -25,7 +25,7 @@ use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
 use super::turn_queue::Waiting;
 use crate::ids::{AgentId, Incarnation, Millis, SessionId};
-use crate::session::{Effect, Fork, Session, Status};
+use crate::session::{Cause, Command, Effect, Fork, Lose, Session, Status};
 use loaded::Loaded;
 #[cfg(test)]
 pub(super) use loaded::mark;
@@ -77,6 +77,11 @@ pub(super) enum Mail {
     Due {
         group: Arc<Group>,
         filed: Option<Millis>,
+    },
+    /// A node is gone, and so are the workers that were bound to it.
+    Gone {
+        group: Arc<Group>,
+        node: u64,
     },
     /// Leave if nobody needs you.
     Retire,
@@ -179,6 +184,7 @@ impl Actor for SessionActor {
             }
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
             Mail::Due { group, filed } => owned.due(&group, filed, &myself)?,
+            Mail::Gone { group, node } => owned.gone(&group, node),
             Mail::Counted { told } => {
                 owned.counting = false;
                 // Somebody may have come or left meanwhile. What failed is tried at the next look.
@@ -328,17 +334,29 @@ impl Owned {
         self.count(myself);
         let loaded = self.loaded()?;
         if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
-            let command = envelope::plain(&crate::session::Command::Tick);
-            let Ok(permit) = group.admit(cluster::group::Class::Control, command.len()) else {
-                return Ok(());
-            };
-            let ticket = Ticket { origin: 0, number: 0 };
-            let bytes = envelope::encode(ticket, &id, &command);
             // Should it be lost, the deadline is still filed.
-            group.propose(permit, bytes, Box::new(|_| ()));
+            self.propose_unasked(group, &Command::Tick);
             return Ok(());
         }
         loaded.file_again(&shard, &id, now)
+    }
+
+    /// Takes the turns from the workers that a node took with it. Should that be lost, their leases run out.
+    fn gone(&self, group: &Arc<Group>, node: u64) {
+        let Some(loaded) = &self.loaded else { return };
+        for (turn, epoch) in loaded.session.held_by_node(node) {
+            let (cause, detail) = (Cause::NodeGone, format!("node {node} is gone"));
+            let lose = Lose { turn, epoch, cause, wait_ms: 0, detail };
+            self.propose_unasked(group, &Command::Lose(Box::new(lose)));
+        }
+    }
+
+    /// Proposes what nobody waits for, if there is room.
+    fn propose_unasked(&self, group: &Arc<Group>, command: &Command) {
+        let command = envelope::plain(command);
+        let Ok(permit) = group.admit(cluster::group::Class::Control, command.len()) else { return };
+        let ticket = Ticket { origin: 0, number: 0 };
+        group.propose(permit, envelope::encode(ticket, &self.id, &command), Box::new(|_| ()));
     }
 
     /// Does what the world owes the session, where this node leads.

@@ -121,7 +121,7 @@ impl Actors {
         }
     }
 
-    /// Sends mail to every live actor.
+    /// Sends mail to every live actor, as no use of its session.
     pub(in crate::runtime) fn send_all(&self, mail: impl Fn() -> Mail) {
         for entry in self.live().actors.values_mut() {
             entry.sent += 1;
