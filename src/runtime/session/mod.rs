@@ -20,6 +20,7 @@ use super::aside::aside;
 use super::changes::Change;
 use super::effect::Watched;
 use super::envelope::{self, Envelope, Ticket};
+use super::flow;
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
@@ -329,7 +330,8 @@ impl Owned {
         let loaded = self.loaded()?;
         if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
             let command = envelope::plain(&crate::session::Command::Tick);
-            let Ok(permit) = group.admit(cluster::group::Class::Control, command.len()) else {
+            let (control, flow) = (cluster::group::Class::Control, flow::of(&id));
+            let Ok(permit) = group.admit(control, flow, command.len()) else {
                 return Ok(());
             };
             let ticket = Ticket { origin: 0, number: 0 };
