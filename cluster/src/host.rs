@@ -27,7 +27,7 @@ use self::rejoin::{Introduced, Rejoin};
 use self::service::Switchboard;
 use crate::clock::Clock;
 use crate::essential::essential;
-use crate::group::{Class, Fate, Group, GroupOpening};
+use crate::group::{Class, Fate, Flow, Group, GroupOpening};
 use crate::ids::{EntryId, GroupId, MapVersion, NodeId};
 use crate::journal::Journal;
 use crate::limits::DRAIN_INTERVAL;
@@ -357,7 +357,7 @@ impl Host {
 
     async fn agree(&self, group: &Group, change: &Change) -> Result<Fate, ChangeError> {
         let command = membership::encode(change);
-        let permit = group.admit(Class::Control, command.len());
+        let permit = group.admit(Class::Control, Flow::default(), command.len());
         let permit = permit.map_err(|error| ChangeError::Busy(error.to_string()))?;
         let (told, fate) = tokio::sync::oneshot::channel();
         group.propose(permit, command, Box::new(move |fate| drop(told.send(fate))));

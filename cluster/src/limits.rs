@@ -53,6 +53,14 @@ pub const ENTRY_BYTES: usize = 1 << 20;
 pub const GROUP_QUEUE_BYTES: usize = 16 << 20;
 /// Bytes kept free in one group for control commands.
 pub const GROUP_RESERVE_BYTES: usize = 1 << 20;
+/// Bytes that each who has commands waiting in a group gets in one round of its queues.
+pub const FAIR_QUANTUM_BYTES: usize = 16 << 10;
+/// Rounds of owners that one entry takes while there are several.
+pub const FAIR_OWNER_ROUNDS: usize = 4;
+/// Rounds of parts that it takes of each owner while there are several.
+pub const FAIR_PART_ROUNDS: usize = 1;
+/// Entries for which a group remembers that there are others.
+pub const FAIR_MEMORY_ENTRIES: u64 = 1024;
 /// Bytes of entries that one read of the journal gives, unless a single entry is larger.
 pub const READ_BYTES: usize = 4 << 20;
 /// Pause before a failed checkpoint is tried again.

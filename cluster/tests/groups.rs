@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::group::{Class, Fate};
+use cluster::group::{Class, Fate, Flow};
 use cluster::ids::{GroupId, NodeId};
 use cluster::membership::Change;
 use cluster::raft::{Checkpoints, Timers};
@@ -295,7 +295,7 @@ async fn a_group_that_stops_tells_everybody_who_waits() {
     for number in 0..20 {
         let class = if number % 2 == 0 { Class::Data } else { Class::Control };
         let (told, fate) = tokio::sync::oneshot::channel();
-        let permit = group.admit(class, 1).unwrap();
+        let permit = group.admit(class, Flow::default(), 1).unwrap();
         group.propose(permit, Bytes::from_static(b"x"), Box::new(|fate| drop(told.send(fate))));
         waiting.push(fate);
         // The first one is in flight, and no majority takes it, when the others come.

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use tools::bench::catch_up::{self, CatchUp};
 use tools::bench::closed::{self, Closed};
+use tools::bench::fair::{self, Fair};
 use tools::bench::idle::{self, Idle};
 use tools::bench::open::{self, Open};
 use tools::bench::turns::{self, Turns};
@@ -25,6 +26,8 @@ pub(super) enum Bench {
     Idle(IdleArgs),
     /// A long log, and readers that come late
     CatchUp(CatchUpArgs),
+    /// One quiet writer alone, and beside a flood in the same shard
+    Fair(FairArgs),
     /// How soon an interrupt is with its worker, and a silent worker is replaced
     Turns(TurnsArgs),
 }
@@ -130,6 +133,32 @@ pub(super) struct TurnsArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct FairArgs {
+    /// Writers that flood
+    #[arg(long, default_value_t = 64)]
+    writers: usize,
+    /// Sessions that they are spread over
+    #[arg(long, default_value_t = 1)]
+    sessions: usize,
+    /// Events of one of their requests
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Size of one of their payloads
+    #[arg(long, default_value_t = 10_000)]
+    bytes: usize,
+    /// How long the quiet writer rests after each answer
+    #[arg(long, default_value_t = 10)]
+    pause_ms: u64,
+    /// The key of the quiet writer, of another tenant, say; else the same
+    #[arg(long, value_name = "KEY")]
+    quiet_key: Option<String>,
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
 struct Common {
     /// What is spoken to the service
     #[arg(long, value_enum, default_value_t)]
@@ -161,6 +190,7 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
         Bench::Idle(args) => &args.common,
         Bench::CatchUp(args) => &args.common,
         Bench::Turns(args) => &args.common,
+        Bench::Fair(args) => &args.common,
     };
     raise_limits();
     let target = Target::new(&common.target.url, common.target.key.as_deref(), common.dialect)?;
@@ -204,6 +234,7 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
             let plan = Turns { interrupts, losses, flood, flooded, bytes };
             turns::run(&plan, &target, &mut report).await?;
         }
+        Bench::Fair(args) => run_fair(args, &target, &mut report).await?,
     }
     syncs.extend(sync_rate(common, "after", &mut report).await?);
     if let (Some(ack), false) = (report.figure("ack p50"), syncs.is_empty()) {
@@ -217,6 +248,16 @@ pub(super) async fn run(command: Bench) -> anyhow::Result<()> {
         print!("{report}");
     }
     Ok(())
+}
+
+async fn run_fair(args: &FairArgs, flooding: &Target, report: &mut Report) -> anyhow::Result<()> {
+    let FairArgs { writers, sessions, batch, bytes, pause_ms, seconds, .. } = *args;
+    let (pause, time) = (Duration::from_millis(pause_ms), Duration::from_secs(seconds));
+    let plan = Fair { writers, sessions: sessions.max(1), batch, bytes, pause, time };
+    let common = &args.common;
+    let key = args.quiet_key.as_deref().or(common.target.key.as_deref());
+    let quiet = Target::new(&common.target.url, key, common.dialect)?;
+    fair::run(&plan, flooding, &quiet, report).await
 }
 
 /// Tells how fast the disk syncs now; returns the median in milliseconds.

@@ -25,7 +25,7 @@ use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shard::actors::Actors;
 use super::shards::Shards;
-use super::{Freshness, envelope};
+use super::{Freshness, envelope, flow};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::command::{Class, SMALL_BYTES};
@@ -208,7 +208,7 @@ impl Directory {
             Class::Control => group::Class::Control,
             Class::Small | Class::Data => group::Class::Data,
         };
-        let permit = match group.admit(class, command.len() + id.full().len()) {
+        let permit = match group.admit(class, flow::of(id), command.len() + id.full().len()) {
             Ok(permit) => permit,
             Err(AdmitError::DiskFull) => return Attempt::Done(Err(Unavailable::DiskFull.into())),
             Err(AdmitError::Full) => return Attempt::Done(Err(Unavailable::Overloaded.into())),

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 use super::envelope::{self, Envelope, Ticket};
+#[cfg(test)]
+use super::flow;
 use super::session::Mail;
 use super::sessions::Sessions;
 use crate::ids::SessionId;
@@ -26,7 +28,8 @@ impl Sessions {
     #[cfg(test)]
     pub(crate) fn propose_unreadable(&self, id: &SessionId) {
         let (group, _) = self.directory.local(id).expect("its replica is here");
-        let permit = group.admit(cluster::group::Class::Control, 100).expect("there is room");
+        let permit =
+            group.admit(cluster::group::Class::Control, flow::of(id), 100).expect("there is room");
         let ticket = Ticket { origin: 0, number: 0 };
         group.propose(permit, envelope::encode(ticket, id, &[200, 1, 2, 3]), Box::new(|_| ()));
     }

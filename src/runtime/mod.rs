@@ -24,6 +24,7 @@ mod effect;
 mod envelope;
 #[cfg(any(test, tokio_unstable))]
 mod faults;
+mod flow;
 pub mod fork;
 mod fork_reader;
 mod gone;

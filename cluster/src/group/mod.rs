@@ -1,10 +1,13 @@
 //! One group on one node: admits commands, gathers them into entries, reopens what dies.
 //!
 //! The way of a command: [`Group::admit`] bounds it, [`Group::propose`] queues it, the proposer lets it
-//! ride in the next entry, [`Fate`] tells what became of it.
+//! ride in the next entry, [`Fate`] tells what became of it. A command is of a [`Flow`]: none takes all of
+//! the room, and none goes before all others.
 
+mod fair;
 mod proposer;
 mod reads;
+mod room;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -12,10 +15,12 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::fair::Flow;
+use self::room::{Held, Room};
 use crate::essential::essential;
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
@@ -51,7 +56,8 @@ pub enum Class {
 #[derive(Debug)]
 pub struct Permit {
     class: Class,
-    _room: OwnedSemaphorePermit,
+    flow: Flow,
+    _room: Held,
 }
 
 /// Why no room was given. The command was not taken and never takes effect.
@@ -59,6 +65,7 @@ pub struct Permit {
 pub enum AdmitError {
     #[error("the command has {bytes} bytes; {limit} is the limit")]
     TooLarge { bytes: usize, limit: usize },
+    /// In the group, or of the flow.
     #[error("too much waits in this group")]
     Full,
     #[error("the disk of this node is full")]
@@ -69,7 +76,7 @@ pub(crate) type Told = Box<dyn FnOnce(Fate) + Send>;
 
 pub(crate) struct Proposal {
     command: Bytes,
-    _permit: Permit,
+    permit: Permit,
     told: Told,
 }
 
@@ -94,8 +101,8 @@ pub struct Group {
     data: mpsc::Sender<Proposal>,
     control: mpsc::Sender<Proposal>,
     reads: mpsc::Sender<oneshot::Sender<Result<u64, ReadError>>>,
-    data_room: Arc<Semaphore>,
-    control_room: Arc<Semaphore>,
+    data_room: Arc<Room>,
+    control_room: Arc<Room>,
     report: watch::Sender<Report>,
     broken: Broken,
     stop: CancellationToken,
@@ -130,6 +137,11 @@ pub enum ReadError {
     Closed,
 }
 
+/// What a command of `bytes` costs. Small ones cost memory, too: their envelope counts.
+fn cost(bytes: usize) -> usize {
+    bytes + 256
+}
+
 impl Group {
     /// Opens the group and keeps it open until [`Group::close`].
     pub(crate) fn open(opening: GroupOpening) -> Arc<Self> {
@@ -144,8 +156,8 @@ impl Group {
             data,
             control,
             reads,
-            data_room: Arc::new(Semaphore::new(GROUP_QUEUE_BYTES)),
-            control_room: Arc::new(Semaphore::new(GROUP_RESERVE_BYTES)),
+            data_room: Room::new(GROUP_QUEUE_BYTES),
+            control_room: Room::new(GROUP_RESERVE_BYTES),
             report: watch::Sender::new(Report::default()),
             broken: Broken::new(id),
             stop: CancellationToken::new(),
@@ -171,11 +183,12 @@ impl Group {
         self.broken.reason()
     }
 
-    /// Takes room for a command of `bytes`, without waiting.
+    /// Takes room for a command of `bytes`, without waiting. A flow may hold a share of the room, which sinks while
+    /// others hold some.
     ///
     /// # Errors
-    /// The command is too large, or there is no room now; nothing is held.
-    pub fn admit(&self, class: Class, bytes: usize) -> Result<Permit, AdmitError> {
+    /// The command is too large, or there is no room for the flow now; nothing is held.
+    pub fn admit(&self, class: Class, flow: Flow, bytes: usize) -> Result<Permit, AdmitError> {
         if ENTRY_BYTES < bytes {
             return Err(AdmitError::TooLarge { bytes, limit: ENTRY_BYTES });
         }
@@ -186,13 +199,11 @@ impl Group {
             return Err(AdmitError::Full);
         }
         let room = match class {
-            Class::Control => self.control_room.clone(),
-            Class::Data => self.data_room.clone(),
+            Class::Control => &self.control_room,
+            Class::Data => &self.data_room,
         };
-        // Small commands cost memory too: their envelope counts.
-        let cost = u32::try_from(bytes + 256).expect("bytes are below ENTRY_BYTES");
-        let room = room.try_acquire_many_owned(cost.min(GROUP_RESERVE_BYTES as u32));
-        Ok(Permit { class, _room: room.map_err(|_| AdmitError::Full)? })
+        let room = room.take(flow, cost(bytes).min(GROUP_RESERVE_BYTES));
+        Ok(Permit { class, flow, _room: room.ok_or(AdmitError::Full)? })
     }
 
     /// Queues a command; `told` hears its fate exactly once.
@@ -201,7 +212,7 @@ impl Group {
             Class::Control => &self.control,
             Class::Data => &self.data,
         };
-        if let Err(error) = queue.try_send(Proposal { command, _permit: permit, told }) {
+        if let Err(error) = queue.try_send(Proposal { command, permit, told }) {
             let (mpsc::error::TrySendError::Full(proposal)
             | mpsc::error::TrySendError::Closed(proposal)) = error;
             (proposal.told)(Fate::Refused { leader: None });

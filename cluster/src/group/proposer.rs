@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Fate, Group, Proposal};
+use super::fair::Waiting;
+use super::{Class, Fate, Group, Proposal, cost};
 use crate::limits::{ENTRY_BYTES, ENTRY_COMMANDS};
 use crate::raft::{Replica, ReplicaError};
 
@@ -19,14 +20,23 @@ pub(super) async fn run(
 ) {
     let mut stopped = pin!(group.stop.cancelled());
     let mut last_ms = 0;
-    loop {
-        let first = tokio::select! {
-            biased;
-            () = &mut stopped => break,
-            Some(proposal) = control.recv() => proposal,
-            Some(proposal) = data.recv() => proposal,
-        };
-        let batch = gather(first, &mut control, &mut data);
+    let mut queues = Queues::new();
+    while !group.stop.is_cancelled() {
+        while let Ok(proposal) = control.try_recv().or_else(|_| data.try_recv()) {
+            queues.push(proposal);
+        }
+        if queues.is_empty() {
+            let next = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                Some(proposal) = control.recv() => proposal,
+                Some(proposal) = data.recv() => proposal,
+            };
+            queues.push(next);
+            // What came with it rides with it.
+            continue;
+        }
+        let batch = queues.gather();
         // The group's time, never backwards (S6).
         let Some(now_ms) = group.stop.run_until_cancelled(group.time.stamp_ms()).await else {
             tell(batch, &Fate::Refused { leader: None });
@@ -43,8 +53,11 @@ pub(super) async fn run(
     for queue in [&mut control, &mut data] {
         queue.close();
         while let Ok(proposal) = queue.try_recv() {
-            (proposal.told)(Fate::Refused { leader: None });
+            queues.push(proposal);
         }
+    }
+    while !queues.is_empty() {
+        tell(queues.gather(), &Fate::Refused { leader: None });
     }
 }
 
@@ -67,17 +80,148 @@ fn tell(batch: Vec<Proposal>, fate: &Fate) {
     }
 }
 
-fn gather(
-    first: Proposal,
-    control: &mut mpsc::Receiver<Proposal>,
-    data: &mut mpsc::Receiver<Proposal>,
-) -> Vec<Proposal> {
-    let mut bytes = first.command.len();
-    let mut batch = vec![first];
-    while batch.len() < ENTRY_COMMANDS && bytes < ENTRY_BYTES {
-        let Ok(next) = control.try_recv().or_else(|_| data.try_recv()) else { break };
-        bytes += next.command.len();
-        batch.push(next);
+/// What waits for an entry; its room bounds it.
+struct Queues {
+    control: Waiting<Proposal>,
+    data: Waiting<Proposal>,
+}
+
+/// An entry that is put together.
+#[derive(Default)]
+struct Batch {
+    proposals: Vec<Proposal>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Takes what waits, up to a part of what an entry carries.
+    fn fill(&mut self, from: &mut Waiting<Proposal>, part: usize) {
+        while self.proposals.len() < ENTRY_COMMANDS / part
+            && self.bytes < ENTRY_BYTES / part
+            && let Some(next) = from.pop()
+        {
+            self.bytes += next.command.len();
+            self.proposals.push(next);
+        }
     }
-    batch
+}
+
+impl Queues {
+    fn new() -> Queues {
+        Queues { control: Waiting::new(), data: Waiting::new() }
+    }
+
+    fn push(&mut self, proposal: Proposal) {
+        let permit = &proposal.permit;
+        let queue = match permit.class {
+            Class::Control => &mut self.control,
+            Class::Data => &mut self.data,
+        };
+        queue.push(permit.flow, cost(proposal.command.len()), proposal);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.data.is_empty()
+    }
+
+    /// The next entry, which has one command at least, if any waits. Control goes first, and leaves half of it to data,
+    /// where there is any.
+    fn gather(&mut self) -> Vec<Proposal> {
+        let mut batch = Batch::default();
+        // A large command among others waits until the share of its flow can pay for it.
+        while batch.proposals.is_empty() && !self.is_empty() {
+            self.control.begin();
+            self.data.begin();
+            batch.fill(&mut self.control, 2);
+            batch.fill(&mut self.data, 1);
+            batch.fill(&mut self.control, 1);
+        }
+        batch.proposals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::Room;
+    use super::super::{Flow, Permit};
+    use super::*;
+
+    /// A group's queues and its room, without the group.
+    struct Gate {
+        queues: Queues,
+        control: Arc<Room>,
+        data: Arc<Room>,
+    }
+
+    impl Gate {
+        fn new(data: usize, control: usize) -> Gate {
+            Gate { queues: Queues::new(), control: Room::new(control), data: Room::new(data) }
+        }
+
+        /// Whether a command had room; it waits then.
+        fn admits(&mut self, class: Class, flow: Flow, bytes: usize) -> bool {
+            let room = match class {
+                Class::Control => &self.control,
+                Class::Data => &self.data,
+            };
+            let Some(room) = room.take(flow, cost(bytes)) else { return false };
+            let permit = Permit { class, flow, _room: room };
+            let command = vec![flow.owner as u8; bytes].into();
+            self.queues.push(Proposal { command, permit, told: Box::new(|_| ()) });
+            true
+        }
+
+        /// Owners of the next entry's commands.
+        fn next(&mut self) -> Vec<u64> {
+            self.queues.gather().iter().map(|proposal| proposal.permit.flow.owner).collect()
+        }
+    }
+
+    const FLOOD: Flow = Flow { owner: 1, part: 1 };
+    const QUIET: Flow = Flow { owner: 2, part: 1 };
+
+    #[test]
+    fn a_flood_of_one_flow_leaves_another_s_command_room_and_a_place_in_the_next_entry() {
+        for (class, bytes) in [(Class::Data, 10), (Class::Data, 20_000), (Class::Control, 10)] {
+            let mut gate = Gate::new(16 << 20, 1 << 20);
+            while gate.admits(class, FLOOD, bytes) {}
+            assert!(gate.admits(class, QUIET, 100), "{class:?} {bytes}");
+            assert!(gate.next().contains(&QUIET.owner), "{class:?} {bytes}");
+            assert!(!gate.queues.is_empty(), "the flood is larger than an entry");
+            while gate.admits(class, FLOOD, bytes) {}
+            assert!(gate.admits(class, QUIET, 100) && gate.next().contains(&QUIET.owner));
+        }
+    }
+
+    #[test]
+    fn control_goes_before_a_flood_of_data_and_data_is_in_each_entry_of_a_flood_of_control() {
+        let mut gate = Gate::new(16 << 20, 1 << 20);
+        while gate.admits(Class::Data, FLOOD, 1000) {}
+        assert!(gate.admits(Class::Control, FLOOD, 10), "control has room of its own");
+        let entry = gate.queues.gather();
+        assert_eq!(entry[0].permit.class, Class::Control);
+        drop(entry);
+        while gate.admits(Class::Control, QUIET, 10) {}
+        let entry = gate.queues.gather();
+        let data = entry.iter().filter(|proposal| proposal.permit.class == Class::Data).count();
+        assert!((ENTRY_COMMANDS / 2..ENTRY_COMMANDS).contains(&data), "{data}");
+    }
+
+    #[test]
+    fn an_entry_is_bounded_and_nothing_is_left_out() {
+        let mut gate = Gate::new(64 << 20, 1 << 20);
+        let mut count = 0;
+        for number in 0..3000 {
+            let flow = Flow { owner: number % 7, part: number % 3 };
+            count += usize::from(gate.admits(Class::Data, flow, 5000));
+            count += usize::from(gate.admits(Class::Control, flow, 10));
+        }
+        while !gate.queues.is_empty() {
+            let entry = gate.queues.gather();
+            let bytes: usize = entry.iter().map(|proposal| proposal.command.len()).sum();
+            assert!(entry.len() <= ENTRY_COMMANDS && bytes < ENTRY_BYTES + 5000);
+            count -= entry.len();
+        }
+        assert_eq!(count, 0);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster::group::{Class, Fate, Group};
+use cluster::group::{Class, Fate, Flow, Group};
 use cluster::host::Host;
 use cluster::ids::GroupId;
 use cluster::raft::{Checkpoints, seed};
@@ -207,7 +207,7 @@ pub(crate) async fn pass(time: Duration) {
 
 /// Proposes, and gives up on an answer after a while.
 pub(crate) async fn propose(group: &Group, text: &str) -> Fate {
-    let permit = match group.admit(Class::Data, text.len()) {
+    let permit = match group.admit(Class::Data, Flow::default(), text.len()) {
         Ok(permit) => permit,
         Err(_) => return Fate::Refused { leader: None },
     };

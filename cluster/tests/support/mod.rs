@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::clock::{Clock, TokioClock};
-use cluster::group::{Class, Fate, Group};
+use cluster::group::{Class, Fate, Flow, Group};
 use cluster::host::{Application, Birth, Host, HostParts};
 use cluster::ids::{GroupId, MapVersion, NodeId};
 use cluster::journal::fault_disk::FaultDisk;
@@ -342,7 +342,7 @@ impl World {
 }
 
 pub async fn propose(group: &Group, text: &str) -> Fate {
-    let permit = match group.admit(Class::Data, text.len()) {
+    let permit = match group.admit(Class::Data, Flow::default(), text.len()) {
         Ok(permit) => permit,
         Err(error) => panic!("{text} is not admitted: {error}"),
     };

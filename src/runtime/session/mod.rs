@@ -20,6 +20,7 @@ use super::aside::aside;
 use super::changes::Change;
 use super::effect::Watched;
 use super::envelope::{self, Envelope, Ticket};
+use super::flow;
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
@@ -354,7 +355,8 @@ impl Owned {
     /// Proposes what nobody waits for, if there is room.
     fn propose_unasked(&self, group: &Arc<Group>, command: &Command) {
         let command = envelope::plain(command);
-        let Ok(permit) = group.admit(cluster::group::Class::Control, command.len()) else { return };
+        let (class, flow) = (cluster::group::Class::Control, flow::of(&self.id));
+        let Ok(permit) = group.admit(class, flow, command.len()) else { return };
         let ticket = Ticket { origin: 0, number: 0 };
         group.propose(permit, envelope::encode(ticket, &self.id, &command), Box::new(|_| ()));
     }

@@ -73,7 +73,7 @@ pub async fn run(
 }
 
 /// Lets all write for so long; returns the requests that were acknowledged.
-async fn all(
+pub(super) async fn all(
     writers: &mut Vec<Writer>,
     batch: usize,
     time: Duration,

@@ -10,6 +10,7 @@ pub mod closed;
 mod connection;
 mod dialect;
 pub mod disk;
+pub mod fair;
 pub mod idle;
 mod latency;
 mod link;

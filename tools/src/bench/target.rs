@@ -83,6 +83,23 @@ impl Target {
         self.each(sessions, "PUT").await
     }
 
+    /// Creates the session of this number.
+    pub(super) async fn create_one(&self, number: usize) -> anyhow::Result<()> {
+        self.ask(number, "PUT").await
+    }
+
+    /// Deletes it again.
+    pub(super) async fn delete_one(&self, number: usize) -> anyhow::Result<()> {
+        self.ask(number, "DELETE").await
+    }
+
+    async fn ask(&self, number: usize, method: &str) -> anyhow::Result<()> {
+        let path = self.dialect.session(&self.session(number));
+        let answer = self.connect(number).await?.ask(method, &path).await?;
+        ensure!(answer.status / 100 == 2, "{method} {path}: {}", answer.text());
+        Ok(())
+    }
+
     /// Deletes them again.
     pub(super) async fn delete(&self, sessions: usize) -> anyhow::Result<()> {
         self.each(sessions, "DELETE").await

@@ -1,0 +1,100 @@
+//! One writer that sends little beside many that send all they can: what the flood costs it.
+//!
+//! All of them write into one shard where the cluster has one group (`--groups 1`), which is where they meet.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::closed;
+use super::writer::{Writer, elapsed_us};
+use super::{Latency, Report, Target};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Fair {
+    /// Writers that flood, each with one request under way.
+    pub writers: usize,
+    /// Sessions that they are spread over.
+    pub sessions: usize,
+    /// Events of one of their requests.
+    pub batch: usize,
+    /// Bytes of one of their payloads.
+    pub bytes: usize,
+    /// How long the quiet one rests after each answer.
+    pub pause: Duration,
+    /// How long is measured, alone and again beside the flood.
+    pub time: Duration,
+}
+
+/// Bytes of a payload of the quiet one.
+const QUIET_BYTES: usize = 120;
+/// Time in which the flood rises, and nothing is counted.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Measures the quiet writer alone and beside the flood, which may be another tenant's.
+///
+/// # Errors
+/// The service cannot be reached or refuses.
+pub async fn run(
+    plan: &Fair,
+    flooding: &Target,
+    quiet: &Target,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    flooding.create(plan.sessions).await?;
+    let mut writers = Vec::new();
+    for number in 0..plan.writers {
+        let mut writer = Writer::new(flooding, number % plan.sessions, number, plan.bytes);
+        writer.connect().await?;
+        writers.push(writer);
+    }
+    // Of a number of its own, in case both are of one run.
+    quiet.create_one(plan.sessions).await?;
+    let mut writer = Writer::new(quiet, plan.sessions, plan.writers, QUIET_BYTES);
+    writer.connect().await?;
+    write(&mut writer, plan, WARM_UP, &Latency::default()).await?;
+    let (alone, beside) = (Latency::default(), Latency::default());
+    write(&mut writer, plan, plan.time, &alone).await?;
+    let (acks, begun) = (Latency::default(), Instant::now());
+    let flood = closed::all(&mut writers, plan.batch, WARM_UP * 2 + plan.time, &acks);
+    let listened = async {
+        sleep(WARM_UP).await;
+        write(&mut writer, plan, plan.time, &beside).await
+    };
+    let (appends, listened) = tokio::join!(flood, listened);
+    let appends = appends? as f64;
+    listened?;
+    let time_s = begun.elapsed().as_secs_f64();
+    flooding.delete(plan.sessions).await?;
+    quiet.delete_one(plan.sessions).await?;
+
+    alone.tell("quiet alone", report);
+    beside.tell("quiet beside", report);
+    for (name, percent) in [("p50", 50.0), ("p99", 99.0)] {
+        let ratio = beside.percentile_ms(percent) / alone.percentile_ms(percent);
+        report.tell(format!("beside / alone {name}"), ratio, "");
+    }
+    let bytes = appends * (plan.batch * plan.bytes) as f64;
+    report.tell("flood", bytes / time_s / 1e6, "MB/s");
+    report.tell("flood appends", appends / time_s, "requests/s");
+    acks.tell("flood ack", report);
+    Ok(())
+}
+
+/// Writes one event after the other for so long.
+async fn write(
+    writer: &mut Writer,
+    plan: &Fair,
+    time: Duration,
+    acks: &Latency,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        let sent_us = elapsed_us(begun);
+        writer.append(&[sent_us]).await?;
+        acks.record(elapsed_us(begun) - sent_us, 1);
+        sleep(plan.pause).await;
+    }
+    Ok(())
+}
