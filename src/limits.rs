@@ -217,6 +217,8 @@ pub const ANSWER_REWINDS: usize = 1024;
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// Time that a chat client's message may take unless its request says otherwise, in milliseconds.
 pub const ANSWER_HOLD_MS: u64 = 30_000;
+/// Time after a question to people from which an agent that says nothing more waits for the answer, in milliseconds.
+pub const ASK_GRACE_MS: u64 = 1_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
 /// Time without progress after which a connection that does not read is cut, in milliseconds.

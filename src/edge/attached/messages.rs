@@ -170,6 +170,10 @@ impl Messages {
     fn take_said(&mut self, event: &Event) {
         match event.fact.as_deref() {
             Some(Fact::Input { .. }) => self.add(Message::of(event, Speaks::User), event),
+            // What was said before a session began is in an event that is about nothing else.
+            None if content::is_brought(&event.format, &event.payload) => {
+                self.add(Message::of(event, Speaks::User), event);
+            }
             Some(Fact::Person { .. }) => self.add(Message::of(event, Speaks::Person), event),
             Some(Fact::Output(output)) => {
                 if self.reader.as_ref().is_some_and(|reader| !reader.is_told(event, output)) {

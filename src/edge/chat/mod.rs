@@ -8,6 +8,7 @@
 mod ag_ui;
 mod ai_sdk;
 mod answer;
+mod asked;
 mod begin;
 mod delta;
 mod fold;

@@ -425,6 +425,23 @@ pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
     }
 }
 
+/// Whether this is a conversation that somebody brought along.
+pub(super) fn is_brought(format: &Format, payload: &[u8]) -> bool {
+    ai_sdk::messages(format, payload).is_some_and(|messages| !messages.is_empty())
+}
+
+/// The texts of a message that a person sent in parts, or of the last one of a conversation that was brought along.
+pub(super) fn texts(format: &Format, payload: &[u8]) -> Option<String> {
+    let last = |mut messages: Vec<(Speaks, Vec<Part>)>| messages.pop().map(|(_, parts)| parts);
+    let parts = ai_sdk::message(format, payload)
+        .or_else(|| ai_sdk::messages(format, payload).and_then(last))?;
+    let texts = parts.into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    });
+    Some(texts.collect::<Vec<_>>().join(PARAGRAPH))
+}
+
 /// What a person said, as parts; none where it is empty.
 pub(super) fn said(format: &Format, payload: &[u8]) -> Vec<Part> {
     if let Some(parts) = ai_sdk::message(format, payload) {

@@ -76,6 +76,27 @@ fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Says, Problem> {
     sized("ai-sdk/1", whole.to_string()).map(Says::Message)
 }
 
+/// What was said before a conversation begins, as one event; none where it is nothing.
+///
+/// # Errors
+/// It is more than what people and agents said, or too large.
+pub(super) fn brought(items: &[&str]) -> Result<Option<NewEvent>, Problem> {
+    let message = |item: &&str| {
+        let item = Object::parse(item).filter(is_message);
+        let item = item.ok_or_else(|| bad("items are messages"))?;
+        let role = item.text("role").unwrap_or_default();
+        if !matches!(role.as_str(), "user" | "assistant") {
+            return Err(bad("items are messages of users and assistants"));
+        }
+        Ok(Json::object([("role", role.into()), ("parts", parts(&item).into())]))
+    };
+    let messages = items.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    if messages.is_empty() {
+        return Ok(None);
+    }
+    sized("ai-sdk/1", Json::object([("messages", messages.into())]).to_string()).map(Some)
+}
+
 /// The content of a message, as parts of a UI message.
 fn parts(message: &Object<'_>) -> Vec<Json> {
     let Some(content) = message.get("content") else { return Vec::new() };

@@ -18,7 +18,7 @@ use super::events::Events;
 use super::items::Items;
 use super::place::Place;
 use super::request::{self, Says};
-use crate::ids::{AgentName, Serial, SessionId};
+use crate::ids::{AgentName, Incarnation, Serial, SessionId};
 use crate::session::{End, Event, Fact, NewEvent};
 use crate::telemetry::Metrics;
 
@@ -47,7 +47,14 @@ fn input() -> Vec<Event> {
 fn events(log: &[Vec<Event>], begins: u64, first: u64) -> String {
     let session = SessionId::parse("chat").unwrap();
     let (from, begins_at) = (Serial(1), Serial(begins));
-    let place = Place { session, turn: turn(), agent: poet(), from, begins: begins_at };
+    let place = Place {
+        session,
+        life: Incarnation(1),
+        turn: turn(),
+        agent: poet(),
+        from,
+        begins: begins_at,
+    };
     let id = place.id();
     let told = told(Events::new(place, first, items()), log, (begins - 1, false));
     let told = told.replace(&id, "ID");
@@ -147,7 +154,7 @@ fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
     let waits = |serial: u64| asks(serial - 1, "x", None).remove(1);
     let answered = asks(3, "a", Some("7")).remove(2);
     let log = [input(), vec![ask(2, "a"), ask(3, "b"), waits(4), answered, waits(6)]];
-    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: true };
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: true };
     let completion = Completion::new(&begun, &poet(), items());
     let whole = told(completion, &log, (5, true));
     assert!(whole.contains(r#""id":"b","type":"function""#), "{whole}");
@@ -160,7 +167,7 @@ fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
 
 #[test]
 fn an_answer_without_room_is_not_taken_for_the_whole() {
-    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
     let room = Room::new(64 << 10, &Arc::new(Metrics::default()));
     let completion = Completion::new(&begun, &poet(), Items::new(room.hold()));
     let fold = Fold::new(&turn(), Serial(1), Superseded::default());
@@ -241,7 +248,7 @@ fn a_failure_fails_a_response() {
 
 #[test]
 fn a_completion_is_told_in_chunks() {
-    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
     let of = |log: &[Vec<Event>], known| {
         told(Completion::new(&begun, &poet(), items()), log, (0, known))
             .replace(r#""object":"chat.completion.chunk","created":1700000000,"model":"poet","#, "")
