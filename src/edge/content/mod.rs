@@ -5,6 +5,7 @@
 
 mod ag_ui;
 mod ai_sdk;
+mod anthropic;
 mod calls;
 mod ends;
 mod openai;
@@ -222,6 +223,7 @@ impl Conversation {
             "ai-sdk/1" => self.ai_sdk(&object, json),
             "ag-ui/1" => self.ag_ui(&object, json, turn),
             "openai/1" => self.openai(&object),
+            "anthropic/1" => self.anthropic(&object),
             _ => self.push(Part::Other { format: format.clone(), json: json.to_owned() }),
         }
     }
@@ -421,6 +423,7 @@ pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
             told.iter().any(|told| kind.starts_with(told))
         }
         "openai/1" => !object.list("choices").is_empty(),
+        "anthropic/1" => kind.starts_with("content_block_"),
         _ => false,
     }
 }

@@ -324,6 +324,16 @@ impl State {
                 false => read.finish(End::Ask(asked)),
             };
         }
+        // Calls that are the client's to make: their results go back as messages.
+        let pending = outcome.list("pendingToolCallIds");
+        let pending: Vec<_> = pending.into_iter().filter_map(raw::string).collect();
+        if !pending.is_empty() {
+            let asked = pending.into_iter().map(|id| {
+                let tool = Json::object([("tool", self.tool(&id))]).to_string();
+                Question { id, kind: "client_tool", question: question(Format::JSON, tool) }
+            });
+            return read.finish(End::Ask(asked.collect()));
+        }
         let word = event.text("finishReason").unwrap_or_default();
         read.finish_by(&word, reason::end(&word));
     }

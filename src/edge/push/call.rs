@@ -42,6 +42,9 @@ pub(super) enum Failed {
     TooLong,
     #[error("the answer broke off")]
     BrokeOff,
+    /// The endpoint says so itself, and that it may go otherwise the next time.
+    #[error("the endpoint failed: {0}")]
+    Told(String),
     #[error("the conversation is not to be had: {0}")]
     Log(String),
     #[error(transparent)]
@@ -352,6 +355,8 @@ mod tests {
             restart: crate::runtime::agent::body::Restart { intensity: 1, within: Duration::ZERO },
             call_limit: None,
             model: None,
+            max_tokens: None,
+            context_tokens: None,
         };
         let url = Url::parse("http://h/a").unwrap();
         let told = |tenant: Option<&str>| {
