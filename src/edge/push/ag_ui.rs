@@ -315,6 +315,9 @@ impl State {
         if kind == "cancelled" {
             return read.fail("the endpoint cancelled its run".into());
         }
+        if kind == "error" {
+            return read.fail(reason::of(event.get("outcome").unwrap_or_default()));
+        }
         if kind == "interrupt" {
             let interrupts = outcome.objects("interrupts");
             let asked = interrupts.iter().filter_map(|interrupt| self.question(interrupt));

@@ -12,11 +12,15 @@ mod anthropic;
 #[cfg(test)]
 mod anthropic_tests;
 mod call;
+#[cfg(test)]
+mod hostile_tests;
 mod openai;
 mod reason;
 #[cfg(test)]
 mod tests;
 mod turn;
+
+pub(super) use openai::said_in;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
