@@ -17,6 +17,7 @@ mod health;
 mod live;
 mod names;
 mod openai;
+mod said;
 mod superseded;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,6 @@ use axum::response::Response;
 use axum::routing::post;
 
 use self::events::Events;
-use self::request::Says;
 use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::routes::Route;
@@ -25,6 +24,7 @@ use super::answer;
 use super::begin;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
+use super::said::Says;
 use crate::ids::Incarnation;
 use crate::limits;
 use crate::session::{Right, Status};

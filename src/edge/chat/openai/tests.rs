@@ -11,13 +11,14 @@ use super::super::begin::Begun;
 use super::super::fold::Fold;
 use super::super::follow::Lost;
 use super::super::live::{Flow, Teller};
+use super::super::said::Says;
 use super::super::superseded::Superseded;
 use super::super::tests::{completed, ended, rewound, told, turn};
 use super::completions::Completion;
 use super::events::Events;
 use super::items::Items;
 use super::place::Place;
-use super::request::{self, Says};
+use super::request;
 use crate::ids::{AgentName, Incarnation, Serial, SessionId};
 use crate::session::{End, Event, Fact, NewEvent};
 use crate::telemetry::Metrics;
@@ -355,4 +356,23 @@ fn an_input_is_its_last_message_or_all_of_it() {
         let refused = request::body(body.as_bytes()).and_then(|body| request::input(&body, true));
         assert_eq!(refused.unwrap_err().kind().code, "bad_json", "{body}");
     }
+}
+
+/// What is left out would be lost, and nobody would know.
+#[test]
+fn a_part_that_is_not_known_is_refused() {
+    let parsed = |part: &str| {
+        let body = format!(
+            r#"{{"input":[{{"role":"user","content":[{{"type":"input_text","text":"hi"}},{part}]}}]}}"#
+        );
+        match request::input(&request::body(body.as_bytes()).unwrap(), false) {
+            Ok(_) => "taken",
+            Err(why) => why.kind().code,
+        }
+    };
+    for part in ["7", "{}", r#"{"type":"later"}"#, r#"{"type":"input_image","file_id":"f"}"#] {
+        assert_eq!(parsed(part), "bad_json", "{part}");
+    }
+    let audio = r#"{"type":"input_audio","input_audio":{"data":"AA==","format":"wav"}}"#;
+    assert_eq!(parsed(audio), "taken");
 }
