@@ -395,3 +395,46 @@ fn an_answer_goes_on_where_its_first_part_ended() {
     assert_eq!(answered([(0, asked()), (900, said()), (9_000, reply())]), Serial(5));
     assert_eq!(answered([(0, asked()), (2_000, said()), (9_000, reply())]), Serial(1));
 }
+
+#[test]
+fn blocks_of_a_model_are_texts_thoughts_and_calls() {
+    let begins = |index: u64, block: &str| {
+        format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#)
+    };
+    let goes = |index: u64, delta: &str| {
+        format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#)
+    };
+    let said = [
+        r#"{"type":"message_start","message":{}}"#.to_owned(),
+        begins(0, r#"{"type":"thinking","thinking":""}"#),
+        goes(0, r#"{"type":"thinking_delta","thinking":"Hm."}"#),
+        goes(0, r#"{"type":"signature_delta","signature":"x=="}"#),
+        begins(2, r#"{"type":"tool_use","id":"k","name":"find","input":{}}"#),
+        goes(2, r#"{"type":"input_json_delta","partial_json":"{\"id\":"}"#),
+        goes(2, r#"{"type":"input_json_delta","partial_json":"7}"}"#),
+        begins(3, r#"{"type":"tool_use","id":"l","name":"time","input":{}}"#),
+        r#"{"type":"content_block_stop","index":3}"#.to_owned(),
+    ];
+    let mut pieces: Vec<_> = said.iter().map(|event| ("anthropic/1", event.as_str())).collect();
+    pieces.insert(4, ("text", "twelve"));
+    check(
+        &[agent(1, "t", &pieces), completed(90)],
+        expect![[r#"
+            Step
+            Reasoning begins
+            Reasoning "Hm."
+            Reasoning ends
+            Text begins
+            Text "twelve"
+            Text ends
+            call k of find
+            call k "{\"id\":"
+            call k "7}"
+            call k is {"id":7}
+            call l of time
+            call l "{}"
+            call l is {}
+            Ended(Completed { reason: "" })
+        "#]],
+    );
+}
