@@ -224,6 +224,8 @@ pub const ANSWER_REWINDS: usize = 1024;
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// Time that a chat client's message may take unless its request says otherwise, in milliseconds.
 pub const ANSWER_HOLD_MS: u64 = 30_000;
+/// Time after a question to people from which an agent that says nothing more waits for the answer, in milliseconds.
+pub const ASK_GRACE_MS: u64 = 1_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
 /// Time without progress after which a connection that does not read is cut, in milliseconds.
@@ -324,6 +326,13 @@ pub const LINK_TOLD: usize = 64;
 pub const LINK_CLAIM: Duration = Duration::from_secs(10);
 /// Pause before a feed or a say that found no leader is tried again.
 pub const FEED_WAIT: Duration = Duration::from_millis(100);
+/// Payload bytes that a token of a conversation is counted as. Most texts have four in a token.
+pub const TOKEN_BYTES: usize = 3;
+/// Tokens of a conversation that an endpoint may be asked with at most.
+pub const CONTEXT_TOKENS_RANGE: std::ops::RangeInclusive<usize> =
+    256..=MESSAGES_BYTES / TOKEN_BYTES;
+/// Tokens that one answer of a model may have where its API wants to know and nobody has said.
+pub const MODEL_TOKENS: u64 = 8_192;
 /// How long the end of a stream is waited for after its answer has finished.
 pub const FINISH_GRACE: Duration = Duration::from_secs(1);
 /// Time that a worker has to stop a turn that was cancelled or taken from it.

@@ -152,6 +152,17 @@ async fn an_answer_that_never_ends_is_cut_by_the_agents_own_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_in_a_coding_that_nobody_asked_for_says_so() {
+    const SCRIPT: &[Does] = &[Does::Answers(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\nx",
+    )];
+    let (told, all, requests) = end_of("openai", SCRIPT, "").await;
+    assert_eq!(requests, 1, "{told:?}");
+    let reason = "the endpoint answered in gzip, which nobody asked for";
+    assert_eq!(all.last().expect("one")["reason"], reason);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_stays_after_the_end_of_its_answer_holds_nobody_up() {
     const STAYS: &[Does] = &[Does::Hangs(&[STOP])];
     let (told, _, requests) = end_of("ai-sdk", STAYS, "").await;

@@ -311,3 +311,26 @@ async fn an_endpoint_can_tell_who_calls() {
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1], "each attempt has its own");
 }
+
+/// What was said before a conversation began is told, in front of all else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_that_begins_with_items_is_told_with_them() {
+    const SCRIPT: &[Does] =
+        &[Does::Says(&[r#"{"choices":[{"delta":{"content":"Ada."},"finish_reason":"stop"}]}"#])];
+    let endpoint = Endpoint::serve(SCRIPT).await;
+    let (cluster, _file) = serving("openai", &endpoint, "").await;
+    let url = cluster.url(1);
+    let item = |role: &str, text: &str| json!({ "type": "message", "role": role, "content": text });
+    let items = json!([item("user", "I am Ada."), item("assistant", "Hello, Ada.")]);
+    let made = post(&format!("{url}/v1/openai/conversations"), json!({ "items": items })).await;
+    let body = json!({ "model": "helper", "input": "Who am I?", "conversation": made["id"] });
+    let told = post(&format!("{url}/v1/openai/responses"), body).await;
+    assert_eq!(told["output"][0]["content"][0]["text"], "Ada.", "{told}");
+    let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let expected = json!([
+        said("user", "I am Ada."),
+        said("assistant", "Hello, Ada."),
+        said("user", "Who am I?"),
+    ]);
+    assert_eq!(endpoint.asked(0)["messages"], expected);
+}

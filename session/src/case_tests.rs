@@ -269,3 +269,20 @@ fn a_session_that_is_at_work_or_watched_does_not_expire() {
     play.wait(3_000);
     assert_eq!(play.run(input("t3", "a", WhenBusy::Steer)), Err(Refusal::NotFound));
 }
+
+/// Whoever deletes what they have looked at does not delete what came since.
+#[test]
+fn a_session_in_which_something_happened_meanwhile_is_not_deleted() {
+    let mut play = Play::new();
+    let status = play.session.status().unwrap();
+    let (incarnation, tail) = (status.incarnation, status.tail);
+    let delete = |tail| Command::DeleteUnchanged { incarnation, tail };
+    play.run(input("t1", "a", WhenBusy::Queue)).unwrap();
+    let moved = play.session.tail();
+    let refused = Refusal::SerialMismatch { expected: tail, tail: moved };
+    assert_eq!(play.run(delete(tail)), Err(refused));
+    play.run(delete(moved)).unwrap();
+    assert!(play.session.status().is_none());
+    play.run(Config::default().into()).unwrap();
+    assert!(matches!(play.run(delete(Serial::ZERO)), Err(Refusal::OtherIncarnation { .. })));
+}

@@ -272,7 +272,9 @@ impl Command {
             | Command::AppendEach(_)
             | Command::Close { .. }
             | Command::Touch => &[Right::Publish],
-            Command::Delete { .. } | Command::Trim { .. } => &[Right::Delete],
+            Command::Delete { .. } | Command::DeleteUnchanged { .. } | Command::Trim { .. } => {
+                &[Right::Delete]
+            }
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],

@@ -135,7 +135,10 @@ impl Session {
     ) -> Result<Applied, Refusal> {
         match command {
             Command::Create(create) => self.create(at, create, out),
-            Command::Delete { incarnation } => self.delete(at, *incarnation),
+            Command::Delete { incarnation } => self.delete(at, *incarnation, None),
+            Command::DeleteUnchanged { incarnation, tail } => {
+                self.delete(at, Some(*incarnation), Some(*tail))
+            }
             Command::Tick => Ok(self.tick(at, out)),
             Command::Confirm { fork, key } => Ok(self.confirm(fork, *key)),
             Command::Release { fork, key } => Ok(self.release(at, fork, *key)),

@@ -119,6 +119,7 @@ impl Live {
             Command::Resume(resume) => self.resume(now, resume, out),
             Command::Create(_)
             | Command::Delete { .. }
+            | Command::DeleteUnchanged { .. }
             | Command::Tick
             | Command::Confirm { .. }
             | Command::Release { .. }

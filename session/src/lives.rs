@@ -10,7 +10,7 @@ use super::outcome::{Applied, DeleteReason};
 use super::refusal::Refusal;
 use super::spent::Spent;
 use super::{Life, Session};
-use crate::ids::{Incarnation, Millis, SessionId};
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits;
 
 /// What is left of a session: enough to never give a serial, or a number that fences, twice. It is kept for ever.
@@ -76,6 +76,7 @@ impl Session {
         &mut self,
         at: Millis,
         meant: Option<Incarnation>,
+        tail: Option<Serial>,
     ) -> Result<Applied, Refusal> {
         let (live, now) = self.live_at(at)?;
         let current = live.incarnation;
@@ -83,6 +84,11 @@ impl Session {
             && given != current
         {
             return Err(Refusal::OtherIncarnation { given, current });
+        }
+        if let Some(expected) = tail
+            && expected != live.log.tail
+        {
+            return Err(Refusal::SerialMismatch { expected, tail: live.log.tail });
         }
         Ok(self.end(now, DeleteReason::Asked))
     }

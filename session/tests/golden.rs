@@ -125,6 +125,8 @@ fn commands_keep_their_bytes() {
         ],
     );
     check_command(&Command::Delete { incarnation: Some(Incarnation(2)) }, expect!["01030102"]);
+    let unchanged = Command::DeleteUnchanged { incarnation: Incarnation(2), tail: Serial(300) };
+    check_command(&unchanged, expect!["011602fb2c01"]);
     check_command(&Command::Touch, expect!["0104"]);
     check_command(&Command::Tick, expect!["0105"]);
     check_command(&Command::Trim { before: Serial(300) }, expect!["0106fb2c01"]);

@@ -13,6 +13,11 @@ use crate::limits;
 const OWN_HEADERS: [&str; 7] =
     ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te"];
 
+/// Says which version of the Messages API a request is for.
+const VERSION_HEADER: &str = "anthropic-version";
+const KEY_VERSION: &str = "2023-06-01";
+const TOKEN_VERSION: &str = "2026-10-21";
+
 /// One agent that this node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
@@ -50,6 +55,12 @@ pub enum BodyConfig {
         signing: Vec<SigningSecret>,
         /// Which model is asked for, where the protocol names one.
         model: Option<String>,
+        /// How many tokens one answer may have, where the protocol wants to know; [`limits::MODEL_TOKENS`] where
+        /// nothing is given.
+        max_tokens: Option<u64>,
+        /// How many tokens of the conversation it is asked with at most; [`limits::MESSAGES_BYTES`] of it where
+        /// nothing is given.
+        context_tokens: Option<usize>,
         /// How long one answer may take, in milliseconds; as long as it goes on where nothing is given.
         call_ms: Option<u64>,
     },
@@ -64,10 +75,13 @@ pub enum Protocol {
     AgUi,
     /// Chat completions in, chat completion chunks out.
     OpenAi,
+    /// The Messages API of Anthropic: messages of blocks in, events of blocks out.
+    Anthropic,
 }
 
 impl Protocol {
-    const ALL: [Protocol; 3] = [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi];
+    const ALL: [Protocol; 4] =
+        [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi, Protocol::Anthropic];
 
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
@@ -75,6 +89,7 @@ impl Protocol {
             Protocol::AiSdk => "ai-sdk",
             Protocol::AgUi => "ag-ui",
             Protocol::OpenAi => "openai",
+            Protocol::Anthropic => "anthropic",
         }
     }
 }
@@ -100,6 +115,8 @@ pub struct GivenAgent {
     headers: BTreeMap<String, String>,
     signing_secrets: Vec<String>,
     model: Option<String>,
+    max_tokens: Option<u64>,
+    context_tokens: Option<usize>,
     call_ms: Option<u64>,
     capacity: Option<usize>,
     lease_ms: Option<u64>,
@@ -167,6 +184,10 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     if given.quiet_ms.is_some_and(|ms| !(1..=limits::QUIET_MS_MAX).contains(&ms)) {
         return wrong(format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX));
     }
+    let tokens = limits::CONTEXT_TOKENS_RANGE;
+    if given.context_tokens.is_some_and(|given| !tokens.contains(&given)) {
+        return wrong(format!("context_tokens must be {} to {}", tokens.start(), tokens.end()));
+    }
     if given.call_ms == Some(0) {
         return wrong("call_ms must be at least 1".into());
     }
@@ -200,6 +221,8 @@ fn check_kind(given: &GivenAgent) -> Result<(), String> {
         ("headers", !given.headers.is_empty()),
         ("signing_secrets", !given.signing_secrets.is_empty()),
         ("model", given.model.is_some()),
+        ("max_tokens", given.max_tokens.is_some()),
+        ("context_tokens", given.context_tokens.is_some()),
         ("call_ms", given.call_ms.is_some()),
     ];
     let others: &[(&str, bool)] = if is_managed { &of_others } else { &of_managed };
@@ -230,12 +253,48 @@ fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
     let url =
         given.url.clone().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
     let url = url.ok_or("url is needed, and begins with http:// or https://")?;
-    let named = given.protocol.as_deref().unwrap_or_default();
-    let protocol = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
-    let protocol = protocol.ok_or("protocol is ai-sdk, ag-ui or openai")?;
-    let (headers, signing) = (headers(given)?, signing(given)?);
+    let protocol = protocol(given)?.ok_or("protocol is ai-sdk, ag-ui, openai or anthropic")?;
+    let (mut headers, signing) = (headers(given)?, signing(given)?);
+    if protocol == Protocol::Anthropic {
+        add(&mut headers, VERSION_HEADER, KEY_VERSION);
+    }
     let (model, call_ms) = (given.model.clone(), given.call_ms);
-    Ok(BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms })
+    let context_tokens = given.context_tokens;
+    let max_tokens = max_tokens(given, protocol)?;
+    Ok(BodyConfig::Endpoint {
+        url,
+        protocol,
+        headers,
+        signing,
+        model,
+        max_tokens,
+        context_tokens,
+        call_ms,
+    })
+}
+
+/// The protocol that is named, if it is a known one.
+fn protocol(given: &GivenAgent) -> Result<Option<Protocol>, String> {
+    let Some(named) = given.protocol.as_deref() else { return Ok(None) };
+    let known = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
+    known.map(Some).ok_or_else(|| "protocol is ai-sdk, ag-ui, openai or anthropic".into())
+}
+
+fn max_tokens(given: &GivenAgent, protocol: Protocol) -> Result<Option<u64>, String> {
+    match given.max_tokens {
+        Some(_) if protocol != Protocol::Anthropic => {
+            Err("max_tokens is for the protocol anthropic".into())
+        }
+        Some(0) => Err("max_tokens must be at least 1".into()),
+        given => Ok(given),
+    }
+}
+
+/// Adds a header where none of its name is given.
+fn add(headers: &mut BTreeMap<String, String>, name: &str, value: &str) {
+    if !headers.keys().any(|given| given.eq_ignore_ascii_case(name)) {
+        headers.insert(name.to_owned(), value.to_owned());
+    }
 }
 
 /// Headers as they go out: one that is `env:NAME` is what the environment has there.
@@ -271,17 +330,73 @@ fn model(
     given: &GivenAgent,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<BodyConfig, String> {
+    match protocol(given)? {
+        None | Some(Protocol::OpenAi) => {}
+        Some(Protocol::Anthropic) => return anthropic(given, variable),
+        Some(_) => return Err("the protocol of a model is openai or anthropic".into()),
+    }
+    let max_tokens = max_tokens(given, Protocol::OpenAi)?;
     let base = given.url.clone().or_else(|| variable("OPENAI_BASE_URL"));
     let base = base.unwrap_or_else(|| "https://api.openai.com/v1".into());
     let model = given.model.clone().or_else(|| variable("OPENAI_MODEL"));
     let model = Some(model.ok_or("model is needed, here or as OPENAI_MODEL")?);
     let mut headers = headers(given)?;
     if let Some(key) = variable("OPENAI_API_KEY").filter(|key| !key.is_empty()) {
-        headers.entry("authorization".into()).or_insert_with(|| format!("Bearer {key}"));
+        add(&mut headers, "authorization", &format!("Bearer {key}"));
     }
     let url = format!("{}/chat/completions", base.trim_end_matches('/'));
     let (protocol, signing, call_ms) = (Protocol::OpenAi, signing(given)?, given.call_ms);
-    Ok(BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms })
+    let context_tokens = given.context_tokens;
+    Ok(BodyConfig::Endpoint {
+        url,
+        protocol,
+        headers,
+        signing,
+        model,
+        max_tokens,
+        context_tokens,
+        call_ms,
+    })
+}
+
+/// A model behind the Messages API, likewise. A key goes with the version of the API that takes keys, a token with the
+/// one whose clients send it.
+fn anthropic(
+    given: &GivenAgent,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<BodyConfig, String> {
+    let some = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let base = given.url.clone().or_else(|| some("ANTHROPIC_BASE_URL"));
+    let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
+    let model = given.model.clone().or_else(|| some("ANTHROPIC_MODEL"));
+    let model = Some(model.ok_or("model is needed, here or as ANTHROPIC_MODEL")?);
+    let mut headers = headers(given)?;
+    let has = |headers: &BTreeMap<String, String>, name: &str| {
+        headers.keys().any(|given| given.eq_ignore_ascii_case(name))
+    };
+    if !has(&headers, "x-api-key") && !has(&headers, "authorization") {
+        match (some("ANTHROPIC_API_KEY"), some("ANTHROPIC_AUTH_TOKEN")) {
+            (Some(key), _) => add(&mut headers, "x-api-key", &key),
+            (None, Some(token)) => add(&mut headers, "authorization", &format!("Bearer {token}")),
+            (None, None) => {}
+        }
+    }
+    let by_token = has(&headers, "authorization");
+    add(&mut headers, VERSION_HEADER, if by_token { TOKEN_VERSION } else { KEY_VERSION });
+    let url = format!("{}/v1/messages", base.trim_end_matches('/'));
+    let (protocol, signing, call_ms) = (Protocol::Anthropic, signing(given)?, given.call_ms);
+    let context_tokens = given.context_tokens;
+    let max_tokens = max_tokens(given, protocol)?;
+    Ok(BodyConfig::Endpoint {
+        url,
+        protocol,
+        headers,
+        signing,
+        model,
+        max_tokens,
+        context_tokens,
+        call_ms,
+    })
 }
 
 /// The words of a command as a shell would take them apart: quotes and backslashes, and nothing else.
@@ -353,7 +468,16 @@ mod tests {
         let (url, protocol) = ("http://h/a".into(), Protocol::AgUi);
         assert_eq!(
             all[0].body,
-            BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms: None }
+            BodyConfig::Endpoint {
+                url,
+                protocol,
+                headers,
+                signing,
+                model,
+                max_tokens: None,
+                context_tokens: None,
+                call_ms: None,
+            }
         );
         let set = |name: &str| match name {
             "OPENAI_BASE_URL" => Some("http://h/v1/".to_owned()),
@@ -368,6 +492,27 @@ mod tests {
         };
         assert_eq!((url.as_str(), model.as_deref()), ("http://h/v1/chat/completions", Some("m")));
         assert_eq!(headers["authorization"], "Bearer k");
+        let given = GivenAgent { protocol: Some("anthropic".into()), ..GivenAgent::default() };
+        let set = |pairs: &'static [(&str, &str)]| {
+            let value = |name: &str| pairs.iter().find(|(known, _)| *known == name);
+            let model = super::model(&given, move |name| Some(value(name)?.1.to_owned()));
+            match model.unwrap() {
+                BodyConfig::Endpoint { url, headers, .. } => {
+                    let headers =
+                        headers.into_iter().map(|(name, value)| format!("{name}={value}"));
+                    format!("{url} {}", headers.collect::<Vec<_>>().join(" "))
+                }
+                BodyConfig::Managed { .. } => panic!("a model is an endpoint"),
+            }
+        };
+        assert_eq!(
+            set(&[("ANTHROPIC_MODEL", "m"), ("ANTHROPIC_API_KEY", "k")]),
+            "https://api.anthropic.com/v1/messages anthropic-version=2023-06-01 x-api-key=k"
+        );
+        assert_eq!(
+            set(&[("ANTHROPIC_MODEL", "m"), ("ANTHROPIC_AUTH_TOKEN", "t")]),
+            "https://api.anthropic.com/v1/messages anthropic-version=2026-10-21 authorization=Bearer t"
+        );
         let nothing = super::model(&GivenAgent::default(), |_| None);
         assert_eq!(nothing.unwrap_err(), "model is needed, here or as OPENAI_MODEL");
     }
@@ -412,7 +557,7 @@ mod tests {
         );
         check_bad(
             "[poet]\nkind = \"push\"\nurl = \"http://h\"",
-            expect!["agents.poet: protocol is ai-sdk, ag-ui or openai"],
+            expect!["agents.poet: protocol is ai-sdk, ag-ui, openai or anthropic"],
         );
         check_bad(
             "[poet]\ncommand = [\"a\"]\npass_env = [\"A=B\"]",

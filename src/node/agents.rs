@@ -43,19 +43,28 @@ fn body(config: &AgentConfig, tenant: Option<&TenantName>) -> Arc<dyn Body> {
             cancel_grace: Duration::from_millis(config.cancel_grace_ms),
             codec: Arc::new(Frames { tenant: tenant.cloned() }),
         }),
-        BodyConfig::Endpoint { url, protocol, headers, signing, model, call_ms } => {
-            Arc::new(Endpoint {
-                agent: agent.clone(),
-                url: url.clone(),
-                protocol: *protocol,
-                headers: headers.clone(),
-                signing: signing.clone(),
-                capacity: config.capacity,
-                quiet_ms: config.quiet_ms.unwrap_or(limits::QUIET_MS),
-                restart,
-                call_limit: call_ms.map(Duration::from_millis),
-                model: model.clone(),
-            })
-        }
+        BodyConfig::Endpoint {
+            url,
+            protocol,
+            headers,
+            signing,
+            model,
+            max_tokens,
+            context_tokens,
+            call_ms,
+        } => Arc::new(Endpoint {
+            agent: agent.clone(),
+            url: url.clone(),
+            protocol: *protocol,
+            headers: headers.clone(),
+            signing: signing.clone(),
+            capacity: config.capacity,
+            quiet_ms: config.quiet_ms.unwrap_or(limits::QUIET_MS),
+            restart,
+            call_limit: call_ms.map(Duration::from_millis),
+            model: model.clone(),
+            max_tokens: *max_tokens,
+            context_tokens: *context_tokens,
+        }),
     }
 }

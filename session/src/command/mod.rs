@@ -94,6 +94,13 @@ pub enum Command {
     Resume(Box<Resume>),
     /// Adds events, each of which is a request of its own.
     AppendEach(Box<AppendEach>),
+    /// Ends the session as [`Command::Delete`] does, if nothing has come to its log since somebody looked at it.
+    DeleteUnchanged {
+        /// The life that is meant.
+        incarnation: Incarnation,
+        /// The last event that was there.
+        tail: Serial,
+    },
 }
 
 /// How a command is treated where room is short.
@@ -125,6 +132,7 @@ impl Command {
             Command::Answer(_)
             | Command::Close { .. }
             | Command::Delete { .. }
+            | Command::DeleteUnchanged { .. }
             | Command::Touch
             | Command::Tick
             | Command::Trim { .. }
@@ -175,7 +183,7 @@ impl Command {
             Command::Append(append) => append.producer.is_none(),
             Command::Close { producer } => producer.is_none(),
             // In between somebody may have created, or deleted and created, the session.
-            Command::Create(_) | Command::Delete { .. } => true,
+            Command::Create(_) | Command::Delete { .. } | Command::DeleteUnchanged { .. } => true,
             // Turns that were asked for after the first try are not meant, nor is a later life of the session.
             Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
             // Somebody else may have changed it after the first try.

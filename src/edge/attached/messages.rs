@@ -43,6 +43,8 @@ pub(in crate::edge) struct TurnReader {
     pub(in crate::edge) agent: AgentName,
     /// What the turn put out after this is what an earlier attempt came to.
     pub(in crate::edge) kept_to: Serial,
+    /// Payload bytes that it is told of at most, but for what the turn was given.
+    pub(in crate::edge) room: usize,
 }
 
 struct Message {
@@ -93,7 +95,7 @@ pub(in crate::edge) async fn read_for(
     id: &SessionId,
     status: &Status,
     upto: Cursor,
-    turn: &TurnStatus,
+    (turn, room): (&TurnStatus, usize),
     deadline: Instant,
 ) -> Result<Messages, Problem> {
     // Which of its output stays is known at its last wait.
@@ -104,7 +106,7 @@ pub(in crate::edge) async fn read_for(
     }
     let kept_to = asked.waited(&turn.turn).map_or(Serial::ZERO, |(at, _)| at);
     let (agent, turn) = (turn.agent.clone(), turn.turn.clone());
-    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to });
+    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room });
     let start = begin(status, upto.serial);
     messages.more = Serial(1) < start;
     let of = (sessions, id, start);
@@ -170,6 +172,10 @@ impl Messages {
     fn take_said(&mut self, event: &Event) {
         match event.fact.as_deref() {
             Some(Fact::Input { .. }) => self.add(Message::of(event, Speaks::User), event),
+            // What was said before a session began is in an event that is about nothing else.
+            None if content::is_brought(&event.format, &event.payload) => {
+                self.add(Message::of(event, Speaks::User), event);
+            }
             Some(Fact::Person { .. }) => self.add(Message::of(event, Speaks::Person), event),
             Some(Fact::Output(output)) => {
                 if self.reader.as_ref().is_some_and(|reader| !reader.is_told(event, output)) {
@@ -220,7 +226,8 @@ impl Messages {
 
     /// Gives up what is oldest. What the turn that reads was given stays while there is anything else.
     fn make_room(&mut self) {
-        while MESSAGES_BYTES < self.bytes {
+        let room = self.reader.as_ref().map_or(MESSAGES_BYTES, |reader| reader.room);
+        while room < self.bytes {
             let turn = self.reader.as_ref().map(|reader| &reader.turn);
             let given = |message: &Message| {
                 turn.is_some() && message.role == Speaks::User && message.turn.as_ref() == turn

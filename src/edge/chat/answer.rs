@@ -1,19 +1,24 @@
 //! What a client says to what an agent asked, for all dialects in one way: a repeat finds out what the first try did,
 //! and whoever was not the first is shown what came of the answer that was (S11).
 
+use std::collections::HashMap;
+
 use tokio::time::Instant;
 
 use super::super::Edge;
 use super::super::content::is_named;
 use super::super::error::{self, Problem};
 use super::super::verbs::submit;
+use super::asked::client_call;
 use super::begin::{Begun, status};
 use super::follow::Follow;
 use super::live::Begins;
 use crate::auth::Caller;
-use crate::ids::{InteractionId, Serial, SessionId, TurnId};
+use crate::ids::{Incarnation, InteractionId, Serial, SessionId, TurnId};
 use crate::runtime::Reply;
-use crate::session::{Answer, Applied, Command, Fact, NewEvent, Refusal, Role, Status};
+use crate::session::{
+    Answer, Applied, Command, Fact, InteractionStatus, NewEvent, Refusal, Role, Status,
+};
 
 /// Who answers, where, and until when.
 pub(super) type Place<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
@@ -24,6 +29,7 @@ pub(super) struct Asker {
     pub(super) turn: TurnId,
     /// Its input.
     pub(super) from: Serial,
+    pub(super) life: Incarnation,
     /// Only what is open is answered: a client that sends all that was ever answered along would ask for the rest in
     /// vain.
     pub(super) open_only: bool,
@@ -67,13 +73,18 @@ pub(super) async fn answer(
 ) -> Result<Answered, Problem> {
     let (edge, caller, id, deadline) = place;
     let status = status(edge, id, deadline).await?.ok_or(Refusal::NotFound)?;
+    if asker.as_ref().is_some_and(|asker| asker.life != status.incarnation) {
+        return Err(Refusal::NotFound.into());
+    }
+    let calls = calls(place, &status, asker.as_ref()).await?;
     let open_only = asker.as_ref().is_some_and(|asker| asker.open_only);
     let mut turn = asker.as_ref().map(|asker| asker.turn.clone());
     let mut last: Result<Serial, _> =
         Err(Problem::new(&error::BAD_JSON, "nothing of it was asked for"));
     let mut late = None;
     for (name, said) in answers {
-        let Some(interaction) = named(&status, turn.as_ref(), &name, open_only) else { continue };
+        let name = calls.get(&name).map_or(name.as_str(), InteractionId::as_str);
+        let Some(interaction) = named(&status, turn.as_ref(), name, open_only) else { continue };
         let (sender, role) = (None, Role::default());
         let answer = Answer { interaction: interaction.clone(), said, sender, role };
         let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
@@ -88,7 +99,9 @@ pub(super) async fn answer(
         }
     }
     let begun = match (asker, &turn, &late) {
-        (Some(Asker { turn, from, .. }), ..) => Begun { turn, serial: from, duplicate: true },
+        (Some(Asker { turn, from, life, .. }), ..) => {
+            Begun { turn, serial: from, life, duplicate: true }
+        }
         (None, None, None) => return Err(last.expect_err("nothing was taken")),
         (None, turn, late) => {
             let late = late.as_ref().map(|(interaction, _)| interaction);
@@ -97,6 +110,31 @@ pub(super) async fn answer(
     };
     let last = last.map_err(|why| late.map_or(why, |(_, late)| late));
     Ok(Answered { begun, last })
+}
+
+/// Calls that clients are to make, whose questions have other names: they answer by the name of the call.
+async fn calls(
+    (edge, _, id, deadline): Place<'_>,
+    status: &Status,
+    asker: Option<&Asker>,
+) -> Result<HashMap<String, InteractionId>, Problem> {
+    let mut calls = HashMap::new();
+    let Some(asker) = asker else { return Ok(calls) };
+    let asks = |asked: &&InteractionStatus| {
+        asked.turn == asker.turn && asked.kind.as_str() == "client_tool"
+    };
+    let open: Vec<_> = status.interactions.iter().filter(asks).collect();
+    let Some(first) = open.iter().map(|asked| asked.serial).min() else { return Ok(calls) };
+    Follow::each(edge, id, first, deadline, |event| {
+        if let Some((call, asked)) = client_call(event, &asker.turn)
+            && open.iter().any(|open| open.interaction == asked)
+        {
+            calls.insert(call, asked);
+        }
+        calls.len() < open.len()
+    })
+    .await?;
+    Ok(calls)
 }
 
 /// The question that an answer names: the turn's own where that has it, also under the name that it has where its own
@@ -145,7 +183,8 @@ async fn find(
     turn: Option<&TurnId>,
     asked: Option<&InteractionId>,
 ) -> Result<Begun, Problem> {
-    let begun = |turn: &TurnId, serial| Begun { turn: turn.clone(), serial, duplicate: true };
+    let life = status.incarnation;
+    let begun = |turn: &TurnId, serial| Begun { turn: turn.clone(), serial, life, duplicate: true };
     if let Some(open) = status.turns.iter().find(|open| Some(&open.turn) == turn) {
         return Ok(begun(&open.turn, open.input));
     }

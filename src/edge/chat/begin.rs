@@ -10,10 +10,10 @@ use super::super::error::{self, Problem};
 use super::super::verbs::{Verb, submit};
 use super::super::{Edge, headers};
 use crate::auth::Caller;
-use crate::ids::{AgentName, Serial, SessionId, TurnId};
+use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::Freshness;
-use crate::session::{Applied, Command, Input, NewEvent, Right, Role, Status, WhenBusy};
+use crate::session::{Applied, Command, Input, NewEvent, Refusal, Right, Role, Status, WhenBusy};
 
 /// An input that was taken.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Begun {
     pub(super) turn: TurnId,
     /// Its place in the log.
     pub(super) serial: Serial,
+    /// The life of the session that has it.
+    pub(super) life: Incarnation,
     /// It was there before.
     pub(super) duplicate: bool,
 }
@@ -72,11 +74,19 @@ pub(super) async fn begin(
     };
     let mut done = submit(edge, caller, id, command(), deadline).await;
     if done.as_ref().is_err_and(|why| *why.kind() == error::NOT_FOUND) {
+        // What the new session would refuse is not to leave it behind.
+        let mut refused = command();
+        caller.narrow(id, &mut refused)?;
+        if matches!(&refused, Command::Input(input) if input.role < Role::Participant) {
+            return Err(Refusal::RoleForbids { needs: Role::Participant }.into());
+        }
         submit(edge, caller, id, Verb::Create.parse(&[])?, deadline).await?;
         done = submit(edge, caller, id, command(), deadline).await;
     }
-    match done?.applied {
-        Applied::Input { turn, serial, duplicate } => Ok(Begun { turn, serial, duplicate }),
+    let reply = done?;
+    let life = reply.incarnation;
+    match reply.applied {
+        Applied::Input { turn, serial, duplicate } => Ok(Begun { turn, serial, life, duplicate }),
         _ => Err(Problem::new(&error::OUTCOME_UNKNOWN, "the session answered something else")),
     }
 }

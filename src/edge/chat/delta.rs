@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::content::Call;
+use super::asked::Asked;
 use crate::ids::{InteractionId, Serial};
 use crate::session::{End, Format};
 
@@ -75,13 +76,8 @@ pub(super) enum Delta {
     },
     /// What an endpoint said about its message: JSON.
     Metadata(String),
-    /// People are asked. `question` is JSON, `call` the id of the call that it is about.
-    Asked {
-        interaction: InteractionId,
-        kind: String,
-        question: String,
-        call: Option<String>,
-    },
+    /// People are asked.
+    Asked(Asked),
     /// Somebody has answered it. `answer` is JSON.
     Answered {
         interaction: InteractionId,

@@ -7,9 +7,10 @@ use std::mem::{replace, take};
 
 use super::super::content::raw::Object;
 use super::super::content::{self, Call, Conversation, Outcome, Part};
+use super::asked::{Asked, Asking, Tool};
 use super::delta::{Delta, Kind, PartId};
 use super::superseded::Superseded;
-use crate::ids::{InteractionId, Serial, StepName, TurnId};
+use crate::ids::{Serial, StepName, TurnId};
 use crate::limits::{ANSWER_CALLS_BYTES, ANSWER_PARTS};
 use crate::session::{Event, Fact, Format, Output};
 
@@ -26,8 +27,7 @@ pub(super) struct Fold {
     next_step: Option<(Option<StepName>, usize)>,
     /// What is left out because it is known to be superseded.
     superseded: Superseded,
-    /// What people are asked and nobody has answered.
-    asked: Vec<InteractionId>,
+    asking: Asking,
     full: bool,
     deltas: Vec<Delta>,
 }
@@ -75,7 +75,7 @@ impl Fold {
             next_step: Some((None, 0)),
             full: superseded.is_full(),
             superseded,
-            asked: Vec::new(),
+            asking: Asking::default(),
             deltas: Vec::new(),
         }
     }
@@ -93,6 +93,12 @@ impl Fold {
                 return vec![Delta::Accepted { answered: false }];
             }
             _ if fact.turn() != Some(&self.turn) => return Vec::new(),
+            _ => {}
+        }
+        if self.asking.take(event, fact) && !self.superseded.knows(event.serial) {
+            self.deltas.push(Delta::Waits);
+        }
+        match fact {
             Fact::Input { held, .. } => self.deltas.push(Delta::Accepted { answered: !held }),
             Fact::Started { .. } => self.deltas.push(Delta::Started),
             Fact::Output(output) => self.output(event, output),
@@ -103,7 +109,7 @@ impl Fold {
             Fact::Waiting { .. } => {
                 self.end_text();
                 // It may be told only later that it waits, or be known to have gone on since.
-                if !self.asked.is_empty() && !self.superseded.goes_on_after(event.serial) {
+                if self.asking.is_open() && !self.superseded.goes_on_after(event.serial) {
                     self.deltas.push(Delta::Waits);
                 }
             }
@@ -124,26 +130,49 @@ impl Fold {
         match fact {
             Fact::Asked { interaction, kind, .. } => {
                 self.end_text();
-                self.asked.push(interaction.clone());
                 let (interaction, kind) = (interaction.clone(), kind.as_str().to_owned());
-                let question = json();
-                let call = Object::parse(&question).and_then(|all| all.object("tool").text("id"));
-                if let Some(id) = &call {
-                    self.ready(id);
-                }
-                self.deltas.push(Delta::Asked { interaction, kind, question, call });
+                let mut asked = Asked { interaction, kind, question: json(), call: None };
+                asked.call = self.call_of(event, &asked);
+                self.deltas.push(Delta::Asked(asked));
             }
             Fact::Answered { interaction, .. } => {
-                self.asked.retain(|open| open != interaction);
                 let (interaction, answer) = (interaction.clone(), json());
                 self.deltas.push(Delta::Answered { interaction, answer });
             }
             Fact::Expired { interaction, .. } => {
-                self.asked.retain(|open| open != interaction);
                 self.deltas.push(Delta::Expired { interaction: interaction.clone() });
             }
             _ => {}
         }
+    }
+
+    /// The id of the call that a question is about. Clients are told of it before, whether its agent told it or not.
+    fn call_of(&mut self, event: &Event, asked: &Asked) -> Option<String> {
+        let named = Tool::of(&asked.question).and_then(|tool| tool.id);
+        if let Some(id) = &named
+            && self.is_begun(id)
+        {
+            self.ready(id);
+            return named;
+        }
+        let Some(chunk) = asked.call_of_its_own() else { return named };
+        let before = self.deltas.len();
+        let format = Format::parse("ai-sdk/1").expect("the name of a dialect is a format");
+        let call = Event { format, payload: chunk.into(), ..event.clone() };
+        self.fold(&call, Arguments::Whole);
+        let step = self.steps.last().and_then(|step| step.name.clone());
+        self.said(event.serial, before, step.as_ref());
+        named.or_else(|| Some(asked.interaction.as_str().to_owned()))
+    }
+
+    fn is_begun(&self, id: &str) -> bool {
+        let mut parts = self.whole.entries[0].parts.iter().zip(&self.seen);
+        parts.any(|(part, seen)| matches!(part, Part::Call(call) if call.id == id && seen.begun))
+    }
+
+    /// What of it people are to answer.
+    pub(super) fn asking(&self) -> &Asking {
+        &self.asking
     }
 
     fn output(&mut self, event: &Event, output: &Output) {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::super::Edge;
 use super::super::error::{self, Problem};
 use super::superseded::Superseded;
-use crate::ids::{Cursor, Serial, SessionId, TurnId};
+use crate::ids::{Cursor, Incarnation, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::{AttachError, Delivery, Freshness, Reader, Shown, Start};
 use crate::session::{Event, Refusal};
@@ -105,6 +105,11 @@ impl Follow {
             }
         }
         Ok(follow.cursor)
+    }
+
+    /// The life of the session that this is the log of.
+    pub(super) fn life(&self) -> Incarnation {
+        self.cursor.incarnation
     }
 
     /// The last event that was delivered.

@@ -26,7 +26,7 @@ use super::follow::{Follow, Lost};
 use super::health::Pulse;
 use super::superseded::Superseded;
 use crate::auth::{Caller, Ending};
-use crate::ids::{Millis, Serial, SessionId, TurnId};
+use crate::ids::{Incarnation, Millis, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime;
 use crate::session::Event;
@@ -72,6 +72,8 @@ pub(super) struct Shown<'a> {
     pub(super) turn: &'a TurnId,
     /// Where its log begins.
     pub(super) from: Serial,
+    /// The life of the session that it is of.
+    pub(super) life: Incarnation,
     pub(super) begins: Begins,
     /// Whether what is superseded already is left out, so that how it is told depends on when it is read.
     pub(super) is_present: bool,
@@ -97,6 +99,8 @@ pub(super) struct Teller<D> {
     /// What comes up to here is known to the client.
     after: Serial,
     flow: Flow,
+    /// The last event of the turn that was taken.
+    last: Option<At>,
 }
 
 struct Live<D> {
@@ -109,11 +113,34 @@ struct Live<D> {
     edge: Edge,
     counted: Counted,
     pulse: Option<Pulse>,
+    patience: Patience,
+}
+
+/// Until when more is waited for of an agent that has asked people.
+#[derive(Default)]
+struct Patience {
+    since: Option<(Serial, Instant)>,
+}
+
+impl Patience {
+    /// Waits until the agent has said nothing for so long since it asked that it waits for people; for ever, where it
+    /// has asked nothing.
+    async fn over(&mut self, asks: Option<At>) {
+        let Some(At { serial, .. }) = asks else {
+            self.since = None;
+            return std::future::pending().await;
+        };
+        if self.since.is_none_or(|(before, _)| before != serial) {
+            self.since = Some((serial, Instant::now()));
+        }
+        let grace = Duration::from_millis(limits::ASK_GRACE_MS);
+        sleep_until(self.since.map_or_else(Instant::now, |(_, at)| at) + grace).await;
+    }
 }
 
 impl<D: Dialect> Teller<D> {
     pub(super) fn new(fold: Fold, dialect: D, from: Serial, after: Serial) -> Teller<D> {
-        Teller { fold, dialect, from, after, flow: Flow::GoesOn }
+        Teller { fold, dialect, from, after, flow: Flow::GoesOn, last: None }
     }
 
     #[cfg(test)]
@@ -125,6 +152,9 @@ impl<D: Dialect> Teller<D> {
     pub(super) fn take(&mut self, event: &Event, out: &mut Vec<u8>) {
         let at = At { serial: event.serial, time: event.time };
         let deltas = self.fold.take(event);
+        if !deltas.is_empty() {
+            self.last = Some(at);
+        }
         // Whoever named a place where this turn has no input made it up.
         let is_made_up =
             at.serial == self.from && !matches!(deltas.first(), Some(Delta::Accepted { .. }));
@@ -164,6 +194,18 @@ impl<D: Dialect> Teller<D> {
     /// It broke off: what it has is a part, and must not be taken for the whole.
     pub(super) fn finish(self) -> Result<D, Lost> {
         if self.flow == Flow::BreaksOff { Err(Lost::Unavailable) } else { Ok(self.dialect) }
+    }
+
+    /// Where the turn stands, if people are to answer something and nothing else is to be told.
+    fn asks(&self) -> Option<At> {
+        self.last.filter(|_| self.flow == Flow::GoesOn && self.fold.asking().is_open())
+    }
+
+    /// The agent has asked people and says no more: it waits for them.
+    fn waits(&mut self, out: &mut Vec<u8>) {
+        if let Some(at) = self.asks() {
+            self.flow = self.dialect.take(at, Delta::Waits, out);
+        }
     }
 
     fn lose(&mut self, out: &mut Vec<u8>) {
@@ -212,6 +254,7 @@ async fn open<D: Dialect>(
         edge: edge.clone(),
         counted: Counted::new(&edge.metrics),
         pulse: shown.health.then(|| Pulse::new(edge, shown.id, shown.turn)),
+        patience: Patience::default(),
     })
 }
 
@@ -225,6 +268,9 @@ async fn begin<D: Dialect>(
         Ok(follow) => follow,
         Err(why) => return Err((Lost::from(why), dialect)),
     };
+    if follow.life() != shown.life {
+        return Err((Lost::Gone, dialect));
+    }
     let (superseded, follow) = match follow.look_ahead(shown.turn, deadline).await {
         Ok(found) => found,
         Err(why) => return Err((why, dialect)),
@@ -253,10 +299,14 @@ pub(super) async fn read<D: Dialect>(
     let begun = begin(edge, &shown, dialect, deadline).await;
     let (mut follow, mut teller) = begun.map_err(|(why, _)| why)?;
     let tail = follow.tail();
-    let mut out = Vec::new();
+    let (mut out, mut patience) = (Vec::new(), Patience::default());
     while teller.flow == Flow::GoesOn && (waits || follow.at() < tail) {
         let events = tokio::select! {
             events = follow.next() => events?,
+            () = patience.over(teller.asks()) => {
+                teller.waits(&mut out);
+                continue;
+            }
             () = edge.stop.cancelled() => return Err(Lost::Unavailable),
         };
         for shown in events {
@@ -264,10 +314,14 @@ pub(super) async fn read<D: Dialect>(
             out.clear();
         }
     }
+    if teller.fold.asking().is_over_at(edge.runtime.sessions.now()) {
+        teller.waits(&mut out);
+    }
     teller.finish()
 }
 
-fn headers(mut response: Response) -> Response {
+/// Says that a response is a stream of events.
+pub(super) fn headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache, no-store, no-transform"),
@@ -307,6 +361,10 @@ impl<D: Dialect> Live<D> {
                 events = self.follow.next() => events,
                 health = Pulse::of(&mut self.pulse) => {
                     self.teller.dialect.health(health, &mut out);
+                    continue;
+                }
+                () = self.patience.over(self.teller.asks()) => {
+                    self.teller.waits(&mut out);
                     continue;
                 }
                 () = sleep_until(heartbeat) => return Some(Ok(frame::HEARTBEAT)),

@@ -8,6 +8,7 @@
 mod ag_ui;
 mod ai_sdk;
 mod answer;
+mod asked;
 mod begin;
 mod delta;
 mod fold;
@@ -16,6 +17,7 @@ mod health;
 mod live;
 mod names;
 mod openai;
+mod said;
 mod superseded;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What of an answer is known to be superseded, for those who read it from its beginning.
 
+use super::asked::Asking;
 use crate::ids::{Serial, StepName, TurnId};
 use crate::limits::ANSWER_REWINDS;
 use crate::session::{Event, Fact};
@@ -13,6 +14,11 @@ pub(super) struct Superseded {
     ranges: Vec<(Option<StepName>, Serial, Serial)>,
     /// There are more than can be kept.
     full: bool,
+    asking: Asking,
+    /// Up to where the agent had come when it last began to wait for people.
+    waited: Serial,
+    /// The last event of the turn.
+    last: Serial,
     /// Where somebody last answered a question of the turn.
     answered: Serial,
     /// Where the turn last went on.
@@ -28,6 +34,14 @@ impl Superseded {
     pub(super) fn take(&mut self, event: &Event) {
         self.upto = event.serial;
         let fact = event.fact.as_deref().filter(|fact| fact.turn() == self.turn.as_ref());
+        if let Some(fact) = fact {
+            let waits = self.asking.take(event, fact);
+            // An answer that came after a wait is where the turn goes on.
+            if waits && !matches!(fact, Fact::Answered { .. }) {
+                self.waited = self.last;
+            }
+            self.last = event.serial;
+        }
         match fact {
             Some(Fact::Rewound { step, from, to, .. }) => {
                 // Whoever was told of the oldest as if it stood would be told what is not so.
@@ -37,7 +51,10 @@ impl Superseded {
                 }
             }
             Some(Fact::Answered { .. }) => {
-                (self.answered, self.moved) = (event.serial, event.serial)
+                // What it said while nobody had answered yet is told with what follows.
+                let waited = std::mem::take(&mut self.waited);
+                self.answered = if waited == Serial::ZERO { event.serial } else { waited };
+                self.moved = event.serial;
             }
             Some(Fact::Started { .. } | Fact::Ended { .. }) => self.moved = event.serial,
             _ => {}
@@ -62,7 +79,7 @@ impl Superseded {
         self.ranges.iter().any(has)
     }
 
-    /// Where somebody last answered a question of the turn; 0 where nobody did.
+    /// Where the turn stood when it last went on after an answer of people; 0 where nobody answered.
     pub(super) fn answered(&self) -> Serial {
         self.answered
     }

@@ -8,8 +8,8 @@ use super::fold::Fold;
 use super::live::{Dialect, Teller};
 use super::superseded::Superseded;
 use crate::edge::wire::tests::sample;
-use crate::ids::{Serial, StepName, TurnEpoch, TurnId};
-use crate::limits::ANSWER_REWINDS;
+use crate::ids::{KindName, Millis, Serial, StepName, TurnEpoch, TurnId};
+use crate::limits::{ANSWER_REWINDS, ASK_GRACE_MS};
 use crate::session::{End, Event, Fact};
 
 pub(super) fn turn() -> TurnId {
@@ -229,14 +229,16 @@ fn other_turns_and_what_is_internal_are_not_told() {
     check(
         &log,
         expect![[r#"
-        Step
-        Text begins
-        Text "said"
-        Text ends
-        Asked { interaction: InteractionId("q"), kind: "approval", question: "{}", call: None }
-        Waits
-        Answered { interaction: InteractionId("q"), answer: "true" }
-    "#]],
+            Step
+            Text begins
+            Text "said"
+            Text ends
+            call q of approval
+            call q is {}
+            Asked(Asked { interaction: InteractionId("q"), kind: "approval", question: "{}", call: Some("q") })
+            Waits
+            Answered { interaction: InteractionId("q"), answer: "true" }
+        "#]],
     );
 }
 
@@ -301,4 +303,138 @@ fn an_answer_with_more_rewinds_than_are_followed_is_not_told_as_if_it_stood() {
     let mut fold = Fold::new(&turn(), Serial(1), superseded);
     let told: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
     assert_eq!((told, fold.is_full()), (Vec::new(), true));
+}
+
+/// A question of turn `t` about this, at this time; nobody says that the turn waits.
+fn question(serial: u64, time_ms: u64, (name, kind): (&str, &str), about: &str) -> Vec<Event> {
+    let mut events = asks(serial, name, None);
+    events.truncate(1);
+    let event = &mut events[0];
+    (event.time, event.payload) = (Millis(time_ms), about.to_owned().into());
+    let Some(Fact::Asked { kind: of, .. }) = event.fact.as_deref_mut() else { panic!("it asks") };
+    *of = KindName::parse(kind).unwrap();
+    events
+}
+
+#[test]
+fn a_question_comes_after_the_call_that_it_is_about() {
+    let told =
+        r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"drop","input":{"a":1}}"#;
+    let log = [
+        agent(1, "t", &[("ai-sdk/1", told)]),
+        question(2, 0, ("told", "approval"), r#"{"tool":{"id":"k1","name":"drop"}}"#),
+        question(3, 0, ("untold", "approval"), r#"{"tool":{"id":"k2","name":"drop","input":7}}"#),
+        question(4, 0, ("words", "approval"), r#""Send it?""#),
+        question(5, 0, ("own", "client_tool"), r#"{"tool":"place","arguments":{"n":1.10}}"#),
+        question(6, 0, ("flat", "client_tool"), r#"{"name":"time"}"#),
+        question(7, 0, ("form", "form"), r#"{"text":"Which?"}"#),
+    ];
+    check(
+        &log,
+        expect![[r#"
+            Step
+            call k1 of drop
+            call k1 is {"a":1}
+            Asked(Asked { interaction: InteractionId("told"), kind: "approval", question: "{\"tool\":{\"id\":\"k1\",\"name\":\"drop\"}}", call: Some("k1") })
+            call k2 of drop
+            call k2 is 7
+            Asked(Asked { interaction: InteractionId("untold"), kind: "approval", question: "{\"tool\":{\"id\":\"k2\",\"name\":\"drop\",\"input\":7}}", call: Some("k2") })
+            call words of approval
+            call words is {"text":"Send it?"}
+            Asked(Asked { interaction: InteractionId("words"), kind: "approval", question: "\"Send it?\"", call: Some("words") })
+            call own of place
+            call own is {"n":1.10}
+            Asked(Asked { interaction: InteractionId("own"), kind: "client_tool", question: "{\"tool\":\"place\",\"arguments\":{\"n\":1.10}}", call: Some("own") })
+            call flat of time
+            call flat is {}
+            Asked(Asked { interaction: InteractionId("flat"), kind: "client_tool", question: "{\"name\":\"time\"}", call: Some("flat") })
+            Asked(Asked { interaction: InteractionId("form"), kind: "form", question: "{\"text\":\"Which?\"}", call: None })
+        "#]],
+    );
+}
+
+#[test]
+fn an_agent_that_asks_and_says_no_more_waits_for_people() {
+    let at = |time_ms: u64, mut events: Vec<Event>| {
+        events.iter_mut().for_each(|event| event.time = Millis(time_ms));
+        events
+    };
+    let answered = || asks(4, "q", Some("true")).split_off(2);
+    let log = |pause_ms: u64| {
+        [
+            question(1, 0, ("q", "form"), "{}"),
+            at(900, agent(2, "t", &[("text", "meanwhile")])),
+            at(900 + pause_ms, answered()),
+        ]
+    };
+    let waits = |pause_ms: u64| deltas(&log(pause_ms)).contains("Waits");
+    assert_eq!((waits(ASK_GRACE_MS - 1), waits(ASK_GRACE_MS)), (false, true));
+    // Whoever reads it when it has gone on is told all in one go.
+    let log = log(ASK_GRACE_MS);
+    let mut superseded = Superseded::of(&turn());
+    log.iter().flatten().for_each(|event| superseded.take(event));
+    let mut fold = Fold::new(&turn(), Serial(1), superseded);
+    let told: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
+    assert!(!told.contains(&Delta::Waits), "{told:?}");
+}
+
+/// A device that answered is told what the agent said while nobody had answered yet.
+#[test]
+fn an_answer_goes_on_where_its_first_part_ended() {
+    let answered = |pieces: [(u64, Vec<Event>); 3]| {
+        let mut superseded = Superseded::of(&turn());
+        for (time_ms, mut events) in pieces {
+            events.iter_mut().for_each(|event| event.time = Millis(time_ms));
+            events.iter().for_each(|event| superseded.take(event));
+        }
+        superseded.answered()
+    };
+    let asked = || question(1, 0, ("q", "form"), "{}");
+    let said = || agent(2, "t", &[("text", "meanwhile")]);
+    let reply = || asks(3, "q", Some("true")).split_off(2);
+    assert_eq!(answered([(0, asked()), (900, said()), (9_000, reply())]), Serial(5));
+    assert_eq!(answered([(0, asked()), (2_000, said()), (9_000, reply())]), Serial(1));
+}
+
+#[test]
+fn blocks_of_a_model_are_texts_thoughts_and_calls() {
+    let begins = |index: u64, block: &str| {
+        format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#)
+    };
+    let goes = |index: u64, delta: &str| {
+        format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#)
+    };
+    let said = [
+        r#"{"type":"message_start","message":{}}"#.to_owned(),
+        begins(0, r#"{"type":"thinking","thinking":""}"#),
+        goes(0, r#"{"type":"thinking_delta","thinking":"Hm."}"#),
+        goes(0, r#"{"type":"signature_delta","signature":"x=="}"#),
+        begins(2, r#"{"type":"tool_use","id":"k","name":"find","input":{}}"#),
+        goes(2, r#"{"type":"input_json_delta","partial_json":"{\"id\":"}"#),
+        goes(2, r#"{"type":"input_json_delta","partial_json":"7}"}"#),
+        begins(3, r#"{"type":"tool_use","id":"l","name":"time","input":{}}"#),
+        r#"{"type":"content_block_stop","index":3}"#.to_owned(),
+    ];
+    let mut pieces: Vec<_> = said.iter().map(|event| ("anthropic/1", event.as_str())).collect();
+    pieces.insert(4, ("text", "twelve"));
+    check(
+        &[agent(1, "t", &pieces), completed(90)],
+        expect![[r#"
+            Step
+            Reasoning begins
+            Reasoning "Hm."
+            Reasoning ends
+            Text begins
+            Text "twelve"
+            Text ends
+            call k of find
+            call k "{\"id\":"
+            call k "7}"
+            call k is {"id":7}
+            call l of time
+            call l "{}"
+            call l is {}
+            Ended(Completed { reason: "" })
+        "#]],
+    );
 }

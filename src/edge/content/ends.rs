@@ -43,6 +43,12 @@ impl Conversation {
                 finish(chunk.text("finishReason"), chunk.object("result").get("usage"))
             }
             ("ag-ui/1", "RUN_ERROR") => Part::Error(chunk.text("message").unwrap_or_default()),
+            ("anthropic/1", "message_delta") => {
+                finish(chunk.object("delta").text("stop_reason"), chunk.get("usage"))
+            }
+            ("anthropic/1", "error") => {
+                Part::Error(chunk.object("error").text("message").unwrap_or_default())
+            }
             ("openai/1", _) => {
                 let choices = chunk.objects("choices");
                 let reason = choices.first().and_then(|choice| choice.text("finish_reason"));

@@ -5,6 +5,7 @@
 
 mod ag_ui;
 mod ai_sdk;
+mod anthropic;
 mod calls;
 mod ends;
 mod openai;
@@ -222,6 +223,7 @@ impl Conversation {
             "ai-sdk/1" => self.ai_sdk(&object, json),
             "ag-ui/1" => self.ag_ui(&object, json, turn),
             "openai/1" => self.openai(&object),
+            "anthropic/1" => self.anthropic(&object),
             _ => self.push(Part::Other { format: format.clone(), json: json.to_owned() }),
         }
     }
@@ -421,8 +423,26 @@ pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
             told.iter().any(|told| kind.starts_with(told))
         }
         "openai/1" => !object.list("choices").is_empty(),
+        "anthropic/1" => kind.starts_with("content_block_"),
         _ => false,
     }
+}
+
+/// Whether this is a conversation that somebody brought along.
+pub(super) fn is_brought(format: &Format, payload: &[u8]) -> bool {
+    ai_sdk::messages(format, payload).is_some_and(|messages| !messages.is_empty())
+}
+
+/// The texts of a message that a person sent in parts, or of the last one of a conversation that was brought along.
+pub(super) fn texts(format: &Format, payload: &[u8]) -> Option<String> {
+    let last = |mut messages: Vec<(Speaks, Vec<Part>)>| messages.pop().map(|(_, parts)| parts);
+    let parts = ai_sdk::message(format, payload)
+        .or_else(|| ai_sdk::messages(format, payload).and_then(last))?;
+    let texts = parts.into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    });
+    Some(texts.collect::<Vec<_>>().join(PARAGRAPH))
 }
 
 /// What a person said, as parts; none where it is empty.

@@ -1,7 +1,8 @@
 //! Chunks of chat completions, as they stand in the log beside the text.
 
-use super::Conversation;
+use super::super::push::said_in;
 use super::raw::Object;
+use super::{Conversation, Outcome};
 
 const FORMAT: &str = "openai/1";
 
@@ -10,7 +11,7 @@ impl Conversation {
     pub(super) fn openai(&mut self, chunk: &Object<'_>) {
         let choices = chunk.objects("choices");
         let first = choices.iter().find(|choice| choice.number("index").unwrap_or(0) == 0);
-        let Some(delta) = first.map(|choice| choice.object("delta")) else { return };
+        let Some(delta) = first.map(said_in) else { return };
         for name in ["reasoning_content", "reasoning"] {
             if let Some(text) = delta.get(name).and_then(|text| self.letters.take(text)) {
                 self.reasoning(FORMAT, "", &text, None);
@@ -25,6 +26,14 @@ impl Conversation {
         }
     }
 
+    /// The name of the call at a place; some servers give two calls of one answer the same.
+    fn name_of(&mut self, id: String, place: u64) -> String {
+        let mut others = self.entry().places.iter();
+        let is_taken = others.any(|(other, known)| *other != place && *known == id);
+        let is_open = self.call_here(&id).is_some_and(|call| call.result == Outcome::Open);
+        if is_taken && is_open { format!("{id}~{}", place.saturating_add(1)) } else { id }
+    }
+
     /// A piece of a call: its name comes once, and then its place stands for it.
     fn openai_call(&mut self, piece: &Object<'_>) {
         let place = piece.number("index").unwrap_or(0);
@@ -33,6 +42,8 @@ impl Conversation {
         let known = self.entry().places.get(&place).cloned();
         // Some servers name it in each piece.
         let given = piece.text("id").filter(|id| !id.is_empty() && known.as_ref() != Some(id));
+        let given = given.map(|id| self.name_of(id, place));
+        let given = given.filter(|id| known.as_ref() != Some(id));
         if let Some(id) = &given {
             self.entry().places.insert(place, id.clone());
             self.begin_call(id, None);

@@ -14,9 +14,14 @@ use crate::session::{Event, Fact};
 
 /// The messages that an endpoint is asked with which goes on in turn `t`.
 fn told(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
+    told_in(MESSAGES_BYTES, kept_to, log)
+}
+
+/// The same where there is so much room.
+fn told_in(room: usize, kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
     let turn = TurnId::parse("t").unwrap();
     let (agent, kept_to) = (AgentName::parse("helper").unwrap(), Serial(kept_to));
-    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to });
+    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room });
     log.iter().flatten().for_each(|event| messages.take(event));
     let body = asked(Protocol::OpenAi, &messages, "t");
     let body = Object::parse(&body).unwrap();
@@ -48,6 +53,22 @@ fn input(serial: u64, text: &str) -> Vec<Event> {
 
 fn long(letter: char, bytes: usize) -> String {
     letter.to_string().repeat(bytes)
+}
+
+#[test]
+fn an_agent_with_little_room_is_told_the_newest_that_fits() {
+    let log = [
+        user(1, "text", &long('a', 400)),
+        agent(2, "a", &[("text", &long('b', 400))]),
+        user(20, "text", &long('c', 400)),
+        agent(21, "b", &[("text", &long('d', 400))]),
+        input(40, &long('e', 400)),
+    ];
+    assert_eq!(told_in(2_000, 0, &log), ["a400", "b400", "c400", "d400", "e400"]);
+    assert_eq!(told_in(1_200, 0, &log), ["c400", "d400", "e400"]);
+    // What is left begins with what a person said, and what the turn was given stays.
+    assert_eq!(told_in(900, 0, &log), ["e400"]);
+    assert_eq!(told_in(1, 0, &log), ["e400"]);
 }
 
 #[test]

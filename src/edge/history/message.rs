@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::content::parts;
 use super::super::content::raw::Json;
+use super::super::content::{self, parts};
 use super::super::content::{PARAGRAPH, parts::Answer, parts::Found};
 use super::super::wire;
 use crate::edge::attached::messages::{Piece, Speaks, Spoken};
@@ -304,6 +304,10 @@ impl Message {
             } else {
                 others.push(other(piece, text.len()));
             }
+        }
+        if text.is_empty() && self.role != Speaks::Agent {
+            let said = pieces.iter().find_map(|it| content::texts(&it.format, &it.payload));
+            text = said.unwrap_or_default().into_bytes();
         }
         let spoken = Spoken { speaks: self.role, turn: self.turn.clone(), from: self.id, pieces };
         let role = match self.role {

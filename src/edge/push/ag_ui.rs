@@ -315,6 +315,9 @@ impl State {
         if kind == "cancelled" {
             return read.fail("the endpoint cancelled its run".into());
         }
+        if kind == "error" {
+            return read.fail(reason::of(event.get("outcome").unwrap_or_default()));
+        }
         if kind == "interrupt" {
             let interrupts = outcome.objects("interrupts");
             let asked = interrupts.iter().filter_map(|interrupt| self.question(interrupt));
@@ -323,6 +326,16 @@ impl State {
                 true => read.fail("the endpoint stopped for people and asked nothing".into()),
                 false => read.finish(End::Ask(asked)),
             };
+        }
+        // Calls that are the client's to make: their results go back as messages.
+        let pending = outcome.list("pendingToolCallIds");
+        let pending: Vec<_> = pending.into_iter().filter_map(raw::string).collect();
+        if !pending.is_empty() {
+            let asked = pending.into_iter().map(|id| {
+                let tool = Json::object([("tool", self.tool(&id))]).to_string();
+                Question { id, kind: "client_tool", question: question(Format::JSON, tool) }
+            });
+            return read.finish(End::Ask(asked.collect()));
         }
         let word = event.text("finishReason").unwrap_or_default();
         read.finish_by(&word, reason::end(&word));

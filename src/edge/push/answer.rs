@@ -5,7 +5,7 @@
 
 use super::super::content::PARAGRAPH;
 use super::super::content::raw::{Letters, Object};
-use super::{Request, ag_ui, ai_sdk, openai, reason};
+use super::{Request, ag_ui, ai_sdk, anthropic, openai, reason};
 use crate::client::sse::Frame;
 use crate::config::Protocol;
 use crate::limits;
@@ -37,6 +37,10 @@ pub(super) enum End {
     Fail {
         reason: String,
     },
+    /// It failed for now: another attempt may not.
+    Again {
+        reason: String,
+    },
     /// It goes on when people have answered.
     Ask(Vec<Question>),
 }
@@ -62,6 +66,7 @@ enum Dialect {
     AiSdk(ai_sdk::State),
     AgUi(ag_ui::State),
     OpenAi,
+    Anthropic(anthropic::State),
 }
 
 /// What all dialects know of an answer.
@@ -95,6 +100,7 @@ impl Answer {
             Protocol::AiSdk => Dialect::AiSdk(ai_sdk::State::default()),
             Protocol::AgUi => Dialect::AgUi(ag_ui::State::new(request)),
             Protocol::OpenAi => Dialect::OpenAi,
+            Protocol::Anthropic => Dialect::Anthropic(anthropic::State::default()),
         };
         Answer { dialect, read: Read::default() }
     }
@@ -102,7 +108,9 @@ impl Answer {
     /// What one event of the stream means. One without data is none, wherever it comes, unless it is an error.
     pub(super) fn take(&mut self, frame: &Frame) -> Vec<Piece> {
         let data = frame.data.trim();
-        if frame.event == "error" {
+        let is_own = matches!(self.dialect, Dialect::Anthropic(_))
+            && Object::parse(data).is_some_and(|event| event.get("type").is_some());
+        if frame.event == "error" && !is_own {
             self.read.fail(reason::of(data));
         } else if !data.is_empty() && data != DONE {
             match Object::parse(data) {
@@ -111,6 +119,7 @@ impl Answer {
                     Dialect::AiSdk(state) => state.take(&object, data, &mut self.read),
                     Dialect::AgUi(state) => state.take(&object, data, &mut self.read),
                     Dialect::OpenAi => openai::take(&object, data, &mut self.read),
+                    Dialect::Anthropic(state) => state.take(&object, data, &mut self.read),
                 },
             }
         }
@@ -119,7 +128,12 @@ impl Answer {
 
     /// Whether nothing follows an event.
     pub(super) fn is_last(&self, frame: &Frame) -> bool {
-        frame.data.trim() == DONE || matches!(self.read.finish, Some((End::Fail { .. }, true)))
+        let is_over = match &self.read.finish {
+            Some((End::Fail { .. } | End::Again { .. }, true)) => true,
+            Some((_, last)) => *last && matches!(self.dialect, Dialect::Anthropic(_)),
+            None => false,
+        };
+        is_over || frame.data.trim() == DONE
     }
 
     /// Whether it has finished, so that nothing may be waited for but the end of the stream.
@@ -216,7 +230,7 @@ impl Read {
 
     /// The answer goes on after what looked like its end.
     pub(super) fn go_on(&mut self) {
-        if !matches!(self.finish, Some((End::Fail { .. }, _))) {
+        if !matches!(self.finish, Some((End::Fail { .. } | End::Again { .. }, _))) {
             self.finish = None;
         }
     }
@@ -230,11 +244,16 @@ impl Read {
         self.finish(End::Fail { reason: reason::or_none(reason) });
     }
 
+    /// The answer failed, and may not the next time.
+    pub(super) fn fail_for_now(&mut self, reason: String) {
+        self.finish(End::Again { reason: reason::or_none(reason) });
+    }
+
     fn end_with(&mut self, end: End, last: bool) {
         let half = self.letters.end();
         self.letters_of_text(half.map(String::from).unwrap_or_default());
         // The first failure is the cause.
-        if !matches!(self.finish, Some((End::Fail { .. }, true))) {
+        if !matches!(self.finish, Some((End::Fail { .. } | End::Again { .. }, true))) {
             self.finish = Some((end, last));
         }
     }

@@ -42,6 +42,9 @@ pub(super) enum Failed {
     TooLong,
     #[error("the answer broke off")]
     BrokeOff,
+    /// The endpoint says so itself, and that it may go otherwise the next time.
+    #[error("the endpoint failed: {0}")]
+    Told(String),
     #[error("the conversation is not to be had: {0}")]
     Log(String),
     #[error(transparent)]
@@ -141,6 +144,10 @@ impl Call {
             if is_document(&answer) {
                 return Err(no_stream(&answer));
             }
+            if let Some(coding) = coding(&answer) {
+                let why = format!("the endpoint answered in {coding}, which nobody asked for");
+                return Err(Failed::Refused(why));
+            }
             let parser = Parser::default();
             return Ok(Call { answer, parser, begun: false, _connection: running });
         }
@@ -205,6 +212,12 @@ fn media(answer: &Response<Incoming>) -> String {
     let media = answer.headers().get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
     let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
     media.trim().to_ascii_lowercase()
+}
+
+/// How an answer is coded, where it is.
+fn coding(answer: &Response<Incoming>) -> Option<String> {
+    let coding = answer.headers().get(header::CONTENT_ENCODING)?.to_str().ok()?.trim();
+    (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then(|| coding.to_owned())
 }
 
 /// Whether an answer is a page or a document, so that no event can come. Others are waited for.
@@ -352,6 +365,8 @@ mod tests {
             restart: crate::runtime::agent::body::Restart { intensity: 1, within: Duration::ZERO },
             call_limit: None,
             model: None,
+            max_tokens: None,
+            context_tokens: None,
         };
         let url = Url::parse("http://h/a").unwrap();
         let told = |tenant: Option<&str>| {

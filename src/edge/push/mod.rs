@@ -8,12 +8,19 @@
 mod ag_ui;
 mod ai_sdk;
 mod answer;
+mod anthropic;
+#[cfg(test)]
+mod anthropic_tests;
 mod call;
+#[cfg(test)]
+mod hostile_tests;
 mod openai;
 mod reason;
 #[cfg(test)]
 mod tests;
 mod turn;
+
+pub(super) use openai::said_in;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -59,6 +66,10 @@ pub struct Endpoint {
     pub call_limit: Option<Duration>,
     /// Which model is asked for, where the protocol names one.
     pub model: Option<String>,
+    /// How many tokens one answer may have, where the protocol wants to know.
+    pub max_tokens: Option<u64>,
+    /// How many tokens of the conversation it is asked with at most, each counted as [`limits::TOKEN_BYTES`].
+    pub context_tokens: Option<usize>,
 }
 
 /// What an endpoint is asked.
@@ -67,6 +78,7 @@ struct Request<'a> {
     turn: &'a str,
     conversation: &'a Conversation,
     model: Option<&'a str>,
+    max_tokens: Option<u64>,
     /// How often the turn has waited for people, if it has: its last answer goes on.
     waited: Option<u32>,
 }
@@ -77,6 +89,7 @@ impl Protocol {
             Protocol::AiSdk => ai_sdk::body(request),
             Protocol::AgUi => ag_ui::body(request),
             Protocol::OpenAi => openai::body(request),
+            Protocol::Anthropic => anthropic::body(request),
         };
         Bytes::from(body.to_string())
     }
@@ -87,6 +100,7 @@ impl Protocol {
             Protocol::AiSdk => json!({ "type": "data-omitted", "data": told }),
             Protocol::AgUi => json!({ "type": "CUSTOM", "name": "omitted", "value": told }),
             Protocol::OpenAi => json!({ "choices": [], "omitted": told }),
+            Protocol::Anthropic => json!({ "type": "omitted", "omitted": told }),
         }
     }
 
@@ -222,6 +236,7 @@ pub(in crate::edge) fn asked(protocol: Protocol, messages: &Messages, turn: &str
     let id = crate::ids::TurnId::parse(turn).expect("a name");
     let waited = messages.questions.waited(&id).map(|(_, times)| times);
     let conversation = &Conversation::of(messages, &id);
-    let request = Request { session: "s", turn, conversation, model: None, waited };
+    let request =
+        Request { session: "s", turn, conversation, model: None, max_tokens: None, waited };
     String::from_utf8(protocol.body(&request).to_vec()).expect("JSON is text")
 }

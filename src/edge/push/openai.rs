@@ -122,10 +122,16 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
         let words = reason::of(error);
         return read.fail(words);
     }
+    if chunk.text("object").as_deref() == Some("error") {
+        return read.fail(reason::of(data));
+    }
     // One is asked for; others that come have another index.
     let choices = chunk.objects("choices");
     let choice = choices.iter().find(|choice| choice.number("index").unwrap_or(0) == 0);
-    let delta = choice.map(|choice| choice.object("delta")).unwrap_or_default();
+    let delta = choice.map(said_in).unwrap_or_default();
+    if let Some(text) = choice.and_then(|choice| choice.get("text")) {
+        read.text(None, text);
+    }
     match delta.get("content") {
         Some(parts) if parts.starts_with('[') => {
             for part in delta.objects("content") {
@@ -153,6 +159,12 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
     if let Some(word) = finish {
         read.finish_by(&word, reason::end(&word));
     }
+}
+
+/// What a choice says: the next piece of it, or all of it at once, as servers say it that do not stream.
+pub(in crate::edge) fn said_in<'a>(choice: &Object<'a>) -> Object<'a> {
+    let whole = choice.get("delta").is_none() && choice.get("message").is_some();
+    choice.object(if whole { "message" } else { "delta" })
 }
 
 /// What the answer cost is told in a chunk of its own, or in the last one.

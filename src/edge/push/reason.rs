@@ -40,9 +40,11 @@ pub(super) fn end(word: &str) -> End {
     let fail = |reason: &str| End::Fail { reason: reason.to_owned() };
     match word {
         "" | "stop" | "stop_sequence" | "end_turn" | "eos" => complete(""),
-        "length" | "max_tokens" | "max_completion_tokens" => complete("length"),
-        "tool-calls" | "tool_calls" | "function_call" => complete("tool-calls"),
-        "content-filter" | "content_filter" => fail(FILTERED),
+        "length" | "max_tokens" | "max_completion_tokens" | "model_context_window_exceeded" => {
+            complete("length")
+        }
+        "tool-calls" | "tool_calls" | "function_call" | "tool_use" => complete("tool-calls"),
+        "content-filter" | "content_filter" | "refusal" => fail(FILTERED),
         "error" => fail(FAILED),
         other => complete(other),
     }

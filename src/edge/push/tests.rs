@@ -8,18 +8,26 @@ use super::answer::{Answer, End, Piece};
 use super::*;
 use crate::client::sse::Frame;
 
+/// Those with tests here; `anthropic_tests` has another one.
 const ALL: [Protocol; 3] = [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi];
 
-fn frame(event: &str, data: &str) -> Frame {
+pub(super) fn frame(event: &str, data: &str) -> Frame {
     Frame { event: event.into(), data: data.into(), ..Frame::default() }
 }
 
-fn request(conversation: &Conversation) -> Request<'_> {
-    Request { session: "s", turn: "t", conversation, model: Some("m"), waited: None }
+pub(super) fn request(conversation: &Conversation) -> Request<'_> {
+    Request {
+        session: "s",
+        turn: "t",
+        conversation,
+        model: Some("m"),
+        max_tokens: None,
+        waited: None,
+    }
 }
 
 /// What frames mean, in short, and how the answer ends where they do.
-fn read(protocol: Protocol, frames: &[Frame]) -> String {
+pub(super) fn read(protocol: Protocol, frames: &[Frame]) -> String {
     let nothing = Conversation::default();
     let mut answer = Answer::new(protocol, &request(&nothing));
     let mut told = Vec::new();
@@ -34,6 +42,7 @@ fn read(protocol: Protocol, frames: &[Frame]) -> String {
         Some(End::Complete { reason }) if reason.is_empty() => "complete".into(),
         Some(End::Complete { reason }) => format!("complete: {reason}"),
         Some(End::Fail { reason }) => format!("fail: {reason}"),
+        Some(End::Again { reason }) => format!("again: {reason}"),
         Some(End::Ask(asked)) => {
             let ask = |asked: &answer::Question| {
                 let question = String::from_utf8_lossy(&asked.question.payload);
@@ -66,6 +75,7 @@ fn end_by(protocol: Protocol, word: &str) -> Frame {
         Protocol::OpenAi => {
             format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{word}"}}]}}"#)
         }
+        Protocol::Anthropic => panic!("it ends by two events"),
     };
     frame("message", &data)
 }
@@ -300,6 +310,7 @@ fn a_letter_that_is_cut_between_pieces_is_one_letter() {
             format!(r#"{{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"{text}"}}"#)
         }
         Protocol::OpenAi => format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#),
+        Protocol::Anthropic => panic!("its pieces have blocks"),
     };
     for protocol in ALL {
         let (high, low) = (delta(protocol, r"a\ud83d"), delta(protocol, r"\ude00b"));

@@ -76,9 +76,12 @@ async fn answer(
     let status = sessions.status(session, Freshness::Linearizable, deadline).await;
     let status = status.map_err(|why| Failed::Log(why.to_string()))?;
     let status = status.ok_or_else(|| broken("the session is gone"))?;
+    let room = endpoint.context_tokens.map(|tokens| tokens.saturating_mul(limits::TOKEN_BYTES));
+    let room = room.map_or(limits::MESSAGES_BYTES, |bytes| bytes.min(limits::MESSAGES_BYTES));
     let upto = Cursor { incarnation: status.incarnation, serial: status.tail };
     let read =
-        messages::read_for(sessions, session, &status, upto, &assignment.turn, deadline).await;
+        messages::read_for(sessions, session, &status, upto, (&assignment.turn, room), deadline)
+            .await;
     let read = read.map_err(|_| broken("the log is not here in time"))?;
     let turn = &assignment.turn.turn;
     if read.questions.waits_on(turn) {
@@ -97,6 +100,7 @@ async fn answer(
         turn: turn.as_str(),
         conversation: &Conversation::of(&read, turn),
         model: endpoint.model.as_deref(),
+        max_tokens: endpoint.max_tokens,
         waited,
     };
     let mut answer = Answer::new(endpoint.protocol, &request);
@@ -104,6 +108,7 @@ async fn answer(
     match call(endpoint, &asked, &mut answer, words).await? {
         End::Complete { reason } => words.end(then_complete(reason)).await,
         End::Fail { reason } => words.end(fail(reason)).await,
+        End::Again { reason } => return Err(Failed::Told(reason)),
         End::Ask(questions) => words.ask(questions, &read.questions).await,
     }
     Ok(())

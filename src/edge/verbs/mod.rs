@@ -136,7 +136,7 @@ pub(super) async fn submit_as(
 /// What is written down of those who do it.
 fn audited(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Delete { .. } => Some("session.delete"),
+        Command::Delete { .. } | Command::DeleteUnchanged { .. } => Some("session.delete"),
         Command::Control(control) if matches!(control.verb, session::Verb::Take { .. }) => {
             Some("control.take")
         }

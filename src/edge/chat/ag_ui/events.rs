@@ -3,11 +3,14 @@
 
 use std::collections::HashSet;
 
+use axum::response::{IntoResponse, Response};
+
 use super::super::super::content::raw::{Json, Object};
 use super::super::super::content::{Call, Outcome};
+use super::super::asked::Asked;
 use super::super::delta::{Delta, Kind, PartId};
 use super::super::live::{self, At, Dialect, Flow};
-use crate::ids::{InteractionId, Serial, TurnId};
+use crate::ids::{Incarnation, Serial, TurnId};
 use crate::limits::INTERACTIONS;
 use crate::session::{End, Format};
 
@@ -19,33 +22,49 @@ pub(super) struct Events {
     thread: String,
     run: String,
     turn: TurnId,
+    life: Incarnation,
     /// The last event that the client has.
     seen: Option<Id>,
     at: Id,
     /// What the client sent, to begin anew with where an answer is taken back.
     messages: Option<String>,
-    asked: Vec<(InteractionId, String, String)>,
+    asked: Vec<Asked>,
     /// Calls whose arguments came in pieces.
     going: HashSet<String>,
     /// The first of what was told in messages of this run and stands.
     stands: Option<Serial>,
 }
 
-/// The id that a client has seen last.
-pub(super) fn id_of(text: &str) -> Option<Id> {
-    let (serial, number) = text.split_once('-')?;
-    Some((serial.parse().ok()?, number.parse().ok()?))
+/// The id that a client has seen last: the session's life, and the place there.
+pub(super) fn id_of(text: &str) -> Option<(Incarnation, Id)> {
+    let mut parts = text.splitn(3, '-').map(str::parse::<u64>);
+    let mut next = || parts.next()?.ok();
+    let life = Incarnation(u32::try_from(next()?).ok()?);
+    Some((life, (next()?, next()?)))
+}
+
+/// What is told to whoever comes back after an event that the run does not have: its own stream has no id for it.
+fn beyond() -> Json {
+    let event = of("RUN_ERROR").with("message", "there is no such event of this run");
+    event.with("code", "cursor_out_of_range")
+}
+
+/// The response that says so.
+pub(super) fn no_such_place() -> Response {
+    let mut out = Vec::new();
+    live::data(&mut out, &beyond());
+    live::headers(out.into_response())
 }
 
 impl Events {
     pub(super) fn new(
         (thread, run): (String, String),
-        turn: &TurnId,
+        (turn, life): (&TurnId, Incarnation),
         seen: Option<Id>,
         messages: Option<String>,
     ) -> Events {
         let (turn, asked, going) = (turn.clone(), Vec::new(), HashSet::new());
-        Events { thread, run, turn, seen, at: (0, 0), messages, asked, going, stands: None }
+        Events { thread, run, turn, life, seen, at: (0, 0), messages, asked, going, stands: None }
     }
 
     fn emit(&mut self, event: &Json, out: &mut Vec<u8>) {
@@ -54,7 +73,8 @@ impl Events {
         if self.seen.is_some_and(|seen| id <= seen) {
             return;
         }
-        out.extend_from_slice(format!("id: {}-{}\n", id.0, id.1).as_bytes());
+        let id = format!("id: {}-{}-{}\n", self.life.0, id.0, id.1);
+        out.extend_from_slice(id.as_bytes());
         live::data(out, event);
     }
 
@@ -64,8 +84,21 @@ impl Events {
     }
 
     fn fail(&mut self, message: String, code: &str, out: &mut Vec<u8>) -> Flow {
-        let event = of("RUN_ERROR").with("message", message).with("code", code);
-        self.emit(&event, out);
+        self.end(&of("RUN_ERROR").with("message", message).with("code", code), out)
+    }
+
+    /// The last word. Whoever has it already is told it again, and whoever claims to have more is told that there is
+    /// no more: nothing at all would be taken for the end of an answer.
+    fn end(&mut self, event: &Json, out: &mut Vec<u8>) -> Flow {
+        match self.seen {
+            Some(seen) if self.at < seen => {
+                live::data(out, &beyond());
+                return Flow::Ended;
+            }
+            Some(seen) if self.at == seen => self.seen = None,
+            _ => {}
+        }
+        self.emit(event, out);
         Flow::Ended
     }
 
@@ -131,8 +164,7 @@ impl Events {
         let outcome = Json::object([("type", "interrupt".into())]);
         let outcome = outcome.with("interrupts", interrupts);
         let event = self.run("RUN_FINISHED").with("outcome", outcome);
-        self.emit(&event, out);
-        Flow::Ended
+        self.end(&event, out)
     }
 
     /// What was told from a place on is superseded. The client has what it sent; where more than that stands, the same
@@ -171,8 +203,7 @@ impl Dialect for Events {
         match delta {
             Delta::Accepted { answered: false } | Delta::Ended(End::Completed { .. }) => {
                 let event = self.run("RUN_FINISHED");
-                self.emit(&event, out);
-                return Flow::Ended;
+                return self.end(&event, out);
             }
             Delta::Rewound { from, .. } => return self.rewound(from, out),
             Delta::Begins(part, kind) => self.begins(part, kind, out),
@@ -210,7 +241,7 @@ impl Dialect for Events {
                 self.custom("file", file, out);
             }
             Delta::Other { format, json } => self.other(&format, &json, out),
-            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+            Delta::Asked(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.knows(delta);
             }
             Delta::Waits => return self.waits(out),
@@ -225,12 +256,12 @@ impl Dialect for Events {
 
     fn knows(&mut self, delta: Delta) {
         match delta {
-            Delta::Asked { interaction, kind, question, .. } => {
-                self.asked.push((interaction, kind, question));
+            Delta::Asked(asked) => {
+                self.asked.push(asked);
                 self.asked.truncate(INTERACTIONS);
             }
             Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.asked.retain(|(open, ..)| *open != interaction);
+                self.asked.retain(|open| open.interaction != interaction);
             }
             _ => {}
         }
@@ -248,10 +279,10 @@ impl Events {
     }
 }
 
-fn interrupt((name, kind, question): &(InteractionId, String, String)) -> Json {
-    let question = Object::parse(question).unwrap_or_default();
-    let call = question.object("tool").text("id");
-    let reason = match kind.as_str() {
+fn interrupt(asked: &Asked) -> Json {
+    let question = Object::parse(&asked.question).unwrap_or_default();
+    let (name, call) = (&asked.interaction, asked.call.clone());
+    let reason = match asked.kind.as_str() {
         "client_tool" => "tanstack:client_tool_execution",
         "approval" => "tool_call",
         _ => "input",

@@ -16,8 +16,7 @@ use axum::response::Response;
 use axum::routing::post;
 
 use self::events::Events;
-use self::request::Says;
-use super::super::error::Problem;
+use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::routes::Route;
 use super::super::{Edge, body, delivery, headers};
@@ -25,11 +24,21 @@ use super::answer;
 use super::begin;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
+use super::said::Says;
+use crate::ids::Incarnation;
 use crate::limits;
-use crate::session::Right;
+use crate::session::{Right, Status};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![("/v1/ag-ui/{agent}", "ag_ui", post(run))]
+}
+
+/// The last event that the client has, if it comes back.
+fn seen(given: &HeaderMap) -> Result<Option<(Incarnation, events::Id)>, Problem> {
+    let Some(text) = headers::one(given, &headers::LAST_EVENT_ID)? else { return Ok(None) };
+    let bad =
+        || Problem::new(&error::BAD_HEADER, "last-event-id is none of an event of this route");
+    events::id_of(text).map(Some).ok_or_else(bad)
 }
 
 async fn run(
@@ -45,8 +54,20 @@ async fn run(
     drop(held);
     let id = names::session(&caller, &request.thread)?;
     caller.may(Right::Read, Some(&id))?;
-    let seen = headers::one(&given, &headers::LAST_EVENT_ID)?.and_then(events::id_of);
+    let seen = seen(&given)?;
     let place = (&edge, &caller, &id, deadline);
+    let seen = match seen {
+        None => None,
+        // It never begins a run: whoever comes back after what is not there is to know.
+        Some((life, seen)) => {
+            let status = begin::status(&edge, &id, deadline).await?;
+            let is_there = |status: &Status| status.incarnation == life && seen.0 <= status.tail.0;
+            if !status.as_ref().is_some_and(is_there) {
+                return Ok(events::no_such_place());
+            }
+            Some(seen)
+        }
+    };
     let (begun, begins) = match request.says {
         Says::Message(said) => {
             let input = (begin::turn_id(&request.run)?, &agent, said);
@@ -55,12 +76,12 @@ async fn run(
         }
         Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
-    let (turn, from) = (&begun.turn, begun.serial);
+    let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
     // Who comes back goes on after what was told, whether that was superseded since or not.
     let is_present = seen.is_none();
-    let shown = Shown { id: &id, turn, from, begins, is_present, health: false };
+    let shown = Shown { id: &id, turn, from, life, begins, is_present, health: false };
     let names = (request.thread, request.run);
-    let events = Events::new(names, turn, seen, request.messages);
+    let events = Events::new(names, (turn, life), seen, request.messages);
     let response = live::response(&edge, &caller, shown, events, deadline).await;
     delivery::roomy(&edge.room, response)
 }

@@ -1,9 +1,10 @@
 //! What clients of AG-UI send: a run's input, with all messages of its thread, of which the last one counts.
 
-use super::super::super::content::raw::{self, Json, Object};
-use super::super::super::error::{self, Problem};
+use super::super::super::content::raw::{self, Object};
+use super::super::super::error::Problem;
+use super::super::said::{self, Said, Says, bad};
 use crate::limits;
-use crate::session::{Format, NewEvent};
+use crate::session::NewEvent;
 
 pub(super) struct Request {
     pub(super) thread: String,
@@ -13,11 +14,8 @@ pub(super) struct Request {
     pub(super) says: Says,
 }
 
-pub(super) enum Says {
-    Message(NewEvent),
-    /// Names of what was asked, and the answers.
-    Answers(Vec<(String, NewEvent)>),
-}
+/// The type of a file that nobody names.
+const UNKNOWN: &str = "application/octet-stream";
 
 /// Parses a body.
 ///
@@ -54,7 +52,7 @@ fn answer(entry: &str) -> Result<(String, NewEvent), Problem> {
         Some("resolved") => entry.get("payload").unwrap_or("null"),
         _ => return Err(bad("the status of an answer is resolved or cancelled")),
     };
-    Ok((name, NewEvent { format: Format::JSON, payload: payload.to_owned().into() }))
+    Ok((name, said::answer(payload)))
 }
 
 /// What the last message says, which is a user's.
@@ -65,55 +63,67 @@ fn said(body: &Object<'_>) -> Result<NewEvent, Problem> {
     let last = last.ok_or_else(|| bad("the last message is a user's"))?;
     let content = last.get("content").ok_or_else(|| bad("a message has content"))?;
     if let Some(text) = raw::string(content) {
-        return sized("text", text);
+        return said::message(vec![Said::Text(text)]);
     }
     let parts = raw::list(content).ok_or_else(|| bad("content is a text or a list of parts"))?;
-    let parts: Vec<_> = parts.into_iter().filter_map(Object::parse).collect();
-    if parts.iter().all(|part| part.text("type").as_deref() == Some("text")) {
-        let texts: Vec<_> = parts.iter().filter_map(|part| part.text("text")).collect();
-        return sized("text", texts.join("\n\n"));
-    }
-    let parts: Vec<_> = parts.iter().filter_map(part).collect();
-    let whole = Json::object([("role", "user".into()), ("parts", parts.into())]);
-    sized("ai-sdk/1", whole.to_string())
+    let part = |json: &str| Object::parse(json).and_then(|part| self::part(&part));
+    let parts: Option<Vec<_>> = parts.into_iter().map(part).collect();
+    // A part that is left out would be lost.
+    said::message(parts.ok_or_else(|| bad("a part of the content is none that is known"))?)
 }
 
-fn part(part: &Object<'_>) -> Option<Json> {
-    if part.text("type")? == "text" {
-        return Some(Json::object([("type", "text".into()), ("text", part.text("text")?.into())]));
+fn part(part: &Object<'_>) -> Option<Said> {
+    match part.text("type")?.as_str() {
+        "text" => return Some(Said::Text(part.text("text")?)),
+        "image" | "audio" | "video" | "document" => {}
+        // As older clients say it.
+        "binary" => {
+            let media = part.text("mimeType").unwrap_or_else(|| UNKNOWN.into());
+            let data = part.text("data").map(|data| format!("data:{media};base64,{data}"));
+            return Some(Said::file(&media, part.text("url").or(data)?));
+        }
+        _ => return None,
     }
     let source = part.object("source");
-    let media = source.text("mimeType").unwrap_or_else(|| "application/octet-stream".into());
+    let media = source.text("mimeType").unwrap_or_else(|| UNKNOWN.into());
     let value = source.text("value")?;
     let url = match source.text("type")?.as_str() {
         "url" => value,
         "data" => format!("data:{media};base64,{value}"),
         _ => return None,
     };
-    let file = Json::object([("type", "file".into()), ("mediaType", media.into())]);
-    Some(file.with("url", url))
-}
-
-fn sized(format: &str, payload: String) -> Result<NewEvent, Problem> {
-    if payload.trim().is_empty() {
-        return Err(bad("the last message says nothing"));
-    }
-    let (bytes, limit) = (payload.len(), limits::EVENT_BYTES);
-    if limit < bytes {
-        let detail = format!("the last message has {bytes} bytes; the limit is {limit}");
-        return Err(Problem::new(&error::EVENT_TOO_LARGE, detail));
-    }
-    let format = Format::parse(format).expect("these are formats");
-    Ok(NewEvent { format, payload: payload.into() })
-}
-
-pub(super) fn bad(detail: &str) -> Problem {
-    Problem::new(&error::BAD_JSON, detail)
+    Some(Said::file(&media, url))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is left out would be lost, and nobody would know.
+    #[test]
+    fn a_part_that_is_not_known_is_refused() {
+        let parsed = |content: &str| {
+            let body = format!(
+                r#"{{"threadId":"t","runId":"r","messages":[{{"role":"user","content":{content}}}]}}"#
+            );
+            match parse(body.as_bytes()).map(|request| request.says) {
+                Ok(Says::Message(said)) => String::from_utf8_lossy(&said.payload).into_owned(),
+                Ok(Says::Answers(_)) => "answers".to_owned(),
+                Err(why) => why.kind().code.to_owned(),
+            }
+        };
+        let text = r#"{"type":"text","text":"hi"}"#;
+        assert_eq!(parsed(&format!("[{text}]")), "hi");
+        for part in ["7", "{}", r#"{"type":"later"}"#, r#"{"type":"image","source":{}}"#] {
+            assert_eq!(parsed(&format!("[{text},{part}]")), "bad_json", "{part}");
+        }
+        assert_eq!(parsed("[]"), "bad_json");
+        let old = r#"{"type":"binary","mimeType":"image/png","data":"AA=="}"#;
+        assert_eq!(
+            parsed(&format!("[{old}]")),
+            r#"{"role":"user","parts":[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AA=="}]}"#
+        );
+    }
 
     #[test]
     fn an_answer_that_is_not_understood_is_refused() {

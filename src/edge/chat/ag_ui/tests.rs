@@ -6,11 +6,12 @@ use super::super::super::content::tests::{agent, asks};
 use super::super::tests::{completed, rewound, step, told, turn};
 use super::events::{Events, Id, id_of};
 use super::request;
+use crate::ids::Incarnation;
 use crate::session::Event;
 
 fn events(log: &[Vec<Event>], seen: Option<Id>) -> String {
     let names = ("chat".to_owned(), "t".to_owned());
-    let events = Events::new(names, &turn(), seen, Some("[]".into()));
+    let events = Events::new(names, (&turn(), Incarnation(2)), seen, Some("[]".into()));
     told(events, log, (0, false))
 }
 
@@ -31,41 +32,41 @@ fn an_answer_is_told_in_events_that_can_be_gone_on_after() {
     let log = [agent(1, "t", &said), completed(90)];
     let whole = events(&log, None);
     expect![[r#"
-        id: 0-0
+        id: 2-0-0
         {"type":"RUN_STARTED","threadId":"chat","runId":"t"}
-        id: 1-0
+        id: 2-1-0
         {"type":"REASONING_START","messageId":"t-1"}
-        id: 1-1
+        id: 2-1-1
         {"type":"REASONING_MESSAGE_START","messageId":"t-1","role":"reasoning"}
-        id: 2-0
+        id: 2-2-0
         {"type":"REASONING_MESSAGE_CONTENT","messageId":"t-1","delta":"Hm."}
-        id: 4-0
+        id: 2-4-0
         {"type":"REASONING_MESSAGE_END","messageId":"t-1"}
-        id: 4-1
+        id: 2-4-1
         {"type":"REASONING_END","messageId":"t-1"}
-        id: 4-2
+        id: 2-4-2
         {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
-        id: 4-3
+        id: 2-4-3
         {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\":7}"}
-        id: 4-4
+        id: 2-4-4
         {"type":"TOOL_CALL_END","toolCallId":"k"}
-        id: 5-0
+        id: 2-5-0
         {"type":"TOOL_CALL_RESULT","messageId":"t-4.result","toolCallId":"k","role":"tool","content":"{\"left\":12}"}
-        id: 6-0
+        id: 2-6-0
         {"type":"CUSTOM","name":"event","value":{"format":"ai-sdk/1","data":{"type":"data-x","data":1}}}
-        id: 7-0
+        id: 2-7-0
         {"type":"TEXT_MESSAGE_START","messageId":"t-7","role":"assistant"}
-        id: 7-1
+        id: 2-7-1
         {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-7","delta":"twelve"}
-        id: 90-0
+        id: 2-90-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-7"}
-        id: 90-1
+        id: 2-90-1
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
         Ended
     "#]].assert_eq(&whole);
     let rest = events(&log, Some((5, 0)));
     assert!(whole.ends_with(&rest), "{rest}");
-    assert!(rest.starts_with("id: 6-0\n"), "{rest}");
+    assert!(rest.starts_with("id: 2-6-0\n"), "{rest}");
 }
 
 #[test]
@@ -77,19 +78,19 @@ fn what_is_taken_back_is_replaced_by_what_the_client_had() {
         completed(4),
     ];
     expect![[r#"
-        id: 1-1
+        id: 2-1-1
         {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-1","delta":"wrong"}
-        id: 2-0
+        id: 2-2-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-1"}
-        id: 2-1
+        id: 2-2-1
         {"type":"MESSAGES_SNAPSHOT","messages":[]}
-        id: 3-0
+        id: 2-3-0
         {"type":"TEXT_MESSAGE_START","messageId":"t-3","role":"assistant"}
-        id: 3-1
+        id: 2-3-1
         {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-3","delta":"right"}
-        id: 4-0
+        id: 2-4-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-3"}
-        id: 4-1
+        id: 2-4-1
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
         Ended
     "#]]
@@ -107,9 +108,9 @@ fn a_run_of_which_something_stands_fails_where_more_is_taken_back() {
         completed(6),
     ];
     expect![[r#"
-        id: 3-1
+        id: 2-3-1
         {"type":"TEXT_MESSAGE_CONTENT","messageId":"t-3","delta":"wrong"}
-        id: 4-0
+        id: 2-4-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-3"}
         {"type":"RUN_ERROR","message":"the agent began anew; ask again","code":"rewound"}
         Ended
@@ -117,9 +118,9 @@ fn a_run_of_which_something_stands_fails_where_more_is_taken_back() {
     .assert_eq(&events(&log, Some((3, 0))));
     // Whoever is told of the end again is told what came after what it has.
     expect![[r#"
-        id: 6-0
+        id: 2-6-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-5"}
-        id: 6-1
+        id: 2-6-1
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
         Ended
     "#]]
@@ -133,19 +134,19 @@ fn a_call_that_begins_anew_ends_first() {
     let all = r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"é\":7}"}"#;
     let said = [("ag-ui/1", start), ("ag-ui/1", piece), ("ag-ui/1", start), ("ag-ui/1", all)];
     expect![[r#"
-        id: 1-0
+        id: 2-1-0
         {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
-        id: 2-0
+        id: 2-2-0
         {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\""}
-        id: 3-0
+        id: 2-3-0
         {"type":"TOOL_CALL_END","toolCallId":"k"}
-        id: 3-1
+        id: 2-3-1
         {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
-        id: 4-0
+        id: 2-4-0
         {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"é\":7}"}
-        id: 4-1
+        id: 2-4-1
         {"type":"TOOL_CALL_END","toolCallId":"k"}
-        id: 90-0
+        id: 2-90-0
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
         Ended
     "#]]
@@ -159,9 +160,15 @@ fn a_question_ends_a_run() {
     let log = [agent(1, "t", &[("text", "a")]), question];
     let told = events(&log, Some((1, 9)));
     expect![[r#"
-        id: 2-0
+        id: 2-2-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-1"}
-        id: 3-0
+        id: 2-2-1
+        {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"drop"}
+        id: 2-2-2
+        {"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{}"}
+        id: 2-2-3
+        {"type":"TOOL_CALL_END","toolCallId":"k"}
+        id: 2-3-0
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t","outcome":{"type":"interrupt","interrupts":[{"id":"ap","reason":"tool_call","toolCallId":"k","message":"Drop it?"}]}}
         Ended
     "#]].assert_eq(&told);
@@ -169,7 +176,10 @@ fn a_question_ends_a_run() {
 
 #[test]
 fn ids_and_bodies_are_taken_whole_or_not() {
-    assert_eq!((id_of("7-1"), id_of("7"), id_of("-1-2")), (Some((7, 1)), None, None));
+    assert_eq!(id_of("2-7-1"), Some((Incarnation(2), (7, 1))));
+    for id in ["7-1", "7", "-1-2", "2-7-1-", "2-7--1", ""] {
+        assert_eq!(id_of(id), None, "{id}");
+    }
     for body in [
         "{",
         r#"{"threadId":"c","messages":[{"role":"user","content":"a"}]}"#,

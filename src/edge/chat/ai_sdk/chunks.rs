@@ -7,10 +7,11 @@ use std::collections::HashMap;
 
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Call, Outcome};
+use super::super::asked::Asked;
 use super::super::delta::{Delta, Kind};
 use super::super::live::{self, At, Dialect, Flow};
 use super::Version;
-use crate::ids::{InteractionId, Serial, TurnId};
+use crate::ids::{Incarnation, InteractionId, Serial, TurnId};
 use crate::limits;
 use crate::session::{End, Format};
 
@@ -27,18 +28,20 @@ pub(super) struct Chunks {
 }
 
 /// The name of the message that is the answer of a turn: the same on every device.
-fn message_of(from: Serial, turn: &TurnId) -> String {
-    format!("answer-{}-{turn}", from.0)
+fn message_of((life, from): (Incarnation, Serial), turn: &TurnId) -> String {
+    format!("answer-{}.{}-{turn}", life.0, from.0)
 }
 
-/// The turn that a message is the answer of, and where its log begins.
-pub(super) fn answer_of(message: &str) -> Option<(Serial, TurnId)> {
-    let (serial, turn) = message.strip_prefix("answer-")?.split_once('-')?;
-    Some((Serial(serial.parse().ok()?), TurnId::parse(turn).ok()?))
+/// The turn that a message is the answer of, and where its log begins: in which life of the session, and there.
+pub(super) fn answer_of(message: &str) -> Option<((Incarnation, Serial), TurnId)> {
+    let (place, turn) = message.strip_prefix("answer-")?.split_once('-')?;
+    let (life, serial) = place.split_once('.')?;
+    let place = (Incarnation(life.parse().ok()?), Serial(serial.parse().ok()?));
+    Some((place, TurnId::parse(turn).ok()?))
 }
 
 impl Chunks {
-    pub(super) fn new(version: Version, from: Serial, turn: &TurnId) -> Chunks {
+    pub(super) fn new(version: Version, from: (Incarnation, Serial), turn: &TurnId) -> Chunks {
         let message = message_of(from, turn);
         Chunks { version, message, in_step: false, asked: HashMap::new() }
     }
@@ -93,7 +96,7 @@ impl Chunks {
     }
 
     fn asked(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        let Delta::Asked { interaction, kind, question, call } = delta else { return };
+        let Delta::Asked(Asked { interaction, kind, question, call }) = delta else { return };
         if limits::INTERACTIONS <= self.asked.len() {
             return;
         }
@@ -227,7 +230,7 @@ impl Dialect for Chunks {
                 let chunk = of("message-metadata");
                 live::data(out, &chunk.with("messageMetadata", Json::raw(&json)));
             }
-            Delta::Asked { .. } => self.asked(delta, out),
+            Delta::Asked(_) => self.asked(delta, out),
             Delta::Answered { interaction, answer } => {
                 self.answered(&interaction, Some(&answer), out);
             }

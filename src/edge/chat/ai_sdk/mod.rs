@@ -130,9 +130,9 @@ async fn answered(
     message: &str,
     answers: Vec<(String, NewEvent)>,
 ) -> Result<Answered, Problem> {
-    let (from, turn) = chunks::answer_of(message)
+    let ((life, from), turn) = chunks::answer_of(message)
         .ok_or_else(|| Problem::new(&error::BAD_JSON, "the last message is nobody's question"))?;
-    answer::answer(place, Some(Asker { turn, from, open_only: true }), answers).await
+    answer::answer(place, Some(Asker { turn, from, life, open_only: true }), answers).await
 }
 
 /// `GET {api}/{id}/stream`: the answer that is under way, from its beginning.
@@ -149,11 +149,12 @@ async fn resume(
         Err(why) if why.is_passing() => return Ok(HangUp.into_response()),
         status => status?,
     };
-    let turns = status.map(|status| status.turns).unwrap_or_default();
-    let Some(turn) = turns.into_iter().find(|turn| turn.agent == agent) else {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    };
-    let begun = Begun { turn: turn.turn, serial: turn.input, duplicate: true };
+    let open = status.and_then(|status| {
+        let turn = status.turns.into_iter().find(|turn| turn.agent == agent)?;
+        let (serial, life) = (turn.input, status.incarnation);
+        Some(Begun { turn: turn.turn, serial, life, duplicate: true })
+    });
+    let Some(begun) = open else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let place = (&edge, &caller, &id);
     show(place, &begun, Begins::AtStart, (version, &given), deadline).await
 }
@@ -166,9 +167,9 @@ async fn show(
     deadline: tokio::time::Instant,
 ) -> Result<Response, Problem> {
     let health = headers::one(given, &HEALTH)? == Some("1");
-    let (turn, from) = (&begun.turn, begun.serial);
-    let shown = Shown { id, turn, from, begins, is_present: true, health };
-    let chunks = Chunks::new(version, from, turn);
+    let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
+    let shown = Shown { id, turn, from, life, begins, is_present: true, health };
+    let chunks = Chunks::new(version, (life, from), turn);
     let mut response = live::response(edge, caller, shown, chunks, deadline).await;
     response.headers_mut().insert(STREAM, HeaderValue::from_static("v1"));
     Ok(response)

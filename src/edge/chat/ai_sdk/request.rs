@@ -2,11 +2,9 @@
 //! has the others.
 
 use super::super::super::content::raw::{Json, Object};
-use super::super::super::error::{self, Problem};
-use crate::limits;
-use crate::session::{Format, NewEvent, WhenBusy};
-
-const FORMAT: &str = "ai-sdk/1";
+use super::super::super::error::Problem;
+use super::super::said::{self, Said, bad};
+use crate::session::{NewEvent, WhenBusy};
 
 #[derive(Clone, Debug)]
 pub(super) struct Request {
@@ -78,38 +76,18 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     Ok(Request { id, trigger, when_busy, says })
 }
 
-/// What a person says: text alone is text, all else stays a UI message.
+/// What a person says.
 fn said(message: &Object<'_>) -> Result<NewEvent, Problem> {
-    let parts = message.list("parts");
-    let mut texts = Vec::new();
-    for part in &parts {
-        let part = Object::parse(part).filter(|part| part.text("type").is_some());
+    let part = |json: &str| {
+        let part = Object::parse(json).filter(|part| part.text("type").is_some());
         let part = part.ok_or_else(|| bad("a part is an object with a type"))?;
-        if part.text("type").as_deref() == Some("text") {
-            texts.push(part.text("text").unwrap_or_default());
-        }
-    }
-    let is_text = texts.len() == parts.len();
-    if is_text {
-        texts.retain(|text| !text.trim().is_empty());
-        if texts.is_empty() {
-            return Err(bad("the last message says nothing"));
-        }
-        return sized(NewEvent { format: Format::TEXT, payload: texts.join("\n\n").into() });
-    }
-    let parts = parts.into_iter().map(Json::raw).collect::<Vec<_>>();
-    let whole = Json::object([("role", "user".into()), ("parts", parts.into())]);
-    let format = Format::parse(FORMAT).expect("the name of the dialect is a format");
-    sized(NewEvent { format, payload: whole.to_string().into() })
-}
-
-fn sized(said: NewEvent) -> Result<NewEvent, Problem> {
-    let (bytes, limit) = (said.payload.len(), limits::EVENT_BYTES);
-    if limit < bytes {
-        let detail = format!("the last message has {bytes} bytes; the limit is {limit}");
-        return Err(Problem::new(&error::EVENT_TOO_LARGE, detail));
-    }
-    Ok(said)
+        Ok(match part.text("type").as_deref() {
+            Some("text") => Said::Text(part.text("text").unwrap_or_default()),
+            _ => Said::Part(Json::raw(json)),
+        })
+    };
+    let parts = message.list("parts").into_iter().map(part);
+    said::message(parts.collect::<Result<_, Problem>>()?)
 }
 
 /// What a part of the agent's message answers, if it does.
@@ -121,24 +99,18 @@ fn answered(part: &Object<'_>) -> Option<(String, NewEvent)> {
     let (name, answer) = match part.text("state")?.as_str() {
         "approval-responded" => {
             let approval = part.object("approval");
-            let approved = approval.is_true("approved");
-            let reason = approval.get("reason").map(Json::raw);
-            let answer = Json::object([("approved", approved.into())]);
-            (approval.text("id")?, answer.with_some("reason", reason))
+            let (approved, reason) = (approval.is_true("approved"), approval.get("reason"));
+            (approval.text("id")?, said::approval(approved, reason))
         }
         "output-available" => {
-            (part.text("toolCallId")?, Json::raw(part.get("output").unwrap_or("null")))
+            (part.text("toolCallId")?, said::answer(part.get("output").unwrap_or("null")))
         }
         "output-error" => {
             let error = part.text("errorText").unwrap_or_default();
-            (part.text("toolCallId")?, Json::object([("error", error.into())]))
+            let error = Json::object([("error", error.into())]).to_string();
+            (part.text("toolCallId")?, said::answer(&error))
         }
         _ => return None,
     };
-    let payload = answer.to_string().into();
-    Some((name, NewEvent { format: Format::JSON, payload }))
-}
-
-fn bad(detail: &str) -> Problem {
-    Problem::new(&error::BAD_JSON, detail)
+    Some((name, answer))
 }

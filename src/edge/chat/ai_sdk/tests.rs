@@ -12,12 +12,12 @@ use super::super::tests::{completed, ended, rewound, told, turn};
 use super::Version;
 use super::chunks::{Chunks, answer_of};
 use super::request::{self, Says, Trigger};
-use crate::ids::Serial;
+use crate::ids::{Incarnation, Serial};
 use crate::runtime::Shown;
 use crate::session::{End, Event, Format};
 
 fn check(version: Version, log: &[Vec<Event>], how: (u64, bool), expected: Expect) {
-    expected.assert_eq(&told(Chunks::new(version, Serial(7), &turn()), log, how));
+    expected.assert_eq(&told(Chunks::new(version, (Incarnation(2), Serial(7)), &turn()), log, how));
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn an_answer_of_each_dialect_is_told_in_chunks() {
         &[agent(1, "t", &ag_ui), completed(90)],
         (0, true),
         expect![[r#"
-            {"type":"start","messageId":"answer-7-t"}
+            {"type":"start","messageId":"answer-2.7-t"}
             {"type":"start-step"}
             {"type":"reasoning-start","id":"1"}
             {"type":"reasoning-delta","id":"1","delta":"Hm."}
@@ -76,35 +76,35 @@ fn what_a_version_does_not_know_is_wrapped() {
         &log,
         (0, true),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"custom","kind":"a.b"}
-        {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"source-url","sourceId":7}}}
-        {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"later", "a":1e400}}}
-        {"type":"data-x","data":1,"transient":true}
-        {"type":"data-event","data":{"format":"json","data":{"own":true}}}
-        {"type":"file","url":"data:image/png;base64,fw==","mediaType":"image/png"}
-        {"type":"finish-step"}
-        {"type":"finish","finishReason":"stop"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"custom","kind":"a.b"}
+            {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"source-url","sourceId":7}}}
+            {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"later", "a":1e400}}}
+            {"type":"data-x","data":1,"transient":true}
+            {"type":"data-event","data":{"format":"json","data":{"own":true}}}
+            {"type":"file","url":"data:image/png;base64,fw==","mediaType":"image/png"}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
     );
     check(
         Version::V6,
         &log[..1],
         (0, true),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"custom","kind":"a.b"}}}
-        {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"source-url","sourceId":7}}}
-        {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"later", "a":1e400}}}
-        {"type":"data-x","data":1,"transient":true}
-        {"type":"data-event","data":{"format":"json","data":{"own":true}}}
-        {"type":"file","url":"data:image/png;base64,fw==","mediaType":"image/png"}
-        GoesOn
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"custom","kind":"a.b"}}}
+            {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"source-url","sourceId":7}}}
+            {"type":"data-event","data":{"format":"ai-sdk/1","data":{"type":"later", "a":1e400}}}
+            {"type":"data-x","data":1,"transient":true}
+            {"type":"data-event","data":{"format":"json","data":{"own":true}}}
+            {"type":"file","url":"data:image/png;base64,fw==","mediaType":"image/png"}
+            GoesOn
+        "#]],
     );
 }
 
@@ -121,49 +121,49 @@ fn what_is_taken_back_is_reset_or_read_again() {
         &log,
         (0, false),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"text-start","id":"1"}
-        {"type":"text-delta","id":"1","delta":"wrong"}
-        {"type":"text-end","id":"1"}
-        {"type":"reset-step"}
-        {"type":"text-start","id":"3"}
-        {"type":"text-delta","id":"3","delta":"right"}
-        {"type":"text-end","id":"3"}
-        {"type":"finish-step"}
-        {"type":"finish","finishReason":"stop"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"text-start","id":"1"}
+            {"type":"text-delta","id":"1","delta":"wrong"}
+            {"type":"text-end","id":"1"}
+            {"type":"reset-step"}
+            {"type":"text-start","id":"3"}
+            {"type":"text-delta","id":"3","delta":"right"}
+            {"type":"text-end","id":"3"}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
     );
     check(
         Version::V6,
         &log,
         (0, false),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"text-start","id":"1"}
-        {"type":"text-delta","id":"1","delta":"wrong"}
-        {"type":"text-end","id":"1"}
-        BreaksOff
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"text-start","id":"1"}
+            {"type":"text-delta","id":"1","delta":"wrong"}
+            {"type":"text-end","id":"1"}
+            BreaksOff
+        "#]],
     );
     check(
         Version::V6,
         &log,
         (0, true),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"text-start","id":"3"}
-        {"type":"text-delta","id":"3","delta":"right"}
-        {"type":"text-end","id":"3"}
-        {"type":"finish-step"}
-        {"type":"finish","finishReason":"stop"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"text-start","id":"3"}
+            {"type":"text-delta","id":"3","delta":"right"}
+            {"type":"text-end","id":"3"}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
     );
 }
 
@@ -187,64 +187,64 @@ fn a_question_ends_an_answer_and_its_answer_goes_on() {
         &log,
         (0, false),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"tool-input-start","toolCallId":"k","toolName":"drop"}
-        {"type":"tool-input-available","toolCallId":"k","toolName":"drop","input":{}}
-        {"type":"tool-approval-request","approvalId":"ap","toolCallId":"k"}
-        {"type":"finish-step"}
-        {"type":"finish","finishReason":"tool-calls"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"tool-input-start","toolCallId":"k","toolName":"drop"}
+            {"type":"tool-input-available","toolCallId":"k","toolName":"drop","input":{}}
+            {"type":"tool-approval-request","approvalId":"ap","toolCallId":"k"}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"tool-calls"}
+            [DONE]
+            Ended
+        "#]],
     );
     check(
         Version::V7,
         &log,
         (0, true),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"tool-input-start","toolCallId":"k","toolName":"drop"}
-        {"type":"tool-input-available","toolCallId":"k","toolName":"drop","input":{}}
-        {"type":"tool-approval-request","approvalId":"ap","toolCallId":"k"}
-        {"type":"tool-approval-response","approvalId":"ap","approved":true}
-        {"type":"tool-output-available","toolCallId":"k","output":1}
-        {"type":"finish-step"}
-        {"type":"finish","finishReason":"stop"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"tool-input-start","toolCallId":"k","toolName":"drop"}
+            {"type":"tool-input-available","toolCallId":"k","toolName":"drop","input":{}}
+            {"type":"tool-approval-request","approvalId":"ap","toolCallId":"k"}
+            {"type":"tool-approval-response","approvalId":"ap","approved":true}
+            {"type":"tool-output-available","toolCallId":"k","output":1}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
     );
     check(
         Version::V7,
         &log,
         (4, true),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"tool-output-available","toolCallId":"k","output":1}
-        {"type":"finish","finishReason":"stop"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"tool-output-available","toolCallId":"k","output":1}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
     );
     check(
         Version::V5,
         &log,
         (0, true),
         expect![[r#"
-        {"type":"start","messageId":"answer-7-t"}
-        {"type":"start-step"}
-        {"type":"tool-input-start","toolCallId":"k","toolName":"drop"}
-        {"type":"tool-input-available","toolCallId":"k","toolName":"drop","input":{}}
-        {"type":"data-interaction","id":"ap","data":{"interaction":"ap","kind":"approval","state":"open","question":{"tool":{"id":"k","name":"drop"}}}}
-        {"type":"data-interaction","id":"ap","data":{"interaction":"ap","kind":"approval","state":"answered","answer":{"approved":true}}}
-        {"type":"tool-output-available","toolCallId":"k","output":1}
-        {"type":"finish-step"}
-        {"type":"finish","finishReason":"stop"}
-        [DONE]
-        Ended
-    "#]],
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"tool-input-start","toolCallId":"k","toolName":"drop"}
+            {"type":"tool-input-available","toolCallId":"k","toolName":"drop","input":{}}
+            {"type":"data-interaction","id":"ap","data":{"interaction":"ap","kind":"approval","state":"open","question":{"tool":{"id":"k","name":"drop"}}}}
+            {"type":"data-interaction","id":"ap","data":{"interaction":"ap","kind":"approval","state":"answered","answer":{"approved":true}}}
+            {"type":"tool-output-available","toolCallId":"k","output":1}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
     );
 }
 
@@ -258,7 +258,8 @@ fn each_end_has_its_last_word() {
         End::Cancelled { by: None, reason: "stopped".into() },
     ] {
         let log = [agent(1, "t", &[("text", "a")]), ended(2, end)];
-        let told = told(Chunks::new(Version::V7, Serial(7), &turn()), &log, (0, true));
+        let told =
+            told(Chunks::new(Version::V7, (Incarnation(2), Serial(7)), &turn()), &log, (0, true));
         all += told.split_once("text-end").unwrap().1.split_once('\n').unwrap().1;
     }
     expect![[r#"
@@ -282,8 +283,8 @@ fn each_end_has_its_last_word() {
 
 #[test]
 fn a_message_names_its_turn() {
-    assert_eq!(answer_of("answer-7-t"), Some((Serial(7), turn())));
-    for name in ["answer-7", "answer--t", "m7", "answer-7-", ""] {
+    assert_eq!(answer_of("answer-2.7-t"), Some(((Incarnation(2), Serial(7)), turn())));
+    for name in ["answer-7", "answer-7-t", "answer-2.7", "answer--t", "m7", "answer-7-", ""] {
         assert_eq!(answer_of(name), None, "{name}");
     }
 }
@@ -337,7 +338,7 @@ fn a_client_is_told_a_piece_at_a_time() {
     let mut events =
         log.into_iter().map(|event| Arc::new(Shown { event, rendered: OnceLock::new() }));
     let fold = Fold::new(&turn(), Serial(1), Superseded::of(&turn()));
-    let chunks = Chunks::new(Version::V7, Serial(7), &turn());
+    let chunks = Chunks::new(Version::V7, (Incarnation(2), Serial(7)), &turn());
     let mut teller = Teller::new(fold, chunks, Serial(0), Serial(0));
     let mut pieces = 0;
     loop {

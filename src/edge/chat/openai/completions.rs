@@ -13,11 +13,13 @@ use super::super::super::{Edge, body, delivery, headers};
 use super::super::answer;
 use super::super::begin::{self, Begun};
 use super::super::delta::{Delta, Kind};
+use super::super::follow::Lost;
 use super::super::live::{self, At, Begins, Dialect, Flow, Shown};
 use super::super::names;
+use super::super::said::{Says, bad};
 use super::events::count;
 use super::items::{Item, Items, Text, What};
-use super::request::{self, Says, bad};
+use super::request;
 use super::{fresh, key, whole};
 use crate::ids::{AgentName, InteractionId};
 use crate::limits;
@@ -59,8 +61,8 @@ pub(super) async fn create(
         }
         Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
-    let (turn, from) = (&begun.turn, begun.serial);
-    let shown = Shown { id: &id, turn, from, begins, is_present: true, health: false };
+    let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
+    let shown = Shown { id: &id, turn, from, life, begins, is_present: true, health: false };
     let completion = Completion::new(&begun, &agent, Items::new(edge.room.hold()));
     if streams {
         let response = live::response(&edge, &caller, shown, completion, deadline).await;
@@ -68,7 +70,12 @@ pub(super) async fn create(
     }
     let told = async {
         let told = live::read(&edge, shown, completion, true, deadline).await;
-        told.map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now"))
+        told.map_err(|why| match why {
+            Lost::Unavailable => {
+                Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now")
+            }
+            Lost::Gone => Problem::new(&error::NO_SUCH_TURN, "the answer is no more"),
+        })
     };
     whole(&edge, &while_granted(&caller, told).await?.whole()?)
 }
@@ -225,7 +232,7 @@ impl Dialect for Completion {
             Delta::Rewound { .. } if self.said => {
                 return self.fail("the agent began anew; ask again".into(), out);
             }
-            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+            Delta::Asked(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.items.question(delta);
             }
             Delta::Waits => return self.waits(at, out),

@@ -1,28 +1,31 @@
 //! Conversations: sessions, by their names.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::Instant;
 
-use super::super::super::content::raw::{Json, Object};
+use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Part, as_json, said};
 use super::super::super::error::Problem;
 use super::super::super::gate::By;
-use super::super::super::verbs::{Verb, submit};
+use super::super::super::verbs::submit;
 use super::super::super::{Edge, body};
 use super::super::begin::{self, status};
 use super::super::follow::Follow;
 use super::super::names;
+use super::super::said::bad;
 use super::events::count;
 use super::place::Place;
-use super::request::bad;
-use super::{fresh, json};
+use super::request;
+use super::{fresh, json, key};
 use crate::auth::Caller;
-use crate::ids::{Incarnation, SessionId};
+use crate::ids::{Cursor, SessionId};
 use crate::limits;
-use crate::session::{Command, Event, Fact, Refusal, Right};
+use crate::session::{Command, Create, Event, Fact, Refusal, Right, Status};
 
 /// The session that a request is of, and the response that it follows, if it names one.
 ///
@@ -52,12 +55,15 @@ pub(super) fn session_of(
     }
 }
 
-/// The life of a response's session, if nothing was asked in it but that.
+/// The end of a response's log, if nothing was asked in it but that.
+///
+/// # Errors
+/// It cannot be read now, or is another life's.
 pub(super) async fn only_turn(
     edge: &Edge,
     place: &Place,
     deadline: Instant,
-) -> Result<Option<Incarnation>, Problem> {
+) -> Result<Option<Cursor>, Problem> {
     let mut only = true;
     let cursor = Follow::each(edge, &place.session, place.from, deadline, |event| {
         let fact = event.fact.as_deref();
@@ -65,8 +71,11 @@ pub(super) async fn only_turn(
         only
     })
     .await?;
+    if cursor.incarnation != place.life {
+        return Err(Refusal::NotFound.into());
+    }
     // What was asked before it stands before it in the log.
-    Ok((only && place.from.0 == 1).then_some(cursor.incarnation))
+    Ok((only && place.from.0 == 1).then_some(cursor))
 }
 
 /// What a response answers, as an item, with its name.
@@ -76,14 +85,14 @@ pub(super) async fn input_item(
     deadline: Instant,
 ) -> Result<Option<(String, Json)>, Problem> {
     let mut found = None;
-    Follow::each(edge, &place.session, place.from, deadline, |event| {
+    let cursor = Follow::each(edge, &place.session, place.from, deadline, |event| {
         if event.serial == place.begins {
             found = item(event);
         }
         event.serial < place.begins
     })
     .await?;
-    Ok(found)
+    Ok(found.filter(|_| cursor.incarnation == place.life))
 }
 
 fn item(event: &Event) -> Option<(String, Json)> {
@@ -118,9 +127,30 @@ fn content(part: &Part) -> Option<Json> {
     }
 }
 
-fn shown(id: &SessionId, created_ms: u64) -> Json {
+fn shown(id: &SessionId, status: &Status) -> Json {
     let told = Json::object([("id", id.name().into()), ("object", "conversation".into())]);
-    told.with("created_at", count(created_ms / 1000)).with("metadata", Json::object([]))
+    let labels = serde_json::json!(status.config.labels);
+    told.with("created_at", count(status.created_at.0 / 1000)).with("metadata", labels)
+}
+
+/// What a conversation is to be: its metadata are the labels of its session, its items what was said before.
+fn wanted(body: &[u8]) -> Result<Create, Problem> {
+    let mut create = Create::default();
+    if body.is_empty() {
+        return Ok(create);
+    }
+    let body = request::body(body)?;
+    if let Some(metadata) = body.get("metadata") {
+        let metadata: BTreeMap<String, String> = serde_json::from_str(metadata)
+            .map_err(|_| bad("metadata is an object whose members are texts"))?;
+        create.config.labels = metadata;
+        create.config.check().map_err(Refusal::BadConfig)?;
+    }
+    if let Some(items) = body.get("items") {
+        let items = raw::list(items).ok_or_else(|| bad("items is a list"))?;
+        create.events.extend(request::brought(&items)?);
+    }
+    Ok(create)
 }
 
 /// `POST /v1/openai/conversations`
@@ -131,10 +161,14 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let deadline = begin::deadline(&given)?;
-    body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
-    let id = names::session(&caller, &fresh("conv", &caller, None))?;
-    submit(&edge, &caller, &id, Verb::Create.parse(&[])?, deadline).await?;
-    Ok(json(&shown(&id, edge.runtime.sessions.now().0)))
+    let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
+    let id = names::session(&caller, &fresh("conv", &caller, key(&given)?))?;
+    caller.may(Right::Read, Some(&id))?;
+    let create = wanted(&held.bytes)?;
+    drop(held);
+    submit(&edge, &caller, &id, create.into(), deadline).await?;
+    let status = status(&edge, &id, deadline).await?.ok_or(Refusal::NotFound)?;
+    Ok(json(&shown(&id, &status)))
 }
 
 /// `GET /v1/openai/conversations/{id}`
@@ -147,7 +181,7 @@ pub(super) async fn show(
     let id = names::session(&caller, &id)?;
     caller.may(Right::Read, Some(&id))?;
     let status = status(&edge, &id, begin::deadline(&given)?).await?.ok_or(Refusal::NotFound)?;
-    Ok(json(&shown(&id, status.created_at.0)))
+    Ok(json(&shown(&id, &status)))
 }
 
 /// `DELETE /v1/openai/conversations/{id}`

@@ -61,6 +61,11 @@ impl Events {
         self.created_s != 0
     }
 
+    /// How many events there are so far.
+    pub(super) fn count(&self) -> u64 {
+        self.number
+    }
+
     /// The response as it stands.
     pub(super) fn response(&self) -> Json {
         let ended = !matches!(self.status, "queued" | "in_progress");
@@ -284,6 +289,10 @@ impl Dialect for Events {
 
     fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow {
         if at.serial == self.place.begins {
+            // That the agent had waited before it is another response's.
+            if delta == Delta::Waits {
+                return Flow::GoesOn;
+            }
             // The input, or the answer that it goes on after.
             self.created(at, out);
             return match delta {
@@ -295,7 +304,7 @@ impl Dialect for Events {
             Delta::Accepted { .. } | Delta::Step | Delta::Metadata(_) => {}
             Delta::Started => self.progress(out),
             Delta::Rewound { from, .. } => self.items.take_back(from),
-            Delta::Asked { .. } | Delta::Answered { .. } | Delta::Expired { .. } => {
+            Delta::Asked(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.items.question(delta);
             }
             Delta::Waits => return self.waits(at, out),

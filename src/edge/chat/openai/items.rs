@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Call, Outcome};
 use super::super::super::room::Hold;
+use super::super::asked::{Asked, Tool};
 use super::super::delta::Delta;
 use crate::ids::{InteractionId, Serial};
 use crate::limits::{INTERACTIONS, RESPONSE_BYTES};
@@ -42,9 +43,6 @@ pub(super) struct Text {
     pub(super) text: String,
     pieces: Vec<(Serial, usize)>,
 }
-
-/// What people are asked: its kind, and the question.
-type Asked = (InteractionId, String, String);
 
 /// All that has come of a response.
 pub(super) struct Items {
@@ -121,30 +119,19 @@ impl Items {
     /// Takes what people are asked, and what was answered.
     pub(super) fn question(&mut self, delta: Delta) {
         match delta {
-            Delta::Asked { interaction, kind, question, .. } => {
-                self.asks(interaction, kind, question);
-            }
+            Delta::Asked(asked) if self.asked.len() < INTERACTIONS => self.asked.push(asked),
             Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.asked.retain(|(open, ..)| *open != interaction);
+                self.asked.retain(|open| open.interaction != interaction);
             }
             _ => {}
-        }
-    }
-
-    fn asks(&mut self, interaction: InteractionId, kind: String, question: String) {
-        if self.asked.len() < INTERACTIONS {
-            self.asked.push((interaction, kind, question));
         }
     }
 
     /// What the turn waits for, as items.
     pub(super) fn wanted(&mut self, serial: Serial) -> Vec<Item> {
         let asked = std::mem::take(&mut self.asked);
-        for (_, _, question) in &asked {
-            if let Some(id) = Object::parse(question).and_then(|all| all.object("tool").text("id"))
-            {
-                self.ready.remove(&id);
-            }
+        for call in asked.iter().filter_map(|asked| asked.call.as_ref()) {
+            self.ready.remove(call);
         }
         let numbered = asked.into_iter().enumerate();
         numbered.map(|(number, asked)| wanted(serial, number, asked)).collect()
@@ -158,10 +145,9 @@ impl Items {
     }
 }
 
-fn wanted(serial: Serial, number: usize, (name, kind, question): Asked) -> Item {
-    let tool = Object::parse(&question).map(|all| all.object("tool"));
-    let named = tool.as_ref().and_then(|tool| tool.text("name"));
-    let arguments = tool.as_ref().and_then(|tool| tool.get("arguments")).unwrap_or("{}").to_owned();
+fn wanted(serial: Serial, number: usize, asked: Asked) -> Item {
+    let Asked { interaction: name, kind, question, .. } = asked;
+    let Tool { name: named, arguments, .. } = Tool::of(&question).unwrap_or_default();
     let id = format!("{}_{number}", serial.0);
     match (kind.as_str(), named) {
         ("client_tool", Some(tool)) => {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::super::names;
 use crate::auth::Caller;
-use crate::ids::{AgentName, Serial, SessionId, TurnId};
+use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId};
 
 const PREFIX: &str = "resp_";
 /// No name has one.
@@ -15,6 +15,8 @@ const BETWEEN: char = '\n';
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) session: SessionId,
+    /// The life of the session that it is in.
+    pub(super) life: Incarnation,
     pub(super) turn: TurnId,
     pub(super) agent: AgentName,
     /// The turn's input.
@@ -26,12 +28,13 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn id(&self) -> String {
         let text = format!(
-            "{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}",
+            "{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}",
             self.session.name(),
             self.turn,
             self.agent,
             self.from.0,
-            self.begins.0
+            self.begins.0,
+            self.life.0
         );
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(text))
     }
@@ -48,6 +51,7 @@ impl Place {
             agent: AgentName::parse(next()?).ok()?,
             from: Serial(next()?.parse().ok()?),
             begins: Serial(next()?.parse().ok()?),
+            life: Incarnation(next()?.parse().ok()?),
         };
         (next().is_none() && place.from <= place.begins).then_some(place)
     }
@@ -67,6 +71,7 @@ mod tests {
             agent: AgentName::parse("poet").unwrap(),
             from: Serial(7),
             begins: Serial(9),
+            life: Incarnation(2),
         };
         assert_eq!(of(&place.id()), Some(place.clone()));
         let early = Place { begins: Serial(6), ..place };

@@ -1,18 +1,10 @@
 //! What OpenAI's clients send: the input of a response, or the messages of a chat.
 
 use super::super::super::content::raw::{self, Json, Object};
-use super::super::super::error::{self, Problem};
+use super::super::super::error::Problem;
+use super::super::said::{self, Said, Says, bad};
 use crate::ids::AgentName;
-use crate::limits;
-use crate::session::{Format, NewEvent};
-
-/// What the last of an input says.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Says {
-    Message(NewEvent),
-    /// Names of what was asked, and the answers.
-    Answers(Vec<(String, NewEvent)>),
-}
+use crate::session::NewEvent;
 
 pub(super) fn body(bytes: &[u8]) -> Result<Object<'_>, Problem> {
     let body = str::from_utf8(bytes).ok().and_then(Object::parse);
@@ -29,7 +21,7 @@ pub(super) fn agent(body: &Object<'_>) -> Result<AgentName, Problem> {
 pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
     let given = body.get("input").ok_or_else(|| bad("input is missing"))?;
     if let Some(text) = raw::string(given) {
-        return said(vec![text_part(&text)]).map(Says::Message);
+        return said::message(vec![Said::Text(text)]).map(Says::Message);
     }
     let items = raw::list(given).ok_or_else(|| bad("input is a text or a list of items"))?;
     let items: Vec<_> = items.into_iter().filter_map(Object::parse).collect();
@@ -65,96 +57,86 @@ fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Says, Problem> {
     };
     let told: Vec<_> = messages.iter().filter(is_told).collect();
     if !alone || told.len() == 1 {
-        return said(parts(last)).map(Says::Message);
+        return said::message(parts(last)?).map(Says::Message);
     }
-    let message = |message: &&&Object<'_>| {
-        let role = message.text("role").unwrap_or_default();
-        Json::object([("role", role.into()), ("parts", parts(message).into())])
-    };
-    let all = told.iter().map(message).collect::<Vec<_>>();
-    let whole = Json::object([("messages", all.into())]);
-    sized("ai-sdk/1", whole.to_string()).map(Says::Message)
+    let all = told.into_iter().map(|message| ui(message)).collect::<Result<Vec<_>, _>>()?;
+    said::ui(Json::object([("messages", all.into())])).map(Says::Message)
 }
 
-/// The content of a message, as parts of a UI message.
-fn parts(message: &Object<'_>) -> Vec<Json> {
-    let Some(content) = message.get("content") else { return Vec::new() };
-    if let Some(text) = raw::string(content) {
-        return vec![text_part(&text)];
-    }
-    let parts = raw::list(content).unwrap_or_default();
-    parts.into_iter().filter_map(Object::parse).filter_map(|part| self::part(&part)).collect()
-}
-
-fn part(part: &Object<'_>) -> Option<Json> {
-    match part.text("type")?.as_str() {
-        "text" | "input_text" | "output_text" => Some(text_part(&part.text("text")?)),
-        "input_image" => file("image/*", part.text("image_url")?),
-        "image_url" => file("image/*", part.object("image_url").text("url")?),
-        "input_file" => {
-            let url = part.text("file_url").or_else(|| part.text("file_data"))?;
-            file("application/octet-stream", url)
+/// What was said before a conversation begins, as one event; none where it is nothing.
+///
+/// # Errors
+/// It is more than what people and agents said, or too large.
+pub(super) fn brought(items: &[&str]) -> Result<Option<NewEvent>, Problem> {
+    let message = |item: &&str| {
+        let item = Object::parse(item).filter(is_message);
+        let item = item.ok_or_else(|| bad("items are messages"))?;
+        let role = item.text("role").unwrap_or_default();
+        if !matches!(role.as_str(), "user" | "assistant") {
+            return Err(bad("items are messages of users and assistants"));
         }
-        "file" => file("application/octet-stream", part.object("file").text("file_data")?),
+        ui(&item)
+    };
+    let messages = items.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+    if messages.is_empty() {
+        return Ok(None);
+    }
+    said::ui(Json::object([("messages", messages.into())])).map(Some)
+}
+
+/// A message of a conversation that is brought along.
+fn ui(message: &Object<'_>) -> Result<Json, Problem> {
+    let role = message.text("role").unwrap_or_default();
+    let parts = parts(message)?.into_iter().map(Said::into_json).collect::<Vec<_>>();
+    Ok(Json::object([("role", role.into()), ("parts", parts.into())]))
+}
+
+/// The content of a message.
+///
+/// # Errors
+/// A part is none that is known: left out it would be lost.
+fn parts(message: &Object<'_>) -> Result<Vec<Said>, Problem> {
+    let Some(content) = message.get("content") else { return Ok(Vec::new()) };
+    if let Some(text) = raw::string(content) {
+        return Ok(vec![Said::Text(text)]);
+    }
+    let parts = raw::list(content).ok_or_else(|| bad("content is a text or a list of parts"))?;
+    let part = |json: &str| Object::parse(json).and_then(|part| self::part(&part));
+    let parts: Option<Vec<_>> = parts.into_iter().map(part).collect();
+    parts.ok_or_else(|| bad("a part of the content is none that is known"))
+}
+
+fn part(part: &Object<'_>) -> Option<Said> {
+    let file = |url| Some(Said::file("application/octet-stream", url));
+    match part.text("type")?.as_str() {
+        "text" | "input_text" | "output_text" => Some(Said::Text(part.text("text")?)),
+        "refusal" => Some(Said::Text(part.text("refusal")?)),
+        "input_image" => Some(Said::file("image/*", part.text("image_url")?)),
+        "image_url" => Some(Said::file("image/*", part.object("image_url").text("url")?)),
+        "input_file" => file(part.text("file_url").or_else(|| part.text("file_data"))?),
+        "file" => file(part.object("file").text("file_data")?),
+        "input_audio" => {
+            let audio = part.object("input_audio");
+            let media = format!("audio/{}", audio.text("format")?);
+            Some(Said::file(&media, format!("data:{media};base64,{}", audio.text("data")?)))
+        }
         _ => None,
     }
-}
-
-fn file(media: &str, url: String) -> Option<Json> {
-    let named = url.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
-    let media = named.filter(|named| named.contains('/')).unwrap_or(media).to_owned();
-    let part = Json::object([("type", "file".into()), ("mediaType", media.into())]);
-    Some(part.with("url", url))
-}
-
-fn text_part(text: &str) -> Json {
-    Json::object([("type", "text".into()), ("text", text.into())])
-}
-
-/// What a person says: one text is text, all else a UI message.
-fn said(parts: Vec<Json>) -> Result<NewEvent, Problem> {
-    let text = |part: &Json| Object::parse(&part.to_string()).and_then(|part| part.text("text"));
-    let texts: Vec<_> = parts.iter().filter_map(text).collect();
-    if texts.len() < parts.len() {
-        let whole = Json::object([("role", "user".into()), ("parts", parts.into())]);
-        return sized("ai-sdk/1", whole.to_string());
-    }
-    let text = texts.join("\n\n");
-    if text.trim().is_empty() {
-        return Err(bad("the last message says nothing"));
-    }
-    sized("text", text)
-}
-
-fn sized(format: &str, payload: String) -> Result<NewEvent, Problem> {
-    let (bytes, limit) = (payload.len(), limits::EVENT_BYTES);
-    if limit < bytes {
-        let detail = format!("what is sent has {bytes} bytes; the limit is {limit}");
-        return Err(Problem::new(&error::EVENT_TOO_LARGE, detail));
-    }
-    let format = Format::parse(format).expect("these are formats");
-    Ok(NewEvent { format, payload: payload.into() })
 }
 
 /// What an item answers, if it does.
 fn answer(item: &Object<'_>) -> Option<(String, NewEvent)> {
-    let json = |text: &str| NewEvent { format: Format::JSON, payload: text.to_owned().into() };
     match (item.text("type").as_deref(), item.text("role").as_deref()) {
         (Some("function_call_output"), _) => {
-            Some((item.text("call_id")?, json(item.get("output").unwrap_or("null"))))
+            Some((item.text("call_id")?, said::answer(item.get("output").unwrap_or("null"))))
         }
         (Some("mcp_approval_response"), _) => {
-            let approved = Json::object([("approved", item.is_true("approve").into())]);
-            let approved = approved.with_some("reason", item.get("reason").map(Json::raw));
-            Some((item.text("approval_request_id")?, json(&approved.to_string())))
+            let answer = said::approval(item.is_true("approve"), item.get("reason"));
+            Some((item.text("approval_request_id")?, answer))
         }
         (_, Some("tool")) => {
-            Some((item.text("tool_call_id")?, json(item.get("content").unwrap_or("null"))))
+            Some((item.text("tool_call_id")?, said::answer(item.get("content").unwrap_or("null"))))
         }
         _ => None,
     }
-}
-
-pub(super) fn bad(detail: &str) -> Problem {
-    Problem::new(&error::BAD_JSON, detail)
 }

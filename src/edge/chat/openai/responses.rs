@@ -15,11 +15,12 @@ use super::super::answer::{self, Asker};
 use super::super::begin::{self, status};
 use super::super::follow::Lost;
 use super::super::live::{self, Begins, Shown};
+use super::super::said::{Says, bad};
 use super::conversations::session_of;
 use super::events::Events;
 use super::items::Items;
 use super::place::Place;
-use super::request::{self, Says, bad};
+use super::request;
 use super::{fresh, json, key, whole};
 use crate::auth::Caller;
 use crate::ids::AgentName;
@@ -43,8 +44,11 @@ pub(super) async fn create(
     let (id, before) = session_of(&caller, &body, key)?;
     caller.may(Right::Read, Some(&id))?;
     // What follows a response is not to begin anew where that is gone.
-    if before.is_some() && begin::status(&edge, &id, deadline).await?.is_none() {
-        return Err(missing());
+    if let Some(before) = &before {
+        let now = begin::status(&edge, &id, deadline).await?;
+        if now.is_none_or(|now| now.incarnation != before.life) {
+            return Err(missing());
+        }
     }
     let (streams, background) = (body.is_true("stream"), body.is_true("background"));
     let says = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
@@ -83,8 +87,8 @@ async fn message(
 ) -> Result<Place, Problem> {
     let input = begin::turn_id(&fresh("msg", caller, key))?;
     let begun = begin::begin(edge, caller, id, (input, &agent, said), None, deadline).await?;
-    let (session, from) = (id.clone(), begun.serial);
-    Ok(Place { session, turn: begun.turn, agent, from, begins: from })
+    let (session, life, from) = (id.clone(), begun.life, begun.serial);
+    Ok(Place { session, life, turn: begun.turn, agent, from, begins: from })
 }
 
 /// Answers what a response ended with. All of it is to be there, so that the turn goes on once.
@@ -93,8 +97,8 @@ async fn answer(
     before: Place,
     answers: Vec<(String, NewEvent)>,
 ) -> Result<Place, Problem> {
-    let (turn, from) = (before.turn.clone(), before.from);
-    let asker = Asker { turn, from, open_only: false };
+    let (turn, from, life) = (before.turn.clone(), before.from, before.life);
+    let asker = Asker { turn, from, life, open_only: false };
     let answered = answer::answer(asked, Some(asker), answers).await?;
     Ok(Place { begins: answered.last?, ..before })
 }
@@ -110,9 +114,7 @@ pub(super) async fn retrieve(
     let place = place(&caller, &id, Right::Read)?;
     let deadline = begin::deadline(&given)?;
     let one = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, text)| text);
-    if one("stream").is_none_or(|text| text != "true") {
-        return Ok(json(&told(&edge, place, false, deadline).await?));
-    }
+    let streams = one("stream").is_some_and(|text| text == "true");
     let first = match one("starting_after") {
         None => 0,
         Some(text) => {
@@ -121,6 +123,15 @@ pub(super) async fn retrieve(
             number.ok_or_else(bad)?.saturating_add(1)
         }
     };
+    // Nothing of what is not there is told as if it had ended.
+    let now = read(&edge, place.clone(), false, deadline).await?;
+    if !streams {
+        return Ok(json(&now.response()));
+    }
+    if now.count() < first {
+        let detail = "starting_after is beyond the last event of the response";
+        return Err(Problem::new(&error::BAD_QUERY, detail));
+    }
     stream(&edge, &caller, place, first, deadline).await
 }
 
@@ -129,6 +140,7 @@ fn shown(place: &Place) -> Shown<'_> {
         id: &place.session,
         turn: &place.turn,
         from: place.from,
+        life: place.life,
         begins: Begins::At(place.begins),
         // Numbers are the log's, so what is superseded counts.
         is_present: false,
@@ -149,9 +161,13 @@ async fn stream(
 
 /// The response as it is now, or when it has ended.
 async fn told(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Json, Problem> {
+    Ok(read(edge, place, waits, until).await?.response())
+}
+
+async fn read(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Events, Problem> {
     let events = Events::new(place.clone(), u64::MAX, Items::new(edge.room.hold()));
     match live::read(edge, shown(&place), events, waits, until).await {
-        Ok(events) if events.is_told() => Ok(events.response()),
+        Ok(events) if events.is_told() => Ok(events),
         Ok(_) | Err(Lost::Gone) => Err(missing()),
         Err(Lost::Unavailable) => Err(Problem::new(&error::NO_QUORUM, "try again")),
     }
@@ -201,14 +217,22 @@ pub(super) async fn delete(
 ) -> Result<Response, Problem> {
     let deadline = begin::deadline(&given)?;
     let place = place(&caller, &id, Right::Delete)?;
-    let incarnation = super::conversations::only_turn(&edge, &place, deadline).await?;
-    if incarnation.is_none() {
-        let detail = "it is part of a conversation: delete that";
-        return Err(Problem::new(&error::CONFLICT, detail));
+    loop {
+        let Some(at) = super::conversations::only_turn(&edge, &place, deadline).await? else {
+            let detail = "it is part of a conversation: delete that";
+            return Err(Problem::new(&error::CONFLICT, detail));
+        };
+        // What came meanwhile, or another session of that name, is not what was looked at.
+        let (incarnation, tail) = (at.incarnation, at.serial);
+        let command = Command::DeleteUnchanged { incarnation, tail };
+        match submit(&edge, &caller, &place.session, command, deadline).await {
+            Err(why) if *why.kind() == error::SERIAL_MISMATCH && Instant::now() < deadline => {}
+            done => {
+                done?;
+                break;
+            }
+        }
     }
-    // Another session of that name is not what was looked at.
-    let command = Command::Delete { incarnation };
-    submit(&edge, &caller, &place.session, command, deadline).await?;
     let told = Json::object([("id", id.into()), ("object", "response".into())]);
     Ok(json(&told.with("deleted", true)))
 }

@@ -11,14 +11,15 @@ use super::super::begin::Begun;
 use super::super::fold::Fold;
 use super::super::follow::Lost;
 use super::super::live::{Flow, Teller};
+use super::super::said::Says;
 use super::super::superseded::Superseded;
 use super::super::tests::{completed, ended, rewound, told, turn};
 use super::completions::Completion;
 use super::events::Events;
 use super::items::Items;
 use super::place::Place;
-use super::request::{self, Says};
-use crate::ids::{AgentName, Serial, SessionId};
+use super::request;
+use crate::ids::{AgentName, Incarnation, Serial, SessionId};
 use crate::session::{End, Event, Fact, NewEvent};
 use crate::telemetry::Metrics;
 
@@ -47,7 +48,14 @@ fn input() -> Vec<Event> {
 fn events(log: &[Vec<Event>], begins: u64, first: u64) -> String {
     let session = SessionId::parse("chat").unwrap();
     let (from, begins_at) = (Serial(1), Serial(begins));
-    let place = Place { session, turn: turn(), agent: poet(), from, begins: begins_at };
+    let place = Place {
+        session,
+        life: Incarnation(1),
+        turn: turn(),
+        agent: poet(),
+        from,
+        begins: begins_at,
+    };
     let id = place.id();
     let told = told(Events::new(place, first, items()), log, (begins - 1, false));
     let told = told.replace(&id, "ID");
@@ -147,7 +155,7 @@ fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
     let waits = |serial: u64| asks(serial - 1, "x", None).remove(1);
     let answered = asks(3, "a", Some("7")).remove(2);
     let log = [input(), vec![ask(2, "a"), ask(3, "b"), waits(4), answered, waits(6)]];
-    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: true };
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: true };
     let completion = Completion::new(&begun, &poet(), items());
     let whole = told(completion, &log, (5, true));
     assert!(whole.contains(r#""id":"b","type":"function""#), "{whole}");
@@ -160,7 +168,7 @@ fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
 
 #[test]
 fn an_answer_without_room_is_not_taken_for_the_whole() {
-    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
     let room = Room::new(64 << 10, &Arc::new(Metrics::default()));
     let completion = Completion::new(&begun, &poet(), Items::new(room.hold()));
     let fold = Fold::new(&turn(), Serial(1), Superseded::default());
@@ -241,7 +249,7 @@ fn a_failure_fails_a_response() {
 
 #[test]
 fn a_completion_is_told_in_chunks() {
-    let begun = Begun { turn: turn(), serial: Serial(1), duplicate: false };
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
     let of = |log: &[Vec<Event>], known| {
         told(Completion::new(&begun, &poet(), items()), log, (0, known))
             .replace(r#""object":"chat.completion.chunk","created":1700000000,"model":"poet","#, "")
@@ -348,4 +356,23 @@ fn an_input_is_its_last_message_or_all_of_it() {
         let refused = request::body(body.as_bytes()).and_then(|body| request::input(&body, true));
         assert_eq!(refused.unwrap_err().kind().code, "bad_json", "{body}");
     }
+}
+
+/// What is left out would be lost, and nobody would know.
+#[test]
+fn a_part_that_is_not_known_is_refused() {
+    let parsed = |part: &str| {
+        let body = format!(
+            r#"{{"input":[{{"role":"user","content":[{{"type":"input_text","text":"hi"}},{part}]}}]}}"#
+        );
+        match request::input(&request::body(body.as_bytes()).unwrap(), false) {
+            Ok(_) => "taken",
+            Err(why) => why.kind().code,
+        }
+    };
+    for part in ["7", "{}", r#"{"type":"later"}"#, r#"{"type":"input_image","file_id":"f"}"#] {
+        assert_eq!(parsed(part), "bad_json", "{part}");
+    }
+    let audio = r#"{"type":"input_audio","input_audio":{"data":"AA==","format":"wav"}}"#;
+    assert_eq!(parsed(audio), "taken");
 }

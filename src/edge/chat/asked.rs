@@ -1,0 +1,117 @@
+//! What people are asked, as chat clients know it: the call of a tool that is to be allowed, or that they are to make.
+
+use super::super::content::raw::{self, Json, Object};
+use crate::ids::{InteractionId, Millis, TurnId};
+use crate::limits::ASK_GRACE_MS;
+use crate::session::{Event, Fact};
+
+/// A question to people.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) interaction: InteractionId,
+    pub(super) kind: String,
+    /// JSON.
+    pub(super) question: String,
+    /// The id of the call that it is about, which is told before it.
+    pub(super) call: Option<String>,
+}
+
+/// The tool that a question is about, as far as it says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Tool {
+    pub(super) id: Option<String>,
+    pub(super) name: Option<String>,
+    /// JSON.
+    pub(super) arguments: String,
+}
+
+impl Tool {
+    /// The tool of a question, which is JSON: its member `tool`, a name there, or the question itself.
+    pub(super) fn of(question: &str) -> Option<Tool> {
+        let question = Object::parse(question)?;
+        let of = |object: &Object<'_>, name: Option<String>| {
+            let arguments = object.get("arguments").or_else(|| object.get("input"));
+            let arguments = arguments.unwrap_or("{}").to_owned();
+            let texts = |name| object.text(name).filter(|text| !text.is_empty());
+            Tool { id: texts("id"), name: name.or_else(|| texts("name")), arguments }
+        };
+        let tool = match question.get("tool") {
+            Some(name) if name.starts_with('"') => of(&question, raw::string(name)),
+            Some(_) => of(&question.object("tool"), None),
+            None => of(&question, None),
+        };
+        (tool.id.is_some() || tool.name.is_some()).then_some(tool)
+    }
+}
+
+impl Asked {
+    /// The call that stands for a question whose agent told none, as a chunk of the AI SDK. Without it a client knows
+    /// nothing that it could allow or make. None where nobody is to.
+    pub(super) fn call_of_its_own(&self) -> Option<String> {
+        let tool = Tool::of(&self.question).unwrap_or_default();
+        let (name, arguments) = match (self.kind.as_str(), tool.name) {
+            ("approval" | "client_tool", Some(name)) => (name, tool.arguments),
+            // In words alone: it is allowed or not all the same.
+            ("approval", None) => {
+                let text = Json::object([("text", Json::raw(&self.question))]).to_string();
+                let is_object = Object::parse(&self.question).is_some();
+                let arguments = if is_object { self.question.clone() } else { text };
+                ("approval".to_owned(), arguments)
+            }
+            _ => return None,
+        };
+        let id = tool.id.unwrap_or_else(|| self.interaction.as_str().to_owned());
+        let chunk = Json::object([("type", "tool-input-available".into())]);
+        let chunk = chunk.with("toolCallId", id).with("toolName", name);
+        Some(chunk.with("input", Json::raw(&arguments)).to_string())
+    }
+}
+
+/// Which questions of a turn are open, and since when nothing happened in it.
+///
+/// An agent that asks and says no more waits for people, whether it says so or keeps its turn meanwhile: after
+/// [`ASK_GRACE_MS`] by the log's time, so that it is the same for each reader.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asking {
+    open: Vec<InteractionId>,
+    last: Millis,
+}
+
+impl Asking {
+    /// Takes an event of the turn; says whether its agent had waited for people before it.
+    pub(super) fn take(&mut self, event: &Event, fact: &Fact) -> bool {
+        let waited = self.is_over_at(event.time);
+        self.last = event.time;
+        match fact {
+            Fact::Asked { interaction, .. } => self.open.push(interaction.clone()),
+            Fact::Answered { interaction, .. } | Fact::Expired { interaction, .. } => {
+                self.open.retain(|open| open != interaction);
+            }
+            Fact::Ended { .. } => self.open.clear(),
+            _ => {}
+        }
+        waited
+    }
+
+    /// Whether people are to answer something.
+    pub(super) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Whether, at this time, the agent has said nothing more for so long that it waits.
+    pub(super) fn is_over_at(&self, now: Millis) -> bool {
+        self.is_open() && self.last.after(ASK_GRACE_MS) <= now
+    }
+}
+
+/// The call of the client's that a question of a turn is about, with the question's name.
+pub(super) fn client_call(event: &Event, turn: &TurnId) -> Option<(String, InteractionId)> {
+    let Some(Fact::Asked { interaction, kind, turn: of, .. }) = event.fact.as_deref() else {
+        return None;
+    };
+    if of != turn || kind.as_str() != "client_tool" {
+        return None;
+    }
+    let question = super::super::content::as_json(&event.format, &event.payload).to_string();
+    Some((Tool::of(&question)?.id?, interaction.clone()))
+}

@@ -1,0 +1,139 @@
+//! What a client's request says, in the words of no dialect: a person's message, or answers to what an agent asked.
+
+use super::super::content::PARAGRAPH;
+use super::super::content::raw::Json;
+use super::super::error::{self, Problem};
+use crate::limits;
+use crate::session::{Format, NewEvent};
+
+/// What the last of a request says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Says {
+    /// A person speaks.
+    Message(NewEvent),
+    /// Names of what was asked, and the answers.
+    Answers(Vec<(String, NewEvent)>),
+}
+
+/// A part of a person's message.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    Text(String),
+    /// All else, as a part of a UI message.
+    Part(Json),
+}
+
+impl Said {
+    /// A file; a data URL says its own type.
+    pub(super) fn file(media: &str, url: String) -> Said {
+        let named = url.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
+        let media = named.filter(|named| named.contains('/')).unwrap_or(media).to_owned();
+        let part = Json::object([("type", "file".into()), ("mediaType", media.into())]);
+        Said::Part(part.with("url", url))
+    }
+
+    /// It as a part of a UI message.
+    pub(super) fn into_json(self) -> Json {
+        match self {
+            Said::Text(text) => Json::object([("type", "text".into()), ("text", text.into())]),
+            Said::Part(part) => part,
+        }
+    }
+}
+
+/// What a person says: text alone is text, all else stays a UI message.
+///
+/// # Errors
+/// It is nothing, or too large.
+pub(super) fn message(parts: Vec<Said>) -> Result<NewEvent, Problem> {
+    let is_text = parts.iter().all(|part| matches!(part, Said::Text(_)));
+    let is_blank = |part: &Said| matches!(part, Said::Text(text) if text.trim().is_empty());
+    let parts: Vec<_> = parts.into_iter().filter(|part| !is_blank(part)).collect();
+    if parts.is_empty() {
+        return Err(bad("the last message says nothing"));
+    }
+    if is_text {
+        let text = |part| match part {
+            Said::Text(text) => Some(text),
+            Said::Part(_) => None,
+        };
+        let texts: Vec<_> = parts.into_iter().filter_map(text).collect();
+        return sized(&Format::TEXT, texts.join(PARAGRAPH));
+    }
+    let parts = parts.into_iter().map(Said::into_json).collect::<Vec<_>>();
+    ui(Json::object([("role", "user".into()), ("parts", parts.into())]))
+}
+
+/// A UI message, or a conversation of them.
+///
+/// # Errors
+/// It is too large.
+pub(super) fn ui(message: Json) -> Result<NewEvent, Problem> {
+    let format = Format::parse("ai-sdk/1").expect("the name of a dialect is a format");
+    sized(&format, message.to_string())
+}
+
+fn sized(format: &Format, payload: String) -> Result<NewEvent, Problem> {
+    let (bytes, limit) = (payload.len(), limits::EVENT_BYTES);
+    if limit < bytes {
+        let detail = format!("what is sent has {bytes} bytes; the limit is {limit}");
+        return Err(Problem::new(&error::EVENT_TOO_LARGE, detail));
+    }
+    Ok(NewEvent { format: format.clone(), payload: payload.into() })
+}
+
+/// An answer, as JSON.
+pub(super) fn answer(json: &str) -> NewEvent {
+    NewEvent { format: Format::JSON, payload: json.to_owned().into() }
+}
+
+/// An answer to whether something may be done. `reason` is JSON.
+pub(super) fn approval(approved: bool, reason: Option<&str>) -> NewEvent {
+    let said = Json::object([("approved", approved.into())]);
+    answer(&said.with_some("reason", reason.map(Json::raw)).to_string())
+}
+
+pub(super) fn bad(detail: &str) -> Problem {
+    Problem::new(&error::BAD_JSON, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn what_a_person_says_is_text_where_it_is_nothing_else() {
+        let text = |text: &str| Said::Text(text.to_owned());
+        let file = || Said::file("image/*", "data:image/png;base64,AA==".into());
+        let mut told = String::new();
+        for parts in [
+            vec![text("a"), text(" "), text("b")],
+            vec![text(""), file(), text("What is it?")],
+            vec![file()],
+            vec![Said::file("audio/wav", "https://h/a".into())],
+            vec![text(" \n")],
+            vec![],
+            vec![text(&"x".repeat(limits::EVENT_BYTES + 1))],
+        ] {
+            told += &match message(parts) {
+                Ok(NewEvent { format, payload }) => {
+                    format!("{}: {}\n", format.as_str(), String::from_utf8_lossy(&payload))
+                }
+                Err(why) => format!("{}\n", why.kind().code),
+            };
+        }
+        expect![[r#"
+            text: a
+
+            b
+            ai-sdk/1: {"role":"user","parts":[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AA=="},{"type":"text","text":"What is it?"}]}
+            ai-sdk/1: {"role":"user","parts":[{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AA=="}]}
+            ai-sdk/1: {"role":"user","parts":[{"type":"file","mediaType":"audio/wav","url":"https://h/a"}]}
+            bad_json
+            bad_json
+            event_too_large
+        "#]].assert_eq(&told);
+    }
+}
