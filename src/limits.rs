@@ -192,6 +192,9 @@ pub const MESSAGES_BYTES: usize = 256 << 10;
 /// Messages of one page, or of a snapshot, unless the request says otherwise, and at most.
 pub const MESSAGES_PAGE: usize = 100;
 pub const MESSAGES_PAGE_MAX: usize = 500;
+/// Turns that are over of one page, unless the request says otherwise, and at most.
+pub const TURNS_PAGE: usize = 100;
+pub const TURNS_PAGE_MAX: usize = 500;
 /// Bytes of open questions that one ping tells; of the others it tells where they are.
 pub const PING_QUESTIONS_BYTES: usize = 16 << 10;
 /// Questions to people that are known with them.

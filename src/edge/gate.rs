@@ -44,7 +44,9 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("healthz" | "readyz" | "openapi", _) => Need::Nothing,
         // These bring a token of their own, which their subscription gave them.
         ("subscriptions", _) if subscriptions::brings_token(method, path) => Need::Nothing,
-        ("sessions" | "home" | "messages" | "message", _) => Need::Right(Right::Read),
+        ("sessions" | "home" | "messages" | "message" | "turns" | "turn", _) => {
+            Need::Right(Right::Read)
+        }
         ("session" | "events" | "stream", _) if reads => Need::Right(Right::Read),
         ("session" | "stream", "PUT") => Need::Right(Right::Create),
         ("session" | "stream", "DELETE") | ("trim", _) => Need::Right(Right::Delete),

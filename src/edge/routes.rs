@@ -30,6 +30,8 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
         ("/v1/sessions/{id}/inputs", "inputs", verbs::post(Verb::Input)),
         ("/v1/sessions/{id}/cancel", "cancel", verbs::post(Verb::Cancel)),
+        ("/v1/sessions/{id}/turns", "turns", get(turns::list)),
+        ("/v1/sessions/{id}/turns/{turn}", "turn", get(turns::show)),
         ("/v1/sessions/{id}/turns/{turn}/say", "say", post(verbs::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
@@ -207,7 +209,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 37);
+        assert_eq!(routed.len(), 39);
     }
 
     #[test]
