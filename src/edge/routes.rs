@@ -11,8 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, delivery, durable, events, gate, keys, people, sessions, tickets,
-    turns, ws,
+    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, gate, keys, people,
+    sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
 use crate::telemetry::RequestLabels;
@@ -39,6 +39,7 @@ fn routes() -> Vec<Route> {
         ("/v1/ws", "ws", get(ws::people)),
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
+        ("/v1/sessions/{id}/ephemeral", "ephemeral", post(ephemeral::say)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
         ("/v1/sessions/{id}/messages/{message}", "message", get(people::message)),
         ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(verbs::answer)),
@@ -209,7 +210,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 39);
+        assert_eq!(routed.len(), 40);
     }
 
     #[test]
