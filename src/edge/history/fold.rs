@@ -141,6 +141,9 @@ impl Fold {
             Fact::Expired { interaction, turn } => {
                 self.reply(turn, interaction, event, &Reply::Expired);
             }
+            Fact::Withdrawn { interaction, turn, .. } => {
+                self.reply(turn, interaction, event, &Reply::Withdrawn);
+            }
             Fact::Receipt { input, turn, receipt } => {
                 let named = |message: &&mut Message| message.input.as_ref() == Some(input);
                 if let Some(message) = self.all.values_mut().find(named) {
