@@ -24,6 +24,16 @@ pub(in crate::edge) struct Ended {
     pub(in crate::edge) last: Arc<Shown>,
 }
 
+/// What the log has under the name of a turn.
+pub(in crate::edge) enum Found {
+    Ended(Ended),
+    /// An input that began no turn: it was spoken into this one.
+    SpokenInto(TurnId),
+    /// An input that began no turn: a person had control.
+    Held,
+    Nothing,
+}
+
 /// What was said in a turn.
 pub(in crate::edge) struct SaidIn {
     /// The agent's messages, oldest first.
@@ -43,9 +53,11 @@ struct Place {
     begin: Serial,
     /// Where its newest message begins.
     newest: Serial,
+    /// What it is of, if it is an input that began no turn.
+    other: Option<Found>,
 }
 
-/// The last turn with this name that is over as of `status`, if there is one and the log still tells of it.
+/// The last turn with this name that is over as of `status`, or what else the log has under that name.
 ///
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
@@ -53,19 +65,20 @@ pub(in crate::edge) async fn end_of(
     log: &mut Log<'_>,
     status: &Status,
     turn: &TurnId,
-) -> Result<Option<Ended>, Problem> {
-    let Some(Place { begin, newest }) = find(log, status, turn).await? else { return Ok(None) };
+) -> Result<Found, Problem> {
+    let Some(place) = find(log, status, turn).await? else { return Ok(Found::Nothing) };
+    let Place { begin, newest, other } = place;
     let mut at = newest;
     while at <= status.tail {
         let piece = log.piece(at, status.tail).await?;
         let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
         let is_end = |shown: &&Arc<Shown>| is_end(&shown.event) && of(&shown.event) == Some(turn);
         if let Some(last) = piece.iter().find(is_end) {
-            return Ok(Some(Ended { begin, last: last.clone() }));
+            return Ok(Found::Ended(Ended { begin, last: last.clone() }));
         }
         at = last.next();
     }
-    Ok(None)
+    Ok(other.unwrap_or(Found::Nothing))
 }
 
 /// Goes back over messages until the turn's input, which is the oldest of them.
@@ -83,7 +96,8 @@ async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Optio
             };
             if named || of(event) == Some(turn) {
                 let newest = found.map_or(event.serial, |found| found.newest);
-                found = Some(Place { begin: event.serial, newest });
+                let other = other(event, turn);
+                found = Some(Place { begin: event.serial, newest, other });
             }
             if named {
                 return Ok(found);
@@ -93,6 +107,15 @@ async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Optio
             return Ok(found);
         }
         upto = border.lo;
+    }
+}
+
+/// What an input is of that began no turn of its own, as far as it says.
+fn other(event: &Event, name: &TurnId) -> Option<Found> {
+    match event.fact.as_deref() {
+        Some(Fact::Input { held: true, .. }) => Some(Found::Held),
+        Some(Fact::Input { turn, .. }) if turn != name => Some(Found::SpokenInto(turn.clone())),
+        _ => None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::chat::{Follow, Lost};
 use super::super::content::raw::Json;
 use super::super::error::{self, Problem};
 use super::super::gate::{By, while_granted};
-use super::super::history::{self, At, Log};
+use super::super::history::{self, At, Found, Log};
 use super::super::name::{Name, TurnOf};
 use super::super::people::{exists, ready};
 use super::super::query::Query;
@@ -134,16 +134,10 @@ async fn over(
     turn: &TurnId,
     visibility: Visibility,
 ) -> Result<Json, Problem> {
-    let none = || {
-        let detail = match status.first <= Serial(1) {
-            true => format!("none has the name {turn}"),
-            false => {
-                format!("the log tells of none that has the name {turn}, from {} on", status.first)
-            }
-        };
-        Problem::new(&error::NO_SUCH_TURN, detail).with("first", status.first.0)
+    let ended = match history::end_of(log, status, turn).await? {
+        Found::Ended(ended) => ended,
+        other => return Err(none(status, turn, other)),
     };
-    let ended = history::end_of(log, status, turn).await?.ok_or_else(none)?;
     let said = history::said_in(log, status, turn, &ended, visibility).await?;
     let body = rendered(&ended.last.event)
         .with("input", ended.begin.0)
@@ -154,6 +148,22 @@ async fn over(
         .with("more", said.more)
         .with("messages", said.messages);
     Ok(with_head(body, status))
+}
+
+/// Why there is no such turn.
+fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
+    let first = status.first;
+    let detail = match &found {
+        Found::SpokenInto(of) => format!("the input {turn} was spoken into the turn {of}"),
+        Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
+        _ if first <= Serial(1) => format!("none has the name {turn}"),
+        _ => format!("the log tells of none that has the name {turn}, from {first} on"),
+    };
+    let problem = Problem::new(&error::NO_SUCH_TURN, detail).with("first", first.0);
+    match found {
+        Found::SpokenInto(of) => problem.with("turn", of.as_str()),
+        _ => problem,
+    }
 }
 
 /// The members that say which life of the session this is of, and as of when.
