@@ -112,6 +112,28 @@ pub const ATTENDANCE_HUSH: Duration = Duration::from_secs(1);
 /// Shortest and longest pause between two rounds of telling who is there.
 pub const ATTENDANCE_ROUND: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(250));
+/// Payload of a message that is not kept, in bytes.
+pub const EPHEMERAL_BYTES: usize = 4 << 10;
+/// Such messages of one session, and their payload bytes, that one node takes in one window.
+pub const EPHEMERAL_PER_SECOND: usize = 100;
+pub const EPHEMERAL_PER_SECOND_BYTES: usize = 128 << 10;
+pub const EPHEMERAL_WINDOW: Duration = Duration::from_secs(1);
+/// Sessions whose messages one node counts.
+pub const EPHEMERAL_SESSIONS: usize = 10_000;
+/// Such messages that wait for one reader, and their bytes.
+pub const EPHEMERAL_WAITING: usize = 64;
+pub const EPHEMERAL_WAITING_BYTES: usize = 64 << 10;
+/// Bytes of those that a reader is told at once, and the pause after that.
+pub const EPHEMERAL_FRAME_BYTES: usize = 16 << 10;
+pub const EPHEMERAL_PACE: Duration = Duration::from_millis(50);
+/// Such messages that wait for another node, and their bytes; bytes of those that it is told at once, and the pause
+/// after that.
+pub const EPHEMERAL_OUTGOING: usize = 1024;
+pub const EPHEMERAL_OUTGOING_BYTES: usize = 512 << 10;
+pub const EPHEMERAL_CARRIED_BYTES: usize = 64 << 10;
+pub const EPHEMERAL_ROUND: Duration = Duration::from_millis(20);
+/// Such a message is carried to other nodes so long after it was said, in milliseconds.
+pub const EPHEMERAL_AGE_MS: u64 = 5_000;
 /// Devices that are listed when it is told who is there; all are counted.
 pub const COMPANY_DEVICES: usize = 256;
 /// Time after which a session whose last watcher left is not watched: a page that is loaded again takes
@@ -199,6 +221,9 @@ pub const MESSAGES_BYTES: usize = 256 << 10;
 /// Messages of one page, or of a snapshot, unless the request says otherwise, and at most.
 pub const MESSAGES_PAGE: usize = 100;
 pub const MESSAGES_PAGE_MAX: usize = 500;
+/// Turns that are over of one page, unless the request says otherwise, and at most.
+pub const TURNS_PAGE: usize = 100;
+pub const TURNS_PAGE_MAX: usize = 500;
 /// Bytes of open questions that one ping tells; of the others it tells where they are.
 pub const PING_QUESTIONS_BYTES: usize = 16 << 10;
 /// Questions to people that are known with them.

@@ -335,6 +335,12 @@ fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
     metrics.register(|registry| registry.register_collector(clocks));
     let counts = Box::new(ComparisonCounts(Arc::downgrade(runtime)));
     metrics.register(|registry| registry.register_collector(counts));
+    let ephemerals = &runtime.ephemerals;
+    let (said, dropped) = (ephemerals.said.clone(), ephemerals.dropped.clone());
+    metrics.register(|registry| {
+        registry.register("ephemeral", "Messages that are not kept, said at this node", said);
+        registry.register("ephemeral_dropped", "Of those, found no room at this node", dropped);
+    });
     let trips = Box::new(RoundTrips(Arc::downgrade(runtime)));
     metrics.register(|registry| registry.register_collector(trips));
 }

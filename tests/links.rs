@@ -12,7 +12,7 @@ use outlive::runtime::agent::{
     TurnKey, What,
 };
 use outlive::session::{
-    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Said, Say, Scope, Then,
+    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Role, Said, Say, Scope, Then,
 };
 use tokio::time::{Instant, timeout};
 
@@ -307,6 +307,7 @@ async fn a_say_that_no_entry_has_room_for_is_refused_for_good() {
         kind: KindName::parse("approval").expect("a name"),
         question: text(&large),
         deadline_ms: None,
+        role: Role::Participant,
     };
     let said = Said { ask: (0..5).map(ask).collect(), ..Said::default() };
     let say = Say { said: Some(said), ..Say::new(key.turn.clone(), key.epoch) };

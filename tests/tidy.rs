@@ -62,7 +62,10 @@ const NAMERS: &[&str] = &[
 /// upward, nor beside itself; `Runtime` is the whole, which only the wiring knows.
 const PARTS: &[&[(&str, &[&str])]] = &[
     &[("Directory", &["directory"])],
-    &[("Sessions", &["sessions", "attach", "status", "fork", "faults", "actions"])],
+    &[
+        ("Sessions", &["sessions", "attach", "status", "fork", "faults", "actions"]),
+        ("Ephemerals", &["ephemeral"]),
+    ],
     &[
         ("Workers", &["workers", "claim", "served", "agent"]),
         ("Presence", &["presence"]),

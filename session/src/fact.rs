@@ -5,7 +5,7 @@ mod members;
 use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
-use crate::command::Phase;
+use crate::command::{Phase, Role};
 use crate::ids::{
     ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
     TurnEpoch, TurnId,
@@ -170,6 +170,8 @@ pub enum Fact {
         message: Serial,
         /// Where the message before that one begins, if one begins here; 0 where none is known.
         previous: Serial,
+        /// Who may answer, at least.
+        role: Role,
     },
     /// Somebody answered; no other answer is taken.
     Answered {
@@ -202,6 +204,15 @@ pub enum Fact {
         turn: TurnId,
         /// How it ended.
         end: End,
+    },
+    /// The agent took back what it asked; nobody can answer any more.
+    Withdrawn {
+        /// What was asked.
+        interaction: InteractionId,
+        /// The turn that asked.
+        turn: TurnId,
+        /// For people; up to [`crate::limits::REASON_BYTES`].
+        reason: String,
     },
 }
 
@@ -366,6 +377,7 @@ impl Fact {
             Fact::Asked { .. } => "interaction.requested",
             Fact::Answered { .. } => "interaction.resolved",
             Fact::Expired { .. } => "interaction.expired",
+            Fact::Withdrawn { .. } => "interaction.withdrawn",
             Fact::Control(control) => control.change.name(),
             Fact::Audience { .. } => "audience.changed",
             Fact::Ended { end, .. } => end.name(),
@@ -393,6 +405,7 @@ impl Fact {
             | Fact::Asked { turn, .. }
             | Fact::Answered { turn, .. }
             | Fact::Expired { turn, .. }
+            | Fact::Withdrawn { turn, .. }
             | Fact::Ended { turn, .. } => Some(turn),
             Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => None,
         }

@@ -54,7 +54,7 @@ use serde::{Deserialize, Serialize};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
-    Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy,
+    Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

@@ -36,7 +36,8 @@ fn step(name: &str) -> Option<StepName> {
 pub(super) fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
     let (interaction, kind) =
         (InteractionId::parse(name).unwrap(), KindName::parse("approval").unwrap());
-    let ask = Ask { interaction, kind, question: said("may I?"), deadline_ms };
+    let ask =
+        Ask { interaction, kind, question: said("may I?"), deadline_ms, role: Role::Participant };
     Said { seq, ask: vec![ask], then, ..Said::default() }
 }
 
@@ -174,7 +175,8 @@ fn the_first_answer_holds() {
     let again = play.run(answer("q", "ann", "yes")).unwrap();
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
     let by = "ann".to_owned();
-    assert_eq!(play.run(answer("q", "bob", "no")), Err(Refusal::Conflict { by }));
+    let at = Serial(5);
+    assert_eq!(play.run(answer("q", "bob", "no")), Err(Refusal::Conflict { by, at }));
     assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::NoSuchInteraction));
     assert_eq!(
         (play.told().as_str(), state(&play)),
@@ -191,6 +193,71 @@ fn the_first_answer_holds() {
         play.told(),
         "interaction.requested t1 may I?, interaction.expired t1, turn.completed t1"
     );
+}
+
+fn takes_back(seq: u64, name: &str, then: Then) -> Said {
+    let interaction = InteractionId::parse(name).unwrap();
+    let withdraw = vec![Withdraw { interaction, reason: "found it".into() }];
+    Said { seq, withdraw, then, ..Said::default() }
+}
+
+#[test]
+fn a_question_that_is_taken_back_has_that_end_alone() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(says("t1", 1, asks(0, "q", Some(50), Then::GoOn))).unwrap();
+    play.run(says("t1", 1, asks(1, "r", None, Then::GoOn))).unwrap();
+    play.told();
+    let unknown = play.run(says("t1", 1, takes_back(2, "x", Then::GoOn)));
+    assert_eq!((unknown, play.told().as_str()), (Err(Refusal::NoSuchInteraction), ""));
+    // It waits for the one that is left.
+    play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
+    play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
+    assert_eq!(play.told(), "interaction.withdrawn t1, turn.waiting t1");
+    assert_eq!(play.run(answer("q", "ann", "yes")), Err(Refusal::InteractionOver));
+    play.wait(50).run(Command::Tick).unwrap();
+    assert_eq!(play.told(), "", "its time is not over once more");
+    play.run(answer("r", "ann", "yes")).unwrap();
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.told();
+    play.run(says("t1", 2, takes_back(0, "r", Then::GoOn))).unwrap();
+    assert_eq!(play.told(), "", "it was answered, and stays so");
+    let again = play.run(answer("r", "ann", "yes")).unwrap();
+    assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
+}
+
+#[test]
+fn nobody_takes_back_what_another_turn_asked() {
+    let mut play = Play::new();
+    for (turn, agent) in [("t1", "a"), ("t2", "b")] {
+        play.run(input(turn, agent, WhenBusy::Steer)).unwrap();
+    }
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(claim("t2", "w", 2)).unwrap();
+    play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
+    play.told();
+    let other = play.run(says("t2", 2, takes_back(0, "q", Then::GoOn)));
+    assert_eq!((other, play.told().as_str()), (Err(Refusal::NoSuchInteraction), ""));
+    play.run(answer("q", "ann", "yes")).unwrap();
+}
+
+#[test]
+fn a_question_may_be_for_some_alone() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let mut said = asks(0, "q", None, Then::Wait);
+    said.ask[0].role = Role::Supervisor;
+    play.run(says("t1", 1, said)).unwrap();
+    let Command::Answer(asked) = answer("q", "ann", "yes") else { unreachable!() };
+    let by = |role| Command::Answer(Box::new(Answer { role, ..(*asked).clone() }));
+    let needs = Role::Supervisor;
+    for role in [Role::Participant, Role::Controller] {
+        assert_eq!(play.run(by(role)), Err(Refusal::RoleForbids { needs }));
+    }
+    assert_eq!(play.session.status().unwrap().interactions[0].role, needs);
+    play.run(by(Role::Supervisor)).unwrap();
 }
 
 #[test]

@@ -210,6 +210,8 @@ pub enum Refusal {
     Conflict {
         /// Who answered; `somebody` where nobody was named.
         by: String,
+        /// The answer's place in the log.
+        at: Serial,
     },
     /// The name was given before to an input with other content or for another agent, which stays.
     #[error("an input of this name said something else, or was for another agent")]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::command::Phase;
+use super::command::{Phase, Role};
 use super::config::Config;
 use super::control::{Control, Mode};
 use super::fact::{Cause, PauseReason, Sender};
@@ -158,6 +158,8 @@ pub struct InteractionStatus {
     pub serial: Serial,
     /// Until when it can be answered; as long as its turn is open where nothing is given.
     pub deadline: Option<Millis>,
+    /// Who may answer, at least.
+    pub role: Role,
 }
 
 /// An input that waits.
@@ -271,6 +273,7 @@ impl From<&Interaction> for InteractionStatus {
             kind: asked.kind.clone(),
             serial: asked.serial,
             deadline: asked.deadline,
+            role: asked.role,
         }
     }
 }

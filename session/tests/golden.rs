@@ -16,7 +16,7 @@ use session::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
     ContentType, ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode,
     NewEvent, Origin, Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender,
-    Session, Then, Unwatched, Verb, WhenBusy,
+    Session, Then, Unwatched, Verb, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -192,8 +192,10 @@ fn asked() -> [Command; 4] {
                 kind: KindName::parse("approval").unwrap(),
                 question: said,
                 deadline_ms: Some(9),
+                role: Role::Controller,
             }],
             then,
+            withdraw: Vec::new(),
         }),
         heard: Some(Serial(1)),
         delivered: Some(Serial(1)),
@@ -222,7 +224,7 @@ fn turns_keep_their_bytes() {
     check_command(
         &say,
         expect![
-            "010d017401010001017301010104746578740268690101016908617070726f76616c0474657874026869010902026e6f0101010101fbb80b010206736561726368010163"
+            "010d017401010001017301010104746578740268690101016908617070726f76616c047465787402686901090202026e6f000101010101fbb80b010206736561726368010163"
         ],
     );
     check_command(&cancel, expect!["010e0101610103616461010570686f6e65017203"]);
@@ -264,11 +266,60 @@ fn turns_keep_their_bytes() {
         agent.phase 0103fbac0d046a736f6e046e756c6cfd4fec6e679f5fd11c0001016101040174010206736561726368
         step.started 0104fbac0d046a736f6e046e756c6cfdd7dba7e379764a5d000101610108017401017301
         turn.output 0105fbac0d0474657874026869fdea9baf8a169b45a60001016101030174010100010173010501
-        interaction.requested 0106fbac0d0474657874026869fd49823011cdfd4029000101610110016901740108617070726f76616c01fbb50d0605
-        interaction.expired 0107fbac0d046a736f6e046e756c6cfd5e51c5f85ede490800010161011201690174
-        turn.failed 0108fbac0d046a736f6e046e756c6cfdf9a017b9fbb4d6db000101610115017401026e6f
-        input.accepted 0109fb88130474657874026869fde6ab5ffa665ed1d3000101610100017501750103616461010570686f6e650006
-        turn.cancelled 010afb7017046a736f6e046e756c6cfdb43f482dfc06d5a10001016101150175020103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+        interaction.requested 0106fbac0d0474657874026869fdc8105d7112c605e3000101610110016901740108617070726f76616c01fbb50d060502
+        interaction.expired 0107fbac0d046a736f6e046e756c6cfdc80f82d604c5129800010161011201690174
+        turn.failed 0108fbac0d046a736f6e046e756c6cfde57bf7e803798c94000101610115017401026e6f
+        input.accepted 0109fb88130474657874026869fd3829b2990a55fcc4000101610100017501750103616461010570686f6e650006
+        turn.cancelled 010afb7017046a736f6e046e756c6cfd9718d26ec638723f0001016101150175020103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+}
+
+/// A question that not everybody may answer, and one that was taken back.
+#[test]
+fn how_a_question_is_taken_back_keeps_its_bytes() {
+    let [input, claim, ..] = asked();
+    let interaction = || InteractionId::parse("i").unwrap();
+    let (kind, role) = (KindName::parse("approval").unwrap(), Role::Supervisor);
+    let question = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
+    let ask = Ask { interaction: interaction(), kind, question, deadline_ms: None, role };
+    let withdraw = Withdraw { interaction: interaction(), reason: "r".into() };
+    let says = |said| {
+        let say = Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1));
+        Command::Say(Box::new(Say { said: Some(said), ..say }))
+    };
+    let asks = says(Said { ask: vec![ask], ..Said::default() });
+    let back = says(Said { seq: 1, withdraw: vec![withdraw], ..Said::default() });
+    check_command(&back, expect!["010d01740101010000000000000001016901720000000000"]);
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let mut events = Vec::new();
+    let mut apply = |at, command| {
+        session.apply(Millis(at), &command, &mut events).unwrap();
+        session.clone()
+    };
+    apply(1_000, Command::from(Config::default()));
+    apply(2_000, input);
+    apply(3_000, claim);
+    check_state(
+        &apply(3_500, asks),
+        expect![
+            "01017301010000000000000000000000fbe803fbac0dfbac0dfbac0d0103fd3158829e997a7b1308030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b0000fbac0dfbac0dfbd007fbd00700000001030000000000000001030100000100010174017401fddd1f3c69ec44230800000001010169017408617070726f76616c0300000300000000000000000003000000"
+        ],
+    );
+    check_state(
+        &apply(4_000, back),
+        expect![
+            "01017301010000000000000000000000fbe803fba00ffba00ffba00f0104fddba1f6a859ff92410c040100fbd0070202fbb80b0306fbac0d0408fba00f000000000000010174016101010100fbd00701000300000001017707010201fbe803fbb80b0000fba00ffba00ffbd007fbd0070000000000000000000001030100000100010174017401fddd1f3c69ec44230800000001010169017408617070726f76616c030001020300000000000000000003000000"
+        ],
+    );
+    let shown: Vec<_> = events[2..]
+        .iter()
+        .map(|event| {
+            let fact = event.fact.as_deref().map_or("", |fact| fact.name());
+            format!("{fact} {}", hex(&codec::encode(HOLDER_VERSION, event)))
+        })
+        .collect();
+    expect![[r#"
+        interaction.requested 0103fbac0d0474657874026869fd3158829e997a7b13000101610110016901740108617070726f76616c00030103
+        interaction.withdrawn 0104fba00f046a736f6e046e756c6cfddba1f6a859ff9241000101610116016901740172"#]].assert_eq(&shown.join("\n"));
 }
 
 /// A mark, a want of room, and an answer that was cut.
@@ -292,7 +343,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
         wait_ms: 7,
         detail: String::new(),
     }));
-    check_command(&marked, expect!["010d01740101000000010104746578740268690000000000000000"]);
+    check_command(&marked, expect!["010d0174010100000001010474657874026869000000000000000000"]);
     check_command(&lose, expect!["010f017401060700"]);
     let gone = Command::Lose(Box::new(Lose {
         turn: turn(),
@@ -304,7 +355,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     check_command(&gone, expect!["010f01740107000e6e6f6465203320697320676f6e65"]);
     check_command(
         &cut,
-        expect!["010d0174020100000000010474657874026869000006066c656e6774680000000000"],
+        expect!["010d0174020100000000010474657874026869000006066c656e677468000000000000"],
     );
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();

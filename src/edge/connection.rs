@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -33,8 +33,8 @@ pub(super) enum Speaks {
 /// A connection of a client. A write that makes no progress for too long is an error.
 pub(super) struct Connection<T = Carrier> {
     inner: T,
-    /// Its first bytes, which were looked at and are still to be read.
-    first: Bytes,
+    /// Its first bytes, which were looked at and are still to be read; boxed, since most of its life there are none.
+    first: Option<Box<Bytes>>,
     limit: Duration,
     /// Runs while a write waits.
     patience: Option<Pin<Box<Sleep>>>,
@@ -45,7 +45,7 @@ pub(super) struct Connection<T = Carrier> {
 
 impl<T> Connection<T> {
     pub(super) fn new(inner: T, limit: Duration, metrics: Arc<Metrics>) -> Connection<T> {
-        Connection { inner, first: Bytes::new(), limit, patience: None, metrics, takeover: None }
+        Connection { inner, first: None, limit, patience: None, metrics, takeover: None }
     }
 
     /// Has somebody told when everything is written: whoever writes flushes only then.
@@ -96,7 +96,7 @@ impl<T: AsyncRead + Unpin> Connection<T> {
                 break Speaks::Http2;
             }
         };
-        self.first = Bytes::copy_from_slice(&start[..count]);
+        self.first = Some(Box::new(Bytes::copy_from_slice(&start[..count])));
         Ok(speaks)
     }
 }
@@ -107,14 +107,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
+        let Some(first) = &mut self.first else {
             return Pin::new(&mut self.inner).poll_read(context, buffer);
-        }
-        let count = self.first.len().min(buffer.remaining());
-        buffer.put_slice(&self.first[..count]);
-        self.first.advance(count);
-        if self.first.is_empty() {
-            self.first = Bytes::new();
+        };
+        let count = first.len().min(buffer.remaining());
+        buffer.put_slice(&first.split_to(count));
+        if first.is_empty() {
+            self.first = None;
         }
         Poll::Ready(Ok(()))
     }

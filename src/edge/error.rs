@@ -246,6 +246,7 @@ impl From<Refusal> for Problem {
                 let turn = turn.as_str().to_owned();
                 problem.with("turn", turn)
             }
+            Refusal::Conflict { by, at } => problem.with("by", by).with("answered", at.0),
             Refusal::Fenced { held, .. } => problem.with("epoch", held.0),
             Refusal::StaleEpoch { held, .. } => {
                 problem.with("epoch", held.0).header(headers::PRODUCER_EPOCH, held.0)

@@ -44,7 +44,9 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("healthz" | "readyz" | "openapi", _) => Need::Nothing,
         // These bring a token of their own, which their subscription gave them.
         ("subscriptions", _) if subscriptions::brings_token(method, path) => Need::Nothing,
-        ("sessions" | "home" | "messages" | "message", _) => Need::Right(Right::Read),
+        ("sessions" | "home" | "messages" | "message" | "turns" | "turn", _) => {
+            Need::Right(Right::Read)
+        }
         ("session" | "events" | "stream", _) if reads => Need::Right(Right::Read),
         ("session" | "stream", "PUT") => Need::Right(Right::Create),
         ("session" | "stream", "DELETE") | ("trim", _) => Need::Right(Right::Delete),
@@ -52,7 +54,7 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("ai_sdk_stream", _) => Need::Right(Right::Read),
         // Bodies and ids say what is asked for, and whoever begins a turn is shown it.
         ("ai_sdk" | "ai_sdk_stop" | "openai_new" | "openai_of" | "ag_ui", _) => Need::Somebody,
-        ("presence", _) => Need::Right(Right::Presence),
+        ("presence" | "ephemeral", _) => Need::Right(Right::Presence),
         ("claim" | "say" | "output" | "told", _) => Need::Right(Right::Claim),
         ("inputs" | "cancel" | "interactions" | "control" | "pause" | "resume", _) => {
             Need::Somebody

@@ -15,6 +15,7 @@ mod cursor;
 mod delivery;
 mod door;
 mod durable;
+mod ephemeral;
 pub mod error;
 mod events;
 mod frame;

@@ -11,8 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, delivery, durable, events, gate, keys, people, sessions, tickets,
-    turns, ws,
+    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, gate, keys, people,
+    sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
 use crate::telemetry::RequestLabels;
@@ -30,6 +30,8 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
         ("/v1/sessions/{id}/inputs", "inputs", verbs::post(Verb::Input)),
         ("/v1/sessions/{id}/cancel", "cancel", verbs::post(Verb::Cancel)),
+        ("/v1/sessions/{id}/turns", "turns", get(turns::list)),
+        ("/v1/sessions/{id}/turns/{turn}", "turn", get(turns::show)),
         ("/v1/sessions/{id}/turns/{turn}/say", "say", post(verbs::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
@@ -37,6 +39,7 @@ fn routes() -> Vec<Route> {
         ("/v1/ws", "ws", get(ws::people)),
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
+        ("/v1/sessions/{id}/ephemeral", "ephemeral", post(ephemeral::say)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
         ("/v1/sessions/{id}/messages/{message}", "message", get(people::message)),
         ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(verbs::answer)),
@@ -208,7 +211,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 37);
+        assert_eq!(routed.len(), 40);
     }
 
     #[test]

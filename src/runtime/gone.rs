@@ -1,8 +1,9 @@
 //! Nodes that are gone, and with them the workers that were bound to them: connections, processes and calls.
 //!
-//! A leader knows it of a member that acknowledges nothing for as long as makes a leader out of touch, and of the leader
-//! before it, whose silence made it leader, as soon as that one does not acknowledge its first heartbeats. The turns are
-//! taken from such workers at once, and not when their leases run out. A worker that was only cut off is fenced (S4).
+//! A leader knows it of a member that acknowledges nothing for as long as makes a leader out of touch, and of the
+//! leader before it, whose silence made it leader, as soon as that one does not acknowledge its first heartbeats. The
+//! turns are taken from such workers at once, and not when their leases run out. A worker that was only cut off is
+//! fenced (S4).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

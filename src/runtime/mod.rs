@@ -22,6 +22,7 @@ mod cut_tests;
 mod directory;
 mod effect;
 mod envelope;
+pub mod ephemeral;
 #[cfg(any(test, tokio_unstable))]
 mod faults;
 mod flow;
@@ -66,6 +67,7 @@ use tokio::time::timeout;
 
 pub(crate) use aside::aside;
 pub use compare::Comparison;
+pub use ephemeral::Ephemerals;
 pub use members::{Members, MembersError, Progress, ShardProgress, Stage};
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use overview::Overview;
@@ -99,6 +101,7 @@ pub struct Runtime {
     pub sessions: Arc<Sessions>,
     pub workers: Arc<Workers>,
     pub presence: Arc<Presence>,
+    pub ephemerals: Arc<Ephemerals>,
     pub members: Arc<Members>,
     pub overview: Arc<Overview>,
     pub comparison: Arc<Comparison>,

@@ -12,6 +12,7 @@ use super::changes::Feeds;
 use super::compare::Comparison;
 use super::directory::Directory;
 use super::effect::World;
+use super::ephemeral::{self, Ephemerals};
 use super::gone;
 use super::members::Members;
 use super::overview::Overview;
@@ -52,13 +53,10 @@ impl Runtime {
             relays: Relays::new(host.clone(), tasks.clone()),
             readers: Arc::default(),
         });
-        let workers = Workers::new(
-            host.clone(),
-            directory.clone(),
-            sessions.clone(),
-            turn_queue,
-            tasks.clone(),
-        );
+        let ephemerals = Arc::new(Ephemerals::new(host.clone()));
+        let heard = (sessions.clone(), ephemerals.clone());
+        let workers =
+            Workers::new(host.clone(), directory.clone(), heard, turn_queue, tasks.clone());
         let presence =
             Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
         let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
@@ -80,6 +78,7 @@ impl Runtime {
             sessions,
             workers: Arc::new(workers),
             presence: Arc::new(presence),
+            ephemerals,
             overview: Arc::new(overview),
             comparison,
         });
@@ -92,6 +91,7 @@ impl Runtime {
             sessions: parts.sessions.clone(),
             workers: parts.workers.clone(),
             presence: parts.presence.clone(),
+            ephemerals: parts.ephemerals.clone(),
             members: parts.members.clone(),
             overview: parts.overview.clone(),
             comparison: parts.comparison.clone(),
@@ -112,6 +112,8 @@ fn unasked(tasks: &Tasks, parts: &Parts, sweep: impl Future<Output = ()> + Send 
     tasks.spawn_until_stop(parts.comparison.clone().run());
     let told = presence::gossip::run(parts.presence.clone());
     tasks.spawn_until_stop(essential("presence", told));
+    let carried = ephemeral::carry::run(parts.ephemerals.clone(), parts.directory.clone());
+    tasks.spawn_until_stop(essential("ephemeral", carried));
 }
 
 /// Whether a node leads a shard now.

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::directory::Directory;
+use super::ephemeral::Ephemerals;
 use super::served::Served;
 use super::sessions::Sessions;
 use super::tasks::Tasks;
@@ -20,6 +21,7 @@ use crate::limits::{CLAIMERS, SWEEP_INTERVAL};
 pub struct Workers {
     /// Where their turns are.
     pub sessions: Arc<Sessions>,
+    pub(super) ephemerals: Arc<Ephemerals>,
     pub(super) host: Arc<Host>,
     pub(super) directory: Arc<Directory>,
     /// The turns that wait in sessions that this node leads.
@@ -34,12 +36,12 @@ impl Workers {
     pub(super) fn new(
         host: Arc<Host>,
         directory: Arc<Directory>,
-        sessions: Arc<Sessions>,
+        (sessions, ephemerals): (Arc<Sessions>, Arc<Ephemerals>),
         turn_queue: Arc<TurnQueue>,
         tasks: Tasks,
     ) -> Workers {
         let (served, claimers) = (Arc::default(), Semaphore::new(CLAIMERS));
-        Workers { sessions, host, directory, turn_queue, served, claimers, tasks }
+        Workers { sessions, ephemerals, host, directory, turn_queue, served, claimers, tasks }
     }
 
     /// The number of their node.

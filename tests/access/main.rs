@@ -79,14 +79,18 @@ fn requests() -> Vec<(&'static str, Method, &'static str, Option<Value>)> {
         |busy: &str| json!({ "input": busy, "agent": "poet", "said": said, "when_busy": busy });
     let take = json!({ "verb": "take", "participant": "ada" });
     let ask = json!({ "verb": "request", "participant": "ada" });
+    let typing = json!({ "kind": "typing", "participant": "ada" });
     vec![
         ("read", get.clone(), "/v1/sessions/SESSION", None),
         ("read", get.clone(), "/v1/sessions/SESSION/home", None),
         ("read", get.clone(), "/v1/sessions/SESSION/events", None),
         ("read", get.clone(), "/v1/sessions/SESSION/messages", None),
+        ("read", get.clone(), "/v1/sessions/SESSION/turns", None),
+        ("read", get.clone(), "/v1/sessions/SESSION/turns/t", None),
         ("read", get.clone(), "/v1/stream/SESSION", None),
         ("read", Method::HEAD, "/v1/stream/SESSION", None),
         ("presence", get.clone(), "/v1/sessions/SESSION/presence", None),
+        ("presence", post.clone(), "/v1/sessions/SESSION/ephemeral", Some(typing)),
         ("create", put.clone(), "/v1/sessions/SESSION", Some(json!({}))),
         ("publish", post.clone(), "/v1/sessions/SESSION/events", Some(event)),
         ("publish", post.clone(), "/v1/sessions/SESSION/touch", None),

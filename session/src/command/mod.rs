@@ -12,7 +12,9 @@ use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
 pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};
-pub use turn::{Ask, Cancel, Claim, Input, Lose, Phase, Said, Say, Scope, Then, WhenBusy};
+pub use turn::{
+    Ask, Cancel, Claim, Input, Lose, Phase, Said, Say, Scope, Then, WhenBusy, Withdraw,
+};
 
 /// One thing asked of one session. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -123,6 +123,17 @@ pub struct Said {
     pub ask: Vec<Ask>,
     /// How the turn goes on after it.
     pub then: Then,
+    /// What people need not answer any more; up to [`crate::limits::INTERACTIONS`].
+    pub withdraw: Vec<Withdraw>,
+}
+
+/// A question that its turn takes back. One that is over already stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdraw {
+    /// What was asked.
+    pub interaction: InteractionId,
+    /// For people; up to [`crate::limits::REASON_BYTES`].
+    pub reason: String,
 }
 
 /// Something that a person is to answer: an approval, or a tool that only a client has.
@@ -136,6 +147,8 @@ pub struct Ask {
     pub question: NewEvent,
     /// How long it stays open, in milliseconds; as long as its turn where nothing is given.
     pub deadline_ms: Option<u64>,
+    /// Who may answer, at least; from [`Role::Participant`].
+    pub role: Role,
 }
 
 /// What a worker does.

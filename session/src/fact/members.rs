@@ -1,7 +1,7 @@
 //! What a fact tells beside its kind and its turn: named members, for clients and for the chain.
 
 use super::{End, Fact, Output, Receipt, Sender};
-use crate::command::Phase;
+use crate::command::{Phase, Role};
 use crate::ids::{AgentName, TurnId};
 
 /// A member of what a fact tells.
@@ -110,7 +110,8 @@ impl Fact {
             }
             // What tells its members above; the compiler asks here for those of a new fact.
             Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => {}
-            Fact::Asked { .. } | Fact::Answered { .. } | Fact::Expired { .. } => {}
+            Fact::Asked { .. } | Fact::Answered { .. } => {}
+            Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
             Fact::Control(_) | Fact::Audience { .. } => {}
         }
     }
@@ -119,7 +120,7 @@ impl Fact {
     fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Number, Text};
         match self {
-            Fact::Asked { interaction, epoch, kind, deadline, message, .. } => {
+            Fact::Asked { interaction, epoch, kind, deadline, message, role, .. } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell("epoch", Number(epoch.0));
                 tell("kind", Text(kind.as_str()));
@@ -127,6 +128,9 @@ impl Fact {
                     tell("deadline", Number(deadline.0));
                 }
                 tell("message", Number(message.0));
+                if Role::Participant < *role {
+                    tell("role", Text(role.name()));
+                }
             }
             Fact::Answered { interaction, turn: _, by } => {
                 tell("interaction", Text(interaction.as_str()));
@@ -134,6 +138,10 @@ impl Fact {
             }
             Fact::Expired { interaction, turn: _ } => {
                 tell("interaction", Text(interaction.as_str()));
+            }
+            Fact::Withdrawn { interaction, turn: _, reason } => {
+                tell("interaction", Text(interaction.as_str()));
+                tell_unless_empty(tell, "reason", reason);
             }
             Fact::Control(control) => {
                 tell("mode", Text(control.mode.name()));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::command::{Answer, Ask, Role};
+use crate::command::{Answer, Ask, Role, Withdraw};
 use crate::event::{Event, NewEvent};
 use crate::fact::Fact;
 use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnEpoch, TurnId};
@@ -24,6 +24,8 @@ pub(crate) struct Interaction {
     pub(crate) serial: Serial,
     pub(crate) deadline: Option<Millis>,
     pub(crate) over: Option<Over>,
+    /// Who may answer, at least.
+    pub(crate) role: Role,
 }
 
 /// How an interaction came to its end.
@@ -36,6 +38,7 @@ pub(crate) enum Over {
         serial: Serial,
     },
     Expired,
+    Withdrawn,
 }
 
 impl Work {
@@ -61,6 +64,34 @@ impl Work {
 }
 
 impl Live {
+    /// Says whether a worker may take all of this back.
+    pub(super) fn check_withdraws(
+        &self,
+        turn: &TurnId,
+        withdraws: &[Withdraw],
+    ) -> Result<(), Refusal> {
+        let is_its = |withdraw: &Withdraw| {
+            let at = self.work.interaction(&withdraw.interaction);
+            at.is_some_and(|at| self.work.interactions[at].turn == *turn)
+        };
+        if withdraws.iter().all(is_its) { Ok(()) } else { Err(Refusal::NoSuchInteraction) }
+    }
+
+    /// Takes questions back, if they are open: each has one end.
+    pub(super) fn take_back(&mut self, now: Millis, withdraws: &[Withdraw], out: &mut Vec<Event>) {
+        for Withdraw { interaction, reason } in withdraws {
+            let Some(at) = self.work.interaction(interaction) else { continue };
+            let asked = &self.work.interactions[at];
+            if asked.over.is_some() {
+                continue;
+            }
+            let (interaction, turn) = (interaction.clone(), asked.turn.clone());
+            let fact = Fact::Withdrawn { interaction, turn, reason: reason.clone() };
+            self.note(now, fact, out);
+            self.close_interaction(now, at, Over::Withdrawn);
+        }
+    }
+
     /// Says whether a worker may ask all of this.
     pub(super) fn check_asks(&self, turn: &TurnId, asks: &[Ask]) -> Result<(), Refusal> {
         let mut open = self.work.interactions.iter().filter(|asked| asked.over.is_none()).count();
@@ -107,10 +138,12 @@ impl Live {
                 deadline,
                 message,
                 previous,
+                role: ask.role,
             };
             let serial = self.record(now, fact, &ask.question, out);
             let (id, turn, kind) = (ask.interaction.clone(), turn.clone(), ask.kind.clone());
-            let asked = Interaction { id, turn, kind, serial, deadline, over: None };
+            let asked =
+                Interaction { id, turn, kind, serial, deadline, over: None, role: ask.role };
             self.work.interactions.push(asked);
         }
     }
@@ -125,6 +158,7 @@ impl Live {
         check_role(asked.role, Role::Participant)?;
         let at = self.work.interaction(&asked.interaction).ok_or(Refusal::NoSuchInteraction)?;
         let interaction = &self.work.interactions[at];
+        check_role(asked.role, interaction.role)?;
         let turn = interaction.turn.clone();
         let by = asked.sender.as_ref().map(|sender| sender.participant.clone());
         let given = digest(&asked.said);
@@ -134,11 +168,11 @@ impl Live {
             {
                 return Ok(Applied::Answered { turn, serial: *serial, duplicate: true });
             }
-            Some(Over::Answered { by, .. }) => {
+            Some(Over::Answered { by, serial, .. }) => {
                 let by = by.as_ref().map_or("somebody", ParticipantName::as_str).to_owned();
-                return Err(Refusal::Conflict { by });
+                return Err(Refusal::Conflict { by, at: *serial });
             }
-            Some(Over::Expired) => return Err(Refusal::InteractionOver),
+            Some(Over::Expired | Over::Withdrawn) => return Err(Refusal::InteractionOver),
             None => {}
         }
         check_size(std::slice::from_ref(&asked.said))?;

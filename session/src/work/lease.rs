@@ -151,6 +151,7 @@ impl Live {
         {
             return Err(Refusal::StepCancelled { step: step.name.clone() });
         }
+        self.check_withdraws(&turn.id, &said.withdraw)?;
         self.check_asks(&turn.id, &said.ask)?;
         Ok(Some(said))
     }
@@ -238,6 +239,7 @@ impl Live {
             self.work.turns[at].set_mark(true);
         }
         self.put_out(now, at, epoch, said, out);
+        self.take_back(now, &said.withdraw, out);
         self.ask(now, &id, epoch, &said.ask, out);
         self.go_on_as_said(now, at, &said.then, out);
     }

@@ -9,8 +9,8 @@ use crate::runtime::presence::Attendee;
 use crate::session::{Role, Sender};
 
 /// The names of everything that may be asked for.
-pub(in crate::edge) const PARAMETERS: [&str; 7] =
-    ["participant", "device", "role", "snapshot", "on_gap", "fold", "visibility"];
+pub(in crate::edge) const PARAMETERS: [&str; 8] =
+    ["participant", "device", "role", "snapshot", "on_gap", "fold", "visibility", "ephemeral"];
 
 /// What is asked of an attachment beside where it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(in crate::edge) struct Asked {
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
+    /// Told what is said and not kept.
+    pub(in crate::edge) ephemeral: bool,
     /// Told how the agents are, also where nobody is named and no snapshot asked for.
     pub(in crate::edge) pings: bool,
 }
@@ -63,6 +65,7 @@ impl Asked {
             },
             fold: flag("fold", given("fold"))?,
             visibility: visibility(given("visibility"))?,
+            ephemeral: flag("ephemeral", given("ephemeral"))?,
             pings: false,
         })
     }
@@ -165,6 +168,7 @@ mod tests {
             ("snapshot", "true"),
             ("fold", ""),
             ("visibility", "private"),
+            ("ephemeral", "yes"),
         ] {
             assert!(parse(&[(name, text)]).is_err(), "{name}={text}");
         }

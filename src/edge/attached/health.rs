@@ -14,6 +14,9 @@ const UNSERVED: &str =
 /// Why a worker that lives counts as stalled.
 const STALLED: &str = "the worker lives, and has put nothing out for longer than it declared";
 
+/// Why a worker may be gone.
+const SUSPECT: &str = "nothing was heard of the worker for half its lease";
+
 /// The health of each open turn's agent, at the time `now` of this node.
 pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
     let turn = |turn: &TurnStatus| {
@@ -70,6 +73,9 @@ pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Va
         }
         Health::Stalled => {
             body.insert("cause".into(), STALLED.into());
+        }
+        Health::Suspect => {
+            body.insert("cause".into(), SUSPECT.into());
         }
         Health::Working { tool } => {
             body.insert("tool".into(), tool.as_str().into());

@@ -23,10 +23,12 @@ pub(super) use self::ask::{Asked, PARAMETERS, Visibility, visibility};
 use self::asking::Asking;
 use super::Edge;
 use super::content::raw::Json;
+use super::ephemeral;
 use super::error::Problem;
 use super::telling::{Control, Telling};
 use crate::ids::{Serial, SessionId};
 use crate::limits;
+use crate::runtime::ephemeral::Listening;
 use crate::runtime::presence::Attendance;
 use crate::runtime::{Freshness, Reader};
 
@@ -42,6 +44,9 @@ pub(super) struct Beside {
     attendance: Option<Attendance>,
     ping_at: Instant,
     asked: Asking,
+    /// Hears what is said and not kept, if that was asked for.
+    listening: Option<Listening>,
+    visibility: Visibility,
 }
 
 /// Opens an attachment as it was asked for: counted as present, with its snapshot, and the right to pings.
@@ -55,6 +60,7 @@ pub(super) async fn open(
     asked: &Asked,
     deadline: Instant,
 ) -> Result<Telling, Problem> {
+    let listening = asked.ephemeral.then(|| edge.runtime.ephemerals.listen(id));
     let attendance = asked.who.clone().map(|who| edge.runtime.presence.attend(id, who));
     let snapshot = match asked.snapshot {
         true => {
@@ -64,10 +70,13 @@ pub(super) async fn open(
         false => None,
     };
     // Who only reads the log is not woken for more than its events.
-    let beside = (attendance.is_some() || asked.snapshot || asked.pings).then(|| {
+    let wants = attendance.is_some() || asked.snapshot || asked.pings || listening.is_some();
+    let visibility = asked.visibility;
+    let beside = wants.then(|| {
         let (edge, id) = (edge.clone(), id.clone());
         let ping_at = Instant::now() + PING;
-        Box::new(Beside { edge, id, attendance, ping_at, asked: Asking::default() })
+        let asked = Asking::default();
+        Box::new(Beside { edge, id, attendance, ping_at, asked, listening, visibility })
     });
     let again = Again::of(edge, id, asked);
     let telling = Telling::new(reader, &edge.metrics, &edge.room);
@@ -77,19 +86,31 @@ pub(super) async fn open(
 impl Beside {
     /// Waits until [`Self::say`] has something to say. Cancel safe.
     pub(super) async fn due(&mut self) {
-        let ping = sleep_until(self.ping_at);
-        match &mut self.attendance {
-            Some(attendance) => tokio::select! {
-                () = attendance.changed() => {}
-                () = ping => {}
-            },
-            None => ping.await,
+        let attendance = async {
+            match &mut self.attendance {
+                Some(attendance) => attendance.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ephemeral = async {
+            match &self.listening {
+                // Boxed: most do not listen, and each that waits is to be small.
+                Some(listening) => Box::pin(listening.due()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = attendance => {}
+            () = ephemeral => {}
+            () = sleep_until(self.ping_at) => {}
         }
     }
 
     /// Whether there is something to say already.
     pub(super) fn is_due(&self) -> bool {
-        self.ping_at <= Instant::now() || self.attendance.as_ref().is_some_and(Attendance::has_news)
+        self.ping_at <= Instant::now()
+            || self.attendance.as_ref().is_some_and(Attendance::has_news)
+            || self.listening.as_ref().is_some_and(Listening::is_due)
     }
 
     /// What is to be said now, if anything is; `tail` as the reader knows it. Cancel safe.
@@ -99,8 +120,13 @@ impl Beside {
             self.ping_at = Instant::now() + PING;
             return Some(Control { name: "ping", cursor: None, data });
         }
-        let company = self.attendance.as_mut()?.news()?;
-        Some(Control { name: "presence", cursor: None, data: people::company(&company).into() })
+        if let Some(company) = self.attendance.as_mut().and_then(Attendance::news) {
+            let data = people::company(&company).into();
+            return Some(Control { name: "presence", cursor: None, data });
+        }
+        let listening = self.listening.as_mut().filter(|listening| listening.is_due())?;
+        let messages = ephemeral::told(&listening.take(), self.visibility)?;
+        Some(Control { name: "ephemeral", cursor: None, data: messages })
     }
 
     /// How far the log goes, how the agents are, what they ask, and how many watch.

@@ -49,6 +49,8 @@ pub(in crate::edge) enum Reply {
     },
     /// Nobody can answer any more.
     Expired,
+    /// The agent took it back.
+    Withdrawn,
 }
 
 impl Questions {
@@ -66,6 +68,7 @@ impl Questions {
                 self.reply(interaction, Reply::Answered { format, payload });
             }
             Some(Fact::Expired { interaction, .. }) => self.reply(interaction, Reply::Expired),
+            Some(Fact::Withdrawn { interaction, .. }) => self.reply(interaction, Reply::Withdrawn),
             Some(Fact::Waiting { turn }) => {
                 // It may wait on for what is left of its questions.
                 if let Some(wait) = self.waits.get_mut(turn).filter(|wait| wait.asked) {

@@ -221,7 +221,7 @@ mod tests {
         for refusal in [
             Refusal::NoSuchInteraction,
             Refusal::InteractionOver,
-            Refusal::Conflict { by: "ada".into() },
+            Refusal::Conflict { by: "ada".into(), at: Serial(9) },
             Refusal::NotFound,
             Refusal::NoSuchTurn,
         ] {

@@ -117,7 +117,10 @@ impl Fold {
                 self.end_text();
                 self.deltas.push(Delta::Ended(end.clone()));
             }
-            Fact::Asked { .. } | Fact::Answered { .. } | Fact::Expired { .. } => {
+            Fact::Asked { .. }
+            | Fact::Answered { .. }
+            | Fact::Expired { .. }
+            | Fact::Withdrawn { .. } => {
                 self.question(event, fact);
             }
             _ => {}
@@ -139,7 +142,7 @@ impl Fold {
                 let (interaction, answer) = (interaction.clone(), json());
                 self.deltas.push(Delta::Answered { interaction, answer });
             }
-            Fact::Expired { interaction, .. } => {
+            Fact::Expired { interaction, .. } | Fact::Withdrawn { interaction, .. } => {
                 self.deltas.push(Delta::Expired { interaction: interaction.clone() });
             }
             _ => {}

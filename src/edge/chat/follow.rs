@@ -14,7 +14,7 @@ use crate::limits;
 use crate::runtime::{AttachError, Delivery, Freshness, Reader, Shown, Start};
 use crate::session::{Event, Refusal};
 
-pub(super) struct Follow {
+pub(in crate::edge) struct Follow {
     edge: Edge,
     id: SessionId,
     reader: Reader,
@@ -26,7 +26,7 @@ pub(super) struct Follow {
 
 /// The log cannot be followed any further.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(in crate::edge) enum Lost {
     /// Nobody serves it now.
     Unavailable,
     /// What comes next is no more, or the session is over.
@@ -38,7 +38,7 @@ impl Follow {
     ///
     /// # Errors
     /// As [`AttachError`]; nobody follows then.
-    pub(super) async fn from(
+    pub(in crate::edge) async fn from(
         edge: &Edge,
         id: &SessionId,
         from: Serial,
@@ -126,7 +126,7 @@ impl Follow {
     ///
     /// # Errors
     /// There are none any more, or not here.
-    pub(super) async fn next(&mut self) -> Result<Vec<Arc<Shown>>, Lost> {
+    pub(in crate::edge) async fn next(&mut self) -> Result<Vec<Arc<Shown>>, Lost> {
         loop {
             if self.detached.is_some() {
                 self.attach_again().await?;

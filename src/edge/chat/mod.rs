@@ -24,6 +24,8 @@ mod tests;
 
 use axum::response::Response;
 
+pub(super) use follow::{Follow, Lost};
+
 use super::routes::Route;
 
 /// The paths of all dialects. They are described by their own documentation, not by `openapi.json`.

@@ -50,6 +50,7 @@ pub(in crate::edge) fn asks(serial: u64, name: &str, answer: Option<&str>) -> Ve
     let interaction = InteractionId::parse(name).unwrap();
     let (turn, kind) = (turn_id("t"), KindName::parse("approval").unwrap());
     let asked = Fact::Asked {
+        role: crate::session::Role::Participant,
         interaction: interaction.clone(),
         turn: turn.clone(),
         epoch: TurnEpoch(1),

@@ -38,7 +38,13 @@ impl Turn {
     fn ask(&mut self, world: &mut World, name: &str, question: &str, answer: &str) {
         let (interaction, kind) = (InteractionId::parse(name).unwrap(), KindName::parse("text"));
         let (question, kind) = (text(question), kind.unwrap());
-        let ask = Ask { interaction: interaction.clone(), kind, question, deadline_ms: None };
+        let ask = Ask {
+            interaction: interaction.clone(),
+            kind,
+            question,
+            deadline_ms: None,
+            role: Role::Participant,
+        };
         self.say(world, Said { ask: vec![ask], ..Said::default() });
         let (said, role) = (text(answer), Role::Controller);
         let answer = Answer { interaction, said, sender: None, role };

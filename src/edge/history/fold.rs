@@ -25,6 +25,8 @@ pub(super) struct Fold {
     hi: Option<Serial>,
     /// The one message that is wanted, if no other is.
     pub(super) only: Option<Serial>,
+    /// The one turn whose agent's messages are wanted, if no others are.
+    pub(super) only_turn: Option<TurnId>,
     /// What is left of messages that began before the log does, and after this, is of the page.
     remnants: Option<Serial>,
     limit: usize,
@@ -49,6 +51,7 @@ impl Fold {
             lo,
             hi,
             only: None,
+            only_turn: None,
             remnants: None,
             limit,
             side,
@@ -70,6 +73,11 @@ impl Fold {
     /// the next page on the older side.
     pub(super) fn rest(&self) -> Option<Serial> {
         self.left.and_then(|_| self.all.keys().next().copied())
+    }
+
+    /// Whether messages of the page are left to the next one for want of room.
+    pub(super) fn has_rest(&self) -> bool {
+        self.left.is_some()
     }
 
     /// Whether a message began before the log does, and what is left of it is of the page.
@@ -132,6 +140,9 @@ impl Fold {
             }
             Fact::Expired { interaction, turn } => {
                 self.reply(turn, interaction, event, &Reply::Expired);
+            }
+            Fact::Withdrawn { interaction, turn, .. } => {
+                self.reply(turn, interaction, event, &Reply::Withdrawn);
             }
             Fact::Receipt { input, turn, receipt } => {
                 let named = |message: &&mut Message| message.input.as_ref() == Some(input);
@@ -203,7 +214,10 @@ impl Fold {
             return false;
         }
         let is_left = self.is_remnant(id);
-        let is_other = self.only.is_some_and(|only| only != id);
+        let is_other = self.only.is_some_and(|only| only != id)
+            || self.only_turn.as_ref().is_some_and(|turn| {
+                role != Speaks::Agent || event.fact.as_deref().and_then(Fact::turn) != Some(turn)
+            });
         let has_no_room = self.left.is_some_and(|left| id <= left);
         if (id < self.lo && !is_left) || self.is_past(id) || is_other || has_no_room {
             return false;

@@ -375,7 +375,7 @@ impl Asked {
         let said = self.said.as_ref().map_or(0, |(_, words)| words.len());
         match &self.reply {
             Reply::Answered { payload, .. } => said + payload.len(),
-            Reply::Open | Reply::Expired => said,
+            Reply::Open | Reply::Expired | Reply::Withdrawn => said,
         }
     }
 
@@ -384,6 +384,7 @@ impl Asked {
             Reply::Open => "open",
             Reply::Answered { .. } => "answered",
             Reply::Expired => "expired",
+            Reply::Withdrawn => "withdrawn",
         };
         let mut out = Json::object([
             ("interaction", self.interaction.as_str().into()),

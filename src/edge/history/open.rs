@@ -10,7 +10,7 @@ use super::super::error::Problem;
 use super::super::wire;
 use super::log::Log;
 use crate::ids::Serial;
-use crate::session::{Event, Fact, InteractionStatus, Status};
+use crate::session::{Event, Fact, InteractionStatus, Role, Status};
 
 /// The questions and inputs of one session that are open, as JSON.
 pub(in crate::edge) struct Waiting {
@@ -70,6 +70,7 @@ pub(in crate::edge) fn question(open: &InteractionStatus, asked: Option<&Event>)
         ("serial", open.serial.0.into()),
         ("deadline", open.deadline.map_or(Json::Null, |at| at.0.into())),
     ])
+    .with_some("role", (Role::Participant < open.role).then(|| open.role.name().into()))
     .with_some("agent", asked.and_then(|event| event.agent.as_ref()).map(|of| of.as_str().into()))
     .with_some("asked_at", asked.map(|event| event.time.0.into()))
     .with_some("question", words.map(|event| wire::said(&event.format, &event.payload)))

@@ -222,7 +222,7 @@ pub(in crate::edge) async fn one(
 }
 
 /// The place in front of a serial.
-fn before(serial: Serial) -> Serial {
+pub(super) fn before(serial: Serial) -> Serial {
     Serial(serial.0.saturating_sub(1))
 }
 

@@ -171,7 +171,13 @@ impl World {
         if which.is_multiple_of(9) {
             let interaction = InteractionId::parse(&self.name()).unwrap();
             let (kind, deadline_ms) = (KindName::parse("text").unwrap(), None);
-            said.ask.push(Ask { interaction, kind, question: text("?"), deadline_ms });
+            said.ask.push(Ask {
+                interaction,
+                kind,
+                question: text("?"),
+                deadline_ms,
+                role: Role::Participant,
+            });
         }
         said.then = match which {
             200..210 => Then::Complete,

@@ -151,6 +151,6 @@ impl Asked {
 fn size(reply: &Reply) -> usize {
     match reply {
         Reply::Answered { payload, .. } => payload.len(),
-        Reply::Open | Reply::Expired => 0,
+        Reply::Open | Reply::Expired | Reply::Withdrawn => 0,
     }
 }

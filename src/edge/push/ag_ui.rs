@@ -53,7 +53,7 @@ fn resumed(ask: &Ask) -> Json {
         Reply::Answered { format, payload } => {
             of("resolved").with("payload", as_json(format, payload))
         }
-        Reply::Open | Reply::Expired => of("cancelled"),
+        Reply::Open | Reply::Expired | Reply::Withdrawn => of("cancelled"),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::runtime::{Freshness, Sessions};
-use crate::session::{Ask, Format, NewEvent, Phase, Said, Say, Then};
+use crate::session::{Ask, Format, NewEvent, Phase, Role, Said, Say, Then};
 
 /// Which turn it is, and whose.
 pub(super) fn key(assignment: &Assignment) -> TurnKey {
@@ -315,7 +315,13 @@ impl Words<'_> {
                 return self.end(fail(reason.into())).await;
             };
             let kind = KindName::parse(kind).expect("kinds are short");
-            asks.push(Ask { interaction, kind, question, deadline_ms: None });
+            asks.push(Ask {
+                interaction,
+                kind,
+                question,
+                deadline_ms: None,
+                role: Role::Participant,
+            });
         }
         let mut said = self.said(Vec::new(), Then::Wait);
         said.ask = asks;

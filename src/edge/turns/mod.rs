@@ -1,5 +1,7 @@
-//! Requests of workers by HTTP: take a turn, speak in it without an end, hear what concerns it.
+//! Turns by HTTP. Of workers: take a turn, speak in it without an end, hear what concerns it. Of whoever reads: how a
+//! turn stands or ended, and which there are.
 
+mod ending;
 mod output;
 mod shown;
 mod told;
@@ -47,6 +49,7 @@ pub(super) async fn claim(
     Ok(Json(shown::assignment(&assignment, (&events.0, events.1))).into_response())
 }
 
+pub(super) use ending::{list, show};
 pub(super) use output::output;
 pub(super) use shown::{assignment, turn};
 pub(super) use told::told;

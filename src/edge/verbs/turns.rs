@@ -16,6 +16,7 @@ use crate::limits;
 use crate::runtime::claim::Claimer;
 use crate::session::{
     Ask, Cancel, Input, Phase, Policy, Role, Said, Say, Scope, Sender, Then, Unwatched, WhenBusy,
+    Withdraw,
 };
 
 #[derive(Deserialize)]
@@ -75,6 +76,8 @@ struct SayBody<'b> {
     internal: bool,
     #[serde(borrow, default)]
     ask: Vec<AskBody<'b>>,
+    #[serde(default)]
+    withdraw: Vec<WithdrawBody>,
     checkpoint: Option<String>,
 }
 
@@ -105,6 +108,15 @@ struct AskBody<'b> {
     #[serde(borrow)]
     question: Item<'b>,
     deadline_ms: Option<u64>,
+    role: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithdrawBody {
+    interaction: String,
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -258,19 +270,22 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
     };
     let says = !asked.events.is_empty()
         || !asked.ask.is_empty()
+        || !asked.withdraw.is_empty()
         || asked.step.is_some()
         || then != Then::GoOn;
     if says && asked.seq.is_none() {
         return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
     }
-    if limits::INTERACTIONS < asked.ask.len() {
+    if limits::INTERACTIONS < asked.ask.len().max(asked.withdraw.len()) {
         return Err(bad(&format!("at most {} questions at once", limits::INTERACTIONS)));
     }
     let step = asked.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
     let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
     let ask = asked.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
+    let withdraw = asked.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
     let (rewind, mark, internal) = (asked.rewind, asked.mark, asked.internal);
-    let said = asked.seq.map(|seq| Said { seq, step, rewind, mark, events, internal, ask, then });
+    let said = |seq| Said { seq, step, rewind, mark, events, internal, ask, then, withdraw };
+    let said = asked.seq.map(said);
     let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {
@@ -305,6 +320,18 @@ fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
         kind: name("kind", &asked.kind, KindName::parse)?,
         question: asked.question.event()?,
         deadline_ms: asked.deadline_ms,
+        // Whoever only watches answers nothing.
+        role: match asked.role {
+            Some(given) => role(Some(&given))?.max(Role::Participant),
+            None => Role::Participant,
+        },
+    })
+}
+
+fn withdraw(asked: WithdrawBody) -> Result<Withdraw, Problem> {
+    Ok(Withdraw {
+        interaction: name("interaction", &asked.interaction, InteractionId::parse)?,
+        reason: reason(asked.reason)?,
     })
 }
 

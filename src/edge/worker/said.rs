@@ -2,8 +2,10 @@
 
 use serde::Deserialize;
 
+use super::super::ephemeral;
 use super::super::error::Problem;
 use super::super::name::in_frame;
+use super::super::verbs::Item;
 use super::super::verbs::turns::{self, bad, name, quiet};
 use crate::ids::{AgentName, TenantName, TurnEpoch, TurnId, WorkerName};
 use crate::limits;
@@ -39,6 +41,21 @@ struct DoneFrame {
     session: String,
     turn: String,
     epoch: TurnEpoch,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EphemeralFrame<'f> {
+    #[serde(rename = "type")]
+    _type: String,
+    session: String,
+    turn: String,
+    epoch: TurnEpoch,
+    kind: String,
+    #[serde(borrow)]
+    said: Option<Item<'f>>,
+    #[serde(default)]
+    internal: bool,
 }
 
 #[derive(Deserialize)]
@@ -81,9 +98,17 @@ fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame
             let turn = name("turn", &done.turn, TurnId::parse)?;
             FromWorker::Done(TurnKey { session, turn, epoch: done.epoch })
         }
+        "ephemeral" => {
+            let EphemeralFrame { session, turn, epoch, kind, said, internal, .. } =
+                turns::json(frame)?;
+            let session = name("session", &session, |name| in_frame(tenant, name))?;
+            let turn = name("turn", &turn, TurnId::parse)?;
+            let (kind, said) = ephemeral::checked(&kind, said)?;
+            FromWorker::Ephemeral { key: TurnKey { session, turn, epoch }, kind, said, internal }
+        }
         "pong" => bare(frame, FromWorker::Pong)?,
         "drain" => bare(frame, FromWorker::Drain)?,
-        _ => return Err(bad("type is register, say, beat, done, pong or drain")),
+        _ => return Err(bad("type is register, say, beat, ephemeral, done, pong or drain")),
     }))
 }
 

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::super::ephemeral::{self, Said};
 use super::super::error::{self, Problem};
 use super::super::verbs::{self, Verb};
 use super::super::{attached, cursor, headers, name};
@@ -37,6 +38,8 @@ pub(super) enum Asked {
     /// Room for so many events more.
     Credit(u32),
     Verb(Box<Called>),
+    /// Says something that is not kept.
+    Ephemeral(Box<Said>),
 }
 
 pub(super) struct Attach {
@@ -97,6 +100,7 @@ struct AttachFrame {
     on_gap: Option<String>,
     fold: Option<bool>,
     visibility: Option<String>,
+    ephemeral: Option<bool>,
 }
 
 /// Whether there is to be one, or how many messages it is to have.
@@ -193,12 +197,19 @@ fn asked(op: &str, text: &str) -> Result<Asked, Problem> {
             let CreditFrame { events, .. } = parsed(text)?;
             Asked::Credit(credit(events, 1)?)
         }
+        "ephemeral" => {
+            let VerbFrame { body, producer: None, .. } = parsed(text)? else {
+                return Err(bad("what is not kept has no producer".to_owned()));
+            };
+            let body = body.ok_or_else(|| bad("missing field `body`".to_owned()))?;
+            Asked::Ephemeral(Box::new(ephemeral::parse(body.get().as_bytes())?))
+        }
         other => match Verb::NAMED.into_iter().find(|(name, _)| *name == other) {
             Some((_, verb)) => Asked::Verb(Box::new(called(verb, parsed(text)?)?)),
             None => {
                 let known = Verb::NAMED.map(|(name, _)| name).join(", ");
                 return Err(bad(format!(
-                    "there is no op {other:?}; there are auth, attach, detach, credit, {known}"
+                    "there is no op {other:?}; there are auth, attach, detach, credit, ephemeral, {known}"
                 )));
             }
         },
@@ -237,6 +248,7 @@ fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
         "on_gap" => frame.on_gap.as_deref(),
         "fold" => frame.fold.map(flag),
         "visibility" => frame.visibility.as_deref(),
+        "ephemeral" => frame.ephemeral.map(flag),
         _ => None,
     };
     let asked = attached::Asked::parse(given).map_err(bad)?;

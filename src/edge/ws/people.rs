@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::Edge;
 use super::super::attached;
+use super::super::ephemeral;
 use super::super::error::{self, Problem};
 use super::super::quota;
 use super::super::telling::Telling;
@@ -63,6 +64,8 @@ enum Done {
     Answered(Option<u64>, Result<Value, Problem>),
     Attached(Option<u64>, SessionId, u64, Result<Box<Telling>, Problem>),
     Known(Option<u64>, Result<Caller, Refused>),
+    /// It needs no answer.
+    Unasked,
 }
 
 /// Does what a verb asks; it goes on even if the connection ends.
@@ -205,6 +208,20 @@ impl People {
                     self.answer(re, answer.map(|()| json!({ "session": session.name() })));
                 }
             }
+            Asked::Ephemeral(said) => {
+                let attached = self.places.get(&session);
+                let attached = attached.map(|place| place.wants.who.clone());
+                let (edge, caller) = (self.edge.clone(), self.caller.clone());
+                let request = async move {
+                    let done = ephemeral::submit(&edge, &caller, session, *said, attached).await;
+                    match (re, done) {
+                        // Nobody asks for an answer who gives no number.
+                        (None, Ok(_)) => Done::Unasked,
+                        (re, done) => Done::Answered(re, done),
+                    }
+                };
+                self.requests.push(request.boxed());
+            }
             Asked::Verb(called) => {
                 let (edge, caller) = (self.edge.clone(), self.caller.clone());
                 let request =
@@ -260,6 +277,7 @@ impl People {
 
     fn settle(&mut self, done: Done) {
         let (re, session, number, telling) = match done {
+            Done::Unasked => return,
             Done::Answered(re, answer) => return self.answer(re, answer),
             Done::Known(re, known) => {
                 self.is_asking = false;

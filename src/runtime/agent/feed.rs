@@ -138,7 +138,9 @@ impl Feed {
             Fact::Ended { end: End::Cancelled { .. }, .. } => Look::Tell(What::Cancel),
             // Its worker gave its lease up to that, or the turn is over.
             Fact::Ended { .. } | Fact::Waiting { .. } | Fact::Paused { .. } => Look::Over,
-            Fact::Answered { .. } | Fact::Expired { .. } => Look::Tell(What::Answer),
+            Fact::Answered { .. } | Fact::Expired { .. } | Fact::Withdrawn { .. } => {
+                Look::Tell(What::Answer)
+            }
             Fact::Pausing { .. } => Look::Tell(What::Pause),
             Fact::Resumed { .. } => Look::Tell(What::Resume),
             Fact::StepCancelled { .. } => Look::Tell(What::CancelStep),

@@ -13,14 +13,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::super::claim::{Assignment, Claimer};
+use super::super::ephemeral::{EphemeralMessage, Source};
 use super::super::served::Serving;
 use super::super::workers::Workers;
 use super::batch::Heard;
 use super::turn::{Outcome, Parts, ToTurn};
 use super::{BrokeOff, FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
-use crate::ids::TurnEpoch;
+use crate::ids::{KindName, TurnEpoch};
 use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_TOLD, LINK_TURNS};
-use crate::session::{Refusal, Say};
+use crate::session::{NewEvent, Refusal, Say};
 
 /// Takes what a worker says. Closed when it is dropped, as if the connection had ended.
 pub struct Speaker {
@@ -57,6 +58,8 @@ impl Room {
 enum ToLink {
     Say(TurnKey, Heard),
     Done(TurnKey),
+    /// Its kind, what is said, and whether it is internal.
+    Ephemeral(TurnKey, Box<(KindName, NewEvent, bool)>),
     Failed(TurnKey, BrokeOff),
     Drain,
 }
@@ -116,6 +119,9 @@ impl Speaker {
             FromWorker::Pong => return Ok(()),
             FromWorker::Drain => ToLink::Drain,
             FromWorker::Done(key) => ToLink::Done(key),
+            FromWorker::Ephemeral { key, kind, said, internal } => {
+                ToLink::Ephemeral(key, Box::new((kind, said, internal)))
+            }
             FromWorker::Failed(key, why) => ToLink::Failed(key, why),
             FromWorker::Say { session, say } => {
                 let bytes = u32::try_from(bytes_of(&say).min(LINK_BYTES)).unwrap_or(u32::MAX);
@@ -278,6 +284,7 @@ impl Link {
                 self.drains = true;
                 return;
             }
+            ToLink::Ephemeral(key, said) => return self.say_ephemeral(key, *said),
             ToLink::Done(key) => (key, ToTurn::Done),
             ToLink::Failed(key, why) => (key, ToTurn::Failed(why)),
             ToLink::Say(key, heard) => (key, ToTurn::Say(heard)),
@@ -290,12 +297,27 @@ impl Link {
             },
         };
         let ToTurn::Say(heard) = unheard else { return };
-        // The turn is over here; whoever reads slowly misses an answer to what it must not say.
         let Some(seq) = heard.say.said.as_ref().map(|said| said.seq) else { return };
+        self.refuse(key, Some(seq));
+    }
+
+    /// Says what is not kept, if it is of a turn that the worker has: a fenced one is not heard (S4).
+    fn say_ephemeral(&self, key: TurnKey, (kind, said, internal): (KindName, NewEvent, bool)) {
+        if !self.turns.contains_key(&key) {
+            return self.refuse(key, None);
+        }
+        let at = self.workers.sessions.now();
+        let source = Source::Agent { agent: self.register.agent.name.clone(), turn: key.turn };
+        let message = EphemeralMessage { session: key.session, source, kind, said, internal, at };
+        // Nothing is promised: what finds no room is counted.
+        self.workers.ephemerals.say(message);
+    }
+
+    /// The turn is over here; whoever reads slowly misses an answer to what it must not say.
+    fn refuse(&self, key: TurnKey, seq: Option<u64>) {
         let refusal = Refusal::TurnOver;
         let (code, detail) = (refusal.code(), refusal.to_string());
-        let refused =
-            Refused { key: Some(key), seq: Some(seq), code, detail, retry_after_ms: None };
+        let refused = Refused { key: Some(key), seq, code, detail, retry_after_ms: None };
         drop(self.to_worker.try_send(ToWorker::Refused(Box::new(refused))));
     }
 

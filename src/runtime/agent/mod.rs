@@ -26,8 +26,10 @@ pub use link::{LinkClosed, Listener, Speaker};
 
 use super::claim::Assignment;
 use super::tail::Shown;
-use crate::ids::{AgentId, AgentName, Cursor, Serial, SessionId, TurnEpoch, TurnId, WorkerName};
-use crate::session::{AudienceStatus, ControlStatus, Event, Say};
+use crate::ids::{
+    AgentId, AgentName, Cursor, KindName, Serial, SessionId, TurnEpoch, TurnId, WorkerName,
+};
+use crate::session::{AudienceStatus, ControlStatus, Event, NewEvent, Say};
 
 /// A worker that wants turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,8 @@ pub enum ToWorker {
 pub enum FromWorker {
     /// Output, an end, an acknowledgement, a beat: the seq of what is said counts from 0 in each epoch.
     Say { session: SessionId, say: Box<Say> },
+    /// Something about a turn of its own that is not kept: how it gets on, for those who watch.
+    Ephemeral { key: TurnKey, kind: KindName, said: NewEvent, internal: bool },
     /// It has really stopped working on a turn that was cancelled or taken from it.
     Done(TurnKey),
     /// Its attempt at a turn came to nothing, and why. What it said before stays said.

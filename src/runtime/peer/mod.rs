@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::compare::Comparison;
 use super::directory::Directory;
 use super::envelope;
+use super::ephemeral::Ephemerals;
 use super::members::Members;
 use super::overview::Overview;
 use super::presence::Presence;
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     pub(super) sessions: Arc<Sessions>,
     pub(super) workers: Arc<Workers>,
     pub(super) presence: Arc<Presence>,
+    pub(super) ephemerals: Arc<Ephemerals>,
     pub(super) members: Arc<Members>,
     pub(super) overview: Arc<Overview>,
     pub(super) comparison: Arc<Comparison>,
@@ -96,6 +98,10 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::MembersChanged(parts.members.change_members_here(&change).await)
         }
         Request::Introduce => Response::Introduced(parts.members.introduction()),
+        Request::Ephemeral { messages } => {
+            parts.ephemerals.hear(messages);
+            Response::Noted { elsewhere: Vec::new() }
+        }
         Request::LedGroups => Response::LedGroups(parts.members.led_groups()),
     })
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
 use crate::ids::{AgentId, Incarnation, Serial, SessionId, TurnId};
+use crate::runtime::ephemeral::EphemeralMessage;
 use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
@@ -44,6 +45,8 @@ pub(in crate::runtime) enum Request {
     Introduce,
     /// Which groups do you lead, and who are their members?
     LedGroups,
+    /// This was said at my node, and is not kept.
+    Ephemeral { messages: Vec<EphemeralMessage> },
 }
 
 /// A peer's response.
@@ -193,6 +196,11 @@ mod tests {
         check_request(&Request::PresenceSnapshot { session: session() }, expect!["01070173"]);
         let asked = Request::Compare { session: session(), next: 9, within_ms: 1 };
         check_request(&asked, expect!["010901730901"]);
+        let messages = vec![crate::runtime::ephemeral::tests::message("s", "ada", "hi")];
+        check_request(
+            &Request::Ephemeral { messages },
+            expect!["010d01017300036164610006747970696e6704746578740268690009"],
+        );
     }
 
     fn company() -> PresenceSnapshot {

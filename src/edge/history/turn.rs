@@ -1,0 +1,215 @@
+//! Turns that are over, found in the log: how they ended, and what was said in them.
+//!
+//! A turn is found by its input, which is a message: so it costs what the messages after it do, however long they are.
+
+use std::sync::Arc;
+
+use super::super::content::raw::{Json, Object};
+use super::super::error::Problem;
+use super::borders;
+use super::fold::Fold;
+use super::log::Log;
+use super::page::{Side, before as place_before};
+use crate::edge::attached::Visibility;
+use crate::ids::{Serial, TurnId};
+use crate::limits::MESSAGES_PAGE;
+use crate::runtime::Shown;
+use crate::session::{Event, Fact, Status};
+
+/// A turn that is over.
+pub(in crate::edge) struct Ended {
+    /// Its input; where that was trimmed, the first message that is left of it.
+    pub(in crate::edge) begin: Serial,
+    /// Its last event, which says how it ended.
+    pub(in crate::edge) last: Arc<Shown>,
+}
+
+/// What the log has under the name of a turn.
+pub(in crate::edge) enum Found {
+    Ended(Ended),
+    /// An input that began no turn: it was spoken into this one.
+    SpokenInto(TurnId),
+    /// An input that began no turn: a person had control.
+    Held,
+    Nothing,
+}
+
+/// What was said in a turn.
+pub(in crate::edge) struct SaidIn {
+    /// The agent's messages, oldest first.
+    pub(in crate::edge) messages: Vec<Json>,
+    /// Whether there are older ones for which there is no room.
+    pub(in crate::edge) more: bool,
+    /// The texts of its messages, joined.
+    pub(in crate::edge) text: String,
+    /// Why its model stopped, what it cost, and what went wrong, as it was last said.
+    pub(in crate::edge) finish_reason: Option<String>,
+    pub(in crate::edge) usage: Option<Json>,
+    pub(in crate::edge) error: Option<String>,
+}
+
+/// Where a turn is in the log.
+struct Place {
+    begin: Serial,
+    /// Where its newest message begins.
+    newest: Serial,
+    /// What it is of, if it is an input that began no turn.
+    other: Option<Found>,
+}
+
+/// The last turn with this name that is over as of `status`, or what else the log has under that name.
+///
+/// # Errors
+/// The log is not to be had before the deadline, or is another one by now.
+pub(in crate::edge) async fn end_of(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+) -> Result<Found, Problem> {
+    let Some(place) = find(log, status, turn).await? else { return Ok(Found::Nothing) };
+    let Place { begin, newest, other } = place;
+    let mut at = newest;
+    while at <= status.tail {
+        let piece = log.piece(at, status.tail).await?;
+        let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
+        let is_end = |shown: &&Arc<Shown>| is_end(&shown.event) && of(&shown.event) == Some(turn);
+        if let Some(last) = piece.iter().find(is_end) {
+            return Ok(Found::Ended(Ended { begin, last: last.clone() }));
+        }
+        at = last.next();
+    }
+    Ok(other.unwrap_or(Found::Nothing))
+}
+
+/// Goes back over messages until the turn's input, which is the oldest of them.
+async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Option<Place>, Problem> {
+    let (mut upto, mut found) = (status.tail.next(), None::<Place>);
+    loop {
+        let border = borders::back(log, status, upto, MESSAGES_PAGE, Visibility::All).await?;
+        let mut begins = border.begins;
+        begins.reverse();
+        for shown in log.at(&begins).await?.iter().rev() {
+            let event = &shown.event;
+            let named = match event.fact.as_deref() {
+                Some(Fact::Input { input, .. }) => input == turn,
+                _ => false,
+            };
+            if named || of(event) == Some(turn) {
+                let newest = found.map_or(event.serial, |found| found.newest);
+                let other = other(event, turn);
+                found = Some(Place { begin: event.serial, newest, other });
+            }
+            if named {
+                return Ok(found);
+            }
+        }
+        if border.is_first || upto <= border.lo {
+            return Ok(found);
+        }
+        upto = border.lo;
+    }
+}
+
+/// What an input is of that began no turn of its own, as far as it says.
+fn other(event: &Event, name: &TurnId) -> Option<Found> {
+    match event.fact.as_deref() {
+        Some(Fact::Input { held: true, .. }) => Some(Found::Held),
+        Some(Fact::Input { turn, .. }) if turn != name => Some(Found::SpokenInto(turn.clone())),
+        _ => None,
+    }
+}
+
+fn of(event: &Event) -> Option<&TurnId> {
+    event.fact.as_deref().and_then(Fact::turn)
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(event.fact.as_deref(), Some(Fact::Ended { .. }))
+}
+
+/// Up to `limit` ends of turns before a place, the newest first, of those that are wanted; and the place that the
+/// next page lies before, if there is more to look through.
+///
+/// # Errors
+/// The log is not to be had before the deadline, or is another one by now.
+pub(in crate::edge) async fn ended(
+    log: &mut Log<'_>,
+    status: &Status,
+    place: Serial,
+    limit: usize,
+    wanted: impl Fn(&Event) -> bool,
+) -> Result<(Vec<Arc<Shown>>, Option<Serial>), Problem> {
+    let (mut found, begun) = (Vec::new(), (log.read, log.bytes));
+    let (mut upto, first) = (place_before(place).min(status.tail), status.first.max(Serial(1)));
+    while first <= upto {
+        if log.is_spent(begun) {
+            return Ok((found, Some(upto.next())));
+        }
+        let piece = log.back(upto, first, log.most()).await?;
+        let Some(begin) = piece.first().map(|shown| shown.event.serial) else { break };
+        for shown in piece.iter().rev() {
+            if is_end(&shown.event) && wanted(&shown.event) {
+                if found.len() == limit {
+                    return Ok((found, Some(shown.event.serial.next())));
+                }
+                found.push(shown.clone());
+            }
+        }
+        upto = place_before(begin);
+    }
+    Ok((found, None))
+}
+
+/// What was said in a turn that is over; of a long one, its end.
+///
+/// # Errors
+/// The log is not to be had before the deadline, or is another one by now.
+pub(in crate::edge) async fn said_in(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+    ended: &Ended,
+    visibility: Visibility,
+) -> Result<SaidIn, Problem> {
+    let last = log.last(ended.begin, ended.last.event.serial).await?;
+    let from = last.first().map_or(ended.begin, |shown| shown.event.serial);
+    // What is read may begin in the middle of a message, whose first event says how much is missing.
+    let message = |event: &Event| match event.fact.as_deref() {
+        Some(Fact::Output(output)) if output.turn == *turn => Some(output.message),
+        Some(Fact::Asked { turn: of, message, .. }) if of == turn => Some(*message),
+        _ => None,
+    };
+    let head = last.iter().find_map(|shown| message(&shown.event)).filter(|at| *at < from);
+    let mut fold = Fold::new(head.unwrap_or(from), None, usize::MAX, Side::Older);
+    fold = fold.with_remnants(Some(Serial::ZERO));
+    (fold.visibility, fold.only_turn) = (visibility, Some(turn.clone()));
+    if let Some(head) = head {
+        log.at(&[head]).await?.iter().for_each(|shown| fold.take(&shown.event));
+    }
+    last.iter().for_each(|shown| fold.take(&shown.event));
+    let more = ended.begin < from || fold.has_rest();
+    let messages = fold.finish(status.first).await.into_iter().map(|(_, message)| message);
+    Ok(SaidIn::of(messages.collect(), more))
+}
+
+impl SaidIn {
+    fn of(messages: Vec<Json>, more: bool) -> SaidIn {
+        let (mut text, mut finish_reason, mut usage, mut error) = (String::new(), None, None, None);
+        for message in &messages {
+            let json = message.to_string();
+            let message = Object::parse(&json).unwrap_or_default();
+            text.push_str(&message.text("text").unwrap_or_default());
+            for part in message.objects("content") {
+                match part.text("type").as_deref() {
+                    Some("finish") => {
+                        finish_reason = part.text("reason").or(finish_reason);
+                        usage = part.get("usage").map(Json::raw).or(usage);
+                    }
+                    Some("error") => error = part.text("text").or(error),
+                    _ => {}
+                }
+            }
+        }
+        SaidIn { messages, more, text, finish_reason, usage, error }
+    }
+}

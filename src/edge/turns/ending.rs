@@ -1,0 +1,300 @@
+//! How a turn stands or ended, with what was said in it, and which turns of a session there are. The log says so for
+//! ever, at any node: nothing is kept beside it (S9).
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::attached;
+use super::super::chat::{Follow, Lost};
+use super::super::content::raw::Json;
+use super::super::error::{self, Problem};
+use super::super::gate::{By, while_granted};
+use super::super::history::{self, At, Found, Log};
+use super::super::name::{Name, TurnOf};
+use super::super::people::{exists, ready};
+use super::super::query::Query;
+use super::super::{Edge, headers};
+use crate::edge::attached::Visibility;
+use crate::ids::{AgentName, Cursor, DeviceName, Serial, SessionId, TurnId};
+use crate::limits;
+use crate::runtime::Freshness;
+use crate::session::{End, Event, Fact, Sender, Status, TurnStatus};
+
+/// `GET /v1/sessions/{id}/turns/{turn}`
+pub(in crate::edge) async fn show(
+    State(edge): State<Edge>,
+    TurnOf(id, turn): TurnOf,
+    By(caller): By,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["wait_ms", "visibility"])?;
+    let visibility = attached::visibility(query.text("visibility"));
+    let visibility = visibility.map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
+    let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?.unwrap_or_default();
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    let read_by = until + Duration::from_millis(limits::REQUEST_MS);
+    let deadline = headers::deadline(&headers)?.max(read_by);
+    let shown = shown(&edge, (&id, &turn), visibility, until, deadline);
+    Ok(ready(&while_granted(&caller, shown).await?))
+}
+
+/// A turn as it is once it is over, or by `until`.
+async fn shown(
+    edge: &Edge,
+    (id, turn): (&SessionId, &TurnId),
+    visibility: Visibility,
+    until: Instant,
+    deadline: Instant,
+) -> Result<Json, Problem> {
+    let mut waits = true;
+    loop {
+        let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+        let status = exists(status)?;
+        let open = status.turns.iter().find(|open| open.turn == *turn);
+        if let Some(open) = open {
+            if waits && Instant::now() < until {
+                waits = wait(edge, id, turn, &status, until).await?;
+                continue;
+            }
+            let mut open = [open.clone()];
+            edge.runtime.workers.mark_unserved(id, &mut open).await;
+            let open = super::turn(&open[0], edge.runtime.sessions.time_of(id));
+            return Ok(Json::joined(&open, &head(&status)));
+        }
+        let mut log = Log::new(edge, id, status.incarnation, deadline);
+        if let Some(input) = held(&mut log, &status, turn).await? {
+            let members = [("turn", turn.as_str().into()), ("state", "held".into())];
+            let body = Json::object(members).with("input", input.0);
+            return Ok(with_head(body, &status));
+        }
+        return over(&mut log, &status, turn, visibility).await;
+    }
+}
+
+/// Waits until a turn is over or `until`; says whether that is worth waiting for any longer.
+async fn wait(
+    edge: &Edge,
+    id: &SessionId,
+    turn: &TurnId,
+    status: &Status,
+    until: Instant,
+) -> Result<bool, Problem> {
+    let follow = Follow::from(edge, id, status.tail.next(), until);
+    let follow = tokio::select! {
+        follow = follow => follow,
+        () = edge.stop.cancelled() => return Ok(false),
+    };
+    let Ok(mut follow) = follow else {
+        // It may have no place for readers, or no leader: the next look tells.
+        tokio::time::sleep_until(until.min(Instant::now() + limits::LEADER_WAIT)).await;
+        return Ok(true);
+    };
+    loop {
+        let next = tokio::select! {
+            next = timeout_at(until, follow.next()) => next,
+            () = edge.stop.cancelled() => return Ok(false),
+        };
+        match next {
+            Ok(Ok(events)) => {
+                let mut events = events.iter();
+                if events.any(|shown| ending(&shown.event).is_some_and(|(of, _)| of == turn)) {
+                    return Ok(false);
+                }
+            }
+            Ok(Err(Lost::Gone | Lost::Unavailable)) => return Ok(true),
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+/// The input, if that is all there is of a turn because a person has control.
+async fn held(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+) -> Result<Option<Serial>, Problem> {
+    let Some(queued) = status.queued.iter().find(|queued| queued.input == *turn) else {
+        return Ok(None);
+    };
+    let event = log.at(&[queued.serial]).await?;
+    let is_held =
+        |event: &Event| matches!(event.fact.as_deref(), Some(Fact::Input { held: true, .. }));
+    Ok(event.first().filter(|shown| is_held(&shown.event)).map(|shown| shown.event.serial))
+}
+
+/// A turn that is over, with what was said in it.
+async fn over(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+    visibility: Visibility,
+) -> Result<Json, Problem> {
+    let ended = match history::end_of(log, status, turn).await? {
+        Found::Ended(ended) => ended,
+        other => return Err(none(status, turn, other)),
+    };
+    let said = history::said_in(log, status, turn, &ended, visibility).await?;
+    let body = rendered(&ended.last.event)
+        .with("input", ended.begin.0)
+        .with("text", said.text)
+        .with_some("finish_reason", said.finish_reason.map(Json::from))
+        .with_some("usage", said.usage)
+        .with_some("error", said.error.map(Json::from))
+        .with("more", said.more)
+        .with("messages", said.messages);
+    Ok(with_head(body, status))
+}
+
+/// Why there is no such turn.
+fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
+    let first = status.first;
+    let detail = match &found {
+        Found::SpokenInto(of) => format!("the input {turn} was spoken into the turn {of}"),
+        Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
+        _ if first <= Serial(1) => format!("none has the name {turn}"),
+        _ => format!("the log tells of none that has the name {turn}, from {first} on"),
+    };
+    let problem = Problem::new(&error::NO_SUCH_TURN, detail).with("first", first.0);
+    match found {
+        Found::SpokenInto(of) => problem.with("turn", of.as_str()),
+        _ => problem,
+    }
+}
+
+/// The members that say which life of the session this is of, and as of when.
+fn head(status: &Status) -> Json {
+    let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
+    Json::object([
+        ("incarnation", u64::from(status.incarnation.0).into()),
+        ("cursor", cursor.to_string().into()),
+    ])
+}
+
+fn with_head(body: Json, status: &Status) -> Json {
+    let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
+    body.with("incarnation", u64::from(status.incarnation.0)).with("cursor", cursor.to_string())
+}
+
+fn ending(event: &Event) -> Option<(&TurnId, &End)> {
+    match event.fact.as_deref() {
+        Some(Fact::Ended { turn, end }) => Some((turn, end)),
+        _ => None,
+    }
+}
+
+/// How a turn ended, by its last event.
+fn rendered(event: &Event) -> Json {
+    let Some((turn, end)) = ending(event) else { return Json::Null };
+    let name = |name: Option<&str>| name.map_or(Json::Null, Json::from);
+    let reason = Some(end.reason()).filter(|reason| !reason.is_empty());
+    let body = Json::object([
+        ("turn", turn.as_str().into()),
+        ("agent", name(event.agent.as_ref().map(AgentName::as_str))),
+        ("state", state(end).into()),
+        ("ended", event.serial.0.into()),
+        ("ended_at", event.time.0.into()),
+    ])
+    .with_some("reason", reason.map(Json::from));
+    match end {
+        End::Cancelled { by: Some(Sender { participant, device }), .. } => body
+            .with("participant", participant.as_str())
+            .with("device", name(device.as_ref().map(DeviceName::as_str))),
+        _ => body,
+    }
+}
+
+fn state(end: &End) -> &'static str {
+    match end {
+        End::Completed { .. } => "completed",
+        End::Failed { .. } => "failed",
+        End::Cancelled { .. } => "cancelled",
+    }
+}
+
+/// Which turns are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    Open,
+    Ended,
+    /// Those in this state.
+    In(&'static str),
+}
+
+impl Wanted {
+    const OPEN: [&str; 4] = ["queued", "active", "waiting", "paused"];
+    const ENDED: [&str; 3] = ["completed", "failed", "cancelled"];
+
+    fn of(query: &Query) -> Result<Wanted, Problem> {
+        let mut words = vec![("open", Wanted::Open), ("ended", Wanted::Ended)];
+        let states = Wanted::OPEN.into_iter().chain(Wanted::ENDED);
+        words.extend(states.map(|state| (state, Wanted::In(state))));
+        Ok(query.word("state", &words)?.unwrap_or(Wanted::All))
+    }
+
+    fn has(self, state: &str) -> bool {
+        match self {
+            Wanted::All => true,
+            Wanted::Open => Wanted::OPEN.contains(&state),
+            Wanted::Ended => Wanted::ENDED.contains(&state),
+            Wanted::In(wanted) => wanted == state,
+        }
+    }
+
+    /// Whether turns that are over are among them.
+    fn has_ended(self) -> bool {
+        Wanted::ENDED.iter().any(|state| self.has(state))
+    }
+}
+
+/// `GET /v1/sessions/{id}/turns`
+pub(in crate::edge) async fn list(
+    State(edge): State<Edge>,
+    Name(id): Name,
+    By(caller): By,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let query = query.only(&["state", "agent", "before", "limit"])?;
+    let wanted = Wanted::of(&query)?;
+    let agent = query.text("agent").map(AgentName::parse).transpose();
+    let agent = agent.map_err(|why| Problem::new(&error::BAD_NAME, why.to_string()))?;
+    let place = query.text("before").map(At::parse).transpose()?.unwrap_or(At::Now);
+    let limit = query.number("limit", 1, limits::TURNS_PAGE_MAX as u64)?;
+    let limit = limit.map_or(limits::TURNS_PAGE, |limit| limit as usize);
+    let deadline = headers::deadline(&headers)?;
+    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = exists(status)?;
+    let of = |name: Option<&AgentName>| agent.is_none() || agent.as_ref() == name;
+    let mut turns = Vec::new();
+    let before = place.in_log(&status)?;
+    if before.is_none() {
+        let has = |turn: &&TurnStatus| wanted.has(turn.state.name()) && of(Some(&turn.agent));
+        let mut open: Vec<TurnStatus> = status.turns.iter().rev().filter(has).cloned().collect();
+        edge.runtime.workers.mark_unserved(&id, &mut open).await;
+        let now = edge.runtime.sessions.time_of(&id);
+        turns.extend(open.iter().map(|turn| Json::from(super::turn(turn, now))));
+    }
+    let mut older = None;
+    if wanted.has_ended() {
+        let place = before.unwrap_or(status.tail.next());
+        let has = |event: &Event| {
+            ending(event).is_some_and(|(_, end)| wanted.has(state(end))) && of(event.agent.as_ref())
+        };
+        let mut log = Log::new(&edge, &id, status.incarnation, deadline);
+        let ended = history::ended(&mut log, &status, place, limit, has);
+        let (ended, next) = while_granted(&caller, ended).await?;
+        turns.extend(ended.iter().map(|shown| rendered(&shown.event)));
+        older = next.map(|serial| Cursor { incarnation: status.incarnation, serial }.to_string());
+    }
+    let body = head(&status)
+        .with("more", older.is_some())
+        .with("older", older.map_or(Json::Null, Json::from))
+        .with("turns", turns);
+    Ok(ready(&body))
+}
