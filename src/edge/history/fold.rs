@@ -87,7 +87,7 @@ impl Fold {
 
     /// Whether no message that begins at `serial` or later is of the page.
     pub(super) fn is_past(&self, serial: Serial) -> bool {
-        self.hi.is_some_and(|hi| hi <= serial) || self.next.is_some()
+        [self.hi, self.next].into_iter().flatten().any(|end| end <= serial)
     }
 
     /// Ends a page that lies after a place: what begins at `serial` or later is of the next one.
