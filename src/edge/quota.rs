@@ -2,7 +2,7 @@
 //!
 //! The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
 
-use axum::extract::Request;
+use axum::extract::{Query as Pairs, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 
 use super::Edge;
@@ -16,12 +16,14 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 
 /// Whether a request stays open for as long as its client likes, or as an agent works.
 fn is_stream(route: &str, request: &Request) -> bool {
-    let is_live = || {
-        let query = request.uri().query().unwrap_or_default();
-        query.split('&').any(|pair| pair.starts_with("live="))
+    // Read as handlers read it, so that no spelling of a name is another to them.
+    let asks = |name: &str| {
+        let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(request.uri());
+        pairs.is_ok_and(|Pairs(pairs)| pairs.iter().any(|(given, _)| given == name))
     };
     match (route, request.method()) {
-        ("events" | "stream", &Method::GET) => is_live(),
+        ("events" | "stream", &Method::GET) => asks("live"),
+        ("turn", &Method::GET) => asks("wait_ms"),
         ("stream", &Method::POST) => request.headers().contains_key(STREAM_APPEND),
         ("told" | "ws" | "agents_ws" | "ai_sdk_stream", &Method::GET) => true,
         ("claim" | "output" | "ai_sdk" | "ag_ui" | "openai_new", &Method::POST) => true,
@@ -142,6 +144,7 @@ mod tests {
         for (route, method, target, header, stream) in [
             ("events", Method::GET, "/e?after=0&live=sse", None, true),
             ("events", Method::GET, "/e?live=long-poll", None, true),
+            ("events", Method::GET, "/e?%6Cive=sse", None, true),
             ("events", Method::GET, "/e?after=0", None, false),
             ("events", Method::POST, "/e", None, false),
             ("stream", Method::GET, "/s?offset=-1&live=sse", None, true),
@@ -152,6 +155,8 @@ mod tests {
             ("inputs", Method::POST, "/i", None, false),
             ("cancel", Method::POST, "/c", None, false),
             ("ws", Method::GET, "/ws", None, true),
+            ("turn", Method::GET, "/t?wait_ms=1000", None, true),
+            ("turn", Method::GET, "/t", None, false),
         ] {
             let mut request = Request::builder().method(method).uri(target);
             if let Some(value) = header {

@@ -200,10 +200,11 @@ impl State {
         if matches!(end, End::Fail { .. }) {
             return end;
         }
-        // The last call of an answer that was cut may be cut too.
-        let whole = end != End::Complete { reason: "length".into() };
+        // The last call of an answer that was cut may be cut too, and one that says that it is at its end waits for no
+        // call of a client.
+        let waits = word != "stop" && end != End::Complete { reason: "length".into() };
         let open = self.calls.iter().filter(|call| !call.settled);
-        let asked = open.filter(|call| call.approval.is_some() || whole).map(Pending::question);
+        let asked = open.filter(|call| call.approval.is_some() || waits).map(Pending::question);
         let asked: Vec<_> = asked.collect();
         if asked.is_empty() { end } else { End::Ask(asked) }
     }

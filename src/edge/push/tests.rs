@@ -449,10 +449,12 @@ fn an_endpoint_is_asked_in_its_own_form() {
 }
 
 #[test]
-fn a_call_that_nobody_made_is_asked_whatever_the_answer_says_of_its_end() {
+fn a_call_that_nobody_made_is_asked_unless_the_answer_is_at_its_own_end() {
     let call = r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"where","input":{}}"#;
     let call = frame("message", call);
-    for (word, asked) in [("stop", true), ("", true), ("unknown", true), ("length", false)] {
+    for (word, asked) in
+        [("stop", false), ("tool-calls", true), ("", true), ("unknown", true), ("length", false)]
+    {
         let told = read(Protocol::AiSdk, &[call.clone(), end_by(Protocol::AiSdk, word)]);
         assert_eq!(told.contains("ask k1 client_tool"), asked, "{word}: {told}");
     }
