@@ -26,8 +26,9 @@ pub const UNSETTLED_ENTRIES: usize = 64;
 pub const DUE_INTERVAL: Duration = Duration::from_millis(250);
 /// Pause between two looks for nodes that are gone.
 pub const GONE_INTERVAL: Duration = Duration::from_millis(100);
-/// Heartbeats that the leader before does not acknowledge, and is gone.
+/// Heartbeats that the leader before does not acknowledge, and is gone; and after how many looks that is judged.
 pub const GONE_HEARTBEATS: u32 = 2;
+pub const GONE_LOOKS: u32 = 3;
 /// Pause after which sessions are told again of a node that is gone, and for how long they are.
 pub const GONE_AGAIN: Duration = Duration::from_secs(1);
 pub const GONE_TOLD: Duration = Duration::from_secs(5);

@@ -240,6 +240,15 @@ impl Caller {
         self.grant()?.map_or(Ok(()), |grant| Ok(grant.narrow(session, command)?))
     }
 
+    /// Puts the name of its grant where none is given.
+    ///
+    /// # Errors
+    /// It speaks in another name.
+    pub fn sign(&self, sender: &mut Option<Sender>) -> Result<(), Denial> {
+        let Some(grant) = self.grant()? else { return Ok(()) };
+        Ok(grant.name(sender)?)
+    }
+
     /// Whom it is present as, where it says who it is.
     ///
     /// # Errors

@@ -110,7 +110,9 @@ pub(super) async fn submit(
     let Said { kind, said, sender, internal } = said;
     let known = attached.clone().flatten();
     let known = known.map(|who| Sender { participant: who.participant, device: who.device });
-    let mut sender = sender.or(known).ok_or_else(|| bad("it is somebody's: name a participant"))?;
+    let mut sender = sender.or(known);
+    caller.sign(&mut sender)?;
+    let mut sender = sender.ok_or_else(|| bad("it is somebody's: name a participant"))?;
     caller.present(&session, &mut sender, &mut Role::default())?;
     if attached.is_none() {
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);

@@ -24,6 +24,7 @@ fn is_stream(route: &str, request: &Request) -> bool {
     match (route, request.method()) {
         ("events" | "stream", &Method::GET) => asks("live"),
         ("turn", &Method::GET) => asks("wait_ms"),
+        ("openai_of", &Method::GET) => asks("stream"),
         ("stream", &Method::POST) => request.headers().contains_key(STREAM_APPEND),
         ("told" | "ws" | "agents_ws" | "ai_sdk_stream", &Method::GET) => true,
         ("claim" | "output" | "ai_sdk" | "ag_ui" | "openai_new", &Method::POST) => true,
@@ -157,6 +158,8 @@ mod tests {
             ("ws", Method::GET, "/ws", None, true),
             ("turn", Method::GET, "/t?wait_ms=1000", None, true),
             ("turn", Method::GET, "/t", None, false),
+            ("openai_of", Method::GET, "/r?stream=true", None, true),
+            ("openai_of", Method::GET, "/r", None, false),
         ] {
             let mut request = Request::builder().method(method).uri(target);
             if let Some(value) = header {

@@ -1,28 +1,42 @@
 //! Nodes that are gone, and with them the workers that were bound to them: connections, processes and calls.
 //!
-//! A leader knows it of a member that acknowledges nothing for as long as makes a leader out of touch, and of the
-//! leader before it, whose silence made it leader, as soon as that one does not acknowledge its first heartbeats. The
-//! turns are taken from such workers at once, and not when their leases run out. A worker that was only cut off is
-//! fenced (S4).
+//! A leader knows it of a member that acknowledges nothing for as long as makes a leader out of touch, in none of the
+//! groups that are led here. Of the leader before it, whose silence made it leader, it knows it as soon as that one
+//! does not acknowledge its first heartbeats; that is judged once, when it has become leader. The turns are taken from
+//! such workers at once, and not when their leases run out. A worker that was only cut off is fenced (S4).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use cluster::group::Group;
 use cluster::host::Host;
 use cluster::ids::{GroupId, NodeId};
 use tokio::time::{Instant, sleep};
 
 use super::session::Mail;
 use super::shards::Shards;
-use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_TOLD};
+use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_TOLD};
 
 /// What is known of the nodes that are gone.
 #[derive(Default)]
 struct Gone {
-    /// Who led each group when this node last did not.
-    leaders: HashMap<GroupId, NodeId>,
+    /// Groups that this node leads or led when it looked last.
+    leads: HashMap<GroupId, Lead>,
+    /// Leaders before this node, that did not acknowledge its first heartbeats.
+    before: BTreeSet<NodeId>,
     /// When sessions of a group were first told, and last.
     told: HashMap<(GroupId, NodeId), (Instant, Instant)>,
+}
+
+/// Who leads a group.
+#[derive(Clone, Copy)]
+enum Lead {
+    Other(NodeId),
+    /// This node, after another one that is still to be judged, since so many looks.
+    Own {
+        before: Option<NodeId>,
+        looks: u32,
+    },
 }
 
 /// Tells the sessions that are led here of nodes that are gone, until it is dropped.
@@ -34,30 +48,63 @@ pub(super) async fn watch(shards: Arc<Shards>, host: Arc<Host>) {
     }
 }
 
+/// Members of these groups that acknowledge none of them.
+fn silent<'g>(
+    led: impl Iterator<Item = &'g Arc<Group>>,
+    of: impl Fn(&Group) -> Vec<NodeId>,
+) -> HashSet<NodeId> {
+    let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
+    for group in led {
+        let here = of(group);
+        heard.extend(group.report().voters.into_iter().filter(|node| !here.contains(node)));
+        silent.extend(here);
+    }
+    silent.retain(|node| !heard.contains(node));
+    silent
+}
+
 impl Gone {
     fn look(&mut self, shards: &Shards, host: &Host) {
-        let (mut led, mut nodes) = (Vec::new(), BTreeSet::new());
-        for group in host.groups() {
-            if !group.leads() {
-                if let Some(leader) = group.leader().filter(|leader| *leader != host.local()) {
-                    self.leaders.insert(group.id(), leader);
-                }
-                continue;
-            }
-            nodes.extend(group.silent_members());
-            if let Some(before) = self.leaders.get(&group.id())
-                && group.silent_for(GONE_HEARTBEATS).contains(before)
-            {
-                nodes.insert(*before);
-            }
-            led.push(group);
-        }
+        let led = self.led(host);
+        let at_first = silent(led.iter(), |group| group.silent_for(GONE_HEARTBEATS));
+        self.judge(&at_first);
+        let mut nodes = silent(led.iter(), Group::silent_members);
+        nodes.extend(&self.before);
         self.told.retain(|(_, node), _| nodes.contains(node));
         for group in led {
             let Some(shard) = shards.get(group.id()) else { continue };
             for node in nodes.iter().filter(|node| self.is_news(group.id(), **node)) {
                 let mail = || Mail::Gone { group: group.clone(), node: node.0 };
                 shard.actors().send_all(mail);
+            }
+        }
+    }
+
+    /// The groups that this node leads, with note of who led them before.
+    fn led(&mut self, host: &Host) -> Vec<Arc<Group>> {
+        let mut led = Vec::new();
+        for group in host.groups() {
+            if group.leads() {
+                let lead = self.leads.entry(group.id());
+                lead.and_modify(Lead::pass).or_insert(Lead::Own { before: None, looks: 0 });
+                led.push(group);
+            } else if let Some(leader) = group.leader().filter(|leader| *leader != host.local()) {
+                self.leads.insert(group.id(), Lead::Other(leader));
+            }
+        }
+        led
+    }
+
+    /// Judges those that led before this node, once each.
+    fn judge(&mut self, silent: &HashSet<NodeId>) {
+        self.before.retain(|node| silent.contains(node));
+        for lead in self.leads.values_mut() {
+            if let Lead::Own { before, looks } = lead
+                && GONE_LOOKS <= *looks
+                && let Some(node) = before.take()
+                && silent.contains(&node)
+            {
+                self.before.insert(node);
             }
         }
     }
@@ -73,5 +120,51 @@ impl Gone {
             self.told.insert((group, node), (first.unwrap_or(now), now));
         }
         is_news
+    }
+}
+
+impl Lead {
+    /// This node leads at one more look.
+    fn pass(&mut self) {
+        *self = match *self {
+            Lead::Other(before) => Lead::Own { before: Some(before), looks: 0 },
+            Lead::Own { before, looks } => Lead::Own { before, looks: looks.saturating_add(1) },
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(1);
+    const OTHER: NodeId = NodeId(2);
+
+    fn after(before: Lead, looks: u32) -> Gone {
+        let mut lead = before;
+        (0..=looks).for_each(|_| lead.pass());
+        Gone { leads: HashMap::from([(GROUP, lead)]), ..Gone::default() }
+    }
+
+    #[test]
+    fn a_leader_before_that_does_not_answer_the_next_one_is_gone_until_it_does() {
+        let mut gone = after(Lead::Other(OTHER), GONE_LOOKS - 1);
+        gone.judge(&HashSet::from([OTHER]));
+        assert!(gone.before.is_empty(), "it was not asked for long enough");
+        let mut gone = after(Lead::Other(OTHER), GONE_LOOKS);
+        gone.judge(&HashSet::from([OTHER]));
+        assert_eq!(gone.before, BTreeSet::from([OTHER]));
+        gone.judge(&HashSet::from([OTHER]));
+        assert_eq!(gone.before, BTreeSet::from([OTHER]));
+        gone.judge(&HashSet::new());
+        assert!(gone.before.is_empty());
+    }
+
+    #[test]
+    fn one_that_gave_its_lead_away_and_answered_is_judged_as_any_other_from_then_on() {
+        let mut gone = after(Lead::Other(OTHER), GONE_LOOKS);
+        gone.judge(&HashSet::new());
+        gone.judge(&HashSet::from([OTHER]));
+        assert!(gone.before.is_empty(), "it may stand still for a moment");
     }
 }

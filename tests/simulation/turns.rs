@@ -80,8 +80,9 @@ impl Client {
     /// Takes turns and speaks in them; now and then it oversleeps and speaks all the same.
     pub(crate) async fn work(mut self) {
         let worker = WorkerName::parse(&format!("w{}", self.name)).expect("a name");
-        let claimer =
-            Claimer { agent: agent().into(), worker, lease_ms: LEASE_MS, quiet_ms: 60_000 };
+        // Half of them are lost with the node at which they claimed.
+        let (agent, is_bound) = (agent().into(), self.name % 2 == 0);
+        let claimer = Claimer { agent, worker, lease_ms: LEASE_MS, quiet_ms: 60_000, is_bound };
         while !self.is_over() {
             self.pause(50).await;
             let Some((node, runtime)) = self.some_node() else { continue };

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::error::{self, Problem};
-use super::super::verbs::{Verb, submit};
+use super::super::verbs::{Verb, submit, submit_spent};
 use super::super::{Edge, headers};
 use crate::auth::Caller;
 use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId};
@@ -81,7 +81,8 @@ pub(super) async fn begin(
             return Err(Refusal::RoleForbids { needs: Role::Participant }.into());
         }
         submit(edge, caller, id, Verb::Create.parse(&[])?, deadline).await?;
-        done = submit(edge, caller, id, command(), deadline).await;
+        // It is the same input as before, so it is paid for.
+        done = submit_spent(edge, caller, id, command(), deadline, Problem::from).await;
     }
     let reply = done?;
     let life = reply.incarnation;

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::page::{Side, before as place_before};
 use crate::edge::attached::Visibility;
 use crate::ids::{Serial, TurnId};
-use crate::limits::MESSAGES_PAGE;
+use crate::limits::{MESSAGES_EVENTS, MESSAGES_PAGE};
 use crate::runtime::Shown;
 use crate::session::{Event, Fact, Status};
 
@@ -38,7 +38,7 @@ pub(in crate::edge) enum Found {
 pub(in crate::edge) struct SaidIn {
     /// The agent's messages, oldest first.
     pub(in crate::edge) messages: Vec<Json>,
-    /// Whether there are older ones for which there is no room.
+    /// Whether there is more of it for which there is no room: older ones, or what one of them was cut by.
     pub(in crate::edge) more: bool,
     /// The texts of its messages, joined.
     pub(in crate::edge) text: String,
@@ -103,11 +103,34 @@ async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Optio
                 return Ok(found);
             }
         }
+        if border.is_first && border.remnants && found.is_none() {
+            return left_of(log, status, turn).await;
+        }
         if border.is_first || upto <= border.lo {
             return Ok(found);
         }
         upto = border.lo;
     }
+}
+
+/// What is left of a turn whose messages all began before the log does: looked for where most likely it is.
+async fn left_of(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+) -> Result<Option<Place>, Problem> {
+    let mut at = status.first.max(Serial(1));
+    let upto = Serial(at.0 + MESSAGES_EVENTS as u64).min(status.tail);
+    while at <= upto {
+        let piece = log.piece(at, upto).await?;
+        if let Some(shown) = piece.iter().find(|shown| of(&shown.event) == Some(turn)) {
+            let begin = shown.event.serial;
+            return Ok(Some(Place { begin, newest: begin, other: None }));
+        }
+        let Some(last) = piece.last() else { break };
+        at = last.event.serial.next();
+    }
+    Ok(None)
 }
 
 /// What an input is of that began no turn of its own, as far as it says.
@@ -193,12 +216,13 @@ pub(in crate::edge) async fn said_in(
 }
 
 impl SaidIn {
-    fn of(messages: Vec<Json>, more: bool) -> SaidIn {
+    fn of(messages: Vec<Json>, mut more: bool) -> SaidIn {
         let (mut text, mut finish_reason, mut usage, mut error) = (String::new(), None, None, None);
         for message in &messages {
             let json = message.to_string();
             let message = Object::parse(&json).unwrap_or_default();
             text.push_str(&message.text("text").unwrap_or_default());
+            more |= message.get("cut").is_some();
             for part in message.objects("content") {
                 match part.text("type").as_deref() {
                     Some("finish") => {

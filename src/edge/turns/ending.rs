@@ -68,6 +68,10 @@ async fn shown(
         }
         let mut log = Log::new(edge, id, status.incarnation, deadline);
         if let Some(input) = held(&mut log, &status, turn).await? {
+            if waits && Instant::now() < until {
+                waits = wait(edge, id, turn, &status, until).await?;
+                continue;
+            }
             let members = [("turn", turn.as_str().into()), ("state", "held".into())];
             let body = Json::object(members).with("input", input.0);
             return Ok(with_head(body, &status));

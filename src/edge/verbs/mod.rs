@@ -113,8 +113,33 @@ pub(super) async fn submit_as(
     deadline: Instant,
     problem: impl FnOnce(SubmitError) -> Problem,
 ) -> Result<Reply, Problem> {
+    // What it may not do costs nothing.
     caller.narrow(id, &mut command)?;
     edge.auth.spend(caller, &command)?;
+    carry_out(edge, caller, id, command, deadline, problem).await
+}
+
+/// The same for what the caller's quotas were spent on before.
+pub(super) async fn submit_spent(
+    edge: &Edge,
+    caller: &Caller,
+    id: &SessionId,
+    mut command: Command,
+    deadline: Instant,
+    problem: impl FnOnce(SubmitError) -> Problem,
+) -> Result<Reply, Problem> {
+    caller.narrow(id, &mut command)?;
+    carry_out(edge, caller, id, command, deadline, problem).await
+}
+
+async fn carry_out(
+    edge: &Edge,
+    caller: &Caller,
+    id: &SessionId,
+    command: Command,
+    deadline: Instant,
+    problem: impl FnOnce(SubmitError) -> Problem,
+) -> Result<Reply, Problem> {
     let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();

@@ -14,10 +14,12 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
+use tokio::time::Instant;
 
 use self::events::Events;
 use super::super::error::{self, Problem};
 use super::super::gate::By;
+use super::super::history::{self, Found, Log};
 use super::super::routes::Route;
 use super::super::{Edge, body, delivery, headers};
 use super::answer;
@@ -25,7 +27,7 @@ use super::begin;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
 use super::said::Says;
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, SessionId, TurnId};
 use crate::limits;
 use crate::session::{Right, Status};
 
@@ -39,6 +41,22 @@ fn seen(given: &HeaderMap) -> Result<Option<(Incarnation, events::Id)>, Problem>
     let bad =
         || Problem::new(&error::BAD_HEADER, "last-event-id is none of an event of this route");
     events::id_of(text).map(Some).ok_or_else(bad)
+}
+
+/// Whether a session has had a run.
+async fn knows(
+    edge: &Edge,
+    id: &SessionId,
+    status: &Status,
+    run: &TurnId,
+    deadline: Instant,
+) -> Result<bool, Problem> {
+    let is_open = status.turns.iter().any(|open| open.turn == *run);
+    if is_open || status.queued.iter().any(|queued| queued.input == *run) {
+        return Ok(true);
+    }
+    let mut log = Log::new(edge, id, status.incarnation, deadline);
+    Ok(!matches!(history::end_of(&mut log, status, run).await?, Found::Nothing))
 }
 
 async fn run(
@@ -62,8 +80,12 @@ async fn run(
         Some((life, seen)) => {
             let status = begin::status(&edge, &id, deadline).await?;
             let is_there = |status: &Status| status.incarnation == life && seen.0 <= status.tail.0;
-            if !status.as_ref().is_some_and(is_there) {
-                return Ok(events::no_such_place());
+            let Some(status) = status.filter(is_there) else { return Ok(events::no_such_place()) };
+            if matches!(request.says, Says::Message(_)) {
+                let run = begin::turn_id(&request.run)?;
+                if !knows(&edge, &id, &status, &run, deadline).await? {
+                    return Ok(events::no_such_place());
+                }
             }
             Some(seen)
         }
