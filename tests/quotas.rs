@@ -119,6 +119,17 @@ async fn a_tenant_over_its_quota_is_refused_with_nothing_done_and_others_are_not
     .await;
 }
 
+/// What makes its session is one input, as any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_message_of_a_chat_is_one_input() {
+    let most = QuotaLimits { inputs_per_s: Some(1), ..QuotaLimits::default() };
+    let node = start(of_tenants(most)).await;
+    let acme = key(&node.url, "acme").await;
+    let body = json!({ "model": "poet", "input": "x", "background": true });
+    let (status, answer) = ask(&node, &acme, Method::POST, "/v1/openai/responses", body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_over_its_quota_leaves_the_other_keys_of_its_tenant_alone() {
     let key_limits = QuotaLimits { appends_per_s: Some(1), ..QuotaLimits::default() };

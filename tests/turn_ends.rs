@@ -122,6 +122,56 @@ async fn a_turn_tells_its_state_and_then_its_result() {
 }
 
 #[tokio::test]
+async fn a_turn_whose_input_was_trimmed_is_told_by_what_is_left_of_it() {
+    let node = start_single().await;
+    let url = node.url.as_str();
+    let body = json!({ "retention": { "max_bytes": 2_000 } });
+    let made = client().put(format!("{url}{SESSION}")).json(&body).send().await.expect("an answer");
+    assert_eq!(made.status(), 201);
+    input(url, "q", "queue").await;
+    let taken = claim(url).await;
+    let part = |seq: u64| seq.to_string().repeat(1_000);
+    for seq in 0..9 {
+        say(url, &taken, seq, json!({ "events": [{ "text": part(seq) }] })).await;
+    }
+    say(url, &taken, 9, json!({ "events": [{ "text": part(9) }], "then": "complete" })).await;
+    let session = client().get(format!("{url}{SESSION}")).send().await.expect("an answer");
+    let session: Value = session.json().await.expect("JSON");
+    assert!(1 < session["first"].as_u64().expect("a serial"), "its input was trimmed: {session}");
+    let (status, over, _) = get(url, "turns/q").await;
+    assert_eq!((status, &over["state"]), (200, &json!("completed")), "{over}");
+    assert!(over["text"].as_str().is_some_and(|text| text.ends_with(&part(9))), "{over}");
+    assert_eq!(over["messages"][0]["trimmed"], true, "{over}");
+}
+
+#[tokio::test]
+async fn a_wait_for_an_input_that_a_person_holds_lasts_until_its_turn_is_over() {
+    let node = start_single().await;
+    let url = node.url.as_str();
+    create(url).await;
+    let control = async |verb: &str| {
+        let body = json!({ "verb": verb, "participant": "eve", "role": "supervisor" });
+        let (status, answer) = post(url, &format!("{SESSION}/control"), body).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    control("take").await;
+    input(url, "q", "queue").await;
+    let (_, held, _) = get(url, "turns/q").await;
+    assert_eq!(held["state"], "held");
+    let waits = async { get(url, "turns/q?wait_ms=60000").await };
+    let ends = async {
+        control("release").await;
+        let turn = claim(url).await;
+        say(url, &turn, 0, json!({ "events": [{ "text": "Roses" }], "then": "complete" })).await;
+    };
+    let ((status, over, _), ()) = tokio::join!(waits, ends);
+    assert_eq!(
+        (status, &over["state"], &over["text"]),
+        (200, &json!("completed"), &json!("Roses"))
+    );
+}
+
+#[tokio::test]
 async fn a_turn_that_ended_long_ago_is_found_and_listed_with_the_others() {
     const OTHERS: usize = 1_100;
     let node = start_single().await;

@@ -202,7 +202,9 @@ pub(in crate::edge) async fn said_in(
         Some(Fact::Asked { turn: of, message, .. }) if of == turn => Some(*message),
         _ => None,
     };
-    let head = last.iter().find_map(|shown| message(&shown.event)).filter(|at| *at < from);
+    let head = last.iter().find_map(|shown| message(&shown.event));
+    // One that was trimmed cannot say it; then what is left of the message is a remnant.
+    let head = head.filter(|at| *at < from && status.first <= *at);
     let mut fold = Fold::new(head.unwrap_or(from), None, usize::MAX, Side::Older);
     fold = fold.with_remnants(Some(Serial::ZERO));
     (fold.visibility, fold.only_turn) = (visibility, Some(turn.clone()));
