@@ -392,6 +392,28 @@ fn a_person_takes_over_and_hands_back() {
 }
 
 #[test]
+fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
+    let mut play = Play::new();
+    play.run(take("sue", Role::Controller)).unwrap();
+    play.run(from("user", "i1")).unwrap();
+    play.told();
+    let other = Cancel::new(Scope::Turn(turn_id("i2")), "no");
+    assert_eq!(
+        play.run(Command::Cancel(Box::new(other))).unwrap(),
+        Applied::Cancelled { turns: 0 }
+    );
+    let cancel = Cancel::new(Scope::Turn(turn_id("i1")), "no");
+    assert_eq!(
+        play.run(Command::Cancel(Box::new(cancel))).unwrap(),
+        Applied::Cancelled { turns: 1 }
+    );
+    assert!(play.told().contains("turn.cancelled i1"));
+    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    assert_eq!(play.told(), "control.released");
+    assert_eq!(play.session.status().unwrap().turns, []);
+}
+
+#[test]
 fn drafts_are_internal_and_a_failure_may_ask_for_a_person() {
     let mut play = Play::under(Policy { escalate: true, attempts: Some(1), ..Policy::default() });
     play.run(from("user", "t1")).unwrap();

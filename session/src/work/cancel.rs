@@ -25,6 +25,11 @@ impl Live {
         }
         let (by, reason) = (asked.by.clone(), asked.reason.clone());
         let end = End::Cancelled { by, reason };
+        // What is held back for a person ends as the turn that it would have begun.
+        let held = self.work.control.held.as_ref();
+        if held.is_some_and(|held| asked.scope.has(&held.input, &held.agent)) {
+            self.release_held(now);
+        }
         let meant = |open: &Turn| asked.scope.has(&open.id, &open.agent);
         let turns = self.end_all(now, &end, meant, out);
         if let Scope::Turn(turn) = &asked.scope

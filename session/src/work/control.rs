@@ -126,7 +126,7 @@ impl Live {
     }
 
     /// Begins a turn with what was held back.
-    fn release_held(&mut self, now: Millis) {
+    pub(super) fn release_held(&mut self, now: Millis) {
         let Some(held) = self.work.control.held.take() else { return };
         let mut turn = Turn::new(held.input, held.agent, held.first, now);
         turn.spoken = held.last;
