@@ -2,7 +2,7 @@
 //!
 //! A node compares its wall clock with those of the other members. [`NodeTime`] goes on by the time that
 //! elapses, runs a little faster or slower towards what a majority shows, and jumps only forward, to what a
-//! majority has shown for a while. [`GroupTime`] is the same for one group, and never below the time of an
+//! majority has shown for a while. `GroupTime` is the same for one group, and never below the time of an
 //! entry that is committed there (S6): if that is in the future, it goes on from there, slowly, until the
 //! others come. So no clock of one node deletes anything by being early, nor freezes anything by being late.
 
