@@ -6,6 +6,7 @@
 mod access;
 mod agents;
 mod door;
+mod endpoints;
 mod public;
 mod quotas;
 mod service;

@@ -4,29 +4,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use harness::api::{SESSION, TIMERS, create, post};
 use harness::cluster::{Cluster, client};
-use harness::load::eventually;
 use harness::socket::Client;
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const FLAGS: &[&str] =
-    &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];
-const SESSION: &str = "/v1/sessions/s";
-
-async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
-    let request = client().post(format!("{url}{path}")).json(&body).timeout(PATIENCE);
-    let answer = request.send().await.expect("an answer");
-    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-}
-
-async fn create(url: &str) {
-    eventually("the session is created", async || {
-        let request = client().put(format!("{url}{SESSION}"));
-        request.send().await.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
-}
 
 async fn show(url: &str) -> Value {
     let answer = client().get(format!("{url}{SESSION}")).send().await.expect("an answer");
@@ -63,9 +44,9 @@ async fn heard(client: &mut Client, url: &str, body: &Value) -> Value {
 
 #[tokio::test]
 async fn everybody_who_listens_hears_it_at_every_node_and_the_log_does_not_grow() {
-    let cluster = Cluster::up(4, FLAGS).await;
+    let cluster = Cluster::up(4, TIMERS).await;
     let urls = cluster.urls();
-    create(&urls[0]).await;
+    create(&urls[0], "s").await;
     let tail = show(&urls[0]).await["tail"].clone();
     let mut deaf = listener(&urls[1], json!({ "participant": "eve" })).await;
     for (at, url) in urls.iter().enumerate() {
@@ -91,9 +72,9 @@ async fn everybody_who_listens_hears_it_at_every_node_and_the_log_does_not_grow(
 
 #[tokio::test]
 async fn a_stream_is_told_what_a_device_says_on_its_socket() {
-    let cluster = Cluster::up(1, FLAGS).await;
+    let cluster = Cluster::up(1, TIMERS).await;
     let url = cluster.url(1);
-    create(&url).await;
+    create(&url, "s").await;
     let stream = format!("{url}{SESSION}/events?live=sse&ephemeral=1&visibility=public");
     let mut answer = client().get(stream).send().await.expect("an answer");
     let mut text = String::new();
@@ -127,9 +108,9 @@ async fn a_stream_is_told_what_a_device_says_on_its_socket() {
 
 #[tokio::test]
 async fn a_worker_shows_how_it_gets_on_in_its_own_turn_only() {
-    let cluster = Cluster::up(3, FLAGS).await;
+    let cluster = Cluster::up(3, TIMERS).await;
     let urls = cluster.urls();
-    create(&urls[0]).await;
+    create(&urls[0], "s").await;
     let mut ears = listener(&urls[1], json!({ "ephemeral": true })).await;
     let mut worker = Client::open_at(&urls[2], "/v1/agents/ws", "").await;
     worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
@@ -153,9 +134,9 @@ async fn a_worker_shows_how_it_gets_on_in_its_own_turn_only() {
 #[tokio::test]
 async fn a_flood_is_dropped_and_counted_and_events_come_all_the_same() {
     const EVENTS: usize = 50;
-    let cluster = Cluster::up(1, FLAGS).await;
+    let cluster = Cluster::up(1, TIMERS).await;
     let url = cluster.url(1);
-    create(&url).await;
+    create(&url, "s").await;
     let mut ears = listener(&url, json!({ "ephemeral": true })).await;
     let flood = async {
         let (mut said, mut dropped) = (0, 0);

@@ -1,25 +1,14 @@
 //! The conversation as a resource: pages in both directions, one message, what whoever comes late is told, and
 //! beginning again after a gap; on one node, and at nodes that have no replica.
 
-use std::time::Duration;
-
 use futures::StreamExt;
+use harness::api::{PATIENCE, claim, create, post};
 use harness::cluster::{Cluster, client};
-use harness::load::eventually;
 use harness::node::{TestNode, start_single};
 use harness::socket::Client;
 use outlive::client::sse::{Frame, Parser};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
-    let request = client().post(format!("{url}{path}")).json(&body).timeout(PATIENCE);
-    let answer = request.send().await.expect("an answer");
-    let status = answer.status().as_u16();
-    (status, answer.json().await.unwrap_or(Value::Null))
-}
 
 async fn text_of(url: &str, path: &str) -> (u16, String) {
     let request = client().get(format!("{url}{path}")).timeout(PATIENCE);
@@ -32,14 +21,6 @@ async fn get(url: &str, path: &str) -> Value {
     serde_json::from_str(&text_of(url, path).await.1).unwrap_or(Value::Null)
 }
 
-async fn create(url: &str, session: &str) {
-    eventually("the session is created", async || {
-        let request = client().put(format!("{url}/v1/sessions/{session}"));
-        request.send().await.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
-}
-
 /// An input of Ada's, and the turn that it begins or is spoken into.
 async fn input(url: &str, session: &str, name: &str, words: &str) {
     let body = json!({
@@ -48,18 +29,6 @@ async fn input(url: &str, session: &str, name: &str, words: &str) {
     });
     let (status, answer) = post(url, &format!("/v1/sessions/{session}/inputs"), body).await;
     assert_eq!(status, 200, "{answer}");
-}
-
-async fn claim(url: &str) -> Value {
-    let mut taken = Value::Null;
-    eventually("a turn is to be had", async || {
-        let body = json!({ "worker": "w", "wait_ms": 10_000, "lease_ms": 60_000 });
-        let (status, answer) = post(url, "/v1/agents/poet/claim", body).await;
-        taken = answer;
-        status == 200
-    })
-    .await;
-    taken
 }
 
 async fn say(url: &str, turn: &Value, seq: u64, rest: Value) -> Value {
@@ -194,9 +163,9 @@ async fn a_page_of_a_long_session_reads_what_it_shows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
-    const FLAGS: &[&str] =
+    const TIMERS: &[&str] =
         &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];
-    let cluster = Cluster::up(4, FLAGS).await;
+    let cluster = Cluster::up(4, TIMERS).await;
     let urls = cluster.urls();
     create(&urls[0], "s").await;
     for at in 0..6 {

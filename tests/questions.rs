@@ -1,22 +1,9 @@
 //! What agents ask people, from the question to its one end: who may answer, who was faster, and what is taken back;
 //! told the same at every node, to those who are there and to those who come late.
 
-use std::time::Duration;
-
+use harness::api::{PATIENCE, SESSION, TIMERS, claim, create, post};
 use harness::cluster::{Cluster, client};
-use harness::load::eventually;
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const FLAGS: &[&str] =
-    &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];
-const SESSION: &str = "/v1/sessions/s";
-
-async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
-    let request = client().post(format!("{url}{path}")).json(&body).timeout(PATIENCE);
-    let answer = request.send().await.expect("an answer");
-    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-}
 
 async fn get(url: &str, path: &str) -> Value {
     let request = client().get(format!("{url}{SESSION}{path}")).timeout(PATIENCE);
@@ -26,22 +13,10 @@ async fn get(url: &str, path: &str) -> Value {
 
 /// A session with a turn that a worker has.
 async fn begin(url: &str) -> Value {
-    eventually("the session is created", async || {
-        let request = client().put(format!("{url}{SESSION}"));
-        request.send().await.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
+    create(url, "s").await;
     let body = json!({ "input": "q", "agent": "poet", "said": { "text": "a poem" } });
     assert_eq!(post(url, &format!("{SESSION}/inputs"), body).await.0, 200);
-    let mut taken = Value::Null;
-    eventually("a turn is to be had", async || {
-        let body = json!({ "worker": "w", "wait_ms": 10_000, "lease_ms": 60_000 });
-        let (status, answer) = post(url, "/v1/agents/poet/claim", body).await;
-        taken = answer;
-        status == 200
-    })
-    .await;
-    taken
+    claim(url).await
 }
 
 async fn say(url: &str, turn: &Value, seq: u64, mut body: Value) -> (u16, Value) {
@@ -65,7 +40,7 @@ async fn states(url: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_question_that_is_taken_back_is_over_everywhere() {
-    let cluster = Cluster::up(3, FLAGS).await;
+    let cluster = Cluster::up(3, TIMERS).await;
     let urls = cluster.urls();
     let turn = begin(&urls[0]).await;
     let asks = |name: &str| json!({ "interaction": name, "kind": "approval", "question": { "text": "Send it?" } });
@@ -96,7 +71,7 @@ async fn a_question_that_is_taken_back_is_over_everywhere() {
 
 #[tokio::test]
 async fn a_question_is_for_those_who_may_and_the_first_of_them() {
-    let cluster = Cluster::up(1, FLAGS).await;
+    let cluster = Cluster::up(1, TIMERS).await;
     let url = cluster.url(1);
     let turn = begin(&url).await;
     let ask = json!({

@@ -1,23 +1,11 @@
 //! How turns ended, for whoever asks: while they are open, at their end, long after, at every node and after the loss
 //! of one.
 
-use std::time::Duration;
-
+use harness::api::{PATIENCE, SESSION, TIMERS, claim, create, post};
 use harness::cluster::{Cluster, client};
 use harness::load::eventually;
 use harness::node::start_single;
 use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-const FLAGS: &[&str] =
-    &["--heartbeat-ms", "100", "--election-min-ms", "400", "--election-max-ms", "800"];
-const SESSION: &str = "/v1/sessions/s";
-
-async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
-    let request = client().post(format!("{url}{path}")).json(&body).timeout(PATIENCE);
-    let answer = request.send().await.expect("an answer");
-    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-}
 
 async fn get(url: &str, path: &str) -> (u16, Value, String) {
     let request = client().get(format!("{url}{SESSION}/{path}")).timeout(PATIENCE);
@@ -27,14 +15,6 @@ async fn get(url: &str, path: &str) -> (u16, Value, String) {
     (status, serde_json::from_str(&text).unwrap_or(Value::Null), text)
 }
 
-async fn create(url: &str) {
-    eventually("the session is created", async || {
-        let request = client().put(format!("{url}{SESSION}"));
-        request.send().await.is_ok_and(|answer| answer.status().is_success())
-    })
-    .await;
-}
-
 async fn input(url: &str, name: &str, when_busy: &str) {
     let body = json!({
         "input": name, "agent": "poet", "said": { "text": name }, "when_busy": when_busy,
@@ -42,18 +22,6 @@ async fn input(url: &str, name: &str, when_busy: &str) {
     });
     let (status, answer) = post(url, &format!("{SESSION}/inputs"), body).await;
     assert_eq!(status, 200, "{answer}");
-}
-
-async fn claim(url: &str) -> Value {
-    let mut taken = Value::Null;
-    eventually("a turn is to be had", async || {
-        let body = json!({ "worker": "w", "wait_ms": 10_000, "lease_ms": 60_000 });
-        let (status, answer) = post(url, "/v1/agents/poet/claim", body).await;
-        taken = answer;
-        status == 200
-    })
-    .await;
-    taken
 }
 
 async fn say(url: &str, turn: &Value, seq: u64, mut body: Value) {
@@ -72,7 +40,7 @@ fn names(page: &Value) -> Vec<&str> {
 async fn a_turn_tells_its_state_and_then_its_result() {
     let node = start_single().await;
     let url = node.url.as_str();
-    create(url).await;
+    create(url, "s").await;
     let (status, problem, _) = get(url, "turns/q").await;
     assert_eq!((status, &problem["code"]), (404, &json!("no_such_turn")));
     input(url, "q", "queue").await;
@@ -148,7 +116,7 @@ async fn a_turn_whose_input_was_trimmed_is_told_by_what_is_left_of_it() {
 async fn a_wait_for_an_input_that_a_person_holds_lasts_until_its_turn_is_over() {
     let node = start_single().await;
     let url = node.url.as_str();
-    create(url).await;
+    create(url, "s").await;
     let control = async |verb: &str| {
         let body = json!({ "verb": verb, "participant": "eve", "role": "supervisor" });
         let (status, answer) = post(url, &format!("{SESSION}/control"), body).await;
@@ -176,7 +144,7 @@ async fn a_turn_that_ended_long_ago_is_found_and_listed_with_the_others() {
     const OTHERS: usize = 1_100;
     let node = start_single().await;
     let url = node.url.as_str();
-    create(url).await;
+    create(url, "s").await;
     input(url, "first", "queue").await;
     let taken = claim(url).await;
     let events = vec![json!({ "text": "x" }); 1_000];
@@ -222,7 +190,7 @@ async fn a_turn_that_ended_long_ago_is_found_and_listed_with_the_others() {
 async fn what_is_larger_than_a_page_is_told_from_its_end() {
     let node = start_single().await;
     let url = node.url.as_str();
-    create(url).await;
+    create(url, "s").await;
     input(url, "long", "queue").await;
     let taken = claim(url).await;
     // Longer than what is read of a turn.
@@ -239,8 +207,8 @@ async fn what_is_larger_than_a_page_is_told_from_its_end() {
 
 #[tokio::test]
 async fn a_turn_ends_for_whoever_waits_at_another_node_though_its_leader_dies() {
-    let mut cluster = Cluster::up(4, FLAGS).await;
-    create(&cluster.url(1)).await;
+    let mut cluster = Cluster::up(4, TIMERS).await;
+    create(&cluster.url(1), "s").await;
     let leader = cluster.leader("s").await;
     let others: Vec<_> =
         (1..=4).filter(|node| *node != leader).map(|node| cluster.url(node)).collect();

@@ -4,19 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::endpoints::{endpoint, model};
 use super::{BadServeConfig, bad};
 use crate::auth::SigningSecret;
 use crate::ids::{AgentName, TenantName};
 use crate::limits;
-
-/// Headers that a request to an endpoint has by itself.
-const OWN_HEADERS: [&str; 7] =
-    ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te"];
-
-/// Says which version of the Messages API a request is for.
-const VERSION_HEADER: &str = "anthropic-version";
-const KEY_VERSION: &str = "2023-06-01";
-const TOKEN_VERSION: &str = "2026-10-21";
 
 /// One agent that this node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +72,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    const ALL: [Protocol; 4] =
+    pub(super) const ALL: [Protocol; 4] =
         [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi, Protocol::Anthropic];
 
     /// A stable name for programs.
@@ -110,14 +102,14 @@ pub struct GivenAgent {
     command: Vec<String>,
     env: BTreeMap<String, String>,
     pass_env: Vec<String>,
-    url: Option<String>,
-    protocol: Option<String>,
-    headers: BTreeMap<String, String>,
-    signing_secrets: Vec<String>,
-    model: Option<String>,
-    max_tokens: Option<u64>,
-    context_tokens: Option<usize>,
-    call_ms: Option<u64>,
+    pub(super) url: Option<String>,
+    pub(super) protocol: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) signing_secrets: Vec<String>,
+    pub(super) model: Option<String>,
+    pub(super) max_tokens: Option<u64>,
+    pub(super) context_tokens: Option<usize>,
+    pub(super) call_ms: Option<u64>,
     capacity: Option<usize>,
     lease_ms: Option<u64>,
     quiet_ms: Option<u64>,
@@ -246,157 +238,6 @@ fn tenants(given: Option<&[String]>) -> Result<Vec<Option<TenantName>>, String> 
     all.sort();
     all.dedup();
     Ok(all)
-}
-
-/// Somebody's endpoint, as it was given.
-fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
-    let url =
-        given.url.clone().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
-    let url = url.ok_or("url is needed, and begins with http:// or https://")?;
-    let protocol = protocol(given)?.ok_or("protocol is ai-sdk, ag-ui, openai or anthropic")?;
-    let (mut headers, signing) = (headers(given)?, signing(given)?);
-    if protocol == Protocol::Anthropic {
-        add(&mut headers, VERSION_HEADER, KEY_VERSION);
-    }
-    let (model, call_ms) = (given.model.clone(), given.call_ms);
-    let context_tokens = given.context_tokens;
-    let max_tokens = max_tokens(given, protocol)?;
-    Ok(BodyConfig::Endpoint {
-        url,
-        protocol,
-        headers,
-        signing,
-        model,
-        max_tokens,
-        context_tokens,
-        call_ms,
-    })
-}
-
-/// The protocol that is named, if it is a known one.
-fn protocol(given: &GivenAgent) -> Result<Option<Protocol>, String> {
-    let Some(named) = given.protocol.as_deref() else { return Ok(None) };
-    let known = Protocol::ALL.into_iter().find(|protocol| protocol.name() == named);
-    known.map(Some).ok_or_else(|| "protocol is ai-sdk, ag-ui, openai or anthropic".into())
-}
-
-fn max_tokens(given: &GivenAgent, protocol: Protocol) -> Result<Option<u64>, String> {
-    match given.max_tokens {
-        Some(_) if protocol != Protocol::Anthropic => {
-            Err("max_tokens is for the protocol anthropic".into())
-        }
-        Some(0) => Err("max_tokens must be at least 1".into()),
-        given => Ok(given),
-    }
-}
-
-/// Adds a header where none of its name is given.
-fn add(headers: &mut BTreeMap<String, String>, name: &str, value: &str) {
-    if !headers.keys().any(|given| given.eq_ignore_ascii_case(name)) {
-        headers.insert(name.to_owned(), value.to_owned());
-    }
-}
-
-/// Headers as they go out: one that is `env:NAME` is what the environment has there.
-fn headers(given: &GivenAgent) -> Result<BTreeMap<String, String>, String> {
-    let value = |(name, value): (&String, &String)| {
-        if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(format!("headers.{name}: requests have one of their own"));
-        }
-        let value = match value.strip_prefix("env:") {
-            None => value.clone(),
-            Some(place) => std::env::var(place)
-                .map_err(|_| format!("headers.{name}: the environment has no {place}"))?,
-        };
-        Ok((name.clone(), value))
-    };
-    given.headers.iter().map(value).collect()
-}
-
-fn signing(given: &GivenAgent) -> Result<Vec<SigningSecret>, String> {
-    if limits::SIGNING_SECRETS < given.signing_secrets.len() {
-        return Err(format!("signing_secrets are at most {}", limits::SIGNING_SECRETS));
-    }
-    let read = |place: &String| {
-        let text = super::secret("signing_secrets", place).map_err(|why| why.to_string())?;
-        let shape = "signing_secrets are 24 to 64 bytes in base64, behind whsec_ or not";
-        SigningSecret::parse(&text).ok_or_else(|| format!("{place}: {shape}"))
-    };
-    given.signing_secrets.iter().map(read).collect()
-}
-
-/// A model behind an API like OpenAI's, as the environment names it where the file does not.
-fn model(
-    given: &GivenAgent,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<BodyConfig, String> {
-    match protocol(given)? {
-        None | Some(Protocol::OpenAi) => {}
-        Some(Protocol::Anthropic) => return anthropic(given, variable),
-        Some(_) => return Err("the protocol of a model is openai or anthropic".into()),
-    }
-    let max_tokens = max_tokens(given, Protocol::OpenAi)?;
-    let base = given.url.clone().or_else(|| variable("OPENAI_BASE_URL"));
-    let base = base.unwrap_or_else(|| "https://api.openai.com/v1".into());
-    let model = given.model.clone().or_else(|| variable("OPENAI_MODEL"));
-    let model = Some(model.ok_or("model is needed, here or as OPENAI_MODEL")?);
-    let mut headers = headers(given)?;
-    if let Some(key) = variable("OPENAI_API_KEY").filter(|key| !key.is_empty()) {
-        add(&mut headers, "authorization", &format!("Bearer {key}"));
-    }
-    let url = format!("{}/chat/completions", base.trim_end_matches('/'));
-    let (protocol, signing, call_ms) = (Protocol::OpenAi, signing(given)?, given.call_ms);
-    let context_tokens = given.context_tokens;
-    Ok(BodyConfig::Endpoint {
-        url,
-        protocol,
-        headers,
-        signing,
-        model,
-        max_tokens,
-        context_tokens,
-        call_ms,
-    })
-}
-
-/// A model behind the Messages API, likewise. A key goes with the version of the API that takes keys, a token with the
-/// one whose clients send it.
-fn anthropic(
-    given: &GivenAgent,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Result<BodyConfig, String> {
-    let some = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let base = given.url.clone().or_else(|| some("ANTHROPIC_BASE_URL"));
-    let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
-    let model = given.model.clone().or_else(|| some("ANTHROPIC_MODEL"));
-    let model = Some(model.ok_or("model is needed, here or as ANTHROPIC_MODEL")?);
-    let mut headers = headers(given)?;
-    let has = |headers: &BTreeMap<String, String>, name: &str| {
-        headers.keys().any(|given| given.eq_ignore_ascii_case(name))
-    };
-    if !has(&headers, "x-api-key") && !has(&headers, "authorization") {
-        match (some("ANTHROPIC_API_KEY"), some("ANTHROPIC_AUTH_TOKEN")) {
-            (Some(key), _) => add(&mut headers, "x-api-key", &key),
-            (None, Some(token)) => add(&mut headers, "authorization", &format!("Bearer {token}")),
-            (None, None) => {}
-        }
-    }
-    let by_token = has(&headers, "authorization");
-    add(&mut headers, VERSION_HEADER, if by_token { TOKEN_VERSION } else { KEY_VERSION });
-    let url = format!("{}/v1/messages", base.trim_end_matches('/'));
-    let (protocol, signing, call_ms) = (Protocol::Anthropic, signing(given)?, given.call_ms);
-    let context_tokens = given.context_tokens;
-    let max_tokens = max_tokens(given, protocol)?;
-    Ok(BodyConfig::Endpoint {
-        url,
-        protocol,
-        headers,
-        signing,
-        model,
-        max_tokens,
-        context_tokens,
-        call_ms,
-    })
 }
 
 /// The words of a command as a shell would take them apart: quotes and backslashes, and nothing else.

@@ -4,6 +4,7 @@
 //! to [`checker::check`]. The checker trusts nothing of the system under test: it knows only what
 //! clients asked, what they were told, and when.
 
+pub mod api;
 pub mod brute;
 pub mod checker;
 pub mod cluster;
