@@ -228,6 +228,22 @@ fn a_question_that_is_taken_back_has_that_end_alone() {
 }
 
 #[test]
+fn who_takes_a_question_back_may_ask_another_in_its_place() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    for seq in 0..limits::INTERACTIONS as u64 {
+        play.run(says("t1", 1, asks(seq, &format!("q{seq}"), None, Then::GoOn))).unwrap();
+    }
+    let seq = limits::INTERACTIONS as u64;
+    let more = asks(seq, "more", None, Then::GoOn);
+    let limit = limits::INTERACTIONS;
+    assert_eq!(play.run(says("t1", 1, more.clone())), Err(Refusal::TooManyInteractions { limit }));
+    let withdraw = takes_back(seq, "q0", Then::GoOn).withdraw;
+    play.run(says("t1", 1, Said { withdraw, ..more })).unwrap();
+}
+
+#[test]
 fn nobody_takes_back_what_another_turn_asked() {
     let mut play = Play::new();
     for (turn, agent) in [("t1", "a"), ("t2", "b")] {
@@ -408,9 +424,26 @@ fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
         Applied::Cancelled { turns: 1 }
     );
     assert!(play.told().contains("turn.cancelled i1"));
+    // Of two that are held, none ends without the other.
+    play.run(from("user", "i3")).unwrap();
+    play.run(from("user", "i4")).unwrap();
+    play.told();
+    let cancel = |scope| Command::Cancel(Box::new(Cancel::new(scope, "no")));
+    for name in ["i3", "i4"] {
+        let one = play.run(cancel(Scope::Turn(turn_id(name)))).unwrap();
+        assert_eq!(one, Applied::Cancelled { turns: 0 });
+    }
+    assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 1 });
+    assert!(play.told().contains("turn.cancelled i4"));
+    play.run(from("user", "i5")).unwrap();
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
-    assert_eq!(play.told(), "control.released");
-    assert_eq!(play.session.status().unwrap().turns, []);
+    assert_eq!(play.session.status().unwrap().turns.remove(0).turn, turn_id("i5"));
+    // A session that is closed ends what is held, too.
+    play.run(take("sue", Role::Controller)).unwrap();
+    play.run(from("user", "i6")).unwrap();
+    play.told();
+    play.run(Command::Close { producer: None }).unwrap();
+    assert!(play.told().contains("turn.cancelled i6"));
 }
 
 #[test]

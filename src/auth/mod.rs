@@ -154,6 +154,14 @@ impl Auth {
         self.quotas.as_ref().map_or(Ok(()), |quotas| quotas.take(caller, &Cost::of(command)))
     }
 
+    /// Takes from the caller's quotas what something costs that is said and not kept.
+    ///
+    /// # Errors
+    /// One of them is used up; nobody is to hear it.
+    pub fn spend_on_bytes(&self, caller: &Caller, bytes: usize) -> Result<(), Exceeded> {
+        self.quotas.as_ref().map_or(Ok(()), |quotas| quotas.take(caller, &Cost::of_bytes(bytes)))
+    }
+
     /// Follows the keys of the cluster, and those of the issuers, until it is stopped.
     pub async fn run(&self, stop: CancellationToken) {
         let follow = async {

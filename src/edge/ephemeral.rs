@@ -118,6 +118,7 @@ pub(super) async fn submit(
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
         exists(edge.runtime.sessions.status(&session, Freshness::Local, deadline).await?)?;
     }
+    edge.auth.spend_on_bytes(caller, said.payload.len())?;
     let at = edge.runtime.sessions.now();
     let source = Source::Person(sender);
     let message = EphemeralMessage { session, source, kind, said, internal, at };

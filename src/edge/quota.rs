@@ -21,7 +21,12 @@ fn is_stream(route: &str, request: &Request) -> bool {
         let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(request.uri());
         pairs.is_ok_and(|Pairs(pairs)| pairs.iter().any(|(given, _)| given == name))
     };
-    match (route, request.method()) {
+    // A HEAD waits as its GET does.
+    let method = match request.method() {
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
+    match (route, method) {
         ("events" | "stream", &Method::GET) => asks("live"),
         ("turn", &Method::GET) => asks("wait_ms"),
         ("openai_of", &Method::GET) => asks("stream"),
@@ -146,6 +151,7 @@ mod tests {
             ("events", Method::GET, "/e?after=0&live=sse", None, true),
             ("events", Method::GET, "/e?live=long-poll", None, true),
             ("events", Method::GET, "/e?%6Cive=sse", None, true),
+            ("events", Method::HEAD, "/e?live=long-poll", None, true),
             ("events", Method::GET, "/e?after=0", None, false),
             ("events", Method::POST, "/e", None, false),
             ("stream", Method::GET, "/s?offset=-1&live=sse", None, true),

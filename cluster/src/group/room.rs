@@ -41,8 +41,8 @@ impl Room {
         Arc::new(Room(Mutex::new(State { free: bytes, owners, parts })))
     }
 
-    /// Takes room without waiting; none, where the flow holds its share, or there is none. A flow of which nothing
-    /// waits gets in where there is any at all.
+    /// Takes room without waiting; none, where the flow holds its share, or there is none. An owner of
+    /// which nothing waits gets in where there is any at all.
     pub(super) fn take(self: &Arc<Room>, flow: Flow, bytes: usize) -> Option<Held> {
         let mut state = self.state();
         if !state.has_share(flow, bytes) {

@@ -92,9 +92,18 @@ impl Live {
         }
     }
 
-    /// Says whether a worker may ask all of this.
-    pub(super) fn check_asks(&self, turn: &TurnId, asks: &[Ask]) -> Result<(), Refusal> {
-        let mut open = self.work.interactions.iter().filter(|asked| asked.over.is_none()).count();
+    /// Says whether a worker may ask all of this, once it has taken the others back.
+    pub(super) fn check_asks(
+        &self,
+        turn: &TurnId,
+        asks: &[Ask],
+        withdraws: &[Withdraw],
+    ) -> Result<(), Refusal> {
+        let stays = |asked: &&Interaction| {
+            let is_it = |withdraw: &Withdraw| withdraw.interaction == asked.id;
+            asked.over.is_none() && !withdraws.iter().any(is_it)
+        };
+        let mut open = self.work.interactions.iter().filter(stays).count();
         for ask in asks {
             check_size(std::slice::from_ref(&ask.question))?;
             match self.work.interaction(&ask.interaction) {

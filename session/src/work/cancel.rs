@@ -1,7 +1,7 @@
 //! The end of turns, by whoever asks for it: said once of each (S9), and nothing of it follows (S5).
 
 use crate::command::{Cancel, Role, Scope};
-use crate::control::{Control, Mode};
+use crate::control::{Control, Held, Mode};
 use crate::event::Event;
 use crate::fact::{Change, ControlChange, End, Fact, Receipt};
 use crate::ids::{Millis, Serial, StepName, TurnEpoch, TurnId};
@@ -25,9 +25,13 @@ impl Live {
         }
         let (by, reason) = (asked.by.clone(), asked.reason.clone());
         let end = End::Cancelled { by, reason };
-        // What is held back for a person ends as the turn that it would have begun.
-        let held = self.work.control.held.as_ref();
-        if held.is_some_and(|held| asked.scope.has(&held.input, &held.agent)) {
+        // What is held back for a person ends as the turn that it would have begun. Where several inputs are, they would
+        // begin one together, so it ends with all of them or not at all.
+        let ends = |held: &Held| {
+            asked.scope == Scope::All
+                || (held.first == held.last && asked.scope.has(&held.input, &held.agent))
+        };
+        if self.work.control.held.as_ref().is_some_and(ends) {
             self.release_held(now);
         }
         let meant = |open: &Turn| asked.scope.has(&open.id, &open.agent);
@@ -65,6 +69,7 @@ impl Live {
     /// Ends all turns, because the session ends.
     pub(crate) fn end_with_session(&mut self, now: Millis, out: &mut Vec<Event>) {
         let end = End::Cancelled { by: None, reason: "the session was closed".into() };
+        self.release_held(now);
         self.end_all(now, &end, |_| true, out);
         // Nobody is answered any more.
         let epoch = self.work.control.epoch;

@@ -152,7 +152,7 @@ impl Live {
             return Err(Refusal::StepCancelled { step: step.name.clone() });
         }
         self.check_withdraws(&turn.id, &said.withdraw)?;
-        self.check_asks(&turn.id, &said.ask)?;
+        self.check_asks(&turn.id, &said.ask, &said.withdraw)?;
         Ok(Some(said))
     }
 
@@ -381,6 +381,7 @@ impl Said {
     fn is_silent(&self) -> bool {
         self.events.is_empty()
             && self.ask.is_empty()
+            && self.withdraw.is_empty()
             && self.step.is_none()
             && self.then == Then::GoOn
     }

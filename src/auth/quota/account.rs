@@ -136,7 +136,10 @@ impl<K: Hash + Eq> Table<K> {
 /// Drops a quarter, so that it is not done again soon.
 fn make_room<K: Hash + Eq>(accounts: &mut HashMap<K, Arc<Account>>) {
     let used_at = |account: &Account| account.used_at.load(Ordering::Relaxed);
-    let idle = |account: &Arc<Account>| account.streams.load(Ordering::Relaxed) == 0;
+    // One that somebody holds is about to be used.
+    let idle = |account: &Arc<Account>| {
+        account.streams.load(Ordering::Relaxed) == 0 && Arc::strong_count(account) == 1
+    };
     let mut uses: Vec<u64> =
         accounts.values().filter(|account| idle(account)).map(|account| used_at(account)).collect();
     if uses.is_empty() {

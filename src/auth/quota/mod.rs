@@ -137,6 +137,11 @@ impl fmt::Display for Exceeded {
 }
 
 impl Cost {
+    /// What so many bytes take that are said and not kept.
+    pub fn of_bytes(bytes: usize) -> Cost {
+        Cost { appends: 1, bytes: bytes as u64, ..Cost::default() }
+    }
+
     /// What a command takes.
     pub fn of(command: &Command) -> Cost {
         let bytes = command.content_bytes() as u64;

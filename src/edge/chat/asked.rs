@@ -84,7 +84,9 @@ impl Asking {
         self.last = event.time;
         match fact {
             Fact::Asked { interaction, .. } => self.open.push(interaction.clone()),
-            Fact::Answered { interaction, .. } | Fact::Expired { interaction, .. } => {
+            Fact::Answered { interaction, .. }
+            | Fact::Expired { interaction, .. }
+            | Fact::Withdrawn { interaction, .. } => {
                 self.open.retain(|open| open != interaction);
             }
             Fact::Ended { .. } => self.open.clear(),

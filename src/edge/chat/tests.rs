@@ -378,6 +378,20 @@ fn an_agent_that_asks_and_says_no_more_waits_for_people() {
     assert!(!told.contains(&Delta::Waits), "{told:?}");
 }
 
+#[test]
+fn an_agent_that_takes_its_question_back_waits_for_nobody() {
+    let interaction = crate::ids::InteractionId::parse("q").unwrap();
+    let withdrawn = Fact::Withdrawn { interaction, turn: turn(), reason: String::new() };
+    let at = |time_ms: u64, mut events: Vec<Event>| {
+        events.iter_mut().for_each(|event| event.time = Millis(time_ms));
+        events
+    };
+    let asked = question(1, 0, ("q", "form"), "{}");
+    let later = at(10 * ASK_GRACE_MS, agent(5, "t", &[("text", "on my own")]));
+    let told = deltas(&[asked, at(500, fact(4, withdrawn)), later]);
+    assert!(told.contains("on my own") && !told.contains("Waits"), "{told}");
+}
+
 /// A device that answered is told what the agent said while nobody had answered yet.
 #[test]
 fn an_answer_goes_on_where_its_first_part_ended() {

@@ -108,9 +108,12 @@ impl Answer {
     /// What one event of the stream means. One without data is none, wherever it comes, unless it is an error.
     pub(super) fn take(&mut self, frame: &Frame) -> Vec<Piece> {
         let data = frame.data.trim();
-        let is_own = matches!(self.dialect, Dialect::Anthropic(_))
-            && Object::parse(data).is_some_and(|event| event.get("type").is_some());
-        if frame.event == "error" && !is_own {
+        // An error of a dialect that has events of that name says more than that it is one.
+        let is_own = || {
+            matches!(self.dialect, Dialect::Anthropic(_))
+                && Object::parse(data).is_some_and(|event| event.get("type").is_some())
+        };
+        if frame.event == "error" && !is_own() {
             self.read.fail(reason::of(data));
         } else if !data.is_empty() && data != DONE {
             match Object::parse(data) {

@@ -22,7 +22,7 @@ use crate::edge::attached::Visibility;
 use crate::ids::{AgentName, Cursor, DeviceName, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::Freshness;
-use crate::session::{End, Event, Fact, Sender, Status, TurnStatus};
+use crate::session::{End, Event, Fact, Mode, Sender, Status, TurnStatus};
 
 /// `GET /v1/sessions/{id}/turns/{turn}`
 pub(in crate::edge) async fn show(
@@ -37,8 +37,8 @@ pub(in crate::edge) async fn show(
     let visibility = visibility.map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
     let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?.unwrap_or_default();
     let until = Instant::now() + Duration::from_millis(wait_ms);
-    let read_by = until + Duration::from_millis(limits::REQUEST_MS);
-    let deadline = headers::deadline(&headers)?.max(read_by);
+    // The wait is no part of what the request itself may take.
+    let deadline = headers::deadline(&headers)? + Duration::from_millis(wait_ms);
     let shown = shown(&edge, (&id, &turn), visibility, until, deadline);
     Ok(ready(&while_granted(&caller, shown).await?))
 }
@@ -58,7 +58,7 @@ async fn shown(
         let open = status.turns.iter().find(|open| open.turn == *turn);
         if let Some(open) = open {
             if waits && Instant::now() < until {
-                waits = wait(edge, id, turn, &status, until).await?;
+                waits = wait(edge, id, Some(turn), &status, until).await?;
                 continue;
             }
             let mut open = [open.clone()];
@@ -69,7 +69,8 @@ async fn shown(
         let mut log = Log::new(edge, id, status.incarnation, deadline);
         if let Some(input) = held(&mut log, &status, turn).await? {
             if waits && Instant::now() < until {
-                waits = wait(edge, id, turn, &status, until).await?;
+                // A turn of another name may take it over.
+                waits = wait(edge, id, None, &status, until).await?;
                 continue;
             }
             let members = [("turn", turn.as_str().into()), ("state", "held".into())];
@@ -80,11 +81,12 @@ async fn shown(
     }
 }
 
-/// Waits until a turn is over or `until`; says whether that is worth waiting for any longer.
+/// Waits until a turn is over, where none is named until anything happens, or `until`; says whether that is worth
+/// waiting for any longer.
 async fn wait(
     edge: &Edge,
     id: &SessionId,
-    turn: &TurnId,
+    turn: Option<&TurnId>,
     status: &Status,
     until: Instant,
 ) -> Result<bool, Problem> {
@@ -105,6 +107,12 @@ async fn wait(
         };
         match next {
             Ok(Ok(events)) => {
+                let Some(turn) = turn else {
+                    if events.is_empty() {
+                        continue;
+                    }
+                    return Ok(true);
+                };
                 let mut events = events.iter();
                 if events.any(|shown| ending(&shown.event).is_some_and(|(of, _)| of == turn)) {
                     return Ok(false);
@@ -125,6 +133,11 @@ async fn held(
     let Some(queued) = status.queued.iter().find(|queued| queued.input == *turn) else {
         return Ok(None);
     };
+    if queued.serial < status.first {
+        // Its event was trimmed. What waits without a turn waits for whoever has control.
+        let is_held = status.control.mode == Mode::Manual;
+        return Ok(is_held.then_some(queued.serial));
+    }
     let event = log.at(&[queued.serial]).await?;
     let is_held =
         |event: &Event| matches!(event.fact.as_deref(), Some(Fact::Input { held: true, .. }));

@@ -13,7 +13,7 @@ use super::super::Edge;
 use super::super::error::Problem;
 use super::super::worker::{Frames, refused};
 use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
-use crate::auth::{Caller, Ending};
+use crate::auth::{Caller, Ending, Exceeded};
 use crate::ids::AgentId;
 use crate::limits;
 use crate::runtime::agent::{
@@ -195,6 +195,13 @@ async fn hear(
 /// # Errors
 /// The answer, where they have not: the link does not hear of it.
 fn spend(edge: &Edge, caller: &Caller, said: FromWorker) -> Result<FromWorker, ToWorker> {
+    if let FromWorker::Ephemeral { key, said: words, .. } = &said {
+        let spent = edge.auth.spend_on_bytes(caller, words.payload.len());
+        let answer =
+            |why: Exceeded| ToWorker::Refused(refused(&why.into(), Some(key.clone()), None));
+        spent.map_err(answer)?;
+        return Ok(said);
+    }
     let FromWorker::Say { session, say } = said else { return Ok(said) };
     let command = Command::Say(say);
     let spent = edge.auth.spend(caller, &command);

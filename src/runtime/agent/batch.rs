@@ -114,7 +114,8 @@ fn goes_on(before: &Say, next: &Say) -> bool {
     let before_goes = before.said.as_ref().is_none_or(|before| {
         !stands(before) && before.then == Then::GoOn && before.internal == said.internal
     });
-    before_goes && phase && said.step.is_none() && !said.rewind && !said.mark
+    let begins = said.step.is_some() || said.rewind || said.mark || !said.withdraw.is_empty();
+    before_goes && phase && !begins
 }
 
 fn ends(say: &Say) -> bool {
@@ -126,8 +127,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::{StepName, TurnEpoch, TurnId};
-    use crate::session::{Format, Phase};
+    use crate::ids::{InteractionId, StepName, TurnEpoch, TurnId};
+    use crate::session::{Format, Phase, Withdraw};
 
     fn heard(seq: Option<u64>, texts: &[&str], then: Then) -> Heard {
         let event = |text: &&str| NewEvent {
@@ -177,6 +178,16 @@ mod tests {
         let mut internal = plain();
         internal.say.said.as_mut().unwrap().internal = true;
         assert!(Batch::of(heard(Some(0), &["a"], Then::GoOn)).join(internal).is_some());
+        let takes_back = |mut heard: Heard| {
+            let interaction = InteractionId::parse("q").unwrap();
+            let withdraw = Withdraw { interaction, reason: String::new() };
+            heard.say.said.as_mut().unwrap().withdraw.push(withdraw);
+            heard
+        };
+        assert!(Batch::of(plain()).join(takes_back(plain())).is_some(), "it comes before output");
+        let mut batch = Batch::of(takes_back(heard(Some(0), &[], Then::GoOn)));
+        assert!(batch.join(plain()).is_none());
+        assert_eq!(batch.command(0, None).said.unwrap().withdraw.len(), 1);
         let mut works = plain();
         works.say.phase = Some(Phase::Streaming);
         assert!(Batch::of(heard(Some(0), &["a"], Then::GoOn)).join(works).is_some());

@@ -78,6 +78,8 @@ struct State {
     readers: BTreeMap<SessionId, Vec<Arc<Waiting>>>,
     /// What was said in each session of late, at this node.
     rates: BTreeMap<SessionId, Rate>,
+    /// When those that are over were last forgotten.
+    swept: Option<Instant>,
     outgoing: BTreeMap<NodeId, Pile>,
 }
 
@@ -146,12 +148,16 @@ impl State {
     /// Counts a message, if its session has not had too many of late.
     fn has_room(&mut self, message: &EphemeralMessage, now: Instant) -> bool {
         let is_over = |rate: &Rate| EPHEMERAL_WINDOW <= now.duration_since(rate.since);
-        if EPHEMERAL_SESSIONS <= self.rates.len() {
+        let is_full = |state: &State| {
+            EPHEMERAL_SESSIONS <= state.rates.len() && !state.rates.contains_key(&message.session)
+        };
+        // Looked through once in a window: whoever comes to a full table is turned away quickly.
+        if is_full(self) && self.swept.is_none_or(|at| EPHEMERAL_WINDOW <= now.duration_since(at)) {
             self.rates.retain(|_, rate| !is_over(rate));
-            if EPHEMERAL_SESSIONS <= self.rates.len() && !self.rates.contains_key(&message.session)
-            {
-                return false;
-            }
+            self.swept = Some(now);
+        }
+        if is_full(self) {
+            return false;
         }
         let new = || Rate { since: now, messages: 0, bytes: 0 };
         let rate = self.rates.entry(message.session.clone()).or_insert_with(new);
