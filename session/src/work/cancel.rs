@@ -25,8 +25,8 @@ impl Live {
         }
         let (by, reason) = (asked.by.clone(), asked.reason.clone());
         let end = End::Cancelled { by, reason };
-        // What is held back for a person ends as the turn that it would have begun. Where several inputs are, they would
-        // begin one together, so it ends with all of them or not at all.
+        // What is held back for a person ends as the turn that it would have begun. Several inputs would begin one
+        // together, so they end together or not at all.
         let ends = |held: &Held| {
             asked.scope == Scope::All
                 || (held.first == held.last && asked.scope.has(&held.input, &held.agent))
