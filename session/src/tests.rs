@@ -165,9 +165,9 @@ fn origin(text: &str) -> Origin {
 }
 
 fn check(script: impl FnOnce(&mut Script), expected: Expect) {
-    let mut told = Script::new();
-    script(&mut told);
-    expected.assert_eq(&told.shown);
+    let mut rendered = Script::new();
+    script(&mut rendered);
+    expected.assert_eq(&rendered.shown);
 }
 
 #[test]
