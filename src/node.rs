@@ -9,6 +9,7 @@ mod agents;
 mod clock;
 mod compared;
 mod descriptors;
+mod held;
 mod journal;
 mod links;
 mod restart;
@@ -41,6 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use self::clock::ClockGauges;
 use self::compared::ComparisonCounts;
+use self::held::HeldByTenants;
 use self::journal::JournalCounts;
 use self::links::RoundTrips;
 use crate::auth::{self, Auth, Quotas};
@@ -209,7 +211,8 @@ impl Node {
         });
         let host = host.await.context("start the links")?;
         let refused = host.refused();
-        let runtime = Runtime::start(&config.cluster, store, host).await;
+        let allowances = held::allowances(config.quotas.as_ref());
+        let runtime = Runtime::start_within(allowances, &config.cluster, store, host).await;
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
@@ -341,6 +344,8 @@ fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
         registry.register("ephemeral", "Messages that are not kept, said at this node", said);
         registry.register("ephemeral_dropped", "Of those, found no room at this node", dropped);
     });
+    let held = Box::new(HeldByTenants(Arc::downgrade(runtime)));
+    metrics.register(|registry| registry.register_collector(held));
     let trips = Box::new(RoundTrips(Arc::downgrade(runtime)));
     metrics.register(|registry| registry.register_collector(trips));
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::headers;
+use super::{headers, quota};
 use crate::runtime::{AttachError, MembersError, SubmitError, Unavailable};
 use crate::session::Refusal;
 
@@ -57,6 +57,7 @@ kinds! {
     TOKEN_EXPIRED 401 "token_expired" "The time of the credential is over"
     KEY_REVOKED 401 "key_revoked" "The key was revoked"
     FORBIDDEN 403 "forbidden" "The credential does not allow this"
+    QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
     FENCED 403 "fenced" "The turn was given to another worker" [Fenced]
     ROLE_FORBIDS 403 "role_forbids" "The role may not do this" [RoleForbids]
@@ -111,7 +112,7 @@ kinds! {
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
     UPGRADE_REQUIRED 426 "upgrade_required" "The path is for WebSockets"
-    QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows"
+    QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows" [TenantBusy]
     OVERLOADED 429 "overloaded" "Too much work waits on this node"
     TOO_MANY_READERS 503 "too_many_readers" "This node serves as many readers as it may"
     TOO_MANY_CONNECTIONS 503 "too_many_connections" "This node serves as many connections as it may"
@@ -259,6 +260,8 @@ impl From<Refusal> for Problem {
             Refusal::Closed { tail } | Refusal::SerialMismatch { tail, .. } => {
                 problem.with("tail", tail.0).header(headers::OUTLIVE_SERIAL, tail.0)
             }
+            Refusal::TenantFull { what, limit } => quota::held(problem, what.name(), limit),
+            Refusal::TenantBusy { limit } => quota::held(problem, "open-turns", limit),
             _ => problem,
         }
     }

@@ -87,6 +87,19 @@ impl From<Exceeded> for Problem {
     }
 }
 
+/// A problem of a tenant that holds as much as it may, which its session refused.
+pub(super) fn held(problem: Problem, what: &str, limit: u64) -> Problem {
+    let policy = format!("tenant-{what}");
+    let unit = if what == "stored-bytes" { ";qu=\"content-bytes\"" } else { "" };
+    let text = |text: String| HeaderValue::try_from(text).expect("names and numbers are plain");
+    let ratelimit = text(format!("\"{policy}\";r=0"));
+    problem
+        .header(RATELIMIT_POLICY, text(format!("\"{policy}\";q={limit}{unit}")))
+        .header(RATELIMIT, ratelimit)
+        .with("policy", policy)
+        .with("limit", limit)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

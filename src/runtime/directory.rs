@@ -17,6 +17,7 @@ use cluster::transport::CallError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::allowance::Allowance;
 use super::blocking;
 use super::chance;
 use super::outcome::{Reply, SubmitError, Unavailable};
@@ -34,6 +35,7 @@ use crate::session::{Command, CommandKey, Refusal};
 pub(super) struct Directory {
     host: Arc<Host>,
     shards: Arc<Shards>,
+    allowance: Arc<Allowance>,
     /// Whether the disk is nearly full.
     full: Arc<AtomicBool>,
 }
@@ -56,8 +58,13 @@ enum Attempt {
 }
 
 impl Directory {
-    pub(super) fn new(host: Arc<Host>, shards: Arc<Shards>, full: Arc<AtomicBool>) -> Directory {
-        Directory { host, shards, full }
+    pub(super) fn new(
+        host: Arc<Host>,
+        shards: Arc<Shards>,
+        allowance: Arc<Allowance>,
+        full: Arc<AtomicBool>,
+    ) -> Directory {
+        Directory { host, shards, allowance, full }
     }
 
     /// The shard of a session; none before the cluster's birth is known.
@@ -72,7 +79,9 @@ impl Directory {
         command: &Command,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        let (plain, class) = (envelope::plain(command), command.class());
+        let bounds = self.allowance.bounds(id, command);
+        let plain = envelope::within(&bounds, envelope::plain(command));
+        let class = command.class();
         let bytes = plain.len() + id.full().len() + envelope::HEADS;
         if ENTRY_BYTES < bytes {
             return Err(too_large(bytes));

@@ -8,6 +8,7 @@ use cluster::host::Host;
 use cluster::ids::{EntryId, GroupId};
 use ractor::{Actor, ActorCell};
 
+use super::allowance::{Allowance, Allowances};
 use super::changes::Feeds;
 use super::compare::Comparison;
 use super::directory::Directory;
@@ -35,15 +36,29 @@ use crate::store::Store;
 impl Runtime {
     /// Builds what serves the sessions in `store`, and has the host run.
     pub async fn start(cluster_name: &str, store: Store, host: Arc<Host>) -> Arc<Runtime> {
+        Runtime::start_within(Allowances::default(), cluster_name, store, host).await
+    }
+
+    /// The same where tenants may hold only so much.
+    pub async fn start_within(
+        allowances: Allowances,
+        cluster_name: &str,
+        store: Store,
+        host: Arc<Host>,
+    ) -> Arc<Runtime> {
         let began = Millis(host.time().now_or_own_ms());
         let turn_queue = Arc::new(TurnQueue::default());
         let table = Arc::new(PresenceTable::new(began));
         let feeds = Arc::new(Feeds::default());
         let (world, wanted) =
             World::new(leads(&host), turn_queue.clone(), table.clone(), feeds.clone());
-        let (shards, supervisor) = supervised(common(&store, world, &host)).await;
+        let (shards, supervisor) =
+            supervised(common(&store, world, &host, allowances.is_on())).await;
+        let allowance = Allowance::new(allowances, shards.clone(), host.clone());
         let (tasks, full) = (Tasks::default(), Arc::new(AtomicBool::new(false)));
-        let directory = Arc::new(Directory::new(host.clone(), shards.clone(), full.clone()));
+        let directory =
+            Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone());
+        let directory = Arc::new(directory);
         let sessions = Arc::new(Sessions {
             host: host.clone(),
             shards: shards.clone(),
@@ -81,12 +96,16 @@ impl Runtime {
             ephemerals,
             overview: Arc::new(overview),
             comparison,
+            allowance: allowance.clone(),
         });
         host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
         let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
         tasks.spawn_until_stop(essential("actions", acting));
         unasked(&tasks, &parts, shards.clone().sweep(host.clone()));
         unasked(&tasks, &parts, gone::watch(shards, host.clone()));
+        if allowance.is_on() {
+            tasks.spawn_until_stop(essential("allowance", allowance.clone().run()));
+        }
         Arc::new(Runtime {
             sessions: parts.sessions.clone(),
             workers: parts.workers.clone(),
@@ -95,6 +114,7 @@ impl Runtime {
             members: parts.members.clone(),
             overview: parts.overview.clone(),
             comparison: parts.comparison.clone(),
+            allowance,
             host,
             store,
             full,
@@ -123,7 +143,7 @@ fn leads(host: &Arc<Host>) -> impl Fn(u32) -> bool + Send + Sync + use<> {
 }
 
 /// What all shards of the node share.
-fn common(store: &Store, world: World, host: &Host) -> Common {
+fn common(store: &Store, world: World, host: &Host, tallies: bool) -> Common {
     let journal = host.journal();
     let next = |id: EntryId| id.index + 1;
     Common {
@@ -132,6 +152,7 @@ fn common(store: &Store, world: World, host: &Host) -> Common {
         numbers: Arc::new(AtomicU64::new(1)),
         world: Arc::new(world),
         work: tokio::runtime::Handle::current(),
+        tallies,
         purged: {
             let journal = journal.clone();
             Arc::new(move |group| journal.state(group).purged.map_or(0, next))

@@ -11,14 +11,15 @@ use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use session::Command;
 use session::command::Class;
 use session::ids::TenantName;
+use session::{Command, Refusal};
 use tokio::time::Instant;
 
 use self::account::{Account, Over, Table};
 use self::bucket::Empty;
 use self::counts::{Counts, TenantCounts};
+pub use self::counts::{OTHER as OTHER_TENANTS, label as tenant_label};
 use super::Caller;
 use crate::config::{QuotaConfig, QuotaLimits};
 use crate::limits::{QUOTA_KEYS, QUOTA_TENANTS};
@@ -223,6 +224,16 @@ impl Quotas {
         let empty = Empty { wait_ns: PLACE_WAIT.as_nanos() as u64, left: 0 };
         let over = Over { quota: Quota::Subscriptions, limit, empty };
         self.counts.of(tenant).refuse(exceeded(Holder::Tenant, over))
+    }
+
+    /// Counts a command of a tenant's session that this refused, if it was because of what the tenant holds.
+    pub fn refused(&self, tenant: Option<&TenantName>, refusal: &Refusal) {
+        let what = match refusal {
+            Refusal::TenantFull { what, .. } => what.name(),
+            Refusal::TenantBusy { .. } => "open-turns",
+            _ => return,
+        };
+        self.counts.of(tenant).refused_by(format!("tenant-{what}"));
     }
 
     /// Those of the key first: what it may not do is nothing to its tenant.

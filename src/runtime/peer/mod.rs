@@ -13,6 +13,7 @@ use cluster::ids::NodeId;
 use cluster::transport::{BoxFuture, Stream};
 use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::compare::Comparison;
 use super::directory::Directory;
 use super::envelope;
@@ -38,6 +39,7 @@ pub(super) struct Parts {
     pub(super) members: Arc<Members>,
     pub(super) overview: Arc<Overview>,
     pub(super) comparison: Arc<Comparison>,
+    pub(super) allowance: Arc<Allowance>,
 }
 
 impl Application for Peers {
@@ -103,5 +105,8 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::Noted { elsewhere: Vec::new() }
         }
         Request::LedGroups => Response::LedGroups(parts.members.led_groups()),
+        Request::Holdings { shards, tenants } => {
+            Response::Holdings(parts.allowance.holdings(&shards, &tenants))
+        }
     })
 }

@@ -12,7 +12,7 @@ use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::Status;
+use crate::session::{Holding, Status};
 
 const VERSION: u8 = 1;
 
@@ -47,6 +47,8 @@ pub(in crate::runtime) enum Request {
     LedGroups,
     /// This was said at my node, and is not kept.
     Ephemeral { messages: Vec<EphemeralMessage> },
+    /// What do these tenants hold in these shards?
+    Holdings { shards: Vec<u32>, tenants: Vec<String> },
 }
 
 /// A peer's response.
@@ -75,6 +77,8 @@ pub(in crate::runtime) enum Response {
     MembersChanged(ChangeAnswer),
     Introduced(Introduction),
     LedGroups(Vec<LedGroup>),
+    /// Shard, place of the tenant in the request, and what it holds there; only of shards that are counted.
+    Holdings(Vec<(u32, u32, Holding)>),
 }
 
 impl Request {
@@ -201,6 +205,14 @@ mod tests {
             &Request::Ephemeral { messages },
             expect!["010d01017300036164610006747970696e6704746578740268690009"],
         );
+    }
+
+    #[test]
+    fn what_tenants_hold_keeps_its_bytes() {
+        let asked = Request::Holdings { shards: vec![3], tenants: vec!["acme".into()] };
+        check_request(&asked, expect!["010e01030104"]);
+        let held = Holding { sessions: 1, open_turns: 2, stored_bytes: 300 };
+        check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010d"]);
     }
 
     fn company() -> PresenceSnapshot {
