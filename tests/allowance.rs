@@ -76,7 +76,9 @@ impl Tenant {
     }
 
     async fn input(&self, id: &str) -> (u16, String) {
-        let input = json!({ "input": id, "agent": "poet", "said": { "text": "hello" } });
+        // Each of another agent, so that it begins a turn.
+        let agent = format!("agent-{id}");
+        let input = json!({ "input": id, "agent": agent, "said": { "text": "hello" } });
         self.told(Method::POST, "/v1/sessions/s/inputs", input).await
     }
 
@@ -187,7 +189,7 @@ async fn with_all_bytes_used_nothing_grows_and_what_ends_something_passes() {
     assert_eq!(acme.create("s").await, ok(201));
     assert_eq!(acme.input("t").await, ok(200));
     let claim = json!({ "worker": "w" });
-    let (status, turn) = acme.ask(Method::POST, "/v1/agents/poet/claim", claim).await;
+    let (status, turn) = acme.ask(Method::POST, "/v1/agents/agent-t/claim", claim).await;
     assert_eq!(status, 200, "{turn}");
     let mut taken = 0;
     eventually("the bytes are used up", async || {

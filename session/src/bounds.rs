@@ -158,7 +158,8 @@ mod tests {
     }
 
     fn input(turn: &str) -> Command {
-        let (turn, agent) = (TurnId::parse(turn).unwrap(), AgentName::parse("a").unwrap());
+        // Of another agent, so that it begins a turn.
+        let (agent, turn) = (AgentName::parse(turn).unwrap(), TurnId::parse(turn).unwrap());
         Command::Input(Box::new(Input::new(turn, agent, said("hi"))))
     }
 

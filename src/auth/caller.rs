@@ -51,8 +51,10 @@ pub struct Part {
 /// Why a grant means nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its time is over.
+    /// Its time is over: a token's, or a ticket's.
     Expired,
+    /// The key's time is over.
+    KeyExpired,
     /// Somebody took it back.
     Revoked,
     /// It was none: the node did not ask then, and does now.
@@ -73,6 +75,7 @@ impl Ended {
     pub fn code(self) -> &'static str {
         match self {
             Ended::Expired => "token_expired",
+            Ended::KeyExpired => "key_expired",
             Ended::Revoked => "key_revoked",
             Ended::Closed => "unauthenticated",
         }
@@ -83,6 +86,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Ended::Expired => "the credential's time is over",
+            Ended::KeyExpired => "the key's time is over",
             Ended::Revoked => "the key was revoked",
             Ended::Closed => "this node asks for keys now",
         })
@@ -153,7 +157,7 @@ impl Caller {
                 Err(Ended::Revoked)
             }
             Some(known) if known.expires.is_some_and(|at| at <= Instant::now()) => {
-                Err(Ended::Expired)
+                Err(known.expired())
             }
             None if self.closed.as_ref().is_some_and(|closed| closed.is_cancelled()) => {
                 Err(Ended::Closed)
@@ -286,6 +290,14 @@ impl Caller {
 }
 
 impl Known {
+    /// How its end by time is called: a ticket ends in its own time, and no later than the key that it was made with.
+    fn expired(&self) -> Ended {
+        match &self.key {
+            Some(key) if Arc::ptr_eq(&key.grant, &self.grant) => Ended::KeyExpired,
+            _ => Ended::Expired,
+        }
+    }
+
     async fn ended(&self) -> Ended {
         let expired = async {
             match self.expires {
@@ -301,7 +313,7 @@ impl Known {
         };
         tokio::select! {
             () = revoked => Ended::Revoked,
-            () = expired => Ended::Expired,
+            () = expired => self.expired(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The keys of the cluster: made, listed, revoked, and looked up in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,8 +56,8 @@ pub struct Keyring(Log<Keys>);
 #[derive(Default)]
 struct Keys {
     held: HashMap<String, Arc<Key>>,
-    /// Ids of those that were revoked: making one of them again makes no key.
-    revoked: HashSet<String>,
+    /// The secrets of those that were revoked, by their ids: making one of them again makes no key.
+    revoked: HashMap<String, Option<Secret>>,
     /// Of the root key that the node had which started last with another one than before.
     root: Option<RootPrint>,
 }
@@ -92,7 +92,7 @@ impl Sum for Keys {
                 };
                 let Record { id, name, grant, created, by, .. } = *record;
                 // A request that was sent again, or comes late.
-                if self.held.contains_key(&id) || self.revoked.contains(&id) {
+                if self.held.contains_key(&id) || self.revoked.contains_key(&id) {
                     return;
                 }
                 let ended = CancellationToken::new();
@@ -101,10 +101,12 @@ impl Sum for Keys {
                 self.held.insert(id, Arc::new(key));
             }
             Some(Change::Revoked { id }) => {
-                if let Some(key) = self.held.remove(&id) {
+                let key = self.held.remove(&id);
+                if let Some(key) = &key {
                     key.ended.cancel();
                 }
-                self.revoked.insert(id);
+                let secret = key.map(|key| key.secret.clone());
+                self.revoked.entry(id).or_insert(secret);
             }
             Some(Change::Root(print)) => self.root = Some(print),
             // A newer version of this program may know more; what this one does not know lets nobody in.
@@ -250,16 +252,22 @@ impl Keyring {
     /// The key with this text.
     ///
     /// # Errors
-    /// There is none, or it cannot be known now.
+    /// There is none, or it cannot be known now. Only who has the secret learns that it was revoked.
     pub(super) async fn find(
         &self,
         text: &KeyText,
         deadline: Instant,
     ) -> Result<Arc<Key>, Refused> {
         let key = self.named(&text.id, deadline).await?;
-        let key = key.filter(|key| key.secret.is(&text.secret));
-        let key = key.ok_or(Refused::Unknown("this is no key of this cluster"))?;
-        if key.ended.is_cancelled() { Err(Refused::Ended(Ended::Revoked)) } else { Ok(key) }
+        if let Some(key) = key.filter(|key| key.secret.is(&text.secret)) {
+            let is_over = key.ended.is_cancelled();
+            return if is_over { Err(Refused::Ended(Ended::Revoked)) } else { Ok(key) };
+        }
+        let revoked = self.0.sum().revoked.get(&text.id).cloned().flatten();
+        Err(match revoked.filter(|secret| secret.is(&text.secret)) {
+            Some(_) => Refused::Ended(Ended::Revoked),
+            None => Refused::Unknown("this is no key of this cluster"),
+        })
     }
 
     /// The key with this id, if it is in force.
@@ -273,6 +281,10 @@ impl Keyring {
     ) -> Result<Option<Arc<Key>>, Refused> {
         if let Some(key) = self.held(id) {
             return Ok(Some(key));
+        }
+        // What was revoked stays so: the cluster has nothing newer to say.
+        if self.0.sum().revoked.contains_key(id) {
+            return Ok(None);
         }
         self.0.catch_up(deadline).await?;
         Ok(self.held(id))

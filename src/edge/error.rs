@@ -54,7 +54,8 @@ kinds! {
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
     UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
-    TOKEN_EXPIRED 401 "token_expired" "The time of the credential is over"
+    TOKEN_EXPIRED 401 "token_expired" "The time of the token or ticket is over"
+    KEY_EXPIRED 401 "key_expired" "The time of the key is over"
     KEY_REVOKED 401 "key_revoked" "The key was revoked"
     FORBIDDEN 403 "forbidden" "The credential does not allow this"
     QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]

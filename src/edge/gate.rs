@@ -274,6 +274,7 @@ impl From<Refused> for Problem {
 fn kind_of(ended: Ended) -> &'static error::Kind {
     match ended {
         Ended::Expired => &error::TOKEN_EXPIRED,
+        Ended::KeyExpired => &error::KEY_EXPIRED,
         Ended::Revoked => &error::KEY_REVOKED,
         Ended::Closed => &error::UNAUTHENTICATED,
     }
