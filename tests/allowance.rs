@@ -5,7 +5,7 @@ use harness::load::eventually;
 use harness::node::{TestNode, start_single_with};
 use harness::socket::Client;
 use outlive::auth::Secret;
-use outlive::config::{QuotaConfig, QuotaLimits};
+use outlive::config::{QuotaConfig, QuotaLimits, ServeConfig};
 use outlive::ids::TenantName;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,12 +17,15 @@ const RIGHTS: [&str; 12] = [
 ];
 
 async fn start(tenant: QuotaLimits) -> TestNode {
-    start_single_with(|config| {
+    start_single_with(configured(tenant)).await
+}
+
+fn configured(tenant: QuotaLimits) -> impl FnOnce(&mut ServeConfig) {
+    move |config| {
         config.root_key = Some(Secret::of(ROOT));
         let tenants = [(TenantName::parse("free").ok(), QuotaLimits::default())].into();
         config.quotas = Some(QuotaConfig { tenant, tenants, ..QuotaConfig::default() });
-    })
-    .await
+    }
 }
 
 /// One key of one tenant at one node.
@@ -214,12 +217,13 @@ async fn with_all_bytes_used_nothing_grows_and_what_ends_something_passes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_tenant_holds_is_known_after_a_restart() {
-    let node = start(QuotaLimits { sessions: Some(2), ..QuotaLimits::default() }).await;
+    let most = QuotaLimits { sessions: Some(2), ..QuotaLimits::default() };
+    let node = start(most).await;
     let acme = Tenant::new(&node.url, "acme").await;
     for name in ["a", "b"] {
         assert_eq!(acme.create(name).await, ok(201));
     }
-    let node = node.restart().await;
+    let node = node.restart_as(configured(most)).await;
     let acme = acme.at(&node.url);
     eventually("the sessions on disk were counted", async || {
         let told = acme.create("c").await;

@@ -98,8 +98,8 @@ impl Session {
         }
     }
 
-    /// The same as [`Self::apply_once`], or [`Self::apply`] where there is no key, unless something would grow that must
-    /// not. Whatever was taken before is answered as it was then: it makes nothing grow again.
+    /// The same as [`Self::apply_once`], or [`Self::apply`] where there is no key, unless something would grow that
+    /// must not. Whatever was taken before is answered as it was then: it makes nothing grow again.
     ///
     /// # Errors
     /// As those; [`Refusal::TenantFull`] and [`Refusal::TenantBusy`].

@@ -90,17 +90,16 @@ impl Directory {
         let key = command.needs_key().then(chance::draw::<u128>);
         // Over all lives of the session.
         let is_remembered = key.is_some() && !command.is_of_one_life();
+        let keyed = |in_doubt: bool| {
+            let Some(key) = key else { return plain.clone() };
+            let within_ms = millis(deadline.saturating_duration_since(begun));
+            let age_ms = in_doubt.then(|| millis(begun.elapsed()));
+            envelope::with_key(&CommandKey { key, within_ms, age_ms }, &plain)
+        };
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
-            let bytes = key.map_or_else(
-                || plain.clone(),
-                |key| {
-                    let within_ms = millis(deadline.saturating_duration_since(begun));
-                    let age_ms = doubt.is_some().then(|| millis(begun.elapsed()));
-                    envelope::with_key(&CommandKey { key, within_ms, age_ms }, &plain)
-                },
-            );
+            let bytes = keyed(doubt.is_some());
             let attempt = match self.place(id, hint.take(), attempts) {
                 Place::Here(group, shard) => {
                     self.submit_here(&group, &shard, id, class, bytes, deadline).await

@@ -59,15 +59,7 @@ impl Runtime {
         let directory =
             Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone());
         let directory = Arc::new(directory);
-        let sessions = Arc::new(Sessions {
-            host: host.clone(),
-            shards: shards.clone(),
-            store: store.clone(),
-            directory: directory.clone(),
-            feeds,
-            relays: Relays::new(host.clone(), tasks.clone()),
-            readers: Arc::default(),
-        });
+        let sessions = sessions(&host, &shards, &store, &directory, feeds, &tasks);
         let ephemerals = Arc::new(Ephemerals::new(host.clone()));
         let heard = (sessions.clone(), ephemerals.clone());
         let workers =
@@ -101,19 +93,18 @@ impl Runtime {
         host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
         let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
         tasks.spawn_until_stop(essential("actions", acting));
-        unasked(&tasks, &parts, shards.clone().sweep(host.clone()));
-        unasked(&tasks, &parts, gone::watch(shards, host.clone()));
-        if allowance.is_on() {
-            tasks.spawn_until_stop(essential("allowance", allowance.clone().run()));
-        }
+        unasked(&tasks, &parts, shards, &host);
+        let Parts {
+            sessions, workers, presence, ephemerals, members, overview, comparison, ..
+        } = (*parts).clone();
         Arc::new(Runtime {
-            sessions: parts.sessions.clone(),
-            workers: parts.workers.clone(),
-            presence: parts.presence.clone(),
-            ephemerals: parts.ephemerals.clone(),
-            members: parts.members.clone(),
-            overview: parts.overview.clone(),
-            comparison: parts.comparison.clone(),
+            sessions,
+            workers,
+            presence,
+            ephemerals,
+            members,
+            overview,
+            comparison,
             allowance,
             host,
             store,
@@ -125,9 +116,32 @@ impl Runtime {
     }
 }
 
+fn sessions(
+    host: &Arc<Host>,
+    shards: &Arc<Shards>,
+    store: &Store,
+    directory: &Arc<Directory>,
+    feeds: Arc<Feeds>,
+    tasks: &Tasks,
+) -> Arc<Sessions> {
+    Arc::new(Sessions {
+        host: host.clone(),
+        shards: shards.clone(),
+        store: store.clone(),
+        directory: directory.clone(),
+        feeds,
+        relays: Relays::new(host.clone(), tasks.clone()),
+        readers: Arc::default(),
+    })
+}
+
 /// Starts what a node does unasked, until it stops.
-fn unasked(tasks: &Tasks, parts: &Parts, sweep: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn_until_stop(essential("sweep", sweep));
+fn unasked(tasks: &Tasks, parts: &Parts, shards: Arc<Shards>, host: &Arc<Host>) {
+    tasks.spawn_until_stop(essential("sweep", shards.clone().sweep(host.clone())));
+    tasks.spawn_until_stop(essential("gone", gone::watch(shards, host.clone())));
+    if parts.allowance.is_on() {
+        tasks.spawn_until_stop(essential("allowance", parts.allowance.clone().run()));
+    }
     tasks.spawn_until_stop(essential("turn_queue", parts.workers.clone().tidy()));
     tasks.spawn_until_stop(parts.comparison.clone().run());
     let told = presence::gossip::run(parts.presence.clone());

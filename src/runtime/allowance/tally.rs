@@ -1,7 +1,8 @@
 //! What the sessions of one shard hold, summed by tenant: kept by the actors as they apply, at every replica.
 //!
-//! The sum is that of the heads on disk when the shard was opened, and of every change since. A session whose actor goes
-//! without having written its head takes back what it told beyond that head: whoever applies it again tells it again.
+//! The sum is that of the heads on disk when the shard was opened, and of every change since. A session whose actor
+//! goes without having written its head takes back what it told beyond that head: whoever applies it again tells it
+//! again.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -30,6 +30,7 @@ use wire::{Request, Response};
 pub(super) struct Peers(pub(super) Arc<Parts>);
 
 /// The parts of the runtime that peers ask.
+#[derive(Clone)]
 pub(super) struct Parts {
     pub(super) directory: Arc<Directory>,
     pub(super) sessions: Arc<Sessions>,

@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn what_tenants_hold_keeps_its_bytes() {
         let asked = Request::Holdings { shards: vec![3], tenants: vec!["acme".into()] };
-        check_request(&asked, expect!["010e01030104"]);
+        check_request(&asked, expect!["010e0103010461636d65"]);
         let held = Holding { sessions: 1, open_turns: 2, stored_bytes: 300 };
         check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010d"]);
     }
