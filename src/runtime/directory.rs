@@ -108,23 +108,7 @@ impl Directory {
                 Place::Nobody => Attempt::Elsewhere(None),
             };
             match attempt {
-                // What an earlier try of this very request did is its own doing, and no repetition.
-                Attempt::Done(Ok(reply)) if doubt.is_some() => return Ok(reply.of_first_try()),
-                // This try came to nothing, but an earlier one may have taken effect.
-                Attempt::Done(Err(SubmitError::Unavailable(why))) if doubt.is_some() => {
-                    return Err(SubmitError::Unknown(why.to_string()));
-                }
-                Attempt::Done(Err(SubmitError::Refused {
-                    refusal: refusal @ Refusal::OutcomeForgotten,
-                    ..
-                })) => return Err(SubmitError::Unknown(refusal.to_string())),
-                // What an earlier try may have done, this one cannot tell.
-                Attempt::Done(Err(SubmitError::Refused { refusal, .. }))
-                    if doubt.is_some() && !is_remembered && refusal.tells_of_another_time() =>
-                {
-                    return Err(SubmitError::Unknown(refusal.to_string()));
-                }
-                Attempt::Done(done) => return done,
+                Attempt::Done(done) => return concluded(done, doubt.is_some(), is_remembered),
                 Attempt::Elsewhere(node) => hint = node,
                 Attempt::Unknown(text) => doubt = Some(text),
             }
@@ -396,6 +380,33 @@ impl Directory {
         let answer = self.host.call(node, asked.encode(), within).await;
         let answer = answer.map_err(|error| unavailable(error.to_string()))?;
         Response::decode(answer).map_err(|error| unavailable(error.to_string()))
+    }
+}
+
+/// What a request came to by its last try. `in_doubt`: an earlier one may have taken effect; `is_remembered`: its key is,
+/// over all lives of the session.
+fn concluded(
+    done: Result<Reply, SubmitError>,
+    in_doubt: bool,
+    is_remembered: bool,
+) -> Result<Reply, SubmitError> {
+    match done {
+        // What an earlier try of this very request did is its own doing, and no repetition.
+        Ok(reply) if in_doubt => Ok(reply.of_first_try()),
+        // This try came to nothing, but an earlier one may have taken effect.
+        Err(SubmitError::Unavailable(why)) if in_doubt => {
+            Err(SubmitError::Unknown(why.to_string()))
+        }
+        Err(SubmitError::Refused { refusal: refusal @ Refusal::OutcomeForgotten, .. }) => {
+            Err(SubmitError::Unknown(refusal.to_string()))
+        }
+        // What an earlier try may have done, this one cannot tell.
+        Err(SubmitError::Refused { refusal, .. })
+            if in_doubt && !is_remembered && refusal.tells_of_another_time() =>
+        {
+            Err(SubmitError::Unknown(refusal.to_string()))
+        }
+        done => done,
     }
 }
 

@@ -55,7 +55,8 @@ impl Runtime {
         let (shards, supervisor) =
             supervised(common(&store, world, &host, allowances.is_on())).await;
         let allowance = Allowance::new(allowances, shards.clone(), host.clone());
-        let (tasks, full) = (Tasks::default(), Arc::new(AtomicBool::new(false)));
+        let (tasks, full, draining) =
+            (Tasks::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let directory =
             Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone());
         let directory = Arc::new(directory);
@@ -68,7 +69,6 @@ impl Runtime {
             Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
         let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
         let comparison = Arc::new(comparison);
-        let draining = Arc::new(AtomicBool::new(false));
         let overview = Overview {
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
@@ -90,10 +90,9 @@ impl Runtime {
             comparison,
             allowance: allowance.clone(),
         });
-        host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
         let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
+        begin(&host, &tasks, &parts, shards);
         tasks.spawn_until_stop(essential("actions", acting));
-        unasked(&tasks, &parts, shards, &host);
         let Parts {
             sessions, workers, presence, ephemerals, members, overview, comparison, ..
         } = (*parts).clone();
@@ -135,8 +134,9 @@ fn sessions(
     })
 }
 
-/// Starts what a node does unasked, until it stops.
-fn unasked(tasks: &Tasks, parts: &Parts, shards: Arc<Shards>, host: &Arc<Host>) {
+/// Lets the host run, and starts what a node does unasked, until it stops.
+fn begin(host: &Arc<Host>, tasks: &Tasks, parts: &Arc<Parts>, shards: Arc<Shards>) {
+    host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
     tasks.spawn_until_stop(essential("sweep", shards.clone().sweep(host.clone())));
     tasks.spawn_until_stop(essential("gone", gone::watch(shards, host.clone())));
     if parts.allowance.is_on() {
