@@ -66,6 +66,12 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
     }
 }
 
+/// Whether a path asks who sends a request.
+#[cfg(test)]
+pub(super) fn asks(route: &str, method: &Method, path: &str) -> bool {
+    need(route, method, path) != Need::Nothing
+}
+
 /// Lets a request in, or says why not.
 ///
 /// # Errors
