@@ -356,7 +356,7 @@ fn who_may_ask<'c>(config: &'c ServeConfig, metrics: &Metrics) -> auth::Settings
         issuers: config.issuers.clone(),
         insecure: config.insecure,
         dir: &config.data_dir,
-        quotas: config.quotas.clone().map(|quotas| Quotas::new(quotas, metrics)),
+        quotas: Quotas::new(config.quotas.clone(), metrics),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Somebody who asks: a grant, and how long it lasts.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,7 +12,9 @@ use session::{Command, Denied, Grant, Pattern, Right, Sender};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::quota::Accounts;
 use super::{Key, Place, Refused};
+use crate::config::QuotaLimits;
 
 /// What the root key is called.
 pub(super) const ROOT: &str = "root";
@@ -35,6 +38,8 @@ struct Known {
     /// The key with which it ends, if it does.
     key: Option<Arc<Key>>,
     expires: Option<Instant>,
+    /// Whose quotas it uses, once that was looked up.
+    accounts: OnceLock<Accounts>,
 }
 
 /// A part of a grant, for a ticket.
@@ -123,7 +128,8 @@ impl Caller {
         let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
-        let known = Some(Arc::new(Known { grant, name, key, expires }));
+        let accounts = OnceLock::new();
+        let known = Some(Arc::new(Known { grant, name, key, expires, accounts }));
         let caller = Caller { known, closed: None, place: None };
         caller.lasts().map_err(Refused::Ended)?;
         Ok(caller)
@@ -174,6 +180,19 @@ impl Caller {
     /// Its name where it showed a key, a token or a ticket that has a quota: all but the root key.
     pub(super) fn key_name(&self) -> Option<&str> {
         self.known.as_ref().map(|known| &*known.name).filter(|name| *name != ROOT)
+    }
+
+    /// The quotas of its key, where it has some of its own.
+    pub(super) fn own_quotas(&self) -> Option<&QuotaLimits> {
+        self.known.as_ref()?.key.as_ref()?.quotas.as_ref()
+    }
+
+    /// Whose quotas it uses: looked up once for all that it asks.
+    pub(super) fn accounts(&self, find: impl FnOnce() -> Accounts) -> Cow<'_, Accounts> {
+        match &self.known {
+            Some(known) => Cow::Borrowed(known.accounts.get_or_init(find)),
+            None => Cow::Owned(find()),
+        }
     }
 
     /// The same in a stream that has this place, until the last of its clones and of their [`Ending`]s is gone.

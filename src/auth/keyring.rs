@@ -14,6 +14,7 @@ use super::caller::Ended;
 use super::key::{KeyText, Secret};
 use super::log::{Log, LogError, Sum};
 use super::record::{Change, Record, RootPrint};
+use crate::config::QuotaLimits;
 use crate::limits;
 use crate::runtime::Sessions;
 
@@ -38,6 +39,8 @@ pub struct Key {
     pub created: Millis,
     /// Who made it.
     pub by: String,
+    /// What it may do at most at each node, where it has quotas of its own.
+    pub quotas: Option<QuotaLimits>,
     secret: Secret,
     /// Cancelled when it is revoked.
     pub(super) ended: CancellationToken,
@@ -90,14 +93,16 @@ impl Sum for Keys {
                     tracing::error!(key = record.id, "a key in {NAME} is unreadable");
                     return;
                 };
-                let Record { id, name, grant, created, by, .. } = *record;
+                let Record { id, name, grant, created, by, quotas, .. } = *record;
                 // A request that was sent again, or comes late.
                 if self.held.contains_key(&id) || self.revoked.contains_key(&id) {
                     return;
                 }
                 let ended = CancellationToken::new();
                 let (grant, owner) = (Arc::new(grant), format!("key:{id}").into());
-                let key = Key { id: id.clone(), name, grant, owner, created, by, secret, ended };
+                let key_id = id.clone();
+                let key =
+                    Key { id: key_id, name, grant, owner, created, by, quotas, secret, ended };
                 self.held.insert(id, Arc::new(key));
             }
             Some(Change::Revoked { id }) => {
@@ -204,8 +209,7 @@ impl Keyring {
     pub async fn create(
         &self,
         text: &KeyText,
-        name: String,
-        grant: Grant,
+        (name, grant, quotas): (String, Grant, Option<QuotaLimits>),
         by: &str,
         deadline: Instant,
     ) -> Result<Arc<Key>, KeyringError> {
@@ -215,7 +219,8 @@ impl Keyring {
         if let Some(key) = self.held(&text.id) {
             // Asked again it ends as it was to end at first.
             let grant = Grant { until: key.grant.until, ..grant };
-            let same = key.secret.is(&text.secret) && key.name == name && *key.grant == grant;
+            let same = key.secret.is(&text.secret)
+                && (&key.name, &*key.grant, key.quotas) == (&name, &grant, quotas);
             return if same { Ok(key) } else { Err(KeyringError::Exists) };
         }
         if limits::KEYS <= all.len() {
@@ -226,7 +231,8 @@ impl Keyring {
         }
         let created = self.now();
         let (id, sha256) = (text.id.clone(), Secret::of(&text.secret).kept());
-        let record = Record { id, name, sha256, grant, created, by: by.to_owned() };
+        let by = by.to_owned();
+        let record = Record { id, name, sha256, grant, created, by, quotas };
         self.0.append(Change::Created(Box::new(record)).payload(), deadline).await?;
         // Revoked before, the id is spent.
         self.held(&text.id).ok_or(KeyringError::Exists)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BadServeConfig, bad};
 use crate::ids::TenantName;
@@ -20,8 +20,9 @@ pub struct QuotaConfig {
     pub tenants: BTreeMap<Option<TenantName>, QuotaLimits>,
 }
 
-/// How much one tenant or one key may do at one node; without bounds, where nothing is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much one tenant or one key may do at one node; without bounds, where nothing is given. Kept with keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct QuotaLimits {
     /// Commands per second that bring something: appends, inputs, output, creates.
     pub appends_per_s: Option<u32>,
@@ -42,6 +43,30 @@ pub struct QuotaLimits {
     pub open_turns: Option<u32>,
     /// Payload bytes of the events that a tenant's sessions keep, in the whole cluster.
     pub stored_bytes: Option<u64>,
+}
+
+impl QuotaLimits {
+    /// What both allow.
+    #[must_use]
+    pub fn within(self, other: QuotaLimits) -> QuotaLimits {
+        fn least<N: Ord>(one: Option<N>, other: Option<N>) -> Option<N> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            }
+        }
+        QuotaLimits {
+            appends_per_s: least(self.appends_per_s, other.appends_per_s),
+            bytes_per_s: least(self.bytes_per_s, other.bytes_per_s),
+            inputs_per_s: least(self.inputs_per_s, other.inputs_per_s),
+            controls_per_s: least(self.controls_per_s, other.controls_per_s),
+            live_streams: least(self.live_streams, other.live_streams),
+            subscriptions: least(self.subscriptions, other.subscriptions),
+            sessions: least(self.sessions, other.sessions),
+            open_turns: least(self.open_turns, other.open_turns),
+            stored_bytes: least(self.stored_bytes, other.stored_bytes),
+        }
+    }
 }
 
 /// The keys as they are given.

@@ -101,9 +101,12 @@ impl Families {
 }
 
 impl Counts {
-    pub(super) fn new(config: &QuotaConfig, metrics: &Metrics) -> Counts {
+    /// They are shown where there are metrics for them.
+    pub(super) fn new(config: &QuotaConfig, metrics: Option<&Metrics>) -> Counts {
         let families = Families::default();
-        metrics.register(|registry| families.register(registry));
+        if let Some(metrics) = metrics {
+            metrics.register(|registry| families.register(registry));
+        }
         let named = config.tenants.keys();
         let own = |tenant: &Option<TenantName>| families.of(label(tenant.as_ref()));
         let named = named.map(|tenant| (tenant.clone(), own(tenant))).collect();

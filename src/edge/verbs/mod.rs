@@ -144,8 +144,8 @@ async fn carry_out(
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
     let done = edge.runtime.sessions.submit(id, command, deadline).await;
-    if let (Err(SubmitError::Refused { refusal, .. }), Some(quotas)) = (&done, edge.auth.quotas()) {
-        quotas.refused(id.tenant().as_ref(), refusal);
+    if let Err(SubmitError::Refused { refusal, .. }) = &done {
+        edge.auth.quotas().refused(id.tenant().as_ref(), refusal);
     }
     let reply =
         done.map_err(problem).map_err(|why| if has_key { why } else { why.of_keyless() })?;
