@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{headers, quota};
+use crate::auth::Denial;
 use crate::runtime::{AttachError, MembersError, SubmitError, Unavailable};
 use crate::session::Refusal;
 
@@ -285,6 +286,7 @@ impl From<SubmitError> for Problem {
     fn from(why: SubmitError) -> Problem {
         match why {
             SubmitError::Refused { refusal, .. } => refusal.into(),
+            SubmitError::Denied(why) => Denial::Denied(why).into(),
             SubmitError::Unavailable(why) => why.into(),
             SubmitError::Unknown(why) => {
                 tracing::debug!(why, "the outcome of a request is unknown");

@@ -30,7 +30,7 @@ use super::{Freshness, envelope, flow};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::command::{Class, SMALL_BYTES};
-use crate::session::{Command, CommandKey, Refusal};
+use crate::session::{Command, CommandKey, Grant, Refusal};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -77,6 +77,7 @@ impl Directory {
         &self,
         id: &SessionId,
         command: &Command,
+        grant: Option<&Grant>,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
         let bounds = self.allowance.bounds(id, command);
@@ -104,7 +105,7 @@ impl Directory {
                 Place::Here(group, shard) => {
                     self.submit_here(&group, &shard, id, class, bytes, deadline).await
                 }
-                Place::At(node) => self.forward(node, id, bytes, deadline).await,
+                Place::At(node) => self.forward(node, id, (bytes, grant), deadline).await,
                 Place::Nobody => Attempt::Elsewhere(None),
             };
             match attempt {
@@ -224,7 +225,7 @@ impl Directory {
         &self,
         node: NodeId,
         id: &SessionId,
-        command: Bytes,
+        (command, grant): (Bytes, Option<&Grant>),
         deadline: Instant,
     ) -> Attempt {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -232,6 +233,7 @@ impl Directory {
             session: id.clone(),
             command,
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            grant: grant.cloned().map(Box::new),
         };
         // The peer keeps the deadline too; what it says at the last moment is still worth hearing.
         let knows = self.group_of(id).is_some_and(|group| self.host.group(group).is_some());
@@ -397,6 +399,7 @@ fn concluded(
         Err(SubmitError::Unavailable(why)) if in_doubt => {
             Err(SubmitError::Unknown(why.to_string()))
         }
+        Err(SubmitError::Denied(why)) if in_doubt => Err(SubmitError::Unknown(why.to_string())),
         Err(SubmitError::Refused { refusal: refusal @ Refusal::OutcomeForgotten, .. }) => {
             Err(SubmitError::Unknown(refusal.to_string()))
         }

@@ -13,7 +13,6 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cluster::codec;
 
 use crate::ids::SessionId;
-use crate::session::command::Class;
 use crate::session::stored::COMMAND_VERSION;
 use crate::session::{Bounds, Command, CommandKey};
 
@@ -118,11 +117,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Asked, BadEnvelope> {
     Ok(Asked { key, bounds, command })
 }
 
-/// How an encoded command is treated where room is short.
-pub(super) fn class(command: &[u8]) -> Result<Class, BadEnvelope> {
-    Ok(parse(command)?.command.class())
-}
-
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
     let id = id.full().as_bytes();
     let mut bytes = BytesMut::with_capacity(HEAD + id.len() + command.len());
@@ -154,6 +148,7 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 mod tests {
     use super::*;
     use crate::session::Append;
+    use crate::session::command::Class;
 
     fn asked(key: Option<CommandKey>, bounds: Bounds) -> Asked {
         Asked { key, bounds, command: Command::Tick }
@@ -192,9 +187,9 @@ mod tests {
         for age_ms in [None, Some(0), Some(258)] {
             let key = CommandKey { key: 3 << 64 | 2, within_ms: 5_000, age_ms };
             let bytes = with_key(&key, &plain(&Command::Tick));
-            assert_eq!(class(&bytes).unwrap(), Class::Control);
             assert_eq!(parse(&bytes).unwrap(), asked(Some(key), Bounds::default()));
-            assert_eq!(class(&with_key(&key, &append)).unwrap(), Class::Data);
+            let keyed = parse(&with_key(&key, &append)).unwrap();
+            assert_eq!(keyed.command.class(), Class::Data);
             if age_ms == Some(258) {
                 let head = [255, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
                 assert_eq!(

@@ -143,7 +143,8 @@ async fn carry_out(
     let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
-    let done = edge.runtime.sessions.submit(id, command, deadline).await;
+    let grant = caller.judged();
+    let done = edge.runtime.sessions.submit_for(grant, id, command, deadline).await;
     if let Err(SubmitError::Refused { refusal, .. }) = &done {
         edge.auth.quotas().refused(id.tenant().as_ref(), refusal);
     }

@@ -19,6 +19,7 @@ use super::directory::Directory;
 use super::envelope;
 use super::ephemeral::Ephemerals;
 use super::members::Members;
+use super::outcome::SubmitError;
 use super::overview::Overview;
 use super::presence::Presence;
 use super::sessions::Sessions;
@@ -62,10 +63,21 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
-        Request::Submit { session, command, within_ms } => {
+        Request::Submit { session, command, within_ms, grant } => {
             let deadline = after(within_ms);
-            let class = envelope::class(&command).map_err(|error| error.to_string())?;
-            parts.directory.submit_for_peer(&session, class, command, deadline).await
+            let asked = envelope::parse(&command).map_err(|error| error.to_string())?.command;
+            let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(&session, &asked));
+            match judged {
+                Ok(()) => {
+                    let class = asked.class();
+                    parts.directory.submit_for_peer(&session, class, command, deadline).await
+                }
+                Err(why) => {
+                    let session = session.for_operators();
+                    tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
+                    Response::Submitted(Err(SubmitError::Denied(why)))
+                }
+            }
         }
         Request::Status { session, within_ms } => {
             let status = parts.sessions.status_here(&session, after(within_ms)).await;
