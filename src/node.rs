@@ -202,9 +202,11 @@ impl Node {
             let Some(listen) = config.peer_listen else {
                 return Ok(Arc::new(SingleNode::new(local)) as Arc<dyn Transport>);
             };
-            let tls = load_tls(config).map_err(std::io::Error::other)?;
+            let files = tls_files(config).map_err(std::io::Error::other)?;
+            let tls = TlsMaterial::load(&files).map_err(std::io::Error::other)?;
             let store = connect_home.store();
             let mut quic = QuicConfig::new(local, &config.cluster, store, listen, tls);
+            quic.tls_files = Some(files);
             quic.control = control;
             let transport = QuicTransport::start(quic, service, connect_home.clone());
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
@@ -377,15 +379,14 @@ fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
     Ok((journal, thread.spawn(move || writer.run())?))
 }
 
-fn load_tls(config: &ServeConfig) -> anyhow::Result<TlsMaterial> {
+fn tls_files(config: &ServeConfig) -> anyhow::Result<TlsFiles> {
     let dir = config.tls_dir.as_ref().context("a cluster needs certificates (tls_dir)")?;
     let name = format!("{}-node-{}", config.cluster, config.node_id);
-    let files = TlsFiles {
+    Ok(TlsFiles {
         ca: dir.join("ca.pem"),
         cert: dir.join(format!("{name}.pem")),
         key: dir.join(format!("{name}.key")),
-    };
-    Ok(TlsMaterial::load(&files)?)
+    })
 }
 
 fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
