@@ -65,7 +65,7 @@ impl Tenant {
     }
 
     /// Status and, of a problem, its code and policy.
-    async fn told(&self, method: Method, path: &str, body: Value) -> (u16, String) {
+    async fn received(&self, method: Method, path: &str, body: Value) -> (u16, String) {
         let (status, answer) = self.ask(method, path, body).await;
         let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
         match status {
@@ -75,14 +75,14 @@ impl Tenant {
     }
 
     async fn create(&self, name: &str) -> (u16, String) {
-        self.told(Method::PUT, &format!("/v1/sessions/{name}"), json!({})).await
+        self.received(Method::PUT, &format!("/v1/sessions/{name}"), json!({})).await
     }
 
     async fn input(&self, id: &str) -> (u16, String) {
         // Each of another agent, so that it begins a turn.
         let agent = format!("agent-{id}");
         let input = json!({ "input": id, "agent": agent, "said": { "text": "hello" } });
-        self.told(Method::POST, "/v1/sessions/s/inputs", input).await
+        self.received(Method::POST, "/v1/sessions/s/inputs", input).await
     }
 
     async fn append(&self, bytes: usize, seq: u64) -> (u16, String) {
@@ -205,14 +205,14 @@ async fn with_all_bytes_used_nothing_grows_and_what_ends_something_passes() {
     assert_eq!(acme.append(1000, taken - 1).await.0, 200, "what was taken is answered again");
     let say = json!({ "epoch": turn["epoch"], "seq": 0, "events": [{ "text": "hello" }] });
     let say_path = "/v1/sessions/s/turns/t/say";
-    let told = acme.told(Method::POST, say_path, say.clone()).await;
-    assert_eq!(told, full("tenant-stored-bytes"));
+    let received = acme.received(Method::POST, say_path, say.clone()).await;
+    assert_eq!(received, full("tenant-stored-bytes"));
     let path = "/v1/sessions/s/trim";
     let (status, answer) = acme.ask(Method::POST, path, json!({ "before": 1_000_000 })).await;
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(acme.told(Method::POST, say_path, say).await, ok(200), "there is room again");
+    assert_eq!(acme.received(Method::POST, say_path, say).await, ok(200), "there is room again");
     let end = json!({ "epoch": turn["epoch"], "seq": 1, "then": "complete" });
-    assert_eq!(acme.told(Method::POST, say_path, end).await, ok(200));
+    assert_eq!(acme.received(Method::POST, say_path, end).await, ok(200));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,11 +226,11 @@ async fn what_a_tenant_holds_is_known_after_a_restart() {
     let node = node.restart_as(configured(most)).await;
     let acme = acme.at(&node.url);
     eventually("the sessions on disk were counted", async || {
-        let told = acme.create("c").await;
-        if told == ok(201) {
+        let received = acme.create("c").await;
+        if received == ok(201) {
             acme.ask(Method::DELETE, "/v1/sessions/c", Value::Null).await;
         }
-        told == full("tenant-sessions")
+        received == full("tenant-sessions")
     })
     .await;
     acme.ask(Method::DELETE, "/v1/sessions/a", Value::Null).await;
@@ -255,8 +255,8 @@ async fn the_sum_is_the_clusters_at_every_node_and_outlives_one_that_dies() {
     for url in &urls {
         let here = acme.at(url);
         eventually("the node hears that the tenant has enough", async || {
-            let (status, told) = here.create(&format!("s{made}")).await;
-            assert!([200, 201, 403, 503, 504].contains(&status), "{told}");
+            let (status, received) = here.create(&format!("s{made}")).await;
+            assert!([200, 201, 403, 503, 504].contains(&status), "{received}");
             made += usize::from(status < 300);
             status == 403
         })

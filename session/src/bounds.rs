@@ -147,20 +147,20 @@ mod tests {
 
     const FULL: Bounds = Bounds { sessions: Some(3), open_turns: Some(2), stored_bytes: Some(100) };
 
-    fn said(text: &'static str) -> NewEvent {
+    fn output(text: &'static str) -> NewEvent {
         NewEvent { format: Format::TEXT, payload: text.as_bytes().into() }
     }
 
     fn append(seq: u64) -> Command {
         let producer = ProducerId::parse("p").unwrap();
         let producer = Some(Origin { producer, epoch: ProducerEpoch(0), seq });
-        Command::Append(Append { events: vec![said("hello")], producer, ..Append::default() })
+        Command::Append(Append { events: vec![output("hello")], producer, ..Append::default() })
     }
 
     fn input(turn: &str) -> Command {
         // Of another agent, so that it begins a turn.
         let (agent, turn) = (AgentName::parse(turn).unwrap(), TurnId::parse(turn).unwrap());
-        Command::Input(Box::new(Input::new(turn, agent, said("hi"))))
+        Command::Input(Box::new(Input::new(turn, agent, output("hi"))))
     }
 
     /// Asks for it where the tenant has as much as it may; the refusal's code, or `ok`.

@@ -343,13 +343,13 @@ mod tests {
     }
 
     fn input(sender: Option<&str>, when_busy: Option<WhenBusy>) -> Command {
-        let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hello") };
+        let content = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hello") };
         let agent = AgentName::parse("poet").unwrap();
         let sender = sender.map(|name| Sender {
             participant: ParticipantName::parse(name).unwrap(),
             device: None,
         });
-        let input = Input::new(TurnId::parse("t").unwrap(), agent, said);
+        let input = Input::new(TurnId::parse("t").unwrap(), agent, content);
         Command::Input(Box::new(Input { sender, when_busy, ..input }))
     }
 
@@ -431,12 +431,12 @@ mod tests {
     fn what_was_narrowed_passes_a_second_look_and_what_was_not_does_not() {
         let given = grant(&[Right::Send]);
         let id = session("one");
-        let mut asked = input(None, None);
-        assert_eq!(given.has_narrowed(&id, &asked), Err(Denied::Name));
-        given.narrow(&id, &mut asked).unwrap();
-        assert_eq!(given.has_narrowed(&id, &asked), Ok(()));
-        assert_eq!(given.has_narrowed(&session("two"), &asked), Err(Denied::Session));
+        let mut request = input(None, None);
+        assert_eq!(given.has_narrowed(&id, &request), Err(Denied::Name));
+        given.narrow(&id, &mut request).unwrap();
+        assert_eq!(given.has_narrowed(&id, &request), Ok(()));
+        assert_eq!(given.has_narrowed(&session("two"), &request), Err(Denied::Session));
         let reader = grant(&[Right::Read]);
-        assert_eq!(reader.has_narrowed(&id, &asked), Err(Denied::Right(Right::Send)));
+        assert_eq!(reader.has_narrowed(&id, &request), Err(Denied::Right(Right::Send)));
     }
 }

@@ -113,8 +113,8 @@ async fn what_a_node_passes_on_is_judged_again_where_the_session_lives() {
     let other = other.expect("three nodes have another").0;
     let send = async |grant: Grant| {
         let (command, grant) = (envelope::plain(&append("x")), Some(Box::new(grant)));
-        let asked = Request::Submit { session: id.clone(), command, within_ms: 30_000, grant };
-        let answer = other.host.call(leader, asked.encode(), Duration::from_secs(30)).await;
+        let request = Request::Submit { session: id.clone(), command, within_ms: 30_000, grant };
+        let answer = other.host.call(leader, request.encode(), Duration::from_secs(30)).await;
         match Response::decode(answer.expect("an answer")).expect("it is one") {
             Response::Submitted(done) => done.map(|reply| reply.tail),
             answer => panic!("{answer:?}"),
@@ -197,8 +197,9 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
             at(cut).sessions.attach(&id, Start::Beginning, Freshness::Linearizable, soon()).await;
         let mut reader = attached.expect("somebody serves it");
         while reader.cursor().serial < Serial(count) {
-            let told = timeout(Duration::from_secs(30), reader.next()).await.expect("it goes on");
-            assert!(matches!(told, Delivery::Events(_)), "{told:?}");
+            let notified =
+                timeout(Duration::from_secs(30), reader.next()).await.expect("it goes on");
+            assert!(matches!(notified, Delivery::Events(_)), "{notified:?}");
         }
         let stale = at(cut).sessions.status(&id, Freshness::Local, soon()).await;
         assert_eq!(tail(stale.expect("it may be stale")), Some(Serial(0)));

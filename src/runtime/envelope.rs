@@ -150,7 +150,7 @@ mod tests {
     use crate::session::Append;
     use crate::session::command::Class;
 
-    fn asked(key: Option<CommandKey>, bounds: Bounds) -> Asked {
+    fn request(key: Option<CommandKey>, bounds: Bounds) -> Asked {
         Asked { key, bounds, command: Command::Tick }
     }
 
@@ -163,10 +163,10 @@ mod tests {
         let none = [255; 8];
         let golden = [&[254, 3, 0, 0, 0, 0, 0, 0, 0][..], &none, &[2, 1, 0, 0, 0, 0, 0, 0, 1, 5]];
         assert_eq!(bytes[..], golden.concat());
-        assert_eq!(parse(&bytes).unwrap(), asked(None, bounds));
+        assert_eq!(parse(&bytes).unwrap(), request(None, bounds));
         assert!(parse(&bytes[..20]).is_err());
         let key = CommandKey { key: 7, within_ms: 5, age_ms: None };
-        assert_eq!(parse(&with_key(&key, &bytes)).unwrap(), asked(Some(key), bounds));
+        assert_eq!(parse(&with_key(&key, &bytes)).unwrap(), request(Some(key), bounds));
     }
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(bytes[..], [&golden[..], b"chat/1", &[1, 5]].concat());
         let (back, envelope) = decode(bytes).unwrap();
         assert_eq!((back, envelope.ticket), (id, ticket));
-        assert_eq!(parse(&envelope.command).unwrap(), asked(None, Bounds::default()));
+        assert_eq!(parse(&envelope.command).unwrap(), request(None, Bounds::default()));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         for age_ms in [None, Some(0), Some(258)] {
             let key = CommandKey { key: 3 << 64 | 2, within_ms: 5_000, age_ms };
             let bytes = with_key(&key, &plain(&Command::Tick));
-            assert_eq!(parse(&bytes).unwrap(), asked(Some(key), Bounds::default()));
+            assert_eq!(parse(&bytes).unwrap(), request(Some(key), Bounds::default()));
             let keyed = parse(&with_key(&key, &append)).unwrap();
             assert_eq!(keyed.command.class(), Class::Data);
             if age_ms == Some(258) {

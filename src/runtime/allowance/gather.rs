@@ -44,11 +44,11 @@ impl Allowance {
         if tenants.is_empty() {
             return;
         }
-        let asked = self.whom_to_ask().into_iter().map(|(node, shards)| {
-            let asked = Request::Holdings { shards, tenants: tenants.clone() };
-            self.host.call(node, asked.encode(), ALLOWANCE_INTERVAL)
+        let request = self.whom_to_ask().into_iter().map(|(node, shards)| {
+            let request = Request::Holdings { shards, tenants: tenants.clone() };
+            self.host.call(node, request.encode(), ALLOWANCE_INTERVAL)
         });
-        for answer in join_all(asked).await {
+        for answer in join_all(request).await {
             // A node that does not answer is asked again, or another one is; until then its last word counts.
             if let Ok(Ok(Response::Holdings(holdings))) = answer.map(Response::decode) {
                 self.take(&tenants, &holdings);
@@ -63,13 +63,13 @@ impl Allowance {
             let shard = self.shards.get(group);
             shard.is_some_and(|shard| shard.tally().is_some_and(|tally| tally.is_counted()))
         };
-        let mut asked: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
+        let mut request: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
         for (group, replicas) in map.placement.iter().filter(|(group, _)| !counted(*group)) {
             if let Some(node) = replicas.iter().copied().find(|node| connected.contains(node)) {
-                asked.entry(node).or_default().push(group.0);
+                request.entry(node).or_default().push(group.0);
             }
         }
-        asked
+        request
     }
 
     fn take(&self, tenants: &[String], holdings: &[(u32, u32, Holding)]) {

@@ -145,7 +145,7 @@ pub(in crate::runtime) struct Counted {
     /// None where nobody counts, or the session counts for nobody.
     sums: Option<(Arc<Tally>, Box<str>)>,
     stored: Holding,
-    told: Holding,
+    notified: Holding,
 }
 
 impl Counted {
@@ -155,23 +155,23 @@ impl Counted {
 
     /// The session is as its head says, which is in the sums already.
     pub(in crate::runtime) fn is_as_stored(&mut self, holding: Holding) {
-        (self.stored, self.told) = (holding, holding);
+        (self.stored, self.notified) = (holding, holding);
     }
 
     /// The session holds this now.
     pub(in crate::runtime) fn holds(&mut self, now: impl FnOnce() -> Holding) {
         if let Some((tally, owner)) = &self.sums {
             let now = now();
-            if now != self.told {
-                tally.sums().change(owner, &self.told, &now);
-                self.told = now;
+            if now != self.notified {
+                tally.sums().change(owner, &self.notified, &now);
+                self.notified = now;
             }
         }
     }
 
     /// What it holds is in its head.
     pub(in crate::runtime) fn was_stored(&mut self) {
-        self.stored = self.told;
+        self.stored = self.notified;
     }
 }
 

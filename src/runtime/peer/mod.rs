@@ -48,8 +48,8 @@ impl Application for Peers {
     fn call(&self, from: NodeId, message: Bytes) -> BoxFuture<Result<Bytes, String>> {
         let parts = self.0.clone();
         Box::pin(async move {
-            let asked = Request::decode(&message).map_err(|error| error.to_string())?;
-            Ok(answer(&parts, from, asked).await?.encode())
+            let requested = Request::decode(&message).map_err(|error| error.to_string())?;
+            Ok(answer(&parts, from, requested).await?.encode())
         })
     }
 
@@ -65,11 +65,11 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
             let deadline = after(within_ms);
-            let asked = envelope::parse(&command).map_err(|error| error.to_string())?.command;
-            let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(&session, &asked));
+            let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
+            let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(&session, &requested));
             match judged {
                 Ok(()) => {
-                    let class = asked.class();
+                    let class = requested.class();
                     parts.directory.submit_for_peer(&session, class, command, deadline).await
                 }
                 Err(why) => {

@@ -144,10 +144,10 @@ mod tests {
         SessionId::parse("s").unwrap()
     }
 
-    fn check_request(asked: &Request, wanted: Expect) {
-        let bytes = asked.encode();
+    fn check_request(request: &Request, wanted: Expect) {
+        let bytes = request.encode();
         wanted.assert_eq(&hex(&bytes));
-        assert_eq!(Request::decode(&bytes).unwrap(), *asked);
+        assert_eq!(Request::decode(&bytes).unwrap(), *request);
     }
 
     fn check_response(answered: &Response, wanted: Expect) {
@@ -210,8 +210,8 @@ mod tests {
         );
         check_request(&Request::Serves { agent }, expect!["01080101740161"]);
         check_request(&Request::PresenceSnapshot { session: session() }, expect!["01070173"]);
-        let asked = Request::Compare { session: session(), next: 9, within_ms: 1 };
-        check_request(&asked, expect!["010901730901"]);
+        let request = Request::Compare { session: session(), next: 9, within_ms: 1 };
+        check_request(&request, expect!["010901730901"]);
         let messages = vec![crate::runtime::ephemeral::tests::message("s", "ada", "hi")];
         check_request(
             &Request::Ephemeral { messages },
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn what_tenants_hold_keeps_its_bytes() {
-        let asked = Request::Holdings { shards: vec![3], tenants: vec!["acme".into()] };
-        check_request(&asked, expect!["010e0103010461636d65"]);
+        let request = Request::Holdings { shards: vec![3], tenants: vec!["acme".into()] };
+        check_request(&request, expect!["010e0103010461636d65"]);
         let held = Holding { sessions: 1, open_turns: 2, stored_bytes: 300 };
         check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010d"]);
     }

@@ -129,8 +129,8 @@ impl Loaded {
         };
         let mut events = Vec::new();
         let lived = self.session.incarnation();
-        let asked = (key.as_ref(), &bounds);
-        let applied = self.session.apply_within(time, asked, &command, &mut events);
+        let request = (key.as_ref(), &bounds);
+        let applied = self.session.apply_within(time, request, &command, &mut events);
         if self.session.incarnation() != lived {
             self.unsealed.clear();
             self.tail.clear();
