@@ -420,5 +420,11 @@ pub const KEYS_SESSION: &str = "__outlive/keys";
 pub const QUOTA_TENANTS: usize = 10_000;
 /// Keys, and subjects of tokens, of which it does.
 pub const QUOTA_KEYS: usize = 50_000;
+/// Pause between two looks at what tenants hold: how late a node without a replica may hear of it.
+pub const ALLOWANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after its last request a node goes on to ask what a tenant holds elsewhere.
+pub const ALLOWANCE_KEPT: Duration = Duration::from_secs(60);
+/// Tenants of which a node asks that at once.
+pub const ALLOWANCE_TENANTS: usize = 4096;
 /// Tenants that may have quotas of their own.
 pub const QUOTA_NAMED_TENANTS: usize = 1_000;

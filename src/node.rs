@@ -9,6 +9,7 @@ mod agents;
 mod clock;
 mod compared;
 mod descriptors;
+mod held;
 mod journal;
 mod links;
 mod restart;
@@ -41,6 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use self::clock::ClockGauges;
 use self::compared::ComparisonCounts;
+use self::held::HeldByTenants;
 use self::journal::JournalCounts;
 use self::links::RoundTrips;
 use crate::auth::{self, Auth, Quotas};
@@ -200,16 +202,19 @@ impl Node {
             let Some(listen) = config.peer_listen else {
                 return Ok(Arc::new(SingleNode::new(local)) as Arc<dyn Transport>);
             };
-            let tls = load_tls(config).map_err(std::io::Error::other)?;
+            let files = tls_files(config).map_err(std::io::Error::other)?;
+            let tls = TlsMaterial::load(&files).map_err(std::io::Error::other)?;
             let store = connect_home.store();
             let mut quic = QuicConfig::new(local, &config.cluster, store, listen, tls);
+            quic.tls_files = Some(files);
             quic.control = control;
             let transport = QuicTransport::start(quic, service, connect_home.clone());
             Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
         });
         let host = host.await.context("start the links")?;
         let refused = host.refused();
-        let runtime = Runtime::start(&config.cluster, store, host).await;
+        let allowances = held::allowances(config.quotas.as_ref());
+        let runtime = Runtime::start_within(allowances, &config.cluster, store, host).await;
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
@@ -341,6 +346,8 @@ fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
         registry.register("ephemeral", "Messages that are not kept, said at this node", sent);
         registry.register("ephemeral_dropped", "Of those, found no room at this node", dropped);
     });
+    let held = Box::new(HeldByTenants(Arc::downgrade(runtime)));
+    metrics.register(|registry| registry.register_collector(held));
     let trips = Box::new(RoundTrips(Arc::downgrade(runtime)));
     metrics.register(|registry| registry.register_collector(trips));
 }
@@ -351,7 +358,7 @@ fn who_may_ask<'c>(config: &'c ServeConfig, metrics: &Metrics) -> auth::Settings
         issuers: config.issuers.clone(),
         insecure: config.insecure,
         dir: &config.data_dir,
-        quotas: config.quotas.clone().map(|quotas| Quotas::new(quotas, metrics)),
+        quotas: Quotas::new(config.quotas.clone(), metrics),
     }
 }
 
@@ -372,15 +379,14 @@ fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
     Ok((journal, thread.spawn(move || writer.run())?))
 }
 
-fn load_tls(config: &ServeConfig) -> anyhow::Result<TlsMaterial> {
+fn tls_files(config: &ServeConfig) -> anyhow::Result<TlsFiles> {
     let dir = config.tls_dir.as_ref().context("a cluster needs certificates (tls_dir)")?;
     let name = format!("{}-node-{}", config.cluster, config.node_id);
-    let files = TlsFiles {
+    Ok(TlsFiles {
         ca: dir.join("ca.pem"),
         cert: dir.join(format!("{name}.pem")),
         key: dir.join(format!("{name}.key")),
-    };
-    Ok(TlsMaterial::load(&files)?)
+    })
 }
 
 fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {

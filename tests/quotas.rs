@@ -148,6 +148,53 @@ async fn a_key_over_its_quota_leaves_the_other_keys_of_its_tenant_alone() {
     }
 }
 
+/// Where the node has quotas for none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_has_quotas_of_its_own_which_are_no_way_around_those_of_every_key() {
+    let made = async |node: &TestNode, quotas: Value| {
+        let body = json!({
+            "name": "k", "tenant": "acme", "rights": RIGHTS, "agents": ["*"], "quotas": quotas,
+        });
+        let (status, made) = ask(node, ROOT, Method::POST, "/v1/keys", body).await;
+        (status, made)
+    };
+    let node = start_single_with(|config| config.root_key = Some(Secret::of(ROOT))).await;
+    let own = json!({ "appends_per_s": 1, "live_streams": 1 });
+    let (status, slow) = made(&node, own.clone()).await;
+    assert_eq!((status, &slow["quotas"]), (201, &own), "{slow}");
+    let slow = slow["key"].as_str().unwrap().to_owned();
+    let quick = key(&node.url, "acme").await;
+    create(&node, &slow, "s").await;
+    let (_, refused) = flood(&node, &slow, "s").await;
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["policy"], &body["limit"]), (&json!("key-appends"), &json!(1)), "{body}");
+    let socket = Client::open_as(&node, "/v1/ws", &slow).await;
+    let refused = send(&node.url, &slow, Method::GET, "/v1/ws", None).await;
+    let policy = refused.headers()["ratelimit-policy"].to_str().unwrap();
+    assert_eq!(policy, "\"key-streams\";q=1;qu=\"concurrent-requests\"");
+    drop(socket);
+    // The other key of the tenant has none.
+    for _ in 0..20 {
+        let path = "/v1/sessions/s/events";
+        assert_eq!(ask(&node, &quick, Method::POST, path, append()).await.0, 200);
+    }
+    let (_, keys) = ask(&node, ROOT, Method::GET, "/v1/keys", Value::Null).await;
+    let shown: Vec<&Value> = keys["keys"].as_array().unwrap().iter().collect();
+    assert!(shown.iter().any(|key| key["quotas"] == own), "{keys}");
+    for bad in [json!({ "appends_per_s": 0 }), json!({ "sessions": 1 }), json!(7)] {
+        assert_eq!(made(&node, bad.clone()).await.0, 400, "{bad}");
+    }
+
+    let key_limits = QuotaLimits { appends_per_s: Some(1), ..QuotaLimits::default() };
+    let node = start(QuotaConfig { key: key_limits, ..QuotaConfig::default() }).await;
+    let (_, wide) = made(&node, json!({ "appends_per_s": 1_000_000, "inputs_per_s": 3 })).await;
+    let wide = wide["key"].as_str().unwrap().to_owned();
+    create(&node, &wide, "s").await;
+    let (_, refused) = flood(&node, &wide, "s").await;
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["policy"], &body["limit"]), (&json!("key-appends"), &json!(1)), "{body}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_door_has_the_same_quota() {
     // One command brings more than a second's worth, so all that follows is refused for a long time.

@@ -59,6 +59,9 @@ pub const FAIR_QUANTUM_BYTES: usize = 16 << 10;
 pub const FAIR_OWNER_ROUNDS: usize = 4;
 /// Rounds of parts that it takes of each owner while there are several.
 pub const FAIR_PART_ROUNDS: usize = 1;
+/// Bytes up to which an entry takes more rounds than those, where something still waits: it costs a sync and little
+/// more, however small it is.
+pub const FAIR_ENTRY_BYTES: usize = 64 << 10;
 /// Entries for which a group remembers that there are others.
 pub const FAIR_MEMORY_ENTRIES: u64 = 1024;
 /// Bytes of entries that one read of the journal gives, unless a single entry is larger.

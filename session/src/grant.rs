@@ -87,7 +87,7 @@ impl Right {
 pub struct Grant {
     /// Whose sessions, agents and keys it is for; the default tenant's, where none is given. Keys that were stored
     /// before there were tenants have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub tenant: Option<TenantName>,
     /// In order, each once.
     pub rights: Vec<Right>,
@@ -106,19 +106,25 @@ pub struct Grant {
 }
 
 /// Why a grant does not allow something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Denied {
     /// The session is none of those that it is for. Whether it exists is not for the caller to know.
+    #[error("the session does not exist")]
     Session,
     /// It lacks this right.
+    #[error("the right {} is missing", .0.name())]
     Right(Right),
     /// It is for one tenant, and would have to be for all.
+    #[error("the grant is for one tenant, and the cluster is all tenants'")]
     Tenant,
     /// It is for some sessions, and would have to be for all.
+    #[error("turns are of any session: the grant must be for all of them")]
     Sessions,
     /// The agent is none of those that it is for.
+    #[error("the grant is for other agents")]
     Agent,
     /// It speaks in another name, or on another device.
+    #[error("the grant is for another participant or device")]
     Name,
 }
 
@@ -237,6 +243,16 @@ impl Grant {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a command is one that it left as it is when it was [narrowed](Self::narrow): for who did not see that.
+    ///
+    /// # Errors
+    /// It is not allowed, or asks for more than it was narrowed to; it must not be taken.
+    pub fn has_narrowed(&self, session: &SessionId, command: &Command) -> Result<(), Denied> {
+        let mut narrowed = command.clone();
+        self.narrow(session, &mut narrowed)?;
+        if narrowed == *command { Ok(()) } else { Err(Denied::Name) }
     }
 
     /// Puts the grant's name where none is given.
@@ -409,5 +425,18 @@ mod tests {
             assert_eq!(Right::parse(right.name()), Some(right));
         }
         assert_eq!(Right::parse("root"), None);
+    }
+
+    #[test]
+    fn what_was_narrowed_passes_a_second_look_and_what_was_not_does_not() {
+        let given = grant(&[Right::Send]);
+        let id = session("one");
+        let mut request = input(None, None);
+        assert_eq!(given.has_narrowed(&id, &request), Err(Denied::Name));
+        given.narrow(&id, &mut request).unwrap();
+        assert_eq!(given.has_narrowed(&id, &request), Ok(()));
+        assert_eq!(given.has_narrowed(&session("two"), &request), Err(Denied::Session));
+        let reader = grant(&[Right::Read]);
+        assert_eq!(reader.has_narrowed(&id, &request), Err(Denied::Right(Right::Send)));
     }
 }

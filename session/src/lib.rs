@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod bounds;
 pub mod chain;
 pub mod command;
 pub mod config;
@@ -51,6 +52,7 @@ mod work;
 
 use serde::{Deserialize, Serialize};
 
+pub use bounds::{Bounds, Held, Holding};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,

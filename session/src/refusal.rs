@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bounds::Held;
 use super::command::Role;
 use super::config::BadConfig;
 use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId};
@@ -236,6 +237,20 @@ pub enum Refusal {
     /// effect.
     #[error("too much happened since to tell whether an earlier try took effect")]
     OutcomeForgotten,
+    /// The tenant has as much of something as it may; waiting does not help, giving something up does.
+    #[error("the tenant may have {limit} {}", what.name())]
+    TenantFull {
+        /// Of what.
+        what: Held,
+        /// How much it may have.
+        limit: u64,
+    },
+    /// The tenant has as many open turns as it may; one of them has to end.
+    #[error("the tenant may have {limit} open turns")]
+    TenantBusy {
+        /// How many may be open.
+        limit: u64,
+    },
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -304,6 +319,8 @@ impl Refusal {
             Refusal::TooManyInteractions { .. } => ("too_many_interactions", OfAll),
             Refusal::ControlHeld { .. } => ("control_held", OfAll),
             Refusal::OutcomeForgotten => ("outcome_unknown", OfAll),
+            Refusal::TenantFull { .. } => ("quota_reached", OfAll),
+            Refusal::TenantBusy { .. } => ("quota_exceeded", OfAll),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Somebody who asks: a grant, and how long it lasts.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -11,7 +12,9 @@ use session::{Command, Denied, Grant, Pattern, Right, Sender};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::quota::Accounts;
 use super::{Key, Place, Refused};
+use crate::config::QuotaLimits;
 
 /// What the root key is called.
 pub(super) const ROOT: &str = "root";
@@ -35,6 +38,8 @@ struct Known {
     /// The key with which it ends, if it does.
     key: Option<Arc<Key>>,
     expires: Option<Instant>,
+    /// Whose quotas it uses, once that was looked up.
+    accounts: OnceLock<Accounts>,
 }
 
 /// A part of a grant, for a ticket.
@@ -51,8 +56,10 @@ pub struct Part {
 /// Why a grant means nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Its time is over.
+    /// Its time is over: a token's, or a ticket's.
     Expired,
+    /// The key's time is over.
+    KeyExpired,
     /// Somebody took it back.
     Revoked,
     /// It was none: the node did not ask then, and does now.
@@ -73,6 +80,7 @@ impl Ended {
     pub fn code(self) -> &'static str {
         match self {
             Ended::Expired => "token_expired",
+            Ended::KeyExpired => "key_expired",
             Ended::Revoked => "key_revoked",
             Ended::Closed => "unauthenticated",
         }
@@ -83,6 +91,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Ended::Expired => "the credential's time is over",
+            Ended::KeyExpired => "the key's time is over",
             Ended::Revoked => "the key was revoked",
             Ended::Closed => "this node asks for keys now",
         })
@@ -119,7 +128,8 @@ impl Caller {
         let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
-        let known = Some(Arc::new(Known { grant, name, key, expires }));
+        let accounts = OnceLock::new();
+        let known = Some(Arc::new(Known { grant, name, key, expires, accounts }));
         let caller = Caller { known, closed: None, place: None };
         caller.lasts().map_err(Refused::Ended)?;
         Ok(caller)
@@ -153,7 +163,7 @@ impl Caller {
                 Err(Ended::Revoked)
             }
             Some(known) if known.expires.is_some_and(|at| at <= Instant::now()) => {
-                Err(Ended::Expired)
+                Err(known.expired())
             }
             None if self.closed.as_ref().is_some_and(|closed| closed.is_cancelled()) => {
                 Err(Ended::Closed)
@@ -172,6 +182,19 @@ impl Caller {
         self.known.as_ref().map(|known| &*known.name).filter(|name| *name != ROOT)
     }
 
+    /// The quotas of its key, where it has some of its own.
+    pub(super) fn own_quotas(&self) -> Option<&QuotaLimits> {
+        self.known.as_ref()?.key.as_ref()?.quotas.as_ref()
+    }
+
+    /// Whose quotas it uses: looked up once for all that it asks.
+    pub(super) fn accounts(&self, find: impl FnOnce() -> Accounts) -> Cow<'_, Accounts> {
+        match &self.known {
+            Some(known) => Cow::Borrowed(known.accounts.get_or_init(find)),
+            None => Cow::Owned(find()),
+        }
+    }
+
     /// The same in a stream that has this place, until the last of its clones and of their [`Ending`]s is gone.
     pub fn in_place(self, place: Place) -> Caller {
         Caller { place: Some(Arc::new(place)), ..self }
@@ -185,6 +208,11 @@ impl Caller {
     fn grant(&self) -> Result<Option<&Grant>, Denial> {
         self.lasts().map_err(Denial::Ended)?;
         Ok(self.known.as_ref().map(|known| &*known.grant))
+    }
+
+    /// The grant by which it was judged; none of somebody who was not asked.
+    pub fn judged(&self) -> Option<&Grant> {
+        self.known.as_ref().map(|known| &*known.grant)
     }
 
     /// Whether it has the right, in this session where one is named.
@@ -286,6 +314,14 @@ impl Caller {
 }
 
 impl Known {
+    /// How its end by time is called: a ticket ends in its own time, and no later than the key that it was made with.
+    fn expired(&self) -> Ended {
+        match &self.key {
+            Some(key) if Arc::ptr_eq(&key.grant, &self.grant) => Ended::KeyExpired,
+            _ => Ended::Expired,
+        }
+    }
+
     async fn ended(&self) -> Ended {
         let expired = async {
             match self.expires {
@@ -301,7 +337,7 @@ impl Known {
         };
         tokio::select! {
             () = revoked => Ended::Revoked,
-            () = expired => Ended::Expired,
+            () = expired => self.expired(),
         }
     }
 }

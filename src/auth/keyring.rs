@@ -1,6 +1,6 @@
 //! The keys of the cluster: made, listed, revoked, and looked up in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::caller::Ended;
 use super::key::{KeyText, Secret};
 use super::log::{Log, LogError, Sum};
 use super::record::{Change, Record, RootPrint};
+use crate::config::QuotaLimits;
 use crate::limits;
 use crate::runtime::Sessions;
 
@@ -38,6 +39,8 @@ pub struct Key {
     pub created: Millis,
     /// Who made it.
     pub by: String,
+    /// What it may do at most at each node, where it has quotas of its own.
+    pub quotas: Option<QuotaLimits>,
     secret: Secret,
     /// Cancelled when it is revoked.
     pub(super) ended: CancellationToken,
@@ -56,8 +59,8 @@ pub struct Keyring(Log<Keys>);
 #[derive(Default)]
 struct Keys {
     held: HashMap<String, Arc<Key>>,
-    /// Ids of those that were revoked: making one of them again makes no key.
-    revoked: HashSet<String>,
+    /// The secrets of those that were revoked, by their ids: making one of them again makes no key.
+    revoked: HashMap<String, Option<Secret>>,
     /// Of the root key that the node had which started last with another one than before.
     root: Option<RootPrint>,
 }
@@ -90,21 +93,25 @@ impl Sum for Keys {
                     tracing::error!(key = record.id, "a key in {NAME} is unreadable");
                     return;
                 };
-                let Record { id, name, grant, created, by, .. } = *record;
+                let Record { id, name, grant, created, by, quotas, .. } = *record;
                 // A request that was sent again, or comes late.
-                if self.held.contains_key(&id) || self.revoked.contains(&id) {
+                if self.held.contains_key(&id) || self.revoked.contains_key(&id) {
                     return;
                 }
                 let ended = CancellationToken::new();
                 let (grant, owner) = (Arc::new(grant), format!("key:{id}").into());
-                let key = Key { id: id.clone(), name, grant, owner, created, by, secret, ended };
+                let key_id = id.clone();
+                let key =
+                    Key { id: key_id, name, grant, owner, created, by, quotas, secret, ended };
                 self.held.insert(id, Arc::new(key));
             }
             Some(Change::Revoked { id }) => {
-                if let Some(key) = self.held.remove(&id) {
+                let key = self.held.remove(&id);
+                if let Some(key) = &key {
                     key.ended.cancel();
                 }
-                self.revoked.insert(id);
+                let secret = key.map(|key| key.secret.clone());
+                self.revoked.entry(id).or_insert(secret);
             }
             Some(Change::Root(print)) => self.root = Some(print),
             // A newer version of this program may know more; what this one does not know lets nobody in.
@@ -202,8 +209,7 @@ impl Keyring {
     pub async fn create(
         &self,
         text: &KeyText,
-        name: String,
-        grant: Grant,
+        (name, grant, quotas): (String, Grant, Option<QuotaLimits>),
         by: &str,
         deadline: Instant,
     ) -> Result<Arc<Key>, KeyringError> {
@@ -213,7 +219,8 @@ impl Keyring {
         if let Some(key) = self.held(&text.id) {
             // Asked again it ends as it was to end at first.
             let grant = Grant { until: key.grant.until, ..grant };
-            let same = key.secret.is(&text.secret) && key.name == name && *key.grant == grant;
+            let same = key.secret.is(&text.secret)
+                && (&key.name, &*key.grant, key.quotas) == (&name, &grant, quotas);
             return if same { Ok(key) } else { Err(KeyringError::Exists) };
         }
         if limits::KEYS <= all.len() {
@@ -224,7 +231,8 @@ impl Keyring {
         }
         let created = self.now();
         let (id, sha256) = (text.id.clone(), Secret::of(&text.secret).kept());
-        let record = Record { id, name, sha256, grant, created, by: by.to_owned() };
+        let by = by.to_owned();
+        let record = Record { id, name, sha256, grant, created, by, quotas };
         self.0.append(Change::Created(Box::new(record)).payload(), deadline).await?;
         // Revoked before, the id is spent.
         self.held(&text.id).ok_or(KeyringError::Exists)
@@ -250,16 +258,22 @@ impl Keyring {
     /// The key with this text.
     ///
     /// # Errors
-    /// There is none, or it cannot be known now.
+    /// There is none, or it cannot be known now. Only who has the secret learns that it was revoked.
     pub(super) async fn find(
         &self,
         text: &KeyText,
         deadline: Instant,
     ) -> Result<Arc<Key>, Refused> {
         let key = self.named(&text.id, deadline).await?;
-        let key = key.filter(|key| key.secret.is(&text.secret));
-        let key = key.ok_or(Refused::Unknown("this is no key of this cluster"))?;
-        if key.ended.is_cancelled() { Err(Refused::Ended(Ended::Revoked)) } else { Ok(key) }
+        if let Some(key) = key.filter(|key| key.secret.is(&text.secret)) {
+            let is_over = key.ended.is_cancelled();
+            return if is_over { Err(Refused::Ended(Ended::Revoked)) } else { Ok(key) };
+        }
+        let revoked = self.0.sum().revoked.get(&text.id).cloned().flatten();
+        Err(match revoked.filter(|secret| secret.is(&text.secret)) {
+            Some(_) => Refused::Ended(Ended::Revoked),
+            None => Refused::Unknown("this is no key of this cluster"),
+        })
     }
 
     /// The key with this id, if it is in force.
@@ -273,6 +287,10 @@ impl Keyring {
     ) -> Result<Option<Arc<Key>>, Refused> {
         if let Some(key) = self.held(id) {
             return Ok(Some(key));
+        }
+        // What was revoked stays so: the cluster has nothing newer to say.
+        if self.0.sum().revoked.contains_key(id) {
+            return Ok(None);
         }
         self.0.catch_up(deadline).await?;
         Ok(self.held(id))

@@ -53,7 +53,7 @@ pub struct Auth {
     keyring: Keyring,
     tickets: Tickets,
     issuers: Vec<Issuer>,
-    quotas: Option<Quotas>,
+    quotas: Quotas,
 }
 
 /// What a node is told of who may ask it.
@@ -66,8 +66,8 @@ pub struct Settings<'s> {
     pub insecure: bool,
     /// The node's directory.
     pub dir: &'s Path,
-    /// How much each tenant and each key may do; as much as it likes, where none are given.
-    pub quotas: Option<Quotas>,
+    /// How much each tenant and each key may do.
+    pub quotas: Quotas,
 }
 
 /// Why nobody is let in with what a request brought.
@@ -141,9 +141,9 @@ impl Auth {
         &self.keyring
     }
 
-    /// What tenants and keys may do, where that is limited.
-    pub fn quotas(&self) -> Option<&Quotas> {
-        self.quotas.as_ref()
+    /// What tenants and keys may do.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// Takes from the caller's quotas what a command costs.
@@ -151,7 +151,7 @@ impl Auth {
     /// # Errors
     /// One of them is used up; the command must not be submitted.
     pub fn spend(&self, caller: &Caller, command: &Command) -> Result<(), Exceeded> {
-        self.quotas.as_ref().map_or(Ok(()), |quotas| quotas.take(caller, &Cost::of(command)))
+        self.quotas.take(caller, &Cost::of(command))
     }
 
     /// Takes from the caller's quotas what something costs that is said and not kept.
@@ -159,7 +159,7 @@ impl Auth {
     /// # Errors
     /// One of them is used up; nobody is to hear it.
     pub fn spend_on_bytes(&self, caller: &Caller, bytes: usize) -> Result<(), Exceeded> {
-        self.quotas.as_ref().map_or(Ok(()), |quotas| quotas.take(caller, &Cost::of_bytes(bytes)))
+        self.quotas.take(caller, &Cost::of_bytes(bytes))
     }
 
     /// Follows the keys of the cluster, and those of the issuers, until it is stopped.

@@ -1,13 +1,14 @@
 //! What the cluster's log of keys is made of: one event for each change, in JSON.
 //!
-//! The key of a tenant has version 2: a node that has not heard of tenants does not know it, and lets nobody in with
-//! it.
+//! The key of a tenant has version 2, and one with quotas of its own version 3: a node that has not heard of them does
+//! not know it, and lets nobody in with it.
 
 use serde::{Deserialize, Serialize};
 use session::Grant;
 use session::ids::Millis;
 
 use super::key::Secret;
+use crate::config::QuotaLimits;
 
 /// One change of the keys. Kept: new kinds go to the end, and none changes its name.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub(super) struct Record {
     pub(super) created: Millis,
     /// Who made it.
     pub(super) by: String,
+    /// What it may do at most at each node, where it has quotas of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) quotas: Option<QuotaLimits>,
 }
 
 /// An event of the log, under the version of its shape.
@@ -68,6 +72,7 @@ struct Versioned {
 impl Change {
     pub(super) fn payload(self) -> Vec<u8> {
         let v = match &self {
+            Change::Created(record) if record.quotas.is_some() => 3,
             Change::Created(record) if record.grant.tenant.is_some() => 2,
             _ => 1,
         };
@@ -77,7 +82,7 @@ impl Change {
     /// Takes back what [`Self::payload`] wrote.
     pub(super) fn read(payload: &[u8]) -> Option<Change> {
         let versioned: Versioned = serde_json::from_slice(payload).ok()?;
-        matches!(versioned.v, 1 | 2).then_some(versioned.change)
+        matches!(versioned.v, 1..=3).then_some(versioned.change)
     }
 }
 
@@ -102,13 +107,16 @@ mod tests {
             grant: Grant::all(),
             created: Millis(7),
             by: "root".into(),
+            quotas: Some(QuotaLimits { inputs_per_s: Some(2), ..QuotaLimits::default() }),
         };
+        let quotas = record.quotas;
         let payload = Change::Created(Box::new(record)).payload();
         let Some(Change::Created(read)) = Change::read(&payload) else {
             panic!("{}", String::from_utf8_lossy(&payload))
         };
-        assert_eq!((read.grant, read.created.0), (Grant::all(), 7));
-        assert!(Change::read(br#"{"v":3,"revoked":{"id":"a"}}"#).is_none());
+        assert_eq!((read.grant, read.created.0, read.quotas), (Grant::all(), 7, quotas));
+        assert!(payload.starts_with(br#"{"v":3,"#));
+        assert!(Change::read(br#"{"v":4,"revoked":{"id":"a"}}"#).is_none());
         assert!(Change::read(br#"{"v":1,"revoked":{"id":"a"}}"#).is_some());
         let print = RootPrint::of(&Secret::of("root"));
         let Some(Change::Root(read)) = Change::read(&Change::Root(print).payload()) else {

@@ -47,6 +47,10 @@ pub(super) struct Create {
     /// How long it is good, as 90s, 15m, 12h or 30d [default: for ever]
     #[arg(long, value_name = "SPAN", value_parser = span_s)]
     expires: Option<u64>,
+    /// What it may do at most at each node: appends_per_s=N, bytes_per_s=N, inputs_per_s=N, controls_per_s=N or
+    /// live_streams=N; once for each [default: as much as every key]
+    #[arg(long = "quota", value_name = "NAME=N", value_delimiter = ',', value_parser = quota)]
+    quotas: Vec<(String, u32)>,
     /// Print the whole answer as JSON
     #[arg(long)]
     json: bool,
@@ -88,8 +92,20 @@ pub(super) async fn run(command: Key) -> anyhow::Result<()> {
 
 async fn create(command: Create) -> anyhow::Result<()> {
     let Create {
-        name, tenant, rights, sessions, agents, participant, device, role, expires, ..
+        name,
+        tenant,
+        rights,
+        sessions,
+        agents,
+        participant,
+        device,
+        role,
+        expires,
+        quotas,
+        ..
     } = &command;
+    let quotas: serde_json::Map<String, Value> =
+        quotas.iter().map(|(name, most)| (name.clone(), (*most).into())).collect();
     let some = |patterns: &Vec<String>| (!patterns.is_empty()).then(|| patterns.clone());
     let body = json!({
         "name": name,
@@ -103,6 +119,7 @@ async fn create(command: Create) -> anyhow::Result<()> {
         "device": device,
         "role": role,
         "ttl_s": expires,
+        "quotas": Some(quotas).filter(|quotas| !quotas.is_empty()),
     });
     let made = command.target.client()?.create_key(&body).await?;
     match made["key"].as_str() {
@@ -143,6 +160,20 @@ async fn list(command: List) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The name of a quota and how much it is.
+fn quota(text: &str) -> Result<(String, u32), String> {
+    const NAMES: [&str; 5] =
+        ["appends_per_s", "bytes_per_s", "inputs_per_s", "controls_per_s", "live_streams"];
+    let (name, most) = text.split_once('=').ok_or("a quota is a name, = and a number")?;
+    if !NAMES.contains(&name) {
+        return Err(format!("there is no quota {name:?} of a key; there are {}", NAMES.join(", ")));
+    }
+    match most.parse() {
+        Ok(0) | Err(_) => Err(format!("{name} is a number from 1 to {}", u32::MAX)),
+        Ok(most) => Ok((name.to_owned(), most)),
+    }
+}
+
 /// Seconds of `90s`, `15m`, `12h` or `30d`.
 pub(super) fn span_s(text: &str) -> Result<u64, String> {
     let unit = text.chars().last().unwrap_or_default();
@@ -174,6 +205,14 @@ pub(super) fn checked_key(key: Option<&str>) -> Result<Option<&str>, Misuse> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quota_is_a_name_and_a_number() {
+        assert_eq!(quota("inputs_per_s=2").ok(), Some(("inputs_per_s".to_owned(), 2)));
+        for text in ["", "inputs_per_s", "inputs_per_s=0", "inputs_per_s=x", "sessions=3", "=1"] {
+            assert!(quota(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_span_is_a_number_and_a_unit() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BadServeConfig, bad};
 use crate::ids::TenantName;
@@ -20,8 +20,9 @@ pub struct QuotaConfig {
     pub tenants: BTreeMap<Option<TenantName>, QuotaLimits>,
 }
 
-/// How much one tenant or one key may do at one node; without bounds, where nothing is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much one tenant or one key may do at one node; without bounds, where nothing is given. Kept with keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct QuotaLimits {
     /// Commands per second that bring something: appends, inputs, output, creates.
     pub appends_per_s: Option<u32>,
@@ -36,6 +37,36 @@ pub struct QuotaLimits {
     pub live_streams: Option<u32>,
     /// Subscriptions of a tenant, in the whole cluster.
     pub subscriptions: Option<u32>,
+    /// Sessions of a tenant, in the whole cluster.
+    pub sessions: Option<u32>,
+    /// Turns of a tenant that are not over, in the whole cluster.
+    pub open_turns: Option<u32>,
+    /// Payload bytes of the events that a tenant's sessions keep, in the whole cluster.
+    pub stored_bytes: Option<u64>,
+}
+
+impl QuotaLimits {
+    /// What both allow.
+    #[must_use]
+    pub fn within(self, other: QuotaLimits) -> QuotaLimits {
+        fn least<N: Ord>(one: Option<N>, other: Option<N>) -> Option<N> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            }
+        }
+        QuotaLimits {
+            appends_per_s: least(self.appends_per_s, other.appends_per_s),
+            bytes_per_s: least(self.bytes_per_s, other.bytes_per_s),
+            inputs_per_s: least(self.inputs_per_s, other.inputs_per_s),
+            controls_per_s: least(self.controls_per_s, other.controls_per_s),
+            live_streams: least(self.live_streams, other.live_streams),
+            subscriptions: least(self.subscriptions, other.subscriptions),
+            sessions: least(self.sessions, other.sessions),
+            open_turns: least(self.open_turns, other.open_turns),
+            stored_bytes: least(self.stored_bytes, other.stored_bytes),
+        }
+    }
 }
 
 /// The keys as they are given.
@@ -48,6 +79,9 @@ pub struct GivenQuotas {
     controls_per_s: Option<Bound>,
     live_streams: Option<Bound>,
     subscriptions: Option<Bound>,
+    sessions: Option<Bound>,
+    open_turns: Option<Bound>,
+    stored_bytes: Option<Bound>,
     key: GivenLimits,
     tenants: BTreeMap<String, GivenLimits>,
 }
@@ -62,12 +96,15 @@ struct GivenLimits {
     controls_per_s: Option<Bound>,
     live_streams: Option<Bound>,
     subscriptions: Option<Bound>,
+    sessions: Option<Bound>,
+    open_turns: Option<Bound>,
+    stored_bytes: Option<Bound>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "a quota is a number from 1 to 4294967295, or \"unlimited\"")]
+#[serde(untagged, expecting = "a quota is a number from 1, or \"unlimited\"")]
 enum Bound {
-    Most(u32),
+    Most(u64),
     Word(Word),
 }
 
@@ -81,8 +118,15 @@ enum Word {
 pub(super) fn check(given: Option<GivenQuotas>) -> Result<Option<QuotaConfig>, BadServeConfig> {
     let Some(given) = given else { return Ok(None) };
     let GivenQuotas { key, tenants, .. } = &given;
-    if key.subscriptions.is_some() {
-        return bad("quotas.key.subscriptions: subscriptions are counted by tenant");
+    for (name, given) in [
+        ("subscriptions", key.subscriptions),
+        ("sessions", key.sessions),
+        ("open_turns", key.open_turns),
+        ("stored_bytes", key.stored_bytes),
+    ] {
+        if given.is_some() {
+            return bad(format!("quotas.key.{name}: {name} are counted by tenant"));
+        }
     }
     if limits::QUOTA_NAMED_TENANTS < tenants.len() {
         return bad(format!("quotas.tenants are at most {}", limits::QUOTA_NAMED_TENANTS));
@@ -105,11 +149,15 @@ fn limits_of(
     given: GivenLimits,
     below: QuotaLimits,
 ) -> Result<QuotaLimits, BadServeConfig> {
-    let one = |name: &str, given: Option<Bound>, below: Option<u32>| match given {
+    let large = |name: &str, given: Option<Bound>, below: Option<u64>| match given {
         None => Ok(below),
         Some(Bound::Word(Word::Unlimited)) => Ok(None),
         Some(Bound::Most(0)) => bad(format!("{place}.{name} must be 1 or more, or \"unlimited\"")),
         Some(Bound::Most(most)) => Ok(Some(most)),
+    };
+    let one = |name: &str, given: Option<Bound>, below: Option<u32>| {
+        let bound = large(name, given, below.map(u64::from))?.map(u32::try_from).transpose();
+        bound.or_else(|_| bad(format!("{place}.{name} must be at most {}", u32::MAX)))
     };
     Ok(QuotaLimits {
         appends_per_s: one("appends_per_s", given.appends_per_s, below.appends_per_s)?,
@@ -118,6 +166,9 @@ fn limits_of(
         controls_per_s: one("controls_per_s", given.controls_per_s, below.controls_per_s)?,
         live_streams: one("live_streams", given.live_streams, below.live_streams)?,
         subscriptions: one("subscriptions", given.subscriptions, below.subscriptions)?,
+        sessions: one("sessions", given.sessions, below.sessions)?,
+        open_turns: one("open_turns", given.open_turns, below.open_turns)?,
+        stored_bytes: large("stored_bytes", given.stored_bytes, below.stored_bytes)?,
     })
 }
 
@@ -130,6 +181,9 @@ impl GivenQuotas {
             controls_per_s: self.controls_per_s,
             live_streams: self.live_streams,
             subscriptions: self.subscriptions,
+            sessions: self.sessions,
+            open_turns: self.open_turns,
+            stored_bytes: self.stored_bytes,
         }
     }
 }
@@ -159,6 +213,11 @@ mod tests {
         let own = QuotaLimits { appends_per_s: Some(99), ..QuotaLimits::default() };
         assert_eq!((quotas.tenants[&acme], quotas.tenants[&None]), (own, all));
         assert_eq!(check(None), Ok(None));
+        let file = "stored_bytes = 10000000000\n[tenants.acme]\nsessions = 3\nopen_turns = 2\n";
+        let quotas = load(file).unwrap();
+        let all = QuotaLimits { stored_bytes: Some(10_000_000_000), ..QuotaLimits::default() };
+        let own = QuotaLimits { sessions: Some(3), open_turns: Some(2), ..all };
+        assert_eq!((quotas.tenant, quotas.tenants[&acme]), (all, own));
     }
 
     #[test]
@@ -173,11 +232,13 @@ mod tests {
                 "[key]\nsubscriptions = 1",
                 "quotas.key.subscriptions: subscriptions are counted by tenant",
             ),
-            ("bytes_per_s = -1", "a quota is a number from 1 to 4294967295, or \"unlimited\""),
             (
-                "bytes_per_s = \"many\"",
-                "a quota is a number from 1 to 4294967295, or \"unlimited\"",
+                "[key]\nstored_bytes = 1",
+                "quotas.key.stored_bytes: stored_bytes are counted by tenant",
             ),
+            ("sessions = 4294967296", "quotas.sessions must be at most 4294967295"),
+            ("bytes_per_s = -1", "a quota is a number from 1, or \"unlimited\""),
+            ("bytes_per_s = \"many\"", "a quota is a number from 1, or \"unlimited\""),
         ] {
             assert_eq!(load(file).unwrap_err(), why, "{file}");
         }

@@ -7,7 +7,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::headers;
+use super::{headers, quota};
+use crate::auth::Denial;
 use crate::runtime::{AttachError, MembersError, SubmitError, Unavailable};
 use crate::session::Refusal;
 
@@ -54,9 +55,11 @@ kinds! {
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
     UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
-    TOKEN_EXPIRED 401 "token_expired" "The time of the credential is over"
+    TOKEN_EXPIRED 401 "token_expired" "The time of the token or ticket is over"
+    KEY_EXPIRED 401 "key_expired" "The time of the key is over"
     KEY_REVOKED 401 "key_revoked" "The key was revoked"
     FORBIDDEN 403 "forbidden" "The credential does not allow this"
+    QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
     FENCED 403 "fenced" "The turn was given to another worker" [Fenced]
     ROLE_FORBIDS 403 "role_forbids" "The role may not do this" [RoleForbids]
@@ -111,7 +114,7 @@ kinds! {
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
     UPGRADE_REQUIRED 426 "upgrade_required" "The path is for WebSockets"
-    QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows"
+    QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows" [TenantBusy]
     OVERLOADED 429 "overloaded" "Too much work waits on this node"
     TOO_MANY_READERS 503 "too_many_readers" "This node serves as many readers as it may"
     TOO_MANY_CONNECTIONS 503 "too_many_connections" "This node serves as many connections as it may"
@@ -259,6 +262,8 @@ impl From<Refusal> for Problem {
             Refusal::Closed { tail } | Refusal::SerialMismatch { tail, .. } => {
                 problem.with("tail", tail.0).header(headers::OUTLIVE_SERIAL, tail.0)
             }
+            Refusal::TenantFull { what, limit } => quota::held(problem, what.name(), limit),
+            Refusal::TenantBusy { limit } => quota::held(problem, "open-turns", limit),
             _ => problem,
         }
     }
@@ -281,6 +286,7 @@ impl From<SubmitError> for Problem {
     fn from(why: SubmitError) -> Problem {
         match why {
             SubmitError::Refused { refusal, .. } => refusal.into(),
+            SubmitError::Denied(why) => Denial::Denied(why).into(),
             SubmitError::Unavailable(why) => why.into(),
             SubmitError::Unknown(why) => {
                 tracing::debug!(why, "the outcome of a request is unknown");

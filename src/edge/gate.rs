@@ -66,6 +66,12 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
     }
 }
 
+/// Whether a path asks who sends a request.
+#[cfg(test)]
+pub(super) fn asks(route: &str, method: &Method, path: &str) -> bool {
+    need(route, method, path) != Need::Nothing
+}
+
 /// Lets a request in, or says why not.
 ///
 /// # Errors
@@ -274,6 +280,7 @@ impl From<Refused> for Problem {
 fn kind_of(ended: Ended) -> &'static error::Kind {
     match ended {
         Ended::Expired => &error::TOKEN_EXPIRED,
+        Ended::KeyExpired => &error::KEY_EXPIRED,
         Ended::Revoked => &error::KEY_REVOKED,
         Ended::Closed => &error::UNAUTHENTICATED,
     }
@@ -286,20 +293,10 @@ impl From<Denial> for Problem {
             Denial::Ended(ended) => Refused::Ended(ended).into(),
             // As one that does not exist.
             Denial::Denied(Denied::Session) => Refusal::NotFound.into(),
-            Denial::Denied(Denied::Right(right)) => {
-                forbidden(format!("the right {} is missing", right.name()))
-                    .with("right", right.name())
+            Denial::Denied(why @ Denied::Right(right)) => {
+                forbidden(why.to_string()).with("right", right.name())
             }
-            Denial::Denied(Denied::Tenant) => {
-                forbidden("the grant is for one tenant, and the cluster is all tenants'".to_owned())
-            }
-            Denial::Denied(Denied::Sessions) => {
-                forbidden("turns are of any session: the grant must be for all of them".to_owned())
-            }
-            Denial::Denied(Denied::Agent) => forbidden("the grant is for other agents".to_owned()),
-            Denial::Denied(Denied::Name) => {
-                forbidden("the grant is for another participant or device".to_owned())
-            }
+            Denial::Denied(why) => forbidden(why.to_string()),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Keys of the cluster: made, listed and revoked by operators for any tenant, and by whoever may administer a tenant
 //! for that one.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -15,6 +17,7 @@ use super::query::Query;
 use super::verbs::turns::{bad, json};
 use super::{Edge, body, headers};
 use crate::auth::{Caller, Key, KeyText, Keyring, KeyringError, LogError, audit};
+use crate::config::QuotaLimits;
 use crate::ids::{DeviceName, ParticipantName, TenantName};
 use crate::limits;
 use crate::session::{Grant, Pattern, Right, Role};
@@ -37,6 +40,33 @@ struct KeyBody {
     device: Option<String>,
     role: Option<String>,
     ttl_s: Option<u64>,
+    quotas: Option<QuotaBody>,
+}
+
+/// What a key may do at most at each node; each is a number from 1.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaBody {
+    appends_per_s: Option<NonZeroU32>,
+    bytes_per_s: Option<NonZeroU32>,
+    inputs_per_s: Option<NonZeroU32>,
+    controls_per_s: Option<NonZeroU32>,
+    live_streams: Option<NonZeroU32>,
+}
+
+impl QuotaBody {
+    /// None where nothing is limited.
+    fn limits(self) -> Option<QuotaLimits> {
+        let limits = QuotaLimits {
+            appends_per_s: self.appends_per_s.map(NonZeroU32::get),
+            bytes_per_s: self.bytes_per_s.map(NonZeroU32::get),
+            inputs_per_s: self.inputs_per_s.map(NonZeroU32::get),
+            controls_per_s: self.controls_per_s.map(NonZeroU32::get),
+            live_streams: self.live_streams.map(NonZeroU32::get),
+            ..QuotaLimits::default()
+        };
+        (limits != QuotaLimits::default()).then_some(limits)
+    }
 }
 
 /// `POST /v1/keys`: the one time that the key itself is told.
@@ -62,8 +92,10 @@ pub(super) async fn create(
         None => KeyText::draw(),
     };
     let tenant = tenant(&caller, request.tenant.as_deref())?;
+    let quotas = request.quotas.and_then(QuotaBody::limits);
     let grant = Grant { tenant, ..grant(request, edge.runtime.sessions.now().0)? };
-    let key = keyring(&edge)?.create(&text, name, grant, caller.name(), deadline).await?;
+    let key = (name, grant, quotas);
+    let key = keyring(&edge)?.create(&text, key, caller.name(), deadline).await?;
     audit(&caller, "key.create", &key.id);
     let mut shown = shown(&key);
     shown["key"] = text.reveal().into();
@@ -193,7 +225,20 @@ fn shown(key: &Key) -> Value {
         "created_at": key.created.0,
         "created_by": key.by,
         "expires_at": until.map(|until| until.0),
+        "quotas": key.quotas.map(shown_quotas),
     })
+}
+
+/// Those that there are.
+fn shown_quotas(quotas: QuotaLimits) -> Value {
+    let all = [
+        ("appends_per_s", quotas.appends_per_s),
+        ("bytes_per_s", quotas.bytes_per_s),
+        ("inputs_per_s", quotas.inputs_per_s),
+        ("controls_per_s", quotas.controls_per_s),
+        ("live_streams", quotas.live_streams),
+    ];
+    all.into_iter().filter_map(|(name, most)| Some((name, most?))).collect()
 }
 
 impl From<KeyringError> for Problem {

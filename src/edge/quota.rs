@@ -47,13 +47,13 @@ pub(super) fn seated(
     route: &str,
     request: &Request,
 ) -> Result<Caller, Problem> {
-    match edge.auth.quotas() {
-        Some(quotas) if is_stream(route, request) => {
-            let place = quotas.place(&caller)?;
-            Ok(caller.in_place(place))
-        }
-        _ => Ok(caller),
+    if !is_stream(route, request) {
+        return Ok(caller);
     }
+    Ok(match edge.auth.quotas().place(&caller)? {
+        Some(place) => caller.in_place(place),
+        None => caller,
+    })
 }
 
 /// A place for one more stream on a connection; none where nobody counts them.
@@ -61,7 +61,7 @@ pub(super) fn seated(
 /// # Errors
 /// The caller's tenant or key has as many as it may.
 pub(super) fn place(edge: &Edge, caller: &Caller) -> Result<Option<Place>, Problem> {
-    Ok(edge.auth.quotas().map(|quotas| quotas.place(caller)).transpose()?)
+    Ok(edge.auth.quotas().place(caller)?)
 }
 
 impl From<Exceeded> for Problem {
@@ -85,6 +85,19 @@ impl From<Exceeded> for Problem {
             .header(RATELIMIT_POLICY, text(format!("\"{policy}\";q={}{unit}{window}", why.limit)))
             .header(RATELIMIT, text(format!("\"{policy}\";r={};t={wait_s}", why.left)))
     }
+}
+
+/// A problem of a tenant that holds as much as it may, which its session refused.
+pub(super) fn held(problem: Problem, what: &str, limit: u64) -> Problem {
+    let policy = format!("tenant-{what}");
+    let unit = if what == "stored-bytes" { ";qu=\"content-bytes\"" } else { "" };
+    let text = |text: String| HeaderValue::try_from(text).expect("names and numbers are plain");
+    let ratelimit = text(format!("\"{policy}\";r=0"));
+    problem
+        .header(RATELIMIT_POLICY, text(format!("\"{policy}\";q={limit}{unit}")))
+        .header(RATELIMIT, ratelimit)
+        .with("policy", policy)
+        .with("limit", limit)
 }
 
 #[cfg(test)]

@@ -182,7 +182,7 @@ fn preflight(wanted: Option<HeaderValue>) -> HeaderMap {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -212,6 +212,29 @@ mod tests {
         }
         assert_eq!(routed, described);
         assert_eq!(routed.len(), 40);
+    }
+
+    /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.
+    #[test]
+    fn every_path_that_asks_who_sends_it_says_how_it_refuses() {
+        let description: Value = serde_json::from_str(admin::OPENAPI).unwrap();
+        let refusals = [("401", "Unauthenticated"), ("403", "Forbidden"), ("429", "TooMuch")];
+        for (path, route, methods) in routes() {
+            for method in served(&methods) {
+                let asks = gate::asks(route, &method.to_uppercase().parse().unwrap(), path);
+                for (status, name) in refusals {
+                    let described = &description["paths"][path][method]["responses"][status];
+                    let wanted = match asks {
+                        true => json!({ "$ref": format!("#/components/responses/{name}") }),
+                        false => Value::Null,
+                    };
+                    assert_eq!(*described, wanted, "{method} {path} {status}");
+                }
+            }
+        }
+        for (_, name) in refusals {
+            assert!(description["components"]["responses"][name].is_object(), "{name}");
+        }
     }
 
     #[test]

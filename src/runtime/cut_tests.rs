@@ -14,9 +14,11 @@ use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{MemoryConfig, MemoryNetwork, Transport};
 use tokio::time::{Instant, timeout};
 
-use super::{Delivery, Freshness, NotReady, Runtime, Start};
-use crate::ids::{Serial, SessionId};
-use crate::session::{Append, Command, Config, Format, NewEvent};
+use super::outcome::SubmitError;
+use super::peer::wire::{Request, Response};
+use super::{Delivery, Freshness, NotReady, Runtime, Start, envelope};
+use crate::ids::{Serial, SessionId, TenantName};
+use crate::session::{Append, Command, Config, Denied, Format, Grant, NewEvent, Pattern, Right};
 use crate::store::Store;
 
 struct Place {
@@ -86,6 +88,57 @@ fn append(text: &str) -> Command {
     let payload = Bytes::copy_from_slice(text.as_bytes());
     let events = vec![NewEvent { format: Format::TEXT, payload }];
     Command::Append(Append { events, ..Append::default() })
+}
+
+/// Whatever a node was asked, it says for whom when it passes it on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_passes_on_is_judged_again_where_the_session_lives() {
+    let network = MemoryNetwork::new(MemoryConfig::new(2));
+    let mut places = Vec::new();
+    for node in 1..=3 {
+        places.push(start(&network, node).await);
+    }
+    let runtimes: Vec<&Runtime> = places.iter().map(|place| &*place.runtime).collect();
+    until("all are ready", || {
+        runtimes.iter().all(|runtime| runtime.overview.not_ready().is_empty())
+    })
+    .await;
+    let id = SessionId::parse("s").expect("a name");
+    let create = Config::default().into();
+    runtimes[0].sessions.submit(&id, create, soon()).await.expect("it is created");
+    let home = || runtimes[0].sessions.home(&id);
+    until("the lead is in its place", || home().leader == home().replicas.first().copied()).await;
+    let leader = NodeId(home().leader.expect("it was there"));
+    let other = runtimes.iter().zip(1..).find(|(_, node)| NodeId(*node) != leader);
+    let other = other.expect("three nodes have another").0;
+    let send = async |grant: Grant| {
+        let (command, grant) = (envelope::plain(&append("x")), Some(Box::new(grant)));
+        let request = Request::Submit { session: id.clone(), command, within_ms: 30_000, grant };
+        let answer = other.host.call(leader, request.encode(), Duration::from_secs(30)).await;
+        match Response::decode(answer.expect("an answer")).expect("it is one") {
+            Response::Submitted(done) => done.map(|reply| reply.tail),
+            answer => panic!("{answer:?}"),
+        }
+    };
+    let grant = |rights: &[Right]| Grant { rights: rights.to_vec(), ..Grant::all() };
+    let theirs = Grant { tenant: TenantName::parse("acme").ok(), ..Grant::all() };
+    let elsewhere = Grant { sessions: vec![Pattern::parse("t*").unwrap()], ..Grant::all() };
+    for (given, why) in [
+        (grant(&[Right::Read, Right::Send]), Denied::Right(Right::Publish)),
+        (theirs, Denied::Session),
+        (elsewhere, Denied::Session),
+    ] {
+        assert_eq!(send(given).await, Err(SubmitError::Denied(why)));
+    }
+    assert_eq!(send(grant(&[Right::Publish])).await, Ok(Serial(1)), "nothing happened before");
+    // As an entry node does it, with what it was asked.
+    let reader = grant(&[Right::Read]);
+    let done = other.sessions.submit_for(Some(&reader), &id, append("y"), soon()).await;
+    assert_eq!(done, Err(SubmitError::Denied(Denied::Right(Right::Publish))));
+    let writer = grant(&[Right::Publish]);
+    let done = other.sessions.submit_for(Some(&writer), &id, append("y"), soon()).await;
+    assert_eq!(done.expect("it is taken").tail, Serial(2));
+    stop(places).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ use cluster::transport::CallError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::allowance::Allowance;
 use super::blocking;
 use super::chance;
 use super::outcome::{Reply, SubmitError, Unavailable};
@@ -29,11 +30,12 @@ use super::{Freshness, envelope, flow};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::command::{Class, SMALL_BYTES};
-use crate::session::{Command, CommandKey, Refusal};
+use crate::session::{Command, CommandKey, Grant, Refusal};
 
 pub(super) struct Directory {
     host: Arc<Host>,
     shards: Arc<Shards>,
+    allowance: Arc<Allowance>,
     /// Whether the disk is nearly full.
     full: Arc<AtomicBool>,
 }
@@ -56,8 +58,13 @@ enum Attempt {
 }
 
 impl Directory {
-    pub(super) fn new(host: Arc<Host>, shards: Arc<Shards>, full: Arc<AtomicBool>) -> Directory {
-        Directory { host, shards, full }
+    pub(super) fn new(
+        host: Arc<Host>,
+        shards: Arc<Shards>,
+        allowance: Arc<Allowance>,
+        full: Arc<AtomicBool>,
+    ) -> Directory {
+        Directory { host, shards, allowance, full }
     }
 
     /// The shard of a session; none before the cluster's birth is known.
@@ -70,9 +77,12 @@ impl Directory {
         &self,
         id: &SessionId,
         command: &Command,
+        grant: Option<&Grant>,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        let (plain, class) = (envelope::plain(command), command.class());
+        let bounds = self.allowance.bounds(id, command);
+        let plain = envelope::within(&bounds, envelope::plain(command));
+        let class = command.class();
         let bytes = plain.len() + id.full().len() + envelope::HEADS;
         if ENTRY_BYTES < bytes {
             return Err(too_large(bytes));
@@ -81,42 +91,25 @@ impl Directory {
         let key = command.needs_key().then(chance::draw::<u128>);
         // Over all lives of the session.
         let is_remembered = key.is_some() && !command.is_of_one_life();
+        let keyed = |in_doubt: bool| {
+            let Some(key) = key else { return plain.clone() };
+            let within_ms = millis(deadline.saturating_duration_since(begun));
+            let age_ms = in_doubt.then(|| millis(begun.elapsed()));
+            envelope::with_key(&CommandKey { key, within_ms, age_ms }, &plain)
+        };
         let (mut hint, mut hops, mut attempts) = (None, 0, 0);
         let mut doubt = None;
         loop {
-            let bytes = key.map_or_else(
-                || plain.clone(),
-                |key| {
-                    let within_ms = millis(deadline.saturating_duration_since(begun));
-                    let age_ms = doubt.is_some().then(|| millis(begun.elapsed()));
-                    envelope::with_key(&CommandKey { key, within_ms, age_ms }, &plain)
-                },
-            );
+            let bytes = keyed(doubt.is_some());
             let attempt = match self.place(id, hint.take(), attempts) {
                 Place::Here(group, shard) => {
                     self.submit_here(&group, &shard, id, class, bytes, deadline).await
                 }
-                Place::At(node) => self.forward(node, id, bytes, deadline).await,
+                Place::At(node) => self.forward(node, id, (bytes, grant), deadline).await,
                 Place::Nobody => Attempt::Elsewhere(None),
             };
             match attempt {
-                // What an earlier try of this very request did is its own doing, and no repetition.
-                Attempt::Done(Ok(reply)) if doubt.is_some() => return Ok(reply.of_first_try()),
-                // This try came to nothing, but an earlier one may have taken effect.
-                Attempt::Done(Err(SubmitError::Unavailable(why))) if doubt.is_some() => {
-                    return Err(SubmitError::Unknown(why.to_string()));
-                }
-                Attempt::Done(Err(SubmitError::Refused {
-                    refusal: refusal @ Refusal::OutcomeForgotten,
-                    ..
-                })) => return Err(SubmitError::Unknown(refusal.to_string())),
-                // What an earlier try may have done, this one cannot tell.
-                Attempt::Done(Err(SubmitError::Refused { refusal, .. }))
-                    if doubt.is_some() && !is_remembered && refusal.tells_of_another_time() =>
-                {
-                    return Err(SubmitError::Unknown(refusal.to_string()));
-                }
-                Attempt::Done(done) => return done,
+                Attempt::Done(done) => return concluded(done, doubt.is_some(), is_remembered),
                 Attempt::Elsewhere(node) => hint = node,
                 Attempt::Unknown(text) => doubt = Some(text),
             }
@@ -232,7 +225,7 @@ impl Directory {
         &self,
         node: NodeId,
         id: &SessionId,
-        command: Bytes,
+        (command, grant): (Bytes, Option<&Grant>),
         deadline: Instant,
     ) -> Attempt {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -240,6 +233,7 @@ impl Directory {
             session: id.clone(),
             command,
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            grant: grant.cloned().map(Box::new),
         };
         // The peer keeps the deadline too; what it says at the last moment is still worth hearing.
         let knows = self.group_of(id).is_some_and(|group| self.host.group(group).is_some());
@@ -388,6 +382,34 @@ impl Directory {
         let answer = self.host.call(node, request.encode(), within).await;
         let answer = answer.map_err(|error| unavailable(error.to_string()))?;
         Response::decode(answer).map_err(|error| unavailable(error.to_string()))
+    }
+}
+
+/// What a request came to by its last try. `in_doubt`: an earlier one may have taken effect; `is_remembered`: its key is,
+/// over all lives of the session.
+fn concluded(
+    done: Result<Reply, SubmitError>,
+    in_doubt: bool,
+    is_remembered: bool,
+) -> Result<Reply, SubmitError> {
+    match done {
+        // What an earlier try of this very request did is its own doing, and no repetition.
+        Ok(reply) if in_doubt => Ok(reply.of_first_try()),
+        // This try came to nothing, but an earlier one may have taken effect.
+        Err(SubmitError::Unavailable(why)) if in_doubt => {
+            Err(SubmitError::Unknown(why.to_string()))
+        }
+        Err(SubmitError::Denied(why)) if in_doubt => Err(SubmitError::Unknown(why.to_string())),
+        Err(SubmitError::Refused { refusal: refusal @ Refusal::OutcomeForgotten, .. }) => {
+            Err(SubmitError::Unknown(refusal.to_string()))
+        }
+        // What an earlier try may have done, this one cannot tell.
+        Err(SubmitError::Refused { refusal, .. })
+            if in_doubt && !is_remembered && refusal.tells_of_another_time() =>
+        {
+            Err(SubmitError::Unknown(refusal.to_string()))
+        }
+        done => done,
     }
 }
 

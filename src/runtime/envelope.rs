@@ -5,21 +5,25 @@
 //!
 //! A command that names no producer has its key in front, so that it may be repeated (S11):
 //! `255 | key: u128 | within ms: u32 | repeated: u8 | age ms: u32 | command`. No version of commands is 255.
+//!
+//! The command of a tenant that has as much of something as it may has its bounds in front, after the key:
+//! `254 | sessions: u64 | open turns: u64 | bytes: u64 | command`, where 2^64 - 1 stands for no bound.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use cluster::codec;
 
 use crate::ids::SessionId;
-use crate::session::command::Class;
 use crate::session::stored::COMMAND_VERSION;
-use crate::session::{Command, CommandKey};
+use crate::session::{Bounds, Command, CommandKey};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 1 + 8 + 8 + 2;
 const KEYED: u8 = u8::MAX;
 const KEY_HEAD: usize = 1 + 16 + 4 + 1 + 4;
+const BOUNDED: u8 = u8::MAX - 1;
+const BOUNDS_HEAD: usize = 1 + 3 * 8;
 /// Bytes of an envelope beside the session's name and the command, at most.
-pub(super) const HEADS: usize = HEAD + KEY_HEAD;
+pub(super) const HEADS: usize = HEAD + KEY_HEAD + BOUNDS_HEAD;
 
 /// Who waits for a command's effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +62,30 @@ pub(super) fn with_key(key: &CommandKey, command: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
+/// Puts bounds in front of an encoded command that has no key yet.
+pub(super) fn within(bounds: &Bounds, command: Bytes) -> Bytes {
+    if bounds.is_none() {
+        return command;
+    }
+    let mut bytes = BytesMut::with_capacity(BOUNDS_HEAD + command.len());
+    bytes.put_u8(BOUNDED);
+    for bound in [bounds.sessions, bounds.open_turns, bounds.stored_bytes] {
+        bytes.put_u64_le(bound.unwrap_or(u64::MAX));
+    }
+    bytes.extend_from_slice(&command);
+    bytes.freeze()
+}
+
+/// A command as it is to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) key: Option<CommandKey>,
+    pub(super) bounds: Bounds,
+    pub(super) command: Command,
+}
+
 /// Takes off the key, where there is one.
-fn parts(bytes: &[u8]) -> Option<(Option<CommandKey>, &[u8])> {
+fn key_of(bytes: &[u8]) -> Option<(Option<CommandKey>, &[u8])> {
     if bytes.first() != Some(&KEYED) {
         return Some((None, bytes));
     }
@@ -70,17 +96,25 @@ fn parts(bytes: &[u8]) -> Option<(Option<CommandKey>, &[u8])> {
     Some((Some(CommandKey { key, within_ms, age_ms: repeated.then_some(age_ms) }), command))
 }
 
-/// A command, and its key where it has one.
-pub(super) fn parse(bytes: &[u8]) -> Result<(Option<CommandKey>, Command), BadEnvelope> {
-    let (key, bytes) = parts(bytes).ok_or_else(|| BadEnvelope("it is cut short".into()))?;
-    let command =
-        codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
-    Ok((key, command))
+/// Takes off the bounds, where there are any.
+fn bounds_of(bytes: &[u8]) -> Option<(Bounds, &[u8])> {
+    if bytes.first() != Some(&BOUNDED) {
+        return Some((Bounds::default(), bytes));
+    }
+    let (mut head, command) = bytes.split_at_checked(BOUNDS_HEAD)?;
+    head.advance(1);
+    let mut bound = || Some(head.get_u64_le()).filter(|bound| *bound != u64::MAX);
+    Some((Bounds { sessions: bound(), open_turns: bound(), stored_bytes: bound() }, command))
 }
 
-/// How an encoded command is treated where room is short.
-pub(super) fn class(command: &[u8]) -> Result<Class, BadEnvelope> {
-    Ok(parse(command)?.1.class())
+/// A command, with its key and its bounds where it has them.
+pub(super) fn parse(bytes: &[u8]) -> Result<Asked, BadEnvelope> {
+    let short = || BadEnvelope("it is cut short".into());
+    let (key, bytes) = key_of(bytes).ok_or_else(short)?;
+    let (bounds, bytes) = bounds_of(bytes).ok_or_else(short)?;
+    let command =
+        codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
+    Ok(Asked { key, bounds, command })
 }
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
@@ -114,6 +148,26 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<(SessionId, Envelope), BadEnvel
 mod tests {
     use super::*;
     use crate::session::Append;
+    use crate::session::command::Class;
+
+    fn request(key: Option<CommandKey>, bounds: Bounds) -> Asked {
+        Asked { key, bounds, command: Command::Tick }
+    }
+
+    #[test]
+    fn bounds_go_with_their_command_and_its_key() {
+        let tick = plain(&Command::Tick);
+        assert_eq!(within(&Bounds::default(), tick.clone()), tick);
+        let bounds = Bounds { sessions: Some(3), stored_bytes: Some(258), ..Bounds::default() };
+        let bytes = within(&bounds, tick);
+        let none = [255; 8];
+        let golden = [&[254, 3, 0, 0, 0, 0, 0, 0, 0][..], &none, &[2, 1, 0, 0, 0, 0, 0, 0, 1, 5]];
+        assert_eq!(bytes[..], golden.concat());
+        assert_eq!(parse(&bytes).unwrap(), request(None, bounds));
+        assert!(parse(&bytes[..20]).is_err());
+        let key = CommandKey { key: 7, within_ms: 5, age_ms: None };
+        assert_eq!(parse(&with_key(&key, &bytes)).unwrap(), request(Some(key), bounds));
+    }
 
     #[test]
     fn an_envelope_survives_the_journal() {
@@ -124,7 +178,7 @@ mod tests {
         assert_eq!(bytes[..], [&golden[..], b"chat/1", &[1, 5]].concat());
         let (back, envelope) = decode(bytes).unwrap();
         assert_eq!((back, envelope.ticket), (id, ticket));
-        assert_eq!(parse(&envelope.command).unwrap(), (None, Command::Tick));
+        assert_eq!(parse(&envelope.command).unwrap(), request(None, Bounds::default()));
     }
 
     #[test]
@@ -133,9 +187,9 @@ mod tests {
         for age_ms in [None, Some(0), Some(258)] {
             let key = CommandKey { key: 3 << 64 | 2, within_ms: 5_000, age_ms };
             let bytes = with_key(&key, &plain(&Command::Tick));
-            assert_eq!(class(&bytes).unwrap(), Class::Control);
-            assert_eq!(parse(&bytes).unwrap(), (Some(key), Command::Tick));
-            assert_eq!(class(&with_key(&key, &append)).unwrap(), Class::Data);
+            assert_eq!(parse(&bytes).unwrap(), request(Some(key), Bounds::default()));
+            let keyed = parse(&with_key(&key, &append)).unwrap();
+            assert_eq!(keyed.command.class(), Class::Data);
             if age_ms == Some(258) {
                 let head = [255, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
                 assert_eq!(

@@ -10,6 +10,7 @@
 
 mod actions;
 pub mod agent;
+mod allowance;
 mod aside;
 mod attach;
 mod blocking;
@@ -65,6 +66,7 @@ use cluster::host::Host;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+pub use allowance::{Allowance, Allowances};
 pub(crate) use aside::aside;
 pub use compare::Comparison;
 pub use ephemeral::Ephemerals;
@@ -105,6 +107,7 @@ pub struct Runtime {
     pub members: Arc<Members>,
     pub overview: Arc<Overview>,
     pub comparison: Arc<Comparison>,
+    pub allowance: Arc<Allowance>,
     host: Arc<Host>,
     store: Store,
     /// Whether the disk is nearly full.

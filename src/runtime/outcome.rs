@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Incarnation, Serial};
-use crate::session::{Applied, Refusal};
+use crate::session::{Applied, Denied, Refusal};
 
 /// A command took effect, and where the session stands after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub enum SubmitError {
     /// It may have happened or may yet; safe to repeat with the same producer key.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
+    /// It did not happen: where the session lives, the grant that came with it was found not to allow it.
+    #[error(transparent)]
+    Denied(Denied),
 }
 
 #[cfg(test)]

@@ -54,6 +54,7 @@ async fn lost(replay: Replay) -> Place {
         store: Store::in_memory(&MemoryDisk::new(1)),
         origin: 1,
         numbers: Arc::default(),
+        tallies: false,
         replay,
         purged: Arc::new(|_| 0),
         last: Arc::new(|_| 0),

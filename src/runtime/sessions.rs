@@ -17,7 +17,7 @@ use super::outcome::{Reply, SubmitError};
 use super::relays::Relays;
 use super::shards::Shards;
 use crate::ids::{Millis, SessionId};
-use crate::session::Command;
+use crate::session::{Command, Grant};
 use crate::store::Store;
 
 /// All sessions, as seen from one node.
@@ -46,7 +46,22 @@ impl Sessions {
         command: Command,
         deadline: Instant,
     ) -> Result<Reply, SubmitError> {
-        self.directory.submit(id, &command, deadline).await
+        self.directory.submit(id, &command, None, deadline).await
+    }
+
+    /// The same for somebody with this grant, which was judged here and is judged again where the session lives, if
+    /// that is at another node.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn submit_for(
+        &self,
+        grant: Option<&Grant>,
+        id: &SessionId,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Reply, SubmitError> {
+        self.directory.submit(id, &command, grant, deadline).await
     }
 
     /// The time on this node. What is due in a session is decided by the time of its entries: see

@@ -8,6 +8,7 @@ use cluster::host::Host;
 use cluster::ids::{EntryId, GroupId};
 use ractor::{Actor, ActorCell};
 
+use super::allowance::{Allowance, Allowances};
 use super::changes::Feeds;
 use super::compare::Comparison;
 use super::directory::Directory;
@@ -35,24 +36,31 @@ use crate::store::Store;
 impl Runtime {
     /// Builds what serves the sessions in `store`, and has the host run.
     pub async fn start(cluster_name: &str, store: Store, host: Arc<Host>) -> Arc<Runtime> {
+        Runtime::start_within(Allowances::default(), cluster_name, store, host).await
+    }
+
+    /// The same where tenants may hold only so much.
+    pub async fn start_within(
+        allowances: Allowances,
+        cluster_name: &str,
+        store: Store,
+        host: Arc<Host>,
+    ) -> Arc<Runtime> {
         let began = Millis(host.time().now_or_own_ms());
         let turn_queue = Arc::new(TurnQueue::default());
         let table = Arc::new(PresenceTable::new(began));
         let feeds = Arc::new(Feeds::default());
         let (world, wanted) =
             World::new(leads(&host), turn_queue.clone(), table.clone(), feeds.clone());
-        let (shards, supervisor) = supervised(common(&store, world, &host)).await;
-        let (tasks, full) = (Tasks::default(), Arc::new(AtomicBool::new(false)));
-        let directory = Arc::new(Directory::new(host.clone(), shards.clone(), full.clone()));
-        let sessions = Arc::new(Sessions {
-            host: host.clone(),
-            shards: shards.clone(),
-            store: store.clone(),
-            directory: directory.clone(),
-            feeds,
-            relays: Relays::new(host.clone(), tasks.clone()),
-            readers: Arc::default(),
-        });
+        let (shards, supervisor) =
+            supervised(common(&store, world, &host, allowances.is_on())).await;
+        let allowance = Allowance::new(allowances, shards.clone(), host.clone());
+        let (tasks, full, draining) =
+            (Tasks::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let directory =
+            Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone());
+        let directory = Arc::new(directory);
+        let sessions = sessions(&host, &shards, &store, &directory, feeds, &tasks);
         let ephemerals = Arc::new(Ephemerals::new(host.clone()));
         let received = (sessions.clone(), ephemerals.clone());
         let workers =
@@ -61,7 +69,6 @@ impl Runtime {
             Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
         let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
         let comparison = Arc::new(comparison);
-        let draining = Arc::new(AtomicBool::new(false));
         let overview = Overview {
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
@@ -81,20 +88,23 @@ impl Runtime {
             ephemerals,
             overview: Arc::new(overview),
             comparison,
+            allowance: allowance.clone(),
         });
-        host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
         let acting = actions::run(wanted, parts.sessions.clone(), table, tasks.clone());
+        begin(&host, &tasks, &parts, shards);
         tasks.spawn_until_stop(essential("actions", acting));
-        unasked(&tasks, &parts, shards.clone().sweep(host.clone()));
-        unasked(&tasks, &parts, gone::watch(shards, host.clone()));
+        let Parts {
+            sessions, workers, presence, ephemerals, members, overview, comparison, ..
+        } = (*parts).clone();
         Arc::new(Runtime {
-            sessions: parts.sessions.clone(),
-            workers: parts.workers.clone(),
-            presence: parts.presence.clone(),
-            ephemerals: parts.ephemerals.clone(),
-            members: parts.members.clone(),
-            overview: parts.overview.clone(),
-            comparison: parts.comparison.clone(),
+            sessions,
+            workers,
+            presence,
+            ephemerals,
+            members,
+            overview,
+            comparison,
+            allowance,
             host,
             store,
             full,
@@ -105,9 +115,33 @@ impl Runtime {
     }
 }
 
-/// Starts what a node does unasked, until it stops.
-fn unasked(tasks: &Tasks, parts: &Parts, sweep: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn_until_stop(essential("sweep", sweep));
+fn sessions(
+    host: &Arc<Host>,
+    shards: &Arc<Shards>,
+    store: &Store,
+    directory: &Arc<Directory>,
+    feeds: Arc<Feeds>,
+    tasks: &Tasks,
+) -> Arc<Sessions> {
+    Arc::new(Sessions {
+        host: host.clone(),
+        shards: shards.clone(),
+        store: store.clone(),
+        directory: directory.clone(),
+        feeds,
+        relays: Relays::new(host.clone(), tasks.clone()),
+        readers: Arc::default(),
+    })
+}
+
+/// Lets the host run, and starts what a node does unasked, until it stops.
+fn begin(host: &Arc<Host>, tasks: &Tasks, parts: &Arc<Parts>, shards: Arc<Shards>) {
+    host.run(Arc::new(Factory(shards.clone())), Arc::new(Peers(parts.clone())));
+    tasks.spawn_until_stop(essential("sweep", shards.clone().sweep(host.clone())));
+    tasks.spawn_until_stop(essential("gone", gone::watch(shards, host.clone())));
+    if parts.allowance.is_on() {
+        tasks.spawn_until_stop(essential("allowance", parts.allowance.clone().run()));
+    }
     tasks.spawn_until_stop(essential("turn_queue", parts.workers.clone().tidy()));
     tasks.spawn_until_stop(parts.comparison.clone().run());
     let gossip_task = presence::gossip::run(parts.presence.clone());
@@ -123,7 +157,7 @@ fn leads(host: &Arc<Host>) -> impl Fn(u32) -> bool + Send + Sync + use<> {
 }
 
 /// What all shards of the node share.
-fn common(store: &Store, world: World, host: &Host) -> Common {
+fn common(store: &Store, world: World, host: &Host, tallies: bool) -> Common {
     let journal = host.journal();
     let next = |id: EntryId| id.index + 1;
     Common {
@@ -132,6 +166,7 @@ fn common(store: &Store, world: World, host: &Host) -> Common {
         numbers: Arc::new(AtomicU64::new(1)),
         world: Arc::new(world),
         work: tokio::runtime::Handle::current(),
+        tallies,
         purged: {
             let journal = journal.clone();
             Arc::new(move |group| journal.state(group).purged.map_or(0, next))

@@ -12,7 +12,7 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
         all
     };
     for (more, reason) in
-        [(all(json!({})), "key_revoked"), (all(json!({ "ttl_s": 3 })), "token_expired")]
+        [(all(json!({})), "key_revoked"), (all(json!({ "ttl_s": 3 })), "key_expired")]
     {
         let made = key(&node, &["read", "claim", "publish"], more).await;
         let open = |path: &str| {
@@ -72,8 +72,19 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
         };
         assert_eq!(end, format!("4011 {reason}"));
         let (status, answer) = ask(&node, Some(&made), Method::GET, "/v1/sessions", None).await;
-        let code = answer["code"].as_str().unwrap();
-        assert!(status == 401 && [reason, "unauthenticated"].contains(&code), "{answer}");
+        assert_eq!((status.as_u16(), &answer["code"]), (401, &json!(reason)), "{answer}");
+        // Only who has the secret learns that there was such a key.
+        let other = key(&node, &["read"], json!({})).await;
+        let (id, secret) = (made.split('_').nth(1).unwrap(), other.splitn(3, '_').nth(2).unwrap());
+        let forged = format!("olk_{id}_{secret}");
+        let (status, answer) = ask(&node, Some(&forged), Method::GET, "/v1/sessions", None).await;
+        assert_eq!(
+            (status.as_u16(), &answer["code"]),
+            (401, &json!("unauthenticated")),
+            "{answer}"
+        );
+        let path = format!("/v1/keys/{}", other.split('_').nth(1).unwrap());
+        assert_eq!(ask(&node, Some(ROOT), Method::DELETE, &path, None).await.0, 204);
     }
     let (_, keys) = ask(&node, Some(ROOT), Method::GET, "/v1/keys", None).await;
     assert_eq!(keys["keys"], json!([]), "what ended is listed no more");

@@ -4,7 +4,8 @@
 //! however many parts; and so does each part of one owner. Commands of one part keep their order.
 //!
 //! While there are others, an entry takes few rounds: whoever comes next waits until the entry under way is done, and a
-//! large one takes long.
+//! large one takes long. Where those leave it nearly empty, as a large command does that its flow cannot pay for yet, it
+//! takes more of them, so that no share is lost.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,7 +20,7 @@ pub struct Flow {
     pub part: u64,
 }
 
-/// Which entry is put together, and how many rounds it takes: of owners, and of the parts of each.
+/// Which rounds are under way, and how many there are: of owners, and of the parts of each.
 #[derive(Clone, Copy)]
 struct Entry<'e> {
     number: u64,
@@ -68,7 +69,7 @@ struct Share<Q> {
     queue: Q,
     /// Bytes that it was given and has not used.
     credit: usize,
-    /// An entry, and the rounds of it in which it was given some.
+    /// Which rounds, and how many of them have given it some.
     rounds: (u64, usize),
 }
 
@@ -163,6 +164,8 @@ impl<K: PartialEq> Others<K> {
 pub(super) struct Waiting<T> {
     queues: Round<Round<VecDeque<(usize, T)>>>,
     entry: u64,
+    /// Times that rounds were begun: at each entry once, and again where it has room left.
+    turn: u64,
     owners: Others<u64>,
     parts: Others<Flow>,
 }
@@ -170,7 +173,7 @@ pub(super) struct Waiting<T> {
 impl<T> Waiting<T> {
     pub(super) fn new() -> Waiting<T> {
         let (owners, parts) = Default::default();
-        Waiting { queues: Round::default(), entry: 0, owners, parts }
+        Waiting { queues: Round::default(), entry: 0, turn: 0, owners, parts }
     }
 
     pub(super) fn push(&mut self, flow: Flow, cost: usize, item: T) {
@@ -182,15 +185,20 @@ impl<T> Waiting<T> {
     /// Begins the next entry.
     pub(super) fn begin(&mut self) {
         self.entry += 1;
+        self.again();
+    }
+
+    /// Goes on with more rounds in the same entry.
+    pub(super) fn again(&mut self) {
+        self.turn += 1;
     }
 
     /// What comes next in this entry; none where the rest is for later ones. A flow that has something waiting is in
     /// one of the next entries, as soon as its share can pay for it.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let number = self.entry;
-        let owners = self.owners.rounds(number, FAIR_OWNER_ROUNDS);
-        let rounds = [owners, self.parts.rounds(number, FAIR_PART_ROUNDS)];
-        self.queues.pop(Entry { number, rounds: &rounds })
+        let owners = self.owners.rounds(self.entry, FAIR_OWNER_ROUNDS);
+        let rounds = [owners, self.parts.rounds(self.entry, FAIR_PART_ROUNDS)];
+        self.queues.pop(Entry { number: self.turn, rounds: &rounds })
     }
 
     pub(super) fn is_empty(&self) -> bool {

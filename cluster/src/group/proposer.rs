@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::fair::Waiting;
 use super::{Class, Fate, Group, Proposal, cost};
-use crate::limits::{ENTRY_BYTES, ENTRY_COMMANDS};
+use crate::limits::{ENTRY_BYTES, ENTRY_COMMANDS, FAIR_ENTRY_BYTES};
 use crate::raft::{Replica, ReplicaError};
 
 /// Proposes until the group stops, one entry after the other: what would fill a second one in flight makes
@@ -94,6 +94,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// Whether it takes no more rounds than the fair ones.
+    fn has_enough(&self) -> bool {
+        FAIR_ENTRY_BYTES <= self.bytes || ENTRY_COMMANDS <= self.proposals.len()
+    }
+
     /// Takes what waits, up to a part of what an entry carries.
     fn fill(&mut self, from: &mut Waiting<Proposal>, part: usize) {
         while self.proposals.len() < ENTRY_COMMANDS / part
@@ -128,15 +133,19 @@ impl Queues {
     /// where there is any.
     fn gather(&mut self) -> Vec<Proposal> {
         let mut batch = Batch::default();
-        // A large command among others waits until the share of its flow can pay for it.
-        while batch.proposals.is_empty() && !self.is_empty() {
-            self.control.begin();
-            self.data.begin();
+        self.control.begin();
+        self.data.begin();
+        loop {
             batch.fill(&mut self.control, 2);
             batch.fill(&mut self.data, 1);
             batch.fill(&mut self.control, 1);
+            if batch.has_enough() || self.is_empty() {
+                return batch.proposals;
+            }
+            // A large command among others waits until the share of its flow can pay for it.
+            self.control.again();
+            self.data.again();
         }
-        batch.proposals
     }
 }
 
@@ -205,6 +214,33 @@ mod tests {
         let entry = gate.queues.gather();
         let data = entry.iter().filter(|proposal| proposal.permit.class == Class::Data).count();
         assert!((ENTRY_COMMANDS / 2..ENTRY_COMMANDS).contains(&data), "{data}");
+    }
+
+    #[test]
+    fn room_that_the_shares_leave_is_given_to_who_waits_in_turn() {
+        let mut gate = Gate::new(16 << 20, 1 << 20);
+        let (one, two) = (FLOOD, Flow { owner: 3, part: 1 });
+        let large = 100_000;
+        let mut taken = [0; 2];
+        for _ in 0..40 {
+            for flow in [one, two] {
+                while gate.admits(Class::Data, flow, large) {}
+            }
+            // A quiet one has a command in each entry, which is not all that an entry carries.
+            assert!(gate.admits(Class::Data, QUIET, 100));
+            let entry = gate.queues.gather();
+            let bytes: usize = entry.iter().map(|proposal| proposal.command.len()).sum();
+            assert!(
+                (FAIR_ENTRY_BYTES..FAIR_ENTRY_BYTES + 2 * large + 100).contains(&bytes),
+                "{bytes}"
+            );
+            for (count, flow) in taken.iter_mut().zip([one, two]) {
+                *count += entry.iter().filter(|proposal| proposal.permit.flow == flow).count();
+            }
+            let quiet = entry.iter().filter(|proposal| proposal.permit.flow == QUIET).count();
+            assert_eq!(quiet, 1);
+        }
+        assert!(taken[0].abs_diff(taken[1]) <= 1 && 20 <= taken[0], "{taken:?}");
     }
 
     #[test]

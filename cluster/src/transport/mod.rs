@@ -26,6 +26,8 @@ mod memory;
 mod peer;
 mod pki;
 mod quic;
+mod renew;
+mod revoked;
 mod settings;
 mod single;
 mod socket;

@@ -4,15 +4,14 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, RwLock},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures::FutureExt;
 use quinn::{
-    ClientConfig, Endpoint, EndpointConfig, ServerConfig, TransportConfig,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+    ClientConfig, Endpoint, EndpointConfig, TransportConfig, crypto::rustls::QuicClientConfig,
 };
 use tokio::{
     runtime::Handle,
@@ -22,10 +21,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     BoxFuture, CallError, Gate, Lane, LinkStats, Service, SocketBuffers, Stream, TlsError,
-    TlsMaterial, Transport, accept, dial,
+    TlsFiles, TlsMaterial, Transport, accept, dial,
     handshake::{CLOSE_SHUTDOWN, Hello},
     identity::Identity,
     peer::Peer,
+    renew,
     settings::{self, Drivers},
     socket,
 };
@@ -44,6 +44,8 @@ pub struct QuicConfig {
     pub store: u128,
     pub listen: SocketAddr,
     pub tls: TlsMaterial,
+    /// Where it was read, if it is to be read again when the files change.
+    pub tls_files: Option<TlsFiles>,
     /// Peers known from the start, each as `host:port`.
     pub peers: Vec<(NodeId, String)>,
     /// A link without a packet for this long is dead.
@@ -69,6 +71,7 @@ impl QuicConfig {
             store,
             listen,
             tls,
+            tls_files: None,
             peers: Vec::new(),
             idle_timeout: Duration::from_secs(4),
             keep_alive: Duration::from_millis(500),
@@ -98,7 +101,7 @@ pub(super) struct Core {
     pub(super) stop: CancellationToken,
     pub(super) main: Handle,
     pub(super) drivers: Arc<Drivers>,
-    tls: TlsMaterial,
+    tls: RwLock<Arc<TlsMaterial>>,
     transport: Arc<TransportConfig>,
     endpoint: Mutex<Option<Endpoint>>,
     peers: Mutex<BTreeMap<NodeId, Arc<Peer>>>,
@@ -111,11 +114,28 @@ impl Core {
     }
 
     pub(super) fn client_config(&self, expected: Identity) -> Result<ClientConfig, String> {
-        let tls = self.tls.client(expected).map_err(|error| error.to_string())?;
+        let tls = self.tls().client(expected).map_err(|error| error.to_string())?;
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| error.to_string())?;
         let mut config = ClientConfig::new(Arc::new(crypto));
         config.transport_config(self.transport.clone());
         Ok(config)
+    }
+
+    /// What new links begin under.
+    pub(super) fn tls(&self) -> Arc<TlsMaterial> {
+        self.tls.read().expect("nothing panics while it holds the certificates").clone()
+    }
+
+    pub(super) fn set_tls(&self, tls: Arc<TlsMaterial>) {
+        *self.tls.write().expect("nothing panics while it holds the certificates") = tls;
+    }
+
+    pub(super) fn transport(&self) -> Arc<TransportConfig> {
+        self.transport.clone()
+    }
+
+    pub(super) fn all_peers(&self) -> Vec<Arc<Peer>> {
+        self.peers().values().cloned().collect()
     }
 
     /// The peer, known from now on; its dialler sleeps until there is an address.
@@ -187,10 +207,7 @@ impl QuicTransport {
             return Err(StartError::Identity { found, wanted });
         }
         let transport = settings::transport(config.idle_timeout, config.keep_alive);
-        let tls = QuicServerConfig::try_from(config.tls.server(&config.cluster)?)
-            .map_err(|error| TlsError::Config(error.to_string()))?;
-        let mut server = ServerConfig::with_crypto(Arc::new(tls));
-        server.transport_config(transport.clone());
+        let server = renew::accepting(&config.tls, &config.cluster, transport.clone())?;
 
         let main = Handle::current();
         let handle = config.control.unwrap_or_else(|| main.clone());
@@ -209,7 +226,7 @@ impl QuicTransport {
             stop: CancellationToken::new(),
             main,
             drivers,
-            tls: config.tls,
+            tls: RwLock::new(Arc::new(config.tls)),
             transport,
             endpoint: Mutex::new(Some(endpoint.clone())),
             peers: Mutex::default(),
@@ -218,6 +235,11 @@ impl QuicTransport {
         let accept = essential("acceptor", accept::run(core.clone(), endpoint));
         let accept = core.stop.clone().run_until_cancelled_owned(accept);
         core.tasks.spawn_on(accept, &core.drivers.handle);
+        if let Some(files) = config.tls_files {
+            let renew = essential("certificates", renew::run(core.clone(), files));
+            let renew = core.stop.clone().run_until_cancelled_owned(renew);
+            core.tasks.spawn_on(renew, &core.main);
+        }
         let transport = Arc::new(QuicTransport { core, buffers });
         for (id, addr) in config.peers {
             transport.set_peer(id, addr);
@@ -237,7 +259,7 @@ impl QuicTransport {
 
     /// Counts for every known peer, ascending.
     pub fn stats(&self) -> Vec<LinkStats> {
-        let peers: Vec<Arc<Peer>> = self.core.peers().values().cloned().collect();
+        let peers = self.core.all_peers();
         let stats = |peer: &Arc<Peer>| {
             let link = peer.link();
             peer.counters.stats(peer.id, link.as_ref().map(|link| &link.connection))

@@ -27,10 +27,13 @@ use rustls::{
     },
 };
 
-use super::identity::Identity;
+use super::{identity::Identity, revoked::Revoked};
 
 /// The one protocol of a link; another number is another wire format.
 pub(super) const ALPN: &[u8] = b"outlive-node/1";
+
+/// The file beside that of the authorities with their lists of revoked certificates, where there is one.
+pub(super) const REVOKED: &str = "revoked.pem";
 
 /// Where a node's PEM files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub struct TlsMaterial {
     roots: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    revoked: Arc<Revoked>,
 }
 
 /// Why certificates cannot be made or used. Nothing was started.
@@ -70,13 +74,20 @@ impl TlsError {
 }
 
 impl TlsMaterial {
-    /// Reads a node's PEM files.
+    /// Reads a node's PEM files. The file of authorities may have several: whoever has a certificate of one of them is
+    /// let in, so that one can take the place of another. Beside it there may be [`REVOKED`].
     ///
     /// # Errors
     /// A file is missing or holds no certificate or key.
     pub fn load(files: &TlsFiles) -> Result<TlsMaterial, TlsError> {
         let read = |path: &Path| fs::read(path).map_err(|error| TlsError::io(path, error));
-        TlsMaterial::from_pem(&read(&files.ca)?, &read(&files.cert)?, &read(&files.key)?)
+        let own = TlsMaterial::from_pem(&read(&files.ca)?, &read(&files.cert)?, &read(&files.key)?);
+        let revoked = files.ca.with_file_name(REVOKED);
+        match fs::read(&revoked) {
+            Ok(pem) => Ok(TlsMaterial { revoked: Arc::new(Revoked::from_pem(&pem)?), ..own? }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => own,
+            Err(error) => Err(TlsError::io(&revoked, error)),
+        }
     }
 
     /// Parses the authority, the node's chain (its own certificate first) and its key.
@@ -93,7 +104,36 @@ impl TlsMaterial {
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| TlsError::Pem { what: "key", error: error.to_string() })?;
         let chain = certificates("certificate", cert)?;
-        Ok(TlsMaterial { roots: Arc::new(roots), chain, key })
+        Ok(TlsMaterial { roots: Arc::new(roots), chain, key, revoked: Arc::default() })
+    }
+
+    /// Whether it is the same as another one.
+    pub(super) fn is_same(&self, other: &TlsMaterial) -> bool {
+        self.chain == other.chain
+            && self.key.secret_der() == other.key.secret_der()
+            && self.revoked == other.revoked
+            && self.roots.roots == other.roots.roots
+    }
+
+    /// Whether whoever shows this chain may be `expected`. Whoever may dial may be dialled.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub(super) fn trusts(
+        &self,
+        chain: &[CertificateDer<'_>],
+        expected: Identity,
+    ) -> Result<(), String> {
+        let (own, intermediates) = chain.split_first().ok_or("the chain is empty")?;
+        let name = ServerName::try_from("unused").map_err(|error| error.to_string())?;
+        let verified = self.verifier(Arc::new(ring::default_provider()), expected);
+        let verified = verified.verify_server_cert(own, intermediates, &name, &[], UnixTime::now());
+        verified.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn verifier(&self, provider: Arc<CryptoProvider>, expected: Identity) -> PeerVerifier {
+        let (roots, revoked) = (self.roots.clone(), self.revoked.clone());
+        PeerVerifier { provider, roots, revoked, expected }
     }
 
     /// Who this node's certificate says it is.
@@ -109,7 +149,8 @@ impl TlsMaterial {
             WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone())
                 .build()
                 .map_err(config)?;
-        let verifier = MemberVerifier { inner, cluster: cluster.into() };
+        let revoked = self.revoked.clone();
+        let verifier = MemberVerifier { inner, revoked, cluster: cluster.into() };
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(config)?
@@ -125,8 +166,7 @@ impl TlsMaterial {
     /// The dialling side: accepts `expected` and nobody else.
     pub(super) fn client(&self, expected: Identity) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let verifier =
-            PeerVerifier { provider: provider.clone(), roots: self.roots.clone(), expected };
+        let verifier = self.verifier(provider.clone(), expected);
         let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(config)?
@@ -159,11 +199,24 @@ fn stranger(text: String) -> Error {
     ))))
 }
 
+fn check_revoked(
+    revoked: &Revoked,
+    end_entity: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<(), Error> {
+    let mut chain = [end_entity].into_iter().chain(intermediates);
+    match chain.any(|certificate| revoked.has(certificate)) {
+        true => Err(Error::InvalidCertificate(CertificateError::Revoked)),
+        false => Ok(()),
+    }
+}
+
 /// Accepts the one server that is dialled: its chain leads to the authority, its name is expected.
 #[derive(Debug)]
 struct PeerVerifier {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
+    revoked: Arc<Revoked>,
     expected: Identity,
 }
 
@@ -183,6 +236,7 @@ impl ServerCertVerifier for PeerVerifier {
             now,
             self.provider.signature_verification_algorithms.all,
         )?;
+        check_revoked(&self.revoked, end_entity, intermediates)?;
         let found = Identity::of_certificate(end_entity).map_err(stranger)?;
         if found != self.expected {
             return Err(stranger(format!("dialled {}, found {found}", self.expected)));
@@ -219,6 +273,7 @@ impl ServerCertVerifier for PeerVerifier {
 #[derive(Debug)]
 struct MemberVerifier {
     inner: Arc<dyn ClientCertVerifier>,
+    revoked: Arc<Revoked>,
     cluster: String,
 }
 
@@ -234,6 +289,7 @@ impl ClientCertVerifier for MemberVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        check_revoked(&self.revoked, end_entity, intermediates)?;
         let found = Identity::of_certificate(end_entity).map_err(stranger)?;
         if found.cluster != self.cluster {
             return Err(stranger(format!("{found} is not of cluster {}", self.cluster)));

@@ -20,6 +20,7 @@ use cluster::{
 use futures::FutureExt;
 use tokio::time::{sleep, timeout};
 
+mod certificates;
 mod lanes;
 mod links;
 mod memory;

@@ -12,7 +12,7 @@ use crate::config::QuotaLimits;
 
 /// What somebody may do and has done.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(in crate::auth) struct Account {
     pub(super) limits: QuotaLimits,
     pub(super) buckets: Mutex<Buckets>,
     streams: AtomicU32,

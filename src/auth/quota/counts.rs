@@ -16,7 +16,12 @@ use crate::telemetry::Metrics;
 /// Stands for the default tenant; no tenant can be called so.
 const DEFAULT: &str = "(default)";
 /// Stands for all tenants without quotas of their own.
-const OTHER: &str = "(other)";
+pub const OTHER: &str = "(other)";
+
+/// How a tenant is called in metrics.
+pub fn label(tenant: Option<&TenantName>) -> &str {
+    tenant.map_or(DEFAULT, TenantName::as_str)
+}
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct TenantLabel {
@@ -96,15 +101,15 @@ impl Families {
 }
 
 impl Counts {
-    pub(super) fn new(config: &QuotaConfig, metrics: &Metrics) -> Counts {
+    /// They are shown where there are metrics for them.
+    pub(super) fn new(config: &QuotaConfig, metrics: Option<&Metrics>) -> Counts {
         let families = Families::default();
-        metrics.register(|registry| families.register(registry));
-        let name = |tenant: &Option<TenantName>| match tenant {
-            None => DEFAULT.to_owned(),
-            Some(tenant) => tenant.as_str().to_owned(),
-        };
+        if let Some(metrics) = metrics {
+            metrics.register(|registry| families.register(registry));
+        }
         let named = config.tenants.keys();
-        let named = named.map(|tenant| (tenant.clone(), families.of(&name(tenant)))).collect();
+        let own = |tenant: &Option<TenantName>| families.of(label(tenant.as_ref()));
+        let named = named.map(|tenant| (tenant.clone(), own(tenant))).collect();
         Counts { named, others: families.of(OTHER) }
     }
 
@@ -124,9 +129,13 @@ impl TenantCounts {
     }
 
     pub(super) fn refuse(&self, exceeded: Exceeded) -> Exceeded {
-        let policy = format!("{}-{}", exceeded.holder.name(), exceeded.quota.name());
+        self.refused_by(format!("{}-{}", exceeded.holder.name(), exceeded.quota.name()));
+        exceeded
+    }
+
+    /// Counts a refusal under the name of its policy, which is one of few.
+    pub(super) fn refused_by(&self, policy: String) {
         let labels = RefusedLabels { tenant: self.name.clone(), policy };
         self.refused.get_or_create(&labels).inc();
-        exceeded
     }
 }

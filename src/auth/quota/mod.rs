@@ -11,14 +11,15 @@ use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use session::Command;
 use session::command::Class;
 use session::ids::TenantName;
+use session::{Command, Refusal};
 use tokio::time::Instant;
 
 use self::account::{Account, Over, Table};
 use self::bucket::Empty;
 use self::counts::{Counts, TenantCounts};
+pub use self::counts::{OTHER as OTHER_TENANTS, label as tenant_label};
 use super::Caller;
 use crate::config::{QuotaConfig, QuotaLimits};
 use crate::limits::{QUOTA_KEYS, QUOTA_TENANTS};
@@ -68,9 +69,14 @@ pub struct Exceeded {
 /// How long to wait for a place that somebody else must leave.
 const PLACE_WAIT: Duration = Duration::from_secs(1);
 
+/// Whose quotas somebody uses.
+pub(super) type Accounts = Vec<(Holder, Arc<Account>)>;
+
 /// The quotas of a node and what is used of them.
 pub struct Quotas {
     config: QuotaConfig,
+    /// Whether any are configured; else those of keys count alone.
+    is_on: bool,
     begun: Instant,
     tenants: Table<Tenant>,
     keys: Table<Box<str>>,
@@ -156,11 +162,18 @@ impl Cost {
 }
 
 impl Quotas {
-    /// Nothing is used yet.
-    pub fn new(config: QuotaConfig, metrics: &Metrics) -> Quotas {
-        let counts = Counts::new(&config, metrics);
+    /// Nothing is used yet. Where none are configured, keys may have some of their own.
+    pub fn new(config: Option<QuotaConfig>, metrics: &Metrics) -> Quotas {
+        let is_on = config.is_some();
+        let config = config.unwrap_or_default();
+        let counts = Counts::new(&config, is_on.then_some(metrics));
         let (tenants, keys) = (Table::new(QUOTA_TENANTS), Table::new(QUOTA_KEYS));
-        Quotas { config, begun: Instant::now(), tenants, keys, counts }
+        Quotas { config, is_on, begun: Instant::now(), tenants, keys, counts }
+    }
+
+    /// Whether somebody is limited in anything.
+    fn limits(&self, caller: &Caller) -> bool {
+        self.is_on || caller.own_quotas().is_some()
     }
 
     /// Takes from the caller's quotas what this costs: all, or nothing.
@@ -168,9 +181,12 @@ impl Quotas {
     /// # Errors
     /// A quota of its key or of its tenant is used up; it is to be refused.
     pub fn take(&self, caller: &Caller, cost: &Cost) -> Result<(), Exceeded> {
+        if !self.limits(caller) {
+            return Ok(());
+        }
         let now_ns = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let counts = self.counts.of(caller.tenant());
-        let accounts = self.accounts(caller);
+        let accounts = caller.accounts(|| self.accounts(caller));
         // Always in this order.
         let mut held: Vec<(Holder, &Account, MutexGuard<'_, _>)> = accounts
             .iter()
@@ -193,24 +209,27 @@ impl Quotas {
         Ok(())
     }
 
-    /// A place for one more stream of the caller's.
+    /// A place for one more stream of the caller's; none where nobody counts them.
     ///
     /// # Errors
     /// Its key or its tenant has as many as it may.
-    pub fn place(&self, caller: &Caller) -> Result<Place, Exceeded> {
+    pub fn place(&self, caller: &Caller) -> Result<Option<Place>, Exceeded> {
+        if !self.limits(caller) {
+            return Ok(None);
+        }
         let counts = self.counts.of(caller.tenant());
         counts.streams.inc();
         // What is there of it goes when it is dropped.
         let mut place = Place { accounts: Vec::new(), counts };
-        for (holder, account) in self.accounts(caller) {
+        for (holder, account) in caller.accounts(|| self.accounts(caller)).iter() {
             if let Err(limit) = account.open_stream() {
                 let empty = Empty { wait_ns: PLACE_WAIT.as_nanos() as u64, left: 0 };
                 let over = Over { quota: Quota::Streams, limit, empty };
-                return Err(place.counts.refuse(exceeded(holder, over)));
+                return Err(place.counts.refuse(exceeded(*holder, over)));
             }
-            place.accounts.push(account);
+            place.accounts.push(account.clone());
         }
-        Ok(place)
+        Ok(Some(place))
     }
 
     /// How many subscriptions a tenant may have, where that is limited.
@@ -225,10 +244,22 @@ impl Quotas {
         self.counts.of(tenant).refuse(exceeded(Holder::Tenant, over))
     }
 
+    /// Counts a command of a tenant's session that this refused, if it was because of what the tenant holds.
+    pub fn refused(&self, tenant: Option<&TenantName>, refusal: &Refusal) {
+        let what = match refusal {
+            Refusal::TenantFull { what, .. } => what.name(),
+            Refusal::TenantBusy { .. } => "open-turns",
+            _ => return,
+        };
+        self.counts.of(tenant).refused_by(format!("tenant-{what}"));
+    }
+
     /// Those of the key first: what it may not do is nothing to its tenant.
-    fn accounts(&self, caller: &Caller) -> Vec<(Holder, Arc<Account>)> {
-        let key = caller.key_name().filter(|_| self.config.key != QuotaLimits::default());
-        let key = key.map(|name| (Holder::Key, self.keys.account(name, || self.config.key)));
+    fn accounts(&self, caller: &Caller) -> Accounts {
+        // Its own are no way around those that every key has.
+        let own = caller.own_quotas().copied().unwrap_or_default().within(self.config.key);
+        let key = caller.key_name().filter(|_| own != QuotaLimits::default());
+        let key = key.map(|name| (Holder::Key, self.keys.account(name, || own)));
         let tenant = caller.tenant();
         let name = tenant.map_or("", TenantName::as_str);
         let account = self.tenants.account(name, || self.of_tenant(tenant));

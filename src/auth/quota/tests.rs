@@ -15,7 +15,7 @@ fn caller(tenant: Option<&str>, name: &str) -> Caller {
 
 fn quotas(tenant: QuotaLimits, key: QuotaLimits) -> Quotas {
     let config = QuotaConfig { tenant, key, ..QuotaConfig::default() };
-    Quotas::new(config, &Metrics::default())
+    Quotas::new(Some(config), &Metrics::default())
 }
 
 const APPEND: Cost = Cost { appends: 1, bytes: 10, inputs: 0, controls: 0 };

@@ -143,8 +143,13 @@ async fn carry_out(
     let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
-    let done = edge.runtime.sessions.submit(id, command, deadline).await.map_err(problem);
-    let reply = done.map_err(|why| if has_key { why } else { why.of_keyless() })?;
+    let grant = caller.judged();
+    let done = edge.runtime.sessions.submit_for(grant, id, command, deadline).await;
+    if let Err(SubmitError::Refused { refusal, .. }) = &done {
+        edge.auth.quotas().refused(id.tenant().as_ref(), refusal);
+    }
+    let reply =
+        done.map_err(problem).map_err(|why| if has_key { why } else { why.of_keyless() })?;
     if let Some(what) = audited {
         audit(caller, what, id.name());
     }

@@ -13,11 +13,13 @@ use cluster::ids::NodeId;
 use cluster::transport::{BoxFuture, Stream};
 use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::compare::Comparison;
 use super::directory::Directory;
 use super::envelope;
 use super::ephemeral::Ephemerals;
 use super::members::Members;
+use super::outcome::SubmitError;
 use super::overview::Overview;
 use super::presence::Presence;
 use super::sessions::Sessions;
@@ -29,6 +31,7 @@ use wire::{Request, Response};
 pub(super) struct Peers(pub(super) Arc<Parts>);
 
 /// The parts of the runtime that peers ask.
+#[derive(Clone)]
 pub(super) struct Parts {
     pub(super) directory: Arc<Directory>,
     pub(super) sessions: Arc<Sessions>,
@@ -38,6 +41,7 @@ pub(super) struct Parts {
     pub(super) members: Arc<Members>,
     pub(super) overview: Arc<Overview>,
     pub(super) comparison: Arc<Comparison>,
+    pub(super) allowance: Arc<Allowance>,
 }
 
 impl Application for Peers {
@@ -59,10 +63,21 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
-        Request::Submit { session, command, within_ms } => {
+        Request::Submit { session, command, within_ms, grant } => {
             let deadline = after(within_ms);
-            let class = envelope::class(&command).map_err(|error| error.to_string())?;
-            parts.directory.submit_for_peer(&session, class, command, deadline).await
+            let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
+            let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(&session, &requested));
+            match judged {
+                Ok(()) => {
+                    let class = requested.class();
+                    parts.directory.submit_for_peer(&session, class, command, deadline).await
+                }
+                Err(why) => {
+                    let session = session.for_operators();
+                    tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
+                    Response::Submitted(Err(SubmitError::Denied(why)))
+                }
+            }
         }
         Request::Status { session, within_ms } => {
             let status = parts.sessions.status_here(&session, after(within_ms)).await;
@@ -103,5 +118,8 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::Noted { elsewhere: Vec::new() }
         }
         Request::LedGroups => Response::LedGroups(parts.members.led_groups()),
+        Request::Holdings { shards, tenants } => {
+            Response::Holdings(parts.allowance.holdings(&shards, &tenants))
+        }
     })
 }

@@ -12,15 +12,16 @@ use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::Status;
+use crate::session::{Grant, Holding, Status};
 
 const VERSION: u8 = 1;
 
 /// A request to a peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) enum Request {
-    /// Commit this encoded command, if you lead.
-    Submit { session: SessionId, command: Bytes, within_ms: u64 },
+    /// Commit this encoded command, if you lead, and if the grant of who asks for it allows it. Nodes ask for some by
+    /// themselves, and so does everybody where nobody is asked who they are: those have none.
+    Submit { session: SessionId, command: Bytes, within_ms: u64, grant: Option<Box<Grant>> },
     /// What is the session now?
     Status { session: SessionId, within_ms: u64 },
     /// Which sessions does the shard have?
@@ -47,6 +48,8 @@ pub(in crate::runtime) enum Request {
     LedGroups,
     /// This was said at my node, and is not kept.
     Ephemeral { messages: Vec<EphemeralMessage> },
+    /// What do these tenants hold in these shards?
+    Holdings { shards: Vec<u32>, tenants: Vec<String> },
 }
 
 /// A peer's response.
@@ -75,6 +78,8 @@ pub(in crate::runtime) enum Response {
     MembersChanged(ChangeAnswer),
     Introduced(Introduction),
     LedGroups(Vec<LedGroup>),
+    /// Shard, place of the tenant in the request, and what it holds there; only of shards that are counted.
+    Holdings(Vec<(u32, u32, Holding)>),
 }
 
 impl Request {
@@ -133,7 +138,7 @@ mod tests {
     use super::*;
     use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, TenantName};
     use crate::runtime::presence::{Attendee, Device, Link, Stamp};
-    use crate::session::{Applied, Refusal, Role};
+    use crate::session::{Applied, Denied, Refusal, Right, Role};
 
     fn session() -> SessionId {
         SessionId::parse("s").unwrap()
@@ -159,8 +164,19 @@ mod tests {
     fn what_nodes_ask_each_other_keeps_its_bytes() {
         let command = Bytes::from_static(&[1, 2, 3]);
         check_request(
-            &Request::Submit { session: session(), command, within_ms: 5000 },
-            expect!["0100017303010203fb8813"],
+            &Request::Submit {
+                session: session(),
+                command: command.clone(),
+                within_ms: 5000,
+                grant: None,
+            },
+            expect!["0100017303010203fb881300"],
+        );
+        let grant = Grant { rights: vec![Right::Read, Right::Send], ..Grant::all() };
+        let grant = Some(Box::new(grant));
+        check_request(
+            &Request::Submit { session: session(), command, within_ms: 5000, grant },
+            expect!["0100017303010203fb88130100020001012a01012a00000300"],
         );
         check_request(&Request::Status { session: session(), within_ms: 1 }, expect!["0101017301"]);
         let (prefix, after) = ("a".into(), Some("b".into()));
@@ -203,6 +219,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_tenants_hold_keeps_its_bytes() {
+        let request = Request::Holdings { shards: vec![3], tenants: vec!["acme".into()] };
+        check_request(&request, expect!["010e0103010461636d65"]);
+        let held = Holding { sessions: 1, open_turns: 2, stored_bytes: 300 };
+        check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010d"]);
+    }
+
     fn company() -> PresenceSnapshot {
         let device = Device { device: None, links: 2, since: Millis(9), role: Role::Supervisor };
         let ada = ParticipantName::parse("ada").unwrap();
@@ -230,6 +254,8 @@ mod tests {
         check_response(&Response::Submitted(Err(refused)), expect!["010001000802050101010104"]);
         let unknown = SubmitError::Unknown("x".into());
         check_response(&Response::Submitted(Err(unknown)), expect!["010001020178"]);
+        let denied = SubmitError::Denied(Denied::Right(Right::Send));
+        check_response(&Response::Submitted(Err(denied)), expect!["010001030101"]);
         check_response(&Response::Elsewhere { leader: Some(NodeId(2)) }, expect!["01010102"]);
         check_response(&Response::Status(None), expect!["010200"]);
         check_response(&Response::Unavailable("x".into()), expect!["01040178"]);

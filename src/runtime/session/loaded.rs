@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::envelope::{self, Envelope, Ticket};
+use super::super::allowance::tally::Counted;
+use super::super::envelope::{self, Asked, Envelope, Ticket};
 use super::super::outcome::{Reply, SubmitError};
 use super::super::shard::Shard;
 use super::super::tail::{Mark, Served, Shown, Tail};
@@ -26,16 +27,18 @@ pub(super) struct Loaded {
     filed: Option<Millis>,
     /// First serial below which no blocks are left.
     freed: Serial,
+    counted: Counted,
 }
 
 pub(super) type Outcome = (Ticket, Result<Reply, SubmitError>);
 
 impl Loaded {
-    pub(super) fn absent(id: &SessionId) -> Loaded {
+    pub(super) fn absent(shard: &Shard, id: &SessionId) -> Loaded {
         let session = Session::absent(id.clone());
         let tail = Served::new(Tail::new(mark(&session)));
         let (unsealed, freed) = (Vec::new(), Serial::ZERO);
-        Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed }
+        let counted = Counted::new(shard.tally(), id);
+        Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed, counted }
     }
 
     /// Becomes what the head says.
@@ -45,6 +48,7 @@ impl Loaded {
         self.session = head.session;
         self.unsealed = head.unsealed.into_iter().map(Shown::new).collect();
         self.dirty = false;
+        self.counted.is_as_stored(self.session.holding());
         self.freed = self.session.first();
         let life = self.mark().incarnation;
         self.tail.extend(life, self.unsealed.iter().cloned(), self.sealed());
@@ -93,6 +97,7 @@ impl Loaded {
         }
         self.next = index + 1;
         self.dirty = true;
+        self.counted.holds(|| self.session.holding());
         let now = self.mark();
         if was.incarnation != now.incarnation || was.live != now.live {
             // Births and deaths are listed from the store.
@@ -113,7 +118,7 @@ impl Loaded {
         time: Millis,
         command: &[u8],
     ) -> io::Result<Result<Reply, SubmitError>> {
-        let (key, command) = match envelope::parse(command) {
+        let Asked { key, bounds, command } = match envelope::parse(command) {
             Ok(parsed) => parsed,
             Err(error) => {
                 // Other replicas may understand it: to skip it would be another state under the same name.
@@ -124,10 +129,8 @@ impl Loaded {
         };
         let mut events = Vec::new();
         let lived = self.session.incarnation();
-        let applied = match &key {
-            Some(key) => self.session.apply_once(time, key, &command, &mut events),
-            None => self.session.apply(time, &command, &mut events),
-        };
+        let request = (key.as_ref(), &bounds);
+        let applied = self.session.apply_within(time, request, &command, &mut events);
         if self.session.incarnation() != lived {
             self.unsealed.clear();
             self.tail.clear();
@@ -179,6 +182,7 @@ impl Loaded {
             filed: self.filed,
         };
         shard.store().put_head(shard.number(), id, &head)?;
+        self.counted.was_stored();
         self.dirty = false;
         Ok(())
     }

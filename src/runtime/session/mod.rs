@@ -211,7 +211,7 @@ impl Owned {
     }
 
     fn load(&self) -> io::Result<Loaded> {
-        let mut loaded = Loaded::absent(&self.id);
+        let mut loaded = Loaded::absent(&self.shard, &self.id);
         if let Some(head) = self.shard.store().head(self.shard.number(), &self.id)? {
             loaded.take(head);
             loaded.file_as_the_head_says(&self.shard, &self.id)?;

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::allowance::tally::Tally;
 use super::blocking;
 use super::effect::World;
 use super::envelope::{self, Envelope};
@@ -47,6 +48,8 @@ pub(super) struct Common {
     pub(super) world: Arc<World>,
     /// Where actors run.
     pub(super) work: Handle,
+    /// Whether what sessions hold is summed by tenant.
+    pub(super) tallies: bool,
 }
 
 /// One shard on this node.
@@ -54,6 +57,7 @@ pub(super) struct Shard {
     group: GroupId,
     common: Common,
     actors: Actors,
+    tally: Option<Arc<Tally>>,
     /// Index + 1 of the last entry that the store holds the effects of, for every session: its mark.
     covered_next: AtomicU64,
     /// Index + 1 of the last entry that was in the journal when the shard was opened.
@@ -77,7 +81,19 @@ impl Shard {
             let covered_next = AtomicU64::new(next);
             let replayed_next = (common.last)(group);
             let (failing_since, broken) = (Mutex::default(), OnceLock::new());
-            Shard { group, common, actors, covered_next, replayed_next, failing_since, broken }
+            // As the heads are before any actor is started.
+            let heads = || Box::new(common.store.heads(group.0, "", None));
+            let tally = common.tallies.then(|| Arc::new(Tally::of(heads())));
+            Shard {
+                group,
+                common,
+                actors,
+                tally,
+                covered_next,
+                replayed_next,
+                failing_since,
+                broken,
+            }
         });
         shard.actors.handed_out(next);
         shard
@@ -97,6 +113,11 @@ impl Shard {
 
     pub(super) fn world(&self) -> &World {
         &self.common.world
+    }
+
+    /// What its sessions hold by tenant, where that is summed.
+    pub(super) fn tally(&self) -> Option<&Arc<Tally>> {
+        self.tally.as_ref()
     }
 
     /// Stops the shard on this node: a committed command cannot be understood here, so that this replica

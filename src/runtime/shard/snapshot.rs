@@ -117,6 +117,10 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                     store.put_deadline(shard.number(), &id, head.filed, filed)?;
                     store.put_living(shard.number(), &id, head.session.is_live())?;
                     store.put_head(shard.number(), &id, &head)?;
+                    if let Some(tally) = shard.tally() {
+                        let before = old.map(|old| old.session.holding()).unwrap_or_default();
+                        tally.change(&id, &before, &head.session.holding());
+                    }
                 }
             }
         }

@@ -123,10 +123,10 @@ async fn whole(request: &Request, id: &Named, method: &Method) -> Result<Option<
             let (plan, base) = (parse::plan(&request.json()?)?, request.base()?);
             let quotas = request.edge.auth.quotas();
             let tenant = id.tenant.as_ref();
-            let limit = quotas.and_then(|quotas| quotas.subscriptions(tenant));
+            let limit = quotas.subscriptions(tenant);
             let most = limit.map(|limit| limit as usize);
             let created = subscriptions.create(id, plan, base, most, deadline).await;
-            if let (Err(Fault::TooMany), Some(quotas), Some(limit)) = (&created, quotas, limit) {
+            if let (Err(Fault::TooMany), Some(limit)) = (&created, limit) {
                 return Err(Problem::from(quotas.too_many_subscriptions(tenant, limit)).into());
             }
             let (created, shown) = created?;

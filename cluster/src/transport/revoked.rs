@@ -1,0 +1,36 @@
+//! Certificates that their authority took back, as lists of it say (RFC 5280, 5).
+
+use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+
+use super::tls::TlsError;
+
+/// Authorities, each with the numbers that it took back. Their signatures are not checked: whoever writes the file
+/// could as well write the authorities.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Revoked(Vec<(Vec<u8>, Vec<Vec<u8>>)>);
+
+impl Revoked {
+    /// The lists in a PEM file; there may be none.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub(super) fn from_pem(pem: &[u8]) -> Result<Revoked, TlsError> {
+        let bad = |error: String| TlsError::Pem { what: "list of revoked certificates", error };
+        let lists = CertificateRevocationListDer::pem_slice_iter(pem).map(|list| {
+            let list = list.map_err(|error| bad(error.to_string()))?;
+            let (_, list) = CertificateRevocationList::from_der(&list)
+                .map_err(|error| bad(error.to_string()))?;
+            let numbers = list.iter_revoked_certificates().map(|one| one.raw_serial().to_vec());
+            Ok((list.issuer().as_raw().to_vec(), numbers.collect()))
+        });
+        Ok(Revoked(lists.collect::<Result<_, TlsError>>()?))
+    }
+
+    /// Whether a certificate is one of them; also one that cannot be read.
+    pub(super) fn has(&self, certificate: &[u8]) -> bool {
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return true };
+        let (issuer, number) = (certificate.issuer().as_raw(), certificate.raw_serial());
+        self.0.iter().any(|(by, numbers)| by == issuer && numbers.iter().any(|one| one == number))
+    }
+}
