@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+pub mod branch;
 pub mod chain;
 pub mod command;
 pub mod config;
@@ -51,10 +52,12 @@ mod work;
 
 use serde::{Deserialize, Serialize};
 
+pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
-    Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create,
+    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb,
+    WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
@@ -338,6 +341,7 @@ impl Session {
             message: live.work.message,
             control: (&live.work.control).into(),
             audience: live.work.audience,
+            branches: live.work.branches.clone(),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::outcome::Applied;
 use crate::refusal::Refusal;
 use crate::turn::{Stage, Turn};
 use crate::work::ask::digest;
+use crate::work::message::Spot;
 use crate::work::{Known, check_role};
 
 impl Live {
@@ -34,17 +35,18 @@ impl Live {
         check_role(asked.role, Role::Participant)?;
         self.check_takes_turns()?;
         check_size(std::slice::from_ref(&asked.said))?;
+        let spot = self.spot(asked)?;
         let control = &self.work.control;
         match control.mode {
             Mode::Assist | Mode::Manual if control.is_held_by(asked.sender.as_ref()) => {
-                return Ok(self.person_says(now, asked, out));
+                return Ok(self.person_says(now, asked, spot, out));
             }
-            Mode::Manual if !cancelled => return self.hold_back(now, asked, out),
+            Mode::Manual if !cancelled => return self.hold_back(now, asked, spot, out),
             _ => {}
         }
         let when_busy = WhenBusy::under(asked.when_busy, self.config.policy.when_busy);
         let ending = if cancelled { Vec::new() } else { self.ended_by(asked, when_busy) };
-        let into = if cancelled { None } else { self.steers(asked, when_busy)? };
+        let into = if cancelled { None } else { self.steers(asked, when_busy, spot)? };
         match into {
             Some(_) => self.check_mailbox()?,
             None => self.check_turns(ending.len())?,
@@ -55,15 +57,15 @@ impl Live {
         }
         let turn = into.map_or_else(|| asked.input.clone(), |at| self.work.turns[at].id.clone());
         let (input, sender) = (asked.input.clone(), asked.sender.clone());
-        let previous = self.work.begin_message(self.log.tail.next());
-        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, previous };
+        let place = self.begin_message(self.log.tail.next(), spot);
+        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, place };
         let serial = self.record_of(now, Some(asked.agent.clone()), fact, &asked.said, out);
         match into {
             Some(at) => {
                 self.work.turns[at].spoken = serial;
                 self.work.turns[at].end_message();
             }
-            None => self.begin_turn(now, asked, serial),
+            None => self.begin_turn(now, asked, serial, place.branch),
         }
         let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
         let pending = into.is_some();
@@ -80,11 +82,11 @@ impl Live {
     }
 
     /// A turn begins with an input, under its name.
-    fn begin_turn(&mut self, now: Millis, asked: &Input, serial: Serial) {
+    fn begin_turn(&mut self, now: Millis, asked: &Input, serial: Serial, branch: Serial) {
         let limit = asked.attempts.or(self.config.policy.attempts);
         let mut begun = Turn::new(asked.input.clone(), asked.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
-        begun.quiet_ms = asked.quiet_ms;
+        (begun.quiet_ms, begun.branch) = (asked.quiet_ms, branch);
         self.work.turns.push(begun);
     }
 
@@ -114,10 +116,20 @@ impl Live {
     }
 
     /// The open turn that the input is spoken into, if it is into one.
-    fn steers(&self, asked: &Input, when_busy: WhenBusy) -> Result<Option<usize>, Refusal> {
+    fn steers(
+        &self,
+        asked: &Input,
+        when_busy: WhenBusy,
+        spot: Spot,
+    ) -> Result<Option<usize>, Refusal> {
         let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
         match (busy, when_busy) {
-            (Some(at), WhenBusy::Steer) => Ok(Some(at)),
+            // A turn hears what is said on its own branch.
+            (Some(_), WhenBusy::Steer) => {
+                Ok(self.work.turns.iter().rposition(|open| {
+                    open.agent == asked.agent && Some(open.branch) == spot.branch()
+                }))
+            }
             (Some(at), WhenBusy::Reject) => {
                 Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
             }
@@ -130,11 +142,17 @@ impl Live {
     }
 
     /// The word of whoever has control, for people and not for an agent.
-    fn person_says(&mut self, now: Millis, asked: &Input, out: &mut Vec<Event>) -> Applied {
+    fn person_says(
+        &mut self,
+        now: Millis,
+        asked: &Input,
+        spot: Spot,
+        out: &mut Vec<Event>,
+    ) -> Applied {
         let (input, sender) = (asked.input.clone(), asked.sender.clone());
         self.work.end_messages();
-        let previous = self.work.begin_message(self.log.tail.next());
-        let fact = Fact::Person { input, sender, previous };
+        let place = self.begin_message(self.log.tail.next(), spot);
+        let fact = Fact::Person { input, sender, place };
         let serial = self.record(now, fact, &asked.said, out);
         let control = &mut self.work.control;
         control.until = control.until.map(|_| now.after(control.for_ms));
@@ -146,6 +164,7 @@ impl Live {
         &mut self,
         now: Millis,
         asked: &Input,
+        spot: Spot,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if self.work.control.held.is_none() {
@@ -153,12 +172,13 @@ impl Live {
         }
         let (input, turn) = (asked.input.clone(), asked.input.clone());
         let (agent, sender) = (asked.agent.clone(), asked.sender.clone());
-        let previous = self.work.begin_message(self.log.tail.next());
-        let fact = Fact::Input { input, turn, sender, held: true, previous };
+        let place = self.begin_message(self.log.tail.next(), spot);
+        let fact = Fact::Input { input, turn, sender, held: true, place };
         let serial = self.record_of(now, Some(agent.clone()), fact, &asked.said, out);
         let first = self.work.control.held.take().map_or(serial, |held| held.first);
         let input = asked.input.clone();
-        self.work.control.held = Some(Held { input, agent, first, last: serial });
+        let branch = place.branch;
+        self.work.control.held = Some(Held { input, agent, first, last: serial, branch });
         Ok(self.know_without_turn(asked, serial))
     }
 
@@ -188,5 +208,13 @@ impl Live {
 
 /// What makes an input another one, under the same name.
 fn digest_of(asked: &Input) -> u64 {
-    xxh3_64_with_seed(asked.agent.as_str().as_bytes(), digest(&asked.said))
+    let said = || xxh3_64_with_seed(asked.agent.as_str().as_bytes(), digest(&asked.said));
+    match &asked.follows {
+        None => said(),
+        Some(follows) => {
+            // What is to be answered again may be gone when somebody asks once more.
+            let seed = if follows.again { 1 } else { said() };
+            xxh3_64_with_seed(&follows.message.0.to_le_bytes(), seed)
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod begin;
 mod delta;
 mod fold;
 mod follow;
+mod follows;
 mod health;
 mod live;
 mod names;
