@@ -21,7 +21,7 @@ async fn input(url: &str, name: &str, rest: Value) -> u64 {
     answer["serial"].as_u64().expect("a serial")
 }
 
-fn said(words: &str) -> Value {
+fn output(words: &str) -> Value {
     json!({ "agent": "poet", "said": { "text": words } })
 }
 
@@ -60,9 +60,9 @@ async fn a_message_is_edited_answered_again_and_gone_back_to() {
     let node = start_single().await;
     let url = &node.url;
     create(url, "s").await;
-    let first = input(url, "one", said("a poem")).await;
+    let first = input(url, "one", output("a poem")).await;
     answer(url, "Roses").await;
-    input(url, "two", said("another")).await;
+    input(url, "two", output("another")).await;
     answer(url, "Violets").await;
     let plain = get(url, "/v1/sessions/s/messages").await.1.to_string();
     assert!(!plain.contains("branch") && !plain.contains("parent"), "{plain}");
@@ -91,7 +91,7 @@ async fn a_message_is_edited_answered_again_and_gone_back_to() {
     answer(url, "La la").await;
     assert_eq!(texts(url, "").await, ["a song", "La la"]);
     // What is said without more goes on there; who names a message goes back.
-    input(url, "three", said("louder")).await;
+    input(url, "three", output("louder")).await;
     answer(url, "LA LA").await;
     assert_eq!(texts(url, "").await, ["a song", "La la", "louder", "LA LA"]);
     input(url, "four", after("thanks", id_of(url, "Lilies").await)).await;
@@ -125,7 +125,7 @@ async fn branches_are_the_same_at_every_node() {
     let cluster = Cluster::up(4, TIMERS).await;
     let urls = cluster.urls();
     create(&urls[0], "s").await;
-    input(&urls[1], "one", said("a poem")).await;
+    input(&urls[1], "one", output("a poem")).await;
     answer(&urls[2], "Roses").await;
     input(&urls[3], "again", json!({ "regenerate": id_of(&urls[0], "Roses").await })).await;
     answer(&urls[0], "Lilies").await;

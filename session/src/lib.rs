@@ -55,8 +55,8 @@ use serde::{Deserialize, Serialize};
 pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create,
-    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
+    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Then, TurnOutput, Verb,
     WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};

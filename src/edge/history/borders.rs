@@ -47,7 +47,7 @@ pub(in crate::edge) fn begins(event: &Event) -> Option<TreePlace> {
     match event.fact.as_deref()? {
         Fact::Input { place, .. } | Fact::Person { place, .. } => Some(*place),
         Fact::Output(output) if output.message == event.serial => Some(output.place),
-        Fact::Asked { message, place, .. } if *message == event.serial => Some(*place),
+        Fact::Requested { message, place, .. } if *message == event.serial => Some(*place),
         _ => None,
     }
 }
