@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::branch::{Branch, Branches};
 use super::control::Mode;
 use super::event::Event;
 use super::fact::{Fact, Receipt};
@@ -273,6 +274,7 @@ impl Work {
             must(same == 1, "an epoch is one worker's (S4)")?;
         }
         must(self.message <= tail, "messages begin in the log")?;
+        self.check_branches(tail)?;
         let known = self.turns.iter().filter_map(|turn| turn.message.as_ref());
         let known = known.map(|open| open.first).all(|first| first <= self.message);
         must(known, "no message is newer than the newest")?;
@@ -287,6 +289,26 @@ impl Work {
             control.mode == Mode::Manual && held.first <= held.last && held.last <= tail
         });
         must(fits, "inputs are held back for who has control")
+    }
+
+    fn check_branches(&self, tail: Serial) -> Checked {
+        let Branches { root, all, current } = &self.branches;
+        must(all.len() <= limits::BRANCHES, "branches are bounded")?;
+        must(*root <= tail, "the first branch ends in the log")?;
+        let in_order = all.windows(2).all(|pair| pair[0].begin < pair[1].begin);
+        must(in_order, "branches are in order")?;
+        let has = |branch: Serial| self.branches.find(branch).is_some();
+        for branch in all {
+            let Branch { begin, parent, of, leaf, .. } = *branch;
+            must(begin <= tail && leaf <= tail, "a branch lies in the log")?;
+            must(parent < begin && of < begin && of <= parent, "a branch begins after its parent")?;
+            must(has(of), "a branch is of another one")?;
+            must(leaf == Serial::ZERO || parent <= leaf, "a branch goes on after its parent")?;
+        }
+        must(has(*current), "the current branch is one of them")?;
+        let last_input = self.turns.iter().all(|turn| has(turn.branch));
+        must(last_input, "a turn speaks on a branch")?;
+        must(self.control.held.as_ref().is_none_or(|held| has(held.branch)), "a word has a branch")
     }
 
     fn check_inputs(&self, tail: Serial, open: &BTreeSet<&TurnId>) -> Checked {

@@ -45,6 +45,8 @@ pub(super) struct Held {
     pub(super) agent: AgentName,
     pub(super) first: Serial,
     pub(super) last: Serial,
+    /// The branch that the last of them is on.
+    pub(super) branch: Serial,
 }
 
 impl Control {

@@ -4,6 +4,7 @@ mod members;
 
 use serde::{Deserialize, Serialize};
 
+use super::branch::TreePlace;
 use super::control::Mode;
 use crate::command::{Phase, Role};
 use crate::ids::{
@@ -26,8 +27,8 @@ pub enum Fact {
         sender: Option<Sender>,
         /// No turn hears it: whoever has control is to answer.
         held: bool,
-        /// Where the message before this one begins; 0 where none is known.
-        previous: Serial,
+        /// Where it stands in the tree.
+        place: TreePlace,
     },
     /// Whoever has control spoke.
     Person {
@@ -35,8 +36,8 @@ pub enum Fact {
         input: TurnId,
         /// Who has control.
         sender: Option<Sender>,
-        /// Where the message before this one begins; 0 where none is known.
-        previous: Serial,
+        /// Where it stands in the tree.
+        place: TreePlace,
     },
     /// A worker has the turn now.
     Started {
@@ -168,8 +169,8 @@ pub enum Fact {
         deadline: Option<Millis>,
         /// Where the message begins that this is of.
         message: Serial,
-        /// Where the message before that one begins, if one begins here; 0 where none is known.
-        previous: Serial,
+        /// Where it stands in the tree.
+        place: TreePlace,
         /// Who may answer, at least.
         role: Role,
     },
@@ -233,8 +234,8 @@ pub struct Output {
     pub internal: bool,
     /// Where the message begins that this is of.
     pub message: Serial,
-    /// Where the message before that one begins, if one begins here; 0 where none is known.
-    pub previous: Serial,
+    /// Where it stands in the tree.
+    pub place: TreePlace,
 }
 
 /// See [`Fact::Control`].

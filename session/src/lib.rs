@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod bounds;
+pub mod branch;
 pub mod chain;
 pub mod command;
 pub mod config;
@@ -53,11 +54,12 @@ mod work;
 use serde::{Deserialize, Serialize};
 
 pub use bounds::{Bounds, Held, Holding};
+pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
-    Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Then, TurnOutput, Verb, WhenBusy,
-    Withdraw,
+    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Then, TurnOutput, Verb,
+    WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
@@ -341,6 +343,7 @@ impl Session {
             message: live.work.message,
             control: (&live.work.control).into(),
             audience: live.work.audience,
+            branches: live.work.branches.clone(),
         })
     }
 

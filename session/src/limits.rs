@@ -98,6 +98,9 @@ pub const KEY_GRACE_MS: u64 = 30_000;
 /// other judges whether it was forgotten, in milliseconds.
 pub const KEY_SKEW_MS: u64 = 5_000;
 
+/// Branches of one session's conversation beside the first one.
+pub const BRANCHES: usize = 512;
+
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.

@@ -251,6 +251,18 @@ pub enum Refusal {
         /// How many may be open.
         limit: u64,
     },
+    /// The input names a message that this life of the session does not have, or has no more.
+    #[error("there is no message {message} that it could follow or answer again")]
+    NoSuchMessage {
+        /// The message that was named.
+        message: Serial,
+    },
+    /// The input would begin one branch more than [`crate::limits::BRANCHES`].
+    #[error("the conversation has {limit} branches, as many as it may")]
+    TooManyBranches {
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -321,6 +333,8 @@ impl Refusal {
             Refusal::OutcomeForgotten => ("outcome_unknown", OfAll),
             Refusal::TenantFull { .. } => ("quota_reached", OfAll),
             Refusal::TenantBusy { .. } => ("quota_exceeded", OfAll),
+            Refusal::NoSuchMessage { .. } => ("no_such_message", OfThis),
+            Refusal::TooManyBranches { .. } => ("too_many_branches", OfAll),
         }
     }
 }

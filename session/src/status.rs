@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::branch::Branches;
 use super::command::{Phase, Role};
 use super::config::Config;
 use super::control::{Control, Mode};
@@ -61,6 +62,8 @@ pub struct Status {
     pub control: ControlStatus,
     /// Who watches; none before the leader has counted.
     pub audience: Option<AudienceStatus>,
+    /// The branches of its conversation.
+    pub branches: Branches,
 }
 
 /// An open turn as it is now.
@@ -104,6 +107,8 @@ pub struct TurnStatus {
     pub lost: Option<Cause>,
     /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
     pub unserved: bool,
+    /// The branch that it speaks on.
+    pub branch: Serial,
 }
 
 /// Where an open turn stands, for those who watch.
@@ -245,6 +250,7 @@ impl TurnStatus {
             lease: turn.lease().map(LeaseStatus::from),
             lost: turn.lost,
             unserved: false,
+            branch: turn.branch,
         }
     }
 }

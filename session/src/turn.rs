@@ -48,6 +48,8 @@ pub(super) struct Turn {
     pub(super) message: Option<OpenMessage>,
     /// Why it lost its last worker, if it has lost any.
     pub(super) lost: Option<Cause>,
+    /// The branch that it speaks on.
+    pub(super) branch: Serial,
 }
 
 /// What a turn has put out.
@@ -162,6 +164,7 @@ impl Turn {
             checkpoint: None,
             message: None,
             lost: None,
+            branch: Serial::ZERO,
         }
     }
 

@@ -69,7 +69,8 @@ kinds! {
     NO_SUCH_KEY 404 "no_such_key" "The key does not exist"
     NO_SUCH_TURN 404 "no_such_turn" "The turn does not exist" [NoSuchTurn]
     NOT_ATTACHED 404 "not_attached" "The session is not attached on this connection"
-    NO_SUCH_MESSAGE 404 "no_such_message" "The message does not exist"
+    NO_SUCH_MESSAGE 404 "no_such_message" "The message does not exist" [NoSuchMessage]
+    NO_SUCH_BRANCH 404 "no_such_branch" "The conversation has no such branch"
     NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist" [NoSuchInteraction]
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
@@ -91,6 +92,7 @@ kinds! {
     ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
     TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"
     CONFLICT 409 "conflict" "Something else came first under this name" [Conflict InputDiffers]
+    TOO_MANY_BRANCHES 409 "too_many_branches" "The conversation has as many branches as it may" [TooManyBranches]
     INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name" [InteractionExists]
     TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may" [TooManyInteractions]
     MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may" [MailboxFull]

@@ -17,6 +17,7 @@ use super::cursor;
 use super::room::{Hold, Room};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::runtime::{Delivery, Reader, Shown};
+use crate::session::View;
 use crate::telemetry::Metrics;
 
 /// How long a reader that has seen the end may take to see it again, in milliseconds.
@@ -110,8 +111,9 @@ impl Telling {
         beside: Option<Box<Beside>>,
         (snapshot, again): (Option<Json>, Option<Box<Again>>),
         options: &AttachOptions,
+        view: Option<Box<View>>,
     ) -> Telling {
-        let shape = Shape { fold: options.fold, visibility: options.visibility };
+        let shape = Shape { fold: options.fold, visibility: options.visibility, view };
         Telling { beside, snapshot, again, shape, ..self }
     }
 
@@ -134,7 +136,7 @@ impl Telling {
         let again = self.again.as_ref().filter(|_| self.is_due)?;
         let begun = Box::pin(again.begin()).await;
         self.is_due = false;
-        let Ok((reader, data)) = begun else {
+        let Ok((reader, data, view)) = begun else {
             self.stage = Stage::BreakingOff;
             let data = json!({ "reason": "the snapshot is not to be had now" }).into();
             return Some(Control { name: "detached", cursor: None, data });
@@ -142,6 +144,7 @@ impl Telling {
         let at = reader.cursor();
         (self.reader, self.next, self.passed) = (reader, None, None);
         (self.incarnation, self.catching_up) = (at.incarnation, true);
+        self.shape.view = view;
         Some(Control { name: "snapshot", cursor: Some(at), data })
     }
 
@@ -249,7 +252,8 @@ impl Telling {
             }
             Delivery::Events(events) => {
                 let fold = self.shape.fold && self.catching_up;
-                let (shown, passed) = Shape { fold, ..self.shape }.apply(events, incarnation);
+                let shape = Shape { fold, ..self.shape.clone() };
+                let (shown, passed) = shape.apply(events, incarnation);
                 let passed = passed.map(|serial| Cursor { incarnation, serial });
                 (self.backlog, self.passed) = (shown.into_iter(), passed);
                 return None;
@@ -264,6 +268,8 @@ impl Telling {
             }
             Delivery::Reset { incarnation } => {
                 (self.incarnation, self.catching_up) = (incarnation, true);
+                // It is another conversation.
+                self.shape.view = None;
                 let at = Cursor { incarnation, serial: Serial::ZERO };
                 ("reset", Some(at), json!({ "incarnation": incarnation.0 }))
             }

@@ -14,7 +14,9 @@ use crate::runtime::{
     ClusterReport, Home, MemberReport, NotReady, Progress, ReplicaReport, ShardProgress,
     ShardReport, Stage, Summary,
 };
-use crate::session::{Config, Event, Fact, Format, Member, Policy, Status, Unwatched};
+use crate::session::{
+    Branch, Branches, Config, Event, Fact, Format, Member, Policy, Status, Unwatched, View,
+};
 
 /// Writes an event that stands for all from `from` on.
 pub(super) fn folded(out: &mut Vec<u8>, folded: &Event, from: Serial) {
@@ -155,7 +157,36 @@ pub(super) fn status(id: &SessionId, status: &Status) -> Value {
     if let (Value::Object(body), Value::Object(config)) = (&mut body, config(&status.config)) {
         body.extend(config);
     }
+    if let Some(all) = branches(&status.branches) {
+        body["branch"] = status.branches.current.0.into();
+        body["branches"] = all;
+    }
     body
+}
+
+/// The branches of a conversation that has more than one.
+pub(super) fn branches(branches: &Branches) -> Option<Value> {
+    let branch = |branch: &Branch| {
+        json!({
+            "branch": branch.begin.0,
+            "parent": (branch.parent != Serial::ZERO).then_some(branch.parent.0),
+            "of": branch.of.0,
+            "newest": (branch.leaf != Serial::ZERO).then_some(branch.leaf.0),
+            "again": branch.again,
+        })
+    };
+    branches.is_tree().then(|| {
+        let root = branches.find(Serial::ZERO);
+        root.iter().chain(&branches.all).map(branch).collect::<Vec<_>>().into()
+    })
+}
+
+/// Adds to a body which path its messages are of, in a conversation that has more than one.
+pub(super) fn with_view(body: Json, status: &Status, view: &View) -> Json {
+    if !status.branches.is_tree() {
+        return body;
+    }
+    body.with("branch", if view.is_whole() { "all".into() } else { Json::from(view.branch().0) })
 }
 
 fn config(config: &Config) -> Value {

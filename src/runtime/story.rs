@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ids::{AgentName, TurnId};
+use crate::ids::{AgentName, Serial, TurnId};
 use crate::limits::{MAILBOX, PAGE_BYTES};
 use crate::session::{Event, Fact, Receipt, TurnStatus};
 
@@ -10,6 +10,7 @@ use crate::session::{Event, Fact, Receipt, TurnStatus};
 pub(super) struct Story {
     turn: TurnId,
     agent: AgentName,
+    branch: Serial,
     /// How many events it may have, at most.
     limit: usize,
     events: Vec<Event>,
@@ -34,6 +35,7 @@ impl Story {
         Story {
             turn: turn.turn.clone(),
             agent: turn.agent.clone(),
+            branch: turn.branch,
             limit,
             events: Vec::new(),
             bytes: 0,
@@ -75,7 +77,7 @@ impl Story {
                     self.begun = true;
                     self.others = VecDeque::new();
                 }
-                concerns(fact, &self.turn).then(|| event.clone())
+                self.concerns(fact).then(|| event.clone())
             }
         }
     }
@@ -87,7 +89,19 @@ impl Story {
             Some(Fact::Input { held: false, turn, .. }) if *turn != self.turn => {
                 event.agent.as_ref() == Some(&self.agent) && !self.begun
             }
-            Some(fact) => concerns(fact, &self.turn),
+            Some(fact) => self.concerns(fact),
+        }
+    }
+
+    /// Whether a worker of this turn is to know it: what is of its turn, and what people said on its branch and did
+    /// meanwhile.
+    fn concerns(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Control(_) => true,
+            Fact::Person { place, .. } | Fact::Input { held: true, place, .. } => {
+                place.branch == self.branch
+            }
+            fact => fact.turn() == Some(&self.turn),
         }
     }
 
@@ -99,14 +113,6 @@ impl Story {
 
 fn is_input(event: &Event, named: &TurnId) -> bool {
     matches!(event.fact.as_deref(), Some(Fact::Input { input, .. }) if input == named)
-}
-
-/// Whether a worker of this turn is to know it: what is of its turn, and what people said and did meanwhile.
-fn concerns(fact: &Fact, turn: &TurnId) -> bool {
-    match fact {
-        Fact::Person { .. } | Fact::Control(_) | Fact::Input { held: true, .. } => true,
-        fact => fact.turn() == Some(turn),
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use super::people::Role;
 use crate::event::NewEvent;
 use crate::fact::{Cause, Sender};
 use crate::ids::{
-    AgentName, InteractionId, KindName, Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
+    AgentName, Incarnation, InteractionId, KindName, Serial, StepName, ToolName, TurnEpoch, TurnId,
+    WorkerName,
 };
 
 /// What a participant sends to an agent.
@@ -30,6 +31,30 @@ pub struct Input {
     /// How long a worker of such a turn may live and say nothing, in milliseconds, whatever it declared when it
     /// took the turn.
     pub quiet_ms: Option<u64>,
+    /// Where it stands in the conversation; after the newest message of the current branch, where nothing is given.
+    pub follows: Option<Follows>,
+}
+
+/// A message that an input names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follows {
+    /// The message that it follows, 0 where it is to be the first one; or one to which another answer is wanted.
+    pub message: Serial,
+    /// Another answer is wanted, to what was said before.
+    pub again: bool,
+    /// What is in the log there; nothing where no node has found the message.
+    pub found: Option<Found>,
+}
+
+/// A message that a node has found in the log, which never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The life whose log it is.
+    pub life: Incarnation,
+    /// The message itself; where another answer is wanted, what was said before.
+    pub message: Serial,
+    /// The branch that it is on.
+    pub branch: Serial,
 }
 
 /// What becomes of an input whose agent has an open turn.
@@ -283,7 +308,8 @@ impl Input {
     /// An input by nobody in particular, under the session's policy.
     pub fn new(input: TurnId, agent: AgentName, content: NewEvent) -> Input {
         let (sender, when_busy, role) = (None, None, Role::default());
-        Input { input, agent, content, sender, when_busy, role, attempts: None, quiet_ms: None }
+        let (attempts, quiet_ms, follows) = (None, None, None);
+        Input { input, agent, content, sender, when_busy, role, attempts, quiet_ms, follows }
     }
 }
 

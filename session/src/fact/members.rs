@@ -1,8 +1,9 @@
 //! What a fact tells beside its kind and its turn: named members, for clients and for the chain.
 
 use super::{End, Fact, Output, Receipt, Sender};
+use crate::branch::TreePlace;
 use crate::command::{Phase, Role};
-use crate::ids::{AgentName, TurnId};
+use crate::ids::{AgentName, Serial, TurnId};
 
 /// A member of what a fact tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +28,18 @@ impl Fact {
     fn of_input(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Flag, Number, Text};
         match self {
-            Fact::Input { input, turn: _, sender, held, previous: _ } => {
+            Fact::Input { input, turn: _, sender, held, place } => {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
                 if *held {
                     tell("held", Flag(true));
                 }
+                tell_place(tell, place, true);
             }
-            Fact::Person { input, sender, previous: _ } => {
+            Fact::Person { input, sender, place } => {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
+                tell_place(tell, place, true);
             }
             Fact::Receipt { input, turn: _, receipt } => {
                 tell("input", Text(input.as_str()));
@@ -120,7 +123,9 @@ impl Fact {
     fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Number, Text};
         match self {
-            Fact::Requested { interaction, epoch, kind, deadline, message, role, .. } => {
+            Fact::Requested {
+                interaction, epoch, kind, deadline, message, role, place, ..
+            } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell("epoch", Number(epoch.0));
                 tell("kind", Text(kind.as_str()));
@@ -131,6 +136,7 @@ impl Fact {
                 if Role::Participant < *role {
                     tell("role", Text(role.name()));
                 }
+                tell_place(tell, place, false);
             }
             Fact::Answered { interaction, turn: _, by } => {
                 tell("interaction", Text(interaction.as_str()));
@@ -193,6 +199,7 @@ impl Output {
         if self.internal {
             tell("visibility", Text("internal"));
         }
+        tell_place(tell, &self.place, false);
     }
 }
 
@@ -201,6 +208,20 @@ fn tell_sender(tell: &mut dyn FnMut(&'static str, Member<'_>), sender: Option<&S
     tell("participant", Member::Text(sender.participant.as_str()));
     if let Some(device) = &sender.device {
         tell("device", Member::Text(device.as_str()));
+    }
+}
+
+/// Nothing where there is but the order of the log. `speaks`: a message begins here in any case.
+fn tell_place(tell: &mut dyn FnMut(&'static str, Member<'_>), place: &TreePlace, speaks: bool) {
+    if !place.is_branched() {
+        return;
+    }
+    tell("branch", Member::Number(place.branch.0));
+    if speaks || place.parent != Serial::ZERO {
+        tell("parent", Member::Number(place.parent.0));
+    }
+    if place.again {
+        tell("again", Member::Flag(true));
     }
 }
 

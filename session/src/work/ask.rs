@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::branch::TreePlace;
 use crate::command::{Answer, Ask, Role, Withdraw};
 use crate::event::{Event, NewEvent};
 use crate::fact::Fact;
@@ -135,9 +136,9 @@ impl Live {
             }
             let deadline = ask.deadline_ms.map(|span_ms| now.after(span_ms));
             let (interaction, kind) = (ask.interaction.clone(), ask.kind.clone());
-            let (message, previous) = match self.work.find(turn) {
+            let (message, place) = match self.work.find(turn) {
                 Some(at) => self.work.message_of_question(at, self.log.tail.next()),
-                None => (Serial::ZERO, Serial::ZERO),
+                None => (Serial::ZERO, TreePlace::default()),
             };
             let fact = Fact::Requested {
                 interaction,
@@ -146,7 +147,7 @@ impl Live {
                 kind,
                 deadline,
                 message,
-                previous,
+                place,
                 role: ask.role,
             };
             let serial = self.record(now, fact, &ask.question, out);

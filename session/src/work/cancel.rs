@@ -164,7 +164,7 @@ impl Live {
             return;
         };
         let mut next = Turn::new(id.clone(), over.agent.clone(), *first, now);
-        next.last_input = *last;
+        (next.last_input, next.branch) = (*last, over.branch);
         (next.failures_max, next.quiet_ms) = (over.failures_max, over.quiet_ms);
         let before = self.work.turns.iter().position(|open| open.agent == over.agent);
         self.work.turns.insert(before.unwrap_or(self.work.turns.len()), next);

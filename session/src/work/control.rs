@@ -135,7 +135,7 @@ impl Live {
     pub(super) fn release_held(&mut self, now: Millis) {
         let Some(held) = self.work.control.held.take() else { return };
         let mut turn = Turn::new(held.input, held.agent, held.first, now);
-        turn.last_input = held.last;
+        (turn.last_input, turn.branch) = (held.last, held.branch);
         turn.failures_max = self.config.policy.attempts.unwrap_or(limits::ATTEMPTS).max(1);
         self.work.turns.push(turn);
         self.clock = now;

@@ -13,6 +13,7 @@ use crate::outcome::Applied;
 use crate::refusal::Refusal;
 use crate::turn::{Stage, Turn};
 use crate::work::ask::digest;
+use crate::work::message::Spot;
 use crate::work::{Known, check_role};
 
 impl Live {
@@ -34,17 +35,18 @@ impl Live {
         check_role(request.role, Role::Participant)?;
         self.check_takes_turns()?;
         check_size(std::slice::from_ref(&request.content))?;
+        let spot = self.spot(request)?;
         let control = &self.work.control;
         match control.mode {
             Mode::Assist | Mode::Manual if control.is_held_by(request.sender.as_ref()) => {
-                return Ok(self.person_says(now, request, out));
+                return Ok(self.person_says(now, request, spot, out));
             }
-            Mode::Manual if !cancelled => return self.hold_back(now, request, out),
+            Mode::Manual if !cancelled => return self.hold_back(now, request, spot, out),
             _ => {}
         }
         let when_busy = WhenBusy::under(request.when_busy, self.config.policy.when_busy);
         let ending = if cancelled { Vec::new() } else { self.ended_by(request, when_busy) };
-        let into = if cancelled { None } else { self.steers(request, when_busy)? };
+        let into = if cancelled { None } else { self.steers(request, when_busy, spot)? };
         match into {
             Some(_) => self.check_mailbox()?,
             None => self.check_turns(ending.len())?,
@@ -55,15 +57,15 @@ impl Live {
         }
         let turn = into.map_or_else(|| request.input.clone(), |at| self.work.turns[at].id.clone());
         let (input, sender) = (request.input.clone(), request.sender.clone());
-        let previous = self.work.begin_message(self.log.tail.next());
-        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, previous };
+        let place = self.begin_message(self.log.tail.next(), spot);
+        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, place };
         let serial = self.record_of(now, Some(request.agent.clone()), fact, &request.content, out);
         match into {
             Some(at) => {
                 self.work.turns[at].last_input = serial;
                 self.work.turns[at].end_message();
             }
-            None => self.begin_turn(now, request, serial),
+            None => self.begin_turn(now, request, serial, place.branch),
         }
         let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
         let pending = into.is_some();
@@ -80,11 +82,11 @@ impl Live {
     }
 
     /// A turn begins with an input, under its name.
-    fn begin_turn(&mut self, now: Millis, request: &Input, serial: Serial) {
+    fn begin_turn(&mut self, now: Millis, request: &Input, serial: Serial, branch: Serial) {
         let limit = request.attempts.or(self.config.policy.attempts);
         let mut begun = Turn::new(request.input.clone(), request.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
-        begun.quiet_ms = request.quiet_ms;
+        (begun.quiet_ms, begun.branch) = (request.quiet_ms, branch);
         self.work.turns.push(begun);
     }
 
@@ -114,10 +116,18 @@ impl Live {
     }
 
     /// The open turn that the input is spoken into, if it is into one.
-    fn steers(&self, request: &Input, when_busy: WhenBusy) -> Result<Option<usize>, Refusal> {
+    fn steers(
+        &self,
+        request: &Input,
+        when_busy: WhenBusy,
+        spot: Spot,
+    ) -> Result<Option<usize>, Refusal> {
         let busy = self.work.turns.iter().rposition(|open| open.agent == request.agent);
         match (busy, when_busy) {
-            (Some(at), WhenBusy::Steer) => Ok(Some(at)),
+            // A turn hears what is said on its own branch.
+            (Some(_), WhenBusy::Steer) => Ok(self.work.turns.iter().rposition(|open| {
+                open.agent == request.agent && Some(open.branch) == spot.branch()
+            })),
             (Some(at), WhenBusy::Reject) => {
                 Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
             }
@@ -130,11 +140,17 @@ impl Live {
     }
 
     /// The word of whoever has control, for people and not for an agent.
-    fn person_says(&mut self, now: Millis, request: &Input, out: &mut Vec<Event>) -> Applied {
+    fn person_says(
+        &mut self,
+        now: Millis,
+        request: &Input,
+        spot: Spot,
+        out: &mut Vec<Event>,
+    ) -> Applied {
         let (input, sender) = (request.input.clone(), request.sender.clone());
         self.work.end_messages();
-        let previous = self.work.begin_message(self.log.tail.next());
-        let fact = Fact::Person { input, sender, previous };
+        let place = self.begin_message(self.log.tail.next(), spot);
+        let fact = Fact::Person { input, sender, place };
         let serial = self.record(now, fact, &request.content, out);
         let control = &mut self.work.control;
         control.until = control.until.map(|_| now.after(control.for_ms));
@@ -146,6 +162,7 @@ impl Live {
         &mut self,
         now: Millis,
         request: &Input,
+        spot: Spot,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if self.work.control.held.is_none() {
@@ -153,12 +170,13 @@ impl Live {
         }
         let (input, turn) = (request.input.clone(), request.input.clone());
         let (agent, sender) = (request.agent.clone(), request.sender.clone());
-        let previous = self.work.begin_message(self.log.tail.next());
-        let fact = Fact::Input { input, turn, sender, held: true, previous };
+        let place = self.begin_message(self.log.tail.next(), spot);
+        let fact = Fact::Input { input, turn, sender, held: true, place };
         let serial = self.record_of(now, Some(agent.clone()), fact, &request.content, out);
         let first = self.work.control.held.take().map_or(serial, |held| held.first);
         let input = request.input.clone();
-        self.work.control.held = Some(Held { input, agent, first, last: serial });
+        let branch = place.branch;
+        self.work.control.held = Some(Held { input, agent, first, last: serial, branch });
         Ok(self.know_without_turn(request, serial))
     }
 
@@ -189,5 +207,13 @@ impl Live {
 
 /// What makes an input another one, under the same name.
 fn digest_of(request: &Input) -> u64 {
-    xxh3_64_with_seed(request.agent.as_str().as_bytes(), digest(&request.content))
+    let content = || xxh3_64_with_seed(request.agent.as_str().as_bytes(), digest(&request.content));
+    match &request.follows {
+        None => content(),
+        Some(follows) => {
+            // What is to be answered again may be gone when somebody asks once more.
+            let seed = if follows.again { 1 } else { content() };
+            xxh3_64_with_seed(&follows.message.0.to_le_bytes(), seed)
+        }
+    }
 }

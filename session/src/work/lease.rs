@@ -270,7 +270,7 @@ impl Live {
         let internal = emitted.internal || self.work.control.mode != Mode::Auto;
         for event in &emitted.events {
             let serial = self.log.tail.next();
-            let (message, previous) = self.work.message_of_output(at, serial, internal);
+            let (message, place) = self.work.message_of_output(at, serial, internal);
             let turn = &mut self.work.turns[at];
             let output = Output {
                 turn: turn.id.clone(),
@@ -280,7 +280,7 @@ impl Live {
                 step: turn.step.as_ref().map(|step| step.name.clone()),
                 internal,
                 message,
-                previous,
+                place,
             };
             turn.output.bytes += event.payload.len() as u64;
             let (agent, fact) = (Some(turn.agent.clone()), Fact::Output(output));

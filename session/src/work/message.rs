@@ -3,11 +3,17 @@
 //! An input is a message, and so is what a person with control says. Output of a turn is one message until another
 //! step begins, somebody speaks, it turns internal or public, or all of it is superseded; what the turn asks people
 //! is part of it. The event that begins a message names the one that began before it, so that whoever reads backward
-//! need not read what lies between.
+//! need not read what lies between, and the one that it follows on its branch, which is another one where there is
+//! more than one ([`crate::branch`]).
 
 use serde::{Deserialize, Serialize};
 
+use crate::branch::{Branch, TreePlace};
+use crate::command::{Follows, Input};
 use crate::ids::{Serial, StepName};
+use crate::limits;
+use crate::live::Live;
+use crate::refusal::Refusal;
 use crate::turn::Turn;
 use crate::work::Work;
 
@@ -21,39 +27,109 @@ pub(crate) struct OpenMessage {
     internal: bool,
     /// A question is part of it, which stays whatever is superseded.
     asks: bool,
+    /// The message that it follows.
+    parent: Serial,
+}
+
+/// Where what somebody says is to stand in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spot {
+    /// At the end of a branch.
+    End(Serial),
+    /// A branch begins with it.
+    Begins { parent: Serial, of: Serial, again: bool },
+}
+
+impl Spot {
+    /// The branch that is there already.
+    pub(super) fn branch(self) -> Option<Serial> {
+        match self {
+            Spot::End(branch) => Some(branch),
+            Spot::Begins { .. } => None,
+        }
+    }
+}
+
+impl Live {
+    /// Where an input is to stand.
+    pub(super) fn spot(&self, request: &Input) -> Result<Spot, Refusal> {
+        let branches = &self.work.branches;
+        let Some(Follows { message, again, found }) = &request.follows else {
+            return Ok(Spot::End(branches.current));
+        };
+        let found = found.filter(|found| {
+            let is_here = found.life == self.incarnation && found.message <= self.log.tail;
+            is_here && branches.find(found.branch).is_some()
+        });
+        let found = found.ok_or(Refusal::NoSuchMessage { message: *message })?;
+        let (parent, of, again) = (found.message, found.branch, *again);
+        if !again && branches.leaf(of) == parent {
+            return Ok(Spot::End(of));
+        }
+        let kept = self.work.needed_branches(of);
+        if !branches.clone().make_room(self.first(), &kept) {
+            return Err(Refusal::TooManyBranches { limit: limits::BRANCHES });
+        }
+        Ok(Spot::Begins { parent, of, again })
+    }
+
+    /// Somebody speaks with the event at `serial`: a message begins, and where it says so a branch.
+    pub(super) fn begin_message(&mut self, serial: Serial, spot: Spot) -> TreePlace {
+        let first = self.first();
+        let open = self.work.needed().unwrap_or_default();
+        let kept = match spot {
+            Spot::Begins { of, .. } => self.work.needed_branches(of),
+            Spot::End(_) => Vec::new(),
+        };
+        let previous = std::mem::replace(&mut self.work.message, serial);
+        let branches = &mut self.work.branches;
+        let (branch, parent, again) = match spot {
+            Spot::End(branch) => (branch, branches.set_leaf(branch, serial), false),
+            Spot::Begins { parent, of, again } => {
+                branches.make_room(first, &kept);
+                let leaf = if again { parent } else { serial };
+                branches.all.push(Branch { begin: serial, parent, of, leaf, again });
+                (serial, parent, again)
+            }
+        };
+        branches.current = branch;
+        TreePlace { previous, parent, branch, open, again }
+    }
 }
 
 impl Work {
-    /// A message begins with the event at `first`; says where the one before it began, 0 where none is known.
-    pub(crate) fn begin_message(&mut self, first: Serial) -> Serial {
-        std::mem::replace(&mut self.message, first)
+    /// The branches that somebody speaks on, or is to; `of` among them.
+    fn needed_branches(&self, of: Serial) -> Vec<Serial> {
+        let held = self.control.held.iter().map(|held| held.branch);
+        self.turns.iter().map(|turn| turn.branch).chain(held).chain([of]).collect()
     }
 
-    /// Where the message begins that an output at `serial` is of, and, where it begins one, where the one before it
-    /// began.
+    /// Where the message begins that an output at `serial` is of, and where it stands.
     pub(crate) fn message_of_output(
         &mut self,
         at: usize,
         serial: Serial,
         internal: bool,
-    ) -> (Serial, Serial) {
+    ) -> (Serial, TreePlace) {
+        let open = self.needed().unwrap_or_default();
         let turn = &mut self.turns[at];
-        let step = turn.step.as_ref().map(|step| &step.name);
-        let open = turn.message.as_ref();
-        if let Some(open) =
-            open.filter(|open| open.internal == internal && open.step.as_ref() == step)
+        let (step, branch) = (turn.step.as_ref().map(|step| &step.name), turn.branch);
+        let goes_on = turn.message.as_ref();
+        if let Some(message) =
+            goes_on.filter(|open| open.internal == internal && open.step.as_ref() == step)
         {
-            return (open.first, Serial::ZERO);
+            return (message.first, TreePlace { branch, ..TreePlace::default() });
         }
         let previous = std::mem::replace(&mut self.message, serial);
-        let step = step.cloned();
-        let asks = false;
-        turn.message = Some(OpenMessage { first: serial, previous, step, internal, asks });
-        (serial, previous)
+        let parent = self.branches.set_leaf(branch, serial);
+        let (step, asks) = (step.cloned(), false);
+        let message = OpenMessage { first: serial, previous, step, internal, asks, parent };
+        turn.message = Some(message);
+        (serial, TreePlace { previous, parent, branch, open, again: false })
     }
 
     /// The same for a question at `serial`, which is for everyone.
-    pub(crate) fn message_of_question(&mut self, at: usize, serial: Serial) -> (Serial, Serial) {
+    pub(crate) fn message_of_question(&mut self, at: usize, serial: Serial) -> (Serial, TreePlace) {
         let begun = self.message_of_output(at, serial, false);
         if let Some(open) = &mut self.turns[at].message {
             open.asks = true;
@@ -64,10 +140,18 @@ impl Work {
     /// Ends the message of a turn whose output from `from` on is superseded, if all of it is.
     pub(crate) fn rewind_message(&mut self, at: usize, from: Serial) {
         let superseded = |open: &mut OpenMessage| from <= open.first;
-        let Some(open) = self.turns[at].message.take_if(superseded) else { return };
+        let turn = &mut self.turns[at];
+        let branch = turn.branch;
+        let Some(open) = turn.message.take_if(superseded) else { return };
         // Nobody needs to look at it any more.
-        if self.message == open.first && !open.asks {
+        if open.asks {
+            return;
+        }
+        if self.message == open.first {
             self.message = open.previous;
+        }
+        if self.branches.leaf(branch) == open.first {
+            self.branches.set_leaf(branch, open.parent);
         }
     }
 

@@ -22,6 +22,7 @@ use bytes::Bytes;
 pub(super) use ask::Interaction;
 pub(super) use message::OpenMessage;
 
+use super::branch::Branches;
 use super::command::Role;
 use super::control::Control;
 use super::event::{Event, Format, NewEvent};
@@ -52,6 +53,7 @@ pub(super) struct Work {
     pub(super) audience: Option<AudienceStatus>,
     /// Where the newest message begins; 0 where none is known.
     pub(super) message: Serial,
+    pub(super) branches: Branches,
 }
 
 /// An input that was accepted.

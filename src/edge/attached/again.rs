@@ -7,10 +7,12 @@ use tokio::time::Instant;
 use super::super::Edge;
 use super::super::content::raw::Json;
 use super::super::error::Problem;
+use super::super::history::{Log, Pin};
 use super::{AttachOptions, Visibility, snapshot};
 use crate::ids::SessionId;
 use crate::limits::REQUEST_MS;
 use crate::runtime::{Freshness, Reader, Start};
+use crate::session::View;
 
 /// How a stream begins again.
 pub(in crate::edge) struct Again {
@@ -18,26 +20,37 @@ pub(in crate::edge) struct Again {
     id: SessionId,
     messages: Option<usize>,
     visibility: Visibility,
+    pin: Pin,
 }
 
 impl Again {
     /// As it was asked for, if it was.
     pub(super) fn of(edge: &Edge, id: &SessionId, request: &AttachOptions) -> Option<Box<Again>> {
-        let AttachOptions { messages, visibility, again, .. } = *request;
+        let AttachOptions { messages, visibility, again, pin, .. } = *request;
         let (edge, id) = (edge.clone(), id.clone());
-        again.then(|| Box::new(Again { edge, id, messages, visibility }))
+        again.then(|| Box::new(Again { edge, id, messages, visibility, pin }))
     }
 
-    /// A reader at the end of the log, and the session where it begins.
+    /// A reader at the end of the log, the session where it begins, and the path that is sent of it, where it is one.
+    /// A branch that is not there any more is not waited for: all is sent.
     ///
     /// # Errors
     /// The session is not to be had now.
-    pub(in crate::edge) async fn begin(&self) -> Result<(Reader, Json), Problem> {
-        let Again { edge, id, messages, visibility } = self;
+    pub(in crate::edge) async fn begin(
+        &self,
+    ) -> Result<(Reader, Json, Option<Box<View>>), Problem> {
+        let Again { edge, id, messages, visibility, pin } = self;
         let deadline = Instant::now() + Duration::from_millis(REQUEST_MS);
         let freshness = Freshness::Linearizable;
         let reader = edge.runtime.sessions.attach(id, Start::Tail, freshness, deadline).await?;
-        let wanted = (*messages, *visibility);
+        let status = reader.status().clone();
+        let mut log = Log::new(edge, id, status.incarnation, deadline);
+        let (view, pinned) = match pin.view(&mut log, &status).await {
+            Ok(view) => (view.clone(), pin.is_path().then(|| Box::new(view))),
+            Err(why) if why.is_passing() => return Err(why),
+            Err(_) => (status.branches.current_view(), None),
+        };
+        let wanted = (*messages, *visibility, view);
         let snapshot = snapshot::of(edge, id, &reader, wanted, deadline).await?;
         let at = reader.cursor();
         let data = Json::object([
@@ -47,6 +60,6 @@ impl Again {
             ("closed", reader.is_closed().into()),
             ("snapshot", snapshot),
         ]);
-        Ok((reader, data))
+        Ok((reader, data, pinned))
     }
 }

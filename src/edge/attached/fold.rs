@@ -12,23 +12,25 @@ use super::super::{frame, wire};
 use super::Visibility;
 use crate::ids::{Incarnation, Serial};
 use crate::runtime::{Rendered, Shown};
-use crate::session::{Event, Fact, Format, Output};
+use crate::session::{Event, Fact, Format, Output, View};
 
 /// How the events of a delivery are shown to one reader.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::edge) struct Shape {
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
+    /// Of messages, those on this path alone. What only says how turns go on is shown of all.
+    pub(in crate::edge) view: Option<Box<View>>,
 }
 
 impl Shape {
     /// The events as they are to be shown, and the last serial where that one is not shown.
     pub(in crate::edge) fn apply(
-        self,
+        &self,
         events: Vec<Arc<Shown>>,
         incarnation: Incarnation,
     ) -> (Vec<Arc<Shown>>, Option<Serial>) {
-        if self == Shape::default() {
+        if *self == Shape::default() {
             return (events, None);
         }
         let last = events.last().map(|shown| shown.event.serial);
@@ -36,6 +38,7 @@ impl Shape {
         let mut run: Vec<Arc<Shown>> = Vec::new();
         for shown in events {
             let hidden = self.visibility == Visibility::Public && is_internal(&shown.event);
+            let hidden = hidden || self.is_elsewhere(&shown.event);
             if !hidden && self.fold && joins(run.last(), &shown.event) {
                 run.push(shown);
                 continue;
@@ -48,6 +51,20 @@ impl Shape {
         close(&mut out, &mut run, incarnation);
         let passed = last.filter(|last| out.last().is_none_or(|shown| shown.event.serial < *last));
         (out, passed)
+    }
+}
+
+impl Shape {
+    /// Whether an event is of a message that is not on the reader's path.
+    pub(in crate::edge) fn is_elsewhere(&self, event: &Event) -> bool {
+        let Some(view) = &self.view else { return false };
+        let (message, place) = match event.fact.as_deref() {
+            Some(Fact::Input { place, .. } | Fact::Person { place, .. }) => (event.serial, place),
+            Some(Fact::Output(output)) => (output.message, &output.place),
+            Some(Fact::Requested { message, place, .. }) => (*message, place),
+            _ => return false,
+        };
+        !view.has(place.branch, message)
     }
 }
 
@@ -111,6 +128,7 @@ pub(super) mod tests {
     use super::super::super::wire::tests::sample;
     use super::*;
     use crate::ids::{StepName, TurnEpoch, TurnId};
+    use crate::session::TreePlace;
 
     pub(in crate::edge::attached) fn output(
         serial: u64,
@@ -127,7 +145,7 @@ pub(super) mod tests {
             step: step.map(|step| StepName::parse(step).unwrap()),
             internal,
             message: Serial(1),
-            previous: Serial::ZERO,
+            place: TreePlace::default(),
         });
         let fact = Some(Box::new(fact));
         Event { serial: Serial(serial), fact, ..sample("text", text.as_bytes()) }
@@ -183,7 +201,7 @@ pub(super) mod tests {
             output(3, "t", None, false, "b"),
             output(4, "t", None, true, "draft"),
         ];
-        let public = Shape { visibility: Visibility::Public, fold: true };
+        let public = Shape { visibility: Visibility::Public, fold: true, ..Shape::default() };
         check(
             public,
             &all,

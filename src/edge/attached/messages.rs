@@ -14,7 +14,7 @@ use super::questions::Questions;
 use crate::ids::{AgentName, Cursor, Serial, SessionId, StepName, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
 use crate::runtime::{Delivery, Freshness, Sessions, Start};
-use crate::session::{Event, Fact, Format, Output, Status, TurnStatus};
+use crate::session::{Event, Fact, Format, Output, Status, TurnStatus, View};
 
 /// Payload bytes of the inputs of one turn that its agent is told of, where they are more than all else may have.
 const INPUTS_BYTES: usize = 4 * MESSAGES_BYTES;
@@ -45,6 +45,8 @@ pub(in crate::edge) struct TurnReader {
     pub(in crate::edge) kept_to: Serial,
     /// Payload bytes that it is told of at most, but for what the turn was given.
     pub(in crate::edge) room: usize,
+    /// The path that the turn is on.
+    pub(in crate::edge) view: View,
 }
 
 struct Message {
@@ -105,8 +107,9 @@ pub(in crate::edge) async fn read_for(
         each((sessions, id, from), upto, deadline, |event| request.take(event)).await?;
     }
     let kept_to = request.waited(&turn.turn).map_or(Serial::ZERO, |(at, _)| at);
+    let view = status.branches.view(turn.branch).unwrap_or_default();
     let (agent, turn) = (turn.agent.clone(), turn.turn.clone());
-    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room });
+    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room, view });
     let start = begin(status, upto.serial);
     messages.more = Serial(1) < start;
     let of = (sessions, id, start);
@@ -148,6 +151,17 @@ fn begin(status: &Status, upto: Serial) -> Serial {
     wanted.max(back(MESSAGES_EVENTS_MAX)).max(status.first).max(Serial(1))
 }
 
+/// Whether an event is of a message that is not on the path of the turn that reads.
+fn is_elsewhere(event: &Event, view: &View) -> bool {
+    match event.fact.as_deref() {
+        Some(Fact::Input { place, .. } | Fact::Person { place, .. }) => {
+            !view.has_for_agent(place.branch, event.serial)
+        }
+        Some(Fact::Output(output)) => !view.has(output.place.branch, output.message),
+        _ => false,
+    }
+}
+
 impl TurnReader {
     /// Whether its agent is told of an output.
     fn is_shown(&self, event: &Event, output: &Output) -> bool {
@@ -170,6 +184,10 @@ impl Messages {
     }
 
     fn take_output(&mut self, event: &Event) {
+        let view = self.reader.as_ref().map(|reader| &reader.view);
+        if view.is_some_and(|view| is_elsewhere(event, view)) {
+            return;
+        }
         match event.fact.as_deref() {
             Some(Fact::Input { .. }) => self.add(Message::of(event, Speaks::User), event),
             // What was said before a session began is in an event that is about nothing else.

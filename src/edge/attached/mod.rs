@@ -25,6 +25,7 @@ use super::Edge;
 use super::content::raw::Json;
 use super::ephemeral;
 use super::error::Problem;
+use super::history::Log;
 use super::telling::{Control, Telling};
 use crate::ids::{Serial, SessionId};
 use crate::limits;
@@ -60,11 +61,14 @@ pub(super) async fn open(
     request: &AttachOptions,
     deadline: Instant,
 ) -> Result<Telling, Problem> {
+    let status = reader.status().clone();
+    let mut log = Log::new(edge, id, status.incarnation, deadline);
+    let pinned = request.pin.view(&mut log, &status).await?;
     let listening = request.ephemeral.then(|| edge.runtime.ephemerals.listen(id));
     let attendance = request.who.clone().map(|who| edge.runtime.presence.attend(id, who));
     let snapshot = match request.snapshot {
         true => {
-            let wanted = (request.messages, request.visibility);
+            let wanted = (request.messages, request.visibility, pinned.clone());
             Some(snapshot::of(edge, id, &reader, wanted, deadline).await?)
         }
         false => None,
@@ -80,7 +84,8 @@ pub(super) async fn open(
     });
     let again = Again::of(edge, id, request);
     let telling = Telling::new(reader, &edge.metrics, &edge.room);
-    Ok(telling.with(beside, (snapshot, again), request))
+    let pinned = request.pin.is_path().then(|| Box::new(pinned));
+    Ok(telling.with(beside, (snapshot, again), request, pinned))
 }
 
 impl Beside {

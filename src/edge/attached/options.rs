@@ -2,6 +2,7 @@
 
 use super::super::error::Problem;
 use super::super::headers::strict_number;
+use super::super::history::Pin;
 use crate::auth::Caller;
 use crate::ids::{BadId, DeviceName, ParticipantName, SessionId};
 use crate::limits::MESSAGES_PAGE_MAX;
@@ -9,8 +10,18 @@ use crate::runtime::presence::Attendee;
 use crate::session::{Role, Sender};
 
 /// The names of everything that may be asked for.
-pub(in crate::edge) const PARAMETERS: [&str; 8] =
-    ["participant", "device", "role", "snapshot", "on_gap", "fold", "visibility", "ephemeral"];
+pub(in crate::edge) const PARAMETERS: [&str; 10] = [
+    "participant",
+    "device",
+    "role",
+    "snapshot",
+    "on_gap",
+    "fold",
+    "visibility",
+    "ephemeral",
+    "branch",
+    "leaf",
+];
 
 /// What is asked of an attachment beside where it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +39,8 @@ pub(in crate::edge) struct AttachOptions {
     pub(in crate::edge) visibility: Visibility,
     /// Signal what is said and not kept.
     pub(in crate::edge) ephemeral: bool,
+    /// The path through the conversation that it is sent.
+    pub(in crate::edge) pin: Pin,
     /// Signal how the agents are, also where nobody is named and no snapshot asked for.
     pub(in crate::edge) pings: bool,
 }
@@ -66,6 +79,7 @@ impl AttachOptions {
             fold: flag("fold", given("fold"))?,
             visibility: visibility(given("visibility"))?,
             ephemeral: flag("ephemeral", given("ephemeral"))?,
+            pin: Pin::parse(given("branch"), given("leaf"))?,
             pings: false,
         })
     }
@@ -171,6 +185,8 @@ mod tests {
             ("fold", ""),
             ("visibility", "private"),
             ("ephemeral", "yes"),
+            ("branch", "main"),
+            ("leaf", "-1"),
         ] {
             assert!(parse(&[(name, text)]).is_err(), "{name}={text}");
         }

@@ -5,18 +5,20 @@ use tokio::time::{Instant, timeout};
 use super::super::content::raw::Json;
 use super::super::error::Problem;
 use super::super::history::{self, Log};
+use super::super::wire::with_view;
 use super::super::{Edge, turns};
 use super::{Visibility, health, people};
 use crate::ids::SessionId;
 use crate::limits::{MESSAGES_BYTES, MESSAGES_PAGE, PEER_PATIENCE};
 use crate::runtime::Reader;
+use crate::session::View;
 
 /// The session where the reader begins, with so many messages.
 pub(super) async fn of(
     edge: &Edge,
     id: &SessionId,
     reader: &Reader,
-    (messages, visibility): (Option<usize>, Visibility),
+    (messages, visibility, view): (Option<usize>, Visibility, View),
     deadline: Instant,
 ) -> Result<Json, Problem> {
     let (mut status, at) = (reader.status().clone(), reader.cursor());
@@ -26,7 +28,7 @@ pub(super) async fn of(
     let limit = messages.unwrap_or(MESSAGES_PAGE);
     let frames = async {
         let mut log = Log::new(edge, id, status.incarnation, deadline);
-        let page = history::newest(&mut log, status, limit, visibility).await?;
+        let page = history::newest(&mut log, status, limit, (visibility, view.clone())).await?;
         let waiting = history::waiting(&mut log, status, MESSAGES_BYTES).await?;
         Ok::<_, Problem>((page, waiting))
     };
@@ -45,5 +47,5 @@ pub(super) async fn of(
         ("presence", presence.map_or(Json::Null, Json::from)),
         ("health", health::all(status, now).into()),
     ]);
-    Ok(page.add_to(body, at))
+    Ok(page.add_to(with_view(body, status, &view), at))
 }

@@ -13,7 +13,9 @@ use crate::auth::Caller;
 use crate::ids::{AgentName, Incarnation, Serial, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::Freshness;
-use crate::session::{Applied, Command, Input, NewEvent, Refusal, Right, Role, Status, WhenBusy};
+use crate::session::{
+    Applied, Command, Follows, Input, NewEvent, Refusal, Right, Role, Status, WhenBusy,
+};
 
 /// An input that was taken.
 #[derive(Clone, Debug)]
@@ -50,7 +52,7 @@ pub(super) async fn begin(
     caller: &Caller,
     id: &SessionId,
     (input, agent, content): (TurnId, &AgentName, NewEvent),
-    when_busy: Option<WhenBusy>,
+    (when_busy, follows): (Option<WhenBusy>, Option<Follows>),
     deadline: Instant,
 ) -> Result<Begun, Problem> {
     let may_end = caller.may(Right::Cancel, Some(id)).is_ok();
@@ -70,6 +72,7 @@ pub(super) async fn begin(
             role: Role::default(),
             attempts: None,
             quiet_ms: None,
+            follows: follows.clone(),
         }))
     };
     let mut done = submit(edge, caller, id, command(), deadline).await;

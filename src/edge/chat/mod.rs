@@ -13,6 +13,7 @@ mod client_message;
 mod delta;
 mod fold;
 mod follow;
+mod follows;
 mod health;
 mod live;
 mod names;

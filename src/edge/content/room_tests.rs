@@ -10,7 +10,7 @@ use crate::config::Protocol;
 use crate::edge::push::body_of;
 use crate::ids::AgentName;
 use crate::limits::MESSAGES_BYTES;
-use crate::session::{Event, Fact};
+use crate::session::{Event, Fact, TreePlace, View};
 
 /// The messages that an endpoint is asked with which goes on in turn `t`.
 fn rendered(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
@@ -21,7 +21,8 @@ fn rendered(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
 fn rendered_in(room: usize, kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
     let turn = TurnId::parse("t").unwrap();
     let (agent, kept_to) = (AgentName::parse("helper").unwrap(), Serial(kept_to));
-    let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room });
+    let mut messages =
+        Messages::of_turn(TurnReader { turn, agent, kept_to, room, view: View::default() });
     log.iter().flatten().for_each(|event| messages.take(event));
     let body = body_of(Protocol::OpenAi, &messages, "t");
     let body = Object::parse(&body).unwrap();
@@ -45,7 +46,7 @@ fn input(serial: u64, text: &str) -> Vec<Event> {
         turn: id,
         sender: None,
         held: false,
-        previous: Serial::ZERO,
+        place: TreePlace::default(),
     };
     all[0].fact = Some(Box::new(fact));
     all

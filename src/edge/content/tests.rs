@@ -8,7 +8,7 @@ use super::*;
 use crate::config::Protocol;
 use crate::edge::push::body_of;
 use crate::ids::{InteractionId, KindName, TurnEpoch};
-use crate::session::{Event, Fact, Output};
+use crate::session::{Event, Fact, Output, TreePlace};
 
 fn event(serial: u64, format: &str, payload: &str, fact: Fact) -> Event {
     let payload = Bytes::copy_from_slice(payload.as_bytes());
@@ -27,7 +27,7 @@ pub(in crate::edge) fn user(serial: u64, format: &str, payload: &str) -> Vec<Eve
         turn: id,
         sender: None,
         held: false,
-        previous: Serial::ZERO,
+        place: TreePlace::default(),
     };
     vec![event(serial, format, payload, fact)]
 }
@@ -37,9 +37,9 @@ pub(in crate::edge) fn agent(serial: u64, turn: &str, pieces: &[(&str, &str)]) -
     let output = |at: u64| {
         let (turn, step) = (turn_id(turn), None);
         let epoch = TurnEpoch(1);
-        let (message, previous) = (Serial(serial), Serial::ZERO);
+        let (message, place) = (Serial(serial), TreePlace::default());
         let (attempt, offset, internal) = (1, at, false);
-        Fact::Output(Output { turn, epoch, attempt, offset, step, internal, message, previous })
+        Fact::Output(Output { turn, epoch, attempt, offset, step, internal, message, place })
     };
     let pieces = (serial..).zip(pieces);
     pieces.map(|(at, (format, payload))| event(at, format, payload, output(at))).collect()
@@ -57,7 +57,7 @@ pub(in crate::edge) fn asks(serial: u64, name: &str, answer: Option<&str>) -> Ve
         kind,
         deadline: None,
         message: Serial(serial),
-        previous: Serial::ZERO,
+        place: TreePlace::default(),
     };
     let mut all = vec![
         event(serial, "json", "{}", request),
@@ -450,7 +450,7 @@ fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
         turn: id,
         sender: None,
         held: false,
-        previous: Serial::ZERO,
+        place: TreePlace::default(),
     };
     entry.push(event(6, "text", "no", fact));
     assert_eq!(of(entry.clone()), (false, Some((3, 1))));

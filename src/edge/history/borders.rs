@@ -6,7 +6,7 @@ use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::is_internal;
 use crate::ids::Serial;
 use crate::limits::MESSAGES_EVENTS;
-use crate::session::{Event, Fact, Status};
+use crate::session::{Event, Fact, Status, TreePlace, View};
 
 /// How far back a page goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,26 +35,35 @@ enum Next {
 
 /// A message as its first event tells of it.
 struct Begin {
-    previous: Serial,
+    /// The one before it, in what is read.
+    before: Serial,
+    /// Nothing is before it.
+    is_first: bool,
     internal: bool,
 }
 
-fn begin(event: &Event) -> Option<Begin> {
+/// Where an event stands, if a message begins with it.
+pub(in crate::edge) fn begins(event: &Event) -> Option<TreePlace> {
     match event.fact.as_deref()? {
-        Fact::Input { previous, .. } | Fact::Person { previous, .. } => {
-            Some(Begin { previous: *previous, internal: false })
-        }
-        Fact::Output(output) if output.message == event.serial => {
-            Some(Begin { previous: output.previous, internal: is_internal(event) })
-        }
-        Fact::Requested { message, previous, .. } if *message == event.serial => {
-            Some(Begin { previous: *previous, internal: false })
-        }
+        Fact::Input { place, .. } | Fact::Person { place, .. } => Some(*place),
+        Fact::Output(output) if output.message == event.serial => Some(output.place),
+        Fact::Requested { message, place, .. } if *message == event.serial => Some(*place),
         _ => None,
     }
 }
 
-/// Goes back over `count` messages from `before`, but not over many more events than a page may have.
+/// The message of a view that begins with an event.
+fn begin(event: &Event, view: &View) -> Option<Begin> {
+    let (place, internal) = (begins(event)?, is_internal(event));
+    if view.is_whole() {
+        return Some(Begin { before: place.previous, is_first: false, internal });
+    }
+    let is_first = event.serial == place.branch && view.is_root(place.branch);
+    let is_on_it = !place.again && view.has(place.branch, event.serial);
+    is_on_it.then_some(Begin { before: place.parent, is_first, internal })
+}
+
+/// Goes back over `count` messages of a view from `before`, but not over many more events than a page may have.
 ///
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
@@ -63,13 +72,14 @@ pub(super) async fn back(
     status: &Status,
     before: Serial,
     count: usize,
-    visibility: Visibility,
+    (visibility, view): (Visibility, &View),
 ) -> Result<Border, Problem> {
     let far = |at: Serial, events: usize| events as u64 <= before.0.saturating_sub(at.0);
     let (mut lo, mut begins, begun) = (before, Vec::new(), (log.read, log.bytes));
     let mut next = match status.tail < before {
-        true => Next::At(status.message).or_none(status, before),
-        false => next_before(log, status, before).await?,
+        true if view.is_whole() => Next::At(status.message).or_none(status, before),
+        true => Next::end_of_view(view, status, before),
+        false => next_before(log, status, before, view).await?,
     };
     loop {
         let upto = match next {
@@ -105,12 +115,12 @@ pub(super) async fn back(
             };
             let shown = events.by_ref().find(|shown| wanted(&shown.event));
             let Some(event) = shown.map(|shown| &shown.event) else { break };
-            let Some(begun) = begin(event) else { continue };
+            let Some(begun) = begin(event, view) else { continue };
             if visibility == Visibility::All || !begun.internal {
                 lo = event.serial;
                 begins.push(lo);
             }
-            next = Next::At(begun.previous).or_none(status, event.serial);
+            next = begun.next(status, event.serial);
             if count <= begins.len() || matches!(next, Next::None { .. }) {
                 break;
             }
@@ -118,23 +128,55 @@ pub(super) async fn back(
         // What is not where it was said to be is looked for.
         if next == Next::At(upto) || matches!(next, Next::UpTo(at) if start <= at) {
             let is_all = start <= status.first;
-            next = if is_all { Next::end_of(status) } else { Next::UpTo(Serial(start.0 - 1)) };
+            next = if is_all { Next::end_of(status) } else { Next::before(start, view) };
         }
     }
 }
 
 /// Where the last message is that begins before a place in the log: one that begins there says it.
-async fn next_before(log: &mut Log<'_>, status: &Status, before: Serial) -> Result<Next, Problem> {
-    let upto = Next::UpTo(Serial(before.0.saturating_sub(1)));
+async fn next_before(
+    log: &mut Log<'_>,
+    status: &Status,
+    before: Serial,
+    view: &View,
+) -> Result<Next, Problem> {
+    let upto = Next::before(before, view);
     if before < status.first.max(Serial(1)) {
         return Ok(upto);
     }
     let there = log.back(before, before, 1).await?;
-    let begun = there.first().and_then(|shown| begin(&shown.event));
-    Ok(begun.map_or(upto, |begun| Next::At(begun.previous).or_none(status, before)))
+    let begun = there.first().and_then(|shown| begin(&shown.event, view));
+    Ok(begun.map_or(upto, |begun| begun.next(status, before)))
+}
+
+impl Begin {
+    /// Where the one before it is; `at`: where it is itself.
+    fn next(&self, status: &Status, at: Serial) -> Next {
+        if self.is_first {
+            return Next::None { remnants: false };
+        }
+        Next::At(self.before).or_none(status, at)
+    }
 }
 
 impl Next {
+    /// Where the last message of a view is that begins before a place.
+    fn before(before: Serial, view: &View) -> Next {
+        match view.last_before(before) {
+            (Serial::ZERO, true) => Next::None { remnants: false },
+            (at, true) => Next::At(at),
+            (at, false) => Next::UpTo(at),
+        }
+    }
+
+    /// Where the newest message of a view is.
+    fn end_of_view(view: &View, status: &Status, before: Serial) -> Next {
+        match view.leaf() {
+            Serial::ZERO => Next::before(before, view),
+            leaf => Next::At(leaf).or_none(status, before),
+        }
+    }
+
     /// No message begins in what is left of the log; one may have begun before it.
     fn end_of(status: &Status) -> Next {
         Next::None { remnants: Serial(1) < status.first }

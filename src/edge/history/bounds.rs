@@ -9,7 +9,7 @@ use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;
 use crate::ids::{InteractionId, KindName, Serial, StepName, TurnEpoch, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS, MESSAGES_READ_BYTES};
-use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, TurnOutput};
+use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, TurnOutput, View};
 
 /// A turn under way, and what its worker says in it.
 struct Turn {
@@ -97,7 +97,7 @@ fn what_was_superseded_does_not_end_the_history() {
     turn.say(&mut world, TurnOutput { rewind: true, ..internal });
     let status = world.status();
     let mut log = Log::of(&world.log);
-    let page = block(newest(&mut log, &status, 10, Visibility::Public)).unwrap();
+    let page = block(newest(&mut log, &status, 10, (Visibility::Public, View::default()))).unwrap();
     let texts = page
         .messages
         .iter()
@@ -124,7 +124,8 @@ fn what_is_left_of_trimmed_messages_is_told_once() {
         assert_eq!(listed.keys().copied().collect::<Vec<_>>(), ids, "{side:?}");
     }
     for (place, expected) in [(ids[0], &ids[1..]), (ids[1], &[])] {
-        let request = PageRequest { side: Side::Newer, place, limit: 10, visibility };
+        let request =
+            PageRequest { side: Side::Newer, place, limit: 10, visibility, view: View::default() };
         let page = block(read(&mut Log::of(&world.log), &status, request)).unwrap();
         let listed: Vec<_> = page.messages.iter().map(|(id, _)| *id).collect();
         assert_eq!(listed, expected, "after {place}");
@@ -139,7 +140,7 @@ fn a_message_with_many_questions_leaves_out_words_and_says_so() {
         turn.ask(&mut world, &format!("q{at}"), &large(100), &large(100));
     }
     let (status, mut log) = (world.status(), Log::of(&world.log));
-    let page = block(newest(&mut log, &status, 10, Visibility::All)).unwrap();
+    let page = block(newest(&mut log, &status, 10, (Visibility::All, View::default()))).unwrap();
     let (_, message) = page.messages.last().unwrap();
     let json = message.to_string();
     assert!(json.len() < MESSAGES_BYTES + (64 << 10), "{} bytes", json.len());
@@ -159,7 +160,7 @@ fn a_message_has_as_many_questions_as_there_is_room_for() {
         turn.ask(&mut world, &format!("q{at}"), "?", "!");
     }
     let (status, mut log) = (world.status(), Log::of(&world.log));
-    let page = block(newest(&mut log, &status, 10, Visibility::All)).unwrap();
+    let page = block(newest(&mut log, &status, 10, (Visibility::All, View::default()))).unwrap();
     let message = page.messages.last().unwrap().1.to_string();
     let message = Object::parse(&message).unwrap();
     assert_eq!(message.number("questions_cut"), Some(6));
@@ -181,7 +182,13 @@ fn a_message_is_told_the_results_that_it_has_room_for_on_every_page() {
         turn.say(&mut world, call("z", Some(&large(3))));
     }
     let (status, visibility) = (world.status(), Visibility::All);
-    let request = PageRequest { side: Side::Older, place: calls.next(), limit: 10, visibility };
+    let request = PageRequest {
+        side: Side::Older,
+        place: calls.next(),
+        limit: 10,
+        visibility,
+        view: View::default(),
+    };
     let page = block(read(&mut Log::of(&world.log), &status, request)).unwrap();
     assert_eq!(page.messages.len(), 4);
     for (id, message) in &page.messages[2..] {
@@ -217,7 +224,7 @@ fn others_have_their_turn_between_two_messages() {
         world.input(agent, 0, false);
     }
     let (status, mut log) = (world.status(), Log::of(&world.log));
-    let mut reading = pin!(newest(&mut log, &status, 100, Visibility::All));
+    let mut reading = pin!(newest(&mut log, &status, 100, (Visibility::All, View::default())));
     let mut context = Context::from_waker(Waker::noop());
     let waits = (0..).take_while(|_| reading.as_mut().poll(&mut context).is_pending()).count();
     assert!(20 <= waits, "it waits {waits} times");
@@ -239,7 +246,8 @@ fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
     let visibility = Visibility::All;
     let check = |world: &World, place: Serial| {
         let (status, mut log) = (world.status(), Log::of(&world.log));
-        let request = PageRequest { side: Side::Older, place, limit: 10, visibility };
+        let request =
+            PageRequest { side: Side::Older, place, limit: 10, visibility, view: View::default() };
         let page = block(read(&mut log, &status, request)).unwrap();
         assert!(log.bytes <= 2 * MESSAGES_READ_BYTES, "{} bytes were read", log.bytes);
         assert_eq!(page.older, Some(id));

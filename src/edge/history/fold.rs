@@ -15,11 +15,13 @@ use crate::edge::attached::questions::Reply;
 use crate::edge::content::raw::Json;
 use crate::ids::{InteractionId, Serial, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS};
-use crate::session::{Event, Fact, Output};
+use crate::session::{Event, Fact, Output, Status, TreePlace, View};
 
 /// The messages of a page while they are folded.
 pub(super) struct Fold {
     pub(super) visibility: Visibility,
+    /// The path whose messages are wanted.
+    pub(super) view: View,
     /// Messages that begin from here on are of the page; before `hi`, where there is one.
     lo: Serial,
     hi: Option<Serial>,
@@ -48,6 +50,7 @@ impl Fold {
     pub(super) fn new(lo: Serial, hi: Option<Serial>, limit: usize, side: Side) -> Fold {
         Fold {
             visibility: Visibility::All,
+            view: View::default(),
             lo,
             hi,
             only: None,
@@ -62,6 +65,11 @@ impl Fold {
             open: HashSet::new(),
             results: Results::default(),
         }
+    }
+
+    /// The same, for what a reader is shown.
+    pub(super) fn of(self, visibility: Visibility, view: &View) -> Fold {
+        Fold { visibility, view: view.clone(), ..self }
     }
 
     /// The same, with what is left of messages whose beginning was trimmed, if they began after a place.
@@ -113,20 +121,20 @@ impl Fold {
     pub(super) fn take(&mut self, event: &Event) {
         let Some(fact) = event.fact.as_deref() else { return };
         match fact {
-            Fact::Input { turn, .. } => {
+            Fact::Input { turn, place, .. } => {
                 self.each_of(turn, |message| message.complete = true);
-                self.begin(event, Speaks::User, event.serial);
+                self.begin(event, Speaks::User, event.serial, *place);
             }
-            Fact::Person { .. } => {
+            Fact::Person { place, .. } => {
                 self.all.values_mut().for_each(|message| message.complete = true);
-                self.begin(event, Speaks::Person, event.serial);
+                self.begin(event, Speaks::Person, event.serial, *place);
             }
             Fact::Step { turn, step, .. } => self.each_of(turn, |message| {
                 message.complete |= message.step.as_ref() != Some(step);
             }),
             Fact::Output(output) => self.output(event, output),
-            Fact::Requested { message, turn, interaction, .. } => {
-                self.reach(event, *message, turn);
+            Fact::Requested { message, turn, interaction, place, .. } => {
+                self.reach(event, *message, turn, *place);
                 if let Some(of) = self.all.get_mut(message) {
                     of.ask(event);
                     self.count();
@@ -179,7 +187,7 @@ impl Fold {
             }
             return;
         }
-        self.reach(event, of, turn);
+        self.reach(event, of, turn, output.place);
         if let Some(message) = self.all.get_mut(&of) {
             // Where it began with a question, that did not say it.
             message.step.clone_from(&output.step);
@@ -196,25 +204,27 @@ impl Fold {
     }
 
     /// Begins the agent's message that an event is of, if it is to begin here.
-    fn reach(&mut self, event: &Event, of: Serial, turn: &TurnId) {
+    fn reach(&mut self, event: &Event, of: Serial, turn: &TurnId, place: TreePlace) {
         let begins = of == event.serial;
         if begins {
             self.each_of(turn, |message| message.complete = true);
         }
         let is_left = self.is_remnant(of) && !self.all.contains_key(&of);
-        if (begins || is_left) && self.begin(event, Speaks::Agent, of) {
+        if (begins || is_left) && self.begin(event, Speaks::Agent, of, place) {
             self.open.insert(turn.clone());
             self.results.begin(turn, of);
         }
     }
 
     /// Begins a message, and says whether it is of the page.
-    fn begin(&mut self, event: &Event, role: Speaks, id: Serial) -> bool {
+    fn begin(&mut self, event: &Event, role: Speaks, id: Serial, place: TreePlace) -> bool {
         if self.visibility == Visibility::Public && is_internal(event) {
             return false;
         }
         let is_left = self.is_remnant(id);
         let is_other = self.only.is_some_and(|only| only != id)
+            || place.again
+            || !self.view.has(place.branch, id)
             || self.only_turn.as_ref().is_some_and(|turn| {
                 role != Speaks::Agent || event.fact.as_deref().and_then(Fact::turn) != Some(turn)
             });
@@ -228,7 +238,7 @@ impl Fold {
             self.next = Some(id);
             return false;
         }
-        let mut message = Message::new(event, role, id);
+        let mut message = Message::new(event, role, id, place);
         if role == Speaks::Agent {
             message.complete = false;
         } else {
@@ -287,24 +297,24 @@ impl Fold {
         self.count();
     }
 
-    /// The messages that stand, oldest first, each with its id. `first` is the first event that can be read.
-    pub(super) async fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
+    /// The messages that stand, oldest first, each with its id, of a session as it is in `status`.
+    pub(super) async fn finish(mut self, status: &Status) -> Vec<(Serial, Json)> {
         self.shrink();
         self.results.look_up(self.all.values());
         let mut listed = Vec::new();
         for message in self.all.values().filter(|message| message.is_shown()) {
-            listed.push((message.id, self.render(message, first)));
+            listed.push((message.id, self.render(message, status)));
             // Others have their turn.
             tokio::task::yield_now().await;
         }
         listed
     }
 
-    fn render(&self, message: &Message, first: Serial) -> Json {
+    fn render(&self, message: &Message, status: &Status) -> Json {
         if message.others().next().is_none() {
-            return message.render(&[], &[], first);
+            return message.render(&[], &[], status);
         }
         let answers = self.results.answers(message);
-        message.render(self.results.after(message), &answers, first)
+        message.render(self.results.after(message), &answers, status)
     }
 }

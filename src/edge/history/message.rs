@@ -15,7 +15,7 @@ use crate::ids::{
     TurnId,
 };
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS};
-use crate::session::{Event, Fact, Format, Output, Receipt, Sender};
+use crate::session::{Branches, Event, Fact, Format, Output, Receipt, Sender, Status, TreePlace};
 
 /// A message that is told.
 pub(super) struct Message {
@@ -50,6 +50,9 @@ pub(super) struct Message {
     questions: VecDeque<QuestionPart>,
     /// Questions before these, for which there is no room.
     questions_cut: u64,
+    /// Where it stands in the tree, and whether its first event says so.
+    place: TreePlace,
+    begins: bool,
 }
 
 /// Payloads of one format after each other; texts are one.
@@ -77,7 +80,7 @@ struct QuestionPart {
 
 impl Message {
     /// What begins with an event; `id` is another one where the beginning was trimmed.
-    pub(super) fn new(event: &Event, role: Speaks, id: Serial) -> Message {
+    pub(super) fn new(event: &Event, role: Speaks, id: Serial, place: TreePlace) -> Message {
         let mut message = Message {
             id,
             role,
@@ -100,6 +103,8 @@ impl Message {
             waits: false,
             questions: VecDeque::new(),
             questions_cut: 0,
+            place,
+            begins: id == event.serial,
         };
         match event.fact.as_deref() {
             Some(Fact::Input { input, turn, sender, held, .. }) => {
@@ -295,8 +300,8 @@ impl Message {
         others.map(|run| self.piece(run))
     }
 
-    /// It as JSON. `later` and `answers` as for [`parts::of`]; `first` is the first event that can be read.
-    pub(super) fn render(&self, later: &[Found], answers: &[Answer<'_>], first: Serial) -> Json {
+    /// It as JSON. `later` and `answers` as for [`parts::of`]; `status` is the session's.
+    pub(super) fn render(&self, later: &[Found], answers: &[Answer<'_>], status: &Status) -> Json {
         let pieces: Vec<Piece> = self.runs.iter().map(|run| self.piece(run)).collect();
         let (mut text, mut others) = (Vec::new(), Vec::new());
         for piece in &pieces {
@@ -330,7 +335,28 @@ impl Message {
             ("complete", self.complete.into()),
             ("content", parts::of(&last_input, later, answers)),
         ]);
-        self.render_rest(out, others, first)
+        let out = self.render_rest(out, others, status.first);
+        self.render_place(out, &status.branches)
+    }
+
+    /// Where it stands, in a conversation that has more than one branch.
+    fn render_place(&self, mut out: Json, branches: &Branches) -> Json {
+        if !branches.is_tree() {
+            return out;
+        }
+        let TreePlace { parent, branch, .. } = self.place;
+        out = out.with("branch", branch.0);
+        // What is left of a message does not say what it follows.
+        if !self.begins {
+            return out;
+        }
+        let is_first = parent == Serial::ZERO;
+        out = out.with("parent", if is_first { Json::Null } else { parent.0.into() });
+        let siblings = branches.siblings(self.id, parent, branch);
+        if siblings.is_empty() {
+            return out;
+        }
+        out.with("siblings", siblings.into_iter().map(|of| of.0.into()).collect::<Vec<Json>>())
     }
 
     /// What only some messages have.

@@ -13,15 +13,18 @@ mod log;
 mod message;
 mod open;
 mod page;
+mod pin;
 mod place;
 #[cfg(test)]
 mod properties;
 mod results;
 mod turn;
 
+pub(super) use self::borders::begins;
 pub(super) use self::events::before;
 pub(super) use self::log::Log;
 pub(super) use self::open::{Waiting, question, waiting};
 pub(super) use self::page::{PageRequest, Side, newest, one, read};
+pub(super) use self::pin::Pin;
 pub(super) use self::place::{At, event_place};
-pub(super) use self::turn::{Found, end_of, ended, text_of_turn};
+pub(super) use self::turn::{Found, end_of, ended, input_of, last_of, text_of_turn};

@@ -8,7 +8,7 @@ use super::log::Log;
 use crate::edge::attached::Visibility;
 use crate::ids::{Cursor, Serial};
 use crate::limits::MESSAGES_EVENTS;
-use crate::session::Status;
+use crate::session::{Status, View};
 
 /// Pages in a row that may come to nothing, because what they have was superseded, before one is told so.
 const EMPTY_PAGES: usize = 8;
@@ -21,13 +21,15 @@ pub(in crate::edge) enum Side {
 }
 
 /// Which messages are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::edge) struct PageRequest {
     pub(in crate::edge) side: Side,
     /// Messages that begin before this; or after it.
     pub(in crate::edge) place: Serial,
     pub(in crate::edge) limit: usize,
     pub(in crate::edge) visibility: Visibility,
+    /// Those of this path through the conversation.
+    pub(in crate::edge) view: View,
 }
 
 /// Messages next to each other, oldest first.
@@ -44,9 +46,9 @@ impl PageRequest {
     pub(in crate::edge) fn newest(
         status: &Status,
         limit: usize,
-        visibility: Visibility,
+        (visibility, view): (Visibility, View),
     ) -> PageRequest {
-        PageRequest { side: Side::Older, place: status.tail.next(), limit, visibility }
+        PageRequest { side: Side::Older, place: status.tail.next(), limit, visibility, view }
     }
 }
 
@@ -58,9 +60,9 @@ pub(in crate::edge) async fn newest(
     log: &mut Log<'_>,
     status: &Status,
     limit: usize,
-    visibility: Visibility,
+    shown: (Visibility, View),
 ) -> Result<Page, Problem> {
-    read(log, status, PageRequest::newest(status, limit, visibility)).await
+    read(log, status, PageRequest::newest(status, limit, shown)).await
 }
 
 /// Reads a page of a session as it is in `status`.
@@ -75,8 +77,8 @@ pub(in crate::edge) async fn read(
     let (begun, before_it) = (request.place, (log.read, log.bytes));
     for tries in 0.. {
         let mut page = match request.side {
-            Side::Older => older(log, status, request).await?,
-            Side::Newer => newer(log, status, request).await?,
+            Side::Older => older(log, status, &request).await?,
+            Side::Newer => newer(log, status, &request).await?,
         };
         let rest = match request.side {
             Side::Older => page.older,
@@ -100,23 +102,23 @@ pub(in crate::edge) async fn read(
 }
 
 /// The messages that begin before a place.
-async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
-    let PageRequest { place, limit, visibility, .. } = request;
-    let border = borders::back(log, status, place, limit, visibility).await?;
+async fn older(log: &mut Log<'_>, status: &Status, request: &PageRequest) -> Result<Page, Problem> {
+    let PageRequest { place, limit, visibility, .. } = *request;
+    let border = borders::back(log, status, place, limit, (visibility, &request.view)).await?;
     if border.begins.is_empty() && !border.remnants {
         let older = (!border.is_first).then_some(border.lo);
         return Ok(Page { messages: Vec::new(), older, newer: None });
     }
     let mut fold = Fold::new(border.lo, Some(place), usize::MAX, Side::Older);
     fold = fold.with_remnants(border.remnants.then_some(Serial::ZERO));
-    fold.visibility = visibility;
+    fold = fold.of(visibility, &request.view);
     let reached = run(log, status, &mut fold, border.lo).await?;
     if reached < status.tail && !fold.is_past(reached.next()) {
         return newest_of(log, status, request, border).await;
     }
     // What there was no room for comes next.
     let older = fold.rest().or((!border.is_first).then_some(border.lo));
-    let messages = fold.finish(status.first).await;
+    let messages = fold.finish(status).await;
     Ok(Page { messages, older, newer: None })
 }
 
@@ -124,7 +126,7 @@ async fn older(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Resu
 async fn newest_of(
     log: &mut Log<'_>,
     status: &Status,
-    request: PageRequest,
+    request: &PageRequest,
     border: Border,
 ) -> Result<Page, Problem> {
     let (place, upto) = (request.place, before(request.place));
@@ -136,7 +138,7 @@ async fn newest_of(
     let mut fold = Fold::new(lo, Some(place), usize::MAX, Side::Older);
     // Where none begins, what is left of those that began before the log does is all there is.
     fold = fold.with_remnants(newest.is_none().then_some(Serial::ZERO));
-    fold.visibility = request.visibility;
+    fold = fold.of(request.visibility, &request.view);
     if near.is_none() && newest.is_some() {
         fold.only = newest;
         let head = log.back(lo, lo, 1).await?;
@@ -146,23 +148,23 @@ async fn newest_of(
     run(log, status, &mut fold, place).await?;
     let is_first = newest.is_none() || (border.is_first && lo == border.lo && !border.remnants);
     let older = fold.rest().or((!is_first).then_some(lo));
-    Ok(Page { messages: fold.finish(status.first).await, older, newer: None })
+    Ok(Page { messages: fold.finish(status).await, older, newer: None })
 }
 
 /// The messages that begin after a place.
-async fn newer(log: &mut Log<'_>, status: &Status, request: PageRequest) -> Result<Page, Problem> {
-    let PageRequest { place, limit, visibility, .. } = request;
+async fn newer(log: &mut Log<'_>, status: &Status, request: &PageRequest) -> Result<Page, Problem> {
+    let PageRequest { place, limit, visibility, .. } = *request;
     let lo = place.next().max(status.first).max(Serial(1));
     let is_trimmed = Serial(1) < status.first;
     let remnants = (is_trimmed && place < status.first).then_some(place);
     let mut fold = Fold::new(lo, None, limit, Side::Newer).with_remnants(remnants);
-    fold.visibility = visibility;
+    fold = fold.of(visibility, &request.view);
     let reached = run(log, status, &mut fold, lo).await?;
     let newer = match fold.next {
         Some(next) => Some(before(next)),
         None => (reached < status.tail).then_some(reached),
     };
-    Ok(Page { messages: fold.finish(status.first).await, older: None, newer })
+    Ok(Page { messages: fold.finish(status).await, older: None, newer })
 }
 
 /// Folds from `from` on until nothing can change the page any more; says how far it read.
@@ -177,8 +179,13 @@ async fn run(
 ) -> Result<Serial, Problem> {
     let (mut at, begun) = (before(from), (log.read, log.bytes));
     while at < status.tail {
-        if fold.is_past(at.next()) && fold.is_settled(at.next()) {
-            break;
+        if fold.is_settled(at.next()) {
+            // What lies before the view goes on is of other branches.
+            let next = fold.view.next_from(at.next()).unwrap_or(status.tail.next());
+            at = before(next).min(status.tail).max(at);
+            if fold.is_past(at.next()) || status.tail <= at {
+                break;
+            }
         }
         if log.is_spent(begun) {
             fold.end(at.next());
@@ -217,7 +224,7 @@ pub(in crate::edge) async fn one(
     fold = fold.with_remnants(is_left.then(|| before(id)));
     (fold.visibility, fold.only) = (visibility, Some(id));
     run(log, status, &mut fold, lo).await?;
-    let found = fold.finish(status.first).await.into_iter().find(|(at, _)| *at == id);
+    let found = fold.finish(status).await.into_iter().find(|(at, _)| *at == id);
     Ok(found.map(|(_, message)| message))
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::{Log, PageRequest, Side, one, read};
+use super::{Log, PageRequest, Side, begins, one, read};
 use crate::edge::attached::Visibility;
+use crate::edge::attached::fold::Shape;
 use crate::edge::content::raw::Object;
 use crate::ids::{
     AgentName, InteractionId, KindName, Millis, ParticipantName, Serial, SessionId, StepName,
@@ -15,8 +16,8 @@ use crate::ids::{
 use crate::limits::{DELIVERY_EVENTS, MESSAGES_BYTES};
 use crate::session::{
     Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, Event, Fact,
-    Format, Input, Lose, Mode, NewEvent, Role, Say, Scope, Sender, Session, Status, Then,
-    TurnOutput, Verb, WhenBusy,
+    Follows, Format, Found, Input, Lose, Mode, NewEvent, Role, Say, Scope, Sender, Session, Status,
+    Then, TurnOutput, Verb, View, WhenBusy,
 };
 
 /// A session with whatever happens in it.
@@ -79,6 +80,32 @@ impl World {
         self.run(Command::Input(Box::new(input)));
     }
 
+    /// Somebody speaks after a message that was there before, or wants another answer to it.
+    pub(super) fn branch(&mut self, which: u8, how: u8) {
+        let begun: Vec<_> = self.log.iter().filter(|event| begins(event).is_some()).collect();
+        let Some(event) = begun.get(usize::from(which) % begun.len().max(1)) else { return };
+        let (place, life) = (begins(event).unwrap(), self.status().incarnation);
+        let is_output = matches!(event.fact.as_deref(), Some(Fact::Input { .. }));
+        let again = how.is_multiple_of(3) && is_output;
+        if place.again {
+            return;
+        }
+        let (message, branch) = match how % 16 {
+            1 => (Serial::ZERO, Serial::ZERO),
+            _ => (event.serial, place.branch),
+        };
+        let found = Some(Found { life, message, branch });
+        let emitted = event.payload.clone();
+        let name = self.name();
+        let agent = AgentName::parse(["a", "b"][usize::from(how % 2)]).unwrap();
+        let words =
+            if again { String::from_utf8_lossy(&emitted).into_owned() } else { name.clone() };
+        let mut input = Input::new(TurnId::parse(&name).unwrap(), agent, text(&words));
+        input.follows = Some(Follows { message, again: again && how % 16 != 1, found });
+        input.when_busy = Some(WhenBusy::ALL[usize::from(how / 16 % 3)]);
+        self.run(Command::Input(Box::new(input)));
+    }
+
     /// Does one of the things that may happen.
     pub(super) fn step(&mut self, (what, which, how): (u8, u8, u8)) {
         let status = self.status();
@@ -90,6 +117,7 @@ impl World {
             .collect();
         let pick = |count: usize| usize::from(which) % count.max(1);
         match what {
+            0 if how & 4 == 4 => self.branch(which, how),
             0..=2 => self.input(which, how, how & 8 == 8),
             3..=5 => {
                 let Some(turn) = waits.get(pick(waits.len())) else { return };
@@ -206,7 +234,7 @@ fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
         };
         let size = event.payload.len();
         match event.fact.as_deref() {
-            Some(Fact::Input { .. } | Fact::Person { .. }) => {
+            Some(Fact::Input { place, .. } | Fact::Person { place, .. }) if !place.again => {
                 all.insert(event.serial, vec![(event.serial, words, size)]);
             }
             Some(Fact::Output(output)) => {
@@ -261,13 +289,25 @@ pub(super) fn paged(
     limit: usize,
     visibility: Visibility,
 ) -> Result<Listed, TestCaseError> {
+    paged_view(log, status, side, limit, (visibility, &View::default()))
+}
+
+/// The same of one path.
+fn paged_view(
+    log: &[Event],
+    status: &Status,
+    side: Side,
+    limit: usize,
+    (visibility, view): (Visibility, &View),
+) -> Result<Listed, TestCaseError> {
     let mut listed = Listed::new();
     let mut place = match side {
         Side::Older => status.tail.next(),
         Side::Newer => Serial::ZERO,
     };
     for _ in 0..10_000 {
-        let request = PageRequest { side, place, limit, visibility };
+        let view = view.clone();
+        let request = PageRequest { side, place, limit, visibility, view };
         let page = block(read(&mut Log::of(log), status, request)).unwrap();
         prop_assert!(page.messages.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
         for (id, message) in page.messages {
@@ -293,9 +333,10 @@ fn followed(
     world: &World,
     before: &Status,
     log_before: &[Event],
-    visibility: Visibility,
+    (visibility, view): (Visibility, &View),
 ) -> BTreeMap<Serial, String> {
-    let listed = paged(log_before, before, Side::Older, 1_000, visibility).unwrap();
+    let shown = (visibility, view);
+    let listed = paged_view(log_before, before, Side::Older, 1_000, shown).unwrap();
     let (mut known, mut stale) = (texts(&listed), BTreeSet::new());
     let mut turns: BTreeMap<Serial, TurnId> = BTreeMap::new();
     for event in log_before.iter().chain(&world.log) {
@@ -303,11 +344,13 @@ fn followed(
             turns.insert(output.message, output.turn.clone());
         }
     }
-    for event in world.log.iter().filter(|event| before.tail < event.serial) {
+    let shape = Shape { view: Some(Box::new(view.clone())), ..Shape::default() };
+    let sent = |event: &&Event| before.tail < event.serial && !shape.is_elsewhere(event);
+    for event in world.log.iter().filter(sent) {
         let words = String::from_utf8_lossy(&event.payload).into_owned();
         let words = if event.format == Format::TEXT { words } else { String::new() };
         match event.fact.as_deref() {
-            Some(Fact::Input { .. } | Fact::Person { .. }) => {
+            Some(Fact::Input { place, .. } | Fact::Person { place, .. }) if !place.again => {
                 known.insert(event.serial, words);
             }
             Some(Fact::Output(output)) if visibility == Visibility::All || !output.internal => {
@@ -344,7 +387,7 @@ fn from_a_place(
     all: &Listed,
     request: PageRequest,
 ) -> Result<(), TestCaseError> {
-    let page = block(read(&mut Log::of(&world.log), status, request)).unwrap();
+    let page = block(read(&mut Log::of(&world.log), status, request.clone())).unwrap();
     let listed: Vec<_> = page.messages.into_iter().map(|(id, it)| (id, it.to_string())).collect();
     let place = request.place;
     let mut near: Vec<(Serial, String)> = match request.side {
@@ -391,11 +434,69 @@ proptest! {
             prop_assert_eq!(Some(message.clone()), alone.map(|alone| alone.to_string()));
         }
         let place = Serial(at.index(status.tail.0 as usize + 2) as u64);
-        from_a_place(&world, &status, &older, PageRequest { side: Side::Newer, place, limit, visibility })?;
-        from_a_place(&world, &status, &older, PageRequest { side: Side::Older, place, limit, visibility })?;
+        let near = |side| PageRequest { side, place, limit, visibility, view: View::default() };
+        from_a_place(&world, &status, &older, near(Side::Newer))?;
+        from_a_place(&world, &status, &older, near(Side::Older))?;
         let (before, log) = earlier.expect("there is a step");
-        prop_assert_eq!(followed(&world, &before, &log, visibility), whole);
+        let listed = followed(&world, &before, &log, (visibility, &View::default()));
+        prop_assert_eq!(&listed, &whole);
+        for branch in branches(&status) {
+            let view = status.branches.path(branch).unwrap();
+            let on_it = of_view(&world.log, &view, &older);
+            let shown = (visibility, &view);
+            for side in [Side::Older, Side::Newer] {
+                let listed = paged_view(&world.log, &status, side, limit, shown)?;
+                prop_assert_eq!(&listed, &on_it, "{:?} of branch {:?}", side, branch);
+                let near = PageRequest { side, place, limit, visibility, view: view.clone() };
+                from_a_place(&world, &status, &on_it, near)?;
+            }
+            if status.first <= Serial(1) {
+                let chain = chain(&world.log, &view);
+                prop_assert!(on_it.keys().all(|id| chain.contains(id)), "parents lead to all");
+                let begun = chain.iter().filter(|id| whole.contains_key(id)).count();
+                prop_assert_eq!(begun, on_it.len(), "parents lead to nothing else");
+            }
+            if let Some(pinned) = before.branches.path(branch) {
+                let listed = followed(&world, &before, &log, (visibility, &pinned));
+                prop_assert_eq!(listed, texts(&on_it), "followed on branch {:?}", branch);
+            }
+        }
     }
+}
+
+/// All branches by their names.
+fn branches(status: &Status) -> Vec<Serial> {
+    let others = status.branches.all.iter().map(|branch| branch.begin);
+    [Serial::ZERO].into_iter().chain(others).collect()
+}
+
+/// Those of all messages that are on a path, by what their events say.
+fn of_view(log: &[Event], view: &View, all: &Listed) -> Listed {
+    let mut on: BTreeMap<Serial, Serial> = BTreeMap::new();
+    for event in log {
+        match event.fact.as_deref() {
+            Some(Fact::Input { place, .. } | Fact::Person { place, .. }) => {
+                on.insert(event.serial, place.branch);
+            }
+            Some(Fact::Output(output)) => _ = on.insert(output.message, output.place.branch),
+            Some(Fact::Requested { message, place, .. }) => _ = on.insert(*message, place.branch),
+            _ => {}
+        }
+    }
+    let is_on = |id: &Serial| view.has(on[id], *id);
+    all.iter().filter(|(id, _)| is_on(id)).map(|(id, it)| (*id, it.clone())).collect()
+}
+
+/// The messages that the last one of a path leads to, each by its parent.
+fn chain(log: &[Event], view: &View) -> BTreeSet<Serial> {
+    let places: BTreeMap<Serial, _> =
+        log.iter().filter_map(|event| Some((event.serial, begins(event)?))).collect();
+    let (mut found, mut at) = (BTreeSet::new(), view.leaf());
+    while let Some(place) = places.get(&at) {
+        found.insert(at);
+        at = place.parent;
+    }
+    found
 }
 
 /// A session of `turns` turns with so many one-letter events each.
@@ -441,7 +542,8 @@ fn a_page_costs_what_its_messages_do_and_not_what_the_log_does() {
         (Side::Newer, Serial(50_000)),
         (Side::Newer, Serial::ZERO),
     ] {
-        let (count, read) = cost(PageRequest { side, place, limit: 10, visibility });
+        let view = View::default();
+        let (count, read) = cost(PageRequest { side, place, limit: 10, visibility, view });
         assert_eq!(count, 10);
         assert!(read <= 2 * most, "{read} events were read {side:?} of {place:?}");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::content::raw::{Json, Object};
 use super::super::error::Problem;
-use super::borders;
+use super::borders::{self, begins};
 use super::fold::Fold;
 use super::log::Log;
 use super::page::{Side, before as place_before};
@@ -14,7 +14,7 @@ use crate::edge::attached::Visibility;
 use crate::ids::{Serial, TurnId};
 use crate::limits::{MESSAGES_EVENTS, MESSAGES_PAGE};
 use crate::runtime::Shown;
-use crate::session::{Event, Fact, Status};
+use crate::session::{Event, Fact, Status, View};
 
 /// A turn that is over.
 pub(in crate::edge) struct Ended {
@@ -84,8 +84,9 @@ pub(in crate::edge) async fn end_of(
 /// Goes back over messages until the turn's input, which is the oldest of them.
 async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Option<Place>, Problem> {
     let (mut upto, mut found) = (status.tail.next(), None::<Place>);
+    let whole = (Visibility::All, &View::default());
     loop {
-        let border = borders::back(log, status, upto, MESSAGES_PAGE, Visibility::All).await?;
+        let border = borders::back(log, status, upto, MESSAGES_PAGE, whole).await?;
         let mut begins = border.begins;
         begins.reverse();
         for shown in log.at(&begins).await?.iter().rev() {
@@ -131,6 +132,55 @@ async fn left_of(
         at = last.event.serial.next();
     }
     Ok(None)
+}
+
+/// Where the input of this name is, if it can still be read, and where it stands in the tree.
+///
+/// # Errors
+/// As [`end_of`].
+pub(in crate::edge) async fn input_of(
+    log: &mut Log<'_>,
+    status: &Status,
+    name: &TurnId,
+) -> Result<Option<(Serial, session::TreePlace)>, Problem> {
+    let Some(place) = find(log, status, name).await? else { return Ok(None) };
+    let shown = log.at(&[place.begin]).await?;
+    let event = shown.first().map(|shown| &shown.event);
+    Ok(event.and_then(|event| match event.fact.as_deref() {
+        Some(Fact::Input { input, place, .. }) if input == name => Some((event.serial, *place)),
+        _ => None,
+    }))
+}
+
+/// The last message of a turn that is over and whose input is at `from`: the agent's, or what it was to answer.
+///
+/// # Errors
+/// As [`end_of`].
+pub(in crate::edge) async fn last_of(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+    from: Serial,
+) -> Result<Option<Serial>, Problem> {
+    let (mut at, mut content, mut questions) = (from, Vec::new(), None);
+    while at <= status.tail {
+        let piece = log.piece(at, status.tail).await?;
+        let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
+        for event in piece.iter().map(|shown| &shown.event).filter(|it| of(it) == Some(turn)) {
+            match (event.fact.as_deref(), begins(event)) {
+                (Some(Fact::Input { .. }), Some(place)) => {
+                    let it = if place.again { place.parent } else { event.serial };
+                    questions = Some(it);
+                }
+                (Some(Fact::Rewound { from, .. }), _) => content.retain(|begin| begin < from),
+                (Some(Fact::Ended { .. }), _) => return Ok(content.last().copied().or(questions)),
+                (_, Some(_)) => content.push(event.serial),
+                _ => {}
+            }
+        }
+        at = last.next();
+    }
+    Ok(content.last().copied().or(questions))
 }
 
 /// What an input is of that began no turn of its own, as far as it says.
@@ -213,7 +263,7 @@ pub(in crate::edge) async fn text_of_turn(
     }
     last.iter().for_each(|shown| fold.take(&shown.event));
     let more = ended.begin < from || fold.has_rest();
-    let messages = fold.finish(status.first).await.into_iter().map(|(_, message)| message);
+    let messages = fold.finish(status).await.into_iter().map(|(_, message)| message);
     Ok(TurnText::of(messages.collect(), more))
 }
 

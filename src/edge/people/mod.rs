@@ -9,9 +9,10 @@ use super::attached::{self, Visibility, people};
 use super::content::raw::Json as Body;
 use super::error::{self, Problem};
 use super::gate::{By, while_granted};
-use super::history::{self, At, Log, PageRequest, Side};
+use super::history::{self, At, Log, PageRequest, Pin, Side};
 use super::name::{MessageOf, Name};
 use super::query::Query;
+use super::wire::with_view;
 use super::{Edge, headers};
 use crate::ids::{Cursor, Serial};
 use crate::limits::{MESSAGES_PAGE, MESSAGES_PAGE_MAX};
@@ -41,8 +42,10 @@ pub(super) async fn messages(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = query.only(&["before", "after", "limit", "visibility"])?;
+    let query = query.only(&["before", "after", "limit", "visibility", "branch", "leaf"])?;
     let visibility = visibility(&query)?;
+    let pin = Pin::parse(query.text("branch"), query.text("leaf"));
+    let pin = pin.map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
     let limit = query.number("limit", 1, MESSAGES_PAGE_MAX as u64)?;
     let limit = limit.map_or(MESSAGES_PAGE, |limit| limit as usize);
     let wanted = match (query.text("before"), query.text("after")) {
@@ -62,16 +65,20 @@ pub(super) async fn messages(
         Side::Newer => status.tail,
     };
     let place = at.in_log(&status)?.unwrap_or(end);
-    let request = PageRequest { side, place, limit, visibility };
     let mut log = Log::new(&edge, &id, status.incarnation, deadline);
-    let page = while_granted(&caller, history::read(&mut log, &status, request)).await?;
+    let reading = async {
+        let view = pin.view(&mut log, &status).await?;
+        let request = PageRequest { side, place, limit, visibility, view: view.clone() };
+        Ok((history::read(&mut log, &status, request).await?, view))
+    };
+    let (page, view) = while_granted(&caller, reading).await?;
     let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
     let body = Body::object([
         ("incarnation", u64::from(status.incarnation.0).into()),
         ("cursor", cursor.to_string().into()),
     ]);
     let reaches = side == Side::Older && page.older.is_none();
-    let mut body = page.add_to(body, cursor);
+    let mut body = page.add_to(with_view(body, &status, &view), cursor);
     if Serial(1) < status.first && (reaches || place < status.first) {
         body = body.with("gap", Body::object([("first", status.first.0.into())]));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::attached::health;
 use super::super::wire;
-use crate::ids::{Cursor, Millis};
+use crate::ids::{Cursor, Millis, Serial};
 use crate::runtime::claim::Assignment;
 use crate::session::{Event, PauseReason, TurnStatus};
 
@@ -19,7 +19,7 @@ pub(in crate::edge) fn assignment(
     let last = events.last().map_or(turn.input, |event| event.serial);
     let cursor = Cursor { incarnation: *incarnation, serial: last };
     let lease = turn.lease.as_ref();
-    let head = json!({
+    let mut head = json!({
         "session": session.name(),
         "turn": turn.turn.as_str(),
         "agent": turn.agent.as_str(),
@@ -34,6 +34,9 @@ pub(in crate::edge) fn assignment(
         "cursor": cursor.to_string(),
         "more": more,
     });
+    if turn.branch != Serial::ZERO {
+        head["branch"] = turn.branch.0.into();
+    }
     let mut text = head.to_string().into_bytes();
     text.pop();
     text.extend_from_slice(b",\"events\":[");
@@ -76,6 +79,9 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
     });
     if let Value::Object(body) = &mut body {
         body.extend(health::members(turn, now));
+    }
+    if turn.branch != Serial::ZERO {
+        body["branch"] = turn.branch.0.into();
     }
     body
 }

@@ -3,6 +3,7 @@
 
 mod append;
 mod create;
+mod follows;
 pub(super) mod http;
 mod people;
 mod render;
@@ -115,6 +116,7 @@ pub(super) async fn submit_as(
 ) -> Result<Reply, Problem> {
     // What it may not do costs nothing.
     caller.narrow(id, &mut command)?;
+    place(edge, id, &mut command, deadline).await?;
     edge.auth.spend(caller, &command)?;
     carry_out(edge, caller, id, command, deadline, problem).await
 }
@@ -129,7 +131,23 @@ pub(super) async fn submit_spent(
     problem: impl FnOnce(SubmitError) -> Problem,
 ) -> Result<Reply, Problem> {
     caller.narrow(id, &mut command)?;
+    place(edge, id, &mut command, deadline).await?;
     carry_out(edge, caller, id, command, deadline, problem).await
+}
+
+/// Finds the message that an input names.
+async fn place(
+    edge: &Edge,
+    id: &SessionId,
+    command: &mut Command,
+    deadline: Instant,
+) -> Result<(), Problem> {
+    match command {
+        Command::Input(input) if input.follows.is_some() => {
+            Box::pin(follows::find(edge, id, input, deadline)).await
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn carry_out(

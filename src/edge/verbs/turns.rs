@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -15,23 +16,25 @@ use crate::ids::{
 use crate::limits;
 use crate::runtime::claim::Claimer;
 use crate::session::{
-    Ask, Cancel, Input, Phase, Policy, Role, Say, Scope, Sender, Then, TurnOutput, Unwatched,
-    WhenBusy, Withdraw,
+    Ask, Cancel, Follows, Format, Input, NewEvent, Phase, Policy, Role, Say, Scope, Sender, Then,
+    TurnOutput, Unwatched, WhenBusy, Withdraw,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InputBody<'b> {
     input: String,
-    agent: String,
+    agent: Option<String>,
     #[serde(borrow)]
-    said: Item<'b>,
+    output: Option<Item<'b>>,
     when_busy: Option<String>,
     participant: Option<String>,
     device: Option<String>,
     role: Option<String>,
     attempts: Option<u32>,
     quiet_ms: Option<u64>,
+    parent: Option<u64>,
+    regenerate: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -185,16 +188,42 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     if !request.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
         return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
     }
+    let (follows, output) = match (request.parent, request.regenerate, request.output) {
+        (None, None, Some(output)) => (None, output.event()?),
+        (Some(parent), None, Some(output)) => (Some(follows(parent, false)), output.event()?),
+        // What was said before is said again.
+        (None, Some(message), None) => (Some(follows(message, true)), nothing()),
+        (_, None, None) => return Err(bad("missing field `said`")),
+        _ => return Err(bad("with regenerate, said and parent are those of the message")),
+    };
+    let agent = match (request.agent.as_deref(), &follows) {
+        (None, Some(Follows { again: true, .. })) => UNNAMED,
+        (agent, _) => agent.ok_or_else(|| bad("missing field `agent`"))?,
+    };
     Ok(Input {
         input: name("input", &request.input, TurnId::parse)?,
-        agent: name("agent", &request.agent, AgentName::parse)?,
-        content: request.said.event()?,
+        agent: name("agent", agent, AgentName::parse)?,
+        output,
         sender: sender(request.participant.as_deref(), request.device.as_deref())?,
         when_busy: when_busy(request.when_busy.as_deref())?,
         role: role(request.role.as_deref())?,
         attempts: request.attempts,
         quiet_ms: request.quiet_ms.map(quiet).transpose()?,
+        follows,
     })
+}
+
+/// Stands for the agent where none is named, until it is known who answered before.
+pub(super) const UNNAMED: &str = "-";
+
+/// A message that an input names, before it is looked for.
+pub(in crate::edge) fn follows(message: u64, again: bool) -> Follows {
+    Follows { message: Serial(message), again, found: None }
+}
+
+/// What is said until it is known what was said before.
+pub(in crate::edge) fn nothing() -> NewEvent {
+    NewEvent { format: Format::JSON, payload: Bytes::from_static(b"null") }
 }
 
 pub(in crate::edge) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
@@ -453,6 +482,10 @@ mod tests {
         for body in [
             &br#"{"input":"","agent":"a","said":{"text":"hi"}}"#[..],
             br#"{"input":"i","agent":"a"}"#,
+            br#"{"input":"i","said":{"text":"hi"}}"#,
+            br#"{"input":"i","agent":"a","said":{"text":"hi"},"regenerate":3}"#,
+            br#"{"input":"i","agent":"a","said":{"text":"hi"},"parent":-1}"#,
+            br#"{"input":"i","parent":1,"regenerate":3}"#,
             br#"{"input":"i","agent":"a","said":{"text":"hi"},"when_busy":"x"}"#,
             br#"{"input":"i","agent":"a","said":{"text":"hi"},"device":"d"}"#,
             br#"{"input":"i","agent":"a","said":{"text":"hi"},"x":1}"#,

@@ -93,7 +93,7 @@ async fn run(
     let (begun, begins) = match request.says {
         Says::Message(content) => {
             let input = (begin::turn_id(&request.run)?, &agent, content);
-            let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
+            let begun = begin::begin(&edge, &caller, &id, input, (None, None), deadline).await?;
             (begun, Begins::AtStart)
         }
         Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),

@@ -23,15 +23,16 @@ use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::routes::Route;
 use super::super::verbs::{render, submit};
-use super::super::{Edge, HangUp, body, delivery, headers};
+use super::super::{Edge, HangUp, body, delivery, headers, verbs};
 use super::answer::{self, Answered, Asker, Place};
 use super::begin::{self, Begun, status};
+use super::follows;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent, Chat};
 use crate::auth::Caller;
 use crate::ids::{AgentName, SessionId, TurnId};
 use crate::limits;
-use crate::session::{Cancel, Command, NewEvent, Right, Role, Scope};
+use crate::session::{Cancel, Command, Follows, NewEvent, Right, Role, Scope};
 
 const STREAM: HeaderName = HeaderName::from_static("x-vercel-ai-ui-message-stream");
 const HEALTH: HeaderName = HeaderName::from_static("outlive-health");
@@ -95,19 +96,37 @@ async fn message(
     name: &str,
     sent_content: NewEvent,
 ) -> Result<Begun, Problem> {
-    let sends = async |input: TurnId| {
+    let place = (edge, caller, id, deadline);
+    let sends = async |input: TurnId, follows: Option<Follows>| {
         let input = (input, agent, sent_content.clone());
-        begin::begin(edge, caller, id, input, request.when_busy, deadline).await
+        let how = (request.when_busy, follows.clone());
+        match begin::begin(edge, caller, id, input.clone(), how, deadline).await {
+            // What it was to follow is no more.
+            Err(why) if *why.kind() == error::NO_SUCH_MESSAGE && follows.is_some() => {
+                begin::begin(edge, caller, id, input, (request.when_busy, None), deadline).await
+            }
+            begun => begun,
+        }
     };
+    let own = begin::turn_id(name)?;
     if let Trigger::Regenerate(Some(answer)) = &request.trigger {
         // Another answer in place of this one.
-        return sends(begin::named(name, answer)?).await;
+        let at = chunks::answer_of(answer).map(|(at, _)| at);
+        let again = follows::again(place, at, &own).await?;
+        return sends(begin::named(name, answer)?, again).await;
     }
-    let mut begun = match sends(begin::turn_id(name)?).await {
+    let instead = match &request.edits {
+        Some(edited) if edited != name => {
+            follows::instead_of(place, &begin::turn_id(edited)?).await?
+        }
+        _ => None,
+    };
+    let mut begun = match sends(own.clone(), instead).await {
         // A message that was edited keeps its name.
         Err(why) if *why.kind() == error::CONFLICT => {
             let content = String::from_utf8_lossy(&sent_content.payload);
-            sends(begin::named(name, &content)?).await?
+            let instead = follows::instead_of(place, &own).await?;
+            sends(begin::named(name, &content)?, instead).await?
         }
         begun => begun?,
     };
@@ -118,7 +137,8 @@ async fn message(
         if turns.unwrap_or_default().iter().any(|turn| turn.turn == begun.turn) {
             break;
         }
-        begun = sends(begin::named(name, &begun.serial.0.to_string())?).await?;
+        let again = verbs::turns::follows(begun.serial.0, true);
+        begun = sends(begin::named(name, &begun.serial.0.to_string())?, Some(again)).await?;
     }
     Ok(begun)
 }

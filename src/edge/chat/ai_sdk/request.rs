@@ -11,6 +11,8 @@ pub(super) struct Request {
     /// The chat.
     pub(super) id: String,
     pub(super) trigger: Trigger,
+    /// The person's message that the last one takes the place of, where it names one.
+    pub(super) edits: Option<String>,
     pub(super) when_busy: Option<WhenBusy>,
     pub(super) says: Says,
 }
@@ -73,7 +75,11 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
         }
         (trigger, _) => trigger,
     };
-    Ok(Request { id, trigger, when_busy, says })
+    let edits = match &trigger {
+        Trigger::Submit => body.text("messageId"),
+        Trigger::Regenerate(_) => None,
+    };
+    Ok(Request { id, trigger, edits, when_busy, says })
 }
 
 /// What a person says.

@@ -53,7 +53,7 @@ pub(super) async fn create(
         Says::Message(has_text) => {
             let input = begin::turn_id(&fresh("msg", &caller, key))?;
             let input = (input, &agent, has_text);
-            let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
+            let begun = begin::begin(&edge, &caller, &id, input, (None, None), deadline).await?;
             (begun, Begins::AtStart)
         }
         Says::Answers(_) if named.is_none() => {

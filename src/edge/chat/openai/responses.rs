@@ -15,6 +15,7 @@ use super::super::answer::{self, Asker};
 use super::super::begin::{self, status};
 use super::super::client_message::{Says, bad};
 use super::super::follow::Lost;
+use super::super::follows;
 use super::super::live::{self, Begins, Shown};
 use super::conversations::session_of;
 use super::events::Events;
@@ -25,7 +26,7 @@ use super::{fresh, json, key, whole};
 use crate::auth::Caller;
 use crate::ids::AgentName;
 use crate::limits;
-use crate::session::{Cancel, Command, NewEvent, Refusal, Right, Role, Scope};
+use crate::session::{Cancel, Command, Follows, NewEvent, Refusal, Right, Role, Scope};
 
 type Pairs = Query<Vec<(String, String)>>;
 
@@ -44,19 +45,29 @@ pub(super) async fn create(
     let (id, before) = session_of(&caller, &body, key)?;
     caller.may(Right::Read, Some(&id))?;
     // What follows a response is not to begin anew where that is gone.
-    if let Some(before) = &before {
-        let now = begin::status(&edge, &id, deadline).await?;
-        if now.is_none_or(|now| now.incarnation != before.life) {
-            return Err(missing());
+    let now = match &before {
+        None => None,
+        Some(before) => {
+            let now = begin::status(&edge, &id, deadline).await?;
+            Some(now.filter(|now| now.incarnation == before.life).ok_or_else(missing)?)
         }
-    }
+    };
     let (streams, background) = (body.is_true("stream"), body.is_true("background"));
     let says = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
     drop(body);
     drop(held);
     let question = (&edge, &caller, &id, deadline);
     let place = match says {
-        Says::Message(sent_content) => message(question, agent, sent_content, key).await?,
+        Says::Message(sent_content) => {
+            let follows = match (&before, now) {
+                // Whoever answers an older response goes on from there.
+                (Some(before), Some(now)) => {
+                    follows::after(question, &now, &before.turn, before.from).await?
+                }
+                _ => None,
+            };
+            message(question, agent, (sent_content, follows), key).await?
+        }
         Says::Answers(answers) => {
             let before = before.ok_or_else(|| bad("outputs go with previous_response_id"))?;
             answer(question, before, answers).await?
@@ -82,12 +93,13 @@ type Requested<'a> = answer::Place<'a>;
 async fn message(
     (edge, caller, id, deadline): Requested<'_>,
     agent: AgentName,
-    sent_content: NewEvent,
+    (sent_content, follows): (NewEvent, Option<Follows>),
     key: Option<&str>,
 ) -> Result<Place, Problem> {
     let input = begin::turn_id(&fresh("msg", caller, key))?;
+    let how = (None, follows);
     let begun =
-        begin::begin(edge, caller, id, (input, &agent, sent_content), None, deadline).await?;
+        begin::begin(edge, caller, id, (input, &agent, sent_content), how, deadline).await?;
     let (session, life, from) = (id.clone(), begun.life, begun.serial);
     Ok(Place { session, life, turn: begun.turn, agent, from, begins: from })
 }

@@ -20,7 +20,7 @@ use super::items::Items;
 use super::place::Place;
 use super::request;
 use crate::ids::{AgentName, Incarnation, Serial, SessionId};
-use crate::session::{End, Event, Fact, NewEvent};
+use crate::session::{End, Event, Fact, NewEvent, TreePlace};
 use crate::telemetry::Metrics;
 
 fn items() -> Items {
@@ -39,7 +39,7 @@ fn input() -> Vec<Event> {
         turn: turn(),
         sender: None,
         held: false,
-        previous: Serial::ZERO,
+        place: TreePlace::default(),
     };
     events[0].fact = Some(Box::new(fact));
     events

@@ -1,0 +1,65 @@
+//! Where what a chat client sends stands in the conversation, if that is not after the newest message: clients say it
+//! by what they show, each in its own words.
+
+use super::super::error::Problem;
+use super::super::history::{self, Log};
+use super::super::verbs::turns::follows;
+use super::answer::Place;
+use super::begin::status;
+use crate::ids::{Incarnation, Serial, TurnId};
+use crate::session::{Follows, Status};
+
+/// In place of a message that was sent before: after what that one followed. Nothing where it is not there.
+///
+/// # Errors
+/// The session or its log is not to be had before the deadline.
+pub(super) async fn instead_of(
+    (edge, _, id, deadline): Place<'_>,
+    name: &TurnId,
+) -> Result<Option<Follows>, Problem> {
+    let Some(status) = status(edge, id, deadline).await? else { return Ok(None) };
+    let mut log = Log::new(edge, id, status.incarnation, deadline);
+    let found = history::input_of(&mut log, &status, name).await?;
+    Ok(found.map(|(_, place)| follows(place.parent.0, false)))
+}
+
+/// Another answer to what an answer with its input at `from` was to, or to the message of this name.
+///
+/// # Errors
+/// As [`instead_of`].
+pub(super) async fn again(
+    (edge, _, id, deadline): Place<'_>,
+    answer: Option<(Incarnation, Serial)>,
+    name: &TurnId,
+) -> Result<Option<Follows>, Problem> {
+    let Some(status) = status(edge, id, deadline).await? else { return Ok(None) };
+    if let Some((_, from)) = answer.filter(|(life, _)| *life == status.incarnation) {
+        return Ok(Some(follows(from.0, true)));
+    }
+    let mut log = Log::new(edge, id, status.incarnation, deadline);
+    let found = history::input_of(&mut log, &status, name).await?;
+    Ok(found.map(|(at, _)| follows(at.0, true)))
+}
+
+/// After the last message of a turn whose input is at `from`; nothing where that is the newest message, or where the
+/// turn is under way on the branch where somebody spoke last.
+///
+/// # Errors
+/// As [`instead_of`].
+pub(super) async fn after(
+    (edge, _, id, deadline): Place<'_>,
+    now: &Status,
+    turn: &TurnId,
+    from: Serial,
+) -> Result<Option<Follows>, Problem> {
+    let branches = &now.branches;
+    let newest = branches.current_view().leaf();
+    if let Some(open) = now.turns.iter().find(|open| open.turn == *turn) {
+        let end = branches.path(open.branch).map_or(Serial::ZERO, |path| path.leaf());
+        let is_elsewhere = open.branch != branches.current && end != Serial::ZERO;
+        return Ok(is_elsewhere.then(|| follows(end.0, false)));
+    }
+    let mut log = Log::new(edge, id, now.incarnation, deadline);
+    let last = history::last_of(&mut log, now, turn, from).await?;
+    Ok(last.filter(|last| *last != newest).map(|last| follows(last.0, false)))
+}

@@ -1,0 +1,78 @@
+//! Which path through a conversation somebody reads: the newest one, a branch, or up to a message.
+
+use super::super::error::{self, Problem};
+use super::super::headers::strict_number;
+use super::borders::begins;
+use super::log::Log;
+use crate::ids::Serial;
+use crate::session::{Status, View};
+
+/// What a reader asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::edge) enum Pin {
+    /// Where somebody spoke last.
+    #[default]
+    Current,
+    /// All messages, in the order of the log.
+    Whole,
+    /// This branch, as it goes on.
+    Branch(Serial),
+    /// Up to this message.
+    Leaf(Serial),
+}
+
+impl Pin {
+    /// Takes what is given as `branch` and as `leaf`.
+    ///
+    /// # Errors
+    /// Says what cannot be understood.
+    pub(in crate::edge) fn parse(branch: Option<&str>, leaf: Option<&str>) -> Result<Pin, String> {
+        match (branch, leaf) {
+            (None, None) => Ok(Pin::Current),
+            (Some("all"), None) => Ok(Pin::Whole),
+            (Some(branch), None) => match strict_number(branch) {
+                Some(number) => Ok(Pin::Branch(Serial(number))),
+                None => Err("branch is all, or a branch's number".into()),
+            },
+            (None, Some(leaf)) => match strict_number(leaf) {
+                Some(number) => Ok(Pin::Leaf(Serial(number))),
+                None => Err("leaf is a message's id".into()),
+            },
+            (Some(_), Some(_)) => Err("name a branch or a leaf, not both".into()),
+        }
+    }
+
+    /// The path that is meant, in a session as it is in `status`.
+    ///
+    /// # Errors
+    /// There is no such branch or message, or the log is not to be had before the deadline.
+    pub(in crate::edge) async fn view(
+        self,
+        log: &mut Log<'_>,
+        status: &Status,
+    ) -> Result<View, Problem> {
+        let path = |branch: Serial| {
+            let none = || format!("the conversation has no branch {branch}");
+            status.branches.path(branch).ok_or_else(|| Problem::new(&error::NO_SUCH_BRANCH, none()))
+        };
+        match self {
+            Pin::Current => Ok(status.branches.current_view()),
+            Pin::Whole => Ok(View::default()),
+            Pin::Branch(branch) => path(branch),
+            Pin::Leaf(leaf) => {
+                let is_there = Serial::ZERO < leaf && leaf <= status.tail;
+                let shown = if is_there { log.at(&[leaf]).await? } else { Vec::new() };
+                let place = shown.first().and_then(|shown| begins(&shown.event));
+                let place = place.filter(|place| !place.again).ok_or_else(|| {
+                    Problem::new(&error::NO_SUCH_MESSAGE, format!("none has the id {leaf}"))
+                })?;
+                Ok(path(place.branch)?.upto(leaf))
+            }
+        }
+    }
+
+    /// Whether a live reader is sent a part of the log only.
+    pub(in crate::edge) fn is_path(self) -> bool {
+        matches!(self, Pin::Branch(_) | Pin::Leaf(_))
+    }
+}
