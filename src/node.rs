@@ -196,6 +196,7 @@ impl Node {
             clock,
             removed: home.removed(),
             control: control.clone(),
+            secret: home.secret(),
         };
         let connect_home = home.clone();
         let host = Host::connect(parts, async |service| {
@@ -256,16 +257,16 @@ impl Node {
     /// Waits for a signal to stop, or for the store to fail.
     ///
     /// # Errors
-    /// So many peers know this node with another disk that it cannot be part of its cluster, or one knows that
+    /// So many peers know this node with another disk that it cannot be part of its cluster, or it was shown that
     /// this disk was rolled back, or it was removed from the cluster: it must not go on.
     pub async fn until_stopped(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (mut refusals, mut disowned) = (self.home.refusals(), self.home.disowned());
-        let mut refused = self.refused.clone();
+        let (mut refusals, mut refused) = (self.home.refusals(), self.refused.clone());
         let outcast = async {
-            let out = |refusals: &Refusals| refusals.outcast(&self.runtime.members.nodes());
+            let members = &self.runtime.members;
+            let out = |refusals: &Refusals| refusals.outcast(members.local(), &members.nodes());
             // The sender lives in the home.
             let refusals = refusals.wait_for(|refusals| out(refusals).is_some()).await;
             refusals.ok().and_then(|refusals| out(&refusals))
@@ -275,7 +276,6 @@ impl Node {
             _ = interrupt.recv() => return Ok(End::Requested),
             _ = self.store.reported() => return Ok(End::StoreFailed),
             reason = outcast => reason,
-            reason = disowned.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
             reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
         };
         bail!(reason.unwrap_or_else(|| "its peers refuse this node".into()))

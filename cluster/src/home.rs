@@ -29,6 +29,7 @@ struct Identity {
     cluster: String,
     node: NodeId,
     store: u128,
+    secret: u128,
 }
 
 /// Why a directory cannot be this node's.
@@ -44,22 +45,49 @@ pub enum HomeError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// Peers that say they know this node's name with another disk, and what they said.
+/// What peers say against this node.
 ///
 /// A peer's word is no proof: what it says may end this node only where it could do so by its silence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusals(BTreeMap<NodeId, String>);
+pub struct Refusals {
+    /// That its data is not what it was: another disk, or less than there was.
+    data: BTreeMap<NodeId, String>,
+    /// That it was removed from the cluster.
+    removed: BTreeMap<NodeId, String>,
+}
 
 impl Refusals {
-    /// Why the node must not go on: those that refuse it leave no majority of `members` that it could be
-    /// part of.
-    pub fn outcast(&self, members: &BTreeSet<NodeId>) -> Option<String> {
-        let refusing = self.0.iter().filter(|(node, _)| members.contains(node));
-        let majority = members.len() / 2 + 1;
-        let (by, reason) = refusing.clone().next()?;
-        let others = refusing.count();
-        let is_out = members.len() - others < majority;
-        is_out.then(|| format!("node {by} refuses this node: {reason}"))
+    /// Notes what `by` says; whether that is news.
+    pub(crate) fn note(&mut self, by: NodeId, reason: &str) -> bool {
+        let said = if reason.starts_with(REMOVED) { &mut self.removed } else { &mut self.data };
+        said.insert(by, reason.into()).as_deref() != Some(reason)
+    }
+
+    /// Hears that `by` lets this node in: it has taken its words back.
+    pub(crate) fn forget(&mut self, by: NodeId) -> bool {
+        let forgotten = [&mut self.data, &mut self.removed].map(|said| said.remove(&by));
+        forgotten.iter().any(Option::is_some)
+    }
+
+    /// Who speaks against this node's data.
+    pub(crate) fn of_data(&self) -> impl Iterator<Item = NodeId> {
+        self.data.keys().copied()
+    }
+
+    /// Why the node `local` must not go on. Only `members` count: those that speak against its data leave no
+    /// majority of them that it could be part of; or of the others a majority, and all but one, say that it
+    /// was removed. While some group still counts on it, that group has two more members that let it in.
+    pub fn outcast(&self, local: NodeId, members: &BTreeSet<NodeId>) -> Option<String> {
+        let others = members.iter().filter(|node| **node != local).count();
+        let by = |said: &BTreeMap<NodeId, String>, enough: usize| {
+            let mut said = said.iter().filter(|(node, _)| members.contains(node));
+            let (first, reason) = said.next()?;
+            let count = 1 + said.count();
+            (enough <= count).then(|| format!("node {first} refuses this node: {reason}"))
+        };
+        let no_majority = members.len() - members.len() / 2;
+        let removed = (others / 2 + 1).max(others.saturating_sub(1));
+        by(&self.data, no_majority).or_else(|| by(&self.removed, removed))
     }
 }
 
@@ -71,10 +99,7 @@ pub struct Home {
     fresh: bool,
     met: Mutex<BTreeMap<NodeId, u128>>,
     refusals: watch::Sender<Refusals>,
-    disowned: watch::Sender<Option<String>>,
     removed: Arc<Removed>,
-    /// Peers that say that this node is no member any more.
-    parted: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Home {
@@ -90,8 +115,8 @@ impl Home {
         let identity = match kept {
             Some(identity) => identity,
             None => {
-                let store = rand::random::<u128>();
-                let identity = Identity { cluster: cluster.into(), node, store };
+                let (store, secret) = (rand::random(), rand::random());
+                let identity = Identity { cluster: cluster.into(), node, store, secret };
                 write(dir, "identity", &identity).map_err(io)?;
                 identity
             }
@@ -106,14 +131,18 @@ impl Home {
             return Err(HomeError::OtherNode { path, cluster, held, given: node });
         }
         let met = read(&dir.join("peers"))?.unwrap_or_default();
-        let (refusals, disowned) = (watch::Sender::default(), watch::Sender::new(None));
-        let (met, removed, parted) = (Mutex::new(met), Arc::default(), Mutex::default());
-        Ok(Home { dir: path, identity, fresh, met, refusals, disowned, removed, parted })
+        let (met, removed) = (Mutex::new(met), Arc::default());
+        Ok(Home { dir: path, identity, fresh, met, refusals: watch::Sender::default(), removed })
     }
 
     /// The random id of this disk.
     pub fn store(&self) -> u128 {
         self.identity.store
+    }
+
+    /// What this node seals its own words with. It never leaves the disk; an older copy of it has the same.
+    pub fn secret(&self) -> u128 {
+        self.identity.secret
     }
 
     /// Whether the directory was made by this start.
@@ -130,14 +159,9 @@ impl Home {
         self.removed.clone()
     }
 
-    /// Follows which peers know this node's name with another disk.
+    /// Follows what peers say against this node; also changes when one says the same again.
     pub fn refusals(&self) -> watch::Receiver<Refusals> {
         self.refusals.subscribe()
-    }
-
-    /// Becomes the reason when this node was removed from the cluster: the node must not go on.
-    pub fn disowned(&self) -> watch::Receiver<Option<String>> {
-        self.disowned.subscribe()
     }
 }
 
@@ -161,38 +185,21 @@ impl Gate for Home {
             }
         }
         // Should it refuse this node still, it says so again.
-        self.refusals.send_if_modified(|refusals| refusals.0.remove(&peer).is_some());
+        self.refusals.send_if_modified(|refusals| refusals.forget(peer));
         Ok(())
     }
 
     fn refused(&self, by: NodeId, reason: String) {
-        if !reason.starts_with(OTHER_DISK) {
+        if !reason.starts_with(OTHER_DISK) && !reason.starts_with(REMOVED) {
             tracing::error!(peer = %by, reason, "a peer refuses this node");
-            if reason.starts_with(REMOVED) && self.parts(by) {
-                self.disowned.send_replace(Some(format!("node {by} refuses this node: {reason}")));
-            }
             return;
         }
-        self.refusals.send_if_modified(|refusals| {
-            let is_news = refusals.0.insert(by, reason.clone()).as_ref() != Some(&reason);
-            if is_news {
+        // Also what is no news: the members may have changed since.
+        self.refusals.send_modify(|refusals| {
+            if refusals.note(by, &reason) {
                 tracing::error!(peer = %by, reason, "a peer refuses this node");
             }
-            is_news
         });
-    }
-}
-
-impl Home {
-    /// Hears that this node was removed, as `by` says; whether enough peers have said so. One alone may be
-    /// wrong or, while some group still counts on this node, early. A group that does has at least two more
-    /// members that let this node in.
-    fn parts(&self, by: NodeId) -> bool {
-        let mut parted = self.parted.lock().expect("no panic under this lock");
-        parted.insert(by);
-        let met = self.met.lock().expect("no panic under this lock");
-        let others = met.keys().filter(|node| !self.removed.contains(**node)).count();
-        (others / 2 + 1).max(others.saturating_sub(1)) <= parted.len()
     }
 }
 
@@ -263,7 +270,7 @@ mod tests {
         let refusals = home.refusals();
         home.refused(NodeId(2), refusal);
         let members = (1..=2).map(NodeId).collect();
-        assert!(refusals.borrow().outcast(&members).is_some());
+        assert!(refusals.borrow().outcast(NodeId(1), &members).is_some());
     }
 
     #[test]
@@ -272,7 +279,7 @@ mod tests {
         let home = Home::open(dir.path(), "c", NodeId(1)).unwrap();
         let out = |count: u64| {
             let members = (1..=count).map(NodeId).collect();
-            home.refusals().borrow().outcast(&members).is_some()
+            home.refusals().borrow().outcast(NodeId(1), &members).is_some()
         };
         let other_disk = || format!("{OTHER_DISK}: it says");
         home.refused(NodeId(2), "any other reason".into());
@@ -291,21 +298,22 @@ mod tests {
     #[test]
     fn a_removed_node_is_refused_and_believes_it_when_enough_peers_say_so() {
         let dirs = [1, 2].map(|_| tempfile::tempdir().unwrap());
-        let [home, leaving] = [1, 2].map(|node| {
-            let home = Home::open(dirs[node - 1].path(), "c", NodeId(node as u64)).unwrap();
-            let peers = (1..=3).filter(|peer| *peer != node as u64);
-            peers.for_each(|peer| home.admit(NodeId(peer), 7).unwrap());
-            home
-        });
+        let [home, leaving] =
+            [1, 2].map(|node| Home::open(dirs[node - 1].path(), "c", NodeId(node as u64)).unwrap());
+        home.admit(NodeId(2), 7).unwrap();
         home.removed().keep_out(NodeId(2));
         let refusal = home.admit(NodeId(2), 7).unwrap_err();
         home.admit(NodeId(3), 7).unwrap();
-        let disowned = leaving.disowned();
+        // Whom it has met does not count: at its first start it has met nobody.
+        let members = (1..=3).map(NodeId).collect();
+        let out = || leaving.refusals().borrow().outcast(NodeId(2), &members);
         leaving.refused(NodeId(1), refusal.clone());
         leaving.refused(NodeId(1), refusal.clone());
-        assert_eq!(*disowned.borrow(), None, "one peer alone ends no node");
+        assert_eq!(out(), None, "one peer alone ends no node");
+        leaving.refused(NodeId(9), refusal.clone());
+        assert_eq!(out(), None, "nor with a stranger");
         leaving.refused(NodeId(3), refusal);
-        assert!(disowned.borrow().as_ref().unwrap().contains("node 2 is no member any more"));
+        assert!(out().unwrap().contains("node 2 is no member any more"));
     }
 
     #[test]

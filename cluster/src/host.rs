@@ -36,6 +36,7 @@ use crate::membership::{self, Change, Judgement, Map, Member, Membership, Refusa
 use crate::raft::{Checkpoints, Rpc, RpcKind, Timers, with_random};
 use crate::relay;
 use crate::removed::Removed;
+use crate::seal::Sealer;
 use crate::settled::Settled;
 use crate::time::NodeTime;
 use crate::transport::{self, CallError, Lane, Service, Stream, Transport};
@@ -94,6 +95,8 @@ pub struct HostParts {
     /// Runtime that the groups live on, with their links; the caller's own where absent. Nothing on it
     /// ever blocks, since heartbeats wait for it.
     pub control: Option<Handle>,
+    /// What this node seals its own words with; see [`crate::home::Home::secret`].
+    pub secret: u128,
 }
 
 /// A node: linked to its peers once it is connected, with groups once it runs.
@@ -110,6 +113,7 @@ pub struct Host {
     /// What peers acknowledged to this node, and which of them let it in.
     acknowledged: Acknowledged,
     rejoin: Arc<Rejoin>,
+    boot: u64,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -135,6 +139,9 @@ impl Host {
             }
         }
         let acknowledged = Acknowledged::open(parts.dir.clone());
+        let sealer = Sealer::new(parts.secret);
+        // By the time, so that they grow; and what is random keeps two of the same moment apart.
+        let boot = parts.clock.now_ms() << 20 | u64::from(rand::random::<u32>() >> 12);
         Ok(Arc::new(Host {
             time: NodeTime::new(parts.clock.clone()),
             parts,
@@ -145,7 +152,8 @@ impl Host {
             draining: AtomicBool::new(false),
             map: watch::Sender::new(Arc::default()),
             acknowledged,
-            rejoin: Arc::default(),
+            rejoin: Arc::new(Rejoin::new(sealer)),
+            boot,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }))
@@ -184,15 +192,32 @@ impl Host {
         self.parts.local
     }
 
-    /// Becomes the reason when a peer finds that this node has less than it acknowledged: it takes no part
-    /// any more, and must end.
+    /// Becomes the reason when a peer shows this node that it has less than it acknowledged, or when those
+    /// who only say so leave it no majority: it takes no part any more, and must end.
     pub fn refused(&self) -> watch::Receiver<Option<String>> {
         self.rejoin.refused()
+    }
+
+    /// Peers that say, and do not show, that this node has less than it acknowledged: it takes no part with them.
+    pub fn accusers(&self) -> Vec<NodeId> {
+        self.rejoin.accusers()
     }
 
     /// The last entry of a group that a node has told this one it knows to be committed, with all before it.
     pub fn acknowledged(&self, by: NodeId, group: GroupId) -> Option<EntryId> {
         self.acknowledged.committed(by, group)
+    }
+
+    /// The number of this start of the node. A later one has a greater number, unless the clock was set back.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// The starts of all nodes, as far as they have told this one: its own, and those that it has let in.
+    pub fn boots(&self) -> Vec<(NodeId, u64)> {
+        let mut boots = self.acknowledged.boots();
+        boots.push((self.local(), self.boot));
+        boots
     }
 
     /// Follows the agreed map.

@@ -20,6 +20,7 @@ mod relay;
 pub mod removed;
 pub mod replay;
 pub mod ring;
+mod seal;
 pub mod settled;
 pub mod time;
 pub mod transport;

@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cluster::group::Fate;
 use cluster::ids::{GroupId, NodeId};
+use cluster::transport::{BoxFuture, Lane, Service, Stream};
 use support::{Place, World, eventually};
 
 async fn commit(world: &World, group: u32, text: &str) {
@@ -160,7 +163,7 @@ async fn whoever_is_left_after_all_restarted_remembers_what_a_node_acknowledged(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_knows_at_once_what_a_node_acknowledged_to_it() {
+async fn a_leader_takes_no_node_back_that_acknowledged_more_to_it_alone() {
     let mut world = World::up(23, 3, 1).await;
     commit(&world, 1, "a").await;
     let leader = world.leader(1).unwrap();
@@ -173,7 +176,52 @@ async fn a_leader_knows_at_once_what_a_node_acknowledged_to_it() {
     world.crash(node).await;
     world.swap(node, older);
     world.start(node).await;
-    refused(&world, node).await;
+    let accusers = || world.nodes[&node].host.accusers();
+    eventually("the leader refuses it", || accusers() == [NodeId(leader)]).await;
+    commit(&world, 1, "c").await;
+    assert_eq!(world.applied(node, 1), ["a"], "it is given nothing");
+    // What the leader alone knows it can only say: that ends nobody.
+    assert_eq!(*world.nodes[&node].host.refused().borrow(), None);
+}
+
+/// A member that answers whatever it is asked with: you have less than you acknowledged.
+struct Liar;
+
+impl Service for Liar {
+    fn call(
+        &self,
+        _from: NodeId,
+        _lane: Lane,
+        _request: Bytes,
+    ) -> BoxFuture<Result<Bytes, String>> {
+        let (version, behind, no_proof) = (1, 1, 0);
+        Box::pin(async move { Ok(vec![version, behind, 1, b'x', no_proof].into()) })
+    }
+
+    fn stream(&self, _from: NodeId, _hello: Bytes, _stream: Stream) -> BoxFuture<()> {
+        Box::pin(async {})
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_member_that_lies_ends_nobody() {
+    let mut world = World::up(26, 3, 1).await;
+    commit(&world, 1, "a").await;
+    applied_at(&world, &[1, 2, 3], &["a"]).await;
+    world.crash(3).await;
+    let _liar = world.network.join(NodeId(3), Arc::new(Liar));
+    for node in [1, 2] {
+        // Also one that has just started and knows nobody.
+        world.crash(node).await;
+        world.start(node).await;
+        let accusers = || world.nodes[&node].host.accusers();
+        eventually("it hears the lie", || accusers() == [NodeId(3)]).await;
+    }
+    commit(&world, 1, "b").await;
+    applied_at(&world, &[1, 2], &["a", "b"]).await;
+    for node in [1, 2] {
+        assert_eq!(*world.nodes[&node].host.refused().borrow(), None);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,8 +232,8 @@ async fn a_node_that_has_lost_its_journal_alone_is_refused() {
     reported(&world, 2).await;
     world.crash(2).await;
     let empty = World::new(99, 3, 1).places.remove(&2).unwrap();
-    let store = world.places[&2].store;
-    world.swap(2, Place { store, ..empty });
+    let Place { store, secret, .. } = world.places[&2];
+    world.swap(2, Place { store, secret, ..empty });
     world.start(2).await;
     refused(&world, 2).await;
     commit(&world, 1, "b").await;

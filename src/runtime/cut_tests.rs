@@ -53,6 +53,7 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
         checkpoints: Checkpoints::default(),
         clock,
         control: None,
+        secret: u128::from(node),
     };
     let writer = std::thread::Builder::new().spawn(move || writer.run()).expect("a thread");
     let network = network.clone();

@@ -92,6 +92,11 @@ impl Members {
         Members { host, directory }
     }
 
+    /// This node.
+    pub fn local(&self) -> NodeId {
+        self.host.local()
+    }
+
     /// The nodes of the cluster, as far as this one knows.
     pub fn nodes(&self) -> BTreeSet<NodeId> {
         self.host.members()

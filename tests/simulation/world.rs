@@ -147,6 +147,7 @@ impl World {
             control: None,
             store: u128::from(node),
             removed: Arc::default(),
+            secret: u128::from(node),
         };
         let network = self.network.clone();
         let host = Host::connect(parts, async |service| {

@@ -304,6 +304,26 @@ impl Group {
         }
     }
 
+    /// Waits until all that is applied now is durable in the machine, or the group stops.
+    pub async fn catch_up(&self) {
+        let applied = self.report().applied.map(|id| id.index);
+        if self.report().checkpoint < applied {
+            self.checkpoint().await;
+            let done = |report: &Report| applied <= report.checkpoint || !report.running;
+            // It ends with the group.
+            self.reports().wait_for(done).await.ok();
+        }
+    }
+
+    /// Makes the machine durable, and lets the journal forget all that it then needs no more; a member that lacks
+    /// some of it gets a snapshot. Returns when that is asked for and the machine is durable.
+    pub async fn cut(&self) {
+        self.catch_up().await;
+        if let (Some(current), Some(upto)) = (self.current(), self.report().checkpoint) {
+            current.replica.purge(upto).await;
+        }
+    }
+
     /// Asks `to` to lead.
     pub async fn transfer(&self, to: NodeId) {
         if let Some(current) = self.current() {

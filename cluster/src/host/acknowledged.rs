@@ -4,6 +4,9 @@
 //! has them, votes that it may not give again. It is refused, because no later look can find what is wrong
 //! then. The memory is written now and then and without a sync: one that is older than the truth refuses
 //! less, never too much.
+//!
+//! What a node says of itself it seals with a secret of its disk. So a peer that refuses it can show the node
+//! its own words, and need not be believed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +20,7 @@ use crate::codec::{self, CodecError};
 use crate::home;
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::raft::{Ballot, Position};
+use crate::seal::{Seal, Sealer};
 
 const VERSION: u8 = 1;
 const FILE: &str = "acknowledged";
@@ -26,7 +30,7 @@ const FILE: &str = "acknowledged";
 pub(super) struct Announcement {
     /// The random id of its disk.
     pub(super) store: u128,
-    /// Random for each start of its process.
+    /// See [`super::Host::boot`].
     pub(super) boot: u64,
     /// Counts the announcements of this start.
     pub(super) round: u64,
@@ -34,6 +38,34 @@ pub(super) struct Announcement {
     pub(super) begins: bool,
     /// Everything that is in its journal; durable.
     pub(super) positions: BTreeMap<GroupId, Position>,
+    /// The seals of the parts of each position; see [`parts`].
+    pub(super) seals: BTreeMap<GroupId, Seals>,
+}
+
+type Seals = [Seal; PARTS];
+
+/// What never becomes less: a vote, and entries that are committed. Each is sealed by itself, since the
+/// furthest of both may be from different times.
+const PARTS: usize = 2;
+
+fn parts(position: &Position) -> [Position; PARTS] {
+    let Position { vote, committed, .. } = *position;
+    [Position { vote, ..Position::default() }, Position { committed, ..Position::default() }]
+}
+
+/// Seals what a node says of itself.
+pub(super) fn seal(
+    sealer: &Sealer,
+    positions: &BTreeMap<GroupId, Position>,
+) -> BTreeMap<GroupId, Seals> {
+    let seals = |(group, position): (&GroupId, &Position)| {
+        (*group, parts(position).map(|part| sealer.seal(&sealed(*group, part))))
+    };
+    positions.iter().map(seals).collect()
+}
+
+fn sealed(group: GroupId, part: Position) -> Vec<u8> {
+    codec::encode(VERSION, &(group, part))
 }
 
 /// A peer's answer.
@@ -41,8 +73,26 @@ pub(super) struct Announcement {
 pub(super) enum Verdict {
     /// Nothing is missing.
     Complete,
-    /// The node has less than it acknowledged, and must take no part.
-    Behind(String),
+    /// The node has less than it acknowledged, and takes no part with this peer.
+    Behind { reason: String, proof: Option<Proof> },
+}
+
+/// What a node said of itself and does not hold any more, under its own seal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proof {
+    group: GroupId,
+    /// Of one part only.
+    said: Position,
+    seal: Seal,
+}
+
+impl Proof {
+    /// Whether the node itself, whose seal this must be, said it and has less now.
+    pub(super) fn holds(&self, sealer: &Sealer, now: &BTreeMap<GroupId, Position>) -> bool {
+        let now = now.get(&self.group).copied().unwrap_or_default();
+        let is_ours = sealer.is_ours(&sealed(self.group, self.said), &self.seal);
+        is_ours && now.lacks(&self.said).is_some()
+    }
 }
 
 /// What this node as a leader knows of how far a peer has the log of a group.
@@ -57,7 +107,7 @@ pub(super) struct Matched {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Known {
     store: u128,
-    positions: BTreeMap<GroupId, Position>,
+    positions: BTreeMap<GroupId, (Position, Seals)>,
 }
 
 /// The memory of one node.
@@ -70,6 +120,8 @@ struct Inner {
     known: BTreeMap<NodeId, Known>,
     /// The latest announcement of each peer: its start, and its number.
     received: BTreeMap<NodeId, (u64, u64)>,
+    /// The start of each peer that was refused last.
+    refused: BTreeMap<NodeId, u64>,
     changed: bool,
 }
 
@@ -81,7 +133,8 @@ impl Acknowledged {
             None
         });
         let known = known.unwrap_or_default();
-        let inner = Inner { known, received: BTreeMap::new(), changed: false };
+        let inner =
+            Inner { known, received: BTreeMap::new(), refused: BTreeMap::new(), changed: false };
         Acknowledged { dir, inner: Mutex::new(inner) }
     }
 
@@ -93,7 +146,7 @@ impl Acknowledged {
         announcement: &Announcement,
         matched: impl Fn(GroupId) -> Option<Matched>,
     ) -> (Verdict, bool) {
-        let Announcement { store, boot, round, begins, positions } = announcement;
+        let Announcement { store, boot, round, begins, positions, seals } = announcement;
         let mut inner = self.lock();
         let received = inner.received.get(&from).copied();
         let started = received.is_none_or(|(earlier, _)| earlier != *boot);
@@ -104,8 +157,12 @@ impl Acknowledged {
         let known = inner.known.get(&from).filter(|known| known.store == *store);
         // What was acknowledged since its start may be newer than what it says.
         let matched = |group| begins.then(|| matched(group)).flatten();
-        if let Some(missing) = known.and_then(|known| missing(known, positions, matched)) {
-            return (Verdict::Behind(sentence(from, &missing)), started);
+        if let Some((missing, proof)) = known.and_then(|known| missing(known, positions, matched)) {
+            let reason = sentence(from, &missing);
+            if inner.refused.insert(from, *boot) != Some(*boot) {
+                tracing::error!(peer = %from, reason, "a peer is refused");
+            }
+            return (Verdict::Behind { reason, proof }, started);
         }
         inner.received.insert(from, (*boot, *round));
         let known = inner.known.entry(from).or_default();
@@ -115,18 +172,29 @@ impl Acknowledged {
         }
         let mut changed = false;
         for (group, position) in positions {
-            let earlier = known.positions.entry(*group).or_default();
+            let (earlier, kept) = known.positions.entry(*group).or_default();
             let furthest = earlier.furthest(*position);
-            changed |= *earlier != furthest;
+            let given = seals.get(group).copied().unwrap_or_default();
+            for (part, (before, after)) in parts(earlier).iter().zip(parts(&furthest)).enumerate() {
+                if *before != after {
+                    kept[part] = given[part];
+                    changed = true;
+                }
+            }
             *earlier = furthest;
         }
         inner.changed |= changed;
         (Verdict::Complete, started)
     }
 
+    /// The starts of peers that were heard of last.
+    pub(super) fn boots(&self) -> Vec<(NodeId, u64)> {
+        self.lock().received.iter().map(|(node, (boot, _))| (*node, *boot)).collect()
+    }
+
     /// The last entry that a peer is known to hold for committed.
     pub(super) fn committed(&self, by: NodeId, group: GroupId) -> Option<EntryId> {
-        self.lock().known.get(&by)?.positions.get(&group)?.committed
+        self.lock().known.get(&by)?.positions.get(&group)?.0.committed
     }
 
     /// Writes the memory if it has changed. Blocks for a moment; nothing is synced.
@@ -149,11 +217,15 @@ fn missing(
     known: &Known,
     positions: &BTreeMap<GroupId, Position>,
     matched: impl Fn(GroupId) -> Option<Matched>,
-) -> Option<String> {
-    known.positions.iter().find_map(|(group, earlier)| {
+) -> Option<(String, Option<Proof>)> {
+    known.positions.iter().find_map(|(group, (earlier, seals))| {
         let now = positions.get(group).copied().unwrap_or_default();
-        let what = now.lacks(earlier).or_else(|| unmatched(&now, matched(*group)?))?;
-        Some(format!("in {group} {what}"))
+        let lacked = parts(earlier).into_iter().zip(seals).find_map(|(said, seal)| {
+            Some((now.lacks(&said)?, Some(Proof { group: *group, said, seal: *seal })))
+        });
+        // What was acknowledged to a leader alone is under no seal.
+        let lacked = lacked.or_else(|| Some((unmatched(&now, matched(*group)?)?, None)));
+        lacked.map(|(what, proof)| (format!("in {group} {what}"), proof))
     })
 }
 
@@ -203,6 +275,7 @@ mod tests {
 
     const PEER: NodeId = NodeId(2);
     const GROUP: GroupId = GroupId(1);
+    const SECRET: u128 = 11;
 
     fn position(vote: u64, committed: u64, last: u64) -> Position {
         let id = |index| Some(EntryId { term: vote, node: 1, index });
@@ -212,7 +285,8 @@ mod tests {
 
     fn says(boot: u64, round: u64, position: Position) -> Announcement {
         let positions = BTreeMap::from([(GROUP, position)]);
-        Announcement { store: 7, boot, round, begins: round == 1, positions }
+        let seals = seal(&Sealer::new(SECRET), &positions);
+        Announcement { store: 7, boot, round, begins: round == 1, positions, seals }
     }
 
     fn judge(memory: &Acknowledged, announcement: &Announcement) -> Result<(), String> {
@@ -226,7 +300,7 @@ mod tests {
     ) -> Result<(), String> {
         match memory.judge(PEER, announcement, |_| matched).0 {
             Verdict::Complete => Ok(()),
-            Verdict::Behind(reason) => Err(reason),
+            Verdict::Behind { reason, .. } => Err(reason),
         }
     }
 
@@ -278,6 +352,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_lacks_is_shown_to_it_under_its_own_seal() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Acknowledged::open(dir.path().to_path_buf());
+        judge(&memory, &says(1, 1, position(3, 10, 12))).unwrap();
+        // The last commit that it knew of need not be on its disk; the entry must be.
+        let voted = Some(Ballot { term: 4, node: 1, won: true });
+        let has = |committed, last| Position { vote: voted, ..position(3, committed, last) };
+        judge(&memory, &says(2, 1, has(9, 11))).unwrap();
+        memory.save().unwrap();
+        let memory = Acknowledged::open(dir.path().to_path_buf());
+        let less = says(3, 1, has(9, 9));
+        let proof = |matched| match memory.judge(PEER, &less, |_| matched).0 {
+            Verdict::Behind { proof, .. } => proof,
+            Verdict::Complete => panic!("it has less"),
+        };
+        let proof = proof(None).unwrap();
+        let [own, other] = [SECRET, SECRET + 1].map(Sealer::new);
+        assert!(proof.holds(&own, &less.positions));
+        assert!(!proof.holds(&other, &less.positions), "a peer cannot make one");
+        let all = says(4, 1, has(10, 12)).positions;
+        assert!(!proof.holds(&own, &all), "nor mistake one");
+        let forged = Proof { said: parts(&has(20, 20))[1], ..proof };
+        assert!(!forged.holds(&own, &all), "nor change one");
+    }
+
+    #[test]
     fn a_damaged_memory_is_a_lost_one() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), b"nonsense").unwrap();
@@ -291,13 +391,14 @@ mod tests {
     #[test]
     fn what_nodes_say_of_their_positions_keeps_its_bytes() {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let announcement = says(5, 1, position(3, 10, 12));
+        let announcement =
+            Announcement { seals: BTreeMap::new(), ..says(5, 1, position(3, 10, 12)) };
         let bytes = announcement.encode();
-        expect!["01070501010101010301010103010a0103010c"].assert_eq(&hex(&bytes));
+        expect!["01070501010101010301010103010a0103010c00"].assert_eq(&hex(&bytes));
         assert_eq!(Announcement::decode(&bytes).unwrap(), announcement);
         for (verdict, wanted) in [
             (Verdict::Complete, expect!["0100"]),
-            (Verdict::Behind("x".into()), expect!["01010178"]),
+            (Verdict::Behind { reason: "x".into(), proof: None }, expect!["0101017800"]),
         ] {
             wanted.assert_eq(&hex(&verdict.encode()));
             assert_eq!(Verdict::decode(&verdict.encode()).unwrap(), verdict);

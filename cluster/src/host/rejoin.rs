@@ -1,7 +1,8 @@
 //! How a node that starts is let back in: it tells each peer how far it durably is, and says nothing else
 //! of Raft to a peer, nor hears it, before that peer has found that nothing is missing.
 //!
-//! So a node whose disk was rolled back neither votes nor acknowledges where anybody knows better. Later
+//! So a node whose disk was rolled back neither votes nor acknowledges where anybody knows better. It ends
+//! when it is shown its own words under its own seal; what a peer only says costs the link to that peer. Later
 //! news of its position goes to all peers, also to those that lead nothing it is in: whoever is left when
 //! others are down remembers.
 
@@ -16,23 +17,28 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Host;
-use super::acknowledged::{Announcement, Matched, Verdict};
+use super::acknowledged::{self, Announcement, Matched, Verdict};
 use crate::blocking::off_thread;
+use crate::home::Refusals;
 use crate::ids::{GroupId, NodeId};
 use crate::journal::Journal;
 use crate::limits::{
     ACKNOWLEDGED_INTERVAL, ANNOUNCE_DEADLINE, ANNOUNCE_FIRST, ANNOUNCE_INTERVAL, ANNOUNCE_SOON,
 };
 use crate::raft::{Position, Rpc, RpcKind};
+use crate::seal::Sealer;
 use crate::transport::{BoxFuture, CallError, Lane, Stream, Transport};
 
 pub(super) type Positions = BTreeMap<GroupId, Position>;
 
 /// Who has let this node in.
-#[derive(Default)]
 pub(super) struct Rejoin {
+    /// Knows this node's own words.
+    sealer: Sealer,
     /// What each peer was last told and took; none where it must be told again.
     reported: Mutex<BTreeMap<NodeId, Option<Positions>>>,
+    /// Who says without a proof that this node has less than it acknowledged.
+    words: Mutex<Refusals>,
     /// Why this node must not go on.
     refused: watch::Sender<Option<String>>,
     /// A peer has started.
@@ -40,6 +46,16 @@ pub(super) struct Rejoin {
 }
 
 impl Rejoin {
+    pub(super) fn new(sealer: Sealer) -> Rejoin {
+        Rejoin {
+            sealer,
+            reported: Mutex::default(),
+            words: Mutex::default(),
+            refused: watch::Sender::default(),
+            again: Notify::new(),
+        }
+    }
+
     /// Whether Raft's messages may go to and come from `peer`.
     pub(super) fn lets_in(&self, peer: NodeId) -> bool {
         self.refused.borrow().is_none() && self.reported().contains_key(&peer)
@@ -49,22 +65,43 @@ impl Rejoin {
         self.refused.subscribe()
     }
 
+    pub(super) fn accusers(&self) -> Vec<NodeId> {
+        self.words.lock().expect("no panic happens under this lock").of_data().collect()
+    }
+
     fn reported(&self) -> MutexGuard<'_, BTreeMap<NodeId, Option<Positions>>> {
         self.reported.lock().expect("no panic happens under this lock")
     }
 
-    fn hear(&self, peer: NodeId, positions: Positions, verdict: Verdict) {
-        match verdict {
-            Verdict::Complete => {
-                let first = self.reported().insert(peer, Some(positions)).is_none();
-                if first {
-                    tracing::debug!(%peer, "the peer lets this node in");
-                }
+    /// Takes a peer's verdict on `positions`; `now` is what this node has; only members count.
+    fn hear(
+        &self,
+        peer: NodeId,
+        positions: Positions,
+        verdict: Verdict,
+        now: &Positions,
+        (local, members): (NodeId, &BTreeSet<NodeId>),
+    ) {
+        let mut words = self.words.lock().expect("no panic happens under this lock");
+        let Verdict::Behind { reason, proof } = verdict else {
+            words.forget(peer);
+            let first = self.reported().insert(peer, Some(positions)).is_none();
+            if first {
+                tracing::debug!(%peer, "the peer lets this node in");
             }
-            Verdict::Behind(reason) => {
-                tracing::error!(%peer, reason, "a peer refuses this node");
-                self.refused.send_replace(Some(format!("{peer} refuses this node: {reason}")));
-            }
+            return;
+        };
+        self.reported().remove(&peer);
+        if proof.is_some_and(|proof| proof.holds(&self.sealer, now)) {
+            tracing::error!(%peer, reason, "a peer shows that this node has less than it said");
+            self.refused.send_replace(Some(format!("{peer} refuses this node: {reason}")));
+            return;
+        }
+        if words.note(peer, &reason) {
+            tracing::error!(%peer, reason, "a peer refuses this node, and shows no proof");
+        }
+        if let Some(reason) = words.outcast(local, members) {
+            self.refused.send_replace(Some(reason));
         }
     }
 }
@@ -79,23 +116,19 @@ pub(super) fn answer(host: &Host, from: NodeId, body: &[u8]) -> Result<Bytes, St
         leads.then_some(Matched { term: report.term, leader: host.local(), index })
     };
     let (verdict, started) = host.acknowledged.judge(from, &announcement, matched);
-    match &verdict {
-        Verdict::Behind(reason) => tracing::error!(reason, "a peer is refused"),
+    if started && verdict == Verdict::Complete {
         // Its memory of us may have been lost with its last moments.
-        Verdict::Complete if started => {
-            if let Some(reported) = host.rejoin.reported().get_mut(&from) {
-                *reported = None;
-            }
-            host.rejoin.again.notify_one();
+        if let Some(reported) = host.rejoin.reported().get_mut(&from) {
+            *reported = None;
         }
-        Verdict::Complete => {}
+        host.rejoin.again.notify_one();
     }
     Ok(verdict.encode())
 }
 
 /// Tells peers how far this node durably is, until it is dropped; at first that is `durable`.
 pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
-    let (journal, boot) = (host.journal().clone(), rand::random());
+    let (journal, boot) = (host.journal().clone(), host.boot());
     let (mut requested, mut asking) = (BTreeSet::new(), FuturesUnordered::new());
     let (began, mut saved, mut round) = (Instant::now(), Instant::now(), 0);
     while host.rejoin.refused.borrow().is_none() {
@@ -114,7 +147,8 @@ pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
             round += 1;
             let (store, begins) = (host.parts.store, !host.rejoin.lets_in(peer));
             let positions = durable.clone();
-            let announcement = Announcement { store, boot, round, begins, positions };
+            let seals = acknowledged::seal(&host.rejoin.sealer, &positions);
+            let announcement = Announcement { store, boot, round, begins, positions, seals };
             asking.push(ask(host.transport.clone(), peer, announcement));
         }
         let pause =
@@ -126,7 +160,9 @@ pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
                 Some((peer, positions, verdict)) = asking.next() => {
                     requested.remove(&peer);
                     if let Some(verdict) = verdict {
-                        host.rejoin.hear(peer, positions, verdict);
+                        let members = host.members();
+                        let counted = (host.local(), &members);
+                        host.rejoin.hear(peer, positions, verdict, &durable, counted);
                     }
                 }
                 () = host.rejoin.again.notified() => break,

@@ -6,7 +6,7 @@ pub mod counter;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,7 +62,11 @@ pub struct Place {
     pub dir: tempfile::TempDir,
     /// The disk's id.
     pub store: u128,
+    /// What the disk seals its words with; no other has it.
+    pub secret: u128,
 }
+
+static SECRETS: AtomicU64 = AtomicU64::new(1);
 
 /// A running node.
 pub struct Node {
@@ -209,6 +213,7 @@ impl World {
             clock,
             control: None,
             removed: Arc::default(),
+            secret: place.secret,
         };
         let host = Host::connect(parts, async |service| {
             Ok(network.join(NodeId(node), service) as Arc<dyn Transport>)
@@ -246,8 +251,8 @@ impl World {
                 std::fs::copy(entry.path(), dir.path().join(entry.file_name())).expect("a copy");
             }
         }
-        let store = place.store;
-        Place { disk: place.disk.image().into(), shelf: place.shelf.image(), dir, store }
+        let Place { store, secret, .. } = *place;
+        Place { disk: place.disk.image().into(), shelf: place.shelf.image(), dir, store, secret }
     }
 
     /// Puts another disk into a node that is down, and gives the one that it had.
@@ -363,6 +368,7 @@ fn place(seed: u64, node: u64) -> Place {
         shelf: Shelf::default(),
         dir: tempfile::tempdir().expect("a temporary directory"),
         store: u128::from(seed) << 64 | u128::from(node),
+        secret: u128::from(SECRETS.fetch_add(1, Ordering::Relaxed)),
     }
 }
 
