@@ -52,8 +52,8 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
             return set(input, found(at, place.branch).filter(|_| !place.again));
         }
         if is_output && !place.again {
-            input.output.format = event.format.clone();
-            input.output.payload = event.payload.clone();
+            input.content.format = event.format.clone();
+            input.content.payload = event.payload.clone();
             if let (true, Some(agent)) = (is_unnamed(input), &event.agent) {
                 input.agent = agent.clone();
             }

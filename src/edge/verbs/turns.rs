@@ -26,7 +26,7 @@ struct InputBody<'b> {
     input: String,
     agent: Option<String>,
     #[serde(borrow)]
-    output: Option<Item<'b>>,
+    said: Option<Item<'b>>,
     when_busy: Option<String>,
     participant: Option<String>,
     device: Option<String>,
@@ -188,9 +188,9 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     if !request.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
         return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
     }
-    let (follows, output) = match (request.parent, request.regenerate, request.output) {
-        (None, None, Some(output)) => (None, output.event()?),
-        (Some(parent), None, Some(output)) => (Some(follows(parent, false)), output.event()?),
+    let (follows, content) = match (request.parent, request.regenerate, request.said) {
+        (None, None, Some(content)) => (None, content.event()?),
+        (Some(parent), None, Some(content)) => (Some(follows(parent, false)), content.event()?),
         // What was said before is said again.
         (None, Some(message), None) => (Some(follows(message, true)), nothing()),
         (_, None, None) => return Err(bad("missing field `said`")),
@@ -203,7 +203,7 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     Ok(Input {
         input: name("input", &request.input, TurnId::parse)?,
         agent: name("agent", agent, AgentName::parse)?,
-        output,
+        content,
         sender: sender(request.participant.as_deref(), request.device.as_deref())?,
         when_busy: when_busy(request.when_busy.as_deref())?,
         role: role(request.role.as_deref())?,
