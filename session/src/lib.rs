@@ -54,7 +54,7 @@ use serde::{Deserialize, Serialize};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
-    Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy, Withdraw,
+    Lose, NodeStart, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
@@ -235,11 +235,11 @@ impl Session {
         [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
     }
 
-    /// Turns whose workers are gone when this node is, and the epochs of their leases.
-    pub fn held_by_node(&self, node: u64) -> Vec<(TurnId, TurnEpoch)> {
+    /// Turns whose workers are gone when these starts of a node are, and the epochs of their leases.
+    pub fn held_by(&self, gone: impl Fn(NodeStart) -> bool) -> Vec<(TurnId, TurnEpoch)> {
         let turns = self.live().into_iter().flat_map(|live| &live.work.turns);
         let held = turns.filter_map(|turn| {
-            let lease = turn.lease().filter(|lease| lease.node == Some(node))?;
+            let lease = turn.lease().filter(|lease| lease.node.is_some_and(&gone))?;
             Some((turn.id.clone(), lease.epoch))
         });
         held.collect()

@@ -15,8 +15,8 @@ use session::stored::COMMAND_VERSION;
 use session::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
     ContentType, ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode,
-    NewEvent, Origin, Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender,
-    Session, Then, Unwatched, Verb, WhenBusy, Withdraw,
+    NewEvent, NodeStart, Origin, Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope,
+    Sender, Session, Then, Unwatched, Verb, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -174,7 +174,7 @@ fn asked() -> [Command; 4] {
         key: 7,
         lease_ms: 1_000,
         quiet_ms: 2_000,
-        node: Some(3),
+        node: Some(NodeStart { node: 3, boot: 9 }),
     };
     let then = Then::Fail { reason: "no".into() };
     let say = Say {

@@ -13,7 +13,7 @@ use crate::ids::{Incarnation, Serial, SessionId};
 
 pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};
 pub use turn::{
-    Ask, Cancel, Claim, Input, Lose, Phase, Said, Say, Scope, Then, WhenBusy, Withdraw,
+    Ask, Cancel, Claim, Input, Lose, NodeStart, Phase, Said, Say, Scope, Then, WhenBusy, Withdraw,
 };
 
 /// One thing asked of one session. New kinds go to the end.
