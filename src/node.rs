@@ -47,8 +47,8 @@ use crate::auth::{self, Auth, Quotas};
 use crate::config::ServeConfig;
 use crate::edge::{self, certificate::Certificate};
 use crate::limits::ABANDON_WAIT;
-use crate::runtime::Runtime;
 use crate::runtime::agent::body::Agents;
+use crate::runtime::{Runtime, space};
 use crate::store::Store;
 use crate::store::fault::Fault;
 use crate::subscriptions::Subscriptions;
@@ -356,9 +356,10 @@ fn who_may_ask<'c>(config: &'c ServeConfig, metrics: &Metrics) -> auth::Settings
 }
 
 fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
+    let total = space::look(dir).context("look at the disk of the journal")?.total;
     let config = JournalConfig {
         dir: dir.to_path_buf(),
-        segment_bytes: SEGMENT_BYTES,
+        segment_bytes: space::piece(total, SEGMENT_BYTES),
         tail_bytes: JOURNAL_TAIL_BYTES,
     };
     let (journal, mut writer) =

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use cluster::essential::essential;
 use cluster::host::Host;
 use cluster::ids::{EntryId, GroupId};
+use cluster::journal::Journal;
 use ractor::{Actor, ActorCell};
 
 use super::changes::Feeds;
@@ -21,8 +22,9 @@ use super::presence::table::PresenceTable;
 use super::presence::{self, Presence};
 use super::relays::Relays;
 use super::sessions::Sessions;
-use super::shard::Common;
+use super::shard::{Common, Replay};
 use super::shards::{Factory, Shards};
+use super::space::Space;
 use super::supervisor::Supervisor;
 use super::tasks::Tasks;
 use super::turn_queue::TurnQueue;
@@ -42,8 +44,8 @@ impl Runtime {
         let (world, wanted) =
             World::new(leads(&host), turn_queue.clone(), table.clone(), feeds.clone());
         let (shards, supervisor) = supervised(common(&store, world, &host)).await;
-        let (tasks, full) = (Tasks::default(), Arc::new(AtomicBool::new(false)));
-        let directory = Arc::new(Directory::new(host.clone(), shards.clone(), full.clone()));
+        let (tasks, space) = (Tasks::default(), Arc::new(Space::default()));
+        let directory = Arc::new(Directory::new(host.clone(), shards.clone(), space.clone()));
         let sessions = Arc::new(Sessions {
             host: host.clone(),
             shards: shards.clone(),
@@ -69,7 +71,7 @@ impl Runtime {
             sessions: sessions.clone(),
             comparison: comparison.clone(),
             store: store.fault().clone(),
-            full: full.clone(),
+            space: space.clone(),
             draining: draining.clone(),
         };
         let parts = Arc::new(Parts {
@@ -97,7 +99,7 @@ impl Runtime {
             comparison: parts.comparison.clone(),
             host,
             store,
-            full,
+            space,
             draining,
             tasks,
             supervisor,
@@ -140,13 +142,13 @@ fn common(store: &Store, world: World, host: &Host) -> Common {
             let journal = journal.clone();
             Arc::new(move |group| journal.state(group).last.map_or(0, next))
         },
-        replay: {
-            let journal = journal.clone();
-            Arc::new(move |group, range| {
-                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
-            })
-        },
+        replay: replay(journal.clone()),
     }
+}
+
+/// Reads the journal back for sessions that are rebuilt, a piece at a time.
+pub(super) fn replay(journal: Journal) -> Replay {
+    Arc::new(move |group, range| cluster::replay::committed(&journal, group, range, REBUILD_BYTES))
 }
 
 /// The shards, and the actor that watches all their actors.
