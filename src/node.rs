@@ -13,6 +13,7 @@ mod journal;
 mod links;
 mod restart;
 mod room;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,7 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         .build()?;
     let handle = control.handle().clone();
     let done = work.block_on(async {
+        signals::survive()?;
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
         begin_again_at_last(node.store.clone())?;
