@@ -47,7 +47,7 @@ use self::links::RoundTrips;
 use crate::auth::{self, Auth, Quotas};
 use crate::config::ServeConfig;
 use crate::edge::{self, certificate::Certificate};
-use crate::limits::ABANDON_WAIT;
+use crate::limits::{ABANDON_WAIT, ALONE_SLOWER};
 use crate::runtime::agent::body::Agents;
 use crate::runtime::{Runtime, space};
 use crate::store::Store;
@@ -310,11 +310,14 @@ fn checkpoints(config: &ServeConfig) -> Checkpoints {
     }
 }
 
+/// A node without links has nobody to hear its heartbeats, and no elections to lose: its groups wake by them all the
+/// same, many times for each. All spans grow together, since a heartbeat that comes near an election is refused.
 fn timers(config: &ServeConfig) -> Timers {
+    let slower = if config.peer_listen.is_none() { ALONE_SLOWER } else { 1 };
     Timers {
-        heartbeat_ms: config.heartbeat_ms,
-        election_min_ms: config.election_min_ms,
-        election_max_ms: config.election_max_ms,
+        heartbeat_ms: config.heartbeat_ms * slower,
+        election_min_ms: config.election_min_ms * slower,
+        election_max_ms: config.election_max_ms * slower,
     }
 }
 
