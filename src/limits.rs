@@ -24,6 +24,8 @@ pub const BLOCK_BYTES: usize = 16 << 10;
 pub const UNSETTLED_ENTRIES: usize = 64;
 /// Pause between two looks for what is due: how late a worker that is silent may be missed.
 pub const DUE_INTERVAL: Duration = Duration::from_millis(250);
+/// By how much heartbeats and elections of a node that is alone are slower than configured.
+pub const ALONE_SLOWER: u64 = 5;
 /// Pause between two looks for nodes that are gone.
 pub const GONE_INTERVAL: Duration = Duration::from_millis(100);
 /// Heartbeats that the leader before does not acknowledge, and is gone; and after how many looks that is judged.
@@ -269,6 +271,19 @@ pub const STOP_CHECKPOINT: Duration = Duration::from_secs(10);
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
 /// On a small disk the reserve is this part of it: one in so many bytes.
 pub const SPACE_RESERVE_SHARE: u64 = 4;
+/// Below this part of the reserve nothing is taken but what ends something or makes room: one in so many bytes.
+pub const SPACE_LAST: u64 = 2;
+/// What a node needs to start, as such a part of the reserve.
+pub const SPACE_START: u64 = 4;
+/// Parts of a disk, one in so many bytes, that a segment of the journal and the store's writes in memory have at
+/// most: the reserve is several of them.
+pub const SPACE_PIECE: u64 = 16;
+/// The least that both are, in bytes.
+pub const SPACE_PIECE_MIN: u64 = 16 << 20;
+/// Pause between two rounds of giving disk space back.
+pub const RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
+/// Rounds after something was freed: readers may hold it still, and the engine gives it back in steps.
+pub const RECLAIM_ROUNDS: u32 = 3;
 /// Pause between two looks at the free space.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 

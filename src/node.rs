@@ -14,6 +14,7 @@ mod journal;
 mod links;
 mod restart;
 mod room;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -48,9 +49,9 @@ use self::links::RoundTrips;
 use crate::auth::{self, Auth, Quotas};
 use crate::config::ServeConfig;
 use crate::edge::{self, certificate::Certificate};
-use crate::limits::ABANDON_WAIT;
-use crate::runtime::Runtime;
+use crate::limits::{ABANDON_WAIT, ALONE_SLOWER};
 use crate::runtime::agent::body::Agents;
+use crate::runtime::{Runtime, space};
 use crate::store::Store;
 use crate::store::fault::Fault;
 use crate::subscriptions::Subscriptions;
@@ -76,6 +77,7 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         .build()?;
     let handle = control.handle().clone();
     let done = work.block_on(async {
+        signals::survive()?;
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
         begin_again_at_last(node.store.clone())?;
@@ -313,11 +315,14 @@ fn checkpoints(config: &ServeConfig) -> Checkpoints {
     }
 }
 
+/// A node without links has nobody to hear its heartbeats, and no elections to lose: its groups wake by them all the
+/// same, many times for each. All spans grow together, since a heartbeat that comes near an election is refused.
 fn timers(config: &ServeConfig) -> Timers {
+    let slower = if config.peer_listen.is_none() { ALONE_SLOWER } else { 1 };
     Timers {
-        heartbeat_ms: config.heartbeat_ms,
-        election_min_ms: config.election_min_ms,
-        election_max_ms: config.election_max_ms,
+        heartbeat_ms: config.heartbeat_ms * slower,
+        election_min_ms: config.election_min_ms * slower,
+        election_max_ms: config.election_max_ms * slower,
     }
 }
 
@@ -363,9 +368,10 @@ fn who_may_ask<'c>(config: &'c ServeConfig, metrics: &Metrics) -> auth::Settings
 }
 
 fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
+    let total = space::look(dir).context("look at the disk of the journal")?.total;
     let config = JournalConfig {
         dir: dir.to_path_buf(),
-        segment_bytes: SEGMENT_BYTES,
+        segment_bytes: space::piece(total, SEGMENT_BYTES),
         tail_bytes: JOURNAL_TAIL_BYTES,
     };
     let (journal, mut writer) =

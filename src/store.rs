@@ -20,6 +20,7 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cluster::codec;
@@ -40,6 +41,8 @@ pub struct Store {
     engine: Arc<dyn Engine>,
     fault: Fault,
     watch: Arc<Watch>,
+    /// Blocks that were removed since the store was opened.
+    freed: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -56,7 +59,8 @@ impl Store {
     }
 
     fn over(engine: Arc<dyn Engine>) -> Store {
-        Store { engine, fault: Fault::default(), watch: Arc::default() }
+        let (fault, watch, freed) = Default::default();
+        Store { engine, fault, watch, freed }
     }
 
     /// Opens the store on a disk in memory; whoever had it open has it no more.
@@ -264,8 +268,23 @@ impl Store {
                 }
             }
             self.write("a freed block", |engine| engine.remove(Table::Blocks, &key))?;
+            self.freed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Blocks that were removed since the store was opened; the disk has them still, until it is compacted.
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+
+    /// Gives the disk what was removed, if that can be done within so many free bytes; says whether. May take long.
+    ///
+    /// # Errors
+    /// Nothing is lost; what is given back is unknown.
+    pub fn compact(&self, free_bytes: u64) -> io::Result<bool> {
+        self.fault.check()?;
+        self.engine.compact(free_bytes)
     }
 
     /// Remembers that the session should be looked at at `due`, in place of `instead_of`.

@@ -208,6 +208,29 @@ async fn a_turn_goes_on_with_another_nodes_agent_when_its_node_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_goes_on_at_once_when_its_node_is_killed_and_is_back() {
+    // Nobody misses a node that is alone, and of three one that is quick.
+    for nodes in [1, 3] {
+        let mut cluster = cluster(nodes, "--every-ms 30 --words 200 --lease-ms 600000").await;
+        create(&cluster.url(1)).await;
+        ask(&cluster.url(1), "t", "a tale").await;
+        until("it speaks", &cluster.url(1), |log| 10 <= count(log, "turn.output")).await;
+        let status = client().get(format!("{}/v1/sessions/s", cluster.url(1))).send().await;
+        let status: Value = status.expect("an answer").json().await.expect("JSON");
+        let worker = status["turns"][0]["worker"].as_str().expect("a worker").to_owned();
+        let node = worker.split_whitespace().nth(1).and_then(|node| node.parse().ok());
+        let node: usize = node.expect("its name says where it is");
+        cluster.kill(node);
+        cluster.start(node);
+        cluster.ready(node).await;
+        let url = cluster.url(node);
+        let log = until("it ends", &url, |log| 0 < count(log, "turn.completed")).await;
+        assert_eq!(output(&log), story::text("a tale", 200));
+        assert_eq!(lost(&log)["cause"], "node_gone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_of_a_node_that_does_not_lead_are_lost_with_it_and_those_of_others_are_not() {
     let mut cluster = Cluster::up(3, TIMERS).await;
     create(&cluster.url(1)).await;

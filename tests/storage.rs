@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use harness::cluster::{Cluster, client, has_own_disks};
 use harness::load::eventually;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 
 const CALM: &[&str] =
@@ -129,6 +130,33 @@ async fn a_node_whose_disk_fails_ends_at_once_and_loses_nothing() {
         let all: Vec<u64> = (0..=next).collect();
         assert_eq!(log(&cluster.url(leader)).await, all);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_that_ask_for_no_end_end_no_node_and_a_limit_of_file_sizes_is_a_disk_that_fails() {
+    let mut cluster = Cluster::up(1, CALM).await;
+    let url = cluster.url(1);
+    create(&url).await;
+    let pid = Pid::from_raw(cluster.pid(1).cast_signed()).expect("a process");
+    for seq in 0..20 {
+        kill_process(pid, Signal::HUP).expect("it runs");
+        let (status, _) = append(&url, seq, 0).await.expect("an answer");
+        assert_eq!(status, 200);
+    }
+    // Nothing can be written beyond the first sectors of any file.
+    let limit = Rlimit { current: Some(4096), maximum: Some(4096) };
+    prlimit(Some(pid), Resource::Fsize, limit).expect("it runs, and is ours");
+    let mut acked = 20;
+    while let Some((200, _)) = append(&url, acked, 1_000).await {
+        acked += 1;
+    }
+    let status = cluster.ended(1).await;
+    assert_eq!(status.signal(), Some(6), "it ends as with a disk that fails: {status:?}");
+    cluster.start(1);
+    cluster.ready(1).await;
+    let log = log(&url).await;
+    let expected: Vec<u64> = (0..acked).collect();
+    assert_eq!(log[..expected.len()], expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,8 +58,8 @@ pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
-    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Then, TurnOutput, Verb,
-    WhenBusy, Withdraw,
+    Follows, Found, Input, Lose, NodeStart, Pause, Phase, Resume, Role, Say, Scope, Then,
+    TurnOutput, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
@@ -240,11 +240,11 @@ impl Session {
         [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
     }
 
-    /// Turns whose workers are gone when this node is, and the epochs of their leases.
-    pub fn held_by_node(&self, node: u64) -> Vec<(TurnId, TurnEpoch)> {
+    /// Turns whose workers are gone when these starts of a node are, and the epochs of their leases.
+    pub fn held_by(&self, gone: impl Fn(NodeStart) -> bool) -> Vec<(TurnId, TurnEpoch)> {
         let turns = self.live().into_iter().flat_map(|live| &live.work.turns);
         let held = turns.filter_map(|turn| {
-            let lease = turn.lease().filter(|lease| lease.node == Some(node))?;
+            let lease = turn.lease().filter(|lease| lease.node.is_some_and(&gone))?;
             Some((turn.id.clone(), lease.epoch))
         });
         held.collect()

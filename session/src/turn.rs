@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::command::Phase;
+use super::command::{NodeStart, Phase};
 use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
 use super::work::OpenMessage;
@@ -136,7 +136,7 @@ pub(super) struct TurnLease {
     pub(super) step_cancelled: bool,
     pub(super) phase: Phase,
     /// The node whose end is the worker's end.
-    pub(super) node: Option<u64>,
+    pub(super) node: Option<NodeStart>,
 }
 
 impl Turn {

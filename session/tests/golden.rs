@@ -15,8 +15,8 @@ use session::stored::COMMAND_VERSION;
 use session::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
     ContentType, ControlRequest, Create, Event, Follows, Fork, ForkRequest, Format, Found, Input,
-    Lose, Mode, NewEvent, Origin, Pause, Phase, Policy, Resume, Retention, Role, Say, Scope,
-    Sender, Session, Then, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
+    Lose, Mode, NewEvent, NodeStart, Origin, Pause, Phase, Policy, Resume, Retention, Role, Say,
+    Scope, Sender, Session, Then, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -179,7 +179,7 @@ fn requests() -> [Command; 4] {
         key: 7,
         lease_ms: 1_000,
         quiet_ms: 2_000,
-        node: Some(3),
+        node: Some(NodeStart { node: 3, boot: 9 }),
     };
     let then = Then::Fail { reason: "no".into() };
     let say = Say {

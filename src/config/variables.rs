@@ -34,9 +34,14 @@ pub(super) const VARIABLES: &[&str] = &[
     "OUTLIVE_LOG",
     "OUTLIVE_AGENT",
 ];
-/// Variables that are for other commands and for scripts.
-const OTHER_VARIABLES: &[&str] =
-    &["OUTLIVE_URL", "OUTLIVE_KEY", "OUTLIVE_CLUSTER_DIR", "OUTLIVE_BASE_PORT"];
+/// Variables that are for other commands and for scripts, and what a node tells the process that replaces it.
+const OTHER_VARIABLES: &[&str] = &[
+    "OUTLIVE_URL",
+    "OUTLIVE_KEY",
+    "OUTLIVE_CLUSTER_DIR",
+    "OUTLIVE_BASE_PORT",
+    "OUTLIVE_STORE_HAD_FAILED",
+];
 
 /// Refuses a variable that nobody knows.
 pub(super) fn check(names: impl Iterator<Item = OsString>) -> Result<(), BadServeConfig> {

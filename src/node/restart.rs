@@ -6,6 +6,14 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+/// Set in a process that replaced one whose store had failed.
+const FAILED: &str = "OUTLIVE_STORE_HAD_FAILED";
+
+/// Whether this process replaced one whose store had failed.
+pub(super) fn follows_a_failure() -> bool {
+    std::env::var_os(FAILED).is_some()
+}
+
 /// Replaces this process by a new one of the same program. All threads, sockets and files of this one end.
 ///
 /// Returns only when that failed.
@@ -17,5 +25,5 @@ pub(super) fn in_place() -> std::io::Error {
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
-    command.args(arguments).exec()
+    command.args(arguments).env(FAILED, "1").exec()
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::restart;
 use crate::edge;
 use crate::runtime::space;
 
@@ -64,10 +65,11 @@ async fn look(dirs: &[Named]) -> io::Result<Option<String>> {
 fn lacks(dir: &Path) -> io::Result<Option<String>> {
     let tried = std::fs::create_dir_all(dir).and_then(|()| {
         let room = space::look(dir)?;
-        if room.is_short() {
+        let needed = room.to_start(restart::follows_a_failure());
+        if room.free < needed {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,
-                format!("{} bytes are free, {} are the reserve", room.free, room.reserve),
+                format!("{} bytes are free, {needed} are needed to start", room.free),
             ));
         }
         write_trial(dir)

@@ -15,9 +15,15 @@ use cluster::ids::NodeId;
 
 use super::{End, Node};
 use crate::config::{Given, ServeConfig};
-use crate::ids::{Millis, ProducerEpoch, ProducerId, Serial, SessionId};
-use crate::runtime::{Delivery, Freshness, NotReady, Start};
-use crate::session::{Append, Applied, Command, Config, Format, NewEvent, Origin, Retention};
+use crate::ids::{
+    AgentName, Millis, ProducerEpoch, ProducerId, Serial, SessionId, TurnEpoch, TurnId, WorkerName,
+};
+use crate::runtime::space::Room;
+use crate::runtime::{Delivery, Freshness, NotReady, Reply, Start, SubmitError, Unavailable};
+use crate::session::{
+    Append, Applied, Cancel, Claim, Command, Config, Format, Input, NewEvent, Origin, Retention,
+    Said, Say, Scope,
+};
 use crate::store::Store;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -60,6 +66,99 @@ async fn tail(node: &Node, name: &str) -> Serial {
     let soon = Instant::now() + LONG;
     let status = node.runtime.sessions.status(&id(name), Freshness::Linearizable, soon).await;
     status.unwrap().expect("it exists").tail
+}
+
+/// A large disk that has so many MiB left.
+fn room(free_mib: u64) -> Room {
+    Room { free: free_mib << 20, total: 1 << 40, reserve: 256 << 20 }
+}
+
+fn words(text: &'static str) -> NewEvent {
+    NewEvent { format: Format::TEXT, payload: Bytes::from_static(text.as_bytes()) }
+}
+
+fn content(bytes: usize) -> Command {
+    let events = vec![NewEvent { format: Format::TEXT, payload: vec![b'x'; bytes].into() }];
+    Command::Append(Append { events, ..Append::default() })
+}
+
+#[tokio::test]
+async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_always_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    let (sessions, s) = (&node.runtime.sessions, id("s"));
+    create(&node, "s").await;
+    append(&node, "s").await;
+    let input = |name: &str| {
+        let (turn, said) = (TurnId::parse(name).unwrap(), words("go"));
+        let agent = AgentName::parse("a").unwrap();
+        Command::Input(Box::new(Input::new(turn, agent, said)))
+    };
+    let by = || Instant::now() + LONG;
+    sessions.submit(&s, input("t"), by()).await.unwrap();
+    let claim = Claim {
+        turn: TurnId::parse("t").unwrap(),
+        worker: WorkerName::parse("w").unwrap(),
+        key: 1,
+        lease_ms: 600_000,
+        quiet_ms: 600_000,
+        node: None,
+    };
+    sessions.submit(&s, Command::Claim(Box::new(claim)), by()).await.unwrap();
+    let mut seq = 0;
+    let mut say = || {
+        let said = Said { seq, events: vec![words("word")], ..Said::default() };
+        seq += 1;
+        let turn = TurnId::parse("t").unwrap();
+        Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn, TurnEpoch(1)) }))
+    };
+    let is_full = |done: Result<Reply, SubmitError>| match done {
+        Err(SubmitError::Unavailable(Unavailable::DiskFull)) => true,
+        Ok(_) => false,
+        Err(other) => panic!("{other}"),
+    };
+    node.runtime.space.pretend(Some(room(200)));
+    assert!(is_full(sessions.submit(&s, content(10), by()).await));
+    assert!(!is_full(sessions.submit(&s, say(), by()).await), "a word is small");
+    assert_eq!(node.runtime.overview.not_ready(), [NotReady::DiskFull]);
+    node.runtime.space.pretend(Some(room(100)));
+    assert!(is_full(sessions.submit(&s, say(), by()).await), "there will soon be no space at all");
+    let new = Command::from(crate::session::Config::default());
+    assert!(is_full(sessions.submit(&id("other"), new, by()).await));
+    let cancel = Cancel::new(Scope::Turn(TurnId::parse("t").unwrap()), "");
+    for ends in [
+        Command::Cancel(Box::new(cancel)),
+        Command::Trim { before: Serial(2) },
+        Command::Delete { incarnation: None },
+    ] {
+        assert!(!is_full(sessions.submit(&s, ends, by()).await));
+    }
+    node.runtime.space.pretend(None);
+    create(&node, "other").await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_is_held_while_the_node_is_being_born() {
+    let dir = tempfile::tempdir().unwrap();
+    let given = Given {
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        data_dir: Some(dir.path().join("data")),
+        groups: Some(3),
+        ..Default::default()
+    };
+    let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
+    let node = Node::start(&config, None).await.unwrap();
+    let by = Instant::now() + LONG;
+    let listed = node.runtime.sessions.list(None, ("", None), 10, by).await.unwrap();
+    assert!(listed.is_empty());
+    // A subscription asks for such lists.
+    let url = format!("http://{}/v1/stream/__ds/subscriptions/x", node.address);
+    let body = r#"{"type":"pull-wake","pattern":"a/*","wake_stream":"w"}"#;
+    let sent = reqwest::Client::new().put(url).header("content-type", "application/json");
+    let answer = sent.body(body).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 201, "{}", answer.text().await.unwrap());
+    node.stop().await;
 }
 
 #[tokio::test]

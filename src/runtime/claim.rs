@@ -18,7 +18,9 @@ use super::workers::Workers;
 use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{AgentId, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
-use crate::session::{Applied, Claim, Command, Event, Say, Then, TurnOutput, TurnStatus};
+use crate::session::{
+    Applied, Claim, Command, Event, NodeStart, Say, Then, TurnOutput, TurnStatus,
+};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
@@ -61,7 +63,9 @@ impl Workers {
                 key: chance::draw(),
                 lease_ms: claimer.lease_ms,
                 quiet_ms: claimer.quiet_ms,
-                node: claimer.is_bound.then_some(self.host.local().0),
+                node: claimer
+                    .is_bound
+                    .then(|| NodeStart { node: self.host.local().0, boot: self.host.boot() }),
             };
             if let Some(assignment) = self.take(offer.session, claim).await? {
                 return Ok(Some(assignment));

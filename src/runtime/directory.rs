@@ -5,7 +5,6 @@
 //! client gave none (S11).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use super::session::{Answer, Looked, Mail, Submission};
 use super::shard::Shard;
 use super::shard::actors::Actors;
 use super::shards::Shards;
+use super::space::Space;
 use super::{Freshness, envelope, flow};
 use crate::ids::{Serial, SessionId};
 use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
@@ -36,8 +36,7 @@ pub(super) struct Directory {
     host: Arc<Host>,
     shards: Arc<Shards>,
     allowance: Arc<Allowance>,
-    /// Whether the disk is nearly full.
-    full: Arc<AtomicBool>,
+    space: Arc<Space>,
 }
 
 /// Where a command is taken.
@@ -62,9 +61,9 @@ impl Directory {
         host: Arc<Host>,
         shards: Arc<Shards>,
         allowance: Arc<Allowance>,
-        full: Arc<AtomicBool>,
+        space: Arc<Space>,
     ) -> Directory {
-        Directory { host, shards, allowance, full }
+        Directory { host, shards, allowance, space }
     }
 
     /// The shard of a session; none before the cluster's birth is known.
@@ -193,7 +192,7 @@ impl Directory {
             class => class,
         };
         // Deleting and closing still work: they make room.
-        if self.full.load(Ordering::Acquire) && class == Class::Data {
+        if !self.space.level().takes(class) {
             return Attempt::Done(Err(Unavailable::DiskFull.into()));
         }
         // Whatever makes room or ends something passes by the flood, on the reserve.

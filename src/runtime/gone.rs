@@ -4,6 +4,9 @@
 //! groups that are led here. Of the leader before it, whose silence made it leader, it knows it as soon as that one
 //! does not acknowledge its first heartbeats; that is judged once, when it has become leader. The turns are taken from
 //! such workers at once, and not when their leases run out. A worker that was only cut off is fenced (S4).
+//!
+//! A node that was killed and is back before anybody missed it has another start, and says so to each peer before
+//! anything else: what its earlier starts had is gone. So has this node, when it has become leader again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,19 +16,19 @@ use cluster::host::Host;
 use cluster::ids::{GroupId, NodeId};
 use tokio::time::{Instant, sleep};
 
-use super::session::Mail;
+use super::session::{Gone, Mail};
 use super::shards::Shards;
 use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_REPORT};
 
 /// What is known of the nodes that are gone.
 #[derive(Default)]
-struct Gone {
+struct Watch {
     /// Groups that this node leads or led when it looked last.
     leads: HashMap<GroupId, Lead>,
     /// Leaders before this node, that did not acknowledge its first heartbeats.
     before: BTreeSet<NodeId>,
     /// When sessions of a group were first told, and last.
-    reported: HashMap<(GroupId, NodeId), (Instant, Instant)>,
+    reported: HashMap<(GroupId, Gone), (Instant, Instant)>,
 }
 
 /// Who leads a group.
@@ -41,7 +44,7 @@ enum Lead {
 
 /// Tells the sessions that are led here of nodes that are gone, until it is dropped.
 pub(super) async fn watch(shards: Arc<Shards>, host: Arc<Host>) {
-    let mut gone = Gone::default();
+    let mut gone = Watch::default();
     loop {
         sleep(GONE_INTERVAL).await;
         gone.look(&shards, &host);
@@ -63,18 +66,22 @@ fn silent<'g>(
     silent
 }
 
-impl Gone {
+impl Watch {
     fn look(&mut self, shards: &Shards, host: &Host) {
         let led = self.led(host);
         let at_first = silent(led.iter(), |group| group.silent_for(GONE_HEARTBEATS));
         self.judge(&at_first);
         let mut nodes = silent(led.iter(), Group::silent_members);
         nodes.extend(&self.before);
-        self.reported.retain(|(_, node), _| nodes.contains(node));
+        let before = host.boots().into_iter().map(|(node, boot)| Gone::Before(node, boot));
+        let gone: HashSet<Gone> = nodes.into_iter().map(Gone::All).chain(before).collect();
+        let groups: HashSet<GroupId> = led.iter().map(|group| group.id()).collect();
+        // One that is led anew is told anew.
+        self.reported.retain(|(group, starts), _| groups.contains(group) && gone.contains(starts));
         for group in led {
             let Some(shard) = shards.get(group.id()) else { continue };
-            for node in nodes.iter().filter(|node| self.is_news(group.id(), **node)) {
-                let mail = || Mail::Gone { group: group.clone(), node: node.0 };
+            for starts in gone.iter().filter(|starts| self.is_news(group.id(), **starts)) {
+                let mail = || Mail::Gone { group: group.clone(), starts: *starts };
                 shard.actors().send_all(mail);
             }
         }
@@ -111,13 +118,13 @@ impl Gone {
 
     /// Whether the sessions of a group are to be told of it now. They are told again for a while: an actor may have
     /// been rebuilt just then, or have had no room to propose it.
-    fn is_news(&mut self, group: GroupId, node: NodeId) -> bool {
+    fn is_news(&mut self, group: GroupId, starts: Gone) -> bool {
         let now = Instant::now();
-        let (first, last) = self.reported.get(&(group, node)).copied().unzip();
+        let (first, last) = self.reported.get(&(group, starts)).copied().unzip();
         let is_news = last.is_none_or(|last| GONE_AGAIN <= now - last)
             && first.is_none_or(|first| now - first <= GONE_REPORT);
         if is_news {
-            self.reported.insert((group, node), (first.unwrap_or(now), now));
+            self.reported.insert((group, starts), (first.unwrap_or(now), now));
         }
         is_news
     }
@@ -140,10 +147,10 @@ mod tests {
     const GROUP: GroupId = GroupId(1);
     const OTHER: NodeId = NodeId(2);
 
-    fn after(before: Lead, looks: u32) -> Gone {
+    fn after(before: Lead, looks: u32) -> Watch {
         let mut lead = before;
         (0..=looks).for_each(|_| lead.pass());
-        Gone { leads: HashMap::from([(GROUP, lead)]), ..Gone::default() }
+        Watch { leads: HashMap::from([(GROUP, lead)]), ..Watch::default() }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub mod reader;
 mod ready;
 #[cfg(test)]
 mod rebuild_tests;
+mod reclaim;
 mod relay;
 mod relays;
 pub mod report;
@@ -110,8 +111,7 @@ pub struct Runtime {
     pub allowance: Arc<Allowance>,
     host: Arc<Host>,
     store: Store,
-    /// Whether the disk is nearly full.
-    full: Arc<AtomicBool>,
+    pub(crate) space: Arc<space::Space>,
     draining: Arc<AtomicBool>,
     tasks: Tasks,
     supervisor: ractor::ActorCell,
@@ -129,18 +129,8 @@ impl Runtime {
         if self.store.fault().reason().is_some() {
             return;
         }
-        let checkpoints = self.host.groups().into_iter().map(|group| async move {
-            let applied = group.report().applied.map(|id| id.index);
-            if group.report().checkpoint < applied {
-                group.checkpoint().await;
-                let mut reports = group.reports();
-                let done = |report: &cluster::raft::Report| {
-                    applied <= report.checkpoint || !report.running
-                };
-                // It ends with the group.
-                reports.wait_for(done).await.ok();
-            }
-        });
+        let groups = self.host.groups().into_iter();
+        let checkpoints = groups.map(|group| async move { group.catch_up().await });
         let all = futures::future::join_all(checkpoints);
         if timeout(STOP_CHECKPOINT, all).await.is_err() {
             tracing::warn!("the store is not up to date; the next start applies the journal again");
@@ -160,9 +150,10 @@ impl Runtime {
         }
     }
 
-    /// Refuses appends while a disk that holds one of `dirs` has little space left.
+    /// Refuses what takes space while a disk that holds one of `dirs` has little left, and gives some back.
     pub fn watch_space(&self, dirs: Vec<std::path::PathBuf>) {
-        let watch = essential("space", space::watch(dirs, self.full.clone()));
+        let (space, store, host) = (self.space.clone(), self.store.clone(), self.host.clone());
+        let watch = essential("space", reclaim::run(dirs, space, store, host));
         self.tasks.spawn_until_stop(watch);
     }
 }

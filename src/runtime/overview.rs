@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::peer::wire::{Condition, Request, Response, Standing};
 use super::report::{ClusterReport, MemberReport, ReplicaReport, ShardReport};
 use super::sessions::Sessions;
+use super::space::Space;
 use crate::limits::REPORT_WAIT;
 use crate::store::fault::Fault;
 
@@ -28,8 +29,7 @@ pub struct Overview {
     pub(super) sessions: Arc<Sessions>,
     pub(super) comparison: Arc<Comparison>,
     pub(super) store: Fault,
-    /// Whether the disk is nearly full.
-    pub(super) full: Arc<AtomicBool>,
+    pub(super) space: Arc<Space>,
     /// Whether the node hands over what it leads, and stops.
     pub(super) draining: Arc<AtomicBool>,
 }

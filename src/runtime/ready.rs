@@ -7,6 +7,7 @@ use cluster::ids::{GroupId, MapVersion};
 
 use super::NotReady;
 use super::overview::Overview;
+use super::space::Level;
 use crate::limits::READY_LAG;
 
 impl Overview {
@@ -22,7 +23,7 @@ impl Overview {
 
     /// What is wrong with the node as a whole.
     fn node_not_ready(&self) -> Vec<NotReady> {
-        let full = self.host.journal().full() || self.full.load(Ordering::Acquire);
+        let full = self.host.journal().full() || self.space.level() != Level::Enough;
         let found = [
             (self.host.map().borrow().version == MapVersion::NONE, NotReady::NoMap),
             (self.draining.load(Ordering::Acquire), NotReady::Draining),

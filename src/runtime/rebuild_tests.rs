@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster::ids::{EntryId, GroupId};
+use cluster::journal::disk::RealDisk;
+use cluster::journal::{self, Journal, JournalConfig};
 use cluster::machine::{Committed, Machine, MachineFactory};
 use ractor::Actor;
 use tokio::runtime::Handle;
@@ -20,8 +22,9 @@ use super::session::{Looked, Mail};
 use super::shard::{Common, Replay, Shard};
 use super::shards::{Factory, Shards};
 use super::supervisor::Supervisor;
+use super::wiring;
 use crate::ids::SessionId;
-use crate::limits::REBUILD_WAIT;
+use crate::limits::{REBUILD_BYTES, REBUILD_WAIT};
 use crate::session::{Command, Config};
 use crate::store::Store;
 use crate::store::memory::MemoryDisk;
@@ -116,6 +119,32 @@ async fn a_session_is_rebuilt_piece_by_piece_while_others_go_on() {
         assert_eq!(request.recv().await, Some(next..ENTRIES), "what was read is not read again");
     }
     assert!(request.try_recv().is_err());
+}
+
+#[test]
+fn a_piece_of_the_journal_has_a_limit_of_bytes_and_at_least_one_entry() {
+    let (dir, third) = (tempfile::tempdir().expect("a directory"), REBUILD_BYTES / 3);
+    // Some is in memory, and some on the disk only.
+    let (segment_bytes, tail_bytes) = (1 << 20, third);
+    let config = JournalConfig { dir: dir.path().to_path_buf(), segment_bytes, tail_bytes };
+    let (journal, writer) = Journal::open(Arc::new(RealDisk), config).expect("it opens");
+    let writer = std::thread::spawn(move || writer.run());
+    let blank = |(bytes, index): (usize, u64)| journal::Entry {
+        id: EntryId { term: 1, node: 1, index },
+        payload: vec![0; bytes].into(),
+    };
+    let sizes = [third; 7].into_iter().zip(0..).map(blank);
+    journal.append(GROUP, sizes.collect(), Box::new(|_| ())).expect("it is taken");
+    let replay = wiring::replay(journal.clone());
+    let (mut next, mut pieces) = (0, Vec::new());
+    while next < 7 {
+        let piece = replay(GROUP, next..7).expect("it is read");
+        next = piece.last().expect("at least one").id.index + 1;
+        pieces.push(piece.len());
+    }
+    assert_eq!(pieces, [3, 3, 1]);
+    journal.close();
+    writer.join().expect("it ends");
 }
 
 #[tokio::test(start_paused = true)]

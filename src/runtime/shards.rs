@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
+use cluster::group::Group;
 use cluster::host::Host;
 use cluster::ids::GroupId;
 use cluster::machine::{BoxFuture, Machine, MachineFactory};
@@ -67,11 +68,7 @@ impl Shards {
                 let crowded = SESSIONS_CROWDED < self.live_sessions();
                 self.passivate(if crowded { IDLE_CROWDED } else { IDLE });
             }
-            for shard in self.all() {
-                if let Err(error) = self.wake_due(&shard, &host, &mut led).await {
-                    tracing::warn!(shard = shard.number(), %error, "deadlines are unreadable");
-                }
-            }
+            self.wake_due(&host, &mut led).await;
         }
     }
 
@@ -84,31 +81,46 @@ impl Shards {
         }
     }
 
-    /// Only the leader acts on the world (S8). `led`: the shards that this node led before.
-    async fn wake_due(
-        &self,
-        shard: &Arc<Shard>,
-        host: &Host,
-        led: &mut HashSet<u32>,
-    ) -> io::Result<()> {
-        let (store, number) = (self.common.store.clone(), shard.number());
-        let Some(group) = host.group(GroupId(number)).filter(|group| group.leads()) else {
-            led.remove(&number);
-            return Ok(());
-        };
-        let now = Millis(group.now_ms());
-        // What an earlier leader put off is not done by anybody now: turns wait on its turn_queue.
-        let (upto, most) = match led.contains(&number) {
-            true => (now, DUE_AT_ONCE),
-            false => (now.after(AGAIN_MS_MAX), OFFERS),
-        };
-        let due = blocking::off_thread(move || store.due(number, upto, most));
-        let due = due.await??;
-        led.insert(number);
-        for (filed, id) in due {
-            shard.actors().look_in(&id, Mail::Due { group: group.clone(), filed: Some(filed) });
+    /// Only the leader acts on the world (S8). `led`: the shards that this node led before. All shards are looked at
+    /// in one go, off the thread: each by itself would wake threads all the time that find nothing.
+    async fn wake_due(&self, host: &Host, led: &mut HashSet<u32>) {
+        let mut looks = Vec::new();
+        for shard in self.all() {
+            let number = shard.number();
+            let Some(group) = host.group(GroupId(number)).filter(|group| group.leads()) else {
+                led.remove(&number);
+                continue;
+            };
+            let now = Millis(group.now_ms());
+            // What an earlier leader put off is not done by anybody now: turns wait on its turn_queue.
+            let (upto, most) = match led.contains(&number) {
+                true => (now, DUE_AT_ONCE),
+                false => (now.after(AGAIN_MS_MAX), OFFERS),
+            };
+            looks.push((shard, group, upto, most));
         }
-        Ok(())
+        let store = self.common.store.clone();
+        let due = move || {
+            let due = |(shard, group, upto, most): (Arc<Shard>, Arc<Group>, Millis, usize)| {
+                (store.due(shard.number(), upto, most), shard, group)
+            };
+            looks.into_iter().map(due).collect::<Vec<_>>()
+        };
+        // Where it fails the process is ending.
+        for (due, shard, group) in blocking::off_thread(due).await.unwrap_or_default() {
+            match due {
+                Ok(due) => {
+                    led.insert(shard.number());
+                    for (filed, id) in due {
+                        let mail = Mail::Due { group: group.clone(), filed: Some(filed) };
+                        shard.actors().look_in(&id, mail);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(shard = shard.number(), %error, "deadlines are unreadable");
+                }
+            }
+        }
     }
 }
 

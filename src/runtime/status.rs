@@ -2,13 +2,13 @@
 
 use cluster::ids::GroupId;
 use futures::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::peer::wire::{Request, Response};
 use super::sessions::Sessions;
 use super::{Freshness, Home, Summary, Unavailable};
 use crate::ids::{SessionId, TenantName, listed};
-use crate::limits::PEER_PATIENCE;
+use crate::limits::{LEADER_WAIT, PEER_PATIENCE};
 use crate::session::{Session, Status};
 
 impl Sessions {
@@ -77,10 +77,12 @@ impl Sessions {
     ) -> Result<Vec<Summary>, Unavailable> {
         let Some((prefix, after)) = listed(tenant, prefix, after) else { return Ok(Vec::new()) };
         let (prefix, after) = (prefix.as_str(), after.as_deref());
-        let groups = self.host.map().borrow().groups;
-        if groups == 0 {
+        let mut map = self.host.map();
+        let born = map.wait_for(|map| 0 < map.groups);
+        let Ok(Ok(groups)) = timeout_at(deadline, born).await.map(|map| map.map(|map| map.groups))
+        else {
             return Err(Unavailable::NoQuorum("the cluster is not born yet".into()));
-        }
+        };
         let shards =
             (1..=groups).map(|shard| self.list_shard(shard, prefix, after, limit, deadline));
         let mut lines = Vec::new();
@@ -92,7 +94,25 @@ impl Sessions {
         Ok(lines)
     }
 
+    /// The list of one shard; held while nobody who has it answers.
     async fn list_shard(
+        &self,
+        shard: u32,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Summary>, Unavailable> {
+        loop {
+            let listed = self.list_shard_once(shard, prefix, after, limit, deadline).await;
+            if listed.is_ok() || deadline <= Instant::now() + LEADER_WAIT {
+                return listed;
+            }
+            tokio::time::sleep(LEADER_WAIT / 2).await;
+        }
+    }
+
+    async fn list_shard_once(
         &self,
         shard: u32,
         prefix: &str,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use cluster::essential::essential;
 use cluster::host::Host;
 use cluster::ids::{EntryId, GroupId};
+use cluster::journal::Journal;
 use ractor::{Actor, ActorCell};
 
 use super::allowance::{Allowance, Allowances};
@@ -22,8 +23,9 @@ use super::presence::table::PresenceTable;
 use super::presence::{self, Presence};
 use super::relays::Relays;
 use super::sessions::Sessions;
-use super::shard::Common;
+use super::shard::{Common, Replay};
 use super::shards::{Factory, Shards};
+use super::space::Space;
 use super::supervisor::Supervisor;
 use super::tasks::Tasks;
 use super::turn_queue::TurnQueue;
@@ -55,10 +57,10 @@ impl Runtime {
         let (shards, supervisor) =
             supervised(common(&store, world, &host, allowances.is_on())).await;
         let allowance = Allowance::new(allowances, shards.clone(), host.clone());
-        let (tasks, full, draining) =
-            (Tasks::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (tasks, space) = (Tasks::default(), Arc::new(Space::default()));
+        let draining = Arc::new(AtomicBool::new(false));
         let directory =
-            Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone());
+            Directory::new(host.clone(), shards.clone(), allowance.clone(), space.clone());
         let directory = Arc::new(directory);
         let sessions = sessions(&host, &shards, &store, &directory, feeds, &tasks);
         let ephemerals = Arc::new(Ephemerals::new(host.clone()));
@@ -76,7 +78,7 @@ impl Runtime {
             sessions: sessions.clone(),
             comparison: comparison.clone(),
             store: store.fault().clone(),
-            full: full.clone(),
+            space: space.clone(),
             draining: draining.clone(),
         };
         let parts = Arc::new(Parts {
@@ -107,7 +109,7 @@ impl Runtime {
             allowance,
             host,
             store,
-            full,
+            space,
             draining,
             tasks,
             supervisor,
@@ -175,13 +177,13 @@ fn common(store: &Store, world: World, host: &Host, tallies: bool) -> Common {
             let journal = journal.clone();
             Arc::new(move |group| journal.state(group).last.map_or(0, next))
         },
-        replay: {
-            let journal = journal.clone();
-            Arc::new(move |group, range| {
-                cluster::replay::committed(&journal, group, range, REBUILD_BYTES)
-            })
-        },
+        replay: replay(journal.clone()),
     }
+}
+
+/// Reads the journal back for sessions that are rebuilt, a piece at a time.
+pub(super) fn replay(journal: Journal) -> Replay {
+    Arc::new(move |group, range| cluster::replay::committed(&journal, group, range, REBUILD_BYTES))
 }
 
 /// The shards, and the actor that watches all their actors.

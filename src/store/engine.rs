@@ -63,6 +63,12 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// # Errors
     /// Nothing may be concluded about what is on disk, and nothing can be written any more.
     fn persist(&self) -> io::Result<()>;
+
+    /// Gives the disk what was removed, if that can be done within so many free bytes; says whether.
+    ///
+    /// # Errors
+    /// Nothing is lost; what is given back is unknown.
+    fn compact(&self, free_bytes: u64) -> io::Result<bool>;
 }
 
 /// What was in an engine at one moment.

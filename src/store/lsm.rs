@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{
@@ -15,14 +16,26 @@ use fjall::{
 
 use super::engine::{Engine, KeyRange, Keys, Rows, Snapshot, Table};
 use crate::limits::STORE_CACHE_BYTES;
+use crate::runtime::space;
 
 /// Values from this size on are kept beside the tree, in bytes: blocks are, most heads are not.
 const SEPARATED_BYTES: u32 = 4096;
 
 /// Tables of the engine in its first level from which on it is behind; from 20 on it slows writes down.
 const L0_TABLES: usize = 12;
+/// What the engine keeps in memory before it writes it, in bytes.
+const MEMTABLE_BYTES: u64 = 64 << 20;
+/// Size of the engine's own journal, in bytes; on a small disk one in so many of it, and not less than the least.
+const JOURNAL_BYTES: u64 = 512 << 20;
+const JOURNAL_BYTES_MIN: u64 = 64 << 20;
+const JOURNAL_SHARE: u64 = 8;
 /// Files that the engine keeps open.
 const OPEN_FILES: usize = 256;
+
+/// Pause between two looks whether what was in memory is written.
+const FLUSH_LOOK: Duration = Duration::from_millis(10);
+/// How often the engine is compacted at most, one time after the other.
+const COMPACTIONS: usize = 4;
 
 /// All tables lie in one keyspace, under a first byte of their own. A keyspace is flushed by itself, so with
 /// several a killed process would leave a head without the blocks that it counts on.
@@ -37,8 +50,11 @@ impl Lsm {
     /// # Errors
     /// Also for one with a keyspace for each table, as builds before 0.1.0 made them: nothing is changed.
     pub(super) fn open(dir: &Path) -> io::Result<Lsm> {
+        std::fs::create_dir_all(dir)?;
+        let total = space::look(dir)?.total;
         let database = Database::builder(dir)
             .manual_journal_persist(true)
+            .max_journaling_size((total / JOURNAL_SHARE).clamp(JOURNAL_BYTES_MIN, JOURNAL_BYTES))
             .cache_size(STORE_CACHE_BYTES)
             .max_cached_files(Some(OPEN_FILES))
             .open()
@@ -50,10 +66,23 @@ impl Lsm {
         }
         let options = || {
             let separation = KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES);
-            KeyspaceCreateOptions::default().with_kv_separation(Some(separation))
+            let memory = space::piece(total, MEMTABLE_BYTES);
+            KeyspaceCreateOptions::default()
+                .with_kv_separation(Some(separation))
+                .max_memtable_size(memory)
         };
         let rows = database.keyspace("rows", options).map_err(failed)?;
         Ok(Lsm { database, rows })
+    }
+
+    /// Size of the files in one of its folders: tables, or values that are separated from them.
+    fn bytes_in(&self, folder: &str) -> io::Result<u64> {
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(self.rows.path().join(folder))? {
+            // One that was removed meanwhile has none.
+            bytes += entry?.metadata().map_or(0, |of| of.len());
+        }
+        Ok(bytes)
     }
 
     /// Flushes as the engine does by itself when it has much in memory.
@@ -122,6 +151,32 @@ impl Engine for Lsm {
 
     fn is_pressed(&self) -> bool {
         0 < self.database.outstanding_flushes() || L0_TABLES <= self.rows.l0_table_count()
+    }
+
+    fn compact(&self, free_bytes: u64) -> io::Result<bool> {
+        // What was removed is known to the tables only once it is written, too.
+        self.rows.rotate_memtable().map_err(failed)?;
+        while 0 < self.rows.sealed_memtable_count() {
+            self.check()?;
+            std::thread::sleep(FLUSH_LOOK);
+        }
+        // A first round finds out which values nobody refers to; the next ones drop the files that have no other, and
+        // write anew what is left in some of those that have few.
+        for _ in 0..COMPACTIONS {
+            let (tables, blobs) = (self.bytes_in("tables")?, self.bytes_in("blobs")?);
+            let stale = self.rows.fragmented_blob_bytes();
+            let left = blobs.saturating_sub(stale).min(stale.saturating_mul(3));
+            tracing::debug!(tables, blobs, stale, "the store is to be compacted");
+            if free_bytes < tables + left / 4 {
+                return Ok(false);
+            }
+            self.rows.major_compact().map_err(failed)?;
+            let now = self.bytes_in("blobs")?;
+            if blobs <= now && self.rows.fragmented_blob_bytes() <= stale {
+                break;
+            }
+        }
+        Ok(true)
     }
 
     fn persist(&self) -> io::Result<()> {

@@ -13,8 +13,8 @@ use crate::ids::{Incarnation, Serial, SessionId};
 
 pub use people::{Answer, Audience, ControlRequest, Pause, Resume, Role, Verb};
 pub use turn::{
-    Ask, Cancel, Claim, Follows, Found, Input, Lose, Phase, Say, Scope, Then, TurnOutput, WhenBusy,
-    Withdraw,
+    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Say, Scope, Then,
+    TurnOutput, WhenBusy, Withdraw,
 };
 
 /// One thing asked of one session. New kinds go to the end.

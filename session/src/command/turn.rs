@@ -91,7 +91,16 @@ pub struct Claim {
     /// How long it may live and have nothing to say, in milliseconds.
     pub quiet_ms: u64,
     /// The node whose end is the worker's end; none for one that goes on by another node.
-    pub node: Option<u64>,
+    pub node: Option<NodeStart>,
+}
+
+/// One start of a node, from then to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStart {
+    /// The node's number.
+    pub node: u64,
+    /// A later start of the same node has a greater number.
+    pub boot: u64,
 }
 
 /// What a worker says; nothing but that it lives, if nothing is given.

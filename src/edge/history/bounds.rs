@@ -4,12 +4,12 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use super::properties::{World, block, paged, text};
-use super::{Log, PageRequest, Side, newest, one, read};
+use super::{Found, Log, PageRequest, Side, end_of, newest, one, read};
 use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;
 use crate::ids::{InteractionId, KindName, Serial, StepName, TurnEpoch, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS, MESSAGES_READ_BYTES};
-use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, TurnOutput, View};
+use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, Then, TurnOutput, View};
 
 /// A turn under way, and what its worker says in it.
 struct Turn {
@@ -106,6 +106,46 @@ fn what_was_superseded_does_not_end_the_history() {
     assert_eq!(page.older, None);
     let newer = paged(&world.log, &status, Side::Newer, 10, Visibility::Public).unwrap();
     assert_eq!(newer.len(), 2);
+}
+
+#[test]
+fn a_name_that_no_turn_has_is_not_looked_for_in_the_whole_log() {
+    let mut world = World::new();
+    let mut names = Vec::new();
+    while world.log.iter().map(|event| event.payload.len()).sum::<usize>() < 3 * MESSAGES_READ_BYTES
+    {
+        let mut turn = Turn::begin(&mut world, 0);
+        turn.say(
+            &mut world,
+            TurnOutput { events: vec![text(&large(200))], ..TurnOutput::default() },
+        );
+        turn.say(&mut world, TurnOutput { then: Then::Complete, ..TurnOutput::default() });
+        names.push(turn.turn);
+    }
+    let status = world.status();
+    // How often is asked, and what the last answer is.
+    let ask = |name: &TurnId| {
+        let (mut before, mut questions) = (None, 0);
+        loop {
+            let mut log = Log::of(&world.log);
+            questions += 1;
+            let found = block(end_of(&mut log, &status, name, before)).unwrap();
+            let room = MESSAGES_READ_BYTES * 2;
+            assert!(log.bytes <= room, "{} bytes were read", log.bytes);
+            match found {
+                Found::NotSince(place) => {
+                    assert!(before.is_none_or(|before| place < before), "it gets on");
+                    before = Some(place);
+                }
+                found => return (questions, matches!(found, Found::Ended(_))),
+            }
+        }
+    };
+    assert_eq!(ask(names.last().unwrap()), (1, true));
+    let (questions, found) = ask(&names[0]);
+    assert!(found && (2..=6).contains(&questions), "the oldest is found by request {questions}");
+    let (questions, found) = ask(&TurnId::parse("none").unwrap());
+    assert!(!found && (2..=6).contains(&questions), "{questions}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Turns that are over, found in the log: how they ended, and what was said in them.
 //!
 //! A turn is found by its input, which is a message: so it costs what the messages after it do, however long they are.
+//! What was not found within the room of a page is looked for before a place by the next request.
 
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub(in crate::edge) enum Found {
     InputMessage(TurnId),
     /// An input that began no turn: a person had control.
     Held,
+    /// Nothing from this place on; what lies before it was not looked at.
+    NotSince(Serial),
     Nothing,
 }
 
@@ -57,7 +60,15 @@ struct Place {
     other: Option<Found>,
 }
 
-/// The last turn with this name that is over as of `status`, or what else the log has under that name.
+/// How far a turn was looked for.
+enum Looked {
+    Found(Place),
+    NotSince(Serial),
+    Through,
+}
+
+/// The last turn with this name that is over as of `status`, or what else the log has under that name: of what lies
+/// before a place, which is the tail where none is given.
 ///
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
@@ -65,11 +76,17 @@ pub(in crate::edge) async fn end_of(
     log: &mut Log<'_>,
     status: &Status,
     turn: &TurnId,
+    before: Option<Serial>,
 ) -> Result<Found, Problem> {
-    let Some(place) = find(log, status, turn).await? else { return Ok(Found::Nothing) };
+    let place = match find(log, status, turn, before).await? {
+        Looked::Found(place) => place,
+        Looked::NotSince(place) => return Ok(Found::NotSince(place)),
+        Looked::Through => return Ok(Found::Nothing),
+    };
     let Place { begin, newest, other } = place;
-    let mut at = newest;
-    while at <= status.tail {
+    let (mut at, begun) = (newest, (log.read, log.bytes));
+    // Where a turn began, it ends; an input that began none has most likely no end to look for.
+    while at <= status.tail && !(other.is_some() && log.is_spent(begun)) {
         let piece = log.piece(at, status.tail).await?;
         let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
         let is_end = |shown: &&Arc<Shown>| is_end(&shown.event) && of(&shown.event) == Some(turn);
@@ -82,8 +99,15 @@ pub(in crate::edge) async fn end_of(
 }
 
 /// Goes back over messages until the turn's input, which is the oldest of them.
-async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Option<Place>, Problem> {
-    let (mut upto, mut found) = (status.tail.next(), None::<Place>);
+async fn find(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+    before: Option<Serial>,
+) -> Result<Looked, Problem> {
+    let looked = |found: Option<Place>| found.map_or(Looked::Through, Looked::Found);
+    let (mut upto, mut found) = (before.unwrap_or(status.tail.next()), None::<Place>);
+    let begun = (log.read, log.bytes);
     let whole = (Visibility::All, &View::default());
     loop {
         let border = borders::back(log, status, upto, MESSAGES_PAGE, whole).await?;
@@ -101,14 +125,17 @@ async fn find(log: &mut Log<'_>, status: &Status, turn: &TurnId) -> Result<Optio
                 found = Some(Place { begin: event.serial, newest, other });
             }
             if named {
-                return Ok(found);
+                return Ok(looked(found));
             }
         }
         if border.is_first && border.remnants && found.is_none() {
-            return left_of(log, status, turn).await;
+            return Ok(looked(left_of(log, status, turn).await?));
         }
         if border.is_first || upto <= border.lo {
-            return Ok(found);
+            return Ok(looked(found));
+        }
+        if found.is_none() && log.is_spent(begun) {
+            return Ok(Looked::NotSince(border.lo));
         }
         upto = border.lo;
     }

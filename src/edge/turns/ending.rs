@@ -32,14 +32,15 @@ pub(in crate::edge) async fn show(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = query.only(&["wait_ms", "visibility"])?;
+    let query = query.only(&["wait_ms", "visibility", "before"])?;
+    let before = query.text("before").map(At::parse).transpose()?.unwrap_or(At::Now);
     let visibility = attached::visibility(query.text("visibility"));
     let visibility = visibility.map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
     let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?.unwrap_or_default();
     let until = Instant::now() + Duration::from_millis(wait_ms);
     // The wait is no part of what the request itself may take.
     let deadline = headers::deadline(&headers)? + Duration::from_millis(wait_ms);
-    let shown = shown(&edge, (&id, &turn), visibility, until, deadline);
+    let shown = shown(&edge, (&id, &turn), (visibility, before), until, deadline);
     Ok(ready(&while_granted(&caller, shown).await?))
 }
 
@@ -47,7 +48,7 @@ pub(in crate::edge) async fn show(
 async fn shown(
     edge: &Edge,
     (id, turn): (&SessionId, &TurnId),
-    visibility: Visibility,
+    (visibility, before): (Visibility, At),
     until: Instant,
     deadline: Instant,
 ) -> Result<Json, Problem> {
@@ -55,7 +56,9 @@ async fn shown(
     loop {
         let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
         let status = exists(status)?;
+        let before = before.in_log(&status)?;
         let open = status.turns.iter().find(|open| open.turn == *turn);
+        let open = open.filter(|_| before.is_none());
         if let Some(open) = open {
             if waits && Instant::now() < until {
                 waits = wait(edge, id, Some(turn), &status, until).await?;
@@ -77,7 +80,7 @@ async fn shown(
             let body = Json::object(members).with("input", input.0);
             return Ok(with_head(body, &status));
         }
-        return over(&mut log, &status, turn, visibility).await;
+        return over(&mut log, &status, turn, (visibility, before)).await;
     }
 }
 
@@ -149,9 +152,9 @@ async fn over(
     log: &mut Log<'_>,
     status: &Status,
     turn: &TurnId,
-    visibility: Visibility,
+    (visibility, before): (Visibility, Option<Serial>),
 ) -> Result<Json, Problem> {
-    let ended = match history::end_of(log, status, turn).await? {
+    let ended = match history::end_of(log, status, turn, before).await? {
         Found::Ended(ended) => ended,
         other => return Err(none(status, turn, other)),
     };
@@ -173,12 +176,19 @@ fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     let detail = match &found {
         Found::InputMessage(of) => format!("the input {turn} was spoken into the turn {of}"),
         Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
+        Found::NotSince(place) => format!(
+            "none from {place} on has the name {turn}; ask again with before= for those before it"
+        ),
         _ if first <= Serial(1) => format!("none has the name {turn}"),
         _ => format!("the log tells of none that has the name {turn}, from {first} on"),
     };
     let problem = Problem::new(&error::NO_SUCH_TURN, detail).with("first", first.0);
     match found {
         Found::InputMessage(of) => problem.with("turn", of.as_str()),
+        Found::NotSince(serial) => {
+            let cursor = Cursor { incarnation: status.incarnation, serial };
+            problem.with("older", cursor.to_string())
+        }
         _ => problem,
     }
 }

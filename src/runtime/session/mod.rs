@@ -3,6 +3,7 @@
 //! Mail order is journal order. The actor applies, seals, shows and answers; it never waits (S8: every
 //! replica does all of this, and only who holds a waiting request answers it).
 
+mod gone;
 mod loaded;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use super::tail::Tail;
 use super::turn_queue::Waiting;
 use crate::ids::{AgentId, Incarnation, Millis, SessionId};
 use crate::session::{Cause, Command, Effect, Fork, Lose, Session, Status};
+pub(super) use gone::Gone;
 use loaded::Loaded;
 #[cfg(test)]
 pub(super) use loaded::mark;
@@ -79,10 +81,10 @@ pub(super) enum Mail {
         group: Arc<Group>,
         filed: Option<Millis>,
     },
-    /// A node is gone, and so are the workers that were bound to it.
+    /// Starts of a node are gone, and so are the workers that were bound to them.
     Gone {
         group: Arc<Group>,
-        node: u64,
+        starts: Gone,
     },
     /// Leave if nobody needs you.
     Retire,
@@ -185,7 +187,7 @@ impl Actor for SessionActor {
             }
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
             Mail::Due { group, filed } => owned.due(&group, filed, &myself)?,
-            Mail::Gone { group, node } => owned.gone(&group, node),
+            Mail::Gone { group, starts } => owned.gone(&group, starts),
             Mail::Counted { notified } => {
                 owned.counting = false;
                 // Somebody may have come or left meanwhile. What failed is tried at the next look.
@@ -343,10 +345,10 @@ impl Owned {
     }
 
     /// Takes the turns from the workers that a node took with it. Should that be lost, their leases run out.
-    fn gone(&self, group: &Arc<Group>, node: u64) {
+    fn gone(&self, group: &Arc<Group>, starts: Gone) {
         let Some(loaded) = &self.loaded else { return };
-        for (turn, epoch) in loaded.session.held_by_node(node) {
-            let (cause, detail) = (Cause::NodeGone, format!("node {node} is gone"));
+        for (turn, epoch) in loaded.session.held_by(|start| starts.has(start)) {
+            let (cause, detail) = (Cause::NodeGone, starts.to_string());
             let lose = Lose { turn, epoch, cause, wait_ms: 0, detail };
             self.propose_own(group, &Command::Lose(Box::new(lose)));
         }

@@ -56,7 +56,9 @@ async fn knows(
         return Ok(true);
     }
     let mut log = Log::new(edge, id, status.incarnation, deadline);
-    Ok(!matches!(history::end_of(&mut log, status, run).await?, Found::Nothing))
+    // A run that lies further back than that is none that anybody goes on with.
+    let found = history::end_of(&mut log, status, run, None).await?;
+    Ok(!matches!(found, Found::Nothing | Found::NotSince(_)))
 }
 
 async fn run(

@@ -1,0 +1,26 @@
+//! Signals that must not end a node: what they tell is found out elsewhere, or is an error of a write.
+
+use std::io;
+
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Lets the process live on when its terminal closes or it is told to read its configuration again (SIGHUP), and when
+/// a file would become larger than its limit allows (SIGXFSZ): then the write fails, and its failure is dealt with as
+/// any other. Not inherited by what the node starts.
+///
+/// # Errors
+/// The system does not let this process hear of its signals.
+pub(super) fn survive() -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(
+                "SIGHUP changes nothing; a certificate for clients is read again when its files change"
+            );
+        }
+    });
+    // Its handler stays, though nobody waits for it.
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
+    Ok(())
+}
