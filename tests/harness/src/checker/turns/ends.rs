@@ -27,7 +27,8 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
     let mut over: BTreeMap<&str, &Told<'_>> = BTreeMap::new();
     for told in story.told() {
         let (turn, what) = (told.fact.turn.as_str(), told.fact.what);
-        if turn.is_empty() {
+        // What comes late is of no turn, though it names one.
+        if turn.is_empty() || told.fact.late {
             continue;
         }
         if let Some(end) = over.get(turn)
