@@ -6,7 +6,9 @@ use super::command::Phase;
 use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
 use super::work::OpenMessage;
-use crate::ids::{AgentName, Millis, Serial, StepName, TurnEpoch, TurnId, WorkerName};
+use crate::ids::{
+    AgentName, CallId, Millis, Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
+};
 use crate::limits;
 
 /// A turn that is not over.
@@ -48,6 +50,22 @@ pub(super) struct Turn {
     pub(super) message: Option<OpenMessage>,
     /// Why it lost its last worker, if it has lost any.
     pub(super) lost: Option<Cause>,
+    /// Calls of tools that were begun, and of which nobody has told what came; oldest first.
+    pub(super) tools: Vec<ToolCall>,
+    /// It waits for no other turn of its agent.
+    pub(super) parallel: bool,
+}
+
+/// A call of a tool that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ToolCall {
+    pub(super) call: CallId,
+    pub(super) tool: ToolName,
+    pub(super) key: u128,
+    /// The epoch of the last worker that began it.
+    pub(super) epoch: TurnEpoch,
+    /// Where that stands in the log.
+    pub(super) serial: Serial,
 }
 
 /// What a turn has put out.
@@ -162,6 +180,8 @@ impl Turn {
             checkpoint: None,
             message: None,
             lost: None,
+            tools: Vec::new(),
+            parallel: false,
         }
     }
 

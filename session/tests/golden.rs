@@ -7,16 +7,17 @@ use bytes::Bytes;
 use cluster::codec;
 use expect_test::{Expect, expect};
 use session::ids::{
-    AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
-    ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch, TurnId,
-    WorkerName,
+    AgentName, CallEpoch, CallId, DeviceName, Incarnation, InteractionId, KindName, Millis,
+    ParticipantName, ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch,
+    TurnId, WorkerName,
 };
 use session::stored::COMMAND_VERSION;
 use session::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
-    ContentType, ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode,
-    NewEvent, Origin, Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope, Sender,
-    Session, Then, Unwatched, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, ClaimCall, Command,
+    CommandKey, Config, ContentType, ControlAsked, Create, Event, Fork, ForkRequest, Format, Input,
+    Lose, Mode, NewEvent, Origin, Pause, Phase, Policy, ReleaseCall, Resume, Retention, Role, Said,
+    Say, Scope, Sender, Session, Then, ToolMark, ToolResult, ToolStep, Unwatched, Verb, WhenBusy,
+    Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -39,6 +40,7 @@ fn config() -> Config {
             attempts: Some(2),
             escalate: true,
             wait_ms: Some(9),
+            merge_ms: None,
         },
     }
 }
@@ -102,10 +104,10 @@ fn commands_keep_their_bytes() {
     check_command(
         &Command::from(config()),
         expect![
-            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e0101050102010109000000"
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201010900000000"
         ],
     );
-    check_command(&Command::from(Config::default()), expect!["01000000000000000000000000000000"]);
+    check_command(&Command::from(Config::default()), expect!["0100000000000000000000000000000000"]);
     check_command(
         &Command::Append(append()),
         expect![
@@ -143,7 +145,7 @@ fn commands_keep_their_bytes() {
     check_command(
         &forked(),
         expect![
-            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201010901016603020504010901fb102701047465787402686901"
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e01010501020101090001016603020504010901fb102701047465787402686901"
         ],
     );
 }
@@ -196,6 +198,7 @@ fn asked() -> [Command; 4] {
             }],
             then,
             withdraw: Vec::new(),
+            tools: vec![started()],
         }),
         heard: Some(Serial(1)),
         delivered: Some(Serial(1)),
@@ -213,6 +216,43 @@ fn asked() -> [Command; 4] {
     ]
 }
 
+fn started() -> ToolMark {
+    let arguments = NewEvent { format: Format::JSON, payload: Bytes::from_static(b"{}") };
+    let tool = ToolName::parse("search").unwrap();
+    let step = ToolStep::Started { tool, arguments };
+    ToolMark { call: CallId::parse("c").unwrap(), step }
+}
+
+#[test]
+fn calls_keep_their_bytes() {
+    let interaction = || InteractionId::parse("i").unwrap();
+    let (by, role, epoch) = (sender().unwrap(), Role::Participant, Some(CallEpoch(2)));
+    let claim = ClaimCall { interaction: interaction(), by, lease_ms: 9_000, epoch, role };
+    check_command(
+        &Command::ClaimCall(Box::new(claim)),
+        expect!["0117016903616461010570686f6e65fb2823010201"],
+    );
+    let (by, left) = (sender(), true);
+    let release = ReleaseCall { interaction: interaction(), epoch: CallEpoch(2), by, left };
+    check_command(
+        &Command::ReleaseCall(Box::new(release)),
+        expect!["01180169020103616461010570686f6e6501"],
+    );
+    let result = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"r") };
+    let told = ToolResult {
+        turn: TurnId::parse("t").unwrap(),
+        call: CallId::parse("c").unwrap(),
+        key: 1 << 100,
+        epoch: TurnEpoch(3),
+        result,
+        failed: true,
+    };
+    check_command(
+        &Command::ToolResult(Box::new(told)),
+        expect!["011901740163fe00000000000000000000000010000000030474657874017201"],
+    );
+}
+
 #[test]
 fn turns_keep_their_bytes() {
     let [input, claim, say, cancel] = asked();
@@ -224,7 +264,7 @@ fn turns_keep_their_bytes() {
     check_command(
         &say,
         expect![
-            "010d017401010001017301010104746578740268690101016908617070726f76616c047465787402686901090202026e6f000101010101fbb80b010206736561726368010163"
+            "010d017401010001017301010104746578740268690101016908617070726f76616c047465787402686901090202026e6f000101630006736561726368046a736f6e027b7d0101010101fbb80b010206736561726368010163"
         ],
     );
     check_command(&cancel, expect!["010e0101610103616461010570686f6e65017203"]);
@@ -238,13 +278,13 @@ fn turns_keep_their_bytes() {
     check_state(
         &apply(2_000, input.clone()),
         expect![
-            "01017301010000000000000000000000fbe803fbd007fbd007fbd0070101fdc4b4d58fdd6fc64002010100fbd007000000000000010174016101010000fbd00700000300000000fbd007000000000000000000010174017401fddd1f3c69ec442308000000000000000000000000000001000000"
+            "0101730101000000000000000000000000fbe803fbd007fbd007fbd0070101fdc4b4d58fdd6fc64002010100fbd007000000000000010174016101010000fbd00700000300000000fbd0070000000000000000000000010174017401fddd1f3c69ec44230800000000000000000000000000000001feb3f4b094efcc17051cfbcc50811bfc5100000000"
         ],
     );
     check_state(
         &apply(3_000, claim),
         expect![
-            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd00701000300000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd0070000000103000000000000000000010174017401fddd1f3c69ec442308000000010000000000000000000001000000"
+            "0101730101000000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd4d2b5fd9c842bd5d06020100fbd0070202fbb80b000000000000010174016101010100fbd00701000300000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd00700000001030000000000000000000000010174017401fddd1f3c69ec44230800000000010000000000000000000001feb3f4b094efcc17051cfbcc50811bfc5100000000"
         ],
     );
     apply(3_500, say);
@@ -266,11 +306,12 @@ fn turns_keep_their_bytes() {
         agent.phase 0103fbac0d046a736f6e046e756c6cfd4fec6e679f5fd11c0001016101040174010206736561726368
         step.started 0104fbac0d046a736f6e046e756c6cfdd7dba7e379764a5d000101610108017401017301
         turn.output 0105fbac0d0474657874026869fdea9baf8a169b45a60001016101030174010100010173010501
-        interaction.requested 0106fbac0d0474657874026869fdc8105d7112c605e3000101610110016901740108617070726f76616c01fbb50d060502
-        interaction.expired 0107fbac0d046a736f6e046e756c6cfdc80f82d604c5129800010161011201690174
-        turn.failed 0108fbac0d046a736f6e046e756c6cfde57bf7e803798c94000101610115017401026e6f
-        input.accepted 0109fb88130474657874026869fd3829b2990a55fcc4000101610100017501750103616461010570686f6e650006
-        turn.cancelled 010afb7017046a736f6e046e756c6cfd9718d26ec638723f0001016101150175020103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
+        tool.started 0106fbac0d046a736f6e027b7dfd1426036b1dfc8cbd000101610119017401016306736561726368fe2fdec56af26bd87e60fc6f752fec3787
+        interaction.requested 0107fbac0d0474657874026869fd0bb18aadf59015cb000101610110016901740108617070726f76616c01fbb50d070502
+        interaction.expired 0108fbac0d046a736f6e046e756c6cfd1fb9e026c6db757600010161011201690174
+        turn.failed 0109fbac0d046a736f6e046e756c6cfdc9d29d5a967ebc1a000101610115017401026e6f
+        input.accepted 010afb88130474657874026869fd7f58e70fd4350cd1000101610100017501750103616461010570686f6e650007
+        turn.cancelled 010bfb7017046a736f6e046e756c6cfdcfeb9a8af6ee2f900001016101150175020103616461010570686f6e650172"#]].assert_eq(&shown.join("\n"));
 }
 
 /// A question that not everybody may answer, and one that was taken back.
@@ -288,7 +329,7 @@ fn how_a_question_is_taken_back_keeps_its_bytes() {
     };
     let asks = says(Said { ask: vec![ask], ..Said::default() });
     let back = says(Said { seq: 1, withdraw: vec![withdraw], ..Said::default() });
-    check_command(&back, expect!["010d01740101010000000000000001016901720000000000"]);
+    check_command(&back, expect!["010d0174010101000000000000000101690172000000000000"]);
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
     let mut apply = |at, command| {
@@ -301,13 +342,13 @@ fn how_a_question_is_taken_back_keeps_its_bytes() {
     check_state(
         &apply(3_500, asks),
         expect![
-            "01017301010000000000000000000000fbe803fbac0dfbac0dfbac0d0103fd3158829e997a7b1308030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b0000fbac0dfbac0dfbd007fbd00700000001030000000000000001030100000100010174017401fddd1f3c69ec44230800000001010169017408617070726f76616c0300000300000000000000000003000000"
+            "0101730101000000000000000000000000fbe803fbac0dfbac0dfbac0d0103fd3158829e997a7b1308030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b0000fbac0dfbac0dfbd007fbd007000000010300000000000000010301000001000000010174017401fddd1f3c69ec4423080000000001010169017408617070726f76616c03000003000000000000000000000003feb3f4b094efcc17051cfbcc50811bfc5100000000"
         ],
     );
     check_state(
         &apply(4_000, back),
         expect![
-            "01017301010000000000000000000000fbe803fba00ffba00ffba00f0104fddba1f6a859ff92410c040100fbd0070202fbb80b0306fbac0d0408fba00f000000000000010174016101010100fbd00701000300000001017707010201fbe803fbb80b0000fba00ffba00ffbd007fbd00700000001030000000000000001030100000100010174017401fddd1f3c69ec44230800000001010169017408617070726f76616c030001020300000000000000000003000000"
+            "0101730101000000000000000000000000fbe803fba00ffba00ffba00f0104fddba1f6a859ff92410c040100fbd0070202fbb80b0306fbac0d0408fba00f000000000000010174016101010100fbd00701000300000001017707010201fbe803fbb80b0000fba00ffba00ffbd007fbd007000000010300000000000000010301000001000000010174017401fddd1f3c69ec4423080000000001010169017408617070726f76616c0300010203000000000000000000000003feb3f4b094efcc17051cfbcc50811bfc5100000000"
         ],
     );
     let shown: Vec<_> = events[2..]
@@ -343,7 +384,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
         wait_ms: 7,
         detail: String::new(),
     }));
-    check_command(&marked, expect!["010d0174010100000001010474657874026869000000000000000000"]);
+    check_command(&marked, expect!["010d017401010000000101047465787402686900000000000000000000"]);
     check_command(&lose, expect!["010f017401060700"]);
     let gone = Command::Lose(Box::new(Lose {
         turn: turn(),
@@ -355,7 +396,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     check_command(&gone, expect!["010f01740107000e6e6f6465203320697320676f6e65"]);
     check_command(
         &cut,
-        expect!["010d0174020100000000010474657874026869000006066c656e677468000000000000"],
+        expect!["010d0174020100000000010474657874026869000006066c656e67746800000000000000"],
     );
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
@@ -371,13 +412,13 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     check_state(
         &apply(3_500, marked),
         expect![
-            "01017301010000000000000000000000fbe803fbac0dfbac0dfbac0d0103fdec16294f857ea19a08030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b010103fbac0dfbac0dfbd007fbd00700000001030003030200000001030100000000010174017401fddd1f3c69ec442308000000010000000000000000000003000000"
+            "0101730101000000000000000000000000fbe803fbac0dfbac0dfbac0d0103fdec16294f857ea19a08030100fbd0070202fbb80b0306fbac0d000000000000010174016101010100fbd00701000300000001017707010101fbe803fbb80b010103fbac0dfbac0dfbd007fbd007000000010300030302000000010301000000000000010174017401fddd1f3c69ec44230800000000010000000000000000000003feb3f4b094efcc17051cfbcc50811bfc5100000000"
         ],
     );
     check_state(
         &apply(3_600, lose),
         expect![
-            "01017301010000000000000000000000fbe803fb100efb100efb100e0104fd4b00ad7f4d25d39b0c040100fbd0070202fbb80b0306fbac0d0408fb100e000000000000010174016101010100fb170e01000301010000fb170e0003030200010101000103010000000106010174017401fddd1f3c69ec442308000000010000000000000000000003000000"
+            "0101730101000000000000000000000000fbe803fb100efb100efb100e0104fd4b00ad7f4d25d39b0c040100fbd0070202fbb80b0306fbac0d0408fb100e000000000000010174016101010100fb170e01000301010000fb170e00030302000101010001030100000001060000010174017401fddd1f3c69ec44230800000000010000000000000000000003feb3f4b094efcc17051cfbcc50811bfc5100000000"
         ],
     );
     apply(4_000, Command::Claim(Box::new(second)));
@@ -407,10 +448,10 @@ fn what_people_ask_keeps_its_bytes() {
         Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause, wait_ms: 0, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
     check_command(&Command::Lose(Box::new(lose)), expect!["010f01740104000164"]);
-    let answer = Answer { interaction, said, sender: sender(), role };
+    let answer = Answer { sender: sender(), role, ..Answer::new(interaction, said) };
     check_command(
         &Command::Answer(Box::new(answer)),
-        expect!["011001690474657874037965730103616461010570686f6e6503"],
+        expect!["011001690474657874037965730103616461010570686f6e65030000"],
     );
     check_command(&control(Verb::Request), expect!["01110003616461010570686f6e6507016e03"]);
     check_command(
@@ -449,7 +490,7 @@ fn a_fork_and_its_source_keep_their_bytes() {
     check_state(
         &hidden,
         expect![
-            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e0101050102010109fbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc01000100000000000000000000000000000000000000"
+            "010167010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201010900fbe803fbe803fbe803fbb80b0606fded8c05219db6a91e02010600fbe803010000000101660302050401090101680701fc90dc01000100000000000000000000000000000000fe5242c9c56b5d4fb04b45a0fe1e75e65100000000"
         ],
     );
     check_state(&owing, expect!["0101670201fba00f0000000001016609fba00f0000"]);
@@ -469,7 +510,7 @@ fn a_session_and_its_events_keep_their_bytes() {
     check_state(
         &session,
         expect![
-            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e0101050102010109fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb2823020001020101030001010161000000000000000000000000000000000000000000"
+            "0106636861742f31010101fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201010900fbe803fb2823fb2823fb28230102fd75c1d27f14cb403109010100fbd007010108776f726b65722d310108776f726b65722d310701fb2823020001020101030001010161000000000000000000000000000000000000fe2b694000bba5a0ca52a89eff74fbd31000000000"
         ],
     );
     apply(&mut session, 9_001, Command::Delete { incarnation: None });
@@ -508,7 +549,7 @@ fn the_keys_of_requests_keep_their_bytes() {
     check_state(
         &open,
         expect![
-            "01017301010000000000000000000000fbe803fbb80bfbb80bfbb80b0102fdc110a189d5f75c5609020100fbd0070207fbd007010000010161000000000000000000000000000000000000000309fbe803fb88130101000100fe00000000000000000000000010000000fbd007fb88130101020002020007fbb80bfb88130101020200"
+            "0101730101000000000000000000000000fbe803fbb80bfbb80bfbb80b0102fdc110a189d5f75c5609020100fbd0070207fbd007010000010161000000000000000000000000000000000000feb3f4b094efcc17051cfbcc50811bfc5100000309fbe803fb88130101000100fe00000000000000000000000010000000fbd007fb88130101020002020007fbb80bfb88130101020200"
         ],
     );
 }

@@ -105,6 +105,7 @@ fn is_input(event: &Event, named: &TurnId) -> bool {
 fn concerns(fact: &Fact, turn: &TurnId) -> bool {
     match fact {
         Fact::Person { .. } | Fact::Control(_) | Fact::Input { held: true, .. } => true,
+        Fact::ToolLate { of, .. } => of == turn,
         fact => fact.turn() == Some(turn),
     }
 }

@@ -63,11 +63,19 @@ impl Live {
                 self.work.turns[at].spoken = serial;
                 self.work.turns[at].end_message();
             }
-            None => self.begin_turn(now, asked, serial),
+            None => self.begin_turn(now, asked, when_busy, serial),
         }
         let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
         let pending = into.is_some();
-        self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
+        self.work.remember(Known {
+            input,
+            turn: of,
+            serial,
+            digest,
+            spoke: None,
+            pending,
+            ended: None,
+        });
         if let Some(at) = into {
             self.wake(now, at, out);
         }
@@ -80,11 +88,19 @@ impl Live {
     }
 
     /// A turn begins with an input, under its name.
-    fn begin_turn(&mut self, now: Millis, asked: &Input, serial: Serial) {
+    fn begin_turn(&mut self, now: Millis, asked: &Input, when_busy: WhenBusy, serial: Serial) {
         let limit = asked.attempts.or(self.config.policy.attempts);
         let mut begun = Turn::new(asked.input.clone(), asked.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
         begun.quiet_ms = asked.quiet_ms;
+        match when_busy {
+            WhenBusy::Parallel => begun.parallel = true,
+            WhenBusy::Merge => {
+                begun.waits_since = now.after(self.config.policy.merges_ms());
+                begun.stage = Stage::Waiting { from: begun.waits_since };
+            }
+            _ => {}
+        }
         self.work.turns.push(begun);
     }
 
@@ -107,7 +123,12 @@ impl Live {
                 let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
                 rests && self.work.asks(&open.id)
             }
-            WhenBusy::Steer | WhenBusy::Queue | WhenBusy::Reject | WhenBusy::Unsteered => false,
+            WhenBusy::Steer
+            | WhenBusy::Queue
+            | WhenBusy::Reject
+            | WhenBusy::Unsteered
+            | WhenBusy::Parallel
+            | WhenBusy::Merge => false,
         };
         let of = self.work.turns.iter().filter(|open| open.agent == asked.agent);
         of.filter(ends).map(|open| open.id.clone()).collect()
@@ -118,13 +139,22 @@ impl Live {
         let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
         match (busy, when_busy) {
             (Some(at), WhenBusy::Steer) => Ok(Some(at)),
+            (Some(at), WhenBusy::Merge) => {
+                let turn = &self.work.turns[at];
+                let waits = turn.attempts == 0 && matches!(turn.stage, Stage::Waiting { .. });
+                Ok(waits.then_some(at))
+            }
             (Some(at), WhenBusy::Reject) => {
                 Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
             }
             (None, _)
             | (
                 _,
-                WhenBusy::Queue | WhenBusy::Interrupt | WhenBusy::Instead | WhenBusy::Unsteered,
+                WhenBusy::Queue
+                | WhenBusy::Interrupt
+                | WhenBusy::Instead
+                | WhenBusy::Unsteered
+                | WhenBusy::Parallel,
             ) => Ok(None),
         }
     }
@@ -164,7 +194,15 @@ impl Live {
 
     fn know_without_turn(&mut self, asked: &Input, serial: Serial) -> Applied {
         let (input, turn, digest) = (asked.input.clone(), asked.input.clone(), digest_of(asked));
-        self.work.remember(Known { input, turn, serial, digest, spoke: None, pending: false });
+        self.work.remember(Known {
+            input,
+            turn,
+            serial,
+            digest,
+            spoke: None,
+            pending: false,
+            ended: None,
+        });
         Applied::Input { turn: asked.input.clone(), serial, duplicate: false }
     }
 

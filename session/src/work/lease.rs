@@ -81,7 +81,8 @@ impl Live {
         if asked.said.is_some() && said.is_none() {
             // All of it was taken before; what came with later requests stays.
             let spoken = turn.spoken;
-            return Ok(Applied::Said { places: None, duplicate: true, over: false, spoken });
+            let (places, tools) = (None, self.tool_keys(asked));
+            return Ok(Applied::Said { places, duplicate: true, over: false, spoken, tools });
         }
         let does = asked.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
         let says = said.is_some_and(|said| !said.is_silent());
@@ -118,7 +119,8 @@ impl Live {
         let (first, last) = (before.next(), self.log.tail);
         let places = (first <= last).then_some((first, last));
         let over = self.work.find(&asked.turn).is_none();
-        Ok(Applied::Said { places, duplicate: false, over, spoken })
+        let tools = self.tool_keys(asked);
+        Ok(Applied::Said { places, duplicate: false, over, spoken, tools })
     }
 
     /// What of it is to be taken; nothing where all was taken before.
@@ -151,6 +153,7 @@ impl Live {
         {
             return Err(Refusal::StepCancelled { step: step.name.clone() });
         }
+        self.check_tools(at, &said.tools)?;
         self.check_withdraws(&turn.id, &said.withdraw)?;
         self.check_asks(&turn.id, &said.ask, &said.withdraw)?;
         Ok(Some(said))
@@ -159,7 +162,10 @@ impl Live {
     /// The answer to a request that was taken before its lease ended: its last one, most likely (S11).
     fn said_before(&self, asked: &Say) -> Option<Applied> {
         let seq = asked.said.as_ref().map(|said| said.seq);
-        let answer = |over, spoken| Applied::Said { places: None, duplicate: true, over, spoken };
+        let answer = |over, spoken| {
+            let tools = self.tool_keys(asked);
+            Applied::Said { places: None, duplicate: true, over, spoken, tools }
+        };
         if let Some(at) = self.work.find(&asked.turn) {
             let turn = &self.work.turns[at];
             turn.spoke.filter(|spoke| spoke.has(asked.epoch, seq))?;
@@ -238,7 +244,9 @@ impl Live {
         if said.mark {
             self.work.turns[at].set_mark(true);
         }
+        self.finish_tools(now, at, epoch, &said.tools, out);
         self.put_out(now, at, epoch, said, out);
+        self.start_tools(now, at, epoch, &said.tools, out);
         self.take_back(now, &said.withdraw, out);
         self.ask(now, &id, epoch, &said.ask, out);
         self.go_on_as_said(now, at, &said.then, out);
@@ -382,6 +390,7 @@ impl Said {
         self.events.is_empty()
             && self.ask.is_empty()
             && self.withdraw.is_empty()
+            && self.tools.is_empty()
             && self.step.is_none()
             && self.then == Then::GoOn
     }

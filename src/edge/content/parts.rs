@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::ends::whole;
 use super::raw::{Json, Object, is_json};
-use super::{Approval, Call, Conversation, Entry, Outcome, Part, approved, as_json, is_named};
+use super::{Approval, Call, Conversation, Entry, Outcome, Part, as_json, is_named};
 use crate::edge::attached::messages::{Piece, Speaks, Spoken};
 use crate::edge::attached::questions::Reply;
 
@@ -88,9 +88,9 @@ impl Call {
         let reply = |id: &str| {
             answers.iter().rev().find(|(name, _)| is_named(name, id)).map(|(_, reply)| *reply)
         };
-        if let Some(approval) = &mut self.approval {
-            approval.answer = reply(&approval.id).and_then(approved);
-            return;
+        if let Some(approval) = &self.approval {
+            let reply = reply(&approval.id);
+            return self.judged(reply);
         }
         let answer = reply(&self.id);
         if let (Outcome::Open, Some(Reply::Answered { format, payload })) = (&self.result, answer) {
@@ -162,6 +162,9 @@ fn called(call: &Call) -> Json {
             asked = asked.with("approved", *yes);
             asked = asked.with_some("reason", reason.as_deref().map(Json::from));
         }
+        // What holds stands in `arguments`.
+        let proposed = call.proposed.as_deref().filter(|json| is_json(json));
+        asked = asked.with_some("proposed", proposed.map(Json::raw));
         out = out.with("approval", asked);
     }
     if call.dynamic {

@@ -47,7 +47,7 @@ impl Turn {
         };
         self.say(world, Said { ask: vec![ask], ..Said::default() });
         let (said, role) = (text(answer), Role::Controller);
-        let answer = Answer { interaction, said, sender: None, role };
+        let answer = Answer { role, ..Answer::new(interaction, said) };
         assert!(world.run(Command::Answer(Box::new(answer))));
     }
 }

@@ -113,7 +113,11 @@ impl World {
                 let Some(open) = status.interactions.first() else { return };
                 let (interaction, sender) = (open.interaction.clone(), Some(sue()));
                 let (said, role) = (text("yes"), Role::Controller);
-                self.run(Command::Answer(Box::new(Answer { interaction, said, sender, role })));
+                self.run(Command::Answer(Box::new(Answer {
+                    sender,
+                    role,
+                    ..Answer::new(interaction, said)
+                })));
             }
             17 => {
                 let verb = match how % 3 {

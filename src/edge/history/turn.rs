@@ -14,7 +14,7 @@ use crate::edge::attached::Visibility;
 use crate::ids::{Serial, TurnId};
 use crate::limits::{MESSAGES_EVENTS, MESSAGES_PAGE};
 use crate::runtime::Shown;
-use crate::session::{Event, Fact, Status};
+use crate::session::{Event, Fact, Receipt, Status};
 
 /// A turn that is over.
 pub(in crate::edge) struct Ended {
@@ -67,7 +67,7 @@ pub(in crate::edge) async fn end_of(
     turn: &TurnId,
 ) -> Result<Found, Problem> {
     let Some(place) = find(log, status, turn).await? else { return Ok(Found::Nothing) };
-    let Place { begin, newest, other } = place;
+    let Place { begin, newest, mut other } = place;
     let mut at = newest;
     while at <= status.tail {
         let piece = log.piece(at, status.tail).await?;
@@ -76,6 +76,9 @@ pub(in crate::edge) async fn end_of(
         if let Some(last) = piece.iter().find(is_end) {
             return Ok(Found::Ended(Ended { begin, last: last.clone() }));
         }
+        // It may have been left to other turns since it was spoken into one.
+        let left = piece.iter().rev().find_map(|shown| left_to(&shown.event, turn));
+        other = left.map(Found::SpokenInto).or(other);
         at = last.next();
     }
     Ok(other.unwrap_or(Found::Nothing))
@@ -138,6 +141,16 @@ fn other(event: &Event, name: &TurnId) -> Option<Found> {
     match event.fact.as_deref() {
         Some(Fact::Input { held: true, .. }) => Some(Found::Held),
         Some(Fact::Input { turn, .. }) if turn != name => Some(Found::SpokenInto(turn.clone())),
+        _ => None,
+    }
+}
+
+/// The turn that an input was left to, as far as an event says.
+fn left_to(event: &Event, name: &TurnId) -> Option<TurnId> {
+    match event.fact.as_deref() {
+        Some(Fact::Receipt { input, turn, receipt: Receipt::Deferred }) if input == name => {
+            Some(turn.clone()).filter(|turn| turn != name)
+        }
         _ => None,
     }
 }

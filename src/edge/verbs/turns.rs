@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 
 use super::super::error::{self, Problem};
 use super::super::name::in_frame;
-use super::Item;
+use super::tools::{self, MarkBody};
+use super::{Item, interactions};
 use crate::ids::{
     AgentId, AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial,
     SessionId, StepName, TenantName, ToolName, TurnEpoch, TurnId, WorkerName,
@@ -78,6 +79,8 @@ struct SayBody<'b> {
     ask: Vec<AskBody<'b>>,
     #[serde(default)]
     withdraw: Vec<WithdrawBody>,
+    #[serde(borrow, default)]
+    tools: Vec<MarkBody<'b>>,
     checkpoint: Option<String>,
 }
 
@@ -137,6 +140,7 @@ pub(in crate::edge) struct PolicyBody {
     attempts: Option<u32>,
     escalate: bool,
     wait_ms: Option<u64>,
+    merge_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +181,7 @@ pub(in crate::edge) fn policy(asked: PolicyBody) -> Result<Policy, Problem> {
         attempts: asked.attempts,
         escalate: asked.escalate,
         wait_ms: asked.wait_ms,
+        merge_ms: asked.merge_ms,
     })
 }
 
@@ -271,6 +276,7 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
     let says = !asked.events.is_empty()
         || !asked.ask.is_empty()
         || !asked.withdraw.is_empty()
+        || !asked.tools.is_empty()
         || asked.step.is_some()
         || then != Then::GoOn;
     if says && asked.seq.is_none() {
@@ -282,9 +288,13 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
     let step = asked.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
     let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
     let ask = asked.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
+    if limits::TOOL_CALLS < asked.tools.len() {
+        return Err(bad(&format!("at most {} calls of tools at once", limits::TOOL_CALLS)));
+    }
+    let tools = asked.tools.into_iter().map(tools::mark).collect::<Result<_, _>>()?;
     let withdraw = asked.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
     let (rewind, mark, internal) = (asked.rewind, asked.mark, asked.internal);
-    let said = |seq| Said { seq, step, rewind, mark, events, internal, ask, then, withdraw };
+    let said = |seq| Said { seq, step, rewind, mark, events, internal, ask, then, withdraw, tools };
     let said = asked.seq.map(said);
     let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
@@ -315,17 +325,18 @@ fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
     {
         return Err(bad(&format!("deadline_ms must be 1 to {}", limits::INTERACTION_MS_MAX)));
     }
-    Ok(Ask {
-        interaction: name("interaction", &asked.interaction, InteractionId::parse)?,
-        kind: name("kind", &asked.kind, KindName::parse)?,
-        question: asked.question.event()?,
-        deadline_ms: asked.deadline_ms,
-        // Whoever only watches answers nothing.
-        role: match asked.role {
-            Some(given) => role(Some(&given))?.max(Role::Participant),
-            None => Role::Participant,
-        },
-    })
+    let (kind, question) = (name("kind", &asked.kind, KindName::parse)?, asked.question.event()?);
+    interactions::question(kind.as_str(), &question)
+        .map_err(|why| Problem::new(&error::BAD_QUESTION, why))?;
+    let role = match asked.role {
+        Some(given) => role(Some(&given))?,
+        None => Role::Participant,
+    };
+    if role < Role::Participant {
+        return Err(bad("an observer answers nothing: role is participant or more"));
+    }
+    let interaction = name("interaction", &asked.interaction, InteractionId::parse)?;
+    Ok(Ask { interaction, kind, question, deadline_ms: asked.deadline_ms, role })
 }
 
 fn withdraw(asked: WithdrawBody) -> Result<Withdraw, Problem> {
@@ -392,7 +403,9 @@ pub(in crate::edge) fn role(given: Option<&str>) -> Result<Role, Problem> {
 fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
     let Some(given) = given else { return Ok(None) };
     let busy = WhenBusy::parse(given);
-    busy.map(Some).ok_or_else(|| bad("when_busy is steer, queue, interrupt, reject or instead"))
+    busy.map(Some).ok_or_else(|| {
+        bad("when_busy is steer, queue, interrupt, reject, instead, parallel or merge")
+    })
 }
 
 pub(in crate::edge) fn sender(

@@ -108,13 +108,17 @@ fn size(say: &Say) -> (usize, usize) {
 /// Whether one command can say the second after the first: what it does besides output comes first in a
 /// command, or last.
 fn goes_on(before: &Say, next: &Say) -> bool {
-    let stands = |said: &Said| said.rewind || !said.ask.is_empty();
+    let stands = |said: &Said| said.rewind || !said.ask.is_empty() || !said.tools.is_empty();
     let phase = next.phase.is_none() || next.phase == before.phase;
     let Some(said) = &next.said else { return !ends(before) && phase };
     let before_goes = before.said.as_ref().is_none_or(|before| {
         !stands(before) && before.then == Then::GoOn && before.internal == said.internal
     });
-    let begins = said.step.is_some() || said.rewind || said.mark || !said.withdraw.is_empty();
+    let begins = said.step.is_some()
+        || said.rewind
+        || said.mark
+        || !said.withdraw.is_empty()
+        || !said.tools.is_empty();
     before_goes && phase && !begins
 }
 
@@ -127,8 +131,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::{InteractionId, StepName, TurnEpoch, TurnId};
-    use crate::session::{Format, Phase, Withdraw};
+    use crate::ids::{CallId, InteractionId, StepName, TurnEpoch, TurnId};
+    use crate::session::{Format, Phase, ToolMark, ToolStep, Withdraw};
 
     fn heard(seq: Option<u64>, texts: &[&str], then: Then) -> Heard {
         let event = |text: &&str| NewEvent {
@@ -188,6 +192,15 @@ mod tests {
         let mut batch = Batch::of(takes_back(heard(Some(0), &[], Then::GoOn)));
         assert!(batch.join(plain()).is_none());
         assert_eq!(batch.command(0, None).said.unwrap().withdraw.len(), 1);
+        let calls = |mut heard: Heard| {
+            let result = NewEvent { format: Format::TEXT, payload: Bytes::new() };
+            let step = ToolStep::Finished { result, failed: false };
+            let call = CallId::parse("c").unwrap();
+            heard.say.said.as_mut().unwrap().tools.push(ToolMark { call, step });
+            heard
+        };
+        assert!(Batch::of(plain()).join(calls(plain())).is_some(), "its keys are its own");
+        assert!(Batch::of(calls(plain())).join(plain()).is_some());
         let mut works = plain();
         works.say.phase = Some(Phase::Streaming);
         assert!(Batch::of(heard(Some(0), &["a"], Then::GoOn)).join(works).is_some());

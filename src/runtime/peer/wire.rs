@@ -12,7 +12,7 @@ use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::Status;
+use crate::session::{Status, TurnPlace};
 
 const VERSION: u8 = 1;
 
@@ -47,6 +47,8 @@ pub(in crate::runtime) enum Request {
     LedGroups,
     /// This was said at my node, and is not kept.
     Ephemeral { messages: Vec<EphemeralMessage> },
+    /// What does the session remember of this input?
+    PlaceOf { session: SessionId, input: TurnId, within_ms: u64 },
 }
 
 /// A peer's response.
@@ -75,6 +77,7 @@ pub(in crate::runtime) enum Response {
     MembersChanged(ChangeAnswer),
     Introduced(Introduction),
     LedGroups(Vec<LedGroup>),
+    PlaceOf(Option<TurnPlace>),
 }
 
 impl Request {
