@@ -229,6 +229,17 @@ pub const TURNS_PAGE: usize = 100;
 pub const TURNS_PAGE_MAX: usize = 500;
 /// Bytes of open questions that one ping tells; of the others it tells where they are.
 pub const PING_QUESTIONS_BYTES: usize = 16 << 10;
+/// The schema of a form, in bytes; what it comes to with all that it refers to, in parts; and how deep it is.
+pub const SCHEMA_BYTES: usize = 32 << 10;
+pub const SCHEMA_NODES: usize = 1024;
+pub const SCHEMA_DEPTH: usize = 32;
+/// What a pattern of such a schema may come to once it is compiled, in bytes.
+pub const PATTERN_BYTES: usize = 256 << 10;
+/// The answer to a form, in bytes; and how many places are told where it does not fit.
+pub const FORM_BYTES: usize = 32 << 10;
+pub const FORM_ERRORS: usize = 8;
+/// What one question offers to choose among.
+pub const CHOICES: usize = 256;
 /// Questions to people that are known with them.
 pub const MESSAGES_QUESTIONS: usize = 1024;
 /// Events that are looked at for these messages, and more where an open turn began before, up to a bound.

@@ -308,6 +308,15 @@ async fn a_conversation_has_what_it_was_created_with() {
     let (status, made) = create(&body).await;
     assert_eq!(status, 200, "{made}");
     assert_eq!(create(&body).await, (200, made.clone()), "the same again has the effect of one");
+    for other in [json!([items[0]]), json!([items[1], items[0]]), json!([])] {
+        let body = json!({ "metadata": { "topic": "names" }, "items": other });
+        let (status, received) = create(&body).await;
+        assert_eq!(
+            (status, &parse(&received)["error"]["code"]),
+            (409, &json!("conflict")),
+            "{other}"
+        );
+    }
     let made = parse(&made);
     assert_eq!(made["metadata"], json!({ "topic": "names" }));
     let id = made["id"].as_str().expect("an id");

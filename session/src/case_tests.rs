@@ -287,3 +287,73 @@ fn a_session_in_which_something_happened_meanwhile_is_not_deleted() {
     play.run(Config::default().into()).unwrap();
     assert!(matches!(play.run(delete(Serial::ZERO)), Err(Refusal::OtherIncarnation { .. })));
 }
+
+#[test]
+fn parallel_turns_of_one_agent_go_beside_each_other() {
+    let mut play = Play::new();
+    for name in ["t1", "t2", "t3"] {
+        play.run(input(name, "a", WhenBusy::Parallel)).unwrap();
+    }
+    play.run(input("t4", "a", WhenBusy::Queue)).unwrap();
+    assert_eq!(play.session.effects(play.now).len(), 3, "the fourth waits for all of them");
+    for (turn, key) in [("t1", 1), ("t2", 2), ("t3", 3)] {
+        play.run(claim(turn, "w", key)).unwrap();
+    }
+    assert_eq!(play.run(claim("t4", "w", 4)), Err(Refusal::TurnTaken));
+    // What one of them has not heard is a turn of its own, after those that go on.
+    play.run(input("t5", "a", WhenBusy::Parallel)).unwrap();
+    play.run(claim("t5", "w", 5)).unwrap();
+    play.run(cancel(Scope::Turn(turn_id("t4")))).unwrap();
+    play.run(input("i6", "a", WhenBusy::Steer)).unwrap();
+    play.run(say("t5", 4, Some(0), "done", Then::Complete)).unwrap();
+    assert_eq!(play.run(claim("i6", "w", 6)), Err(Refusal::TurnTaken));
+    for (turn, epoch) in [("t1", 1), ("t2", 2), ("t3", 3)] {
+        play.run(say(turn, epoch, Some(0), "done", Then::Complete)).unwrap();
+    }
+    play.run(claim("i6", "w", 7)).unwrap();
+}
+
+#[test]
+fn inputs_of_a_while_become_one_turn() {
+    let mut play = Play::under(Policy { merge_ms: Some(500), ..Policy::default() });
+    play.run(input("t1", "a", WhenBusy::Merge)).unwrap();
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnTaken), "more may come");
+    play.wait(499);
+    let into = play.run(input("i2", "a", WhenBusy::Merge)).unwrap();
+    assert!(matches!(into, Applied::Input { turn, .. } if turn == turn_id("t1")));
+    assert_eq!(play.session.effects(play.now).len(), 0);
+    assert_eq!(play.session.deadline(), Some(Millis(500)), "the first one counts");
+    play.wait(1);
+    let taken = play.run(claim("t1", "w", 1)).unwrap();
+    assert!(matches!(taken, Applied::Claimed { turn } if turn.last_input == Serial(2)));
+    // Where the agent works, those that come become the next turn together.
+    for name in ["t3", "i4"] {
+        let next = play.run(input(name, "a", WhenBusy::Merge)).unwrap();
+        assert!(matches!(next, Applied::Input { turn, .. } if turn == turn_id("t3")));
+    }
+    play.wait(500).rendered();
+    play.run(say("t1", 1, Some(0), "both", Then::Complete)).unwrap();
+    assert_eq!(play.rendered(), "turn.output t1 both, input.consumed i2, turn.completed t1");
+    play.run(claim("t3", "w", 2)).unwrap();
+}
+
+#[test]
+fn it_is_remembered_where_a_turn_ended_and_which_turn_heard_an_input() {
+    let place = |play: &Play, name: &str| {
+        let TurnPlace { turn, input, ended } = play.session.place_of(&turn_id(name)).unwrap();
+        (turn.as_str().to_owned(), input.0, ended.map(|ended| ended.0))
+    };
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    for name in ["i2", "i3"] {
+        play.run(input(name, "a", WhenBusy::Steer)).unwrap();
+    }
+    assert_eq!(place(&play, "i3"), ("t1".into(), 4, None));
+    play.run(say("t1", 1, Some(0), "", Then::Complete)).unwrap();
+    assert_eq!(place(&play, "t1"), ("t1".into(), 1, Some(5)));
+    assert_eq!(place(&play, "i3"), ("i2".into(), 4, None), "it was left to another");
+    play.run(cancel(Scope::All)).unwrap();
+    assert_eq!(place(&play, "i2").2, Some(play.session.tail().0));
+    assert_eq!(play.session.place_of(&turn_id("none")), None);
+}

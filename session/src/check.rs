@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::turn::{Stage, Turn};
 use super::work::{Interaction, Work};
 use super::{Life, Session};
-use crate::ids::{ControlEpoch, Incarnation, Millis, Serial, TurnEpoch, TurnId};
+use crate::ids::{CallEpoch, ControlEpoch, Incarnation, Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
 
 /// Serials and bytes up to here are believed; no log gets that long.
@@ -152,6 +152,9 @@ impl Session {
                 Some(Fact::Output(output)) => {
                     must(open.contains(&output.turn), "nothing is put out after the end (S5)")?;
                 }
+                Some(Fact::ToolStarted { turn, .. } | Fact::ToolFinished { turn, .. }) => {
+                    must(open.contains(turn), "no tool is called after the end (S5)")?;
+                }
                 _ => {}
             }
         }
@@ -273,6 +276,8 @@ impl Work {
             let same = others.filter(|other| other.epoch == lease.epoch).count();
             must(same == 1, "an epoch is one worker's (S4)")?;
         }
+        let receipts = self.tool_results.len() <= limits::TOOL_RESULTS;
+        must(receipts, "what is remembered of tools is bounded")?;
         must(self.message <= tail, "messages begin in the log")?;
         self.check_branches(tail)?;
         let known = self.turns.iter().filter_map(|turn| turn.message.as_ref());
@@ -337,6 +342,11 @@ impl Work {
         let open = open.count();
         must(open <= limits::INTERACTIONS, "open questions are bounded")?;
         must(self.interactions.len() - open <= limits::ANSWERS, "answers are bounded")?;
+        let claimed = self.interactions.iter().filter(|request| request.caller.is_some());
+        let fenced = |request: &Interaction| {
+            request.over.is_none() && CallEpoch::default() < request.call_epoch
+        };
+        must(claimed.into_iter().all(fenced), "who makes a call has an epoch, and it is open")?;
         let waits = |turn: &&Turn| turn.stage == Stage::Asking;
         let asks = self.turns.iter().filter(waits).all(|turn| self.asks(&turn.id));
         must(asks, "a turn that waits for people has asked them")
@@ -358,7 +368,14 @@ impl Turn {
         };
         let step = self.step.as_ref().map_or(Serial::ZERO, |step| step.first);
         must(stands(step), "a step's output is some of the turn's")?;
+        must(self.tools.len() <= limits::TOOL_CALLS, "calls of tools are bounded")?;
+        let calls: BTreeSet<_> = self.tools.iter().map(|begun| &begun.call).collect();
+        must(calls.len() == self.tools.len(), "a call is under way once")?;
+        let placed = self.tools.iter().all(|begun| begun.serial <= tail);
+        must(placed, "calls of tools lie in the log")?;
         let Some(lease) = self.lease() else { return Ok(()) };
+        let known = self.tools.iter().all(|begun| begun.epoch <= lease.epoch);
+        must(known, "no call is of a worker that is still to come")?;
         must(stands(lease.mark.unwrap_or_default()), "a mark is before output of the turn")?;
         must(lease.given <= self.last_input, "a worker was given what was spoken")?;
         let newer = self.spoke.is_none_or(|spoke| spoke.epoch < lease.epoch);

@@ -54,6 +54,8 @@ pub enum Field {
     Unwatched,
     /// [`Policy::wait_ms`].
     WaitMs,
+    /// See [`crate::Policy::merge_ms`].
+    MergeMs,
 }
 
 /// Why a configuration cannot be kept.
@@ -152,6 +154,7 @@ impl Field {
             Field::Attempts => "attempts",
             Field::Unwatched => "unwatched",
             Field::WaitMs => "wait_ms",
+            Field::MergeMs => "merge_ms",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What an event means: written by the session itself, or known of whoever wrote it.
 
 mod members;
+mod names;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,8 @@ use super::branch::TreePlace;
 use super::control::Mode;
 use crate::command::{Phase, Role};
 use crate::ids::{
-    ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
-    TurnEpoch, TurnId,
+    CallEpoch, CallId, ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName,
+    Serial, StepName, ToolName, TurnEpoch, TurnId,
 };
 
 pub use members::Member;
@@ -215,6 +216,70 @@ pub enum Fact {
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
+    /// A device makes the call that a client is to make; nobody else answers meanwhile.
+    CallClaimed {
+        /// What was asked.
+        interaction: InteractionId,
+        /// The turn that asked.
+        turn: TurnId,
+        /// Who makes it, on what.
+        by: Sender,
+        /// Its fencing token.
+        epoch: CallEpoch,
+        /// Until when it has the call without a word.
+        until: Millis,
+    },
+    /// Another device may make the call.
+    CallReleased {
+        /// What was asked.
+        interaction: InteractionId,
+        /// The turn that asked.
+        turn: TurnId,
+        /// The epoch that is over.
+        epoch: CallEpoch,
+        /// Why it is.
+        cause: CallCause,
+    },
+    /// A worker is about to make a call of a tool.
+    ToolStarted {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+        /// The call's name.
+        call: CallId,
+        /// What is called.
+        tool: ToolName,
+        /// The call's idempotency key: the same whoever makes it, and however often.
+        key: u128,
+    },
+    /// A worker has made a call.
+    ToolFinished {
+        /// The turn.
+        turn: TurnId,
+        /// The epoch of the worker's lease.
+        epoch: TurnEpoch,
+        /// The call's name.
+        call: CallId,
+        /// The call's idempotency key.
+        key: u128,
+        /// What came of it is an error.
+        failed: bool,
+    },
+    /// Somebody tells what came of a call, and does not have the turn any more, if the turn is open at all. No fact of
+    /// a turn, because nothing follows the end of one.
+    ToolLate {
+        /// The turn that the call was made in.
+        of: TurnId,
+        /// The epoch of the lease under which it was made.
+        epoch: TurnEpoch,
+        /// The call's name.
+        call: CallId,
+        /// The call's idempotency key.
+        key: u128,
+        /// What came of it is an error.
+        failed: bool,
+    },
 }
 
 /// See [`Fact::Output`].
@@ -312,6 +377,17 @@ pub enum PauseReason {
     Unwatched,
 }
 
+/// Why a device does not make a call any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CallCause {
+    /// It gave the call back.
+    Released,
+    /// It said nothing for as long as its lease.
+    Silent,
+    /// It left the session, and did not come back.
+    Gone,
+}
+
 /// Why a turn lost its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
@@ -353,133 +429,4 @@ pub enum End {
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
-}
-
-impl Fact {
-    /// A stable name for programs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Fact::Input { .. } => "input.accepted",
-            Fact::Person { .. } => "person.said",
-            Fact::Started { .. } => "turn.started",
-            Fact::Output(_) => "turn.output",
-            Fact::Phase { .. } => "agent.phase",
-            Fact::Stalled { .. } => "agent.stalled",
-            Fact::Recovered { .. } => "agent.resumed",
-            Fact::Lost { .. } => "agent.lost",
-            Fact::Step { .. } => "step.started",
-            Fact::Rewound { .. } => "step.rewound",
-            Fact::StepCancelled { .. } => "step.cancelled",
-            Fact::Receipt { receipt, .. } => receipt.name(),
-            Fact::Pausing { .. } => "turn.pausing",
-            Fact::Paused { .. } => "turn.paused",
-            Fact::Resumed { .. } => "turn.resumed",
-            Fact::Waiting { .. } => "turn.waiting",
-            Fact::Requested { .. } => "interaction.requested",
-            Fact::Answered { .. } => "interaction.resolved",
-            Fact::Expired { .. } => "interaction.expired",
-            Fact::Withdrawn { .. } => "interaction.withdrawn",
-            Fact::Control(control) => control.change.name(),
-            Fact::Audience { .. } => "audience.changed",
-            Fact::Ended { end, .. } => end.name(),
-        }
-    }
-
-    /// The turn that it is about, if it is about one.
-    pub fn turn(&self) -> Option<&TurnId> {
-        match self {
-            Fact::Output(output) => Some(&output.turn),
-            Fact::Input { turn, .. }
-            | Fact::Started { turn, .. }
-            | Fact::Phase { turn, .. }
-            | Fact::Stalled { turn, .. }
-            | Fact::Recovered { turn, .. }
-            | Fact::Lost { turn, .. }
-            | Fact::Step { turn, .. }
-            | Fact::Rewound { turn, .. }
-            | Fact::StepCancelled { turn, .. }
-            | Fact::Receipt { turn, .. }
-            | Fact::Pausing { turn, .. }
-            | Fact::Paused { turn, .. }
-            | Fact::Resumed { turn }
-            | Fact::Waiting { turn }
-            | Fact::Requested { turn, .. }
-            | Fact::Answered { turn, .. }
-            | Fact::Expired { turn, .. }
-            | Fact::Withdrawn { turn, .. }
-            | Fact::Ended { turn, .. } => Some(turn),
-            Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => None,
-        }
-    }
-}
-
-impl Cause {
-    /// A stable name for programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Cause::Silent => "silent",
-            Cause::Stalled => "stalled",
-            Cause::Released => "released",
-            Cause::Disconnected => "disconnected",
-            Cause::Exited => "exited",
-            Cause::Replaced => "replaced",
-            Cause::Throttled => "throttled",
-            Cause::NodeGone => "node_gone",
-        }
-    }
-}
-
-impl PauseReason {
-    /// A stable name for programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            PauseReason::Requested => "asked",
-            PauseReason::Unwatched => "unwatched",
-        }
-    }
-}
-
-impl Receipt {
-    /// The name of the event that says so.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Receipt::Delivered { .. } => "input.delivered",
-            Receipt::Consumed { .. } => "input.consumed",
-            Receipt::Deferred => "input.deferred",
-            Receipt::Dropped { .. } => "input.dropped",
-        }
-    }
-}
-
-impl Change {
-    /// The name of the event that says so.
-    pub fn name(self) -> &'static str {
-        match self {
-            Change::Requested => "control.requested",
-            Change::Granted => "control.granted",
-            Change::Taken => "control.taken",
-            Change::Released => "control.released",
-            Change::Expired => "control.expired",
-        }
-    }
-}
-
-impl End {
-    /// The name of the event that says so.
-    pub fn name(&self) -> &'static str {
-        match self {
-            End::Completed { .. } => "turn.completed",
-            End::Failed { .. } => "turn.failed",
-            End::Cancelled { .. } => "turn.cancelled",
-        }
-    }
-
-    /// Why it ended; empty where nothing was said.
-    pub fn reason(&self) -> &str {
-        match self {
-            End::Completed { reason } | End::Failed { reason } | End::Cancelled { reason, .. } => {
-                reason
-            }
-        }
-    }
 }

@@ -226,6 +226,13 @@ impl Grant {
                 self.name(&mut answer.sender)?;
                 answer.role = answer.role.min(self.role);
             }
+            Command::ClaimCall(claim) => {
+                let mut by = Some(claim.by.clone());
+                self.name(&mut by)?;
+                claim.by = by.unwrap_or_else(|| claim.by.clone());
+                claim.role = claim.role.min(self.role);
+            }
+            Command::ReleaseCall(release) => self.name(&mut release.by)?,
             Command::Control(control) => {
                 let mut by = Some(control.by.clone());
                 self.name(&mut by)?;
@@ -295,13 +302,22 @@ impl Command {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],
                 Some(WhenBusy::Interrupt | WhenBusy::Instead) => &[Right::Send, Right::Cancel],
-                None | Some(WhenBusy::Queue | WhenBusy::Reject | WhenBusy::Unsteered) => {
-                    &[Right::Send]
-                }
+                None
+                | Some(
+                    WhenBusy::Queue
+                    | WhenBusy::Reject
+                    | WhenBusy::Unsteered
+                    | WhenBusy::Parallel
+                    | WhenBusy::Merge,
+                ) => &[Right::Send],
             },
             Command::Cancel(_) | Command::Pause(_) | Command::Resume(_) => &[Right::Cancel],
-            Command::Answer(_) => &[Right::Answer],
-            Command::Claim(_) | Command::Say(_) | Command::Lose(_) => &[Right::Claim],
+            Command::Answer(_) | Command::ClaimCall(_) | Command::ReleaseCall(_) => {
+                &[Right::Answer]
+            }
+            Command::Claim(_) | Command::Say(_) | Command::Lose(_) | Command::ToolResult(_) => {
+                &[Right::Claim]
+            }
             Command::Control(control) => match control.verb {
                 Verb::Request => &[Right::Send],
                 Verb::Grant { .. } | Verb::Take { .. } | Verb::Release => &[Right::Takeover],

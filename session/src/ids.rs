@@ -15,7 +15,7 @@ use crate::limits;
 use crate::stored::kept_as_text;
 
 pub use agent::AgentId;
-pub use epoch::{ControlEpoch, ProducerEpoch, TurnEpoch};
+pub use epoch::{CallEpoch, ControlEpoch, ProducerEpoch, TurnEpoch};
 pub use session::{BadTenant, SessionId, TenantName, listed};
 
 /// Name that a writer gives itself, under which its retries are recognised.
@@ -82,8 +82,23 @@ names! {
     ToolName
     /// Name of one thing that people are asked, within its session; given by the worker that asks.
     InteractionId
+    /// Name of one call of a tool within its turn, given by the worker that makes it.
+    CallId
     /// What sort of thing people are asked, for those who show it: `approval`, for example.
     KindName
+}
+
+impl KindName {
+    /// To let an agent do something, the call of a tool for example.
+    pub const APPROVAL: &str = "approval";
+    /// To choose among what is offered.
+    pub const CHOICE: &str = "choice";
+    /// To fill in a form, which has a JSON Schema.
+    pub const FORM: &str = "form";
+    /// To say something in words.
+    pub const TEXT: &str = "text";
+    /// To make a call for the agent, of a tool that only a client has.
+    pub const CLIENT_TOOL: &str = "client_tool";
 }
 
 kept_as_text!(ProducerId);

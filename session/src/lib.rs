@@ -28,6 +28,8 @@ pub mod status;
 #[cfg(test)]
 mod answer_tests;
 #[cfg(test)]
+mod call_tests;
+#[cfg(test)]
 mod case_tests;
 mod check;
 pub mod ids;
@@ -46,6 +48,7 @@ mod spent;
 pub mod stored;
 #[cfg(test)]
 mod tests;
+pub mod tool_key;
 mod turn;
 #[cfg(test)]
 mod turn_tests;
@@ -57,16 +60,17 @@ pub use bounds::{Bounds, Held, Holding};
 pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
-    Follows, Found, Input, Lose, NodeStart, Pause, Phase, Resume, Role, Say, Scope, Then,
-    TurnOutput, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
+    Create, Follows, Found, Input, Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Say,
+    Scope, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
 pub use control::Mode;
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
 pub use fact::{
-    Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt, Sender,
+    CallCause, Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt,
+    Sender,
 };
 pub use fork::{Effect, Fork, ForkRequest};
 pub use grant::{Denied, Grant, Right};
@@ -76,11 +80,13 @@ pub use pattern::Pattern;
 pub use policy::{Policy, Unwatched};
 pub use refusal::Refusal;
 pub use status::{
-    AudienceStatus, ControlStatus, InteractionStatus, LeaseStatus, QueuedStatus, Status, TurnState,
-    TurnStatus,
+    AudienceStatus, CallerStatus, ControlStatus, InteractionStatus, LeaseStatus, QueuedStatus,
+    Status, ToolStatus, TurnPlace, TurnState, TurnStatus,
 };
 
-use crate::ids::{Incarnation, Millis, Serial, SessionId, TurnEpoch, TurnId};
+use crate::ids::{
+    CallEpoch, Incarnation, InteractionId, Millis, Serial, SessionId, TurnEpoch, TurnId,
+};
 use fork::PendingRelease;
 use keys::Keys;
 use live::Live;
@@ -248,6 +254,17 @@ impl Session {
             Some((turn.id.clone(), lease.epoch))
         });
         held.collect()
+    }
+
+    /// What is remembered of an input, by its name.
+    pub fn place_of(&self, input: &TurnId) -> Option<TurnPlace> {
+        self.kept()?.work.place(input)
+    }
+
+    /// Calls that devices make and have not left, each with its epoch and its device.
+    pub fn claimed_calls(&self) -> Vec<(InteractionId, CallEpoch, Sender)> {
+        let calls = self.live().into_iter().flat_map(|live| live.work.claimed_calls());
+        calls.map(|(id, epoch, by)| (id.clone(), epoch, by.clone())).collect()
     }
 
     /// What the world owes the session at the time `now`.

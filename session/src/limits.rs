@@ -38,6 +38,10 @@ pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000
 pub const QUIET_MS: u64 = 90_000;
 /// Longest time without output that a worker may declare, in milliseconds.
 pub const QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Calls of tools of one turn that were begun and of which nobody has told what came.
+pub const TOOL_CALLS: usize = 64;
+/// Results of calls that one session remembers, so that the same told again has the effect of one.
+pub const TOOL_RESULTS: usize = 256;
 /// Inputs to open turns that no worker has taken in yet, of one session.
 pub const MAILBOX: usize = 256;
 /// Open interactions of one session.
@@ -46,6 +50,12 @@ pub const INTERACTIONS: usize = 64;
 pub const ANSWERS: usize = 256;
 /// How long an interaction may stay open, where it says so, in milliseconds.
 pub const INTERACTION_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// How long a device has a call without a word, unless it asks otherwise, in milliseconds.
+pub const CALL_MS: u64 = 30_000;
+/// Shortest and longest time for which a device may have a call without a word, in milliseconds.
+pub const CALL_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=60 * 60 * 1000;
+/// Time in which a device that left may come back to its call, in milliseconds.
+pub const CALL_GRACE_MS: u64 = 3_000;
 /// How long control is held without a word where its holder does not say, in milliseconds.
 pub const CONTROL_MS: u64 = 60 * 60 * 1000;
 /// How long control may be held without a word, in milliseconds.
@@ -64,6 +74,11 @@ pub const AGAIN_MS_MAX: u64 = 60_000;
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long a session may let its turns wait, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// Time that a turn which merges inputs waits for more of them, where its session does not say, in milliseconds.
+pub const MERGE_MS: u64 = 1_000;
+/// How long a session may let such a turn wait, in milliseconds.
+pub const MERGE_MS_MAX: u64 = 60_000;
 
 /// Length of a format tag, in bytes.
 pub const FORMAT_BYTES: usize = 128;

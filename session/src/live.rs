@@ -16,6 +16,7 @@ use super::outcome::{Applied, DeleteReason};
 use super::producers::{Place, Producers};
 use super::refusal::Refusal;
 use super::spent::Spent;
+use super::tool_key;
 use super::work::Work;
 use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
 use crate::limits;
@@ -82,7 +83,12 @@ impl Live {
             fork,
             holds: Holds::default(),
             hidden: None,
-            work: Work { epoch: turn_epoch, control, ..Work::default() },
+            work: Work {
+                epoch: turn_epoch,
+                control,
+                key_seed: tool_key::seed(id, incarnation),
+                ..Work::default()
+            },
         };
         live.push(now, &create.events, None, out);
         if create.close {
@@ -117,6 +123,9 @@ impl Live {
             Command::Audience(audience) => Ok(self.audience(now, *audience, out)),
             Command::Pause(pause) => self.pause(now, pause, out),
             Command::Resume(resume) => self.resume(now, resume, out),
+            Command::ClaimCall(claim) => self.claim_call(now, claim, out),
+            Command::ReleaseCall(release) => Ok(self.release_call(now, release, out)),
+            Command::ToolResult(receipts) => self.tool_result(now, receipts, out),
             Command::Create(_)
             | Command::Delete { .. }
             | Command::DeleteUnchanged { .. }

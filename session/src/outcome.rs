@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
 use super::status::TurnStatus;
-use crate::ids::{ControlEpoch, Incarnation, Millis, Serial, TurnId};
+use crate::ids::{CallEpoch, CallId, ControlEpoch, Incarnation, Millis, Serial, TurnId};
 
 /// What a command did. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +93,8 @@ pub enum Applied {
         over: bool,
         /// The last input of the turn.
         last_input: Serial,
+        /// The idempotency keys of the calls of tools that it begins.
+        tools: Vec<(CallId, u128)>,
     },
     /// Turns were ended, or a step.
     Cancelled {
@@ -128,6 +130,31 @@ pub enum Applied {
     Paused {
         /// How many by this request.
         turns: usize,
+    },
+    /// The device has the call.
+    CallClaimed {
+        /// The turn that asked.
+        turn: TurnId,
+        /// Its fencing token.
+        epoch: CallEpoch,
+        /// Until when it has the call without a word.
+        until: Millis,
+        /// The question's place.
+        serial: Serial,
+    },
+    /// What came of a tool's call is in the log.
+    ToolResult {
+        /// Its place.
+        serial: Serial,
+        /// It was there before.
+        duplicate: bool,
+        /// The worker that made the call did not have its turn any more.
+        late: bool,
+    },
+    /// The device does not have the call.
+    CallReleased {
+        /// It had it until this request.
+        was: bool,
     },
 }
 

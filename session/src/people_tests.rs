@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::call_tests::{finishes, result, starts};
 use super::stored::read_back;
 use super::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
 use super::*;
 use crate::ids::{
-    AgentName, InteractionId, KindName, ParticipantName, StepName, ToolName, TurnEpoch,
+    AgentName, CallEpoch, InteractionId, KindName, ParticipantName, StepName, ToolName, TurnEpoch,
 };
 
 fn sender(name: &str) -> Sender {
@@ -46,8 +47,8 @@ pub(super) fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -
 
 pub(super) fn answer(name: &str, by: &str, text: &str) -> Command {
     let interaction = InteractionId::parse(name).unwrap();
-    let (content, sender, role) = (words(text), Some(sender(by)), Role::Participant);
-    Command::Answer(Box::new(Answer { interaction, content, sender, role }))
+    let (sender, role) = (Some(sender(by)), Role::Participant);
+    Command::Answer(Box::new(Answer { sender, role, ..Answer::new(interaction, words(text)) }))
 }
 
 fn control(by: &str, role: Role, verb: Verb) -> Command {
@@ -250,6 +251,23 @@ fn who_takes_a_question_back_may_ask_another_in_its_place() {
     assert_eq!(play.run(says("t1", 1, more.clone())), Err(Refusal::TooManyInteractions { limit }));
     let withdraw = takes_back(seq, "q0", Then::GoOn).withdraw;
     play.run(says("t1", 1, TurnOutput { withdraw, ..more })).unwrap();
+}
+
+#[test]
+fn a_question_that_is_forgotten_may_be_taken_back() {
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    let mut seq = 0;
+    for at in 0..=limits::ANSWERS {
+        let name = format!("q{at}");
+        play.run(says("t1", 1, asks(seq, &name, None, Then::GoOn))).unwrap();
+        play.run(says("t1", 1, takes_back(seq + 1, &name, Then::GoOn))).unwrap();
+        seq += 2;
+    }
+    play.drain();
+    play.run(says("t1", 1, takes_back(seq, "q0", Then::Complete))).unwrap();
+    assert_eq!(play.rendered(), "turn.completed t1");
 }
 
 #[test]
@@ -521,6 +539,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         6 => (turn(), 0..5_u64, 0..3_u64, then, prop::bool::ANY, prop::bool::ANY).prop_map(
             |(turn, epoch, seq, then, asking, rewind)| {
                 let mut emitted = asks(seq, &format!("q-{turn}"), Some(2_000), then);
+                emitted.ask[0].kind = KindName::parse(KindName::CLIENT_TOOL).unwrap();
+                emitted.tools = vec![if rewind { finishes("c") } else { starts("c") }];
                 if !asking {
                     emitted.ask.clear();
                     emitted.events = vec![text_event()];
@@ -542,6 +562,22 @@ fn any_command() -> impl Strategy<Value = Command> {
         }),
         1 => Just(cancel(Scope::All)),
         3 => Just(Command::Tick),
+        2 => (turn(), who(), 0..3_u64).prop_map(|(turn, who, epoch)| {
+            let interaction = InteractionId::parse(&format!("q-{turn}")).unwrap();
+            let epoch = Some(CallEpoch(epoch)).filter(|epoch| *epoch != CallEpoch(0));
+            let (by, role, lease_ms) = (sender(who), Role::Participant, 1_000);
+            Command::ClaimCall(Box::new(ClaimCall { interaction, by, lease_ms, epoch, role }))
+        }),
+        1 => (turn(), 0..3_u64, prop::bool::ANY).prop_map(|(turn, epoch, left)| {
+            let interaction = InteractionId::parse(&format!("q-{turn}")).unwrap();
+            let (epoch, by) = (CallEpoch(epoch), None);
+            Command::ReleaseCall(Box::new(ReleaseCall { interaction, epoch, by, left }))
+        }),
+        2 => (turn(), 0..5_u64).prop_map(|(turn, epoch)| result(turn, epoch, "sent")),
+        1 => (turn(), 0..2_u8).prop_map(|(turn, merges)| {
+            let busy = if merges == 0 { WhenBusy::Parallel } else { WhenBusy::Merge };
+            input(&format!("p-{turn}"), "a", busy)
+        }),
     ]
 }
 

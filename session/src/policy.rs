@@ -21,6 +21,9 @@ pub struct Policy {
     /// How long a turn waits for somebody to take it before it fails, in milliseconds; [`limits::WAIT_MS`] where
     /// nothing is given. From 1 to [`limits::WAIT_MS_MAX`].
     pub wait_ms: Option<u64>,
+    /// How long a turn that merges inputs waits for more of them, in milliseconds; [`limits::MERGE_MS`] where nothing
+    /// is given. From 0 to [`limits::MERGE_MS_MAX`].
+    pub merge_ms: Option<u64>,
 }
 
 /// What becomes of turns when nobody watches.
@@ -47,7 +50,16 @@ impl Policy {
         self.wait_ms.unwrap_or(limits::WAIT_MS)
     }
 
+    /// How long a turn that merges inputs waits for more of them, in milliseconds.
+    pub(super) fn merges_ms(&self) -> u64 {
+        self.merge_ms.unwrap_or(limits::MERGE_MS)
+    }
+
     pub(super) fn check(&self) -> Result<(), BadConfig> {
+        if self.merge_ms.is_some_and(|merge_ms| limits::MERGE_MS_MAX < merge_ms) {
+            let (field, limit) = (Field::MergeMs, limits::MERGE_MS_MAX);
+            return Err(BadConfig::TooMuch { field, limit });
+        }
         if let Some(after_ms) = self.unwatched.after_ms()
             && limits::UNWATCHED_MS_MAX < after_ms
         {

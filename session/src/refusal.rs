@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::bounds::Held;
 use super::command::Role;
 use super::config::BadConfig;
-use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId};
+use crate::ids::{
+    CallEpoch, Incarnation, Millis, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId,
+};
 
 /// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -233,6 +235,38 @@ pub enum Refusal {
         /// Who has it.
         by: String,
     },
+    /// Another device makes the call.
+    #[error("{by} makes this call")]
+    CallClaimed {
+        /// Who; `somebody` where nobody is named.
+        by: String,
+        /// Until when, unless it says a word.
+        until: Millis,
+    },
+    /// Another device has claimed the call since.
+    #[error("epoch {given} of the call is over; it is at {held}")]
+    CallFenced {
+        /// The epoch of the request.
+        given: CallEpoch,
+        /// The newest one.
+        held: CallEpoch,
+    },
+    /// Only a call that a client is to make can be claimed.
+    #[error("the question is no call for a client to make")]
+    NoClientTool,
+    /// More calls than [`crate::limits::TOOL_CALLS`] would be under way in the turn; nothing that came with them is
+    /// taken.
+    #[error("the turn has {limit} calls of tools under way, as many as it may")]
+    TooManyToolCalls {
+        /// How many may be.
+        limit: usize,
+    },
+    /// The idempotency key is not that of a call of this name in this turn.
+    #[error("no call of this turn has this name and this key")]
+    NoSuchToolCall,
+    /// The answer was judged by a question that is not the open one of this name.
+    #[error("another question is open under this name by now")]
+    QuestionDiffers,
     /// The one refusal that is not final: nothing happened now, but an earlier try may have taken
     /// effect.
     #[error("too much happened since to tell whether an earlier try took effect")]
@@ -330,6 +364,12 @@ impl Refusal {
             Refusal::InteractionExists => ("interaction_exists", OfAll),
             Refusal::TooManyInteractions { .. } => ("too_many_interactions", OfAll),
             Refusal::ControlHeld { .. } => ("control_held", OfAll),
+            Refusal::CallClaimed { .. } => ("call_claimed", OfAll),
+            Refusal::CallFenced { .. } => ("fenced", OfThis),
+            Refusal::NoClientTool => ("no_client_tool", OfAll),
+            Refusal::TooManyToolCalls { .. } => ("too_many_tool_calls", OfAll),
+            Refusal::NoSuchToolCall => ("no_such_tool_call", OfThis),
+            Refusal::QuestionDiffers => ("conflict", OfAll),
             Refusal::OutcomeForgotten => ("outcome_unknown", OfAll),
             Refusal::TenantFull { .. } => ("quota_reached", OfAll),
             Refusal::TenantBusy { .. } => ("quota_exceeded", OfAll),

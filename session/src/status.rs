@@ -9,11 +9,11 @@ use super::config::Config;
 use super::control::{Control, Mode};
 use super::fact::{Cause, PauseReason, Sender};
 use super::fork::Fork;
-use super::turn::{Stage, Turn, TurnLease};
+use super::turn::{Stage, ToolCall, Turn, TurnLease};
 use super::work::{Interaction, Known};
 use crate::ids::{
-    AgentName, ControlEpoch, Incarnation, InteractionId, KindName, Millis, Serial, StepName,
-    TurnEpoch, TurnId, WorkerName,
+    AgentName, CallEpoch, CallId, ControlEpoch, Incarnation, InteractionId, KindName, Millis,
+    Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
 
 /// A live session as it is now, for those who ask.
@@ -109,6 +109,24 @@ pub struct TurnStatus {
     pub unserved: bool,
     /// The branch that it speaks on.
     pub branch: Serial,
+    /// Calls of tools that were begun, and of which nobody has told what came; oldest first.
+    pub tools: Vec<ToolStatus>,
+}
+
+/// A call of a tool that was begun. It is in doubt where it was begun under another epoch than the lease's: whether it
+/// was made is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolStatus {
+    /// Its name.
+    pub call: CallId,
+    /// What was called.
+    pub tool: ToolName,
+    /// Its idempotency key.
+    pub key: u128,
+    /// The epoch of the worker that began it.
+    pub epoch: TurnEpoch,
+    /// Where its arguments stand in the log.
+    pub serial: Serial,
 }
 
 /// Where an open turn stands, for those who watch.
@@ -165,6 +183,19 @@ pub struct InteractionStatus {
     pub deadline: Option<Millis>,
     /// Who may answer, at least.
     pub role: Role,
+    /// The device that makes the call, where it is one for a client to make.
+    pub caller: Option<CallerStatus>,
+}
+
+/// A device that makes a call for an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerStatus {
+    /// Who, on what.
+    pub by: Sender,
+    /// Its fencing token.
+    pub epoch: CallEpoch,
+    /// Until when it has the call without a word.
+    pub until: Millis,
 }
 
 /// An input that waits.
@@ -176,6 +207,17 @@ pub struct QueuedStatus {
     pub turn: TurnId,
     /// Its place in the log.
     pub serial: Serial,
+}
+
+/// What a session remembers of an input, by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnPlace {
+    /// The turn that heard it last: its own where it began one.
+    pub turn: TurnId,
+    /// Its place in the log.
+    pub input: Serial,
+    /// The last event of the turn that began with it, once that is over.
+    pub ended: Option<Serial>,
 }
 
 /// Who answers people.
@@ -251,7 +293,15 @@ impl TurnStatus {
             lost: turn.lost,
             unserved: false,
             branch: turn.branch,
+            tools: turn.tools.iter().map(ToolStatus::from).collect(),
         }
+    }
+}
+
+impl From<&ToolCall> for ToolStatus {
+    fn from(begun: &ToolCall) -> ToolStatus {
+        let ToolCall { call, tool, key, epoch, serial } = begun.clone();
+        ToolStatus { call, tool, key, epoch, serial }
     }
 }
 
@@ -280,6 +330,11 @@ impl From<&Interaction> for InteractionStatus {
             serial: request.serial,
             deadline: request.deadline,
             role: request.role,
+            caller: request.caller.as_ref().map(|caller| CallerStatus {
+                by: caller.by.clone(),
+                epoch: request.call_epoch,
+                until: caller.until,
+            }),
         }
     }
 }

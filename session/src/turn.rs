@@ -6,7 +6,9 @@ use super::command::{NodeStart, Phase};
 use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
 use super::work::OpenMessage;
-use crate::ids::{AgentName, Millis, Serial, StepName, TurnEpoch, TurnId, WorkerName};
+use crate::ids::{
+    AgentName, CallId, Millis, Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
+};
 use crate::limits;
 
 /// A turn that is not over.
@@ -50,6 +52,22 @@ pub(super) struct Turn {
     pub(super) lost: Option<Cause>,
     /// The branch that it speaks on.
     pub(super) branch: Serial,
+    /// Calls of tools that were begun, and of which nobody has told what came; oldest first.
+    pub(super) tools: Vec<ToolCall>,
+    /// It waits for no other turn of its agent.
+    pub(super) parallel: bool,
+}
+
+/// A call of a tool that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ToolCall {
+    pub(super) call: CallId,
+    pub(super) tool: ToolName,
+    pub(super) key: u128,
+    /// The epoch of the last worker that began it.
+    pub(super) epoch: TurnEpoch,
+    /// Where that stands in the log.
+    pub(super) serial: Serial,
 }
 
 /// What a turn has put out.
@@ -165,6 +183,8 @@ impl Turn {
             message: None,
             lost: None,
             branch: Serial::ZERO,
+            tools: Vec::new(),
+            parallel: false,
         }
     }
 

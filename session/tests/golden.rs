@@ -7,16 +7,17 @@ use bytes::Bytes;
 use cluster::codec;
 use expect_test::{Expect, expect};
 use session::ids::{
-    AgentName, DeviceName, Incarnation, InteractionId, KindName, Millis, ParticipantName,
-    ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch, TurnId,
-    WorkerName,
+    AgentName, CallEpoch, CallId, DeviceName, Incarnation, InteractionId, KindName, Millis,
+    ParticipantName, ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch,
+    TurnId, WorkerName,
 };
 use session::stored::COMMAND_VERSION;
 use session::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
-    ContentType, ControlRequest, Create, Event, Follows, Fork, ForkRequest, Format, Found, Input,
-    Lose, Mode, NewEvent, NodeStart, Origin, Pause, Phase, Policy, Resume, Retention, Role, Say,
-    Scope, Sender, Session, Then, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, ClaimCall, Command,
+    CommandKey, Config, ContentType, ControlRequest, Create, Event, Follows, Fork, ForkRequest,
+    Format, Found, Input, Lose, Mode, NewEvent, NodeStart, Origin, Pause, Phase, Policy,
+    ReleaseCall, Resume, Retention, Role, Say, Scope, Sender, Session, Then, ToolMark, ToolResult,
+    ToolStep, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -39,6 +40,7 @@ fn config() -> Config {
             attempts: Some(2),
             escalate: true,
             wait_ms: Some(9),
+            merge_ms: None,
         },
     }
 }
@@ -102,10 +104,10 @@ fn commands_keep_their_bytes() {
     check_command(
         &Command::from(config()),
         expect![
-            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e0101050102010109000000"
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201010900000000"
         ],
     );
-    check_command(&Command::from(Config::default()), expect!["01000000000000000000000000000000"]);
+    check_command(&Command::from(Config::default()), expect!["0100000000000000000000000000000000"]);
     check_command(
         &Command::Append(append()),
         expect![
@@ -143,7 +145,7 @@ fn commands_keep_their_bytes() {
     check_command(
         &forked(),
         expect![
-            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e010105010201010901016603020504010901fb102701047465787402686901"
+            "010001fb60ea01fc0000100001fc40420f0001047465616d04626c756500010a746578742f706c61696e01010501020101090001016603020504010901fb102701047465787402686901"
         ],
     );
 }
@@ -201,6 +203,7 @@ fn requests() -> [Command; 4] {
             }],
             then,
             withdraw: Vec::new(),
+            tools: vec![started()],
         }),
         consumed: Some(Serial(1)),
         delivered: Some(Serial(1)),
@@ -218,6 +221,43 @@ fn requests() -> [Command; 4] {
     ]
 }
 
+fn started() -> ToolMark {
+    let arguments = NewEvent { format: Format::JSON, payload: Bytes::from_static(b"{}") };
+    let tool = ToolName::parse("search").unwrap();
+    let step = ToolStep::Started { tool, arguments };
+    ToolMark { call: CallId::parse("c").unwrap(), step }
+}
+
+#[test]
+fn calls_keep_their_bytes() {
+    let interaction = || InteractionId::parse("i").unwrap();
+    let (by, role, epoch) = (sender().unwrap(), Role::Participant, Some(CallEpoch(2)));
+    let claim = ClaimCall { interaction: interaction(), by, lease_ms: 9_000, epoch, role };
+    check_command(
+        &Command::ClaimCall(Box::new(claim)),
+        expect!["0117016903616461010570686f6e65fb2823010201"],
+    );
+    let (by, left) = (sender(), true);
+    let release = ReleaseCall { interaction: interaction(), epoch: CallEpoch(2), by, left };
+    check_command(
+        &Command::ReleaseCall(Box::new(release)),
+        expect!["01180169020103616461010570686f6e6501"],
+    );
+    let result = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"r") };
+    let receipts = ToolResult {
+        turn: TurnId::parse("t").unwrap(),
+        call: CallId::parse("c").unwrap(),
+        key: 1 << 100,
+        epoch: TurnEpoch(3),
+        result,
+        failed: true,
+    };
+    check_command(
+        &Command::ToolResult(Box::new(receipts)),
+        expect!["011901740163fe00000000000000000000000010000000030474657874017201"],
+    );
+}
+
 #[test]
 fn turns_keep_their_bytes() {
     let [input, claim, say, cancel] = requests();
@@ -229,7 +269,7 @@ fn turns_keep_their_bytes() {
     check_command(
         &say,
         expect![
-            "010d017401010001017301010104746578740268690101016908617070726f76616c047465787402686901090202026e6f000101010101fbb80b010206736561726368010163"
+            "010d017401010001017301010104746578740268690101016908617070726f76616c047465787402686901090202026e6f000101630006736561726368046a736f6e027b7d0101010101fbb80b010206736561726368010163"
         ],
     );
     check_command(&cancel, expect!["010e0101610103616461010570686f6e65017203"]);
@@ -293,7 +333,7 @@ fn how_a_question_is_taken_back_keeps_its_bytes() {
     };
     let asks = says(TurnOutput { ask: vec![ask], ..TurnOutput::default() });
     let back = says(TurnOutput { seq: 1, withdraw: vec![withdraw], ..TurnOutput::default() });
-    check_command(&back, expect!["010d01740101010000000000000001016901720000000000"]);
+    check_command(&back, expect!["010d0174010101000000000000000101690172000000000000"]);
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
     let mut apply = |at, command| {
@@ -348,7 +388,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
         wait_ms: 7,
         detail: String::new(),
     }));
-    check_command(&marked, expect!["010d0174010100000001010474657874026869000000000000000000"]);
+    check_command(&marked, expect!["010d017401010000000101047465787402686900000000000000000000"]);
     check_command(&lose, expect!["010f017401060700"]);
     let gone = Command::Lose(Box::new(Lose {
         turn: turn(),
@@ -360,7 +400,7 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     check_command(&gone, expect!["010f01740107000e6e6f6465203320697320676f6e65"]);
     check_command(
         &cut,
-        expect!["010d0174020100000000010474657874026869000006066c656e677468000000000000"],
+        expect!["010d0174020100000000010474657874026869000006066c656e67746800000000000000"],
     );
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
@@ -412,10 +452,10 @@ fn what_people_ask_keeps_its_bytes() {
         Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause, wait_ms: 0, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
     check_command(&Command::Lose(Box::new(lose)), expect!["010f01740104000164"]);
-    let answer = Answer { interaction, content, sender: sender(), role };
+    let answer = Answer { sender: sender(), role, ..Answer::new(interaction, output) };
     check_command(
         &Command::Answer(Box::new(answer)),
-        expect!["011001690474657874037965730103616461010570686f6e6503"],
+        expect!["011001690474657874037965730103616461010570686f6e65030000"],
     );
     check_command(&control(Verb::Request), expect!["01110003616461010570686f6e6507016e03"]);
     check_command(

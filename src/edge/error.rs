@@ -53,6 +53,8 @@ kinds! {
     NO_EVENTS 400 "no_events" "The append carries no event" [NoEvents]
     ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long" [OrderTooLong]
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
+    BAD_QUESTION 400 "bad_question" "The question cannot be asked so"
+    BAD_ANSWER 400 "bad_answer" "The answer does not fit its question"
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
     UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
     TOKEN_EXPIRED 401 "token_expired" "The time of the token or ticket is over"
@@ -61,7 +63,7 @@ kinds! {
     FORBIDDEN 403 "forbidden" "The credential does not allow this"
     QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
-    FENCED 403 "fenced" "The turn was given to another worker" [Fenced]
+    FENCED 403 "fenced" "The turn, or the call, was given to somebody else" [Fenced CallFenced]
     ROLE_FORBIDS 403 "role_forbids" "The role may not do this" [RoleForbids]
     ORIGIN_NOT_ALLOWED 403 "origin_not_allowed" "Pages of this origin may not ask this node"
     HOST_NOT_ALLOWED 403 "host_not_allowed" "This node does not go by this name"
@@ -72,6 +74,7 @@ kinds! {
     NO_SUCH_MESSAGE 404 "no_such_message" "The message does not exist" [NoSuchMessage]
     NO_SUCH_BRANCH 404 "no_such_branch" "The conversation has no such branch"
     NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist" [NoSuchInteraction]
+    NO_SUCH_TOOL_CALL 404 "no_such_tool_call" "No call of the turn has this name and this key" [NoSuchToolCall]
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
@@ -91,10 +94,13 @@ kinds! {
     TURN_TAKEN 409 "turn_taken" "The turn is not to be had now" [TurnTaken]
     ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
     TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"
-    CONFLICT 409 "conflict" "Something else came first under this name" [Conflict InputDiffers]
+    CONFLICT 409 "conflict" "Something else came first under this name" [Conflict InputDiffers QuestionDiffers]
     TOO_MANY_BRANCHES 409 "too_many_branches" "The conversation has as many branches as it may" [TooManyBranches]
     INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name" [InteractionExists]
     TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may" [TooManyInteractions]
+    CALL_CLAIMED 409 "call_claimed" "Another device makes the call" [CallClaimed]
+    NO_CLIENT_TOOL 409 "no_client_tool" "The question is no call for a client to make" [NoClientTool]
+    TOO_MANY_TOOL_CALLS 409 "too_many_tool_calls" "The turn has as many calls of tools under way as it may" [TooManyToolCalls]
     MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may" [MailboxFull]
     STEP_CANCELLED 409 "step_cancelled" "The step was cancelled" [StepCancelled]
     CONTROL_HELD 409 "control_held" "Somebody else has control" [ControlHeld]
@@ -253,6 +259,8 @@ impl From<Refusal> for Problem {
             }
             Refusal::Conflict { by, at } => problem.with("by", by).with("answered", at.0),
             Refusal::Fenced { held, .. } => problem.with("epoch", held.0),
+            Refusal::CallFenced { held, .. } => problem.with("epoch", held.0),
+            Refusal::CallClaimed { by, until } => problem.with("by", by).with("until", until.0),
             Refusal::StaleEpoch { held, .. } => {
                 problem.with("epoch", held.0).header(headers::PRODUCER_EPOCH, held.0)
             }

@@ -22,6 +22,7 @@ mod frame;
 mod gate;
 mod headers;
 mod history;
+mod interactions;
 mod json;
 mod keys;
 mod lines;

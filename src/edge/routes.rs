@@ -35,6 +35,7 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/turns/{turn}/say", "say", post(verbs::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
+        ("/v1/sessions/{id}/turns/{turn}/tools", "tools", post(verbs::tool_result)),
         ("/v1/sessions/{id}/turns/{turn}/told", "told", get(turns::signals)),
         ("/v1/ws", "ws", get(ws::people)),
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
@@ -42,7 +43,21 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/ephemeral", "ephemeral", post(ephemeral::say)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
         ("/v1/sessions/{id}/messages/{message}", "message", get(people::message)),
-        ("/v1/sessions/{id}/interactions/{interaction}", "interactions", post(verbs::answer)),
+        (
+            "/v1/sessions/{id}/interactions/{interaction}",
+            "interactions",
+            verbs::interaction(Verb::Answer),
+        ),
+        (
+            "/v1/sessions/{id}/interactions/{interaction}/claim",
+            "claim_call",
+            verbs::interaction(Verb::ClaimCall),
+        ),
+        (
+            "/v1/sessions/{id}/interactions/{interaction}/release",
+            "release_call",
+            verbs::interaction(Verb::ReleaseCall),
+        ),
         ("/v1/sessions/{id}/control", "control", verbs::post(Verb::Control)),
         ("/v1/sessions/{id}/pause", "pause", verbs::post(Verb::Pause)),
         ("/v1/sessions/{id}/resume", "resume", verbs::post(Verb::Resume)),
@@ -211,7 +226,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 40);
+        assert_eq!(routed.len(), 43);
     }
 
     /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.

@@ -213,6 +213,7 @@ fn policy(policy: &Policy) -> Value {
         "attempts": policy.attempts,
         "escalate": policy.escalate,
         "wait_ms": policy.wait_ms,
+        "merge_ms": policy.merge_ms,
     })
 }
 

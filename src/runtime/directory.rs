@@ -27,10 +27,10 @@ use super::shard::actors::Actors;
 use super::shards::Shards;
 use super::space::Space;
 use super::{Freshness, envelope, flow};
-use crate::ids::{Serial, SessionId};
+use crate::ids::{Serial, SessionId, TurnId};
 use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::command::{Class, SMALL_BYTES};
-use crate::session::{Command, CommandKey, Grant, Refusal};
+use crate::session::{Command, CommandKey, Grant, Refusal, TurnPlace};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -344,12 +344,37 @@ impl Directory {
         self.look_by(shard, id, Actors::look_in).await
     }
 
+    /// What the session remembers of an input.
+    pub(super) async fn place_of(
+        &self,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+        input: &TurnId,
+    ) -> Result<Option<TurnPlace>, Unavailable> {
+        let (reply, place) = oneshot::channel();
+        let request = Mail::PlaceOf { input: input.clone(), reply };
+        Ok(self.ask_actor(shard, id, place, |actors, id| actors.send(id, request)).await?.flatten())
+    }
+
     async fn look_by(
         &self,
         shard: &Arc<Shard>,
         id: &SessionId,
         send: impl FnOnce(&Actors, &SessionId, Mail),
     ) -> Result<Option<Looked>, Unavailable> {
+        let (reply, looked) = oneshot::channel();
+        let ask = |actors: &Actors, id: &SessionId| send(actors, id, Mail::Look(reply));
+        self.ask_actor(shard, id, looked, ask).await
+    }
+
+    /// Asks a session's actor; none where there is no session.
+    async fn ask_actor<T>(
+        &self,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+        answer: oneshot::Receiver<T>,
+        ask: impl FnOnce(&Actors, &SessionId),
+    ) -> Result<Option<T>, Unavailable> {
         let broken = |text: &str| Unavailable::NoQuorum(text.to_string());
         if !shard.actors().is_live(id) {
             // Do not wake an actor for a session that does not exist.
@@ -361,10 +386,9 @@ impl Directory {
                 _ => return Err(broken("the store of this node fails")),
             }
         }
-        let (reply, looked) = oneshot::channel();
-        send(shard.actors(), id, Mail::Look(reply));
-        let looked = timeout(REQUEST_DEADLINE, looked).await;
-        looked
+        ask(shard.actors(), id);
+        let answer = timeout(REQUEST_DEADLINE, answer).await;
+        answer
             .map_err(|_| broken("the session does not answer"))?
             .map(Some)
             .map_err(|_| broken("the session's actor ended"))

@@ -13,7 +13,7 @@ use super::presence::table::{Count, PresenceTable};
 use super::turn_queue::{TurnQueue, Waiting};
 use crate::ids::SessionId;
 use crate::limits::ACTIONS;
-use crate::session::{Audience, AudienceStatus, Effect, Unwatched};
+use crate::session::{Audience, AudienceStatus, Effect, Sender, Unwatched};
 
 /// The way from a session's actor to everything that is not the session.
 pub(super) struct World {
@@ -56,6 +56,11 @@ impl World {
     /// Whether this node may act for the sessions of a shard.
     pub(super) fn leads(&self, shard: u32) -> bool {
         (self.leads)(shard)
+    }
+
+    /// Whether a device is attached to a session; none where this node does not know.
+    pub(super) fn attends(&self, id: &SessionId, shard: u32, sender: &Sender) -> Option<bool> {
+        self.presence.has(id, shard, sender, Instant::now())
     }
 
     /// Lays the turns of a session that wait for workers in the turn queue, in place of what lies there of it.

@@ -7,9 +7,9 @@ use tokio::time::{Instant, timeout_at};
 use super::peer::wire::{Request, Response};
 use super::sessions::Sessions;
 use super::{Freshness, Home, Summary, Unavailable};
-use crate::ids::{SessionId, TenantName, listed};
+use crate::ids::{SessionId, TenantName, TurnId, listed};
 use crate::limits::{LEADER_WAIT, PEER_PATIENCE};
-use crate::session::{Session, Status};
+use crate::session::{Session, Status, TurnPlace};
 
 impl Sessions {
     /// What the session is now; none where it does not exist. One that is hidden exists for its forks
@@ -61,6 +61,40 @@ impl Sessions {
         let (group, shard) = self.directory.local(id).ok_or_else(none)?;
         self.directory.linearize(&group, deadline).await?;
         Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status))
+    }
+
+    /// What the session remembers of an input, by its name; nothing of one that is forgotten, or never was.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn place_of(
+        &self,
+        id: &SessionId,
+        input: &TurnId,
+        deadline: Instant,
+    ) -> Result<Option<TurnPlace>, Unavailable> {
+        if self.directory.serves(id, Freshness::Linearizable) {
+            return self.place_of_here(id, input, deadline).await;
+        }
+        let (session, input) = (id.clone(), input.clone());
+        let request = Request::PlaceOf { session, input, within_ms: left_ms(deadline) };
+        match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await? {
+            Response::PlaceOf(place) => Ok(place),
+            _ => Err(odd()),
+        }
+    }
+
+    /// The same at this node's own replica.
+    pub(super) async fn place_of_here(
+        &self,
+        id: &SessionId,
+        input: &TurnId,
+        deadline: Instant,
+    ) -> Result<Option<TurnPlace>, Unavailable> {
+        let none = || Unavailable::NoQuorum("no replica is open here".into());
+        let (group, shard) = self.directory.local(id).ok_or_else(none)?;
+        self.directory.linearize(&group, deadline).await?;
+        self.directory.place_of(&shard, id, input).await
     }
 
     /// Up to `limit` live sessions of a tenant whose name begins with `prefix`, in byte order of their names, after

@@ -101,6 +101,7 @@ impl Story {
             Fact::Person { place, .. } | Fact::Input { held: true, place, .. } => {
                 place.branch == self.branch
             }
+            Fact::ToolLate { of, .. } => *of == self.turn,
             fact => fact.turn() == Some(&self.turn),
         }
     }

@@ -11,10 +11,12 @@ use super::event::{NewEvent, Origin};
 use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
-pub use people::{Answer, Audience, ControlRequest, Pause, Resume, Role, Verb};
+pub use people::{
+    Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Verb,
+};
 pub use turn::{
-    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Say, Scope, Then,
-    TurnOutput, WhenBusy, Withdraw,
+    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Say, Scope, Then, ToolMark,
+    ToolResult, ToolStep, TurnOutput, WhenBusy, Withdraw,
 };
 
 /// One thing asked of one session. New kinds go to the end.
@@ -104,6 +106,12 @@ pub enum Command {
         /// The last event that was there.
         tail: Serial,
     },
+    /// Has a device make a call for an agent, or go on with it.
+    ClaimCall(Box<ClaimCall>),
+    /// Lets another device make a call; for one that does not have it, no change.
+    ReleaseCall(Box<ReleaseCall>),
+    /// Tells what came of a tool's call, however late; the same again is no change.
+    ToolResult(Box<ToolResult>),
 }
 
 /// How a command is treated where room is short.
@@ -122,7 +130,10 @@ impl Command {
     pub fn class(&self) -> Class {
         let large = |bytes: usize| SMALL_BYTES < bytes;
         match self {
-            Command::Append(_) | Command::AppendEach(_) | Command::Input(_) => Class::Data,
+            Command::Append(_)
+            | Command::AppendEach(_)
+            | Command::Input(_)
+            | Command::ToolResult(_) => Class::Data,
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
             Command::Say(say) if large(say.content_bytes()) => Class::Data,
@@ -149,7 +160,9 @@ impl Command {
             | Command::Control(_)
             | Command::Audience(_)
             | Command::Pause(_)
-            | Command::Resume(_) => Class::Control,
+            | Command::Resume(_)
+            | Command::ClaimCall(_)
+            | Command::ReleaseCall(_) => Class::Control,
         }
     }
 
@@ -163,6 +176,7 @@ impl Command {
             Command::Input(input) => input.content.payload.len(),
             Command::Answer(answer) => answer.content.payload.len(),
             Command::Say(say) => say.content_bytes(),
+            Command::ToolResult(receipts) => receipts.result.payload.len(),
             _ => 0,
         }
     }
@@ -191,6 +205,10 @@ impl Command {
             Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
             // Somebody else may have changed it after the first try.
             Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
+            // Another device may have claimed it, and left it, after the first try.
+            Command::ClaimCall(_) => true,
+            // It is forgotten that it was told when many others were.
+            Command::ToolResult(_) => true,
             Command::Touch
             | Command::Tick
             | Command::Trim { .. }
@@ -203,6 +221,7 @@ impl Command {
             | Command::Say(_)
             // Each names an epoch or a count.
             | Command::Lose(_)
+            | Command::ReleaseCall(_)
             | Command::Audience(_)
             | Command::AppendEach(_) => false,
         }
@@ -311,7 +330,7 @@ mod tests {
         let answer = |bytes: usize| {
             let interaction = InteractionId::parse("i").unwrap();
             let (content, role) = (event(bytes), Role::Participant);
-            Command::Answer(Box::new(Answer { interaction, content, sender: None, role }))
+            Command::Answer(Box::new(Answer { role, ..Answer::new(interaction, output) }))
         };
         for (command, class) in [
             (Command::Append(Append::default()), Class::Data),

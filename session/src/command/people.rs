@@ -6,7 +6,7 @@ use super::turn::Scope;
 use crate::control::Mode;
 use crate::event::NewEvent;
 use crate::fact::Sender;
-use crate::ids::InteractionId;
+use crate::ids::{CallEpoch, InteractionId, Serial};
 
 /// What somebody may do in a session; each may do what those before it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +33,39 @@ pub struct Answer {
     pub sender: Option<Sender>,
     /// From [`Role::Participant`].
     pub role: Role,
+    /// The place of the question that it was judged by, 0 where none was open; refused where another one is open by
+    /// now. It is not looked at where nothing is given.
+    pub judged: Option<Serial>,
+    /// Under which it was worked out, where its device claimed the call.
+    pub epoch: Option<CallEpoch>,
+}
+
+/// A device that is to make a call for an agent, and that no other one makes meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimCall {
+    /// The question, of the kind [`crate::ids::KindName::CLIENT_TOOL`].
+    pub interaction: InteractionId,
+    /// Who makes it, on what.
+    pub by: Sender,
+    /// How long it has the call without a word, in milliseconds; within [`crate::limits::CALL_MS_RANGE`].
+    pub lease_ms: u64,
+    /// Goes on under this epoch, and under no other.
+    pub epoch: Option<CallEpoch>,
+    /// From [`Role::Participant`].
+    pub role: Role,
+}
+
+/// A device that does not make a call after all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseCall {
+    /// The question.
+    pub interaction: InteractionId,
+    /// No change where it has another one by now.
+    pub epoch: CallEpoch,
+    /// Who says so: who has the call, or the session's leader where its device left.
+    pub by: Option<Sender>,
+    /// It left, and may come back within [`crate::limits::CALL_GRACE_MS`].
+    pub left: bool,
 }
 
 /// A change of who answers people.
@@ -100,6 +133,14 @@ pub struct Resume {
     pub by: Option<Sender>,
     /// From [`Role::Controller`].
     pub role: Role,
+}
+
+impl Answer {
+    /// An answer by nobody in particular.
+    pub fn new(interaction: InteractionId, content: NewEvent) -> Answer {
+        let (sender, role) = (None, Role::default());
+        Answer { interaction, content, sender, role, judged: None, epoch: None }
+    }
 }
 
 impl Role {

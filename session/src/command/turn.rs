@@ -7,8 +7,8 @@ use super::people::Role;
 use crate::event::NewEvent;
 use crate::fact::{Cause, Sender};
 use crate::ids::{
-    AgentName, Incarnation, InteractionId, KindName, Serial, StepName, ToolName, TurnEpoch, TurnId,
-    WorkerName,
+    AgentName, CallId, Incarnation, InteractionId, KindName, Serial, StepName, ToolName, TurnEpoch,
+    TurnId, WorkerName,
 };
 
 /// What a participant sends to an agent.
@@ -75,6 +75,11 @@ pub enum WhenBusy {
     /// As the session's policy says, but for one who may not steer: where that is to steer, it begins a turn after the
     /// open one. Nobody asks for it by name.
     Unsteered,
+    /// It begins a turn at once, beside those that are open.
+    Parallel,
+    /// It begins a turn that is not given to a worker for a while, and those of its kind that come until a worker has
+    /// it are spoken into it: see [`crate::Policy::merge_ms`]. Where the agent works, that turn comes after it.
+    Merge,
 }
 
 /// A worker that wants a turn.
@@ -129,7 +134,11 @@ impl Say {
     pub(super) fn content_bytes(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| {
             let events = output.events.iter().map(|event| event.payload.len());
-            events.chain(output.ask.iter().map(|ask| ask.question.payload.len())).sum()
+            let asks = output.ask.iter().map(|ask| ask.question.payload.len());
+            events
+                .chain(asks)
+                .chain(output.tools.iter().map(|mark| mark.output().payload.len()))
+                .sum()
         });
         output + self.checkpoint.as_ref().map_or(0, Bytes::len)
     }
@@ -159,6 +168,53 @@ pub struct TurnOutput {
     pub then: Then,
     /// What people need not answer any more; up to [`crate::limits::INTERACTIONS`].
     pub withdraw: Vec<Withdraw>,
+    /// Calls of tools that the worker begins to make, or has made; up to [`crate::limits::TOOL_CALLS`].
+    pub tools: Vec<ToolMark>,
+}
+
+/// A call of a tool, as its worker makes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolMark {
+    /// Its name within the turn; it is the same call for every worker of the turn.
+    pub call: CallId,
+    /// How far it is.
+    pub step: ToolStep,
+}
+
+/// See [`ToolMark`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToolStep {
+    /// It is about to be made; the same again under one epoch is no change.
+    Started {
+        /// What is called.
+        tool: ToolName,
+        /// What it is called with.
+        arguments: NewEvent,
+    },
+    /// It was made.
+    Finished {
+        /// What came of it.
+        result: NewEvent,
+        /// That is an error.
+        failed: bool,
+    },
+}
+
+/// What came of a call, from whoever made it: also from a worker that has lost its turn, and when the turn is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// The turn that it was made in.
+    pub turn: TurnId,
+    /// Its name.
+    pub call: CallId,
+    /// Its idempotency key, as the one who made it was told.
+    pub key: u128,
+    /// The epoch of the worker that made it.
+    pub epoch: TurnEpoch,
+    /// What came of it.
+    pub result: NewEvent,
+    /// That is an error.
+    pub failed: bool,
 }
 
 /// A question that its turn takes back. One that is over already stays as it is.
@@ -278,12 +334,14 @@ impl Phase {
 
 impl WhenBusy {
     /// Those that can be asked for.
-    pub const ALL: [WhenBusy; 5] = [
+    pub const ALL: [WhenBusy; 7] = [
         WhenBusy::Steer,
         WhenBusy::Queue,
         WhenBusy::Interrupt,
         WhenBusy::Reject,
         WhenBusy::Instead,
+        WhenBusy::Parallel,
+        WhenBusy::Merge,
     ];
 
     /// A stable name for programs.
@@ -295,6 +353,8 @@ impl WhenBusy {
             WhenBusy::Reject => "reject",
             WhenBusy::Instead => "instead",
             WhenBusy::Unsteered => "unsteered",
+            WhenBusy::Parallel => "parallel",
+            WhenBusy::Merge => "merge",
         }
     }
 
@@ -334,6 +394,16 @@ impl Say {
             quiet_ms: None,
             phase: None,
             checkpoint: None,
+        }
+    }
+}
+
+impl ToolMark {
+    /// What it brings: the arguments of a call, or what came of it.
+    pub fn output(&self) -> &NewEvent {
+        match &self.step {
+            ToolStep::Started { arguments, .. } => arguments,
+            ToolStep::Finished { result, .. } => result,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{End, Fact, Output, Receipt, Sender};
 use crate::branch::TreePlace;
 use crate::command::{Phase, Role};
 use crate::ids::{AgentName, Serial, TurnId};
+use crate::tool_key;
 
 /// A member of what a fact tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Member<'a> {
 impl Fact {
     /// Tells everything but the kind and the turn, under names for programs; always in the same order.
     pub fn members(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
-        if !self.of_input(tell) && !self.of_people(tell) {
+        if !self.of_input(tell) && !self.of_people(tell) && !self.of_tools(tell) {
             self.of_turn(tell);
         }
     }
@@ -115,8 +116,35 @@ impl Fact {
             Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => {}
             Fact::Requested { .. } | Fact::Answered { .. } => {}
             Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
+            Fact::CallClaimed { .. } | Fact::CallReleased { .. } => {}
+            Fact::ToolStarted { .. } | Fact::ToolFinished { .. } | Fact::ToolLate { .. } => {}
             Fact::Control(_) | Fact::Audience { .. } => {}
         }
+    }
+
+    /// Says whether it is a fact of tools.
+    fn of_tools(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
+        use Member::{Flag, Number, Text};
+        let (epoch, call, key, failed) = match self {
+            Fact::ToolStarted { turn: _, epoch, call, tool, key } => {
+                tell("tool", Text(tool.as_str()));
+                (epoch, call, key, false)
+            }
+            Fact::ToolFinished { turn: _, epoch, call, key, failed } => (epoch, call, key, *failed),
+            Fact::ToolLate { of, epoch, call, key, failed } => {
+                tell("turn", Text(of.as_str()));
+                tell("late", Flag(true));
+                (epoch, call, key, *failed)
+            }
+            _ => return false,
+        };
+        tell("epoch", Number(epoch.0));
+        tell("call", Text(call.as_str()));
+        tell("key", Text(&tool_key::text(*key)));
+        if failed {
+            tell("failed", Flag(true));
+        }
+        true
     }
 
     /// Says whether it is a fact of people.
@@ -148,6 +176,17 @@ impl Fact {
             Fact::Withdrawn { interaction, turn: _, reason } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell_unless_empty(tell, "reason", reason);
+            }
+            Fact::CallClaimed { interaction, turn: _, by, epoch, until } => {
+                tell("interaction", Text(interaction.as_str()));
+                tell_sender(tell, Some(by));
+                tell("epoch", Number(epoch.0));
+                tell("until", Number(until.0));
+            }
+            Fact::CallReleased { interaction, turn: _, epoch, cause } => {
+                tell("interaction", Text(interaction.as_str()));
+                tell("epoch", Number(epoch.0));
+                tell("cause", Text(cause.name()));
             }
             Fact::Control(control) => {
                 tell("mode", Text(control.mode.name()));

@@ -54,6 +54,9 @@ epochs! {
     TurnEpoch
     /// Counts the changes of who has control, over all lives of the session's name.
     ControlEpoch
+    /// Fencing token of a call that a client is to make: counts the devices that claimed it, from 1, within its
+    /// interaction.
+    CallEpoch
 }
 
 impl TurnEpoch {
@@ -72,5 +75,13 @@ impl ControlEpoch {
     #[must_use]
     pub fn next(self) -> ControlEpoch {
         ControlEpoch(self.0.checked_add(1).expect("control does not change 2^64 times"))
+    }
+}
+
+impl CallEpoch {
+    /// That of the next device.
+    #[must_use]
+    pub fn next(self) -> CallEpoch {
+        CallEpoch(self.0.checked_add(1).expect("a call is not claimed 2^64 times"))
     }
 }

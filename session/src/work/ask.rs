@@ -7,12 +7,15 @@ use crate::branch::TreePlace;
 use crate::command::{Answer, Ask, Role, Withdraw};
 use crate::event::{Event, NewEvent};
 use crate::fact::Fact;
-use crate::ids::{InteractionId, KindName, Millis, ParticipantName, Serial, TurnEpoch, TurnId};
+use crate::ids::{
+    CallEpoch, InteractionId, KindName, Millis, ParticipantName, Serial, TurnEpoch, TurnId,
+};
 use crate::limits;
 use crate::live::{Live, check_size};
 use crate::outcome::Applied;
 use crate::refusal::Refusal;
 use crate::turn::Stage;
+use crate::work::call::CallLease;
 use crate::work::{Work, check_role};
 
 /// Something that people are, or were, to answer.
@@ -27,6 +30,10 @@ pub(crate) struct Interaction {
     pub(crate) over: Option<Over>,
     /// Who may answer, at least.
     pub(crate) role: Role,
+    /// Devices that have claimed the call, where it is one for a client to make.
+    pub(crate) call_epoch: CallEpoch,
+    /// The device that makes it now.
+    pub(crate) caller: Option<CallLease>,
 }
 
 /// How an interaction came to its end.
@@ -48,7 +55,7 @@ impl Work {
         self.interactions.iter().any(|request| request.over.is_none() && request.turn == *turn)
     }
 
-    fn interaction(&self, id: &InteractionId) -> Option<usize> {
+    pub(super) fn interaction(&self, id: &InteractionId) -> Option<usize> {
         self.interactions.iter().rposition(|request| request.id == *id)
     }
 
@@ -71,9 +78,12 @@ impl Live {
         turn: &TurnId,
         withdraws: &[Withdraw],
     ) -> Result<(), Refusal> {
-        let is_its = |withdraw: &Withdraw| {
-            let at = self.work.interaction(&withdraw.interaction);
-            at.is_some_and(|at| self.work.interactions[at].turn == *turn)
+        let over = self.work.interactions.iter().filter(|request| request.over.is_some()).count();
+        // One that may have been forgotten is over.
+        let forgets = limits::ANSWERS <= over;
+        let is_its = |withdraw: &Withdraw| match self.work.interaction(&withdraw.interaction) {
+            Some(at) => self.work.interactions[at].turn == *turn,
+            None => forgets,
         };
         if withdraws.iter().all(is_its) { Ok(()) } else { Err(Refusal::NoSuchInteraction) }
     }
@@ -152,9 +162,17 @@ impl Live {
             };
             let serial = self.record(now, fact, &ask.question, out);
             let (id, turn, kind) = (ask.interaction.clone(), turn.clone(), ask.kind.clone());
-            let request =
-                Interaction { id, turn, kind, serial, deadline, over: None, role: ask.role };
-            self.work.interactions.push(request);
+            self.work.interactions.push(Interaction {
+                id,
+                turn,
+                kind,
+                serial,
+                deadline,
+                over: None,
+                role: ask.role,
+                call_epoch: CallEpoch::default(),
+                caller: None,
+            });
         }
     }
 
@@ -185,6 +203,10 @@ impl Live {
             Some(Over::Expired | Over::Withdrawn) => return Err(Refusal::InteractionOver),
             None => {}
         }
+        if request.judged.is_some_and(|judged| judged != interaction.serial) {
+            return Err(Refusal::QuestionDiffers);
+        }
+        interaction.check_caller(request.sender.as_ref(), request.epoch)?;
         check_size(std::slice::from_ref(&request.content))?;
         let (interaction, sender) = (request.interaction.clone(), request.sender.clone());
         let fact = Fact::Answered { interaction, turn: turn.clone(), by: sender };
@@ -221,7 +243,7 @@ impl Live {
     /// Lets the turn go on that waited for it.
     fn close_interaction(&mut self, now: Millis, at: usize, over: Over) {
         let request = &mut self.work.interactions[at];
-        request.over = Some(over);
+        (request.over, request.caller) = (Some(over), None);
         let turn = request.turn.clone();
         self.work.forget_answers();
         let Some(at) = self.work.find(&turn) else { return };

@@ -100,7 +100,10 @@ impl Live {
             let undelivered = self.settle_inputs(now, turn, end, out);
             self.withdraw(now, &turn.id, out);
             let (id, end) = (turn.id.clone(), end.clone());
-            self.note(now, Fact::Ended { turn: id, end }, out);
+            let ended = self.note(now, Fact::Ended { turn: id, end }, out);
+            if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
+                known.ended = Some(ended);
+            }
             self.work.turns.retain(|open| open.id != turn.id);
             self.defer(now, turn, undelivered, out);
         }
@@ -166,7 +169,9 @@ impl Live {
         let mut next = Turn::new(id.clone(), over.agent.clone(), *first, now);
         (next.last_input, next.branch) = (*last, over.branch);
         (next.failures_max, next.quiet_ms) = (over.failures_max, over.quiet_ms);
-        let before = self.work.turns.iter().position(|open| open.agent == over.agent);
+        // In front of those that wait, and after those that go on beside it.
+        let waits = |open: &Turn| open.agent == over.agent && open.lease().is_none();
+        let before = self.work.turns.iter().position(waits);
         self.work.turns.insert(before.unwrap_or(self.work.turns.len()), next);
         for known in self.work.inputs.iter_mut() {
             if known.pending && known.turn == over.id {

@@ -65,11 +65,19 @@ impl Live {
                 self.work.turns[at].last_input = serial;
                 self.work.turns[at].end_message();
             }
-            None => self.begin_turn(now, request, serial, place.branch),
+            None => self.begin_turn(now, request, when_busy, serial, place.branch),
         }
         let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
         let pending = into.is_some();
-        self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
+        self.work.remember(Known {
+            input,
+            turn: of,
+            serial,
+            digest,
+            spoke: None,
+            pending,
+            ended: None,
+        });
         if let Some(at) = into {
             self.wake(now, at, out);
         }
@@ -82,11 +90,26 @@ impl Live {
     }
 
     /// A turn begins with an input, under its name.
-    fn begin_turn(&mut self, now: Millis, request: &Input, serial: Serial, branch: Serial) {
+    fn begin_turn(
+        &mut self,
+        now: Millis,
+        request: &Input,
+        when_busy: WhenBusy,
+        serial: Serial,
+        branch: Serial,
+    ) {
         let limit = request.attempts.or(self.config.policy.attempts);
         let mut begun = Turn::new(request.input.clone(), request.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
         (begun.quiet_ms, begun.branch) = (request.quiet_ms, branch);
+        match when_busy {
+            WhenBusy::Parallel => begun.parallel = true,
+            WhenBusy::Merge => {
+                begun.waits_since = now.after(self.config.policy.merges_ms());
+                begun.stage = Stage::Waiting { from: begun.waits_since };
+            }
+            _ => {}
+        }
         self.work.turns.push(begun);
     }
 
@@ -109,7 +132,12 @@ impl Live {
                 let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
                 rests && self.work.asks(&open.id)
             }
-            WhenBusy::Steer | WhenBusy::Queue | WhenBusy::Reject | WhenBusy::Unsteered => false,
+            WhenBusy::Steer
+            | WhenBusy::Queue
+            | WhenBusy::Reject
+            | WhenBusy::Unsteered
+            | WhenBusy::Parallel
+            | WhenBusy::Merge => false,
         };
         let of = self.work.turns.iter().filter(|open| open.agent == request.agent);
         of.filter(ends).map(|open| open.id.clone()).collect()
@@ -128,13 +156,22 @@ impl Live {
             (Some(_), WhenBusy::Steer) => Ok(self.work.turns.iter().rposition(|open| {
                 open.agent == request.agent && Some(open.branch) == spot.branch()
             })),
+            (Some(at), WhenBusy::Merge) => {
+                let turn = &self.work.turns[at];
+                let waits = turn.attempts == 0 && matches!(turn.stage, Stage::Waiting { .. });
+                Ok((waits && Some(turn.branch) == spot.branch()).then_some(at))
+            }
             (Some(at), WhenBusy::Reject) => {
                 Err(Refusal::Busy { turn: self.work.turns[at].id.clone() })
             }
             (None, _)
             | (
                 _,
-                WhenBusy::Queue | WhenBusy::Interrupt | WhenBusy::Instead | WhenBusy::Unsteered,
+                WhenBusy::Queue
+                | WhenBusy::Interrupt
+                | WhenBusy::Instead
+                | WhenBusy::Unsteered
+                | WhenBusy::Parallel,
             ) => Ok(None),
         }
     }
@@ -183,7 +220,15 @@ impl Live {
     fn know_without_turn(&mut self, request: &Input, serial: Serial) -> Applied {
         let (input, turn, digest) =
             (request.input.clone(), request.input.clone(), digest_of(request));
-        self.work.remember(Known { input, turn, serial, digest, spoke: None, pending: false });
+        self.work.remember(Known {
+            input,
+            turn,
+            serial,
+            digest,
+            spoke: None,
+            pending: false,
+            ended: None,
+        });
         Applied::Input { turn: request.input.clone(), serial, duplicate: false }
     }
 

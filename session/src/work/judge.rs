@@ -41,6 +41,7 @@ impl Live {
             self.hand_back(now, Change::Expired, None, "", out);
         }
         self.expire_interactions(now, out);
+        self.free_calls(now, out);
         self.judge_workers(now, out);
         self.judge_unwatched(now, out);
         before < out.len()

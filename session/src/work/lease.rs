@@ -81,11 +81,13 @@ impl Live {
         if request.output.is_some() && emitted.is_none() {
             // All of it was taken before; what came with later requests stays.
             let last_input = turn.last_input;
+            let (places, tools) = (None, self.tool_keys(request));
             return Ok(Applied::OutputAccepted {
-                places: None,
+                places,
                 duplicate: true,
                 over: false,
                 last_input,
+                tools,
             });
         }
         let does = request.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
@@ -123,7 +125,8 @@ impl Live {
         let (first, last) = (before.next(), self.log.tail);
         let places = (first <= last).then_some((first, last));
         let over = self.work.find(&request.turn).is_none();
-        Ok(Applied::OutputAccepted { places, duplicate: false, over, last_input })
+        let tools = self.tool_keys(request);
+        Ok(Applied::OutputAccepted { places, duplicate: false, over, last_input, tools })
     }
 
     /// What of it is to be taken; nothing where all was taken before.
@@ -160,6 +163,7 @@ impl Live {
         {
             return Err(Refusal::StepCancelled { step: step.name.clone() });
         }
+        self.check_tools(at, &emitted.tools)?;
         self.check_withdraws(&turn.id, &emitted.withdraw)?;
         self.check_asks(&turn.id, &emitted.ask, &emitted.withdraw)?;
         Ok(Some(emitted))
@@ -168,11 +172,9 @@ impl Live {
     /// The answer to a request that was taken before its lease ended: its last one, most likely (S11).
     fn repeated(&self, request: &Say) -> Option<Applied> {
         let seq = request.output.as_ref().map(|emitted| emitted.seq);
-        let answer = |over, last_input| Applied::OutputAccepted {
-            places: None,
-            duplicate: true,
-            over,
-            last_input,
+        let answer = |over, last_input| {
+            let tools = self.tool_keys(request);
+            Applied::OutputAccepted { places: None, duplicate: true, over, last_input, tools }
         };
         if let Some(at) = self.work.find(&request.turn) {
             let turn = &self.work.turns[at];
@@ -253,7 +255,9 @@ impl Live {
         if emitted.mark {
             self.work.turns[at].set_mark(true);
         }
+        self.finish_tools(now, at, epoch, &emitted.tools, out);
         self.put_out(now, at, epoch, emitted, out);
+        self.start_tools(now, at, epoch, &emitted.tools, out);
         self.take_back(now, &emitted.withdraw, out);
         self.ask(now, &id, epoch, &emitted.ask, out);
         self.continue_with(now, at, &emitted.then, out);
@@ -402,6 +406,7 @@ impl TurnOutput {
         self.events.is_empty()
             && self.ask.is_empty()
             && self.withdraw.is_empty()
+            && self.tools.is_empty()
             && self.step.is_none()
             && self.then == Then::GoOn
     }

@@ -5,6 +5,7 @@
 //! worker that was paused for an hour changes nothing.
 
 mod ask;
+mod call;
 mod cancel;
 mod control;
 mod input;
@@ -12,6 +13,7 @@ mod judge;
 mod lease;
 mod message;
 mod pause;
+mod tool;
 
 use std::collections::VecDeque;
 
@@ -21,6 +23,7 @@ use bytes::Bytes;
 
 pub(super) use ask::Interaction;
 pub(super) use message::OpenMessage;
+use tool::Told;
 
 use super::branch::Branches;
 use super::command::Role;
@@ -30,7 +33,7 @@ use super::fact::Fact;
 use super::live::Live;
 use super::policy::Policy;
 use super::refusal::Refusal;
-use super::status::{AudienceStatus, InteractionStatus, QueuedStatus, TurnStatus};
+use super::status::{AudienceStatus, InteractionStatus, QueuedStatus, TurnPlace, TurnStatus};
 use super::turn::{Spoke, Stage, Turn};
 use crate::ids::{AgentName, Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
@@ -54,6 +57,10 @@ pub(super) struct Work {
     /// Where the newest message begins; 0 where none is known.
     pub(super) message: Serial,
     pub(super) branches: Branches,
+    /// See [`crate::tool_key::seed`].
+    pub(super) key_seed: u128,
+    /// What was last told of calls of tools, oldest first; up to [`limits::TOOL_RESULTS`].
+    pub(super) tool_results: VecDeque<Told>,
 }
 
 /// An input that was accepted.
@@ -69,6 +76,8 @@ pub(super) struct Known {
     pub(super) spoke: Option<Spoke>,
     /// It was spoken into a turn that is open, and no worker has taken it in yet.
     pub(super) pending: bool,
+    /// The last event of the turn that began with it, once that is over.
+    pub(super) ended: Option<Serial>,
 }
 
 impl Work {
@@ -80,10 +89,10 @@ impl Work {
         self.inputs.iter().rev().find(|known| known.input == *input)
     }
 
-    /// Whether a turn is the first of its agent that is open: the others wait for it.
+    /// Whether a turn waits for no other: it is the first of its agent that is open, or goes beside them.
     pub(crate) fn is_first(&self, at: usize) -> bool {
-        let agent = &self.turns[at].agent;
-        !self.turns[..at].iter().any(|earlier| earlier.agent == *agent)
+        let Turn { agent, parallel, .. } = &self.turns[at];
+        *parallel || !self.turns[..at].iter().any(|earlier| earlier.agent == *agent)
     }
 
     /// Turns that a worker may take now.
@@ -124,7 +133,8 @@ impl Work {
         let judged = open.filter(|(at, turn)| turn.lease().is_some() || self.is_first(*at));
         let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id), policy));
         let open = self.interactions.iter().filter(|request| request.over.is_none());
-        let interactions = open.filter_map(|request| request.deadline);
+        let interactions =
+            open.flat_map(|request| [request.deadline, request.silent_at()]).flatten();
         turns.chain(interactions).chain(self.control.until).chain(self.unwatched_from(policy)).min()
     }
 
@@ -153,6 +163,12 @@ impl Work {
             None => known.input == known.turn && is_held(known.serial),
         };
         self.inputs.iter().filter(waits).map(QueuedStatus::from).collect()
+    }
+
+    /// What is known of an input: where it is, and which turn heard it.
+    pub(super) fn place(&self, input: &TurnId) -> Option<TurnPlace> {
+        let Known { turn, serial, ended, .. } = self.known(input)?.clone();
+        Some(TurnPlace { turn, input: serial, ended })
     }
 
     fn remember(&mut self, known: Known) {

@@ -33,6 +33,9 @@ pub(in crate::edge) struct Messages {
     more: bool,
     /// What the agents asked.
     pub(in crate::edge) questions: Questions,
+    /// What earlier attempts at the reader's turn put out, as far as it may tell of calls; the newest of it.
+    pub(in crate::edge) tried: VecDeque<Piece>,
+    tried_bytes: usize,
     /// The messages of agents in turns that are not over, by their number from the first that ever was.
     turns: HashMap<TurnId, Vec<usize>>,
 }
@@ -163,9 +166,14 @@ fn is_elsewhere(event: &Event, view: &View) -> bool {
 }
 
 impl TurnReader {
+    /// Whether an earlier attempt at its turn put it out.
+    fn is_old(&self, event: &Event, output: &Output) -> bool {
+        output.turn == self.turn && self.kept_to < event.serial
+    }
+
     /// Whether its agent is told of an output.
     fn is_shown(&self, event: &Event, output: &Output) -> bool {
-        let is_old = output.turn == self.turn && self.kept_to < event.serial;
+        let is_old = self.is_old(event, output);
         let is_others = output.internal && event.agent.as_ref() != Some(&self.agent);
         !is_old && !is_others && content::is_shown(&event.format, &event.payload)
     }
@@ -196,8 +204,12 @@ impl Messages {
             }
             Some(Fact::Person { .. }) => self.add(Message::of(event, Speaks::Person), event),
             Some(Fact::Output(output)) => {
-                if self.reader.as_ref().is_some_and(|reader| !reader.is_shown(event, output)) {
-                    return;
+                if let Some(reader) = &self.reader
+                    && !reader.is_shown(event, output)
+                {
+                    return if reader.is_old(event, output) {
+                        self.try_out(event)
+                    };
                 }
                 let open = self.turns.entry(output.turn.clone()).or_default();
                 let (all, dropped) = (&mut self.all, self.dropped);
@@ -225,6 +237,20 @@ impl Messages {
             }
             Some(Fact::Ended { turn, .. }) => _ = self.turns.remove(turn),
             _ => {}
+        }
+    }
+
+    /// Keeps what an earlier attempt put out beside text.
+    fn try_out(&mut self, event: &Event) {
+        if event.format == Format::TEXT || !content::is_shown(&event.format, &event.payload) {
+            return;
+        }
+        let (serial, format, payload) = (event.serial, event.format.clone(), event.payload.clone());
+        self.tried_bytes += payload.len();
+        self.tried.push_back(Piece { serial, format, payload });
+        while MESSAGES_BYTES < self.tried_bytes {
+            let oldest = self.tried.pop_front();
+            self.tried_bytes -= oldest.map_or(0, |piece| piece.payload.len());
         }
     }
 

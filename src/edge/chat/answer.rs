@@ -17,7 +17,7 @@ use crate::auth::Caller;
 use crate::ids::{Incarnation, InteractionId, Serial, SessionId, TurnId};
 use crate::runtime::Reply;
 use crate::session::{
-    Answer, Applied, Command, Fact, InteractionStatus, NewEvent, Refusal, Role, Status,
+    Answer, Applied, Command, Fact, InteractionStatus, NewEvent, Refusal, Status,
 };
 
 /// Who answers, where, and until when.
@@ -85,9 +85,7 @@ pub(super) async fn answer(
     for (name, sent_content) in answers {
         let name = calls.get(&name).map_or(name.as_str(), InteractionId::as_str);
         let Some(interaction) = named(&status, turn.as_ref(), name, open_only) else { continue };
-        let (sender, role) = (None, Role::default());
-        let answer =
-            Answer { interaction: interaction.clone(), content: sent_content, sender, role };
+        let answer = Answer::new(interaction.clone(), sent_content);
         let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
         match came(done)? {
             Came::Taken(of, serial) if turn.as_ref().is_none_or(|turn| *turn == of) => {
@@ -166,7 +164,7 @@ fn named(
 /// # Errors
 /// Nothing is known of it, or the caller may not.
 fn came(done: Result<Reply, Problem>) -> Result<Came, Problem> {
-    let late = [&error::CONFLICT, &error::INTERACTION_OVER];
+    let late = [&error::CONFLICT, &error::INTERACTION_OVER, &error::CALL_CLAIMED];
     match done {
         Ok(reply) => match reply.applied {
             Applied::Answered { turn, serial, .. } => Ok(Came::Taken(turn, serial)),

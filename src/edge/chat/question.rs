@@ -81,6 +81,10 @@ impl Asking {
     /// Takes an event of the turn; says whether its agent had waited for people before it.
     pub(super) fn take(&mut self, event: &Event, fact: &Fact) -> bool {
         let waited = self.is_over_at(event.time);
+        // Who makes a call for the agent says nothing of it.
+        if matches!(fact, Fact::CallClaimed { .. } | Fact::CallReleased { .. }) {
+            return waited;
+        }
         self.last = event.time;
         match fact {
             Fact::Requested { interaction, .. } => self.open.push(interaction.clone()),

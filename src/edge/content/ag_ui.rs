@@ -1,7 +1,7 @@
 //! Events of AG-UI, as they stand in the log beside the text.
 
 use super::raw::Object;
-use super::{Conversation, Outcome, Part};
+use super::{Approval, Conversation, Outcome, Part};
 use crate::ids::TurnId;
 use crate::session::Format;
 
@@ -65,9 +65,15 @@ impl Conversation {
     fn interrupted(&mut self, event: &Object<'_>, turn: Option<&TurnId>) {
         self.asks.clear();
         for interrupt in event.object("outcome").objects("interrupts") {
-            if let Some(id) = interrupt.text("id") {
-                self.ask(id, turn);
+            let Some(id) = interrupt.text("id") else { continue };
+            // The answer to these says `approved`; that to others is its agent's own.
+            if interrupt.text("reason").as_deref() == Some("tool_call")
+                && let Some(call) = interrupt.text("toolCallId")
+                && let Some(call) = self.call_here(&call)
+            {
+                call.approval = Some(Approval { id: id.clone(), answer: None });
             }
+            self.ask(id, turn);
         }
     }
 }

@@ -5,8 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::{Call, Conversation, Outcome, Part};
-use crate::ids::TurnId;
+use super::raw;
+use super::{Approval, Call, Conversation, Outcome, Part, approved, as_json};
+use crate::edge::attached::messages::Piece;
+use crate::edge::attached::questions::Reply;
+use crate::edge::interactions::edited_arguments;
+use crate::ids::{Serial, TurnId};
+use crate::session::Format;
 
 impl Conversation {
     /// The newest call of this id, wherever it is.
@@ -27,6 +32,24 @@ impl Conversation {
     pub(super) fn called(&mut self, id: &str) -> Option<&mut Call> {
         let here = self.is_here(id);
         self.call(id).filter(|call| here || call.result == Outcome::Open)
+    }
+
+    /// Takes note of calls that earlier attempts at a turn began, and that came to nothing that they told. One that
+    /// people were asked about was not made.
+    pub(super) fn doubt<'p>(&mut self, tried: impl Iterator<Item = &'p Piece>, turn: &TurnId) {
+        let mut attempts = Conversation::of_turn(turn, Serial::ZERO);
+        for piece in tried {
+            attempts.take(&piece.format, &piece.payload, Some(turn));
+        }
+        let parts = attempts.entries.into_iter().flat_map(|entry| entry.parts);
+        self.in_doubt.extend(parts.filter_map(|part| match part {
+            Part::Call(call)
+                if call.result == Outcome::Open && call.is_whole() && call.approval.is_none() =>
+            {
+                Some(call)
+            }
+            _ => None,
+        }));
     }
 
     fn is_here(&self, id: &str) -> bool {
@@ -77,6 +100,72 @@ impl Conversation {
         }
     }
 }
+
+impl Call {
+    /// Takes what people said of whether it may be made, and with which arguments.
+    pub(super) fn judged(&mut self, reply: Option<&Reply>) {
+        let Some(approval) = &mut self.approval else { return };
+        approval.answer = reply.and_then(approved);
+        let Some(Reply::Answered { format, payload }) = reply else { return };
+        let text = str::from_utf8(payload).ok().filter(|_| *format == Format::JSON);
+        if let Some(edited) = text.and_then(edited_arguments) {
+            self.proposed = Some(std::mem::replace(&mut self.arguments, edited));
+        }
+    }
+
+    /// Its arguments as its agent knows them: one that still goes on has its own.
+    pub(in crate::edge) fn arguments_of_agent(&self) -> &str {
+        match (&self.result, &self.proposed) {
+            (Outcome::Open, Some(proposed)) if !proposed.trim().is_empty() => proposed.trim(),
+            _ => self.arguments(),
+        }
+    }
+
+    /// Whether its tool and all of its arguments are there.
+    pub(in crate::edge) fn is_whole(&self) -> bool {
+        let arguments = self.arguments.trim();
+        !self.tool.is_empty() && (arguments.is_empty() || raw::is_json(arguments))
+    }
+
+    /// Its arguments as JSON. Where none came, it has none.
+    pub(in crate::edge) fn arguments(&self) -> &str {
+        let arguments = self.arguments.trim();
+        if arguments.is_empty() { "{}" } else { arguments }
+    }
+
+    /// What came of it where there is room for text alone: a string is itself, all else its JSON.
+    pub(in crate::edge) fn result_text(&self) -> String {
+        match &self.result {
+            Outcome::Output(output) => raw::string(output).unwrap_or_else(|| output.clone()),
+            Outcome::Failed(why) => why.clone(),
+            Outcome::Denied => "the call was denied".into(),
+            Outcome::Open => UNANSWERED.into(),
+        }
+    }
+
+    /// Takes the answer of whoever was to make the call, and gives up one that nobody will answer any more. `last`:
+    /// nobody said anything after it.
+    pub(super) fn settle(&mut self, answer: Option<Reply>, goes_on: bool, last: bool) {
+        if self.result != Outcome::Open {
+            return;
+        }
+        let allowed = |approval: &Approval| matches!(approval.answer, Some((true, _)));
+        self.result = match (answer, &self.approval) {
+            (Some(Reply::Answered { format, payload }), None) => {
+                Outcome::Output(as_json(&format, &payload).to_string())
+            }
+            // The endpoint itself knows what comes of it.
+            (None, None) if goes_on && last => Outcome::Open,
+            // It makes the call now, or tells its model that it may not.
+            (_, Some(_)) if goes_on && last => Outcome::Open,
+            (_, Some(approval)) if !allowed(approval) => Outcome::Denied,
+            _ => Outcome::Failed(UNANSWERED.into()),
+        };
+    }
+}
+
+/// What is told of a call that came to nothing: dialects want a result of each.
+const UNANSWERED: &str = "the call came to no result";
 
 impl Call {
     /// Its arguments are these from now on, and more of them may come.

@@ -41,6 +41,8 @@ pub(super) struct Conversation {
     /// What the agent asked last, and the turn that it asked in.
     pub(super) asks: Vec<Ask>,
     asks_of: Option<TurnId>,
+    /// Calls that earlier attempts began, and of which they did not tell what came.
+    pub(super) in_doubt: Vec<Call>,
     /// All of it is kept, also what no endpoint is asked with.
     keeps_all: bool,
     /// The letters of the text, of the reasoning and of the arguments that are under way.
@@ -108,6 +110,8 @@ pub(super) struct Call {
     pub(super) tool: String,
     /// JSON, once all of it is there.
     pub(super) arguments: String,
+    /// What its agent wanted to call it with, where people put other arguments in their place.
+    pub(super) proposed: Option<String>,
     /// How often other arguments took the place of those that had come.
     pub(super) anew: usize,
     pub(super) result: Outcome,
@@ -152,6 +156,7 @@ impl Conversation {
     pub(super) fn of(messages: &Messages, turn: &TurnId) -> Conversation {
         let waited = messages.questions.waited(turn).map(|(at, _)| at);
         let mut whole = Conversation::default();
+        whole.doubt(messages.tried.iter(), turn);
         for mut spoken in messages.as_pieces() {
             if spoken.speaks == Speaks::Agent && spoken.turn.as_ref() == Some(turn) {
                 spoken.pieces.retain(|piece| waited.is_some_and(|at| piece.serial < at));
@@ -308,9 +313,9 @@ impl Conversation {
             let Some(of) = entry.turn.clone() else { continue };
             for part in &mut entry.parts {
                 let Part::Call(call) = part else { continue };
-                if let Some(approval) = &mut call.approval {
-                    approval.answer =
-                        reply(messages, &of, &approval.id).and_then(|reply| approved(&reply));
+                if let Some(approval) = &call.approval {
+                    let reply = reply(messages, &of, &approval.id);
+                    call.judged(reply.as_ref());
                 }
                 call.settle(reply(messages, &of, &call.id), now, at == last);
             }
@@ -346,53 +351,6 @@ fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
     }
     Some((text.trim() == "true", raw::string(&text)))
 }
-
-impl Call {
-    /// Whether its tool and all of its arguments are there.
-    pub(super) fn is_whole(&self) -> bool {
-        let arguments = self.arguments.trim();
-        !self.tool.is_empty() && (arguments.is_empty() || raw::is_json(arguments))
-    }
-
-    /// Its arguments as JSON. Where none came, it has none.
-    pub(super) fn arguments(&self) -> &str {
-        let arguments = self.arguments.trim();
-        if arguments.is_empty() { "{}" } else { arguments }
-    }
-
-    /// What came of it where there is room for text alone: a string is itself, all else its JSON.
-    pub(super) fn result_text(&self) -> String {
-        match &self.result {
-            Outcome::Output(output) => raw::string(output).unwrap_or_else(|| output.clone()),
-            Outcome::Failed(why) => why.clone(),
-            Outcome::Denied => "the call was denied".into(),
-            Outcome::Open => UNANSWERED.into(),
-        }
-    }
-
-    /// Takes the answer of whoever was to make the call, and gives up one that nobody will answer any more. `last`:
-    /// nobody said anything after it.
-    fn settle(&mut self, answer: Option<Reply>, goes_on: bool, last: bool) {
-        if self.result != Outcome::Open {
-            return;
-        }
-        let allowed = |approval: &Approval| matches!(approval.answer, Some((true, _)));
-        self.result = match (answer, &self.approval) {
-            (Some(Reply::Answered { format, payload }), None) => {
-                Outcome::Output(as_json(&format, &payload).to_string())
-            }
-            // The endpoint itself knows what comes of it.
-            (None, None) if goes_on && last => Outcome::Open,
-            // It makes the call now, or tells its model that it may not.
-            (_, Some(_)) if goes_on && last => Outcome::Open,
-            (_, Some(approval)) if !allowed(approval) => Outcome::Denied,
-            _ => Outcome::Failed(UNANSWERED.into()),
-        };
-    }
-}
-
-/// What is told of a call that came to nothing: dialects want a result of each.
-const UNANSWERED: &str = "the call came to no result";
 
 impl Entry {
     fn of(spoken: &MessagePieces, parts: Vec<Part>) -> Entry {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::ends::whole;
 use super::raw::{Json, Object, is_json};
-use super::{Approval, Call, Conversation, Entry, Outcome, Part, approved, as_json, is_named};
+use super::{Approval, Call, Conversation, Entry, Outcome, Part, as_json, is_named};
 use crate::edge::attached::messages::{MessagePieces, Piece, Speaks};
 use crate::edge::attached::questions::Reply;
 
@@ -92,9 +92,9 @@ impl Call {
         let reply = |id: &str| {
             answers.iter().rev().find(|(name, _)| is_named(name, id)).map(|(_, reply)| *reply)
         };
-        if let Some(approval) = &mut self.approval {
-            approval.answer = reply(&approval.id).and_then(approved);
-            return;
+        if let Some(approval) = &self.approval {
+            let reply = reply(&approval.id);
+            return self.judged(reply);
         }
         let answer = reply(&self.id);
         if let (Outcome::Open, Some(Reply::Answered { format, payload })) = (&self.result, answer) {
@@ -166,6 +166,9 @@ fn called(call: &Call) -> Json {
             question = question.with("approved", *yes);
             question = question.with_some("reason", reason.as_deref().map(Json::from));
         }
+        // What holds stands in `arguments`.
+        let proposed = call.proposed.as_deref().filter(|json| is_json(json));
+        question = question.with_some("proposed", proposed.map(Json::raw));
         out = out.with("approval", question);
     }
     if call.dynamic {

@@ -10,7 +10,7 @@ use super::super::error::Problem;
 use super::super::wire;
 use super::log::Log;
 use crate::ids::Serial;
-use crate::session::{Event, Fact, InteractionStatus, Role, Status};
+use crate::session::{CallerStatus, Event, Fact, InteractionStatus, Role, Status};
 
 /// The questions and inputs of one session that are open, as JSON.
 pub(in crate::edge) struct Waiting {
@@ -72,9 +72,21 @@ pub(in crate::edge) fn question(open: &InteractionStatus, asked: Option<&Event>)
         ("deadline", open.deadline.map_or(Json::Null, |at| at.0.into())),
     ])
     .with_some("role", (Role::Participant < open.role).then(|| open.role.name().into()))
+    .with_some("claimed", open.caller.as_ref().map(claimed))
     .with_some("agent", asked.and_then(|event| event.agent.as_ref()).map(|of| of.as_str().into()))
     .with_some("asked_at", asked.map(|event| event.time.0.into()))
     .with_some("question", words.map(|event| wire::content(&event.format, &event.payload)))
+}
+
+/// The device that makes a call.
+fn claimed(caller: &CallerStatus) -> Json {
+    let device = caller.by.device.as_ref();
+    Json::object([
+        ("participant", caller.by.participant.as_str().into()),
+        ("device", device.map_or(Json::Null, |device| device.as_str().into())),
+        ("epoch", caller.epoch.0.into()),
+        ("until", caller.until.0.into()),
+    ])
 }
 
 /// An input that waits, with its words where they are there; nothing if it is none.

@@ -141,7 +141,11 @@ impl World {
                 let Some(open) = status.interactions.first() else { return };
                 let (interaction, sender) = (open.interaction.clone(), Some(sue()));
                 let (content, role) = (text("yes"), Role::Controller);
-                self.run(Command::Answer(Box::new(Answer { interaction, content, sender, role })));
+                self.run(Command::Answer(Box::new(Answer {
+                    sender,
+                    role,
+                    ..Answer::new(interaction, emitted)
+                })));
             }
             17 => {
                 let verb = match how % 3 {

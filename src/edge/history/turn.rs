@@ -15,7 +15,7 @@ use crate::edge::attached::Visibility;
 use crate::ids::{Serial, TurnId};
 use crate::limits::{MESSAGES_EVENTS, MESSAGES_PAGE};
 use crate::runtime::Shown;
-use crate::session::{Event, Fact, Status, View};
+use crate::session::{Event, Fact, Receipt, Status, View};
 
 /// A turn that is over.
 pub(in crate::edge) struct Ended {
@@ -83,7 +83,7 @@ pub(in crate::edge) async fn end_of(
         Looked::NotSince(place) => return Ok(Found::NotSince(place)),
         Looked::Through => return Ok(Found::Nothing),
     };
-    let Place { begin, newest, other } = place;
+    let Place { begin, newest, mut other } = place;
     let (mut at, begun) = (newest, (log.read, log.bytes));
     // Where a turn began, it ends; an input that began none has most likely no end to look for.
     while at <= status.tail && !(other.is_some() && log.is_spent(begun)) {
@@ -93,6 +93,9 @@ pub(in crate::edge) async fn end_of(
         if let Some(last) = piece.iter().find(is_end) {
             return Ok(Found::Ended(Ended { begin, last: last.clone() }));
         }
+        // It may have been left to other turns since it was spoken into one.
+        let left = piece.iter().rev().find_map(|shown| left_to(&shown.event, turn));
+        other = left.map(Found::InputMessage).or(other);
         at = last.next();
     }
     Ok(other.unwrap_or(Found::Nothing))
@@ -170,7 +173,7 @@ pub(in crate::edge) async fn input_of(
     status: &Status,
     name: &TurnId,
 ) -> Result<Option<(Serial, session::TreePlace)>, Problem> {
-    let Some(place) = find(log, status, name).await? else { return Ok(None) };
+    let Looked::Found(place) = find(log, status, name, None).await? else { return Ok(None) };
     let shown = log.at(&[place.begin]).await?;
     let event = shown.first().map(|shown| &shown.event);
     Ok(event.and_then(|event| match event.fact.as_deref() {
@@ -215,6 +218,16 @@ fn other(event: &Event, name: &TurnId) -> Option<Found> {
     match event.fact.as_deref() {
         Some(Fact::Input { held: true, .. }) => Some(Found::Held),
         Some(Fact::Input { turn, .. }) if turn != name => Some(Found::InputMessage(turn.clone())),
+        _ => None,
+    }
+}
+
+/// The turn that an input was left to, as far as an event says.
+fn left_to(event: &Event, name: &TurnId) -> Option<TurnId> {
+    match event.fact.as_deref() {
+        Some(Fact::Receipt { input, turn, receipt: Receipt::Deferred }) if input == name => {
+            Some(turn.clone()).filter(|turn| turn != name)
+        }
         _ => None,
     }
 }

@@ -6,8 +6,9 @@ use std::hash::{BuildHasher, RandomState};
 use super::super::attached::questions::Reply;
 use super::super::content::raw::{self, Json, Letters, Object};
 use super::super::content::{Ask, Call, Entry, Outcome, PARAGRAPH, Part, as_json};
+use super::super::interactions::{edited_arguments, is_schema};
 use super::answer::{ARGUMENTS_BYTES, End, Question, Read, question};
-use super::{Request, reason};
+use super::{Request, reason, some};
 use crate::limits;
 use crate::session::Format;
 
@@ -37,7 +38,7 @@ pub(super) fn body(request: &Request<'_>) -> Json {
         ("tools", Json::List(Vec::new())),
         ("context", Json::List(Vec::new())),
         ("state", Json::Object(Vec::new())),
-        ("forwardedProps", Json::Object(Vec::new())),
+        ("forwardedProps", Json::Object(Vec::new()).with_some("inDoubt", some(&request.in_doubt))),
     ]);
     let parent = request.waited.map(|times| run(times - 1).into());
     let resume = request.waited.filter(|_| !resume.is_empty()).map(|_| resume.into());
@@ -51,9 +52,23 @@ fn resumed(ask: &Ask) -> Json {
     };
     match &ask.reply {
         Reply::Answered { format, payload } => {
-            of("resolved").with("payload", as_json(format, payload))
+            of("resolved").with("payload", payload_of(format, payload))
         }
         Reply::Open | Reply::Expired | Reply::Withdrawn => of("cancelled"),
+    }
+}
+
+/// An answer as it is, and other arguments under the name that the dialect has for them, too.
+fn payload_of(format: &Format, payload: &[u8]) -> Json {
+    let whole = as_json(format, payload);
+    let text = whole.to_string();
+    let edited = edited_arguments(&text);
+    let is_named = Object::parse(&text).is_some_and(|answer| answer.get("editedArgs").is_some());
+    match (edited, text.trim_end().strip_suffix('}')) {
+        (Some(edited), Some(members)) if !is_named => {
+            Json::raw(&format!("{members},\"editedArgs\":{edited}}}"))
+        }
+        _ => whole,
     }
 }
 
@@ -146,7 +161,8 @@ impl<'a> Rendered<'a> {
 }
 
 fn made(call: &Call) -> Json {
-    let function = [("name", call.tool.as_str().into()), ("arguments", call.arguments().into())];
+    let function =
+        [("name", call.tool.as_str().into()), ("arguments", call.arguments_of_agent().into())];
     Json::object([
         ("id", call.id.as_str().into()),
         ("type", "function".into()),
@@ -346,7 +362,8 @@ impl State {
         let kind = match interrupt.text("reason").unwrap_or_default().as_str() {
             "tool_call" | "confirmation" => "approval",
             "tanstack:client_tool_execution" => "client_tool",
-            _ if schema.is_some() => "form",
+            // One that nobody could judge by is shown, and judged by its agent alone.
+            _ if schema.is_some_and(|schema| is_schema(schema).is_ok()) => "form",
             _ => "text",
         };
         let message = interrupt.text("message");

@@ -3,7 +3,7 @@
 use super::super::content::raw::{Json, Object};
 use super::super::content::{Approval, Call, Entry, Outcome, Part};
 use super::answer::{ARGUMENTS_BYTES, End, Question, Read, question};
-use super::{Request, reason};
+use super::{Request, reason, some};
 use crate::limits;
 use crate::session::Format;
 
@@ -21,6 +21,7 @@ pub(super) fn body(request: &Request<'_>) -> Json {
         ("messageId", last.map_or(Json::Null, |last| id(last).into())),
         ("turn", request.turn.into()),
     ])
+    .with_some("inDoubt", some(&request.in_doubt))
 }
 
 fn id(entry: &Entry) -> String {

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(test)]
 use super::attached::messages::Messages;
 use super::content::Conversation;
-use super::content::raw::Object;
+use super::content::raw::{Json, Object};
 use crate::auth::SigningSecret;
 use crate::config::Protocol;
 use crate::ids::{AgentId, WorkerName};
@@ -81,6 +81,13 @@ struct Request<'a> {
     max_tokens: Option<u64>,
     /// How often the turn has waited for people, if it has: its last answer goes on.
     waited: Option<u32>,
+    /// Calls that the attempt before may have made, each with its idempotency key.
+    in_doubt: Vec<Json>,
+}
+
+/// A list, if there is something in it.
+fn some(all: &[Json]) -> Option<Json> {
+    (!all.is_empty()).then(|| all.to_vec().into())
 }
 
 impl Protocol {
@@ -236,7 +243,14 @@ pub(in crate::edge) fn body_of(protocol: Protocol, messages: &Messages, turn: &s
     let id = crate::ids::TurnId::parse(turn).expect("a name");
     let waited = messages.questions.waited(&id).map(|(_, times)| times);
     let conversation = &Conversation::of(messages, &id);
-    let request =
-        Request { session: "s", turn, conversation, model: None, max_tokens: None, waited };
+    let request = Request {
+        session: "s",
+        turn,
+        conversation,
+        model: None,
+        max_tokens: None,
+        waited,
+        in_doubt: Vec::new(),
+    };
     String::from_utf8(protocol.body(&request).to_vec()).expect("JSON is text")
 }

@@ -23,6 +23,7 @@ pub(super) fn request(conversation: &Conversation) -> Request<'_> {
         model: Some("m"),
         max_tokens: None,
         waited: None,
+        in_doubt: Vec::new(),
     }
 }
 

@@ -13,17 +13,21 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::attached::messages;
 use super::super::attached::questions::Questions;
-use super::super::content::Conversation;
+use super::super::content::raw::Json;
+use super::super::content::{Call as ToolCall, Conversation};
 use super::answer::{Answer, End, Piece, Question};
 use super::call::{Call, CallRequest, Failed};
 use super::{Endpoint, Request, Taken};
 use crate::config::Protocol;
-use crate::ids::{Cursor, InteractionId, KindName, StepName, ToolName, TurnEpoch};
+use crate::ids::{
+    CallId, Cursor, Incarnation, InteractionId, KindName, SessionId, StepName, ToolName, TurnEpoch,
+    TurnId,
+};
 use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::runtime::{Freshness, Sessions};
-use crate::session::{Ask, Format, NewEvent, Phase, Role, Say, Then, TurnOutput};
+use crate::session::{Ask, Format, NewEvent, Phase, Role, Say, Then, TurnOutput, tool_key};
 
 /// Which turn it is, and whose.
 pub(super) fn key(assignment: &Assignment) -> TurnKey {
@@ -95,10 +99,12 @@ async fn answer(
         let notice = json!({ "type": "conversation", "before": begins.0 });
         words.leave_out(notice).await;
     }
+    let conversation = Conversation::of(&read, turn);
     let request = Request {
+        in_doubt: in_doubt(session, status.incarnation, turn, &conversation),
         session: session.name(),
         turn: turn.as_str(),
-        conversation: &Conversation::of(&read, turn),
+        conversation: &conversation,
         model: endpoint.model.as_deref(),
         max_tokens: endpoint.max_tokens,
         waited,
@@ -113,6 +119,26 @@ async fn answer(
         End::Ask(questions) => words.ask(questions, &read.questions).await,
     }
     Ok(())
+}
+
+/// Calls that the attempt before may have made, as endpoints are told of them.
+fn in_doubt(
+    session: &SessionId,
+    life: Incarnation,
+    turn: &TurnId,
+    conversation: &Conversation,
+) -> Vec<Json> {
+    let seed = tool_key::seed(session, life);
+    let notice = |call: &ToolCall| {
+        let key = CallId::parse(&call.id).ok().map(|id| tool_key::of(seed, turn, &id));
+        Json::object([
+            ("toolCallId", call.id.as_str().into()),
+            ("toolName", call.tool.as_str().into()),
+            ("input", Json::raw(call.arguments())),
+        ])
+        .with_some("idempotencyKey", key.map(|key| tool_key::text(key).into()))
+    };
+    conversation.in_doubt.iter().take(limits::INTERACTIONS).map(notice).collect()
 }
 
 /// Names one attempt at a turn, and which of its answers it is.

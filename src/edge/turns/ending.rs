@@ -1,6 +1,7 @@
 //! How a turn stands or ended, with what was said in it, and which turns of a session there are. The log says so for
 //! ever, at any node: nothing is kept beside it (S9).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,7 +14,7 @@ use super::super::chat::{Follow, Lost};
 use super::super::content::raw::Json;
 use super::super::error::{self, Problem};
 use super::super::gate::{By, while_granted};
-use super::super::history::{self, At, Found, Log};
+use super::super::history::{self, At, Ended, Found, Log};
 use super::super::name::{Name, TurnOf};
 use super::super::people::{exists, ready};
 use super::super::query::Query;
@@ -21,8 +22,8 @@ use super::super::{Edge, headers};
 use crate::edge::attached::Visibility;
 use crate::ids::{AgentName, Cursor, DeviceName, Serial, SessionId, TurnId};
 use crate::limits;
-use crate::runtime::Freshness;
-use crate::session::{End, Event, Fact, Mode, Sender, Status, TurnStatus};
+use crate::runtime::{Freshness, Shown};
+use crate::session::{End, Event, Fact, Mode, Sender, Status, TurnPlace, TurnStatus};
 
 /// `GET /v1/sessions/{id}/turns/{turn}`
 pub(in crate::edge) async fn show(
@@ -80,7 +81,8 @@ async fn shown(
             let body = Json::object(members).with("input", input.0);
             return Ok(with_head(body, &status));
         }
-        return over(&mut log, &status, turn, (visibility, before)).await;
+        let place = edge.runtime.sessions.place_of(id, turn, deadline).await?;
+        return over(&mut log, &status, (turn, place), (visibility, before)).await;
     }
 }
 
@@ -151,10 +153,14 @@ async fn held(
 async fn over(
     log: &mut Log<'_>,
     status: &Status,
-    turn: &TurnId,
+    (turn, place): (&TurnId, Option<TurnPlace>),
     (visibility, before): (Visibility, Option<Serial>),
 ) -> Result<Json, Problem> {
-    let ended = match history::end_of(log, status, turn, before).await? {
+    let found = match remembered(log, status, turn, place).await? {
+        Some(found) => found,
+        None => history::end_of(log, status, turn, before).await?,
+    };
+    let ended = match found {
         Found::Ended(ended) => ended,
         other => return Err(none(status, turn, other)),
     };
@@ -168,6 +174,24 @@ async fn over(
         .with("more", output.more)
         .with("messages", output.messages);
     Ok(with_head(body, status))
+}
+
+/// What the session remembers of a turn, so that nobody has to look for it in the log.
+async fn remembered(
+    log: &mut Log<'_>,
+    status: &Status,
+    turn: &TurnId,
+    place: Option<TurnPlace>,
+) -> Result<Option<Found>, Problem> {
+    let Some(TurnPlace { turn: of, input, ended }) = place else { return Ok(None) };
+    if of != *turn {
+        return Ok(Some(Found::InputMessage(of)));
+    }
+    let Some(ended) = ended.filter(|_| status.first <= input) else { return Ok(None) };
+    let last = log.at(&[ended]).await?;
+    let is_end = |shown: &&Arc<Shown>| ending(&shown.event).is_some_and(|(of, _)| of == turn);
+    let last = last.iter().find(is_end);
+    Ok(last.map(|last| Found::Ended(Ended { begin: input, last: last.clone() })))
 }
 
 /// Why there is no such turn.

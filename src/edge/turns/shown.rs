@@ -9,7 +9,7 @@ use super::super::attached::health;
 use super::super::wire;
 use crate::ids::{Cursor, Millis, Serial};
 use crate::runtime::claim::Assignment;
-use crate::session::{Event, PauseReason, TurnStatus};
+use crate::session::{Event, PauseReason, ToolStatus, TurnStatus, tool_key};
 
 pub(in crate::edge) fn assignment(
     assignment: &Assignment,
@@ -33,6 +33,7 @@ pub(in crate::edge) fn assignment(
         "checkpoint": turn.checkpoint.as_ref().map(|bytes| STANDARD.encode(bytes)),
         "cursor": cursor.to_string(),
         "more": more,
+        "in_doubt": tools(turn),
     });
     if turn.branch != Serial::ZERO {
         head["branch"] = turn.branch.0.into();
@@ -49,6 +50,22 @@ pub(in crate::edge) fn assignment(
     text.extend_from_slice(b"]}");
     let text = String::from_utf8(text).expect("events are rendered as text");
     RawValue::from_string(text).expect("events are rendered as JSON")
+}
+
+/// Calls of tools that were begun, and of which nobody has told what came.
+fn tools(turn: &TurnStatus) -> Value {
+    let held = turn.lease.as_ref().map(|lease| lease.epoch);
+    let tool = |begun: &ToolStatus| {
+        json!({
+            "call": begun.call.as_str(),
+            "tool": begun.tool.as_str(),
+            "key": tool_key::text(begun.key),
+            "epoch": begun.epoch,
+            "serial": begun.serial.0,
+            "state": if held == Some(begun.epoch) { "running" } else { "in_doubt" },
+        })
+    };
+    turn.tools.iter().map(tool).collect()
 }
 
 /// JSON that is ready.
@@ -77,6 +94,9 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
         "quiet_until": lease.map(|lease| lease.progress_at.after(lease.quiet_ms).0),
         "lease_until": lease.map(|lease| lease.alive_at.after(lease.lease_ms).0),
     });
+    if !turn.tools.is_empty() {
+        body["tools"] = tools(turn);
+    }
     if let Value::Object(body) = &mut body {
         body.extend(health::members(turn, now));
     }

@@ -14,7 +14,7 @@ use super::super::query::Query;
 use super::super::{Edge, body, headers};
 use super::{Verb, append, append_headers, body_limit, render, submit};
 use crate::auth::Caller;
-use crate::ids::{Incarnation, SessionId};
+use crate::ids::{Incarnation, InteractionId, SessionId};
 use crate::session::{Applied, Command};
 
 /// What every request brings beside its name.
@@ -55,16 +55,30 @@ pub(in crate::edge) async fn say(
     request(edge, id, Verb::Say(turn), (caller, query, headers, body)).await
 }
 
-/// `POST /v1/sessions/{id}/interactions/{interaction}`
-pub(in crate::edge) async fn answer(
+/// `POST /v1/sessions/{id}/turns/{turn}/tools`
+pub(in crate::edge) async fn tool_result(
     State(edge): State<Edge>,
-    InteractionOf(id, interaction): InteractionOf,
+    TurnOf(id, turn): TurnOf,
     By(caller): By,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    request(edge, id, Verb::Answer(Some(interaction)), (caller, query, headers, body)).await
+    request(edge, id, Verb::ToolResult(turn), (caller, query, headers, body)).await
+}
+
+/// `POST /v1/sessions/{id}/interactions/{interaction}`, and below it: a verb of the interaction that the path names.
+pub(in crate::edge) fn interaction(verb: fn(Option<InteractionId>) -> Verb) -> MethodRouter<Edge> {
+    posted(
+        async move |State(edge): State<Edge>,
+                    InteractionOf(id, interaction): InteractionOf,
+                    By(caller): By,
+                    query,
+                    headers,
+                    body| {
+            request(edge, id, verb(Some(interaction)), (caller, query, headers, body)).await
+        },
+    )
 }
 
 /// `POST /v1/sessions/{id}/events`: what is appended stands in the headers, too.

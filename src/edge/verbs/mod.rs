@@ -7,15 +7,16 @@ mod follows;
 pub(super) mod http;
 mod people;
 mod render;
+mod tools;
 pub(super) mod turns;
 
 use tokio::time::Instant;
 
 pub(super) use append::{Item, body_limit, command as append};
-pub(super) use render::{append_headers, render};
+pub(super) use render::{append_headers, keys, render};
 
-use super::Edge;
 use super::error::Problem;
+use super::{Edge, interactions};
 use crate::auth::{Caller, audit};
 use crate::ids::{InteractionId, SessionId, TurnId};
 use crate::limits;
@@ -35,6 +36,11 @@ pub(super) enum Verb {
     Say(TurnId),
     /// The interaction stands in the path; where there is none, in the body.
     Answer(Option<InteractionId>),
+    /// The same for who makes a call for an agent, and who does not any more.
+    ClaimCall(Option<InteractionId>),
+    ReleaseCall(Option<InteractionId>),
+    /// What came of a call of a tool in a turn.
+    ToolResult(TurnId),
     Control,
     Pause,
     Resume,
@@ -42,12 +48,14 @@ pub(super) enum Verb {
 
 impl Verb {
     /// The verbs of a WebSocket, by their names.
-    pub(super) const NAMED: [(&str, Verb); 8] = [
+    pub(super) const NAMED: [(&str, Verb); 10] = [
         ("create", Verb::Create),
         ("append", Verb::Append(None)),
         ("input", Verb::Input),
         ("cancel", Verb::Cancel),
         ("answer", Verb::Answer(None)),
+        ("claim", Verb::ClaimCall(None)),
+        ("release", Verb::ReleaseCall(None)),
         ("control", Verb::Control),
         ("pause", Verb::Pause),
         ("resume", Verb::Resume),
@@ -69,6 +77,13 @@ impl Verb {
             Verb::Answer(interaction) => {
                 Command::Answer(Box::new(people::answer(interaction, body)?))
             }
+            Verb::ClaimCall(interaction) => {
+                Command::ClaimCall(Box::new(people::claim_call(interaction, body)?))
+            }
+            Verb::ReleaseCall(interaction) => {
+                Command::ReleaseCall(Box::new(people::release_call(interaction, body)?))
+            }
+            Verb::ToolResult(turn) => Command::ToolResult(Box::new(tools::result(turn, body)?)),
             Verb::Control => Command::Control(Box::new(people::control(body)?)),
             Verb::Pause => Command::Pause(Box::new(people::pause(body)?)),
             Verb::Resume => Command::Resume(Box::new(people::resume(body)?)),
@@ -78,8 +93,13 @@ impl Verb {
     /// How large a body may be, in bytes.
     fn body_limit(&self) -> usize {
         match self {
-            Verb::Append(_) | Verb::Input | Verb::Say(_) | Verb::Answer(_) => limits::BODY_BYTES,
+            Verb::Append(_)
+            | Verb::Input
+            | Verb::Say(_)
+            | Verb::Answer(_)
+            | Verb::ToolResult(_) => limits::BODY_BYTES,
             Verb::Create | Verb::Touch | Verb::Trim | Verb::Cancel => limits::HEAD_BYTES,
+            Verb::ClaimCall(_) | Verb::ReleaseCall(_) => limits::HEAD_BYTES,
             Verb::Control | Verb::Pause | Verb::Resume => limits::HEAD_BYTES,
         }
     }
@@ -162,7 +182,10 @@ async fn carry_out(
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
     let grant = caller.judged();
-    let done = edge.runtime.sessions.submit_for(grant, id, command, deadline).await;
+    let done = match command {
+        Command::Answer(answer) => interactions::answer(edge, grant, id, answer, deadline).await?,
+        command => edge.runtime.sessions.submit_for(grant, id, command, deadline).await,
+    };
     if let Err(SubmitError::Refused { refusal, .. }) = &done {
         edge.auth.quotas().refused(id.tenant().as_ref(), refusal);
     }

@@ -5,9 +5,11 @@ use serde::Deserialize;
 use super::super::error::Problem;
 use super::Item;
 use super::turns::{bad, json, name, reason, role, scope, sender};
-use crate::ids::InteractionId;
+use crate::ids::{CallEpoch, InteractionId};
 use crate::limits;
-use crate::session::{Answer, ControlRequest, Mode, Pause, Resume, Sender, Verb};
+use crate::session::{
+    Answer, ClaimCall, ControlRequest, Mode, Pause, ReleaseCall, Resume, Sender, Verb,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,27 @@ struct AnswerBody<'b> {
     participant: Option<String>,
     device: Option<String>,
     role: Option<String>,
+    epoch: Option<CallEpoch>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClaimCallBody {
+    interaction: Option<String>,
+    participant: String,
+    device: String,
+    lease_ms: Option<u64>,
+    epoch: Option<CallEpoch>,
+    role: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseCallBody {
+    interaction: Option<String>,
+    participant: String,
+    device: String,
+    epoch: CallEpoch,
 }
 
 #[derive(Deserialize)]
@@ -64,21 +87,53 @@ struct RestBody {
 /// An answer to the interaction that the path names, or else the body.
 pub(super) fn answer(path: Option<InteractionId>, body: &[u8]) -> Result<Answer, Problem> {
     let request: AnswerBody<'_> = json(body)?;
-    let given = request.interaction.as_deref();
-    let given = given.map(|given| name("interaction", given, InteractionId::parse)).transpose()?;
-    let interaction = match (path, given) {
-        (Some(path), None) => path,
-        (None, Some(given)) => given,
-        (Some(path), Some(given)) if path == given => path,
-        (Some(_), Some(_)) => return Err(bad("the path names another interaction")),
-        (None, None) => return Err(bad("name the interaction")),
-    };
     Ok(Answer {
-        interaction,
+        interaction: interaction(path, request.interaction.as_deref())?,
         content: request.answer.event()?,
         sender: sender(request.participant.as_deref(), request.device.as_deref())?,
         role: role(request.role.as_deref())?,
+        judged: None,
+        epoch: request.epoch,
     })
+}
+
+/// The interaction that the path names, or else the body.
+fn interaction(path: Option<InteractionId>, given: Option<&str>) -> Result<InteractionId, Problem> {
+    let given = given.map(|given| name("interaction", given, InteractionId::parse)).transpose()?;
+    match (path, given) {
+        (Some(path), None) => Ok(path),
+        (None, Some(given)) => Ok(given),
+        (Some(path), Some(given)) if path == given => Ok(path),
+        (Some(_), Some(_)) => Err(bad("the path names another interaction")),
+        (None, None) => Err(bad("name the interaction")),
+    }
+}
+
+/// A device that is to make a call, as of the interaction that the path names, or else the body.
+pub(super) fn claim_call(path: Option<InteractionId>, body: &[u8]) -> Result<ClaimCall, Problem> {
+    let request: ClaimCallBody = json(body)?;
+    let by = sender(Some(&request.participant), Some(&request.device))?;
+    let (lease_ms, range) = (request.lease_ms.unwrap_or(limits::CALL_MS), limits::CALL_MS_RANGE);
+    if !range.contains(&lease_ms) {
+        return Err(bad(&format!("lease_ms must be {} to {}", range.start(), range.end())));
+    }
+    Ok(ClaimCall {
+        interaction: interaction(path, request.interaction.as_deref())?,
+        by: by.ok_or_else(|| bad("a call is somebody's: name a participant and a device"))?,
+        lease_ms,
+        epoch: request.epoch,
+        role: role(request.role.as_deref())?,
+    })
+}
+
+pub(super) fn release_call(
+    path: Option<InteractionId>,
+    body: &[u8],
+) -> Result<ReleaseCall, Problem> {
+    let request: ReleaseCallBody = json(body)?;
+    let by = sender(Some(&request.participant), Some(&request.device))?;
+    let interaction = interaction(path, request.interaction.as_deref())?;
+    Ok(ReleaseCall { interaction, epoch: request.epoch, by, left: false })
 }
 
 pub(super) fn control(body: &[u8]) -> Result<ControlRequest, Problem> {

@@ -4,9 +4,9 @@ use axum::http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::super::{headers, wire};
-use crate::ids::{Cursor, Serial, SessionId};
+use crate::ids::{CallId, Cursor, Serial, SessionId};
 use crate::runtime::Reply;
-use crate::session::Applied;
+use crate::session::{Applied, tool_key};
 
 /// What a client is told of a command that took effect.
 pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
@@ -46,13 +46,10 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
             "duplicate": duplicate,
         }),
         Applied::Cancelled { turns } => json!({ "cancelled": turns, "tail": tail }),
-        Applied::OutputAccepted { places, duplicate, over, last_input } => json!({
-            "first": places.map(|(first, _)| first.0),
-            "last": places.map(|(_, last)| last.0),
-            "duplicate": duplicate,
-            "over": over,
-            "spoken": last_input.0,
-        }),
+        Applied::OutputAccepted { .. }
+        | Applied::CallClaimed { .. }
+        | Applied::CallReleased { .. }
+        | Applied::ToolResult { .. } => of_work(reply),
         Applied::Control { epoch, mode, serial } => json!({
             "epoch": epoch,
             "mode": mode.name(),
@@ -71,6 +68,47 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
         | Applied::Settled
         | Applied::Lost { .. } => json!({ "tail": tail }),
     }
+}
+
+/// The same of what workers say, and of calls.
+fn of_work(reply: &Reply) -> Value {
+    let at = |serial| Cursor { incarnation: reply.incarnation, serial }.to_string();
+    match &reply.applied {
+        Applied::OutputAccepted { places, duplicate, over, last_input, tools } => {
+            let mut output = json!({
+                "first": places.map(|(first, _)| first.0),
+                "last": places.map(|(_, last)| last.0),
+                "duplicate": duplicate,
+                "over": over,
+                "spoken": last_input.0,
+            });
+            if !tools.is_empty() {
+                output["tools"] = keys(tools);
+            }
+            output
+        }
+        Applied::CallClaimed { turn, epoch, until, serial } => json!({
+            "turn": turn.as_str(),
+            "epoch": epoch,
+            "lease_until": until.0,
+            "serial": serial.0,
+            "cursor": at(*serial),
+        }),
+        Applied::ToolResult { serial, duplicate, late } => json!({
+            "serial": serial.0,
+            "cursor": at(*serial),
+            "duplicate": duplicate,
+            "late": late,
+        }),
+        Applied::CallReleased { was } => json!({ "released": was, "tail": reply.tail.0 }),
+        _ => json!({ "tail": reply.tail.0 }),
+    }
+}
+
+/// The idempotency keys of calls.
+pub(in crate::edge) fn keys(calls: &[(CallId, u128)]) -> Value {
+    let key = |(call, key): &(CallId, u128)| json!({ "call": call.as_str(), "key": tool_key::text(*key) });
+    calls.iter().map(key).collect()
 }
 
 /// The place after what was appended.

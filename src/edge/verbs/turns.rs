@@ -8,7 +8,8 @@ use serde::de::IgnoredAny;
 
 use super::super::error::{self, Problem};
 use super::super::name::in_frame;
-use super::Item;
+use super::tools::{self, MarkBody};
+use super::{Item, interactions};
 use crate::ids::{
     AgentId, AgentName, BadId, DeviceName, InteractionId, KindName, ParticipantName, Serial,
     SessionId, StepName, TenantName, ToolName, TurnEpoch, TurnId, WorkerName,
@@ -81,6 +82,8 @@ struct SayBody<'b> {
     ask: Vec<AskBody<'b>>,
     #[serde(default)]
     withdraw: Vec<WithdrawBody>,
+    #[serde(borrow, default)]
+    tools: Vec<MarkBody<'b>>,
     checkpoint: Option<String>,
 }
 
@@ -140,6 +143,7 @@ pub(in crate::edge) struct PolicyBody {
     attempts: Option<u32>,
     escalate: bool,
     wait_ms: Option<u64>,
+    merge_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -180,6 +184,7 @@ pub(in crate::edge) fn policy(request: PolicyBody) -> Result<Policy, Problem> {
         attempts: request.attempts,
         escalate: request.escalate,
         wait_ms: request.wait_ms,
+        merge_ms: request.merge_ms,
     })
 }
 
@@ -300,6 +305,7 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
     let says = !request.events.is_empty()
         || !request.ask.is_empty()
         || !request.withdraw.is_empty()
+        || !request.tools.is_empty()
         || request.step.is_some()
         || then != Then::GoOn;
     if says && request.seq.is_none() {
@@ -311,17 +317,21 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
     let step = request.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
     let events = request.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
     let ask = request.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
+    if limits::TOOL_CALLS < request.tools.len() {
+        return Err(bad(&format!("at most {} calls of tools at once", limits::TOOL_CALLS)));
+    }
+    let tools = request.tools.into_iter().map(tools::mark).collect::<Result<_, _>>()?;
     let withdraw = request.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
     let (rewind, mark, internal) = (request.rewind, request.mark, request.internal);
     let output =
-        |seq| TurnOutput { seq, step, rewind, mark, events, internal, ask, then, withdraw };
+        |seq| TurnOutput { seq, step, rewind, mark, events, internal, ask, then, withdraw, tools };
     let output = request.seq.map(output);
     let checkpoint = request.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {
         turn,
         epoch,
-        content,
+        output,
         consumed: request.heard.map(Serial),
         delivered: request.delivered.map(Serial),
         quiet_ms: request.quiet_ms.map(quiet).transpose()?,
@@ -345,17 +355,19 @@ fn ask(request: AskBody<'_>) -> Result<Ask, Problem> {
     {
         return Err(bad(&format!("deadline_ms must be 1 to {}", limits::INTERACTION_MS_MAX)));
     }
-    Ok(Ask {
-        interaction: name("interaction", &request.interaction, InteractionId::parse)?,
-        kind: name("kind", &request.kind, KindName::parse)?,
-        question: request.question.event()?,
-        deadline_ms: request.deadline_ms,
-        // Whoever only watches answers nothing.
-        role: match request.role {
-            Some(given) => role(Some(&given))?.max(Role::Participant),
-            None => Role::Participant,
-        },
-    })
+    let (kind, question) =
+        (name("kind", &request.kind, KindName::parse)?, request.question.event()?);
+    interactions::question(kind.as_str(), &question)
+        .map_err(|why| Problem::new(&error::BAD_QUESTION, why))?;
+    let role = match request.role {
+        Some(given) => role(Some(&given))?,
+        None => Role::Participant,
+    };
+    if role < Role::Participant {
+        return Err(bad("an observer answers nothing: role is participant or more"));
+    }
+    let interaction = name("interaction", &request.interaction, InteractionId::parse)?;
+    Ok(Ask { interaction, kind, question, deadline_ms: request.deadline_ms, role })
 }
 
 fn withdraw(request: WithdrawBody) -> Result<Withdraw, Problem> {
@@ -422,7 +434,9 @@ pub(in crate::edge) fn role(given: Option<&str>) -> Result<Role, Problem> {
 fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
     let Some(given) = given else { return Ok(None) };
     let busy = WhenBusy::parse(given);
-    busy.map(Some).ok_or_else(|| bad("when_busy is steer, queue, interrupt, reject or instead"))
+    busy.map(Some).ok_or_else(|| {
+        bad("when_busy is steer, queue, interrupt, reject, instead, parallel or merge")
+    })
 }
 
 pub(in crate::edge) fn sender(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::turns::assignment;
-use super::super::wire;
+use super::super::{verbs, wire};
 use crate::limits;
 use crate::runtime::agent::{Ack, Offered, Refused, Signal, ToWorker, TurnKey};
 
@@ -66,7 +66,7 @@ fn happened(signal: &Signal) -> Vec<u8> {
 
 fn acknowledged(ack: &Ack) -> Value {
     let TurnKey { session, turn, epoch } = &ack.key;
-    json!({
+    let mut frame = json!({
         "type": "ack",
         "session": session.name(),
         "turn": turn.as_str(),
@@ -76,7 +76,11 @@ fn acknowledged(ack: &Ack) -> Value {
         "last": ack.places.map(|(_, last)| last.0),
         "over": ack.over,
         "spoken": ack.last_input.0,
-    })
+    });
+    if !ack.tools.is_empty() {
+        frame["tools"] = verbs::keys(&ack.tools);
+    }
+    frame
 }
 
 fn refusal(refused: &Refused) -> Value {

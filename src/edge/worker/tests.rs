@@ -89,7 +89,14 @@ fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
     let frame = Frames::default().write(&ToWorker::Signal(Box::new(signal)));
     expect![[r#"{"epoch":3,"serial":7,"session":"s","turn":"t","type":"told","what":"steer","event":{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a\nb","chain":"0000000000000abc"}}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
-    let ack = Ack { key: key(), seq: 4, places: None, over: true, last_input: Serial(2) };
+    let ack = Ack {
+        key: key(),
+        seq: 4,
+        places: None,
+        over: true,
+        last_input: Serial(2),
+        tools: Vec::new(),
+    };
     let frame = Frames::default().write(&ToWorker::Ack(Box::new(ack)));
     expect![[r#"{"epoch":3,"first":null,"last":null,"over":true,"seq":4,"session":"s","spoken":2,"turn":"t","type":"ack"}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());

@@ -114,14 +114,18 @@ fn size(say: &Say) -> (usize, usize) {
 /// Whether one command can say the second after the first: what it does besides output comes first in a
 /// command, or last.
 fn goes_on(before: &Say, next: &Say) -> bool {
-    let stands = |output: &TurnOutput| output.rewind || !output.ask.is_empty();
+    let stands =
+        |output: &TurnOutput| output.rewind || !output.ask.is_empty() || !output.tools.is_empty();
     let phase = next.phase.is_none() || next.phase == before.phase;
     let Some(output) = &next.output else { return !ends(before) && phase };
     let before_goes = before.output.as_ref().is_none_or(|before| {
         !stands(before) && before.then == Then::GoOn && before.internal == output.internal
     });
-    let begins =
-        output.step.is_some() || output.rewind || output.mark || !output.withdraw.is_empty();
+    let begins = output.step.is_some()
+        || output.rewind
+        || output.mark
+        || !output.withdraw.is_empty()
+        || !output.tools.is_empty();
     before_goes && phase && !begins
 }
 
@@ -134,8 +138,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::{InteractionId, StepName, TurnEpoch, TurnId};
-    use crate::session::{Format, Phase, Withdraw};
+    use crate::ids::{CallId, InteractionId, StepName, TurnEpoch, TurnId};
+    use crate::session::{Format, Phase, ToolMark, ToolStep, Withdraw};
 
     fn received(seq: Option<u64>, texts: &[&str], then: Then) -> Received {
         let event = |text: &&str| NewEvent {
@@ -195,6 +199,15 @@ mod tests {
         let mut batch = Batch::of(takes_back(received(Some(0), &[], Then::GoOn)));
         assert!(batch.join(plain()).is_none());
         assert_eq!(batch.command(0, None).output.unwrap().withdraw.len(), 1);
+        let calls = |mut received: Received| {
+            let result = NewEvent { format: Format::TEXT, payload: Bytes::new() };
+            let step = ToolStep::Finished { result, failed: false };
+            let call = CallId::parse("c").unwrap();
+            received.say.output.as_mut().unwrap().tools.push(ToolMark { call, step });
+            received
+        };
+        assert!(Batch::of(plain()).join(calls(plain())).is_some(), "its keys are its own");
+        assert!(Batch::of(calls(plain())).join(plain()).is_some());
         let mut works = plain();
         works.say.phase = Some(Phase::Streaming);
         assert!(Batch::of(received(Some(0), &["a"], Then::GoOn)).join(works).is_some());

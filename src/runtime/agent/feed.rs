@@ -125,6 +125,9 @@ impl Feed {
         match fact {
             Fact::Control(_) => return Look::Tell(What::Control),
             Fact::Audience { .. } => return Look::Tell(What::Audience),
+            Fact::ToolLate { of, .. } if *of == self.key.turn => {
+                return Look::Tell(What::ToolResult);
+            }
             fact if fact.turn() != Some(&self.key.turn) => return Look::Pass,
             _ => {}
         }
@@ -154,8 +157,15 @@ impl Feed {
             | Fact::Step { .. }
             | Fact::Rewound { .. }
             | Fact::Receipt { .. }
-            | Fact::Requested { .. } => Look::Pass,
-            Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => Look::Pass,
+            | Fact::Requested { .. }
+            | Fact::CallClaimed { .. }
+            | Fact::CallReleased { .. }
+            | Fact::ToolStarted { .. }
+            | Fact::ToolFinished { .. } => Look::Pass,
+            Fact::Person { .. }
+            | Fact::Control(_)
+            | Fact::Audience { .. }
+            | Fact::ToolLate { .. } => Look::Pass,
         }
     }
 

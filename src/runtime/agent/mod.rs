@@ -27,7 +27,7 @@ pub use link::{LinkClosed, Listener, Speaker};
 use super::claim::Assignment;
 use super::tail::Shown;
 use crate::ids::{
-    AgentId, AgentName, Cursor, KindName, Serial, SessionId, TurnEpoch, TurnId, WorkerName,
+    AgentId, AgentName, CallId, Cursor, KindName, Serial, SessionId, TurnEpoch, TurnId, WorkerName,
 };
 use crate::session::{AudienceStatus, ControlStatus, Event, NewEvent, Say};
 
@@ -168,6 +168,8 @@ pub enum What {
     Control,
     /// The step under way is to end; no more output of it is taken.
     CancelStep,
+    /// Somebody who had the turn before tells what came of a tool's call.
+    ToolResult,
 }
 
 /// A say is committed.
@@ -181,6 +183,8 @@ pub struct Ack {
     pub over: bool,
     /// The last input of the turn.
     pub last_input: Serial,
+    /// The idempotency keys of the calls of tools that it begins.
+    pub tools: Vec<(CallId, u128)>,
 }
 
 /// Something changed nothing.
@@ -225,6 +229,7 @@ impl What {
             What::Audience => "audience",
             What::Control => "control",
             What::CancelStep => "cancel_step",
+            What::ToolResult => "tool_result",
         }
     }
 

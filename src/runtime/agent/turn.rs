@@ -15,7 +15,7 @@ use super::batch::{Batch, Received};
 use super::feed::{Fed, Feed};
 use super::says::{Order, Says};
 use super::{Ack, BrokeOff, Leave, Refused, Signal, ToWorker, TurnKey, What};
-use crate::ids::Serial;
+use crate::ids::{CallId, Serial};
 use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
 use crate::session::{Applied, Command, Refusal, Say};
 
@@ -237,7 +237,7 @@ impl Speaking {
     async fn answer_again(&self, incoming: &Received, order: Order) {
         let Some(seq) = incoming.say.output.as_ref().map(|output| output.seq) else { return };
         let refusal = match order {
-            Order::Taken => return self.ack(seq, None, false).await,
+            Order::Taken => return self.ack(seq, None, false, Vec::new()).await,
             Order::Gap { expected } => Refusal::SequenceGap { expected, received: seq },
             _ => Refusal::OutcomeForgotten,
         };
@@ -280,13 +280,14 @@ impl Speaking {
     }
 
     async fn answer(&mut self, batch: &Batch, reply: &Reply) -> Came {
-        let Applied::OutputAccepted { places, over, last_input, .. } = reply.applied else {
+        let Applied::OutputAccepted { places, over, last_input, tools, .. } = &reply.applied else {
             unreachable!("what is said is answered by TurnOutput")
         };
-        self.last_input = last_input;
-        let ends = batch.ends();
-        for (seq, places) in batch.answers(places) {
-            self.ack(seq, places, over).await;
+        let (over, ends) = (*over, batch.ends());
+        self.last_input = *last_input;
+        for (seq, places) in batch.answers(*places) {
+            // A say that begins calls rides alone.
+            self.ack(seq, places, over, tools.clone()).await;
         }
         if over || ends { Came::Left } else { Came::Applied }
     }
@@ -393,8 +394,15 @@ impl Speaking {
         }
     }
 
-    async fn ack(&self, seq: u64, places: Option<(Serial, Serial)>, over: bool) {
-        let ack = Ack { key: self.key.clone(), seq, places, over, last_input: self.last_input };
+    async fn ack(
+        &self,
+        seq: u64,
+        places: Option<(Serial, Serial)>,
+        over: bool,
+        tools: Vec<(CallId, u128)>,
+    ) {
+        let ack =
+            Ack { key: self.key.clone(), seq, places, over, last_input: self.last_input, tools };
         self.tell(ToWorker::Ack(Box::new(ack))).await;
     }
 

@@ -83,6 +83,10 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             let status = parts.sessions.status_here(&session, after(within_ms)).await;
             status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
         }
+        Request::PlaceOf { session, input, within_ms } => {
+            let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
+            place.map_or_else(unavailable, Response::PlaceOf)
+        }
         Request::List { shard, prefix, after: start, limit, within_ms } => {
             let limit = limit as usize;
             let deadline = after(within_ms);

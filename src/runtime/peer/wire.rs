@@ -12,7 +12,7 @@ use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::{Grant, Holding, Status};
+use crate::session::{Grant, Holding, Status, TurnPlace};
 
 const VERSION: u8 = 1;
 
@@ -50,6 +50,8 @@ pub(in crate::runtime) enum Request {
     Ephemeral { messages: Vec<EphemeralMessage> },
     /// What do these tenants hold in these shards?
     Holdings { shards: Vec<u32>, tenants: Vec<String> },
+    /// What does the session remember of this input?
+    PlaceOf { session: SessionId, input: TurnId, within_ms: u64 },
 }
 
 /// A peer's response.
@@ -80,6 +82,7 @@ pub(in crate::runtime) enum Response {
     LedGroups(Vec<LedGroup>),
     /// Shard, place of the tenant in the request, and what it holds there; only of shards that are counted.
     Holdings(Vec<(u32, u32, Holding)>),
+    PlaceOf(Option<TurnPlace>),
 }
 
 impl Request {

@@ -7,9 +7,10 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Link, PresenceSnapshot, Stamp};
+use super::{Attendee, Link, PresenceSnapshot, Stamp};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_HUSH, ATTENDANCE_LINKS, AUDIENCE_GRACE};
+use crate::session::Sender;
 
 /// Orders what one node says: by its process, then by a number that only grows.
 pub(super) type Order = (u64, u64);
@@ -236,6 +237,25 @@ impl PresenceTable {
         })
     }
 
+    /// Whether a device is there; none where this node does not lead, or may not have heard of it yet.
+    pub(in crate::runtime) fn has(
+        &self,
+        id: &SessionId,
+        shard: u32,
+        sender: &Sender,
+        now: Instant,
+    ) -> Option<bool> {
+        let state = self.state();
+        let (_, since) = state.leads.get(&shard)?;
+        let all_spoke = ATTENDANCE_EXPIRY <= now.duration_since(*since);
+        let links = state.sessions.get(id).into_iter().flat_map(|entry| entry.nodes.values());
+        let has = links.flat_map(|report| &report.links).any(|link| {
+            let Attendee { participant, device, .. } = &link.attendee;
+            *participant == sender.participant && *device == sender.device
+        });
+        (has || all_spoke).then_some(has)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no panic happens under this lock")
     }
@@ -321,6 +341,23 @@ mod tests {
         // The node says what it has with each word; it may have begun anew.
         table.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);
         assert_eq!(table.news(later), news);
+    }
+
+    #[tokio::test]
+    async fn a_device_is_known_to_be_there_at_once_and_to_be_gone_when_all_have_spoken() {
+        let now = Instant::now();
+        let (table, id) = table(now);
+        let attendee = link(1, "ada", Some("phone"), Role::Controller).attendee;
+        let phone = Sender { participant: attendee.participant, device: attendee.device };
+        let has = |at| table.has(&id, 1, &phone, at);
+        assert_eq!(has(now), None);
+        let links = vec![link(1, "ada", Some("phone"), Role::Controller)];
+        table.take((&id, 1), NodeId(1), (1, 1), links, Stamp::default(), now);
+        assert_eq!(has(now), Some(true));
+        table.take((&id, 1), NodeId(1), (1, 2), Vec::new(), Stamp::default(), now);
+        assert_eq!(has(now), None);
+        assert_eq!(has(now + ATTENDANCE_EXPIRY), Some(false));
+        assert_eq!(table.has(&id, 2, &phone, now), None, "another leads it");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Mail order is journal order. The actor applies, seals, shows and answers; it never waits (S8: every
 //! replica does all of this, and only who holds a waiting request answers it).
 
+mod callers;
 mod gone;
 mod loaded;
 
@@ -26,8 +27,9 @@ use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
 use super::turn_queue::Waiting;
-use crate::ids::{AgentId, Incarnation, Millis, SessionId};
-use crate::session::{Cause, Command, Effect, Fork, Lose, Session, Status};
+use crate::ids::{AgentId, Incarnation, Millis, SessionId, TurnId};
+use crate::session::{Cause, Command, Effect, Fork, Lose, ReleaseCall, Session, Status, TurnPlace};
+use callers::Callers;
 pub(super) use gone::Gone;
 use loaded::Loaded;
 #[cfg(test)]
@@ -72,6 +74,11 @@ pub(super) enum Mail {
         fate: Fate,
     },
     Look(oneshot::Sender<Looked>),
+    /// Say what is remembered of an input.
+    PlaceOf {
+        input: TurnId,
+        reply: oneshot::Sender<Option<TurnPlace>>,
+    },
     /// Write down what is not on disk, and say so.
     Flush(oneshot::Sender<io::Result<()>>),
     /// The store has a newer state: take it.
@@ -122,6 +129,8 @@ pub(super) struct Owned {
     performing: Vec<Effect>,
     /// Whether it is being told how many watch.
     counting: bool,
+    /// Devices that make calls and were seen here, so that it is known when they leave.
+    callers: Callers,
     /// Whether something of it may lie in the turn queue: also what an actor before this one laid there.
     offered: bool,
     _running: TaskTrackerToken,
@@ -146,6 +155,7 @@ impl Actor for SessionActor {
             received: 0,
             performing: Vec::new(),
             counting: false,
+            callers: Callers::default(),
             offered: true,
             _running: running,
         })
@@ -165,6 +175,7 @@ impl Actor for SessionActor {
                 drop(hold);
                 owned.perform(time, &myself);
                 owned.count(&myself);
+                owned.see_callers();
                 // Who asked for what does not exist leaves nothing behind.
                 if owned.loaded.as_ref().is_some_and(|loaded| !loaded.lived()) {
                     owned.retire(&myself);
@@ -179,6 +190,9 @@ impl Actor for SessionActor {
                 let inherits = loaded.session.inherits().cloned();
                 let (status, next) = (loaded.session.status(), loaded.next);
                 reply.send(Looked { status, inherits, tail, next }).ok();
+            }
+            Mail::PlaceOf { input, reply } => {
+                reply.send(owned.loaded()?.session.place_of(&input)).ok();
             }
             Mail::Flush(reply) => {
                 // A session whose actor failed is rebuilt for this, or there is nothing to answer.
@@ -335,6 +349,10 @@ impl Owned {
         }
         self.perform(now, myself);
         self.count(myself);
+        for release in self.see_callers() {
+            // Should it be lost, the lease runs out.
+            self.propose_own(group, &Command::ReleaseCall(Box::new(release)));
+        }
         let loaded = self.loaded()?;
         if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
             // Should it be lost, the deadline is still filed.
@@ -400,6 +418,13 @@ impl Owned {
         self.counting = world.tell_audience(&self.id, number, watched(&loaded.session), done);
     }
 
+    /// Looks at who of those that make calls is there; says which have left.
+    fn see_callers(&mut self) -> Vec<ReleaseCall> {
+        let Some(loaded) = &self.loaded else { return Vec::new() };
+        let (world, shard) = (self.shard.world(), self.shard.number());
+        self.callers.see(loaded.session.claimed_calls(), |by| world.attends(&self.id, shard, by))
+    }
+
     /// Leaves, if nobody needs it: from then on the session costs disk, not memory.
     fn retire(&mut self, myself: &ActorRef<Mail>) {
         if self.may_retire()
@@ -412,7 +437,7 @@ impl Owned {
 
     fn may_retire(&self) -> bool {
         let watched = self.loaded.as_ref().is_some_and(|loaded| 0 < loaded.tail.readers());
-        let busy = self.counting || !self.performing.is_empty();
+        let busy = self.counting || !self.performing.is_empty() || !self.callers.is_empty();
         self.waiting.is_empty() && !busy && !watched
     }
 }

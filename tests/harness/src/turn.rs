@@ -48,6 +48,16 @@ pub struct Fact {
     /// The input waits for a person: no turn is to hear it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// A result that was told when its worker had the turn no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// The call of a tool, and its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interaction: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,6 +86,12 @@ pub enum What {
     Failed,
     #[serde(rename = "turn.cancelled")]
     Cancelled,
+    #[serde(rename = "tool.started")]
+    ToolStarted,
+    #[serde(rename = "tool.finished")]
+    ToolFinished,
+    #[serde(rename = "interaction.claimed")]
+    CallClaimed,
     /// Something that no property speaks of.
     #[serde(other, rename = "other")]
     Other,
@@ -101,7 +117,18 @@ impl What {
 impl Fact {
     pub fn new(what: What, turn: &str) -> Fact {
         let turn = turn.to_owned();
-        Fact { what, turn, input: None, agent: None, epoch: None, held: false }
+        Fact {
+            what,
+            turn,
+            input: None,
+            agent: None,
+            epoch: None,
+            held: false,
+            late: false,
+            call: None,
+            key: None,
+            interaction: None,
+        }
     }
 
     pub fn of_epoch(what: What, turn: &str, epoch: u64) -> Fact {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Part, as_json, parts_of};
-use super::super::super::error::Problem;
+use super::super::super::error::{self, Problem};
 use super::super::super::gate::By;
 use super::super::super::verbs::submit;
 use super::super::super::{Edge, body};
@@ -23,9 +23,9 @@ use super::place::Place;
 use super::request;
 use super::{fresh, json, key};
 use crate::auth::Caller;
-use crate::ids::{Cursor, SessionId};
+use crate::ids::{Cursor, Serial, SessionId};
 use crate::limits;
-use crate::session::{Command, Create, Event, Fact, Refusal, Right, Status};
+use crate::session::{Applied, Command, Create, Event, Fact, NewEvent, Refusal, Right, Status};
 
 /// The session that a request is of, and the response that it follows, if it names one.
 ///
@@ -153,6 +153,35 @@ fn wanted(body: &[u8]) -> Result<Create, Problem> {
     Ok(create)
 }
 
+/// Whether a session was created with these events and no others, as far as the log still tells.
+async fn begins_with(
+    edge: &Edge,
+    id: &SessionId,
+    status: &Status,
+    events: &[NewEvent],
+    deadline: Instant,
+) -> Result<bool, Problem> {
+    if Serial(1) < status.first {
+        return Ok(true);
+    }
+    let (mut same, mut count) = (true, 0);
+    Follow::each(edge, id, Serial(1), deadline, |event| {
+        // What came later is somebody's, or of a later time.
+        let begins =
+            event.fact.is_none() && event.origin.is_none() && event.time == status.created_at;
+        if !begins {
+            return false;
+        }
+        let wanted = events.get(count);
+        same &= wanted
+            .is_some_and(|wanted| wanted.format == event.format && wanted.payload == event.payload);
+        count += 1;
+        same
+    })
+    .await?;
+    Ok(same && count == events.len())
+}
+
 /// `POST /v1/openai/conversations`
 pub(super) async fn create(
     State(edge): State<Edge>,
@@ -166,8 +195,13 @@ pub(super) async fn create(
     caller.may(Right::Read, Some(&id))?;
     let create = wanted(&held.bytes)?;
     drop(held);
-    submit(&edge, &caller, &id, create.into(), deadline).await?;
+    let begun = submit(&edge, &caller, &id, create.clone().into(), deadline).await?;
     let status = status(&edge, &id, deadline).await?.ok_or(Refusal::NotFound)?;
+    let is_again = matches!(begun.applied, Applied::Created { created: false, .. });
+    if is_again && !begins_with(&edge, &id, &status, &create.events, deadline).await? {
+        let detail = "a conversation of this Idempotency-Key begins with other items";
+        return Err(Problem::new(&error::CONFLICT, detail));
+    }
     Ok(json(&shown(&id, &status)))
 }
 

@@ -74,6 +74,9 @@ pub const ALL: &[Mutation] = &[
 /// Those that need a history with turns.
 pub const TURNS: &[Mutation] = &[
     mutation("a worker that was replaced is written down", &[Code::A10], turns::zombie_word),
+    mutation("a call begins without the turn", &[Code::A10], turns::zombie_call),
+    mutation("a call begins again under another key", &[Code::A13], turns::another_key),
+    mutation("two devices make one call", &[Code::A12], turns::two_devices),
     mutation("a worker that was replaced is heard", &[Code::A10], turns::zombie_beat),
     mutation("an epoch is given twice", &[Code::A12], turns::epoch_twice),
     mutation("two workers are given the same", &[Code::A12], turns::claimed_twice),

@@ -134,6 +134,45 @@ pub(super) fn zombie_word(h: &History, _: &Expectations, rng: &mut StdRng) -> Op
     Some(history)
 }
 
+/// A worker that has a turn: the session, the place where it was given, the turn and the epoch.
+fn held(h: &History, rng: &mut StdRng) -> Option<(String, usize, String, u64)> {
+    let starts = |records: &[Record], at: usize| fact(&records[at]).what == What::Started;
+    let (session, at) = choose(rng, spots(h, starts))?;
+    let all = pages(h);
+    let started = fact(&all.iter().find(|page| page.session == session)?.records[at]);
+    Some((session, at, started.turn.clone(), started.epoch?))
+}
+
+pub(super) fn zombie_call(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+    let (session, at, turn, epoch) = held(h, rng)?;
+    Some(rewrite(h, &session, |records| {
+        let begun = Fact::of_epoch(What::ToolStarted, &turn, epoch + 1_000);
+        records.insert(at + 1, record("call", begun));
+    }))
+}
+
+pub(super) fn another_key(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+    let (session, at, turn, epoch) = held(h, rng)?;
+    Some(rewrite(h, &session, |records| {
+        for key in ["aa", "bb"] {
+            let (call, key_of) = (Some("c".to_owned()), Some(key.to_owned()));
+            let begun = Fact::of_epoch(What::ToolStarted, &turn, epoch);
+            records.insert(at + 1, record(key, Fact { call, key: key_of, ..begun }));
+        }
+    }))
+}
+
+pub(super) fn two_devices(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+    let (session, at, turn, _) = held(h, rng)?;
+    Some(rewrite(h, &session, |records| {
+        for name in ["one", "other"] {
+            let claimed = Fact::of_epoch(What::CallClaimed, &turn, 1);
+            let interaction = Some("q".to_owned());
+            records.insert(at + 1, record(name, Fact { interaction, ..claimed }));
+        }
+    }))
+}
+
 pub(super) fn zombie_beat(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let mut seen: Vec<Taken> = Vec::new();
     let mut found = Vec::new();

@@ -27,7 +27,8 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
     let mut over: BTreeMap<&str, &Recorded<'_>> = BTreeMap::new();
     for received in story.received() {
         let (turn, what) = (received.fact.turn.as_str(), received.fact.what);
-        if turn.is_empty() {
+        // What comes late is of no turn, though it names one.
+        if turn.is_empty() || received.fact.late {
             continue;
         }
         if let Some(end) = over.get(turn)

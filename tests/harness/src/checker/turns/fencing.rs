@@ -41,7 +41,8 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
                 holders.insert(turn, epoch);
                 started.insert(epoch, turn);
             }
-            What::Output | What::Lost | What::Stalled => {
+            What::ToolFinished if received.fact.late => {}
+            What::Output | What::Lost | What::Stalled | What::ToolStarted | What::ToolFinished => {
                 if holder != Some(epoch) {
                     let text = format!(
                         "{:?} of {turn:?} at {} by epoch {epoch}; it belongs to {holder:?}",

@@ -5,6 +5,7 @@ mod ends;
 mod fencing;
 mod inputs;
 mod receipts;
+mod tools;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     fencing::check(index, &story, out);
     ends::check(&story, out);
     cancels::check(&story, out);
+    tools::check(&story, out);
     words::check(index, &story, out);
 }
 

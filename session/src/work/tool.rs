@@ -1,0 +1,169 @@
+//! Calls of tools that workers make: begun, and told what came of them. Nothing here makes one.
+//!
+//! A call that was begun and not told of when its worker is lost is in doubt: the next worker learns of it, with the
+//! key under which it was made. What came of a call is recorded whoever tells it, and when: of a worker that was
+//! fenced, or after the turn's end, as late, and as a fact of no turn (S4, S5).
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::command::{Say, ToolMark, ToolResult, ToolStep};
+use crate::event::{Event, NewEvent};
+use crate::fact::Fact;
+use crate::ids::{CallId, Millis, Serial, TurnEpoch, TurnId};
+use crate::limits;
+use crate::live::{Live, check_size};
+use crate::outcome::Applied;
+use crate::refusal::Refusal;
+use crate::tool_key;
+use crate::turn::ToolCall;
+use crate::work::ask::digest;
+
+/// What was told of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// Hash of the call and of what came of it.
+    digest: u64,
+    serial: Serial,
+    late: bool,
+}
+
+impl Live {
+    /// The keys of the calls that a say begins.
+    pub(super) fn tool_keys(&self, request: &Say) -> Vec<(CallId, u128)> {
+        let tools = request.output.iter().flat_map(|output| &output.tools);
+        let begun = tools.filter(|mark| matches!(mark.step, ToolStep::Started { .. }));
+        let key = |call: &CallId| tool_key::of(self.work.key_seed, &request.turn, call);
+        begun.map(|mark| (mark.call.clone(), key(&mark.call))).collect()
+    }
+
+    /// Says whether a worker may begin all of these calls.
+    pub(super) fn check_tools(&self, at: usize, tools: &[ToolMark]) -> Result<(), Refusal> {
+        for mark in tools {
+            check_size(std::slice::from_ref(mark.output()))?;
+        }
+        let turn = &self.work.turns[at];
+        let mut under_way = turn.tools.len();
+        for mark in tools {
+            let known = turn.tools.iter().any(|begun| begun.call == mark.call);
+            under_way += usize::from(!known && matches!(mark.step, ToolStep::Started { .. }));
+        }
+        let limit = limits::TOOL_CALLS;
+        if limit < under_way { Err(Refusal::TooManyToolCalls { limit }) } else { Ok(()) }
+    }
+
+    /// Takes what a worker tells of calls that it has made.
+    pub(super) fn finish_tools(
+        &mut self,
+        now: Millis,
+        at: usize,
+        epoch: TurnEpoch,
+        tools: &[ToolMark],
+        out: &mut Vec<Event>,
+    ) {
+        for mark in tools {
+            let ToolStep::Finished { result, failed } = &mark.step else { continue };
+            self.finish(now, at, epoch, &mark.call, (result, *failed), out);
+        }
+    }
+
+    /// Takes note of calls that a worker is about to make. One that it has begun already is not begun again.
+    pub(super) fn start_tools(
+        &mut self,
+        now: Millis,
+        at: usize,
+        epoch: TurnEpoch,
+        tools: &[ToolMark],
+        out: &mut Vec<Event>,
+    ) {
+        for mark in tools {
+            let ToolStep::Started { tool, arguments } = &mark.step else { continue };
+            let turn = &mut self.work.turns[at];
+            let begun = turn.tools.iter().position(|begun| begun.call == mark.call);
+            if begun.is_some_and(|begun| turn.tools[begun].epoch == epoch) {
+                continue;
+            }
+            let (id, call, tool) = (turn.id.clone(), mark.call.clone(), tool.clone());
+            let key = tool_key::of(self.work.key_seed, &id, &call);
+            let (of, named) = (call.clone(), tool.clone());
+            let fact = Fact::ToolStarted { turn: id, epoch, call: of, tool: named, key };
+            let serial = self.record(now, fact, arguments, out);
+            let started = ToolCall { call, tool, key, epoch, serial };
+            let tools = &mut self.work.turns[at].tools;
+            match begun {
+                Some(begun) => tools[begun] = started,
+                None => tools.push(started),
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        now: Millis,
+        at: usize,
+        epoch: TurnEpoch,
+        call: &CallId,
+        (result, failed): (&NewEvent, bool),
+        out: &mut Vec<Event>,
+    ) -> Serial {
+        let turn = &mut self.work.turns[at];
+        turn.tools.retain(|begun| begun.call != *call);
+        let (turn, call) = (turn.id.clone(), call.clone());
+        let key = tool_key::of(self.work.key_seed, &turn, &call);
+        self.record(now, Fact::ToolFinished { turn, epoch, call, key, failed }, result, out)
+    }
+
+    /// Takes what came of a call from whoever made it.
+    pub(crate) fn tool_result(
+        &mut self,
+        now: Millis,
+        request: &ToolResult,
+        out: &mut Vec<Event>,
+    ) -> Result<Applied, Refusal> {
+        let ToolResult { turn, call, key, epoch, result, failed } = request;
+        if *key != tool_key::of(self.work.key_seed, turn, call) {
+            return Err(Refusal::NoSuchToolCall);
+        }
+        let digest = digest_of(turn, call, result, *failed);
+        if let Some(receipts) =
+            self.work.tool_results.iter().find(|receipts| receipts.digest == digest)
+        {
+            return Ok(Applied::ToolResult {
+                serial: receipts.serial,
+                duplicate: true,
+                late: receipts.late,
+            });
+        }
+        if self.is_closed() {
+            return Err(Refusal::Closed { tail: self.log.tail });
+        }
+        check_size(std::slice::from_ref(result))?;
+        let at = self.work.find(turn);
+        let has =
+            |at: &usize| self.work.turns[*at].lease().is_some_and(|lease| lease.epoch == *epoch);
+        let late = !at.as_ref().is_some_and(has);
+        let serial = match at {
+            Some(at) if !late => self.finish(now, at, *epoch, call, (result, *failed), out),
+            at => {
+                if let Some(at) = at {
+                    // Its next worker need not ask what became of it.
+                    self.work.turns[at].tools.retain(|begun| begun.call != *call);
+                }
+                let (of, call) = (turn.clone(), call.clone());
+                let (epoch, key, failed) = (*epoch, *key, *failed);
+                let fact = Fact::ToolLate { of, epoch, call, key, failed };
+                self.record_of(now, None, fact, result, out)
+            }
+        };
+        self.work.tool_results.push_back(Told { digest, serial, late });
+        if limits::TOOL_RESULTS < self.work.tool_results.len() {
+            self.work.tool_results.pop_front();
+        }
+        Ok(Applied::ToolResult { serial, duplicate: false, late })
+    }
+}
+
+fn digest_of(turn: &TurnId, call: &CallId, result: &NewEvent, failed: bool) -> u64 {
+    let named = format!("{}\0{}\0{failed}", turn.as_str(), call.as_str());
+    xxh3_64_with_seed(named.as_bytes(), digest(result))
+}
