@@ -57,9 +57,7 @@ impl Runtime {
         let allowance = Allowance::new(allowances, shards.clone(), host.clone());
         let (tasks, full, draining) =
             (Tasks::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let directory =
-            Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone());
-        let directory = Arc::new(directory);
+        let directory = directory(&host, &shards, &allowance, &full);
         let sessions = sessions(&host, &shards, &store, &directory, feeds, &tasks);
         let ephemerals = Arc::new(Ephemerals::new(host.clone()));
         let received = (sessions.clone(), ephemerals.clone());
@@ -67,8 +65,7 @@ impl Runtime {
             Workers::new(host.clone(), directory.clone(), received, turn_queue, tasks.clone());
         let presence =
             Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
-        let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
-        let comparison = Arc::new(comparison);
+        let comparison = comparison(&directory, &shards, &store);
         let overview = Overview {
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
@@ -113,6 +110,19 @@ impl Runtime {
             supervisor,
         })
     }
+}
+
+fn directory(
+    host: &Arc<Host>,
+    shards: &Arc<Shards>,
+    allowance: &Arc<Allowance>,
+    full: &Arc<AtomicBool>,
+) -> Arc<Directory> {
+    Arc::new(Directory::new(host.clone(), shards.clone(), allowance.clone(), full.clone()))
+}
+
+fn comparison(directory: &Arc<Directory>, shards: &Arc<Shards>, store: &Store) -> Arc<Comparison> {
+    Arc::new(Comparison::new(directory.clone(), shards.clone(), store.clone()))
 }
 
 fn sessions(

@@ -3,6 +3,8 @@
 
 mod append;
 mod create;
+#[cfg(test)]
+mod fuzz;
 pub(super) mod http;
 mod people;
 mod render;
