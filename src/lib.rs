@@ -4,6 +4,8 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod edge;
+#[cfg(test)]
+mod fuzz;
 pub mod limits;
 pub mod node;
 pub mod offset;

@@ -455,4 +455,68 @@ mod tests {
         let reader = grant(&[Right::Read]);
         assert_eq!(reader.has_narrowed(&id, &request), Err(Denied::Right(Right::Send)));
     }
+
+    mod fuzz {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// What a pattern means, said otherwise.
+        fn means(pattern: &str, name: &str) -> bool {
+            match pattern.strip_suffix('*') {
+                Some(stem) => name.get(..stem.len()) == Some(stem),
+                None => pattern == name,
+            }
+        }
+
+        fn commands() -> impl Strategy<Value = Command> {
+            let names = || prop::option::of(prop::sample::select(vec!["ada", "bob"]));
+            let busy = prop::sample::select(vec![
+                None,
+                Some(WhenBusy::Queue),
+                Some(WhenBusy::Steer),
+                Some(WhenBusy::Interrupt),
+                Some(WhenBusy::Instead),
+            ]);
+            let cancel = Cancel::new(Scope::All, "");
+            prop_oneof![
+                (names(), busy).prop_map(|(name, busy)| input(name, busy)),
+                Just(Command::Cancel(Box::new(cancel))),
+                Just(Command::Append(Append::default())),
+                Just(Command::Delete { incarnation: None }),
+                Just(Command::Tick),
+                Just(Command::Touch),
+            ]
+        }
+
+        proptest! {
+            #[test]
+            fn a_grant_allows_what_its_parts_say_and_nothing_else(
+                rights in prop::sample::subsequence(Right::ALL.to_vec(), 0..12),
+                patterns in prop::collection::vec("[ab]{0,2}[*]?", 0..3),
+                tenant in prop::option::of(prop::sample::select(vec!["t", "u"])),
+                owner in prop::option::of(prop::sample::select(vec!["t", "u"])),
+                name in "[ab]{1,3}",
+                command in commands(),
+            ) {
+                let of = |name: Option<&str>| name.map(|name| TenantName::parse(name).unwrap());
+                let parsed = patterns.iter().filter_map(|text| Pattern::parse(text).ok());
+                let sessions: Vec<Pattern> = parsed.collect();
+                let meant = sessions.iter().any(|pattern| means(pattern.as_str(), &name));
+                let given = Grant { tenant: of(tenant), rights, sessions, ..grant(&[]) };
+                let id = SessionId::of(of(owner).as_ref(), &name).unwrap();
+                prop_assert_eq!(given.is_for(&id), meant && tenant == owner);
+                let mut narrowed = command.clone();
+                let judged = given.narrow(&id, &mut narrowed);
+                if judged.is_ok() {
+                    prop_assert!(given.is_for(&id));
+                    prop_assert!(command.rights().iter().all(|right| given.rights.contains(right)));
+                    prop_assert_eq!(given.has_narrowed(&id, &narrowed), Ok(()));
+                    // Narrowing asks for no more rights than before.
+                    let needed = narrowed.rights();
+                    prop_assert!(needed.iter().all(|right| given.rights.contains(right)));
+                }
+            }
+        }
+    }
 }

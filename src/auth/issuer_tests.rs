@@ -287,3 +287,38 @@ async fn tokens_make_the_node_ask_for_keys_once_and_nowhere_else() {
     assert_eq!(why(&issuers, &good).await, "in");
     assert_eq!(ASKED.load(Ordering::Relaxed), 1);
 }
+
+mod fuzz {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::auth::KeyText;
+    use crate::fuzz::nearly;
+
+    thread_local! {
+        static GOOD: String = token(HS, &claims(), hs256(SECRET));
+    }
+
+    proptest! {
+        /// Every other text than the one that was signed is refused.
+        #[test]
+        fn nothing_but_the_token_that_was_signed_lets_in(
+            bytes in GOOD.with(|good| nearly(vec![good.clone().into_bytes()])),
+        ) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let let_in = runtime.unwrap().block_on(why(&secret(), &text)) == "in";
+            prop_assert_eq!(let_in, GOOD.with(|good| *good == text), "{}", text);
+        }
+
+        #[test]
+        fn a_text_that_is_read_as_a_key_is_the_text_of_that_key(
+            bytes in nearly(vec![KeyText::draw().reveal().into_bytes()]),
+        ) {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some(key) = KeyText::parse(&text) {
+                prop_assert_eq!(key.reveal(), text);
+            }
+        }
+    }
+}

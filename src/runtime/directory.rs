@@ -408,8 +408,8 @@ impl Directory {
     }
 }
 
-/// What a request came to by its last try. `in_doubt`: an earlier one may have taken effect; `is_remembered`: its key is,
-/// over all lives of the session.
+/// What a request came to by its last try. `in_doubt`: an earlier one may have taken effect; `is_remembered`: its key
+/// is, over all lives of the session.
 fn concluded(
     done: Result<Reply, SubmitError>,
     in_doubt: bool,

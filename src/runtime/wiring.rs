@@ -59,9 +59,7 @@ impl Runtime {
         let allowance = Allowance::new(allowances, shards.clone(), host.clone());
         let (tasks, space) = (Tasks::default(), Arc::new(Space::default()));
         let draining = Arc::new(AtomicBool::new(false));
-        let directory =
-            Directory::new(host.clone(), shards.clone(), allowance.clone(), space.clone());
-        let directory = Arc::new(directory);
+        let directory = directory(&host, &shards, &allowance, &space);
         let sessions = sessions(&host, &shards, &store, &directory, feeds, &tasks);
         let ephemerals = Arc::new(Ephemerals::new(host.clone()));
         let received = (sessions.clone(), ephemerals.clone());
@@ -69,8 +67,7 @@ impl Runtime {
             Workers::new(host.clone(), directory.clone(), received, turn_queue, tasks.clone());
         let presence =
             Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
-        let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
-        let comparison = Arc::new(comparison);
+        let comparison = comparison(&directory, &shards, &store);
         let overview = Overview {
             cluster_name: cluster_name.to_string(),
             host: host.clone(),
@@ -115,6 +112,19 @@ impl Runtime {
             supervisor,
         })
     }
+}
+
+fn directory(
+    host: &Arc<Host>,
+    shards: &Arc<Shards>,
+    allowance: &Arc<Allowance>,
+    space: &Arc<Space>,
+) -> Arc<Directory> {
+    Arc::new(Directory::new(host.clone(), shards.clone(), allowance.clone(), space.clone()))
+}
+
+fn comparison(directory: &Arc<Directory>, shards: &Arc<Shards>, store: &Store) -> Arc<Comparison> {
+    Arc::new(Comparison::new(directory.clone(), shards.clone(), store.clone()))
 }
 
 fn sessions(

@@ -4,8 +4,8 @@
 //! however many parts; and so does each part of one owner. Commands of one part keep their order.
 //!
 //! While there are others, an entry takes few rounds: whoever comes next waits until the entry under way is done, and a
-//! large one takes long. Where those leave it nearly empty, as a large command does that its flow cannot pay for yet, it
-//! takes more of them, so that no share is lost.
+//! large one takes long. Where those leave it nearly empty, as a large command does that its flow cannot pay for yet,
+//! it takes more of them, so that no share is lost.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -165,7 +165,7 @@ pub(super) struct Waiting<T> {
     queues: Round<Round<VecDeque<(usize, T)>>>,
     entry: u64,
     /// Times that rounds were begun: at each entry once, and again where it has room left.
-    turn: u64,
+    pass: u64,
     owners: Others<u64>,
     parts: Others<Flow>,
 }
@@ -173,7 +173,7 @@ pub(super) struct Waiting<T> {
 impl<T> Waiting<T> {
     pub(super) fn new() -> Waiting<T> {
         let (owners, parts) = Default::default();
-        Waiting { queues: Round::default(), entry: 0, turn: 0, owners, parts }
+        Waiting { queues: Round::default(), entry: 0, pass: 0, owners, parts }
     }
 
     pub(super) fn push(&mut self, flow: Flow, cost: usize, item: T) {
@@ -190,7 +190,7 @@ impl<T> Waiting<T> {
 
     /// Goes on with more rounds in the same entry.
     pub(super) fn again(&mut self) {
-        self.turn += 1;
+        self.pass += 1;
     }
 
     /// What comes next in this entry; none where the rest is for later ones. A flow that has something waiting is in
@@ -198,7 +198,7 @@ impl<T> Waiting<T> {
     pub(super) fn pop(&mut self) -> Option<T> {
         let owners = self.owners.rounds(self.entry, FAIR_OWNER_ROUNDS);
         let rounds = [owners, self.parts.rounds(self.entry, FAIR_PART_ROUNDS)];
-        self.queues.pop(Entry { number: self.turn, rounds: &rounds })
+        self.queues.pop(Entry { number: self.pass, rounds: &rounds })
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_the_shares_leave_is_given_to_who_waits_in_turn() {
+    fn room_that_the_shares_leave_is_given_to_who_waits_one_after_the_other() {
         let mut gate = Gate::new(16 << 20, 1 << 20);
         let (one, two) = (FLOOD, Flow { owner: 3, part: 1 });
         let large = 100_000;

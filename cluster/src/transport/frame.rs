@@ -205,4 +205,56 @@ mod tests {
         decoder.push(Bytes::from_static(&[0, 0, 0, 9, 99, 0, 0, 0, 0, 0, 0, 0, 0]));
         assert_eq!(decoder.next(), Err(FrameError::Kind(99)));
     }
+
+    mod fuzz {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        /// What a decoder makes of bytes that come in these pieces.
+        fn decoded(bytes: &[u8], size: usize) -> (Vec<Frame>, Option<FrameError>) {
+            let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
+            for piece in bytes.chunks(size) {
+                decoder.push(Bytes::copy_from_slice(piece));
+                loop {
+                    match decoder.next() {
+                        Ok(Some(frame)) => frames.push(frame),
+                        Ok(None) => break,
+                        Err(error) => return (frames, Some(error)),
+                    }
+                }
+            }
+            (frames, None)
+        }
+
+        proptest! {
+            #[test]
+            fn frames_are_the_same_in_whatever_pieces_their_bytes_come(
+                frames in prop::collection::vec(
+                    (1_u8..10, any::<u64>(), prop::collection::vec(any::<u8>(), 0..20)), 0..5,
+                ),
+                edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+                size in 1_usize..40,
+            ) {
+                let mut bytes = Vec::new();
+                for (kind, id, body) in &frames {
+                    bytes.extend(encoded(Kind::of(*kind).unwrap(), *id, body));
+                }
+                for (at, byte) in edits {
+                    if !bytes.is_empty() {
+                        let at = at.index(bytes.len());
+                        bytes[at] = byte;
+                    }
+                }
+                let pieces = decoded(&bytes, size);
+                prop_assert_eq!(&pieces, &decoded(&bytes, bytes.len().max(1)));
+                let found = pieces.0;
+                let again: Vec<u8> = found
+                    .iter()
+                    .flat_map(|frame| encoded(frame.kind, frame.id, &frame.body))
+                    .collect();
+                prop_assert!(bytes.starts_with(&again), "what was read is what was sent");
+            }
+        }
+    }
 }

@@ -4,6 +4,8 @@
 mod append;
 mod create;
 mod follows;
+#[cfg(test)]
+mod fuzz;
 pub(super) mod http;
 mod people;
 mod render;

@@ -179,7 +179,7 @@ mod tests {
         let grant = Some(Box::new(grant));
         check_request(
             &Request::Submit { session: session(), command, within_ms: 5000, grant },
-            expect!["0100017303010203fb88130100020001012a01012a00000300"],
+            expect!["0100017303010203fb8813010002000101012a01012a00000300"],
         );
         check_request(&Request::Status { session: session(), within_ms: 1 }, expect!["0101017301"]);
         let (prefix, after) = ("a".into(), Some("b".into()));
@@ -227,7 +227,7 @@ mod tests {
         let request = Request::Holdings { shards: vec![3], tenants: vec!["acme".into()] };
         check_request(&request, expect!["010e0103010461636d65"]);
         let held = Holding { sessions: 1, open_turns: 2, stored_bytes: 300 };
-        check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010d"]);
+        check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010e0103000102fb2c01"]);
     }
 
     fn company() -> PresenceSnapshot {
@@ -280,5 +280,61 @@ mod tests {
         let copied = Copied { incarnation: life, tail, chain: 5, closed: true };
         let copy = Some((Some(copied), 9));
         check_response(&Response::Compared { copy }, expect!["010a01010104050109"]);
+    }
+
+    mod fuzz {
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::fuzz::nearly;
+        use crate::runtime::envelope;
+        use crate::session::{Bounds, Command, CommandKey, Config};
+
+        fn commands() -> Vec<Vec<u8>> {
+            let create = envelope::plain(&Command::from(Config::default()));
+            let bounds = Bounds { sessions: Some(3), ..Bounds::default() };
+            let bounded = envelope::within(&bounds, create.clone());
+            let key = CommandKey { key: 7, within_ms: 5, age_ms: Some(3) };
+            let keyed = envelope::with_key(&key, &bounded);
+            [create, bounded, keyed].map(|bytes| bytes.to_vec()).to_vec()
+        }
+
+        fn requests() -> Vec<Vec<u8>> {
+            let submit = |command: Vec<u8>| {
+                let (command, grant) = (command.into(), Some(Box::new(Grant::all())));
+                Request::Submit { session: session(), command, within_ms: 5, grant }
+            };
+            let agent = AgentId { tenant: None, name: AgentName::parse("a").unwrap() };
+            let held = Request::Holdings { shards: vec![1, 2], tenants: vec!["t".into()] };
+            let others = [Request::Offer { agent, within_ms: 1 }, held, Request::Report];
+            let all = commands().into_iter().map(submit).chain(others);
+            all.map(|request| request.encode().to_vec()).collect()
+        }
+
+        proptest! {
+            /// What is read is what would be written, and what is not read harms nobody.
+            #[test]
+            fn messages_of_peers_are_read_as_they_are_written_or_refused(
+                bytes in nearly(requests()),
+            ) {
+                if let Ok(request) = Request::decode(&bytes) {
+                    prop_assert_eq!(Request::decode(&request.encode()).unwrap(), request);
+                }
+                if let Ok(response) = Response::decode(bytes.into()) {
+                    prop_assert_eq!(Response::decode(response.encode()).unwrap(), response);
+                }
+            }
+
+            #[test]
+            fn commands_of_the_journal_are_read_or_refused(bytes in nearly(commands())) {
+                let ticket = envelope::Ticket { origin: 1, number: 2 };
+                let whole = envelope::encode(ticket, &session(), &bytes);
+                let (id, back) = envelope::decode(whole).unwrap();
+                prop_assert_eq!((id, &back.command[..]), (session(), &bytes[..]));
+                // Neither panics.
+                drop(envelope::parse(&bytes));
+                drop(envelope::decode(bytes.into()));
+            }
+        }
     }
 }

@@ -264,6 +264,17 @@ impl Cluster {
         self.dir.join(format!("node-{node}.log"))
     }
 
+    /// Where the nodes have their certificates, and the authority.
+    pub fn tls_dir(&self) -> PathBuf {
+        self.dir.join("tls")
+    }
+
+    /// How many lines of a node's log have this text.
+    pub fn logged(&self, node: usize, text: &str) -> usize {
+        let log = std::fs::read_to_string(self.log(node)).unwrap_or_default();
+        log.lines().filter(|line| line.contains(text)).count()
+    }
+
     pub fn log_end(&self, node: usize) -> String {
         let log = std::fs::read_to_string(self.log(node)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
