@@ -291,7 +291,7 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
     if limits::TOOL_CALLS < asked.tools.len() {
         return Err(bad(&format!("at most {} calls of tools at once", limits::TOOL_CALLS)));
     }
-    let tools = asked.tools.into_iter().map(tools::mark).collect::<Result<_, _>>()?;
+    let tools = tools::marks(asked.tools)?;
     let withdraw = asked.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
     let (rewind, mark, internal) = (asked.rewind, asked.mark, asked.internal);
     let said = |seq| Said { seq, step, rewind, mark, events, internal, ask, then, withdraw, tools };
