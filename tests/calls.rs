@@ -105,11 +105,11 @@ async fn a_call_goes_to_another_device_when_the_one_that_makes_it_dies() {
     assert_eq!(code(&call(&urls[0], "", "laptop", here()).await), (403, "fenced"));
     let there = json!({ "answer": { "data": { "lat": 2 } }, "epoch": 2 });
     assert_eq!(call(&urls[0], "", "phone", there).await.0, 200);
-    let told = events(&urls[1]).await;
+    let received = events(&urls[1]).await;
     let of = |event: &&Value| event["interaction"] == "where";
-    let told: Vec<_> = told.iter().filter(of).map(|event| event["type"].clone()).collect();
+    let received: Vec<_> = received.iter().filter(of).map(|event| event["type"].clone()).collect();
     assert_eq!(
-        told,
+        received,
         [
             "interaction.requested",
             "interaction.claimed",
@@ -126,11 +126,11 @@ async fn who_takes_over_learns_which_calls_are_in_doubt_and_no_result_is_lost() 
     let urls = cluster.urls();
     let turn = begin(&urls[0]).await;
     let started = json!({ "tools": [{ "call": "c1", "tool": "mail", "arguments": { "data": { "to": "bob" } } }] });
-    let (status, told) = say(&urls[0], &turn, 0, started.clone()).await;
-    assert_eq!(status, 200, "{told}");
-    let key = told["tools"][0]["key"].as_str().expect("a key").to_owned();
+    let (status, received) = say(&urls[0], &turn, 0, started.clone()).await;
+    assert_eq!(status, 200, "{received}");
+    let key = received["tools"][0]["key"].as_str().expect("a key").to_owned();
     let (_, again) = say(&urls[1], &turn, 0, started.clone()).await;
-    assert_eq!((&again["duplicate"], &again["tools"]), (&json!(true), &told["tools"]));
+    assert_eq!((&again["duplicate"], &again["tools"]), (&json!(true), &received["tools"]));
     assert_eq!(say(&urls[1], &turn, 1, json!({ "then": "release" })).await.0, 200);
     let next = claim(&urls[2]).await;
     let doubt = &next["in_doubt"][0];
@@ -152,21 +152,25 @@ async fn who_takes_over_learns_which_calls_are_in_doubt_and_no_result_is_lost() 
         let (_, again) = post(url, &path, result("sent")).await;
         assert_eq!((&again["serial"], &again["duplicate"]), (&late["serial"], &json!(true)));
     }
-    let told = format!(
+    let received = format!(
         "{SESSION}/turns/q/told?epoch={}&after={}",
         next["epoch"],
         next["cursor"].as_str().unwrap()
     );
-    let told = client()
-        .get(format!("{}{told}", urls[1]))
+    let received = client()
+        .get(format!("{}{received}", urls[1]))
         .timeout(PATIENCE)
         .send()
         .await
         .expect("an answer");
-    let told: Value = told.json().await.expect("JSON");
-    let whats: Vec<_> =
-        told["told"].as_array().expect("told").iter().map(|told| &told["what"]).collect();
-    assert!(whats.contains(&&json!("tool_result")), "{told}");
+    let received: Value = received.json().await.expect("JSON");
+    let whats: Vec<_> = received["told"]
+        .as_array()
+        .expect("told")
+        .iter()
+        .map(|received| &received["what"])
+        .collect();
+    assert!(whats.contains(&&json!("tool_result")), "{received}");
     // It makes another call, under the same key as ever.
     let (_, begun) = say(&urls[2], &next, 0, started).await;
     assert_eq!(begun["tools"][0]["key"], json!(key));

@@ -47,7 +47,7 @@ async fn changed_arguments_reach_an_endpoint_of_the_ai_sdk_and_stand_in_messages
     let yes = json!({ "approved": true, "arguments": { "chairs": 2, "price": 1.10 } });
     assert_eq!(answer(&url, "i1", yes).await.0, 200);
     until(&url, "turn.completed").await;
-    let part = endpoint.asked(1)["messages"][1]["parts"][0].clone();
+    let part = endpoint.request(1)["messages"][1]["parts"][0].clone();
     assert_eq!(part["state"], "approval-responded", "{part}");
     assert_eq!(part["input"], json!({ "chairs": 2, "price": 1.10 }));
     assert_eq!(part["approval"]["approved"], true);
@@ -78,13 +78,13 @@ async fn changed_arguments_reach_an_endpoint_of_ag_ui_under_its_own_name() {
     let yes = json!({ "approved": true, "arguments": { "chairs": 2 } });
     assert_eq!(answer(&url, "i1", yes).await.0, 200);
     until(&url, "turn.completed").await;
-    let asked = endpoint.asked(1);
-    let payload = &asked["resume"][0]["payload"];
+    let requests = endpoint.request(1);
+    let payload = &requests["resume"][0]["payload"];
     assert_eq!(
         (&payload["approved"], &payload["editedArgs"]),
         (&json!(true), &json!({ "chairs": 2 }))
     );
-    let made = &asked["messages"][1]["toolCalls"][0]["function"]["arguments"];
+    let made = &requests["messages"][1]["toolCalls"][0]["function"]["arguments"];
     assert_eq!(made, r#"{"chairs":3}"#, "what it proposed, as it knows it");
     let call = call(&url).await;
     assert_eq!(call["arguments"], json!({ "chairs": 2 }), "{call}");
@@ -106,8 +106,8 @@ async fn an_attempt_is_told_which_calls_of_the_one_before_are_in_doubt() {
     let url = cluster.url(1);
     ask(&url, "t1", "chairs, please").await;
     until(&url, "turn.completed").await;
-    assert_eq!(endpoint.asked(0)["inDoubt"], Value::Null);
-    let doubt = endpoint.asked(1)["inDoubt"].clone();
+    assert_eq!(endpoint.request(0)["inDoubt"], Value::Null);
+    let doubt = endpoint.request(1)["inDoubt"].clone();
     assert_eq!(doubt.as_array().map(Vec::len), Some(1), "{doubt}");
     assert_eq!(
         (&doubt[0]["toolCallId"], &doubt[0]["toolName"], &doubt[0]["input"]),

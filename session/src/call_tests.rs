@@ -1,7 +1,7 @@
 //! Calls of tools: those that clients make for agents, and those that workers make; told as scripts.
 
 use super::people_tests::{answer, says};
-use super::turn_tests::{Play, claim, input, said, say, turn_id};
+use super::turn_tests::{Play, claim, input, say, turn_id, words};
 use super::*;
 use crate::ids::{
     CallEpoch, CallId, DeviceName, InteractionId, KindName, ParticipantName, ToolName, TurnEpoch,
@@ -12,11 +12,11 @@ fn on(device: &str) -> Sender {
     Sender { participant, device: Some(DeviceName::parse(device).unwrap()) }
 }
 
-fn asks(kind: &str) -> Said {
+fn asks(kind: &str) -> TurnOutput {
     let (interaction, kind) = (InteractionId::parse("q").unwrap(), KindName::parse(kind).unwrap());
-    let (question, role) = (said("where?"), Role::Participant);
+    let (question, role) = (words("where?"), Role::Participant);
     let ask = Ask { interaction, kind, question, deadline_ms: None, role };
-    Said { ask: vec![ask], ..Said::default() }
+    TurnOutput { ask: vec![ask], ..TurnOutput::default() }
 }
 
 /// A turn that waits for a client to make a call.
@@ -24,7 +24,8 @@ fn waits() -> Play {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, Said { then: Then::Wait, ..asks(KindName::CLIENT_TOOL) })).unwrap();
+    play.run(says("t1", 1, TurnOutput { then: Then::Wait, ..asks(KindName::CLIENT_TOOL) }))
+        .unwrap();
     play.drain();
     play
 }
@@ -44,7 +45,7 @@ fn releases(epoch: u64, by: Option<Sender>, left: bool) -> Command {
 fn answers(device: &str, epoch: Option<u64>) -> Command {
     let interaction = InteractionId::parse("q").unwrap();
     let (sender, epoch) = (Some(on(device)), epoch.map(CallEpoch));
-    Command::Answer(Box::new(Answer { sender, epoch, ..Answer::new(interaction, said("here")) }))
+    Command::Answer(Box::new(Answer { sender, epoch, ..Answer::new(interaction, words("here")) }))
 }
 
 fn epoch_of(applied: &Applied) -> u64 {
@@ -60,21 +61,21 @@ fn one_device_makes_a_call_and_another_takes_over_when_it_is_silent() {
     play.wait(1_500);
     assert_eq!(epoch_of(&play.run(claims("laptop", Some(1))).unwrap()), 1);
     assert_eq!(epoch_of(&play.run(claims("laptop", None)).unwrap()), 1);
-    assert_eq!(play.told(), "interaction.claimed t1");
+    assert_eq!(play.receipts(), "interaction.claimed t1");
     let held = || Err(Refusal::CallClaimed { by: "ada on laptop".into(), until: Millis(3_500) });
     assert_eq!(play.run(claims("phone", None)), held());
     assert_eq!(play.run(answers("phone", None)), held());
     play.wait(1_999).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "");
+    assert_eq!(play.receipts(), "");
     play.wait(1).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "interaction.released t1");
+    assert_eq!(play.receipts(), "interaction.released t1");
     assert_eq!(epoch_of(&play.run(claims("phone", None)).unwrap()), 2);
     // The first one comes back too late.
     let fenced = || Err(Refusal::CallFenced { given: CallEpoch(1), held: CallEpoch(2) });
     assert_eq!(play.run(answers("laptop", Some(1))), fenced());
     assert_eq!(play.run(claims("laptop", Some(1))), fenced());
     play.run(answers("phone", Some(2))).unwrap();
-    assert_eq!(play.told(), "interaction.claimed t1, interaction.resolved t1 here");
+    assert_eq!(play.receipts(), "interaction.claimed t1, interaction.resolved t1 here");
     let again = play.run(answers("phone", Some(2))).unwrap();
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
     assert_eq!(play.run(claims("phone", None)), Err(Refusal::InteractionOver));
@@ -87,7 +88,7 @@ fn a_device_that_was_silent_and_that_nobody_followed_may_still_answer() {
     play.run(claims("laptop", None)).unwrap();
     play.wait(2_000).run(Command::Tick).unwrap();
     play.run(answers("laptop", Some(1))).unwrap();
-    assert!(play.told().ends_with("interaction.resolved t1 here"));
+    assert!(play.receipts().ends_with("interaction.resolved t1 here"));
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn a_device_that_left_may_come_back_for_a_while() {
     play.wait(1_000).run(Command::Tick).unwrap();
     play.run(claims("laptop", Some(1))).unwrap();
     play.wait(1_999).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "interaction.claimed t1");
+    assert_eq!(play.receipts(), "interaction.claimed t1");
     play.run(releases(1, None, true)).unwrap();
     play.wait(1).run(Command::Tick).unwrap();
     let cause = |play: &Play| match play.log().last().unwrap().fact.as_deref() {
@@ -127,8 +128,8 @@ fn only_an_open_call_for_a_client_is_claimed() {
     assert_eq!(play.run(claims("laptop", None)), Err(Refusal::NoSuchInteraction));
     play.run(says("t1", 1, asks("approval"))).unwrap();
     assert_eq!(play.run(claims("laptop", None)), Err(Refusal::NoClientTool));
-    let Command::ClaimCall(asked) = claims("laptop", None) else { unreachable!() };
-    let watches = ClaimCall { role: Role::Observer, ..*asked };
+    let Command::ClaimCall(request) = claims("laptop", None) else { unreachable!() };
+    let watches = ClaimCall { role: Role::Observer, ..*request };
     let needs = Role::Participant;
     let refused = play.run(Command::ClaimCall(Box::new(watches)));
     assert_eq!(refused, Err(Refusal::RoleForbids { needs }));
@@ -143,8 +144,8 @@ fn only_an_open_call_for_a_client_is_claimed() {
 fn an_answer_that_was_judged_by_another_question_is_not_taken() {
     let mut play = waits();
     let judged = |at: u64| {
-        let Command::Answer(asked) = answer("q", "ann", "yes") else { unreachable!() };
-        Command::Answer(Box::new(Answer { judged: Some(Serial(at)), ..*asked }))
+        let Command::Answer(request) = answer("q", "ann", "yes") else { unreachable!() };
+        Command::Answer(Box::new(Answer { judged: Some(Serial(at)), ..*request }))
     };
     let place = play.session.status().unwrap().interactions[0].serial.0;
     for other in [0, place + 1] {
@@ -154,17 +155,17 @@ fn an_answer_that_was_judged_by_another_question_is_not_taken() {
 }
 
 pub(super) fn starts(call: &str) -> ToolMark {
-    let (tool, arguments) = (ToolName::parse("mail").unwrap(), said("to bob"));
+    let (tool, arguments) = (ToolName::parse("mail").unwrap(), words("to bob"));
     ToolMark { call: CallId::parse(call).unwrap(), step: ToolStep::Started { tool, arguments } }
 }
 
 pub(super) fn finishes(call: &str) -> ToolMark {
-    let step = ToolStep::Finished { result: said("sent"), failed: false };
+    let step = ToolStep::Finished { result: words("sent"), failed: false };
     ToolMark { call: CallId::parse(call).unwrap(), step }
 }
 
 fn tools(epoch: u64, seq: u64, tools: Vec<ToolMark>) -> Command {
-    says("t1", epoch, Said { seq, tools, ..Said::default() })
+    says("t1", epoch, TurnOutput { seq, tools, ..TurnOutput::default() })
 }
 
 fn key(turn: &str, call: &str) -> u128 {
@@ -176,7 +177,7 @@ fn key(turn: &str, call: &str) -> u128 {
 pub(super) fn result(turn: &str, epoch: u64, text: &str) -> Command {
     let call = CallId::parse("c").unwrap();
     let (key, turn, epoch) = (key(turn, "c"), turn_id(turn), TurnEpoch(epoch));
-    let result = said(text);
+    let result = words(text);
     Command::ToolResult(Box::new(ToolResult { turn, call, key, epoch, result, failed: false }))
 }
 
@@ -220,7 +221,7 @@ fn a_worker_that_takes_over_learns_which_calls_are_in_doubt_and_under_which_key(
     assert_eq!(keys(&play), [c]);
     play.run(tools(2, 1, vec![finishes("c")])).unwrap();
     assert_eq!(play.session.status().unwrap().turns[0].tools, []);
-    assert_eq!(play.told(), "tool.started t1 to bob, tool.finished t1 sent");
+    assert_eq!(play.receipts(), "tool.started t1 to bob, tool.finished t1 sent");
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn what_came_of_a_call_is_recorded_however_late_and_once() {
     play.drain();
     let done = play.run(result("t1", 1, "sent")).unwrap();
     assert_eq!((late(&done).1, late(&done).2), (false, false));
-    assert_eq!(play.told(), "tool.finished t1 sent");
+    assert_eq!(play.receipts(), "tool.finished t1 sent");
     // By one that has lost it: its successor need not doubt any more.
     let mut play = calls();
     play.wait(1_000).run(Command::Tick).unwrap();
@@ -251,9 +252,9 @@ fn what_came_of_a_call_is_recorded_however_late_and_once() {
     assert_eq!(late(&again), (late(&done).0, true, true));
     let other = play.run(result("t1", 1, "bounced")).unwrap();
     assert!(!late(&other).1 && late(&other).2);
-    assert_eq!(play.told(), "tool.finished sent, turn.completed t1, tool.finished bounced");
-    let Command::ToolResult(asked) = result("t1", 1, "sent") else { unreachable!() };
-    let wrong = Command::ToolResult(Box::new(ToolResult { key: 1, ..*asked }));
+    assert_eq!(play.receipts(), "tool.finished sent, turn.completed t1, tool.finished bounced");
+    let Command::ToolResult(request) = result("t1", 1, "sent") else { unreachable!() };
+    let wrong = Command::ToolResult(Box::new(ToolResult { key: 1, ..*request }));
     assert_eq!(play.run(wrong), Err(Refusal::NoSuchToolCall));
     play.run(Command::Close { producer: None }).unwrap();
     assert!(matches!(play.run(result("t1", 1, "new")), Err(Refusal::Closed { .. })));

@@ -275,8 +275,8 @@ impl Work {
             let same = others.filter(|other| other.epoch == lease.epoch).count();
             must(same == 1, "an epoch is one worker's (S4)")?;
         }
-        let told = self.tool_results.len() <= limits::TOOL_RESULTS;
-        must(told, "what is remembered of tools is bounded")?;
+        let receipts = self.tool_results.len() <= limits::TOOL_RESULTS;
+        must(receipts, "what is remembered of tools is bounded")?;
         must(self.message <= tail, "messages begin in the log")?;
         let known = self.turns.iter().filter_map(|turn| turn.message.as_ref());
         let known = known.map(|open| open.first).all(|first| first <= self.message);
@@ -309,20 +309,21 @@ impl Work {
     }
 
     fn check_interactions(&self, tail: Serial, turns: &BTreeSet<&TurnId>) -> Checked {
-        let names: BTreeSet<_> = self.interactions.iter().map(|asked| &asked.id).collect();
+        let names: BTreeSet<_> = self.interactions.iter().map(|request| &request.id).collect();
         must(names.len() == self.interactions.len(), "a question is known once")?;
-        let placed = self.interactions.iter().all(|asked| asked.serial <= tail);
+        let placed = self.interactions.iter().all(|request| request.serial <= tail);
         must(placed, "questions lie in the log")?;
-        let is_open = |asked: &&Interaction| asked.over.is_none();
+        let is_open = |request: &&Interaction| request.over.is_none();
         let open = self.interactions.iter().filter(is_open);
-        let of_turns = open.clone().all(|asked| turns.contains(&asked.turn));
+        let of_turns = open.clone().all(|request| turns.contains(&request.turn));
         must(of_turns, "an open question is of an open turn")?;
         let open = open.count();
         must(open <= limits::INTERACTIONS, "open questions are bounded")?;
         must(self.interactions.len() - open <= limits::ANSWERS, "answers are bounded")?;
-        let claimed = self.interactions.iter().filter(|asked| asked.caller.is_some());
-        let fenced =
-            |asked: &Interaction| asked.over.is_none() && CallEpoch::default() < asked.call_epoch;
+        let claimed = self.interactions.iter().filter(|request| request.caller.is_some());
+        let fenced = |request: &Interaction| {
+            request.over.is_none() && CallEpoch::default() < request.call_epoch
+        };
         must(claimed.into_iter().all(fenced), "who makes a call has an epoch, and it is open")?;
         let waits = |turn: &&Turn| turn.stage == Stage::Asking;
         let asks = self.turns.iter().filter(waits).all(|turn| self.asks(&turn.id));
@@ -332,9 +333,10 @@ impl Work {
 
 impl Turn {
     fn check(&self, tail: Serial) -> Checked {
-        let inputs = Serial::ZERO < self.input && self.input <= self.spoken && self.spoken <= tail;
+        let inputs =
+            Serial::ZERO < self.input && self.input <= self.last_input && self.last_input <= tail;
         must(inputs, "a turn's inputs are in order")?;
-        let taken = self.heard <= self.delivered && self.delivered <= self.spoken;
+        let taken = self.consumed <= self.delivered && self.delivered <= self.last_input;
         must(taken, "what is heard was delivered, and was spoken")?;
         must(self.failures < self.failures_max, "a turn that failed is over")?;
         must(self.output.first <= self.output.last, "output begins before it ends")?;
@@ -353,7 +355,7 @@ impl Turn {
         let known = self.tools.iter().all(|begun| begun.epoch <= lease.epoch);
         must(known, "no call is of a worker that is still to come")?;
         must(stands(lease.mark.unwrap_or_default()), "a mark is before output of the turn")?;
-        must(lease.given <= self.spoken, "a worker was given what was spoken")?;
+        must(lease.given <= self.last_input, "a worker was given what was spoken")?;
         let newer = self.spoke.is_none_or(|spoke| spoke.epoch < lease.epoch);
         must(newer, "a worker's epoch is greater than the one's before")
     }

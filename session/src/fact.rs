@@ -156,7 +156,7 @@ pub enum Fact {
         turn: TurnId,
     },
     /// The agent asked people something.
-    Asked {
+    Requested {
         /// Name of what is asked.
         interaction: InteractionId,
         /// The turn that asks.
@@ -199,7 +199,7 @@ pub enum Fact {
         /// Those among them that may do more than speak.
         controllers: u32,
     },
-    /// The turn is over. Said exactly once of each turn (S9).
+    /// The turn is over. TurnOutput exactly once of each turn (S9).
     Ended {
         /// The turn.
         turn: TurnId,
@@ -371,7 +371,7 @@ pub enum Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PauseReason {
     /// Somebody asked for it.
-    Asked,
+    Requested,
     /// Nobody watches.
     Unwatched,
 }

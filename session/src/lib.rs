@@ -56,9 +56,9 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Broken;
 pub use command::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlAsked,
-    Create, Input, Lose, Pause, Phase, ReleaseCall, Resume, Role, Said, Say, Scope, Then, ToolMark,
-    ToolResult, ToolStep, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
+    Create, Input, Lose, Pause, Phase, ReleaseCall, Resume, Role, Say, Scope, Then, ToolMark,
+    ToolResult, ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

@@ -28,7 +28,7 @@ pub struct Answer {
     /// What is answered.
     pub interaction: InteractionId,
     /// The answer itself.
-    pub said: NewEvent,
+    pub content: NewEvent,
     /// Who answers, where that is known.
     pub sender: Option<Sender>,
     /// From [`Role::Participant`].
@@ -70,7 +70,7 @@ pub struct ReleaseCall {
 
 /// A change of who answers people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControlAsked {
+pub struct ControlRequest {
     /// What is to become of control.
     pub verb: Verb,
     /// Who asks.
@@ -83,7 +83,7 @@ pub struct ControlAsked {
     pub role: Role,
 }
 
-/// See [`ControlAsked`].
+/// See [`ControlRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// Would like to have it.
@@ -137,9 +137,9 @@ pub struct Resume {
 
 impl Answer {
     /// An answer by nobody in particular.
-    pub fn new(interaction: InteractionId, said: NewEvent) -> Answer {
+    pub fn new(interaction: InteractionId, content: NewEvent) -> Answer {
         let (sender, role) = (None, Role::default());
-        Answer { interaction, said, sender, role, judged: None, epoch: None }
+        Answer { interaction, content, sender, role, judged: None, epoch: None }
     }
 }
 

@@ -23,7 +23,7 @@ impl Fact {
             Fact::Paused { .. } => "turn.paused",
             Fact::Resumed { .. } => "turn.resumed",
             Fact::Waiting { .. } => "turn.waiting",
-            Fact::Asked { .. } => "interaction.requested",
+            Fact::Requested { .. } => "interaction.requested",
             Fact::Answered { .. } => "interaction.resolved",
             Fact::Expired { .. } => "interaction.expired",
             Fact::Withdrawn { .. } => "interaction.withdrawn",
@@ -55,7 +55,7 @@ impl Fact {
             | Fact::Paused { turn, .. }
             | Fact::Resumed { turn }
             | Fact::Waiting { turn }
-            | Fact::Asked { turn, .. }
+            | Fact::Requested { turn, .. }
             | Fact::Answered { turn, .. }
             | Fact::Expired { turn, .. }
             | Fact::Withdrawn { turn, .. }
@@ -103,7 +103,7 @@ impl PauseReason {
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
-            PauseReason::Asked => "asked",
+            PauseReason::Requested => "asked",
             PauseReason::Unwatched => "unwatched",
         }
     }

@@ -60,9 +60,9 @@ impl Work {
     pub(crate) fn claimed_calls(
         &self,
     ) -> impl Iterator<Item = (&InteractionId, CallEpoch, &Sender)> {
-        self.interactions.iter().filter_map(|asked| {
-            let caller = asked.caller.as_ref().filter(|caller| !caller.left)?;
-            Some((&asked.id, asked.call_epoch, &caller.by))
+        self.interactions.iter().filter_map(|request| {
+            let caller = request.caller.as_ref().filter(|caller| !caller.left)?;
+            Some((&request.id, request.call_epoch, &caller.by))
         })
     }
 }
@@ -72,31 +72,31 @@ impl Live {
     pub(crate) fn claim_call(
         &mut self,
         now: Millis,
-        asked: &ClaimCall,
+        request: &ClaimCall,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        check_role(asked.role, Role::Participant)?;
-        let at = self.work.interaction(&asked.interaction).ok_or(Refusal::NoSuchInteraction)?;
+        check_role(request.role, Role::Participant)?;
+        let at = self.work.interaction(&request.interaction).ok_or(Refusal::NoSuchInteraction)?;
         let interaction = &self.work.interactions[at];
-        check_role(asked.role, interaction.role)?;
+        check_role(request.role, interaction.role)?;
         if interaction.kind.as_str() != KindName::CLIENT_TOOL {
             return Err(Refusal::NoClientTool);
         }
         if interaction.over.is_some() {
             return Err(Refusal::InteractionOver);
         }
-        if let Some(given) = asked.epoch.filter(|given| *given != interaction.call_epoch) {
+        if let Some(given) = request.epoch.filter(|given| *given != interaction.call_epoch) {
             return Err(Refusal::CallFenced { given, held: interaction.call_epoch });
         }
         // A device that asks again goes on with what it has.
         let has = match &interaction.caller {
-            Some(caller) if caller.by != asked.by => return Err(caller.refuses()),
+            Some(caller) if caller.by != request.by => return Err(caller.refuses()),
             Some(_) => true,
             None => false,
         };
         let lease_ms =
-            asked.lease_ms.clamp(*limits::CALL_MS_RANGE.start(), *limits::CALL_MS_RANGE.end());
-        let (by, until) = (asked.by.clone(), now.after(lease_ms));
+            request.lease_ms.clamp(*limits::CALL_MS_RANGE.start(), *limits::CALL_MS_RANGE.end());
+        let (by, until) = (request.by.clone(), now.after(lease_ms));
         let interaction = &mut self.work.interactions[at];
         if !has {
             interaction.call_epoch = interaction.call_epoch.next();
@@ -106,7 +106,7 @@ impl Live {
         let serial = interaction.serial;
         (self.touched_at, self.clock) = (now, now);
         if !has {
-            let (interaction, turn) = (asked.interaction.clone(), turn.clone());
+            let (interaction, turn) = (request.interaction.clone(), turn.clone());
             self.note(now, Fact::CallClaimed { interaction, turn, by, epoch, until }, out);
         }
         Ok(Applied::CallClaimed { turn, epoch, until, serial })
@@ -116,19 +116,19 @@ impl Live {
     pub(crate) fn release_call(
         &mut self,
         now: Millis,
-        asked: &ReleaseCall,
+        request: &ReleaseCall,
         out: &mut Vec<Event>,
     ) -> Applied {
-        let at = self.work.interaction(&asked.interaction);
-        let held = at.filter(|at| self.work.interactions[*at].call_epoch == asked.epoch);
+        let at = self.work.interaction(&request.interaction);
+        let held = at.filter(|at| self.work.interactions[*at].call_epoch == request.epoch);
         let Some(at) = held else { return Applied::CallReleased { was: false } };
         let Some(caller) = &mut self.work.interactions[at].caller else {
             return Applied::CallReleased { was: false };
         };
-        if asked.by.as_ref().is_some_and(|by| *by != caller.by) {
+        if request.by.as_ref().is_some_and(|by| *by != caller.by) {
             return Applied::CallReleased { was: false };
         }
-        if asked.left {
+        if request.left {
             caller.until = caller.until.min(now.after(limits::CALL_GRACE_MS));
             caller.left = true;
             self.clock = now;
@@ -140,7 +140,7 @@ impl Live {
 
     /// Takes the calls from the devices that were silent for too long.
     pub(super) fn free_calls(&mut self, now: Millis, out: &mut Vec<Event>) {
-        let due = |asked: &Interaction| asked.silent_at().is_some_and(|at| at <= now);
+        let due = |request: &Interaction| request.silent_at().is_some_and(|at| at <= now);
         while let Some(at) = self.work.interactions.iter().position(due) {
             let left = self.work.interactions[at].caller.as_ref().is_some_and(|it| it.left);
             let cause = if left { CallCause::Gone } else { CallCause::Silent };
@@ -149,9 +149,10 @@ impl Live {
     }
 
     fn free_call(&mut self, now: Millis, at: usize, cause: CallCause, out: &mut Vec<Event>) {
-        let asked = &mut self.work.interactions[at];
-        asked.caller = None;
-        let (interaction, turn, epoch) = (asked.id.clone(), asked.turn.clone(), asked.call_epoch);
+        let request = &mut self.work.interactions[at];
+        request.caller = None;
+        let (interaction, turn, epoch) =
+            (request.id.clone(), request.turn.clone(), request.call_epoch);
         self.note(now, Fact::CallReleased { interaction, turn, epoch, cause }, out);
     }
 }

@@ -30,17 +30,17 @@ pub(crate) struct Told {
 
 impl Live {
     /// The keys of the calls that a say begins.
-    pub(super) fn tool_keys(&self, asked: &Say) -> Vec<(CallId, u128)> {
-        let tools = asked.said.iter().flat_map(|said| &said.tools);
+    pub(super) fn tool_keys(&self, request: &Say) -> Vec<(CallId, u128)> {
+        let tools = request.output.iter().flat_map(|output| &output.tools);
         let begun = tools.filter(|mark| matches!(mark.step, ToolStep::Started { .. }));
-        let key = |call: &CallId| tool_key::of(self.work.key_seed, &asked.turn, call);
+        let key = |call: &CallId| tool_key::of(self.work.key_seed, &request.turn, call);
         begun.map(|mark| (mark.call.clone(), key(&mark.call))).collect()
     }
 
     /// Says whether a worker may begin all of these calls.
     pub(super) fn check_tools(&self, at: usize, tools: &[ToolMark]) -> Result<(), Refusal> {
         for mark in tools {
-            check_size(std::slice::from_ref(mark.said()))?;
+            check_size(std::slice::from_ref(mark.output()))?;
         }
         let turn = &self.work.turns[at];
         let mut under_way = turn.tools.len();
@@ -117,19 +117,21 @@ impl Live {
     pub(crate) fn tool_result(
         &mut self,
         now: Millis,
-        asked: &ToolResult,
+        request: &ToolResult,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        let ToolResult { turn, call, key, epoch, result, failed } = asked;
+        let ToolResult { turn, call, key, epoch, result, failed } = request;
         if *key != tool_key::of(self.work.key_seed, turn, call) {
             return Err(Refusal::NoSuchToolCall);
         }
         let digest = digest_of(turn, call, result, *failed);
-        if let Some(told) = self.work.tool_results.iter().find(|told| told.digest == digest) {
+        if let Some(receipts) =
+            self.work.tool_results.iter().find(|receipts| receipts.digest == digest)
+        {
             return Ok(Applied::ToolResult {
-                serial: told.serial,
+                serial: receipts.serial,
                 duplicate: true,
-                late: told.late,
+                late: receipts.late,
             });
         }
         if self.is_closed() {

@@ -165,9 +165,9 @@ mod tests {
             ("approval", r#"{"text":"?"}"#, r#"{"approved":true,"arguments":{}}"#, "the question"),
             ("text", "{}", r#"{"arguments":1}"#, ""),
         ] {
-            let told = judged(kind, question, answer);
-            let fits = if why.is_empty() { told.is_empty() } else { told.starts_with(why) };
-            assert!(fits, "{kind} {answer}: {told:?}");
+            let received = judged(kind, question, answer);
+            let fits = if why.is_empty() { received.is_empty() } else { received.starts_with(why) };
+            assert!(fits, "{kind} {answer}: {received:?}");
         }
         let edited = edited_arguments(r#"{"approved":true,"arguments":{"n":1.10}}"#);
         assert_eq!(edited.as_deref(), Some(r#"{"n":1.10}"#));

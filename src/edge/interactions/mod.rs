@@ -88,18 +88,18 @@ async fn judge(
     if !answer::reads_question(kind, &answer.said) {
         return Ok(());
     }
-    let Some(asked) = asked(edge, id, &status, open.serial, deadline).await? else {
+    let Some(request) = request(edge, id, &status, open.serial, deadline).await? else {
         // Retention took it; whoever asked judges alone.
         return Ok(());
     };
     let (kind, said) = (kind.to_owned(), answer.said.clone());
-    let judged = tokio::task::spawn_blocking(move || answer::check(&kind, &asked, &said)).await;
+    let judged = tokio::task::spawn_blocking(move || answer::check(&kind, &request, &said)).await;
     let unjudged = |_| Unfit::because("the answer could not be judged by its question");
     judged.map_err(unjudged)?.map_err(Problem::from)
 }
 
 /// The payload of a question.
-async fn asked(
+async fn request(
     edge: &Edge,
     id: &SessionId,
     status: &Status,

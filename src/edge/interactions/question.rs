@@ -91,9 +91,9 @@ mod tests {
             ("text", "7", ""),
             ("whatever", "7", ""),
         ] {
-            let told = check(kind, question);
-            let fits = if why.is_empty() { told.is_empty() } else { told.starts_with(why) };
-            assert!(fits, "{kind} {question}: {told:?}");
+            let received = check(kind, question);
+            let fits = if why.is_empty() { received.is_empty() } else { received.starts_with(why) };
+            assert!(fits, "{kind} {question}: {received:?}");
         }
     }
 }

@@ -130,9 +130,10 @@ mod tests {
             ("7", "a schema is an object"),
             (r#"{"type":7}"#, "the schema is none"),
         ] {
-            let told = why(schema);
-            let fits = if begins.is_empty() { told.is_empty() } else { told.starts_with(begins) };
-            assert!(fits, "{schema:.60}: {told:?}");
+            let received = why(schema);
+            let fits =
+                if begins.is_empty() { received.is_empty() } else { received.starts_with(begins) };
+            assert!(fits, "{schema:.60}: {received:?}");
         }
     }
 
@@ -156,8 +157,8 @@ mod tests {
         let schema = format!(r#"{{"items":{{"allOf":[{parts}]}}}}"#);
         let most = limits::FORM_BYTES / 2 - 1;
         let value = Value::Array(vec![Value::from(1); most]);
-        let (told, judged) = std::sync::mpsc::channel();
-        std::thread::spawn(move || told.send(errors(&schema, &value)).ok());
+        let (received, judged) = std::sync::mpsc::channel();
+        std::thread::spawn(move || received.send(errors(&schema, &value)).ok());
         let errors = judged.recv_timeout(Duration::from_secs(120)).expect("it ends");
         assert_eq!(errors, Ok(Vec::new()));
     }

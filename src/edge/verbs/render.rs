@@ -46,7 +46,7 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
             "duplicate": duplicate,
         }),
         Applied::Cancelled { turns } => json!({ "cancelled": turns, "tail": tail }),
-        Applied::Said { .. }
+        Applied::OutputAccepted { .. }
         | Applied::CallClaimed { .. }
         | Applied::CallReleased { .. }
         | Applied::ToolResult { .. } => of_work(reply),
@@ -74,18 +74,18 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
 fn of_work(reply: &Reply) -> Value {
     let at = |serial| Cursor { incarnation: reply.incarnation, serial }.to_string();
     match &reply.applied {
-        Applied::Said { places, duplicate, over, spoken, tools } => {
-            let mut said = json!({
+        Applied::OutputAccepted { places, duplicate, over, last_input, tools } => {
+            let mut output = json!({
                 "first": places.map(|(first, _)| first.0),
                 "last": places.map(|(_, last)| last.0),
                 "duplicate": duplicate,
                 "over": over,
-                "spoken": spoken.0,
+                "spoken": last_input.0,
             });
             if !tools.is_empty() {
-                said["tools"] = keys(tools);
+                output["tools"] = keys(tools);
             }
-            said
+            output
         }
         Applied::CallClaimed { turn, epoch, until, serial } => json!({
             "turn": turn.as_str(),

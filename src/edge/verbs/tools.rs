@@ -35,27 +35,27 @@ struct ResultBody<'b> {
 }
 
 /// What a worker tells of calls at once: of each one thing, because results come before output, and beginnings after.
-pub(super) fn marks(asked: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem> {
-    let marks = asked.into_iter().map(mark).collect::<Result<Vec<_>, _>>()?;
-    let is_told = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
-    match (1..marks.len()).any(is_told) {
+pub(super) fn marks(request: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem> {
+    let marks = request.into_iter().map(mark).collect::<Result<Vec<_>, _>>()?;
+    let is_shown = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
+    match (1..marks.len()).any(is_shown) {
         true => Err(bad("a say tells of a call once: its end is told after its beginning")),
         false => Ok(marks),
     }
 }
 
 /// What a worker tells of a call.
-fn mark(asked: MarkBody<'_>) -> Result<ToolMark, Problem> {
-    let call = name("call", &asked.call, CallId::parse)?;
-    let step = match (asked.tool, asked.result) {
-        (Some(tool), None) if !asked.failed => {
+fn mark(request: MarkBody<'_>) -> Result<ToolMark, Problem> {
+    let call = name("call", &request.call, CallId::parse)?;
+    let step = match (request.tool, request.result) {
+        (Some(tool), None) if !request.failed => {
             let tool = name("tool", &tool, ToolName::parse)?;
             let none = NewEvent { format: Format::JSON, payload: "null".into() };
-            let arguments = asked.arguments.map_or(Ok(none), Item::event)?;
+            let arguments = request.arguments.map_or(Ok(none), Item::event)?;
             ToolStep::Started { tool, arguments }
         }
-        (None, Some(result)) if asked.arguments.is_none() => {
-            ToolStep::Finished { result: result.event()?, failed: asked.failed }
+        (None, Some(result)) if request.arguments.is_none() => {
+            ToolStep::Finished { result: result.event()?, failed: request.failed }
         }
         _ => return Err(bad("a call has a tool and arguments, or a result and failed")),
     };
@@ -64,14 +64,14 @@ fn mark(asked: MarkBody<'_>) -> Result<ToolMark, Problem> {
 
 /// What came of a call, from whoever made it.
 pub(super) fn result(turn: TurnId, body: &[u8]) -> Result<ToolResult, Problem> {
-    let asked: ResultBody<'_> = json(body)?;
+    let request: ResultBody<'_> = json(body)?;
     Ok(ToolResult {
         turn,
-        call: name("call", &asked.call, CallId::parse)?,
-        key: tool_key::parse(&asked.key).ok_or_else(|| bad("a key has 32 hexadecimal digits"))?,
-        epoch: asked.epoch,
-        result: asked.result.event()?,
-        failed: asked.failed,
+        call: name("call", &request.call, CallId::parse)?,
+        key: tool_key::parse(&request.key).ok_or_else(|| bad("a key has 32 hexadecimal digits"))?,
+        epoch: request.epoch,
+        result: request.result.event()?,
+        failed: request.failed,
     })
 }
 
@@ -83,7 +83,7 @@ mod tests {
     fn a_call_begins_or_has_come_to_something() {
         let mark = |body: &str| mark(serde_json::from_str(body).unwrap());
         let begun = mark(r#"{"call":"c","tool":"mail","arguments":{"data":{"n":1.10}}}"#).unwrap();
-        assert_eq!(begun.said().payload, r#"{"n":1.10}"#);
+        assert_eq!(begun.output().payload, r#"{"n":1.10}"#);
         assert!(mark(r#"{"call":"c","tool":"mail"}"#).is_ok());
         let done = mark(r#"{"call":"c","result":{"text":"sent"},"failed":true}"#).unwrap();
         assert!(matches!(done.step, ToolStep::Finished { failed: true, .. }));
