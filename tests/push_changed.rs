@@ -18,8 +18,9 @@ async fn call(url: &str) -> Value {
     let url = format!("{url}/v1/sessions/s/messages");
     let page: Value = client().get(url).send().await.unwrap().json().await.unwrap();
     let messages = page["messages"].as_array().expect("messages").clone();
-    let parts = messages.iter().flat_map(|message| message["content"].as_array().cloned().unwrap());
-    parts.filter(|part| part["type"] == "tool_call").last().expect("a call")
+    let mut parts =
+        messages.iter().rev().flat_map(|message| message["content"].as_array().unwrap());
+    parts.find(|part| part["type"] == "tool_call").expect("a call").clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

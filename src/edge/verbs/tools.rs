@@ -34,8 +34,18 @@ struct ResultBody<'b> {
     failed: bool,
 }
 
+/// What a worker tells of calls at once: of each one thing, because results come before output, and beginnings after.
+pub(super) fn marks(request: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem> {
+    let marks = request.into_iter().map(mark).collect::<Result<Vec<_>, _>>()?;
+    let is_shown = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
+    match (1..marks.len()).any(is_shown) {
+        true => Err(bad("a say tells of a call once: its end is told after its beginning")),
+        false => Ok(marks),
+    }
+}
+
 /// What a worker tells of a call.
-pub(super) fn mark(request: MarkBody<'_>) -> Result<ToolMark, Problem> {
+fn mark(request: MarkBody<'_>) -> Result<ToolMark, Problem> {
     let call = name("call", &request.call, CallId::parse)?;
     let step = match (request.tool, request.result) {
         (Some(tool), None) if !request.failed => {
@@ -86,6 +96,8 @@ mod tests {
         ] {
             assert!(mark(body).is_err(), "{body}");
         }
+        let twice = r#"[{"call":"c","tool":"mail"},{"call":"c","result":{"text":"x"}}]"#;
+        assert!(marks(serde_json::from_str(twice).unwrap()).is_err());
         let turn = || TurnId::parse("t").unwrap();
         let key = "0123456789abcdef0123456789abcdef";
         let body = format!(r#"{{"call":"c","key":"{key}","epoch":1,"result":{{"data":1}}}}"#);

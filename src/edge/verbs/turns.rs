@@ -320,7 +320,7 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
     if limits::TOOL_CALLS < request.tools.len() {
         return Err(bad(&format!("at most {} calls of tools at once", limits::TOOL_CALLS)));
     }
-    let tools = request.tools.into_iter().map(tools::mark).collect::<Result<_, _>>()?;
+    let tools = tools::marks(request.tools)?;
     let withdraw = request.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
     let (rewind, mark, internal) = (request.rewind, request.mark, request.internal);
     let output =
