@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::branch::TreePlace;
 use super::control::Mode;
+use super::standing::Standing;
 use crate::command::{Phase, Role};
 use crate::ids::{
     ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
@@ -215,6 +216,13 @@ pub enum Fact {
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
+    /// What may still be said in the session has changed.
+    Standing {
+        /// What may.
+        standing: Standing,
+        /// Who asked for it; none where nobody is named.
+        by: Option<Sender>,
+    },
 }
 
 /// See [`Fact::Output`].
@@ -382,6 +390,7 @@ impl Fact {
             Fact::Control(control) => control.change.name(),
             Fact::Audience { .. } => "audience.changed",
             Fact::Ended { end, .. } => end.name(),
+            Fact::Standing { standing, .. } => standing.event(),
         }
     }
 
@@ -408,7 +417,10 @@ impl Fact {
             | Fact::Expired { turn, .. }
             | Fact::Withdrawn { turn, .. }
             | Fact::Ended { turn, .. } => Some(turn),
-            Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => None,
+            Fact::Person { .. }
+            | Fact::Control(_)
+            | Fact::Audience { .. }
+            | Fact::Standing { .. } => None,
         }
     }
 }

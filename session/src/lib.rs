@@ -29,6 +29,7 @@ mod answer_tests;
 #[cfg(test)]
 mod case_tests;
 mod check;
+mod cut;
 pub mod ids;
 mod keys;
 pub mod limits;
@@ -42,6 +43,7 @@ mod producers;
 #[cfg(test)]
 mod properties;
 mod spent;
+pub mod standing;
 pub mod stored;
 #[cfg(test)]
 mod tests;
@@ -56,12 +58,13 @@ pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create,
-    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb,
+    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Shelve, Then, Verb,
     WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
 pub use control::Mode;
+pub use cut::{Cut, Inherited, OpenTurn};
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
 pub use fact::{
     Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt, Sender,
@@ -73,6 +76,7 @@ pub use outcome::{Applied, DeleteReason};
 pub use pattern::Pattern;
 pub use policy::{Policy, Unwatched};
 pub use refusal::Refusal;
+pub use standing::Standing;
 pub use status::{
     AudienceStatus, ControlStatus, InteractionStatus, LeaseStatus, QueuedStatus, Status, TurnState,
     TurnStatus,
@@ -342,6 +346,7 @@ impl Session {
             control: (&live.work.control).into(),
             audience: live.work.audience,
             branches: live.work.branches.clone(),
+            standing: live.standing,
         })
     }
 

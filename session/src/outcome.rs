@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
+use super::cut::Inherited;
+use super::standing::Standing;
 use super::status::TurnStatus;
 use crate::ids::{ControlEpoch, Incarnation, Millis, Serial, TurnId};
 
@@ -68,6 +70,8 @@ pub enum Applied {
         at: Serial,
         /// When the fork must have begun.
         until: Millis,
+        /// What the state knows of that place.
+        inherited: Box<Inherited>,
     },
     /// The input is in the log.
     Input {
@@ -128,6 +132,13 @@ pub enum Applied {
     Paused {
         /// How many by this request.
         turns: usize,
+    },
+    /// What may still be said in the session is as asked.
+    Stands {
+        /// What may.
+        standing: Standing,
+        /// By this request.
+        changed: bool,
     },
 }
 

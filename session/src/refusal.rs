@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Role;
 use super::config::BadConfig;
+use super::standing::Standing;
 use crate::ids::{Incarnation, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId};
 
 /// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
@@ -248,6 +249,12 @@ pub enum Refusal {
         /// How many there may be.
         limit: usize,
     },
+    /// The session was frozen or archived: it takes nothing more until it is restored.
+    #[error("the session is {}", standing.name())]
+    ReadOnly {
+        /// Which of the two.
+        standing: Standing,
+    },
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -318,6 +325,7 @@ impl Refusal {
             Refusal::OutcomeForgotten => ("outcome_unknown", OfAll),
             Refusal::NoSuchMessage { .. } => ("no_such_message", OfThis),
             Refusal::TooManyBranches { .. } => ("too_many_branches", OfAll),
+            Refusal::ReadOnly { .. } => ("frozen", OfAll),
         }
     }
 }

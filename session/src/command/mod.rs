@@ -11,7 +11,7 @@ use super::event::{NewEvent, Origin};
 use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
-pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};
+pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Shelve, Verb};
 pub use turn::{
     Ask, Cancel, Claim, Follows, Found, Input, Lose, Phase, Said, Say, Scope, Then, WhenBusy,
     Withdraw,
@@ -104,6 +104,8 @@ pub enum Command {
         /// The last event that was there.
         tail: Serial,
     },
+    /// Freezes the session, puts it away or takes it back; asking again is no change.
+    Shelve(Box<Shelve>),
 }
 
 /// How a command is treated where room is short.
@@ -149,7 +151,8 @@ impl Command {
             | Command::Control(_)
             | Command::Audience(_)
             | Command::Pause(_)
-            | Command::Resume(_) => Class::Control,
+            | Command::Resume(_)
+            | Command::Shelve(_) => Class::Control,
         }
     }
 
@@ -191,6 +194,7 @@ impl Command {
             Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
             // Somebody else may have changed it after the first try.
             Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
+            Command::Shelve(_) => true,
             Command::Touch
             | Command::Tick
             | Command::Trim { .. }

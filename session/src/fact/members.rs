@@ -115,7 +115,7 @@ impl Fact {
             Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => {}
             Fact::Asked { .. } | Fact::Answered { .. } => {}
             Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
-            Fact::Control(_) | Fact::Audience { .. } => {}
+            Fact::Control(_) | Fact::Audience { .. } | Fact::Standing { .. } => {}
         }
     }
 
@@ -163,6 +163,7 @@ impl Fact {
                 tell("watchers", Number(u64::from(*watchers)));
                 tell("controllers", Number(u64::from(*controllers)));
             }
+            Fact::Standing { standing: _, by } => tell_sender(tell, by.as_ref()),
             _ => return false,
         }
         true

@@ -34,6 +34,7 @@ impl Live {
         let cancelled = self.work.cancels.contains(&asked.input);
         check_role(asked.role, Role::Participant)?;
         self.check_takes_turns()?;
+        self.check_standing()?;
         check_size(std::slice::from_ref(&asked.said))?;
         let spot = self.spot(asked)?;
         let control = &self.work.control;

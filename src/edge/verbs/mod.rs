@@ -12,6 +12,7 @@ pub(super) mod turns;
 use tokio::time::Instant;
 
 pub(super) use append::{Item, body_limit, command as append};
+pub(super) use create::{ForkAt, fork};
 pub(super) use render::{append_headers, render};
 
 use super::Edge;
@@ -20,7 +21,7 @@ use crate::auth::{Caller, audit};
 use crate::ids::{InteractionId, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::{Reply, SubmitError};
-use crate::session::{Applied, Command, NewEvent, Origin};
+use crate::session::{Applied, Command, NewEvent, Origin, Standing};
 
 /// A verb whose request is JSON, with what stands beside the body.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,8 @@ pub(super) enum Verb {
     Control,
     Pause,
     Resume,
+    /// Freezes, archives or restores.
+    Shelve(Standing),
 }
 
 impl Verb {
@@ -72,6 +75,7 @@ impl Verb {
             Verb::Control => Command::Control(Box::new(people::control(body)?)),
             Verb::Pause => Command::Pause(Box::new(people::pause(body)?)),
             Verb::Resume => Command::Resume(Box::new(people::resume(body)?)),
+            Verb::Shelve(standing) => Command::Shelve(Box::new(people::shelve(standing, body)?)),
         })
     }
 
@@ -80,7 +84,7 @@ impl Verb {
         match self {
             Verb::Append(_) | Verb::Input | Verb::Say(_) | Verb::Answer(_) => limits::BODY_BYTES,
             Verb::Create | Verb::Touch | Verb::Trim | Verb::Cancel => limits::HEAD_BYTES,
-            Verb::Control | Verb::Pause | Verb::Resume => limits::HEAD_BYTES,
+            Verb::Control | Verb::Pause | Verb::Resume | Verb::Shelve(_) => limits::HEAD_BYTES,
         }
     }
 
@@ -183,6 +187,7 @@ fn audited(command: &Command) -> Option<&'static str> {
         Command::Control(control) if matches!(control.verb, session::Verb::Take { .. }) => {
             Some("control.take")
         }
+        Command::Shelve(_) => Some("session.shelve"),
         _ => None,
     }
 }

@@ -7,7 +7,15 @@ use super::Item;
 use super::turns::{bad, json, name, reason, role, scope, sender};
 use crate::ids::InteractionId;
 use crate::limits;
-use crate::session::{Answer, ControlAsked, Mode, Pause, Resume, Sender, Verb};
+use crate::session::{Answer, ControlAsked, Mode, Pause, Resume, Sender, Shelve, Standing, Verb};
+
+/// The body of what freezes, archives or restores; all of it may be left out.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ShelveBody {
+    participant: Option<String>,
+    device: Option<String>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +120,12 @@ pub(super) fn control(body: &[u8]) -> Result<ControlAsked, Problem> {
         note: reason(asked.note)?,
         role: role(asked.role.as_deref())?,
     })
+}
+
+pub(super) fn shelve(standing: Standing, body: &[u8]) -> Result<Shelve, Problem> {
+    let asked: ShelveBody = if body.is_empty() { ShelveBody::default() } else { json(body)? };
+    let by = sender(asked.participant.as_deref(), asked.device.as_deref())?;
+    Ok(Shelve { standing, by })
 }
 
 fn to(asked: ToBody) -> Result<Sender, Problem> {

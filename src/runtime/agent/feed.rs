@@ -155,7 +155,10 @@ impl Feed {
             | Fact::Rewound { .. }
             | Fact::Receipt { .. }
             | Fact::Asked { .. } => Look::Pass,
-            Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => Look::Pass,
+            Fact::Person { .. }
+            | Fact::Control(_)
+            | Fact::Audience { .. }
+            | Fact::Standing { .. } => Look::Pass,
         }
     }
 

@@ -48,6 +48,16 @@ pub struct Fact {
     /// The input waits for a person: no turn is to hear it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
+    /// The branch that it stands on.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub branch: u64,
+    /// The message that it follows, where that is not the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+}
+
+fn is_first(branch: &u64) -> bool {
+    *branch == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,7 +111,8 @@ impl What {
 impl Fact {
     pub fn new(what: What, turn: &str) -> Fact {
         let turn = turn.to_owned();
-        Fact { what, turn, input: None, agent: None, epoch: None, held: false }
+        let (input, agent, epoch, held) = (None, None, None, false);
+        Fact { what, turn, input, agent, epoch, held, branch: 0, parent: None }
     }
 
     pub fn of_epoch(what: What, turn: &str, epoch: u64) -> Fact {

@@ -18,6 +18,8 @@ pub(super) struct Room {
     /// Turns that were cancelled before they came.
     early: BTreeSet<String>,
     epoch: u64,
+    /// The branch where somebody spoke last.
+    current: u64,
     /// Where everything lies that came of a request, by turn, epoch and number.
     said: BTreeMap<(String, u64, u64), Option<(u64, u64)>>,
 }
@@ -28,6 +30,7 @@ struct Open {
     holder: Option<(u64, u64)>,
     /// Inputs that were spoken into it and not heard yet.
     unheard: Vec<String>,
+    branch: u64,
 }
 
 impl Room {
@@ -40,6 +43,7 @@ impl Room {
             known: BTreeMap::new(),
             early: BTreeSet::new(),
             epoch: 0,
+            current: 0,
             said: BTreeMap::new(),
         }
     }
@@ -80,14 +84,24 @@ impl Room {
         let turn = into.map_or_else(|| input.to_owned(), |at| self.open[at].id.clone());
         let agent = agent.to_owned();
         let accepted = Fact::of_input(What::Accepted, &turn, input);
-        let fact = Fact { agent: Some(agent.clone()), ..accepted };
+        let serial = self.log.len() as u64 + 1;
+        let said = self.log.iter().find(|it| it.fact.as_ref().is_some_and(|it| it.what.is_said()));
+        // Now and then somebody goes back to the first message.
+        let parent = said.map(|said| said.serial).filter(|_| into.is_none() && serial % 3 == 1);
+        self.current = match (parent, into) {
+            (Some(_), _) => serial,
+            (None, Some(at)) => self.open[at].branch,
+            (None, None) => self.current,
+        };
+        let branch = self.current;
+        let fact = Fact { agent: Some(agent.clone()), branch, parent, ..accepted };
         let serial = self.push(fact, Some(value));
         self.known.insert(input.to_owned(), (turn.clone(), serial));
         match into {
             Some(at) => self.open[at].unheard.push(input.to_owned()),
             None => {
                 let (id, unheard) = (turn.clone(), Vec::new());
-                self.open.push(Open { id, agent, holder: None, unheard });
+                self.open.push(Open { id, agent, holder: None, unheard, branch });
             }
         }
         if early {
@@ -157,7 +171,9 @@ impl Room {
             self.hear(at, epoch);
         }
         for value in values {
-            self.push(Fact::of_epoch(What::Output, turn, epoch), Some(value));
+            let branch = self.open[at].branch;
+            let fact = Fact { branch, ..Fact::of_epoch(What::Output, turn, epoch) };
+            self.push(fact, Some(value));
         }
         match then {
             Then::GoOn => {}
@@ -226,7 +242,8 @@ impl Room {
                 // The turn begins with the first of them, and hears the others.
                 let (id, agent) = (first.clone(), turn.agent.clone());
                 let unheard = turn.unheard[1..].to_vec();
-                self.open.push(Open { id, agent, holder: None, unheard });
+                let branch = turn.branch;
+                self.open.push(Open { id, agent, holder: None, unheard, branch });
             }
         }
         over.len() as u64

@@ -1,5 +1,6 @@
 //! The promises about turns, one file each, over the story that the final log tells of them.
 
+mod branches;
 mod cancels;
 mod ends;
 mod fencing;
@@ -49,6 +50,7 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     ends::check(&story, out);
     cancels::check(&story, out);
     words::check(index, &story, out);
+    branches::check(&story, out);
 }
 
 /// How often a turn of this session went on under another worker.
