@@ -21,7 +21,7 @@ async fn input(url: &str, name: &str, rest: Value) -> u64 {
     answer["serial"].as_u64().expect("a serial")
 }
 
-fn said(words: &str) -> Value {
+fn output(words: &str) -> Value {
     json!({ "agent": "poet", "said": { "text": words } })
 }
 
@@ -60,9 +60,9 @@ async fn a_message_is_edited_answered_again_and_gone_back_to() {
     let node = start_single().await;
     let url = &node.url;
     create(url, "s").await;
-    let first = input(url, "one", said("a poem")).await;
+    let first = input(url, "one", output("a poem")).await;
     answer(url, "Roses").await;
-    input(url, "two", said("another")).await;
+    input(url, "two", output("another")).await;
     answer(url, "Violets").await;
     let plain = get(url, "/v1/sessions/s/messages").await.1.to_string();
     assert!(!plain.contains("branch") && !plain.contains("parent"), "{plain}");
@@ -91,7 +91,7 @@ async fn a_message_is_edited_answered_again_and_gone_back_to() {
     answer(url, "La la").await;
     assert_eq!(texts(url, "").await, ["a song", "La la"]);
     // What is said without more goes on there; who names a message goes back.
-    input(url, "three", said("louder")).await;
+    input(url, "three", output("louder")).await;
     answer(url, "LA LA").await;
     assert_eq!(texts(url, "").await, ["a song", "La la", "louder", "LA LA"]);
     input(url, "four", after("thanks", id_of(url, "Lilies").await)).await;
@@ -125,7 +125,7 @@ async fn branches_are_the_same_at_every_node() {
     let cluster = Cluster::up(4, TIMERS).await;
     let urls = cluster.urls();
     create(&urls[0], "s").await;
-    input(&urls[1], "one", said("a poem")).await;
+    input(&urls[1], "one", output("a poem")).await;
     answer(&urls[2], "Roses").await;
     input(&urls[3], "again", json!({ "regenerate": id_of(&urls[0], "Roses").await })).await;
     answer(&urls[0], "Lilies").await;
@@ -142,15 +142,15 @@ async fn a_fork_goes_on_by_itself_and_ends_what_was_open() {
     let body = json!({ "labels": { "team": "blue" }, "policy": { "when_busy": "queue" } });
     let request = client().put(format!("{}/v1/sessions/s", urls[0])).json(&body);
     assert!(request.send().await.expect("an answer").status().is_success());
-    let first = input(&urls[0], "one", said("a poem")).await;
+    let first = input(&urls[0], "one", output("a poem")).await;
     answer(&urls[1], "Roses").await;
-    input(&urls[2], "two", said("another")).await;
+    input(&urls[2], "two", output("another")).await;
     let open = claim(&urls[3]).await;
     let forks = "/v1/sessions/s/fork";
-    let (status, told) = post(&urls[1], forks, json!({ "session": "f" })).await;
-    assert_eq!(status, 201, "{told}");
+    let (status, received) = post(&urls[1], forks, json!({ "session": "f" })).await;
+    assert_eq!(status, 201, "{received}");
     let (status, again) = post(&urls[2], forks, json!({ "session": "f" })).await;
-    assert_eq!((status, &again["fork"]), (200, &told["fork"]));
+    assert_eq!((status, &again["fork"]), (200, &received["fork"]));
     for url in &urls {
         let (_, page) = get(url, "/v1/sessions/f/messages").await;
         let all = page["messages"].as_array().expect("messages");
@@ -174,15 +174,16 @@ async fn a_fork_goes_on_by_itself_and_ends_what_was_open() {
     let body = json!({ "epoch": open["epoch"], "seq": 0, "events": [{ "text": "x" }] });
     let (status, refused) = post(&urls[0], path, body).await;
     assert_eq!((status, &refused["code"]), (410, &json!("turn_over")));
-    let mut same = said("a poem");
+    let mut same = output("a poem");
     same["input"] = "one".into();
     let (_, known) = post(&urls[0], "/v1/sessions/f/inputs", same).await;
     assert_eq!((&known["duplicate"], &known["serial"]), (&json!(true), &json!(first)));
     // Back to the first answer, in a session of its own.
     let roses = id_of(&urls[0], "Roses").await;
-    let (status, told) = post(&urls[0], forks, json!({ "session": "g", "message": roses })).await;
-    assert_eq!(status, 201, "{told}");
-    let mut next = said("more");
+    let (status, received) =
+        post(&urls[0], forks, json!({ "session": "g", "message": roses })).await;
+    assert_eq!(status, 201, "{received}");
+    let mut next = output("more");
     next["input"] = "next".into();
     let (status, answer) = post(&urls[3], "/v1/sessions/g/inputs", next).await;
     assert_eq!(status, 200, "{answer}");
@@ -208,12 +209,16 @@ async fn a_frozen_session_takes_nothing_more_until_it_is_restored() {
     let node = start_single().await;
     let url = &node.url;
     create(url, "s").await;
-    input(url, "one", said("a poem")).await;
-    let (status, told) = post(url, "/v1/sessions/s/freeze", json!({ "participant": "ada" })).await;
-    assert_eq!((status, &told["state"], &told["changed"]), (200, &json!("frozen"), &json!(true)));
-    let (_, told) = post(url, "/v1/sessions/s/freeze", json!({})).await;
-    assert_eq!(told["changed"], false);
-    let mut more = said("more");
+    input(url, "one", output("a poem")).await;
+    let (status, received) =
+        post(url, "/v1/sessions/s/freeze", json!({ "participant": "ada" })).await;
+    assert_eq!(
+        (status, &received["state"], &received["changed"]),
+        (200, &json!("frozen"), &json!(true))
+    );
+    let (_, received) = post(url, "/v1/sessions/s/freeze", json!({})).await;
+    assert_eq!(received["changed"], false);
+    let mut more = output("more");
     more["input"] = "two".into();
     for (path, body) in [
         ("/v1/sessions/s/inputs", more.clone()),
@@ -238,8 +243,8 @@ async fn a_frozen_session_takes_nothing_more_until_it_is_restored() {
     assert_eq!(names("").await, ["t"]);
     assert_eq!(names("archived=only").await, ["s"]);
     assert_eq!(names("archived=1").await, ["s", "t"]);
-    let (_, told) = post(url, "/v1/sessions/s/restore", json!({})).await;
-    assert_eq!(told["state"], "active");
+    let (_, received) = post(url, "/v1/sessions/s/restore", json!({})).await;
+    assert_eq!(received["state"], "active");
     assert_eq!(names("").await, ["s", "t"]);
     let (status, _) = post(url, "/v1/sessions/s/inputs", more).await;
     assert_eq!(status, 200);

@@ -87,7 +87,7 @@ impl Event {
         match self.fact.as_deref()? {
             Fact::Input { place, .. } | Fact::Person { place, .. } => Some(*place),
             Fact::Output(output) if output.message == self.serial => Some(output.place),
-            Fact::Asked { message, place, .. } if *message == self.serial => Some(*place),
+            Fact::Requested { message, place, .. } if *message == self.serial => Some(*place),
             _ => None,
         }
     }

@@ -98,13 +98,14 @@ impl Work {
     fn open_turns(&self) -> Vec<OpenTurn> {
         let open = self.turns.iter().map(|turn| {
             let inputs = self.inputs.iter().filter(|known| known.pending && known.turn == turn.id);
-            let asked = self.interactions.iter();
-            let asked = asked.filter(|asked| asked.over.is_none() && asked.turn == turn.id);
+            let request = self.interactions.iter();
+            let request =
+                request.filter(|request| request.over.is_none() && request.turn == turn.id);
             OpenTurn {
                 turn: turn.id.clone(),
                 agent: turn.agent.clone(),
                 inputs: inputs.map(|known| known.input.clone()).collect(),
-                interactions: asked.map(|asked| asked.id.clone()).collect(),
+                interactions: request.map(|request| request.id.clone()).collect(),
             }
         });
         open.collect()
@@ -147,7 +148,7 @@ impl Cut {
                     self.speak(&input, &input, &agent);
                 }
             }
-            (Fact::Asked { interaction, turn, .. }, _) => {
+            (Fact::Requested { interaction, turn, .. }, _) => {
                 if let Some(open) = self.open.iter_mut().find(|open| open.turn == *turn) {
                     open.interactions.push(interaction.clone());
                 }

@@ -57,9 +57,9 @@ use serde::{Deserialize, Serialize};
 pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create,
-    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Said, Say, Scope, Shelve, Then, Verb,
-    WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
+    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Shelve, Then, TurnOutput,
+    Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

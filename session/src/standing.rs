@@ -44,15 +44,20 @@ impl Standing {
 
 impl Live {
     /// Changes what may still be said; asking again is no change.
-    pub(crate) fn shelve(&mut self, now: Millis, asked: &Shelve, out: &mut Vec<Event>) -> Applied {
-        let standing = asked.standing;
+    pub(crate) fn shelve(
+        &mut self,
+        now: Millis,
+        request: &Shelve,
+        out: &mut Vec<Event>,
+    ) -> Applied {
+        let standing = request.standing;
         let changed = self.standing != standing;
         if changed {
             self.standing = standing;
             self.clock = now;
             // A log that is made of something has no events of the service's own, and one that is closed has an end.
             if self.config.content_type.is_none() && !self.is_closed() {
-                self.note(now, Fact::Standing { standing, by: asked.by.clone() }, out);
+                self.note(now, Fact::Standing { standing, by: request.by.clone() }, out);
             }
         }
         Applied::Stands { standing, changed }

@@ -77,15 +77,15 @@ impl Fork {
                 body[name] = given.into();
             }
         }
-        let told = target.client()?.change(&id, "fork", &body).await?;
-        Ok(writeln!(io::stdout(), "{told}")?)
+        let received = target.client()?.change(&id, "fork", &body).await?;
+        Ok(writeln!(io::stdout(), "{received}")?)
     }
 }
 
 /// Asks a verb of a session that needs no more than its name.
 async fn change(One { id, target }: One, verb: &str) -> anyhow::Result<()> {
-    let told = target.client()?.change(&id, verb, &json!({})).await?;
-    Ok(writeln!(io::stdout(), "{told}")?)
+    let received = target.client()?.change(&id, verb, &json!({})).await?;
+    Ok(writeln!(io::stdout(), "{received}")?)
 }
 
 pub(super) async fn run(command: Session) -> anyhow::Result<()> {

@@ -66,13 +66,13 @@ pub(super) async fn fork(
     };
     let reply = sessions.fork(&id, wish.clone(), deadline).await.map_err(problem)?;
     let forked = sessions.status(&id, Freshness::Linearizable, deadline).await?;
-    let mut told = render(&id, &reply);
+    let mut received = render(&id, &reply);
     if let Some(fork) = forked.and_then(|status| status.fork) {
-        told["fork"] = json!({ "source": fork.source.name(), "at": fork.at.0 });
+        received["fork"] = json!({ "source": fork.source.name(), "at": fork.at.0 });
     }
     let created = matches!(reply.applied, Applied::Created { created: true, .. });
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(told)).into_response())
+    Ok((status, Json(received)).into_response())
 }
 
 /// Where the session begins, if it is a fork of this source already, and has the message.

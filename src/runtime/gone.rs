@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::session::Mail;
 use super::shards::Shards;
-use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_TOLD};
+use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_REPORT};
 
 /// What is known of the nodes that are gone.
 #[derive(Default)]
@@ -25,7 +25,7 @@ struct Gone {
     /// Leaders before this node, that did not acknowledge its first heartbeats.
     before: BTreeSet<NodeId>,
     /// When sessions of a group were first told, and last.
-    told: HashMap<(GroupId, NodeId), (Instant, Instant)>,
+    reported: HashMap<(GroupId, NodeId), (Instant, Instant)>,
 }
 
 /// Who leads a group.
@@ -53,13 +53,13 @@ fn silent<'g>(
     led: impl Iterator<Item = &'g Arc<Group>>,
     of: impl Fn(&Group) -> Vec<NodeId>,
 ) -> HashSet<NodeId> {
-    let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
+    let (mut silent, mut received) = (HashSet::new(), HashSet::new());
     for group in led {
         let here = of(group);
-        heard.extend(group.report().voters.into_iter().filter(|node| !here.contains(node)));
+        received.extend(group.report().voters.into_iter().filter(|node| !here.contains(node)));
         silent.extend(here);
     }
-    silent.retain(|node| !heard.contains(node));
+    silent.retain(|node| !received.contains(node));
     silent
 }
 
@@ -70,7 +70,7 @@ impl Gone {
         self.judge(&at_first);
         let mut nodes = silent(led.iter(), Group::silent_members);
         nodes.extend(&self.before);
-        self.told.retain(|(_, node), _| nodes.contains(node));
+        self.reported.retain(|(_, node), _| nodes.contains(node));
         for group in led {
             let Some(shard) = shards.get(group.id()) else { continue };
             for node in nodes.iter().filter(|node| self.is_news(group.id(), **node)) {
@@ -113,11 +113,11 @@ impl Gone {
     /// been rebuilt just then, or have had no room to propose it.
     fn is_news(&mut self, group: GroupId, node: NodeId) -> bool {
         let now = Instant::now();
-        let (first, last) = self.told.get(&(group, node)).copied().unzip();
+        let (first, last) = self.reported.get(&(group, node)).copied().unzip();
         let is_news = last.is_none_or(|last| GONE_AGAIN <= now - last)
-            && first.is_none_or(|first| now - first <= GONE_TOLD);
+            && first.is_none_or(|first| now - first <= GONE_REPORT);
         if is_news {
-            self.told.insert((group, node), (first.unwrap_or(now), now));
+            self.reported.insert((group, node), (first.unwrap_or(now), now));
         }
         is_news
     }

@@ -69,7 +69,7 @@ pub(super) struct Acknowledged {
 struct Inner {
     known: BTreeMap<NodeId, Known>,
     /// The latest announcement of each peer: its start, and its number.
-    heard: BTreeMap<NodeId, (u64, u64)>,
+    received: BTreeMap<NodeId, (u64, u64)>,
     changed: bool,
 }
 
@@ -81,7 +81,7 @@ impl Acknowledged {
             None
         });
         let known = known.unwrap_or_default();
-        let inner = Inner { known, heard: BTreeMap::new(), changed: false };
+        let inner = Inner { known, received: BTreeMap::new(), changed: false };
         Acknowledged { dir, inner: Mutex::new(inner) }
     }
 
@@ -95,9 +95,9 @@ impl Acknowledged {
     ) -> (Verdict, bool) {
         let Announcement { store, boot, round, begins, positions } = announcement;
         let mut inner = self.lock();
-        let heard = inner.heard.get(&from).copied();
-        let started = heard.is_none_or(|(earlier, _)| earlier != *boot);
-        if !started && heard.is_some_and(|(_, latest)| *round <= latest) {
+        let received = inner.received.get(&from).copied();
+        let started = received.is_none_or(|(earlier, _)| earlier != *boot);
+        if !started && received.is_some_and(|(_, latest)| *round <= latest) {
             // An older one was overtaken.
             return (Verdict::Complete, false);
         }
@@ -107,7 +107,7 @@ impl Acknowledged {
         if let Some(missing) = known.and_then(|known| missing(known, positions, matched)) {
             return (Verdict::Behind(sentence(from, &missing)), started);
         }
-        inner.heard.insert(from, (*boot, *round));
+        inner.received.insert(from, (*boot, *round));
         let known = inner.known.entry(from).or_default();
         if known.store != *store {
             // Which disk a node may have is decided when it links up.

@@ -32,7 +32,7 @@ pub(super) type Positions = BTreeMap<GroupId, Position>;
 #[derive(Default)]
 pub(super) struct Rejoin {
     /// What each peer was last told and took; none where it must be told again.
-    told: Mutex<BTreeMap<NodeId, Option<Positions>>>,
+    reported: Mutex<BTreeMap<NodeId, Option<Positions>>>,
     /// Why this node must not go on.
     refused: watch::Sender<Option<String>>,
     /// A peer has started.
@@ -42,21 +42,21 @@ pub(super) struct Rejoin {
 impl Rejoin {
     /// Whether Raft's messages may go to and come from `peer`.
     pub(super) fn lets_in(&self, peer: NodeId) -> bool {
-        self.refused.borrow().is_none() && self.told().contains_key(&peer)
+        self.refused.borrow().is_none() && self.reported().contains_key(&peer)
     }
 
     pub(super) fn refused(&self) -> watch::Receiver<Option<String>> {
         self.refused.subscribe()
     }
 
-    fn told(&self) -> MutexGuard<'_, BTreeMap<NodeId, Option<Positions>>> {
-        self.told.lock().expect("no panic happens under this lock")
+    fn reported(&self) -> MutexGuard<'_, BTreeMap<NodeId, Option<Positions>>> {
+        self.reported.lock().expect("no panic happens under this lock")
     }
 
     fn hear(&self, peer: NodeId, positions: Positions, verdict: Verdict) {
         match verdict {
             Verdict::Complete => {
-                let first = self.told().insert(peer, Some(positions)).is_none();
+                let first = self.reported().insert(peer, Some(positions)).is_none();
                 if first {
                     tracing::debug!(%peer, "the peer lets this node in");
                 }
@@ -83,8 +83,8 @@ pub(super) fn answer(host: &Host, from: NodeId, body: &[u8]) -> Result<Bytes, St
         Verdict::Behind(reason) => tracing::error!(reason, "a peer is refused"),
         // Its memory of us may have been lost with its last moments.
         Verdict::Complete if started => {
-            if let Some(told) = host.rejoin.told().get_mut(&from) {
-                *told = None;
+            if let Some(reported) = host.rejoin.reported().get_mut(&from) {
+                *reported = None;
             }
             host.rejoin.again.notify_one();
         }
@@ -96,16 +96,19 @@ pub(super) fn answer(host: &Host, from: NodeId, body: &[u8]) -> Result<Bytes, St
 /// Tells peers how far this node durably is, until it is dropped; at first that is `durable`.
 pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
     let (journal, boot) = (host.journal().clone(), rand::random());
-    let (mut asked, mut asking) = (BTreeSet::new(), FuturesUnordered::new());
+    let (mut requested, mut asking) = (BTreeSet::new(), FuturesUnordered::new());
     let (began, mut saved, mut round) = (Instant::now(), Instant::now(), 0);
     while host.rejoin.refused.borrow().is_none() {
         if let Some(reached) = reached(&journal, &durable).await {
             durable = reached;
         }
         for peer in host.transport.connected() {
-            let knows =
-                host.rejoin.told().get(&peer).is_some_and(|told| told.as_ref() == Some(&durable));
-            if knows || !asked.insert(peer) {
+            let knows = host
+                .rejoin
+                .reported()
+                .get(&peer)
+                .is_some_and(|reported| reported.as_ref() == Some(&durable));
+            if knows || !requested.insert(peer) {
                 continue;
             }
             round += 1;
@@ -121,7 +124,7 @@ pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
             tokio::select! {
                 biased;
                 Some((peer, positions, verdict)) = asking.next() => {
-                    asked.remove(&peer);
+                    requested.remove(&peer);
                     if let Some(verdict) = verdict {
                         host.rejoin.hear(peer, positions, verdict);
                     }

@@ -113,7 +113,7 @@ impl Fact {
             }
             // What tells its members above; the compiler asks here for those of a new fact.
             Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => {}
-            Fact::Asked { .. } | Fact::Answered { .. } => {}
+            Fact::Requested { .. } | Fact::Answered { .. } => {}
             Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
             Fact::Control(_) | Fact::Audience { .. } | Fact::Standing { .. } => {}
         }
@@ -123,7 +123,9 @@ impl Fact {
     fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Number, Text};
         match self {
-            Fact::Asked { interaction, epoch, kind, deadline, message, role, place, .. } => {
+            Fact::Requested {
+                interaction, epoch, kind, deadline, message, role, place, ..
+            } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell("epoch", Number(epoch.0));
                 tell("kind", Text(kind.as_str()));

@@ -52,9 +52,9 @@ impl Spot {
 
 impl Live {
     /// Where an input is to stand.
-    pub(super) fn spot(&self, asked: &Input) -> Result<Spot, Refusal> {
+    pub(super) fn spot(&self, request: &Input) -> Result<Spot, Refusal> {
         let branches = &self.work.branches;
-        let Some(Follows { message, again, found }) = &asked.follows else {
+        let Some(Follows { message, again, found }) = &request.follows else {
             return Ok(Spot::End(branches.current));
         };
         let found = found.filter(|found| {

@@ -61,7 +61,7 @@ impl Shape {
         let (message, place) = match event.fact.as_deref() {
             Some(Fact::Input { place, .. } | Fact::Person { place, .. }) => (event.serial, place),
             Some(Fact::Output(output)) => (output.message, &output.place),
-            Some(Fact::Asked { message, place, .. }) => (*message, place),
+            Some(Fact::Requested { message, place, .. }) => (*message, place),
             _ => return false,
         };
         !view.has(place.branch, message)

@@ -51,7 +51,7 @@ pub(super) async fn begin(
     edge: &Edge,
     caller: &Caller,
     id: &SessionId,
-    (input, agent, said): (TurnId, &AgentName, NewEvent),
+    (input, agent, content): (TurnId, &AgentName, NewEvent),
     (when_busy, follows): (Option<WhenBusy>, Option<Follows>),
     deadline: Instant,
 ) -> Result<Begun, Problem> {
@@ -66,7 +66,7 @@ pub(super) async fn begin(
         Command::Input(Box::new(Input {
             input: input.clone(),
             agent: agent.clone(),
-            said: said.clone(),
+            content: content.clone(),
             sender: None,
             when_busy: Some(when_busy),
             role: Role::default(),

@@ -155,15 +155,15 @@ async fn over(
         Found::Ended(ended) => ended,
         other => return Err(none(status, turn, other)),
     };
-    let said = history::said_in(log, status, turn, &ended, visibility).await?;
+    let output = history::text_of_turn(log, status, turn, &ended, visibility).await?;
     let body = rendered(&ended.last.event)
         .with("input", ended.begin.0)
-        .with("text", said.text)
-        .with_some("finish_reason", said.finish_reason.map(Json::from))
-        .with_some("usage", said.usage)
-        .with_some("error", said.error.map(Json::from))
-        .with("more", said.more)
-        .with("messages", said.messages);
+        .with("text", output.text)
+        .with_some("finish_reason", output.finish_reason.map(Json::from))
+        .with_some("usage", output.usage)
+        .with_some("error", output.error.map(Json::from))
+        .with("more", output.more)
+        .with("messages", output.messages);
     Ok(with_head(body, status))
 }
 
@@ -171,14 +171,14 @@ async fn over(
 fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     let first = status.first;
     let detail = match &found {
-        Found::SpokenInto(of) => format!("the input {turn} was spoken into the turn {of}"),
+        Found::InputMessage(of) => format!("the input {turn} was spoken into the turn {of}"),
         Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
         _ if first <= Serial(1) => format!("none has the name {turn}"),
         _ => format!("the log tells of none that has the name {turn}, from {first} on"),
     };
     let problem = Problem::new(&error::NO_SUCH_TURN, detail).with("first", first.0);
     match found {
-        Found::SpokenInto(of) => problem.with("turn", of.as_str()),
+        Found::InputMessage(of) => problem.with("turn", of.as_str()),
         _ => problem,
     }
 }

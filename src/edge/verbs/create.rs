@@ -33,17 +33,17 @@ struct TrimBody {
 }
 
 pub(super) fn create(body: &[u8]) -> Result<Command, Problem> {
-    let asked: CreateBody = if body.is_empty() { CreateBody::default() } else { json(body)? };
+    let request: CreateBody = if body.is_empty() { CreateBody::default() } else { json(body)? };
     let config = Config {
         retention: Retention {
-            max_age_ms: asked.retention.max_age_ms,
-            max_bytes: asked.retention.max_bytes,
+            max_age_ms: request.retention.max_age_ms,
+            max_bytes: request.retention.max_bytes,
         },
-        ttl_ms: asked.ttl_ms,
+        ttl_ms: request.ttl_ms,
         expires_at: None,
         content_type: None,
-        labels: asked.labels,
-        policy: asked.policy.map_or(Ok(Policy::default()), turns::policy)?,
+        labels: request.labels,
+        policy: request.policy.map_or(Ok(Policy::default()), turns::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
     Ok(config.into())
@@ -74,30 +74,30 @@ pub(in crate::edge) enum ForkAt {
 pub(in crate::edge) fn fork(
     body: &[u8],
 ) -> Result<(String, ForkAt, impl FnOnce(&Config) -> Result<Config, Problem>), Problem> {
-    let asked: ForkBody = json(body)?;
-    let at = match (asked.at, asked.message) {
+    let request: ForkBody = json(body)?;
+    let at = match (request.at, request.message) {
         (None, None) => ForkAt::Tail,
         (Some(at), None) => ForkAt::Serial(Serial(at)),
         (None, Some(message)) => ForkAt::Message(Serial(message)),
         (Some(_), Some(_)) => return Err(turns::bad("a fork begins at a serial or at a message")),
     };
-    let policy = asked.policy.map(turns::policy).transpose()?;
+    let policy = request.policy.map(turns::policy).transpose()?;
     let config = move |source: &Config| {
-        let retention = asked
+        let retention = request
             .retention
             .map(|given| Retention { max_age_ms: given.max_age_ms, max_bytes: given.max_bytes });
         let config = Config {
             retention: retention.unwrap_or(source.retention),
-            ttl_ms: asked.ttl_ms.or(source.ttl_ms),
-            expires_at: source.expires_at.filter(|_| asked.ttl_ms.is_none()),
-            labels: asked.labels.unwrap_or_else(|| source.labels.clone()),
+            ttl_ms: request.ttl_ms.or(source.ttl_ms),
+            expires_at: source.expires_at.filter(|_| request.ttl_ms.is_none()),
+            labels: request.labels.unwrap_or_else(|| source.labels.clone()),
             content_type: source.content_type.clone(),
             policy: policy.unwrap_or(source.policy),
         };
         config.check().map_err(Refusal::BadConfig)?;
         Ok(config)
     };
-    Ok((asked.session, at, config))
+    Ok((request.session, at, config))
 }
 
 pub(super) fn trim(body: &[u8]) -> Result<Command, Problem> {

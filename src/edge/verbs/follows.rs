@@ -47,13 +47,13 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
         let shown = log.at(&[at]).await?;
         let Some(event) = shown.first().map(|shown| &shown.event) else { return Ok(()) };
         let Some(place) = begins(event) else { return Ok(()) };
-        let is_said = matches!(event.fact.as_deref(), Some(Fact::Input { .. }));
+        let is_output = matches!(event.fact.as_deref(), Some(Fact::Input { .. }));
         if !again {
             return set(input, found(at, place.branch).filter(|_| !place.again));
         }
-        if is_said && !place.again {
-            input.said.format = event.format.clone();
-            input.said.payload = event.payload.clone();
+        if is_output && !place.again {
+            input.content.format = event.format.clone();
+            input.content.payload = event.payload.clone();
             if let (true, Some(agent)) = (is_unnamed(input), &event.agent) {
                 input.agent = agent.clone();
             }

@@ -79,8 +79,8 @@ async fn send(
     caller.may(Right::Read, Some(&id))?;
     let place = (&edge, &caller, &id, deadline);
     let (begun, begins) = match request.says.clone() {
-        Says::Message { id: name, said } => {
-            (message(place, &agent, &request, &name, said).await?, Begins::AtStart)
+        Says::Message { id: name, sent_content } => {
+            (message(place, &agent, &request, &name, sent_content).await?, Begins::AtStart)
         }
         Says::Answers { message, answers } => answered(place, &message, answers).await?.shown(),
     };
@@ -94,11 +94,11 @@ async fn message(
     agent: &AgentName,
     request: &Request,
     name: &str,
-    said: NewEvent,
+    sent_content: NewEvent,
 ) -> Result<Begun, Problem> {
     let place = (edge, caller, id, deadline);
     let sends = async |input: TurnId, follows: Option<Follows>| {
-        let input = (input, agent, said.clone());
+        let input = (input, agent, sent_content.clone());
         let how = (request.when_busy, follows.clone());
         match begin::begin(edge, caller, id, input.clone(), how, deadline).await {
             // What it was to follow is no more.
@@ -124,7 +124,7 @@ async fn message(
     let mut begun = match sends(own.clone(), instead).await {
         // A message that was edited keeps its name.
         Err(why) if *why.kind() == error::CONFLICT => {
-            let content = String::from_utf8_lossy(&said.payload);
+            let content = String::from_utf8_lossy(&sent_content.payload);
             let instead = follows::instead_of(place, &own).await?;
             sends(begin::named(name, &content)?, instead).await?
         }

@@ -13,20 +13,20 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
     let book = story.book;
     let (mut branches, mut messages) = (BTreeSet::from([0]), BTreeSet::from([0]));
     let mut of_input: BTreeMap<&str, u64> = BTreeMap::new();
-    for told in story.told().filter(|told| told.fact.what.is_said()) {
-        let (serial, branch) = (told.serial, told.fact.branch);
+    for received in story.received().filter(|received| received.fact.what.is_output()) {
+        let (serial, branch) = (received.serial, received.fact.branch);
         let mut wrong = |text: String| {
-            let text = format!("{:?} at {serial} on branch {branch}: {text}", told.fact.what);
-            out.in_book(Code::A21, book, &[told.line], text);
+            let text = format!("{:?} at {serial} on branch {branch}: {text}", received.fact.what);
+            out.in_book(Code::A21, book, &[received.line], text);
         };
-        let is_input = told.fact.what == What::Accepted;
+        let is_input = received.fact.what == What::Accepted;
         if is_input && branch == serial {
             branches.insert(branch);
         }
         if !branches.contains(&branch) {
             wrong("there is no such branch".into());
         }
-        match told.fact.parent {
+        match received.fact.parent {
             Some(parent) if !messages.contains(&parent) => {
                 wrong(format!("it follows {parent}, where nothing is said"));
             }
@@ -34,12 +34,12 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
             _ => {}
         }
         messages.insert(serial);
-        let turn = told.fact.turn.as_str();
-        if is_input && let Some(input) = told.fact.input.as_deref() {
+        let turn = received.fact.turn.as_str();
+        if is_input && let Some(input) = received.fact.input.as_deref() {
             of_input.insert(input, branch);
         }
         // What is held back may come to be answered together.
-        if let Some(answered) = of_input.get(turn).filter(|_| !told.fact.held)
+        if let Some(answered) = of_input.get(turn).filter(|_| !received.fact.held)
             && *answered != branch
         {
             wrong(format!("turn {turn:?} answers something on branch {answered}"));
