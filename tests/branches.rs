@@ -134,3 +134,118 @@ async fn branches_are_the_same_at_every_node() {
         assert_eq!(texts(url, "branch=0").await, ["a poem", "Roses"]);
     }
 }
+
+#[tokio::test]
+async fn a_fork_goes_on_by_itself_and_ends_what_was_open() {
+    let cluster = Cluster::up(4, TIMERS).await;
+    let urls = cluster.urls();
+    let body = json!({ "labels": { "team": "blue" }, "policy": { "when_busy": "queue" } });
+    let request = client().put(format!("{}/v1/sessions/s", urls[0])).json(&body);
+    assert!(request.send().await.expect("an answer").status().is_success());
+    let first = input(&urls[0], "one", output("a poem")).await;
+    answer(&urls[1], "Roses").await;
+    input(&urls[2], "two", output("another")).await;
+    let open = claim(&urls[3]).await;
+    let forks = "/v1/sessions/s/fork";
+    let (status, received) = post(&urls[1], forks, json!({ "session": "f" })).await;
+    assert_eq!(status, 201, "{received}");
+    let (status, again) = post(&urls[2], forks, json!({ "session": "f" })).await;
+    assert_eq!((status, &again["fork"]), (200, &received["fork"]));
+    for url in &urls {
+        let (_, page) = get(url, "/v1/sessions/f/messages").await;
+        let all = page["messages"].as_array().expect("messages");
+        assert_eq!(
+            all.iter().map(|it| &it["text"]).collect::<Vec<_>>(),
+            ["a poem", "Roses", "another"]
+        );
+        let (_, turn) = get(url, "/v1/sessions/f/turns/two").await;
+        assert_eq!(turn["state"], "cancelled", "{turn}");
+        let (_, turn) = get(url, "/v1/sessions/s/turns/two").await;
+        assert_eq!(turn["state"], "active", "the source goes on: {turn}");
+        let (_, shown) = get(url, "/v1/sessions/f").await;
+        assert_eq!(
+            (&shown["labels"]["team"], &shown["policy"]["when_busy"]),
+            (&json!("blue"), &json!("queue"))
+        );
+        assert_eq!(shown["turns"], json!([]));
+    }
+    // The worker of the source is none of the fork, and an input of the source is known there.
+    let path = "/v1/sessions/f/turns/two/say";
+    let body = json!({ "epoch": open["epoch"], "seq": 0, "events": [{ "text": "x" }] });
+    let (status, refused) = post(&urls[0], path, body).await;
+    assert_eq!((status, &refused["code"]), (410, &json!("turn_over")));
+    let mut same = output("a poem");
+    same["input"] = "one".into();
+    let (_, known) = post(&urls[0], "/v1/sessions/f/inputs", same).await;
+    assert_eq!((&known["duplicate"], &known["serial"]), (&json!(true), &json!(first)));
+    // Back to the first answer, in a session of its own.
+    let roses = id_of(&urls[0], "Roses").await;
+    let (status, received) =
+        post(&urls[0], forks, json!({ "session": "g", "message": roses })).await;
+    assert_eq!(status, 201, "{received}");
+    let mut next = output("more");
+    next["input"] = "next".into();
+    let (status, answer) = post(&urls[3], "/v1/sessions/g/inputs", next).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, page) = get(&urls[1], "/v1/sessions/g/messages").await;
+    let all = page["messages"].as_array().expect("messages");
+    assert_eq!(all.iter().map(|it| &it["text"]).collect::<Vec<_>>(), ["a poem", "Roses", "more"]);
+    assert_eq!(all[1]["end"], "turn.completed");
+    for (body, code) in [
+        (json!({ "session": "h", "at": 1_000 }), 400),
+        (json!({ "session": "h", "message": 2 }), 404),
+        (json!({ "session": "h", "message": 1, "at": 1 }), 400),
+        (json!({ "session": "s" }), 400),
+        (json!({}), 400),
+        (json!({ "session": "f", "at": 1 }), 409),
+    ] {
+        let (status, answer) = post(&urls[0], forks, body.clone()).await;
+        assert_eq!(status, code, "{body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_session_takes_nothing_more_until_it_is_restored() {
+    let node = start_single().await;
+    let url = &node.url;
+    create(url, "s").await;
+    input(url, "one", output("a poem")).await;
+    let (status, received) =
+        post(url, "/v1/sessions/s/freeze", json!({ "participant": "ada" })).await;
+    assert_eq!(
+        (status, &received["state"], &received["changed"]),
+        (200, &json!("frozen"), &json!(true))
+    );
+    let (_, received) = post(url, "/v1/sessions/s/freeze", json!({})).await;
+    assert_eq!(received["changed"], false);
+    let mut more = output("more");
+    more["input"] = "two".into();
+    for (path, body) in [
+        ("/v1/sessions/s/inputs", more.clone()),
+        ("/v1/sessions/s/events", json!({ "events": [{ "text": "x" }] })),
+        ("/v1/sessions/s/events", json!({ "close": true })),
+    ] {
+        let (status, answer) = post(url, path, body).await;
+        assert_eq!((status, &answer["code"]), (409, &json!("frozen")), "{path}");
+    }
+    // What is under way goes on to its end.
+    answer(url, "Roses").await;
+    assert_eq!(texts(url, "").await, ["a poem", "Roses"]);
+    assert_eq!(get(url, "/v1/sessions/s").await.1["state"], "frozen");
+    let names = async |query: &str| {
+        let (_, list) = get(url, &format!("/v1/sessions?{query}")).await;
+        let all = list["sessions"].as_array().expect("sessions").clone();
+        all.iter().map(|it| it["session"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("").await, ["s"]);
+    post(url, "/v1/sessions/s/archive", json!({})).await;
+    create(url, "t").await;
+    assert_eq!(names("").await, ["t"]);
+    assert_eq!(names("archived=only").await, ["s"]);
+    assert_eq!(names("archived=1").await, ["s", "t"]);
+    let (_, received) = post(url, "/v1/sessions/s/restore", json!({})).await;
+    assert_eq!(received["state"], "active");
+    assert_eq!(names("").await, ["s", "t"]);
+    let (status, _) = post(url, "/v1/sessions/s/inputs", more).await;
+    assert_eq!(status, 200);
+}

@@ -47,6 +47,7 @@ fn wish(source: &str, anchor: Option<u64>, sub: u64) -> Wish {
         config: Config::default(),
         events: Vec::new(),
         close: false,
+        branch: None,
     }
 }
 

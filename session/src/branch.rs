@@ -8,6 +8,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Event;
+use crate::fact::Fact;
 use crate::ids::Serial;
 use crate::limits;
 
@@ -76,6 +78,18 @@ impl TreePlace {
     /// Whether there is more to tell of it than the order of the log.
     pub fn is_branched(&self) -> bool {
         self.branch != Serial::ZERO || self.parent != self.previous
+    }
+}
+
+impl Event {
+    /// Where it stands, if a message begins with it.
+    pub fn begins(&self) -> Option<TreePlace> {
+        match self.fact.as_deref()? {
+            Fact::Input { place, .. } | Fact::Person { place, .. } => Some(*place),
+            Fact::Output(output) if output.message == self.serial => Some(output.place),
+            Fact::Requested { message, place, .. } if *message == self.serial => Some(*place),
+            _ => None,
+        }
     }
 }
 

@@ -146,7 +146,9 @@ impl Session {
                     open.insert(turn.clone());
                 }
                 Some(Fact::Ended { turn, .. }) => {
-                    let was = open.remove(turn) || before.held.as_ref() == Some(turn);
+                    // What a fork inherits open, it ends.
+                    let is_new = before.incarnation != self.incarnation();
+                    let was = is_new || open.remove(turn) || before.held.as_ref() == Some(turn);
                     must(was, "a turn ends once (S9)")?;
                 }
                 Some(Fact::Output(output)) => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::branch::TreePlace;
 use super::control::Mode;
+use super::standing::Standing;
 use crate::command::{Phase, Role};
 use crate::ids::{
     CallEpoch, CallId, ControlEpoch, DeviceName, InteractionId, KindName, Millis, ParticipantName,
@@ -279,6 +280,13 @@ pub enum Fact {
         key: u128,
         /// What came of it is an error.
         failed: bool,
+    },
+    /// What may still be said in the session has changed.
+    Standing {
+        /// What may.
+        standing: Standing,
+        /// Who asked for it; none where nobody is named.
+        by: Option<Sender>,
     },
 }
 

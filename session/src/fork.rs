@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cut::Inherited;
 use crate::ids::{AgentName, Incarnation, Millis, Serial, SessionId, TurnId};
 use crate::limits;
 
@@ -39,6 +40,8 @@ pub struct ForkRequest {
     pub anchored: bool,
     /// End of the hold, unless it is confirmed.
     pub until: Millis,
+    /// What it is to know of the turns and messages that it inherits; nothing where it is not looked at.
+    pub inherited: Option<Box<Inherited>>,
 }
 
 /// A fork that needs this session's events.

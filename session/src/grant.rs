@@ -29,7 +29,7 @@ pub enum Right {
     Publish,
     /// Creates sessions.
     Create,
-    /// Deletes sessions and trims their logs.
+    /// Deletes sessions, trims their logs, freezes them, puts them away and takes them back.
     Delete,
     /// Takes turns as a worker, and speaks in them.
     Claim,
@@ -247,6 +247,7 @@ impl Grant {
                 self.name(&mut resume.by)?;
                 resume.role = resume.role.min(self.role);
             }
+            Command::Shelve(stand) => self.name(&mut stand.by)?,
             _ => {}
         }
         Ok(())
@@ -295,9 +296,10 @@ impl Command {
             | Command::AppendEach(_)
             | Command::Close { .. }
             | Command::Touch => &[Right::Publish],
-            Command::Delete { .. } | Command::DeleteUnchanged { .. } | Command::Trim { .. } => {
-                &[Right::Delete]
-            }
+            Command::Delete { .. }
+            | Command::DeleteUnchanged { .. }
+            | Command::Trim { .. }
+            | Command::Shelve(_) => &[Right::Delete],
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],

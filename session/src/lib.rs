@@ -32,6 +32,7 @@ mod call_tests;
 #[cfg(test)]
 mod case_tests;
 mod check;
+mod cut;
 pub mod ids;
 mod keys;
 pub mod limits;
@@ -45,6 +46,7 @@ mod producers;
 #[cfg(test)]
 mod properties;
 mod spent;
+pub mod standing;
 pub mod stored;
 #[cfg(test)]
 mod tests;
@@ -60,13 +62,20 @@ pub use bounds::{Bounds, Held, Holding};
 pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
+<<<<<<< HEAD
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
     Create, Follows, Found, Input, Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Say,
     Scope, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
+=======
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
+    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Shelve, Then, TurnOutput,
+    Verb, WhenBusy, Withdraw,
+>>>>>>> 0acc74b3ba9e4d9962451b87f11b90ab678e1dd2
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
 pub use control::Mode;
+pub use cut::{Cut, Inherited, OpenTurn};
 pub use event::{BadFormat, Event, Format, NewEvent, Origin};
 pub use fact::{
     CallCause, Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt,
@@ -79,6 +88,7 @@ pub use outcome::{Applied, DeleteReason};
 pub use pattern::Pattern;
 pub use policy::{Policy, Unwatched};
 pub use refusal::Refusal;
+pub use standing::Standing;
 pub use status::{
     AudienceStatus, CallerStatus, ControlStatus, InteractionStatus, LeaseStatus, QueuedStatus,
     Status, ToolStatus, TurnPlace, TurnState, TurnStatus,
@@ -361,6 +371,7 @@ impl Session {
             control: (&live.work.control).into(),
             audience: live.work.audience,
             branches: live.work.branches.clone(),
+            standing: live.standing,
         })
     }
 

@@ -116,6 +116,8 @@ pub const KEY_SKEW_MS: u64 = 5_000;
 /// Branches of one session's conversation beside the first one.
 pub const BRANCHES: usize = 512;
 
+/// Inputs of its source whose names a fork remembers.
+pub const FORK_INPUTS: usize = 256;
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.

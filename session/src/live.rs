@@ -9,6 +9,7 @@ use super::command::{Append, AppendEach, Command, Create};
 use super::config::Config;
 use super::content_type::ContentType;
 use super::control::Control;
+use super::cut::Inherited;
 use super::event::{Event, NewEvent, Origin};
 use super::fork::{Fork, Holds};
 use super::log::Log;
@@ -16,6 +17,7 @@ use super::outcome::{Applied, DeleteReason};
 use super::producers::{Place, Producers};
 use super::refusal::Refusal;
 use super::spent::Spent;
+use super::standing::Standing;
 use super::tool_key;
 use super::work::Work;
 use crate::ids::{Incarnation, Millis, ProducerId, Serial, SessionId};
@@ -43,6 +45,7 @@ pub(super) struct Live {
     /// Deleted for everyone but its forks.
     pub(super) hidden: Option<DeleteReason>,
     pub(super) work: Work,
+    pub(super) standing: Standing,
 }
 
 /// Whether the log can still grow. It closes at its tail, which never moves again.
@@ -89,7 +92,11 @@ impl Live {
                 key_seed: tool_key::seed(id, incarnation),
                 ..Work::default()
             },
+            standing: Standing::Active,
         };
+        if let Some(inherited) = create.fork.as_ref().and_then(|fork| fork.inherited.as_ref()) {
+            live.inherit(now, inherited, out);
+        }
         live.push(now, &create.events, None, out);
         if create.close {
             live.end = End::Closed { by: None };
@@ -126,6 +133,7 @@ impl Live {
             Command::ClaimCall(claim) => self.claim_call(now, claim, out),
             Command::ReleaseCall(release) => Ok(self.release_call(now, release, out)),
             Command::ToolResult(receipts) => self.tool_result(now, receipts, out),
+            Command::Shelve(stand) => Ok(self.shelve(now, stand, out)),
             Command::Create(_)
             | Command::Delete { .. }
             | Command::DeleteUnchanged { .. }
@@ -197,6 +205,7 @@ impl Live {
         if self.is_closed() {
             return Err(Refusal::Closed { tail });
         }
+        self.check_standing()?;
         self.check_content_type(append.content_type.as_ref())?;
         self.check_order(append.order.as_deref())?;
         if let Some(expected) = append.expect
@@ -247,6 +256,7 @@ impl Live {
         if self.is_closed() {
             return Err(Refusal::Closed { tail });
         }
+        self.check_standing()?;
         self.check_content_type(content_type.as_ref())?;
         check_size(events)?;
         self.check_room(Some(origin), now)?;
@@ -303,6 +313,7 @@ impl Live {
         if self.is_closed() {
             return Ok(Applied::Closed { tail, duplicate: true, again: false });
         }
+        self.check_standing()?;
         self.check_room(origin, now)?;
         self.end_with_session(now, out);
         let tail = self.log.tail;
@@ -379,7 +390,8 @@ impl Live {
         let until = self.holds.take(fork, key, now);
         let until = until.ok_or(Refusal::TooManyForks { limit: limits::FORKS })?;
         self.clock = now;
-        Ok(Applied::Held { at, until })
+        let inherited = Box::new(Inherited::of(&self.work, at, tail));
+        Ok(Applied::Held { at, until, inherited })
     }
 
     fn push(

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
+use super::cut::Inherited;
+use super::standing::Standing;
 use super::status::TurnStatus;
 use crate::ids::{CallEpoch, CallId, ControlEpoch, Incarnation, Millis, Serial, TurnId};
 
@@ -68,6 +70,8 @@ pub enum Applied {
         at: Serial,
         /// When the fork must have begun.
         until: Millis,
+        /// What the state knows of that place.
+        inherited: Box<Inherited>,
     },
     /// The input is in the log.
     Input {
@@ -155,6 +159,13 @@ pub enum Applied {
     CallReleased {
         /// It had it until this request.
         was: bool,
+    },
+    /// What may still be said in the session is as asked.
+    Stands {
+        /// What may.
+        standing: Standing,
+        /// By this request.
+        changed: bool,
     },
 }
 

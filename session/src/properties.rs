@@ -81,7 +81,7 @@ fn fork() -> impl Strategy<Value = ForkRequest> {
     (name(), 0..9_u64, 0..3_u64, 0..3_000_u64).prop_map(|(source, at, key, until)| {
         let (incarnation, at) = (Incarnation::FIRST, Serial(at));
         let fork = Fork { source, incarnation, root: incarnation, at, anchor: at, sub: 0, key };
-        ForkRequest { fork, anchored: false, until: Millis(until) }
+        ForkRequest { fork, anchored: false, until: Millis(until), inherited: None }
     })
 }
 

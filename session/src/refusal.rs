@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::Held;
 use super::command::Role;
 use super::config::BadConfig;
+use super::standing::Standing;
 use crate::ids::{
     CallEpoch, Incarnation, Millis, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId,
 };
@@ -297,6 +298,12 @@ pub enum Refusal {
         /// How many there may be.
         limit: usize,
     },
+    /// The session was frozen or archived: it takes nothing more until it is restored.
+    #[error("the session is {}", standing.name())]
+    ReadOnly {
+        /// Which of the two.
+        standing: Standing,
+    },
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -375,6 +382,7 @@ impl Refusal {
             Refusal::TenantBusy { .. } => ("quota_exceeded", OfAll),
             Refusal::NoSuchMessage { .. } => ("no_such_message", OfThis),
             Refusal::TooManyBranches { .. } => ("too_many_branches", OfAll),
+            Refusal::ReadOnly { .. } => ("frozen", OfAll),
         }
     }
 }

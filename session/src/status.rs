@@ -9,6 +9,7 @@ use super::config::Config;
 use super::control::{Control, Mode};
 use super::fact::{Cause, PauseReason, Sender};
 use super::fork::Fork;
+use super::standing::Standing;
 use super::turn::{Stage, ToolCall, Turn, TurnLease};
 use super::work::{Interaction, Known};
 use crate::ids::{
@@ -64,6 +65,8 @@ pub struct Status {
     pub audience: Option<AudienceStatus>,
     /// The branches of its conversation.
     pub branches: Branches,
+    /// What may still be said in it.
+    pub standing: Standing,
 }
 
 /// An open turn as it is now.

@@ -142,7 +142,7 @@ fn show(applied: &Applied) -> String {
         Applied::Touched { until: None } => "lives".to_owned(),
         Applied::Trimmed { first } => format!("begins at {first}"),
         Applied::Unchanged => "unchanged".to_owned(),
-        Applied::Held { at, until } => format!("held up to {at}, to begin before {until}"),
+        Applied::Held { at, until, .. } => format!("held up to {at}, to begin before {until}"),
         Applied::Settled => "settled".to_owned(),
         other => unreachable!("{other:?} is about turns, which have tests of their own"),
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Target, append, tail};
 
@@ -17,6 +17,14 @@ pub(super) enum Session {
     List(List),
     /// Print what a session is now
     Show(One),
+    /// Begin another session as this one is
+    Fork(Fork),
+    /// Take no more inputs and appends
+    Freeze(One),
+    /// Freeze, and leave the list
+    Archive(One),
+    /// Take inputs and appends again
+    Restore(One),
     /// End a session and free its log
     Delete(One),
 }
@@ -42,6 +50,44 @@ pub(super) struct One {
     target: Target,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Fork {
+    /// Name of the session
+    #[arg(value_parser = super::session_name)]
+    id: String,
+    /// Name of the fork
+    #[arg(value_parser = super::session_name)]
+    fork: String,
+    /// The last event that it inherits; the newest one unless given
+    #[arg(long, value_name = "SERIAL")]
+    at: Option<u64>,
+    /// The message that it goes on from
+    #[arg(long, value_name = "ID", conflicts_with = "at")]
+    message: Option<u64>,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Fork {
+    async fn run(self) -> anyhow::Result<()> {
+        let Fork { id, fork, at, message, target } = self;
+        let mut body = json!({ "session": fork });
+        for (name, given) in [("at", at), ("message", message)] {
+            if let Some(given) = given {
+                body[name] = given.into();
+            }
+        }
+        let received = target.client()?.change(&id, "fork", &body).await?;
+        Ok(writeln!(io::stdout(), "{received}")?)
+    }
+}
+
+/// Asks a verb of a session that needs no more than its name.
+async fn change(One { id, target }: One, verb: &str) -> anyhow::Result<()> {
+    let received = target.client()?.change(&id, verb, &json!({})).await?;
+    Ok(writeln!(io::stdout(), "{received}")?)
+}
+
 pub(super) async fn run(command: Session) -> anyhow::Result<()> {
     match command {
         Session::Append(command) => append::run(command).await,
@@ -52,6 +98,10 @@ pub(super) async fn run(command: Session) -> anyhow::Result<()> {
             writeln!(io::stdout(), "{status:#}")?;
             Ok(())
         }
+        Session::Fork(fork) => fork.run().await,
+        Session::Freeze(one) => change(one, "freeze").await,
+        Session::Archive(one) => change(one, "archive").await,
+        Session::Restore(one) => change(one, "restore").await,
         Session::Delete(One { id, target }) => Ok(target.client()?.delete(&id).await?),
     }
 }

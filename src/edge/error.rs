@@ -80,6 +80,7 @@ kinds! {
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
     CONFIG_DIFFERS 409 "config_differs" "The session exists with another configuration" [ConfigDiffers]
     CLOSED 409 "closed" "The session takes no more events" [Closed]
+    FROZEN 409 "frozen" "The session is frozen or archived" [ReadOnly]
     SERIAL_MISMATCH 409 "serial_mismatch" "The log does not end where it was expected to" [SerialMismatch]
     SEQUENCE_GAP 409 "sequence_gap" "A request of this producer is missing" [SequenceGap]
     OTHER_INCARNATION 409 "other_incarnation" "The session was deleted and lives again" [OtherIncarnation]

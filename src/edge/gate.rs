@@ -44,12 +44,13 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("healthz" | "readyz" | "openapi", _) => Need::Nothing,
         // These bring a token of their own, which their subscription gave them.
         ("subscriptions", _) if subscriptions::brings_token(method, path) => Need::Nothing,
-        ("sessions" | "home" | "messages" | "message" | "turns" | "turn", _) => {
+        // The body says what it is to become, which needs a right there.
+        ("sessions" | "home" | "messages" | "message" | "turns" | "turn" | "fork", _) => {
             Need::Right(Right::Read)
         }
         ("session" | "events" | "stream", _) if reads => Need::Right(Right::Read),
         ("session" | "stream", "PUT") => Need::Right(Right::Create),
-        ("session" | "stream", "DELETE") | ("trim", _) => Need::Right(Right::Delete),
+        ("session" | "stream", "DELETE") | ("trim" | "shelve", _) => Need::Right(Right::Delete),
         ("events" | "stream", "POST") | ("touch", _) => Need::Right(Right::Publish),
         ("ai_sdk_stream", _) => Need::Right(Right::Read),
         // Bodies and ids say what is asked for, and whoever begins a turn is shown it.

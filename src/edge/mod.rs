@@ -18,6 +18,7 @@ mod durable;
 mod ephemeral;
 pub mod error;
 mod events;
+mod fork;
 mod frame;
 mod gate;
 mod headers;

@@ -11,10 +11,11 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, gate, keys, people,
+    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, fork, gate, keys, people,
     sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
+use crate::session::Standing;
 use crate::telemetry::RequestLabels;
 
 /// A path, the name under which it is counted, and its methods.
@@ -28,6 +29,10 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/touch", "touch", verbs::post(Verb::Touch)),
         ("/v1/sessions/{id}/trim", "trim", verbs::post(Verb::Trim)),
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
+        ("/v1/sessions/{id}/fork", "fork", post(fork::fork)),
+        ("/v1/sessions/{id}/freeze", "shelve", verbs::post(Verb::Shelve(Standing::ReadOnly))),
+        ("/v1/sessions/{id}/archive", "shelve", verbs::post(Verb::Shelve(Standing::Archived))),
+        ("/v1/sessions/{id}/restore", "shelve", verbs::post(Verb::Shelve(Standing::Active))),
         ("/v1/sessions/{id}/inputs", "inputs", verbs::post(Verb::Input)),
         ("/v1/sessions/{id}/cancel", "cancel", verbs::post(Verb::Cancel)),
         ("/v1/sessions/{id}/turns", "turns", get(turns::list)),
@@ -226,7 +231,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 43);
+        assert_eq!(routed.len(), 47);
     }
 
     /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.

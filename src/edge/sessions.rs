@@ -19,6 +19,7 @@ use super::{Edge, freshness, headers, turns, wire};
 use crate::auth::Caller;
 use crate::limits;
 use crate::runtime::Summary;
+use crate::session::Standing;
 
 pub(super) async fn show(
     State(edge): State<Edge>,
@@ -61,7 +62,9 @@ pub(super) async fn list(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = query.only(&["prefix", "after", "limit"])?;
+    let query = query.only(&["prefix", "after", "limit", "archived"])?;
+    let words = [("0", Shows::Others), ("1", Shows::All), ("only", Shows::Them)];
+    let shows = query.word("archived", &words)?.unwrap_or(Shows::Others);
     let deadline = headers::deadline(&headers)?;
     let limit = query.number("limit", 1, limits::LIST_SESSIONS_MAX as u64)?;
     let limit = limit.map_or(limits::LIST_SESSIONS, |limit| limit as usize);
@@ -77,7 +80,8 @@ pub(super) async fn list(
     for (beginning, whole) in caller.beginnings(prefix) {
         let most = if whole { 1 } else { limit };
         let after = query.text("after");
-        found.extend(below(&edge, &caller, (&beginning, after), most, deadline).await?);
+        let place = (beginning.as_str(), after);
+        found.extend(below(&edge, &caller, place, (most, shows), deadline).await?);
     }
     found.retain(|summary| caller.is_for(&summary.id));
     found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -88,12 +92,33 @@ pub(super) async fn list(
     Ok(Json(json!({ "sessions": sessions, "next": next })).into_response())
 }
 
+/// Which sessions a list has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// Those that are not archived.
+    Others,
+    All,
+    /// Those that are.
+    Them,
+}
+
+impl Shows {
+    fn has(self, summary: &Summary) -> bool {
+        let is_archived = summary.standing == Standing::Archived;
+        match self {
+            Shows::Others => !is_archived,
+            Shows::All => true,
+            Shows::Them => is_archived,
+        }
+    }
+}
+
 /// Up to `limit` sessions of the caller's tenant whose names begin so, after `after`, in order.
 async fn below(
     edge: &Edge,
     caller: &Caller,
     (prefix, after): (&str, Option<&str>),
-    limit: usize,
+    (limit, shows): (usize, Shows),
     deadline: Instant,
 ) -> Result<Vec<Summary>, Problem> {
     let (mut all, mut after) = (Vec::new(), after.map(str::to_owned));
@@ -103,7 +128,8 @@ async fn below(
         let last = found.last().map(|last| last.id.name().to_owned());
         let is_last = found.len() < limit;
         // What the service keeps for itself is nobody's session.
-        all.extend(found.into_iter().filter(|summary| !summary.id.is_reserved()));
+        let is_shown = |summary: &Summary| !summary.id.is_reserved() && shows.has(summary);
+        all.extend(found.into_iter().filter(is_shown));
         if is_last || limit <= all.len() {
             all.truncate(limit);
             return Ok(all);

@@ -15,7 +15,8 @@ use crate::runtime::{
     ShardReport, Stage, Summary,
 };
 use crate::session::{
-    Branch, Branches, Config, Event, Fact, Format, Member, Policy, Status, Unwatched, View,
+    Branch, Branches, Config, Event, Fact, Format, Member, Policy, Standing, Status, Unwatched,
+    View,
 };
 
 /// Writes an event that stands for all from `from` on.
@@ -157,6 +158,12 @@ pub(super) fn status(id: &SessionId, status: &Status) -> Value {
     if let (Value::Object(body), Value::Object(config)) = (&mut body, config(&status.config)) {
         body.extend(config);
     }
+    if status.standing != Standing::Active {
+        body["state"] = status.standing.name().into();
+    }
+    if let Some(fork) = status.fork.as_ref().filter(|_| status.config.content_type.is_none()) {
+        body["fork"] = json!({ "source": fork.source.name(), "at": fork.at.0 });
+    }
     if let Some(all) = branches(&status.branches) {
         body["branch"] = status.branches.current.0.into();
         body["branches"] = all;
@@ -224,14 +231,18 @@ pub(super) fn millis(at: Option<Millis>) -> Value {
 
 /// One line of a list.
 pub(super) fn summary(summary: &Summary) -> Value {
-    json!({
+    let mut line = json!({
         "session": summary.id.name(),
         "incarnation": summary.incarnation.0,
         "tail": summary.tail.0,
         "closed": summary.closed,
         "created_at": summary.created_at.0,
         "updated_at": summary.updated_at.0,
-    })
+    });
+    if summary.standing != Standing::Active {
+        line["state"] = summary.standing.name().into();
+    }
+    line
 }
 
 /// Where a session lives.

@@ -10,8 +10,10 @@ use super::reader::{AttachError, Delivery, Start};
 use super::sessions::Sessions;
 use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{Cursor, Incarnation, Millis, Serial, SessionId};
+use crate::limits::DELIVERY_EVENTS;
 use crate::session::{
-    Applied, Command, Config, ContentType, Create, Fork, ForkRequest, NewEvent, Refusal, Status,
+    Applied, Command, Config, ContentType, Create, Cut, Event, Fork, ForkRequest, NewEvent,
+    Refusal, Status,
 };
 
 /// A fork as somebody asks for it.
@@ -28,6 +30,8 @@ pub struct Wish {
     pub config: Config,
     pub events: Vec<NewEvent>,
     pub close: bool,
+    /// The branch on which it goes on; that of the last message, where none is given.
+    pub branch: Option<Serial>,
 }
 
 /// Why there is no fork.
@@ -112,7 +116,8 @@ impl Sessions {
         let at = fork.at.max(anchor);
         let fork = Fork { source: wish.source.clone(), at, anchor, sub: wish.sub, ..fork };
         // Should the session end this moment, this hold is over: it is refused then, and made anew.
-        let request = ForkRequest { fork, anchored: wish.anchor.is_some(), until: Millis(0) };
+        let anchored = wish.anchor.is_some();
+        let request = ForkRequest { fork, anchored, until: Millis(0), inherited: None };
         let config = inherited(&wish.config, &config);
         let create = Create { config, fork: Some(request), ..Create::default() };
         match self.submit(id, create.into(), deadline).await {
@@ -132,9 +137,10 @@ impl Sessions {
         key: u64,
         deadline: Instant,
     ) -> Result<Reply, ForkError> {
-        let Applied::Held { at: anchor, until } = held.applied else {
+        let Applied::Held { at: anchor, until, inherited: known } = &held.applied else {
             return Err(SubmitError::Unknown("the source answered something else".into()).into());
         };
+        let (anchor, until) = (*anchor, *until);
         if held.incarnation != source.incarnation {
             return Err(unavailable("the source was created anew meanwhile").into());
         }
@@ -151,7 +157,16 @@ impl Sessions {
             sub: wish.sub,
             key,
         };
-        let fork = Some(ForkRequest { fork, anchored: wish.anchor.is_some(), until });
+        let mut known = known.clone();
+        // A log that is made of something has no turns.
+        let is_plain = config.content_type.is_some();
+        if !is_plain && !(known.is_exact && at == anchor) {
+            let cut = self.cut(&wish.source, Cursor { serial: at, ..after }, deadline).await?;
+            known = Box::new(known.with(cut, wish.branch));
+        }
+        let known = Box::new(known.on(wish.branch));
+        let (anchored, inherited) = (wish.anchor.is_some(), Some(known));
+        let fork = Some(ForkRequest { fork, anchored, until, inherited });
         let events = piece.into_iter().chain(wish.events.iter().cloned()).collect();
         let create = Create { config, fork, events, close: wish.close };
         Ok(self.submit(id, create.into(), deadline).await?)
@@ -167,6 +182,60 @@ impl Sessions {
         let status = self.status(fork, Freshness::Linearizable, deadline).await?;
         let held = status.and_then(|status| status.fork);
         Ok(held.is_some_and(|held| held.key == key))
+    }
+
+    /// What is open at a place of a log: read from where the message before it says that something was open.
+    async fn cut(
+        &self,
+        source: &SessionId,
+        at: Cursor,
+        deadline: Instant,
+    ) -> Result<Cut, ForkError> {
+        let (mut from, upto) = (at.serial, at.serial);
+        let mut begun = None;
+        while begun.is_none() && Serial::ZERO < from {
+            let end = from;
+            from = Serial(from.0.saturating_sub(DELIVERY_EVENTS as u64));
+            let each = |event: &Event| {
+                if let Some(place) = event.begins() {
+                    let open = if place.open == Serial::ZERO { event.serial } else { place.open };
+                    begun = Some(open.min(event.serial));
+                }
+            };
+            let before = Cursor { serial: from, ..at };
+            self.each(source, (before, end), deadline, each).await?;
+        }
+        let mut cut = Cut::default();
+        if let Some(begun) = begun {
+            let before = Cursor { serial: Serial(begun.0 - 1), ..at };
+            self.each(source, (before, upto), deadline, |event| cut.take(event)).await?;
+        }
+        Ok(cut)
+    }
+
+    /// Looks at each event after a cursor up to a serial, as far as they are there.
+    async fn each(
+        &self,
+        source: &SessionId,
+        (after, upto): (Cursor, Serial),
+        deadline: Instant,
+        mut look: impl FnMut(&Event),
+    ) -> Result<(), ForkError> {
+        let attached = self.attach(source, Start::After(after), Freshness::Linearizable, deadline);
+        let mut reader = attached.await.map_err(from_attach)?;
+        while reader.cursor().serial < upto {
+            let delivery = tokio::time::timeout_at(deadline, reader.next()).await;
+            let late = |_| unavailable("the source's log did not come in time");
+            match delivery.map_err(late)? {
+                Delivery::Events(events) => {
+                    let meant = events.iter().map(|shown| &shown.event);
+                    meant.take_while(|event| event.serial <= upto).for_each(&mut look);
+                }
+                Delivery::Gap { .. } => {}
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
     }
 
     /// Goes `sub` units after a cursor: the last event that is inherited whole, and the piece of the next.

@@ -4,6 +4,7 @@ use cluster::ids::MapVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::session::Standing;
 
 /// One line of a list of sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub struct Summary {
     pub closed: bool,
     pub created_at: Millis,
     pub updated_at: Millis,
+    /// Whether it is frozen, or put away.
+    pub standing: Standing,
 }
 
 /// Why a node should get no traffic. Each reason has its line in OPERATIONS, under its code.

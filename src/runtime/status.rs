@@ -211,6 +211,7 @@ impl Sessions {
                 line.tail = status.tail;
                 line.closed = status.closed;
                 line.updated_at = status.updated_at;
+                line.standing = status.standing;
             }
         }
         Ok(lines)
@@ -266,5 +267,6 @@ fn summary(session: &Session) -> Option<Summary> {
         closed: status.closed,
         created_at: status.created_at,
         updated_at: status.updated_at,
+        standing: status.standing,
     })
 }

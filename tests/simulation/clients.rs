@@ -309,6 +309,7 @@ impl Client {
                 config: Config::default(),
                 events: Vec::new(),
                 close: false,
+                branch: None,
             };
             let Some((node, runtime)) = self.some_node() else { continue };
             let forked = runtime.sessions.fork(&fork, wish, soon()).await;

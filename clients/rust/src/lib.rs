@@ -89,6 +89,23 @@ impl Client {
         self.ask(Method::DELETE, &["v1", "sessions", session], &[]).await.map(drop)
     }
 
+    /// Asks something of a session: `verb` is `fork`, `freeze`, `archive` or `restore`. Asking again is harmless.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change(
+        &self,
+        session: &str,
+        verb: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
+        let path = ["v1", "sessions", session, verb];
+        path.iter().try_for_each(|segment| nodes::check_name(segment))?;
+        let mut nodes = self.nodes.clone();
+        let answer = nodes.ask(|http, base| http.post(nodes::url(base, &path)).json(body)).await;
+        Ok(answer?.1)
+    }
+
     /// One page of the live sessions whose names begin with `prefix`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
 pub use people::{
-    Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Verb,
+    Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Shelve, Verb,
 };
 pub use turn::{
     Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Say, Scope, Then, ToolMark,
@@ -112,6 +112,8 @@ pub enum Command {
     ReleaseCall(Box<ReleaseCall>),
     /// Tells what came of a tool's call, however late; the same again is no change.
     ToolResult(Box<ToolResult>),
+    /// Freezes the session, puts it away or takes it back; asking again is no change.
+    Shelve(Box<Shelve>),
 }
 
 /// How a command is treated where room is short.
@@ -162,7 +164,8 @@ impl Command {
             | Command::Pause(_)
             | Command::Resume(_)
             | Command::ClaimCall(_)
-            | Command::ReleaseCall(_) => Class::Control,
+            | Command::ReleaseCall(_)
+            | Command::Shelve(_) => Class::Control,
         }
     }
 
@@ -209,6 +212,7 @@ impl Command {
             Command::ClaimCall(_) => true,
             // It is forgotten that it was told when many others were.
             Command::ToolResult(_) => true,
+            Command::Shelve(_) => true,
             Command::Touch
             | Command::Tick
             | Command::Trim { .. }

@@ -7,6 +7,7 @@ use crate::control::Mode;
 use crate::event::NewEvent;
 use crate::fact::Sender;
 use crate::ids::{CallEpoch, InteractionId, Serial};
+use crate::standing::Standing;
 
 /// What somebody may do in a session; each may do what those before it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,6 +142,15 @@ impl Answer {
         let (sender, role) = (None, Role::default());
         Answer { interaction, content, sender, role, judged: None, epoch: None }
     }
+}
+
+/// A session that is to take nothing more, or to take it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shelve {
+    /// What may be said from then on.
+    pub standing: Standing,
+    /// Who asks, where that is known.
+    pub by: Option<Sender>,
 }
 
 impl Role {

@@ -118,7 +118,7 @@ impl Fact {
             Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
             Fact::CallClaimed { .. } | Fact::CallReleased { .. } => {}
             Fact::ToolStarted { .. } | Fact::ToolFinished { .. } | Fact::ToolLate { .. } => {}
-            Fact::Control(_) | Fact::Audience { .. } => {}
+            Fact::Control(_) | Fact::Audience { .. } | Fact::Standing { .. } => {}
         }
     }
 
@@ -204,6 +204,7 @@ impl Fact {
                 tell("watchers", Number(u64::from(*watchers)));
                 tell("controllers", Number(u64::from(*controllers)));
             }
+            Fact::Standing { standing: _, by } => tell_sender(tell, by.as_ref()),
             _ => return false,
         }
         true

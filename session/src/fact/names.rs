@@ -33,6 +33,7 @@ impl Fact {
             Fact::ToolFinished { .. } | Fact::ToolLate { .. } => "tool.finished",
             Fact::Control(control) => control.change.name(),
             Fact::Audience { .. } => "audience.changed",
+            Fact::Standing { standing, .. } => standing.event(),
             Fact::Ended { end, .. } => end.name(),
         }
     }
@@ -67,6 +68,7 @@ impl Fact {
             Fact::Person { .. }
             | Fact::Control(_)
             | Fact::Audience { .. }
+            | Fact::Standing { .. }
             | Fact::ToolLate { .. } => None,
         }
     }

@@ -15,7 +15,7 @@ fn fork_of(source: &str, at: u64, until: u64) -> Create {
     let (incarnation, at) = (Incarnation(3), Serial(at));
     let source = SessionId::parse(source).unwrap();
     let fork = Fork { source, incarnation, root: incarnation, at, anchor: at, sub: 0, key: 7 };
-    let fork = Some(ForkRequest { fork, anchored: true, until: Millis(until) });
+    let fork = Some(ForkRequest { fork, anchored: true, until: Millis(until), inherited: None });
     Create { fork, ..Create::default() }
 }
 

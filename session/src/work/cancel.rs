@@ -2,6 +2,7 @@
 
 use crate::command::{Cancel, Role, Scope};
 use crate::control::{Control, Held, Mode};
+use crate::cut::{Inherited, OpenTurn};
 use crate::event::Event;
 use crate::fact::{Change, ControlChange, End, Fact, Receipt};
 use crate::ids::{Millis, Serial, StepName, TurnEpoch, TurnId};
@@ -9,7 +10,7 @@ use crate::live::Live;
 use crate::outcome::Applied;
 use crate::refusal::Refusal;
 use crate::turn::Turn;
-use crate::work::check_role;
+use crate::work::{NOTHING, check_role};
 
 impl Live {
     /// Ends turns whatever their workers think.
@@ -74,6 +75,28 @@ impl Live {
         // Nobody is answered any more.
         let epoch = self.work.control.epoch;
         self.work.control = Control { epoch, ..Control::default() };
+    }
+
+    /// Begins as a fork of a session in which something was open: here it ends, each thing once.
+    pub(crate) fn inherit(&mut self, now: Millis, inherited: &Inherited, out: &mut Vec<Event>) {
+        let Inherited { inputs, message, branches, open, epoch, .. } = inherited;
+        let work = &mut self.work;
+        (work.message, work.branches) = (*message, branches.clone());
+        work.inputs = inputs.iter().cloned().collect();
+        work.epoch = work.epoch.max(*epoch);
+        for OpenTurn { turn, agent, inputs, interactions } in open {
+            let mut tell = |fact| _ = self.record_of(now, Some(agent.clone()), fact, &NOTHING, out);
+            for input in inputs {
+                let receipt = Receipt::Dropped { why: "the session was forked".into() };
+                tell(Fact::Receipt { input: input.clone(), turn: turn.clone(), receipt });
+            }
+            for interaction in interactions {
+                let (interaction, turn) = (interaction.clone(), turn.clone());
+                tell(Fact::Expired { interaction, turn });
+            }
+            let end = End::Cancelled { by: None, reason: "the session was forked".into() };
+            tell(Fact::Ended { turn: turn.clone(), end });
+        }
     }
 
     /// Ends the chosen turns; says how many there were.

@@ -34,6 +34,7 @@ impl Live {
         let cancelled = self.work.cancels.contains(&request.input);
         check_role(request.role, Role::Participant)?;
         self.check_takes_turns()?;
+        self.check_standing()?;
         check_size(std::slice::from_ref(&request.content))?;
         let spot = self.spot(request)?;
         let control = &self.work.control;

@@ -65,7 +65,7 @@ pub(super) struct Work {
 
 /// An input that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Known {
+pub(crate) struct Known {
     pub(super) input: TurnId,
     pub(super) turn: TurnId,
     /// Its place in the log.
@@ -239,7 +239,7 @@ impl Live {
     }
 
     /// Records what only means something.
-    fn note(&mut self, now: Millis, fact: Fact, out: &mut Vec<Event>) -> Serial {
+    pub(crate) fn note(&mut self, now: Millis, fact: Fact, out: &mut Vec<Event>) -> Serial {
         self.record(now, fact, &NOTHING, out)
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn create(
             }
         };
         let named = config.content_type.clone();
-        let wish = Wish { source, anchor, root, sub, config, events, close };
+        let wish = Wish { source, anchor, root, sub, config, events, close, branch: None };
         let reply = edge.runtime.sessions.fork(&id, wish, deadline).await.map_err(problem::fork)?;
         let kind = match named {
             Some(named) => Some(named),

@@ -6,7 +6,7 @@ use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::is_internal;
 use crate::ids::Serial;
 use crate::limits::MESSAGES_EVENTS;
-use crate::session::{Event, Fact, Status, TreePlace, View};
+use crate::session::{Event, Status, TreePlace, View};
 
 /// How far back a page goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,12 +44,7 @@ struct Begin {
 
 /// Where an event stands, if a message begins with it.
 pub(in crate::edge) fn begins(event: &Event) -> Option<TreePlace> {
-    match event.fact.as_deref()? {
-        Fact::Input { place, .. } | Fact::Person { place, .. } => Some(*place),
-        Fact::Output(output) if output.message == event.serial => Some(output.place),
-        Fact::Requested { message, place, .. } if *message == event.serial => Some(*place),
-        _ => None,
-    }
+    event.begins()
 }
 
 /// The message of a view that begins with an event.

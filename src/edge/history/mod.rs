@@ -27,4 +27,6 @@ pub(super) use self::open::{Waiting, question, waiting};
 pub(super) use self::page::{PageRequest, Side, newest, one, read};
 pub(super) use self::pin::Pin;
 pub(super) use self::place::{At, event_place};
-pub(super) use self::turn::{Ended, Found, end_of, ended, input_of, last_of, text_of_turn};
+pub(super) use self::turn::{
+    Ended, Found, end_of, end_of_message, ended, input_of, last_of, text_of_turn,
+};

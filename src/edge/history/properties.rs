@@ -15,9 +15,9 @@ use crate::ids::{
 };
 use crate::limits::{DELIVERY_EVENTS, MESSAGES_BYTES};
 use crate::session::{
-    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, Event, Fact,
-    Follows, Format, Found, Input, Lose, Mode, NewEvent, Role, Say, Scope, Sender, Session, Status,
-    Then, TurnOutput, Verb, View, WhenBusy,
+    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, Cut, Event, Fact,
+    Follows, Format, Found, Inherited, Input, Lose, Mode, NewEvent, Role, Say, Scope, Sender,
+    Session, Status, Then, TurnOutput, Verb, View, WhenBusy,
 };
 
 /// A session with whatever happens in it.
@@ -420,12 +420,16 @@ proptest! {
         let visibility = if public { Visibility::Public } else { Visibility::All };
         let mut world = World::new();
         let middle = at.index(steps.len());
-        let mut earlier = None;
+        let (mut earlier, mut stood) = (None, Vec::new());
         for (place, step) in steps.into_iter().enumerate() {
             if place == middle {
                 earlier = Some((world.status(), world.log.clone()));
             }
             world.step(step);
+            stood.push(world.status());
+        }
+        for status in &stood {
+            cut_at(&world, status)?;
         }
         let status = world.status();
         let whole = plain(&world.log, visibility);
@@ -466,6 +470,33 @@ proptest! {
             }
         }
     }
+}
+
+/// What is open at a place that the log had once is found by reading a little of it.
+fn cut_at(world: &World, then: &Status) -> Result<(), TestCaseError> {
+    if Serial(1) < world.status().first {
+        return Ok(());
+    }
+    let log = || world.log.iter().filter(|event| event.serial <= then.tail);
+    let begun = log().filter_map(|event| Some((event.serial, begins(event)?))).last();
+    let from = begun.map_or(Serial(1), |(at, place)| match place.open {
+        Serial::ZERO => at,
+        open => open.min(at),
+    });
+    let mut cut = Cut::default();
+    log().filter(|event| from <= event.serial).for_each(|event| cut.take(event));
+    let open: BTreeSet<_> = cut.open().iter().map(|open| open.turn.clone()).collect();
+    let known: BTreeSet<_> = then.turns.iter().map(|turn| turn.turn.clone()).collect();
+    prop_assert_eq!(open, known, "turns open at {}", then.tail);
+    let questions: BTreeSet<_> = cut.open().iter().flat_map(|it| it.interactions.clone()).collect();
+    let known = then.interactions.iter().map(|open| open.interaction.clone()).collect();
+    prop_assert_eq!(questions, known, "questions open at {}", then.tail);
+    let inherited = Inherited::default().with(cut, None);
+    if then.branches.is_tree() {
+        return Ok(());
+    }
+    prop_assert_eq!(inherited.branches.root, then.branches.root, "the newest message");
+    Ok(())
 }
 
 /// All branches by their names.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::super::content::raw::{Json, Object};
-use super::super::error::Problem;
+use super::super::error::{self, Problem};
 use super::borders::{self, begins};
 use super::fold::Fold;
 use super::log::Log;
@@ -211,6 +211,39 @@ pub(in crate::edge) async fn last_of(
         at = last.next();
     }
     Ok(content.last().copied().or(questions))
+}
+
+/// The last event before another message begins, once this one is over; and the branch that it is on.
+///
+/// # Errors
+/// No message begins there, or as [`end_of`].
+pub(in crate::edge) async fn end_of_message(
+    log: &mut Log<'_>,
+    status: &Status,
+    id: Serial,
+) -> Result<(Serial, Serial), Problem> {
+    let none = || Problem::new(&error::NO_SUCH_MESSAGE, format!("none has the id {id}"));
+    let is_there = Serial::ZERO < id && id <= status.tail;
+    let shown = if is_there { log.at(&[id]).await? } else { Vec::new() };
+    let event = shown.first().map(|shown| &shown.event).ok_or_else(none)?;
+    let place = begins(event).filter(|place| !place.again).ok_or_else(none)?;
+    let turn = of(event).cloned();
+    let mut is_over =
+        matches!(event.fact.as_deref(), Some(Fact::Input { .. } | Fact::Person { .. }));
+    let mut at = id.next();
+    while at <= status.tail {
+        let piece = log.piece(at, status.tail).await?;
+        let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
+        for event in piece.iter().map(|shown| &shown.event) {
+            let is_own = turn.is_some() && of(event) == turn.as_ref();
+            if begins(event).is_some() && (is_over || is_own) {
+                return Ok((place_before(event.serial), place.branch));
+            }
+            is_over |= is_own && is_end(event);
+        }
+        at = last.next();
+    }
+    Ok((status.tail, place.branch))
 }
 
 /// What an input is of that began no turn of its own, as far as it says.

@@ -49,6 +49,57 @@ pub(super) fn create(body: &[u8]) -> Result<Command, Problem> {
     Ok(config.into())
 }
 
+/// How a fork is to differ from its source.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForkBody {
+    session: String,
+    at: Option<u64>,
+    message: Option<u64>,
+    retention: Option<RetentionBody>,
+    ttl_ms: Option<u64>,
+    labels: Option<BTreeMap<String, String>>,
+    policy: Option<turns::PolicyBody>,
+}
+
+/// Where a fork begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::edge) enum ForkAt {
+    Tail,
+    Serial(Serial),
+    Message(Serial),
+}
+
+/// The name of a fork, where it begins, and its configuration, from its source's.
+pub(in crate::edge) fn fork(
+    body: &[u8],
+) -> Result<(String, ForkAt, impl FnOnce(&Config) -> Result<Config, Problem>), Problem> {
+    let request: ForkBody = json(body)?;
+    let at = match (request.at, request.message) {
+        (None, None) => ForkAt::Tail,
+        (Some(at), None) => ForkAt::Serial(Serial(at)),
+        (None, Some(message)) => ForkAt::Message(Serial(message)),
+        (Some(_), Some(_)) => return Err(turns::bad("a fork begins at a serial or at a message")),
+    };
+    let policy = request.policy.map(turns::policy).transpose()?;
+    let config = move |source: &Config| {
+        let retention = request
+            .retention
+            .map(|given| Retention { max_age_ms: given.max_age_ms, max_bytes: given.max_bytes });
+        let config = Config {
+            retention: retention.unwrap_or(source.retention),
+            ttl_ms: request.ttl_ms.or(source.ttl_ms),
+            expires_at: source.expires_at.filter(|_| request.ttl_ms.is_none()),
+            labels: request.labels.unwrap_or_else(|| source.labels.clone()),
+            content_type: source.content_type.clone(),
+            policy: policy.unwrap_or(source.policy),
+        };
+        config.check().map_err(Refusal::BadConfig)?;
+        Ok(config)
+    };
+    Ok((request.session, at, config))
+}
+
 pub(super) fn trim(body: &[u8]) -> Result<Command, Problem> {
     if body.is_empty() {
         return Err(Problem::new(&error::BAD_JSON, "the body names the serial `before`"));

@@ -15,6 +15,7 @@ pub(super) mod turns;
 use tokio::time::Instant;
 
 pub(super) use append::{Item, body_limit, command as append};
+pub(super) use create::{ForkAt, fork};
 pub(super) use render::{append_headers, keys, render};
 
 use super::error::Problem;
@@ -23,7 +24,7 @@ use crate::auth::{Caller, audit};
 use crate::ids::{InteractionId, SessionId, TurnId};
 use crate::limits;
 use crate::runtime::{Reply, SubmitError};
-use crate::session::{Applied, Command, NewEvent, Origin};
+use crate::session::{Applied, Command, NewEvent, Origin, Standing};
 
 /// A verb whose request is JSON, with what stands beside the body.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub(super) enum Verb {
     Control,
     Pause,
     Resume,
+    /// Freezes, archives or restores.
+    Shelve(Standing),
 }
 
 impl Verb {
@@ -89,6 +92,7 @@ impl Verb {
             Verb::Control => Command::Control(Box::new(people::control(body)?)),
             Verb::Pause => Command::Pause(Box::new(people::pause(body)?)),
             Verb::Resume => Command::Resume(Box::new(people::resume(body)?)),
+            Verb::Shelve(standing) => Command::Shelve(Box::new(people::shelve(standing, body)?)),
         })
     }
 
@@ -102,7 +106,7 @@ impl Verb {
             | Verb::ToolResult(_) => limits::BODY_BYTES,
             Verb::Create | Verb::Touch | Verb::Trim | Verb::Cancel => limits::HEAD_BYTES,
             Verb::ClaimCall(_) | Verb::ReleaseCall(_) => limits::HEAD_BYTES,
-            Verb::Control | Verb::Pause | Verb::Resume => limits::HEAD_BYTES,
+            Verb::Control | Verb::Pause | Verb::Resume | Verb::Shelve(_) => limits::HEAD_BYTES,
         }
     }
 
@@ -213,6 +217,7 @@ fn audited(command: &Command) -> Option<&'static str> {
         Command::Control(control) if matches!(control.verb, session::Verb::Take { .. }) => {
             Some("control.take")
         }
+        Command::Shelve(_) => Some("session.shelve"),
         _ => None,
     }
 }

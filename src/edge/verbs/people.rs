@@ -8,8 +8,17 @@ use super::turns::{bad, json, name, reason, role, scope, sender};
 use crate::ids::{CallEpoch, InteractionId};
 use crate::limits;
 use crate::session::{
-    Answer, ClaimCall, ControlRequest, Mode, Pause, ReleaseCall, Resume, Sender, Verb,
+    Answer, ClaimCall, ControlRequest, Mode, Pause, ReleaseCall, Resume, Sender, Shelve, Standing,
+    Verb,
 };
+
+/// The body of what freezes, archives or restores; all of it may be left out.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ShelveBody {
+    participant: Option<String>,
+    device: Option<String>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +176,12 @@ pub(super) fn control(body: &[u8]) -> Result<ControlRequest, Problem> {
         note: reason(request.note)?,
         role: role(request.role.as_deref())?,
     })
+}
+
+pub(super) fn shelve(standing: Standing, body: &[u8]) -> Result<Shelve, Problem> {
+    let request: ShelveBody = if body.is_empty() { ShelveBody::default() } else { json(body)? };
+    let by = sender(request.participant.as_deref(), request.device.as_deref())?;
+    Ok(Shelve { standing, by })
 }
 
 fn to(request: ToBody) -> Result<Sender, Problem> {

@@ -57,6 +57,9 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
             "cursor": at(*serial),
         }),
         Applied::Paused { turns } => json!({ "turns": turns, "tail": tail }),
+        Applied::Stands { standing, changed } => {
+            json!({ "state": standing.name(), "changed": changed, "tail": tail })
+        }
         Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
         Applied::Trimmed { first } => json!({ "first": first.0 }),
         // Asked for by the program itself, and told to nobody.

@@ -165,6 +165,7 @@ impl Feed {
             Fact::Person { .. }
             | Fact::Control(_)
             | Fact::Audience { .. }
+            | Fact::Standing { .. }
             | Fact::ToolLate { .. } => Look::Pass,
         }
     }

@@ -42,6 +42,8 @@ pub enum Code {
     A19,
     /// What a worker said is lost, or stands in another order.
     A20,
+    /// Something stands on another branch of the conversation, or follows nothing.
+    A21,
     /// The history contradicts itself: the harness is wrong, not the system.
     Harness,
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Code {
             Code::A18 => "not exactly one end",
             Code::A19 => "goes on after its end",
             Code::A20 => "words lost or reordered",
+            Code::A21 => "on another branch",
             Code::Harness => "history contradicts itself",
         };
         write!(f, "{self:?} ({meaning})")

@@ -58,6 +58,16 @@ pub struct Fact {
     pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interaction: Option<String>,
+    /// The branch that it stands on.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub branch: u64,
+    /// The message that it follows, where that is not the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+}
+
+fn is_first(branch: &u64) -> bool {
+    *branch == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,6 +138,8 @@ impl Fact {
             call: None,
             key: None,
             interaction: None,
+            branch: 0,
+            parent: None,
         }
     }
 

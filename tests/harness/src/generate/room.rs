@@ -18,6 +18,8 @@ pub(super) struct Room {
     /// Turns that were cancelled before they came.
     early: BTreeSet<String>,
     epoch: u64,
+    /// The branch where somebody spoke last.
+    current: u64,
     /// Where everything lies that came of a request, by turn, epoch and number.
     output: BTreeMap<(String, u64, u64), Option<(u64, u64)>>,
 }
@@ -28,6 +30,7 @@ struct Open {
     holder: Option<(u64, u64)>,
     /// Inputs that were spoken into it and not heard yet.
     undelivered: Vec<String>,
+    branch: u64,
 }
 
 impl Room {
@@ -40,6 +43,7 @@ impl Room {
             known: BTreeMap::new(),
             early: BTreeSet::new(),
             epoch: 0,
+            current: 0,
             output: BTreeMap::new(),
         }
     }
@@ -80,14 +84,26 @@ impl Room {
         let turn = into.map_or_else(|| input.to_owned(), |at| self.open[at].id.clone());
         let agent = agent.to_owned();
         let accepted = Fact::of_input(What::Accepted, &turn, input);
-        let fact = Fact { agent: Some(agent.clone()), ..accepted };
+        let serial = self.log.len() as u64 + 1;
+        let output =
+            self.log.iter().find(|it| it.fact.as_ref().is_some_and(|it| it.what.is_output()));
+        // Now and then somebody goes back to the first message.
+        let parent =
+            output.map(|output| output.serial).filter(|_| into.is_none() && serial % 3 == 1);
+        self.current = match (parent, into) {
+            (Some(_), _) => serial,
+            (None, Some(at)) => self.open[at].branch,
+            (None, None) => self.current,
+        };
+        let branch = self.current;
+        let fact = Fact { agent: Some(agent.clone()), branch, parent, ..accepted };
         let serial = self.push(fact, Some(value));
         self.known.insert(input.to_owned(), (turn.clone(), serial));
         match into {
             Some(at) => self.open[at].undelivered.push(input.to_owned()),
             None => {
                 let (id, undelivered) = (turn.clone(), Vec::new());
-                self.open.push(Open { id, agent, holder: None, undelivered });
+                self.open.push(Open { id, agent, holder: None, undelivered, branch });
             }
         }
         if early {
@@ -157,7 +173,9 @@ impl Room {
             self.hear(at, epoch);
         }
         for value in values {
-            self.push(Fact::of_epoch(What::Output, turn, epoch), Some(value));
+            let branch = self.open[at].branch;
+            let fact = Fact { branch, ..Fact::of_epoch(What::Output, turn, epoch) };
+            self.push(fact, Some(value));
         }
         match then {
             Then::GoOn => {}
@@ -226,7 +244,8 @@ impl Room {
                 // The turn begins with the first of them, and hears the others.
                 let (id, agent) = (first.clone(), turn.agent.clone());
                 let undelivered = turn.undelivered[1..].to_vec();
-                self.open.push(Open { id, agent, holder: None, undelivered });
+                let branch = turn.branch;
+                self.open.push(Open { id, agent, holder: None, undelivered, branch });
             }
         }
         over.len() as u64

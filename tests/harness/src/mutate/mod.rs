@@ -100,6 +100,7 @@ pub const TURNS: &[Mutation] = &[
     mutation("a completed turn failed", &[Code::A20], turns::other_end),
     mutation("an input has no receipt", &[Code::A11], turns::no_receipt),
     mutation("an input has two receipts", &[Code::A11], turns::two_receipts),
+    mutation("an answer stands on another branch", &[Code::A21], turns::other_branch),
 ];
 
 fn index<'h>(history: &'h History, expect: &Expectations) -> Index<'h> {

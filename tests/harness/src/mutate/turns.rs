@@ -53,6 +53,16 @@ fn spots(h: &History, wished: impl Fn(&[Record], usize) -> bool) -> Vec<(String,
     spots
 }
 
+/// An answer stands on another branch than what it answers.
+pub(super) fn other_branch(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
+    let is_output = |log: &[Record], at: usize| fact(&log[at]).what == What::Output;
+    let (session, at) = choose(rng, spots(h, is_output))?;
+    Some(rewrite(h, &session, |log| {
+        let fact = log[at].fact.as_mut().expect("it is about a turn");
+        fact.branch = if fact.branch == 0 { 1 } else { 0 };
+    }))
+}
+
 /// The same change to the log that every node gives; frames of the session are left out.
 fn rewrite(h: &History, session: &str, change: impl Fn(&mut Vec<Record>)) -> History {
     let mut history = h.clone();

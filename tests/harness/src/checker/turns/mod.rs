@@ -1,5 +1,6 @@
 //! The promises about turns, one file each, over the story that the final log tells of them.
 
+mod branches;
 mod cancels;
 mod ends;
 mod fencing;
@@ -51,6 +52,7 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     cancels::check(&story, out);
     tools::check(&story, out);
     words::check(index, &story, out);
+    branches::check(&story, out);
 }
 
 /// How often a turn of this session went on under another worker.
