@@ -33,7 +33,7 @@ pub const GONE_HEARTBEATS: u32 = 2;
 pub const GONE_LOOKS: u32 = 3;
 /// Pause after which sessions are told again of a node that is gone, and for how long they are.
 pub const GONE_AGAIN: Duration = Duration::from_secs(1);
-pub const GONE_TOLD: Duration = Duration::from_secs(5);
+pub const GONE_REPORT: Duration = Duration::from_secs(5);
 /// Pause between two sweeps for what is idle or was not heard of.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a session that nobody uses keeps its actor.
@@ -105,7 +105,7 @@ pub const READY_LAG: u64 = 10_000;
 /// are not counted.
 pub const ATTENDANCE_LINKS: usize = 200_000;
 /// Links of participants that one message between nodes carries.
-pub const ATTENDANCE_TOLD: usize = 2_000;
+pub const ATTENDANCE_REPORT: usize = 2_000;
 /// Pause after which a node says again who is attached to it.
 pub const ATTENDANCE_REFRESH: Duration = Duration::from_secs(3);
 /// Time after which somebody is gone of whom nothing was said.
@@ -362,7 +362,7 @@ pub const LINK_BYTES: usize = 2 << 20;
 /// Says of one turn that were refused and may be said again; of older ones it is not known what became of them.
 pub const LINK_REFUSED: usize = 256;
 /// Things that a worker is told and has not read; beyond them its feeds wait.
-pub const LINK_TOLD: usize = 64;
+pub const LINK_SIGNALS: usize = 64;
 /// How long a link waits for a turn before it asks anew.
 pub const LINK_CLAIM: Duration = Duration::from_secs(10);
 /// Pause before a feed or a say that found no leader is tried again.

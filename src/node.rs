@@ -79,16 +79,16 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
         begin_again_at_last(node.store.clone())?;
-        let ended = node.until_asked_to_stop().await;
+        let ended = node.until_stopped().await;
         match &ended {
             Ok(End::StoreFailed) => node.abandon().await,
-            Ok(End::Asked) | Err(_) => node.stop().await,
+            Ok(End::Requested) | Err(_) => node.stop().await,
         }
         ended
     });
     control.shutdown_background();
     match done? {
-        End::Asked => Ok(()),
+        End::Requested => Ok(()),
         End::StoreFailed => Err(restart::in_place()).context("begin again after the store failed"),
     }
 }
@@ -110,7 +110,7 @@ fn begin_again_at_last(store: Fault) -> std::io::Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// By a signal.
-    Asked,
+    Requested,
     /// Nothing more can be written to the store; what it lacks is in the journal.
     StoreFailed,
 }
@@ -256,7 +256,7 @@ impl Node {
     /// # Errors
     /// So many peers know this node with another disk that it cannot be part of its cluster, or it was shown that
     /// this disk was rolled back, or it was removed from the cluster: it must not go on.
-    pub async fn until_asked_to_stop(&self) -> anyhow::Result<End> {
+    pub async fn until_stopped(&self) -> anyhow::Result<End> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -269,8 +269,8 @@ impl Node {
             refusals.ok().and_then(|refusals| out(&refusals))
         };
         let reason = tokio::select! {
-            _ = terminate.recv() => return Ok(End::Asked),
-            _ = interrupt.recv() => return Ok(End::Asked),
+            _ = terminate.recv() => return Ok(End::Requested),
+            _ = interrupt.recv() => return Ok(End::Requested),
             _ = self.store.reported() => return Ok(End::StoreFailed),
             reason = outcast => reason,
             reason = refused.wait_for(Option::is_some) => reason.ok().and_then(|why| why.clone()),
@@ -341,9 +341,9 @@ fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
     let counts = Box::new(ComparisonCounts(Arc::downgrade(runtime)));
     metrics.register(|registry| registry.register_collector(counts));
     let ephemerals = &runtime.ephemerals;
-    let (said, dropped) = (ephemerals.said.clone(), ephemerals.dropped.clone());
+    let (sent, dropped) = (ephemerals.sent.clone(), ephemerals.dropped.clone());
     metrics.register(|registry| {
-        registry.register("ephemeral", "Messages that are not kept, said at this node", said);
+        registry.register("ephemeral", "Messages that are not kept, said at this node", sent);
         registry.register("ephemeral_dropped", "Of those, found no room at this node", dropped);
     });
     let trips = Box::new(RoundTrips(Arc::downgrade(runtime)));

@@ -44,8 +44,8 @@ async fn ask(url: &str, input: &str, text: &str) {
 
 /// The log so far, as one node tells it.
 async fn events(url: &str) -> Vec<Value> {
-    let asked = client().get(format!("{url}/v1/sessions/s/events?limit=10000")).send().await;
-    let Ok(answer) = asked else { return Vec::new() };
+    let requested = client().get(format!("{url}/v1/sessions/s/events?limit=10000")).send().await;
+    let Ok(answer) = requested else { return Vec::new() };
     let page: Value = answer.json().await.unwrap_or(Value::Null);
     page["events"].as_array().cloned().unwrap_or_default()
 }
@@ -260,8 +260,8 @@ async fn workers_of_a_node_that_does_not_lead_are_lost_with_it_and_those_of_othe
     let log = events(&cluster.url(leader)).await;
     assert_eq!((count(&log, "agent.lost"), &lost(&log)["cause"]), (1, &json!("node_gone")));
     kept_worker.say(&kept, 0, "still here").await;
-    let said = |log: &[Value]| output(log) == "still here";
-    until("the other worker speaks", &cluster.url(leader), said).await;
+    let emitted = |log: &[Value]| output(log) == "still here";
+    until("the other worker speaks", &cluster.url(leader), emitted).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

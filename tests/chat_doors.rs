@@ -56,14 +56,14 @@ async fn claim(node: &TestNode) -> Value {
     parse(&turn)
 }
 
-async fn say(node: &TestNode, turn: &Value, seq: u64, said: &Value) {
+async fn say(node: &TestNode, turn: &Value, seq: u64, emitted: &Value) {
     let mut body = json!({ "epoch": turn["epoch"], "seq": seq });
-    body.as_object_mut().expect("an object").extend(said.as_object().expect("one").clone());
+    body.as_object_mut().expect("an object").extend(emitted.as_object().expect("one").clone());
     let (session, turn) = (turn["session"].as_str(), turn["turn"].as_str());
     let (session, turn) = (session.expect("a name"), turn.expect("a name"));
     let path = format!("/v1/sessions/{session}/turns/{turn}/say");
-    let (status, told) = post(node, &path, &body).await;
-    assert_eq!(status, 200, "{told}");
+    let (status, received) = post(node, &path, &body).await;
+    assert_eq!(status, 200, "{received}");
 }
 
 fn hello() -> Value {
@@ -94,9 +94,9 @@ async fn an_agent_that_asks_and_keeps_its_turn_is_answered() {
         say(&node, &turn, 0, &json!({ "ask": ask })).await;
         turn
     };
-    let ((status, told), turn) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &body), asks);
-    assert_eq!(status, 200, "{told}");
-    let told = chunks(&told);
+    let ((status, received), turn) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &body), asks);
+    assert_eq!(status, 200, "{received}");
+    let received = chunks(&received);
     let expected = [
         "start",
         "start-step",
@@ -106,36 +106,36 @@ async fn an_agent_that_asks_and_keeps_its_turn_is_answered() {
         "finish-step",
         "finish",
     ];
-    assert_eq!(types(&told), expected);
-    assert_eq!(told[3]["input"], json!({ "table": "a" }));
+    assert_eq!(types(&received), expected);
+    assert_eq!(received[3]["input"], json!({ "table": "a" }));
     assert_eq!(
-        (&told[4]["approvalId"], &told[4]["toolCallId"]),
+        (&received[4]["approvalId"], &received[4]["toolCallId"]),
         (&json!("ap-1"), &json!("call-1"))
     );
-    assert_eq!(told[6]["finishReason"], "tool-calls");
+    assert_eq!(received[6]["finishReason"], "tool-calls");
     let approval = json!({ "id": "ap-1", "approved": true });
     let part = json!({
         "type": "tool-drop", "toolCallId": "call-1", "state": "approval-responded",
         "input": {}, "approval": approval,
     });
-    let answer = json!({ "id": told[0]["messageId"], "role": "assistant", "parts": [part] });
+    let answer = json!({ "id": received[0]["messageId"], "role": "assistant", "parts": [part] });
     let answers = json!({ "id": "s", "messages": [answer] });
     let output = json!({ "type": "tool-output-available", "toolCallId": "call-1", "output": 1 });
     let output = json!({ "format": "ai-sdk/1", "text": output.to_string() });
-    let said = json!({ "events": [output], "then": "complete" });
+    let emitted = json!({ "events": [output], "then": "complete" });
     let goes_on = async {
         // It hears of the answer in its own time.
         let path = "/v1/sessions/s";
         while get(&node, path).await.1.contains(r#""interaction":"ap-1""#) {
             tokio::task::yield_now().await;
         }
-        say(&node, &turn, 1, &said).await;
+        say(&node, &turn, 1, &emitted).await;
     };
-    let ((status, told), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &answers), goes_on);
-    assert_eq!(status, 200, "{told}");
-    let told = chunks(&told);
-    assert_eq!(types(&told), ["start", "tool-output-available", "finish"]);
-    assert_eq!(told[2]["finishReason"], "stop");
+    let ((status, received), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &answers), goes_on);
+    assert_eq!(status, 200, "{received}");
+    let received = chunks(&received);
+    assert_eq!(types(&received), ["start", "tool-output-available", "finish"]);
+    assert_eq!(received[2]["finishReason"], "stop");
 }
 
 /// The name of a question is not that of the call that it is about.
@@ -149,22 +149,23 @@ async fn a_tool_of_the_clients_is_answered_by_the_name_of_its_call() {
         say(&node, &turn, 0, &json!({ "ask": ask, "then": "wait" })).await;
     };
     let body = hello();
-    let ((_, told), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &body), asks);
-    let told = chunks(&told);
-    let call = told.iter().find(|chunk| chunk["type"] == "tool-input-available").expect("a call");
+    let ((_, received), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &body), asks);
+    let received = chunks(&received);
+    let call =
+        received.iter().find(|chunk| chunk["type"] == "tool-input-available").expect("a call");
     assert_eq!((&call["toolCallId"], &call["toolName"]), (&json!("call-1"), &json!("place")));
     let part = json!({
         "type": "tool-place", "toolCallId": "call-1", "state": "output-available", "output": "Graz",
     });
-    let answer = json!({ "id": told[0]["messageId"], "role": "assistant", "parts": [part] });
+    let answer = json!({ "id": received[0]["messageId"], "role": "assistant", "parts": [part] });
     let answers = json!({ "id": "s", "messages": [answer] });
     let goes_on = async {
         let turn = claim(&node).await;
         say(&node, &turn, 0, &json!({ "events": [{ "text": "in Graz" }], "then": "complete" }))
             .await;
     };
-    let ((status, told), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &answers), goes_on);
-    assert!(status == 200 && told.contains("in Graz"), "{status} {told}");
+    let ((status, received), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &answers), goes_on);
+    assert!(status == 200 && received.contains("in Graz"), "{status} {received}");
 }
 
 /// The same question, as the other clients are asked it.
@@ -179,9 +180,9 @@ async fn a_response_whose_agent_asks_and_keeps_its_turn_is_complete() {
         say(&node, &turn, 0, &json!({ "ask": ask })).await;
         turn
     };
-    let ((_, told), turn) = tokio::join!(post(&node, RESPONSES, &body), asks);
-    let last = told.trim_end().split("\n\n").last().expect("a frame").to_owned();
-    assert!(last.starts_with("event: response.completed\n"), "{told}");
+    let ((_, received), turn) = tokio::join!(post(&node, RESPONSES, &body), asks);
+    let last = received.trim_end().split("\n\n").last().expect("a frame").to_owned();
+    assert!(last.starts_with("event: response.completed\n"), "{received}");
     let last = parse(last.split_once("data: ").expect("data").1);
     let response = &last["response"];
     let call = &response["output"][0];
@@ -201,8 +202,8 @@ async fn a_response_whose_agent_asks_and_keeps_its_turn_is_complete() {
         say(&node, &turn, 1, &json!({ "events": [{ "text": "in Graz" }], "then": "complete" }))
             .await;
     };
-    let ((status, told), ()) = tokio::join!(post(&node, RESPONSES, &next), goes_on);
-    assert!(status == 200 && told.contains("in Graz"), "{status} {told}");
+    let ((status, received), ()) = tokio::join!(post(&node, RESPONSES, &next), goes_on);
+    assert!(status == 200 && received.contains("in Graz"), "{status} {received}");
     let (_, whole) = get(&node, &format!("{RESPONSES}/{id}?stream=true")).await;
     let ends = format!(r#""sequence_number":{}"#, last["sequence_number"]);
     assert!(whole.trim_end().split("\n\n").last().expect("one").contains(&ends), "{whole}");
@@ -218,8 +219,8 @@ async fn a_response_of_another_life_of_its_session_is_none() {
     let id = parse(&made)["id"].as_str().expect("an id").to_owned();
     let path = format!("{RESPONSES}/{id}");
     // Nothing follows what is not there yet.
-    let (status, told) = get(&node, &format!("{path}?stream=true&starting_after=1000")).await;
-    assert_eq!((status, &parse(&told)["error"]["code"]), (400, &json!("bad_query")));
+    let (status, received) = get(&node, &format!("{path}?stream=true&starting_after=1000")).await;
+    assert_eq!((status, &parse(&received)["error"]["code"]), (400, &json!("bad_query")));
     assert_eq!(get(&node, &path).await.0, 200);
     assert_eq!(delete(&node, "/v1/sessions/s").await, 204);
     for rest in ["", "?stream=true", "/input_items"] {
@@ -230,8 +231,8 @@ async fn a_response_of_another_life_of_its_session_is_none() {
     assert_eq!(status, 200, "{again}");
     assert_ne!(parse(&again)["id"], json!(id));
     for rest in ["", "?stream=true", "/input_items"] {
-        let (status, told) = get(&node, &format!("{path}{rest}")).await;
-        assert_eq!(status, 404, "{rest}: {told}");
+        let (status, received) = get(&node, &format!("{path}{rest}")).await;
+        assert_eq!(status, 404, "{rest}: {received}");
     }
     let next = json!({ "model": "poet", "input": "and?", "previous_response_id": id });
     assert_eq!(post(&node, RESPONSES, &next).await.0, 404);
@@ -256,20 +257,26 @@ async fn a_run_that_is_gone_on_with_after_what_is_not_there_is_refused() {
         ask_with(&node, (Method::POST, path), &run, &[("last-event-id", id)]).await
     };
     // Whoever has the last word is told that, and whoever has more that there is none.
-    let (status, told) = after(last).await;
-    assert!(status == 200 && told.contains("RUN_FINISHED") && !told.contains("Roses"), "{told}");
+    let (status, received) = after(last).await;
+    assert!(
+        status == 200 && received.contains("RUN_FINISHED") && !received.contains("Roses"),
+        "{received}"
+    );
     let (place, number) = last.rsplit_once('-').expect("a place");
     let number = 1 + number.parse::<u64>().expect("a number");
     for beyond in [&format!("{place}-{number}"), "1-999999-0", "2-1-0"] {
-        let (status, told) = after(beyond).await;
-        assert!(status == 200 && told.contains(r#""code":"cursor_out_of_range""#), "{told}");
-        assert!(!told.contains("RUN_FINISHED"), "{told}");
+        let (status, received) = after(beyond).await;
+        assert!(
+            status == 200 && received.contains(r#""code":"cursor_out_of_range""#),
+            "{received}"
+        );
+        assert!(!received.contains("RUN_FINISHED"), "{received}");
     }
     assert_eq!(after("nonsense").await.0, 400);
     // A run of a life that is over does not begin anew.
     assert_eq!(delete(&node, "/v1/sessions/s").await, 204);
-    let (status, told) = after(last).await;
-    assert!(status == 200 && told.contains("RUN_ERROR"), "{status} {told}");
+    let (status, received) = after(last).await;
+    assert!(status == 200 && received.contains("RUN_ERROR"), "{status} {received}");
     assert_eq!(get(&node, "/v1/sessions/s").await.0, 404);
 }
 
@@ -284,8 +291,8 @@ async fn a_completion_whose_session_is_deleted_is_no_more() {
         claim(&node).await;
         assert_eq!(delete(&node, "/v1/sessions/s").await, 204);
     };
-    let ((status, told), ()) = tokio::join!(ask_with(&node, path, &body, &header), ends);
-    assert_eq!((status, &parse(&told)["error"]["code"]), (404, &json!("no_such_turn")));
+    let ((status, received), ()) = tokio::join!(ask_with(&node, path, &body, &header), ends);
+    assert_eq!((status, &parse(&received)["error"]["code"]), (404, &json!("no_such_turn")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -314,8 +321,8 @@ async fn a_conversation_has_what_it_was_created_with() {
         (json!({ "items": [{ "type": "function_call_output", "output": "" }] }), "bad_json"),
         (json!({ "items": [item("system", "Be brief.")] }), "bad_json"),
     ] {
-        let (status, told) = post(&node, "/v1/openai/conversations", &wrong).await;
-        assert_eq!((status, &parse(&told)["error"]["code"]), (400, &json!(code)), "{wrong}");
+        let (status, received) = post(&node, "/v1/openai/conversations", &wrong).await;
+        assert_eq!((status, &parse(&received)["error"]["code"]), (400, &json!(code)), "{wrong}");
     }
 }
 
@@ -328,8 +335,8 @@ async fn a_message_in_parts_has_its_text() {
     let input = json!([{ "role": "user", "content": content }]);
     let body = json!({ "model": "poet", "input": input, "conversation": "s", "background": true });
     assert_eq!(post(&node, RESPONSES, &body).await.0, 200);
-    let (_, told) = get(&node, "/v1/sessions/s/messages").await;
-    let message = &parse(&told)["messages"][0];
+    let (_, received) = get(&node, "/v1/sessions/s/messages").await;
+    let message = &parse(&received)["messages"][0];
     assert_eq!(message["text"], "What\n\nis it?", "{message}");
 }
 
@@ -344,8 +351,9 @@ async fn a_request_that_its_role_forbids_leaves_no_session_behind() {
     assert_eq!(status, 201, "{made}");
     let key = format!("Bearer {}", parse(&made)["key"].as_str().expect("a key"));
     let key = [("authorization", key.as_str())];
-    let (status, told) = ask_with(&node, (Method::POST, "/v1/ai-sdk/poet"), &hello(), &key).await;
-    assert_eq!((status, &parse(&told)["code"]), (403, &json!("role_forbids")));
+    let (status, received) =
+        ask_with(&node, (Method::POST, "/v1/ai-sdk/poet"), &hello(), &key).await;
+    assert_eq!((status, &parse(&received)["code"]), (403, &json!("role_forbids")));
     let (status, _) = ask_with(&node, (Method::GET, "/v1/sessions/s"), &Value::Null, &root).await;
     assert_eq!(status, 404);
 }

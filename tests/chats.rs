@@ -22,23 +22,23 @@ async fn post(node: &TestNode, path: &str, body: &Value) -> (u16, String) {
 }
 
 /// What a worker does with the next turn.
-async fn work(node: &TestNode, said: &Value) {
+async fn work(node: &TestNode, emitted: &Value) {
     let claim = json!({ "worker": "w", "wait_ms": 30_000, "lease_ms": 60_000 });
     let (status, turn) = post(node, "/v1/agents/poet/claim", &claim).await;
     assert_eq!(status, 200, "{turn}");
     let turn: Value = serde_json::from_str(&turn).expect("JSON");
     let mut body = json!({ "epoch": turn["epoch"], "seq": 0 });
-    body.as_object_mut().expect("an object").extend(said.as_object().expect("one").clone());
+    body.as_object_mut().expect("an object").extend(emitted.as_object().expect("one").clone());
     let path = format!("/v1/sessions/s/turns/{}/say", turn["turn"].as_str().expect("a turn"));
-    let (status, told) = post(node, &path, &body).await;
-    assert_eq!(status, 200, "{told}");
+    let (status, received) = post(node, &path, &body).await;
+    assert_eq!(status, 200, "{received}");
 }
 
 /// A turn that waits for the output of a tool that the client has.
-async fn asked(node: &TestNode) {
+async fn pending(node: &TestNode) {
     let input = json!({ "input": "t", "agent": "poet", "said": { "text": "where?" } });
-    let (status, told) = post(node, "/v1/sessions/s/inputs", &input).await;
-    assert_eq!(status, 200, "{told}");
+    let (status, received) = post(node, "/v1/sessions/s/inputs", &input).await;
+    assert_eq!(status, 200, "{received}");
     let question = json!({ "data": { "tool": { "id": "q", "name": "place", "arguments": {} } } });
     let ask = json!([{ "interaction": "q", "kind": "client_tool", "question": question }]);
     work(node, &json!({ "ask": ask, "then": "wait" })).await;
@@ -49,7 +49,7 @@ async fn an_answer_that_comes_again_after_the_end_is_told_what_came_of_it() {
     let node = start_single().await;
     let put = reqwest::Client::new().put(format!("{}/v1/sessions/s", node.url));
     assert!(put.json(&json!({})).send().await.expect("an answer").status().is_success());
-    asked(&node).await;
+    pending(&node).await;
     let tool = json!({ "role": "tool", "tool_call_id": "q", "content": "Graz" });
     let tool = json!({ "model": "poet", "messages": [tool] });
     let completions = "/v1/openai/chat/completions";
@@ -61,17 +61,17 @@ async fn an_answer_that_comes_again_after_the_end_is_told_what_came_of_it() {
     // Another turn of the agent is none of theirs.
     let input = json!({ "input": "other", "agent": "poet", "said": { "text": "and then?" } });
     assert_eq!(post(&node, "/v1/sessions/s/inputs", &input).await.0, 200);
-    for said in ["Graz", "Wien"] {
-        let resume = json!([{ "interruptId": "q", "status": "resolved", "payload": said }]);
+    for emitted in ["Graz", "Wien"] {
+        let resume = json!([{ "interruptId": "q", "status": "resolved", "payload": emitted }]);
         let run = json!({ "threadId": "s", "runId": "r2", "messages": [], "resume": resume });
-        let (status, told) = post(&node, "/v1/ag-ui/poet", &run).await;
-        assert_eq!(status, 200, "{told}");
-        assert!(told.contains("in Graz") && told.contains("RUN_FINISHED"), "{told}");
+        let (status, received) = post(&node, "/v1/ag-ui/poet", &run).await;
+        assert_eq!(status, 200, "{received}");
+        assert!(received.contains("in Graz") && received.contains("RUN_FINISHED"), "{received}");
     }
     let unknown = tool.to_string().replace(r#""q""#, r#""p""#);
     let unknown = serde_json::from_str(&unknown).expect("JSON");
-    let (status, told) = post(&node, completions, &unknown).await;
-    assert_eq!(status, 400, "{told}");
+    let (status, received) = post(&node, completions, &unknown).await;
+    assert_eq!(status, 400, "{received}");
 }
 
 /// The id of the message that a request is answered with.
@@ -96,8 +96,8 @@ async fn the_same_wish_for_another_answer_begins_one() {
     let again = json!({ "id": "s", "messages": message, "trigger": "regenerate-message" });
     let mut known = vec![message_of(&node, &asks).await];
     for _ in 0..2 {
-        let (status, told) = post(&node, "/v1/ai-sdk/poet/s/stop", &json!({})).await;
-        assert_eq!(status, 200, "{told}");
+        let (status, received) = post(&node, "/v1/ai-sdk/poet/s/stop", &json!({})).await;
+        assert_eq!(status, 200, "{received}");
         let other = message_of(&node, &again).await;
         assert!(!known.contains(&other), "it is another answer");
         // Something happens in the session meanwhile.
@@ -116,14 +116,14 @@ async fn a_response_takes_no_answers_to_what_another_turn_asked() {
     let (status, made) = post(&node, responses, &body).await;
     assert_eq!(status, 200, "{made}");
     let made: Value = serde_json::from_str(&made).expect("JSON");
-    asked(&node).await;
+    pending(&node).await;
     let output = json!([{ "type": "function_call_output", "call_id": "q", "output": "Graz" }]);
     let next = json!({ "model": "critic", "input": output, "previous_response_id": made["id"] });
-    let (status, told) = post(&node, responses, &next).await;
-    assert_eq!(status, 400, "{told}");
+    let (status, received) = post(&node, responses, &next).await;
+    assert_eq!(status, 400, "{received}");
     let url = format!("{}/v1/sessions/s", node.url);
-    let told = reqwest::get(&url).await.expect("an answer").text().await.expect("a body");
-    assert!(told.contains(r#""interaction":"q""#), "it is still open: {told}");
+    let received = reqwest::get(&url).await.expect("an answer").text().await.expect("a body");
+    assert!(received.contains(r#""interaction":"q""#), "it is still open: {received}");
     // Nor does it delete what is asked beside it.
     let url = format!("{}{responses}/{}", node.url, made["id"].as_str().expect("an id"));
     let deleted = reqwest::Client::new().delete(&url).send().await.expect("an answer");
@@ -147,6 +147,6 @@ async fn a_conversation_that_was_deleted_is_gone_though_a_fork_holds_it() {
     assert!(client.delete(&conversation).send().await.expect("an answer").status().is_success());
     assert_eq!(client.get(&conversation).send().await.expect("an answer").status(), 404);
     let next = json!({ "model": "poet", "input": "and?", "previous_response_id": made["id"] });
-    let (status, told) = post(&node, "/v1/openai/responses", &next).await;
-    assert_eq!(status, 404, "{told}");
+    let (status, received) = post(&node, "/v1/openai/responses", &next).await;
+    assert_eq!(status, 404, "{received}");
 }

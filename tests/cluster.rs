@@ -110,8 +110,8 @@ async fn requests_without_a_key_outlive_the_leader_that_they_were_sent_to() {
         (ask(reqwest::Method::PUT, "stream/u"), ask(reqwest::Method::DELETE, "sessions/t"));
     // A node that is stopped takes what is sent to it and says nothing; then others elect a new leader.
     cluster.pause(leader);
-    let asked = [native, durable.body("\"durable\""), created, ended];
-    let answers = futures::future::join_all(asked.map(reqwest::RequestBuilder::send)).await;
+    let requested = [native, durable.body("\"durable\""), created, ended];
+    let answers = futures::future::join_all(requested.map(reqwest::RequestBuilder::send)).await;
     cluster.resume(leader);
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("an answer")).collect();
     let codes: Vec<_> = answers.iter().map(|answer| answer.status().as_u16()).collect();
@@ -119,7 +119,7 @@ async fn requests_without_a_key_outlive_the_leader_that_they_were_sent_to() {
     let log: Value =
         ask(reqwest::Method::GET, "stream/s").send().await.unwrap().json().await.unwrap();
     let mut log: Vec<_> =
-        log.as_array().unwrap().iter().map(|said| said.as_str().unwrap()).collect();
+        log.as_array().unwrap().iter().map(|output| output.as_str().unwrap()).collect();
     log.sort_unstable();
     assert_eq!(log, ["durable", "native"]);
 }

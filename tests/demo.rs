@@ -25,11 +25,11 @@ fn left_in(directory: &Path) -> Vec<String> {
 fn the_script_passes_every_row() {
     let temporary = tempfile::tempdir().expect("a directory");
     let output = demo(&["--headless"], temporary.path()).output().expect("the demo runs");
-    let (told, why) =
+    let (received, why) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{told}");
-    assert!(output.status.success(), "{told}\n{why}");
-    assert!(told.contains("lost 0 | duplicated 0 | out of order 0"), "{told}");
+    println!("{received}");
+    assert!(output.status.success(), "{received}\n{why}");
+    assert!(received.contains("lost 0 | duplicated 0 | out of order 0"), "{received}");
     assert_eq!(left_in(temporary.path()), Vec::<String>::new());
 }
 
@@ -106,9 +106,9 @@ async fn only_its_own_page_can_hurt_the_demo() {
         assert_eq!(act(origin, key).await.0, 403, "{origin}");
     }
     assert!(lives(before));
-    let (status, told) = act(&url, key).await;
-    assert_eq!(status, 200, "{told}");
-    assert!(told.contains(&format!("kill -9 {before}")), "{told}");
+    let (status, received) = act(&url, key).await;
+    assert_eq!(status, 200, "{received}");
+    assert!(received.contains(&format!("kill -9 {before}")), "{received}");
     assert_eq!(state(&url).await["nodes"][1]["pid"], Value::Null);
     assert!(!lives(before));
     assert!(page.end(Signal::TERM).success());

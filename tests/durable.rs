@@ -175,7 +175,7 @@ async fn a_long_log_is_read_in_chunks_that_say_so() {
 struct Stream {
     lines: Option<mpsc::Sender<Bytes>>,
     answer: Response,
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
 async fn stream(node: &TestNode, path: &str, seq: &str, more: Headers<'_>) -> Stream {
@@ -195,7 +195,7 @@ async fn stream(node: &TestNode, path: &str, seq: &str, more: Headers<'_>) -> St
         request = request.header(*name, *value);
     }
     let answer = request.send().await.unwrap();
-    Stream { lines: Some(lines), answer, heard: Vec::new() }
+    Stream { lines: Some(lines), answer, received: Vec::new() }
 }
 
 impl Stream {
@@ -206,12 +206,12 @@ impl Stream {
     /// The next line of the answer.
     async fn hear(&mut self) -> Value {
         loop {
-            if let Some(at) = self.heard.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<_> = self.heard.drain(..=at).collect();
+            if let Some(at) = self.received.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = self.received.drain(..=at).collect();
                 return serde_json::from_slice(&line).unwrap();
             }
             let chunk = timeout(Duration::from_secs(10), self.answer.chunk()).await;
-            self.heard.extend(chunk.unwrap().unwrap().expect("the answer ended too early"));
+            self.received.extend(chunk.unwrap().unwrap().expect("the answer ended too early"));
         }
     }
 

@@ -174,8 +174,8 @@ async fn a_stream_begins_at_once_and_tells_proxies_to_keep_out() {
     let node = start_single().await;
     client(&node).create("s").await.unwrap();
     let url = format!("{}/v1/sessions/s/events?live=sse", node.url);
-    let asked = reqwest::Client::new().get(url).header("origin", ALLOWED_ORIGIN);
-    let mut response = asked.send().await.unwrap();
+    let requested = reqwest::Client::new().get(url).header("origin", ALLOWED_ORIGIN);
+    let mut response = requested.send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     assert_eq!(response.headers()["cache-control"], "no-store, no-transform");
     assert_eq!(response.headers()["x-accel-buffering"], "no");

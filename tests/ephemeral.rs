@@ -32,12 +32,13 @@ async fn listener(url: &str, rest: Value) -> Client {
 }
 
 /// Says it until somebody hears it: who was attached a moment ago may not be known yet. Returns what was heard.
-async fn heard(client: &mut Client, url: &str, body: &Value) -> Value {
+async fn incoming(client: &mut Client, url: &str, body: &Value) -> Value {
     loop {
         say(url, body.clone()).await;
-        let heard = tokio::time::timeout(Duration::from_secs(2), client.of("s", "ephemeral")).await;
-        if let Ok(heard) = heard {
-            return heard["data"]["messages"][0].clone();
+        let incoming =
+            tokio::time::timeout(Duration::from_secs(2), client.of("s", "ephemeral")).await;
+        if let Ok(incoming) = incoming {
+            return incoming["data"]["messages"][0].clone();
         }
     }
 }
@@ -53,12 +54,12 @@ async fn everybody_who_listens_hears_it_at_every_node_and_the_log_does_not_grow(
         let mut ears = listener(url, json!({ "ephemeral": true })).await;
         for from in &urls {
             let words = format!("{at} {from}");
-            let mut told = heard(&mut ears, from, &typing("ada", &words)).await;
-            while told["said"]["text"] != json!(words) {
+            let mut received = incoming(&mut ears, from, &typing("ada", &words)).await;
+            while received["said"]["text"] != json!(words) {
                 // One that was said more than once came more than once.
-                told = ears.of("s", "ephemeral").await["data"]["messages"][0].clone();
+                received = ears.of("s", "ephemeral").await["data"]["messages"][0].clone();
             }
-            let who = (&told["kind"], &told["participant"], &told["device"]);
+            let who = (&received["kind"], &received["participant"], &received["device"]);
             assert_eq!(who, (&json!("typing"), &json!("ada"), &json!("phone")));
         }
     }
@@ -67,7 +68,7 @@ async fn everybody_who_listens_hears_it_at_every_node_and_the_log_does_not_grow(
     let events = json!({ "events": [{ "text": "kept" }] });
     assert_eq!(post(&urls[0], &format!("{SESSION}/events"), events).await.0, 200);
     deaf.of("s", "event").await;
-    assert!(!deaf.told.iter().any(|frame| frame["type"] == "ephemeral"), "{:?}", deaf.told);
+    assert!(!deaf.received.iter().any(|frame| frame["type"] == "ephemeral"), "{:?}", deaf.received);
 }
 
 #[tokio::test]
@@ -83,8 +84,8 @@ async fn a_stream_is_told_what_a_device_says_on_its_socket() {
     let secret = json!({ "kind": "note", "said": { "text": "secret" }, "internal": true });
     for (id, body) in [(7, secret), (8, body)] {
         let frame = json!({ "id": id, "op": "ephemeral", "session": "s", "body": body });
-        let told = device.ask(frame).await;
-        assert_eq!(told["ok"], json!({ "dropped": false }), "{told}");
+        let received = device.ask(frame).await;
+        assert_eq!(received["ok"], json!({ "dropped": false }), "{received}");
     }
     while !text.contains("event: ephemeral") || !text.ends_with("\n\n") {
         let chunk = answer.chunk().await.expect("it goes on").expect("it does not end");
@@ -122,8 +123,8 @@ async fn a_worker_shows_how_it_gets_on_in_its_own_turn_only() {
         "kind": "progress", "said": { "data": 0.5 },
     });
     worker.send(&frame).await;
-    let told = ears.of("s", "ephemeral").await["data"]["messages"][0].clone();
-    let who = (&told["agent"], &told["turn"], &told["said"]["data"]);
+    let received = ears.of("s", "ephemeral").await["data"]["messages"][0].clone();
+    let who = (&received["agent"], &received["turn"], &received["said"]["data"]);
     assert_eq!(who, (&json!("poet"), &json!("q"), &json!(0.5)));
     frame["epoch"] = json!(999);
     worker.send(&frame).await;
@@ -139,18 +140,18 @@ async fn a_flood_is_dropped_and_counted_and_events_come_all_the_same() {
     create(&url, "s").await;
     let mut ears = listener(&url, json!({ "ephemeral": true })).await;
     let flood = async {
-        let (mut said, mut dropped) = (0, 0);
+        let (mut content, mut dropped) = (0, 0);
         // However slow the machine is: a few of these in a second are too much.
-        while said < 600 || (dropped == 0 && said < 20_000) {
+        while content < 600 || (dropped == 0 && content < 20_000) {
             let all = (0..50).map(|at| {
-                let body = typing(&format!("p{}", (said + at) % 200), &"x".repeat(4_000));
+                let body = typing(&format!("p{}", (content + at) % 200), &"x".repeat(4_000));
                 say(&url, body)
             });
             let taken = join_all(all).await;
-            said += taken.len();
+            content += taken.len();
             dropped += taken.into_iter().filter(|taken| !taken).count();
         }
-        (said, dropped)
+        (content, dropped)
     };
     let events = async {
         for at in 0..EVENTS {
@@ -163,14 +164,14 @@ async fn a_flood_is_dropped_and_counted_and_events_come_all_the_same() {
         let expected: Vec<_> = (0..EVENTS).map(|at| at.to_string()).collect();
         assert_eq!(texts, expected);
     };
-    let ((said, dropped), (), ()) = tokio::join!(flood, events, reads);
+    let ((content, dropped), (), ()) = tokio::join!(flood, events, reads);
     let metrics = client().get(format!("{url}/metrics")).send().await.expect("an answer");
     let metrics = metrics.text().await.expect("text");
     let count = |name: &str| -> usize {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.expect("it is counted").trim().parse().expect("a number")
     };
-    assert_eq!(count("outlive_ephemeral_total ") + dropped, said);
+    assert_eq!(count("outlive_ephemeral_total ") + dropped, content);
     assert!(0 < dropped && dropped <= count("outlive_ephemeral_dropped_total "), "{dropped}");
     assert_eq!(show(&url).await["tail"], json!(EVENTS));
 }

@@ -187,7 +187,7 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
     let home = get(&urls[0], "/v1/sessions/s/home").await;
     let replicas = home["replicas"].as_array().expect("replicas").clone();
     assert_eq!(replicas.len(), 3, "a node has none");
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for url in &urls {
         let forward = pages(url, "s", "after", 2).await;
         assert_eq!(forward, pages(url, "s", "before", 3).await);
@@ -195,7 +195,7 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
             let alone = get(url, &format!("/v1/sessions/s/messages/{}", message["id"])).await;
             assert_eq!(alone["message"], *message);
         }
-        told.push(forward);
+        received.push(forward);
         let shown = get(url, "/v1/sessions/s").await;
         let open = &shown["interactions"][0];
         assert_eq!(open["question"]["data"], json!({ "tool": "pay" }), "{shown}");
@@ -206,8 +206,9 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
             (&json!("more"), &json!("and quickly"))
         );
     }
-    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "all nodes tell the same");
-    let last = told[0].iter().find(|message| message["questions"].is_array()).expect("a question");
+    assert!(received.windows(2).all(|pair| pair[0] == pair[1]), "all nodes tell the same");
+    let last =
+        received[0].iter().find(|message| message["questions"].is_array()).expect("a question");
     let content = last["content"].as_array().expect("parts");
     assert_eq!((&content[0]["type"], &content[0]["text"]), (&json!("text"), &json!("Paying. ")));
     assert_eq!(
@@ -230,8 +231,11 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
         let call = &message["content"][1];
         assert_eq!((&call["state"], &call["output"]["left"]), (&json!("output"), &json!(2.5)));
         assert_eq!(call["approval"]["approved"], true);
-        let asked = &message["questions"][0];
-        assert_eq!((&asked["state"], &asked["device"]), (&json!("answered"), &json!("laptop")));
+        let requested = &message["questions"][0];
+        assert_eq!(
+            (&requested["state"], &requested["device"]),
+            (&json!("answered"), &json!("laptop"))
+        );
         assert_eq!(
             (&message["end"], &message["complete"]),
             (&json!("turn.completed"), &json!(true))

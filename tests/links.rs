@@ -8,11 +8,12 @@ use outlive::ids::{AgentName, InteractionId, KindName, SessionId, TurnId, Worker
 use outlive::limits;
 use outlive::runtime::SubmitError;
 use outlive::runtime::agent::{
-    Ack, FromWorker, Leave, LinkEnd, Listener, Offered, Refused, Register, Speaker, ToWorker, Told,
-    TurnKey, What,
+    Ack, FromWorker, Leave, LinkEnd, Listener, Offered, Refused, Register, Signal, Speaker,
+    ToWorker, TurnKey, What,
 };
 use outlive::session::{
-    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Role, Said, Say, Scope, Then,
+    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Role, Say, Scope, Then,
+    TurnOutput,
 };
 use tokio::time::{Instant, timeout};
 
@@ -35,8 +36,8 @@ async fn submit(node: &TestNode, command: impl Into<Command>) {
 
 async fn ask(node: &TestNode, input: &str) {
     let agent = AgentName::parse("poet").expect("a name");
-    let (input, said) = (turn_id(input), text(input));
-    submit(node, Command::Input(Box::new(Input::new(input, agent, said)))).await;
+    let (input, output) = (turn_id(input), text(input));
+    submit(node, Command::Input(Box::new(Input::new(input, agent, output)))).await;
 }
 
 async fn cancel(node: &TestNode, turn: &str) {
@@ -74,11 +75,11 @@ impl Worker {
     /// The next thing but pings.
     async fn next(&mut self) -> Result<ToWorker, LinkEnd> {
         loop {
-            let told = timeout(Duration::from_secs(60), self.listener.next()).await;
-            match told.expect("something is told")? {
+            let received = timeout(Duration::from_secs(60), self.listener.next()).await;
+            match received.expect("something is told")? {
                 ToWorker::Ping if self.pongs => drop(self.speaker.hear(FromWorker::Pong).await),
                 ToWorker::Ping => {}
-                told => return Ok(told),
+                received => return Ok(received),
             }
         }
     }
@@ -91,9 +92,9 @@ impl Worker {
         (TurnKey { session, turn: turn.turn.clone(), epoch }, *offered)
     }
 
-    async fn told(&mut self) -> Told {
-        let ToWorker::Told(told) = self.next().await.expect("open") else { panic!("told") };
-        *told
+    async fn received(&mut self) -> Signal {
+        let ToWorker::Signal(received) = self.next().await.expect("open") else { panic!("told") };
+        *received
     }
 
     async fn ack(&mut self) -> Ack {
@@ -110,8 +111,8 @@ impl Worker {
 
     async fn say(&self, key: &TurnKey, seq: u64, words: &[&str], then: Then) {
         let events = words.iter().map(|word| text(word)).collect();
-        let said = Some(Said { seq, events, then, ..Said::default() });
-        let say = Say { said, ..Say::new(key.turn.clone(), key.epoch) };
+        let output = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
+        let say = Say { output: output, ..Say::new(key.turn.clone(), key.epoch) };
         let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
         self.speaker.hear(frame).await.expect("open");
     }
@@ -127,12 +128,12 @@ async fn a_link_hands_out_turns_while_there_is_room_and_acknowledges_each_say_at
     assert_eq!((offered.events.len(), offered.more), (2, false));
     assert_eq!(offered.events[0].payload, "t");
     ask(&node, "steer").await;
-    let told = worker.told().await;
-    assert_eq!((told.what, &told.key), (What::Steer, &key));
-    let steer = told.event.expect("an event");
+    let received = worker.received().await;
+    assert_eq!((received.what, &received.key), (What::Steer, &key));
+    let steer = received.event.expect("an event");
     assert_eq!(steer.event.payload, "steer");
-    let heard = Some(steer.event.serial);
-    let beat = Say { heard, ..Say::new(key.turn.clone(), key.epoch) };
+    let incoming = Some(steer.event.serial);
+    let beat = Say { consumed: incoming, ..Say::new(key.turn.clone(), key.epoch) };
     let beat = FromWorker::Say { session: session(), say: Box::new(beat) };
     worker.speaker.hear(beat).await.expect("open");
     // Says do not wait for each other; their answers come in order, each with its own place.
@@ -154,9 +155,9 @@ async fn a_link_hands_out_turns_while_there_is_room_and_acknowledges_each_say_at
         places.push(ack.places.expect("it said something"));
     }
     assert_eq!(refused, [(Some(52), "sequence_gap")]);
-    let told = story(&node).await;
+    let received = story(&node).await;
     let at = |serial: outlive::ids::Serial| {
-        told[usize::try_from(serial.0).expect("a small number") - 1].as_str()
+        received[usize::try_from(serial.0).expect("a small number") - 1].as_str()
     };
     for (first, last) in &places[..50] {
         assert_eq!((at(*first), at(*last)), ("turn.output a", "turn.output b"));
@@ -164,7 +165,7 @@ async fn a_link_hands_out_turns_while_there_is_room_and_acknowledges_each_say_at
     // The last one led to the end of the turn, too.
     assert_eq!((at(places[50].0), at(places[50].1)), ("turn.output c", "turn.completed"));
     assert!(places.is_sorted_by(|before, next| before.1 < next.0), "{places:?}");
-    assert!(told.contains(&"input.consumed".to_owned()), "{told:?}");
+    assert!(received.contains(&"input.consumed".to_owned()), "{received:?}");
     // The room is free again.
     ask(&node, "t2").await;
     assert_eq!(worker.turn().await.0.turn, turn_id("t2"));
@@ -181,15 +182,15 @@ async fn a_cancelled_turn_holds_its_room_until_the_worker_is_done() {
     worker.say(&key, 0, &["one"], Then::GoOn).await;
     worker.ack().await;
     cancel(&node, "t").await;
-    assert_eq!(worker.told().await.what, What::Cancel);
+    assert_eq!(worker.received().await.what, What::Cancel);
     ask(&node, "t2").await;
     worker.say(&key, 1, &["two"], Then::GoOn).await;
     let refused = worker.refused().await;
     assert_eq!((refused.seq, refused.code), (Some(1), "turn_over"));
     worker.speaker.hear(FromWorker::Done(key)).await.expect("open");
     assert_eq!(worker.turn().await.0.turn, turn_id("t2"));
-    let told = story(&node).await;
-    assert!(!told.iter().any(|told| told.contains("two")), "{told:?}");
+    let received = story(&node).await;
+    assert!(!received.iter().any(|received| received.contains("two")), "{received:?}");
     node.node.stop().await;
 }
 
@@ -208,12 +209,12 @@ async fn what_a_worker_said_before_it_left_is_kept_and_its_turn_goes_to_another_
     let mut heir = Worker::new(&node, 1, 15_000);
     let (next, offered) = heir.turn().await;
     assert!(key.epoch < next.epoch);
-    let said = offered
+    let output = offered
         .events
         .iter()
         .filter(|event| matches!(event.fact.as_deref(), Some(outlive::session::Fact::Output(_))));
-    let said: Vec<_> = said.map(|event| event.payload.clone()).collect();
-    assert_eq!(said, ["Once", "upon", "a", "time"]);
+    let output: Vec<_> = output.map(|event| event.payload.clone()).collect();
+    assert_eq!(output, ["Once", "upon", "a", "time"]);
     node.node.stop().await;
 }
 
@@ -226,14 +227,14 @@ async fn a_worker_that_answers_no_ping_loses_its_link_and_its_turns() {
     // It keeps its turn well beyond the lease while it answers, and says nothing else.
     worker.turn().await;
     let until = Instant::now() + Duration::from_secs(3);
-    if let Ok(told) = tokio::time::timeout_at(until, worker.next()).await {
-        panic!("{told:?} is told of a turn that nobody took away");
+    if let Ok(received) = tokio::time::timeout_at(until, worker.next()).await {
+        panic!("{received:?} is told of a turn that nobody took away");
     }
     worker.pongs = false;
     let end = loop {
         match worker.next().await {
-            Ok(ToWorker::Told(told)) => assert_eq!(told.what, What::Fenced),
-            Ok(told) => panic!("{told:?}"),
+            Ok(ToWorker::Signal(received)) => assert_eq!(received.what, What::Fenced),
+            Ok(received) => panic!("{received:?}"),
             Err(end) => break end,
         }
     };
@@ -288,9 +289,10 @@ async fn what_was_refused_is_never_acknowledged_when_it_is_said_again() {
     assert_eq!(worker.ack().await.seq, 0);
     worker.say(&key, 2, &["three"], Then::Complete).await;
     assert!(worker.ack().await.over);
-    let told = story(&node).await;
-    let said: Vec<_> = told.iter().filter(|told| told.starts_with("turn.output")).collect();
-    assert_eq!(said.len(), 3, "{told:?}");
+    let received = story(&node).await;
+    let output: Vec<_> =
+        received.iter().filter(|received| received.starts_with("turn.output")).collect();
+    assert_eq!(output.len(), 3, "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -309,8 +311,8 @@ async fn a_say_that_no_entry_has_room_for_is_refused_for_good() {
         deadline_ms: None,
         role: Role::Participant,
     };
-    let said = Said { ask: (0..5).map(ask).collect(), ..Said::default() };
-    let say = Say { said: Some(said), ..Say::new(key.turn.clone(), key.epoch) };
+    let output = TurnOutput { ask: (0..5).map(ask).collect(), ..TurnOutput::default() };
+    let say = Say { output: Some(output), ..Say::new(key.turn.clone(), key.epoch) };
     let until = Instant::now() + Duration::from_secs(30);
     let command = Command::Say(Box::new(say.clone()));
     let answer = node.node.runtime.sessions.submit(&session(), command, until).await;

@@ -94,10 +94,10 @@ async fn refusal(cluster: &Cluster, node: usize, arguments: &[&str]) -> String {
 /// Runs a command that must succeed; returns what it says.
 async fn done(cluster: &Cluster, node: usize, arguments: &[&str]) -> String {
     let output = cluster.run(node, arguments).await;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let emitted = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?} said:\n{said}{error}");
-    said
+    assert!(output.status.success(), "{arguments:?} said:\n{emitted}{error}");
+    emitted
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,15 +117,15 @@ async fn a_dead_node_is_replaced_while_writes_go_on() {
     std::fs::remove_dir_all(cluster.data_dir(2)).expect("our own directory");
 
     // What cannot be done is said, and changes nothing.
-    let told = refusal(&cluster, 1, &["replace", "2", "--with", "4"]).await;
-    assert!(told.contains("node 4 does not answer"), "{told}");
-    let told = refusal(&cluster, 3, &["leave", "3"]).await;
+    let received = refusal(&cluster, 1, &["replace", "2", "--with", "4"]).await;
+    assert!(received.contains("node 4 does not answer"), "{received}");
+    let received = refusal(&cluster, 3, &["leave", "3"]).await;
     assert!(
-        told.contains("would have no majority: of its voters 1, 2 only 1 would answer"),
-        "{told}"
+        received.contains("would have no majority: of its voters 1, 2 only 1 would answer"),
+        "{received}"
     );
-    let told = refusal(&cluster, 3, &["leave", "7"]).await;
-    assert!(told.contains("node 7 is no member; members are 1, 2, 3"), "{told}");
+    let received = refusal(&cluster, 3, &["leave", "7"]).await;
+    assert!(received.contains("node 7 is no member; members are 1, 2, 3"), "{received}");
 
     assert_eq!(cluster.start_newcomer(), 4);
     eventually("node 4 waits", async || {
@@ -133,26 +133,26 @@ async fn a_dead_node_is_replaced_while_writes_go_on() {
         answer.is_ok_and(|answer| answer.status().as_u16() == 503)
     })
     .await;
-    let mut said = String::new();
+    let mut emitted = String::new();
     eventually("node 2 is replaced", async || {
         // Node 4 takes a moment to find the others.
         let output = cluster.run(3, &["replace", "2", "--with", "4"]).await;
-        said = String::from_utf8_lossy(&output.stdout).into_owned();
+        emitted = String::from_utf8_lossy(&output.stdout).into_owned();
         output.status.success()
     })
     .await;
-    assert!(said.contains("node 4 takes the place of node 2"), "{said}");
-    assert!(said.contains("members 1, 3, 4"), "{said}");
+    assert!(emitted.contains("node 4 takes the place of node 2"), "{emitted}");
+    assert!(emitted.contains("members 1, 3, 4"), "{emitted}");
     for shard in ["system group", "shard 1 ", "shard 4 "] {
-        let line = said.lines().rfind(|line| line.starts_with(shard));
-        assert!(line.is_some_and(|line| line.ends_with("done, voters 1, 3, 4")), "{said}");
+        let line = emitted.lines().rfind(|line| line.starts_with(shard));
+        assert!(line.is_some_and(|line| line.ends_with("done, voters 1, 3, 4")), "{emitted}");
     }
     let again = done(&cluster, 1, &["replace", "2", "--with", "4"]).await;
     assert!(again.contains("that was agreed on before"), "{again}");
     cluster.ready(4).await;
 
-    let told = refusal(&cluster, 4, &["join", "2"]).await;
-    assert!(told.contains("an id is never used again"), "{told}");
+    let received = refusal(&cluster, 4, &["join", "2"]).await;
+    assert!(received.contains("an id is never used again"), "{received}");
 
     // The new voter counts: with node 1 gone it is needed for every majority.
     cluster.kill(1);
@@ -191,8 +191,8 @@ async fn a_node_joins_and_a_live_one_leaves_and_ends() {
             assert_eq!(read(&cluster.url(node), session).await, ["before", "between"]);
         }
     }
-    let said = done(&cluster, 4, &["leave", "2"]).await;
-    assert!(said.contains("members 1, 3, 4"), "{said}");
+    let emitted = done(&cluster, 4, &["leave", "2"]).await;
+    assert!(emitted.contains("members 1, 3, 4"), "{emitted}");
     // It learns that it was removed, and ends.
     assert!(!cluster.ended(2).await.success());
     let log = cluster.log_end(2);

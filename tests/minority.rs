@@ -53,7 +53,7 @@ async fn a_minority_answers_nothing_from_what_it_remembers_and_acknowledges_noth
         let others: Vec<usize> = (1..=3).filter(|node| *node != alone).collect();
         others.iter().for_each(|node| cluster.pause(*node));
         let url = cluster.url(alone);
-        let asked = (0..SESSIONS).flat_map(|session| {
+        let requested = (0..SESSIONS).flat_map(|session| {
             let stream = format!("{url}/v1/stream/{}", name(session));
             let get = |query: &str| client().get(format!("{stream}?{query}"));
             [
@@ -66,7 +66,7 @@ async fn a_minority_answers_nothing_from_what_it_remembers_and_acknowledges_noth
                 ("append", client().post(&stream).json(&json!([alone]))),
             ]
         });
-        let answers = asked.map(async |(what, request)| (what, status(request).await));
+        let answers = requested.map(async |(what, request)| (what, status(request).await));
         for (what, status) in join_all(answers).await {
             assert!(status.is_none_or(|status| 500 <= status), "{what} answered {status:?}");
         }
@@ -111,8 +111,9 @@ async fn ready(url: &str) -> Option<(u16, Vec<String>)> {
 /// What `outlive cluster status` ends with, asked of one node.
 async fn cluster_status(url: &str) -> (Option<i32>, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_outlive"));
-    let told = command.args(["cluster", "status", "--url", url]).output().await.expect("it runs");
-    (told.status.code(), String::from_utf8_lossy(&told.stderr).into_owned())
+    let received =
+        command.args(["cluster", "status", "--url", url]).output().await.expect("it runs");
+    (received.status.code(), String::from_utf8_lossy(&received.stderr).into_owned())
 }
 
 /// How many shards node 1 leads, as it says itself.

@@ -181,21 +181,24 @@ async fn a_second_device_begins_with_what_there_is_and_not_with_thousands_of_pie
     let mut laptop = Device::attach(&url, "s", "participant=ada&device=laptop&snapshot=1").await;
     let attached = laptop.next("attached", |_| true).await;
     let snapshot = &attached["snapshot"];
-    let told: Vec<_> = snapshot["messages"].as_array().expect("messages").iter().collect();
-    assert_eq!(told.len(), 2);
-    assert_eq!((&told[0]["role"], &told[0]["text"]), (&json!("user"), &json!("a poem")));
-    assert_eq!((&told[0]["participant"], &told[0]["device"]), (&json!("ada"), &json!("phone")));
-    assert_eq!(told[1]["text"], whole.as_str());
-    assert_eq!((&told[1]["role"], &told[1]["complete"]), (&json!("agent"), &json!(false)));
-    assert_eq!((&told[1]["from"], &told[1]["to"]), (&json!(3), &json!(2002)));
+    let received: Vec<_> = snapshot["messages"].as_array().expect("messages").iter().collect();
+    assert_eq!(received.len(), 2);
+    assert_eq!((&received[0]["role"], &received[0]["text"]), (&json!("user"), &json!("a poem")));
+    assert_eq!(
+        (&received[0]["participant"], &received[0]["device"]),
+        (&json!("ada"), &json!("phone"))
+    );
+    assert_eq!(received[1]["text"], whole.as_str());
+    assert_eq!((&received[1]["role"], &received[1]["complete"]), (&json!("agent"), &json!(false)));
+    assert_eq!((&received[1]["from"], &received[1]["to"]), (&json!(3), &json!(2002)));
     assert_eq!(snapshot["turns"][0]["state"], "active");
     assert_eq!(snapshot["health"][0]["health"], "streaming");
     assert_eq!(snapshot["control"]["mode"], "auto");
     // What comes next follows without a gap.
     let end = json!({ "events": [{ "text": "end" }], "then": "complete" });
-    let said = say(&url, &taken, 20, end).await;
+    let output = say(&url, &taken, 20, end).await;
     let next = laptop.event("turn.output").await;
-    assert_eq!((&next["serial"], &next["offset"]), (&said["first"], &json!(whole.len())));
+    assert_eq!((&next["serial"], &next["offset"]), (&output["first"], &json!(whole.len())));
     let completed = laptop.event("turn.completed").await;
     let ping = laptop.next("ping", |_| true).await;
     assert_eq!((&ping["tail"], &ping["health"]), (&completed["serial"], &json!([])));
@@ -292,8 +295,8 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));
     let (status, taken_over) = control(take("sue", "supervisor")).await;
     assert_eq!((status, &taken_over["mode"]), (200, &json!("manual")), "{taken_over}");
-    let told = ada.event("control.taken").await;
-    assert_eq!((&told["participant"], &told["note"]), (&json!("sue"), &json!("mine")));
+    let received = ada.event("control.taken").await;
+    assert_eq!((&received["participant"], &received["note"]), (&json!("sue"), &json!("mine")));
     let (status, problem) = control(take("bob", "controller")).await;
     assert_eq!((status, &problem["code"]), (409, &json!("control_held")));
     // What the agent says now is a draft for the supervisor.
@@ -305,8 +308,8 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     let seen = sue.next("message", |data| data["input"] == "q").await;
     assert_eq!((&seen["held"], &seen["serial"]), (&json!(true), &held["serial"]));
     input(&url, "s", asks("a", "I am Sue.")).await;
-    let said = ada.event("person.said").await;
-    assert_eq!((&said["participant"], &said["text"]), (&json!("sue"), &json!("I am Sue.")));
+    let output = ada.event("person.said").await;
+    assert_eq!((&output["participant"], &output["text"]), (&json!("sue"), &json!("I am Sue.")));
     let shown = get(&url, "/v1/sessions/s").await;
     assert_eq!(shown["control"]["holder"]["participant"], "sue");
     assert_eq!((&shown["control"]["held"], &shown["turns"]), (&json!(true), &json!([])));
@@ -320,9 +323,9 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     ada.event("turn.completed").await;
     let texts = |frames: &[Frame]| frames.iter().any(|frame| frame.data.contains(" draft"));
     assert!(texts(&sue.frames) && !texts(&ada.frames), "drafts are not for everyone");
-    let told = get(&url, "/v1/sessions/s/messages?visibility=public").await;
-    let told = told["messages"].as_array().expect("messages").iter();
-    let told: Vec<_> = told.map(|message| (&message["role"], &message["text"])).collect();
+    let received = get(&url, "/v1/sessions/s/messages?visibility=public").await;
+    let received = received["messages"].as_array().expect("messages").iter();
+    let received: Vec<_> = received.map(|message| (&message["role"], &message["text"])).collect();
     let wanted = [
         ("user", "a poem"),
         ("agent", "Roses"),
@@ -331,7 +334,7 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
         ("agent", "me"),
     ];
     let wanted: Vec<_> = wanted.iter().map(|(role, text)| (json!(role), json!(text))).collect();
-    assert_eq!(told, wanted.iter().map(|(role, text)| (role, text)).collect::<Vec<_>>());
+    assert_eq!(received, wanted.iter().map(|(role, text)| (role, text)).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

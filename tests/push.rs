@@ -18,16 +18,17 @@ async fn an_endpoint_is_asked_with_the_conversation_and_its_answer_comes_into_th
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask(&url, "t1", "hi").await;
-    let told = until(&url, "turn.completed").await;
-    let output: String = told.iter().filter_map(|told| told.strip_prefix("text:")).collect();
-    assert_eq!(output, "Hello", "{told:?}");
+    let received = until(&url, "turn.completed").await;
+    let output: String =
+        received.iter().filter_map(|received| received.strip_prefix("text:")).collect();
+    assert_eq!(output, "Hello", "{received:?}");
     ask(&url, "t2", "again").await;
     eventually("the second turn is over", async || {
-        story(&url).await.iter().filter(|told| *told == "turn.completed").count() == 2
+        story(&url).await.iter().filter(|received| *received == "turn.completed").count() == 2
     })
     .await;
     assert_eq!(
-        endpoint.asked(1)["messages"],
+        endpoint.request(1)["messages"],
         json!([
             { "role": "user", "content": "hi" },
             { "role": "assistant", "content": "Hello" },
@@ -64,10 +65,13 @@ async fn an_answer_that_breaks_off_is_asked_for_again_and_superseded() {
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask(&url, "t1", "hi").await;
-    let told = until(&url, "turn.completed").await;
-    let at = |name: &str| told.iter().position(|told| told == name);
-    assert!(at("text:half an").is_some_and(|said| Some(said) < at("agent.lost")), "{told:?}");
-    assert_eq!(at("step.rewound").map(|at| at + 1), at("text:whole"), "{told:?}");
+    let received = until(&url, "turn.completed").await;
+    let at = |name: &str| received.iter().position(|received| received == name);
+    assert!(
+        at("text:half an").is_some_and(|emitted| Some(emitted) < at("agent.lost")),
+        "{received:?}"
+    );
+    assert_eq!(at("step.rewound").map(|at| at + 1), at("text:whole"), "{received:?}");
     let rewound = events(&url).await.into_iter().find(|event| event["type"] == "step.rewound");
     assert_eq!(rewound.expect("it is there")["from"], at("text:half an").expect("there") + 1);
 }
@@ -83,10 +87,10 @@ async fn what_an_endpoint_said_before_it_broke_off_is_in_the_log() {
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask(&url, "t1", "hi").await;
-    let told = until(&url, "turn.completed").await;
-    let before = told.iter().take_while(|told| *told != "agent.lost");
-    let said: String = before.filter_map(|told| told.strip_prefix("text:")).collect();
-    assert_eq!(said, "w".repeat(200), "{told:?}");
+    let received = until(&url, "turn.completed").await;
+    let before = received.iter().take_while(|received| *received != "agent.lost");
+    let emitted: String = before.filter_map(|received| received.strip_prefix("text:")).collect();
+    assert_eq!(emitted, "w".repeat(200), "{received:?}");
 }
 
 /// Its first words are superseded each time, so they forgive nothing.
@@ -103,14 +107,14 @@ async fn an_answer_that_breaks_off_again_and_again_is_asked_for_as_often_as_the_
         let (cluster, _file) = node(&agent).await;
         let url = cluster.url(1);
         ask_with(&url, "t1", "hi", json!({ "attempts": 3 })).await;
-        let told = until(&url, "turn.failed").await;
-        assert_eq!(endpoint.asked.lock().expect("no panic").len(), 3, "{told:?}");
+        let received = until(&url, "turn.failed").await;
+        assert_eq!(endpoint.calls.lock().expect("no panic").len(), 3, "{received:?}");
         let lost = events(&url).await.into_iter().filter(|event| event["type"] == "agent.lost");
         let pauses = lost.map(|event| {
             let (at, again) = (event["time"].as_u64(), event["again_at"].as_u64());
             again.expect("a time").checked_sub(at.expect("a time"))
         });
-        assert_eq!(pauses.collect::<Vec<_>>(), [Some(0), Some(1_000), None], "{told:?}");
+        assert_eq!(pauses.collect::<Vec<_>>(), [Some(0), Some(1_000), None], "{received:?}");
     }
 }
 
@@ -144,12 +148,12 @@ async fn what_is_no_stream_fails_the_turn_at_once_and_says_what_it_was() {
         (PAGE, "the endpoint answered 200 with text/html, not with text/event-stream"),
         (ELSEWHERE, "the endpoint answered 307 and points to http://HOST/elsewhere/"),
     ] {
-        let (told, all, requests) = end_of("openai", script, "").await;
-        let said = all.last().expect("one")["reason"].as_str().expect("text");
-        let port = said.rsplit_once("//127.0.0.1:").and_then(|(_, rest)| rest.split('/').next());
+        let (received, all, requests) = end_of("openai", script, "").await;
+        let emitted = all.last().expect("one")["reason"].as_str().expect("text");
+        let port = emitted.rsplit_once("//127.0.0.1:").and_then(|(_, rest)| rest.split('/').next());
         let host = port.map(|port| format!("127.0.0.1:{port}")).unwrap_or_default();
-        assert_eq!(said, reason.replace("HOST", &host), "{told:?}");
-        assert_eq!(requests, 1, "{told:?}");
+        assert_eq!(emitted, reason.replace("HOST", &host), "{received:?}");
+        assert_eq!(requests, 1, "{received:?}");
     }
 }
 
@@ -158,10 +162,10 @@ async fn an_endpoint_that_is_not_ready_says_why_in_the_log() {
     const LOADING: &[Does] = &[Does::Answers(
         "HTTP/1.1 503 No\r\ncontent-length: 44\r\n\r\n{\"error\":{\"message\":\"the model is loading\"}}",
     )];
-    let (told, all, requests) = end_of("openai", LOADING, "").await;
-    assert_eq!(requests, 2, "{told:?}");
+    let (received, all, requests) = end_of("openai", LOADING, "").await;
+    assert_eq!(requests, 2, "{received:?}");
     let lost: Vec<_> = all.iter().filter(|event| event["type"] == "agent.lost").collect();
-    assert_eq!(lost.len(), 2, "{told:?}");
+    assert_eq!(lost.len(), 2, "{received:?}");
     for lost in lost {
         assert_eq!(lost["detail"], "the endpoint answered 503: the model is loading");
     }
@@ -178,10 +182,11 @@ async fn a_comment_is_a_sign_of_life() {
         r#"{"choices":[{"delta":{"content":"five"}}]}"#,
         r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
     ];
-    let (told, _, requests) = end_of("openai", &[Does::Breathes(26, END)], "quiet_ms = 5000").await;
-    assert_eq!(requests, 1, "{told:?}");
-    assert_eq!(told.last().map(String::as_str), Some("turn.completed"), "{told:?}");
-    assert!(!told.iter().any(|told| told == "agent.stalled"), "{told:?}");
+    let (received, _, requests) =
+        end_of("openai", &[Does::Breathes(26, END)], "quiet_ms = 5000").await;
+    assert_eq!(requests, 1, "{received:?}");
+    assert_eq!(received.last().map(String::as_str), Some("turn.completed"), "{received:?}");
+    assert!(!received.iter().any(|received| received == "agent.stalled"), "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,10 +198,10 @@ async fn a_piece_that_is_too_large_leaves_its_type_and_size_in_the_log() {
     });
     static SCRIPT: std::sync::LazyLock<[Does; 1]> =
         std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
-    let (told, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
+    let (received, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
     for omitted in [r#"{"bytes":300024,"type":"file"}"#, r#"{"bytes":300011}"#] {
         let omitted = format!(r#"ai-sdk/1:{{"data":{omitted},"type":"data-omitted"}}"#);
-        assert!(told.contains(&omitted), "{told:?}");
+        assert!(received.contains(&omitted), "{received:?}");
     }
 }
 
@@ -207,13 +212,13 @@ async fn a_refusal_of_many_words_is_cut_and_fails_the_turn() {
         let head = format!("HTTP/1.1 400 No\r\ncontent-length: {}\r\n\r\n", words.len());
         [Does::Answers((head + &words).leak())]
     });
-    let (told, all, requests) = end_of("openai", &*SCRIPT, "").await;
+    let (received, all, requests) = end_of("openai", &*SCRIPT, "").await;
     let reason = all.last().expect("one")["reason"].as_str().expect("text");
     assert!(
         reason.starts_with("the endpoint answered 400: ä") && reason.len() <= 1_024,
-        "{told:?}"
+        "{received:?}"
     );
-    assert_eq!(requests, 1, "{told:?}");
+    assert_eq!(requests, 1, "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -224,10 +229,10 @@ async fn a_line_that_never_ends_fails_the_turn_at_once() {
     });
     static SCRIPT: std::sync::LazyLock<[Does; 1]> =
         std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
-    let (told, all, requests) = end_of("ai-sdk", &*SCRIPT, "").await;
+    let (received, all, requests) = end_of("ai-sdk", &*SCRIPT, "").await;
     let reason = all.last().expect("one")["reason"].as_str().expect("text");
-    assert!(reason.contains("is larger than"), "{told:?}");
-    assert_eq!(requests, 1, "{told:?}");
+    assert!(reason.contains("is larger than"), "{received:?}");
+    assert_eq!(requests, 1, "{received:?}");
 }
 
 /// A request of a session takes less than one answer may bring at once.
@@ -239,18 +244,19 @@ async fn a_text_that_is_larger_than_a_request_is_in_the_log_whole() {
     });
     static SCRIPT: std::sync::LazyLock<[Does; 1]> =
         std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
-    let (told, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
-    let said: usize = told.iter().filter_map(|told| told.strip_prefix("text:")).map(str::len).sum();
-    assert_eq!(said, 1_500_000);
+    let (received, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
+    let emitted: usize =
+        received.iter().filter_map(|received| received.strip_prefix("text:")).map(str::len).sum();
+    assert_eq!(emitted, 1_500_000);
 }
 
 /// What says no is known with the head of the answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_whose_words_never_end_fails_the_turn_at_once() {
     const HALF: &[Does] = &[Does::Holds("HTTP/1.1 400 No\r\ncontent-length: 99\r\n\r\nno such")];
-    let (told, all, requests) = end_of("openai", HALF, "").await;
+    let (received, all, requests) = end_of("openai", HALF, "").await;
     assert_eq!(all.last().expect("one")["reason"], "the endpoint answered 400: no such");
-    assert_eq!(requests, 1, "{told:?}");
+    assert_eq!(requests, 1, "{received:?}");
 }
 
 /// A detail keeps its end where it is too long, and the status stands at its beginning.
@@ -261,10 +267,10 @@ async fn an_endpoint_that_is_not_ready_says_so_however_many_words_it_has() {
         let head = format!("HTTP/1.1 503 No\r\ncontent-length: {}\r\n\r\n", words.len());
         [Does::Answers((head + &words).leak())]
     });
-    let (told, all, _) = end_of("openai", &*SCRIPT, "").await;
+    let (received, all, _) = end_of("openai", &*SCRIPT, "").await;
     let lost = all.iter().find(|event| event["type"] == "agent.lost").expect("one");
     let detail = lost["detail"].as_str().expect("text");
-    assert!(detail.starts_with("the endpoint answered 503: ä"), "{told:?}");
+    assert!(detail.starts_with("the endpoint answered 503: ä"), "{received:?}");
 }
 
 /// The blank line after it never comes.
@@ -273,7 +279,7 @@ async fn the_last_event_of_an_answer_counts_if_it_is_whole() {
     const CUT: &[Does] = &[Does::Answers(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"five\"},\"finish_reason\":\"stop\"}]}\n",
     )];
-    let (told, _, requests) = end_of("openai", CUT, "").await;
-    assert_eq!(requests, 1, "{told:?}");
-    assert_eq!(told.last().map(String::as_str), Some("turn.completed"));
+    let (received, _, requests) = end_of("openai", CUT, "").await;
+    assert_eq!(requests, 1, "{received:?}");
+    assert_eq!(received.last().map(String::as_str), Some("turn.completed"));
 }

@@ -43,7 +43,8 @@ async fn a_route_built_with_the_ai_sdk_is_an_agent() {
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask(&url, "t1", "say this back to me").await;
-    let told = until(&url, "turn.completed").await;
-    let output: String = told.iter().filter_map(|told| told.strip_prefix("text:")).collect();
-    assert_eq!(output, "say this back to me", "{told:?}");
+    let received = until(&url, "turn.completed").await;
+    let output: String =
+        received.iter().filter_map(|received| received.strip_prefix("text:")).collect();
+    assert_eq!(output, "say this back to me", "{received:?}");
 }

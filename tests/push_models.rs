@@ -1,6 +1,6 @@
 //! Models as agents: what they are asked, and how their answers end, from end to end.
 
-use harness::endpoint::{Does, Endpoint, ask, count, node, spoken, until};
+use harness::endpoint::{Does, Endpoint, ask, count, node, output_of, until};
 use harness::load::eventually;
 use serde_json::json;
 
@@ -39,21 +39,25 @@ async fn a_model_behind_the_messages_api_answers() {
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask(&url, "t1", "a poem").await;
-    let told = until(&url, "turn.completed").await;
-    assert_eq!(spoken(&url).await, ["Roses"], "{told:?}");
-    assert_eq!(told.iter().filter(|told| *told == "agent.lost").count(), 2, "{told:?}");
+    let received = until(&url, "turn.completed").await;
+    assert_eq!(output_of(&url).await, ["Roses"], "{received:?}");
+    assert_eq!(
+        received.iter().filter(|received| *received == "agent.lost").count(),
+        2,
+        "{received:?}"
+    );
     ask(&url, "t2", "another").await;
-    let told = until(&url, "turn.failed").await;
-    let asked = endpoint.asked(3);
+    let received = until(&url, "turn.failed").await;
+    let requests = endpoint.request(3);
     let text = |text: &str| json!([{ "type": "text", "text": text }]);
     let messages = json!([
         { "role": "user", "content": text("a poem") },
         { "role": "assistant", "content": text("Roses") },
         { "role": "user", "content": text("another") },
     ]);
-    assert_eq!(asked["messages"], messages, "{told:?}");
-    assert_eq!((&asked["model"], &asked["max_tokens"]), (&json!("m-1"), &json!(99)));
-    assert_eq!(asked["stream"], true);
+    assert_eq!(requests["messages"], messages, "{received:?}");
+    assert_eq!((&requests["model"], &requests["max_tokens"]), (&json!("m-1"), &json!(99)));
+    assert_eq!(requests["stream"], true);
     let (head, _) = endpoint.raw.lock().expect("no panic")[0].clone();
     assert!(head.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("x-api-key: k-1\r\n"), "{head}");
@@ -75,9 +79,9 @@ async fn a_model_behind_chat_completions_answers() {
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask(&url, "t1", "a poem").await;
-    let told = until(&url, "turn.completed").await;
-    assert_eq!(spoken(&url).await, ["Roses"], "{told:?}");
-    assert_eq!(endpoint.asked(0)["model"], "m-1");
+    let received = until(&url, "turn.completed").await;
+    assert_eq!(output_of(&url).await, ["Roses"], "{received:?}");
+    assert_eq!(endpoint.request(0)["model"], "m-1");
     let (head, _) = endpoint.raw.lock().expect("no panic")[0].clone();
     assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{head}");
 }
@@ -101,20 +105,28 @@ async fn a_run_whose_calls_are_the_clients_waits_for_them() {
     let url = cluster.url(1);
     ask(&url, "t1", "where?").await;
     count(&url, "turn.waiting", 1).await;
-    let asked = harness::endpoint::events(&url).await;
-    let asked = asked.iter().find(|event| event["type"] == "interaction.requested").expect("one");
-    assert_eq!((&asked["interaction"], &asked["kind"]), (&json!("k1"), &json!("client_tool")));
+    let requests = harness::endpoint::events(&url).await;
+    let requests =
+        requests.iter().find(|event| event["type"] == "interaction.requested").expect("one");
+    assert_eq!(
+        (&requests["interaction"], &requests["kind"]),
+        (&json!("k1"), &json!("client_tool"))
+    );
     let tool = json!({ "id": "k1", "name": "place", "arguments": { "n": 1 } });
-    assert_eq!(asked["data"], json!({ "tool": tool }));
+    assert_eq!(requests["data"], json!({ "tool": tool }));
     let answer = json!({ "answer": { "data": "Graz" } });
     let place = format!("{url}/v1/sessions/s/interactions/k1");
     let answered = harness::cluster::client().post(place).json(&answer).send().await;
     assert_eq!(answered.expect("an answer").status(), 200);
-    eventually("it goes on", async || endpoint.asked.lock().expect("no panic").len() == 2).await;
-    let told = until(&url, "turn.completed").await;
-    let asked = endpoint.asked(1);
-    let last = &asked["messages"][2];
-    assert_eq!((&last["role"], &last["toolCallId"]), (&json!("tool"), &json!("k1")), "{told:?}");
+    eventually("it goes on", async || endpoint.calls.lock().expect("no panic").len() == 2).await;
+    let received = until(&url, "turn.completed").await;
+    let requests = endpoint.request(1);
+    let last = &requests["messages"][2];
+    assert_eq!(
+        (&last["role"], &last["toolCallId"]),
+        (&json!("tool"), &json!("k1")),
+        "{received:?}"
+    );
     assert_eq!(last["content"], "Graz");
-    assert_eq!(asked.get("resume"), None);
+    assert_eq!(requests.get("resume"), None);
 }

@@ -35,7 +35,7 @@ async fn states(url: &str) -> Vec<Value> {
     let messages = page["messages"].as_array().expect("messages").last().cloned();
     let questions = messages.expect("a message")["questions"].clone();
     let questions = questions.as_array().expect("questions").iter();
-    questions.map(|asked| asked["state"].clone()).collect()
+    questions.map(|requested| requested["state"].clone()).collect()
 }
 
 #[tokio::test]
@@ -44,15 +44,16 @@ async fn a_question_that_is_taken_back_is_over_everywhere() {
     let urls = cluster.urls();
     let turn = begin(&urls[0]).await;
     let asks = |name: &str| json!({ "interaction": name, "kind": "approval", "question": { "text": "Send it?" } });
-    let (status, told) = say(&urls[0], &turn, 0, json!({ "ask": [asks("a"), asks("b")] })).await;
-    assert_eq!(status, 200, "{told}");
+    let (status, received) =
+        say(&urls[0], &turn, 0, json!({ "ask": [asks("a"), asks("b")] })).await;
+    assert_eq!(status, 200, "{received}");
     let unknown = json!({ "withdraw": [{ "interaction": "c" }] });
     let (status, problem) = say(&urls[1], &turn, 1, unknown).await;
     assert_eq!((status, &problem["code"]), (404, &json!("no_such_interaction")));
     let back = json!({ "withdraw": [{ "interaction": "a", "reason": "found it" }] });
     for duplicate in [false, true] {
-        let (status, told) = say(&urls[1], &turn, 1, back.clone()).await;
-        assert_eq!((status, &told["duplicate"]), (200, &json!(duplicate)), "{told}");
+        let (status, received) = say(&urls[1], &turn, 1, back.clone()).await;
+        assert_eq!((status, &received["duplicate"]), (200, &json!(duplicate)), "{received}");
     }
     for url in &urls {
         let open = get(url, "").await["interactions"].clone();
@@ -78,8 +79,8 @@ async fn a_question_is_for_those_who_may_and_the_first_of_them() {
         "interaction": "a", "kind": "approval", "question": { "text": "Send it?" },
         "role": "supervisor",
     });
-    let (status, told) = say(&url, &turn, 0, json!({ "ask": [ask], "then": "wait" })).await;
-    assert_eq!(status, 200, "{told}");
+    let (status, received) = say(&url, &turn, 0, json!({ "ask": [ask], "then": "wait" })).await;
+    assert_eq!(status, 200, "{received}");
     assert_eq!(get(&url, "").await["interactions"][0]["role"], "supervisor");
     let (status, problem) = answer(&url, "a", "ada", "controller", "yes").await;
     assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));

@@ -262,10 +262,10 @@ async fn what_a_worker_says_over_its_quota_is_refused_and_may_be_said_again() {
     let path = "/v1/sessions/s/events?limit=1000";
     let (_, page) = ask(&node, &acme, Method::GET, path, Value::Null).await;
     let events = page["events"].as_array().unwrap().iter();
-    let said: Vec<_> = events.filter(|event| event["type"] == "turn.output").collect();
-    let said: Vec<_> = said.iter().map(|event| event["text"].as_str().unwrap()).collect();
+    let emitted: Vec<_> = events.filter(|event| event["type"] == "turn.output").collect();
+    let emitted: Vec<_> = emitted.iter().map(|event| event["text"].as_str().unwrap()).collect();
     let expected: Vec<_> = (0..seq).map(|seq| seq.to_string()).collect();
-    assert_eq!(said, expected, "each once, in its order: {page}");
+    assert_eq!(emitted, expected, "each once, in its order: {page}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,8 +102,8 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
     let node = start_single().await;
     submit(&node, "s", Command::from(Config::default())).await.unwrap();
     let (turn, agent) = (TurnId::parse("t").unwrap(), AgentName::parse("poet").unwrap());
-    let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"a poem") };
-    let input = Input::new(turn.clone(), agent.clone(), said);
+    let output = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"a poem") };
+    let input = Input::new(turn.clone(), agent.clone(), output);
     submit(&node, "s", Command::Input(Box::new(input))).await.unwrap();
     let live = || node.node.runtime.sessions.live();
     eventually("its actor leaves", async || {

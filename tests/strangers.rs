@@ -168,16 +168,16 @@ async fn a_web_page_changes_nothing_here_unless_it_is_allowed() {
             ("origin", "http://localhost:1", "origin_not_allowed"),
             ("host", "evil.example:4437", "host_not_allowed"),
         ] {
-            let asked = ask(&node, method.clone(), path).header("content-type", kind);
-            let answer = asked.header(name, value).body("{}").send().await.unwrap();
+            let requested = ask(&node, method.clone(), path).header("content-type", kind);
+            let answer = requested.header(name, value).body("{}").send().await.unwrap();
             assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path} {value}");
             assert!(!answer.headers().contains_key("access-control-allow-origin"));
             assert_eq!(answer.json::<Value>().await.unwrap()["code"], code);
         }
     }
     // The browser of a page that asks first hears of no leave, and sends nothing more.
-    let asked = ask(&node, Method::OPTIONS, events).header("origin", EVIL);
-    let answer = asked.header("access-control-request-method", "PUT").send().await.unwrap();
+    let requested = ask(&node, Method::OPTIONS, events).header("origin", EVIL);
+    let answer = requested.header("access-control-request-method", "PUT").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     assert!(!answer.headers().contains_key("access-control-allow-origin"));
     let session = ask(&node, Method::GET, "/v1/sessions/s").send().await.unwrap();
@@ -195,8 +195,8 @@ async fn a_web_page_changes_nothing_here_unless_it_is_allowed() {
     let port = node.node.address.port();
     for origin in [ALLOWED_ORIGIN.to_owned(), node.url.clone(), format!("http://localhost:{port}")]
     {
-        let asked = ask(&node, Method::POST, events).header("origin", &origin);
-        let answer = asked.header("content-type", "text/plain").body("x").send().await.unwrap();
+        let requested = ask(&node, Method::POST, events).header("origin", &origin);
+        let answer = requested.header("content-type", "text/plain").body("x").send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{origin}");
         assert_eq!(answer.headers()["access-control-allow-origin"], origin);
         let vary: Vec<_> = answer.headers().get_all("vary").iter().collect();
@@ -215,10 +215,10 @@ async fn a_web_page_changes_nothing_here_unless_it_is_allowed() {
 async fn a_preflight_allows_the_headers_that_it_asks_for() {
     let node = start_single().await;
     let wanted = "content-type,traceparent,baggage,x-request-id";
-    let asked = ask(&node, Method::OPTIONS, "/v1/sessions/s/inputs")
+    let requested = ask(&node, Method::OPTIONS, "/v1/sessions/s/inputs")
         .header("access-control-request-method", "POST")
         .header("access-control-request-headers", wanted);
-    let answer = asked.header("origin", ALLOWED_ORIGIN).send().await.unwrap();
+    let answer = requested.header("origin", ALLOWED_ORIGIN).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     let headers = answer.headers();
     assert_eq!(headers["access-control-allow-headers"], wanted);
@@ -304,9 +304,9 @@ async fn line_ends_that_only_some_readers_know_are_escaped_and_no_block_lacks_da
     let node = start_single().await;
     create(&node, "s").await;
     let body = "{\"events\":[{\"data\":{\"t\":\"a\u{2028}b\"}},{\"data\":{\"t\":\"c\u{85}d\"}}]}";
-    let asked = ask(&node, Method::POST, "/v1/sessions/s/events");
-    let asked = asked.header("content-type", "application/json").body(body);
-    assert_eq!(asked.send().await.unwrap().status(), StatusCode::OK);
+    let requested = ask(&node, Method::POST, "/v1/sessions/s/events");
+    let requested = requested.header("content-type", "application/json").body(body);
+    assert_eq!(requested.send().await.unwrap().status(), StatusCode::OK);
     let text =
         get(&node, "/v1/sessions/s/events?live=sse", "connection: close\r\n", "caught-up").await;
     assert!(!text.contains(['\u{85}', '\u{2028}', '\u{2029}']), "{text}");

@@ -194,8 +194,8 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     found.extend(wide(text));
     for (gone, now) in GONE {
         let what = format!("`{gone}` is gone; say {now}");
-        let said = tokens.iter().filter(|(_, word)| word == gone);
-        found.extend(said.map(|(line, _)| (*line, what.clone())));
+        let listed = tokens.iter().filter(|(_, word)| word == gone);
+        found.extend(listed.map(|(line, _)| (*line, what.clone())));
     }
     let inside = |folder: &str| {
         path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

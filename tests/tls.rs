@@ -132,11 +132,11 @@ async fn whoever_speaks_no_tls_is_sent_away_and_harms_nobody() {
     let files = files(&dir);
     let cert = certify(&files);
     let node = start(&files).await;
-    for said in
+    for emitted in
         [&b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"[..], b"\x16\x03\x01\xff\xff", b""]
     {
         let mut stream = plain(&node).await;
-        stream.write_all(said).await.unwrap();
+        stream.write_all(emitted).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut got = Vec::new();
         // It may be reset, which is as good.

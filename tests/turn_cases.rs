@@ -57,10 +57,10 @@ impl Case {
     }
 
     async fn messages(&self) -> Vec<(String, String)> {
-        let told = self.get("/v1/sessions/s/messages").await;
+        let received = self.get("/v1/sessions/s/messages").await;
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let tell = |message: &Value| (text(&message["role"]), text(&message["text"]));
-        told["messages"].as_array().expect("messages").iter().map(tell).collect()
+        received["messages"].as_array().expect("messages").iter().map(tell).collect()
     }
 }
 
@@ -87,10 +87,10 @@ async fn a_worker_of_an_earlier_life_neither_speaks_in_the_next_nor_swallows_its
     case.input("t1", "poet", "second life").await;
     let new = case.claim().await;
     assert!(old["epoch"].as_u64() < new["epoch"].as_u64(), "{old} {new}");
-    let spoken = case.say(&old, 0, json!({ "events": [{ "text": "words of A" }] })).await;
-    assert_eq!((spoken.0, &spoken.1["code"]), (403, &json!("fenced")));
-    let spoken = case.say(&new, 0, json!({ "events": [{ "text": "words of B" }] })).await;
-    assert_eq!((spoken.0, &spoken.1["duplicate"]), (200, &json!(false)));
+    let output = case.say(&old, 0, json!({ "events": [{ "text": "words of A" }] })).await;
+    assert_eq!((output.0, &output.1["code"]), (403, &json!("fenced")));
+    let output = case.say(&new, 0, json!({ "events": [{ "text": "words of B" }] })).await;
+    assert_eq!((output.0, &output.1["duplicate"]), (200, &json!(false)));
     let last = ("agent".to_owned(), "words of B".to_owned());
     assert_eq!(case.messages().await.last(), Some(&last));
 }
@@ -168,15 +168,16 @@ async fn what_is_said_into_a_turn_is_shown_in_front_of_what_is_said_behind_it() 
     let rest = json!({ "events": [{ "text": "Violets" }], "heard": steered["serial"] });
     case.say(&turn, 2, rest).await;
     case.say(&turn, 3, json!({ "then": "complete" })).await;
-    let told = case.messages().await;
-    let told: Vec<_> = told.iter().map(|(role, text)| (role.as_str(), text.as_str())).collect();
+    let received = case.messages().await;
+    let received: Vec<_> =
+        received.iter().map(|(role, text)| (role.as_str(), text.as_str())).collect();
     let wanted = [
         ("user", "a poem"),
         ("agent", "Roses are"),
         ("user", "about violets"),
         ("agent", "Violets"),
     ];
-    assert_eq!(told, wanted);
+    assert_eq!(received, wanted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

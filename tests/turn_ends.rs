@@ -81,9 +81,9 @@ async fn a_turn_tells_its_state_and_then_its_result() {
         (Some(2), &json!(false))
     );
     let (_, page, _) = get(url, "messages").await;
-    let said = page["messages"].as_array().unwrap().iter();
-    let said: Vec<_> = said.filter(|message| message["role"] == "agent").collect();
-    assert_eq!(over["messages"].as_array().unwrap().iter().collect::<Vec<_>>(), said);
+    let output = page["messages"].as_array().unwrap().iter();
+    let output: Vec<_> = output.filter(|message| message["role"] == "agent").collect();
+    assert_eq!(over["messages"].as_array().unwrap().iter().collect::<Vec<_>>(), output);
     assert_eq!(get(url, "turns/q").await.1, over, "the same again");
     let (status, problem, _) = get(url, "turns/q?wait_ms=60001").await;
     assert_eq!((status, &problem["code"]), (400, &json!("bad_query")));
@@ -227,8 +227,8 @@ async fn a_turn_ends_for_whoever_waits_at_another_node_though_its_leader_dies() 
         })
         .await;
     };
-    let (told, ()) = tokio::join!(waits, ends);
-    for (status, over, _) in told {
+    let (received, ()) = tokio::join!(waits, ends);
+    for (status, over, _) in received {
         assert_eq!(
             (status, &over["state"], &over["text"]),
             (200, &json!("completed"), &json!("Roses"))

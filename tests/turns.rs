@@ -60,8 +60,8 @@ async fn story(url: &str, session: &str) -> Vec<String> {
     let tell = |event: &Value| {
         let (kind, turn) = (event["type"].as_str(), event["turn"].as_str());
         let text = event["text"].as_str().unwrap_or_default();
-        let told = format!("{} {} {text}", kind.unwrap_or("-"), turn.unwrap_or("-"));
-        told.trim().to_owned()
+        let received = format!("{} {} {text}", kind.unwrap_or("-"), turn.unwrap_or("-"));
+        received.trim().to_owned()
     };
     page["events"].as_array().expect("a page").iter().map(tell).collect()
 }
@@ -80,26 +80,30 @@ async fn a_turn_is_asked_for_at_one_node_and_worked_on_at_another() {
     // The worker waits at each node in turn, wherever the session is led; publishing wakes it.
     for (round, at) in urls.iter().enumerate() {
         let turn = format!("t{round}");
-        let (taken, asked) = tokio::join!(claim(at, "w"), input(&urls[0], "s", &turn, "a poem"));
-        assert_eq!((asked["turn"].as_str(), &taken["turn"]), (Some(turn.as_str()), &asked["turn"]));
+        let (taken, requested) =
+            tokio::join!(claim(at, "w"), input(&urls[0], "s", &turn, "a poem"));
+        assert_eq!(
+            (requested["turn"].as_str(), &taken["turn"]),
+            (Some(turn.as_str()), &requested["turn"])
+        );
         assert_eq!(taken["events"][0]["text"], "a poem");
-        let (status, said) =
+        let (status, output) =
             say(at, &taken, Some(0), json!({ "events": [{ "text": "Roses" }] })).await;
-        assert_eq!((status, &said["over"]), (200, &json!(false)));
+        assert_eq!((status, &output["over"]), (200, &json!(false)));
         assert_eq!(health(&urls[2], "s").await, "streaming");
         // A steer: the worker sees from any answer that more was spoken.
         let steered = input(&urls[1], "s", &format!("steer {round}"), "shorter").await;
-        assert_eq!(steered["turn"], asked["turn"]);
-        let (_, said) = say(at, &taken, None, json!({})).await;
-        assert_eq!(said["spoken"], steered["serial"]);
-        let heard = &said["spoken"];
-        let done = json!({ "events": [{ "text": "red." }], "then": "complete", "heard": heard });
+        assert_eq!(steered["turn"], requested["turn"]);
+        let (_, output) = say(at, &taken, None, json!({})).await;
+        assert_eq!(output["spoken"], steered["serial"]);
+        let incoming = &output["spoken"];
+        let done = json!({ "events": [{ "text": "red." }], "then": "complete", "heard": incoming });
         for duplicate in [false, true] {
-            let (status, said) = say(at, &taken, Some(1), done.clone()).await;
-            assert_eq!((status, &said["duplicate"]), (200, &json!(duplicate)));
-            assert_eq!(said["over"], true);
+            let (status, output) = say(at, &taken, Some(1), done.clone()).await;
+            assert_eq!((status, &output["duplicate"]), (200, &json!(duplicate)));
+            assert_eq!(output["over"], true);
         }
-        let told = story(&urls[round], "s").await;
+        let received = story(&urls[round], "s").await;
         let wanted = [
             format!("input.accepted {turn} a poem"),
             format!("turn.started {turn}"),
@@ -110,7 +114,7 @@ async fn a_turn_is_asked_for_at_one_node_and_worked_on_at_another() {
             format!("turn.output {turn} red."),
             format!("turn.completed {turn}"),
         ];
-        assert_eq!(told[8 * round..], wanted);
+        assert_eq!(received[8 * round..], wanted);
     }
 }
 
@@ -121,15 +125,15 @@ async fn an_interrupt_is_complete_when_it_is_answered() {
     create(&url, "s").await;
     input(&url, "s", "t", "count").await;
     let taken = claim(&url, "w").await;
-    let (_, said) = say(&url, &taken, Some(0), json!({ "events": [{ "text": "1" }] })).await;
+    let (_, output) = say(&url, &taken, Some(0), json!({ "events": [{ "text": "1" }] })).await;
     let body = json!({ "turn": "t", "reason": "stop", "participant": "ada", "device": "phone" });
     let (status, answer) = post(&format!("{url}/v1/sessions/s/cancel"), body).await;
     assert_eq!((status, &answer["cancelled"]), (200, &json!(1)));
     let late = json!({ "events": [{ "text": "2" }] });
     let (status, refused) = say(&url, &taken, Some(1), late).await;
-    assert_eq!((status, &refused["code"]), (410, &json!("turn_over")), "{said}");
-    let told = story(&url, "s").await;
-    assert_eq!(told[2..], ["turn.output t 1", "turn.cancelled t"]);
+    assert_eq!((status, &refused["code"]), (410, &json!("turn_over")), "{output}");
+    let received = story(&url, "s").await;
+    assert_eq!(received[2..], ["turn.output t 1", "turn.cancelled t"]);
     let (_, again) = post(&format!("{url}/v1/sessions/s/cancel"), json!({ "turn": "t" })).await;
     assert_eq!(again["cancelled"], 0);
 }
@@ -159,7 +163,7 @@ async fn a_lost_worker_is_replaced_and_speaks_no_more_even_if_its_node_dies() {
     cluster.start(leader);
     cluster.ready(leader).await;
     for node in 1..=3 {
-        let told = story(&cluster.url(node), "s").await;
+        let received = story(&cluster.url(node), "s").await;
         let wanted = [
             "input.accepted t a long story",
             "turn.started t",
@@ -169,6 +173,6 @@ async fn a_lost_worker_is_replaced_and_speaks_no_more_even_if_its_node_dies() {
             "turn.output t upon a time.",
             "turn.completed t",
         ];
-        assert_eq!(told, wanted);
+        assert_eq!(received, wanted);
     }
 }

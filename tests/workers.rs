@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Waits until the log of a session says so.
-async fn story(node: &TestNode, session: &str, is_told: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+async fn story(node: &TestNode, session: &str, is_shown: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let (mut events, mut after) = (Vec::new(), "start".to_owned());
     loop {
         let url = format!("{}/v1/sessions/{session}/events", node.url);
@@ -19,7 +19,7 @@ async fn story(node: &TestNode, session: &str, is_told: impl Fn(&[Value]) -> boo
         let page = page.await.expect("JSON");
         after = page["next"].as_str().expect("a cursor").to_owned();
         events.extend(page["events"].as_array().expect("a page").iter().cloned());
-        if is_told(&events) {
+        if is_shown(&events) {
             return events;
         }
     }
@@ -31,13 +31,13 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     kinds.filter(|kind| !receipts.contains(kind)).collect()
 }
 
-fn said(events: &[Value]) -> String {
+fn emitted(events: &[Value]) -> String {
     let output = events.iter().filter(|event| event["type"] == "turn.output");
     output.filter_map(|event| event["text"].as_str()).collect()
 }
 
-fn said_in(events: &[Value], turn: &str) -> String {
-    said(&events.iter().filter(|event| event["turn"] == turn).cloned().collect::<Vec<_>>())
+fn text_of_turn(events: &[Value], turn: &str) -> String {
+    emitted(&events.iter().filter(|event| event["turn"] == turn).cloned().collect::<Vec<_>>())
 }
 
 async fn input(node: &TestNode, agent: &str, input: &str, text: &str) {
@@ -69,8 +69,8 @@ async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
 
     let cancel = json!({ "turn": "t", "reason": "stop" });
     assert_eq!(post(&node, "/v1/sessions/s/cancel", &cancel).await.1["cancelled"], 1);
-    let told = worker.typed("told").await;
-    assert_eq!((&told["what"], &told["turn"]), (&json!("cancel"), &json!("t")));
+    let received = worker.typed("told").await;
+    assert_eq!((&received["what"], &received["turn"]), (&json!("cancel"), &json!("t")));
     worker.say(&turn, 20, "too late").await;
     assert_eq!(worker.typed("refused").await["code"], "turn_over");
     // It has room for one turn, and the next one comes when it says that it has stopped.
@@ -82,7 +82,7 @@ async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
     worker.about(&turn, end).await;
     assert_eq!(worker.typed("ack").await["over"], true);
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
-    assert_eq!(said(&events), "rose ".repeat(20) + "fin");
+    assert_eq!(emitted(&events), "rose ".repeat(20) + "fin");
     worker.send(&json!({ "type": "drain" })).await;
     assert_eq!(worker.end().await, "1000 done");
 }
@@ -101,7 +101,7 @@ async fn a_worker_that_leaves_is_replaced_at_once_and_what_it_said_is_kept() {
     let mut second = Client::work(&node, "second").await;
     let turn = second.typed("turn").await;
     assert_eq!((&turn["turn"], &turn["attempt"]), (&json!("t"), &json!(2)));
-    assert_eq!(said(turn["events"].as_array().expect("events")), "Once ");
+    assert_eq!(emitted(turn["events"].as_array().expect("events")), "Once ");
     let end =
         json!({ "type": "say", "seq": 0, "events": [{ "text": "more." }], "then": "complete" });
     second.about(&turn, end).await;
@@ -109,7 +109,7 @@ async fn a_worker_that_leaves_is_replaced_at_once_and_what_it_said_is_kept() {
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
     let lost = events.iter().find(|event| event["type"] == "agent.lost").expect("it was lost");
     assert_eq!(lost["cause"], "disconnected");
-    assert_eq!(said(&events), "Once more.");
+    assert_eq!(emitted(&events), "Once more.");
 }
 
 #[tokio::test]
@@ -152,10 +152,10 @@ async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_repl
     let step = json!({ "type": "say", "seq": 0, "step": "search", "events": [{ "text": "x" }] });
     first.about(&turn, step).await;
     first.typed("ack").await;
-    first.live(|told| told["what"] == "fenced").await.expect("the connection stays");
-    let told = first.told.iter().filter(|frame| frame["type"] == "told");
-    let told: Vec<_> = told.map(|frame| frame["what"].as_str().expect("a name")).collect();
-    assert_eq!(told, ["stalled", "cancel_step"]);
+    first.live(|received| received["what"] == "fenced").await.expect("the connection stays");
+    let received = first.received.iter().filter(|frame| frame["type"] == "told");
+    let received: Vec<_> = received.map(|frame| frame["what"].as_str().expect("a name")).collect();
+    assert_eq!(received, ["stalled", "cancel_step"]);
     let mut second = Client::work(&node, "second").await;
     let turn = second.typed("turn").await;
     second.say(&turn, 0, "y").await;
@@ -245,7 +245,7 @@ async fn output_without_an_end_is_acknowledged_line_by_line_and_repeated_without
         (&json!(true), &json!("turn_over"))
     );
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
-    assert_eq!(said(&events), "abcd");
+    assert_eq!(emitted(&events), "abcd");
 }
 
 #[tokio::test]
@@ -256,17 +256,17 @@ async fn a_worker_by_http_is_told_what_concerns_its_turn() {
     let turn = claim(&node).await;
     let (epoch, cursor) = (&turn["epoch"], turn["cursor"].as_str().expect("a cursor"));
     let path = format!("{}/v1/sessions/s/turns/t/told?epoch={epoch}", node.url);
-    let told = async |rest: String| {
+    let received = async |rest: String| {
         let answer = reqwest::get(format!("{path}&{rest}")).await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a text"))
     };
     let poll = async |after: &str| {
-        let (status, text) = told(format!("after={after}&wait_ms=30000")).await;
+        let (status, text) = received(format!("after={after}&wait_ms=30000")).await;
         assert_eq!(status, 200, "{text}");
         serde_json::from_str::<Value>(&text).expect("JSON")
     };
     for rest in ["after=x", "live=sse", "after=start", "live=web"] {
-        assert_eq!(told(rest.into()).await.0, 400, "{rest}");
+        assert_eq!(received(rest.into()).await.0, 400, "{rest}");
     }
     let (answer, ()) = tokio::join!(poll(cursor), input(&node, "poet", "i", "shorter"));
     assert_eq!((&answer["told"][0]["what"], &answer["over"]), (&json!("steer"), &json!(false)));
@@ -276,7 +276,7 @@ async fn a_worker_by_http_is_told_what_concerns_its_turn() {
     let (answer, _) = tokio::join!(poll(&next), post(&node, "/v1/sessions/s/cancel", &cancel));
     assert_eq!((&answer["told"][0]["what"], &answer["over"]), (&json!("cancel"), &json!(true)));
     // The same as a stream, which ends because nothing follows.
-    let (_, stream) = told(format!("live=sse&after={cursor}")).await;
+    let (_, stream) = received(format!("live=sse&after={cursor}")).await;
     let whats: Vec<_> = stream.lines().filter(|line| line.starts_with("data: ")).collect();
     assert_eq!(whats.len(), 3, "{stream}");
     assert!(whats[0].contains("\"what\":\"steer\"") && whats[1].contains("\"what\":\"cancel\""));
@@ -307,7 +307,7 @@ async fn the_worker_of_the_readme_needs_nothing_but_curl() {
     for (turn, text) in [("t", "one two three"), ("u", "four")] {
         input(&node, "echo", turn, text).await;
         let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
-        assert_eq!(said_in(&events, turn), format!("{text} "));
+        assert_eq!(text_of_turn(&events, turn), format!("{text} "));
     }
 }
 
@@ -319,16 +319,16 @@ async fn the_example_in_python_is_steered_and_stops_when_it_is_cancelled() {
     let Some(_worker) = run("python3", &[script, &node.url]) else { return };
     let long = "word ".repeat(10_000);
     input(&node, "echo", "t", &long).await;
-    story(&node, "s", |all| said(all).contains("word")).await;
+    story(&node, "s", |all| emitted(all).contains("word")).await;
     // It would say its words for many minutes if it had not heard.
     input(&node, "echo", "steer", "STEERED").await;
-    story(&node, "s", |all| said_in(all, "t").ends_with("STEERED ")).await;
+    story(&node, "s", |all| text_of_turn(all, "t").ends_with("STEERED ")).await;
     story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
     input(&node, "echo", "u", &long).await;
-    story(&node, "s", |all| said_in(all, "u").contains("word")).await;
+    story(&node, "s", |all| text_of_turn(all, "u").contains("word")).await;
     post(&node, "/v1/sessions/s/cancel", &json!({ "all": true })).await;
     input(&node, "echo", "v", "and now this").await;
-    story(&node, "s", |all| said_in(all, "v") == "and now this ").await;
+    story(&node, "s", |all| text_of_turn(all, "v") == "and now this ").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -339,15 +339,15 @@ async fn the_example_in_python_gives_its_turn_away_when_it_is_asked_to_end() {
     let Some(mut first) = run("python3", &[script, &node.url]) else { return };
     let words: String = (0..60).map(|word| format!("{word} ")).collect();
     input(&node, "echo", "t", &words).await;
-    story(&node, "s", |all| said(all).contains("3 ")).await;
+    story(&node, "s", |all| emitted(all).contains("3 ")).await;
     let pid = first.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
     kill_process(pid, Signal::TERM).expect("it runs");
     let end = timeout(PATIENCE, first.wait()).await.expect("it ends in time").expect("it ends");
     assert!(end.success(), "{end}");
-    assert!(said(&story(&node, "s", |_| true).await).len() < words.len());
+    assert!(emitted(&story(&node, "s", |_| true).await).len() < words.len());
     let Some(_second) = run("python3", &[script, &node.url]) else { return };
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
-    assert_eq!(said(&events), words);
+    assert_eq!(emitted(&events), words);
     let lost = events.iter().find(|event| event["type"] == "agent.lost").expect("it gave it up");
     assert_eq!(lost["cause"], "released");
 }

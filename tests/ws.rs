@@ -93,7 +93,7 @@ async fn no_more_events_come_than_there_is_credit_and_what_is_no_event_costs_non
     // The ping is said after everything that there was credit for.
     let ping = client.of("s", "ping").await;
     assert_eq!(ping["data"]["tail"], 50);
-    assert!(client.told.iter().all(|frame| frame["type"] != "event"), "{:?}", client.told);
+    assert!(client.received.iter().all(|frame| frame["type"] != "event"), "{:?}", client.received);
     let most = limits::SOCKET_CREDIT_MAX;
     let more = client.ask(json!({ "op": "credit", "session": "s", "events": 5 })).await;
     assert!(more["ok"].is_object(), "{more}");
@@ -112,18 +112,18 @@ async fn a_verb_answers_on_a_connection_as_it_does_by_http() {
     for session in ["ws", "http"] {
         create(&node, session).await;
     }
-    let said = json!({ "text": "a poem" });
+    let output = json!({ "text": "a poem" });
     for (op, path, body) in [
         ("append", "events", json!({ "events": [{ "text": "x" }], "expect_serial": 0 })),
         ("append", "events", json!({ "events": [{ "text": "x" }], "expect_serial": 0 })),
         ("append", "events", json!({})),
         ("append", "events", json!({ "evnts": [] })),
-        ("input", "inputs", json!({ "input": "i", "agent": "poet", "said": said })),
-        ("input", "inputs", json!({ "input": "i", "agent": "poet", "said": said })),
+        ("input", "inputs", json!({ "input": "i", "agent": "poet", "said": output })),
+        ("input", "inputs", json!({ "input": "i", "agent": "poet", "said": output })),
         (
             "input",
             "inputs",
-            json!({ "input": "j", "agent": "poet", "said": said, "when_busy": "reject" }),
+            json!({ "input": "j", "agent": "poet", "said": output, "when_busy": "reject" }),
         ),
         ("input", "inputs", json!({ "input": "j" })),
         ("cancel", "cancel", json!({ "turn": "i", "reason": "enough", "participant": "ada" })),
@@ -252,6 +252,6 @@ async fn a_node_that_stops_says_so_and_ends_nothing() {
     let (end, ()) = tokio::join!(client.end(), node.node.stop());
     assert_eq!(end, "1001 this node stops; go on at another");
     let kinds: BTreeSet<_> =
-        client.told.iter().filter_map(|frame| frame["type"].as_str()).collect();
+        client.received.iter().filter_map(|frame| frame["type"].as_str()).collect();
     assert!(kinds.contains("detached") && !kinds.contains("end"), "{kinds:?}");
 }

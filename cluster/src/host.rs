@@ -384,8 +384,8 @@ impl Host {
         let command = membership::encode(change);
         let permit = group.admit(Class::Control, Flow::default(), command.len());
         let permit = permit.map_err(|error| ChangeError::Busy(error.to_string()))?;
-        let (told, fate) = tokio::sync::oneshot::channel();
-        group.propose(permit, command, Box::new(move |fate| drop(told.send(fate))));
+        let (reply, fate) = tokio::sync::oneshot::channel();
+        group.propose(permit, command, Box::new(move |fate| drop(reply.send(fate))));
         fate.await.map_err(|_| ChangeError::Unknown("the node is closing".into()))
     }
 

@@ -123,10 +123,10 @@ pub(crate) fn arrived(
         return Ok(Arrived::Here(NodeId(carried.from), inner));
     }
     let within = Duration::from_millis(carried.within_ms);
-    let asked = transport.call(NodeId(carried.to), lane, message, within);
+    let request = transport.call(NodeId(carried.to), lane, message, within);
     Ok(Arrived::Passed(
         async move {
-            let came = match asked.await {
+            let came = match request.await {
                 Ok(answer) => Came::Answered(answer),
                 Err(CallError::Refused(text)) => Came::Refused(text),
                 Err(error @ (CallError::Unreachable(_) | CallError::TooLarge)) => {

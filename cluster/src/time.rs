@@ -199,22 +199,22 @@ impl NodeTime {
         self.clock.elapsed_ms()
     }
 
-    /// Takes the answer of another node that was asked when `asked_ms` had elapsed here.
+    /// Takes the answer of another node that was asked when `requested_ms` had elapsed here.
     ///
     /// # Errors
     /// The answer is unreadable and was not taken.
     pub(crate) fn hear(
         &self,
         from: NodeId,
-        asked_ms: u64,
+        requested_ms: u64,
         answer: &[u8],
     ) -> Result<(), CodecError> {
         let Shown { wall_ms, time_ms } = codec::decode(VERSION, answer)?;
         let at_ms = self.clock.elapsed_ms();
-        let trip = at_ms.saturating_sub(asked_ms);
+        let trip = at_ms.saturating_sub(requested_ms);
         if trip <= CLOCK_ROUND_TRIP_MS {
             // It was shown at any moment in between; the middle is the best guess.
-            let moment = asked_ms + trip / 2;
+            let moment = requested_ms + trip / 2;
             let time = time_ms.map(|time_ms| signed(time_ms, moment));
             let reading = Reading { wall: signed(wall_ms, moment), time, at_ms };
             self.state().readings.insert(from, reading);

@@ -50,9 +50,9 @@ impl Nodes {
     fn round(&self) {
         let members: BTreeSet<NodeId> = (0..self.times.len()).map(Nodes::id).collect();
         for (at, time) in self.times.iter().enumerate() {
-            for (other, asked) in self.times.iter().enumerate() {
+            for (other, request) in self.times.iter().enumerate() {
                 if at != other && !self.cut.contains(&at) && !self.cut.contains(&other) {
-                    time.hear(Nodes::id(other), time.elapsed_ms(), &asked.shown()).unwrap();
+                    time.hear(Nodes::id(other), time.elapsed_ms(), &request.shown()).unwrap();
                 }
             }
             time.settle(&members, Nodes::id(at));
@@ -211,10 +211,10 @@ fn two_that_disagree_go_on_as_they_were() {
 fn a_process_that_was_stopped_takes_no_answer_from_before() {
     let nodes = Nodes::new(&[0, 0, 0]);
     nodes.round();
-    let asked = nodes.times[0].elapsed_ms();
+    let request = nodes.times[0].elapsed_ms();
     let answer = nodes.times[1].shown();
     nodes.clocks[0].elapsed.fetch_add(50_000, Relaxed);
-    nodes.times[0].hear(NodeId(2), asked, &answer).unwrap();
+    nodes.times[0].hear(NodeId(2), request, &answer).unwrap();
     nodes.times[0].settle(&(1..=3).map(NodeId).collect(), NodeId(1));
     assert!(!nodes.times[0].report().is_agreed, "all it knows is old");
     assert_eq!(nodes.error(0), 0, "it goes on by what elapsed");

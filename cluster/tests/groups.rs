@@ -294,9 +294,9 @@ async fn a_group_that_stops_tells_everybody_who_waits() {
     let mut waiting = Vec::new();
     for number in 0..20 {
         let class = if number % 2 == 0 { Class::Data } else { Class::Control };
-        let (told, fate) = tokio::sync::oneshot::channel();
+        let (reported, fate) = tokio::sync::oneshot::channel();
         let permit = group.admit(class, Flow::default(), 1).unwrap();
-        group.propose(permit, Bytes::from_static(b"x"), Box::new(|fate| drop(told.send(fate))));
+        group.propose(permit, Bytes::from_static(b"x"), Box::new(|fate| drop(reported.send(fate))));
         waiting.push(fate);
         // The first one is in flight, and no majority takes it, when the others come.
         tokio::time::sleep(Duration::from_millis(1)).await;

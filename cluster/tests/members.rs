@@ -134,8 +134,8 @@ async fn a_removed_node_has_no_access() {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let told = matches!(&refusal, Some(CallError::Refused(why)) if why.contains("removed"));
-        assert!(told, "{refusal:?}");
+        let reported = matches!(&refusal, Some(CallError::Refused(why)) if why.contains("removed"));
+        assert!(reported, "{refusal:?}");
     }
     // It runs on, and disturbs nobody.
     let terms = |world: &World| {

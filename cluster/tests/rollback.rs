@@ -106,7 +106,7 @@ async fn applied_at(world: &World, nodes: &[u64], texts: &[&str]) {
 }
 
 /// Waits until the other nodes that are up know of everything that a node has applied.
-async fn told(world: &World, node: u64) {
+async fn reported(world: &World, node: u64) {
     let applied = world.group(node, 1).unwrap().report().applied;
     for (_, other) in world.nodes.iter().filter(|(other, _)| **other != node) {
         let knows = || other.host.acknowledged(NodeId(node), GroupId(1));
@@ -122,7 +122,7 @@ async fn a_node_with_an_older_disk_is_refused_while_the_others_go_on() {
     let older = world.image(1);
     commit(&world, 1, "b").await;
     applied_at(&world, &[1, 2, 3], &["a", "b"]).await;
-    told(&world, 1).await;
+    reported(&world, 1).await;
     world.crash(1).await;
     let newer = world.swap(1, older);
     world.start(1).await;
@@ -148,7 +148,7 @@ async fn whoever_is_left_after_all_restarted_remembers_what_a_node_acknowledged(
     commit(&world, 1, "b").await;
     commit(&world, 1, "c").await;
     applied_at(&world, &[1, 2], &["a", "b", "c"]).await;
-    told(&world, 1).await;
+    reported(&world, 1).await;
     for node in 1..=3 {
         world.crash(node).await;
     }
@@ -169,7 +169,7 @@ async fn a_leader_takes_no_node_back_that_acknowledged_more_to_it_alone() {
     let leader = world.leader(1).unwrap();
     let node = (1..=3).find(|node| *node != leader).unwrap();
     applied_at(&world, &[1, 2, 3], &["a"]).await;
-    told(&world, node).await;
+    reported(&world, node).await;
     let older = world.image(node);
     commit(&world, 1, "b").await;
     applied_at(&world, &[node], &["a", "b"]).await;
@@ -229,7 +229,7 @@ async fn a_node_that_has_lost_its_journal_alone_is_refused() {
     let mut world = World::up(24, 3, 1).await;
     commit(&world, 1, "a").await;
     applied_at(&world, &[1, 2, 3], &["a"]).await;
-    told(&world, 2).await;
+    reported(&world, 2).await;
     world.crash(2).await;
     let empty = World::new(99, 3, 1).places.remove(&2).unwrap();
     let Place { store, secret, .. } = world.places[&2];
@@ -244,7 +244,7 @@ async fn a_node_that_was_given_another_disk_is_no_business_of_the_memory() {
     let mut world = World::up(25, 3, 1).await;
     commit(&world, 1, "a").await;
     applied_at(&world, &[1, 2, 3], &["a"]).await;
-    told(&world, 2).await;
+    reported(&world, 2).await;
     world.crash(2).await;
     let empty = World::new(98, 3, 1).places.remove(&2).unwrap();
     world.swap(2, empty);

@@ -83,7 +83,7 @@ struct Guard {
     refusals: Mutex<Vec<(NodeId, String)>>,
     /// A disk that takes its time: it answers when it is told to, and says whether it was.
     slow: Option<Mutex<std::sync::mpsc::Receiver<()>>>,
-    told: AtomicU64,
+    reported: AtomicU64,
 }
 
 impl Gate for Guard {
@@ -92,8 +92,8 @@ impl Gate for Guard {
             return Err(text.into());
         }
         if let Some(slow) = &self.slow {
-            let told = slow.lock().unwrap().recv_timeout(Duration::from_secs(3));
-            self.told.fetch_add(u64::from(told.is_ok()), SeqCst);
+            let reported = slow.lock().unwrap().recv_timeout(Duration::from_secs(3));
+            self.reported.fetch_add(u64::from(reported.is_ok()), SeqCst);
         }
         match *self.pinned.lock().unwrap().entry(peer).or_insert(store) {
             pinned if pinned == store => Ok(()),
@@ -448,7 +448,7 @@ async fn a_gate_with_a_slow_disk_holds_up_nothing_else() {
         sleep(Duration::from_millis(500)).await;
         go_on.send(()).unwrap();
         linked(&guard, &guest).await;
-        assert_eq!(guard.gate.told.load(SeqCst), 1, "the thread stood still meanwhile");
+        assert_eq!(guard.gate.reported.load(SeqCst), 1, "the thread stood still meanwhile");
         stop([guard, guest]).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Answers that are cut, taken back in part, or put off: told as scripts.
 
 use super::people_tests::says;
-use super::turn_tests::{Play, claim, input, said, say, turn_id};
+use super::turn_tests::{Play, claim, input, say, turn_id, words};
 use super::*;
 use crate::ids::{AgentName, StepName, TurnEpoch};
 use crate::limits;
@@ -21,22 +21,22 @@ fn a_turn_that_is_completed_for_a_reason_tells_it() {
     assert_eq!(members, [r#"reason Text("length")"#]);
 }
 
-fn output(seq: u64, mark: bool, rewind: bool, text: &str) -> Said {
-    Said { seq, mark, rewind, events: vec![said(text)], ..Said::default() }
+fn output(seq: u64, mark: bool, rewind: bool, text: &str) -> TurnOutput {
+    TurnOutput { seq, mark, rewind, events: vec![words(text)], ..TurnOutput::default() }
 }
 
 /// What the rewinds of a script name: their first and last serials.
-fn rewinds(script: &[(u64, Said)]) -> Vec<(u64, u64)> {
+fn rewinds(script: &[(u64, TurnOutput)]) -> Vec<(u64, u64)> {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     let mut has = 0;
-    for (epoch, said) in script {
+    for (epoch, emitted) in script {
         if has < *epoch {
             play.run(lose(has, 0)).unwrap();
             has = *epoch;
             play.run(claim("t1", "w", has)).unwrap();
         }
-        play.run(says("t1", has, said.clone())).unwrap();
+        play.run(says("t1", has, emitted.clone())).unwrap();
     }
     let from_to = |event: &Event| match event.fact.as_deref() {
         Some(Fact::Rewound { from, to, .. }) => Some((from.0, to.0)),
@@ -56,7 +56,7 @@ fn a_worker_takes_back_what_it_put_out_since_its_mark() {
     let script = [kept.clone(), tried, more, again.clone(), once_more];
     assert_eq!(rewinds(&script), [(4, 5), (7, 7)]);
     // Where nothing stands after the mark, nothing is taken back.
-    let empty = (1, Said { seq: 1, mark: true, ..Said::default() });
+    let empty = (1, TurnOutput { seq: 1, mark: true, ..TurnOutput::default() });
     let first = (1, output(2, false, true, "first"));
     assert_eq!(rewinds(&[kept.clone(), empty, first]), []);
     // A mark is its worker's own: the next one supersedes all of it.
@@ -65,7 +65,7 @@ fn a_worker_takes_back_what_it_put_out_since_its_mark() {
     assert_eq!(rewinds(&[kept.clone(), marked.clone(), anew]), [(3, 4)]);
     // And it is gone with the step.
     let step = StepName::parse("next").ok();
-    let next = (1, Said { step, ..output(2, false, true, "of the next step") });
+    let next = (1, TurnOutput { step, ..output(2, false, true, "of the next step") });
     assert_eq!(rewinds(&[kept, marked, next]), []);
 }
 
@@ -78,8 +78,8 @@ fn lose(epoch: u64, wait_ms: u64) -> Command {
 #[test]
 fn a_turn_that_is_put_off_waits_as_told_and_loses_no_attempt() {
     let mut play = Play::new();
-    let asked = Input::new(turn_id("t1"), AgentName::parse("a").unwrap(), said("go"));
-    play.run(Command::Input(Box::new(Input { attempts: Some(1), ..asked }))).unwrap();
+    let request = Input::new(turn_id("t1"), AgentName::parse("a").unwrap(), words("go"));
+    play.run(Command::Input(Box::new(Input { attempts: Some(1), ..request }))).unwrap();
     let mut pauses = Vec::new();
     for (epoch, wait_ms) in [(1, 3_000), (2, 0), (3, u64::MAX)] {
         play.run(claim("t1", "w", epoch)).unwrap();
@@ -112,7 +112,7 @@ fn a_turn_that_is_put_off_for_ever_fails_in_the_end() {
             play.run(lose(epoch, limits::RETRY_AFTER_MS_MAX)).unwrap();
             play.wait(limits::RETRY_AFTER_MS_MAX);
         }
-        assert!(play.told().ends_with("turn.failed t1"), "{had_ms}");
+        assert!(play.rendered().ends_with("turn.failed t1"), "{had_ms}");
         assert!(play.session.status().unwrap().turns.is_empty());
     }
 }
@@ -138,5 +138,5 @@ fn a_turn_that_had_a_worker_is_not_failed_by_its_first_want_of_room() {
     }
     play.run(lose(2, 5_000)).unwrap();
     play.run(Command::Tick).unwrap();
-    assert_eq!(play.session.status().unwrap().turns.len(), 1, "{}", play.told());
+    assert_eq!(play.session.status().unwrap().turns.len(), 1, "{}", play.rendered());
 }

@@ -2,7 +2,7 @@
 
 use super::people_tests::{answer, asks, audience, says};
 use super::stored::read_back;
-use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
+use super::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
 use super::*;
 use crate::ids::{
     AgentName, ControlEpoch, ParticipantName, ProducerEpoch, ProducerId, StepName, TurnEpoch,
@@ -18,12 +18,12 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         let participant = ParticipantName::parse(name).unwrap();
         let (by, verb) = (Sender { participant, device: None }, Verb::Take { mode: Mode::Assist });
         let (role, note) = (Role::Controller, String::new());
-        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 1_000, note, role }))
+        Command::Control(Box::new(ControlRequest { verb, by, for_ms: 1_000, note, role }))
     };
     let write = |epoch, seq| {
         let (producer, epoch) = (ProducerId::parse("p").unwrap(), ProducerEpoch(epoch));
         let producer = Some(Origin { producer, epoch, seq });
-        Command::Append(Append { events: vec![said("x")], producer, ..Append::default() })
+        Command::Append(Append { events: vec![words("x")], producer, ..Append::default() })
     };
     for life in 1..=3_u64 {
         play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
@@ -43,7 +43,7 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         };
         assert_eq!(play.run(Command::Lose(Box::new(lose))), Ok(Applied::Lost { was: false }));
         let new = play.run(say("t1", life, Some(0), "new", Then::GoOn)).unwrap();
-        assert!(matches!(new, Applied::Said { duplicate: false, places: Some(_), .. }));
+        assert!(matches!(new, Applied::OutputAccepted { duplicate: false, places: Some(_), .. }));
         let taken = play.run(take("ada")).unwrap();
         let Applied::Control { epoch, .. } = taken else { panic!("{taken:?}") };
         assert_eq!(epoch, ControlEpoch(life));
@@ -96,7 +96,7 @@ fn another_input_of_the_same_name_is_no_repetition() {
     for known in ["t1", "s1"] {
         let differs = |agent: &str, text: &str| {
             let agent = AgentName::parse(agent).unwrap();
-            Command::Input(Box::new(Input::new(turn_id(known), agent, said(text))))
+            Command::Input(Box::new(Input::new(turn_id(known), agent, words(text))))
         };
         assert_eq!(play.run(differs("a", "something else")), Err(Refusal::InputDiffers));
         assert_eq!(play.run(differs("b", &format!("please {known}"))), Err(Refusal::InputDiffers));
@@ -104,7 +104,7 @@ fn another_input_of_the_same_name_is_no_repetition() {
         let again = play.run(input(known, "a", WhenBusy::Queue)).unwrap();
         assert!(matches!(again, Applied::Input { duplicate: true, .. }));
     }
-    assert_eq!(play.told(), "input.accepted t1 please t1, input.accepted t1 please s1");
+    assert_eq!(play.rendered(), "input.accepted t1 please t1, input.accepted t1 please s1");
 }
 
 #[test]
@@ -118,10 +118,10 @@ fn cancels_of_turns_that_nobody_asked_for_push_no_input_out_of_memory() {
     let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
     // The last ones still hold, once each.
-    play.told();
+    play.rendered();
     let last = format!("never{}", 2 * limits::INPUTS - 1);
     play.run(input(&last, "a", WhenBusy::Steer)).unwrap();
-    assert!(play.told().ends_with(&format!("turn.cancelled {last}")));
+    assert!(play.rendered().ends_with(&format!("turn.cancelled {last}")));
     assert_eq!(read_back(&play.session), play.session);
 }
 
@@ -132,13 +132,13 @@ fn what_is_held_back_is_known_when_its_turn_begins() {
     let ada = || Sender { participant: ParticipantName::parse("ada").unwrap(), device: None };
     let control = |verb| {
         let (by, role, note) = (ada(), Role::Controller, String::new());
-        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 60_000, note, role }))
+        Command::Control(Box::new(ControlRequest { verb, by, for_ms: 60_000, note, role }))
     };
     play.run(control(Verb::Take { mode: Mode::Manual })).unwrap();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     for at in 0..=limits::INPUTS {
         let agent = AgentName::parse("a").unwrap();
-        let input = Input::new(turn_id(&format!("word{at}")), agent, said("hm"));
+        let input = Input::new(turn_id(&format!("word{at}")), agent, words("hm"));
         play.run(Command::Input(Box::new(Input { sender: Some(ada()), ..input }))).unwrap();
     }
     play.run(control(Verb::Release)).unwrap();
@@ -153,7 +153,7 @@ fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, Str
     let mut play = Play::new();
     let (turn, agent) = (turn_id("t1"), AgentName::parse("a").unwrap());
     let attempts = Some(4);
-    play.run(Command::Input(Box::new(Input { attempts, ..Input::new(turn, agent, said("go")) })))
+    play.run(Command::Input(Box::new(Input { attempts, ..Input::new(turn, agent, words("go")) })))
         .unwrap();
     let mut pauses = Vec::new();
     for epoch in 1..=12 {
@@ -161,8 +161,9 @@ fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, Str
             break;
         }
         let step = step.then(|| StepName::parse(&format!("step{epoch}")).unwrap());
-        let output = Said { step, rewind, events: vec![said("one ")], ..Said::default() };
-        let first = Say { said: Some(output), ..Say::new(turn_id("t1"), TurnEpoch(epoch)) };
+        let output =
+            TurnOutput { step, rewind, events: vec![words("one ")], ..TurnOutput::default() };
+        let first = Say { output: Some(output), ..Say::new(turn_id("t1"), TurnEpoch(epoch)) };
         play.run(Command::Say(Box::new(first))).unwrap();
         play.run(say("t1", epoch, Some(1), "two", Then::GoOn)).unwrap();
         play.wait(had_ms);
@@ -175,26 +176,26 @@ fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, Str
         pauses.push(from.since(play.now));
         play.wait(from.since(play.now));
     }
-    (pauses, play.told())
+    (pauses, play.rendered())
 }
 
 #[test]
 fn output_that_is_rewound_forgives_no_failure_and_the_pauses_grow_whatever_was_said() {
-    let (pauses, told) = lost_again_and_again(true, false, 0);
+    let (pauses, rendered) = lost_again_and_again(true, false, 0);
     assert_eq!(pauses, [0, 1_000, 2_000]);
-    assert!(told.ends_with("agent.lost t1, turn.failed t1"), "{told}");
+    assert!(rendered.ends_with("agent.lost t1, turn.failed t1"), "{rendered}");
     // What a later worker goes on after stays, and so does a step that is over.
     for step in [false, true] {
-        let (pauses, told) = lost_again_and_again(step, step, 0);
+        let (pauses, rendered) = lost_again_and_again(step, step, 0);
         let doubled = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000];
         assert_eq!(pauses[..7], doubled);
         assert_eq!(pauses[7..], [60_000; 5]);
-        assert!(!told.contains("turn.failed"), "{told}");
+        assert!(!rendered.contains("turn.failed"), "{rendered}");
     }
     // Once in a minute is no storm, but nothing is forgiven.
-    let (pauses, told) = lost_again_and_again(true, false, 60_000);
+    let (pauses, rendered) = lost_again_and_again(true, false, 60_000);
     assert_eq!(pauses, [0, 0, 0]);
-    assert!(told.ends_with("turn.failed t1"), "{told}");
+    assert!(rendered.ends_with("turn.failed t1"), "{rendered}");
 }
 
 #[test]
@@ -225,7 +226,7 @@ fn who_speaks_instead_of_answering_lets_the_turn_go_on_with_its_question_open() 
     assert_eq!((turn, play.session.effects(play.now).len()), (turn_id("t1"), 1));
     let taken = play.run(claim("t1", "w", 2)).unwrap();
     let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
-    assert_eq!((turn.spoken, turn.state), (serial, TurnState::Waiting));
+    assert_eq!((turn.last_input, turn.state), (serial, TurnState::Waiting));
     assert_eq!(play.session.status().unwrap().interactions.len(), 1);
     // It waits on, and the answer still counts.
     play.run(say("t1", 2, Some(0), "as you like", Then::Wait)).unwrap();

@@ -304,13 +304,13 @@ impl Work {
     }
 
     fn check_interactions(&self, tail: Serial, turns: &BTreeSet<&TurnId>) -> Checked {
-        let names: BTreeSet<_> = self.interactions.iter().map(|asked| &asked.id).collect();
+        let names: BTreeSet<_> = self.interactions.iter().map(|request| &request.id).collect();
         must(names.len() == self.interactions.len(), "a question is known once")?;
-        let placed = self.interactions.iter().all(|asked| asked.serial <= tail);
+        let placed = self.interactions.iter().all(|request| request.serial <= tail);
         must(placed, "questions lie in the log")?;
-        let is_open = |asked: &&Interaction| asked.over.is_none();
+        let is_open = |request: &&Interaction| request.over.is_none();
         let open = self.interactions.iter().filter(is_open);
-        let of_turns = open.clone().all(|asked| turns.contains(&asked.turn));
+        let of_turns = open.clone().all(|request| turns.contains(&request.turn));
         must(of_turns, "an open question is of an open turn")?;
         let open = open.count();
         must(open <= limits::INTERACTIONS, "open questions are bounded")?;
@@ -323,9 +323,10 @@ impl Work {
 
 impl Turn {
     fn check(&self, tail: Serial) -> Checked {
-        let inputs = Serial::ZERO < self.input && self.input <= self.spoken && self.spoken <= tail;
+        let inputs =
+            Serial::ZERO < self.input && self.input <= self.last_input && self.last_input <= tail;
         must(inputs, "a turn's inputs are in order")?;
-        let taken = self.heard <= self.delivered && self.delivered <= self.spoken;
+        let taken = self.consumed <= self.delivered && self.delivered <= self.last_input;
         must(taken, "what is heard was delivered, and was spoken")?;
         must(self.failures < self.failures_max, "a turn that failed is over")?;
         must(self.output.first <= self.output.last, "output begins before it ends")?;
@@ -337,7 +338,7 @@ impl Turn {
         must(stands(step), "a step's output is some of the turn's")?;
         let Some(lease) = self.lease() else { return Ok(()) };
         must(stands(lease.mark.unwrap_or_default()), "a mark is before output of the turn")?;
-        must(lease.given <= self.spoken, "a worker was given what was spoken")?;
+        must(lease.given <= self.last_input, "a worker was given what was spoken")?;
         let newer = self.spoke.is_none_or(|spoke| spoke.epoch < lease.epoch);
         must(newer, "a worker's epoch is greater than the one's before")
     }

@@ -155,7 +155,7 @@ pub enum Fact {
         turn: TurnId,
     },
     /// The agent asked people something.
-    Asked {
+    Requested {
         /// Name of what is asked.
         interaction: InteractionId,
         /// The turn that asks.
@@ -198,7 +198,7 @@ pub enum Fact {
         /// Those among them that may do more than speak.
         controllers: u32,
     },
-    /// The turn is over. Said exactly once of each turn (S9).
+    /// The turn is over. TurnOutput exactly once of each turn (S9).
     Ended {
         /// The turn.
         turn: TurnId,
@@ -306,7 +306,7 @@ pub enum Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PauseReason {
     /// Somebody asked for it.
-    Asked,
+    Requested,
     /// Nobody watches.
     Unwatched,
 }
@@ -374,7 +374,7 @@ impl Fact {
             Fact::Paused { .. } => "turn.paused",
             Fact::Resumed { .. } => "turn.resumed",
             Fact::Waiting { .. } => "turn.waiting",
-            Fact::Asked { .. } => "interaction.requested",
+            Fact::Requested { .. } => "interaction.requested",
             Fact::Answered { .. } => "interaction.resolved",
             Fact::Expired { .. } => "interaction.expired",
             Fact::Withdrawn { .. } => "interaction.withdrawn",
@@ -402,7 +402,7 @@ impl Fact {
             | Fact::Paused { turn, .. }
             | Fact::Resumed { turn }
             | Fact::Waiting { turn }
-            | Fact::Asked { turn, .. }
+            | Fact::Requested { turn, .. }
             | Fact::Answered { turn, .. }
             | Fact::Expired { turn, .. }
             | Fact::Withdrawn { turn, .. }
@@ -432,7 +432,7 @@ impl PauseReason {
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
-            PauseReason::Asked => "asked",
+            PauseReason::Requested => "asked",
             PauseReason::Unwatched => "unwatched",
         }
     }

@@ -327,13 +327,13 @@ mod tests {
     }
 
     fn input(sender: Option<&str>, when_busy: Option<WhenBusy>) -> Command {
-        let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hello") };
+        let content = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hello") };
         let agent = AgentName::parse("poet").unwrap();
         let sender = sender.map(|name| Sender {
             participant: ParticipantName::parse(name).unwrap(),
             device: None,
         });
-        let input = Input::new(TurnId::parse("t").unwrap(), agent, said);
+        let input = Input::new(TurnId::parse("t").unwrap(), agent, content);
         Command::Input(Box::new(Input { sender, when_busy, ..input }))
     }
 

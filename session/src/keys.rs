@@ -203,7 +203,7 @@ impl Known {
             },
             Did::Created { closed } => Applied::Created { incarnation, created: true, closed },
             Did::Closed => Applied::Closed { tail, duplicate: true, again: true },
-            Did::Deleted => Applied::Deleted { incarnation, reason: DeleteReason::Asked },
+            Did::Deleted => Applied::Deleted { incarnation, reason: DeleteReason::Requested },
             Did::Cancelled { turns } => Applied::Cancelled { turns: turns as usize },
             Did::Controlled { epoch, mode } => Applied::Control { epoch, mode, serial: tail },
             Did::Paused { turns } => Applied::Paused { turns: turns as usize },
@@ -227,7 +227,7 @@ impl Did {
             }
             Applied::Created { created: true, closed, .. } => Some(Did::Created { closed }),
             Applied::Closed { duplicate: false, .. } => Some(Did::Closed),
-            Applied::Deleted { reason: DeleteReason::Asked, .. } => Some(Did::Deleted),
+            Applied::Deleted { reason: DeleteReason::Requested, .. } => Some(Did::Deleted),
             Applied::Cancelled { turns } => {
                 Some(Did::Cancelled { turns: u32::try_from(turns).expect("turns are few") })
             }
@@ -372,13 +372,13 @@ mod tests {
         /// What is found by key is what looking through all would find, whatever came, went and was kept.
         #[test]
         fn keys_are_found_as_in_a_list(
-            asked in prop::collection::vec((0..1_500_u128, 0..200_u64), 1..1_200),
+            request in prop::collection::vec((0..1_500_u128, 0..200_u64), 1..1_200),
             most in 0..limits::KEYS,
         ) {
             let (mut keys, mut list) = (Keys::default(), Vec::new());
             let mut now = Millis(1_000);
             let stand = Stand { incarnation: Incarnation(1), root: Incarnation(1), tail: Serial(1) };
-            for (key, wait) in asked {
+            for (key, wait) in request {
                 now = now.after(wait);
                 let given = first(key);
                 let known = list.iter().find(|(known, _)| *known == key);
@@ -433,11 +433,11 @@ mod tests {
                 begun.insert(key, (since, at));
                 log.extend(out);
             }
-            let mut said: Vec<_> = log.iter().filter(|event| event.payload != "other").collect();
-            let all = said.len();
-            said.sort_by(|a, b| a.payload.cmp(&b.payload));
-            said.dedup_by(|a, b| a.payload == b.payload);
-            prop_assert_eq!(said.len(), all);
+            let mut own: Vec<_> = log.iter().filter(|event| event.payload != "other").collect();
+            let all = own.len();
+            own.sort_by(|a, b| a.payload.cmp(&b.payload));
+            own.dedup_by(|a, b| a.payload == b.payload);
+            prop_assert_eq!(own.len(), all);
         }
     }
 }

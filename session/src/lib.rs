@@ -53,8 +53,9 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Broken;
 pub use command::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlAsked, Create, Input,
-    Lose, NodeStart, Pause, Phase, Resume, Role, Said, Say, Scope, Then, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
+    Input, Lose, NodeStart, Pause, Phase, Resume, Role, Say, Scope, Then, TurnOutput, Verb,
+    WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

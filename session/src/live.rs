@@ -113,7 +113,7 @@ impl Live {
             Command::Cancel(cancel) => self.cancel(now, cancel, out),
             Command::Lose(lose) => Ok(self.lose_gone(now, lose, out)),
             Command::Answer(answer) => self.answer(now, answer, out),
-            Command::Control(asked) => self.control(now, asked, out),
+            Command::Control(requested) => self.control(now, requested, out),
             Command::Audience(audience) => Ok(self.audience(now, *audience, out)),
             Command::Pause(pause) => self.pause(now, pause, out),
             Command::Resume(resume) => self.resume(now, resume, out),
@@ -128,13 +128,13 @@ impl Live {
     }
 
     /// Whether a creator who asks for this finds it here.
-    pub(super) fn is_as_asked(&self, create: &Create) -> bool {
+    pub(super) fn matches_request(&self, create: &Create) -> bool {
         let same_fork = match (&create.fork, &self.fork) {
             (None, None) => true,
-            (Some(asked), Some(fork)) => {
-                asked.fork.source == fork.source
-                    && asked.fork.sub == fork.sub
-                    && (!asked.anchored || asked.fork.anchor == fork.anchor)
+            (Some(requested), Some(fork)) => {
+                requested.fork.source == fork.source
+                    && requested.fork.sub == fork.sub
+                    && (!requested.anchored || requested.fork.anchor == fork.anchor)
             }
             _ => false,
         };

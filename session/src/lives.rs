@@ -30,7 +30,7 @@ impl Session {
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         match self.live_at(at) {
-            Ok((live, _)) if !live.is_as_asked(create) => return Err(Refusal::ConfigDiffers),
+            Ok((live, _)) if !live.matches_request(create) => return Err(Refusal::ConfigDiffers),
             Ok((live, _)) => {
                 let (incarnation, closed) = (live.incarnation, live.is_closed());
                 return Ok(Applied::Created { incarnation, created: false, closed });
@@ -90,7 +90,7 @@ impl Session {
         {
             return Err(Refusal::SerialMismatch { expected, tail: live.log.tail });
         }
-        Ok(self.end(now, DeleteReason::Asked))
+        Ok(self.end(now, DeleteReason::Requested))
     }
 
     pub(super) fn tick(&mut self, at: Millis, out: &mut Vec<Event>) -> Applied {

@@ -84,7 +84,7 @@ pub enum Applied {
         turn: Box<TurnStatus>,
     },
     /// What the worker brought is taken.
-    Said {
+    OutputAccepted {
         /// First and last event of it; none where it left none, or where it is a duplicate.
         places: Option<(Serial, Serial)>,
         /// It was taken before.
@@ -92,7 +92,7 @@ pub enum Applied {
         /// The turn is over.
         over: bool,
         /// The last input of the turn.
-        spoken: Serial,
+        last_input: Serial,
     },
     /// Turns were ended, or a step.
     Cancelled {
@@ -135,7 +135,7 @@ pub enum Applied {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeleteReason {
     /// Somebody asked for it.
-    Asked,
+    Requested,
     /// Its time to live was over.
     Expired,
 }

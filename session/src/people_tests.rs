@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::stored::read_back;
-use super::turn_tests::{Play, cancel, claim, input, said, say, turn_id};
+use super::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
 use super::*;
 use crate::ids::{
     AgentName, InteractionId, KindName, ParticipantName, StepName, ToolName, TurnEpoch,
@@ -17,39 +17,42 @@ fn sender(name: &str) -> Sender {
 fn from(name: &str, id: &str) -> Command {
     let agent = AgentName::parse("a").unwrap();
     let sender = Some(sender(name));
-    Command::Input(Box::new(Input { sender, ..Input::new(turn_id(id), agent, said("hi")) }))
+    Command::Input(Box::new(Input { sender, ..Input::new(turn_id(id), agent, words("hi")) }))
 }
 
-fn hears(turn: &str, epoch: u64, delivered: u64, heard: u64) -> Command {
-    let (delivered, heard) = (Some(Serial(delivered)), Some(Serial(heard)));
-    Command::Say(Box::new(Say { delivered, heard, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
+fn hears(turn: &str, epoch: u64, delivered: u64, consumed: u64) -> Command {
+    let (delivered, consumed) = (Some(Serial(delivered)), Some(Serial(consumed)));
+    Command::Say(Box::new(Say { delivered, consumed, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
 }
 
-pub(super) fn says(turn: &str, epoch: u64, said: Said) -> Command {
-    Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
+pub(super) fn says(turn: &str, epoch: u64, emitted: TurnOutput) -> Command {
+    Command::Say(Box::new(Say {
+        output: Some(emitted),
+        ..Say::new(turn_id(turn), TurnEpoch(epoch))
+    }))
 }
 
 fn step(name: &str) -> Option<StepName> {
     Some(StepName::parse(name).unwrap())
 }
 
-pub(super) fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> Said {
+pub(super) fn asks(seq: u64, name: &str, deadline_ms: Option<u64>, then: Then) -> TurnOutput {
     let (interaction, kind) =
         (InteractionId::parse(name).unwrap(), KindName::parse("approval").unwrap());
     let ask =
-        Ask { interaction, kind, question: said("may I?"), deadline_ms, role: Role::Participant };
-    Said { seq, ask: vec![ask], then, ..Said::default() }
+        Ask { interaction, kind, question: words("may I?"), deadline_ms, role: Role::Participant };
+    TurnOutput { seq, ask: vec![ask], then, ..TurnOutput::default() }
 }
 
 pub(super) fn answer(name: &str, by: &str, text: &str) -> Command {
     let interaction = InteractionId::parse(name).unwrap();
-    let (said, sender, role) = (said(text), Some(sender(by)), Role::Participant);
-    Command::Answer(Box::new(Answer { interaction, said, sender, role }))
+    let (content, sender, role) = (words(text), Some(sender(by)), Role::Participant);
+    Command::Answer(Box::new(Answer { interaction, content, sender, role }))
 }
 
 fn control(by: &str, role: Role, verb: Verb) -> Command {
     let (by, for_ms, note) = (sender(by), 10_000, String::new());
-    Command::Control(Box::new(ControlAsked { verb, by, for_ms, note, role }))
+    Command::Control(Box::new(ControlRequest { verb, by, for_ms, note, role }))
 }
 
 fn take(by: &str, role: Role) -> Command {
@@ -73,17 +76,17 @@ fn who_speaks_instead_of_answering_ends_what_waits_for_people_alone() {
     // It works yet.
     play.run(input("t2", "a", WhenBusy::Instead)).unwrap();
     play.run(says("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
-    play.told();
+    play.rendered();
     play.run(input("t3", "a", WhenBusy::Instead)).unwrap();
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "interaction.expired t1, turn.cancelled t1, input.accepted t3 please t3",
         "what others asked for stays"
     );
     // What it did before a retry came is no change.
     let again = play.run(input("t3", "a", WhenBusy::Instead)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }));
-    assert_eq!(play.told(), "");
+    assert_eq!(play.rendered(), "");
 }
 
 #[test]
@@ -93,22 +96,22 @@ fn a_steer_hears_what_became_of_it() {
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
     play.run(input("s2", "a", WhenBusy::Steer)).unwrap();
-    play.told();
+    play.rendered();
     play.run(hears("t1", 1, 4, 3)).unwrap();
     play.run(hears("t1", 1, 4, 3)).unwrap();
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "input.delivered s1, input.consumed s1, input.delivered s2",
         "said again, it is no news"
     );
     play.run(say("t1", 1, Some(0), "done", Then::Complete)).unwrap();
-    assert_eq!(play.told(), "turn.output t1 done, turn.completed t1, input.deferred s2");
+    assert_eq!(play.rendered(), "turn.output t1 done, turn.completed t1, input.deferred s2");
     let next = play.run(claim("s2", "w", 2)).unwrap();
     assert!(matches!(next, Applied::Claimed { turn } if turn.input == Serial(4)));
     play.run(input("s3", "a", WhenBusy::Steer)).unwrap();
-    play.told();
+    play.rendered();
     play.run(cancel(Scope::All)).unwrap();
-    assert_eq!(play.told(), "input.dropped s3, turn.cancelled s2");
+    assert_eq!(play.rendered(), "input.dropped s3, turn.cancelled s2");
     assert_eq!(play.run(say("t1", 1, Some(1), "late", Then::GoOn)), Err(Refusal::TurnOver));
 }
 
@@ -118,9 +121,9 @@ fn what_came_with_the_assignment_is_taken_in_when_the_turn_ends() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.told();
+    play.rendered();
     play.run(say("t1", 1, Some(0), "", Then::Complete)).unwrap();
-    assert_eq!(play.told(), "input.consumed s1, turn.completed t1");
+    assert_eq!(play.rendered(), "input.consumed s1, turn.completed t1");
 }
 
 #[test]
@@ -129,32 +132,38 @@ fn a_later_attempt_supersedes_an_earlier_one_only_when_it_speaks() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     let write = |seq, text: &str, rewind| {
-        let events = if text.is_empty() { vec![] } else { vec![said(text)] };
-        Said { seq, step: step("write"), rewind, events, ..Said::default() }
+        let events = if text.is_empty() { vec![] } else { vec![words(text)] };
+        TurnOutput { seq, step: step("write"), rewind, events, ..TurnOutput::default() }
     };
     play.run(says("t1", 1, write(0, "half", false))).unwrap();
     assert_eq!(play.run(lose("t1", 7, Cause::Exited)).unwrap(), Applied::Lost { was: false });
     assert_eq!(play.run(lose("t1", 1, Cause::Exited)).unwrap(), Applied::Lost { was: true });
     play.run(claim("t1", "w", 2)).unwrap();
-    play.told();
+    play.rendered();
     play.run(says("t1", 2, write(0, "", true))).unwrap();
-    assert_eq!(play.told(), "step.started t1");
-    let rest = Said { seq: 1, rewind: true, events: vec![said("whole")], ..Said::default() };
+    assert_eq!(play.rendered(), "step.started t1");
+    let rest =
+        TurnOutput { seq: 1, rewind: true, events: vec![words("whole")], ..TurnOutput::default() };
     play.run(says("t1", 2, rest)).unwrap();
-    assert_eq!(play.told(), "step.rewound t1, turn.output t1 whole");
+    assert_eq!(play.rendered(), "step.rewound t1, turn.output t1 whole");
     let turn = play.session.status().unwrap().turns.remove(0);
     assert_eq!((turn.step, turn.first_output), (Some((step("write").unwrap(), 2)), Serial(9)));
     let late = says("t1", 1, write(1, "zombie", false));
     assert_eq!(play.run(late), Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(2) }));
-    play.told();
+    play.rendered();
     let scope = Scope::Step(turn_id("t1"), step("write").unwrap());
     assert_eq!(play.run(cancel(scope.clone())).unwrap(), Applied::Cancelled { turns: 1 });
     assert_eq!(play.run(cancel(scope)).unwrap(), Applied::Cancelled { turns: 0 });
     let more = say("t1", 2, Some(2), "more", Then::GoOn);
     assert!(matches!(play.run(more), Err(Refusal::StepCancelled { .. })));
-    let read = Said { seq: 2, step: step("read"), events: vec![said("on")], ..Said::default() };
+    let read = TurnOutput {
+        seq: 2,
+        step: step("read"),
+        events: vec![words("on")],
+        ..TurnOutput::default()
+    };
     play.run(says("t1", 2, read)).unwrap();
-    assert_eq!(play.told(), "step.cancelled t1, step.started t1, turn.output t1 on");
+    assert_eq!(play.rendered(), "step.cancelled t1, step.started t1, turn.output t1 on");
 }
 
 #[test]
@@ -165,7 +174,7 @@ fn the_first_answer_holds() {
     play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
     play.run(says("t1", 1, asks(1, "q", None, Then::Wait))).unwrap();
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "input.accepted t1 please t1, turn.started t1, interaction.requested t1 may I?, turn.waiting t1"
     );
     let state = |play: &Play| play.session.status().unwrap().turns[0].state;
@@ -179,26 +188,26 @@ fn the_first_answer_holds() {
     assert_eq!(play.run(answer("q", "bob", "no")), Err(Refusal::Conflict { by, at }));
     assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::NoSuchInteraction));
     assert_eq!(
-        (play.told().as_str(), state(&play)),
+        (play.rendered().as_str(), state(&play)),
         ("interaction.resolved t1 yes", TurnState::Queued)
     );
     play.run(claim("t1", "w", 2)).unwrap();
     play.run(says("t1", 2, asks(0, "r", Some(50), Then::GoOn))).unwrap();
-    play.told();
+    play.rendered();
     play.wait(50).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "interaction.expired t1");
+    assert_eq!(play.rendered(), "interaction.expired t1");
     assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::InteractionOver));
     play.run(says("t1", 2, asks(1, "s", None, Then::Complete))).unwrap();
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "interaction.requested t1 may I?, interaction.expired t1, turn.completed t1"
     );
 }
 
-fn takes_back(seq: u64, name: &str, then: Then) -> Said {
+fn takes_back(seq: u64, name: &str, then: Then) -> TurnOutput {
     let interaction = InteractionId::parse(name).unwrap();
     let withdraw = vec![Withdraw { interaction, reason: "found it".into() }];
-    Said { seq, withdraw, then, ..Said::default() }
+    TurnOutput { seq, withdraw, then, ..TurnOutput::default() }
 }
 
 #[test]
@@ -208,21 +217,21 @@ fn a_question_that_is_taken_back_has_that_end_alone() {
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(says("t1", 1, asks(0, "q", Some(50), Then::GoOn))).unwrap();
     play.run(says("t1", 1, asks(1, "r", None, Then::GoOn))).unwrap();
-    play.told();
+    play.rendered();
     let unknown = play.run(says("t1", 1, takes_back(2, "x", Then::GoOn)));
-    assert_eq!((unknown, play.told().as_str()), (Err(Refusal::NoSuchInteraction), ""));
+    assert_eq!((unknown, play.rendered().as_str()), (Err(Refusal::NoSuchInteraction), ""));
     // It waits for the one that is left.
     play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
     play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
-    assert_eq!(play.told(), "interaction.withdrawn t1, turn.waiting t1");
+    assert_eq!(play.rendered(), "interaction.withdrawn t1, turn.waiting t1");
     assert_eq!(play.run(answer("q", "ann", "yes")), Err(Refusal::InteractionOver));
     play.wait(50).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "", "its time is not over once more");
+    assert_eq!(play.rendered(), "", "its time is not over once more");
     play.run(answer("r", "ann", "yes")).unwrap();
     play.run(claim("t1", "w", 2)).unwrap();
-    play.told();
+    play.rendered();
     play.run(says("t1", 2, takes_back(0, "r", Then::GoOn))).unwrap();
-    assert_eq!(play.told(), "", "it was answered, and stays so");
+    assert_eq!(play.rendered(), "", "it was answered, and stays so");
     let again = play.run(answer("r", "ann", "yes")).unwrap();
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
 }
@@ -240,7 +249,7 @@ fn who_takes_a_question_back_may_ask_another_in_its_place() {
     let limit = limits::INTERACTIONS;
     assert_eq!(play.run(says("t1", 1, more.clone())), Err(Refusal::TooManyInteractions { limit }));
     let withdraw = takes_back(seq, "q0", Then::GoOn).withdraw;
-    play.run(says("t1", 1, Said { withdraw, ..more })).unwrap();
+    play.run(says("t1", 1, TurnOutput { withdraw, ..more })).unwrap();
 }
 
 #[test]
@@ -252,9 +261,9 @@ fn nobody_takes_back_what_another_turn_asked() {
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(claim("t2", "w", 2)).unwrap();
     play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
-    play.told();
+    play.rendered();
     let other = play.run(says("t2", 2, takes_back(0, "q", Then::GoOn)));
-    assert_eq!((other, play.told().as_str()), (Err(Refusal::NoSuchInteraction), ""));
+    assert_eq!((other, play.rendered().as_str()), (Err(Refusal::NoSuchInteraction), ""));
     play.run(answer("q", "ann", "yes")).unwrap();
 }
 
@@ -263,11 +272,11 @@ fn a_question_may_be_for_some_alone() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    let mut said = asks(0, "q", None, Then::Wait);
-    said.ask[0].role = Role::Supervisor;
-    play.run(says("t1", 1, said)).unwrap();
-    let Command::Answer(asked) = answer("q", "ann", "yes") else { unreachable!() };
-    let by = |role| Command::Answer(Box::new(Answer { role, ..(*asked).clone() }));
+    let mut emitted = asks(0, "q", None, Then::Wait);
+    emitted.ask[0].role = Role::Supervisor;
+    play.run(says("t1", 1, emitted)).unwrap();
+    let Command::Answer(request) = answer("q", "ann", "yes") else { unreachable!() };
+    let by = |role| Command::Answer(Box::new(Answer { role, ..(*request).clone() }));
     let needs = Role::Supervisor;
     for role in [Role::Participant, Role::Controller] {
         assert_eq!(play.run(by(role)), Err(Refusal::RoleForbids { needs }));
@@ -282,16 +291,16 @@ fn who_waits_for_people_is_not_stalled() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
-    play.told();
+    play.rendered();
     for _ in 0..40 {
         play.wait(500).run(say("t1", 1, None, "", Then::GoOn)).unwrap();
         play.run(Command::Tick).unwrap();
     }
-    assert_eq!(play.told(), "");
+    assert_eq!(play.rendered(), "");
     play.run(answer("q", "ann", "yes")).unwrap();
     play.wait(500).run(say("t1", 1, None, "", Then::GoOn)).unwrap();
     play.run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "interaction.resolved t1 yes");
+    assert_eq!(play.rendered(), "interaction.resolved t1 yes");
 }
 
 #[test]
@@ -303,26 +312,26 @@ fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(audience(1)).unwrap();
     play.run(audience(1)).unwrap();
-    play.told();
+    play.rendered();
     play.wait(10).run(audience(0)).unwrap();
     assert_eq!(play.session.tick_at(), Some(Millis(110)));
     play.wait(100).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "audience.changed, turn.pausing t1, turn.paused t2");
+    assert_eq!(play.rendered(), "audience.changed, turn.pausing t1, turn.paused t2");
     let pause = say("t1", 1, Some(0), "so far", Then::Pause);
     play.run(pause).unwrap();
-    assert_eq!(play.told(), "turn.output t1 so far, turn.paused t1");
+    assert_eq!(play.rendered(), "turn.output t1 so far, turn.paused t1");
     assert_eq!((play.session.effects(play.now), play.session.tick_at()), (vec![], None));
     play.run(audience(2)).unwrap();
-    assert_eq!(play.told(), "audience.changed, turn.resumed t1, turn.resumed t2");
+    assert_eq!(play.rendered(), "audience.changed, turn.resumed t1, turn.resumed t2");
     assert_eq!(play.session.effects(play.now).len(), 2);
     play.run(claim("t1", "w", 2)).unwrap();
     play.run(audience(0)).unwrap();
     play.wait(100).run(Command::Tick).unwrap();
     play.run(audience(1)).unwrap();
-    play.told();
+    play.rendered();
     // It was told to rest, and somebody came before it did: it goes on with whoever takes it next.
     play.run(say("t1", 2, Some(0), "", Then::Pause)).unwrap();
-    assert_eq!(play.told(), "agent.lost t1");
+    assert_eq!(play.rendered(), "agent.lost t1");
     assert_eq!(play.session.effects(play.now).len(), 2);
 }
 
@@ -335,9 +344,9 @@ fn a_policy_may_cancel_what_nobody_watches_but_not_what_waits_for_people() {
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(says("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
     play.run(audience(0)).unwrap();
-    play.told();
+    play.rendered();
     play.wait(100).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "turn.cancelled t2");
+    assert_eq!(play.rendered(), "turn.cancelled t2");
 }
 
 #[test]
@@ -353,17 +362,17 @@ fn people_pause_and_resume_turns() {
     assert_eq!(play.run(pause()).unwrap(), Applied::Paused { turns: 0 });
     assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnTaken));
     play.run(audience(1)).unwrap();
-    play.told();
+    play.rendered();
     play.run(resume()).unwrap();
-    assert_eq!(play.told(), "turn.resumed t1");
+    assert_eq!(play.rendered(), "turn.resumed t1");
     play.run(pause()).unwrap();
     play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
-    assert_eq!(play.told(), "turn.paused t1, input.accepted t1 please s1, turn.resumed t1");
+    assert_eq!(play.rendered(), "turn.paused t1, input.accepted t1 please s1, turn.resumed t1");
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(pause()).unwrap();
-    play.told();
+    play.rendered();
     play.run(lose("t1", 1, Cause::Disconnected)).unwrap();
-    assert_eq!(play.told(), "agent.lost t1, turn.paused t1");
+    assert_eq!(play.rendered(), "agent.lost t1, turn.paused t1");
     let observer = Pause { scope: Scope::All, by: None, role: Role::Observer };
     let needs = Role::Controller;
     assert_eq!(play.run(Command::Pause(Box::new(observer))), Err(Refusal::RoleForbids { needs }));
@@ -376,7 +385,7 @@ fn a_person_takes_over_and_hands_back() {
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(take("sue", Role::Controller)).unwrap();
     play.run(take("sue", Role::Controller)).unwrap();
-    play.told();
+    play.rendered();
     let by = "sue".to_owned();
     assert_eq!(play.run(take("bob", Role::Controller)), Err(Refusal::ControlHeld { by }));
     play.run(say("t1", 1, Some(0), "draft", Then::Complete)).unwrap();
@@ -390,20 +399,20 @@ fn a_person_takes_over_and_hands_back() {
         Applied::Input { duplicate: true, .. }
     ));
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "turn.output t1 draft, turn.completed t1, input.accepted i1 hi, person.said hi, input.accepted i2 hi"
     );
     assert_eq!(play.session.effects(play.now), []);
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
-    assert_eq!(play.told(), "control.released");
+    assert_eq!(play.rendered(), "control.released");
     let turn = play.session.status().unwrap().turns.remove(0);
-    assert_eq!((turn.turn, turn.input.0 < turn.spoken.0), (turn_id("i2"), true));
+    assert_eq!((turn.turn, turn.input.0 < turn.last_input.0), (turn_id("i2"), true));
     play.run(take("sue", Role::Controller)).unwrap();
     play.run(take("boss", Role::Supervisor)).unwrap();
-    play.told();
+    play.rendered();
     play.wait(10_000).run(Command::Tick).unwrap();
-    assert!(play.told().starts_with("control.expired"));
+    assert!(play.rendered().starts_with("control.expired"));
     assert_eq!(play.session.status().unwrap().control.holder, None);
 }
 
@@ -412,7 +421,7 @@ fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
     let mut play = Play::new();
     play.run(take("sue", Role::Controller)).unwrap();
     play.run(from("user", "i1")).unwrap();
-    play.told();
+    play.rendered();
     let other = Cancel::new(Scope::Turn(turn_id("i2")), "no");
     assert_eq!(
         play.run(Command::Cancel(Box::new(other))).unwrap(),
@@ -423,27 +432,27 @@ fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
         play.run(Command::Cancel(Box::new(cancel))).unwrap(),
         Applied::Cancelled { turns: 1 }
     );
-    assert!(play.told().contains("turn.cancelled i1"));
+    assert!(play.rendered().contains("turn.cancelled i1"));
     // Of two that are held, none ends without the other.
     play.run(from("user", "i3")).unwrap();
     play.run(from("user", "i4")).unwrap();
-    play.told();
+    play.rendered();
     let cancel = |scope| Command::Cancel(Box::new(Cancel::new(scope, "no")));
     for name in ["i3", "i4"] {
         let one = play.run(cancel(Scope::Turn(turn_id(name)))).unwrap();
         assert_eq!(one, Applied::Cancelled { turns: 0 });
     }
     assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 1 });
-    assert!(play.told().contains("turn.cancelled i4"));
+    assert!(play.rendered().contains("turn.cancelled i4"));
     play.run(from("user", "i5")).unwrap();
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
     assert_eq!(play.session.status().unwrap().turns.remove(0).turn, turn_id("i5"));
     // A session that is closed ends what is held, too.
     play.run(take("sue", Role::Controller)).unwrap();
     play.run(from("user", "i6")).unwrap();
-    play.told();
+    play.rendered();
     play.run(Command::Close { producer: None }).unwrap();
-    assert!(play.told().contains("turn.cancelled i6"));
+    assert!(play.rendered().contains("turn.cancelled i6"));
 }
 
 #[test]
@@ -461,9 +470,9 @@ fn drafts_are_internal_and_a_failure_may_ask_for_a_person() {
     let event = play.log().last().cloned().unwrap();
     let Some(Fact::Output(output)) = event.fact.as_deref() else { panic!("{event:?}") };
     assert_eq!((output.internal, output.offset), (false, 5));
-    play.told();
+    play.rendered();
     play.run(lose("t1", 1, Cause::Exited)).unwrap();
-    assert_eq!(play.told(), "agent.lost t1, turn.failed t1, control.requested");
+    assert_eq!(play.rendered(), "agent.lost t1, turn.failed t1, control.requested");
 }
 
 #[test]
@@ -471,21 +480,21 @@ fn a_phase_is_told_once_and_a_stalled_worker_that_gets_on_is_not_stalled() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.told();
+    play.rendered();
     let tool = || {
         let phase = Some(Phase::Tool(ToolName::parse("search").unwrap()));
         Command::Say(Box::new(Say { phase, ..Say::new(turn_id("t1"), TurnEpoch(1)) }))
     };
     play.run(tool()).unwrap();
     play.run(tool()).unwrap();
-    assert_eq!(play.told(), "agent.phase t1");
+    assert_eq!(play.rendered(), "agent.phase t1");
     for _ in 0..8 {
         play.wait(500).run(tool()).unwrap();
         play.run(Command::Tick).unwrap();
     }
-    assert_eq!(play.told(), "agent.stalled t1");
+    assert_eq!(play.rendered(), "agent.stalled t1");
     play.run(say("t1", 1, Some(0), "there", Then::GoOn)).unwrap();
-    assert_eq!(play.told(), "agent.resumed t1, turn.output t1 there");
+    assert_eq!(play.rendered(), "agent.resumed t1, turn.output t1 there");
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -511,13 +520,13 @@ fn any_command() -> impl Strategy<Value = Command> {
         4 => (turn(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
         6 => (turn(), 0..5_u64, 0..3_u64, then, prop::bool::ANY, prop::bool::ANY).prop_map(
             |(turn, epoch, seq, then, asking, rewind)| {
-                let mut said = asks(seq, &format!("q-{turn}"), Some(2_000), then);
+                let mut emitted = asks(seq, &format!("q-{turn}"), Some(2_000), then);
                 if !asking {
-                    said.ask.clear();
-                    said.events = vec![said_text()];
-                    (said.rewind, said.step) = (rewind, step("s"));
+                    emitted.ask.clear();
+                    emitted.events = vec![text_event()];
+                    (emitted.rewind, emitted.step) = (rewind, step("s"));
                 }
-                says(turn, epoch, said)
+                says(turn, epoch, emitted)
             }
         ),
         2 => (turn(), 0..5_u64, 0..9_u64).prop_map(|(turn, epoch, to)| hears(turn, epoch, to, to)),
@@ -536,7 +545,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn said_text() -> NewEvent {
+fn text_event() -> NewEvent {
     NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"x") }
 }
 

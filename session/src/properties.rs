@@ -355,8 +355,8 @@ proptest! {
         for (at, event) in log.iter().enumerate() {
             prop_assert_eq!(event.serial.0, at as u64 + 1);
             if let Some(origin) = &event.origin {
-                let said = format!("{} {}", origin.epoch, origin.seq);
-                prop_assert_eq!(&event.payload, said.as_bytes());
+                let wanted = format!("{} {}", origin.epoch, origin.seq);
+                prop_assert_eq!(&event.payload, wanted.as_bytes());
             }
         }
         let seqs: Vec<_> = log

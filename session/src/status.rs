@@ -75,11 +75,11 @@ pub struct TurnStatus {
     /// Its first input.
     pub input: Serial,
     /// Its last input.
-    pub spoken: Serial,
+    pub last_input: Serial,
     /// Its last input that has reached a worker.
     pub delivered: Serial,
     /// Its last input that a worker has taken in.
-    pub heard: Serial,
+    pub consumed: Serial,
     /// Workers that have had it.
     pub attempts: u32,
     /// Workers in a row that were lost without output that stays.
@@ -230,9 +230,9 @@ impl TurnStatus {
             agent: turn.agent.clone(),
             state: if waits { TurnState::Waiting } else { state },
             input: turn.input,
-            spoken: turn.spoken,
+            last_input: turn.last_input,
             delivered: turn.delivered,
-            heard: turn.heard,
+            consumed: turn.consumed,
             attempts: turn.attempts,
             failures: turn.failures,
             failures_max: turn.failures_max,
@@ -266,14 +266,14 @@ impl From<&TurnLease> for LeaseStatus {
 }
 
 impl From<&Interaction> for InteractionStatus {
-    fn from(asked: &Interaction) -> InteractionStatus {
+    fn from(request: &Interaction) -> InteractionStatus {
         InteractionStatus {
-            interaction: asked.id.clone(),
-            turn: asked.turn.clone(),
-            kind: asked.kind.clone(),
-            serial: asked.serial,
-            deadline: asked.deadline,
-            role: asked.role,
+            interaction: request.id.clone(),
+            turn: request.turn.clone(),
+            kind: request.kind.clone(),
+            serial: request.serial,
+            deadline: request.deadline,
+            role: request.role,
         }
     }
 }

@@ -165,9 +165,9 @@ fn origin(text: &str) -> Origin {
 }
 
 fn check(script: impl FnOnce(&mut Script), expected: Expect) {
-    let mut told = Script::new();
-    script(&mut told);
-    expected.assert_eq(&told.shown);
+    let mut rendered = Script::new();
+    script(&mut rendered);
+    expected.assert_eq(&rendered.shown);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_deleted_session_comes_back_as_another() {
             p:0:0 append a: #1 to #1
               #1 a at 1000 ms
             delete: other_incarnation: the session is in its incarnation 1; 2 was meant
-            delete: 1 deleted, Asked
+            delete: 1 deleted, Requested
             append b: not_found: the session does not exist
             delete: not_found: the session does not exist
             tick: unchanged
@@ -291,7 +291,7 @@ fn a_session_may_begin_with_events_and_closed() {
               #2 b at 1000 ms
             create: exists as 1
             append c: closed: the session was closed at #2
-            delete: 1 deleted, Asked
+            delete: 1 deleted, Requested
             create: too_many_events: the append carries 1001 events; the limit is 1000
         "#]],
     );
@@ -344,7 +344,7 @@ fn the_time_of_events_never_runs_backwards() {
               #1 a at 1000 ms
             append b: #2 to #2
               #2 b at 1000 ms
-            delete: 1 deleted, Asked
+            delete: 1 deleted, Requested
             create: created as 2
             append c: #1 to #1
               #1 c at 1000 ms

@@ -17,11 +17,11 @@ pub(super) struct Turn {
     /// Its first input.
     pub(super) input: Serial,
     /// Its last input.
-    pub(super) spoken: Serial,
+    pub(super) last_input: Serial,
     /// Its last input that has reached a worker.
     pub(super) delivered: Serial,
     /// Its last input that a worker has taken in.
-    pub(super) heard: Serial,
+    pub(super) consumed: Serial,
     /// Since when it could have had a worker and has none.
     pub(super) waits_since: Millis,
     /// Workers that have had it.
@@ -144,9 +144,9 @@ impl Turn {
             id,
             agent,
             input,
-            spoken: input,
+            last_input: input,
             delivered: before,
-            heard: before,
+            consumed: before,
             waits_since: now,
             attempts: 0,
             failures: 0,
@@ -248,7 +248,7 @@ impl Turn {
 
     /// The last input that a worker has, from its assignment or by its own word.
     pub(super) fn taken_in(&self) -> Serial {
-        self.lease().map_or(self.heard, |lease| lease.given.max(self.heard))
+        self.lease().map_or(self.consumed, |lease| lease.given.max(self.consumed))
     }
 
     /// Lets workers have it from now on.

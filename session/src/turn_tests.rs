@@ -13,15 +13,15 @@ pub(super) fn turn_id(name: &str) -> TurnId {
     TurnId::parse(name).unwrap()
 }
 
-pub(super) fn said(text: &str) -> NewEvent {
+pub(super) fn words(text: &str) -> NewEvent {
     NewEvent { format: Format::TEXT, payload: Bytes::copy_from_slice(text.as_bytes()) }
 }
 
 pub(super) fn input(name: &str, agent: &str, when_busy: WhenBusy) -> Command {
     let (input, agent) = (turn_id(name), AgentName::parse(agent).unwrap());
-    let said = said(&format!("please {name}"));
+    let output = words(&format!("please {name}"));
     let when_busy = Some(when_busy);
-    Command::Input(Box::new(Input { when_busy, ..Input::new(input, agent, said) }))
+    Command::Input(Box::new(Input { when_busy, ..Input::new(input, agent, output) }))
 }
 
 pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
@@ -37,9 +37,9 @@ pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
 }
 
 pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
-    let events = if text.is_empty() { Vec::new() } else { vec![said(text)] };
-    let said = seq.map(|seq| Said { seq, events, then, ..Said::default() });
-    Command::Say(Box::new(Say { said, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
+    let events = if text.is_empty() { Vec::new() } else { vec![words(text)] };
+    let output = seq.map(|seq| TurnOutput { seq, events, then, ..TurnOutput::default() });
+    Command::Say(Box::new(Say { output: output, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
 }
 
 pub(super) fn cancel(scope: Scope) -> Command {
@@ -88,7 +88,7 @@ impl Play {
     }
 
     /// What has happened since this was last asked.
-    pub(super) fn told(&mut self) -> String {
+    pub(super) fn rendered(&mut self) -> String {
         let tell = |event: Event| {
             let fact = event.fact.expect("everything means something");
             let text = String::from_utf8_lossy(&event.payload).replace("null", "");
@@ -96,8 +96,8 @@ impl Play {
                 Fact::Receipt { input, .. } => input.as_str(),
                 fact => fact.turn().map_or("", TurnId::as_str),
             };
-            let told = format!("{} {about} {text}", fact.name());
-            told.split_whitespace().collect::<Vec<_>>().join(" ")
+            let rendered = format!("{} {about} {text}", fact.name());
+            rendered.split_whitespace().collect::<Vec<_>>().join(" ")
         };
         let all: Vec<_> = self.log.drain(..).map(tell).collect();
         all.join(", ")
@@ -120,16 +120,22 @@ fn a_turn_goes_from_its_input_to_its_end() {
     assert_eq!(play.run(claim("t1", "x", 8)), Err(Refusal::TurnTaken));
     play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
     let again = play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
-    assert!(matches!(again, Applied::Said { duplicate: true, places: None, .. }));
+    assert!(matches!(again, Applied::OutputAccepted { duplicate: true, places: None, .. }));
     let gap = Refusal::SequenceGap { expected: 1, received: 2 };
     assert_eq!(play.run(say("t1", 1, Some(2), "x", Then::GoOn)), Err(gap));
     let done = play.run(say("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
-    assert!(matches!(done, Applied::Said { over: true, places: Some((Serial(4), Serial(5))), .. }));
+    assert!(matches!(
+        done,
+        Applied::OutputAccepted { over: true, places: Some((Serial(4), Serial(5))), .. }
+    ));
     let again = play.run(say("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
-    assert!(matches!(again, Applied::Said { over: true, duplicate: true, places: None, .. }));
+    assert!(matches!(
+        again,
+        Applied::OutputAccepted { over: true, duplicate: true, places: None, .. }
+    ));
     assert_eq!(play.run(say("t1", 1, Some(2), "more", Then::GoOn)), Err(Refusal::TurnOver));
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "input.accepted t1 please t1, turn.started t1, turn.output t1 Hel, turn.output t1 lo, \
          turn.completed t1"
     );
@@ -149,21 +155,21 @@ fn an_input_to_a_busy_agent_does_as_it_says() {
     play.run(input("t5", "b", WhenBusy::Steer)).unwrap();
     assert_eq!(play.session.effects(play.now).len(), 1, "t4 waits for t1, and t5 for nobody");
     let beat = play.run(say("t1", 1, None, "", Then::GoOn)).unwrap();
-    assert!(matches!(beat, Applied::Said { spoken: Serial(3), over: false, .. }));
+    assert!(matches!(beat, Applied::OutputAccepted { last_input: Serial(3), over: false, .. }));
     play.run(input("t6", "a", WhenBusy::Interrupt)).unwrap();
     assert_eq!(play.run(say("t1", 1, Some(0), "late", Then::GoOn)), Err(Refusal::TurnOver));
-    play.told();
+    play.rendered();
     play.run(cancel(Scope::Agent(AgentName::parse("b").unwrap()))).unwrap();
-    assert_eq!(play.told(), "turn.cancelled t5");
+    assert_eq!(play.rendered(), "turn.cancelled t5");
     assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 1 });
     assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 0 });
-    assert_eq!(play.told(), "turn.cancelled t6");
+    assert_eq!(play.rendered(), "turn.cancelled t6");
 }
 
 #[test]
 fn who_may_not_steer_is_under_the_policy_all_the_same() {
     use WhenBusy::{Instead, Interrupt, Queue, Reject, Steer, Unsteered};
-    for (asked, policy, done) in [
+    for (request, policy, done) in [
         (None, Steer, Steer),
         (None, Reject, Reject),
         (Some(Unsteered), Steer, Queue),
@@ -173,7 +179,7 @@ fn who_may_not_steer_is_under_the_policy_all_the_same() {
         (Some(Unsteered), Instead, Instead),
         (Some(Queue), Reject, Queue),
     ] {
-        assert_eq!(WhenBusy::under(asked, policy), done, "{asked:?} {policy:?}");
+        assert_eq!(WhenBusy::under(request, policy), done, "{request:?} {policy:?}");
     }
     assert_eq!(WhenBusy::parse("unsteered"), None);
     let mut play = Play::new();
@@ -186,9 +192,9 @@ fn who_may_not_steer_is_under_the_policy_all_the_same() {
 fn a_turn_may_be_cancelled_before_it_is_asked_for() {
     let mut play = Play::new();
     play.run(cancel(Scope::Turn(turn_id("t1")))).unwrap();
-    assert_eq!(play.told(), "");
+    assert_eq!(play.rendered(), "");
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
-    assert_eq!(play.told(), "input.accepted t1 please t1, turn.cancelled t1");
+    assert_eq!(play.rendered(), "input.accepted t1 please t1, turn.cancelled t1");
     assert_eq!(play.session.effects(play.now), []);
     let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }));
@@ -200,11 +206,11 @@ fn a_silent_worker_is_replaced_and_fenced() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(say("t1", 1, Some(0), "one ", Then::GoOn)).unwrap();
-    play.told();
+    play.rendered();
     play.wait(999).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "");
+    assert_eq!(play.rendered(), "");
     play.wait(1).run(Command::Tick).unwrap();
-    assert_eq!(play.told(), "agent.lost t1");
+    assert_eq!(play.rendered(), "agent.lost t1");
     assert_eq!(play.session.effects(play.now).len(), 1, "the first successor comes at once");
     let fenced = Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(1) });
     assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::GoOn)), fenced);
@@ -222,7 +228,7 @@ fn a_silent_worker_is_replaced_and_fenced() {
         play.run(claim("t1", "x", key)).unwrap();
     }
     assert_eq!(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
-    assert!(play.told().ends_with("agent.lost t1, turn.failed t1"));
+    assert!(play.rendered().ends_with("agent.lost t1, turn.failed t1"));
 }
 
 #[test]
@@ -230,22 +236,22 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.told();
+    play.rendered();
     let mut beats = String::new();
     for _ in 0..20 {
         play.wait(500).run(Command::Tick).unwrap();
         if play.run(say("t1", 1, None, "", Then::GoOn)).is_err() {
             break;
         }
-        let told = play.told();
-        if !told.is_empty() {
-            beats += &format!("{} at {}; ", told, play.now.0);
+        let rendered = play.rendered();
+        if !rendered.is_empty() {
+            beats += &format!("{} at {}; ", rendered, play.now.0);
         }
     }
-    assert_eq!(beats + &play.told(), "agent.stalled t1 at 4000; agent.lost t1");
+    assert_eq!(beats + &play.rendered(), "agent.stalled t1 at 4000; agent.lost t1");
     // A slow tool with a declared time is not stalled.
     play.run(claim("t1", "w", 2)).unwrap();
-    play.told();
+    play.rendered();
     let (quiet_ms, checkpoint) = (Some(60_000), Some(Bytes::from_static(b"half")));
     let busy = Say { quiet_ms, checkpoint, ..Say::new(turn_id("t1"), TurnEpoch(2)) };
     play.run(Command::Say(Box::new(busy))).unwrap();
@@ -253,11 +259,11 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
         play.wait(500).run(Command::Tick).unwrap();
         play.run(say("t1", 2, None, "", Then::GoOn)).unwrap();
     }
-    assert_eq!(play.told(), "");
+    assert_eq!(play.rendered(), "");
     play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
-    assert_eq!(play.told(), "agent.lost t1");
+    assert_eq!(play.rendered(), "agent.lost t1");
     let again = play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
-    assert!(matches!(again, Applied::Said { over: false, duplicate: true, .. }));
+    assert!(matches!(again, Applied::OutputAccepted { over: false, duplicate: true, .. }));
     let taken = play.wait(1_000).run(claim("t1", "x", 3));
     let Ok(Applied::Claimed { turn }) = taken else { panic!("{taken:?}") };
     assert_eq!(turn.checkpoint.as_deref(), Some(&b"half"[..]));
@@ -269,28 +275,28 @@ fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     let step = |seq, epoch, name: &str| {
-        let (step, events) = (StepName::parse(name).ok(), vec![said("x")]);
-        let said = Said { seq, step, events, ..Said::default() };
+        let (step, events) = (StepName::parse(name).ok(), vec![words("x")]);
+        let output = TurnOutput { seq, step, events, ..TurnOutput::default() };
         let say = Say::new(turn_id("t1"), TurnEpoch(epoch));
-        Command::Say(Box::new(Say { said: Some(said), ..say }))
+        Command::Say(Box::new(Say { output: Some(output), ..say }))
     };
     play.run(step(0, 1, "search")).unwrap();
-    play.told();
+    play.rendered();
     let beat = say("t1", 1, None, "", Then::GoOn);
-    let mut told = String::new();
+    let mut rendered = String::new();
     for _ in 0..13 {
         play.wait(500).run(Command::Tick).unwrap();
         play.run(beat.clone()).unwrap();
-        told += &play.told();
+        rendered += &play.rendered();
     }
-    assert_eq!(told, "agent.stalled t1step.cancelled t1");
+    assert_eq!(rendered, "agent.stalled t1step.cancelled t1");
     // It gets on, but not with that.
     let more = play.run(say("t1", 1, Some(1), "more", Then::GoOn));
     assert!(matches!(more, Err(Refusal::StepCancelled { .. })), "{more:?}");
     play.run(step(1, 1, "write")).unwrap();
     play.run(say("t1", 1, Some(2), "more", Then::GoOn)).unwrap();
     assert_eq!(
-        play.told(),
+        play.rendered(),
         "agent.resumed t1, step.started t1, turn.output t1 x, turn.output t1 more"
     );
     // Whoever comes after one that was lost so goes on with the step.
@@ -300,7 +306,7 @@ fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
             break;
         }
     }
-    assert!(play.told().ends_with("step.cancelled t1, agent.lost t1"));
+    assert!(play.rendered().ends_with("step.cancelled t1, agent.lost t1"));
     play.run(claim("t1", "x", 2)).unwrap();
     play.run(say("t1", 2, Some(0), "more", Then::GoOn)).unwrap();
 }
@@ -311,7 +317,7 @@ fn a_session_that_closes_ends_its_turns() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(input("t2", "a", WhenBusy::Queue)).unwrap();
     play.run(Command::Close { producer: None }).unwrap();
-    assert!(play.told().ends_with("turn.cancelled t1, turn.cancelled t2"));
+    assert!(play.rendered().ends_with("turn.cancelled t1, turn.cancelled t2"));
     let closed = Err(Refusal::Closed { tail: Serial(4) });
     assert_eq!(play.run(input("t3", "a", WhenBusy::Steer)), closed);
 }

@@ -14,9 +14,9 @@ use session::ids::{
 use session::stored::COMMAND_VERSION;
 use session::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, Command, CommandKey, Config,
-    ContentType, ControlAsked, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode,
-    NewEvent, NodeStart, Origin, Pause, Phase, Policy, Resume, Retention, Role, Said, Say, Scope,
-    Sender, Session, Then, Unwatched, Verb, WhenBusy, Withdraw,
+    ContentType, ControlRequest, Create, Event, Fork, ForkRequest, Format, Input, Lose, Mode,
+    NewEvent, NodeStart, Origin, Pause, Phase, Policy, Resume, Retention, Role, Say, Scope, Sender,
+    Session, Then, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -153,14 +153,14 @@ fn sender() -> Option<Sender> {
     Some(Sender { participant, device: Some(DeviceName::parse("phone").unwrap()) })
 }
 
-fn asked() -> [Command; 4] {
+fn requests() -> [Command; 4] {
     let turn = TurnId::parse("t").unwrap();
     let agent = AgentName::parse("a").unwrap();
-    let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
+    let content = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
     let input = Input {
         input: turn.clone(),
         agent: agent.clone(),
-        said: said.clone(),
+        content: content.clone(),
         sender: sender(),
         when_busy: Some(WhenBusy::Queue),
         role: Role::Participant,
@@ -180,24 +180,24 @@ fn asked() -> [Command; 4] {
     let say = Say {
         turn,
         epoch: TurnEpoch(1),
-        said: Some(Said {
+        output: Some(TurnOutput {
             seq: 0,
             step: Some(StepName::parse("s").unwrap()),
             rewind: true,
             mark: true,
-            events: vec![said.clone()],
+            events: vec![content.clone()],
             internal: true,
             ask: vec![Ask {
                 interaction: InteractionId::parse("i").unwrap(),
                 kind: KindName::parse("approval").unwrap(),
-                question: said,
+                question: content,
                 deadline_ms: Some(9),
                 role: Role::Controller,
             }],
             then,
             withdraw: Vec::new(),
         }),
-        heard: Some(Serial(1)),
+        consumed: Some(Serial(1)),
         delivered: Some(Serial(1)),
         quiet_ms: Some(3_000),
         phase: Some(Phase::Tool(ToolName::parse("search").unwrap())),
@@ -215,7 +215,7 @@ fn asked() -> [Command; 4] {
 
 #[test]
 fn turns_keep_their_bytes() {
-    let [input, claim, say, cancel] = asked();
+    let [input, claim, say, cancel] = requests();
     check_command(
         &input,
         expect!["010b0174016104746578740268690103616461010570686f6e65010101010300"],
@@ -276,18 +276,18 @@ fn turns_keep_their_bytes() {
 /// A question that not everybody may answer, and one that was taken back.
 #[test]
 fn how_a_question_is_taken_back_keeps_its_bytes() {
-    let [input, claim, ..] = asked();
+    let [input, claim, ..] = requests();
     let interaction = || InteractionId::parse("i").unwrap();
     let (kind, role) = (KindName::parse("approval").unwrap(), Role::Supervisor);
     let question = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
     let ask = Ask { interaction: interaction(), kind, question, deadline_ms: None, role };
     let withdraw = Withdraw { interaction: interaction(), reason: "r".into() };
-    let says = |said| {
+    let says = |output| {
         let say = Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1));
-        Command::Say(Box::new(Say { said: Some(said), ..say }))
+        Command::Say(Box::new(Say { output: Some(output), ..say }))
     };
-    let asks = says(Said { ask: vec![ask], ..Said::default() });
-    let back = says(Said { seq: 1, withdraw: vec![withdraw], ..Said::default() });
+    let asks = says(TurnOutput { ask: vec![ask], ..TurnOutput::default() });
+    let back = says(TurnOutput { seq: 1, withdraw: vec![withdraw], ..TurnOutput::default() });
     check_command(&back, expect!["010d01740101010000000000000001016901720000000000"]);
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
@@ -326,11 +326,11 @@ fn how_a_question_is_taken_back_keeps_its_bytes() {
 #[test]
 fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     let turn = || TurnId::parse("t").unwrap();
-    let [input, claim, ..] = asked();
+    let [input, claim, ..] = requests();
     let say = |epoch, seq, mark, then| {
         let event = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
-        let said = Said { seq, mark, events: vec![event], then, ..Said::default() };
-        Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn(), TurnEpoch(epoch)) }))
+        let output = TurnOutput { seq, mark, events: vec![event], then, ..TurnOutput::default() };
+        Command::Say(Box::new(Say { output: Some(output), ..Say::new(turn(), TurnEpoch(epoch)) }))
     };
     let (marked, cut) = (
         say(1, 0, true, Then::GoOn),
@@ -393,21 +393,21 @@ fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
 #[test]
 fn what_people_ask_keeps_its_bytes() {
     let turn = TurnId::parse("t").unwrap();
-    let said = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"yes") };
+    let content = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"yes") };
     let interaction = InteractionId::parse("i").unwrap();
     let somebody = || sender().unwrap();
     let (role, note) = (Role::Supervisor, "n".to_owned());
     let to = Verb::Grant { to: somebody(), mode: Mode::Assist };
     let control = |verb| {
         let (by, note) = (somebody(), note.clone());
-        Command::Control(Box::new(ControlAsked { verb, by, for_ms: 7, note, role }))
+        Command::Control(Box::new(ControlRequest { verb, by, for_ms: 7, note, role }))
     };
     let cause = Cause::Exited;
     let lose =
         Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause, wait_ms: 0, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
     check_command(&Command::Lose(Box::new(lose)), expect!["010f01740104000164"]);
-    let answer = Answer { interaction, said, sender: sender(), role };
+    let answer = Answer { interaction, content, sender: sender(), role };
     check_command(
         &Command::Answer(Box::new(answer)),
         expect!["011001690474657874037965730103616461010570686f6e6503"],

@@ -158,10 +158,10 @@ impl<S: Sum> Log<S> {
     /// # Errors
     /// It could not be read so far in time.
     pub(super) async fn catch_up(&self, deadline: Instant) -> Result<(), LogError> {
-        let asked = Instant::now();
+        let request = Instant::now();
         let mut looked = timeout_at(deadline, self.looked.lock()).await.map_err(late)?;
         if let Some(last) = *looked {
-            if asked <= last {
+            if request <= last {
                 return Ok(());
             }
             timeout_at(deadline, sleep_until(last + LOOK_AGAIN)).await.map_err(late)?;

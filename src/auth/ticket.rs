@@ -35,7 +35,7 @@ const KEPT_MS: u64 = 2 * limits::TICKET_MS_MAX;
 
 /// What a ticket says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Said {
+struct TicketClaims {
     id: u64,
     grant: Grant,
     /// When it must have been used.
@@ -46,7 +46,7 @@ struct Said {
     key: Option<String>,
 }
 
-impl Said {
+impl TicketClaims {
     /// Whose tickets it is counted with: an issuer's subject may be known in two tenants.
     fn owner(&self) -> String {
         match &self.grant.tenant {
@@ -134,7 +134,7 @@ pub(super) struct Tickets {
 /// Somebody who shows a ticket that is one.
 pub(super) struct Bearer {
     pub(super) caller: Caller,
-    said: Said,
+    claims: TicketClaims,
 }
 
 /// A ticket that was made.
@@ -173,11 +173,11 @@ impl Tickets {
         let mac = self.secret(now, deadline).await?;
         let until = grant.until.unwrap_or(now);
         let by = Millis(until.0.min(now.0 + FIRST_USE_MS));
-        let said = Said { id: rand::random(), grant, by, name, key };
-        let said = serde_json::to_vec(&said).expect("it is made of plain JSON");
-        let tag = hmac::sign(&mac, &said);
-        let (said, tag) = (URL_SAFE_NO_PAD.encode(said), URL_SAFE_NO_PAD.encode(tag));
-        Ok(Ticket { text: format!("{PREFIX}{said}.{tag}"), by, until })
+        let claims = TicketClaims { id: rand::random(), grant, by, name, key };
+        let claims = serde_json::to_vec(&claims).expect("it is made of plain JSON");
+        let tag = hmac::sign(&mac, &claims);
+        let (claims, tag) = (URL_SAFE_NO_PAD.encode(claims), URL_SAFE_NO_PAD.encode(tag));
+        Ok(Ticket { text: format!("{PREFIX}{claims}.{tag}"), by, until })
     }
 
     /// The newest secret; where there is none, or it grows old, one is drawn.
@@ -223,16 +223,17 @@ impl Tickets {
         now: Millis,
         deadline: Instant,
     ) -> Result<Bearer, Refused> {
-        let said = self.read(text, deadline).await?;
-        let key = match &said.key {
+        let claims = self.read(text, deadline).await?;
+        let key = match &claims.key {
             None => None,
             Some(id) => {
                 let key = keyring.named(id, deadline).await?;
                 Some(key.ok_or(Refused::Ended(Ended::Revoked))?)
             }
         };
-        let caller = Caller::of(Arc::new(said.grant.clone()), said.name.as_str().into(), key, now)?;
-        Ok(Bearer { caller, said })
+        let caller =
+            Caller::of(Arc::new(claims.grant.clone()), claims.name.as_str().into(), key, now)?;
+        Ok(Bearer { caller, claims })
     }
 
     /// Lets a bearer in to this path: for the first time within a minute, and then as often as it comes back there.
@@ -246,13 +247,13 @@ impl Tickets {
         now: Millis,
         deadline: Instant,
     ) -> Result<(), Refused> {
-        let (said, path) = (&bearer.said, xxh3_64(path.as_bytes()));
+        let (claims, path) = (&bearer.claims, xxh3_64(path.as_bytes()));
         let other = Refused::Unknown("the ticket was used for another address");
-        let used_for = || self.log.sum().used.get(&said.id).map(|used| used.path);
+        let used_for = || self.log.sum().used.get(&claims.id).map(|used| used.path);
         if let Some(used) = used_for() {
             return if used == path { Ok(()) } else { Err(other) };
         }
-        if said.by <= now {
+        if claims.by <= now {
             self.log.catch_up(deadline).await?;
             return match used_for() {
                 Some(used) if used == path => Ok(()),
@@ -260,7 +261,7 @@ impl Tickets {
                 None => Err(Refused::Unknown("the ticket was not used within a minute")),
             };
         }
-        let name = said.owner();
+        let name = claims.owner();
         let crowded = {
             let known = self.log.sum();
             let owned = known.owned.get(&name).copied().unwrap_or_default();
@@ -274,8 +275,8 @@ impl Tickets {
         if crowded {
             return Err(Refused::Unavailable("there are too many tickets in use".into()));
         }
-        let id = said.id;
-        let until = said.grant.until.unwrap_or(now);
+        let id = claims.id;
+        let until = claims.grant.until.unwrap_or(now);
         self.append(&Change::Used { id, until, name, path }, deadline).await?;
         match used_for() {
             // Two came at once, to different addresses.
@@ -285,17 +286,17 @@ impl Tickets {
     }
 
     /// What a ticket says, if it is one.
-    async fn read(&self, text: &str, deadline: Instant) -> Result<Said, Refused> {
+    async fn read(&self, text: &str, deadline: Instant) -> Result<TicketClaims, Refused> {
         let bad = || Refused::Unknown("this is no ticket of this cluster");
         let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| bad());
-        let (said, tag) =
+        let (claims, tag) =
             text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).ok_or_else(bad)?;
-        let (said, tag) = (decoded(said)?, decoded(tag)?);
+        let (claims, tag) = (decoded(claims)?, decoded(tag)?);
         let holds = |known: &Known| {
             known
                 .secrets
                 .iter()
-                .any(|(secret, _)| hmac::verify(&self.mac(secret), &said, &tag).is_ok())
+                .any(|(secret, _)| hmac::verify(&self.mac(secret), &claims, &tag).is_ok())
         };
         if !holds(&self.log.sum()) {
             self.log.catch_up(deadline).await?;
@@ -303,7 +304,7 @@ impl Tickets {
                 return Err(bad());
             }
         }
-        serde_json::from_slice(&said).map_err(|_| bad())
+        serde_json::from_slice(&claims).map_err(|_| bad())
     }
 
     async fn append(&self, change: &Change, deadline: Instant) -> Result<(), Refused> {

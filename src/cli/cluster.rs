@@ -219,13 +219,13 @@ mod tests {
     #[test]
     fn a_status_fails_where_a_shard_has_no_working_leader() {
         let shard = |shard: u64, leader: Option<u64>| json!({ "shard": shard, "leader": leader });
-        let said = |shards: Vec<Value>| {
+        let printed = |shards: Vec<Value>| {
             let report = json!({ "node": 2, "shards": shards });
             working(&report).err().map_or_else(String::new, |error| error.to_string())
         };
-        assert_eq!(said(vec![shard(1, Some(2)), shard(2, Some(1))]), "");
+        assert_eq!(printed(vec![shard(1, Some(2)), shard(2, Some(1))]), "");
         expect!["no leader that a majority follows, as node 2 sees it, in 2 of 3 shards: 2, 3"]
-            .assert_eq(&said(vec![shard(1, Some(2)), shard(2, None), shard(3, None)]));
-        expect!["the cluster is not born yet: it has no shards"].assert_eq(&said(Vec::new()));
+            .assert_eq(&printed(vec![shard(1, Some(2)), shard(2, None), shard(3, None)]));
+        expect!["the cluster is not born yet: it has no shards"].assert_eq(&printed(Vec::new()));
     }
 }

@@ -146,7 +146,7 @@ async fn watch(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut told: BTreeMap<u64, (String, Instant)> = BTreeMap::new();
+    let mut shown: BTreeMap<u64, (String, Instant)> = BTreeMap::new();
     let mut progress = agreed;
     loop {
         // A node that has not heard of the change yet knows nothing of its progress.
@@ -154,13 +154,13 @@ async fn watch(
             for shard in progress["shards"].as_array().into_iter().flatten() {
                 let number = shard["shard"].as_u64().unwrap_or(0);
                 let (line, is_done) = (line(shard), shard["stage"] == "done");
-                let is_news = told.get(&number).is_none_or(|(last, at)| {
+                let is_news = shown.get(&number).is_none_or(|(last, at)| {
                     *last != line && (is_done || !is_count(last, &line) || REMIND < at.elapsed())
                         || !is_done && REMIND < at.elapsed()
                 });
                 if is_news {
                     writeln!(out, "{line}")?;
-                    told.insert(number, (line, Instant::now()));
+                    shown.insert(number, (line, Instant::now()));
                 }
             }
             if progress["settled"] == true {
@@ -199,7 +199,7 @@ fn line(shard: &Value) -> String {
     let newcomers: Vec<String> =
         shard["newcomers"].as_array().into_iter().flatten().map(newcomer).collect();
     let (voters, wanted) = (list(&shard["voters"]), list(&shard["wanted"]));
-    let told = match shard["stage"].as_str().unwrap_or_default() {
+    let shown = match shard["stage"].as_str().unwrap_or_default() {
         "no_leader" => "has no leader now".to_owned(),
         "waiting" => format!("voters {voters}; {wanted} are to vote"),
         "catching_up" => format!("voters {voters}; catching up: {}", newcomers.join(", ")),
@@ -207,7 +207,7 @@ fn line(shard: &Value) -> String {
         "changing" => format!("voters change from {voters} to {wanted}"),
         _ => format!("done, voters {voters}"),
     };
-    format!("{name:<12}  {told}")
+    format!("{name:<12}  {shown}")
 }
 
 fn list(numbers: &Value) -> String {

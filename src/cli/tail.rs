@@ -83,14 +83,14 @@ async fn begin(
     from: From,
 ) -> (client::Tail, Result<Option<Item>, ClientError>) {
     let deadline = Instant::now() + APPEARS;
-    let mut told = false;
+    let mut announced = false;
     loop {
         let mut tail = client.tail(id, from.clone());
         match tail.next().await {
             Err(ClientError::Refused(problem))
                 if problem.status == 404 && Instant::now() < deadline =>
             {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut announced, true) {
                     let wait = APPEARS.as_secs();
                     eprintln!("outlive: session {id} does not exist yet; waiting {wait} s for it");
                 }

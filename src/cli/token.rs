@@ -52,22 +52,22 @@ pub(super) struct Create {
 }
 
 pub(super) fn run(command: Token) -> anyhow::Result<()> {
-    let Token::Create(asked) = command;
-    let secret = crate::config::secret("secret", &asked.secret);
+    let Token::Create(request) = command;
+    let secret = crate::config::secret("secret", &request.secret);
     let secret = secret.map_err(|why| Misuse(why.to_string()))?;
     let mut own = Map::new();
-    own.insert("rights".into(), json!(asked.rights));
-    own.insert("sessions".into(), json!(asked.sessions));
-    own.insert("agents".into(), json!(asked.agents));
-    let texts = [("tenant", asked.tenant), ("role", asked.role), ("device", asked.device)];
+    own.insert("rights".into(), json!(request.rights));
+    own.insert("sessions".into(), json!(request.sessions));
+    own.insert("agents".into(), json!(request.agents));
+    let texts = [("tenant", request.tenant), ("role", request.role), ("device", request.device)];
     own.extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into()))));
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
     let claims = json!({
-        "iss": asked.issuer,
-        "aud": asked.audience,
-        "sub": asked.sub,
+        "iss": request.issuer,
+        "aud": request.audience,
+        "sub": request.sub,
         "iat": now,
-        "exp": now + asked.expires,
+        "exp": now + request.expires,
         "outlive": Value::Object(own),
     });
     issuer::check(&claims).map_err(Misuse)?;

@@ -142,11 +142,11 @@ pub(super) fn check(
 }
 
 fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
-    let told = |why: String| BadServeConfig(format!("agents.{name}: {why}"));
-    let wrong = |why: String| Err(told(why));
-    let parsed = AgentName::parse(name).map_err(|why| told(why.to_string()))?;
-    let tenants = tenants(given.tenants.as_deref()).map_err(told)?;
-    check_kind(&given).map_err(told)?;
+    let invalid = |why: String| BadServeConfig(format!("agents.{name}: {why}"));
+    let wrong = |why: String| Err(invalid(why));
+    let parsed = AgentName::parse(name).map_err(|why| invalid(why.to_string()))?;
+    let tenants = tenants(given.tenants.as_deref()).map_err(invalid)?;
+    check_kind(&given).map_err(invalid)?;
     let body = match given.kind.as_deref() {
         None | Some("managed") => {
             if given.command.first().is_none_or(String::is_empty) {
@@ -159,8 +159,8 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
             let (env, pass_env) = (given.env.clone(), given.pass_env.clone());
             BodyConfig::Managed { command: given.command.clone(), env, pass_env }
         }
-        Some("push") => endpoint(&given).map_err(told)?,
-        Some("model") => model(&given, |name| std::env::var(name).ok()).map_err(told)?,
+        Some("push") => endpoint(&given).map_err(invalid)?,
+        Some("model") => model(&given, |name| std::env::var(name).ok()).map_err(invalid)?,
         Some(kind) => {
             return wrong(format!("kind {kind:?} is not known; managed, push and model are"));
         }

@@ -2,7 +2,7 @@
 //! if they were where a Service is called `outlive`, or `outlive-` and more.
 
 /// Whether the variable tells of a Service; `all` are the names of all variables.
-pub(super) fn is_told(name: &str, all: &[String]) -> bool {
+pub(super) fn is_misspelt(name: &str, all: &[String]) -> bool {
     let Some(rest) = name.strip_prefix("OUTLIVE_") else { return false };
     // The Service may have more words in its name.
     let starts = std::iter::once(0).chain(rest.match_indices('_').map(|(at, _)| at + 1));
@@ -45,9 +45,9 @@ mod tests {
 
     #[test]
     fn what_kubernetes_tells_of_a_service_is_no_setting_and_a_misspelt_setting_is_one() {
-        let told = |names: &[&str]| {
+        let misspelt = |names: &[&str]| {
             let all: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            all.iter().filter(|name| !is_told(name, &all)).cloned().collect::<Vec<_>>()
+            all.iter().filter(|name| !is_misspelt(name, &all)).cloned().collect::<Vec<_>>()
         };
         let of = |service: &str| {
             let ends = [
@@ -66,7 +66,7 @@ mod tests {
         for service in ["", "PEERS_", "CHAT_V2_"] {
             let names = of(service);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            assert_eq!(told(&names), Vec::<String>::new(), "{service}");
+            assert_eq!(misspelt(&names), Vec::<String>::new(), "{service}");
         }
         for name in [
             "OUTLIVE_LISTNE",
@@ -80,7 +80,7 @@ mod tests {
             "OUTLIVE_LISTEN_PORT",
             "OUTLIVE_PEER_SERVICE_PORT",
         ] {
-            assert_eq!(told(&[name, "OUTLIVE_SERVICE_HOST"]), [name]);
+            assert_eq!(misspelt(&[name, "OUTLIVE_SERVICE_HOST"]), [name]);
         }
     }
 }

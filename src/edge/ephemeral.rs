@@ -35,7 +35,7 @@ use crate::session::{Format, NewEvent, Right, Role, Sender};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SaidBody<'b> {
+struct EphemeralBody<'b> {
     kind: String,
     #[serde(borrow)]
     said: Option<Item<'b>>,
@@ -46,9 +46,9 @@ struct SaidBody<'b> {
 }
 
 /// What somebody asks to be said.
-pub(super) struct Said {
+pub(super) struct EphemeralRequest {
     kind: KindName,
-    said: NewEvent,
+    sent_content: NewEvent,
     sender: Option<Sender>,
     internal: bool,
 }
@@ -57,27 +57,31 @@ pub(super) struct Said {
 ///
 /// # Errors
 /// It is none, or too large.
-pub(super) fn parse(body: &[u8]) -> Result<Said, Problem> {
-    let SaidBody { kind, said, participant, device, internal } = turns::json(body)?;
-    let (kind, said) = checked(&kind, said)?;
+pub(super) fn parse(body: &[u8]) -> Result<EphemeralRequest, Problem> {
+    let EphemeralBody { kind, said: sent_content, participant, device, internal } =
+        turns::json(body)?;
+    let (kind, sent_content) = checked(&kind, sent_content)?;
     let sender = turns::sender(participant.as_deref(), device.as_deref())?;
-    Ok(Said { kind, said, sender, internal })
+    Ok(EphemeralRequest { kind, sent_content, sender, internal })
 }
 
 /// What is said, and as what; `null` where nothing is.
 ///
 /// # Errors
 /// It is too large, or its kind has no name.
-pub(super) fn checked(kind: &str, said: Option<Item<'_>>) -> Result<(KindName, NewEvent), Problem> {
+pub(super) fn checked(
+    kind: &str,
+    sent_content: Option<Item<'_>>,
+) -> Result<(KindName, NewEvent), Problem> {
     let kind = name("kind", kind, KindName::parse)?;
     let nothing = || NewEvent { format: Format::JSON, payload: Bytes::from_static(b"null") };
-    let said = said.map_or_else(|| Ok(nothing()), Item::event)?;
-    let (bytes, limit) = (said.payload.len(), limits::EPHEMERAL_BYTES);
+    let sent_content = sent_content.map_or_else(|| Ok(nothing()), Item::event)?;
+    let (bytes, limit) = (sent_content.payload.len(), limits::EPHEMERAL_BYTES);
     if limit < bytes {
         let detail = format!("what is not kept has {bytes} bytes; the limit is {limit}");
         return Err(Problem::new(&error::EVENT_TOO_LARGE, detail).with("limit", limit));
     }
-    Ok((kind, said))
+    Ok((kind, sent_content))
 }
 
 /// `POST /v1/sessions/{id}/ephemeral`
@@ -90,8 +94,8 @@ pub(super) async fn say(
     body: Body,
 ) -> Result<Response, Problem> {
     let (held, _) = body::small(&edge, query, &headers, body).await?;
-    let said = parse(&held.bytes)?;
-    let answer = submit(&edge, &caller, id, said, None).await?;
+    let sent_content = parse(&held.bytes)?;
+    let answer = submit(&edge, &caller, id, sent_content, None).await?;
     Ok((StatusCode::ACCEPTED, AsJson(answer)).into_response())
 }
 
@@ -103,11 +107,11 @@ pub(super) async fn submit(
     edge: &Edge,
     caller: &Caller,
     session: SessionId,
-    said: Said,
+    sent_content: EphemeralRequest,
     attached: Option<Option<Attendee>>,
 ) -> Result<Value, Problem> {
     caller.may(Right::Presence, Some(&session))?;
-    let Said { kind, said, sender, internal } = said;
+    let EphemeralRequest { kind, sent_content, sender, internal } = sent_content;
     let known = attached.clone().flatten();
     let known = known.map(|who| Sender { participant: who.participant, device: who.device });
     let mut sender = sender.or(known);
@@ -118,15 +122,15 @@ pub(super) async fn submit(
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
         exists(edge.runtime.sessions.status(&session, Freshness::Local, deadline).await?)?;
     }
-    edge.auth.spend_on_bytes(caller, said.payload.len())?;
+    edge.auth.spend_on_bytes(caller, sent_content.payload.len())?;
     let at = edge.runtime.sessions.now();
     let source = Source::Person(sender);
-    let message = EphemeralMessage { session, source, kind, said, internal, at };
+    let message = EphemeralMessage { session, source, kind, content: sent_content, internal, at };
     Ok(json!({ "dropped": !edge.runtime.ephemerals.say(message) }))
 }
 
 /// Messages as a reader is told of them, if any are for it.
-pub(super) fn told(messages: &[Arc<EphemeralMessage>], visibility: Visibility) -> Option<Json> {
+pub(super) fn render(messages: &[Arc<EphemeralMessage>], visibility: Visibility) -> Option<Json> {
     let is_for =
         |message: &&Arc<EphemeralMessage>| !message.internal || visibility == Visibility::All;
     let all: Vec<Json> = messages.iter().filter(is_for).map(|message| rendered(message)).collect();
@@ -137,7 +141,7 @@ fn rendered(message: &EphemeralMessage) -> Json {
     let out = Json::object([
         ("kind", message.kind.as_str().into()),
         ("time", message.at.0.into()),
-        ("said", wire::said(&message.said.format, &message.said.payload)),
+        ("said", wire::content(&message.content.format, &message.content.payload)),
     ]);
     let out = match &message.source {
         Source::Person(Sender { participant, device }) => {

@@ -47,7 +47,7 @@ struct ReadRequest {
     waits: bool,
     freshness: Freshness,
     /// What is wanted beside the events.
-    wants: attached::Asked,
+    wants: attached::AttachOptions,
     place: Place,
     /// Where else a page lies: it ends before a place, or begins after a serial of the present life.
     page: Option<PageAt>,
@@ -147,7 +147,7 @@ fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
     let limit = query.number("limit", 1, limits::PAGE_EVENTS_MAX as u64)?;
     let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?;
     let waits = query.word("wait", &[("1", true), ("0", false)])?.unwrap_or(false);
-    let mut wants = attached::Asked::parse(|name| query.text(name))
+    let mut wants = attached::AttachOptions::parse(|name| query.text(name))
         .map_err(|why| Problem::new(&error::BAD_QUERY, why))?;
     if limit.is_some() && mode == Mode::Sse {
         return bad("a live stream has no limit");
@@ -158,7 +158,7 @@ fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
     if waits && mode != Mode::Sse {
         return bad("wait goes with live=sse");
     }
-    if wants != attached::Asked::default() && mode != Mode::Sse {
+    if wants != attached::AttachOptions::default() && mode != Mode::Sse {
         return bad(&format!("{} go with live=sse", attached::PARAMETERS.join(", ")));
     }
     let before = query.text("before").map(At::parse).transpose()?;

@@ -48,21 +48,21 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let (held, deadline) = body::small(&edge, query, &headers, body).await?;
-    let asked: KeyBody = json(&held.bytes)?;
+    let request: KeyBody = json(&held.bytes)?;
     let length = 1..=limits::KEY_NAME_BYTES;
-    if !length.contains(&asked.name.len()) || asked.name.chars().any(char::is_control) {
+    if !length.contains(&request.name.len()) || request.name.chars().any(char::is_control) {
         let detail = format!("name has 1 to {} bytes, and no control characters", length.end());
         return Err(bad(&detail));
     }
-    let name = asked.name.clone();
-    let text = match &asked.key {
+    let name = request.name.clone();
+    let text = match &request.key {
         Some(text) => KeyText::parse(text).ok_or_else(|| {
             bad("key is olk_, 16 hexadecimal digits, _ and 32 bytes in base64url")
         })?,
         None => KeyText::draw(),
     };
-    let tenant = tenant(&caller, asked.tenant.as_deref())?;
-    let grant = Grant { tenant, ..grant(asked, edge.runtime.sessions.now().0)? };
+    let tenant = tenant(&caller, request.tenant.as_deref())?;
+    let grant = Grant { tenant, ..grant(request, edge.runtime.sessions.now().0)? };
     let key = keyring(&edge)?.create(&text, name, grant, caller.name(), deadline).await?;
     audit(&caller, "key.create", &key.id);
     let mut shown = shown(&key);
@@ -99,15 +99,15 @@ pub(super) async fn revoke(
 }
 
 /// The tenant of a key that the caller makes.
-fn tenant(caller: &Caller, asked: Option<&str>) -> Result<Option<TenantName>, Problem> {
-    let asked = asked.map(TenantName::parse).transpose();
-    let asked = asked.map_err(|why| bad(&format!("tenant: {why}")))?;
-    if asked.as_ref() == caller.tenant() || asked.is_none() {
+fn tenant(caller: &Caller, request: Option<&str>) -> Result<Option<TenantName>, Problem> {
+    let request = request.map(TenantName::parse).transpose();
+    let request = request.map_err(|why| bad(&format!("tenant: {why}")))?;
+    if request.as_ref() == caller.tenant() || request.is_none() {
         return Ok(caller.tenant().cloned());
     }
     // Whoever is of one tenant knows of no other.
     caller.may_operate()?;
-    Ok(asked)
+    Ok(request)
 }
 
 fn keyring(edge: &Edge) -> Result<&Keyring, Problem> {
@@ -118,34 +118,34 @@ fn keyring(edge: &Edge) -> Result<&Keyring, Problem> {
     Err(Problem::new(&error::KEYS_OFF, detail))
 }
 
-fn grant(asked: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
-    let rights = rights(&asked.rights)?;
+fn grant(request: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
+    let rights = rights(&request.rights)?;
     if rights.is_empty() {
         return Err(bad("a key without rights opens nothing: name some"));
     }
-    if rights.contains(&Right::Claim) && asked.agents.is_none() {
+    if rights.contains(&Right::Claim) && request.agents.is_none() {
         return Err(bad("a key with the right claim names its agents"));
     }
-    if asked.device.is_some() && asked.participant.is_none() {
+    if request.device.is_some() && request.participant.is_none() {
         return Err(bad("a device is a participant's: name that too"));
     }
-    if asked.ttl_s.is_some_and(|ttl_s| !(1..=TTL_S_MAX).contains(&ttl_s)) {
+    if request.ttl_s.is_some_and(|ttl_s| !(1..=TTL_S_MAX).contains(&ttl_s)) {
         return Err(bad(&format!("ttl_s must be 1 to {TTL_S_MAX}")));
     }
-    let participant = asked.participant.as_deref().map(ParticipantName::parse).transpose();
-    let device = asked.device.as_deref().map(DeviceName::parse).transpose();
-    let role = asked.role.as_deref().unwrap_or(Role::default().name());
+    let participant = request.participant.as_deref().map(ParticipantName::parse).transpose();
+    let device = request.device.as_deref().map(DeviceName::parse).transpose();
+    let role = request.role.as_deref().unwrap_or(Role::default().name());
     let role = Role::parse(role)
         .ok_or_else(|| bad("role is observer, participant, controller or supervisor"))?;
     Ok(Grant {
         tenant: None,
         rights,
-        sessions: patterns("sessions", asked.sessions)?,
-        agents: asked.agents.map_or(Ok(Vec::new()), |texts| patterns("agents", Some(texts)))?,
+        sessions: patterns("sessions", request.sessions)?,
+        agents: request.agents.map_or(Ok(Vec::new()), |texts| patterns("agents", Some(texts)))?,
         participant: participant.map_err(|why| bad(&format!("participant: {why}")))?,
         device: device.map_err(|why| bad(&format!("device: {why}")))?,
         role,
-        until: asked.ttl_s.map(|ttl_s| crate::ids::Millis(now_ms + ttl_s * 1000)),
+        until: request.ttl_s.map(|ttl_s| crate::ids::Millis(now_ms + ttl_s * 1000)),
     })
 }
 

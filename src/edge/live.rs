@@ -84,10 +84,10 @@ fn opening(attached: Control) -> Bytes {
     out.freeze()
 }
 
-fn rendered(said: Control) -> Bytes {
-    let mark = if said.name == "end" { END_MARK } else { "" };
-    let id = said.cursor.map(|at| format!("{at}{mark}"));
-    frame::control(said.name, id.as_deref(), &said.data)
+fn rendered(frames: Control) -> Bytes {
+    let mark = if frames.name == "end" { END_MARK } else { "" };
+    let id = frames.cursor.map(|at| format!("{at}{mark}"));
+    frame::control(frames.name, id.as_deref(), &frames.data)
 }
 
 impl Live {
@@ -109,22 +109,22 @@ impl Live {
             if let Some(bytes) = self.take_backlog() {
                 return Some(bytes);
             }
-            let said = tokio::select! {
+            let frames = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
                 ended = self.ending.came() => {
                     let data = json!({ "reason": ended.code() }).into();
-                    let said = Control { name: "detached", cursor: None, data };
+                    let frames = Control { name: "detached", cursor: None, data };
                     self.telling.break_off();
-                    return Some(rendered(said));
+                    return Some(rendered(frames));
                 }
-                said = self.telling.next() => said,
+                frames = self.telling.next() => frames,
                 () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
                     return Some(frame::HEARTBEAT);
                 }
             };
-            if let Some(said) = said {
-                return Some(rendered(said));
+            if let Some(frames) = frames {
+                return Some(rendered(frames));
             }
         }
     }

@@ -35,7 +35,7 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/turns/{turn}/say", "say", post(verbs::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
-        ("/v1/sessions/{id}/turns/{turn}/told", "told", get(turns::told)),
+        ("/v1/sessions/{id}/turns/{turn}/told", "told", get(turns::signals)),
         ("/v1/ws", "ws", get(ws::people)),
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
@@ -80,7 +80,7 @@ pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
                 }
             };
             response.extensions_mut().insert(Answered(name));
-            chat::told(name, response).await
+            chat::render_problems(name, response).await
         };
         let enter = middleware::from_fn_with_state(edge.clone(), enter);
         router = router.route(path, methods.layer(enter));

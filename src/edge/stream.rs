@@ -59,11 +59,11 @@ async fn end(socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
 
 /// Waits until the client has left, or says more than a reader has to say.
 async fn gone(socket: &mut (impl AsyncRead + Unpin)) {
-    let mut heard = 0;
+    let mut received = 0;
     let mut bytes = [0; DISCARD];
     while let Ok(count @ 1..) = socket.read(&mut bytes).await {
-        heard += count;
-        if limits::HEAD_BYTES < heard {
+        received += count;
+        if limits::HEAD_BYTES < received {
             return;
         }
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::attached::fold::Shape;
-use super::attached::{Again, Asked, Beside};
+use super::attached::{Again, AttachOptions, Beside};
 use super::content::raw::Json;
 use super::cursor;
 use super::room::{Hold, Room};
@@ -109,9 +109,9 @@ impl Telling {
         self,
         beside: Option<Box<Beside>>,
         (snapshot, again): (Option<Json>, Option<Box<Again>>),
-        asked: &Asked,
+        options: &AttachOptions,
     ) -> Telling {
-        let shape = Shape { fold: asked.fold, visibility: asked.visibility };
+        let shape = Shape { fold: options.fold, visibility: options.visibility };
         Telling { beside, snapshot, again, shape, ..self }
     }
 
@@ -196,14 +196,14 @@ impl Telling {
             return Some(Control { name: "passed", cursor: Some(at), data });
         }
         if self.is_due
-            && let Some(said) = self.begin_again().await
+            && let Some(frames) = self.begin_again().await
         {
-            return Some(said);
+            return Some(frames);
         }
         if self.next.is_none()
-            && let Some(said) = self.beside().await
+            && let Some(frames) = self.beside().await
         {
-            return Some(said);
+            return Some(frames);
         }
         let delivery = match (self.next.take(), &mut self.beside) {
             (Some(delivery), _) => delivery,
@@ -224,8 +224,8 @@ impl Telling {
                 Some(beside) => beside.due().await,
                 None => std::future::pending().await,
             }
-            if let Some(said) = self.beside().await {
-                return said;
+            if let Some(frames) = self.beside().await {
+                return frames;
             }
         }
     }

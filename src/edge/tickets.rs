@@ -36,18 +36,18 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let (held, deadline) = body::small(&edge, query, &headers, body).await?;
-    let asked: TicketBody = match held.bytes.is_empty() {
+    let request: TicketBody = match held.bytes.is_empty() {
         true => TicketBody::default(),
         false => json(&held.bytes)?,
     };
     let most = limits::TICKET_MS_MAX / 1000;
-    let ttl_s = asked.ttl_s.unwrap_or(TTL_S);
+    let ttl_s = request.ttl_s.unwrap_or(TTL_S);
     if !(1..=most).contains(&ttl_s) {
         return Err(bad(&format!("ttl_s must be 1 to {most}")));
     }
     let part = Part {
-        rights: asked.rights.as_deref().map(rights).transpose()?,
-        sessions: asked.sessions.map(|texts| patterns("sessions", Some(texts))).transpose()?,
+        rights: request.rights.as_deref().map(rights).transpose()?,
+        sessions: request.sessions.map(|texts| patterns("sessions", Some(texts))).transpose()?,
         for_ms: ttl_s * 1000,
     };
     let made = edge.auth.ticket(&caller, &part, deadline).await?;

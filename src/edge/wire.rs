@@ -103,7 +103,7 @@ fn payload(out: &mut Vec<u8>, format: &Format, payload: &[u8]) {
 }
 
 /// What somebody said, with its format: an object with the members that an event has for its payload.
-pub(super) fn said(format: &Format, payload: &[u8]) -> Json {
+pub(super) fn content(format: &Format, payload: &[u8]) -> Json {
     let mut out = b"{\"format\":".to_vec();
     string(&mut out, format.as_str());
     self::payload(&mut out, format, payload);

@@ -30,7 +30,7 @@ pub(super) type Named = (&'static str, PathBuf);
 pub(super) async fn wait_for(dirs: &[Named], listener: &TcpListener) -> io::Result<()> {
     let Some(first) = look(dirs).await? else { return Ok(()) };
     tracing::error!(why = %first, "the node waits until its disks take what it writes");
-    let (reason, told) = watch::channel(first);
+    let (reason, reasons) = watch::channel(first);
     let waiting = async {
         loop {
             tokio::time::sleep(PAUSE).await;
@@ -42,7 +42,7 @@ pub(super) async fn wait_for(dirs: &[Named], listener: &TcpListener) -> io::Resu
     };
     tokio::select! {
         waited = waiting => waited?,
-        () = edge::waiting::serve(listener, told) => {}
+        () = edge::waiting::serve(listener, reasons) => {}
     }
     tracing::info!("the disks take writes again");
     Ok(())

@@ -357,7 +357,7 @@ async fn a_store_that_fails_ends_the_node() {
     create(&node, "s").await;
     append(&node, "s").await;
     node.runtime.sessions.fail_store("the disk is full");
-    let ended = timeout(LONG, node.until_asked_to_stop()).await.expect("it ends by itself");
+    let ended = timeout(LONG, node.until_stopped()).await.expect("it ends by itself");
     assert_eq!(ended.unwrap(), End::StoreFailed);
     assert!(node.runtime.overview.not_ready().contains(&NotReady::StoreFailed));
     node.stop().await;
@@ -390,8 +390,8 @@ async fn a_session_goes_on_after_its_actor_failed() {
         runtime.sessions.attach(&id, Start::Tail, Freshness::Linearizable, soon()).await.unwrap();
     assert!(matches!(reader.next().await, Delivery::CaughtUp { .. }));
     runtime.sessions.fail_actor(&id);
-    let told = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
-    assert!(matches!(told, Delivery::Detached { .. }), "{told:?}");
+    let reported = timeout(Duration::from_secs(30), reader.next()).await.unwrap();
+    assert!(matches!(reported, Delivery::Detached { .. }), "{reported:?}");
     // What was in no block and in no head is in the journal.
     let again = runtime.sessions.submit(&id, numbered(49), soon()).await.unwrap();
     let place = Some(Serial(50));

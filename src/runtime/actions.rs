@@ -44,8 +44,8 @@ async fn act(action: Action, sessions: Arc<Sessions>, presence: Arc<PresenceTabl
         }
         Action::Tell { id, audience, done } => {
             let until = Instant::now() + EFFECT_DEADLINE;
-            let told = sessions.submit(&id, Command::Audience(audience), until).await;
-            match &told {
+            let submitted = sessions.submit(&id, Command::Audience(audience), until).await;
+            match &submitted {
                 // One that is no more need not know.
                 Ok(_) | Err(SubmitError::Refused { .. }) => {}
                 Err(why) => {
@@ -53,7 +53,7 @@ async fn act(action: Action, sessions: Arc<Sessions>, presence: Arc<PresenceTabl
                     presence.look_again(&id);
                 }
             }
-            done(told.is_ok());
+            done(submitted.is_ok());
         }
     }
 }

@@ -18,7 +18,9 @@ use super::workers::Workers;
 use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{AgentId, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
-use crate::session::{Applied, Claim, Command, Event, NodeStart, Said, Say, Then, TurnStatus};
+use crate::session::{
+    Applied, Claim, Command, Event, NodeStart, Say, Then, TurnOutput, TurnStatus,
+};
 
 /// A worker that looks for a turn.
 #[derive(Clone, Debug)]
@@ -80,7 +82,7 @@ impl Workers {
     ) -> Result<Option<Assignment>, Unavailable> {
         let ending = || Unavailable::NoQuorum("this node is ending".into());
         let sessions = self.sessions.clone();
-        let (told, taken) = oneshot::channel();
+        let (reply, taken) = oneshot::channel();
         self.tasks.spawn(async move {
             let until = Instant::now() + REQUEST_DEADLINE;
             let command = Command::Claim(Box::new(claim));
@@ -94,7 +96,7 @@ impl Workers {
                     None
                 }
             };
-            if let Err(Some(assignment)) = told.send(claimed) {
+            if let Err(Some(assignment)) = reply.send(claimed) {
                 give_back(&sessions, &assignment).await;
             }
         });
@@ -105,7 +107,7 @@ impl Workers {
     async fn any_offer(&self, agent: &AgentId) -> Offer {
         let here = self.turn_queue.take(agent);
         let mut elsewhere = FuturesUnordered::new();
-        let mut asked = HashSet::new();
+        let mut request = HashSet::new();
         let mut nodes = interval(SWEEP_INTERVAL);
         let ask = |node| {
             async move {
@@ -114,8 +116,8 @@ impl Workers {
                 loop {
                     let within = OFFER_WAIT + PEER_SLACK;
                     let within_ms = u64::try_from(OFFER_WAIT.as_millis()).unwrap_or(u64::MAX);
-                    let asked = Request::Offer { agent: agent.clone(), within_ms };
-                    match self.directory.ask(node, &asked, within).await {
+                    let request = Request::Offer { agent: agent.clone(), within_ms };
+                    match self.directory.ask(node, &request, within).await {
                         Ok(Response::Offered(Some((session, turn)))) => {
                             return Offer { session, turn };
                         }
@@ -134,7 +136,7 @@ impl Workers {
                 // Whoever comes later may lead what was led by one that is gone.
                 _ = nodes.tick() => {
                     let connected = self.host.connected();
-                    elsewhere.extend(connected.into_iter().filter(|node| asked.insert(*node)).map(ask));
+                    elsewhere.extend(connected.into_iter().filter(|node| request.insert(*node)).map(ask));
                 }
             }
         }
@@ -186,8 +188,8 @@ impl Workers {
 async fn give_back(sessions: &Sessions, assignment: &Assignment) {
     let Assignment { session, turn, .. } = assignment;
     let Some(lease) = &turn.lease else { return };
-    let said = Some(Said { then: Then::Release, ..Said::default() });
-    let release = Say { said, ..Say::new(turn.turn.clone(), lease.epoch) };
+    let output = Some(TurnOutput { then: Then::Release, ..TurnOutput::default() });
+    let release = Say { output: output, ..Say::new(turn.turn.clone(), lease.epoch) };
     let until = Instant::now() + REQUEST_DEADLINE;
     if let Err(error) = sessions.submit(session, Command::Say(Box::new(release)), until).await {
         tracing::debug!(session = session.for_operators(), %error, "a turn waits for the lease of a worker that is gone");

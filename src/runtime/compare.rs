@@ -126,8 +126,8 @@ impl Comparison {
             return;
         }
         let Some((mine, next)) = self.copy(id, 0, deadline).await else { return };
-        let asked = others.into_iter().map(|node| self.copy_at(node, id, next));
-        let copies: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let request = others.into_iter().map(|node| self.copy_at(node, id, next));
+        let copies: Vec<_> = join_all(request).await.into_iter().flatten().collect();
         // Whatever they have applied is applied here, too: did it change the session?
         let reached = copies.iter().map(|(_, _, next)| *next).max().unwrap_or(0);
         let again = self.copy(id, reached, deadline).await;
@@ -174,8 +174,8 @@ impl Comparison {
         next: u64,
     ) -> Option<(NodeId, Option<Copied>, u64)> {
         let within_ms = u64::try_from(PEER_PATIENCE.as_millis()).unwrap_or(u64::MAX);
-        let asked = Request::Compare { session: id.clone(), next, within_ms };
-        match self.directory.ask(node, &asked, PEER_PATIENCE).await {
+        let request = Request::Compare { session: id.clone(), next, within_ms };
+        match self.directory.ask(node, &request, PEER_PATIENCE).await {
             Ok(Response::Compared { copy: Some((copied, next)) }) => Some((node, copied, next)),
             _ => None,
         }

@@ -145,8 +145,9 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
             at(cut).sessions.attach(&id, Start::Beginning, Freshness::Linearizable, soon()).await;
         let mut reader = attached.expect("somebody serves it");
         while reader.cursor().serial < Serial(count) {
-            let told = timeout(Duration::from_secs(30), reader.next()).await.expect("it goes on");
-            assert!(matches!(told, Delivery::Events(_)), "{told:?}");
+            let notified =
+                timeout(Duration::from_secs(30), reader.next()).await.expect("it goes on");
+            assert!(matches!(notified, Delivery::Events(_)), "{notified:?}");
         }
         let stale = at(cut).sessions.status(&id, Freshness::Local, soon()).await;
         assert_eq!(tail(stale.expect("it may be stale")), Some(Serial(0)));

@@ -235,7 +235,7 @@ impl Directory {
         deadline: Instant,
     ) -> Attempt {
         let left = deadline.saturating_duration_since(Instant::now());
-        let asked = Request::Submit {
+        let request = Request::Submit {
             session: id.clone(),
             command,
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
@@ -244,7 +244,7 @@ impl Directory {
         let knows = self.group_of(id).is_some_and(|group| self.host.group(group).is_some());
         // Without a replica nobody tells us of a new leader: then another node is asked in time.
         let patience = if knows { left + LEADER_WAIT } else { left.min(PEER_PATIENCE) };
-        let call = self.host.call(node, asked.encode(), patience);
+        let call = self.host.call(node, request.encode(), patience);
         let moved = self.leads_no_more(id, node);
         let answer = tokio::select! {
             answer = call => answer,
@@ -380,11 +380,11 @@ impl Directory {
     pub(super) async fn ask(
         &self,
         node: NodeId,
-        asked: &Request,
+        request: &Request,
         within: Duration,
     ) -> Result<Response, Unavailable> {
         let unavailable = |text: String| Unavailable::NoQuorum(text);
-        let answer = self.host.call(node, asked.encode(), within).await;
+        let answer = self.host.call(node, request.encode(), within).await;
         let answer = answer.map_err(|error| unavailable(error.to_string()))?;
         Response::decode(answer).map_err(|error| unavailable(error.to_string()))
     }

@@ -149,7 +149,7 @@ mod tests {
         let pause = Unwatched::Pause { after_ms: 1 };
         let counted =
             |watchers| Some(AudienceStatus { watchers, controllers: 0, since: Millis(1) });
-        for (busy, unwatched, before, watchers, settled, told) in [
+        for (busy, unwatched, before, watchers, settled, notified) in [
             // Nothing depends on it.
             (false, Unwatched::Continue, None, 2, true, None),
             (false, Unwatched::Continue, counted(1), 2, true, None),
@@ -171,7 +171,7 @@ mod tests {
             let watched = Watched { counted: before, busy, unwatched, ends: false };
             let owed = watched.owed(Count { watchers, controllers: 0, settled });
             let case = (busy, unwatched, before, watchers, settled);
-            assert_eq!(owed.map(|audience| audience.watchers), told, "{case:?}");
+            assert_eq!(owed.map(|audience| audience.watchers), notified, "{case:?}");
         }
         // One that would end is told of who comes and who leaves, though nobody works in it.
         let watched =

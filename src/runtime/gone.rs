@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::session::{Gone, Mail};
 use super::shards::Shards;
-use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_TOLD};
+use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_REPORT};
 
 /// What is known of the nodes that are gone.
 #[derive(Default)]
@@ -28,7 +28,7 @@ struct Watch {
     /// Leaders before this node, that did not acknowledge its first heartbeats.
     before: BTreeSet<NodeId>,
     /// When sessions of a group were first told, and last.
-    told: HashMap<(GroupId, Gone), (Instant, Instant)>,
+    reported: HashMap<(GroupId, Gone), (Instant, Instant)>,
 }
 
 /// Who leads a group.
@@ -56,13 +56,13 @@ fn silent<'g>(
     led: impl Iterator<Item = &'g Arc<Group>>,
     of: impl Fn(&Group) -> Vec<NodeId>,
 ) -> HashSet<NodeId> {
-    let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
+    let (mut silent, mut received) = (HashSet::new(), HashSet::new());
     for group in led {
         let here = of(group);
-        heard.extend(group.report().voters.into_iter().filter(|node| !here.contains(node)));
+        received.extend(group.report().voters.into_iter().filter(|node| !here.contains(node)));
         silent.extend(here);
     }
-    silent.retain(|node| !heard.contains(node));
+    silent.retain(|node| !received.contains(node));
     silent
 }
 
@@ -77,7 +77,7 @@ impl Watch {
         let gone: HashSet<Gone> = nodes.into_iter().map(Gone::All).chain(before).collect();
         let groups: HashSet<GroupId> = led.iter().map(|group| group.id()).collect();
         // One that is led anew is told anew.
-        self.told.retain(|(group, starts), _| groups.contains(group) && gone.contains(starts));
+        self.reported.retain(|(group, starts), _| groups.contains(group) && gone.contains(starts));
         for group in led {
             let Some(shard) = shards.get(group.id()) else { continue };
             for starts in gone.iter().filter(|starts| self.is_news(group.id(), **starts)) {
@@ -120,11 +120,11 @@ impl Watch {
     /// been rebuilt just then, or have had no room to propose it.
     fn is_news(&mut self, group: GroupId, starts: Gone) -> bool {
         let now = Instant::now();
-        let (first, last) = self.told.get(&(group, starts)).copied().unzip();
+        let (first, last) = self.reported.get(&(group, starts)).copied().unzip();
         let is_news = last.is_none_or(|last| GONE_AGAIN <= now - last)
-            && first.is_none_or(|first| now - first <= GONE_TOLD);
+            && first.is_none_or(|first| now - first <= GONE_REPORT);
         if is_news {
-            self.told.insert((group, starts), (first.unwrap_or(now), now));
+            self.reported.insert((group, starts), (first.unwrap_or(now), now));
         }
         is_news
     }

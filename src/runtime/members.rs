@@ -134,8 +134,8 @@ impl Members {
         if leader == self.host.local() {
             return self.change_members_here(change).await;
         }
-        let asked = Request::ChangeMembers(change.clone());
-        match self.directory.ask(leader, &asked, NEWCOMER_WAIT + 3 * REPORT_WAIT).await {
+        let request = Request::ChangeMembers(change.clone());
+        match self.directory.ask(leader, &request, NEWCOMER_WAIT + 3 * REPORT_WAIT).await {
             Ok(Response::MembersChanged(answer)) => answer,
             Ok(_) => ChangeAnswer::Unknown("the peer answered something else".into()),
             Err(error) => ChangeAnswer::Unknown(error.to_string()),
@@ -152,19 +152,19 @@ impl Members {
         }
     }
 
-    async fn judge_and_agree(&self, asked: &MemberChange) -> Result<bool, MembersError> {
+    async fn judge_and_agree(&self, request: &MemberChange) -> Result<bool, MembersError> {
         let map = self.host.map().borrow().clone();
         let refused = |why: cluster::membership::Refusal| MembersError::Refused(why.to_string());
         // Whatever is wrong with the numbers is said before anybody is asked for addresses.
-        let guess = change(asked, &map, None);
+        let guess = change(request, &map, None);
         if map.judge(&guess).map_err(refused)? == Judgement::Done {
             return Ok(false);
         }
-        let introduced = match asked.newcomer() {
+        let introduced = match request.newcomer() {
             Some(node) => Some(self.introduced(NodeId(node)).await?),
             None => None,
         };
-        let change = change(asked, &map, introduced);
+        let change = change(request, &map, introduced);
         if map.judge(&change).map_err(refused)? == Judgement::Done {
             return Ok(false);
         }
@@ -280,10 +280,10 @@ impl Members {
 
     /// Asks all nodes in reach, members or not: one that leaves may still lead.
     async fn gather(&self, map: &Map) -> Gathered {
-        let mut asked: BTreeSet<NodeId> = map.members.keys().copied().collect();
-        asked.extend(self.host.connected());
-        asked.remove(&self.host.local());
-        let answers = asked.into_iter().map(async |node| {
+        let mut request: BTreeSet<NodeId> = map.members.keys().copied().collect();
+        request.extend(self.host.connected());
+        request.remove(&self.host.local());
+        let answers = request.into_iter().map(async |node| {
             match self.directory.ask(node, &Request::LedGroups, REPORT_WAIT).await {
                 Ok(Response::LedGroups(led)) => Some((node, led)),
                 _ => None,
@@ -308,7 +308,7 @@ impl Members {
     /// The members of the groups that this node leads.
     pub(super) fn led_groups(&self) -> Vec<LedGroup> {
         let led = self.host.groups().into_iter().filter(|group| group.leads());
-        let told = led.map(|group| {
+        let results = led.map(|group| {
             let report = group.report();
             LedGroup {
                 shard: group.id().0,
@@ -320,23 +320,25 @@ impl Members {
                 matched: report.matched.iter().map(|(node, at)| (node.0, *at)).collect(),
             }
         });
-        told.collect()
+        results.collect()
     }
 }
 
 /// The change that is asked for; what is not known of the newcomer is left open.
-fn change(asked: &MemberChange, map: &Map, introduced: Option<Introduction>) -> Change {
+fn change(request: &MemberChange, map: &Map, introduced: Option<Introduction>) -> Change {
     let at = map.version;
     let member = |node: u64, peer: &Option<String>, http: &Option<String>| {
         let node = NodeId(node);
         let known = map.members.get(&node).cloned();
-        let said = introduced.as_ref().map(|said| (said.peer.clone(), said.http.clone()));
+        let addresses =
+            introduced.as_ref().map(|addresses| (addresses.peer.clone(), addresses.http.clone()));
         let open = || (format!("of {node}"), String::new());
-        let said = known.map(|known| (known.peer, known.client)).or(said).unwrap_or_else(open);
-        let peer = peer.clone().unwrap_or(said.0);
-        Member { node, peer, client: http.clone().unwrap_or(said.1) }
+        let addresses =
+            known.map(|known| (known.peer, known.client)).or(addresses).unwrap_or_else(open);
+        let peer = peer.clone().unwrap_or(addresses.0);
+        Member { node, peer, client: http.clone().unwrap_or(addresses.1) }
     };
-    match asked {
+    match request {
         MemberChange::Join { node, peer, http } => {
             Change::Add { member: member(*node, peer, http), at }
         }

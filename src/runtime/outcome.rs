@@ -24,7 +24,7 @@ impl Reply {
             Applied::Appended { duplicate, .. }
             | Applied::Closed { duplicate, again: true, .. }
             | Applied::Input { duplicate, .. }
-            | Applied::Said { duplicate, .. } => *duplicate = false,
+            | Applied::OutputAccepted { duplicate, .. } => *duplicate = false,
             _ => {}
         }
         self

@@ -43,9 +43,9 @@ impl Overview {
     /// Members, shards, leaders, positions and lag, gathered from all nodes that answer.
     pub async fn cluster(&self) -> ClusterReport {
         let map = self.host.map().borrow().clone();
-        let asked = map.members.keys().map(|node| self.condition_of(*node));
+        let request = map.members.keys().map(|node| self.condition_of(*node));
         let conditions: BTreeMap<NodeId, Condition> =
-            join_all(asked).await.into_iter().flatten().collect();
+            join_all(request).await.into_iter().flatten().collect();
         ClusterReport {
             cluster: self.cluster_name.clone(),
             node: self.host.local().0,

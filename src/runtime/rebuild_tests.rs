@@ -89,7 +89,7 @@ fn look(shard: &Shard) -> oneshot::Receiver<Looked> {
 fn gated() -> (Replay, mpsc::SyncSender<()>, sync::Receiver<Range<u64>>) {
     let (gate, opened) = mpsc::sync_channel(1);
     let opened = Mutex::new(opened);
-    let (tell, asked) = sync::channel(64);
+    let (tell, request) = sync::channel(64);
     let replay = move |_: GroupId, range: Range<u64>| {
         let index = range.start;
         tell.try_send(range).expect("few pieces are asked for");
@@ -99,25 +99,25 @@ fn gated() -> (Replay, mpsc::SyncSender<()>, sync::Receiver<Range<u64>>) {
             Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => Ok(vec![entry(index)]),
         }
     };
-    (Arc::new(replay), gate, asked)
+    (Arc::new(replay), gate, request)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_session_is_rebuilt_piece_by_piece_while_others_go_on() {
-    let (replay, gate, mut asked) = gated();
+    let (replay, gate, mut request) = gated();
     let place = lost(replay).await;
     let looked = look(&place.shard);
     // Its birth is in its head.
-    assert_eq!(asked.recv().await, Some(1..ENTRIES));
+    assert_eq!(request.recv().await, Some(1..ENTRIES));
     // The journal's disk is slow. The one thread of all actors has others to serve.
     let mut others = tokio::task::JoinSet::new();
     others.spawn(async move { drop(gate) });
     let looked = looked.await.expect("it is rebuilt");
     assert!(looked.status.is_some() && looked.next == ENTRIES);
     for next in 2..ENTRIES {
-        assert_eq!(asked.recv().await, Some(next..ENTRIES), "what was read is not read again");
+        assert_eq!(request.recv().await, Some(next..ENTRIES), "what was read is not read again");
     }
-    assert!(asked.try_recv().is_err());
+    assert!(request.try_recv().is_err());
 }
 
 #[test]
@@ -169,10 +169,10 @@ async fn a_session_that_cannot_be_rebuilt_reads_the_journal_no_more_at_each_mail
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_is_vacated_once_its_old_actors_have_ended() {
-    let (replay, gate, mut asked) = gated();
+    let (replay, gate, mut request) = gated();
     let Place { shards, shard, machine } = lost(replay).await;
     let looked = look(&shard);
-    asked.recv().await.expect("it is being rebuilt");
+    request.recv().await.expect("it is being rebuilt");
     // The group stops, and is to be opened anew.
     drop(machine);
     let factory = Factory(shards);

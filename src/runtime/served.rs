@@ -67,11 +67,11 @@ impl Served {
     /// What the other nodes said not long ago, if anything.
     fn elsewhere(&self, agent: &AgentId) -> Option<bool> {
         let state = self.state();
-        let (is, told) = state.elsewhere.get(agent)?;
-        (told.elapsed() < SERVED_FRESH).then_some(*is)
+        let (is, since) = state.elsewhere.get(agent)?;
+        (since.elapsed() < SERVED_FRESH).then_some(*is)
     }
 
-    fn heard(&self, agent: AgentId, is: bool) {
+    fn received(&self, agent: AgentId, is: bool) {
         let elsewhere = &mut self.state().elsewhere;
         if elsewhere.len() < SERVED_AGENTS || elsewhere.contains_key(&agent) {
             elsewhere.insert(agent, (is, Instant::now()));
@@ -82,7 +82,7 @@ impl Served {
     pub(super) fn tidy(&self) {
         let State { here, elsewhere } = &mut *self.state();
         here.retain(|_, here| 0 < here.workers || here.seen.elapsed() < SERVED_LINGER);
-        elsewhere.retain(|_, (_, told)| told.elapsed() < SERVED_FRESH);
+        elsewhere.retain(|_, (_, since)| since.elapsed() < SERVED_FRESH);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -112,9 +112,9 @@ impl Workers {
         if let Some(known) = self.served.elsewhere(agent) {
             return Some(known);
         }
-        let asked = Request::Serves { agent: agent.clone() };
+        let request = Request::Serves { agent: agent.clone() };
         let nodes = self.host.connected();
-        let answers = nodes.into_iter().map(|node| self.directory.ask(node, &asked, SERVED_WAIT));
+        let answers = nodes.into_iter().map(|node| self.directory.ask(node, &request, SERVED_WAIT));
         let answers: Vec<_> = join_all(answers).await.into_iter().map(Result::ok).collect();
         let is = |wanted: bool| {
             move |answer: &Option<Response>| *answer == Some(Response::Serves(wanted))
@@ -125,7 +125,7 @@ impl Workers {
             (_, true) => false,
             _ => return None,
         };
-        self.served.heard(agent.clone(), known);
+        self.served.received(agent.clone(), known);
         Some(known)
     }
 }

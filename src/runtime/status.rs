@@ -33,7 +33,7 @@ impl Sessions {
         match self.status_elsewhere(id, deadline).await {
             // Its own replica may be in touch again by now.
             Err(_) if local.is_some() => self.status_here(id, deadline).await,
-            told => told,
+            other => other,
         }
     }
 
@@ -43,8 +43,8 @@ impl Sessions {
         id: &SessionId,
         deadline: Instant,
     ) -> Result<Option<Status>, Unavailable> {
-        let asked = Request::Status { session: id.clone(), within_ms: left_ms(deadline) };
-        match self.ask_a_replica(self.directory.group_of(id), &asked, deadline).await? {
+        let request = Request::Status { session: id.clone(), within_ms: left_ms(deadline) };
+        match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await? {
             Response::Status(None) => Ok(None),
             Response::Status(Some(status)) => Ok(Some(*status)),
             _ => Err(odd()),
@@ -126,14 +126,14 @@ impl Sessions {
         if here.as_deref().is_some_and(serves) {
             return self.list_here(shard, prefix, after, limit, deadline).await;
         }
-        let asked = Request::List {
+        let request = Request::List {
             shard,
             prefix: prefix.into(),
             after: after.map(Into::into),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             within_ms: left_ms(deadline),
         };
-        match self.ask_a_replica(Some(GroupId(shard)), &asked, deadline).await {
+        match self.ask_a_replica(Some(GroupId(shard)), &request, deadline).await {
             Ok(Response::Listed(lines)) => Ok(lines),
             Ok(_) => Err(odd()),
             // Its own replica may be in touch again by now.
@@ -187,15 +187,15 @@ impl Sessions {
         let map = self.host.map().borrow().clone();
         let Some(group) = map.group_of(id.full().as_bytes()) else { return Home::default() };
         let replicas = map.placement.replicas(group).iter().map(|node| node.0).collect();
-        let heard = self.host.group(group).filter(|group| group.in_touch());
-        let leader = heard.and_then(|group| group.leader());
+        let received = self.host.group(group).filter(|group| group.in_touch());
+        let leader = received.and_then(|group| group.leader());
         Home { shard: group.0, leader: leader.map(|node| node.0), replicas }
     }
 
     async fn ask_a_replica(
         &self,
         group: Option<GroupId>,
-        asked: &Request,
+        request: &Request,
         deadline: Instant,
     ) -> Result<Response, Unavailable> {
         let none = || Unavailable::NoQuorum("no replica is in reach".into());
@@ -203,7 +203,7 @@ impl Sessions {
         let mut last = none();
         for node in self.directory.replicas(group) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.directory.ask(node, asked, left.min(PEER_PATIENCE)).await {
+            match self.directory.ask(node, request, left.min(PEER_PATIENCE)).await {
                 Ok(Response::Unavailable(text)) => last = Unavailable::NoQuorum(text),
                 Ok(answered) => return Ok(answered),
                 Err(error) => last = error,

@@ -117,7 +117,7 @@ mod tests {
     use crate::ids::{Millis, SessionId, TurnEpoch, WorkerName};
     use crate::limits::EVENT_BYTES;
     use crate::session::{
-        Applied, Claim, Command, Config, Format, Input, NewEvent, Said, Say, Session, Then,
+        Applied, Claim, Command, Config, Format, Input, NewEvent, Say, Session, Then, TurnOutput,
     };
 
     fn id(name: &str) -> TurnId {
@@ -131,9 +131,9 @@ mod tests {
         let mut run = |command| session.apply(Millis(1), &command, &mut log).unwrap();
         let input = |name: &str, bytes: usize| {
             let payload = Bytes::from(vec![b'x'; bytes]);
-            let said = NewEvent { format: Format::TEXT, payload };
+            let output = NewEvent { format: Format::TEXT, payload };
             let agent = AgentName::parse("a").unwrap();
-            Command::Input(Box::new(Input::new(id(name), agent, said)))
+            Command::Input(Box::new(Input::new(id(name), agent, output)))
         };
         let claim = |turn: &str| {
             let worker = WorkerName::parse("w").unwrap();
@@ -145,8 +145,8 @@ mod tests {
         for at in 0..inputs {
             run(input(&format!("i{at}"), bytes));
         }
-        let said = Some(Said { then: Then::Complete, ..Said::default() });
-        run(Command::Say(Box::new(Say { said, ..Say::new(id("t"), TurnEpoch(1)) })));
+        let output = Some(TurnOutput { then: Then::Complete, ..TurnOutput::default() });
+        run(Command::Say(Box::new(Say { output: output, ..Say::new(id("t"), TurnEpoch(1)) })));
         let taken = run(Command::Claim(Box::new(claim("i0"))));
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
         let from = turn.input;

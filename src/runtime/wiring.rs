@@ -56,9 +56,9 @@ impl Runtime {
             readers: Arc::default(),
         });
         let ephemerals = Arc::new(Ephemerals::new(host.clone()));
-        let heard = (sessions.clone(), ephemerals.clone());
+        let received = (sessions.clone(), ephemerals.clone());
         let workers =
-            Workers::new(host.clone(), directory.clone(), heard, turn_queue, tasks.clone());
+            Workers::new(host.clone(), directory.clone(), received, turn_queue, tasks.clone());
         let presence =
             Presence::new(host.clone(), directory.clone(), shards.clone(), table.clone(), began);
         let comparison = Comparison::new(directory.clone(), shards.clone(), store.clone());
@@ -112,8 +112,8 @@ fn unasked(tasks: &Tasks, parts: &Parts, sweep: impl Future<Output = ()> + Send 
     tasks.spawn_until_stop(essential("sweep", sweep));
     tasks.spawn_until_stop(essential("turn_queue", parts.workers.clone().tidy()));
     tasks.spawn_until_stop(parts.comparison.clone().run());
-    let told = presence::gossip::run(parts.presence.clone());
-    tasks.spawn_until_stop(essential("presence", told));
+    let gossip_task = presence::gossip::run(parts.presence.clone());
+    tasks.spawn_until_stop(essential("presence", gossip_task));
     let carried = ephemeral::carry::run(parts.ephemerals.clone(), parts.directory.clone());
     tasks.spawn_until_stop(essential("ephemeral", carried));
 }

@@ -183,10 +183,10 @@ fn what_hangs_goes_on_when_it_may() {
     for ends in [MemoryDisk::heal as fn(&MemoryDisk), MemoryDisk::crash] {
         let engine: Arc<dyn Engine> = Arc::new(disk.open());
         disk.hang_writes();
-        let (told, hears) = std::sync::mpsc::sync_channel(1);
+        let (failing, hears) = std::sync::mpsc::sync_channel(1);
         let there = engine.clone();
         let hung = std::thread::spawn(move || {
-            told.send(()).unwrap();
+            failing.send(()).unwrap();
             put(&*there, Table::Heads, 1)
         });
         hears.recv().unwrap();

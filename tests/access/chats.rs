@@ -37,8 +37,8 @@ async fn a_key_that_only_reads_sends_nothing_at_any_door_of_chat_clients() {
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
         for key in [&reads, &sends] {
             // Whoever sends is shown the answer, so it needs both.
-            let (status, told) = ask(&node, Some(key), Method::POST, path, Some(&body)).await;
-            assert_eq!(status, StatusCode::FORBIDDEN, "{path} {told}");
+            let (status, received) = ask(&node, Some(key), Method::POST, path, Some(&body)).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{path} {received}");
         }
         let (path, body) =
             messages("theirs").into_iter().find(|(other, _)| *other == path).unwrap();
@@ -58,12 +58,12 @@ async fn an_answer_is_read_and_ended_under_the_rights_for_it() {
     let (status, made) = ask(&node, Some(&all), Method::POST, path, Some(&body)).await;
     assert_eq!((status, &made["status"]), (StatusCode::OK, &json!("queued")));
     let response = format!("{path}/{}", made["id"].as_str().unwrap());
-    let (status, told) = ask(&node, Some(&reads), Method::GET, &response, None).await;
-    assert_eq!((status, told), (StatusCode::OK, made));
+    let (status, received) = ask(&node, Some(&reads), Method::GET, &response, None).await;
+    assert_eq!((status, received), (StatusCode::OK, made));
     let other = key(&node, &["read"], json!({ "sessions": ["other*"] })).await;
-    let (status, told) = ask(&node, Some(&other), Method::GET, &response, None).await;
+    let (status, received) = ask(&node, Some(&other), Method::GET, &response, None).await;
     // As one that does not exist.
-    let found = (status, &told["error"]["code"]);
+    let found = (status, &received["error"]["code"]);
     assert_eq!(found, (StatusCode::NOT_FOUND, &json!("no_such_turn")));
     let cancel = format!("{response}/cancel");
     let stop = "/v1/ai-sdk/poet/mine-1/stop";
@@ -71,10 +71,10 @@ async fn an_answer_is_read_and_ended_under_the_rights_for_it() {
         let (status, _) = ask(&node, Some(&reads), Method::POST, path, None).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
     }
-    let (status, told) = ask(&node, Some(&all), Method::POST, stop, None).await;
-    assert_eq!((status, &told["cancelled"]), (StatusCode::OK, &json!(1)));
-    let (status, told) = ask(&node, Some(&all), Method::POST, &cancel, None).await;
-    assert_eq!((status, &told["status"]), (StatusCode::OK, &json!("cancelled")));
+    let (status, received) = ask(&node, Some(&all), Method::POST, stop, None).await;
+    assert_eq!((status, &received["cancelled"]), (StatusCode::OK, &json!(1)));
+    let (status, received) = ask(&node, Some(&all), Method::POST, &cancel, None).await;
+    assert_eq!((status, &received["status"]), (StatusCode::OK, &json!("cancelled")));
     let none = "/v1/ai-sdk/poet/mine-1/stream";
     let (status, _) = ask(&node, Some(&reads), Method::GET, none, None).await;
     assert_eq!(status, StatusCode::NO_CONTENT);

@@ -104,8 +104,8 @@ async fn a_websocket_goes_on_under_a_newer_key() {
     })
     .await;
     let body = json!({ "events": [{ "text": "on" }] });
-    let said = client.ask(json!({ "op": "append", "session": "mine-a", "body": body })).await;
-    assert!(said["ok"].is_object(), "{said}");
+    let output = client.ask(json!({ "op": "append", "session": "mine-a", "body": body })).await;
+    assert!(output["ok"].is_object(), "{output}");
     assert_eq!(client.texts("mine-a", 1).await, ["on"]);
     // Nobody stays present under a name that is no more its own.
     let rights = ["read", "presence"];

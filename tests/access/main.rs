@@ -73,10 +73,10 @@ async fn create(node: &TestNode, session: &str) {
 /// Each request by HTTP with the right that it needs; the session is put in for `SESSION`.
 fn requests() -> Vec<(&'static str, Method, &'static str, Option<Value>)> {
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
-    let said = json!({ "text": "hello" });
+    let output = json!({ "text": "hello" });
     let event = json!({ "events": [{ "text": "hello" }] });
     let input =
-        |busy: &str| json!({ "input": busy, "agent": "poet", "said": said, "when_busy": busy });
+        |busy: &str| json!({ "input": busy, "agent": "poet", "said": output, "when_busy": busy });
     let take = json!({ "verb": "take", "participant": "ada" });
     let ask = json!({ "verb": "request", "participant": "ada" });
     let typing = json!({ "kind": "typing", "participant": "ada" });
@@ -106,7 +106,7 @@ fn requests() -> Vec<(&'static str, Method, &'static str, Option<Value>)> {
             "answer",
             post.clone(),
             "/v1/sessions/SESSION/interactions/i",
-            Some(json!({ "answer": said })),
+            Some(json!({ "answer": output })),
         ),
         ("claim", post.clone(), "/v1/sessions/SESSION/turns/t/say", Some(json!({ "epoch": 1 }))),
         ("claim", post.clone(), "/v1/sessions/SESSION/turns/t/output?epoch=1", None),
@@ -241,15 +241,15 @@ async fn a_key_speaks_in_its_own_name_and_in_no_greater_role() {
     create(&node, "mine").await;
     let more = json!({ "participant": "ada", "role": "participant" });
     let ada = key(&node, &["send", "cancel", "takeover", "read", "presence"], more).await;
-    let said = json!({ "text": "hello" });
-    let input = json!({ "input": "i", "agent": "poet", "said": said });
+    let output = json!({ "text": "hello" });
+    let input = json!({ "input": "i", "agent": "poet", "said": output });
     let path = "/v1/sessions/mine/inputs";
     let (status, answer) = ask(&node, Some(&ada), Method::POST, path, Some(&input)).await;
     assert_eq!(status, 200, "{answer}");
     let (_, page) = ask(&node, Some(&ada), Method::GET, "/v1/sessions/mine/events", None).await;
     let events = page["events"].as_array().unwrap();
     assert!(events.iter().any(|event| event["participant"] == "ada"), "{page}");
-    let forged = json!({ "input": "j", "agent": "poet", "said": said, "participant": "bob" });
+    let forged = json!({ "input": "j", "agent": "poet", "said": output, "participant": "bob" });
     let (status, answer) = ask(&node, Some(&ada), Method::POST, path, Some(&forged)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (403, &json!("forbidden")));
     // A participant may not cancel, whatever role it claims.

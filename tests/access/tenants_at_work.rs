@@ -148,8 +148,8 @@ async fn devices_see_their_tenant(nodes: &Nodes) {
     nodes.append(&beta, "talk", "beta's").await;
     assert_eq!(theirs.texts("talk", 1).await, ["beta's"]);
     assert_eq!(own.texts("talk", 1).await, [SECRET]);
-    let told = serde_json::to_string(&theirs.told).unwrap();
-    assert!(!told.contains("acme") && !told.contains("\\u001f"), "{told}");
+    let received = serde_json::to_string(&theirs.received).unwrap();
+    assert!(!received.contains("acme") && !received.contains("\\u001f"), "{received}");
     eventually("one's own devices are counted", async || {
         let path = "/v1/sessions/talk/presence";
         let (_, present) = nodes.ask(&beta.key, Method::GET, path, None).await;

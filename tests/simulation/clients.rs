@@ -119,7 +119,7 @@ impl Client {
             Err(SubmitError::Unavailable(_)) => Answer::NotNow,
             Err(SubmitError::Unknown(_)) => Answer::Unknown,
         };
-        self.judge.note(format_args!("c{} n{node} {id:?} {}", self.name, told(&answer)));
+        self.judge.note(format_args!("c{} n{node} {id:?} {}", self.name, received(&answer)));
         let count = match &answer {
             Answer::Yes(_) => "yes",
             Answer::No(_) => "no",
@@ -312,14 +312,15 @@ impl Client {
             };
             let Some((node, runtime)) = self.some_node() else { continue };
             let forked = runtime.sessions.fork(&fork, wish, soon()).await;
-            let told = match &forked {
+            let received = match &forked {
                 Ok(reply) => format!("{:?}", reply.applied),
                 Err(ForkError::Submit(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
             let name = self.name;
-            self.judge
-                .note(format_args!("c{name} n{node} {fork:?} of {source:?} {anchor:?}: {told}"));
+            self.judge.note(format_args!(
+                "c{name} n{node} {fork:?} of {source:?} {anchor:?}: {received}"
+            ));
             if let Ok(Reply { applied: Applied::Created { incarnation, created, .. }, .. }) = forked
             {
                 self.judge.lives(&fork, incarnation, Serial::ZERO);
@@ -344,7 +345,7 @@ impl Default for Writer {
     }
 }
 
-fn told(answer: &Answer) -> String {
+fn received(answer: &Answer) -> String {
     match answer {
         Answer::Yes(reply) => format!("{} {:?}", reply.incarnation.0, reply.applied),
         Answer::No(refusal) => format!("no: {refusal}"),

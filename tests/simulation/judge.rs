@@ -63,7 +63,7 @@ struct Known {
     /// What a client wrote there; empty where the session itself did.
     payload: String,
     /// All of it, once somebody has read it.
-    told: Option<Event>,
+    received: Option<Event>,
     by: String,
 }
 
@@ -212,11 +212,11 @@ impl Judge {
 
     /// What a fork inherits, as its status says.
     pub(crate) fn fork(&self, id: &SessionId, life: Incarnation, fork: &Fork) {
-        let told = (fork.source.name().to_owned(), fork.incarnation.0, fork.at.0);
+        let received = (fork.source.name().to_owned(), fork.incarnation.0, fork.at.0);
         let mut inner = self.inner();
         let known =
-            inner.forks.entry((id.name().to_owned(), life.0)).or_insert_with(|| told.clone());
-        assert!(*known == told, "{id:?} {life:?} is a fork of {known:?}, and of {told:?}");
+            inner.forks.entry((id.name().to_owned(), life.0)).or_insert_with(|| received.clone());
+        assert!(*known == received, "{id:?} {life:?} is a fork of {known:?}, and of {received:?}");
     }
 
     /// A cancel was acknowledged.
@@ -291,8 +291,8 @@ impl Inner {
     }
 
     fn may_end(&self, session: &str, life: u32) -> bool {
-        let asked = self.deletes.get(session);
-        asked.is_some_and(|asked| asked.contains(&None) || asked.contains(&Some(life)))
+        let request = self.deletes.get(session);
+        request.is_some_and(|request| request.contains(&None) || request.contains(&Some(life)))
     }
 
     fn raise(&mut self, session: &str, to: Floor, by: &str) {
@@ -311,11 +311,11 @@ impl Inner {
             return self.event(&source, of, event, by);
         }
         let name = name_of(&event.payload);
-        let is_said = matches!(
+        let is_output = matches!(
             event.fact.as_deref(),
             None | Some(Fact::Input { .. } | Fact::Person { .. } | Fact::Output(_))
         );
-        let name = if is_said { name } else { String::new() };
+        let name = if is_output { name } else { String::new() };
         self.stands(session, life, event.serial.0, &name, Some(event), by);
     }
 
@@ -326,7 +326,7 @@ impl Inner {
         life: u32,
         serial: u64,
         name: &str,
-        told: Option<&Event>,
+        received: Option<&Event>,
         by: &str,
     ) {
         let at = format!("{session}/{life} #{serial}");
@@ -341,18 +341,22 @@ impl Inner {
         let book = self.books.entry((session.to_string(), life)).or_default();
         let known = book.events.entry(serial).or_insert_with(|| Known {
             payload: name.to_string(),
-            told: None,
+            received: None,
             by: by.to_string(),
         });
         let before = &known.payload;
         assert!(before == name, "{at} is {before:?} for {}, and {name:?} for {by}", known.by);
-        let Some(told) = told else { return };
-        if let Some(before) = &known.told {
-            assert!(before == told, "{at} is {before:?} for {}, and {told:?} for {by}", known.by);
+        let Some(received) = received else { return };
+        if let Some(before) = &known.received {
+            assert!(
+                before == received,
+                "{at} is {before:?} for {}, and {received:?} for {by}",
+                known.by
+            );
             return;
         }
-        known.told = Some(told.clone());
-        let at = |serial: u64| book.events.get(&serial).and_then(|known| known.told.as_ref());
+        known.received = Some(received.clone());
+        let at = |serial: u64| book.events.get(&serial).and_then(|known| known.received.as_ref());
         for (before, event) in [(at(serial - 1), at(serial)), (at(serial), at(serial + 1))] {
             let Some((before, event)) = before.zip(event) else { continue };
             let name = format!("{session}/{life} {}", event.serial);
@@ -370,11 +374,13 @@ impl Inner {
                 .events
                 .iter()
                 .zip(1..)
-                .all(|((serial, known), place)| *serial == place && known.told.is_some());
+                .all(|((serial, known), place)| *serial == place && known.received.is_some());
             let mut held: BTreeMap<String, TurnEpoch> = BTreeMap::new();
             let mut over: BTreeSet<String> = BTreeSet::new();
             for (serial, known) in &book.events {
-                let Some(fact) = known.told.as_ref().and_then(|told| told.fact.as_deref()) else {
+                let Some(fact) =
+                    known.received.as_ref().and_then(|received| received.fact.as_deref())
+                else {
                     continue;
                 };
                 let Some(turn) = fact.turn().map(ToString::to_string) else { continue };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use outlive::ids::{AgentName, SessionId, TurnEpoch, TurnId, WorkerName};
 use outlive::runtime::claim::{Assignment, Claimer};
 use outlive::session::{
-    Applied, Cancel, Command, Input, NewEvent, Said, Say, Scope, Then, WhenBusy,
+    Applied, Cancel, Command, Input, NewEvent, Say, Scope, Then, TurnOutput, WhenBusy,
 };
 use rand::Rng;
 use tokio::time::Instant;
@@ -40,10 +40,10 @@ impl Client {
     async fn input(&mut self, id: &SessionId, name: &str) {
         let turn = TurnId::parse(name).expect("a name");
         // The same input says the same.
-        let (payload, said) = self.event(format!("i.{name}/{}", id.name()));
+        let (payload, output) = self.event(format!("i.{name}/{}", id.name()));
         let busy = self.rng.random_range(0..WhenBusy::ALL.len());
         let input =
-            Input { when_busy: Some(WhenBusy::ALL[busy]), ..Input::new(turn, agent(), said) };
+            Input { when_busy: Some(WhenBusy::ALL[busy]), ..Input::new(turn, agent(), output) };
         let names = [payload];
         for _ in 0..3 {
             match self.ask(id, Command::Input(Box::new(input.clone()))).await {
@@ -116,9 +116,9 @@ impl Client {
             let (names, events): (Vec<_>, Vec<NewEvent>) =
                 named.collect::<Vec<_>>().into_iter().unzip();
             let then = if seq == says { Then::Complete } else { Then::GoOn };
-            let said = Said { seq, events, then, ..Said::default() };
-            let heard = (seq == says).then_some(turn.spoken);
-            let say = Say { said: Some(said), heard, ..Say::new(turn.turn.clone(), epoch) };
+            let output = TurnOutput { seq, events, then, ..TurnOutput::default() };
+            let received = (seq == says).then_some(turn.output);
+            let say = Say { output: Some(output), received, ..Say::new(turn.turn.clone(), epoch) };
             if !self.say(taken, &say, &names).await {
                 return;
             }
@@ -133,7 +133,8 @@ impl Client {
         for _ in 0..5 {
             match self.ask(id, Command::Say(Box::new(say.clone()))).await {
                 Answer::Yes(reply) => {
-                    let Applied::Said { places, duplicate, over, .. } = reply.applied else {
+                    let Applied::OutputAccepted { places, duplicate, over, .. } = reply.applied
+                    else {
                         panic!("{id:?}: a say was answered with {reply:?}");
                     };
                     let new = doubt || !duplicate;

@@ -72,12 +72,12 @@ pub enum AdmitError {
     DiskFull,
 }
 
-pub(crate) type Told = Box<dyn FnOnce(Fate) + Send>;
+pub(crate) type Reply = Box<dyn FnOnce(Fate) + Send>;
 
 pub(crate) struct Proposal {
     command: Bytes,
     permit: Permit,
-    told: Told,
+    reply: Reply,
 }
 
 /// Everything a group is opened with.
@@ -207,15 +207,15 @@ impl Group {
     }
 
     /// Queues a command; `told` hears its fate exactly once.
-    pub fn propose(&self, permit: Permit, command: Bytes, told: Told) {
+    pub fn propose(&self, permit: Permit, command: Bytes, reply: Reply) {
         let queue = match permit.class {
             Class::Control => &self.control,
             Class::Data => &self.data,
         };
-        if let Err(error) = queue.try_send(Proposal { command, permit, told }) {
+        if let Err(error) = queue.try_send(Proposal { command, permit, reply }) {
             let (mpsc::error::TrySendError::Full(proposal)
             | mpsc::error::TrySendError::Closed(proposal)) = error;
-            (proposal.told)(Fate::Refused { leader: None });
+            (proposal.reply)(Fate::Refused { leader: None });
         }
     }
 

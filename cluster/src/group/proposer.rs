@@ -76,7 +76,7 @@ async fn decided(replica: &Replica, time_ms: u64, commands: &[Bytes]) -> Fate {
 
 fn tell(batch: Vec<Proposal>, fate: &Fate) {
     for proposal in batch {
-        (proposal.told)(fate.clone());
+        (proposal.reply)(fate.clone());
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
             let Some(room) = room.take(flow, cost(bytes)) else { return false };
             let permit = Permit { class, flow, _room: room };
             let command = vec![flow.owner as u8; bytes].into();
-            self.queues.push(Proposal { command, permit, told: Box::new(|_| ()) });
+            self.queues.push(Proposal { command, permit, reply: Box::new(|_| ()) });
             true
         }
 

@@ -37,13 +37,13 @@ async fn round(group: &Group) -> Result<u64, ReadError> {
     match current.replica.leader() {
         None => Err(no_leader("an election is under way".into())),
         Some(leader) if leader == local => {
-            let asked = tokio::time::timeout(group.timeout(), current.replica.read_index());
-            let asked = asked.await.map_err(|_| no_leader("no majority answers".into()))?;
-            asked.map_err(|error| no_leader(error.to_string()))
+            let request = tokio::time::timeout(group.timeout(), current.replica.read_index());
+            let request = request.await.map_err(|_| no_leader("no majority answers".into()))?;
+            request.map_err(|error| no_leader(error.to_string()))
         }
         Some(leader) => {
-            let asked = ask(group, leader, current.replica.in_touch()).await;
-            let answer = asked.map_err(|error| no_leader(error.to_string()))?;
+            let request = ask(group, leader, current.replica.in_touch()).await;
+            let answer = request.map_err(|error| no_leader(error.to_string()))?;
             let answer: ReadIndexAnswer = codec::decode(WIRE_VERSION, &answer)
                 .map_err(|error| no_leader(error.to_string()))?;
             Ok(answer.next)
@@ -58,9 +58,9 @@ async fn ask(group: &Group, leader: NodeId, hears_it: bool) -> Result<Bytes, Cal
     let (transport, within) = (group.opening.transport.clone(), group.timeout());
     if !hears_it {
         let until = Instant::now() + within;
-        let asked = relay::by_third(&*transport, leader, Lane::Control, &rpc, until).await;
-        if asked.is_ok() {
-            return asked;
+        let request = relay::by_third(&*transport, leader, Lane::Control, &rpc, until).await;
+        if request.is_ok() {
+            return request;
         }
     }
     relay::call(transport, leader, Lane::Control, rpc, within).await

@@ -78,7 +78,7 @@ async fn open(group: &Group) -> io::Result<Current> {
 /// Publishes reports and triggers checkpoints until the replica stops.
 async fn watch(group: &Group, current: &Current) {
     let mut seen = Report { running: true, ..Report::default() };
-    let (mut asked, mut purged) = (None, None);
+    let (mut request, mut purged) = (None, None);
     loop {
         // An idle group looks now and then whether its old entries hold up the journal.
         let changed = current.replica.changed(&seen);
@@ -91,11 +91,11 @@ async fn watch(group: &Group, current: &Current) {
             return;
         }
         let Some(applied) = seen.applied.map(|id| id.index) else { continue };
-        let covered = seen.checkpoint.max(asked);
+        let covered = seen.checkpoint.max(request);
         let since = covered.map_or(applied + 1, |covered| applied.saturating_sub(covered));
         let pinning = since < group.opening.checkpoints.every_entries && pins(group);
         if group.opening.checkpoints.every_entries <= since || (pinning && 0 < since) {
-            asked = Some(applied);
+            request = Some(applied);
             current.replica.checkpoint().await;
         }
         let kept = if pinning { 0 } else { group.opening.checkpoints.kept_entries };

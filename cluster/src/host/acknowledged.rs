@@ -119,7 +119,7 @@ pub(super) struct Acknowledged {
 struct Inner {
     known: BTreeMap<NodeId, Known>,
     /// The latest announcement of each peer: its start, and its number.
-    heard: BTreeMap<NodeId, (u64, u64)>,
+    received: BTreeMap<NodeId, (u64, u64)>,
     /// The start of each peer that was refused last.
     refused: BTreeMap<NodeId, u64>,
     changed: bool,
@@ -134,7 +134,7 @@ impl Acknowledged {
         });
         let known = known.unwrap_or_default();
         let inner =
-            Inner { known, heard: BTreeMap::new(), refused: BTreeMap::new(), changed: false };
+            Inner { known, received: BTreeMap::new(), refused: BTreeMap::new(), changed: false };
         Acknowledged { dir, inner: Mutex::new(inner) }
     }
 
@@ -148,9 +148,9 @@ impl Acknowledged {
     ) -> (Verdict, bool) {
         let Announcement { store, boot, round, begins, positions, seals } = announcement;
         let mut inner = self.lock();
-        let heard = inner.heard.get(&from).copied();
-        let started = heard.is_none_or(|(earlier, _)| earlier != *boot);
-        if !started && heard.is_some_and(|(_, latest)| *round <= latest) {
+        let received = inner.received.get(&from).copied();
+        let started = received.is_none_or(|(earlier, _)| earlier != *boot);
+        if !started && received.is_some_and(|(_, latest)| *round <= latest) {
             // An older one was overtaken.
             return (Verdict::Complete, false);
         }
@@ -164,7 +164,7 @@ impl Acknowledged {
             }
             return (Verdict::Behind { reason, proof }, started);
         }
-        inner.heard.insert(from, (*boot, *round));
+        inner.received.insert(from, (*boot, *round));
         let known = inner.known.entry(from).or_default();
         if known.store != *store {
             // Which disk a node may have is decided when it links up.
@@ -189,7 +189,7 @@ impl Acknowledged {
 
     /// The starts of peers that were heard of last.
     pub(super) fn boots(&self) -> Vec<(NodeId, u64)> {
-        self.lock().heard.iter().map(|(node, (boot, _))| (*node, *boot)).collect()
+        self.lock().received.iter().map(|(node, (boot, _))| (*node, *boot)).collect()
     }
 
     /// The last entry that a peer is known to hold for committed.

@@ -49,11 +49,11 @@ async fn round(host: &Host) {
 
 async fn ask(host: &Host, node: NodeId) {
     let rpc = Rpc::new(RpcKind::Clocks, GroupId::SYSTEM, Vec::new()).encode();
-    let asked_ms = host.time.elapsed_ms();
+    let requested_ms = host.time.elapsed_ms();
     let patience = Duration::from_millis(CLOCK_ROUND_TRIP_MS);
     // Who does not answer is not heard; that is all.
     let Ok(answer) = host.transport.call(node, Lane::Control, rpc, patience).await else { return };
-    if let Err(error) = host.time.hear(node, asked_ms, &answer) {
+    if let Err(error) = host.time.hear(node, requested_ms, &answer) {
         tracing::warn!(peer = %node, %error, "a peer's clock is unreadable");
     }
 }

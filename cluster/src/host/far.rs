@@ -11,11 +11,11 @@ use crate::limits::{FAR_PATIENCE_ROUNDS, FAR_REPEAT};
 /// What was said of far peers.
 #[derive(Default)]
 pub(super) struct Far {
-    peers: BTreeMap<NodeId, Told>,
+    peers: BTreeMap<NodeId, Warning>,
 }
 
 #[derive(Default)]
-struct Told {
+struct Warning {
     /// Rounds in a row in which the peer was too far: a busy moment is none of its distance.
     rounds: u32,
     at: Option<Instant>,
@@ -25,17 +25,17 @@ impl Far {
     /// Looks at the round trips, once per round of care.
     pub(super) fn watch(&mut self, host: &Host) {
         let far: BTreeMap<_, _> = host.too_far().into_iter().collect();
-        for (peer, told) in &mut self.peers {
+        for (peer, warning) in &mut self.peers {
             if !far.contains_key(peer) {
-                told.rounds = 0;
+                warning.rounds = 0;
             }
         }
         for (peer, round_trip) in far {
-            let told = self.peers.entry(peer).or_default();
-            told.rounds += 1;
-            let is_due = told.at.is_none_or(|at| FAR_REPEAT <= at.elapsed());
-            if FAR_PATIENCE_ROUNDS <= told.rounds && is_due {
-                told.at = Some(Instant::now());
+            let warning = self.peers.entry(peer).or_default();
+            warning.rounds += 1;
+            let is_due = warning.at.is_none_or(|at| FAR_REPEAT <= at.elapsed());
+            if FAR_PATIENCE_ROUNDS <= warning.rounds && is_due {
+                warning.at = Some(Instant::now());
                 let heartbeat_ms = host.parts.timers.heartbeat_ms;
                 tracing::warn!(
                     %peer, ?round_trip, heartbeat_ms,

@@ -36,7 +36,7 @@ pub(super) struct Rejoin {
     /// Knows this node's own words.
     sealer: Sealer,
     /// What each peer was last told and took; none where it must be told again.
-    told: Mutex<BTreeMap<NodeId, Option<Positions>>>,
+    reported: Mutex<BTreeMap<NodeId, Option<Positions>>>,
     /// Who says without a proof that this node has less than it acknowledged.
     words: Mutex<Refusals>,
     /// Why this node must not go on.
@@ -49,7 +49,7 @@ impl Rejoin {
     pub(super) fn new(sealer: Sealer) -> Rejoin {
         Rejoin {
             sealer,
-            told: Mutex::default(),
+            reported: Mutex::default(),
             words: Mutex::default(),
             refused: watch::Sender::default(),
             again: Notify::new(),
@@ -58,7 +58,7 @@ impl Rejoin {
 
     /// Whether Raft's messages may go to and come from `peer`.
     pub(super) fn lets_in(&self, peer: NodeId) -> bool {
-        self.refused.borrow().is_none() && self.told().contains_key(&peer)
+        self.refused.borrow().is_none() && self.reported().contains_key(&peer)
     }
 
     pub(super) fn refused(&self) -> watch::Receiver<Option<String>> {
@@ -69,8 +69,8 @@ impl Rejoin {
         self.words.lock().expect("no panic happens under this lock").of_data().collect()
     }
 
-    fn told(&self) -> MutexGuard<'_, BTreeMap<NodeId, Option<Positions>>> {
-        self.told.lock().expect("no panic happens under this lock")
+    fn reported(&self) -> MutexGuard<'_, BTreeMap<NodeId, Option<Positions>>> {
+        self.reported.lock().expect("no panic happens under this lock")
     }
 
     /// Takes a peer's verdict on `positions`; `now` is what this node has; only members count.
@@ -85,13 +85,13 @@ impl Rejoin {
         let mut words = self.words.lock().expect("no panic happens under this lock");
         let Verdict::Behind { reason, proof } = verdict else {
             words.forget(peer);
-            let first = self.told().insert(peer, Some(positions)).is_none();
+            let first = self.reported().insert(peer, Some(positions)).is_none();
             if first {
                 tracing::debug!(%peer, "the peer lets this node in");
             }
             return;
         };
-        self.told().remove(&peer);
+        self.reported().remove(&peer);
         if proof.is_some_and(|proof| proof.holds(&self.sealer, now)) {
             tracing::error!(%peer, reason, "a peer shows that this node has less than it said");
             self.refused.send_replace(Some(format!("{peer} refuses this node: {reason}")));
@@ -118,8 +118,8 @@ pub(super) fn answer(host: &Host, from: NodeId, body: &[u8]) -> Result<Bytes, St
     let (verdict, started) = host.acknowledged.judge(from, &announcement, matched);
     if started && verdict == Verdict::Complete {
         // Its memory of us may have been lost with its last moments.
-        if let Some(told) = host.rejoin.told().get_mut(&from) {
-            *told = None;
+        if let Some(reported) = host.rejoin.reported().get_mut(&from) {
+            *reported = None;
         }
         host.rejoin.again.notify_one();
     }
@@ -129,16 +129,19 @@ pub(super) fn answer(host: &Host, from: NodeId, body: &[u8]) -> Result<Bytes, St
 /// Tells peers how far this node durably is, until it is dropped; at first that is `durable`.
 pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
     let (journal, boot) = (host.journal().clone(), host.boot());
-    let (mut asked, mut asking) = (BTreeSet::new(), FuturesUnordered::new());
+    let (mut requested, mut asking) = (BTreeSet::new(), FuturesUnordered::new());
     let (began, mut saved, mut round) = (Instant::now(), Instant::now(), 0);
     while host.rejoin.refused.borrow().is_none() {
         if let Some(reached) = reached(&journal, &durable).await {
             durable = reached;
         }
         for peer in host.transport.connected() {
-            let knows =
-                host.rejoin.told().get(&peer).is_some_and(|told| told.as_ref() == Some(&durable));
-            if knows || !asked.insert(peer) {
+            let knows = host
+                .rejoin
+                .reported()
+                .get(&peer)
+                .is_some_and(|reported| reported.as_ref() == Some(&durable));
+            if knows || !requested.insert(peer) {
                 continue;
             }
             round += 1;
@@ -155,7 +158,7 @@ pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
             tokio::select! {
                 biased;
                 Some((peer, positions, verdict)) = asking.next() => {
-                    asked.remove(&peer);
+                    requested.remove(&peer);
                     if let Some(verdict) = verdict {
                         let members = host.members();
                         let counted = (host.local(), &members);

@@ -76,10 +76,10 @@ mod tests {
     fn steady(seen: &[(u64, bool)], until: u64) -> Vec<u64> {
         let (mut steadiness, begin) = (Steadiness::default(), Instant::now());
         let at = |second: u64| begin + Duration::from_secs(second);
-        let mut told = seen.iter().peekable();
+        let mut pending = seen.iter().peekable();
         let mut troubled = true;
         let seconds = (0..until).filter(|second| {
-            while let Some((_, now)) = told.next_if(|(at, _)| at <= second) {
+            while let Some((_, now)) = pending.next_if(|(at, _)| at <= second) {
                 troubled = *now;
             }
             steadiness.look(PEER, troubled, at(*second));

@@ -265,10 +265,10 @@ mod tests {
     #[test]
     fn asking_again_changes_nothing() {
         let map = born(3);
-        let asked = replace(&map, 2, 4);
-        let replaced = map.after(asked.clone());
-        assert_eq!(replaced.judge(&asked), Ok(Judgement::Done));
-        assert_eq!(replaced.after(asked), replaced);
+        let request = replace(&map, 2, 4);
+        let replaced = map.after(request.clone());
+        assert_eq!(replaced.judge(&request), Ok(Judgement::Done));
+        assert_eq!(replaced.after(request), replaced);
         let left = Change::Remove { node: NodeId(2), at: MapVersion::BIRTH };
         assert_eq!(replaced.judge(&left), Ok(Judgement::Done));
         let joined = Change::Add { member: member(4), at: MapVersion::BIRTH };

@@ -25,7 +25,7 @@ pub(super) struct Contact {
     election: Duration,
     metrics: OnceLock<WatchReceiverOf<Types, Metrics>>,
     /// When it last took something from a leader.
-    heard: Mutex<Option<Instant>>,
+    received: Mutex<Option<Instant>>,
     /// The term that it leads, and when it was first seen to.
     led: Mutex<Option<(u64, Instant)>>,
 }
@@ -36,7 +36,7 @@ impl Contact {
             local,
             election,
             metrics: OnceLock::new(),
-            heard: Mutex::default(),
+            received: Mutex::default(),
             led: Mutex::default(),
         }
     }
@@ -48,8 +48,8 @@ impl Contact {
     }
 
     /// Something that a leader sent was taken.
-    pub(super) fn heard(&self) {
-        *self.heard.lock().expect("no panic under this lock") = Some(Instant::now());
+    pub(super) fn received(&self) {
+        *self.received.lock().expect("no panic under this lock") = Some(Instant::now());
     }
 
     /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
@@ -61,9 +61,9 @@ impl Contact {
         if metrics.state.is_leader() {
             return self.unacknowledged(&metrics) < limit;
         }
-        let heard = *self.heard.lock().expect("no panic under this lock");
+        let received = *self.received.lock().expect("no panic under this lock");
         metrics.current_leader.is_some_and(|leader| leader != self.local)
-            && heard.is_some_and(|heard| heard.elapsed() < limit)
+            && received.is_some_and(|received| received.elapsed() < limit)
     }
 
     /// Whether this leader is to send nothing now.

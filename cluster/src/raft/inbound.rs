@@ -136,17 +136,17 @@ fn append(
     let last = request.entries.last().map(|entry| entry.log_id).or(prev);
     // The first poll queues the message, or takes a place in the line before a full queue; a spent budget
     // must not keep it from that.
-    let asked = async move { raft.append_entries(request).await };
-    let mut asked = Box::pin(tokio::task::unconstrained(asked));
-    let early = (&mut asked).now_or_never();
+    let requested = async move { raft.append_entries(request).await };
+    let mut requested = Box::pin(tokio::task::unconstrained(requested));
+    let early = (&mut requested).now_or_never();
     Box::pin(async move {
         let response = match early {
             Some(response) => response,
-            None => asked.await,
+            None => requested.await,
         };
         let result: AppendAnswer = response.map_err(text)?.into_stream_result(prev, last);
         if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
-            contact.heard();
+            contact.received();
         }
         answer(&result)
     })

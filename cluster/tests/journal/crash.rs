@@ -175,8 +175,8 @@ impl World {
             Op::Close => {
                 self.journal.close();
                 if self.writer.round() == Round::Closed {
-                    let asked = self.history.len() - 1;
-                    assert_eq!(self.acked.load(Ordering::SeqCst), asked, "drained");
+                    let request = self.history.len() - 1;
+                    assert_eq!(self.acked.load(Ordering::SeqCst), request, "drained");
                 }
                 self.disk.kill();
                 self.revive();
@@ -202,9 +202,9 @@ impl World {
             }
         }
         let at = found.unwrap_or_else(|| {
-            let (acked, asked) = (acked, self.history.len() - 1);
+            let (acked, request) = (acked, self.history.len() - 1);
             let states = [A, B, C].map(|group| self.journal.state(group));
-            panic!("no prefix of {acked}..={asked} is there: {states:?}");
+            panic!("no prefix of {acked}..={request} is there: {states:?}");
         });
         for group in [A, B, C] {
             let mark = self

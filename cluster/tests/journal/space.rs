@@ -74,34 +74,34 @@ fn a_full_disk_takes_votes_on_the_spare_then_holds_and_loses_nothing() {
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     disk.set_capacity(2 * SEGMENT);
-    let mut asked = 0;
+    let mut request = 0;
     while !journal.full() {
-        append(&journal, asked, &acks);
-        asked += 1;
+        append(&journal, request, &acks);
+        request += 1;
         assert_eq!(writer.round(), Round::Wrote);
     }
-    assert_eq!(acks.good() as u64, asked, "everything before is acknowledged");
+    assert_eq!(acks.good() as u64, request, "everything before is acknowledged");
     journal.save_vote(B, Bytes::from_static(b"vote"), acks.next());
     assert_eq!(writer.round(), Round::Wrote, "the spare takes votes");
     loop {
-        append(&journal, asked, &acks);
-        asked += 1;
+        append(&journal, request, &acks);
+        request += 1;
         if writer.round() == Round::Held {
             break;
         }
-        assert!(asked < 20, "the spare must end");
+        assert!(request < 20, "the spare must end");
     }
     assert_eq!((journal.full(), acks.bad()), (true, 0));
-    assert_eq!(acks.good() as u64, asked, "only the last one waits");
-    assert_eq!(payloads(&journal, A).len() as u64, asked, "still readable");
+    assert_eq!(acks.good() as u64, request, "only the last one waits");
+    assert_eq!(payloads(&journal, A).len() as u64, request, "still readable");
     disk.set_capacity(4 * SEGMENT);
     assert_eq!(writer.round(), Round::Wrote);
     assert_eq!((journal.full(), acks.bad()), (false, 0));
-    assert_eq!(acks.good() as u64, asked + 1);
+    assert_eq!(acks.good() as u64, request + 1);
     drop((journal, writer));
     disk.crash();
     disk.restart();
-    assert_eq!(payloads(&open(&disk).unwrap().0, A).len() as u64, asked);
+    assert_eq!(payloads(&open(&disk).unwrap().0, A).len() as u64, request);
 }
 
 #[test]
@@ -110,13 +110,13 @@ fn a_purge_on_a_full_disk_makes_room() {
     let (journal, mut writer) = open(&disk).unwrap();
     let acks = Acks::default();
     disk.set_capacity(2 * SEGMENT);
-    let mut asked = 0;
+    let mut request = 0;
     while !journal.full() {
-        append(&journal, asked, &acks);
-        asked += 1;
+        append(&journal, request, &acks);
+        request += 1;
         writer.round();
     }
-    journal.purge(A, id(1, asked - 1), acks.next());
+    journal.purge(A, id(1, request - 1), acks.next());
     writer.round();
     assert!(!journal.full());
 }

@@ -228,7 +228,7 @@ impl Nemesis {
                 if let Some((node, member)) = member {
                     let text = format!("{text}-{}", self.rng.random::<u32>());
                     let fate = crate::run::propose(&member, &text).await;
-                    self.record.told(node, GroupId(group), &text, &fate);
+                    self.record.reported(node, GroupId(group), &text, &fate);
                     if matches!(fate, cluster::group::Fate::Committed(_)) {
                         break;
                     }

@@ -74,7 +74,7 @@ impl Record {
     }
 
     /// A writer heard what became of its command.
-    pub(crate) fn told(&self, node: u64, group: GroupId, text: &str, fate: &Fate) {
+    pub(crate) fn reported(&self, node: u64, group: GroupId, text: &str, fate: &Fate) {
         let mut inner = self.inner();
         inner.note(format_args!("n{node} {group} {text} {fate:?}"));
         match fate {

@@ -173,11 +173,11 @@ impl Client {
             let texts: Vec<String> =
                 (number..number + count).map(|number| format!("{}.{number}", self.name)).collect();
             number += count;
-            let asked = texts.iter().map(|text| async {
+            let request = texts.iter().map(|text| async {
                 let fate = propose(&group, text).await;
-                self.record.told(node, group.id(), text, &fate);
+                self.record.reported(node, group.id(), text, &fate);
             });
-            futures::future::join_all(asked).await;
+            futures::future::join_all(request).await;
         }
     }
 
@@ -211,9 +211,9 @@ pub(crate) async fn propose(group: &Group, text: &str) -> Fate {
         Ok(permit) => permit,
         Err(_) => return Fate::Refused { leader: None },
     };
-    let (told, fate) = tokio::sync::oneshot::channel();
-    let told = Box::new(move |fate| drop(told.send(fate)));
-    group.propose(permit, Bytes::copy_from_slice(text.as_bytes()), told);
+    let (reported, fate) = tokio::sync::oneshot::channel();
+    let reported = Box::new(move |fate| drop(reported.send(fate)));
+    group.propose(permit, Bytes::copy_from_slice(text.as_bytes()), reported);
     match tokio::time::timeout(Duration::from_secs(10), fate).await {
         Ok(Ok(fate)) => fate,
         Ok(Err(_)) => Fate::Unknown("the node stopped".into()),

@@ -351,9 +351,9 @@ pub async fn propose(group: &Group, text: &str) -> Fate {
         Ok(permit) => permit,
         Err(error) => panic!("{text} is not admitted: {error}"),
     };
-    let (told, fate) = tokio::sync::oneshot::channel();
-    let told = Box::new(move |fate| drop(told.send(fate)));
-    group.propose(permit, Bytes::copy_from_slice(text.as_bytes()), told);
+    let (reported, fate) = tokio::sync::oneshot::channel();
+    let reported = Box::new(move |fate| drop(reported.send(fate)));
+    group.propose(permit, Bytes::copy_from_slice(text.as_bytes()), reported);
     fate.await.unwrap_or(Fate::Unknown("the node stopped".into()))
 }
 

@@ -11,9 +11,10 @@ use super::event::{NewEvent, Origin};
 use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
-pub use people::{Answer, Audience, ControlAsked, Pause, Resume, Role, Verb};
+pub use people::{Answer, Audience, ControlRequest, Pause, Resume, Role, Verb};
 pub use turn::{
-    Ask, Cancel, Claim, Input, Lose, NodeStart, Phase, Said, Say, Scope, Then, WhenBusy, Withdraw,
+    Ask, Cancel, Claim, Input, Lose, NodeStart, Phase, Say, Scope, Then, TurnOutput, WhenBusy,
+    Withdraw,
 };
 
 /// One thing asked of one session. New kinds go to the end.
@@ -87,7 +88,7 @@ pub enum Command {
     /// Answers an interaction; the first answer holds.
     Answer(Box<Answer>),
     /// Asks for, gives, takes or gives back control over who answers people.
-    Control(Box<ControlAsked>),
+    Control(Box<ControlRequest>),
     /// Says how many watch the session now.
     Audience(Audience),
     /// Asks for turns to rest at their next safe boundary.
@@ -125,12 +126,12 @@ impl Command {
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
             Command::Say(say) if large(say.content_bytes()) => Class::Data,
-            Command::Say(say) => match &say.said {
-                Some(said) if said.then == Then::GoOn => Class::Small,
+            Command::Say(say) => match &say.output {
+                Some(output) if output.then == Then::GoOn => Class::Small,
                 // A sign of life, or an end.
                 _ => Class::Control,
             },
-            Command::Answer(answer) if large(answer.said.payload.len()) => Class::Data,
+            Command::Answer(answer) if large(answer.content.payload.len()) => Class::Data,
             Command::Answer(_)
             | Command::Close { .. }
             | Command::Delete { .. }
@@ -159,8 +160,8 @@ impl Command {
             Command::Create(create) => all(&create.events),
             Command::Append(append) => all(&append.events),
             Command::AppendEach(each) => all(&each.events),
-            Command::Input(input) => input.said.payload.len(),
-            Command::Answer(answer) => answer.said.payload.len(),
+            Command::Input(input) => input.content.payload.len(),
+            Command::Answer(answer) => answer.content.payload.len(),
             Command::Say(say) => say.content_bytes(),
             _ => 0,
         }
@@ -295,8 +296,8 @@ mod tests {
         let turn = TurnId::parse("t").unwrap();
         let say = |bytes: Option<usize>, then: Then| {
             let events = bytes.map(event).into_iter().collect();
-            let said = Some(Said { events, then, ..Said::default() });
-            Command::Say(Box::new(Say { said, ..Say::new(turn.clone(), TurnEpoch(1)) }))
+            let output = Some(TurnOutput { events, then, ..TurnOutput::default() });
+            Command::Say(Box::new(Say { output: output, ..Say::new(turn.clone(), TurnEpoch(1)) }))
         };
         let beat = |checkpoint: Option<usize>| {
             let checkpoint = checkpoint.map(|bytes| vec![0; bytes].into());
@@ -309,8 +310,8 @@ mod tests {
         let input = Input::new(turn.clone(), AgentName::parse("a").unwrap(), event(1));
         let answer = |bytes: usize| {
             let interaction = InteractionId::parse("i").unwrap();
-            let (said, role) = (event(bytes), Role::Participant);
-            Command::Answer(Box::new(Answer { interaction, said, sender: None, role }))
+            let (content, role) = (event(bytes), Role::Participant);
+            Command::Answer(Box::new(Answer { interaction, content, sender: None, role }))
         };
         for (command, class) in [
             (Command::Append(Append::default()), Class::Data),

@@ -28,7 +28,7 @@ pub struct Answer {
     /// What is answered.
     pub interaction: InteractionId,
     /// The answer itself.
-    pub said: NewEvent,
+    pub content: NewEvent,
     /// Who answers, where that is known.
     pub sender: Option<Sender>,
     /// From [`Role::Participant`].
@@ -37,7 +37,7 @@ pub struct Answer {
 
 /// A change of who answers people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ControlAsked {
+pub struct ControlRequest {
     /// What is to become of control.
     pub verb: Verb,
     /// Who asks.
@@ -50,7 +50,7 @@ pub struct ControlAsked {
     pub role: Role,
 }
 
-/// See [`ControlAsked`].
+/// See [`ControlRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// Would like to have it.

@@ -18,7 +18,7 @@ pub struct Input {
     /// Whom it is for.
     pub agent: AgentName,
     /// What is sent.
-    pub said: NewEvent,
+    pub content: NewEvent,
     /// Who sends it, where that is known.
     pub sender: Option<Sender>,
     /// What the session's policy says, where nothing is given.
@@ -86,9 +86,9 @@ pub struct Say {
     /// The epoch of its lease: refused where another worker has had the turn since (S4).
     pub epoch: TurnEpoch,
     /// What it puts out, if anything.
-    pub said: Option<Said>,
+    pub output: Option<TurnOutput>,
     /// The last input of the turn that it has taken in.
-    pub heard: Option<Serial>,
+    pub consumed: Option<Serial>,
     /// The last input of the turn that has reached it.
     pub delivered: Option<Serial>,
     /// How long from now it may have nothing to say, in milliseconds: a slow tool, for example.
@@ -102,17 +102,17 @@ pub struct Say {
 impl Say {
     /// Bytes of what it brings: events, questions and checkpoint.
     pub(super) fn content_bytes(&self) -> usize {
-        let said = self.said.as_ref().map_or(0, |said| {
-            let events = said.events.iter().map(|event| event.payload.len());
-            events.chain(said.ask.iter().map(|ask| ask.question.payload.len())).sum()
+        let output = self.output.as_ref().map_or(0, |output| {
+            let events = output.events.iter().map(|event| event.payload.len());
+            events.chain(output.ask.iter().map(|ask| ask.question.payload.len())).sum()
         });
-        said + self.checkpoint.as_ref().map_or(0, Bytes::len)
+        output + self.checkpoint.as_ref().map_or(0, Bytes::len)
     }
 }
 
 /// Output of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct TurnOutput {
     /// Counts the worker's requests in this epoch from 0: the same again is no change.
     pub seq: u64,
     /// Begins a step: what follows belongs to it.
@@ -274,11 +274,11 @@ impl WhenBusy {
     }
 
     /// What is done where somebody asks for this, or for nothing, under a policy.
-    pub fn under(asked: Option<WhenBusy>, policy: WhenBusy) -> WhenBusy {
-        match (asked, policy) {
+    pub fn under(request: Option<WhenBusy>, policy: WhenBusy) -> WhenBusy {
+        match (request, policy) {
             (Some(WhenBusy::Unsteered), WhenBusy::Steer) => WhenBusy::Queue,
             (None | Some(WhenBusy::Unsteered), policy) => policy,
-            (Some(asked), _) => asked,
+            (Some(request), _) => request,
         }
     }
 
@@ -290,9 +290,9 @@ impl WhenBusy {
 
 impl Input {
     /// An input by nobody in particular, under the session's policy.
-    pub fn new(input: TurnId, agent: AgentName, said: NewEvent) -> Input {
+    pub fn new(input: TurnId, agent: AgentName, content: NewEvent) -> Input {
         let (sender, when_busy, role) = (None, None, Role::default());
-        Input { input, agent, said, sender, when_busy, role, attempts: None, quiet_ms: None }
+        Input { input, agent, content, sender, when_busy, role, attempts: None, quiet_ms: None }
     }
 }
 
@@ -302,8 +302,8 @@ impl Say {
         Say {
             turn,
             epoch,
-            said: None,
-            heard: None,
+            output: None,
+            consumed: None,
             delivered: None,
             quiet_ms: None,
             phase: None,

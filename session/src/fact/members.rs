@@ -110,7 +110,7 @@ impl Fact {
             }
             // What tells its members above; the compiler asks here for those of a new fact.
             Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => {}
-            Fact::Asked { .. } | Fact::Answered { .. } => {}
+            Fact::Requested { .. } | Fact::Answered { .. } => {}
             Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
             Fact::Control(_) | Fact::Audience { .. } => {}
         }
@@ -120,7 +120,7 @@ impl Fact {
     fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Number, Text};
         match self {
-            Fact::Asked { interaction, epoch, kind, deadline, message, role, .. } => {
+            Fact::Requested { interaction, epoch, kind, deadline, message, role, .. } => {
                 tell("interaction", Text(interaction.as_str()));
                 tell("epoch", Number(epoch.0));
                 tell("kind", Text(kind.as_str()));

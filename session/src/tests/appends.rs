@@ -296,7 +296,7 @@ fn an_append_beyond_a_limit_is_refused_whole() {
             1001 events: too_many_events: the append carries 1001 events; the limit is 1000
             a large event: event_too_large: an event has 262145 bytes; the limit is 262144
             a large append: append_too_large: the append has 1048588 bytes; the limit is 983040
-            delete: 1 deleted, Asked
+            delete: 1 deleted, Requested
             create with ttl 0: bad_config: the configuration cannot be kept: ttl_ms must be at least 1
         "#]],
     );

@@ -52,7 +52,7 @@ fn a_source_that_has_forks_is_kept_until_the_last_of_them_lets_go() {
             fork: held up to #2, to begin before 121000 ms
             fork again: held up to #2, to begin before 121000 ms
             fork at 1: held up to #1, to begin before 121000 ms
-            delete: 1 deleted, Asked
+            delete: 1 deleted, Requested
             log: #1 to #2, 2 bytes
             append c: gone: the session was deleted; its log is kept for its forks alone
             touch: gone: the session was deleted; its log is kept for its forks alone
@@ -63,7 +63,7 @@ fn a_source_that_has_forks_is_kept_until_the_last_of_them_lets_go() {
             release f for another: settled
             release f: settled
             release f again: settled
-            release g: 1 deleted, Asked
+            release g: 1 deleted, Requested
             create: created as 2
         "#]],
     );
@@ -103,7 +103,7 @@ fn a_fork_goes_on_where_its_source_was_and_owes_it_the_end() {
               #5 x at 1000 ms
             log: #1 to #5, 1 bytes
             deadline: none
-            delete: 1 deleted, Asked
+            delete: 1 deleted, Requested
             deadline: 1000 ms
             create: created as 2
             append y: #1 to #1

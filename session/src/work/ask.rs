@@ -44,19 +44,19 @@ pub(crate) enum Over {
 impl Work {
     /// Whether a turn waits for people.
     pub(crate) fn asks(&self, turn: &TurnId) -> bool {
-        self.interactions.iter().any(|asked| asked.over.is_none() && asked.turn == *turn)
+        self.interactions.iter().any(|request| request.over.is_none() && request.turn == *turn)
     }
 
     fn interaction(&self, id: &InteractionId) -> Option<usize> {
-        self.interactions.iter().rposition(|asked| asked.id == *id)
+        self.interactions.iter().rposition(|request| request.id == *id)
     }
 
     /// Forgets the oldest interactions that are over.
     fn forget_answers(&mut self) {
-        let over = self.interactions.iter().filter(|asked| asked.over.is_some()).count();
+        let over = self.interactions.iter().filter(|request| request.over.is_some()).count();
         let mut spare = over.saturating_sub(limits::ANSWERS);
-        self.interactions.retain(|asked| {
-            let goes = asked.over.is_some() && 0 < spare;
+        self.interactions.retain(|request| {
+            let goes = request.over.is_some() && 0 < spare;
             spare -= usize::from(goes);
             !goes
         });
@@ -81,11 +81,11 @@ impl Live {
     pub(super) fn take_back(&mut self, now: Millis, withdraws: &[Withdraw], out: &mut Vec<Event>) {
         for Withdraw { interaction, reason } in withdraws {
             let Some(at) = self.work.interaction(interaction) else { continue };
-            let asked = &self.work.interactions[at];
-            if asked.over.is_some() {
+            let request = &self.work.interactions[at];
+            if request.over.is_some() {
                 continue;
             }
-            let (interaction, turn) = (interaction.clone(), asked.turn.clone());
+            let (interaction, turn) = (interaction.clone(), request.turn.clone());
             let fact = Fact::Withdrawn { interaction, turn, reason: reason.clone() };
             self.note(now, fact, out);
             self.close_interaction(now, at, Over::Withdrawn);
@@ -99,9 +99,9 @@ impl Live {
         asks: &[Ask],
         withdraws: &[Withdraw],
     ) -> Result<(), Refusal> {
-        let stays = |asked: &&Interaction| {
-            let is_it = |withdraw: &Withdraw| withdraw.interaction == asked.id;
-            asked.over.is_none() && !withdraws.iter().any(is_it)
+        let stays = |request: &&Interaction| {
+            let is_it = |withdraw: &Withdraw| withdraw.interaction == request.id;
+            request.over.is_none() && !withdraws.iter().any(is_it)
         };
         let mut open = self.work.interactions.iter().filter(stays).count();
         for ask in asks {
@@ -139,7 +139,7 @@ impl Live {
                 Some(at) => self.work.message_of_question(at, self.log.tail.next()),
                 None => (Serial::ZERO, Serial::ZERO),
             };
-            let fact = Fact::Asked {
+            let fact = Fact::Requested {
                 interaction,
                 turn: turn.clone(),
                 epoch,
@@ -151,9 +151,9 @@ impl Live {
             };
             let serial = self.record(now, fact, &ask.question, out);
             let (id, turn, kind) = (ask.interaction.clone(), turn.clone(), ask.kind.clone());
-            let asked =
+            let request =
                 Interaction { id, turn, kind, serial, deadline, over: None, role: ask.role };
-            self.work.interactions.push(asked);
+            self.work.interactions.push(request);
         }
     }
 
@@ -161,16 +161,16 @@ impl Live {
     pub(crate) fn answer(
         &mut self,
         now: Millis,
-        asked: &Answer,
+        request: &Answer,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        check_role(asked.role, Role::Participant)?;
-        let at = self.work.interaction(&asked.interaction).ok_or(Refusal::NoSuchInteraction)?;
+        check_role(request.role, Role::Participant)?;
+        let at = self.work.interaction(&request.interaction).ok_or(Refusal::NoSuchInteraction)?;
         let interaction = &self.work.interactions[at];
-        check_role(asked.role, interaction.role)?;
+        check_role(request.role, interaction.role)?;
         let turn = interaction.turn.clone();
-        let by = asked.sender.as_ref().map(|sender| sender.participant.clone());
-        let given = digest(&asked.said);
+        let by = request.sender.as_ref().map(|sender| sender.participant.clone());
+        let given = digest(&request.content);
         match &interaction.over {
             Some(Over::Answered { by: other, digest, serial })
                 if *other == by && *digest == given =>
@@ -184,18 +184,18 @@ impl Live {
             Some(Over::Expired | Over::Withdrawn) => return Err(Refusal::InteractionOver),
             None => {}
         }
-        check_size(std::slice::from_ref(&asked.said))?;
-        let (interaction, sender) = (asked.interaction.clone(), asked.sender.clone());
+        check_size(std::slice::from_ref(&request.content))?;
+        let (interaction, sender) = (request.interaction.clone(), request.sender.clone());
         let fact = Fact::Answered { interaction, turn: turn.clone(), by: sender };
-        let serial = self.record(now, fact, &asked.said, out);
+        let serial = self.record(now, fact, &request.content, out);
         self.close_interaction(now, at, Over::Answered { by, digest: given, serial });
         Ok(Applied::Answered { turn, serial, duplicate: false })
     }
 
     /// Ends the interactions whose time is over.
     pub(super) fn expire_interactions(&mut self, now: Millis, out: &mut Vec<Event>) {
-        let due = |asked: &Interaction| {
-            asked.over.is_none() && asked.deadline.is_some_and(|deadline| deadline <= now)
+        let due = |request: &Interaction| {
+            request.over.is_none() && request.deadline.is_some_and(|deadline| deadline <= now)
         };
         while let Some(at) = self.work.interactions.iter().position(due) {
             self.expire(now, at, out);
@@ -204,24 +204,24 @@ impl Live {
 
     /// Ends the interactions of a turn that is over.
     pub(super) fn withdraw(&mut self, now: Millis, turn: &TurnId, out: &mut Vec<Event>) {
-        let of = |asked: &Interaction| asked.over.is_none() && asked.turn == *turn;
+        let of = |request: &Interaction| request.over.is_none() && request.turn == *turn;
         while let Some(at) = self.work.interactions.iter().position(of) {
             self.expire(now, at, out);
         }
     }
 
     fn expire(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) {
-        let asked = &self.work.interactions[at];
-        let (interaction, turn) = (asked.id.clone(), asked.turn.clone());
+        let request = &self.work.interactions[at];
+        let (interaction, turn) = (request.id.clone(), request.turn.clone());
         self.note(now, Fact::Expired { interaction, turn }, out);
         self.close_interaction(now, at, Over::Expired);
     }
 
     /// Lets the turn go on that waited for it.
     fn close_interaction(&mut self, now: Millis, at: usize, over: Over) {
-        let asked = &mut self.work.interactions[at];
-        asked.over = Some(over);
-        let turn = asked.turn.clone();
+        let request = &mut self.work.interactions[at];
+        request.over = Some(over);
+        let turn = request.turn.clone();
         self.work.forget_answers();
         let Some(at) = self.work.find(&turn) else { return };
         let turn = &mut self.work.turns[at];
@@ -234,6 +234,6 @@ impl Live {
 }
 
 /// Hash of what somebody said.
-pub(super) fn digest(said: &NewEvent) -> u64 {
-    xxh3_64(&[said.format.as_str().as_bytes(), b"\0", &said.payload].concat())
+pub(super) fn digest(content: &NewEvent) -> u64 {
+    xxh3_64(&[content.format.as_str().as_bytes(), b"\0", &content.payload].concat())
 }

@@ -16,27 +16,27 @@ impl Live {
     pub(crate) fn cancel(
         &mut self,
         now: Millis,
-        asked: &Cancel,
+        request: &Cancel,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        check_role(asked.role, Role::Controller)?;
-        if let Scope::Step(turn, step) = &asked.scope {
-            return self.cancel_step(now, turn, step, asked, out);
+        check_role(request.role, Role::Controller)?;
+        if let Scope::Step(turn, step) = &request.scope {
+            return self.cancel_step(now, turn, step, request, out);
         }
-        let (by, reason) = (asked.by.clone(), asked.reason.clone());
+        let (by, reason) = (request.by.clone(), request.reason.clone());
         let end = End::Cancelled { by, reason };
         // What is held back for a person ends as the turn that it would have begun. Several inputs would begin one
         // together, so they end together or not at all.
         let ends = |held: &Held| {
-            asked.scope == Scope::All
-                || (held.first == held.last && asked.scope.has(&held.input, &held.agent))
+            request.scope == Scope::All
+                || (held.first == held.last && request.scope.has(&held.input, &held.agent))
         };
         if self.work.control.held.as_ref().is_some_and(ends) {
             self.release_held(now);
         }
-        let meant = |open: &Turn| asked.scope.has(&open.id, &open.agent);
+        let meant = |open: &Turn| request.scope.has(&open.id, &open.agent);
         let turns = self.end_all(now, &end, meant, out);
-        if let Scope::Turn(turn) = &asked.scope
+        if let Scope::Turn(turn) = &request.scope
             && self.work.known(turn).is_none()
             && !self.is_closed()
         {
@@ -51,7 +51,7 @@ impl Live {
         now: Millis,
         turn: &TurnId,
         name: &StepName,
-        asked: &Cancel,
+        request: &Cancel,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         let at = self.open_turn(turn)?;
@@ -61,7 +61,7 @@ impl Live {
         };
         step.cancelled = true;
         let (turn, step) = (turn.clone(), name.clone());
-        let (by, reason) = (asked.by.clone(), asked.reason.clone());
+        let (by, reason) = (request.by.clone(), request.reason.clone());
         self.note(now, Fact::StepCancelled { turn, step, by, reason }, out);
         Ok(Applied::Cancelled { turns: 1 })
     }
@@ -97,12 +97,12 @@ impl Live {
             if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
                 known.spoke = turn.spoke();
             }
-            let unheard = self.settle_inputs(now, turn, end, out);
+            let undelivered = self.settle_inputs(now, turn, end, out);
             self.withdraw(now, &turn.id, out);
             let (id, end) = (turn.id.clone(), end.clone());
             self.note(now, Fact::Ended { turn: id, end }, out);
             self.work.turns.retain(|open| open.id != turn.id);
-            self.defer(now, turn, unheard, out);
+            self.defer(now, turn, undelivered, out);
         }
         if !over.is_empty() {
             // What was kept for them may go.
@@ -130,7 +130,7 @@ impl Live {
             End::Failed { .. } => Some("the turn failed"),
             End::Cancelled { .. } => Some("the turn was cancelled"),
         };
-        let (mut told, mut unheard) = (Vec::new(), Vec::new());
+        let (mut receipts, mut undelivered) = (Vec::new(), Vec::new());
         for known in self.work.inputs.iter_mut() {
             if !known.pending || known.turn != turn.id {
                 continue;
@@ -139,17 +139,17 @@ impl Live {
                 _ if known.serial <= taken_in => Receipt::Consumed { epoch },
                 Some(why) => Receipt::Dropped { why: why.into() },
                 None => {
-                    unheard.push((known.input.clone(), known.serial));
+                    undelivered.push((known.input.clone(), known.serial));
                     continue;
                 }
             };
             known.pending = false;
-            told.push((known.input.clone(), receipt));
+            receipts.push((known.input.clone(), receipt));
         }
-        for (input, receipt) in told {
+        for (input, receipt) in receipts {
             self.note(now, Fact::Receipt { input, turn: turn.id.clone(), receipt }, out);
         }
-        unheard
+        undelivered
     }
 
     /// Begins a turn with what a completed one had not heard.
@@ -157,14 +157,14 @@ impl Live {
         &mut self,
         now: Millis,
         over: &Turn,
-        unheard: Vec<(TurnId, Serial)>,
+        undelivered: Vec<(TurnId, Serial)>,
         out: &mut Vec<Event>,
     ) {
-        let (Some((id, first)), Some((_, last))) = (unheard.first(), unheard.last()) else {
+        let (Some((id, first)), Some((_, last))) = (undelivered.first(), undelivered.last()) else {
             return;
         };
         let mut next = Turn::new(id.clone(), over.agent.clone(), *first, now);
-        next.spoken = *last;
+        next.last_input = *last;
         (next.failures_max, next.quiet_ms) = (over.failures_max, over.quiet_ms);
         let before = self.work.turns.iter().position(|open| open.agent == over.agent);
         self.work.turns.insert(before.unwrap_or(self.work.turns.len()), next);
@@ -174,7 +174,7 @@ impl Live {
                 known.pending = known.input != *id;
             }
         }
-        for (input, _) in &unheard {
+        for (input, _) in &undelivered {
             let (input, turn) = (input.clone(), id.clone());
             self.note(now, Fact::Receipt { input, turn, receipt: Receipt::Deferred }, out);
         }

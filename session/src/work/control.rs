@@ -1,6 +1,6 @@
 //! Changes of control: asked for, given, taken, given back.
 
-use crate::command::{ControlAsked, Role, Verb};
+use crate::command::{ControlRequest, Role, Verb};
 use crate::control::Mode;
 use crate::event::Event;
 use crate::fact::{Change, ControlChange, Fact, Sender};
@@ -17,20 +17,26 @@ impl Live {
     pub(crate) fn control(
         &mut self,
         now: Millis,
-        asked: &ControlAsked,
+        request: &ControlRequest,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        check_role(asked.role, Role::Participant)?;
+        check_role(request.role, Role::Participant)?;
         if self.is_closed() {
             return Err(Refusal::Closed { tail: self.log.tail });
         }
-        let holds = self.work.control.is_held_by(Some(&asked.by));
-        match &asked.verb {
+        let holds = self.work.control.is_held_by(Some(&request.by));
+        match &request.verb {
             Verb::Request => {
-                let same = self.work.control.requested.as_ref() == Some(&asked.by);
+                let same = self.work.control.requested.as_ref() == Some(&request.by);
                 if !same {
-                    self.work.control.requested = Some(asked.by.clone());
-                    self.tell_control(now, Change::Requested, Some(&asked.by), &asked.note, out);
+                    self.work.control.requested = Some(request.by.clone());
+                    self.tell_control(
+                        now,
+                        Change::Requested,
+                        Some(&request.by),
+                        &request.note,
+                        out,
+                    );
                 }
             }
             // To have the agents answer is to give it back.
@@ -38,22 +44,22 @@ impl Live {
             | Verb::Grant { mode: Mode::Auto, .. }
             | Verb::Release => {
                 if self.work.control.holder.is_some() {
-                    self.check_holds(holds, asked.role)?;
-                    let by = Some(&asked.by);
-                    self.hand_back(now, Change::Released, by, &asked.note, out);
+                    self.check_holds(holds, request.role)?;
+                    let by = Some(&request.by);
+                    self.hand_back(now, Change::Released, by, &request.note, out);
                 }
             }
             Verb::Take { mode } => {
                 if !holds {
-                    self.check_free(asked.role)?;
+                    self.check_free(request.role)?;
                 }
-                self.hold_control(now, Change::Taken, &asked.by, *mode, asked, out);
+                self.hold_control(now, Change::Taken, &request.by, *mode, request, out);
             }
             Verb::Grant { to, mode } => {
                 if !holds {
-                    self.check_free(asked.role)?;
+                    self.check_free(request.role)?;
                 }
-                self.hold_control(now, Change::Granted, to, *mode, asked, out);
+                self.hold_control(now, Change::Granted, to, *mode, request, out);
             }
         }
         let control = &self.work.control;
@@ -84,7 +90,7 @@ impl Live {
         change: Change,
         holder: &Sender,
         mode: Mode,
-        asked: &ControlAsked,
+        request: &ControlRequest,
         out: &mut Vec<Event>,
     ) {
         let control = &mut self.work.control;
@@ -94,12 +100,12 @@ impl Live {
         }
         control.mode = mode;
         control.holder = Some(holder.clone());
-        control.for_ms = asked.for_ms.clamp(1, limits::CONTROL_MS_MAX);
+        control.for_ms = request.for_ms.clamp(1, limits::CONTROL_MS_MAX);
         control.until = Some(now.after(control.for_ms));
         control.requested = None;
         self.clock = now;
         if !same {
-            self.tell_control(now, change, Some(&asked.by), &asked.note, out);
+            self.tell_control(now, change, Some(&request.by), &request.note, out);
         }
         if mode != Mode::Manual {
             self.release_held(now);
@@ -129,7 +135,7 @@ impl Live {
     pub(super) fn release_held(&mut self, now: Millis) {
         let Some(held) = self.work.control.held.take() else { return };
         let mut turn = Turn::new(held.input, held.agent, held.first, now);
-        turn.spoken = held.last;
+        turn.last_input = held.last;
         turn.failures_max = self.config.policy.attempts.unwrap_or(limits::ATTEMPTS).max(1);
         self.work.turns.push(turn);
         self.clock = now;

@@ -20,52 +20,52 @@ impl Live {
     pub(crate) fn input(
         &mut self,
         now: Millis,
-        asked: &Input,
+        request: &Input,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        if let Some(known) = self.work.known(&asked.input) {
-            if known.digest != digest_of(asked) {
+        if let Some(known) = self.work.known(&request.input) {
+            if known.digest != digest_of(request) {
                 return Err(Refusal::InputDiffers);
             }
             let (turn, serial) = (known.turn.clone(), known.serial);
             return Ok(Applied::Input { turn, serial, duplicate: true });
         }
-        let cancelled = self.work.cancels.contains(&asked.input);
-        check_role(asked.role, Role::Participant)?;
+        let cancelled = self.work.cancels.contains(&request.input);
+        check_role(request.role, Role::Participant)?;
         self.check_takes_turns()?;
-        check_size(std::slice::from_ref(&asked.said))?;
+        check_size(std::slice::from_ref(&request.content))?;
         let control = &self.work.control;
         match control.mode {
-            Mode::Assist | Mode::Manual if control.is_held_by(asked.sender.as_ref()) => {
-                return Ok(self.person_says(now, asked, out));
+            Mode::Assist | Mode::Manual if control.is_held_by(request.sender.as_ref()) => {
+                return Ok(self.person_says(now, request, out));
             }
-            Mode::Manual if !cancelled => return self.hold_back(now, asked, out),
+            Mode::Manual if !cancelled => return self.hold_back(now, request, out),
             _ => {}
         }
-        let when_busy = WhenBusy::under(asked.when_busy, self.config.policy.when_busy);
-        let ending = if cancelled { Vec::new() } else { self.ended_by(asked, when_busy) };
-        let into = if cancelled { None } else { self.steers(asked, when_busy)? };
+        let when_busy = WhenBusy::under(request.when_busy, self.config.policy.when_busy);
+        let ending = if cancelled { Vec::new() } else { self.ended_by(request, when_busy) };
+        let into = if cancelled { None } else { self.steers(request, when_busy)? };
         match into {
             Some(_) => self.check_mailbox()?,
             None => self.check_turns(ending.len())?,
         }
         if !ending.is_empty() {
-            let end = End::Cancelled { by: asked.sender.clone(), reason: "interrupted".into() };
+            let end = End::Cancelled { by: request.sender.clone(), reason: "interrupted".into() };
             self.end_all(now, &end, |turn| ending.contains(&turn.id), out);
         }
-        let turn = into.map_or_else(|| asked.input.clone(), |at| self.work.turns[at].id.clone());
-        let (input, sender) = (asked.input.clone(), asked.sender.clone());
+        let turn = into.map_or_else(|| request.input.clone(), |at| self.work.turns[at].id.clone());
+        let (input, sender) = (request.input.clone(), request.sender.clone());
         let previous = self.work.begin_message(self.log.tail.next());
         let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, previous };
-        let serial = self.record_of(now, Some(asked.agent.clone()), fact, &asked.said, out);
+        let serial = self.record_of(now, Some(request.agent.clone()), fact, &request.content, out);
         match into {
             Some(at) => {
-                self.work.turns[at].spoken = serial;
+                self.work.turns[at].last_input = serial;
                 self.work.turns[at].end_message();
             }
-            None => self.begin_turn(now, asked, serial),
+            None => self.begin_turn(now, request, serial),
         }
-        let (input, of, digest) = (asked.input.clone(), turn.clone(), digest_of(asked));
+        let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
         let pending = into.is_some();
         self.work.remember(Known { input, turn: of, serial, digest, spoke: None, pending });
         if let Some(at) = into {
@@ -80,11 +80,11 @@ impl Live {
     }
 
     /// A turn begins with an input, under its name.
-    fn begin_turn(&mut self, now: Millis, asked: &Input, serial: Serial) {
-        let limit = asked.attempts.or(self.config.policy.attempts);
-        let mut begun = Turn::new(asked.input.clone(), asked.agent.clone(), serial, now);
+    fn begin_turn(&mut self, now: Millis, request: &Input, serial: Serial) {
+        let limit = request.attempts.or(self.config.policy.attempts);
+        let mut begun = Turn::new(request.input.clone(), request.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
-        begun.quiet_ms = asked.quiet_ms;
+        begun.quiet_ms = request.quiet_ms;
         self.work.turns.push(begun);
     }
 
@@ -99,7 +99,7 @@ impl Live {
     }
 
     /// The open turns that an input ends.
-    fn ended_by(&self, asked: &Input, when_busy: WhenBusy) -> Vec<TurnId> {
+    fn ended_by(&self, request: &Input, when_busy: WhenBusy) -> Vec<TurnId> {
         let ends = |open: &&Turn| match when_busy {
             WhenBusy::Interrupt => true,
             // One that a worker has goes on meanwhile, and one that is to rest is not ended by a word.
@@ -109,13 +109,13 @@ impl Live {
             }
             WhenBusy::Steer | WhenBusy::Queue | WhenBusy::Reject | WhenBusy::Unsteered => false,
         };
-        let of = self.work.turns.iter().filter(|open| open.agent == asked.agent);
+        let of = self.work.turns.iter().filter(|open| open.agent == request.agent);
         of.filter(ends).map(|open| open.id.clone()).collect()
     }
 
     /// The open turn that the input is spoken into, if it is into one.
-    fn steers(&self, asked: &Input, when_busy: WhenBusy) -> Result<Option<usize>, Refusal> {
-        let busy = self.work.turns.iter().rposition(|open| open.agent == asked.agent);
+    fn steers(&self, request: &Input, when_busy: WhenBusy) -> Result<Option<usize>, Refusal> {
+        let busy = self.work.turns.iter().rposition(|open| open.agent == request.agent);
         match (busy, when_busy) {
             (Some(at), WhenBusy::Steer) => Ok(Some(at)),
             (Some(at), WhenBusy::Reject) => {
@@ -130,42 +130,43 @@ impl Live {
     }
 
     /// The word of whoever has control, for people and not for an agent.
-    fn person_says(&mut self, now: Millis, asked: &Input, out: &mut Vec<Event>) -> Applied {
-        let (input, sender) = (asked.input.clone(), asked.sender.clone());
+    fn person_says(&mut self, now: Millis, request: &Input, out: &mut Vec<Event>) -> Applied {
+        let (input, sender) = (request.input.clone(), request.sender.clone());
         self.work.end_messages();
         let previous = self.work.begin_message(self.log.tail.next());
         let fact = Fact::Person { input, sender, previous };
-        let serial = self.record(now, fact, &asked.said, out);
+        let serial = self.record(now, fact, &request.content, out);
         let control = &mut self.work.control;
         control.until = control.until.map(|_| now.after(control.for_ms));
-        self.know_without_turn(asked, serial)
+        self.know_without_turn(request, serial)
     }
 
     /// Keeps an input for whoever has control, and for the agent afterwards.
     fn hold_back(
         &mut self,
         now: Millis,
-        asked: &Input,
+        request: &Input,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if self.work.control.held.is_none() {
             self.check_turns(0)?;
         }
-        let (input, turn) = (asked.input.clone(), asked.input.clone());
-        let (agent, sender) = (asked.agent.clone(), asked.sender.clone());
+        let (input, turn) = (request.input.clone(), request.input.clone());
+        let (agent, sender) = (request.agent.clone(), request.sender.clone());
         let previous = self.work.begin_message(self.log.tail.next());
         let fact = Fact::Input { input, turn, sender, held: true, previous };
-        let serial = self.record_of(now, Some(agent.clone()), fact, &asked.said, out);
+        let serial = self.record_of(now, Some(agent.clone()), fact, &request.content, out);
         let first = self.work.control.held.take().map_or(serial, |held| held.first);
-        let input = asked.input.clone();
+        let input = request.input.clone();
         self.work.control.held = Some(Held { input, agent, first, last: serial });
-        Ok(self.know_without_turn(asked, serial))
+        Ok(self.know_without_turn(request, serial))
     }
 
-    fn know_without_turn(&mut self, asked: &Input, serial: Serial) -> Applied {
-        let (input, turn, digest) = (asked.input.clone(), asked.input.clone(), digest_of(asked));
+    fn know_without_turn(&mut self, request: &Input, serial: Serial) -> Applied {
+        let (input, turn, digest) =
+            (request.input.clone(), request.input.clone(), digest_of(request));
         self.work.remember(Known { input, turn, serial, digest, spoke: None, pending: false });
-        Applied::Input { turn: asked.input.clone(), serial, duplicate: false }
+        Applied::Input { turn: request.input.clone(), serial, duplicate: false }
     }
 
     /// Whether one more turn may be open, once so many have ended. What is held back has a place of its own.
@@ -187,6 +188,6 @@ impl Live {
 }
 
 /// What makes an input another one, under the same name.
-fn digest_of(asked: &Input) -> u64 {
-    xxh3_64_with_seed(asked.agent.as_str().as_bytes(), digest(&asked.said))
+fn digest_of(request: &Input) -> u64 {
+    xxh3_64_with_seed(request.agent.as_str().as_bytes(), digest(&request.content))
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::command::{Claim, Lose, Phase, Said, Say, Then};
+use crate::command::{Claim, Lose, Phase, Say, Then, TurnOutput};
 use crate::control::Mode;
 use crate::event::Event;
 use crate::fact::{Cause, End, Fact, Output, Receipt};
@@ -18,14 +18,14 @@ impl Live {
     pub(crate) fn claim(
         &mut self,
         now: Millis,
-        asked: &Claim,
+        request: &Claim,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        let at = self.open_turn(&asked.turn)?;
+        let at = self.open_turn(&request.turn)?;
         let first = self.work.is_first(at);
         let turn = &self.work.turns[at];
         match &turn.stage {
-            Stage::Active(lease) if lease.key == asked.key => {
+            Stage::Active(lease) if lease.key == request.key => {
                 return Ok(Applied::Claimed { turn: Box::new(self.work.status_of(turn)) });
             }
             Stage::Waiting { from } if *from <= now && first => {}
@@ -35,15 +35,15 @@ impl Live {
         self.work.epoch = epoch;
         let turn = &mut self.work.turns[at];
         turn.attempts = turn.attempts.saturating_add(1);
-        turn.delivered = turn.spoken;
-        let quiet_ms = turn.quiet_ms.unwrap_or(asked.quiet_ms);
+        turn.delivered = turn.last_input;
+        let quiet_ms = turn.quiet_ms.unwrap_or(request.quiet_ms);
         turn.stage = Stage::Active(TurnLease {
-            worker: asked.worker.clone(),
-            key: asked.key,
+            worker: request.worker.clone(),
+            key: request.key,
             epoch,
             seq: 0,
-            given: turn.spoken,
-            lease_ms: asked.lease_ms,
+            given: turn.last_input,
+            lease_ms: request.lease_ms,
             since: now,
             spoke: false,
             mark: None,
@@ -54,7 +54,7 @@ impl Live {
             stalled: false,
             step_cancelled: false,
             phase: Phase::Thinking,
-            node: asked.node,
+            node: request.node,
         });
         let (turn, attempt) = (turn.id.clone(), turn.attempts);
         self.note(now, Fact::Started { turn, epoch, attempt }, out);
@@ -65,133 +65,148 @@ impl Live {
     pub(crate) fn say(
         &mut self,
         now: Millis,
-        asked: &Say,
+        request: &Say,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        if let Some(again) = self.said_before(asked) {
+        if let Some(again) = self.repeated(request) {
             return Ok(again);
         }
-        let at = self.open_turn(&asked.turn)?;
-        let said = self.check_say(at, asked)?;
+        let at = self.open_turn(&request.turn)?;
+        let emitted = self.check_say(at, request)?;
         self.touched_at = now;
         self.clock = now;
         let turn = &mut self.work.turns[at];
         let Stage::Active(lease) = &mut turn.stage else { unreachable!("it was just checked") };
         lease.alive_at = now;
-        if asked.said.is_some() && said.is_none() {
+        if request.output.is_some() && emitted.is_none() {
             // All of it was taken before; what came with later requests stays.
-            let spoken = turn.spoken;
-            return Ok(Applied::Said { places: None, duplicate: true, over: false, spoken });
+            let last_input = turn.last_input;
+            return Ok(Applied::OutputAccepted {
+                places: None,
+                duplicate: true,
+                over: false,
+                last_input,
+            });
         }
-        let does = asked.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
-        let says = said.is_some_and(|said| !said.is_silent());
+        let does = request.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
+        let says = emitted.is_some_and(|emitted| !emitted.is_silent());
         if says {
             lease.seq += 1;
             lease.quiet_ms = lease.usual_quiet_ms;
-        } else if said.is_some() {
+        } else if emitted.is_some() {
             lease.seq += 1;
         }
-        lease.quiet_ms = asked.quiet_ms.unwrap_or(lease.quiet_ms);
+        lease.quiet_ms = request.quiet_ms.unwrap_or(lease.quiet_ms);
         let mut recovered = false;
-        if says || does.is_some() || asked.quiet_ms.is_some() {
+        if says || does.is_some() || request.quiet_ms.is_some() {
             lease.progress_at = now;
             recovered = std::mem::take(&mut lease.stalled);
         }
         if let Some(phase) = &does {
             lease.phase = phase.clone();
         }
-        if asked.checkpoint.is_some() {
-            turn.checkpoint.clone_from(&asked.checkpoint);
+        if request.checkpoint.is_some() {
+            turn.checkpoint.clone_from(&request.checkpoint);
         }
-        let (id, epoch) = (asked.turn.clone(), asked.epoch);
+        let (id, epoch) = (request.turn.clone(), request.epoch);
         if recovered {
             self.note(now, Fact::Recovered { turn: id.clone(), epoch }, out);
         }
         if let Some(phase) = does {
             self.note(now, Fact::Phase { turn: id, epoch, phase }, out);
         }
-        self.receive(now, at, asked, out);
-        let (before, spoken) = (self.log.tail, self.work.turns[at].spoken);
-        if let Some(said) = said {
-            self.speak(now, at, epoch, said, out);
+        self.receive(now, at, request, out);
+        let (before, last_input) = (self.log.tail, self.work.turns[at].last_input);
+        if let Some(emitted) = emitted {
+            self.speak(now, at, epoch, emitted, out);
         }
         let (first, last) = (before.next(), self.log.tail);
         let places = (first <= last).then_some((first, last));
-        let over = self.work.find(&asked.turn).is_none();
-        Ok(Applied::Said { places, duplicate: false, over, spoken })
+        let over = self.work.find(&request.turn).is_none();
+        Ok(Applied::OutputAccepted { places, duplicate: false, over, last_input })
     }
 
     /// What of it is to be taken; nothing where all was taken before.
-    fn check_say<'s>(&self, at: usize, asked: &'s Say) -> Result<Option<&'s Said>, Refusal> {
+    fn check_say<'s>(
+        &self,
+        at: usize,
+        request: &'s Say,
+    ) -> Result<Option<&'s TurnOutput>, Refusal> {
         let turn = &self.work.turns[at];
         let held = self.work.epoch;
         let Stage::Active(lease) = &turn.stage else {
-            return Err(Refusal::Fenced { given: asked.epoch, held });
+            return Err(Refusal::Fenced { given: request.epoch, held });
         };
-        if lease.epoch != asked.epoch {
-            return Err(Refusal::Fenced { given: asked.epoch, held: lease.epoch });
+        if lease.epoch != request.epoch {
+            return Err(Refusal::Fenced { given: request.epoch, held: lease.epoch });
         }
-        let bytes = asked.checkpoint.as_ref().map_or(0, Bytes::len);
+        let bytes = request.checkpoint.as_ref().map_or(0, Bytes::len);
         if limits::CHECKPOINT_BYTES < bytes {
             return Err(Refusal::CheckpointTooLarge { bytes, limit: limits::CHECKPOINT_BYTES });
         }
-        let said = match &asked.said {
-            Some(said) if said.seq < lease.seq => return Ok(None),
-            Some(said) if said.seq != lease.seq => {
-                return Err(Refusal::SequenceGap { expected: lease.seq, received: said.seq });
+        let emitted = match &request.output {
+            Some(emitted) if emitted.seq < lease.seq => return Ok(None),
+            Some(emitted) if emitted.seq != lease.seq => {
+                return Err(Refusal::SequenceGap { expected: lease.seq, received: emitted.seq });
             }
-            Some(said) => said,
+            Some(emitted) => emitted,
             None => return Ok(None),
         };
-        check_size(&said.events)?;
+        check_size(&emitted.events)?;
         let cancelled = turn.step.as_ref().filter(|step| step.cancelled || lease.step_cancelled);
         if let Some(step) = cancelled
-            && said.step.is_none()
-            && !said.events.is_empty()
+            && emitted.step.is_none()
+            && !emitted.events.is_empty()
         {
             return Err(Refusal::StepCancelled { step: step.name.clone() });
         }
-        self.check_withdraws(&turn.id, &said.withdraw)?;
-        self.check_asks(&turn.id, &said.ask, &said.withdraw)?;
-        Ok(Some(said))
+        self.check_withdraws(&turn.id, &emitted.withdraw)?;
+        self.check_asks(&turn.id, &emitted.ask, &emitted.withdraw)?;
+        Ok(Some(emitted))
     }
 
     /// The answer to a request that was taken before its lease ended: its last one, most likely (S11).
-    fn said_before(&self, asked: &Say) -> Option<Applied> {
-        let seq = asked.said.as_ref().map(|said| said.seq);
-        let answer = |over, spoken| Applied::Said { places: None, duplicate: true, over, spoken };
-        if let Some(at) = self.work.find(&asked.turn) {
+    fn repeated(&self, request: &Say) -> Option<Applied> {
+        let seq = request.output.as_ref().map(|emitted| emitted.seq);
+        let answer = |over, last_input| Applied::OutputAccepted {
+            places: None,
+            duplicate: true,
+            over,
+            last_input,
+        };
+        if let Some(at) = self.work.find(&request.turn) {
             let turn = &self.work.turns[at];
-            turn.spoke.filter(|spoke| spoke.has(asked.epoch, seq))?;
-            return Some(answer(false, turn.spoken));
+            turn.spoke.filter(|spoke| spoke.has(request.epoch, seq))?;
+            return Some(answer(false, turn.last_input));
         }
-        let known = self.work.known(&asked.turn)?;
-        known.spoke.filter(|spoke| spoke.has(asked.epoch, seq))?;
+        let known = self.work.known(&request.turn)?;
+        known.spoke.filter(|spoke| spoke.has(request.epoch, seq))?;
         Some(answer(true, known.serial))
     }
 
     /// Takes the worker's word for which inputs it has.
-    fn receive(&mut self, now: Millis, at: usize, asked: &Say, out: &mut Vec<Event>) {
+    fn receive(&mut self, now: Millis, at: usize, request: &Say, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
-        let spoken = turn.spoken;
-        let within = |given: Option<Serial>| given.map_or(Serial::ZERO, |given| given.min(spoken));
-        let (heard, before) = (within(asked.heard), turn.delivered);
-        turn.heard = turn.heard.max(heard);
-        turn.delivered = before.max(within(asked.delivered)).max(heard);
-        let (heard, delivered, id) = (turn.heard, turn.delivered, turn.id.clone());
-        let epoch = asked.epoch;
-        let mut told = Vec::new();
+        let last_input = turn.last_input;
+        let within =
+            |given: Option<Serial>| given.map_or(Serial::ZERO, |given| given.min(last_input));
+        let (consumed, before) = (within(request.consumed), turn.delivered);
+        turn.consumed = turn.consumed.max(consumed);
+        turn.delivered = before.max(within(request.delivered)).max(consumed);
+        let (consumed, delivered, id) = (turn.consumed, turn.delivered, turn.id.clone());
+        let epoch = request.epoch;
+        let mut receipts = Vec::new();
         let pending = self.work.inputs.iter_mut().filter(|known| known.pending && known.turn == id);
         for known in pending {
             if before < known.serial && known.serial <= delivered {
-                told.push((known.input.clone(), Receipt::Delivered { epoch }));
+                receipts.push((known.input.clone(), Receipt::Delivered { epoch }));
             }
-            if known.serial <= heard {
+            if known.serial <= consumed {
                 known.pending = false;
-                told.push((known.input.clone(), Receipt::Consumed { epoch }));
+                receipts.push((known.input.clone(), Receipt::Consumed { epoch }));
             }
         }
-        for (input, receipt) in told {
+        for (input, receipt) in receipts {
             self.note(now, Fact::Receipt { input, turn: id.clone(), receipt }, out);
         }
     }
@@ -201,11 +216,11 @@ impl Live {
         now: Millis,
         at: usize,
         epoch: TurnEpoch,
-        said: &Said,
+        emitted: &TurnOutput,
         out: &mut Vec<Event>,
     ) {
         let id = self.work.turns[at].id.clone();
-        if let Some(name) = &said.step {
+        if let Some(name) = &emitted.step {
             let turn = &mut self.work.turns[at];
             if turn.step.as_ref().is_none_or(|step| step.name != *name) {
                 // What was put out before it is not superseded any more.
@@ -222,26 +237,26 @@ impl Live {
             let step = name.clone();
             self.note(now, Fact::Step { turn: id.clone(), epoch, step, attempt }, out);
         }
-        if !said.events.is_empty() {
+        if !emitted.events.is_empty() {
             let turn = &mut self.work.turns[at];
             let first = match &mut turn.stage {
                 Stage::Active(lease) => !std::mem::replace(&mut lease.spoke, true),
                 _ => false,
             };
-            if said.rewind {
+            if emitted.rewind {
                 self.rewind(now, at, epoch, out);
             } else if first {
                 // It goes on after what earlier workers put out.
                 turn.keep_output();
             }
         }
-        if said.mark {
+        if emitted.mark {
             self.work.turns[at].set_mark(true);
         }
-        self.put_out(now, at, epoch, said, out);
-        self.take_back(now, &said.withdraw, out);
-        self.ask(now, &id, epoch, &said.ask, out);
-        self.go_on_as_said(now, at, &said.then, out);
+        self.put_out(now, at, epoch, emitted, out);
+        self.take_back(now, &emitted.withdraw, out);
+        self.ask(now, &id, epoch, &emitted.ask, out);
+        self.continue_with(now, at, &emitted.then, out);
     }
 
     fn put_out(
@@ -249,11 +264,11 @@ impl Live {
         now: Millis,
         at: usize,
         epoch: TurnEpoch,
-        said: &Said,
+        emitted: &TurnOutput,
         out: &mut Vec<Event>,
     ) {
-        let internal = said.internal || self.work.control.mode != Mode::Auto;
-        for event in &said.events {
+        let internal = emitted.internal || self.work.control.mode != Mode::Auto;
+        for event in &emitted.events {
             let serial = self.log.tail.next();
             let (message, previous) = self.work.message_of_output(at, serial, internal);
             let turn = &mut self.work.turns[at];
@@ -289,7 +304,7 @@ impl Live {
         self.note(now, Fact::Rewound { turn, epoch, step, from, to }, out);
     }
 
-    fn go_on_as_said(&mut self, now: Millis, at: usize, then: &Then, out: &mut Vec<Event>) {
+    fn continue_with(&mut self, now: Millis, at: usize, then: &Then, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
         let id = turn.id.clone();
         let end = match then {
@@ -323,14 +338,19 @@ impl Live {
     }
 
     /// Takes a turn from a worker that is gone, if it is still its own.
-    pub(crate) fn lose_gone(&mut self, now: Millis, asked: &Lose, out: &mut Vec<Event>) -> Applied {
+    pub(crate) fn lose_gone(
+        &mut self,
+        now: Millis,
+        request: &Lose,
+        out: &mut Vec<Event>,
+    ) -> Applied {
         let has = |turn: TurnId| {
             let at = self.work.find(&turn)?;
             let lease = self.work.turns[at].lease()?;
-            (lease.epoch == asked.epoch).then_some(at)
+            (lease.epoch == request.epoch).then_some(at)
         };
-        let Some(at) = has(asked.turn.clone()) else { return Applied::Lost { was: false } };
-        self.lose(now, at, asked.cause, asked.wait_ms, &asked.detail, out);
+        let Some(at) = has(request.turn.clone()) else { return Applied::Lost { was: false } };
+        self.lose(now, at, request.cause, request.wait_ms, &request.detail, out);
         Applied::Lost { was: true }
     }
 
@@ -376,7 +396,7 @@ fn out_of_workers(times: u32, detail: &str) -> String {
     reason
 }
 
-impl Said {
+impl TurnOutput {
     /// Whether nothing is said but that it lives.
     fn is_silent(&self) -> bool {
         self.events.is_empty()

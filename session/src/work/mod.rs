@@ -121,8 +121,8 @@ impl Work {
         let open = self.turns.iter().enumerate();
         let judged = open.filter(|(at, turn)| turn.lease().is_some() || self.is_first(*at));
         let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id), policy));
-        let open = self.interactions.iter().filter(|asked| asked.over.is_none());
-        let interactions = open.filter_map(|asked| asked.deadline);
+        let open = self.interactions.iter().filter(|request| request.over.is_none());
+        let interactions = open.filter_map(|request| request.deadline);
         turns.chain(interactions).chain(self.control.until).chain(self.unwatched_from(policy)).min()
     }
 
@@ -137,7 +137,7 @@ impl Work {
 
     /// The open interactions, for those who ask.
     pub(super) fn interactions(&self) -> Vec<InteractionStatus> {
-        let open = self.interactions.iter().filter(|asked| asked.over.is_none());
+        let open = self.interactions.iter().filter(|request| request.over.is_none());
         open.map(InteractionStatus::from).collect()
     }
 
@@ -189,10 +189,16 @@ impl Work {
 
 impl Live {
     /// Records what was said, and what it means for a turn that is open or for none.
-    fn record(&mut self, now: Millis, fact: Fact, said: &NewEvent, out: &mut Vec<Event>) -> Serial {
+    fn record(
+        &mut self,
+        now: Millis,
+        fact: Fact,
+        content: &NewEvent,
+        out: &mut Vec<Event>,
+    ) -> Serial {
         let turn = fact.turn().and_then(|turn| self.work.find(turn));
         let agent = turn.map(|at| self.work.turns[at].agent.clone());
-        self.record_of(now, agent, fact, said, out)
+        self.record_of(now, agent, fact, content, out)
     }
 
     fn record_of(
@@ -200,13 +206,13 @@ impl Live {
         now: Millis,
         agent: Option<AgentName>,
         fact: Fact,
-        said: &NewEvent,
+        content: &NewEvent,
         out: &mut Vec<Event>,
     ) -> Serial {
         debug_assert_eq!(agent.is_some(), fact.turn().is_some(), "whose turn is it?");
         let retention = self.config.retention;
         self.retain(now);
-        out.push(self.log.push(now, said, None, agent, Some(fact), &retention));
+        out.push(self.log.push(now, content, None, agent, Some(fact), &retention));
         self.retain(now);
         self.updated_at = now;
         self.touched_at = now;

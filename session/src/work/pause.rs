@@ -19,14 +19,15 @@ impl Live {
     pub(crate) fn pause(
         &mut self,
         now: Millis,
-        asked: &Pause,
+        request: &Pause,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        check_role(asked.role, Role::Controller)?;
+        check_role(request.role, Role::Controller)?;
         let mut turns = 0;
         for at in 0..self.work.turns.len() {
             let turn = &self.work.turns[at];
-            if asked.scope.has(&turn.id, &turn.agent) && self.rest(now, at, PauseReason::Asked, out)
+            if request.scope.has(&turn.id, &turn.agent)
+                && self.rest(now, at, PauseReason::Requested, out)
             {
                 turns += 1;
             }
@@ -38,14 +39,14 @@ impl Live {
     pub(crate) fn resume(
         &mut self,
         now: Millis,
-        asked: &Resume,
+        request: &Resume,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        check_role(asked.role, Role::Controller)?;
+        check_role(request.role, Role::Controller)?;
         let mut turns = 0;
         for at in 0..self.work.turns.len() {
             let turn = &self.work.turns[at];
-            if asked.scope.has(&turn.id, &turn.agent) && self.go_on(now, at, out) {
+            if request.scope.has(&turn.id, &turn.agent) && self.go_on(now, at, out) {
                 turns += 1;
             }
         }
@@ -56,10 +57,10 @@ impl Live {
     pub(crate) fn audience(
         &mut self,
         now: Millis,
-        asked: Audience,
+        request: Audience,
         out: &mut Vec<Event>,
     ) -> Applied {
-        let Audience { watchers, controllers } = asked;
+        let Audience { watchers, controllers } = request;
         let before = self.work.audience;
         if before.is_some_and(|old| old.watchers == watchers && old.controllers == controllers) {
             return Applied::Unchanged;

@@ -95,10 +95,10 @@ async fn tables_are_bounded_and_keep_those_who_use_them_and_those_with_streams()
 fn what_brings_something_is_an_append_and_what_ends_something_a_control() {
     use session::ids::{AgentName, TurnId};
     use session::{Cancel, Format, Input, NewEvent, Scope};
-    let said = NewEvent { format: Format::TEXT, payload: b"hello".as_slice().into() };
+    let usage = NewEvent { format: Format::TEXT, payload: b"hello".as_slice().into() };
     let turn = TurnId::parse("t").unwrap();
-    let input = Input::new(turn, AgentName::parse("a").unwrap(), said.clone());
-    let create = Create { events: vec![said.clone(), said], ..Create::default() };
+    let input = Input::new(turn, AgentName::parse("a").unwrap(), usage.clone());
+    let create = Create { events: vec![usage.clone(), usage], ..Create::default() };
     for (command, cost) in [
         (Command::from(create), Cost { appends: 1, bytes: 10, ..Cost::default() }),
         (Command::from(Create::default()), Cost { appends: 1, ..Cost::default() }),

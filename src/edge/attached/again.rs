@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::super::Edge;
 use super::super::content::raw::Json;
 use super::super::error::Problem;
-use super::{Asked, Visibility, snapshot};
+use super::{AttachOptions, Visibility, snapshot};
 use crate::ids::SessionId;
 use crate::limits::REQUEST_MS;
 use crate::runtime::{Freshness, Reader, Start};
@@ -22,8 +22,8 @@ pub(in crate::edge) struct Again {
 
 impl Again {
     /// As it was asked for, if it was.
-    pub(super) fn of(edge: &Edge, id: &SessionId, asked: &Asked) -> Option<Box<Again>> {
-        let Asked { messages, visibility, again, .. } = *asked;
+    pub(super) fn of(edge: &Edge, id: &SessionId, request: &AttachOptions) -> Option<Box<Again>> {
+        let AttachOptions { messages, visibility, again, .. } = *request;
         let (edge, id) = (edge.clone(), id.clone());
         again.then(|| Box::new(Again { edge, id, messages, visibility }))
     }

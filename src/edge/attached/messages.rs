@@ -62,7 +62,7 @@ struct Message {
 
 /// One message as it was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::edge) struct Spoken {
+pub(in crate::edge) struct MessagePieces {
     pub(in crate::edge) speaks: Speaks,
     pub(in crate::edge) turn: Option<TurnId>,
     pub(in crate::edge) from: Serial,
@@ -99,12 +99,12 @@ pub(in crate::edge) async fn read_for(
     deadline: Instant,
 ) -> Result<Messages, Problem> {
     // Which of its output stays is known at its last wait.
-    let mut asked = Questions::default();
+    let mut request = Questions::default();
     let from = turn.input.max(status.first).max(Serial(1));
     if from <= upto.serial {
-        each((sessions, id, from), upto, deadline, |event| asked.take(event)).await?;
+        each((sessions, id, from), upto, deadline, |event| request.take(event)).await?;
     }
-    let kept_to = asked.waited(&turn.turn).map_or(Serial::ZERO, |(at, _)| at);
+    let kept_to = request.waited(&turn.turn).map_or(Serial::ZERO, |(at, _)| at);
     let (agent, turn) = (turn.agent.clone(), turn.turn.clone());
     let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room });
     let start = begin(status, upto.serial);
@@ -150,10 +150,10 @@ fn begin(status: &Status, upto: Serial) -> Serial {
 
 impl TurnReader {
     /// Whether its agent is told of an output.
-    fn is_told(&self, event: &Event, output: &Output) -> bool {
+    fn is_shown(&self, event: &Event, output: &Output) -> bool {
         let is_old = output.turn == self.turn && self.kept_to < event.serial;
         let is_others = output.internal && event.agent.as_ref() != Some(&self.agent);
-        !is_old && !is_others && content::is_told(&event.format, &event.payload)
+        !is_old && !is_others && content::is_shown(&event.format, &event.payload)
     }
 }
 
@@ -166,10 +166,10 @@ impl Messages {
     /// Takes the next event.
     pub(in crate::edge) fn take(&mut self, event: &Event) {
         self.questions.take(event);
-        self.take_said(event);
+        self.take_output(event);
     }
 
-    fn take_said(&mut self, event: &Event) {
+    fn take_output(&mut self, event: &Event) {
         match event.fact.as_deref() {
             Some(Fact::Input { .. }) => self.add(Message::of(event, Speaks::User), event),
             // What was said before a session began is in an event that is about nothing else.
@@ -178,7 +178,7 @@ impl Messages {
             }
             Some(Fact::Person { .. }) => self.add(Message::of(event, Speaks::Person), event),
             Some(Fact::Output(output)) => {
-                if self.reader.as_ref().is_some_and(|reader| !reader.is_told(event, output)) {
+                if self.reader.as_ref().is_some_and(|reader| !reader.is_shown(event, output)) {
                     return;
                 }
                 let open = self.turns.entry(output.turn.clone()).or_default();
@@ -254,8 +254,8 @@ impl Messages {
     }
 
     /// What was said, oldest first.
-    pub(in crate::edge) fn spoken(&self) -> impl Iterator<Item = Spoken> {
-        self.all.iter().filter(|message| message.is_told()).map(Spoken::from)
+    pub(in crate::edge) fn as_pieces(&self) -> impl Iterator<Item = MessagePieces> {
+        self.all.iter().filter(|message| message.is_shown()).map(MessagePieces::from)
     }
 
     /// Where it begins, if there is something older than what is here.
@@ -297,14 +297,14 @@ impl Message {
     }
 
     /// Whether there is anything of it.
-    fn is_told(&self) -> bool {
+    fn is_shown(&self) -> bool {
         !self.pieces.is_empty() || 0 < self.cut
     }
 }
 
-impl From<&Message> for Spoken {
-    fn from(message: &Message) -> Spoken {
-        Spoken {
+impl From<&Message> for MessagePieces {
+    fn from(message: &Message) -> MessagePieces {
+        MessagePieces {
             speaks: message.role,
             turn: message.turn.clone(),
             from: message.from,

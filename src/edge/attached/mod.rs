@@ -4,11 +4,11 @@
 //! None of it is of one kind of connection: [`super::telling`] says it on server-sent events and WebSockets.
 
 mod again;
-mod ask;
 mod asking;
 pub(super) mod fold;
 pub(super) mod health;
 pub(super) mod messages;
+mod options;
 pub(super) mod people;
 pub(super) mod questions;
 mod snapshot;
@@ -19,8 +19,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub(super) use self::again::Again;
-pub(super) use self::ask::{Asked, PARAMETERS, Visibility, visibility};
 use self::asking::Asking;
+pub(super) use self::options::{AttachOptions, PARAMETERS, Visibility, visibility};
 use super::Edge;
 use super::content::raw::Json;
 use super::ephemeral;
@@ -43,7 +43,7 @@ pub(super) struct Beside {
     /// Counted as present while this lives, where somebody is named.
     attendance: Option<Attendance>,
     ping_at: Instant,
-    asked: Asking,
+    request: Asking,
     /// Hears what is said and not kept, if that was asked for.
     listening: Option<Listening>,
     visibility: Visibility,
@@ -57,30 +57,30 @@ pub(super) async fn open(
     edge: &Edge,
     id: &SessionId,
     reader: Reader,
-    asked: &Asked,
+    request: &AttachOptions,
     deadline: Instant,
 ) -> Result<Telling, Problem> {
-    let listening = asked.ephemeral.then(|| edge.runtime.ephemerals.listen(id));
-    let attendance = asked.who.clone().map(|who| edge.runtime.presence.attend(id, who));
-    let snapshot = match asked.snapshot {
+    let listening = request.ephemeral.then(|| edge.runtime.ephemerals.listen(id));
+    let attendance = request.who.clone().map(|who| edge.runtime.presence.attend(id, who));
+    let snapshot = match request.snapshot {
         true => {
-            let wanted = (asked.messages, asked.visibility);
+            let wanted = (request.messages, request.visibility);
             Some(snapshot::of(edge, id, &reader, wanted, deadline).await?)
         }
         false => None,
     };
     // Who only reads the log is not woken for more than its events.
-    let wants = attendance.is_some() || asked.snapshot || asked.pings || listening.is_some();
-    let visibility = asked.visibility;
+    let wants = attendance.is_some() || request.snapshot || request.pings || listening.is_some();
+    let visibility = request.visibility;
     let beside = wants.then(|| {
         let (edge, id) = (edge.clone(), id.clone());
         let ping_at = Instant::now() + PING;
-        let asked = Asking::default();
-        Box::new(Beside { edge, id, attendance, ping_at, asked, listening, visibility })
+        let request = Asking::default();
+        Box::new(Beside { edge, id, attendance, ping_at, request, listening, visibility })
     });
-    let again = Again::of(edge, id, asked);
+    let again = Again::of(edge, id, request);
     let telling = Telling::new(reader, &edge.metrics, &edge.room);
-    Ok(telling.with(beside, (snapshot, again), asked))
+    Ok(telling.with(beside, (snapshot, again), request))
 }
 
 impl Beside {
@@ -125,7 +125,7 @@ impl Beside {
             return Some(Control { name: "presence", cursor: None, data });
         }
         let listening = self.listening.as_mut().filter(|listening| listening.is_due())?;
-        let messages = ephemeral::told(&listening.take(), self.visibility)?;
+        let messages = ephemeral::render(&listening.take(), self.visibility)?;
         Some(Control { name: "ephemeral", cursor: None, data: messages })
     }
 
@@ -139,11 +139,11 @@ impl Beside {
             self.edge.runtime.workers.mark_unserved(&self.id, &mut status.turns).await;
         }
         if let Some(status) = &status {
-            let known = self.asked.learn(&self.edge, &self.id, status, until);
+            let known = self.request.learn(&self.edge, &self.id, status, until);
             // What is not to be had now is asked for again with the next ping.
             timeout(PATIENCE, known).await.ok();
         }
-        let interactions = status.as_ref().map_or(Json::Null, |status| self.asked.tell(status));
+        let interactions = status.as_ref().map_or(Json::Null, |status| self.request.tell(status));
         let now = self.edge.runtime.sessions.time_of(&self.id);
         let known = self.attendance.as_ref().and_then(Attendance::known);
         let counted = status.as_ref().and_then(|status| status.audience);

@@ -26,9 +26,9 @@ struct Wait {
     before: Serial,
     times: u32,
     /// It has asked since.
-    asked: bool,
+    requested: bool,
     /// Somebody has spoken into it since.
-    spoken: bool,
+    answered_by_input: bool,
 }
 
 pub(in crate::edge) struct Question {
@@ -56,8 +56,8 @@ pub(in crate::edge) enum Reply {
 impl Questions {
     pub(super) fn take(&mut self, event: &Event) {
         match event.fact.as_deref() {
-            Some(Fact::Asked { interaction, turn, .. }) => {
-                self.waits.entry(turn.clone()).or_default().asked = true;
+            Some(Fact::Requested { interaction, turn, .. }) => {
+                self.waits.entry(turn.clone()).or_default().requested = true;
                 let (interaction, turn) = (interaction.clone(), turn.clone());
                 let (serial, reply) = (event.serial, Reply::Open);
                 self.all.push_back(Question { interaction, turn, serial, reply });
@@ -71,15 +71,16 @@ impl Questions {
             Some(Fact::Withdrawn { interaction, .. }) => self.reply(interaction, Reply::Withdrawn),
             Some(Fact::Waiting { turn }) => {
                 // It may wait on for what is left of its questions.
-                if let Some(wait) = self.waits.get_mut(turn).filter(|wait| wait.asked) {
+                if let Some(wait) = self.waits.get_mut(turn).filter(|wait| wait.requested) {
                     (wait.before, wait.at) = (wait.at, event.serial);
-                    (wait.times, wait.asked, wait.spoken) = (wait.times + 1, false, false);
+                    (wait.times, wait.requested, wait.answered_by_input) =
+                        (wait.times + 1, false, false);
                 }
                 return;
             }
             Some(Fact::Input { turn, .. }) => {
                 if let Some(wait) = self.waits.get_mut(turn) {
-                    wait.spoken = true;
+                    wait.answered_by_input = true;
                 }
                 return;
             }
@@ -95,9 +96,10 @@ impl Questions {
     }
 
     fn reply(&mut self, interaction: &InteractionId, reply: Reply) {
-        let asked = self.all.iter_mut().rev().find(|asked| asked.interaction == *interaction);
-        match asked {
-            Some(asked) => asked.reply = reply,
+        let requested =
+            self.all.iter_mut().rev().find(|requested| requested.interaction == *interaction);
+        match requested {
+            Some(requested) => requested.reply = reply,
             None => {
                 if let Reply::Answered { payload, .. } = reply {
                     self.bytes -= payload.len();
@@ -118,12 +120,15 @@ impl Questions {
 
     /// Whether a turn that waited is to wait on: a question of its last wait is open, and nobody spoke instead.
     pub(in crate::edge) fn waits_on(&self, turn: &TurnId) -> bool {
-        let Some(wait) = self.waits.get(turn).filter(|wait| 0 < wait.times && !wait.spoken) else {
+        let Some(wait) =
+            self.waits.get(turn).filter(|wait| 0 < wait.times && !wait.answered_by_input)
+        else {
             return false;
         };
-        let of_wait = |asked: &Question| wait.before < asked.serial && asked.serial < wait.at;
-        self.all
-            .iter()
-            .any(|asked| asked.turn == *turn && asked.reply == Reply::Open && of_wait(asked))
+        let of_wait =
+            |requested: &Question| wait.before < requested.serial && requested.serial < wait.at;
+        self.all.iter().any(|requested| {
+            requested.turn == *turn && requested.reply == Reply::Open && of_wait(requested)
+        })
     }
 }

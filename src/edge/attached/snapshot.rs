@@ -24,14 +24,14 @@ pub(super) async fn of(
     let status = &status;
     let presence = timeout(PEER_PATIENCE, edge.runtime.presence.company(id, deadline));
     let limit = messages.unwrap_or(MESSAGES_PAGE);
-    let said = async {
+    let frames = async {
         let mut log = Log::new(edge, id, status.incarnation, deadline);
         let page = history::newest(&mut log, status, limit, visibility).await?;
         let waiting = history::waiting(&mut log, status, MESSAGES_BYTES).await?;
         Ok::<_, Problem>((page, waiting))
     };
-    let (presence, said) = tokio::join!(presence, said);
-    let (page, waiting) = said?;
+    let (presence, frames) = tokio::join!(presence, frames);
+    let (page, waiting) = frames?;
     // Who is there is told again when it is known; the conversation is what counts.
     let presence = presence.ok().and_then(Result::ok).map(|company| people::company(&company));
     let now = edge.runtime.sessions.time_of(id);

@@ -9,10 +9,10 @@ use super::super::Edge;
 use super::super::content::is_named;
 use super::super::error::{self, Problem};
 use super::super::verbs::submit;
-use super::asked::client_call;
 use super::begin::{Begun, status};
 use super::follow::Follow;
 use super::live::Begins;
+use super::question::client_call;
 use crate::auth::Caller;
 use crate::ids::{Incarnation, InteractionId, Serial, SessionId, TurnId};
 use crate::runtime::Reply;
@@ -82,11 +82,12 @@ pub(super) async fn answer(
     let mut last: Result<Serial, _> =
         Err(Problem::new(&error::BAD_JSON, "nothing of it was asked for"));
     let mut late = None;
-    for (name, said) in answers {
+    for (name, sent_content) in answers {
         let name = calls.get(&name).map_or(name.as_str(), InteractionId::as_str);
         let Some(interaction) = named(&status, turn.as_ref(), name, open_only) else { continue };
         let (sender, role) = (None, Role::default());
-        let answer = Answer { interaction: interaction.clone(), said, sender, role };
+        let answer =
+            Answer { interaction: interaction.clone(), content: sent_content, sender, role };
         let done = submit(edge, caller, id, Command::Answer(Box::new(answer)), deadline).await;
         match came(done)? {
             Came::Taken(of, serial) if turn.as_ref().is_none_or(|turn| *turn == of) => {
@@ -120,16 +121,16 @@ async fn calls(
 ) -> Result<HashMap<String, InteractionId>, Problem> {
     let mut calls = HashMap::new();
     let Some(asker) = asker else { return Ok(calls) };
-    let asks = |asked: &&InteractionStatus| {
-        asked.turn == asker.turn && asked.kind.as_str() == "client_tool"
+    let asks = |question: &&InteractionStatus| {
+        question.turn == asker.turn && question.kind.as_str() == "client_tool"
     };
     let open: Vec<_> = status.interactions.iter().filter(asks).collect();
-    let Some(first) = open.iter().map(|asked| asked.serial).min() else { return Ok(calls) };
+    let Some(first) = open.iter().map(|question| question.serial).min() else { return Ok(calls) };
     Follow::each(edge, id, first, deadline, |event| {
-        if let Some((call, asked)) = client_call(event, &asker.turn)
-            && open.iter().any(|open| open.interaction == asked)
+        if let Some((call, question)) = client_call(event, &asker.turn)
+            && open.iter().any(|open| open.interaction == question)
         {
-            calls.insert(call, asked);
+            calls.insert(call, question);
         }
         calls.len() < open.len()
     })
@@ -146,15 +147,17 @@ fn named(
     open_only: bool,
 ) -> Option<InteractionId> {
     let mut open = status.interactions.iter().rev();
-    let is_its = |asked: &TurnId| turn.is_none_or(|turn| turn == asked);
+    let is_its = |question: &TurnId| turn.is_none_or(|turn| turn == question);
     let is_named = |given: &InteractionId| match turn {
         Some(_) => is_named(given.as_str(), name),
         None => given.as_str() == name,
     };
-    if let Some(asked) = open.find(|asked| is_its(&asked.turn) && is_named(&asked.interaction)) {
-        return Some(asked.interaction.clone());
+    if let Some(question) =
+        open.find(|question| is_its(&question.turn) && is_named(&question.interaction))
+    {
+        return Some(question.interaction.clone());
     }
-    let others = status.interactions.iter().any(|asked| asked.interaction.as_str() == name);
+    let others = status.interactions.iter().any(|question| question.interaction.as_str() == name);
     if open_only || others { None } else { InteractionId::parse(name).ok() }
 }
 
@@ -181,7 +184,7 @@ async fn find(
     (edge, _, id, deadline): Place<'_>,
     status: &Status,
     turn: Option<&TurnId>,
-    asked: Option<&InteractionId>,
+    question: Option<&InteractionId>,
 ) -> Result<Begun, Problem> {
     let life = status.incarnation;
     let begun = |turn: &TurnId, serial| Begun { turn: turn.clone(), serial, life, duplicate: true };
@@ -195,8 +198,8 @@ async fn find(
             Some(Fact::Input { input, turn: of, .. }) if input == of => {
                 inputs.push((of.clone(), event.serial));
             }
-            Some(Fact::Asked { interaction, turn: of, .. }) => {
-                let is_it = turn.map_or(asked == Some(interaction), |turn| turn == of);
+            Some(Fact::Requested { interaction, turn: of, .. }) => {
+                let is_it = turn.map_or(question == Some(interaction), |turn| turn == of);
                 let input = inputs.iter().rev().find(|(turn, _)| turn == of);
                 found =
                     input.filter(|_| is_it).map(|(of, serial)| begun(of, *serial)).or(found.take());

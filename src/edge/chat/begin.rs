@@ -49,7 +49,7 @@ pub(super) async fn begin(
     edge: &Edge,
     caller: &Caller,
     id: &SessionId,
-    (input, agent, said): (TurnId, &AgentName, NewEvent),
+    (input, agent, content): (TurnId, &AgentName, NewEvent),
     when_busy: Option<WhenBusy>,
     deadline: Instant,
 ) -> Result<Begun, Problem> {
@@ -64,7 +64,7 @@ pub(super) async fn begin(
         Command::Input(Box::new(Input {
             input: input.clone(),
             agent: agent.clone(),
-            said: said.clone(),
+            content: content.clone(),
             sender: None,
             when_busy: Some(when_busy),
             role: Role::default(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::super::content::Call;
-use super::asked::Asked;
+use super::question::Question;
 use crate::ids::{InteractionId, Serial};
 use crate::session::{End, Format};
 
@@ -77,7 +77,7 @@ pub(super) enum Delta {
     /// What an endpoint said about its message: JSON.
     Metadata(String),
     /// People are asked.
-    Asked(Asked),
+    Question(Question),
     /// Somebody has answered it. `answer` is JSON.
     Answered {
         interaction: InteractionId,

@@ -7,8 +7,8 @@ use std::mem::{replace, take};
 
 use super::super::content::raw::Object;
 use super::super::content::{self, Call, Conversation, Outcome, Part};
-use super::asked::{Asked, Asking, Tool};
 use super::delta::{Delta, Kind, PartId};
+use super::question::{Asking, Question, Tool};
 use super::superseded::Superseded;
 use crate::ids::{Serial, StepName, TurnId};
 use crate::limits::{ANSWER_CALLS_BYTES, ANSWER_PARTS};
@@ -39,7 +39,7 @@ struct Seen {
     /// The arguments of a call are told to be whole.
     ready: bool,
     /// Bytes of the arguments that were told.
-    told: usize,
+    sent: usize,
     /// Which arguments these were: others may have taken their place.
     anew: usize,
 }
@@ -117,7 +117,7 @@ impl Fold {
                 self.end_text();
                 self.deltas.push(Delta::Ended(end.clone()));
             }
-            Fact::Asked { .. }
+            Fact::Requested { .. }
             | Fact::Answered { .. }
             | Fact::Expired { .. }
             | Fact::Withdrawn { .. } => {
@@ -131,12 +131,12 @@ impl Fold {
     fn question(&mut self, event: &Event, fact: &Fact) {
         let json = || content::as_json(&event.format, &event.payload).to_string();
         match fact {
-            Fact::Asked { interaction, kind, .. } => {
+            Fact::Requested { interaction, kind, .. } => {
                 self.end_text();
                 let (interaction, kind) = (interaction.clone(), kind.as_str().to_owned());
-                let mut asked = Asked { interaction, kind, question: json(), call: None };
-                asked.call = self.call_of(event, &asked);
-                self.deltas.push(Delta::Asked(asked));
+                let mut pending = Question { interaction, kind, question: json(), call: None };
+                pending.call = self.call_of(event, &pending);
+                self.deltas.push(Delta::Question(pending));
             }
             Fact::Answered { interaction, .. } => {
                 let (interaction, answer) = (interaction.clone(), json());
@@ -150,22 +150,22 @@ impl Fold {
     }
 
     /// The id of the call that a question is about. Clients are told of it before, whether its agent told it or not.
-    fn call_of(&mut self, event: &Event, asked: &Asked) -> Option<String> {
-        let named = Tool::of(&asked.question).and_then(|tool| tool.id);
+    fn call_of(&mut self, event: &Event, pending: &Question) -> Option<String> {
+        let named = Tool::of(&pending.question).and_then(|tool| tool.id);
         if let Some(id) = &named
             && self.is_begun(id)
         {
             self.ready(id);
             return named;
         }
-        let Some(chunk) = asked.call_of_its_own() else { return named };
+        let Some(chunk) = pending.call_of_its_own() else { return named };
         let before = self.deltas.len();
         let format = Format::parse("ai-sdk/1").expect("the name of a dialect is a format");
         let call = Event { format, payload: chunk.into(), ..event.clone() };
         self.fold(&call, Arguments::Whole);
         let step = self.steps.last().and_then(|step| step.name.clone());
-        self.said(event.serial, before, step.as_ref());
-        named.or_else(|| Some(asked.interaction.as_str().to_owned()))
+        self.append_output(event.serial, before, step.as_ref());
+        named.or_else(|| Some(pending.interaction.as_str().to_owned()))
     }
 
     fn is_begun(&self, id: &str) -> bool {
@@ -198,12 +198,12 @@ impl Fold {
             _ => self.fold(event, Arguments::Judged),
         }
         if before < self.deltas.len() {
-            self.said(event.serial, before, output.step.as_ref());
+            self.append_output(event.serial, before, output.step.as_ref());
         }
     }
 
     /// Something was said in the step under way, which may begin with it.
-    fn said(&mut self, serial: Serial, before: usize, name: Option<&StepName>) {
+    fn append_output(&mut self, serial: Serial, before: usize, name: Option<&StepName>) {
         if let Some((_, part)) = self.next_step.take() {
             self.steps.push(StepOf { name: name.cloned(), first: None, last: serial, part });
             self.deltas.insert(before, Delta::Step);
@@ -276,8 +276,8 @@ impl Fold {
     fn ag_ui(&mut self, event: &Event) {
         let Some(json) = str::from_utf8(&event.payload).ok() else { return };
         let kind = Object::parse(json).and_then(|event| event.text("type")).unwrap_or_default();
-        let told = ["STATE_SNAPSHOT", "STATE_DELTA", "CUSTOM", "RAW"].contains(&kind.as_str());
-        if told || kind.starts_with("ACTIVITY_") {
+        let sent = ["STATE_SNAPSHOT", "STATE_DELTA", "CUSTOM", "RAW"].contains(&kind.as_str());
+        if sent || kind.starts_with("ACTIVITY_") {
             self.other(&event.format, json);
         }
     }
@@ -294,7 +294,7 @@ impl Fold {
             let is_new = at == self.seen.len();
             if is_new {
                 let id = PartId { serial: event.serial, number };
-                self.seen.push(Seen { id, begun: false, ready: false, told: 0, anew: 0 });
+                self.seen.push(Seen { id, begun: false, ready: false, sent: 0, anew: 0 });
                 number += 1;
             }
             let part = replace(&mut self.whole.entries[0].parts[at], Part::Step);
@@ -371,16 +371,16 @@ impl Fold {
         let id = self.seen[at].id;
         if !self.seen[at].begun || self.seen[at].anew != call.anew {
             self.end_text();
-            self.seen[at] = Seen { id, begun: true, ready: false, told: 0, anew: call.anew };
+            self.seen[at] = Seen { id, begun: true, ready: false, sent: 0, anew: call.anew };
             self.deltas.push(Delta::CallBegins(id, head(&call)));
         }
         let seen = &mut self.seen[at];
         if !seen.ready {
-            let more = call.arguments.get(seen.told..).unwrap_or_default();
+            let more = call.arguments.get(seen.sent..).unwrap_or_default();
             if arguments != Arguments::Whole && !more.is_empty() {
                 self.deltas.push(Delta::CallGoes(id, head(&call), more.to_owned()));
             }
-            seen.told = call.arguments.len();
+            seen.sent = call.arguments.len();
             let is_whole = match arguments {
                 Arguments::Pieces => false,
                 Arguments::Whole => is_of(event, &call.id),
@@ -392,7 +392,7 @@ impl Fold {
                 self.deltas.push(Delta::CallReady(id, call.clone()));
             }
         }
-        if call.result != Outcome::Open && !is_told(&call.result) {
+        if call.result != Outcome::Open && !is_shown(&call.result) {
             let preliminary = is_preliminary(event);
             if !preliminary {
                 // It is a part of its own to some who read it: a text that goes on after it is another one.
@@ -425,7 +425,7 @@ impl Fold {
 /// Stands for a result that was told: no JSON is empty.
 const TOLD: Outcome = Outcome::Output(String::new());
 
-fn is_told(result: &Outcome) -> bool {
+fn is_shown(result: &Outcome) -> bool {
     matches!(result, Outcome::Output(output) if output.is_empty())
 }
 

@@ -8,8 +8,8 @@
 mod ag_ui;
 mod ai_sdk;
 mod answer;
-mod asked;
 mod begin;
+mod client_message;
 mod delta;
 mod fold;
 mod follow;
@@ -17,7 +17,7 @@ mod health;
 mod live;
 mod names;
 mod openai;
-mod said;
+mod question;
 mod superseded;
 #[cfg(test)]
 mod tests;
@@ -37,6 +37,6 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 /// An answer as the clients of a route read it: problems have a form of their own in some dialects.
-pub(super) async fn told(route: &str, response: Response) -> Response {
+pub(super) async fn render_problems(route: &str, response: Response) -> Response {
     if route.starts_with("openai_") { openai::problem(response).await } else { response }
 }

@@ -1,6 +1,6 @@
 //! What of an answer is known to be superseded, for those who read it from its beginning.
 
-use super::asked::Asking;
+use super::question::Asking;
 use crate::ids::{Serial, StepName, TurnId};
 use crate::limits::ANSWER_REWINDS;
 use crate::session::{Event, Fact};

@@ -40,7 +40,7 @@ pub(super) fn step(serial: u64, name: &str) -> Vec<Event> {
 }
 
 /// What a client is told of a log from `after` on; `known`: it is read when all of it is there.
-pub(super) fn told(
+pub(super) fn rendered(
     mut dialect: impl Dialect,
     log: &[Vec<Event>],
     (after, known): (u64, bool),
@@ -52,8 +52,8 @@ pub(super) fn told(
     let fold = Fold::new(&turn(), Serial(1), superseded);
     let mut teller = Teller::new(fold, dialect, Serial(0), Serial(after));
     log.iter().flatten().for_each(|event| teller.take(event, &mut out));
-    let told = String::from_utf8(out).unwrap().replace("\n\n", "\n").replace("data: ", "");
-    format!("{told}{:?}\n", teller.flow())
+    let rendered = String::from_utf8(out).unwrap().replace("\n\n", "\n").replace("data: ", "");
+    format!("{rendered}{:?}\n", teller.flow())
 }
 
 /// What a log means, one delta in a line.
@@ -117,7 +117,7 @@ fn what_agents_of_each_dialect_say_means_the_same() {
         ("text", "ve"),
         ("ag-ui/1", r#"{"type":"RUN_FINISHED"}"#),
     ];
-    let of = |said: &[(&str, &str)]| deltas(&[agent(1, "t", said), completed(90)]);
+    let of = |sent_content: &[(&str, &str)]| deltas(&[agent(1, "t", sent_content), completed(90)]);
     assert_eq!(of(&ai_sdk), of(&ag_ui));
     check(
         &[agent(1, "t", &ag_ui), completed(90)],
@@ -141,7 +141,7 @@ fn what_agents_of_each_dialect_say_means_the_same() {
 
 #[test]
 fn chat_completions_have_calls_without_results() {
-    let said = [
+    let sent_content = [
         ("openai/1", r#"{"choices":[{"index":0,"delta":{"reasoning_content":"Hm."}}]}"#),
         (
             "openai/1",
@@ -154,7 +154,7 @@ fn chat_completions_have_calls_without_results() {
         ("text", "twelve"),
     ];
     check(
-        &[agent(1, "t", &said), completed(90)],
+        &[agent(1, "t", &sent_content), completed(90)],
         expect![[r#"
         Step
         Reasoning begins
@@ -235,7 +235,7 @@ fn other_turns_and_what_is_internal_are_not_told() {
             Text ends
             call q of approval
             call q is {}
-            Asked(Asked { interaction: InteractionId("q"), kind: "approval", question: "{}", call: Some("q") })
+            Question(Question { interaction: InteractionId("q"), kind: "approval", question: "{}", call: Some("q") })
             Waits
             Answered { interaction: InteractionId("q"), answer: "true" }
         "#]],
@@ -251,9 +251,9 @@ fn arguments_that_others_took_the_place_of_are_told_anew() {
     };
     let whole = |input: &str| start(input).replace("input-start", "input-available");
     let cases = [start("\"ab\""), start("\"abé\""), start("7"), whole("7.0"), whole("8")];
-    let said: Vec<_> = cases.iter().map(|chunk| ("ai-sdk/1", chunk.as_str())).collect();
+    let sent_content: Vec<_> = cases.iter().map(|chunk| ("ai-sdk/1", chunk.as_str())).collect();
     check(
-        &[agent(1, "t", &said), completed(90)],
+        &[agent(1, "t", &sent_content), completed(90)],
         expect![[r#"
         Step
         call k of find
@@ -275,9 +275,9 @@ fn arguments_that_others_took_the_place_of_are_told_anew() {
 fn a_text_that_goes_on_after_a_result_is_another_one() {
     let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{}}"#;
     let result = r#"{"type":"tool-output-available","toolCallId":"k","output":1}"#;
-    let said = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
+    let sent_content = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
     check(
-        &[agent(1, "t", &said), completed(90)],
+        &[agent(1, "t", &sent_content), completed(90)],
         expect![[r#"
         Step
         call k of find
@@ -301,8 +301,8 @@ fn an_answer_with_more_rewinds_than_are_followed_is_not_told_as_if_it_stood() {
     let mut superseded = Superseded::of(&turn());
     log.iter().flatten().for_each(|event| superseded.take(event));
     let mut fold = Fold::new(&turn(), Serial(1), superseded);
-    let told: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
-    assert_eq!((told, fold.is_full()), (Vec::new(), true));
+    let rendered: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
+    assert_eq!((rendered, fold.is_full()), (Vec::new(), true));
 }
 
 /// A question of turn `t` about this, at this time; nobody says that the turn waits.
@@ -311,17 +311,19 @@ fn question(serial: u64, time_ms: u64, (name, kind): (&str, &str), about: &str) 
     events.truncate(1);
     let event = &mut events[0];
     (event.time, event.payload) = (Millis(time_ms), about.to_owned().into());
-    let Some(Fact::Asked { kind: of, .. }) = event.fact.as_deref_mut() else { panic!("it asks") };
+    let Some(Fact::Requested { kind: of, .. }) = event.fact.as_deref_mut() else {
+        panic!("it asks")
+    };
     *of = KindName::parse(kind).unwrap();
     events
 }
 
 #[test]
 fn a_question_comes_after_the_call_that_it_is_about() {
-    let told =
+    let rendered =
         r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"drop","input":{"a":1}}"#;
     let log = [
-        agent(1, "t", &[("ai-sdk/1", told)]),
+        agent(1, "t", &[("ai-sdk/1", rendered)]),
         question(2, 0, ("told", "approval"), r#"{"tool":{"id":"k1","name":"drop"}}"#),
         question(3, 0, ("untold", "approval"), r#"{"tool":{"id":"k2","name":"drop","input":7}}"#),
         question(4, 0, ("words", "approval"), r#""Send it?""#),
@@ -335,20 +337,20 @@ fn a_question_comes_after_the_call_that_it_is_about() {
             Step
             call k1 of drop
             call k1 is {"a":1}
-            Asked(Asked { interaction: InteractionId("told"), kind: "approval", question: "{\"tool\":{\"id\":\"k1\",\"name\":\"drop\"}}", call: Some("k1") })
+            Question(Question { interaction: InteractionId("told"), kind: "approval", question: "{\"tool\":{\"id\":\"k1\",\"name\":\"drop\"}}", call: Some("k1") })
             call k2 of drop
             call k2 is 7
-            Asked(Asked { interaction: InteractionId("untold"), kind: "approval", question: "{\"tool\":{\"id\":\"k2\",\"name\":\"drop\",\"input\":7}}", call: Some("k2") })
+            Question(Question { interaction: InteractionId("untold"), kind: "approval", question: "{\"tool\":{\"id\":\"k2\",\"name\":\"drop\",\"input\":7}}", call: Some("k2") })
             call words of approval
             call words is {"text":"Send it?"}
-            Asked(Asked { interaction: InteractionId("words"), kind: "approval", question: "\"Send it?\"", call: Some("words") })
+            Question(Question { interaction: InteractionId("words"), kind: "approval", question: "\"Send it?\"", call: Some("words") })
             call own of place
             call own is {"n":1.10}
-            Asked(Asked { interaction: InteractionId("own"), kind: "client_tool", question: "{\"tool\":\"place\",\"arguments\":{\"n\":1.10}}", call: Some("own") })
+            Question(Question { interaction: InteractionId("own"), kind: "client_tool", question: "{\"tool\":\"place\",\"arguments\":{\"n\":1.10}}", call: Some("own") })
             call flat of time
             call flat is {}
-            Asked(Asked { interaction: InteractionId("flat"), kind: "client_tool", question: "{\"name\":\"time\"}", call: Some("flat") })
-            Asked(Asked { interaction: InteractionId("form"), kind: "form", question: "{\"text\":\"Which?\"}", call: None })
+            Question(Question { interaction: InteractionId("flat"), kind: "client_tool", question: "{\"name\":\"time\"}", call: Some("flat") })
+            Question(Question { interaction: InteractionId("form"), kind: "form", question: "{\"text\":\"Which?\"}", call: None })
         "#]],
     );
 }
@@ -374,8 +376,8 @@ fn an_agent_that_asks_and_says_no_more_waits_for_people() {
     let mut superseded = Superseded::of(&turn());
     log.iter().flatten().for_each(|event| superseded.take(event));
     let mut fold = Fold::new(&turn(), Serial(1), superseded);
-    let told: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
-    assert!(!told.contains(&Delta::Waits), "{told:?}");
+    let rendered: Vec<_> = log.iter().flatten().flat_map(|event| fold.take(event)).collect();
+    assert!(!rendered.contains(&Delta::Waits), "{rendered:?}");
 }
 
 #[test]
@@ -386,10 +388,10 @@ fn an_agent_that_takes_its_question_back_waits_for_nobody() {
         events.iter_mut().for_each(|event| event.time = Millis(time_ms));
         events
     };
-    let asked = question(1, 0, ("q", "form"), "{}");
+    let pending = question(1, 0, ("q", "form"), "{}");
     let later = at(10 * ASK_GRACE_MS, agent(5, "t", &[("text", "on my own")]));
-    let told = deltas(&[asked, at(500, fact(4, withdrawn)), later]);
-    assert!(told.contains("on my own") && !told.contains("Waits"), "{told}");
+    let rendered = deltas(&[pending, at(500, fact(4, withdrawn)), later]);
+    assert!(rendered.contains("on my own") && !rendered.contains("Waits"), "{rendered}");
 }
 
 /// A device that answered is told what the agent said while nobody had answered yet.
@@ -403,11 +405,11 @@ fn an_answer_goes_on_where_its_first_part_ended() {
         }
         superseded.answered()
     };
-    let asked = || question(1, 0, ("q", "form"), "{}");
-    let said = || agent(2, "t", &[("text", "meanwhile")]);
+    let pending = || question(1, 0, ("q", "form"), "{}");
+    let sent_content = || agent(2, "t", &[("text", "meanwhile")]);
     let reply = || asks(3, "q", Some("true")).split_off(2);
-    assert_eq!(answered([(0, asked()), (900, said()), (9_000, reply())]), Serial(5));
-    assert_eq!(answered([(0, asked()), (2_000, said()), (9_000, reply())]), Serial(1));
+    assert_eq!(answered([(0, pending()), (900, sent_content()), (9_000, reply())]), Serial(5));
+    assert_eq!(answered([(0, pending()), (2_000, sent_content()), (9_000, reply())]), Serial(1));
 }
 
 #[test]
@@ -418,7 +420,7 @@ fn blocks_of_a_model_are_texts_thoughts_and_calls() {
     let goes = |index: u64, delta: &str| {
         format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#)
     };
-    let said = [
+    let sent_content = [
         r#"{"type":"message_start","message":{}}"#.to_owned(),
         begins(0, r#"{"type":"thinking","thinking":""}"#),
         goes(0, r#"{"type":"thinking_delta","thinking":"Hm."}"#),
@@ -429,7 +431,8 @@ fn blocks_of_a_model_are_texts_thoughts_and_calls() {
         begins(3, r#"{"type":"tool_use","id":"l","name":"time","input":{}}"#),
         r#"{"type":"content_block_stop","index":3}"#.to_owned(),
     ];
-    let mut pieces: Vec<_> = said.iter().map(|event| ("anthropic/1", event.as_str())).collect();
+    let mut pieces: Vec<_> =
+        sent_content.iter().map(|event| ("anthropic/1", event.as_str())).collect();
     pieces.insert(4, ("text", "twelve"));
     check(
         &[agent(1, "t", &pieces), completed(90)],

@@ -2,7 +2,7 @@
 //! what is of no kind that this version knows. Kept only for those who read messages as they are.
 
 use super::raw::Object;
-use super::{Conversation, Outcome, Part, said};
+use super::{Conversation, Outcome, Part, parts_of};
 use crate::session::Format;
 
 impl Conversation {
@@ -70,6 +70,6 @@ pub(super) fn whole(format: &Format, payload: &[u8]) -> Vec<Part> {
         Ok(json) if *format == Format::JSON && super::raw::is_json(json) => {
             vec![Part::Other { format: format.clone(), json: json.to_owned() }]
         }
-        _ => said(format, payload),
+        _ => parts_of(format, payload),
     }
 }

@@ -24,7 +24,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use self::raw::{Json, Letters, Object};
-use super::attached::messages::{Messages, Speaks, Spoken};
+use super::attached::messages::{MessagePieces, Messages, Speaks};
 use super::attached::questions::{Question, Reply};
 use crate::ids::{Serial, TurnId};
 use crate::session::Format;
@@ -152,7 +152,7 @@ impl Conversation {
     pub(super) fn of(messages: &Messages, turn: &TurnId) -> Conversation {
         let waited = messages.questions.waited(turn).map(|(at, _)| at);
         let mut whole = Conversation::default();
-        for mut spoken in messages.spoken() {
+        for mut spoken in messages.as_pieces() {
             if spoken.speaks == Speaks::Agent && spoken.turn.as_ref() == Some(turn) {
                 spoken.pieces.retain(|piece| waited.is_some_and(|at| piece.serial < at));
             }
@@ -172,7 +172,7 @@ impl Conversation {
         whole
     }
 
-    fn user(&mut self, spoken: &Spoken) {
+    fn user(&mut self, spoken: &MessagePieces) {
         let brought = spoken.pieces.iter().find_map(|it| ai_sdk::messages(&it.format, &it.payload));
         if let Some(brought) = brought {
             // What was said before this session began, and what a person says now.
@@ -181,12 +181,12 @@ impl Conversation {
             }
             return;
         }
-        let parts = spoken.pieces.iter().flat_map(|piece| said(&piece.format, &piece.payload));
+        let parts = spoken.pieces.iter().flat_map(|piece| parts_of(&piece.format, &piece.payload));
         let parts = parts.collect();
         self.entries.push(Entry::of(spoken, parts));
     }
 
-    fn agent(&mut self, spoken: Spoken) {
+    fn agent(&mut self, spoken: MessagePieces) {
         let goes_on = self.entries.last().is_some_and(|last| {
             last.speaks == spoken.speaks && last.turn == spoken.turn && last.turn.is_some()
         });
@@ -203,7 +203,7 @@ impl Conversation {
     /// What an agent says in a turn, for those who read it as it comes: nothing yet.
     pub(super) fn of_turn(turn: &TurnId, from: Serial) -> Conversation {
         let (speaks, turn, pieces) = (Speaks::Agent, Some(turn.clone()), Vec::new());
-        let spoken = Spoken { speaks, turn, from, pieces };
+        let spoken = MessagePieces { speaks, turn, from, pieces };
         let entries = vec![Entry::of(&spoken, Vec::new())];
         Conversation { entries, ..Conversation::default() }
     }
@@ -320,8 +320,10 @@ impl Conversation {
 
 /// What people said to what the agent asked under this name in this turn, if it did.
 fn reply(messages: &Messages, turn: &TurnId, id: &str) -> Option<Reply> {
-    let named = |asked: &&Question| asked.turn == *turn && is_named(asked.interaction.as_str(), id);
-    messages.questions.all().rev().find(named).map(|asked| asked.reply.clone())
+    let named = |question: &&Question| {
+        question.turn == *turn && is_named(question.interaction.as_str(), id)
+    };
+    messages.questions.all().rev().find(named).map(|question| question.reply.clone())
 }
 
 /// The name that people are asked under: the endpoint's own, with a number where a name was taken.
@@ -393,7 +395,7 @@ impl Call {
 const UNANSWERED: &str = "the call came to no result";
 
 impl Entry {
-    fn of(spoken: &Spoken, parts: Vec<Part>) -> Entry {
+    fn of(spoken: &MessagePieces, parts: Vec<Part>) -> Entry {
         let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
         let (places, data) = (HashMap::new(), HashMap::new());
         Entry { speaks, turn, from, parts, border: false, places, data, chunked: None }
@@ -406,7 +408,7 @@ impl Entry {
 }
 
 /// Whether something that an agent put out is in what endpoints are asked with.
-pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
+pub(super) fn is_shown(format: &Format, payload: &[u8]) -> bool {
     if *format == Format::TEXT {
         return true;
     }
@@ -419,8 +421,8 @@ pub(super) fn is_told(format: &Format, payload: &[u8]) -> bool {
             !border.contains(&kind) && !object.is_true("transient")
         }
         "ag-ui/1" => {
-            let told = ["TEXT_MESSAGE_", "REASONING_", "TOOL_CALL_", "RUN_FINISHED"];
-            told.iter().any(|told| kind.starts_with(told))
+            let shown = ["TEXT_MESSAGE_", "REASONING_", "TOOL_CALL_", "RUN_FINISHED"];
+            shown.iter().any(|shown| kind.starts_with(shown))
         }
         "openai/1" => !object.list("choices").is_empty(),
         "anthropic/1" => kind.starts_with("content_block_"),
@@ -446,7 +448,7 @@ pub(super) fn texts(format: &Format, payload: &[u8]) -> Option<String> {
 }
 
 /// What a person said, as parts; none where it is empty.
-pub(super) fn said(format: &Format, payload: &[u8]) -> Vec<Part> {
+pub(super) fn parts_of(format: &Format, payload: &[u8]) -> Vec<Part> {
     if let Some(parts) = ai_sdk::message(format, payload) {
         return parts;
     }

@@ -1,6 +1,6 @@
 //! Chunks of chat completions, as they stand in the log beside the text.
 
-use super::super::push::said_in;
+use super::super::push::delta_of;
 use super::raw::Object;
 use super::{Conversation, Outcome};
 
@@ -11,7 +11,7 @@ impl Conversation {
     pub(super) fn openai(&mut self, chunk: &Object<'_>) {
         let choices = chunk.objects("choices");
         let first = choices.iter().find(|choice| choice.number("index").unwrap_or(0) == 0);
-        let Some(delta) = first.map(said_in) else { return };
+        let Some(delta) = first.map(delta_of) else { return };
         for name in ["reasoning_content", "reasoning"] {
             if let Some(text) = delta.get(name).and_then(|text| self.letters.take(text)) {
                 self.reasoning(FORMAT, "", &text, None);

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use super::ends::whole;
 use super::raw::{Json, Object, is_json};
 use super::{Approval, Call, Conversation, Entry, Outcome, Part, approved, as_json, is_named};
-use crate::edge::attached::messages::{Piece, Speaks, Spoken};
+use crate::edge::attached::messages::{MessagePieces, Piece, Speaks};
 use crate::edge::attached::questions::Reply;
 
 /// A question of a message's turn: its name, and what came of it.
@@ -44,16 +44,20 @@ pub(in crate::edge) fn found(piece: Piece) -> Option<Found> {
 
 /// The parts of a message. `later`: results that its turn put out after it, of whatever calls. `answers`: what its
 /// turn asked after it began, oldest first.
-pub(in crate::edge) fn of(spoken: &Spoken, later: &[Found], answers: &[Answer<'_>]) -> Json {
+pub(in crate::edge) fn of(
+    message: &MessagePieces,
+    later: &[Found],
+    answers: &[Answer<'_>],
+) -> Json {
     let mut all = Conversation { keeps_all: true, ..Conversation::default() };
-    match spoken.speaks {
+    match message.speaks {
         Speaks::User => {
-            let parts = spoken.pieces.iter();
+            let parts = message.pieces.iter();
             let parts = parts.flat_map(|piece| whole(&piece.format, &piece.payload)).collect();
-            all.entries.push(Entry::of(spoken, parts));
+            all.entries.push(Entry::of(message, parts));
         }
         Speaks::Agent | Speaks::Person => {
-            all.agent(spoken.clone());
+            all.agent(message.clone());
             all.keeps_all = false;
             let parts = all.entries.iter().flat_map(|entry| &entry.parts);
             let calls = parts.filter_map(|part| match part {
@@ -65,8 +69,8 @@ pub(in crate::edge) fn of(spoken: &Spoken, later: &[Found], answers: &[Answer<'_
             let own = later.iter().filter(|found| calls.contains(found.call.as_str()));
             let pieces: Vec<Piece> = own.map(|found| found.piece.clone()).collect();
             if !pieces.is_empty() {
-                let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
-                all.agent(Spoken { speaks, turn, from, pieces });
+                let (speaks, turn, from) = (message.speaks, message.turn.clone(), message.from);
+                all.agent(MessagePieces { speaks, turn, from, pieces });
             }
         }
     }
@@ -157,12 +161,12 @@ fn called(call: &Call) -> Json {
         false => out.with("arguments_text", call.arguments.as_str()),
     };
     if let Some(approval) = &call.approval {
-        let mut asked = Json::object([("id", approval.id.as_str().into())]);
+        let mut question = Json::object([("id", approval.id.as_str().into())]);
         if let Some((yes, reason)) = &approval.answer {
-            asked = asked.with("approved", *yes);
-            asked = asked.with_some("reason", reason.as_deref().map(Json::from));
+            question = question.with("approved", *yes);
+            question = question.with_some("reason", reason.as_deref().map(Json::from));
         }
-        out = out.with("approval", asked);
+        out = out.with("approval", question);
     }
     if call.dynamic {
         out = out.with("dynamic", true);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 
-use super::super::attached::messages::{Piece, Speaks, Spoken};
+use super::super::attached::messages::{MessagePieces, Piece, Speaks};
 use super::super::attached::questions::Reply;
 use super::parts::{found, of};
 use crate::ids::{Serial, TurnId};
@@ -25,15 +25,15 @@ fn yes(data: &str) -> Reply {
 /// The parts of a message, one a line; `later` came in other messages of its turn.
 fn check(
     speaks: Speaks,
-    said: &[(&str, &str)],
+    content: &[(&str, &str)],
     later: &[(&str, &str)],
     answers: &[(&str, &Reply)],
     expected: Expect,
 ) {
     let turn = TurnId::parse("t").ok();
-    let spoken = Spoken { speaks, turn, from: Serial(1), pieces: pieces(1, said) };
+    let message = MessagePieces { speaks, turn, from: Serial(1), pieces: pieces(1, content) };
     let later: Vec<_> = pieces(100, later).into_iter().filter_map(found).collect();
-    let json = of(&spoken, &later, answers).to_string();
+    let json = of(&message, &later, answers).to_string();
     let parts: Vec<&serde_json::value::RawValue> = serde_json::from_str(&json).unwrap();
     let lines: Vec<_> = parts.iter().map(|part| part.get()).collect();
     expected.assert_eq(&lines.join("\n"));

@@ -7,23 +7,23 @@ use super::super::attached::messages::TurnReader;
 use super::tests::{agent, asks, check, conversation, messages, user};
 use super::*;
 use crate::config::Protocol;
-use crate::edge::push::asked;
+use crate::edge::push::body_of;
 use crate::ids::AgentName;
 use crate::limits::MESSAGES_BYTES;
 use crate::session::{Event, Fact};
 
 /// The messages that an endpoint is asked with which goes on in turn `t`.
-fn told(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
-    told_in(MESSAGES_BYTES, kept_to, log)
+fn rendered(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
+    rendered_in(MESSAGES_BYTES, kept_to, log)
 }
 
 /// The same where there is so much room.
-fn told_in(room: usize, kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
+fn rendered_in(room: usize, kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
     let turn = TurnId::parse("t").unwrap();
     let (agent, kept_to) = (AgentName::parse("helper").unwrap(), Serial(kept_to));
     let mut messages = Messages::of_turn(TurnReader { turn, agent, kept_to, room });
     log.iter().flatten().for_each(|event| messages.take(event));
-    let body = asked(Protocol::OpenAi, &messages, "t");
+    let body = body_of(Protocol::OpenAi, &messages, "t");
     let body = Object::parse(&body).unwrap();
     // Long texts by their first letter and their length.
     let short = |message: &&str| {
@@ -64,11 +64,11 @@ fn an_agent_with_little_room_is_told_the_newest_that_fits() {
         agent(21, "b", &[("text", &long('d', 400))]),
         input(40, &long('e', 400)),
     ];
-    assert_eq!(told_in(2_000, 0, &log), ["a400", "b400", "c400", "d400", "e400"]);
-    assert_eq!(told_in(1_200, 0, &log), ["c400", "d400", "e400"]);
+    assert_eq!(rendered_in(2_000, 0, &log), ["a400", "b400", "c400", "d400", "e400"]);
+    assert_eq!(rendered_in(1_200, 0, &log), ["c400", "d400", "e400"]);
     // What is left begins with what a person said, and what the turn was given stays.
-    assert_eq!(told_in(900, 0, &log), ["e400"]);
-    assert_eq!(told_in(1, 0, &log), ["e400"]);
+    assert_eq!(rendered_in(900, 0, &log), ["e400"]);
+    assert_eq!(rendered_in(1, 0, &log), ["e400"]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn what_an_endpoint_is_not_told_of_takes_no_room() {
         input(10, "now"),
         agent(11, "t", &[("text", &whole)]),
     ];
-    assert_eq!(told(0, &log), ["h131072", "ho", "now"]);
+    assert_eq!(rendered(0, &log), ["h131072", "ho", "now"]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn the_question_stays_however_much_was_said_since() {
         asks(7, "q", Some("true")),
         input(10, "and"),
     ];
-    assert_eq!(told(8, &log), ["now", "h131072", "and"]);
+    assert_eq!(rendered(8, &log), ["now", "h131072", "and"]);
 }
 
 /// What is left of an answer begins in the middle of a sentence.
@@ -109,8 +109,8 @@ fn a_conversation_that_is_cut_begins_with_what_a_person_said() {
         agent(5, "b", &[("text", "ho")]),
         input(6, "now"),
     ];
-    assert_eq!(told(0, &log), ["second", "ho", "now"]);
-    assert_eq!(told(0, &log[..1]), ["first"]);
+    assert_eq!(rendered(0, &log), ["second", "ho", "now"]);
+    assert_eq!(rendered(0, &log[..1]), ["first"]);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn what_is_internal_is_told_to_the_agent_itself_alone() {
         all
     };
     let log = [by("other", 1, "theirs"), by("helper", 2, "ours"), input(3, "now")];
-    assert_eq!(told(0, &log), ["ours", "now"]);
+    assert_eq!(rendered(0, &log), ["ours", "now"]);
 }
 
 /// A model refuses a call without a result where a person speaks after it.
@@ -145,7 +145,7 @@ fn a_call_whose_question_nobody_answered_says_so() {
         asks(8, "i1", None),
         user(11, "text", "no"),
     ];
-    let body = asked(Protocol::AgUi, &messages(&log), "t");
+    let body = body_of(Protocol::AgUi, &messages(&log), "t");
     let body = Object::parse(&body).unwrap();
     expect![[r#"
         {"id":"m1","role":"user","content":"buy"}
@@ -163,8 +163,8 @@ fn many_pieces_of_data_are_taken_in_one_go() {
             _ => format!(r#"{{"type":"data-b","id":"{}","data":{n}}}"#, n % 10),
         })
         .collect();
-    let said: Vec<_> = all.iter().map(|json| ("ai-sdk/1", json.as_str())).collect();
-    let conversation = conversation(&[agent(1, "a", &said)]);
+    let content: Vec<_> = all.iter().map(|json| ("ai-sdk/1", json.as_str())).collect();
+    let conversation = conversation(&[agent(1, "a", &content)]);
     assert_eq!(conversation.entries[0].parts.len(), 2_005);
     let last = r#"{"type":"data-b","id":"9","data":3999}"#;
     let has = |part: &Part| matches!(part, Part::Other { json, .. } if json == last);
@@ -173,9 +173,9 @@ fn many_pieces_of_data_are_taken_in_one_go() {
 
 #[test]
 fn a_conversation_that_a_client_brought_along_is_told_as_one() {
-    let said = r#"{"messages":[{"role":"user","parts":[{"type":"text","text":"a"}]},{"role":"assistant","parts":[{"type":"text","text":"b"}]},{"role":"user","parts":[{"type":"text","text":"c"}]}]}"#;
+    let content = r#"{"messages":[{"role":"user","parts":[{"type":"text","text":"a"}]},{"role":"assistant","parts":[{"type":"text","text":"b"}]},{"role":"user","parts":[{"type":"text","text":"c"}]}]}"#;
     check(
-        &[user(1, "ai-sdk/1", said)],
+        &[user(1, "ai-sdk/1", content)],
         expect![[r#"
         ai-sdk:
           {"id":"m1","role":"user","parts":[{"type":"text","text":"a"}]}

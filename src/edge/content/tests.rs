@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use super::super::wire::tests::sample;
 use super::*;
 use crate::config::Protocol;
-use crate::edge::push::asked;
+use crate::edge::push::body_of;
 use crate::ids::{InteractionId, KindName, TurnEpoch};
 use crate::session::{Event, Fact, Output};
 
@@ -49,7 +49,7 @@ pub(in crate::edge) fn agent(serial: u64, turn: &str, pieces: &[(&str, &str)]) -
 pub(in crate::edge) fn asks(serial: u64, name: &str, answer: Option<&str>) -> Vec<Event> {
     let interaction = InteractionId::parse(name).unwrap();
     let (turn, kind) = (turn_id("t"), KindName::parse("approval").unwrap());
-    let asked = Fact::Asked {
+    let request = Fact::Requested {
         role: crate::session::Role::Participant,
         interaction: interaction.clone(),
         turn: turn.clone(),
@@ -60,7 +60,7 @@ pub(in crate::edge) fn asks(serial: u64, name: &str, answer: Option<&str>) -> Ve
         previous: Serial::ZERO,
     };
     let mut all = vec![
-        event(serial, "json", "{}", asked),
+        event(serial, "json", "{}", request),
         event(serial + 1, "json", "null", Fact::Waiting { turn: turn.clone() }),
     ];
     let answered = Fact::Answered { interaction, turn, by: None };
@@ -82,26 +82,26 @@ pub(in crate::edge) fn conversation(log: &[Vec<Event>]) -> Conversation {
 /// The messages that an endpoint of each dialect is asked with, and what else is told of answers.
 pub(super) fn check(log: &[Vec<Event>], expected: Expect) {
     let messages = messages(log);
-    let mut told = String::new();
+    let mut rendered = String::new();
     for protocol in [Protocol::AiSdk, Protocol::AgUi, Protocol::OpenAi] {
-        let body = asked(protocol, &messages, "t");
+        let body = body_of(protocol, &messages, "t");
         let body = Object::parse(&body).unwrap();
-        told += &format!("{}:\n", protocol.name());
+        rendered += &format!("{}:\n", protocol.name());
         for message in body.list("messages") {
-            told += &format!("  {message}\n");
+            rendered += &format!("  {message}\n");
         }
         for name in ["messageId", "runId", "parentRunId", "resume"] {
             if let Some(value) = body.get(name).filter(|value| *value != r#""t""#) {
-                told += &format!("  {name} {value}\n");
+                rendered += &format!("  {name} {value}\n");
             }
         }
     }
-    expected.assert_eq(&told);
+    expected.assert_eq(&rendered);
 }
 
 #[test]
 fn a_call_of_a_tool_goes_back_with_what_came_of_it() {
-    let said = [
+    let content = [
         ("ai-sdk/1", r#"{"type":"start","messageId":"m1"}"#),
         ("ai-sdk/1", r#"{"type":"start-step"}"#),
         (
@@ -116,7 +116,7 @@ fn a_call_of_a_tool_goes_back_with_what_came_of_it() {
         ("ai-sdk/1", r#"{"type":"finish","finishReason":"stop"}"#),
     ];
     check(
-        &[user(1, "text", "how many?"), agent(2, "a", &said), user(20, "text", "sure?")],
+        &[user(1, "text", "how many?"), agent(2, "a", &content), user(20, "text", "sure?")],
         expect![[r#"
         ai-sdk:
           {"id":"m1","role":"user","parts":[{"type":"text","text":"how many?"}]}
@@ -189,7 +189,7 @@ fn calls_of_other_dialects_go_back_too() {
 
 #[test]
 fn texts_and_reasoning_keep_their_parts() {
-    let said = [
+    let content = [
         ("ai-sdk/1", r#"{"type":"reasoning-start","id":"r"}"#),
         ("ai-sdk/1", r#"{"type":"reasoning-delta","id":"r","delta":"hm"}"#),
         (
@@ -207,7 +207,7 @@ fn texts_and_reasoning_keep_their_parts() {
         ("text", "Two."),
     ];
     check(
-        &[user(1, "text", "hi"), agent(2, "a", &said), user(20, "text", "on")],
+        &[user(1, "text", "hi"), agent(2, "a", &content), user(20, "text", "on")],
         expect![[r#"
         ai-sdk:
           {"id":"m1","role":"user","parts":[{"type":"text","text":"hi"}]}
@@ -256,9 +256,9 @@ fn an_answer_of_people_goes_back_in_the_endpoints_own_form() {
         ),
         ("ai-sdk/1", r#"{"type":"tool-approval-request","approvalId":"i1","toolCallId":"k1"}"#),
     ];
-    let asked = |answer| [user(1, "text", "buy"), agent(2, "t", &ai_sdk), asks(8, "i1", answer)];
+    let request = |answer| [user(1, "text", "buy"), agent(2, "t", &ai_sdk), asks(8, "i1", answer)];
     check(
-        &asked(Some("true")),
+        &request(Some("true")),
         expect![[r#"
         ai-sdk:
           {"id":"m1","role":"user","parts":[{"type":"text","text":"buy"}]}
@@ -275,7 +275,7 @@ fn an_answer_of_people_goes_back_in_the_endpoints_own_form() {
     "#]],
     );
     check(
-        &asked(Some(r#"{"approved":false,"reason":"too many"}"#)),
+        &request(Some(r#"{"approved":false,"reason":"too many"}"#)),
         expect![[r#"
         ai-sdk:
           {"id":"m1","role":"user","parts":[{"type":"text","text":"buy"}]}
@@ -292,7 +292,7 @@ fn an_answer_of_people_goes_back_in_the_endpoints_own_form() {
     "#]],
     );
     // Somebody spoke instead, and an earlier attempt to go on said something.
-    let [bought, ordered, open] = asked(None);
+    let [bought, ordered, open] = request(None);
     check(
         &[bought, ordered, open, user(11, "text", "no"), agent(12, "t", &[("text", "lost")])],
         expect![[r#"
@@ -378,7 +378,7 @@ fn calls_of_the_same_id_in_several_turns_are_several_calls() {
         [begin.to_owned(), more]
     };
     let (one, two) = (openai(1), openai(2));
-    let of = |said: &'static str, json: &'static str| (said, json);
+    let of = |content: &'static str, json: &'static str| (content, json);
     let ag_ui = [
         of("ag-ui/1", r#"{"type":"TOOL_CALL_CHUNK","toolCallId":"call_0","toolCallName":"find"}"#),
         of("ag-ui/1", r#"{"type":"TOOL_CALL_CHUNK","delta":"{\"n\":"}"#),
@@ -396,10 +396,10 @@ fn calls_of_the_same_id_in_several_turns_are_several_calls() {
         user(10, "text", "on"),
         agent(11, "c", &ag_ui),
     ];
-    let body = asked(Protocol::OpenAi, &messages(&log), "t");
+    let body = body_of(Protocol::OpenAi, &messages(&log), "t");
     let body = Object::parse(&body).unwrap();
-    let told: Vec<_> =
-        body.list("messages").into_iter().filter(|told| told.contains("call")).collect();
+    let rendered: Vec<_> =
+        body.list("messages").into_iter().filter(|rendered| rendered.contains("call")).collect();
     expect![[r#"
         {"role":"assistant","content":null,"tool_calls":[{"id":"call_0","type":"function","function":{"name":"look","arguments":"{\"n\":1}"}}]}
         {"role":"tool","tool_call_id":"call_0","content":"the call came to no result"}
@@ -407,7 +407,7 @@ fn calls_of_the_same_id_in_several_turns_are_several_calls() {
         {"role":"tool","tool_call_id":"call_0~2","content":"the call came to no result"}
         {"role":"assistant","content":null,"tool_calls":[{"id":"call_0~3","type":"function","function":{"name":"find","arguments":"{\"n\":3}"}},{"id":"call_0~4","type":"function","function":{"name":"find","arguments":"{\"n\":4}"}}]}
         {"role":"tool","tool_call_id":"call_0~3","content":"c"}
-        {"role":"tool","tool_call_id":"call_0~4","content":"d"}"#]].assert_eq(&told.join("\n"));
+        {"role":"tool","tool_call_id":"call_0~4","content":"d"}"#]].assert_eq(&rendered.join("\n"));
 }
 
 #[test]
@@ -423,8 +423,8 @@ fn reasoning_of_two_steps_keeps_its_own_signature_each() {
         ]
     };
     let all = [step("one", "1"), step("two", "2")].concat();
-    let said: Vec<_> = all.iter().map(|json| ("ai-sdk/1", json.as_str())).collect();
-    let body = asked(Protocol::AiSdk, &messages(&[agent(1, "a", &said)]), "t");
+    let content: Vec<_> = all.iter().map(|json| ("ai-sdk/1", json.as_str())).collect();
+    let body = body_of(Protocol::AiSdk, &messages(&[agent(1, "a", &content)]), "t");
     let body = Object::parse(&body).unwrap();
     expect![[r#"{"id":"m1","role":"assistant","parts":[{"type":"step-start"},{"type":"reasoning","text":"one","providerMetadata":{"s":"1"}},{"type":"step-start"},{"type":"reasoning","text":"two","providerMetadata":{"s":"2"}}]}"#]].assert_eq(&body.list("messages").join("\n"));
 }
@@ -443,7 +443,7 @@ fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
     // It has been offered at the first answer, and waits again.
     log.push(waits(5));
     assert_eq!(of(log.clone()), (true, Some((3, 1))));
-    let mut spoken = log.clone();
+    let mut entry = log.clone();
     let id = turn_id("t");
     let fact = Fact::Input {
         input: turn_id("more"),
@@ -452,22 +452,22 @@ fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
         held: false,
         previous: Serial::ZERO,
     };
-    spoken.push(event(6, "text", "no", fact));
-    assert_eq!(of(spoken.clone()), (false, Some((3, 1))));
+    entry.push(event(6, "text", "no", fact));
+    assert_eq!(of(entry.clone()), (false, Some((3, 1))));
     // What it asks then is all that counts.
-    spoken.extend([ask(7, "c"), waits(8)]);
-    assert_eq!(of(spoken.clone()), (true, Some((8, 2))));
-    spoken.push(answer(9, "c"));
-    assert_eq!(of(spoken), (false, Some((8, 2))));
+    entry.extend([ask(7, "c"), waits(8)]);
+    assert_eq!(of(entry.clone()), (true, Some((8, 2))));
+    entry.push(answer(9, "c"));
+    assert_eq!(of(entry), (false, Some((8, 2))));
     log.push(answer(6, "b"));
     assert_eq!(of(log), (false, Some((3, 1))));
 }
 
 #[test]
 fn a_message_of_a_person_may_have_texts_and_files() {
-    let said = r#"{"role":"user","parts":[{"type":"file","mediaType":"image/png","url":"https://a.example/b.png"},{"type":"text","text":"what is it?"},{"type":"data-at","data":7}]}"#;
+    let content = r#"{"role":"user","parts":[{"type":"file","mediaType":"image/png","url":"https://a.example/b.png"},{"type":"text","text":"what is it?"},{"type":"data-at","data":7}]}"#;
     check(
-        &[user(1, "ai-sdk/1", said)],
+        &[user(1, "ai-sdk/1", content)],
         expect![[r#"
         ai-sdk:
           {"id":"m1","role":"user","parts":[{"type":"file","mediaType":"image/png","url":"https://a.example/b.png"},{"type":"text","text":"what is it?"},{"type":"data-at","data":7}]}

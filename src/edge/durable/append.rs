@@ -9,7 +9,7 @@ use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
-use super::{STREAM_CLOSED, TRUE, asked, messages, next_offset, problem, streaming};
+use super::{STREAM_CLOSED, TRUE, messages, next_offset, parse, problem, streaming};
 use crate::limits;
 use crate::runtime::Reply;
 use crate::session::{Append, Applied, Command, Origin, Refusal};
@@ -26,21 +26,21 @@ pub(super) async fn append(
     }
     let deadline = headers::deadline(&headers)?;
     let producer = headers::producer(&headers)?;
-    let close = asked::closes(&headers);
+    let close = parse::closes(&headers);
     let held = body::read(&edge, &headers, body, limits::BODY_BYTES).await?;
     let command = match held.bytes.is_empty() {
         // A close alone is of no type.
         true if close => Command::Close { producer: producer.clone() },
         true => return Err(Refusal::NoEvents.into()),
         false => {
-            let content_type = asked::content_type(&headers)?;
+            let content_type = parse::content_type(&headers)?;
             let content_type = content_type
                 .ok_or_else(|| Problem::new(&error::BAD_HEADER, "a body needs a content-type"))?;
             let events = messages::parse(&content_type, &held.bytes)?;
             if events.is_empty() {
                 return Err(Refusal::NoEvents.into());
             }
-            let (producer, order) = (producer.clone(), asked::order(&headers)?);
+            let (producer, order) = (producer.clone(), parse::order(&headers)?);
             let content_type = Some(content_type);
             Command::Append(Append { events, producer, close, expect: None, content_type, order })
         }

@@ -11,7 +11,7 @@ use super::super::gate::By;
 use super::super::public::Reached;
 use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
-use super::{STREAM_CLOSED, TRUE, USUAL_TYPE, asked, messages, next_offset, problem, type_of};
+use super::{STREAM_CLOSED, TRUE, USUAL_TYPE, messages, next_offset, parse, problem, type_of};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::fork::Wish;
@@ -28,14 +28,14 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let deadline = headers::deadline(&headers)?;
-    let asked::End { ttl_ms, expires_at } = asked::end(&headers)?;
-    let close = asked::closes(&headers);
-    let content_type = asked::content_type(&headers)?;
-    let fork = asked::fork(&caller, &headers)?;
+    let parse::End { ttl_ms, expires_at } = parse::end(&headers)?;
+    let close = parse::closes(&headers);
+    let content_type = parse::content_type(&headers)?;
+    let fork = parse::fork(&caller, &headers)?;
     let held = body::read(&edge, &headers, body, limits::BODY_BYTES).await?;
     let mut config = Config { ttl_ms, expires_at, content_type, ..Config::default() };
 
-    let (reply, content_type) = if let Some(asked::Fork { source, anchor, root, sub }) = fork {
+    let (reply, content_type) = if let Some(parse::Fork { source, anchor, root, sub }) = fork {
         // A fork shows what its source has.
         caller.may(Right::Read, Some(&source))?;
         if close || !held.bytes.is_empty() {

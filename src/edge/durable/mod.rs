@@ -5,7 +5,6 @@
 //! A stream is named by the rest of the path after `/v1/stream/`, or by one segment after `/streams/`.
 
 mod append;
-mod asked;
 mod body;
 mod create;
 mod cursor;
@@ -16,6 +15,7 @@ mod messages;
 mod name;
 mod offset;
 mod page;
+mod parse;
 mod problem;
 mod read;
 mod sse;

@@ -40,7 +40,7 @@ pub(super) fn fork(why: ForkError) -> Problem {
     match why {
         ForkError::Source(Refusal::Gone) => Problem::new(&error::SOURCE_GONE, why.to_string()),
         ForkError::Source(refusal) => refusal.into(),
-        ForkError::OtherRoot => super::asked::beyond(),
+        ForkError::OtherRoot => super::parse::beyond(),
         ForkError::Short => Problem::new(&error::FORK_BEYOND_TAIL, why.to_string()),
         ForkError::Submit(why) => create(why),
     }

@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use super::super::error::{self, Problem};
 use super::super::gate::{By, while_granted};
 use super::super::{Edge, headers};
-use super::asked::{self, Live};
 use super::body::{Body, Shape};
 use super::cursor::Cursors;
 use super::follow::Follow;
 use super::name::StreamName;
 use super::offset::Place;
+use super::parse::{self, Live};
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, next_offset,
     page, problem, sse, type_of,
@@ -29,16 +29,16 @@ pub(super) async fn read(
 ) -> Result<Response, Problem> {
     let Query(pairs) =
         query.map_err(|_| Problem::new(&error::BAD_QUERY, "the query is not form-encoded"))?;
-    let asked = asked::read(&pairs)?;
+    let plan = parse::read(&pairs)?;
     let deadline = headers::deadline(&headers)?;
-    let start = asked.place.unwrap_or(Place::Start).start();
+    let start = plan.place.unwrap_or(Place::Start).start();
     let reader = expiry::attach(&edge, &id, start, deadline).await?;
-    if asked.live.is_none() && asked.place == Some(Place::Now) {
+    if plan.live.is_none() && plan.place == Some(Place::Now) {
         return Ok(tail(&reader));
     }
-    let cursors = Cursors::new(asked.cursor, edge.runtime.sessions.now());
+    let cursors = Cursors::new(plan.cursor, edge.runtime.sessions.now());
     let follow = Follow::new(&edge, &id, start, reader);
-    match asked.live {
+    match plan.live {
         None => page::catch_up(follow, &headers, deadline).await,
         Some(Live::LongPoll) => {
             while_granted(&caller, page::long_poll(follow, cursors, &edge)).await

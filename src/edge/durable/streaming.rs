@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use super::super::error::{self, Problem};
 use super::super::lines::Lines;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
-use super::{asked, expiry, messages, problem};
+use super::{expiry, messages, parse, problem};
 use crate::auth::{Caller, Ending, Refused};
 use crate::ids::SessionId;
 use crate::limits;
@@ -76,7 +76,7 @@ pub(super) async fn response(
         source: Lines::new(body, limits::EVENT_BYTES, too_large, edge.room.hold()),
         first: first.seq,
         next: first,
-        closes: asked::closes(headers),
+        closes: parse::closes(headers),
         gathered: Gathered::default(),
         under_way: None,
         acknowledged: None,

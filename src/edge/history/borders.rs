@@ -47,7 +47,7 @@ fn begin(event: &Event) -> Option<Begin> {
         Fact::Output(output) if output.message == event.serial => {
             Some(Begin { previous: output.previous, internal: is_internal(event) })
         }
-        Fact::Asked { message, previous, .. } if *message == event.serial => {
+        Fact::Requested { message, previous, .. } if *message == event.serial => {
             Some(Begin { previous: *previous, internal: false })
         }
         _ => None,

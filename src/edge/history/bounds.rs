@@ -9,7 +9,7 @@ use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;
 use crate::ids::{InteractionId, KindName, Serial, StepName, TurnEpoch, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS, MESSAGES_READ_BYTES};
-use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Said, Say, Then};
+use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, Then, TurnOutput};
 
 /// A turn under way, and what its worker says in it.
 struct Turn {
@@ -27,10 +27,10 @@ impl Turn {
         Turn { turn: turn.turn, epoch: turn.lease.unwrap().epoch, seq: 0 }
     }
 
-    fn say(&mut self, world: &mut World, said: Said) {
-        let said = Some(Said { seq: self.seq, ..said });
+    fn say(&mut self, world: &mut World, output: TurnOutput) {
+        let output = Some(TurnOutput { seq: self.seq, ..output });
         self.seq += 1;
-        let say = Say { said, ..Say::new(self.turn.clone(), self.epoch) };
+        let say = Say { output: output, ..Say::new(self.turn.clone(), self.epoch) };
         assert!(world.run(Command::Say(Box::new(say))));
     }
 
@@ -45,9 +45,9 @@ impl Turn {
             deadline_ms: None,
             role: Role::Participant,
         };
-        self.say(world, Said { ask: vec![ask], ..Said::default() });
-        let (said, role) = (text(answer), Role::Controller);
-        let answer = Answer { interaction, said, sender: None, role };
+        self.say(world, TurnOutput { ask: vec![ask], ..TurnOutput::default() });
+        let (content, role) = (text(answer), Role::Controller);
+        let answer = Answer { interaction, content, sender: None, role };
         assert!(world.run(Command::Answer(Box::new(answer))));
     }
 }
@@ -58,7 +58,7 @@ fn chunk(json: &str) -> NewEvent {
 }
 
 /// A call, or what came of it.
-fn call(step: &str, result: Option<&str>) -> Said {
+fn call(step: &str, result: Option<&str>) -> TurnOutput {
     let json = match result {
         None => {
             r#"{"type":"tool-input-available","toolCallId":"k","toolName":"t","input":{}}"#.into()
@@ -67,11 +67,19 @@ fn call(step: &str, result: Option<&str>) -> Said {
             format!(r#"{{"type":"tool-output-available","toolCallId":"k","output":"{result}"}}"#)
         }
     };
-    Said { step: StepName::parse(step).ok(), events: vec![chunk(&json)], ..Said::default() }
+    TurnOutput {
+        step: StepName::parse(step).ok(),
+        events: vec![chunk(&json)],
+        ..TurnOutput::default()
+    }
 }
 
-fn step(name: &str, words: &str) -> Said {
-    Said { step: StepName::parse(name).ok(), events: vec![text(words)], ..Said::default() }
+fn step(name: &str, words: &str) -> TurnOutput {
+    TurnOutput {
+        step: StepName::parse(name).ok(),
+        events: vec![text(words)],
+        ..TurnOutput::default()
+    }
 }
 
 /// So many KiB.
@@ -85,8 +93,8 @@ fn what_was_superseded_does_not_end_the_history() {
     let mut turn = Turn::begin(&mut world, 0);
     turn.say(&mut world, step("x", &large(200)));
     turn.say(&mut world, step("y", &large(100)));
-    let internal = Said { internal: true, ..step("y", "a draft") };
-    turn.say(&mut world, Said { rewind: true, ..internal });
+    let internal = TurnOutput { internal: true, ..step("y", "a draft") };
+    turn.say(&mut world, TurnOutput { rewind: true, ..internal });
     let status = world.status();
     let mut log = Log::of(&world.log);
     let page = block(newest(&mut log, &status, 10, Visibility::Public)).unwrap();
@@ -107,17 +115,20 @@ fn a_name_that_no_turn_has_is_not_looked_for_in_the_whole_log() {
     while world.log.iter().map(|event| event.payload.len()).sum::<usize>() < 3 * MESSAGES_READ_BYTES
     {
         let mut turn = Turn::begin(&mut world, 0);
-        turn.say(&mut world, Said { events: vec![text(&large(200))], ..Said::default() });
-        turn.say(&mut world, Said { then: Then::Complete, ..Said::default() });
+        turn.say(
+            &mut world,
+            TurnOutput { events: vec![text(&large(200))], ..TurnOutput::default() },
+        );
+        turn.say(&mut world, TurnOutput { then: Then::Complete, ..TurnOutput::default() });
         names.push(turn.turn);
     }
     let status = world.status();
     // How often is asked, and what the last answer is.
     let ask = |name: &TurnId| {
-        let (mut before, mut asked) = (None, 0);
+        let (mut before, mut questions) = (None, 0);
         loop {
             let mut log = Log::of(&world.log);
-            asked += 1;
+            questions += 1;
             let found = block(end_of(&mut log, &status, name, before)).unwrap();
             let room = MESSAGES_READ_BYTES * 2;
             assert!(log.bytes <= room, "{} bytes were read", log.bytes);
@@ -126,15 +137,15 @@ fn a_name_that_no_turn_has_is_not_looked_for_in_the_whole_log() {
                     assert!(before.is_none_or(|before| place < before), "it gets on");
                     before = Some(place);
                 }
-                found => return (asked, matches!(found, Found::Ended(_))),
+                found => return (questions, matches!(found, Found::Ended(_))),
             }
         }
     };
     assert_eq!(ask(names.last().unwrap()), (1, true));
-    let (asked, found) = ask(&names[0]);
-    assert!(found && (2..=6).contains(&asked), "the oldest is found by request {asked}");
-    let (asked, found) = ask(&TurnId::parse("none").unwrap());
-    assert!(!found && (2..=6).contains(&asked), "{asked}");
+    let (questions, found) = ask(&names[0]);
+    assert!(found && (2..=6).contains(&questions), "the oldest is found by request {questions}");
+    let (questions, found) = ask(&TurnId::parse("none").unwrap());
+    assert!(!found && (2..=6).contains(&questions), "{questions}");
 }
 
 #[test]
@@ -142,21 +153,21 @@ fn what_is_left_of_trimmed_messages_is_told_once() {
     let mut world = World::new();
     let (mut one, mut two) = (Turn::begin(&mut world, 0), Turn::begin(&mut world, 1));
     for words in ["a", &large(200)] {
-        one.say(&mut world, Said { events: vec![text(words)], ..Said::default() });
-        two.say(&mut world, Said { events: vec![text(words)], ..Said::default() });
+        one.say(&mut world, TurnOutput { events: vec![text(words)], ..TurnOutput::default() });
+        two.say(&mut world, TurnOutput { events: vec![text(words)], ..TurnOutput::default() });
     }
     let ids = [world.status().tail.0 - 3, world.status().tail.0 - 2].map(Serial);
     world.run(Command::Trim { before: ids[1].next() });
     let (status, visibility) = (world.status(), Visibility::All);
     for side in [Side::Newer, Side::Older] {
-        let told = paged(&world.log, &status, side, 10, visibility).unwrap();
-        assert_eq!(told.keys().copied().collect::<Vec<_>>(), ids, "{side:?}");
+        let listed = paged(&world.log, &status, side, 10, visibility).unwrap();
+        assert_eq!(listed.keys().copied().collect::<Vec<_>>(), ids, "{side:?}");
     }
     for (place, expected) in [(ids[0], &ids[1..]), (ids[1], &[])] {
         let request = PageRequest { side: Side::Newer, place, limit: 10, visibility };
         let page = block(read(&mut Log::of(&world.log), &status, request)).unwrap();
-        let told: Vec<_> = page.messages.iter().map(|(id, _)| *id).collect();
-        assert_eq!(told, expected, "after {place}");
+        let listed: Vec<_> = page.messages.iter().map(|(id, _)| *id).collect();
+        assert_eq!(listed, expected, "after {place}");
     }
 }
 
@@ -172,10 +183,11 @@ fn a_message_with_many_questions_leaves_out_words_and_says_so() {
     let (_, message) = page.messages.last().unwrap();
     let json = message.to_string();
     assert!(json.len() < MESSAGES_BYTES + (64 << 10), "{} bytes", json.len());
-    let asked = Object::parse(&json).unwrap();
-    let asked = asked.objects("questions");
-    let told = |name: &str| asked.iter().filter(|asked| asked.get(name).is_some()).count();
-    let counts = ["interaction", "serial", "answered", "question", "answer"].map(told);
+    let questions = Object::parse(&json).unwrap();
+    let questions = questions.objects("questions");
+    let listed =
+        |name: &str| questions.iter().filter(|questions| questions.get(name).is_some()).count();
+    let counts = ["interaction", "serial", "answered", "question", "answer"].map(listed);
     assert_eq!(counts, [10, 10, 10, 1, 1]);
 }
 
@@ -191,9 +203,9 @@ fn a_message_has_as_many_questions_as_there_is_room_for() {
     let message = page.messages.last().unwrap().1.to_string();
     let message = Object::parse(&message).unwrap();
     assert_eq!(message.number("questions_cut"), Some(6));
-    let asked = message.objects("questions");
-    assert_eq!(asked.len(), MESSAGES_QUESTIONS);
-    assert_eq!(asked[0].text("interaction").as_deref(), Some("q6"));
+    let questions = message.objects("questions");
+    assert_eq!(questions.len(), MESSAGES_QUESTIONS);
+    assert_eq!(questions[0].text("interaction").as_deref(), Some("q6"));
 }
 
 #[test]
@@ -224,15 +236,15 @@ fn a_message_is_told_the_results_that_it_has_room_for_on_every_page() {
 fn what_is_internal_ends_the_message_before_it_for_everyone() {
     let mut world = World::new();
     let mut turn = Turn::begin(&mut world, 0);
-    turn.say(&mut world, Said { events: vec![text("a")], ..Said::default() });
+    turn.say(&mut world, TurnOutput { events: vec![text("a")], ..TurnOutput::default() });
     let id = world.status().tail;
-    let internal = Said { events: vec![text("b")], internal: true, ..Said::default() };
+    let internal = TurnOutput { events: vec![text("b")], internal: true, ..TurnOutput::default() };
     turn.say(&mut world, internal);
     let status = world.status();
     for visibility in [Visibility::All, Visibility::Public] {
         for limit in [1, 10] {
-            let told = paged(&world.log, &status, Side::Newer, limit, visibility).unwrap();
-            let message = Object::parse(&told[&id]).unwrap();
+            let listed = paged(&world.log, &status, Side::Newer, limit, visibility).unwrap();
+            let message = Object::parse(&listed[&id]).unwrap();
             assert!(message.is_true("complete"), "{visibility:?}, {limit} a page");
         }
     }
@@ -257,10 +269,13 @@ fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
     let mut turn = Turn::begin(&mut world, 0);
     let (size, count) = (250 << 10, 300);
     for _ in 0..count {
-        turn.say(&mut world, Said { events: vec![text(&"y".repeat(size))], ..Said::default() });
+        turn.say(
+            &mut world,
+            TurnOutput { events: vec![text(&"y".repeat(size))], ..TurnOutput::default() },
+        );
     }
     let id = world.status().message;
-    turn.say(&mut world, Said { events: vec![text("the end")], ..Said::default() });
+    turn.say(&mut world, TurnOutput { events: vec![text("the end")], ..TurnOutput::default() });
     let visibility = Visibility::All;
     let check = |world: &World, place: Serial| {
         let (status, mut log) = (world.status(), Log::of(&world.log));
@@ -272,9 +287,9 @@ fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
         assert_eq!(*first, id);
         let json = message.to_string();
         let message = Object::parse(&json).unwrap();
-        let (told, cut) = (message.text("text").unwrap(), message.number("cut").unwrap());
-        assert!(told.ends_with("ythe end"), "the end is told");
-        assert_eq!(told.len() as u64 + cut, (size * count) as u64 + 7);
+        let (listed, cut) = (message.text("text").unwrap(), message.number("cut").unwrap());
+        assert!(listed.ends_with("ythe end"), "the end is told");
+        assert_eq!(listed.len() as u64 + cut, (size * count) as u64 + 7);
         let mut log = Log::of(&world.log);
         let alone = block(one(&mut log, &status, id, visibility)).unwrap();
         assert!(log.bytes <= 2 * MESSAGES_READ_BYTES, "{} bytes were read", log.bytes);
@@ -287,8 +302,8 @@ fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
     check(&world, place);
     let status = world.status();
     for side in [Side::Older, Side::Newer] {
-        let told = paged(&world.log, &status, side, 10, visibility).unwrap();
-        let ids: Vec<_> = told.keys().copied().collect();
+        let listed = paged(&world.log, &status, side, 10, visibility).unwrap();
+        let ids: Vec<_> = listed.keys().copied().collect();
         assert_eq!(ids, [Serial(id.0 - 2), id, place], "{side:?}");
     }
 }

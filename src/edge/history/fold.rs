@@ -125,7 +125,7 @@ impl Fold {
                 message.complete |= message.step.as_ref() != Some(step);
             }),
             Fact::Output(output) => self.output(event, output),
-            Fact::Asked { message, turn, interaction, .. } => {
+            Fact::Requested { message, turn, interaction, .. } => {
                 self.reach(event, *message, turn);
                 if let Some(of) = self.all.get_mut(message) {
                     of.ask(event);
@@ -222,7 +222,7 @@ impl Fold {
         if (id < self.lo && !is_left) || self.is_past(id) || is_other || has_no_room {
             return false;
         }
-        let count = self.all.values().filter(|message| message.is_told()).count();
+        let count = self.all.values().filter(|message| message.is_shown()).count();
         let far = MESSAGES_EVENTS as u64 <= id.0.saturating_sub(self.lo.0) && 0 < count;
         if self.side == Side::Newer && !is_left && (self.limit <= count || far) {
             self.next = Some(id);
@@ -291,13 +291,13 @@ impl Fold {
     pub(super) async fn finish(mut self, first: Serial) -> Vec<(Serial, Json)> {
         self.shrink();
         self.results.look_up(self.all.values());
-        let mut told = Vec::new();
-        for message in self.all.values().filter(|message| message.is_told()) {
-            told.push((message.id, self.render(message, first)));
+        let mut listed = Vec::new();
+        for message in self.all.values().filter(|message| message.is_shown()) {
+            listed.push((message.id, self.render(message, first)));
             // Others have their turn.
             tokio::task::yield_now().await;
         }
-        told
+        listed
     }
 
     fn render(&self, message: &Message, first: Serial) -> Json {

@@ -8,7 +8,7 @@ use super::super::content::raw::Json;
 use super::super::content::{self, parts};
 use super::super::content::{PARAGRAPH, parts::Answer, parts::Found};
 use super::super::wire;
-use crate::edge::attached::messages::{Piece, Speaks, Spoken};
+use crate::edge::attached::messages::{MessagePieces, Piece, Speaks};
 use crate::edge::attached::questions::Reply;
 use crate::ids::{
     AgentName, DeviceName, InteractionId, KindName, Millis, ParticipantName, Serial, StepName,
@@ -47,7 +47,7 @@ pub(super) struct Message {
     /// What became of an input, and whether more is to come.
     pub(super) receipt: Option<(&'static str, String)>,
     pub(super) waits: bool,
-    questions: VecDeque<Asked>,
+    questions: VecDeque<QuestionPart>,
     /// Questions before these, for which there is no room.
     questions_cut: u64,
 }
@@ -61,13 +61,13 @@ struct Run {
 }
 
 /// A question that is part of a message.
-struct Asked {
+struct QuestionPart {
     interaction: InteractionId,
     kind: KindName,
     deadline: Option<Millis>,
     serial: Serial,
     /// None where there is no room for it.
-    said: Option<(Format, Bytes)>,
+    sent_content: Option<(Format, Bytes)>,
     reply: Reply,
     /// There is no room for the answer.
     answer_cut: bool,
@@ -165,22 +165,23 @@ impl Message {
 
     /// Takes a question.
     pub(super) fn ask(&mut self, event: &Event) {
-        let Some(Fact::Asked { interaction, kind, deadline, .. }) = event.fact.as_deref() else {
+        let Some(Fact::Requested { interaction, kind, deadline, .. }) = event.fact.as_deref()
+        else {
             return;
         };
         if MESSAGES_QUESTIONS <= self.questions.len() {
-            let gone = self.questions.pop_front().map_or(0, |asked| asked.size());
+            let gone = self.questions.pop_front().map_or(0, |pending| pending.size());
             (self.words, self.questions_cut) = (self.words - gone, self.questions_cut + 1);
         }
-        let said =
+        let sent_content =
             self.has_room(&event.payload).then(|| (event.format.clone(), event.payload.clone()));
         self.to = event.serial;
-        self.questions.push_back(Asked {
+        self.questions.push_back(QuestionPart {
             interaction: interaction.clone(),
             kind: kind.clone(),
             deadline: *deadline,
             serial: event.serial,
-            said,
+            sent_content,
             reply: Reply::Open,
             answer_cut: false,
             by: None,
@@ -196,16 +197,16 @@ impl Message {
 
     /// Takes what came of a question, if it is one of its own.
     pub(super) fn reply(&mut self, interaction: &InteractionId, event: &Event, reply: &Reply) {
-        let named = |asked: &Asked| asked.interaction == *interaction;
+        let named = |pending: &QuestionPart| pending.interaction == *interaction;
         let Some(at) = self.questions.iter().rposition(named) else { return };
         let has_room = self.has_room(&event.payload);
-        let asked = &mut self.questions[at];
-        (asked.reply, asked.answer_cut) = (reply.clone(), !has_room);
-        if let (Reply::Answered { payload, .. }, false) = (&mut asked.reply, has_room) {
+        let pending = &mut self.questions[at];
+        (pending.reply, pending.answer_cut) = (reply.clone(), !has_room);
+        if let (Reply::Answered { payload, .. }, false) = (&mut pending.reply, has_room) {
             *payload = Bytes::new();
         }
         if let Some(Fact::Answered { by, .. }) = event.fact.as_deref() {
-            asked.by = Some((event.serial, by.clone()));
+            pending.by = Some((event.serial, by.clone()));
         }
     }
 
@@ -271,7 +272,7 @@ impl Message {
     }
 
     /// Whether anything of it stands.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_shown(&self) -> bool {
         !self.runs.is_empty() || !self.questions.is_empty() || !self.cut.is_empty()
     }
 
@@ -306,10 +307,11 @@ impl Message {
             }
         }
         if text.is_empty() && self.role != Speaks::Agent {
-            let said = pieces.iter().find_map(|it| content::texts(&it.format, &it.payload));
-            text = said.unwrap_or_default().into_bytes();
+            let sent_content = pieces.iter().find_map(|it| content::texts(&it.format, &it.payload));
+            text = sent_content.unwrap_or_default().into_bytes();
         }
-        let spoken = Spoken { speaks: self.role, turn: self.turn.clone(), from: self.id, pieces };
+        let last_input =
+            MessagePieces { speaks: self.role, turn: self.turn.clone(), from: self.id, pieces };
         let role = match self.role {
             Speaks::Agent => "agent",
             Speaks::User => "user",
@@ -326,7 +328,7 @@ impl Message {
             ("from", self.id.0.into()),
             ("to", self.to.0.into()),
             ("complete", self.complete.into()),
-            ("content", parts::of(&spoken, later, answers)),
+            ("content", parts::of(&last_input, later, answers)),
         ]);
         self.render_rest(out, others, first)
     }
@@ -359,7 +361,7 @@ impl Message {
             out = out.with("parts", others);
         }
         if !self.questions.is_empty() {
-            let all: Vec<Json> = self.questions.iter().map(Asked::render).collect();
+            let all: Vec<Json> = self.questions.iter().map(QuestionPart::render).collect();
             out = out.with("questions", all);
         }
         if 0 < self.questions_cut {
@@ -369,13 +371,13 @@ impl Message {
     }
 }
 
-impl Asked {
+impl QuestionPart {
     /// Payload bytes that it has room for.
     fn size(&self) -> usize {
-        let said = self.said.as_ref().map_or(0, |(_, words)| words.len());
+        let sent_content = self.sent_content.as_ref().map_or(0, |(_, words)| words.len());
         match &self.reply {
-            Reply::Answered { payload, .. } => said + payload.len(),
-            Reply::Open | Reply::Expired | Reply::Withdrawn => said,
+            Reply::Answered { payload, .. } => sent_content + payload.len(),
+            Reply::Open | Reply::Expired | Reply::Withdrawn => sent_content,
         }
     }
 
@@ -392,10 +394,11 @@ impl Asked {
             ("serial", self.serial.0.into()),
             ("deadline", self.deadline.map_or(Json::Null, |at| at.0.into())),
         ]);
-        let said = self.said.as_ref().map(|(format, words)| wire::said(format, words));
-        out = out.with_some("question", said).with("state", state);
+        let sent_content =
+            self.sent_content.as_ref().map(|(format, words)| wire::content(format, words));
+        out = out.with_some("question", sent_content).with("state", state);
         if let (Reply::Answered { format, payload }, false) = (&self.reply, self.answer_cut) {
-            out = out.with("answer", wire::said(format, payload));
+            out = out.with("answer", wire::content(format, payload));
         }
         if let Some((at, by)) = &self.by {
             out = out.with("answered", at.0);
@@ -416,6 +419,6 @@ fn with_sender(out: Json, sender: &Sender) -> Json {
 /// A payload that is no text, and where in the text it stands.
 fn other(piece: &Piece, at: usize) -> Json {
     let head = format!("{{\"serial\":{},\"at\":{at},", piece.serial.0);
-    let said = wire::said(&piece.format, &piece.payload).to_string();
-    Json::raw(&format!("{head}{}", &said[1..]))
+    let sent_content = wire::content(&piece.format, &piece.payload).to_string();
+    Json::raw(&format!("{head}{}", &sent_content[1..]))
 }

@@ -24,4 +24,4 @@ pub(super) use self::log::Log;
 pub(super) use self::open::{Waiting, question, waiting};
 pub(super) use self::page::{PageRequest, Side, newest, one, read};
 pub(super) use self::place::{At, event_place};
-pub(super) use self::turn::{Found, end_of, ended, said_in};
+pub(super) use self::turn::{Found, end_of, ended, text_of_turn};

@@ -33,7 +33,7 @@ pub(in crate::edge) async fn waiting(
     places.sort_unstable();
     places.dedup();
     let mut left = most;
-    let mut said: HashMap<Serial, Event> = HashMap::new();
+    let mut events: HashMap<Serial, Event> = HashMap::new();
     for shown in log.at(&places).await? {
         let mut event = shown.event.clone();
         match left.checked_sub(event.payload.len()) {
@@ -41,13 +41,14 @@ pub(in crate::edge) async fn waiting(
             // It is known what it is, and not what was said.
             None => event.payload = bytes::Bytes::new(),
         }
-        said.insert(event.serial, event);
+        events.insert(event.serial, event);
     }
     let interactions = status.interactions.iter();
     let interactions: Vec<Json> =
-        interactions.map(|open| question(open, said.get(&open.serial))).collect();
+        interactions.map(|open| question(open, events.get(&open.serial))).collect();
     let queued = status.queued.iter();
-    let inputs: Vec<Json> = queued.filter_map(|queued| input(said.get(&queued.serial)?)).collect();
+    let inputs: Vec<Json> =
+        queued.filter_map(|queued| input(events.get(&queued.serial)?)).collect();
     Ok(Waiting { interactions: interactions.into(), inputs: inputs.into() })
 }
 
@@ -73,7 +74,7 @@ pub(in crate::edge) fn question(open: &InteractionStatus, asked: Option<&Event>)
     .with_some("role", (Role::Participant < open.role).then(|| open.role.name().into()))
     .with_some("agent", asked.and_then(|event| event.agent.as_ref()).map(|of| of.as_str().into()))
     .with_some("asked_at", asked.map(|event| event.time.0.into()))
-    .with_some("question", words.map(|event| wire::said(&event.format, &event.payload)))
+    .with_some("question", words.map(|event| wire::content(&event.format, &event.payload)))
 }
 
 /// An input that waits, with its words where they are there; nothing if it is none.
@@ -81,7 +82,7 @@ fn input(event: &Event) -> Option<Json> {
     let Some(Fact::Input { input, turn, sender, held, .. }) = event.fact.as_deref() else {
         return None;
     };
-    let words = (!event.payload.is_empty()).then(|| wire::said(&event.format, &event.payload));
+    let words = (!event.payload.is_empty()).then(|| wire::content(&event.format, &event.payload));
     let mut out = Json::object([
         ("input", input.as_str().into()),
         ("turn", turn.as_str().into()),

@@ -14,9 +14,9 @@ use crate::ids::{
 };
 use crate::limits::{DELIVERY_EVENTS, MESSAGES_BYTES};
 use crate::session::{
-    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlAsked, Event, Fact, Format,
-    Input, Lose, Mode, NewEvent, Role, Said, Say, Scope, Sender, Session, Status, Then, Verb,
-    WhenBusy,
+    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, Event, Fact,
+    Format, Input, Lose, Mode, NewEvent, Role, Say, Scope, Sender, Session, Status, Then,
+    TurnOutput, Verb, WhenBusy,
 };
 
 /// A session with whatever happens in it.
@@ -112,8 +112,8 @@ impl World {
             16 => {
                 let Some(open) = status.interactions.first() else { return };
                 let (interaction, sender) = (open.interaction.clone(), Some(sue()));
-                let (said, role) = (text("yes"), Role::Controller);
-                self.run(Command::Answer(Box::new(Answer { interaction, said, sender, role })));
+                let (content, role) = (text("yes"), Role::Controller);
+                self.run(Command::Answer(Box::new(Answer { interaction, content, sender, role })));
             }
             17 => {
                 let verb = match how % 3 {
@@ -122,8 +122,8 @@ impl World {
                     _ => Verb::Take { mode: Mode::Assist },
                 };
                 let (note, role) = (String::new(), Role::Supervisor);
-                let asked = ControlAsked { verb, by: sue(), for_ms: 1 << 40, note, role };
-                self.run(Command::Control(Box::new(asked)));
+                let questions = ControlRequest { verb, by: sue(), for_ms: 1 << 40, note, role };
+                self.run(Command::Control(Box::new(questions)));
             }
             18 => {
                 let Some(turn) = status.turns.get(pick(status.turns.len())) else { return };
@@ -150,28 +150,28 @@ impl World {
 
     fn say(&mut self, turn: TurnId, epoch: TurnEpoch, which: u8, how: u8) {
         let seq = self.seqs.get(&epoch).copied().unwrap_or(0);
-        let mut said = Said { seq, ..Said::default() };
-        said.rewind = how & 3 == 1;
-        said.mark = how & 12 == 4;
-        said.internal = how & 48 == 16;
-        said.step =
+        let mut emitted = TurnOutput { seq, ..TurnOutput::default() };
+        emitted.rewind = how & 3 == 1;
+        emitted.mark = how & 12 == 4;
+        emitted.internal = how & 48 == 16;
+        emitted.step =
             (how & 192 == 64).then(|| StepName::parse(["x", "y"][usize::from(which % 2)]).unwrap());
-        said.events = (0..which % 5).map(|_| text(&format!("{} ", self.name()))).collect();
+        emitted.events = (0..which % 5).map(|_| text(&format!("{} ", self.name()))).collect();
         if which % 11 == 3 && self.large < LARGE_COUNT {
             self.large += 1;
-            said.events.push(text(&format!("{} {} ", self.name(), "l".repeat(LARGE))));
+            emitted.events.push(text(&format!("{} {} ", self.name(), "l".repeat(LARGE))));
         }
         if which.is_multiple_of(7) {
             let id = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"t","input":{"n":1.10}}"#;
             let result = r#"{"type":"tool-output-available","toolCallId":"k","output":{"n":2.20}}"#;
             let json = if which.is_multiple_of(2) { id } else { result };
             let format = Format::parse("ai-sdk/1").unwrap();
-            said.events.push(NewEvent { format, payload: json.as_bytes().to_vec().into() });
+            emitted.events.push(NewEvent { format, payload: json.as_bytes().to_vec().into() });
         }
         if which.is_multiple_of(9) {
             let interaction = InteractionId::parse(&self.name()).unwrap();
             let (kind, deadline_ms) = (KindName::parse("text").unwrap(), None);
-            said.ask.push(Ask {
+            emitted.ask.push(Ask {
                 interaction,
                 kind,
                 question: text("?"),
@@ -179,15 +179,15 @@ impl World {
                 role: Role::Participant,
             });
         }
-        said.then = match which {
+        emitted.then = match which {
             200..210 => Then::Complete,
             210..214 => Then::Fail { reason: "no".into() },
             214..218 => Then::Wait,
             218..222 => Then::Release,
             _ => Then::GoOn,
         };
-        let heard = (which % 4 == 3).then(|| self.status().tail);
-        let say = Say { said: Some(said), heard, ..Say::new(turn, epoch) };
+        let consumed = (which % 4 == 3).then(|| self.status().tail);
+        let say = Say { output: Some(emitted), consumed, ..Say::new(turn, epoch) };
         if self.run(Command::Say(Box::new(say))) {
             self.seqs.insert(epoch, seq + 1);
         }
@@ -216,7 +216,7 @@ fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
                 all.entry(output.message).or_default().push((event.serial, words, size));
                 of.insert(output.message, (output.turn.clone(), output.step.clone()));
             }
-            Some(Fact::Asked { message, .. }) => {
+            Some(Fact::Requested { message, .. }) => {
                 all.entry(*message).or_default();
                 asks.insert(*message);
             }
@@ -247,7 +247,7 @@ fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
     all.into_iter().map(|(id, pieces)| (id, joined(pieces))).collect()
 }
 
-pub(super) type Told = BTreeMap<Serial, String>;
+pub(super) type Listed = BTreeMap<Serial, String>;
 
 pub(super) fn block<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
@@ -260,8 +260,8 @@ pub(super) fn paged(
     side: Side,
     limit: usize,
     visibility: Visibility,
-) -> Result<Told, TestCaseError> {
-    let mut told = Told::new();
+) -> Result<Listed, TestCaseError> {
+    let mut listed = Listed::new();
     let mut place = match side {
         Side::Older => status.tail.next(),
         Side::Newer => Serial::ZERO,
@@ -271,10 +271,10 @@ pub(super) fn paged(
         let page = block(read(&mut Log::of(log), status, request)).unwrap();
         prop_assert!(page.messages.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
         for (id, message) in page.messages {
-            prop_assert!(told.insert(id, message.to_string()).is_none(), "{id:?} came twice");
+            prop_assert!(listed.insert(id, message.to_string()).is_none(), "{id:?} came twice");
         }
         let next = if side == Side::Older { page.older } else { page.newer };
-        let Some(next) = next else { return Ok(told) };
+        let Some(next) = next else { return Ok(listed) };
         let goes_on = if side == Side::Older { next < place } else { place < next };
         prop_assert!(goes_on, "a page goes on");
         place = next;
@@ -282,9 +282,9 @@ pub(super) fn paged(
     panic!("there is no end of pages")
 }
 
-fn texts(told: &Told) -> BTreeMap<Serial, String> {
+fn texts(listed: &Listed) -> BTreeMap<Serial, String> {
     let text = |json: &String| Object::parse(json).unwrap().text("text").unwrap_or_default();
-    told.iter().map(|(id, json)| (*id, text(json))).collect()
+    listed.iter().map(|(id, json)| (*id, text(json))).collect()
 }
 
 /// What a device knows that read the pages of an earlier log and followed from there: texts of outputs go to the
@@ -295,8 +295,8 @@ fn followed(
     log_before: &[Event],
     visibility: Visibility,
 ) -> BTreeMap<Serial, String> {
-    let told = paged(log_before, before, Side::Older, 1_000, visibility).unwrap();
-    let (mut known, mut stale) = (texts(&told), BTreeSet::new());
+    let listed = paged(log_before, before, Side::Older, 1_000, visibility).unwrap();
+    let (mut known, mut stale) = (texts(&listed), BTreeSet::new());
     let mut turns: BTreeMap<Serial, TurnId> = BTreeMap::new();
     for event in log_before.iter().chain(&world.log) {
         if let Some(Fact::Output(output)) = event.fact.as_deref() {
@@ -313,7 +313,7 @@ fn followed(
             Some(Fact::Output(output)) if visibility == Visibility::All || !output.internal => {
                 known.entry(output.message).or_default().push_str(&words);
             }
-            Some(Fact::Asked { message, .. }) => _ = known.entry(*message).or_default(),
+            Some(Fact::Requested { message, .. }) => _ = known.entry(*message).or_default(),
             Some(Fact::Rewound { turn, .. }) => {
                 stale.extend(known.keys().filter(|id| turns.get(id) == Some(turn)));
             }
@@ -328,8 +328,8 @@ fn followed(
     for id in stale {
         match block(one(&mut Log::of(&world.log), &status, id, visibility)).unwrap() {
             Some(json) => {
-                let told = Told::from([(id, json.to_string())]);
-                known.extend(texts(&told));
+                let listed = Listed::from([(id, json.to_string())]);
+                known.extend(texts(&listed));
             }
             None => _ = known.remove(&id),
         }
@@ -341,22 +341,22 @@ fn followed(
 fn from_a_place(
     world: &World,
     status: &Status,
-    all: &Told,
+    all: &Listed,
     request: PageRequest,
 ) -> Result<(), TestCaseError> {
     let page = block(read(&mut Log::of(&world.log), status, request)).unwrap();
-    let told: Vec<_> = page.messages.into_iter().map(|(id, it)| (id, it.to_string())).collect();
+    let listed: Vec<_> = page.messages.into_iter().map(|(id, it)| (id, it.to_string())).collect();
     let place = request.place;
     let mut near: Vec<(Serial, String)> = match request.side {
         Side::Older => all.range(..place).map(|(id, it)| (*id, it.clone())).collect(),
         Side::Newer => all.range(place.next()..).map(|(id, it)| (*id, it.clone())).collect(),
     };
-    prop_assert!(!told.is_empty() || near.is_empty(), "{request:?} has nothing of {near:?}");
+    prop_assert!(!listed.is_empty() || near.is_empty(), "{request:?} has nothing of {near:?}");
     match request.side {
-        Side::Older => _ = near.drain(..near.len().saturating_sub(told.len())),
-        Side::Newer => near.truncate(told.len()),
+        Side::Older => _ = near.drain(..near.len().saturating_sub(listed.len())),
+        Side::Newer => near.truncate(listed.len()),
     }
-    prop_assert_eq!(told, near, "{:?}", request);
+    prop_assert_eq!(listed, near, "{:?}", request);
     Ok(())
 }
 
@@ -412,8 +412,8 @@ pub(super) fn long(turns: usize, events: usize) -> World {
             left -= count;
             let then = if left == 0 { Then::Complete } else { Then::GoOn };
             let events = vec![text("x"); count];
-            let said = Some(Said { seq, events, then, ..Said::default() });
-            let say = Say { said, ..Say::new(id.clone(), epoch) };
+            let emitted = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
+            let say = Say { output: emitted, ..Say::new(id.clone(), epoch) };
             assert!(world.run(Command::Say(Box::new(say))));
             if left == 0 {
                 break;
@@ -456,15 +456,15 @@ fn a_message_that_is_larger_than_a_page_says_what_is_missing() {
     let (id, epoch) = (turn.turn.clone(), turn.lease.unwrap().epoch);
     let large = "y".repeat(MESSAGES_BYTES / 2);
     for seq in 0..5 {
-        let said = Some(Said { seq, events: vec![text(&large)], ..Said::default() });
-        let say = Say { said, ..Say::new(id.clone(), epoch) };
+        let emitted = Some(TurnOutput { seq, events: vec![text(&large)], ..TurnOutput::default() });
+        let say = Say { output: emitted, ..Say::new(id.clone(), epoch) };
         assert!(world.run(Command::Say(Box::new(say))));
     }
     let status = world.status();
     for side in [Side::Older, Side::Newer] {
-        let told = paged(&world.log, &status, side, 10, Visibility::All).unwrap();
-        assert_eq!(told.len(), 4, "{side:?}");
-        let last = told.values().last().unwrap();
+        let listed = paged(&world.log, &status, side, 10, Visibility::All).unwrap();
+        assert_eq!(listed.len(), 4, "{side:?}");
+        let last = listed.values().last().unwrap();
         let last = Object::parse(last).unwrap();
         assert_eq!(last.number("cut"), Some(3 * large.len() as u64));
         assert_eq!(last.text("text").unwrap().len(), 2 * large.len());

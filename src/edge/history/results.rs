@@ -26,11 +26,11 @@ struct OfTurn {
     results: Vec<Found>,
     /// Payload bytes of those that came after `last`.
     bytes: usize,
-    asked: Vec<Asked>,
+    pending: Vec<OpenQuestion>,
 }
 
 /// What a turn asked.
-struct Asked {
+struct OpenQuestion {
     at: Serial,
     interaction: InteractionId,
     /// What came of it, and where.
@@ -58,7 +58,7 @@ impl Results {
         let Some(of) = self.turns.get_mut(turn) else { return };
         if of.since(of.last).count() < MESSAGES_QUESTIONS {
             let (interaction, reply, replied) = (interaction.clone(), Reply::Open, Serial::ZERO);
-            of.asked.push(Asked { at, interaction, reply, replied });
+            of.pending.push(OpenQuestion { at, interaction, reply, replied });
         }
     }
 
@@ -70,11 +70,11 @@ impl Results {
         reply: &Reply,
     ) {
         let Some(of) = self.turns.get_mut(turn) else { return };
-        let room = MESSAGES_BYTES.saturating_sub(of.since(of.last).map(Asked::len).sum());
-        let named = |asked: &&mut Asked| asked.interaction == *interaction;
-        let Some(asked) = of.asked.iter_mut().rev().find(named) else { return };
-        if asked.at < of.last || size(reply) <= room {
-            (asked.reply, asked.replied) = (reply.clone(), at);
+        let room = MESSAGES_BYTES.saturating_sub(of.since(of.last).map(OpenQuestion::len).sum());
+        let named = |pending: &&mut OpenQuestion| pending.interaction == *interaction;
+        let Some(pending) = of.pending.iter_mut().rev().find(named) else { return };
+        if pending.at < of.last || size(reply) <= room {
+            (pending.reply, pending.replied) = (reply.clone(), at);
         }
     }
 
@@ -117,31 +117,31 @@ impl Results {
         let Some(of) = message.turn.as_ref().and_then(|turn| self.turns.get(turn)) else {
             return Vec::new();
         };
-        let asked = of.asked.iter().filter(|asked| message.id <= asked.at);
-        let asked: Vec<&Asked> = asked.take(MESSAGES_QUESTIONS).collect();
-        let mut replied: Vec<&&Asked> = asked.iter().collect();
-        replied.sort_by_key(|asked| asked.replied);
+        let pending = of.pending.iter().filter(|pending| message.id <= pending.at);
+        let pending: Vec<&OpenQuestion> = pending.take(MESSAGES_QUESTIONS).collect();
+        let mut replied: Vec<&&OpenQuestion> = pending.iter().collect();
+        replied.sort_by_key(|pending| pending.replied);
         let mut bytes = 0;
-        let beyond = replied.into_iter().find(|asked| {
-            bytes += asked.len();
+        let beyond = replied.into_iter().find(|pending| {
+            bytes += pending.len();
             MESSAGES_BYTES < bytes
         });
         let until = beyond.map_or(Serial(u64::MAX), |beyond| beyond.replied);
-        let told = asked.into_iter().map(|asked| {
-            let reply = if asked.replied < until { &asked.reply } else { &Reply::Open };
-            (asked.interaction.as_str(), reply)
+        let rows = pending.into_iter().map(|pending| {
+            let reply = if pending.replied < until { &pending.reply } else { &Reply::Open };
+            (pending.interaction.as_str(), reply)
         });
-        told.collect()
+        rows.collect()
     }
 }
 
 impl OfTurn {
-    fn since(&self, at: Serial) -> impl Iterator<Item = &Asked> {
-        self.asked.iter().rev().take_while(move |asked| at <= asked.at)
+    fn since(&self, at: Serial) -> impl Iterator<Item = &OpenQuestion> {
+        self.pending.iter().rev().take_while(move |pending| at <= pending.at)
     }
 }
 
-impl Asked {
+impl OpenQuestion {
     fn len(&self) -> usize {
         size(&self.reply)
     }

@@ -29,7 +29,7 @@ pub(in crate::edge) struct Ended {
 pub(in crate::edge) enum Found {
     Ended(Ended),
     /// An input that began no turn: it was spoken into this one.
-    SpokenInto(TurnId),
+    InputMessage(TurnId),
     /// An input that began no turn: a person had control.
     Held,
     /// Nothing from this place on; what lies before it was not looked at.
@@ -38,7 +38,7 @@ pub(in crate::edge) enum Found {
 }
 
 /// What was said in a turn.
-pub(in crate::edge) struct SaidIn {
+pub(in crate::edge) struct TurnText {
     /// The agent's messages, oldest first.
     pub(in crate::edge) messages: Vec<Json>,
     /// Whether there is more of it for which there is no room: older ones, or what one of them was cut by.
@@ -164,7 +164,7 @@ async fn left_of(
 fn other(event: &Event, name: &TurnId) -> Option<Found> {
     match event.fact.as_deref() {
         Some(Fact::Input { held: true, .. }) => Some(Found::Held),
-        Some(Fact::Input { turn, .. }) if turn != name => Some(Found::SpokenInto(turn.clone())),
+        Some(Fact::Input { turn, .. }) if turn != name => Some(Found::InputMessage(turn.clone())),
         _ => None,
     }
 }
@@ -214,19 +214,19 @@ pub(in crate::edge) async fn ended(
 ///
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
-pub(in crate::edge) async fn said_in(
+pub(in crate::edge) async fn text_of_turn(
     log: &mut Log<'_>,
     status: &Status,
     turn: &TurnId,
     ended: &Ended,
     visibility: Visibility,
-) -> Result<SaidIn, Problem> {
+) -> Result<TurnText, Problem> {
     let last = log.last(ended.begin, ended.last.event.serial).await?;
     let from = last.first().map_or(ended.begin, |shown| shown.event.serial);
     // What is read may begin in the middle of a message, whose first event says how much is missing.
     let message = |event: &Event| match event.fact.as_deref() {
         Some(Fact::Output(output)) if output.turn == *turn => Some(output.message),
-        Some(Fact::Asked { turn: of, message, .. }) if of == turn => Some(*message),
+        Some(Fact::Requested { turn: of, message, .. }) if of == turn => Some(*message),
         _ => None,
     };
     let head = last.iter().find_map(|shown| message(&shown.event));
@@ -241,11 +241,11 @@ pub(in crate::edge) async fn said_in(
     last.iter().for_each(|shown| fold.take(&shown.event));
     let more = ended.begin < from || fold.has_rest();
     let messages = fold.finish(status.first).await.into_iter().map(|(_, message)| message);
-    Ok(SaidIn::of(messages.collect(), more))
+    Ok(TurnText::of(messages.collect(), more))
 }
 
-impl SaidIn {
-    fn of(messages: Vec<Json>, mut more: bool) -> SaidIn {
+impl TurnText {
+    fn of(messages: Vec<Json>, mut more: bool) -> TurnText {
         let (mut text, mut finish_reason, mut usage, mut error) = (String::new(), None, None, None);
         for message in &messages {
             let json = message.to_string();
@@ -263,6 +263,6 @@ impl SaidIn {
                 }
             }
         }
-        SaidIn { messages, more, text, finish_reason, usage, error }
+        TurnText { messages, more, text, finish_reason, usage, error }
     }
 }

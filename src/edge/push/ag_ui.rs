@@ -139,8 +139,8 @@ impl<'a> Rendered<'a> {
         let content = (!texts.is_empty()).then(|| texts.join(PARAGRAPH).into());
         let made =
             (!calls.is_empty()).then(|| calls.iter().map(|call| made(call)).collect::<Vec<_>>());
-        let said = message(self.next_id(), "assistant").with_some("content", content);
-        out.push(said.with_some("toolCalls", made.map(Json::from)));
+        let output = message(self.next_id(), "assistant").with_some("content", content);
+        out.push(output.with_some("toolCalls", made.map(Json::from)));
         out.extend(calls.into_iter().filter_map(result));
     }
 }
@@ -171,7 +171,7 @@ fn result(call: &Call) -> Option<Json> {
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Messages whose text came, by the hash of their id.
-    told: HashSet<u64>,
+    shown: HashSet<u64>,
     hasher: RandomState,
     /// The last snapshot of the messages.
     snapshot: String,
@@ -217,8 +217,8 @@ impl State {
         match kind.as_str() {
             "TEXT_MESSAGE_CONTENT" | "TEXT_MESSAGE_CHUNK" => {
                 let message = event.text("messageId");
-                if let Some(message) = message.as_ref().filter(|_| self.told.len() < MESSAGES) {
-                    self.told.insert(self.hasher.hash_one(message));
+                if let Some(message) = message.as_ref().filter(|_| self.shown.len() < MESSAGES) {
+                    self.shown.insert(self.hasher.hash_one(message));
                 }
                 if let Some(delta) = event.get("delta") {
                     read.text(message, delta);
@@ -259,11 +259,11 @@ impl State {
             let id = message.text("id").unwrap_or_default();
             let text = message.get("content").and_then(raw::string).unwrap_or_default();
             let hash = self.hasher.hash_one(&id);
-            if !self.told.contains(&hash) && !self.is_before(&id, &text) {
+            if !self.shown.contains(&hash) && !self.is_before(&id, &text) {
                 read.border();
                 read.letters_of_text(text);
             }
-            self.told.insert(hash);
+            self.shown.insert(hash);
         }
     }
 

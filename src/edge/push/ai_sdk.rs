@@ -185,8 +185,8 @@ impl State {
             }
             ("tool-approval-response", _) => {
                 let id = chunk.text("approvalId");
-                let asked = self.calls.iter_mut().find(|call| call.approval == id);
-                if let Some(call) = asked {
+                let pending = self.calls.iter_mut().find(|call| call.approval == id);
+                if let Some(call) = pending {
                     call.settled = true;
                 }
             }
@@ -204,9 +204,9 @@ impl State {
         // call of a client.
         let waits = word != "stop" && end != End::Complete { reason: "length".into() };
         let open = self.calls.iter().filter(|call| !call.settled);
-        let asked = open.filter(|call| call.approval.is_some() || waits).map(Pending::question);
-        let asked: Vec<_> = asked.collect();
-        if asked.is_empty() { end } else { End::Ask(asked) }
+        let pending = open.filter(|call| call.approval.is_some() || waits).map(Pending::question);
+        let pending: Vec<_> = pending.collect();
+        if pending.is_empty() { end } else { End::Ask(pending) }
     }
 }
 

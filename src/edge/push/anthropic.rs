@@ -28,8 +28,8 @@ pub(super) fn body(request: &Request<'_>) -> Json {
     let mut messages: Vec<Message> = Vec::new();
     for entry in &request.conversation.entries {
         match entry.is_agent() {
-            true => said(entry, &mut messages),
-            false => add(&mut messages, "user", entry.parts.iter().filter_map(asked).collect()),
+            true => assistant(entry, &mut messages),
+            false => add(&mut messages, "user", entry.parts.iter().filter_map(tool_use).collect()),
         }
     }
     let message = |message: Message| {
@@ -52,7 +52,7 @@ fn add(all: &mut Vec<Message>, role: &'static str, blocks: Vec<Json>) {
 }
 
 /// What an agent said: each call of a tool has its result in the very next message.
-fn said(entry: &Entry, all: &mut Vec<Message>) {
+fn assistant(entry: &Entry, all: &mut Vec<Message>) {
     let (mut blocks, mut results) = (Vec::new(), Vec::new());
     for part in &entry.parts {
         let block = match part {
@@ -126,7 +126,7 @@ fn plain(name: &str, most: usize) -> String {
 }
 
 /// What a person said, as a block.
-fn asked(part: &Part) -> Option<Json> {
+fn tool_use(part: &Part) -> Option<Json> {
     match part {
         Part::Text(text) => (!text.trim().is_empty()).then(|| text_block(text)),
         Part::File { media, url } => Some(file(media, url)),

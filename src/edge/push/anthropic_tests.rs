@@ -27,7 +27,7 @@ fn stops(word: &str) -> String {
     )
 }
 
-fn told(stream: &[&str]) -> String {
+fn rendered(stream: &[&str]) -> String {
     let frames: Vec<_> = stream
         .iter()
         .map(|data| {
@@ -39,7 +39,7 @@ fn told(stream: &[&str]) -> String {
 }
 
 fn check(stream: &[&str], expected: Expect) {
-    expected.assert_eq(&told(stream));
+    expected.assert_eq(&rendered(stream));
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn an_answer_says_why_it_stops() {
         ("pause_turn", "complete: pause_turn"),
         ("refusal", "fail: the answer was stopped by a content filter"),
     ] {
-        let told = told(&[START, &stops(word), STOP]);
-        assert!(told.ends_with(end), "{word}: {told}");
+        let rendered = rendered(&[START, &stops(word), STOP]);
+        assert!(rendered.ends_with(end), "{word}: {rendered}");
     }
 }
 
@@ -85,8 +85,8 @@ fn an_error_of_the_moment_costs_an_attempt_and_others_fail_the_turn() {
     ] {
         let error =
             format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"no room"}}}}"#);
-        let told = told(&[START, &text(0, "a"), &error, &stops("end_turn"), STOP]);
-        assert!(told.ends_with(end), "{kind}: {told}");
+        let rendered = rendered(&[START, &text(0, "a"), &error, &stops("end_turn"), STOP]);
+        assert!(rendered.ends_with(end), "{kind}: {rendered}");
     }
     assert_eq!(read(Protocol::Anthropic, &[frame("error", "no")]), "fail: no");
 }
@@ -114,7 +114,7 @@ fn blocks_of_a_text_are_one_text_where_nothing_is_between_them() {
 }
 
 /// The messages that a model is asked with, one in a line.
-fn asked_with(log: &[Vec<Event>], expected: Expect) {
+fn requested_with(log: &[Vec<Event>], expected: Expect) {
     let conversation = conversation(log);
     let body = Protocol::Anthropic.body(&request(&conversation));
     let body = String::from_utf8(body.to_vec()).expect("JSON is text");
@@ -131,7 +131,7 @@ fn a_model_is_asked_with_its_own_thoughts_and_each_call_has_its_result() {
     let delta = |index: usize, delta: &str| {
         format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#)
     };
-    let said = [
+    let events = [
         begins(0, r#"{"type":"thinking","thinking":"","signature":""}"#),
         delta(0, r#"{"type":"thinking_delta","thinking":"Hm\u00e4"}"#),
         delta(0, r#"{"type":"signature_delta","signature":"x\/=="}"#),
@@ -146,9 +146,9 @@ fn a_model_is_asked_with_its_own_thoughts_and_each_call_has_its_result() {
         begins(5, r#"{"type":"tool_use","id":"cut","name":"cut","input":{}}"#),
         delta(5, r#"{"type":"input_json_delta","partial_json":"{\"n"}"#),
     ];
-    let mut pieces: Vec<_> = said.iter().map(|event| ("anthropic/1", event.as_str())).collect();
+    let mut pieces: Vec<_> = events.iter().map(|event| ("anthropic/1", event.as_str())).collect();
     pieces.insert(4, ("text", "Let me see."));
-    asked_with(
+    requested_with(
         &[user(1, "text", "how many?"), agent(2, "a", &pieces), user(30, "text", "sure?")],
         expect![[r#"
             {"role":"user","content":[{"type":"text","text":"how many?"}]}
@@ -160,7 +160,7 @@ fn a_model_is_asked_with_its_own_thoughts_and_each_call_has_its_result() {
 
 #[test]
 fn a_model_is_asked_with_what_other_agents_said() {
-    let said = [
+    let events = [
         ("ai-sdk/1", r#"{"type":"reasoning-start","id":"r"}"#),
         ("ai-sdk/1", r#"{"type":"reasoning-delta","id":"r","delta":"hm"}"#),
         (
@@ -175,11 +175,11 @@ fn a_model_is_asked_with_what_other_agents_said() {
         ("text", "seven"),
     ];
     let picture = r#"{"role":"user","parts":[{"type":"text","text":"And this?"},{"type":"file","mediaType":"image/png","url":"data:image/png;base64,AA=="},{"type":"file","mediaType":"application/pdf","url":"https://h/a.pdf"}]}"#;
-    asked_with(
+    requested_with(
         &[
             user(1, "text", "first"),
             user(2, "text", "second"),
-            agent(3, "a", &said),
+            agent(3, "a", &events),
             user(30, "ai-sdk/1", picture),
         ],
         expect![[r#"
@@ -201,7 +201,7 @@ fn an_answer_of_people_goes_back_as_the_result_of_its_call() {
         agent(2, "t", &[("anthropic/1", call.as_str())]),
         asks(3, "q", Some(r#""Graz""#)),
     ];
-    asked_with(
+    requested_with(
         &log,
         expect![[r#"
         {"role":"user","content":[{"type":"text","text":"where?"}]}

@@ -44,7 +44,7 @@ pub(super) enum Failed {
     BrokeOff,
     /// The endpoint says so itself, and that it may go otherwise the next time.
     #[error("the endpoint failed: {0}")]
-    Told(String),
+    Reported(String),
     #[error("the conversation is not to be had: {0}")]
     Log(String),
     #[error(transparent)]
@@ -72,7 +72,7 @@ impl From<Failed> for BrokeOff {
 }
 
 /// What an endpoint is sent.
-pub(super) struct Asked {
+pub(super) struct CallRequest {
     /// One attempt at a turn has one, however often it is sent.
     pub(super) id: String,
     pub(super) body: Bytes,
@@ -105,7 +105,7 @@ const SECRET_BYTES: usize = 8;
 
 impl Call {
     /// Sends the request and waits for the head of the answer.
-    pub(super) async fn start(endpoint: &Endpoint, asked: &Asked) -> Result<Call, Failed> {
+    pub(super) async fn start(endpoint: &Endpoint, outgoing: &CallRequest) -> Result<Call, Failed> {
         let refused = |why: &str| Failed::Refused(format!("the endpoint's URL: {why}"));
         let url = Url::parse(&endpoint.url).map_err(|why| refused(&why.to_string()))?;
         let host = url.host_str().ok_or_else(|| refused("it names no host"))?.to_owned();
@@ -113,7 +113,7 @@ impl Call {
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let stream = TcpStream::connect((bare.as_str(), port)).await?;
         stream.set_nodelay(true)?;
-        let request = request(endpoint, &url, &host, asked)?;
+        let request = request(endpoint, &url, &host, outgoing)?;
         match url.scheme() {
             "http" => Call::over(stream, request, &url, endpoint).await,
             "https" => {
@@ -278,7 +278,7 @@ fn request(
     endpoint: &Endpoint,
     url: &Url,
     host: &str,
-    asked: &Asked,
+    outgoing: &CallRequest,
 ) -> Result<Request<Full<Bytes>>, Failed> {
     let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -292,11 +292,11 @@ fn request(
     for (name, value) in &endpoint.headers {
         request = request.header(name, value);
     }
-    let request = request.body(Full::new(asked.body.clone()));
+    let request = request.body(Full::new(outgoing.body.clone()));
     let mut request =
         request.map_err(|why| Failed::Refused(format!("the endpoint's headers: {why}")))?;
     if !endpoint.signing.is_empty() {
-        sign(request.headers_mut(), &endpoint.signing, asked)?;
+        sign(request.headers_mut(), &endpoint.signing, outgoing)?;
     }
     // In place of one that the configuration may have: the agent is the same for all of its tenants.
     request.headers_mut().remove(TENANT);
@@ -308,11 +308,15 @@ fn request(
 }
 
 /// In place of what the configuration may have under these names.
-fn sign(headers: &mut HeaderMap, secrets: &[SigningSecret], asked: &Asked) -> Result<(), Failed> {
+fn sign(
+    headers: &mut HeaderMap,
+    secrets: &[SigningSecret],
+    outgoing: &CallRequest,
+) -> Result<(), Failed> {
     let now_s = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
-    let signatures = SigningSecret::signatures(secrets, &asked.id, now_s, &asked.body);
+    let signatures = SigningSecret::signatures(secrets, &outgoing.id, now_s, &outgoing.body);
     for (name, value) in [
-        ("webhook-id", asked.id.clone()),
+        ("webhook-id", outgoing.id.clone()),
         ("webhook-timestamp", now_s.to_string()),
         ("webhook-signature", signatures),
     ] {
@@ -369,19 +373,19 @@ mod tests {
             context_tokens: None,
         };
         let url = Url::parse("http://h/a").unwrap();
-        let told = |tenant: Option<&str>| {
+        let tenants = |tenant: Option<&str>| {
             let request = request(
                 &endpoint(tenant),
                 &url,
                 "h",
-                &Asked { id: "1".into(), body: Bytes::new() },
+                &CallRequest { id: "1".into(), body: Bytes::new() },
             )
             .ok()?;
             let all: Vec<_> = request.headers().get_all(TENANT).iter().cloned().collect();
             Some(all)
         };
-        assert_eq!(told(Some("acme")), Some(vec![HeaderValue::from_static("acme")]));
-        assert_eq!(told(None), Some(Vec::new()));
+        assert_eq!(tenants(Some("acme")), Some(vec![HeaderValue::from_static("acme")]));
+        assert_eq!(tenants(None), Some(Vec::new()));
     }
 
     #[test]

@@ -68,8 +68,8 @@ fn what_says_nothing_is_passed_over() {
 
 /// The calls of an answer: names and arguments.
 fn calls(pieces: &[&str]) -> Vec<(String, String, String)> {
-    let said: Vec<_> = pieces.iter().map(|piece| ("openai/1", *piece)).collect();
-    let log = [user(1, "text", "hi"), agent(2, "a", &said)];
+    let output: Vec<_> = pieces.iter().map(|piece| ("openai/1", *piece)).collect();
+    let log = [user(1, "text", "hi"), agent(2, "a", &output)];
     let conversation = conversation(&log);
     let parts = conversation.entries.iter().flat_map(|entry| &entry.parts);
     let call = |part: &Part| match part {

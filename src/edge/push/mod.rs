@@ -20,7 +20,7 @@ mod reason;
 mod tests;
 mod turn;
 
-pub(super) use openai::said_in;
+pub(super) use openai::delta_of;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -95,12 +95,12 @@ impl Protocol {
     }
 
     /// What stands in the log for something that is left out, as something that the protocol's readers pass over.
-    fn left_out(self, told: Value) -> Value {
+    fn left_out(self, notice: Value) -> Value {
         match self {
-            Protocol::AiSdk => json!({ "type": "data-omitted", "data": told }),
-            Protocol::AgUi => json!({ "type": "CUSTOM", "name": "omitted", "value": told }),
-            Protocol::OpenAi => json!({ "choices": [], "omitted": told }),
-            Protocol::Anthropic => json!({ "type": "omitted", "omitted": told }),
+            Protocol::AiSdk => json!({ "type": "data-omitted", "data": notice }),
+            Protocol::AgUi => json!({ "type": "CUSTOM", "name": "omitted", "value": notice }),
+            Protocol::OpenAi => json!({ "choices": [], "omitted": notice }),
+            Protocol::Anthropic => json!({ "type": "omitted", "omitted": notice }),
         }
     }
 
@@ -108,11 +108,11 @@ impl Protocol {
     fn piece_left_out(self, piece: &str) -> Value {
         // The type is theirs, and may be what is too large.
         let kind = Object::parse(piece).and_then(|piece| piece.text("type"));
-        let mut told = json!({ "bytes": piece.len() });
+        let mut notice = json!({ "bytes": piece.len() });
         if let Some(kind) = kind.filter(|kind| kind.len() <= TYPE_BYTES) {
-            told["type"] = kind.into();
+            notice["type"] = kind.into();
         }
-        self.left_out(told)
+        self.left_out(notice)
     }
 }
 
@@ -170,7 +170,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
     let mut under_way: HashMap<TurnKey, UnderWay> = HashMap::new();
     let end = loop {
         tokio::select! {
-            told = listener.next() => match told {
+            notice = listener.next() => match notice {
                 Ok(ToWorker::Turn(offered)) => {
                     let key = turn::key(&offered.assignment);
                     let (taken, outcomes) = watch::channel(Taken::default());
@@ -184,14 +184,14 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                         (key, run.await)
                     });
                 }
-                Ok(ToWorker::Told(told)) if told.what.is_end() => {
-                    match under_way.get(&told.key) {
+                Ok(ToWorker::Signal(notice)) if notice.what.is_end() => {
+                    match under_way.get(&notice.key) {
                         Some(turn) => turn.stop.cancel(),
-                        None => _ = speaker.hear(FromWorker::Done(told.key)).await,
+                        None => _ = speaker.hear(FromWorker::Done(notice.key)).await,
                     }
                 }
                 Ok(ToWorker::Ping) => _ = speaker.hear(FromWorker::Pong).await,
-                Ok(ToWorker::Told(_)) => {}
+                Ok(ToWorker::Signal(_)) => {}
                 Ok(ToWorker::Ack(ack)) => {
                     if let Some(turn) = under_way.get(&ack.key) {
                         turn.taken.send_modify(|taken| taken.seq = Some(ack.seq));
@@ -232,7 +232,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
 
 /// The body that an endpoint is asked with, for tests of what stands in it.
 #[cfg(test)]
-pub(in crate::edge) fn asked(protocol: Protocol, messages: &Messages, turn: &str) -> String {
+pub(in crate::edge) fn body_of(protocol: Protocol, messages: &Messages, turn: &str) -> String {
     let id = crate::ids::TurnId::parse(turn).expect("a name");
     let waited = messages.questions.waited(&id).map(|(_, times)| times);
     let conversation = &Conversation::of(messages, &id);

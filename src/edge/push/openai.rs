@@ -128,7 +128,7 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
     // One is asked for; others that come have another index.
     let choices = chunk.objects("choices");
     let choice = choices.iter().find(|choice| choice.number("index").unwrap_or(0) == 0);
-    let delta = choice.map(said_in).unwrap_or_default();
+    let delta = choice.map(delta_of).unwrap_or_default();
     if let Some(text) = choice.and_then(|choice| choice.get("text")) {
         read.text(None, text);
     }
@@ -162,7 +162,7 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
 }
 
 /// What a choice says: the next piece of it, or all of it at once, as servers say it that do not stream.
-pub(in crate::edge) fn said_in<'a>(choice: &Object<'a>) -> Object<'a> {
+pub(in crate::edge) fn delta_of<'a>(choice: &Object<'a>) -> Object<'a> {
     let whole = choice.get("delta").is_none() && choice.get("message").is_some();
     choice.object(if whole { "message" } else { "delta" })
 }

@@ -12,10 +12,10 @@ const FAILED: &str = "the endpoint ended with an error";
 
 /// The message of an error, whose shape differs from server to server: text, a field of a JSON object, or an object in
 /// such a field. What has none of these is told as it came.
-pub(super) fn of(said: &str) -> String {
-    let said = said.trim();
-    let message = serde_json::from_str::<Value>(said).ok().and_then(|value| of_value(&value));
-    message.unwrap_or_else(|| said.to_owned())
+pub(super) fn of(text: &str) -> String {
+    let text = text.trim();
+    let message = serde_json::from_str::<Value>(text).ok().and_then(|value| of_value(&value));
+    message.unwrap_or_else(|| text.to_owned())
 }
 
 /// The message in an error that is JSON.

@@ -30,28 +30,28 @@ pub(super) fn request(conversation: &Conversation) -> Request<'_> {
 pub(super) fn read(protocol: Protocol, frames: &[Frame]) -> String {
     let nothing = Conversation::default();
     let mut answer = Answer::new(protocol, &request(&nothing));
-    let mut told = Vec::new();
+    let mut notice = Vec::new();
     for frame in frames {
-        told.extend(answer.take(frame).into_iter().map(tell));
+        notice.extend(answer.take(frame).into_iter().map(tell));
         if answer.is_last(frame) {
             break;
         }
     }
-    told.push(match answer.end() {
+    notice.push(match answer.end() {
         None => "broke off".into(),
         Some(End::Complete { reason }) if reason.is_empty() => "complete".into(),
         Some(End::Complete { reason }) => format!("complete: {reason}"),
         Some(End::Fail { reason }) => format!("fail: {reason}"),
         Some(End::Again { reason }) => format!("again: {reason}"),
-        Some(End::Ask(asked)) => {
-            let ask = |asked: &answer::Question| {
-                let question = String::from_utf8_lossy(&asked.question.payload);
-                format!("ask {} {} {question}", asked.id, asked.kind)
+        Some(End::Ask(outgoing)) => {
+            let ask = |outgoing: &answer::Question| {
+                let question = String::from_utf8_lossy(&outgoing.question.payload);
+                format!("ask {} {} {question}", outgoing.id, outgoing.kind)
             };
-            asked.iter().map(ask).collect::<Vec<_>>().join(", ")
+            outgoing.iter().map(ask).collect::<Vec<_>>().join(", ")
         }
     });
-    told.join(", ")
+    notice.join(", ")
 }
 
 fn tell(piece: Piece) -> String {
@@ -134,13 +134,13 @@ fn what_goes_wrong_fails_the_turn_with_its_reason() {
         (Protocol::OpenAi, r#"{"error":{"message":"no credit"}}"#),
     ];
     for (protocol, data) in failures {
-        let told = read(protocol, &[frame("message", data)]);
-        assert!(told.ends_with("fail: no credit"), "{told}");
+        let notice = read(protocol, &[frame("message", data)]);
+        assert!(notice.ends_with("fail: no credit"), "{notice}");
     }
     for protocol in ALL {
         check(protocol, &["{"], expect!["fail: the endpoint sent something that is no JSON"]);
-        let told = read(protocol, &[frame("error", "")]);
-        assert_eq!(told, "fail: the endpoint failed without a word");
+        let notice = read(protocol, &[frame("error", "")]);
+        assert_eq!(notice, "fail: the endpoint failed without a word");
     }
 }
 
@@ -190,8 +190,8 @@ fn every_dialect_says_in_its_own_words_why_it_ended() {
     ];
     for (word, end) in ends {
         for protocol in ALL {
-            let told = read(protocol, &[end_by(protocol, word)]);
-            assert!(told.ends_with(end), "{protocol:?} {word}: {told}");
+            let notice = read(protocol, &[end_by(protocol, word)]);
+            assert!(notice.ends_with(end), "{protocol:?} {word}: {notice}");
         }
     }
 }
@@ -236,12 +236,12 @@ fn an_answer_that_goes_on_after_its_end_was_not_over() {
         (Protocol::OpenAi, tool_call),
     ];
     for (protocol, more) in more {
-        let told = read(protocol, &[end_by(protocol, "stop"), frame("message", more)]);
-        assert!(told.ends_with("broke off"), "{more}: {told}");
+        let notice = read(protocol, &[end_by(protocol, "stop"), frame("message", more)]);
+        assert!(notice.ends_with("broke off"), "{more}: {notice}");
     }
     let usage = frame("message", r#"{"choices":[],"usage":{"total_tokens":7}}"#);
-    let told = read(Protocol::OpenAi, &[end_by(Protocol::OpenAi, "stop"), usage]);
-    assert!(told.ends_with("complete"), "{told}");
+    let notice = read(Protocol::OpenAi, &[end_by(Protocol::OpenAi, "stop"), usage]);
+    assert!(notice.ends_with("complete"), "{notice}");
 }
 
 /// An agent that loops makes its calls, and goes on in the same stream.
@@ -425,8 +425,8 @@ fn an_error_is_told_in_its_own_words_whatever_its_shape() {
         ("error", r#"{"error":{"message":"no credit","type":"billing"}}"#),
     ];
     for (event, data) in reasons {
-        let told = read(Protocol::OpenAi, &[frame(event, data)]);
-        assert_eq!(told, "fail: no credit", "{event}: {data}");
+        let notice = read(Protocol::OpenAi, &[frame(event, data)]);
+        assert_eq!(notice, "fail: no credit", "{event}: {data}");
     }
 }
 
@@ -452,11 +452,11 @@ fn an_endpoint_is_asked_in_its_own_form() {
 fn a_call_that_nobody_made_is_asked_unless_the_answer_is_at_its_own_end() {
     let call = r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"where","input":{}}"#;
     let call = frame("message", call);
-    for (word, asked) in
+    for (word, outgoing) in
         [("stop", false), ("tool-calls", true), ("", true), ("unknown", true), ("length", false)]
     {
-        let told = read(Protocol::AiSdk, &[call.clone(), end_by(Protocol::AiSdk, word)]);
-        assert_eq!(told.contains("ask k1 client_tool"), asked, "{word}: {told}");
+        let notice = read(Protocol::AiSdk, &[call.clone(), end_by(Protocol::AiSdk, word)]);
+        assert_eq!(notice.contains("ask k1 client_tool"), outgoing, "{word}: {notice}");
     }
 }
 
@@ -484,6 +484,6 @@ fn a_question_says_where_the_arguments_of_its_call_are_cut() {
         r#"{{"type":"tool-input-available","toolCallId":"k1","toolName":"send","input":"{}"}}"#,
         "x".repeat(limits::EVENT_BYTES)
     );
-    let told = read(Protocol::AiSdk, &[frame("message", &large), end_by(Protocol::AiSdk, "")]);
-    expect![[r#"tool-input-available, tool send, finish, ask k1 client_tool {"tool":{"id":"k1","name":"send","cut":true}}"#]].assert_eq(&told);
+    let notice = read(Protocol::AiSdk, &[frame("message", &large), end_by(Protocol::AiSdk, "")]);
+    expect![[r#"tool-input-available, tool send, finish, ask k1 client_tool {"tool":{"id":"k1","name":"send","cut":true}}"#]].assert_eq(&notice);
 }

@@ -15,7 +15,7 @@ use super::super::attached::messages;
 use super::super::attached::questions::Questions;
 use super::super::content::Conversation;
 use super::answer::{Answer, End, Piece, Question};
-use super::call::{Asked, Call, Failed};
+use super::call::{Call, CallRequest, Failed};
 use super::{Endpoint, Request, Taken};
 use crate::config::Protocol;
 use crate::ids::{Cursor, InteractionId, KindName, StepName, ToolName, TurnEpoch};
@@ -23,7 +23,7 @@ use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::runtime::{Freshness, Sessions};
-use crate::session::{Ask, Format, NewEvent, Phase, Role, Said, Say, Then};
+use crate::session::{Ask, Format, NewEvent, Phase, Role, Say, Then, TurnOutput};
 
 /// Which turn it is, and whose.
 pub(super) fn key(assignment: &Assignment) -> TurnKey {
@@ -92,8 +92,8 @@ async fn answer(
     let waited = read.questions.waited(turn).map(|(_, times)| times);
     words.go_on_after(waited);
     if let Some(begins) = read.begins() {
-        let told = json!({ "type": "conversation", "before": begins.0 });
-        words.leave_out(told).await;
+        let notice = json!({ "type": "conversation", "before": begins.0 });
+        words.leave_out(notice).await;
     }
     let request = Request {
         session: session.name(),
@@ -104,11 +104,12 @@ async fn answer(
         waited,
     };
     let mut answer = Answer::new(endpoint.protocol, &request);
-    let asked = Asked { id: id(assignment, waited), body: endpoint.protocol.body(&request) };
-    match call(endpoint, &asked, &mut answer, words).await? {
+    let outgoing =
+        CallRequest { id: id(assignment, waited), body: endpoint.protocol.body(&request) };
+    match call(endpoint, &outgoing, &mut answer, words).await? {
         End::Complete { reason } => words.end(then_complete(reason)).await,
         End::Fail { reason } => words.end(fail(reason)).await,
-        End::Again { reason } => return Err(Failed::Told(reason)),
+        End::Again { reason } => return Err(Failed::Reported(reason)),
         End::Ask(questions) => words.ask(questions, &read.questions).await,
     }
     Ok(())
@@ -129,7 +130,7 @@ fn id(assignment: &Assignment, waited: Option<u32>) -> String {
 /// Makes a call, says what is read of its answer, and tells how that ended.
 async fn call(
     endpoint: &Endpoint,
-    asked: &Asked,
+    outgoing: &CallRequest,
     answer: &mut Answer,
     words: &mut Words<'_>,
 ) -> Result<End, Failed> {
@@ -141,7 +142,7 @@ async fn call(
     };
     let by = |span: Duration| (Instant::now() + span).min(until.unwrap_or_else(far));
     let mut call =
-        timeout_at(by(quiet), Call::start(endpoint, asked)).await.map_err(|_| late(until))??;
+        timeout_at(by(quiet), Call::start(endpoint, outgoing)).await.map_err(|_| late(until))??;
     let mut finished_at = None;
     loop {
         // Comments may come for ever after the end.
@@ -198,7 +199,7 @@ struct Words<'a> {
     /// The turn's time of silence.
     quiet_ms: u64,
     /// When the session last heard of the endpoint.
-    heard_at: Instant,
+    received_at: Instant,
 }
 
 impl Words<'_> {
@@ -215,7 +216,7 @@ impl Words<'_> {
             rewinds: 1 < assignment.turn.attempts,
             marks: false,
             quiet_ms: lease.map_or(endpoint.quiet_ms, |lease| lease.quiet_ms),
-            heard_at: Instant::now(),
+            received_at: Instant::now(),
         }
     }
 
@@ -233,7 +234,8 @@ impl Words<'_> {
     async fn take(&mut self, pieces: Vec<Piece>) {
         let mut events: Vec<NewEvent> = Vec::new();
         let mut phase = None;
-        if pieces.is_empty() && Duration::from_millis(self.quiet_ms / 4) <= self.heard_at.elapsed()
+        if pieces.is_empty()
+            && Duration::from_millis(self.quiet_ms / 4) <= self.received_at.elapsed()
         {
             return self.live().await;
         }
@@ -273,8 +275,8 @@ impl Words<'_> {
     }
 
     /// Says that something is left out.
-    async fn leave_out(&mut self, told: Value) {
-        let omitted = self.protocol.left_out(told).to_string();
+    async fn leave_out(&mut self, notice: Value) {
+        let omitted = self.protocol.left_out(notice).to_string();
         let event = self.whole(omitted);
         self.speak(vec![event], None, Then::GoOn).await;
     }
@@ -298,7 +300,7 @@ impl Words<'_> {
         for Question { id, kind, question } in questions {
             let mut name = id.clone();
             let taken = |name: &str, asks: &[Ask]| {
-                let mut before = before.all().map(|asked| asked.interaction.as_str());
+                let mut before = before.all().map(|outgoing| outgoing.interaction.as_str());
                 before.any(|other| other == name)
                     || asks.iter().any(|ask| ask.interaction.as_str() == name)
             };
@@ -323,14 +325,14 @@ impl Words<'_> {
                 role: Role::Participant,
             });
         }
-        let mut said = self.said(Vec::new(), Then::Wait);
-        said.ask = asks;
-        self.hear(Some(said), None).await;
+        let mut output = self.output(Vec::new(), Then::Wait);
+        output.ask = asks;
+        self.hear(Some(output), None).await;
     }
 
     /// Tells the session that the endpoint gave a sign of life, which begins its time of silence anew.
     async fn live(&mut self) {
-        self.heard_at = Instant::now();
+        self.received_at = Instant::now();
         let quiet_ms = Some(self.quiet_ms);
         let say = Say { quiet_ms, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
@@ -355,23 +357,23 @@ impl Words<'_> {
     async fn one(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
         let says = !events.is_empty() || then != Then::GoOn;
         if says || phase.is_some() {
-            let said = says.then(|| self.said(events, then));
-            self.hear(said, phase).await;
+            let output = says.then(|| self.output(events, then));
+            self.hear(output, phase).await;
         }
     }
 
     /// The next of what is said.
-    fn said(&mut self, events: Vec<NewEvent>, then: Then) -> Said {
+    fn output(&mut self, events: Vec<NewEvent>, then: Then) -> TurnOutput {
         let rewind = !events.is_empty() && take(&mut self.rewinds);
         let mark = !events.is_empty() && take(&mut self.marks);
         let (seq, step) = (self.seq, self.step.take());
         self.seq += 1;
-        Said { seq, step, rewind, mark, events, then, ..Said::default() }
+        TurnOutput { seq, step, rewind, mark, events, then, ..TurnOutput::default() }
     }
 
-    async fn hear(&mut self, said: Option<Said>, phase: Option<Phase>) {
-        self.heard_at = Instant::now();
-        let say = Say { said, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+    async fn hear(&mut self, output: Option<TurnOutput>, phase: Option<Phase>) {
+        self.received_at = Instant::now();
+        let say = Say { output: output, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         // A link that is closed has told the session already.
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();

@@ -158,15 +158,15 @@ async fn over(
         Found::Ended(ended) => ended,
         other => return Err(none(status, turn, other)),
     };
-    let said = history::said_in(log, status, turn, &ended, visibility).await?;
+    let output = history::text_of_turn(log, status, turn, &ended, visibility).await?;
     let body = rendered(&ended.last.event)
         .with("input", ended.begin.0)
-        .with("text", said.text)
-        .with_some("finish_reason", said.finish_reason.map(Json::from))
-        .with_some("usage", said.usage)
-        .with_some("error", said.error.map(Json::from))
-        .with("more", said.more)
-        .with("messages", said.messages);
+        .with("text", output.text)
+        .with_some("finish_reason", output.finish_reason.map(Json::from))
+        .with_some("usage", output.usage)
+        .with_some("error", output.error.map(Json::from))
+        .with("more", output.more)
+        .with("messages", output.messages);
     Ok(with_head(body, status))
 }
 
@@ -174,7 +174,7 @@ async fn over(
 fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     let first = status.first;
     let detail = match &found {
-        Found::SpokenInto(of) => format!("the input {turn} was spoken into the turn {of}"),
+        Found::InputMessage(of) => format!("the input {turn} was spoken into the turn {of}"),
         Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
         Found::NotSince(place) => format!(
             "none from {place} on has the name {turn}; ask again with before= for those before it"
@@ -184,7 +184,7 @@ fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     };
     let problem = Problem::new(&error::NO_SUCH_TURN, detail).with("first", first.0);
     match found {
-        Found::SpokenInto(of) => problem.with("turn", of.as_str()),
+        Found::InputMessage(of) => problem.with("turn", of.as_str()),
         Found::NotSince(serial) => {
             let cursor = Cursor { incarnation: status.incarnation, serial };
             problem.with("older", cursor.to_string())

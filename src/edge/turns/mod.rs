@@ -4,7 +4,7 @@
 mod ending;
 mod output;
 mod shown;
-mod told;
+mod signals;
 
 use std::time::Duration;
 
@@ -52,4 +52,4 @@ pub(super) async fn claim(
 pub(super) use ending::{list, show};
 pub(super) use output::output;
 pub(super) use shown::{assignment, turn};
-pub(super) use told::told;
+pub(super) use signals::signals;

@@ -153,7 +153,7 @@ impl Speaker {
 
     fn send(&mut self, line: &[u8]) -> Result<(), (Option<u64>, Problem)> {
         let say = verbs::turns::line(self.turn.clone(), self.epoch, line)?;
-        let seq = say.said.as_ref().map(|said| said.seq);
+        let seq = say.output.as_ref().map(|emitted| emitted.seq);
         let (edge, caller) = (self.edge.clone(), self.caller.clone());
         let session = self.session.clone();
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);

@@ -33,17 +33,17 @@ struct TrimBody {
 }
 
 pub(super) fn create(body: &[u8]) -> Result<Command, Problem> {
-    let asked: CreateBody = if body.is_empty() { CreateBody::default() } else { json(body)? };
+    let request: CreateBody = if body.is_empty() { CreateBody::default() } else { json(body)? };
     let config = Config {
         retention: Retention {
-            max_age_ms: asked.retention.max_age_ms,
-            max_bytes: asked.retention.max_bytes,
+            max_age_ms: request.retention.max_age_ms,
+            max_bytes: request.retention.max_bytes,
         },
-        ttl_ms: asked.ttl_ms,
+        ttl_ms: request.ttl_ms,
         expires_at: None,
         content_type: None,
-        labels: asked.labels,
-        policy: asked.policy.map_or(Ok(Policy::default()), turns::policy)?,
+        labels: request.labels,
+        policy: request.policy.map_or(Ok(Policy::default()), turns::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
     Ok(config.into())

@@ -18,7 +18,7 @@ use crate::ids::{Incarnation, SessionId};
 use crate::session::{Applied, Command};
 
 /// What every request brings beside its name.
-type Asked = (Caller, Query, HeaderMap, Body);
+type RequestParts = (Caller, Query, HeaderMap, Body);
 
 /// `PUT /v1/sessions/{id}`
 pub(in crate::edge) fn create() -> MethodRouter<Edge> {
@@ -104,7 +104,7 @@ async fn request(
     edge: Edge,
     id: SessionId,
     verb: Verb,
-    (caller, query, headers, body): Asked,
+    (caller, query, headers, body): RequestParts,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;

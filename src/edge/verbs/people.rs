@@ -7,7 +7,7 @@ use super::Item;
 use super::turns::{bad, json, name, reason, role, scope, sender};
 use crate::ids::InteractionId;
 use crate::limits;
-use crate::session::{Answer, ControlAsked, Mode, Pause, Resume, Sender, Verb};
+use crate::session::{Answer, ControlRequest, Mode, Pause, Resume, Sender, Verb};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,8 +63,8 @@ struct RestBody {
 
 /// An answer to the interaction that the path names, or else the body.
 pub(super) fn answer(path: Option<InteractionId>, body: &[u8]) -> Result<Answer, Problem> {
-    let asked: AnswerBody<'_> = json(body)?;
-    let given = asked.interaction.as_deref();
+    let request: AnswerBody<'_> = json(body)?;
+    let given = request.interaction.as_deref();
     let given = given.map(|given| name("interaction", given, InteractionId::parse)).transpose()?;
     let interaction = match (path, given) {
         (Some(path), None) => path,
@@ -75,22 +75,22 @@ pub(super) fn answer(path: Option<InteractionId>, body: &[u8]) -> Result<Answer,
     };
     Ok(Answer {
         interaction,
-        said: asked.answer.event()?,
-        sender: sender(asked.participant.as_deref(), asked.device.as_deref())?,
-        role: role(asked.role.as_deref())?,
+        content: request.answer.event()?,
+        sender: sender(request.participant.as_deref(), request.device.as_deref())?,
+        role: role(request.role.as_deref())?,
     })
 }
 
-pub(super) fn control(body: &[u8]) -> Result<ControlAsked, Problem> {
-    let asked: ControlBody = json(body)?;
+pub(super) fn control(body: &[u8]) -> Result<ControlRequest, Problem> {
+    let request: ControlBody = json(body)?;
     let known = |mode: &str| Mode::parse(mode).ok_or_else(|| bad("mode is auto, assist or manual"));
-    let mode = asked.mode.as_deref().map(known).transpose()?;
-    let to = asked.to.map(to).transpose()?;
+    let mode = request.mode.as_deref().map(known).transpose()?;
+    let to = request.to.map(to).transpose()?;
     // Who takes over answers by himself, unless he says otherwise.
     let usual = mode.unwrap_or(Mode::Manual);
-    let verb = match (asked.verb.as_str(), to) {
+    let verb = match (request.verb.as_str(), to) {
         ("request", None) if mode.is_none() => Verb::Request,
-        ("release", None) if mode.is_none() && asked.for_ms.is_none() => Verb::Release,
+        ("release", None) if mode.is_none() && request.for_ms.is_none() => Verb::Release,
         ("take", None) => Verb::Take { mode: usual },
         ("grant", Some(to)) => Verb::Grant { to, mode: usual },
         ("grant", None) => return Err(bad("control is granted to somebody: name to")),
@@ -100,22 +100,22 @@ pub(super) fn control(body: &[u8]) -> Result<ControlAsked, Problem> {
         }
         _ => return Err(bad("verb is request, grant, take or release")),
     };
-    let for_ms = asked.for_ms.unwrap_or(limits::CONTROL_MS);
+    let for_ms = request.for_ms.unwrap_or(limits::CONTROL_MS);
     if !(1..=limits::CONTROL_MS_MAX).contains(&for_ms) {
         return Err(bad(&format!("for_ms must be 1 to {}", limits::CONTROL_MS_MAX)));
     }
-    let by = sender(asked.participant.as_deref(), asked.device.as_deref())?;
-    Ok(ControlAsked {
+    let by = sender(request.participant.as_deref(), request.device.as_deref())?;
+    Ok(ControlRequest {
         verb,
         by: by.ok_or_else(|| bad("control is somebody's: name a participant"))?,
         for_ms,
-        note: reason(asked.note)?,
-        role: role(asked.role.as_deref())?,
+        note: reason(request.note)?,
+        role: role(request.role.as_deref())?,
     })
 }
 
-fn to(asked: ToBody) -> Result<Sender, Problem> {
-    let (participant, device) = match asked {
+fn to(request: ToBody) -> Result<Sender, Problem> {
+    let (participant, device) = match request {
         ToBody::Name(participant) => (participant, None),
         ToBody::Sender(SenderBody { participant, device }) => (participant, device),
     };
@@ -124,11 +124,11 @@ fn to(asked: ToBody) -> Result<Sender, Problem> {
 }
 
 pub(super) fn pause(body: &[u8]) -> Result<Pause, Problem> {
-    let asked: RestBody = json(body)?;
+    let request: RestBody = json(body)?;
     Ok(Pause {
-        scope: scope(asked.turn.as_deref(), asked.agent.as_deref(), asked.all)?,
-        by: sender(asked.participant.as_deref(), asked.device.as_deref())?,
-        role: role(asked.role.as_deref())?,
+        scope: scope(request.turn.as_deref(), request.agent.as_deref(), request.all)?,
+        by: sender(request.participant.as_deref(), request.device.as_deref())?,
+        role: role(request.role.as_deref())?,
     })
 }
 
@@ -146,8 +146,8 @@ mod tests {
     fn an_answer_is_to_one_interaction() {
         let path = || InteractionId::parse("i").ok();
         let body = br#"{"answer":{"data":true},"participant":"ada","device":"phone"}"#;
-        let asked = answer(path(), body).unwrap();
-        assert_eq!((asked.interaction, asked.role), (path().unwrap(), Role::Controller));
+        let request = answer(path(), body).unwrap();
+        assert_eq!((request.interaction, request.role), (path().unwrap(), Role::Controller));
         let inside = br#"{"interaction":"i","answer":{"text":"yes"}}"#;
         assert_eq!(answer(None, inside).unwrap().interaction, path().unwrap());
         assert!(answer(path(), inside).is_ok() && answer(None, body).is_err());
@@ -165,8 +165,12 @@ mod tests {
 
     #[test]
     fn control_is_taken_given_and_let_go_by_somebody() {
-        let asked = control(br#"{"verb":"take","participant":"sue","role":"supervisor"}"#).unwrap();
-        assert_eq!((asked.verb, asked.role), (Verb::Take { mode: Mode::Manual }, Role::Supervisor));
+        let request =
+            control(br#"{"verb":"take","participant":"sue","role":"supervisor"}"#).unwrap();
+        assert_eq!(
+            (request.verb, request.role),
+            (Verb::Take { mode: Mode::Manual }, Role::Supervisor)
+        );
         let grant = |to: &str| {
             let body = format!(
                 r#"{{"verb":"grant","to":{to},"mode":"assist","for_ms":9,"participant":"sue"}}"#

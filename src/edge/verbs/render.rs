@@ -46,12 +46,12 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
             "duplicate": duplicate,
         }),
         Applied::Cancelled { turns } => json!({ "cancelled": turns, "tail": tail }),
-        Applied::Said { places, duplicate, over, spoken } => json!({
+        Applied::OutputAccepted { places, duplicate, over, last_input } => json!({
             "first": places.map(|(first, _)| first.0),
             "last": places.map(|(_, last)| last.0),
             "duplicate": duplicate,
             "over": over,
-            "spoken": spoken.0,
+            "spoken": last_input.0,
         }),
         Applied::Control { epoch, mode, serial } => json!({
             "epoch": epoch,

@@ -15,8 +15,8 @@ use crate::ids::{
 use crate::limits;
 use crate::runtime::claim::Claimer;
 use crate::session::{
-    Ask, Cancel, Input, Phase, Policy, Role, Said, Say, Scope, Sender, Then, Unwatched, WhenBusy,
-    Withdraw,
+    Ask, Cancel, Input, Phase, Policy, Role, Say, Scope, Sender, Then, TurnOutput, Unwatched,
+    WhenBusy, Withdraw,
 };
 
 #[derive(Deserialize)]
@@ -153,8 +153,8 @@ struct AfterBody {
     cancel_after_ms: Option<u64>,
 }
 
-pub(in crate::edge) fn policy(asked: PolicyBody) -> Result<Policy, Problem> {
-    let unwatched = match asked.unwatched {
+pub(in crate::edge) fn policy(request: PolicyBody) -> Result<Policy, Problem> {
+    let unwatched = match request.unwatched {
         None => Unwatched::Continue,
         Some(UnwatchedBody::Name(name)) if name == "continue" => Unwatched::Continue,
         Some(UnwatchedBody::After(AfterBody {
@@ -172,48 +172,48 @@ pub(in crate::edge) fn policy(asked: PolicyBody) -> Result<Policy, Problem> {
         }
     };
     Ok(Policy {
-        when_busy: when_busy(asked.when_busy.as_deref())?.unwrap_or_default(),
+        when_busy: when_busy(request.when_busy.as_deref())?.unwrap_or_default(),
         unwatched,
-        attempts: asked.attempts,
-        escalate: asked.escalate,
-        wait_ms: asked.wait_ms,
+        attempts: request.attempts,
+        escalate: request.escalate,
+        wait_ms: request.wait_ms,
     })
 }
 
 pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
-    let asked: InputBody<'_> = json(body)?;
-    if !asked.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
+    let request: InputBody<'_> = json(body)?;
+    if !request.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
         return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
     }
     Ok(Input {
-        input: name("input", &asked.input, TurnId::parse)?,
-        agent: name("agent", &asked.agent, AgentName::parse)?,
-        said: asked.said.event()?,
-        sender: sender(asked.participant.as_deref(), asked.device.as_deref())?,
-        when_busy: when_busy(asked.when_busy.as_deref())?,
-        role: role(asked.role.as_deref())?,
-        attempts: asked.attempts,
-        quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
+        input: name("input", &request.input, TurnId::parse)?,
+        agent: name("agent", &request.agent, AgentName::parse)?,
+        content: request.said.event()?,
+        sender: sender(request.participant.as_deref(), request.device.as_deref())?,
+        when_busy: when_busy(request.when_busy.as_deref())?,
+        role: role(request.role.as_deref())?,
+        attempts: request.attempts,
+        quiet_ms: request.quiet_ms.map(quiet).transpose()?,
     })
 }
 
 pub(in crate::edge) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
-    let asked: CancelBody = json(body)?;
-    let scope = match (&asked.turn, &asked.step) {
-        (Some(turn), Some(step)) if asked.agent.is_none() && !asked.all => {
+    let request: CancelBody = json(body)?;
+    let scope = match (&request.turn, &request.step) {
+        (Some(turn), Some(step)) if request.agent.is_none() && !request.all => {
             Scope::Step(name("turn", turn, TurnId::parse)?, name("step", step, StepName::parse)?)
         }
         (_, Some(_)) => return Err(bad("a step is one of a turn")),
-        (_, None) => scope(asked.turn.as_deref(), asked.agent.as_deref(), asked.all)?,
+        (_, None) => scope(request.turn.as_deref(), request.agent.as_deref(), request.all)?,
     };
-    let by = sender(asked.participant.as_deref(), asked.device.as_deref())?;
-    Ok(Cancel { scope, by, reason: reason(asked.reason)?, role: role(asked.role.as_deref())? })
+    let by = sender(request.participant.as_deref(), request.device.as_deref())?;
+    Ok(Cancel { scope, by, reason: reason(request.reason)?, role: role(request.role.as_deref())? })
 }
 
 pub(in crate::edge) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
-    let asked = in_path(body)?;
-    let epoch = asked.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
-    said(turn, epoch, asked)
+    let request = in_path(body)?;
+    let epoch = request.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
+    output(turn, epoch, request)
 }
 
 /// The same from a line, which may leave the epoch to the address; with its seq, also where it is refused.
@@ -223,20 +223,20 @@ pub(in crate::edge) fn line(
     line: &[u8],
 ) -> Result<Say, (Option<u64>, Problem)> {
     let numbered = || serde_json::from_slice(line).ok().map(|Numbered { seq }| seq);
-    let asked = in_path(line).map_err(|why| (numbered(), why))?;
-    let seq = asked.seq;
-    if asked.epoch.is_some_and(|given| given != epoch) {
+    let request = in_path(line).map_err(|why| (numbered(), why))?;
+    let seq = request.seq;
+    if request.epoch.is_some_and(|given| given != epoch) {
         return Err((seq, bad("the line and the address name different epochs")));
     }
-    said(turn, epoch, asked).map_err(|why| (seq, why))
+    output(turn, epoch, request).map_err(|why| (seq, why))
 }
 
 fn in_path(body: &[u8]) -> Result<SayBody<'_>, Problem> {
-    let asked: SayBody<'_> = json(body)?;
-    if asked.r#type.is_some() || asked.session.is_some() || asked.turn.is_some() {
+    let request: SayBody<'_> = json(body)?;
+    if request.r#type.is_some() || request.session.is_some() || request.turn.is_some() {
         return Err(bad("the path says which session and turn"));
     }
-    Ok(asked)
+    Ok(request)
 }
 
 /// The same from a frame of a tenant's worker, which names its session and its turn.
@@ -244,8 +244,8 @@ pub(in crate::edge) fn frame(
     tenant: Option<&TenantName>,
     body: &[u8],
 ) -> Result<(SessionId, Say), Problem> {
-    let mut asked: SayBody<'_> = json(body)?;
-    let (session, turn) = (asked.session.take(), asked.turn.take());
+    let mut request: SayBody<'_> = json(body)?;
+    let (session, turn) = (request.session.take(), request.turn.take());
     let Some((session, turn)) = session.zip(turn) else {
         return Err(bad("a frame names its session and its turn"));
     };
@@ -253,12 +253,12 @@ pub(in crate::edge) fn frame(
     if session.is_reserved() {
         return Err(bad("the session's name is kept for the program itself"));
     }
-    let epoch = asked.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
-    Ok((session, said(name("turn", &turn, TurnId::parse)?, epoch, asked)?))
+    let epoch = request.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
+    Ok((session, output(name("turn", &turn, TurnId::parse)?, epoch, request)?))
 }
 
-fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Problem> {
-    let then = match (asked.then.as_deref(), asked.reason) {
+fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, Problem> {
+    let then = match (request.then.as_deref(), request.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
         (Some("complete"), Some(given)) => Then::CompleteFor { reason: reason(given)? },
@@ -268,40 +268,41 @@ fn said(turn: TurnId, epoch: TurnEpoch, asked: SayBody<'_>) -> Result<Say, Probl
         (Some("fail"), given) => Then::Fail { reason: reason(given.unwrap_or_default())? },
         _ => return Err(bad("then is complete or fail (with a reason), release, wait or pause")),
     };
-    let says = !asked.events.is_empty()
-        || !asked.ask.is_empty()
-        || !asked.withdraw.is_empty()
-        || asked.step.is_some()
+    let says = !request.events.is_empty()
+        || !request.ask.is_empty()
+        || !request.withdraw.is_empty()
+        || request.step.is_some()
         || then != Then::GoOn;
-    if says && asked.seq.is_none() {
+    if says && request.seq.is_none() {
         return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
     }
-    if limits::INTERACTIONS < asked.ask.len().max(asked.withdraw.len()) {
+    if limits::INTERACTIONS < request.ask.len().max(request.withdraw.len()) {
         return Err(bad(&format!("at most {} questions at once", limits::INTERACTIONS)));
     }
-    let step = asked.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
-    let events = asked.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
-    let ask = asked.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
-    let withdraw = asked.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
-    let (rewind, mark, internal) = (asked.rewind, asked.mark, asked.internal);
-    let said = |seq| Said { seq, step, rewind, mark, events, internal, ask, then, withdraw };
-    let said = asked.seq.map(said);
-    let checkpoint = asked.checkpoint.map(|text| STANDARD.decode(text)).transpose();
+    let step = request.step.map(|step| name("step", &step, StepName::parse)).transpose()?;
+    let events = request.events.into_iter().map(Item::event).collect::<Result<_, _>>()?;
+    let ask = request.ask.into_iter().map(ask).collect::<Result<_, _>>()?;
+    let withdraw = request.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
+    let (rewind, mark, internal) = (request.rewind, request.mark, request.internal);
+    let output =
+        |seq| TurnOutput { seq, step, rewind, mark, events, internal, ask, then, withdraw };
+    let output = request.seq.map(output);
+    let checkpoint = request.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
     Ok(Say {
         turn,
         epoch,
-        said,
-        heard: asked.heard.map(Serial),
-        delivered: asked.delivered.map(Serial),
-        quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
-        phase: asked.phase.map(phase).transpose()?,
+        content,
+        consumed: request.heard.map(Serial),
+        delivered: request.delivered.map(Serial),
+        quiet_ms: request.quiet_ms.map(quiet).transpose()?,
+        phase: request.phase.map(phase).transpose()?,
         checkpoint: checkpoint.map(Into::into),
     })
 }
 
-fn phase(asked: PhaseBody) -> Result<Phase, Problem> {
-    match asked {
+fn phase(request: PhaseBody) -> Result<Phase, Problem> {
+    match request {
         PhaseBody::Name(name) if name == "thinking" => Ok(Phase::Thinking),
         PhaseBody::Name(name) if name == "streaming" => Ok(Phase::Streaming),
         PhaseBody::Tool(tool) => Ok(Phase::Tool(name("tool", &tool.tool, ToolName::parse)?)),
@@ -309,42 +310,42 @@ fn phase(asked: PhaseBody) -> Result<Phase, Problem> {
     }
 }
 
-fn ask(asked: AskBody<'_>) -> Result<Ask, Problem> {
-    if let Some(span_ms) = asked.deadline_ms
+fn ask(request: AskBody<'_>) -> Result<Ask, Problem> {
+    if let Some(span_ms) = request.deadline_ms
         && !(1..=limits::INTERACTION_MS_MAX).contains(&span_ms)
     {
         return Err(bad(&format!("deadline_ms must be 1 to {}", limits::INTERACTION_MS_MAX)));
     }
     Ok(Ask {
-        interaction: name("interaction", &asked.interaction, InteractionId::parse)?,
-        kind: name("kind", &asked.kind, KindName::parse)?,
-        question: asked.question.event()?,
-        deadline_ms: asked.deadline_ms,
+        interaction: name("interaction", &request.interaction, InteractionId::parse)?,
+        kind: name("kind", &request.kind, KindName::parse)?,
+        question: request.question.event()?,
+        deadline_ms: request.deadline_ms,
         // Whoever only watches answers nothing.
-        role: match asked.role {
+        role: match request.role {
             Some(given) => role(Some(&given))?.max(Role::Participant),
             None => Role::Participant,
         },
     })
 }
 
-fn withdraw(asked: WithdrawBody) -> Result<Withdraw, Problem> {
+fn withdraw(request: WithdrawBody) -> Result<Withdraw, Problem> {
     Ok(Withdraw {
-        interaction: name("interaction", &asked.interaction, InteractionId::parse)?,
-        reason: reason(asked.reason)?,
+        interaction: name("interaction", &request.interaction, InteractionId::parse)?,
+        reason: reason(request.reason)?,
     })
 }
 
 /// The worker, and how long it waits.
 pub(in crate::edge) fn claimer(agent: AgentId, body: &[u8]) -> Result<(Claimer, u64), Problem> {
-    let asked: ClaimBody = json(body)?;
-    let lease_ms = asked.lease_ms.map_or(Ok(limits::LEASE_MS), lease)?;
-    let wait_ms = asked.wait_ms.unwrap_or(limits::POLL_MS);
+    let request: ClaimBody = json(body)?;
+    let lease_ms = request.lease_ms.map_or(Ok(limits::LEASE_MS), lease)?;
+    let wait_ms = request.wait_ms.unwrap_or(limits::POLL_MS);
     if limits::POLL_MS_MAX < wait_ms {
         return Err(bad(&format!("wait_ms must be at most {}", limits::POLL_MS_MAX)));
     }
-    let worker = name("worker", &asked.worker, WorkerName::parse)?;
-    let quiet_ms = asked.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
+    let worker = name("worker", &request.worker, WorkerName::parse)?;
+    let quiet_ms = request.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
     Ok((Claimer { agent, worker, lease_ms, quiet_ms, is_bound: false }, wait_ms))
 }
 
@@ -443,12 +444,12 @@ mod tests {
 
     #[test]
     fn bodies_are_taken_whole_or_refused() {
-        let asked = input(br#"{"input":"i","agent":"a","said":{"text":"hi"}}"#).unwrap();
-        assert_eq!((asked.when_busy, asked.sender), (None, None));
-        let asked = input(
+        let request = input(br#"{"input":"i","agent":"a","said":{"text":"hi"}}"#).unwrap();
+        assert_eq!((request.when_busy, request.sender), (None, None));
+        let request = input(
             br#"{"input":"i","agent":"a","said":{"data":{"x":1}},"when_busy":"queue","participant":"p","device":"d"}"#,
         );
-        assert!(asked.unwrap().sender.is_some_and(|sender| sender.device.is_some()));
+        assert!(request.unwrap().sender.is_some_and(|sender| sender.device.is_some()));
         for body in [
             &br#"{"input":"","agent":"a","said":{"text":"hi"}}"#[..],
             br#"{"input":"i","agent":"a"}"#,
@@ -481,13 +482,16 @@ mod tests {
     #[test]
     fn a_beat_needs_no_number_and_what_is_said_does() {
         let beat = say(turn(), br#"{"epoch":3,"quiet_ms":60000}"#).unwrap();
-        assert_eq!((beat.said, beat.quiet_ms), (None, Some(60_000)));
-        let said = say(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
-        assert_eq!(said.said.unwrap().events.len(), 1);
+        assert_eq!((beat.output, beat.quiet_ms), (None, Some(60_000)));
+        let output = say(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
+        assert_eq!(output.output.unwrap().events.len(), 1);
         let failed = say(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
-        assert_eq!(failed.said.unwrap().then, Then::Fail { reason: "x".into() });
+        assert_eq!(failed.output.unwrap().then, Then::Fail { reason: "x".into() });
         let cut = say(turn(), br#"{"epoch":3,"seq":0,"then":"complete","reason":"length"}"#);
-        assert_eq!(cut.unwrap().said.unwrap().then, Then::CompleteFor { reason: "length".into() });
+        assert_eq!(
+            cut.unwrap().output.unwrap().then,
+            Then::CompleteFor { reason: "length".into() }
+        );
         for body in [
             &br#"{"seq":0}"#[..],
             br#"{"epoch":1,"events":[{"text":"a"}]}"#,

@@ -2,10 +2,10 @@
 //!
 //! [`Frames`] reads and writes them; the runtime's bodies get it as a [`Codec`] and know no JSON.
 
-mod said;
-mod told;
+mod parse;
+mod render;
 
-pub(super) use said::refused;
+pub(super) use parse::refused;
 
 use crate::ids::TenantName;
 use crate::runtime::agent::{Codec, Frame, Refused, ToWorker};
@@ -19,15 +19,15 @@ pub struct Frames {
 
 impl Codec for Frames {
     fn read(&self, frame: &[u8]) -> Result<Frame, Box<Refused>> {
-        said::read(self.tenant.as_ref(), frame)
+        parse::read(self.tenant.as_ref(), frame)
     }
 
-    fn write(&self, told: &ToWorker) -> Vec<u8> {
-        told::write(told)
+    fn write(&self, render: &ToWorker) -> Vec<u8> {
+        render::write(render)
     }
 
     fn registered(&self, node: u64) -> Vec<u8> {
-        told::registered(node)
+        render::registered(node)
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::wire::tests::sample;
 use super::*;
 use crate::ids::{Cursor, Incarnation, Serial, SessionId, TurnEpoch, TurnId};
 use crate::runtime::Shown;
-use crate::runtime::agent::{Ack, FromWorker, Told, TurnKey, What};
+use crate::runtime::agent::{Ack, FromWorker, Signal, TurnKey, What};
 
 fn key() -> TurnKey {
     let session = SessionId::parse("s").unwrap();
@@ -21,13 +21,13 @@ fn check(frame: &str, expected: Expect) {
             let key = refused.key.map(|key| key.turn);
             format!("{} of {key:?} {:?}", refused.code, refused.seq)
         }
-        Ok(Frame::Register(asked)) => format!("{asked:?}"),
-        Ok(Frame::Said(FromWorker::Say { session, say })) => {
-            let said = say.said.map(|said| (said.seq, said.events.len(), said.then));
+        Ok(Frame::Register(request)) => format!("{request:?}"),
+        Ok(Frame::FromWorker(FromWorker::Say { session, say })) => {
+            let output = say.output.map(|output| (output.seq, output.events.len(), output.then));
             let session = session.name();
-            format!("{session} {} {} {said:?} {:?}", say.turn, say.epoch, say.quiet_ms)
+            format!("{session} {} {} {output:?} {:?}", say.turn, say.epoch, say.quiet_ms)
         }
-        Ok(Frame::Said(said)) => format!("{said:?}"),
+        Ok(Frame::FromWorker(output)) => format!("{output:?}"),
     };
     expected.assert_eq(&shown);
 }
@@ -85,11 +85,11 @@ fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
     let cursor = Some(Cursor { incarnation: Incarnation(1), serial: Serial(7) });
     let event =
         Some(Arc::new(Shown { event: sample("text", b"a\nb"), rendered: Default::default() }));
-    let told = Told { key: key(), what: What::Steer, cursor, event };
-    let frame = Frames::default().write(&ToWorker::Told(Box::new(told)));
+    let signal = Signal { key: key(), what: What::Steer, cursor, event };
+    let frame = Frames::default().write(&ToWorker::Signal(Box::new(signal)));
     expect![[r#"{"epoch":3,"serial":7,"session":"s","turn":"t","type":"told","what":"steer","event":{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a\nb","chain":"0000000000000abc"}}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
-    let ack = Ack { key: key(), seq: 4, places: None, over: true, spoken: Serial(2) };
+    let ack = Ack { key: key(), seq: 4, places: None, over: true, last_input: Serial(2) };
     let frame = Frames::default().write(&ToWorker::Ack(Box::new(ack)));
     expect![[r#"{"epoch":3,"first":null,"last":null,"over":true,"seq":4,"session":"s","spoken":2,"turn":"t","type":"ack"}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());

@@ -5,8 +5,8 @@
 //! parses what a client sends, `subscription` is one attached session. `worker` serves a worker of
 //! agents.
 
-mod asked;
 mod handshake;
+mod parse;
 mod people;
 mod pieces;
 mod socket;

@@ -22,9 +22,9 @@ use super::super::error::{self, Problem};
 use super::super::quota;
 use super::super::telling::Telling;
 use super::super::verbs;
-use super::asked::{self, Asked, Attach, Called, Frame, Misunderstood, Request};
-use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
-use super::subscription::{Credit, Spoken, Subscription};
+use super::parse::{self, Attach, Called, Frame, Misunderstood, Operation, Request};
+use super::socket::{CloseReason, Received, SocketReceiver, SocketSender};
+use super::subscription::{Batch, Credit, Subscription};
 use crate::auth::{Caller, Ending, Refused};
 use crate::ids::SessionId;
 use crate::limits;
@@ -43,7 +43,7 @@ pub(super) struct People {
     requests: FuturesUnordered<BoxFuture<'static, Done>>,
     /// At most [`limits::SOCKET_SESSIONS`].
     places: HashMap<SessionId, Place>,
-    speaking: FuturesUnordered<BoxFuture<'static, Spoken>>,
+    speaking: FuturesUnordered<BoxFuture<'static, Batch>>,
     /// Sessions that were attached.
     attached: u64,
 }
@@ -54,7 +54,7 @@ struct Place {
     credit: Credit,
     detached: CancellationToken,
     /// What it was attached for, as its caller could have it.
-    wants: attached::Asked,
+    wants: attached::AttachOptions,
     /// Among the streams of its tenant and key.
     _place: Option<crate::auth::Place>,
 }
@@ -137,7 +137,7 @@ impl People {
             let is_idle = self.sender.is_idle();
             if !listens || !is_idle {
                 // Whoever is not listened to is not silent, and who does not read is slow.
-                receiver.heard_at = Instant::now();
+                receiver.received_at = Instant::now();
             }
             let patience = receiver.patience();
             tokio::select! {
@@ -150,24 +150,24 @@ impl People {
                     }
                 }
                 Some(done) = self.requests.next() => self.settle(done),
-                heard = receiver.hear(), if listens => match heard {
-                    Heard::Text(text) => self.hear(text),
-                    Heard::Sign => {}
-                    Heard::Odd(problem) => self.answer(None, Err(problem)),
-                    Heard::Over(reason) => return reason,
+                received = receiver.hear(), if listens => match received {
+                    Received::Text(text) => self.hear(text),
+                    Received::Sign => {}
+                    Received::Odd(problem) => self.answer(None, Err(problem)),
+                    Received::Over(reason) => return reason,
                 },
                 _ = pings.tick() => self.sender.ping(),
                 () = sleep_until(patience) => return CloseReason::Silent,
-                Some(spoken) = self.speaking.next(), if is_idle => self.pass_on(spoken),
+                Some(batch) = self.speaking.next(), if is_idle => self.pass_on(batch),
             }
         }
     }
 
     fn hear(&mut self, text: Utf8Bytes) {
-        let Request { re, session, asked } = match asked::frame(&self.caller, &text) {
+        let Request { re, session, operation } = match parse::frame(&self.caller, &text) {
             Ok(Frame::Request(request)) => *request,
             Ok(Frame::Auth { re, .. }) if self.is_asking => {
-                let why = asked::bad("an auth is under way".to_owned());
+                let why = parse::bad("an auth is under way".to_owned());
                 return self.answer(re, Err(why));
             }
             Ok(Frame::Auth { re, credential }) => {
@@ -182,13 +182,13 @@ impl People {
             }
             Err(Misunderstood { re, why }) => return self.answer(re, Err(why)),
         };
-        match asked {
-            Asked::Attach(attach) => {
+        match operation {
+            Operation::Attach(attach) => {
                 if let Err(why) = self.attach(re, &session, &attach) {
                     self.answer(re, Err(why));
                 }
             }
-            Asked::Detach => {
+            Operation::Detach => {
                 let answer = self.place(&session).map(|place| {
                     place.detached.cancel();
                     json!({ "session": session.name() })
@@ -196,11 +196,11 @@ impl People {
                 self.places.remove(&session);
                 self.answer(re, answer);
             }
-            Asked::Credit(events) => {
+            Operation::Credit(events) => {
                 let answer = self.place(&session).and_then(|place| {
                     place.credit.add(events).map_err(|sum| {
                         let most = limits::SOCKET_CREDIT_MAX;
-                        asked::bad(format!("the credit would be {sum} events; the limit is {most}"))
+                        parse::bad(format!("the credit would be {sum} events; the limit is {most}"))
                     })
                 });
                 // Nobody asks for an answer who gives no number.
@@ -208,12 +208,12 @@ impl People {
                     self.answer(re, answer.map(|()| json!({ "session": session.name() })));
                 }
             }
-            Asked::Ephemeral(said) => {
+            Operation::Ephemeral(frames) => {
                 let attached = self.places.get(&session);
                 let attached = attached.map(|place| place.wants.who.clone());
                 let (edge, caller) = (self.edge.clone(), self.caller.clone());
                 let request = async move {
-                    let done = ephemeral::submit(&edge, &caller, session, *said, attached).await;
+                    let done = ephemeral::submit(&edge, &caller, session, *frames, attached).await;
                     match (re, done) {
                         // Nobody asks for an answer who gives no number.
                         (None, Ok(_)) => Done::Unasked,
@@ -222,7 +222,7 @@ impl People {
                 };
                 self.requests.push(request.boxed());
             }
-            Asked::Verb(called) => {
+            Operation::Verb(called) => {
                 let (edge, caller) = (self.edge.clone(), self.caller.clone());
                 let request =
                     async move { Done::Answered(re, call(&edge, &caller, session, *called).await) };
@@ -241,10 +241,10 @@ impl People {
         &mut self,
         re: Option<u64>,
         session: &SessionId,
-        asked: &Attach,
+        operation: &Attach,
     ) -> Result<(), Problem> {
         self.caller.may(Right::Read, Some(session))?;
-        let wants = asked.wants.clone().of(&self.caller, session)?;
+        let wants = operation.wants.clone().of(&self.caller, session)?;
         if self.places.contains_key(session) {
             return Err(Problem::new(&error::ALREADY_ATTACHED, "detach it first"));
         }
@@ -256,12 +256,12 @@ impl People {
         let taken = quota::place(&self.edge, &self.caller)?;
         self.attached += 1;
         let number = self.attached;
-        let credit = Credit::new(asked.credit);
+        let credit = Credit::new(operation.credit);
         let detached = CancellationToken::new();
         let place = Place { number, credit, detached, wants: wants.clone(), _place: taken };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
-        let Attach { start, freshness, timeout_ms, .. } = *asked;
+        let Attach { start, freshness, timeout_ms, .. } = *operation;
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             let telling = async {
@@ -338,8 +338,8 @@ impl People {
         self.sender.say(text.to_string());
     }
 
-    fn pass_on(&mut self, spoken: Spoken) {
-        let Spoken { session, number, texts, rest } = spoken;
+    fn pass_on(&mut self, batch: Batch) {
+        let Batch { session, number, texts, rest } = batch;
         // Of a session that was detached nothing is said, even if it is attached again.
         if self.places.get(&session).is_none_or(|place| place.number != number) {
             return;

@@ -277,7 +277,7 @@ mod tests {
     }
 
     /// What a server makes of bytes that come in pieces of `size`, and how it ends.
-    async fn heard(bytes: &[u8], size: usize) -> (Vec<Message>, Option<io::ErrorKind>) {
+    async fn received(bytes: &[u8], size: usize) -> (Vec<Message>, Option<io::ErrorKind>) {
         let room = Room::new(1 << 20, &Arc::new(Metrics::default()));
         let (near, mut far) = tokio::io::duplex(size);
         let begun = bytes.len().min(size);
@@ -302,7 +302,7 @@ mod tests {
             }
         };
         tokio::select! {
-            heard = hearing => heard,
+            received = hearing => received,
             () = async { sending.await; std::future::pending().await } => unreachable!(),
         }
     }
@@ -334,7 +334,7 @@ mod tests {
                     expected.push(whole);
                 }
             }
-            let (messages, why) = runtime.block_on(heard(&bytes, size));
+            let (messages, why) = runtime.block_on(received(&bytes, size));
             prop_assert_eq!((messages, why), (expected, None));
         }
     }
@@ -354,7 +354,7 @@ mod tests {
             (announced(0x89, 126), io::ErrorKind::InvalidData),
             (vec![0x81, 1, b'x'], io::ErrorKind::InvalidData),
         ] {
-            assert_eq!(heard(&bytes, 4096).await, (Vec::new(), Some(kind)));
+            assert_eq!(received(&bytes, 4096).await, (Vec::new(), Some(kind)));
         }
     }
 

@@ -35,11 +35,11 @@ pub(super) struct SocketReceiver {
     stream: SplitStream<Stream>,
     limit: Limit,
     /// When it last gave a sign of life.
-    pub(super) heard_at: Instant,
+    pub(super) received_at: Instant,
 }
 
 /// What a client says next.
-pub(super) enum Heard {
+pub(super) enum Received {
     Text(Utf8Bytes),
     /// It lives.
     Sign,
@@ -121,7 +121,7 @@ pub(super) async fn open(
     let stream = Stream::from_raw_socket(pieces, Role::Server, Some(config)).await;
     let (sink, stream) = stream.split();
     let sender = SocketSender { sink, waiting: VecDeque::new(), unflushed: false };
-    (SocketReceiver { stream, limit, heard_at: Instant::now() }, sender)
+    (SocketReceiver { stream, limit, received_at: Instant::now() }, sender)
 }
 
 impl SocketReceiver {
@@ -131,23 +131,23 @@ impl SocketReceiver {
     }
 
     /// Waits for what the client says next. Cancel safe.
-    pub(super) async fn hear(&mut self) -> Heard {
-        let heard = self.stream.next().await;
-        self.heard_at = Instant::now();
-        match heard {
-            Some(Ok(Message::Text(text))) => Heard::Text(text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Heard::Sign,
+    pub(super) async fn hear(&mut self) -> Received {
+        let received = self.stream.next().await;
+        self.received_at = Instant::now();
+        match received {
+            Some(Ok(Message::Text(text))) => Received::Text(text),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Received::Sign,
             Some(Ok(Message::Binary(_))) => {
-                Heard::Odd(Problem::new(&error::BAD_FRAME, "frames are texts, not bytes"))
+                Received::Odd(Problem::new(&error::BAD_FRAME, "frames are texts, not bytes"))
             }
-            Some(Ok(Message::Close(_))) | None => Heard::Over(CloseReason::Gone),
-            Some(Err(why)) => Heard::Over(reason(&why)),
+            Some(Ok(Message::Close(_))) | None => Received::Over(CloseReason::Gone),
+            Some(Err(why)) => Received::Over(reason(&why)),
         }
     }
 
     /// When the client has been silent for too long.
     pub(super) fn patience(&self) -> Instant {
-        self.heard_at + Duration::from_millis(limits::SOCKET_SILENCE_MS)
+        self.received_at + Duration::from_millis(limits::SOCKET_SILENCE_MS)
     }
 
     /// What is said in front of a close for this reason.

@@ -53,7 +53,7 @@ pub(super) struct Subscription {
 }
 
 /// What a session says at once.
-pub(super) struct Spoken {
+pub(super) struct Batch {
     pub(super) session: SessionId,
     pub(super) number: u64,
     pub(super) texts: Vec<String>,
@@ -83,11 +83,11 @@ impl Subscription {
     }
 
     /// Waits for what it says next.
-    pub(super) async fn speak(mut self) -> Spoken {
+    pub(super) async fn speak(mut self) -> Batch {
         let texts = self.next().await;
         let goes_on = self.telling.stage() == Stage::Following && !self.detached.is_cancelled();
         let (session, number) = (self.session.clone(), self.number);
-        Spoken { session, number, texts, rest: goes_on.then_some(self) }
+        Batch { session, number, texts, rest: goes_on.then_some(self) }
     }
 
     /// Nothing if it was detached.
@@ -102,9 +102,9 @@ impl Subscription {
                 biased;
                 () = self.detached.cancelled() => return Vec::new(),
                 () = self.credit.given(), if is_behind => {}
-                said = beside_or_next(&mut self.telling, is_behind) => {
-                    if let Some(said) = said {
-                        return vec![self.control(said)];
+                frames = beside_or_next(&mut self.telling, is_behind) => {
+                    if let Some(frames) = frames {
+                        return vec![self.control(frames)];
                     }
                 }
             }
@@ -126,8 +126,8 @@ impl Subscription {
         texts
     }
 
-    fn control(&self, said: Control) -> String {
-        let Control { name, cursor, data } = said;
+    fn control(&self, frames: Control) -> String {
+        let Control { name, cursor, data } = frames;
         let cursor = cursor.map(|at| format!("\"cursor\":\"{at}\",")).unwrap_or_default();
         format!("{}{name}\",{cursor}\"data\":{data}}}", self.head)
     }

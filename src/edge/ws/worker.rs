@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::super::Edge;
 use super::super::error::Problem;
 use super::super::worker::{Frames, refused};
-use super::socket::{CloseReason, Heard, SocketReceiver, SocketSender};
+use super::socket::{CloseReason, Received, SocketReceiver, SocketSender};
 use crate::auth::{Caller, Ending, Exceeded};
 use crate::ids::AgentId;
 use crate::limits;
@@ -71,20 +71,20 @@ async fn registered(
     loop {
         let next = async {
             sender.flush().await?;
-            Ok::<Heard, CloseReason>(receiver.hear().await)
+            Ok::<Received, CloseReason>(receiver.hear().await)
         };
-        let heard = tokio::select! {
-            heard = timeout_at(until, next) => heard,
+        let received = tokio::select! {
+            received = timeout_at(until, next) => received,
             () = edge.stop.cancelled() => return Err(CloseReason::Stopping),
         };
-        let text = match heard.map_err(|_| CloseReason::Silent)?? {
-            Heard::Text(text) => text,
-            Heard::Sign => continue,
-            Heard::Odd(why) => {
+        let text = match received.map_err(|_| CloseReason::Silent)?? {
+            Received::Text(text) => text,
+            Received::Sign => continue,
+            Received::Odd(why) => {
                 say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
                 continue;
             }
-            Heard::Over(reason) => return Err(reason),
+            Received::Over(reason) => return Err(reason),
         };
         match register(caller, &text) {
             Ok(register) => {
@@ -108,11 +108,11 @@ fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>>
         let (code, detail) = ("bad_frame", detail.to_owned());
         Box::new(Refused { key: None, seq: None, code, detail, retry_after_ms: None })
     };
-    let asked = match Frames::default().read(text.as_bytes())? {
-        Frame::Register(asked) => asked,
-        Frame::Said(_) => return Err(refuse("the first frame is register")),
+    let requested = match Frames::default().read(text.as_bytes())? {
+        Frame::Register(requested) => requested,
+        Frame::FromWorker(_) => return Err(refuse("the first frame is register")),
     };
-    let Registration { agent, worker, capacity, lease_ms, quiet_ms } = asked;
+    let Registration { agent, worker, capacity, lease_ms, quiet_ms } = requested;
     Ok(Register {
         agent: AgentId {
             tenant: caller.tenant().cloned(),
@@ -162,21 +162,21 @@ async fn hear(
     receiver: &mut SocketReceiver,
 ) -> CloseReason {
     loop {
-        let said = match receiver.hear().await {
-            Heard::Text(text) => match frames.read(text.as_bytes()) {
-                Ok(Frame::Said(said)) => spend(edge, caller, said),
+        let output = match receiver.hear().await {
+            Received::Text(text) => match frames.read(text.as_bytes()) {
+                Ok(Frame::FromWorker(output)) => spend(edge, caller, output),
                 Ok(Frame::Register(_)) => {
                     Err(Refused::frame("bad_frame", "it is registered already".to_owned()))
                 }
                 Err(refused) => Err(ToWorker::Refused(refused)),
             },
             // Whatever comes says that it lives.
-            Heard::Sign => Ok(FromWorker::Pong),
-            Heard::Odd(why) => Err(Refused::frame(why.code(), why.detail().to_owned())),
-            Heard::Over(reason) => return reason,
+            Received::Sign => Ok(FromWorker::Pong),
+            Received::Odd(why) => Err(Refused::frame(why.code(), why.detail().to_owned())),
+            Received::Over(reason) => return reason,
         };
-        let closed = match said {
-            Ok(said) => speaker.hear(said).await.is_err(),
+        let closed = match output {
+            Ok(output) => speaker.hear(output).await.is_err(),
             // It lives, whatever it may say.
             Err(refused) => {
                 speaker.hear(FromWorker::Pong).await.is_err()
@@ -194,21 +194,21 @@ async fn hear(
 ///
 /// # Errors
 /// The answer, where they have not: the link does not hear of it.
-fn spend(edge: &Edge, caller: &Caller, said: FromWorker) -> Result<FromWorker, ToWorker> {
-    if let FromWorker::Ephemeral { key, said: words, .. } = &said {
+fn spend(edge: &Edge, caller: &Caller, output: FromWorker) -> Result<FromWorker, ToWorker> {
+    if let FromWorker::Ephemeral { key, content: words, .. } = &output {
         let spent = edge.auth.spend_on_bytes(caller, words.payload.len());
         let answer =
             |why: Exceeded| ToWorker::Refused(refused(&why.into(), Some(key.clone()), None));
         spent.map_err(answer)?;
-        return Ok(said);
+        return Ok(output);
     }
-    let FromWorker::Say { session, say } = said else { return Ok(said) };
+    let FromWorker::Say { session, say } = output else { return Ok(output) };
     let command = Command::Say(say);
     let spent = edge.auth.spend(caller, &command);
     let Command::Say(say) = command else { unreachable!("it is what it was") };
     let Err(why) = spent else { return Ok(FromWorker::Say { session, say }) };
     let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
-    let seq = say.said.as_ref().map(|said| said.seq);
+    let seq = say.output.as_ref().map(|output| output.seq);
     Err(ToWorker::Refused(refused(&why.into(), Some(key), seq)))
 }
 
@@ -228,8 +228,8 @@ async fn tell(
                     return reason;
                 }
             }
-            told = listener.next(), if tells => match told {
-                Ok(told) => say(sender, &told),
+            message = listener.next(), if tells => match message {
+                Ok(message) => say(sender, &message),
                 Err(end) => return reason(end),
             },
             Some(refused) = refusals.recv(), if tells => say(sender, &refused),
@@ -247,8 +247,8 @@ fn reason(end: LinkEnd) -> CloseReason {
     }
 }
 
-fn say(sender: &mut SocketSender, told: &ToWorker) {
-    sender.say(text_of(Frames::default().write(told)));
+fn say(sender: &mut SocketSender, message: &ToWorker) {
+    sender.say(text_of(Frames::default().write(message)));
 }
 
 fn text_of(frame: Vec<u8>) -> String {

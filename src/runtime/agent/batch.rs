@@ -3,38 +3,38 @@
 use super::link::Room;
 use crate::ids::Serial;
 use crate::limits::{APPEND_BYTES, APPEND_EVENTS};
-use crate::session::{NewEvent, Said, Say, Then};
+use crate::session::{NewEvent, Say, Then, TurnOutput};
 
 /// What one say of a worker is, and the room that it takes until it is answered.
-pub(super) struct Heard {
+pub(super) struct Received {
     pub(super) say: Box<Say>,
     pub(super) _room: Room,
 }
 
 /// Says of one turn that ride in one command, in their order.
 pub(super) struct Batch {
-    says: Vec<Heard>,
+    says: Vec<Received>,
     events: usize,
     bytes: usize,
 }
 
 impl Batch {
-    pub(super) fn of(heard: Heard) -> Batch {
-        let (events, bytes) = size(&heard.say);
-        Batch { says: vec![heard], events, bytes }
+    pub(super) fn of(received: Received) -> Batch {
+        let (events, bytes) = size(&received.say);
+        Batch { says: vec![received], events, bytes }
     }
 
     /// Takes one more, if one command can say both; else gives it back.
-    pub(super) fn join(&mut self, heard: Heard) -> Option<Heard> {
-        let (events, bytes) = size(&heard.say);
+    pub(super) fn join(&mut self, received: Received) -> Option<Received> {
+        let (events, bytes) = size(&received.say);
         let over = APPEND_EVENTS < self.events + events || APPEND_BYTES < self.bytes + bytes;
         let last = &self.says.last().expect("a batch is never empty").say;
-        if over || !goes_on(last, &heard.say) {
-            return Some(heard);
+        if over || !goes_on(last, &received.say) {
+            return Some(received);
         }
         self.events += events;
         self.bytes += bytes;
-        self.says.push(heard);
+        self.says.push(received);
         None
     }
 
@@ -42,22 +42,24 @@ impl Batch {
     /// last input that the worker was told of.
     pub(super) fn command(&self, seq: u64, delivered: Option<Serial>) -> Say {
         let mut all = Say { delivered, ..Say::clone(&self.says[0].say) };
-        for Heard { say, .. } in &self.says[1..] {
-            all.heard = all.heard.max(say.heard);
+        for Received { say, .. } in &self.says[1..] {
+            all.consumed = all.consumed.max(say.consumed);
             all.quiet_ms = say.quiet_ms.or(all.quiet_ms);
             all.phase = all.phase.or_else(|| say.phase.clone());
             if say.checkpoint.is_some() {
                 all.checkpoint.clone_from(&say.checkpoint);
             }
-            let Some(said) = &say.said else { continue };
-            let whole =
-                all.said.get_or_insert_with(|| Said { internal: said.internal, ..Said::default() });
-            whole.events.extend(said.events.iter().cloned());
-            whole.ask.extend(said.ask.iter().cloned());
-            whole.then = said.then.clone();
+            let Some(output) = &say.output else { continue };
+            let whole = all.output.get_or_insert_with(|| TurnOutput {
+                internal: output.internal,
+                ..TurnOutput::default()
+            });
+            whole.events.extend(output.events.iter().cloned());
+            whole.ask.extend(output.ask.iter().cloned());
+            whole.then = output.then.clone();
         }
-        if let Some(said) = &mut all.said {
-            said.seq = seq;
+        if let Some(output) = &mut all.output {
+            output.seq = seq;
         }
         all
     }
@@ -68,28 +70,32 @@ impl Batch {
         &self,
         places: Option<(Serial, Serial)>,
     ) -> impl Iterator<Item = (u64, Option<(Serial, Serial)>)> {
-        let said: Vec<_> = self.says.iter().filter_map(|heard| heard.say.said.as_ref()).collect();
-        let (mut next, mut left) = (places.map(|(first, _)| first), said.len());
-        said.into_iter().map(move |said| {
+        let output: Vec<_> =
+            self.says.iter().filter_map(|received| received.say.output.as_ref()).collect();
+        let (mut next, mut left) = (places.map(|(first, _)| first), output.len());
+        output.into_iter().map(move |output| {
             left -= 1;
-            let own = said.events.len() as u64 + u64::from(said.step.is_some());
+            let own = output.events.len() as u64 + u64::from(output.step.is_some());
             let place = next.zip(places).and_then(|(at, (_, end))| {
                 let last = if left == 0 { end } else { Serial(at.0 + own - 1) };
                 next = Some(Serial(at.0 + own));
                 (at <= last).then_some((at, last))
             });
-            (said.seq, place)
+            (output.seq, place)
         })
     }
 
     /// The seqs of those that have one.
     pub(super) fn seqs(&self) -> impl Iterator<Item = u64> {
-        self.says.iter().filter_map(|heard| heard.say.said.as_ref()).map(|said| said.seq)
+        self.says
+            .iter()
+            .filter_map(|received| received.say.output.as_ref())
+            .map(|output| output.seq)
     }
 
     /// How the turn goes on after all of them.
     pub(super) fn ends(&self) -> bool {
-        self.says.last().is_some_and(|heard| ends(&heard.say))
+        self.says.last().is_some_and(|received| ends(&received.say))
     }
 
     /// Each for itself, where there are several.
@@ -100,26 +106,27 @@ impl Batch {
 
 /// Events and bytes that count towards the limits of one command.
 fn size(say: &Say) -> (usize, usize) {
-    let Some(said) = &say.said else { return (0, 0) };
+    let Some(output) = &say.output else { return (0, 0) };
     let bytes = |event: &NewEvent| event.payload.len() + event.format.as_str().len();
-    (said.events.len(), said.events.iter().map(bytes).sum())
+    (output.events.len(), output.events.iter().map(bytes).sum())
 }
 
 /// Whether one command can say the second after the first: what it does besides output comes first in a
 /// command, or last.
 fn goes_on(before: &Say, next: &Say) -> bool {
-    let stands = |said: &Said| said.rewind || !said.ask.is_empty();
+    let stands = |output: &TurnOutput| output.rewind || !output.ask.is_empty();
     let phase = next.phase.is_none() || next.phase == before.phase;
-    let Some(said) = &next.said else { return !ends(before) && phase };
-    let before_goes = before.said.as_ref().is_none_or(|before| {
-        !stands(before) && before.then == Then::GoOn && before.internal == said.internal
+    let Some(output) = &next.output else { return !ends(before) && phase };
+    let before_goes = before.output.as_ref().is_none_or(|before| {
+        !stands(before) && before.then == Then::GoOn && before.internal == output.internal
     });
-    let begins = said.step.is_some() || said.rewind || said.mark || !said.withdraw.is_empty();
+    let begins =
+        output.step.is_some() || output.rewind || output.mark || !output.withdraw.is_empty();
     before_goes && phase && !begins
 }
 
 fn ends(say: &Say) -> bool {
-    say.said.as_ref().is_some_and(|said| said.then != Then::GoOn)
+    say.output.as_ref().is_some_and(|output| output.then != Then::GoOn)
 }
 
 #[cfg(test)]
@@ -130,27 +137,27 @@ mod tests {
     use crate::ids::{InteractionId, StepName, TurnEpoch, TurnId};
     use crate::session::{Format, Phase, Withdraw};
 
-    fn heard(seq: Option<u64>, texts: &[&str], then: Then) -> Heard {
+    fn received(seq: Option<u64>, texts: &[&str], then: Then) -> Received {
         let event = |text: &&str| NewEvent {
             format: Format::TEXT,
             payload: Bytes::copy_from_slice(text.as_bytes()),
         };
         let events = texts.iter().map(event).collect();
-        let said = seq.map(|seq| Said { seq, events, then, ..Said::default() });
-        let say = Say { said, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
-        Heard { say: Box::new(say), _room: Room::none() }
+        let output = seq.map(|seq| TurnOutput { seq, events, then, ..TurnOutput::default() });
+        let say = Say { output: output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
+        Received { say: Box::new(say), _room: Room::none() }
     }
 
     #[test]
     fn what_gathers_rides_in_one_command_and_each_say_knows_its_place() {
-        let mut batch = Batch::of(heard(Some(4), &["a", "b"], Then::GoOn));
-        assert!(batch.join(heard(None, &[], Then::GoOn)).is_none());
-        assert!(batch.join(heard(Some(5), &[], Then::GoOn)).is_none());
-        assert!(batch.join(heard(Some(6), &["c"], Then::Complete)).is_none());
-        let late = batch.join(heard(Some(7), &["d"], Then::GoOn));
+        let mut batch = Batch::of(received(Some(4), &["a", "b"], Then::GoOn));
+        assert!(batch.join(received(None, &[], Then::GoOn)).is_none());
+        assert!(batch.join(received(Some(5), &[], Then::GoOn)).is_none());
+        assert!(batch.join(received(Some(6), &["c"], Then::Complete)).is_none());
+        let late = batch.join(received(Some(7), &["d"], Then::GoOn));
         assert!(late.is_some(), "nothing rides after an end");
-        let said = batch.command(2, None).said.unwrap();
-        assert_eq!((said.seq, said.events.len(), said.then), (2, 3, Then::Complete));
+        let output = batch.command(2, None).output.unwrap();
+        assert_eq!((output.seq, output.events.len(), output.then), (2, 3, Then::Complete));
         let at = |first, last| Some((Serial(first), Serial(last)));
         // The last one is told of the end, too.
         let answers: Vec<_> = batch.answers(at(10, 13)).collect();
@@ -161,47 +168,47 @@ mod tests {
 
     #[test]
     fn what_is_more_than_output_begins_a_command_or_ends_it() {
-        let plain = || heard(Some(1), &["b"], Then::GoOn);
-        let step = |mut heard: Heard| {
-            heard.say.said.as_mut().unwrap().step = StepName::parse("plan").ok();
-            heard
+        let plain = || received(Some(1), &["b"], Then::GoOn);
+        let step = |mut received: Received| {
+            received.say.output.as_mut().unwrap().step = StepName::parse("plan").ok();
+            received
         };
-        let mut batch = Batch::of(step(heard(Some(0), &["a"], Then::GoOn)));
+        let mut batch = Batch::of(step(received(Some(0), &["a"], Then::GoOn)));
         assert!(batch.join(plain()).is_none());
-        assert!(batch.join(step(heard(Some(2), &["c"], Then::GoOn))).is_some());
+        assert!(batch.join(step(received(Some(2), &["c"], Then::GoOn))).is_some());
         let at = |first, last| Some((Serial(first), Serial(last)));
         // The event that begins the step is the first say's.
         assert_eq!(batch.answers(at(5, 7)).collect::<Vec<_>>(), [(0, at(5, 6)), (1, at(7, 7))]);
-        let mut rewinds = heard(Some(2), &["c"], Then::GoOn);
-        rewinds.say.said.as_mut().unwrap().rewind = true;
+        let mut rewinds = received(Some(2), &["c"], Then::GoOn);
+        rewinds.say.output.as_mut().unwrap().rewind = true;
         assert!(Batch::of(rewinds).join(plain()).is_some(), "nobody knows how much it supersedes");
         let mut internal = plain();
-        internal.say.said.as_mut().unwrap().internal = true;
-        assert!(Batch::of(heard(Some(0), &["a"], Then::GoOn)).join(internal).is_some());
-        let takes_back = |mut heard: Heard| {
+        internal.say.output.as_mut().unwrap().internal = true;
+        assert!(Batch::of(received(Some(0), &["a"], Then::GoOn)).join(internal).is_some());
+        let takes_back = |mut received: Received| {
             let interaction = InteractionId::parse("q").unwrap();
             let withdraw = Withdraw { interaction, reason: String::new() };
-            heard.say.said.as_mut().unwrap().withdraw.push(withdraw);
-            heard
+            received.say.output.as_mut().unwrap().withdraw.push(withdraw);
+            received
         };
         assert!(Batch::of(plain()).join(takes_back(plain())).is_some(), "it comes before output");
-        let mut batch = Batch::of(takes_back(heard(Some(0), &[], Then::GoOn)));
+        let mut batch = Batch::of(takes_back(received(Some(0), &[], Then::GoOn)));
         assert!(batch.join(plain()).is_none());
-        assert_eq!(batch.command(0, None).said.unwrap().withdraw.len(), 1);
+        assert_eq!(batch.command(0, None).output.unwrap().withdraw.len(), 1);
         let mut works = plain();
         works.say.phase = Some(Phase::Streaming);
-        assert!(Batch::of(heard(Some(0), &["a"], Then::GoOn)).join(works).is_some());
+        assert!(Batch::of(received(Some(0), &["a"], Then::GoOn)).join(works).is_some());
     }
 
     #[test]
     fn a_command_never_grows_beyond_what_one_append_may_have() {
         let many = vec!["x"; APPEND_EVENTS - 1];
-        let mut batch = Batch::of(heard(Some(0), &many, Then::GoOn));
-        assert!(batch.join(heard(Some(1), &["x"], Then::GoOn)).is_none());
-        assert!(batch.join(heard(Some(2), &["x"], Then::GoOn)).is_some());
+        let mut batch = Batch::of(received(Some(0), &many, Then::GoOn));
+        assert!(batch.join(received(Some(1), &["x"], Then::GoOn)).is_none());
+        assert!(batch.join(received(Some(2), &["x"], Then::GoOn)).is_some());
         let large = "x".repeat(200 << 10);
-        let mut batch = Batch::of(heard(Some(0), &[&large, &large, &large], Then::GoOn));
-        assert!(batch.join(heard(Some(1), &[&large], Then::GoOn)).is_none());
-        assert!(batch.join(heard(Some(2), &[&large], Then::GoOn)).is_some());
+        let mut batch = Batch::of(received(Some(0), &[&large, &large, &large], Then::GoOn));
+        assert!(batch.join(received(Some(1), &[&large], Then::GoOn)).is_none());
+        assert!(batch.join(received(Some(2), &[&large], Then::GoOn)).is_some());
     }
 }

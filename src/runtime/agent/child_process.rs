@@ -153,16 +153,16 @@ impl Managed {
         all
     }
 
-    fn register(&self, place: &Place, pid: Option<Pid>, asked: Registration) -> Register {
+    fn register(&self, place: &Place, pid: Option<Pid>, request: Registration) -> Register {
         let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
         let node = place.workers.node();
         let worker = WorkerName::parse(&format!("node {node} process {pid}"));
         Register {
             agent: self.agent.clone(),
             worker: worker.expect("it is short and plain"),
-            capacity: asked.capacity.unwrap_or(1),
-            lease_ms: self.lease_ms.or(asked.lease_ms).unwrap_or(LINK_LEASE_MS),
-            quiet_ms: self.quiet_ms.or(asked.quiet_ms).unwrap_or(QUIET_MS),
+            capacity: request.capacity.unwrap_or(1),
+            lease_ms: self.lease_ms.or(request.lease_ms).unwrap_or(LINK_LEASE_MS),
+            quiet_ms: self.quiet_ms.or(request.quiet_ms).unwrap_or(QUIET_MS),
             cancel_grace: self.cancel_grace,
         }
     }
@@ -234,15 +234,15 @@ impl Process {
             line = self.lines.next() => line.map_err(|why| why.to_string())?.to_vec(),
             () = hearing => unreachable!("it waits for ever"),
         };
-        let asked = match managed.codec.read(&line) {
-            Ok(Frame::Register(asked)) => asked,
-            Ok(Frame::Said(_)) => return Err("its first line does not register it".into()),
+        let request = match managed.codec.read(&line) {
+            Ok(Frame::Register(request)) => request,
+            Ok(Frame::FromWorker(_)) => return Err("its first line does not register it".into()),
             Err(refused) => return Err(format!("its first line: {}", refused.detail)),
         };
-        if asked.agent.as_ref().is_some_and(|agent| *agent != managed.agent.name) {
+        if request.agent.as_ref().is_some_and(|agent| *agent != managed.agent.name) {
             return Err("it registers as another agent".into());
         }
-        let register = managed.register(place, self.group, asked);
+        let register = managed.register(place, self.group, request);
         tracing::info!(agent = %register.agent, worker = %register.worker, "an agent registers");
         let answer = managed.codec.registered(place.workers.node());
         write_line(&mut self.stdin, answer).await.map_err(|why| why.to_string())?;
@@ -348,7 +348,7 @@ async fn read_all(
             Err(why) => return why.to_string(),
         };
         let refused = match codec.read(line) {
-            Ok(Frame::Said(said)) => match speaker.hear(said).await {
+            Ok(Frame::FromWorker(frame)) => match speaker.hear(frame).await {
                 Ok(()) => continue,
                 // The listener says why.
                 Err(_) => return std::future::pending().await,
@@ -379,14 +379,14 @@ async fn write_all(
     stdin: &mut ChildStdin,
 ) -> Option<LinkEnd> {
     loop {
-        let told = tokio::select! {
-            told = listener.next() => match told {
-                Ok(told) => told,
+        let message = tokio::select! {
+            message = listener.next() => match message {
+                Ok(message) => message,
                 Err(end) => return Some(end),
             },
             Some(refused) = refused.recv() => ToWorker::Refused(refused),
         };
-        write_line(stdin, codec.write(&told)).await.ok()?;
+        write_line(stdin, codec.write(&message)).await.ok()?;
     }
 }
 

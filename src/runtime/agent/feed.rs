@@ -14,7 +14,7 @@ use super::super::reader::{AttachError, Delivery, Reader, Start};
 use super::super::sessions::Sessions;
 use super::super::story::{Story, Took};
 use super::super::tail::Shown;
-use super::{Offered, Told, TurnKey, What};
+use super::{Offered, Signal, TurnKey, What};
 use crate::ids::{Cursor, Serial};
 use crate::limits::{FEED_WAIT, PAGE_EVENTS, REQUEST_DEADLINE};
 use crate::session::{Cause, End, Event, Fact, Receipt};
@@ -34,7 +34,7 @@ pub struct Feed {
 
 /// What the feed comes to.
 pub enum Fed {
-    Told(Told),
+    Signal(Signal),
     /// The worker ended the turn, or gave it back.
     Over,
 }
@@ -93,23 +93,23 @@ impl Feed {
             while let Some(shown) = self.ahead.pop_front() {
                 self.cursor.serial = shown.event.serial;
                 if let Some(input) = self.left(&shown.event) {
-                    return Fed::Told(self.told(What::Steer, Some(Shown::new(input))));
+                    return Fed::Signal(self.signal(What::Steer, Some(Shown::new(input))));
                 }
                 match self.look(&shown.event) {
-                    Look::Tell(what) => return Fed::Told(self.told(what, Some(shown))),
+                    Look::Tell(what) => return Fed::Signal(self.signal(what, Some(shown))),
                     Look::Over => return Fed::Over,
                     Look::Pass => {}
                 }
             }
             if let Step::Gone = self.step().await {
-                return Fed::Told(self.told(What::Fenced, None));
+                return Fed::Signal(self.signal(What::Fenced, None));
             }
         }
     }
 
-    fn told(&self, what: What, event: Option<Arc<Shown>>) -> Told {
+    fn signal(&self, what: What, event: Option<Arc<Shown>>) -> Signal {
         let cursor = event.as_ref().map(|_| self.cursor);
-        Told { key: self.key.clone(), what, cursor, event }
+        Signal { key: self.key.clone(), what, cursor, event }
     }
 
     /// The input that another turn left to this one, where there was no room for it when the worker took the turn.
@@ -154,7 +154,7 @@ impl Feed {
             | Fact::Step { .. }
             | Fact::Rewound { .. }
             | Fact::Receipt { .. }
-            | Fact::Asked { .. } => Look::Pass,
+            | Fact::Requested { .. } => Look::Pass,
             Fact::Person { .. } | Fact::Control(_) | Fact::Audience { .. } => Look::Pass,
         }
     }

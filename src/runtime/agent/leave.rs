@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ids::{TurnEpoch, TurnId};
 use crate::limits::DETAIL_BYTES;
-use crate::session::{Cause, Command, Lose, Said, Say, Then};
+use crate::session::{Cause, Command, Lose, Say, Then, TurnOutput};
 
 /// Why an attempt at a turn came to nothing, by no fault of the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,11 @@ impl Leave {
             Leave::Exited(detail) => (Cause::Exited, &**detail),
             Leave::Replaced(detail) => (Cause::Replaced, &**detail),
             Leave::Released => {
-                let said = Said { seq, then: Then::Release, ..Said::default() };
-                return Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn, epoch) }));
+                let output = TurnOutput { seq, then: Then::Release, ..TurnOutput::default() };
+                return Command::Say(Box::new(Say {
+                    output: Some(output),
+                    ..Say::new(turn, epoch)
+                }));
             }
         };
         // The end is what matters of long last words.

@@ -16,11 +16,11 @@ use super::super::claim::{Assignment, Claimer};
 use super::super::ephemeral::{EphemeralMessage, Source};
 use super::super::served::Serving;
 use super::super::workers::Workers;
-use super::batch::Heard;
+use super::batch::Received;
 use super::turn::{Outcome, Parts, ToTurn};
 use super::{BrokeOff, FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
 use crate::ids::{KindName, TurnEpoch};
-use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_TOLD, LINK_TURNS};
+use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_SIGNALS, LINK_TURNS};
 use crate::session::{NewEvent, Refusal, Say};
 
 /// Takes what a worker says. Closed when it is dropped, as if the connection had ended.
@@ -56,7 +56,7 @@ impl Room {
 }
 
 enum ToLink {
-    Say(TurnKey, Heard),
+    Say(TurnKey, Received),
     Done(TurnKey),
     /// Its kind, what is said, and whether it is internal.
     Ephemeral(TurnKey, Box<(KindName, NewEvent, bool)>),
@@ -71,8 +71,8 @@ impl Workers {
         if stop.is_cancelled() {
             return None;
         }
-        let (to_link, heard) = mpsc::channel(LINK_SAYS);
-        let (to_worker, from_link) = mpsc::channel(LINK_TOLD);
+        let (to_link, received) = mpsc::channel(LINK_SAYS);
+        let (to_worker, from_link) = mpsc::channel(LINK_SIGNALS);
         let (signs, _) = watch::channel(Instant::now());
         let (leave, left) = watch::channel(None);
         let (ended, end) = watch::channel(None);
@@ -89,7 +89,7 @@ impl Workers {
             _serving: self.served.serve(&register.agent),
             workers: self.clone(),
             register,
-            heard,
+            received,
             to_worker,
             signs,
             leave,
@@ -119,8 +119,8 @@ impl Speaker {
             FromWorker::Pong => return Ok(()),
             FromWorker::Drain => ToLink::Drain,
             FromWorker::Done(key) => ToLink::Done(key),
-            FromWorker::Ephemeral { key, kind, said, internal } => {
-                ToLink::Ephemeral(key, Box::new((kind, said, internal)))
+            FromWorker::Ephemeral { key, kind, content, internal } => {
+                ToLink::Ephemeral(key, Box::new((kind, content, internal)))
             }
             FromWorker::Failed(key, why) => ToLink::Failed(key, why),
             FromWorker::Say { session, say } => {
@@ -134,7 +134,7 @@ impl Speaker {
                     () = self.to_link.closed() => return Err(LinkClosed),
                 };
                 let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
-                ToLink::Say(key, Heard { say, _room: room })
+                ToLink::Say(key, Received { say, _room: room })
             }
         };
         self.to_link.send(to_link).await.map_err(|_| LinkClosed)
@@ -153,8 +153,8 @@ impl Listener {
     /// # Errors
     /// The link is closed. The worker has no turns any more.
     pub async fn next(&mut self) -> Result<ToWorker, LinkEnd> {
-        if let Some(told) = self.from_link.recv().await {
-            return Ok(told);
+        if let Some(entry) = self.from_link.recv().await {
+            return Ok(entry);
         }
         let end = self.end.wait_for(Option::is_some).await;
         Err(end.ok().and_then(|end| *end).unwrap_or(LinkEnd::Stopping))
@@ -166,7 +166,7 @@ struct Link {
     _serving: Serving,
     workers: Arc<Workers>,
     register: Register,
-    heard: mpsc::Receiver<ToLink>,
+    received: mpsc::Receiver<ToLink>,
     to_worker: mpsc::Sender<ToWorker>,
     signs: Arc<watch::Sender<Instant>>,
     leave: Arc<watch::Sender<Option<Leave>>>,
@@ -218,8 +218,8 @@ impl Link {
             }
             let silent = *self.signs.borrow() + lease;
             tokio::select! {
-                heard = self.heard.recv() => match heard {
-                    Some(heard) => self.pass_on(heard),
+                received = self.received.recv() => match received {
+                    Some(received) => self.pass_on(received),
                     None => return LinkEnd::Closed,
                 },
                 Some((key, outcome)) = self.working.next(), if !self.working.is_empty() => {
@@ -278,37 +278,38 @@ impl Link {
         self.working.push(Box::pin(async { (key, turn::run(parts, assignment).await) }));
     }
 
-    fn pass_on(&mut self, heard: ToLink) {
-        let (key, to_turn) = match heard {
+    fn pass_on(&mut self, received: ToLink) {
+        let (key, to_turn) = match received {
             ToLink::Drain => {
                 self.drains = true;
                 return;
             }
-            ToLink::Ephemeral(key, said) => return self.say_ephemeral(key, *said),
+            ToLink::Ephemeral(key, output) => return self.say_ephemeral(key, *output),
             ToLink::Done(key) => (key, ToTurn::Done),
             ToLink::Failed(key, why) => (key, ToTurn::Failed(why)),
-            ToLink::Say(key, heard) => (key, ToTurn::Say(heard)),
+            ToLink::Say(key, received) => (key, ToTurn::Say(received)),
         };
-        let unheard = match self.turns.get(&key) {
+        let undelivered = match self.turns.get(&key) {
             None => to_turn,
             Some(turn) => match turn.try_send(to_turn) {
                 Ok(()) => return,
                 Err(error) => error.into_inner(),
             },
         };
-        let ToTurn::Say(heard) = unheard else { return };
-        let Some(seq) = heard.say.said.as_ref().map(|said| said.seq) else { return };
+        let ToTurn::Say(received) = undelivered else { return };
+        let Some(seq) = received.say.output.as_ref().map(|output| output.seq) else { return };
         self.refuse(key, Some(seq));
     }
 
     /// Says what is not kept, if it is of a turn that the worker has: a fenced one is not heard (S4).
-    fn say_ephemeral(&self, key: TurnKey, (kind, said, internal): (KindName, NewEvent, bool)) {
+    fn say_ephemeral(&self, key: TurnKey, (kind, content, internal): (KindName, NewEvent, bool)) {
         if !self.turns.contains_key(&key) {
             return self.refuse(key, None);
         }
         let at = self.workers.sessions.now();
         let source = Source::Agent { agent: self.register.agent.name.clone(), turn: key.turn };
-        let message = EphemeralMessage { session: key.session, source, kind, said, internal, at };
+        let message =
+            EphemeralMessage { session: key.session, source, kind, content, internal, at };
         // Nothing is promised: what finds no room is counted.
         self.workers.ephemerals.say(message);
     }
@@ -323,9 +324,9 @@ impl Link {
 
     /// What was heard before the worker left.
     fn pass_on_the_rest(&mut self) {
-        self.heard.close();
-        while let Ok(heard) = self.heard.try_recv() {
-            self.pass_on(heard);
+        self.received.close();
+        while let Ok(received) = self.received.try_recv() {
+            self.pass_on(received);
         }
         // After it nothing more comes.
         self.turns.clear();
@@ -355,10 +356,10 @@ fn seek(workers: Arc<Workers>, claimer: Claimer) -> BoxFuture<'static, Option<As
 }
 
 fn bytes_of(say: &Say) -> usize {
-    let events = say.said.iter().flat_map(|said| &said.events);
-    let questions = say.said.iter().flat_map(|said| &said.ask).map(|ask| &ask.question);
-    let said: usize = events.chain(questions).map(|event| event.payload.len()).sum();
-    said + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
+    let events = say.output.iter().flat_map(|output| &output.events);
+    let questions = say.output.iter().flat_map(|output| &output.ask).map(|ask| &ask.question);
+    let output: usize = events.chain(questions).map(|event| event.payload.len()).sum();
+    output + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 /// Pings in one lease.

@@ -66,7 +66,7 @@ pub trait Codec: Send + Sync {
     fn read(&self, frame: &[u8]) -> Result<Frame, Box<Refused>>;
 
     /// Writes one frame; it has no line end.
-    fn write(&self, told: &ToWorker) -> Vec<u8>;
+    fn write(&self, message: &ToWorker) -> Vec<u8>;
 
     /// Writes the answer to a register.
     fn registered(&self, node: u64) -> Vec<u8>;
@@ -78,7 +78,7 @@ pub enum Frame {
     /// The first one.
     Register(Registration),
     /// Any later one.
-    Said(FromWorker),
+    FromWorker(FromWorker),
 }
 
 /// One worker's hold of one turn: what it says names it.
@@ -95,7 +95,7 @@ pub enum ToWorker {
     /// It has a turn.
     Turn(Box<Offered>),
     /// Something happened that concerns one of its turns. In order for each turn, at least once.
-    Told(Box<Told>),
+    Signal(Box<Signal>),
     /// A say is committed.
     Ack(Box<Ack>),
     /// A say, or a frame that could not be read, changed nothing.
@@ -110,7 +110,7 @@ pub enum FromWorker {
     /// Output, an end, an acknowledgement, a beat: the seq of what is said counts from 0 in each epoch.
     Say { session: SessionId, say: Box<Say> },
     /// Something about a turn of its own that is not kept: how it gets on, for those who watch.
-    Ephemeral { key: TurnKey, kind: KindName, said: NewEvent, internal: bool },
+    Ephemeral { key: TurnKey, kind: KindName, content: NewEvent, internal: bool },
     /// It has really stopped working on a turn that was cancelled or taken from it.
     Done(TurnKey),
     /// Its attempt at a turn came to nothing, and why. What it said before stays said.
@@ -136,7 +136,7 @@ pub struct Offered {
 
 /// Something that concerns a turn.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct Signal {
     pub key: TurnKey,
     pub what: What,
     /// After the event.
@@ -180,7 +180,7 @@ pub struct Ack {
     /// Whether the turn is over.
     pub over: bool,
     /// The last input of the turn.
-    pub spoken: Serial,
+    pub last_input: Serial,
 }
 
 /// Something changed nothing.

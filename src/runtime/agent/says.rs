@@ -42,7 +42,7 @@ pub(super) enum Order {
 impl Says {
     /// Says what this one is.
     pub(super) fn place(&mut self, say: &Say) -> Order {
-        let Some(seq) = say.said.as_ref().map(|said| said.seq) else { return Order::Next };
+        let Some(seq) = say.output.as_ref().map(|output| output.seq) else { return Order::Next };
         match seq {
             _ if seq == self.next => {
                 self.next += 1;
@@ -58,7 +58,7 @@ impl Says {
 
     /// The last one that came next is looked at again.
     pub(super) fn take_back(&mut self, say: &Say) {
-        self.next -= u64::from(say.said.is_some());
+        self.next -= u64::from(say.output.is_some());
     }
 
     /// What became of all that were said is known.
@@ -84,11 +84,11 @@ impl Says {
 mod tests {
     use super::*;
     use crate::ids::{TurnEpoch, TurnId};
-    use crate::session::Said;
+    use crate::session::TurnOutput;
 
     fn say(seq: u64) -> Say {
-        let said = Some(Said { seq, ..Said::default() });
-        Say { said, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
+        let output = Some(TurnOutput { seq, ..TurnOutput::default() });
+        Say { output: output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
     }
 
     #[test]

@@ -11,17 +11,17 @@ use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 use super::super::claim::Assignment;
 use super::super::outcome::{Reply, SubmitError};
 use super::super::sessions::Sessions;
-use super::batch::{Batch, Heard};
+use super::batch::{Batch, Received};
 use super::feed::{Fed, Feed};
 use super::says::{Order, Says};
-use super::{Ack, BrokeOff, Leave, Refused, ToWorker, Told, TurnKey, What};
+use super::{Ack, BrokeOff, Leave, Refused, Signal, ToWorker, TurnKey, What};
 use crate::ids::Serial;
 use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
 use crate::session::{Applied, Command, Refusal, Say};
 
 /// What reaches a turn from its link.
 pub(super) enum ToTurn {
-    Say(Heard),
+    Say(Received),
     Done,
     /// The attempt came to nothing, and why.
     Failed(BrokeOff),
@@ -40,7 +40,7 @@ pub(super) enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FeedEnd {
     /// The worker was told to stop.
-    Told,
+    Signal,
     /// The turn ended in another way.
     Over,
 }
@@ -92,7 +92,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         left: left.clone(),
         commands: 0,
         says: Says::default(),
-        spoken: assignment.turn.spoken,
+        last_input: assignment.turn.last_input,
         delivered,
         renewed_at: Instant::now(),
     };
@@ -145,7 +145,7 @@ struct Speaking {
     commands: u64,
     says: Says,
     /// The last input of the turn.
-    spoken: Serial,
+    last_input: Serial,
     /// The last input that the worker was told of.
     delivered: watch::Receiver<Serial>,
     /// When the session last heard of the worker.
@@ -159,13 +159,13 @@ impl Speaking {
         loop {
             // Nothing is under way now.
             self.says.decide();
-            let heard = match next.take() {
-                Some(heard) => Some(heard),
+            let incoming = match next.take() {
+                Some(incoming) => Some(incoming),
                 None => tokio::select! {
                     biased;
                     end = ended(stopped) => return self.stop(end).await,
-                    heard = self.from_link.recv() => match heard {
-                        Some(heard) => Some(heard),
+                    incoming = self.from_link.recv() => match incoming {
+                        Some(incoming) => Some(incoming),
                         // Everything that it said is committed.
                         None => {
                             let leave = gone(&mut self.left).await;
@@ -177,18 +177,18 @@ impl Speaking {
                     Ok(()) = self.delivered.changed() => None,
                 },
             };
-            let came = match heard {
-                Some(ToTurn::Say(heard)) => {
-                    match self.says.place(&heard.say) {
+            let came = match incoming {
+                Some(ToTurn::Say(incoming)) => {
+                    match self.says.place(&incoming.say) {
                         Order::Next => {
-                            let mut batch = Batch::of(heard);
+                            let mut batch = Batch::of(incoming);
                             next = self.gather(&mut batch).await;
                             self.say(batch).await
                         }
                         // It stands for itself: it comes after what was said since.
-                        Order::Refused => self.say(Batch::of(heard)).await,
+                        Order::Refused => self.say(Batch::of(incoming)).await,
                         order => {
-                            self.answer_again(&heard, order).await;
+                            self.answer_again(&incoming, order).await;
                             continue;
                         }
                     }
@@ -215,27 +215,27 @@ impl Speaking {
 
     /// Takes what waits into the batch, as far as it fits; gives back what does not.
     async fn gather(&mut self, batch: &mut Batch) -> Option<ToTurn> {
-        while let Ok(heard) = self.from_link.try_recv() {
-            let ToTurn::Say(heard) = heard else { return Some(heard) };
-            match self.says.place(&heard.say) {
+        while let Ok(incoming) = self.from_link.try_recv() {
+            let ToTurn::Say(incoming) = incoming else { return Some(incoming) };
+            match self.says.place(&incoming.say) {
                 Order::Next => {
-                    if let Some(heard) = batch.join(heard) {
+                    if let Some(incoming) = batch.join(incoming) {
                         // It is looked at again.
-                        self.says.take_back(&heard.say);
-                        return Some(ToTurn::Say(heard));
+                        self.says.take_back(&incoming.say);
+                        return Some(ToTurn::Say(incoming));
                     }
                 }
                 // Nobody knows yet what becomes of it, or it stands for itself.
-                Order::UnderWay | Order::Refused => return Some(ToTurn::Say(heard)),
-                order => self.answer_again(&heard, order).await,
+                Order::UnderWay | Order::Refused => return Some(ToTurn::Say(incoming)),
+                order => self.answer_again(&incoming, order).await,
             }
         }
         None
     }
 
     /// Answers a say that is not taken: it was before, or it is out of order.
-    async fn answer_again(&self, heard: &Heard, order: Order) {
-        let Some(seq) = heard.say.said.as_ref().map(|said| said.seq) else { return };
+    async fn answer_again(&self, incoming: &Received, order: Order) {
+        let Some(seq) = incoming.say.output.as_ref().map(|output| output.seq) else { return };
         let refusal = match order {
             Order::Taken => return self.ack(seq, None, false).await,
             Order::Gap { expected } => Refusal::SequenceGap { expected, received: seq },
@@ -247,7 +247,7 @@ impl Speaking {
     /// Commits a batch and answers its says.
     async fn say(&mut self, batch: Batch) -> Came {
         let command = batch.command(self.commands, self.take_delivered());
-        let numbered = command.said.is_some();
+        let numbered = command.output.is_some();
         let refusal = match self.commit(command).await {
             Ok(reply) => {
                 self.commands += u64::from(numbered);
@@ -280,10 +280,10 @@ impl Speaking {
     }
 
     async fn answer(&mut self, batch: &Batch, reply: &Reply) -> Came {
-        let Applied::Said { places, over, spoken, .. } = reply.applied else {
-            unreachable!("what is said is answered by Said")
+        let Applied::OutputAccepted { places, over, last_input, .. } = reply.applied else {
+            unreachable!("what is said is answered by TurnOutput")
         };
-        self.spoken = spoken;
+        self.last_input = last_input;
         let ends = batch.ends();
         for (seq, places) in batch.answers(places) {
             self.ack(seq, places, over).await;
@@ -343,7 +343,7 @@ impl Speaking {
         why: &Why,
     ) -> Outcome {
         match next {
-            Some(ToTurn::Say(heard)) => self.refuse_heard(&heard, why).await,
+            Some(ToTurn::Say(incoming)) => self.refuse_received(&incoming, why).await,
             Some(ToTurn::Done | ToTurn::Failed(_)) => return Outcome::Free,
             None => {}
         }
@@ -352,8 +352,8 @@ impl Speaking {
                 tokio::select! {
                     biased;
                     end = ended(stopped) => return Some(end),
-                    heard = self.from_link.recv() => match heard {
-                        Some(ToTurn::Say(heard)) => self.refuse_heard(&heard, why).await,
+                    incoming = self.from_link.recv() => match incoming {
+                        Some(ToTurn::Say(incoming)) => self.refuse_received(&incoming, why).await,
                         Some(ToTurn::Done | ToTurn::Failed(_)) | None => return None,
                     },
                 }
@@ -370,13 +370,13 @@ impl Speaking {
     async fn stop(&mut self, end: FeedEnd) -> Outcome {
         if end == FeedEnd::Over {
             let (key, what) = (self.key.clone(), What::Fenced);
-            let told = Told { key, what, cursor: None, event: None };
-            self.tell(ToWorker::Told(Box::new(told))).await;
+            let signal = Signal { key, what, cursor: None, event: None };
+            self.tell(ToWorker::Signal(Box::new(signal))).await;
         }
         let why = Why::from(&Refusal::TurnOver);
         let stopping = timeout(self.cancel_grace, async {
-            while let Some(ToTurn::Say(heard)) = self.from_link.recv().await {
-                self.refuse_heard(&heard, &why).await;
+            while let Some(ToTurn::Say(incoming)) = self.from_link.recv().await {
+                self.refuse_received(&incoming, &why).await;
             }
         });
         if stopping.await.is_ok() { Outcome::Free } else { Outcome::Defiant }
@@ -394,7 +394,7 @@ impl Speaking {
     }
 
     async fn ack(&self, seq: u64, places: Option<(Serial, Serial)>, over: bool) {
-        let ack = Ack { key: self.key.clone(), seq, places, over, spoken: self.spoken };
+        let ack = Ack { key: self.key.clone(), seq, places, over, last_input: self.last_input };
         self.tell(ToWorker::Ack(Box::new(ack))).await;
     }
 
@@ -404,9 +404,9 @@ impl Speaking {
         }
     }
 
-    async fn refuse_heard(&self, heard: &Heard, why: &Why) {
-        if let Some(said) = &heard.say.said {
-            self.refuse(said.seq, why).await;
+    async fn refuse_received(&self, incoming: &Received, why: &Why) {
+        if let Some(output) = &incoming.say.output {
+            self.refuse(output.seq, why).await;
         }
     }
 
@@ -416,9 +416,9 @@ impl Speaking {
         self.tell(ToWorker::Refused(Box::new(refused))).await;
     }
 
-    async fn tell(&self, told: ToWorker) {
+    async fn tell(&self, signal: ToWorker) {
         // Where nobody listens any more, the link is about to say so.
-        drop(self.to_worker.send(told).await);
+        drop(self.to_worker.send(signal).await);
     }
 }
 
@@ -448,14 +448,14 @@ async fn feed_all(
     delivering: &watch::Sender<Serial>,
 ) -> FeedEnd {
     loop {
-        let told = match feed.next().await {
-            Fed::Told(told) => told,
+        let signal = match feed.next().await {
+            Fed::Signal(signal) => signal,
             Fed::Over => return FeedEnd::Over,
         };
-        let (what, event) = (told.what, told.event.clone());
-        let sent = to_worker.send(ToWorker::Told(Box::new(told))).await;
+        let (what, event) = (signal.what, signal.event.clone());
+        let sent = to_worker.send(ToWorker::Signal(Box::new(signal))).await;
         if sent.is_err() || what.is_end() {
-            return FeedEnd::Told;
+            return FeedEnd::Signal;
         }
         if let Some(shown) = event.filter(|_| what == What::Steer) {
             delivering.send_replace(shown.event.serial);

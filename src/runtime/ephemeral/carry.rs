@@ -24,9 +24,9 @@ pub(in crate::runtime) async fn run(ephemerals: Arc<Ephemerals>, directory: Arc<
             busy.insert(node);
             let directory = directory.clone();
             calls.push(async move {
-                let asked = Request::Ephemeral { messages };
+                let request = Request::Ephemeral { messages };
                 // What did not arrive is not said again: soon something newer is.
-                directory.ask(node, &asked, PEER_PATIENCE).await.ok();
+                directory.ask(node, &request, PEER_PATIENCE).await.ok();
                 // What gathers meanwhile rides in the next one.
                 sleep(EPHEMERAL_ROUND).await;
                 node

@@ -36,7 +36,7 @@ pub struct EphemeralMessage {
     pub source: Source,
     /// What sort of thing it is: a newer one of the same source takes the place of one that waits.
     pub kind: KindName,
-    pub said: NewEvent,
+    pub content: NewEvent,
     /// Not for everyone.
     pub internal: bool,
     /// When it was said, by the clock of the node where it was.
@@ -58,7 +58,7 @@ impl EphemeralMessage {
 
     /// About as many bytes as it takes.
     fn size(&self) -> usize {
-        self.said.payload.len() + self.session.name().len() + 256
+        self.content.payload.len() + self.session.name().len() + 256
     }
 }
 
@@ -69,7 +69,7 @@ pub struct Ephemerals {
     /// Rings when something is to be carried.
     wake: Notify,
     /// Messages that were taken at this node, and those that found no room, here or on their way to readers and nodes.
-    pub said: Counter,
+    pub sent: Counter,
     pub dropped: Counter,
 }
 
@@ -96,7 +96,7 @@ impl Ephemerals {
             host,
             state: Mutex::default(),
             wake: Notify::new(),
-            said: Counter::default(),
+            sent: Counter::default(),
             dropped: Counter::default(),
         }
     }
@@ -110,7 +110,7 @@ impl Ephemerals {
             self.dropped.inc();
             return false;
         }
-        self.said.inc();
+        self.sent.inc();
         let mut dropped = state.hand_out(&message);
         let nodes = self.host.connected();
         state.outgoing.retain(|node, _| nodes.contains(node));
@@ -164,7 +164,7 @@ impl State {
         if is_over(rate) {
             *rate = new();
         }
-        let bytes = rate.bytes + message.said.payload.len();
+        let bytes = rate.bytes + message.content.payload.len();
         if EPHEMERAL_PER_SECOND <= rate.messages || EPHEMERAL_PER_SECOND_BYTES < bytes {
             return false;
         }
@@ -188,7 +188,7 @@ pub(super) mod tests {
             session: SessionId::parse(session).unwrap(),
             source: Source::Person(Sender { participant, device: None }),
             kind: KindName::parse("typing").unwrap(),
-            said: NewEvent { format: Format::TEXT, payload },
+            content: NewEvent { format: Format::TEXT, payload },
             internal: false,
             at: Millis(9),
         }

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn words(taken: &[Arc<EphemeralMessage>]) -> Vec<&str> {
-        taken.iter().map(|message| str::from_utf8(&message.said.payload).unwrap()).collect()
+        taken.iter().map(|message| str::from_utf8(&message.content.payload).unwrap()).collect()
     }
 
     #[test]

@@ -78,10 +78,10 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn check_request(asked: &Request, wanted: Expect) {
-        let bytes = asked.encode();
+    fn check_request(request: &Request, wanted: Expect) {
+        let bytes = request.encode();
         wanted.assert_eq(&hex(&bytes));
-        assert_eq!(Request::decode(&bytes).unwrap(), *asked);
+        assert_eq!(Request::decode(&bytes).unwrap(), *request);
     }
 
     fn check_response(answered: &Response, wanted: Expect) {

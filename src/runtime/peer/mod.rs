@@ -44,8 +44,8 @@ impl Application for Peers {
     fn call(&self, from: NodeId, message: Bytes) -> BoxFuture<Result<Bytes, String>> {
         let parts = self.0.clone();
         Box::pin(async move {
-            let asked = Request::decode(&message).map_err(|error| error.to_string())?;
-            Ok(answer(&parts, from, asked).await?.encode())
+            let requested = Request::decode(&message).map_err(|error| error.to_string())?;
+            Ok(answer(&parts, from, requested).await?.encode())
         })
     }
 

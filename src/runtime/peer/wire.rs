@@ -139,10 +139,10 @@ mod tests {
         SessionId::parse("s").unwrap()
     }
 
-    fn check_request(asked: &Request, wanted: Expect) {
-        let bytes = asked.encode();
+    fn check_request(request: &Request, wanted: Expect) {
+        let bytes = request.encode();
         wanted.assert_eq(&hex(&bytes));
-        assert_eq!(Request::decode(&bytes).unwrap(), *asked);
+        assert_eq!(Request::decode(&bytes).unwrap(), *request);
     }
 
     fn check_response(answered: &Response, wanted: Expect) {
@@ -194,8 +194,8 @@ mod tests {
         );
         check_request(&Request::Serves { agent }, expect!["01080101740161"]);
         check_request(&Request::PresenceSnapshot { session: session() }, expect!["01070173"]);
-        let asked = Request::Compare { session: session(), next: 9, within_ms: 1 };
-        check_request(&asked, expect!["010901730901"]);
+        let request = Request::Compare { session: session(), next: 9, within_ms: 1 };
+        check_request(&request, expect!["010901730901"]);
         let messages = vec![crate::runtime::ephemeral::tests::message("s", "ada", "hi")];
         check_request(
             &Request::Ephemeral { messages },

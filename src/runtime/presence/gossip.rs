@@ -15,7 +15,7 @@ use super::Presence;
 use super::local::{Attending, Leader};
 use super::table::{News, Order};
 use crate::ids::SessionId;
-use crate::limits::{ATTENDANCE_ROUND, ATTENDANCE_TOLD, PEER_PATIENCE, SWEEP_INTERVAL};
+use crate::limits::{ATTENDANCE_REPORT, ATTENDANCE_ROUND, PEER_PATIENCE, SWEEP_INTERVAL};
 use crate::runtime::peer::wire::{Request, Response};
 use crate::runtime::session::Mail;
 
@@ -79,7 +79,7 @@ pub(in crate::runtime) async fn run(presence: Arc<Presence>) {
             Some((message, answer)) = calls.next() => {
                 // Who did not take it is asked again in the next round, and no sooner.
                 woken |= answer.as_ref().is_some_and(Vec::is_empty);
-                rounds.heard(&presence, &message, answer);
+                rounds.received(&presence, &message, answer);
             }
         }
     }
@@ -113,8 +113,8 @@ async fn send(
     (message, answer)
 }
 
-async fn tell(presence: &Presence, node: NodeId, asked: &Request) -> Option<Vec<Elsewhere>> {
-    match presence.directory.ask(node, asked, PEER_PATIENCE).await {
+async fn tell(presence: &Presence, node: NodeId, request: &Request) -> Option<Vec<Elsewhere>> {
+    match presence.directory.ask(node, request, PEER_PATIENCE).await {
         Ok(Response::Noted { elsewhere }) => Some(elsewhere),
         _ => None,
     }
@@ -130,20 +130,23 @@ impl Gossip {
     fn next(&mut self, presence: &Presence, now: Instant) -> Vec<Message> {
         self.sweep(presence, now);
         let mut attending: HashMap<(NodeId, u64), (Leader, Vec<Attending>)> = HashMap::new();
-        for (leader, told) in presence.local.to_tell(now, |shard| self.leader(presence, shard)) {
+        for (leader, report) in
+            presence.local.due_reports(now, |shard| self.leader(presence, shard))
+        {
             let key = (leader.node, leader.term);
-            attending.entry(key).or_insert_with(|| (leader, Vec::new())).1.push(told);
+            attending.entry(key).or_insert_with(|| (leader, Vec::new())).1.push(report);
         }
         let mut news: BTreeMap<NodeId, Vec<News>> = BTreeMap::new();
-        for (node, told) in presence.table.news(now) {
-            news.entry(node).or_default().push(told);
+        for (node, report) in presence.table.news(now) {
+            news.entry(node).or_default().push(report);
         }
         let attending = attending.into_values();
-        let attending = attending
-            .map(|(leader, all)| Message::Attending(leader, up_to(all, |told| told.links.len())));
-        let news = news
-            .into_iter()
-            .map(|(node, all)| Message::News(node, up_to(all, |told| told.company.people.len())));
+        let attending = attending.map(|(leader, all)| {
+            Message::Attending(leader, up_to(all, |report| report.links.len()))
+        });
+        let news = news.into_iter().map(|(node, all)| {
+            Message::News(node, up_to(all, |report| report.company.people.len()))
+        });
         let free = |message: &Message| self.busy.insert(message.lane());
         attending.chain(news).filter(free).collect()
     }
@@ -171,14 +174,14 @@ impl Gossip {
         }
         let known = self.hints.get(&shard).copied();
         let replicas = presence.directory.replicas(group);
-        let asked = replicas.get(self.attempts % replicas.len().max(1)).copied();
-        known.or(asked).map(|node| Leader { node, term: 0 })
+        let request = replicas.get(self.attempts % replicas.len().max(1)).copied();
+        known.or(request).map(|node| Leader { node, term: 0 })
     }
 
-    fn heard(&mut self, presence: &Presence, message: &Message, answer: Option<Vec<Elsewhere>>) {
+    fn received(&mut self, presence: &Presence, message: &Message, answer: Option<Vec<Elsewhere>>) {
         self.busy.remove(&message.lane());
         match (message, answer) {
-            (Message::Attending(leader, told), Some(elsewhere)) => {
+            (Message::Attending(leader, report), Some(elsewhere)) => {
                 for (shard, leader) in &elsewhere {
                     match leader {
                         Some(leader) => _ = self.hints.insert(*shard, *leader),
@@ -186,15 +189,16 @@ impl Gossip {
                     }
                     self.attempts += 1;
                 }
-                let taken = |told: &&Attending| !elsewhere.iter().any(|(s, _)| *s == told.shard);
-                let taken = told.iter().filter(taken);
-                presence.local.told(*leader, taken, Instant::now());
+                let taken =
+                    |report: &&Attending| !elsewhere.iter().any(|(s, _)| *s == report.shard);
+                let taken = report.iter().filter(taken);
+                presence.local.mark_reported(*leader, taken, Instant::now());
             }
             (Message::Attending(leader, _), None) => {
                 self.hints.retain(|_, node| *node != leader.node);
                 self.attempts += 1;
             }
-            (Message::News(node, news), Some(_)) => presence.table.heard(*node, news),
+            (Message::News(node, news), Some(_)) => presence.table.received(*node, news),
             (Message::News(..), None) => {}
         }
     }
@@ -203,9 +207,9 @@ impl Gossip {
 /// As many as one message carries, by what each holds; the rest comes with the next.
 fn up_to<T>(mut all: Vec<T>, weight: impl Fn(&T) -> usize) -> Vec<T> {
     let mut sum = 0;
-    let fits = all.iter().take_while(|told| {
-        sum += 1 + weight(told);
-        sum <= ATTENDANCE_TOLD
+    let fits = all.iter().take_while(|report| {
+        sum += 1 + weight(report);
+        sum <= ATTENDANCE_REPORT
     });
     // One alone is always said.
     let count = fits.count().max(1);

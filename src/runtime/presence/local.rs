@@ -64,14 +64,14 @@ struct Gathering {
     links: BTreeMap<u64, Link>,
     /// Counts the changes of `links`.
     version: u64,
-    told: Option<Told>,
+    reported: Option<LastReport>,
     /// When the last link left, if none is there.
     left: Option<Instant>,
     has: Stamp,
     news: watch::Sender<Option<Arc<PresenceSnapshot>>>,
 }
 
-struct Told {
+struct LastReport {
     leader: Leader,
     version: u64,
     at: Instant,
@@ -92,7 +92,7 @@ impl LocalPresence {
             shard,
             links: BTreeMap::new(),
             version: 0,
-            told: None,
+            reported: None,
             left: None,
             has: Stamp::default(),
             news: watch::Sender::new(None),
@@ -130,7 +130,7 @@ impl LocalPresence {
     }
 
     /// What is to be said now, by leader: what changed, what a new leader lacks, what was not said for long.
-    pub(super) fn to_tell(
+    pub(super) fn due_reports(
         &self,
         now: Instant,
         leader: impl Fn(u32) -> Option<Leader>,
@@ -138,10 +138,12 @@ impl LocalPresence {
         let mut state = self.state();
         // What has left is known to have left, or has expired.
         state.sessions.retain(|_, gathering| {
-            let heard =
-                gathering.told.as_ref().is_some_and(|told| told.version == gathering.version);
+            let received = gathering
+                .reported
+                .as_ref()
+                .is_some_and(|reported| reported.version == gathering.version);
             let expired = |left| ATTENDANCE_EXPIRY <= now.duration_since(left);
-            !gathering.left.is_some_and(|left| heard || expired(left))
+            !gathering.left.is_some_and(|left| received || expired(left))
         });
         let mut leaders: HashMap<u32, Option<Leader>> = HashMap::new();
         let mut all = Vec::new();
@@ -150,9 +152,9 @@ impl LocalPresence {
             let Some(leader) = *leaders.entry(shard).or_insert_with(|| leader(shard)) else {
                 continue;
             };
-            let fresh = gathering.told.as_ref().is_some_and(|told| {
-                let same = told.leader == leader && told.version == gathering.version;
-                same && now.duration_since(told.at) < ATTENDANCE_REFRESH
+            let fresh = gathering.reported.as_ref().is_some_and(|reported| {
+                let same = reported.leader == leader && reported.version == gathering.version;
+                same && now.duration_since(reported.at) < ATTENDANCE_REFRESH
             });
             if fresh {
                 continue;
@@ -165,16 +167,16 @@ impl LocalPresence {
     }
 
     /// A leader has taken this.
-    pub(super) fn told<'a>(
+    pub(super) fn mark_reported<'a>(
         &self,
         leader: Leader,
-        told: impl Iterator<Item = &'a Attending>,
+        reported: impl Iterator<Item = &'a Attending>,
         now: Instant,
     ) {
         let mut state = self.state();
-        for Attending { id, version, .. } in told {
+        for Attending { id, version, .. } in reported {
             if let Some(gathering) = state.sessions.get_mut(id) {
-                gathering.told = Some(Told { leader, version: *version, at: now });
+                gathering.reported = Some(LastReport { leader, version: *version, at: now });
             }
         }
     }
@@ -193,10 +195,10 @@ mod tests {
     const LEADER: Leader = Leader { node: NodeId(1), term: 3 };
 
     fn links(here: &LocalPresence, now: Instant, leader: Leader) -> Option<usize> {
-        let told = here.to_tell(now, |_| Some(leader));
-        let all: Vec<_> = told.iter().map(|(_, attending)| attending.clone()).collect();
-        here.told(leader, all.iter(), now);
-        told.first().map(|(_, attending)| attending.links.len())
+        let reported = here.due_reports(now, |_| Some(leader));
+        let all: Vec<_> = reported.iter().map(|(_, attending)| attending.clone()).collect();
+        here.mark_reported(leader, all.iter(), now);
+        reported.first().map(|(_, attending)| attending.links.len())
     }
 
     #[tokio::test]

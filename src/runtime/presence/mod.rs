@@ -101,7 +101,7 @@ pub struct Attendance {
     number: u64,
     news: watch::Receiver<Option<Arc<PresenceSnapshot>>>,
     /// What was told last.
-    told: Option<Arc<PresenceSnapshot>>,
+    seen: Option<Arc<PresenceSnapshot>>,
 }
 
 impl Attendance {
@@ -110,14 +110,14 @@ impl Attendance {
         if !self.has_news() {
             return None;
         }
-        self.told = self.known();
-        self.told.clone()
+        self.seen = self.known();
+        self.seen.clone()
     }
 
     /// Whether [`Self::news`] has something to tell.
     pub fn has_news(&self) -> bool {
-        match (&*self.news.borrow(), &self.told) {
-            (Some(known), Some(told)) => !Arc::ptr_eq(known, told),
+        match (&*self.news.borrow(), &self.seen) {
+            (Some(known), Some(seen)) => !Arc::ptr_eq(known, seen),
             (known, _) => known.is_some(),
         }
     }
@@ -183,7 +183,7 @@ impl Presence {
         let now = Millis(self.host.time().now_or_own_ms());
         let (number, news) = self.local.enter(id, shard, attendee, now);
         self.wake.notify_one();
-        Attendance { presence, id: id.clone(), number, news, told: None }
+        Attendance { presence, id: id.clone(), number, news, seen: None }
     }
 
     /// Who is attached to the session at whatever node, as its leader knows.
@@ -200,9 +200,9 @@ impl Presence {
             match self.directory.place(id, hint.take(), attempts) {
                 Place::Here(..) => return Ok(self.table.company(id)),
                 Place::At(node) => {
-                    let asked = Request::PresenceSnapshot { session: id.clone() };
+                    let request = Request::PresenceSnapshot { session: id.clone() };
                     let left = deadline.saturating_duration_since(Instant::now());
-                    match self.directory.ask(node, &asked, left.min(PEER_PATIENCE)).await {
+                    match self.directory.ask(node, &request, left.min(PEER_PATIENCE)).await {
                         Ok(Response::PresenceSnapshot(company)) => return Ok(company),
                         Ok(Response::Elsewhere { leader }) => hint = leader,
                         _ => {}
@@ -263,8 +263,8 @@ pub(super) mod tests {
         let ada = &company.people[&ParticipantName::parse("ada").unwrap()];
         assert_eq!(ada.len(), 2);
         let phone = ada.iter().find(|device| device.device.is_some()).unwrap();
-        let told = (phone.links, phone.since, phone.role);
-        assert_eq!(told, (2, Millis(101), Role::Controller));
+        let seen = (phone.links, phone.since, phone.role);
+        assert_eq!(seen, (2, Millis(101), Role::Controller));
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct State {
 
 struct Entry {
     shard: u32,
-    nodes: BTreeMap<NodeId, Said>,
+    nodes: BTreeMap<NodeId, TurnOutput>,
     company: PresenceSnapshot,
     number: u64,
     /// Since when nobody is there; none where somebody is.
@@ -40,7 +40,7 @@ struct Entry {
 }
 
 /// What one node said last.
-struct Said {
+struct TurnOutput {
     order: Order,
     links: Vec<Link>,
     at: Instant,
@@ -126,11 +126,12 @@ impl PresenceTable {
     ) -> bool {
         let mut state = self.state();
         let known = state.sessions.get(id);
-        let said = known.and_then(|entry| entry.nodes.get(&from));
-        if said.is_some_and(|said| order < said.order) || known.is_none() && links.is_empty() {
+        let report = known.and_then(|entry| entry.nodes.get(&from));
+        if report.is_some_and(|report| order < report.order) || known.is_none() && links.is_empty()
+        {
             return false;
         }
-        let before = said.map_or(0, |said| said.links.len());
+        let before = report.map_or(0, |report| report.links.len());
         // Who has no place is not counted; he attaches all the same.
         links.truncate(ATTENDANCE_LINKS.saturating_sub(state.links - before));
         state.links = state.links - before + links.len();
@@ -141,7 +142,7 @@ impl PresenceTable {
             number: 0,
             empty: Some(now),
         });
-        entry.nodes.insert(from, Said { order, links, at: now, has });
+        entry.nodes.insert(from, TurnOutput { order, links, at: now, has });
         state.renew(id, now)
     }
 
@@ -149,13 +150,13 @@ impl PresenceTable {
     /// the time of grace.
     pub(super) fn expire(&self, now: Instant) -> BTreeSet<SessionId> {
         let mut state = self.state();
-        let old = |said: &Said| ATTENDANCE_EXPIRY <= now.duration_since(said.at);
+        let old = |report: &TurnOutput| ATTENDANCE_EXPIRY <= now.duration_since(report.at);
         let (mut touched, mut changed) = (Vec::new(), std::mem::take(&mut state.again));
         let mut lost = 0;
         for (id, entry) in &mut state.sessions {
             if entry.nodes.values().any(old) {
                 let before = entry.count();
-                entry.nodes.retain(|_, said| !old(said));
+                entry.nodes.retain(|_, report| !old(report));
                 lost += before - entry.count();
                 touched.push(id.clone());
             }
@@ -188,8 +189,8 @@ impl PresenceTable {
                 continue;
             }
             let stamp = Stamp { term: *term, number: entry.number };
-            for (node, said) in &entry.nodes {
-                if !said.links.is_empty() && said.has != stamp {
+            for (node, report) in &entry.nodes {
+                if !report.links.is_empty() && report.has != stamp {
                     let (id, company) = (id.clone(), entry.company.clone());
                     all.push((*node, News { id, stamp, company }));
                 }
@@ -199,12 +200,12 @@ impl PresenceTable {
     }
 
     /// A node knows this now.
-    pub(super) fn heard(&self, node: NodeId, news: &[News]) {
+    pub(super) fn received(&self, node: NodeId, news: &[News]) {
         let mut state = self.state();
         for News { id, stamp, .. } in news {
             let entry = state.sessions.get_mut(id);
-            if let Some(said) = entry.and_then(|entry| entry.nodes.get_mut(&node)) {
-                said.has = *stamp;
+            if let Some(report) = entry.and_then(|entry| entry.nodes.get_mut(&node)) {
+                report.has = *stamp;
             }
         }
     }
@@ -244,7 +245,7 @@ impl State {
     /// Adds a session up anew; says whether its company changed.
     fn renew(&mut self, id: &SessionId, now: Instant) -> bool {
         let Some(entry) = self.sessions.get_mut(id) else { return false };
-        let company = PresenceSnapshot::of(entry.nodes.values().flat_map(|said| &said.links));
+        let company = PresenceSnapshot::of(entry.nodes.values().flat_map(|report| &report.links));
         if entry.company == company && entry.number != 0 {
             return false;
         }
@@ -261,7 +262,7 @@ impl State {
 
 impl Entry {
     fn count(&self) -> usize {
-        self.nodes.values().map(|said| said.links.len()).sum()
+        self.nodes.values().map(|report| report.links.len()).sum()
     }
 }
 
@@ -315,7 +316,7 @@ mod tests {
         let news = table.news(later);
         assert_eq!(news.len(), 1, "nobody is there at node 2");
         assert_eq!(table.news(later), news, "it is said again until it was heard");
-        table.heard(NodeId(1), &[news[0].1.clone()]);
+        table.received(NodeId(1), &[news[0].1.clone()]);
         assert_eq!(table.news(later), Vec::new());
         // The node says what it has with each word; it may have begun anew.
         table.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);

@@ -92,7 +92,7 @@ pub(super) enum Mail {
     Performed(Effect),
     /// An attempt to tell the session how many watch is over.
     Counted {
-        told: bool,
+        notified: bool,
     },
     /// Fail, as a bug would make you.
     #[cfg(any(test, tokio_unstable))]
@@ -188,10 +188,10 @@ impl Actor for SessionActor {
             Mail::Reload(reply) => drop(reply.send(owned.reload())),
             Mail::Due { group, filed } => owned.due(&group, filed, &myself)?,
             Mail::Gone { group, starts } => owned.gone(&group, starts),
-            Mail::Counted { told } => {
+            Mail::Counted { notified } => {
                 owned.counting = false;
                 // Somebody may have come or left meanwhile. What failed is tried at the next look.
-                if told {
+                if notified {
                     owned.count(&myself);
                 }
             }
@@ -272,12 +272,12 @@ impl Owned {
         self.waiting.insert(number, reply);
         let bytes = envelope::encode(ticket, &self.id, &command);
         let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
-        let told = move |fate| {
+        let notified = move |fate| {
             if !matches!(fate, Fate::Committed(_)) {
                 shard.actors().tell(&id, &myself, Mail::Lost { number, fate });
             }
         };
-        group.propose(permit, bytes, Box::new(told));
+        group.propose(permit, bytes, Box::new(notified));
     }
 
     fn lost(&mut self, number: u64, fate: Fate) {
@@ -338,7 +338,7 @@ impl Owned {
         let loaded = self.loaded()?;
         if loaded.session.tick_at().is_some_and(|deadline| deadline <= now) {
             // Should it be lost, the deadline is still filed.
-            self.propose_unasked(group, &Command::Tick);
+            self.propose_own(group, &Command::Tick);
             return Ok(());
         }
         loaded.file_again(&shard, &id, now)
@@ -350,12 +350,12 @@ impl Owned {
         for (turn, epoch) in loaded.session.held_by(|start| starts.has(start)) {
             let (cause, detail) = (Cause::NodeGone, starts.to_string());
             let lose = Lose { turn, epoch, cause, wait_ms: 0, detail };
-            self.propose_unasked(group, &Command::Lose(Box::new(lose)));
+            self.propose_own(group, &Command::Lose(Box::new(lose)));
         }
     }
 
     /// Proposes what nobody waits for, if there is room.
-    fn propose_unasked(&self, group: &Arc<Group>, command: &Command) {
+    fn propose_own(&self, group: &Arc<Group>, command: &Command) {
         let command = envelope::plain(command);
         let (class, flow) = (cluster::group::Class::Control, flow::of(&self.id));
         let Ok(permit) = group.admit(class, flow, command.len()) else { return };
@@ -395,7 +395,7 @@ impl Owned {
     fn count(&mut self, myself: &ActorRef<Mail>) {
         let Some(loaded) = self.loaded.as_ref().filter(|_| !self.counting) else { return };
         let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
-        let done = move |told| shard.actors().tell(&id, &myself, Mail::Counted { told });
+        let done = move |notified| shard.actors().tell(&id, &myself, Mail::Counted { notified });
         let (world, number) = (self.shard.world(), self.shard.number());
         self.counting = world.tell_audience(&self.id, number, watched(&loaded.session), done);
     }

@@ -36,7 +36,7 @@ pub type Raw = Mutex<Vec<(String, Vec<u8>)>>;
 pub struct Endpoint {
     pub url: String,
     /// The bodies that it was sent.
-    pub asked: Arc<Mutex<Vec<Value>>>,
+    pub calls: Arc<Mutex<Vec<Value>>>,
     /// The same as bytes, each behind the lines of its head.
     pub raw: Arc<Raw>,
     /// Connections that the other side closed.
@@ -48,8 +48,8 @@ impl Endpoint {
     pub async fn serve(script: &'static [Does]) -> Endpoint {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/agent", listener.local_addr().expect("an address"));
-        let (asked, closed) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<usize>>::default());
-        let (asks, ends) = (asked.clone(), closed.clone());
+        let (calls, closed) = (Arc::<Mutex<Vec<Value>>>::default(), Arc::<Mutex<usize>>::default());
+        let (asks, ends) = (calls.clone(), closed.clone());
         let raw = Arc::<Raw>::default();
         let raws = raw.clone();
         let mut serving = tokio::task::JoinSet::new();
@@ -60,11 +60,11 @@ impl Endpoint {
                 calls.spawn(async move { answer(stream, script, (&asks, &raws), &ends).await });
             }
         });
-        Endpoint { url, asked, raw, closed, _serving: serving }
+        Endpoint { url, calls, raw, closed, _serving: serving }
     }
 
-    pub fn asked(&self, at: usize) -> Value {
-        self.asked.lock().expect("no panic")[at].clone()
+    pub fn request(&self, at: usize) -> Value {
+        self.calls.lock().expect("no panic")[at].clone()
     }
 }
 
@@ -150,8 +150,8 @@ pub async fn ask_with(url: &str, input: &str, text: &str, rest: Value) {
     client().put(format!("{url}/v1/sessions/s")).send().await.expect("an answer");
     let mut body = json!({ "input": input, "agent": "helper", "said": { "text": text } });
     body.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
-    let asked = client().post(format!("{url}/v1/sessions/s/inputs")).json(&body).send().await;
-    assert_eq!(asked.expect("an answer").status(), 200);
+    let calls = client().post(format!("{url}/v1/sessions/s/inputs")).json(&body).send().await;
+    assert_eq!(calls.expect("an answer").status(), 200);
 }
 
 pub async fn events(url: &str) -> Vec<Value> {
@@ -182,13 +182,13 @@ pub async fn story(url: &str) -> Vec<String> {
 }
 
 pub async fn until(url: &str, last: &str) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     eventually(last, async || {
-        told = story(url).await;
-        told.last().is_some_and(|end| end == last)
+        received = story(url).await;
+        received.last().is_some_and(|end| end == last)
     })
     .await;
-    told
+    received
 }
 
 /// The story and the events of the one turn of an endpoint that answers so, and how many requests it took.
@@ -203,20 +203,20 @@ pub async fn end_of(
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
     ask_with(&url, "t1", "hi", json!({ "attempts": 2 })).await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     eventually("the turn is over", async || {
-        told = story(&url).await;
-        told.last().is_some_and(|end| end == "turn.completed" || end == "turn.failed")
+        received = story(&url).await;
+        received.last().is_some_and(|end| end == "turn.completed" || end == "turn.failed")
     })
     .await;
-    let requests = endpoint.asked.lock().expect("no panic").len();
-    (told, events(&url).await, requests)
+    let requests = endpoint.calls.lock().expect("no panic").len();
+    (received, events(&url).await, requests)
 }
 
 /// The messages of the agent, as text.
-pub async fn spoken(url: &str) -> Vec<String> {
-    let asked = client().get(format!("{url}/v1/sessions/s/messages")).send().await;
-    let body: Value = asked.expect("an answer").json().await.expect("JSON");
+pub async fn output_of(url: &str) -> Vec<String> {
+    let calls = client().get(format!("{url}/v1/sessions/s/messages")).send().await;
+    let body: Value = calls.expect("an answer").json().await.expect("JSON");
     let messages = body["messages"].as_array().expect("a list").iter();
     let agents = messages.filter(|message| message["role"] == "agent");
     agents.map(|message| message["text"].as_str().expect("text").to_owned()).collect()
@@ -234,11 +234,11 @@ pub async fn serving(
 
 /// Waits until so many events of a type are in the log.
 pub async fn count(url: &str, name: &str, times: usize) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     eventually(name, async || {
-        told = story(url).await;
-        told.iter().filter(|told| *told == name).count() == times
+        received = story(url).await;
+        received.iter().filter(|received| *received == name).count() == times
     })
     .await;
-    told
+    received
 }

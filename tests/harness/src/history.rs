@@ -160,7 +160,7 @@ pub enum Answer {
         taken: Option<Taken>,
     },
     /// Where everything that came of it lies; not told of what was said before.
-    Said {
+    OutputAccepted {
         places: Option<(u64, u64)>,
         duplicate: bool,
         over: bool,
@@ -186,7 +186,7 @@ impl Answer {
             Answer::Accepted { .. }
             | Answer::Cancelled { .. }
             | Answer::Claimed { .. }
-            | Answer::Said { .. } => 1,
+            | Answer::OutputAccepted { .. } => 1,
         }
     }
 }

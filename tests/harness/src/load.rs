@@ -404,12 +404,12 @@ enum Taken {
 /// An event as the checker wants it. What the service wrote itself gets a text that says what it means.
 pub fn record(json: &str) -> Record {
     let event = Event::parse(json).expect("an event");
-    let told: Value = serde_json::from_str(json).expect("an event");
-    let fact = Fact::parse(&told).map(Box::new);
+    let received: Value = serde_json::from_str(json).expect("an event");
+    let fact = Fact::parse(&received).map(Box::new);
     let payload = || String::from_utf8(event.payload.to_vec()).expect("our own text");
     let value = match &fact {
-        Some(fact) if !fact.what.is_said() => {
-            turn::told(event.serial, told["type"].as_str().expect("a name"), fact)
+        Some(fact) if !fact.what.is_output() => {
+            turn::received(event.serial, received["type"].as_str().expect("a name"), fact)
         }
         _ => payload(),
     };

@@ -19,7 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client {
     pub socket: WebSocketStream<TcpStream>,
     /// Told, and not looked for yet.
-    pub told: Vec<Value>,
+    pub received: Vec<Value>,
     next: u64,
 }
 
@@ -29,7 +29,7 @@ impl Client {
         let stream = TcpStream::connect(address).await.expect("the node listens");
         let (socket, _) =
             client_async(format!("ws://{address}{path}"), stream).await.expect("a WebSocket");
-        Client { socket, told: Vec::new(), next: 0 }
+        Client { socket, received: Vec::new(), next: 0 }
     }
 
     /// The same with a key, as a page would show it.
@@ -47,7 +47,7 @@ impl Client {
         request.headers_mut().insert("sec-websocket-protocol", protocols);
         let (socket, answer) = client_async(request, stream).await.expect("a WebSocket");
         assert_eq!(answer.headers()["sec-websocket-protocol"], "outlive");
-        Client { socket, told: Vec::new(), next: 0 }
+        Client { socket, received: Vec::new(), next: 0 }
     }
 
     pub async fn send(&mut self, frame: &Value) {
@@ -73,15 +73,15 @@ impl Client {
 
     /// The next frame that is meant; others wait.
     pub async fn find(&mut self, what: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
-        if let Some(place) = self.told.iter().position(&is_meant) {
-            return self.told.remove(place);
+        if let Some(place) = self.received.iter().position(&is_meant) {
+            return self.received.remove(place);
         }
         loop {
             let frame = self.frame().await.unwrap_or_else(|why| panic!("{what}: {why}"));
             if is_meant(&frame) {
                 return frame;
             }
-            self.told.push(frame);
+            self.received.push(frame);
         }
     }
 
@@ -121,7 +121,7 @@ impl Client {
     pub async fn end(&mut self) -> String {
         loop {
             match self.frame().await {
-                Ok(frame) => self.told.push(frame),
+                Ok(frame) => self.received.push(frame),
                 Err(why) => return why,
             }
         }
@@ -154,7 +154,7 @@ impl Client {
             if frame["type"] == "ping" {
                 self.send(&json!({ "type": "pong" })).await;
             } else {
-                self.told.push(frame);
+                self.received.push(frame);
             }
         }
     }

@@ -93,7 +93,7 @@ impl What {
     }
 
     /// A client said its payload, and not the service.
-    pub fn is_said(self) -> bool {
+    pub fn is_output(self) -> bool {
         matches!(self, What::Accepted | What::Output)
     }
 }
@@ -120,7 +120,7 @@ impl Fact {
 }
 
 /// A value for an event that nobody said: no other event of the session has it.
-pub fn told(serial: u64, name: &str, fact: &Fact) -> String {
+pub fn received(serial: u64, name: &str, fact: &Fact) -> String {
     let epoch = fact.epoch.map_or_else(String::new, |epoch| format!(" {epoch}"));
     let input = fact.input.as_deref().unwrap_or_default();
     format!("{serial} {name} {}{epoch} {input}", fact.turn)

@@ -24,7 +24,7 @@ const FRAMES: usize = 256;
 /// A registered worker. Its connection breaks when this is dropped.
 pub(super) struct Link {
     say: mpsc::Sender<Value>,
-    told: mpsc::Receiver<(Instant, Value)>,
+    received: mpsc::Receiver<(Instant, Value)>,
     _task: JoinSet<()>,
 }
 
@@ -43,14 +43,14 @@ impl Link {
         let (stream, read) = (connection.stream, connection.buffer);
         let socket = WebSocketStream::from_partially_read(stream, read, Role::Client, None).await;
         let (say, frames) = mpsc::channel(FRAMES);
-        let (tell, told) = mpsc::channel(FRAMES);
+        let (tell, received) = mpsc::channel(FRAMES);
         let mut task = JoinSet::new();
         task.spawn(async move {
             if let Err(why) = carry(socket, frames, tell).await {
                 tracing::debug!(%why, "a worker's connection broke");
             }
         });
-        let mut link = Link { say, told, _task: task };
+        let mut link = Link { say, received, _task: task };
         link.say(json!({ "type": "register", "agent": agent, "worker": "bench", "capacity": 1 }))
             .await?;
         link.see("registered").await?;
@@ -64,7 +64,7 @@ impl Link {
     /// The next frame of a type, and when it came; a `told` by what it tells.
     pub(super) async fn see(&mut self, what: &str) -> anyhow::Result<(Instant, Value)> {
         loop {
-            let frame = timeout(PATIENCE, self.told.recv()).await;
+            let frame = timeout(PATIENCE, self.received.recv()).await;
             let frame = frame.with_context(|| format!("no {what:?} came"))?;
             let (at, frame) = frame.context("the worker's connection broke")?;
             ensure!(frame["type"] != "refused", "refused: {frame}");

@@ -44,7 +44,7 @@ pub async fn show(port: Option<u16>) -> anyhow::Result<()> {
     let listener = listen(port).await?;
     let at = listener.local_addr()?;
     println!("starting three nodes …");
-    let asked = asked_to_end()?;
+    let requested = stop_signal()?;
     let running = async {
         let nodes = Arc::new(Mutex::new(Nodes::start_all(Some(at.port()))?));
         let http = http()?;
@@ -62,7 +62,7 @@ pub async fn show(port: Option<u16>) -> anyhow::Result<()> {
     };
     tokio::select! {
         ended = running => ended,
-        () = asked => Ok(()),
+        () = requested => Ok(()),
     }
 }
 
@@ -78,7 +78,7 @@ async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
 
 /// Resolves when the process is asked to end. From the call on, that does not end it by itself, so
 /// that what it started is ended first.
-fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;

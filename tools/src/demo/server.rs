@@ -136,7 +136,7 @@ impl Server {
     fn state(&self) -> Value {
         let mut nodes = self.nodes.lock().expect("no holder panics");
         let agents = nodes.agents();
-        let told = (1..=NODES).map(|node| {
+        let node_states = (1..=NODES).map(|node| {
             let own = agents.iter().filter(|agent| agent.node == node);
             let agents = own.map(|agent| {
                 json!({ "pid": agent.process.pid, "stopped": agent.process.is_stopped })
@@ -144,8 +144,8 @@ impl Server {
             let agents: Vec<Value> = agents.collect();
             json!({ "node": node, "url": nodes.url(node), "pid": nodes.pid(node), "agents": agents })
         });
-        let told: Vec<Value> = told.collect();
-        json!({ "agent": AGENT, "nodes": told })
+        let node_states: Vec<Value> = node_states.collect();
+        json!({ "agent": AGENT, "nodes": node_states })
     }
 
     async fn act(&self, request: Request<Incoming>) -> Answer {

@@ -60,11 +60,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     output.say(&json!({
         "type": "register", "capacity": capacity, "lease_ms": lease_ms, "quiet_ms": quiet_ms,
     }))?;
-    let (heard, mut lines) = mpsc::channel(LINES);
+    let (received, mut lines) = mpsc::channel(LINES);
     std::thread::Builder::new().name("outlive-lines".into()).spawn(move || {
         for line in std::io::stdin().lock().lines() {
             let Ok(line) = line else { return };
-            if heard.blocking_send(line).is_err() {
+            if received.blocking_send(line).is_err() {
                 return;
             }
         }
@@ -79,8 +79,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                 match frame["type"].as_str() {
                     Some("ping") => output.say(&json!({ "type": "pong" }))?,
                     Some("turn") => {
-                        let (told, frames) = mpsc::channel(FRAMES);
-                        turns.insert(key(&frame), told);
+                        let (sent, frames) = mpsc::channel(FRAMES);
+                        turns.insert(key(&frame), sent);
                         let output = output.clone();
                         telling.spawn(async move {
                             let key = key(&frame);
@@ -98,9 +98,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                     _ => {}
                 }
             }
-            Some(told) = telling.join_next(), if !telling.is_empty() => {
-                let (key, told) = told?;
-                told?;
+            Some(sent) = telling.join_next(), if !telling.is_empty() => {
+                let (key, sent) = sent?;
+                sent?;
                 turns.remove(&key);
             }
         }

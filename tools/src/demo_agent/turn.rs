@@ -55,11 +55,11 @@ pub(super) async fn tell(
     output: Output,
 ) -> std::io::Result<()> {
     let first = frame["input"].as_u64().unwrap_or_default();
-    let heard = frame["heard"].as_u64().unwrap_or_default();
+    let received = frame["heard"].as_u64().unwrap_or_default();
     let events = frame["events"].as_array().cloned().unwrap_or_default();
     let mut inputs = events.iter().filter(|event| event["type"] == "input.accepted");
     let input = inputs.next().map(text_of).unwrap_or_default();
-    let missed = inputs.filter(|event| heard < event["serial"].as_u64().unwrap_or_default());
+    let missed = inputs.filter(|event| received < event["serial"].as_u64().unwrap_or_default());
     let steers = missed.map(|event| (event["serial"].as_u64().unwrap_or(first), text_of(event)));
     let steers = steers.collect();
     let resolved = |event: &&Value| event["type"] == "interaction.resolved";
@@ -82,7 +82,7 @@ pub(super) async fn tell(
         phase,
         deaf,
     };
-    match story.run(first.max(heard)).await? {
+    match story.run(first.max(received)).await? {
         None => Ok(()),
         Some(Stop::PauseReason) => story.say(json!({ "then": "pause" })),
         Some(Stop::Taken) => {
@@ -93,8 +93,8 @@ pub(super) async fn tell(
 }
 
 impl Story {
-    async fn run(&mut self, heard: u64) -> std::io::Result<Option<Stop>> {
-        let mut heard = Some(heard);
+    async fn run(&mut self, received: u64) -> std::io::Result<Option<Stop>> {
+        let mut received = Some(received);
         loop {
             if let Some(stop) = self.pause(self.script.every_ms).await {
                 return Ok(Some(stop));
@@ -129,7 +129,7 @@ impl Story {
             let word = story::word(&self.input, self.words);
             self.words += 1;
             self.phase = "streaming";
-            self.say(json!({ "events": [{ "text": word }], "heard": heard.take() }))?;
+            self.say(json!({ "events": [{ "text": word }], "heard": received.take() }))?;
         }
     }
 
@@ -149,7 +149,7 @@ impl Story {
             }
             Act::Ask | Act::Wait => {
                 let name = format!("{} {}", self.text("turn"), self.acts);
-                let given = self.answers.iter().find(|(asked, _)| *asked == name);
+                let given = self.answers.iter().find(|(request, _)| *request == name);
                 let mut given = given.map(|(_, text)| text.clone());
                 if given.is_none() {
                     let question = json!({ "data": { "question": "May I go on?" } });
@@ -166,7 +166,7 @@ impl Story {
                     if let Some(stop) = self.wait(Instant::now() + FOR_EVER).await {
                         return Ok(Some(Some(stop)));
                     }
-                    let answer = self.answers.iter().find(|(asked, _)| *asked == name);
+                    let answer = self.answers.iter().find(|(request, _)| *request == name);
                     given = answer.map(|(_, text)| text.clone());
                 }
                 self.note("answer", &given.unwrap_or_default())?;

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::super::content::raw::{Json, Object};
 use super::super::super::content::{Call, Outcome};
-use super::super::asked::Asked;
 use super::super::delta::{Delta, Kind, PartId};
 use super::super::live::{self, At, Dialect, Flow};
+use super::super::question::Question;
 use crate::ids::{Incarnation, Serial, TurnId};
 use crate::limits::INTERACTIONS;
 use crate::session::{End, Format};
@@ -28,7 +28,7 @@ pub(super) struct Events {
     at: Id,
     /// What the client sent, to begin anew with where an answer is taken back.
     messages: Option<String>,
-    asked: Vec<Asked>,
+    pending: Vec<Question>,
     /// Calls whose arguments came in pieces.
     going: HashSet<String>,
     /// The first of what was told in messages of this run and stands.
@@ -63,8 +63,8 @@ impl Events {
         seen: Option<Id>,
         messages: Option<String>,
     ) -> Events {
-        let (turn, asked, going) = (turn.clone(), Vec::new(), HashSet::new());
-        Events { thread, run, turn, life, seen, at: (0, 0), messages, asked, going, stands: None }
+        let (turn, pending, going) = (turn.clone(), Vec::new(), HashSet::new());
+        Events { thread, run, turn, life, seen, at: (0, 0), messages, pending, going, stands: None }
     }
 
     fn emit(&mut self, event: &Json, out: &mut Vec<u8>) {
@@ -159,8 +159,8 @@ impl Events {
 
     /// A run that waits for people is over: they are asked, and another run goes on with what they say.
     fn waits(&mut self, out: &mut Vec<u8>) -> Flow {
-        let asked = std::mem::take(&mut self.asked);
-        let interrupts: Vec<_> = asked.iter().map(interrupt).collect();
+        let pending = std::mem::take(&mut self.pending);
+        let interrupts: Vec<_> = pending.iter().map(interrupt).collect();
         let outcome = Json::object([("type", "interrupt".into())]);
         let outcome = outcome.with("interrupts", interrupts);
         let event = self.run("RUN_FINISHED").with("outcome", outcome);
@@ -241,7 +241,7 @@ impl Dialect for Events {
                 self.custom("file", file, out);
             }
             Delta::Other { format, json } => self.other(&format, &json, out),
-            Delta::Asked(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
+            Delta::Question(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.knows(delta);
             }
             Delta::Waits => return self.waits(out),
@@ -256,12 +256,12 @@ impl Dialect for Events {
 
     fn knows(&mut self, delta: Delta) {
         match delta {
-            Delta::Asked(asked) => {
-                self.asked.push(asked);
-                self.asked.truncate(INTERACTIONS);
+            Delta::Question(pending) => {
+                self.pending.push(pending);
+                self.pending.truncate(INTERACTIONS);
             }
             Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.asked.retain(|open| open.interaction != interaction);
+                self.pending.retain(|open| open.interaction != interaction);
             }
             _ => {}
         }
@@ -279,10 +279,10 @@ impl Events {
     }
 }
 
-fn interrupt(asked: &Asked) -> Json {
-    let question = Object::parse(&asked.question).unwrap_or_default();
-    let (name, call) = (&asked.interaction, asked.call.clone());
-    let reason = match asked.kind.as_str() {
+fn interrupt(pending: &Question) -> Json {
+    let question = Object::parse(&pending.question).unwrap_or_default();
+    let (name, call) = (&pending.interaction, pending.call.clone());
+    let reason = match pending.kind.as_str() {
         "client_tool" => "tanstack:client_tool_execution",
         "approval" => "tool_call",
         _ => "input",

@@ -24,9 +24,9 @@ use super::super::routes::Route;
 use super::super::{Edge, body, delivery, headers};
 use super::answer;
 use super::begin;
+use super::client_message::Says;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
-use super::said::Says;
 use crate::ids::{Incarnation, SessionId, TurnId};
 use crate::limits;
 use crate::session::{Right, Status};
@@ -93,8 +93,8 @@ async fn run(
         }
     };
     let (begun, begins) = match request.says {
-        Says::Message(said) => {
-            let input = (begin::turn_id(&request.run)?, &agent, said);
+        Says::Message(content) => {
+            let input = (begin::turn_id(&request.run)?, &agent, content);
             let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
             (begun, Begins::AtStart)
         }

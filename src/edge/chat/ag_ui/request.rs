@@ -2,7 +2,7 @@
 
 use super::super::super::content::raw::{self, Object};
 use super::super::super::error::Problem;
-use super::super::said::{self, Said, Says, bad};
+use super::super::client_message::{self, MessagePart, Says, bad};
 use crate::limits;
 use crate::session::NewEvent;
 
@@ -37,7 +37,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     };
     let says = match answers.is_empty() {
         false => Says::Answers(answers),
-        true => Says::Message(said(&body)?),
+        true => Says::Message(sent_content(&body)?),
     };
     Ok(Request { thread, run, messages: messages.map(str::to_owned), says })
 }
@@ -52,35 +52,37 @@ fn answer(entry: &str) -> Result<(String, NewEvent), Problem> {
         Some("resolved") => entry.get("payload").unwrap_or("null"),
         _ => return Err(bad("the status of an answer is resolved or cancelled")),
     };
-    Ok((name, said::answer(payload)))
+    Ok((name, client_message::answer(payload)))
 }
 
 /// What the last message says, which is a user's.
-fn said(body: &Object<'_>) -> Result<NewEvent, Problem> {
+fn sent_content(body: &Object<'_>) -> Result<NewEvent, Problem> {
     let messages = body.list("messages");
     let last = messages.last().and_then(|last| Object::parse(last));
     let last = last.filter(|last| last.text("role").as_deref() == Some("user"));
     let last = last.ok_or_else(|| bad("the last message is a user's"))?;
     let content = last.get("content").ok_or_else(|| bad("a message has content"))?;
     if let Some(text) = raw::string(content) {
-        return said::message(vec![Said::Text(text)]);
+        return client_message::message(vec![MessagePart::Text(text)]);
     }
     let parts = raw::list(content).ok_or_else(|| bad("content is a text or a list of parts"))?;
     let part = |json: &str| Object::parse(json).and_then(|part| self::part(&part));
     let parts: Option<Vec<_>> = parts.into_iter().map(part).collect();
     // A part that is left out would be lost.
-    said::message(parts.ok_or_else(|| bad("a part of the content is none that is known"))?)
+    client_message::message(
+        parts.ok_or_else(|| bad("a part of the content is none that is known"))?,
+    )
 }
 
-fn part(part: &Object<'_>) -> Option<Said> {
+fn part(part: &Object<'_>) -> Option<MessagePart> {
     match part.text("type")?.as_str() {
-        "text" => return Some(Said::Text(part.text("text")?)),
+        "text" => return Some(MessagePart::Text(part.text("text")?)),
         "image" | "audio" | "video" | "document" => {}
         // As older clients say it.
         "binary" => {
             let media = part.text("mimeType").unwrap_or_else(|| UNKNOWN.into());
             let data = part.text("data").map(|data| format!("data:{media};base64,{data}"));
-            return Some(Said::file(&media, part.text("url").or(data)?));
+            return Some(MessagePart::file(&media, part.text("url").or(data)?));
         }
         _ => return None,
     }
@@ -92,7 +94,7 @@ fn part(part: &Object<'_>) -> Option<Said> {
         "data" => format!("data:{media};base64,{value}"),
         _ => return None,
     };
-    Some(Said::file(&media, url))
+    Some(MessagePart::file(&media, url))
 }
 
 #[cfg(test)]
@@ -107,7 +109,9 @@ mod tests {
                 r#"{{"threadId":"t","runId":"r","messages":[{{"role":"user","content":{content}}}]}}"#
             );
             match parse(body.as_bytes()).map(|request| request.says) {
-                Ok(Says::Message(said)) => String::from_utf8_lossy(&said.payload).into_owned(),
+                Ok(Says::Message(sent_content)) => {
+                    String::from_utf8_lossy(&sent_content.payload).into_owned()
+                }
                 Ok(Says::Answers(_)) => "answers".to_owned(),
                 Err(why) => why.kind().code.to_owned(),
             }
@@ -133,7 +137,8 @@ mod tests {
             );
             match parse(body.as_bytes()).map(|request| request.says) {
                 Ok(Says::Answers(answers)) => {
-                    let payload = |(_, said): &(String, NewEvent)| said.payload.clone();
+                    let payload =
+                        |(_, sent_content): &(String, NewEvent)| sent_content.payload.clone();
                     answers
                         .iter()
                         .map(payload)

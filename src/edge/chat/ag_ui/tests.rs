@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use super::super::super::content::tests::{agent, asks};
-use super::super::tests::{completed, rewound, step, told, turn};
+use super::super::tests::{completed, rendered, rewound, step, turn};
 use super::events::{Events, Id, id_of};
 use super::request;
 use crate::ids::Incarnation;
@@ -12,12 +12,12 @@ use crate::session::Event;
 fn events(log: &[Vec<Event>], seen: Option<Id>) -> String {
     let names = ("chat".to_owned(), "t".to_owned());
     let events = Events::new(names, (&turn(), Incarnation(2)), seen, Some("[]".into()));
-    told(events, log, (0, false))
+    rendered(events, log, (0, false))
 }
 
 #[test]
 fn an_answer_is_told_in_events_that_can_be_gone_on_after() {
-    let said = [
+    let sent_content = [
         ("ai-sdk/1", r#"{"type":"reasoning-start","id":"r"}"#),
         ("ai-sdk/1", r#"{"type":"reasoning-delta","id":"r","delta":"Hm."}"#),
         ("ai-sdk/1", r#"{"type":"reasoning-end","id":"r"}"#),
@@ -29,7 +29,7 @@ fn an_answer_is_told_in_events_that_can_be_gone_on_after() {
         ("ai-sdk/1", r#"{"type":"data-x","data":1}"#),
         ("text", "twelve"),
     ];
-    let log = [agent(1, "t", &said), completed(90)];
+    let log = [agent(1, "t", &sent_content), completed(90)];
     let whole = events(&log, None);
     expect![[r#"
         id: 2-0-0
@@ -132,7 +132,8 @@ fn a_call_that_begins_anew_ends_first() {
     let start = r#"{"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}"#;
     let piece = r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\""}"#;
     let all = r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"é\":7}"}"#;
-    let said = [("ag-ui/1", start), ("ag-ui/1", piece), ("ag-ui/1", start), ("ag-ui/1", all)];
+    let sent_content =
+        [("ag-ui/1", start), ("ag-ui/1", piece), ("ag-ui/1", start), ("ag-ui/1", all)];
     expect![[r#"
         id: 2-1-0
         {"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}
@@ -150,7 +151,7 @@ fn a_call_that_begins_anew_ends_first() {
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t"}
         Ended
     "#]]
-    .assert_eq(&events(&[agent(1, "t", &said), completed(90)], Some((0, 0))));
+    .assert_eq(&events(&[agent(1, "t", &sent_content), completed(90)], Some((0, 0))));
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn a_question_ends_a_run() {
     let mut question = asks(2, "ap", None);
     question[0].payload = r#"{"tool":{"id":"k","name":"drop"},"text":"Drop it?"}"#.into();
     let log = [agent(1, "t", &[("text", "a")]), question];
-    let told = events(&log, Some((1, 9)));
+    let rendered = events(&log, Some((1, 9)));
     expect![[r#"
         id: 2-2-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-1"}
@@ -171,7 +172,7 @@ fn a_question_ends_a_run() {
         id: 2-3-0
         {"type":"RUN_FINISHED","threadId":"chat","runId":"t","outcome":{"type":"interrupt","interrupts":[{"id":"ap","reason":"tool_call","toolCallId":"k","message":"Drop it?"}]}}
         Ended
-    "#]].assert_eq(&told);
+    "#]].assert_eq(&rendered);
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Call, Outcome};
-use super::super::asked::Asked;
 use super::super::delta::{Delta, Kind};
 use super::super::live::{self, At, Dialect, Flow};
+use super::super::question::Question;
 use super::Version;
 use crate::ids::{Incarnation, InteractionId, Serial, TurnId};
 use crate::limits;
@@ -24,7 +24,7 @@ pub(super) struct Chunks {
     message: String,
     in_step: bool,
     /// What people are asked: its kind, and the call that it is about.
-    asked: HashMap<InteractionId, (String, Option<String>)>,
+    pending: HashMap<InteractionId, (String, Option<String>)>,
 }
 
 /// The name of the message that is the answer of a turn: the same on every device.
@@ -43,7 +43,7 @@ pub(super) fn answer_of(message: &str) -> Option<((Incarnation, Serial), TurnId)
 impl Chunks {
     pub(super) fn new(version: Version, from: (Incarnation, Serial), turn: &TurnId) -> Chunks {
         let message = message_of(from, turn);
-        Chunks { version, message, in_step: false, asked: HashMap::new() }
+        Chunks { version, message, in_step: false, pending: HashMap::new() }
     }
 
     fn step(&mut self, out: &mut Vec<u8>) {
@@ -95,9 +95,9 @@ impl Chunks {
         out.extend_from_slice(DONE);
     }
 
-    fn asked(&mut self, delta: Delta, out: &mut Vec<u8>) {
-        let Delta::Asked(Asked { interaction, kind, question, call }) = delta else { return };
-        if limits::INTERACTIONS <= self.asked.len() {
+    fn pending(&mut self, delta: Delta, out: &mut Vec<u8>) {
+        let Delta::Question(Question { interaction, kind, question, call }) = delta else { return };
+        if limits::INTERACTIONS <= self.pending.len() {
             return;
         }
         match (kind.as_str(), &call) {
@@ -115,12 +115,12 @@ impl Chunks {
                 );
             }
         }
-        self.asked.insert(interaction, (kind, call));
+        self.pending.insert(interaction, (kind, call));
     }
 
     fn answered(&mut self, interaction: &InteractionId, answer: Option<&str>, out: &mut Vec<u8>) {
         // What was asked before the client came, it knows.
-        let Some((kind, call)) = self.asked.remove(interaction) else { return };
+        let Some((kind, call)) = self.pending.remove(interaction) else { return };
         match (kind.as_str(), call, answer) {
             ("client_tool", Some(call), Some(answer)) => {
                 let output = of("tool-output-available").with("toolCallId", call);
@@ -230,7 +230,7 @@ impl Dialect for Chunks {
                 let chunk = of("message-metadata");
                 live::data(out, &chunk.with("messageMetadata", Json::raw(&json)));
             }
-            Delta::Asked(_) => self.asked(delta, out),
+            Delta::Question(_) => self.pending(delta, out),
             Delta::Answered { interaction, answer } => {
                 self.answered(&interaction, Some(&answer), out);
             }

@@ -78,8 +78,8 @@ async fn send(
     caller.may(Right::Read, Some(&id))?;
     let place = (&edge, &caller, &id, deadline);
     let (begun, begins) = match request.says.clone() {
-        Says::Message { id: name, said } => {
-            (message(place, &agent, &request, &name, said).await?, Begins::AtStart)
+        Says::Message { id: name, sent_content } => {
+            (message(place, &agent, &request, &name, sent_content).await?, Begins::AtStart)
         }
         Says::Answers { message, answers } => answered(place, &message, answers).await?.shown(),
     };
@@ -93,10 +93,10 @@ async fn message(
     agent: &AgentName,
     request: &Request,
     name: &str,
-    said: NewEvent,
+    sent_content: NewEvent,
 ) -> Result<Begun, Problem> {
     let sends = async |input: TurnId| {
-        let input = (input, agent, said.clone());
+        let input = (input, agent, sent_content.clone());
         begin::begin(edge, caller, id, input, request.when_busy, deadline).await
     };
     if let Trigger::Regenerate(Some(answer)) = &request.trigger {
@@ -106,7 +106,7 @@ async fn message(
     let mut begun = match sends(begin::turn_id(name)?).await {
         // A message that was edited keeps its name.
         Err(why) if *why.kind() == error::CONFLICT => {
-            let content = String::from_utf8_lossy(&said.payload);
+            let content = String::from_utf8_lossy(&sent_content.payload);
             sends(begin::named(name, &content)?).await?
         }
         begun => begun?,

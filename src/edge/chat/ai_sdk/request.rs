@@ -3,7 +3,7 @@
 
 use super::super::super::content::raw::{Json, Object};
 use super::super::super::error::Problem;
-use super::super::said::{self, Said, bad};
+use super::super::client_message::{self, MessagePart, bad};
 use crate::session::{NewEvent, WhenBusy};
 
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) enum Trigger {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Says {
     /// A person speaks.
-    Message { id: String, said: NewEvent },
+    Message { id: String, sent_content: NewEvent },
     /// The agent asked in this message, and this is answered, by the names of what was asked.
     Answers { message: String, answers: Vec<(String, NewEvent)> },
 }
@@ -56,7 +56,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     let last = last.ok_or_else(|| bad("messages are the chat's, and there is a last one"))?;
     let message = last.text("id").ok_or_else(|| bad("a message has an id"))?;
     let says = match last.text("role").as_deref() {
-        Some("user") => Says::Message { said: said(&last)?, id: message },
+        Some("user") => Says::Message { sent_content: sent_content(&last)?, id: message },
         Some("assistant") => {
             let answers: Vec<_> = last.objects("parts").iter().filter_map(answered).collect();
             if answers.is_empty() {
@@ -77,17 +77,17 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
 }
 
 /// What a person says.
-fn said(message: &Object<'_>) -> Result<NewEvent, Problem> {
+fn sent_content(message: &Object<'_>) -> Result<NewEvent, Problem> {
     let part = |json: &str| {
         let part = Object::parse(json).filter(|part| part.text("type").is_some());
         let part = part.ok_or_else(|| bad("a part is an object with a type"))?;
         Ok(match part.text("type").as_deref() {
-            Some("text") => Said::Text(part.text("text").unwrap_or_default()),
-            _ => Said::Part(Json::raw(json)),
+            Some("text") => MessagePart::Text(part.text("text").unwrap_or_default()),
+            _ => MessagePart::Part(Json::raw(json)),
         })
     };
     let parts = message.list("parts").into_iter().map(part);
-    said::message(parts.collect::<Result<_, Problem>>()?)
+    client_message::message(parts.collect::<Result<_, Problem>>()?)
 }
 
 /// What a part of the agent's message answers, if it does.
@@ -100,15 +100,15 @@ fn answered(part: &Object<'_>) -> Option<(String, NewEvent)> {
         "approval-responded" => {
             let approval = part.object("approval");
             let (approved, reason) = (approval.is_true("approved"), approval.get("reason"));
-            (approval.text("id")?, said::approval(approved, reason))
+            (approval.text("id")?, client_message::approval(approved, reason))
         }
         "output-available" => {
-            (part.text("toolCallId")?, said::answer(part.get("output").unwrap_or("null")))
+            (part.text("toolCallId")?, client_message::answer(part.get("output").unwrap_or("null")))
         }
         "output-error" => {
             let error = part.text("errorText").unwrap_or_default();
             let error = Json::object([("error", error.into())]).to_string();
-            (part.text("toolCallId")?, said::answer(&error))
+            (part.text("toolCallId")?, client_message::answer(&error))
         }
         _ => return None,
     };

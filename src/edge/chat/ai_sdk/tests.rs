@@ -8,7 +8,7 @@ use super::super::super::content::tests::{agent, asks};
 use super::super::fold::Fold;
 use super::super::live::Teller;
 use super::super::superseded::Superseded;
-use super::super::tests::{completed, ended, rewound, told, turn};
+use super::super::tests::{completed, ended, rendered, rewound, turn};
 use super::Version;
 use super::chunks::{Chunks, answer_of};
 use super::request::{self, Says, Trigger};
@@ -17,7 +17,11 @@ use crate::runtime::Shown;
 use crate::session::{End, Event, Format};
 
 fn check(version: Version, log: &[Vec<Event>], how: (u64, bool), expected: Expect) {
-    expected.assert_eq(&told(Chunks::new(version, (Incarnation(2), Serial(7)), &turn()), log, how));
+    expected.assert_eq(&rendered(
+        Chunks::new(version, (Incarnation(2), Serial(7)), &turn()),
+        log,
+        how,
+    ));
 }
 
 #[test]
@@ -62,7 +66,7 @@ fn an_answer_of_each_dialect_is_told_in_chunks() {
 
 #[test]
 fn what_a_version_does_not_know_is_wrapped() {
-    let said = [
+    let sent_content = [
         ("ai-sdk/1", r#"{"type":"custom","kind":"a.b"}"#),
         ("ai-sdk/1", r#"{"type":"source-url","sourceId":7}"#),
         ("ai-sdk/1", "{\"type\":\"later\",\n\"a\":1e400}"),
@@ -70,7 +74,7 @@ fn what_a_version_does_not_know_is_wrapped() {
         ("json", r#"{"own":true}"#),
         ("image/png", "\u{7f}"),
     ];
-    let log = [agent(1, "t", &said), completed(90)];
+    let log = [agent(1, "t", &sent_content), completed(90)];
     check(
         Version::V7,
         &log,
@@ -258,9 +262,12 @@ fn each_end_has_its_last_word() {
         End::Cancelled { by: None, reason: "stopped".into() },
     ] {
         let log = [agent(1, "t", &[("text", "a")]), ended(2, end)];
-        let told =
-            told(Chunks::new(Version::V7, (Incarnation(2), Serial(7)), &turn()), &log, (0, true));
-        all += told.split_once("text-end").unwrap().1.split_once('\n').unwrap().1;
+        let shown = rendered(
+            Chunks::new(Version::V7, (Incarnation(2), Serial(7)), &turn()),
+            &log,
+            (0, true),
+        );
+        all += shown.split_once("text-end").unwrap().1.split_once('\n').unwrap().1;
     }
     expect![[r#"
         {"type":"finish-step"}
@@ -296,14 +303,15 @@ fn the_last_message_is_what_is_sent() {
             r#"{{"id":"c","messages":[{{}},{{"id":"m","role":"user","parts":{parts}}}],"x":1}}"#
         )
     };
-    let said = |parts: &str| match request::parse(user(parts).as_bytes()).unwrap().says {
-        Says::Message { said, .. } => said,
+    let sent_content = |parts: &str| match request::parse(user(parts).as_bytes()).unwrap().says {
+        Says::Message { sent_content, .. } => sent_content,
         Says::Answers { .. } => panic!("it is a person's"),
     };
-    let text = said(r#"[{"type":"text","text":"a"},{"type":"text","text":"b"}]"#);
+    let text = sent_content(r#"[{"type":"text","text":"a"},{"type":"text","text":"b"}]"#);
     assert_eq!((text.format, &text.payload[..]), (Format::TEXT, &b"a\n\nb"[..]));
-    let file =
-        said(r#"[{"type":"file","mediaType":"image/png","url":"u"},{"type":"text","text":"b"}]"#);
+    let file = sent_content(
+        r#"[{"type":"file","mediaType":"image/png","url":"u"},{"type":"text","text":"b"}]"#,
+    );
     assert_eq!(file.format.as_str(), "ai-sdk/1");
     let refused = [
         "{",
@@ -334,7 +342,9 @@ fn the_last_message_is_what_is_sent() {
 #[test]
 fn a_client_is_told_a_piece_at_a_time() {
     let text = "x".repeat(40 << 10);
-    let log = [vec![("text", &*text); 30].as_slice()].map(|said| agent(2, "t", said)).concat();
+    let log = [vec![("text", &*text); 30].as_slice()]
+        .map(|sent_content| agent(2, "t", sent_content))
+        .concat();
     let mut events =
         log.into_iter().map(|event| Arc::new(Shown { event, rendered: OnceLock::new() }));
     let fold = Fold::new(&turn(), Serial(1), Superseded::of(&turn()));

@@ -12,11 +12,11 @@ use super::super::super::gate::{By, while_granted};
 use super::super::super::{Edge, body, delivery, headers};
 use super::super::answer;
 use super::super::begin::{self, Begun};
+use super::super::client_message::{Says, bad};
 use super::super::delta::{Delta, Kind};
 use super::super::follow::Lost;
 use super::super::live::{self, At, Begins, Dialect, Flow, Shown};
 use super::super::names;
-use super::super::said::{Says, bad};
 use super::events::count;
 use super::items::{Item, Items, Text, What};
 use super::request;
@@ -50,9 +50,9 @@ pub(super) async fn create(
     drop(held);
     let place = (&edge, &caller, &id, deadline);
     let (begun, begins) = match says {
-        Says::Message(said) => {
+        Says::Message(has_text) => {
             let input = begin::turn_id(&fresh("msg", &caller, key))?;
-            let input = (input, &agent, said);
+            let input = (input, &agent, has_text);
             let begun = begin::begin(&edge, &caller, &id, input, None, deadline).await?;
             (begun, Begins::AtStart)
         }
@@ -68,16 +68,16 @@ pub(super) async fn create(
         let response = live::response(&edge, &caller, shown, completion, deadline).await;
         return delivery::roomy(&edge.room, response);
     }
-    let told = async {
-        let told = live::read(&edge, shown, completion, true, deadline).await;
-        told.map_err(|why| match why {
+    let rendered = async {
+        let rendered = live::read(&edge, shown, completion, true, deadline).await;
+        rendered.map_err(|why| match why {
             Lost::Unavailable => {
                 Problem::new(&error::OUTCOME_UNKNOWN, "the answer cannot be read now")
             }
             Lost::Gone => Problem::new(&error::NO_SUCH_TURN, "the answer is no more"),
         })
     };
-    whole(&edge, &while_granted(&caller, told).await?.whole()?)
+    whole(&edge, &while_granted(&caller, rendered).await?.whole()?)
 }
 
 pub(super) struct Completion {
@@ -85,7 +85,7 @@ pub(super) struct Completion {
     agent: AgentName,
     created_s: u64,
     /// Something was said that cannot be taken back.
-    said: bool,
+    has_text: bool,
     finish: Option<&'static str>,
     error: Option<String>,
     items: Items,
@@ -95,7 +95,7 @@ impl Completion {
     pub(super) fn new(begun: &Begun, agent: &AgentName, items: Items) -> Completion {
         let id = format!("chatcmpl-{}-{}", begun.serial.0, begun.turn);
         let (agent, finish, error) = (agent.clone(), None, None);
-        Completion { id, agent, created_s: 0, said: false, finish, error, items }
+        Completion { id, agent, created_s: 0, has_text: false, finish, error, items }
     }
 
     fn object(&self, kind: &str, choice: Vec<(&'static str, Json)>) -> Json {
@@ -181,7 +181,7 @@ impl Completion {
     }
 
     fn goes(&mut self, at: At, kind: Kind, text: String, out: &mut Vec<u8>) {
-        self.said = true;
+        self.has_text = true;
         self.items.goes(at.serial, &text);
         let name = match kind {
             Kind::Text => "content",
@@ -229,10 +229,10 @@ impl Dialect for Completion {
             Delta::Begins(_, kind) => self.begins(at, kind, out),
             Delta::Goes(_, kind, text) => self.goes(at, kind, text, out),
             // Nothing of it can be taken back here.
-            Delta::Rewound { .. } if self.said => {
+            Delta::Rewound { .. } if self.has_text => {
                 return self.fail("the agent began anew; ask again".into(), out);
             }
-            Delta::Asked(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
+            Delta::Question(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.items.question(delta);
             }
             Delta::Waits => return self.waits(at, out),

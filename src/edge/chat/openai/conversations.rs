@@ -9,15 +9,15 @@ use axum::response::Response;
 use tokio::time::Instant;
 
 use super::super::super::content::raw::{self, Json, Object};
-use super::super::super::content::{Part, as_json, said};
+use super::super::super::content::{Part, as_json, parts_of};
 use super::super::super::error::Problem;
 use super::super::super::gate::By;
 use super::super::super::verbs::submit;
 use super::super::super::{Edge, body};
 use super::super::begin::{self, status};
+use super::super::client_message::bad;
 use super::super::follow::Follow;
 use super::super::names;
-use super::super::said::bad;
 use super::events::count;
 use super::place::Place;
 use super::request;
@@ -99,7 +99,7 @@ fn item(event: &Event) -> Option<(String, Json)> {
     let of = |id: &str, kind: &str| Json::object([("id", id.into()), ("type", kind.into())]);
     match event.fact.as_deref()? {
         Fact::Input { input, .. } => {
-            let parts = said(&event.format, &event.payload);
+            let parts = parts_of(&event.format, &event.payload);
             let content: Vec<_> = parts.iter().filter_map(content).collect();
             let item = of(input.as_str(), "message").with("role", "user");
             let item = item.with("status", "completed").with("content", content);
@@ -128,9 +128,9 @@ fn content(part: &Part) -> Option<Json> {
 }
 
 fn shown(id: &SessionId, status: &Status) -> Json {
-    let told = Json::object([("id", id.name().into()), ("object", "conversation".into())]);
+    let rendered = Json::object([("id", id.name().into()), ("object", "conversation".into())]);
     let labels = serde_json::json!(status.config.labels);
-    told.with("created_at", count(status.created_at.0 / 1000)).with("metadata", labels)
+    rendered.with("created_at", count(status.created_at.0 / 1000)).with("metadata", labels)
 }
 
 /// What a conversation is to be: its metadata are the labels of its session, its items what was said before.
@@ -194,6 +194,7 @@ pub(super) async fn delete(
     let id = names::session(&caller, &id)?;
     let command = Command::Delete { incarnation: None };
     submit(&edge, &caller, &id, command, begin::deadline(&given)?).await?;
-    let told = Json::object([("id", id.name().into()), ("object", "conversation.deleted".into())]);
-    Ok(json(&told.with("deleted", true)))
+    let rendered =
+        Json::object([("id", id.name().into()), ("object", "conversation.deleted".into())]);
+    Ok(json(&rendered.with("deleted", true)))
 }

@@ -57,7 +57,7 @@ impl Events {
     }
 
     /// Whether the response was found.
-    pub(super) fn is_told(&self) -> bool {
+    pub(super) fn is_shown(&self) -> bool {
         self.created_s != 0
     }
 
@@ -304,7 +304,7 @@ impl Dialect for Events {
             Delta::Accepted { .. } | Delta::Step | Delta::Metadata(_) => {}
             Delta::Started => self.progress(out),
             Delta::Rewound { from, .. } => self.items.take_back(from),
-            Delta::Asked(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
+            Delta::Question(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.items.question(delta);
             }
             Delta::Waits => return self.waits(at, out),

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::content::{Call, Outcome};
 use super::super::super::room::Hold;
-use super::super::asked::{Asked, Tool};
 use super::super::delta::Delta;
+use super::super::question::{Question, Tool};
 use crate::ids::{InteractionId, Serial};
 use crate::limits::{INTERACTIONS, RESPONSE_BYTES};
 
@@ -49,14 +49,14 @@ pub(super) struct Items {
     pub(super) all: Vec<Item>,
     /// Calls whose arguments are whole and that have no result, by their ids.
     ready: HashMap<String, Call>,
-    asked: Vec<Asked>,
+    pending: Vec<Question>,
     bytes: usize,
     room: Hold,
 }
 
 impl Items {
     pub(super) fn new(room: Hold) -> Items {
-        Items { all: Vec::new(), ready: HashMap::new(), asked: Vec::new(), bytes: 0, room }
+        Items { all: Vec::new(), ready: HashMap::new(), pending: Vec::new(), bytes: 0, room }
     }
 
     pub(super) fn add(&mut self, item: Item) {
@@ -119,9 +119,11 @@ impl Items {
     /// Takes what people are asked, and what was answered.
     pub(super) fn question(&mut self, delta: Delta) {
         match delta {
-            Delta::Asked(asked) if self.asked.len() < INTERACTIONS => self.asked.push(asked),
+            Delta::Question(pending) if self.pending.len() < INTERACTIONS => {
+                self.pending.push(pending)
+            }
             Delta::Answered { interaction, .. } | Delta::Expired { interaction } => {
-                self.asked.retain(|open| open.interaction != interaction);
+                self.pending.retain(|open| open.interaction != interaction);
             }
             _ => {}
         }
@@ -129,12 +131,12 @@ impl Items {
 
     /// What the turn waits for, as items.
     pub(super) fn wanted(&mut self, serial: Serial) -> Vec<Item> {
-        let asked = std::mem::take(&mut self.asked);
-        for call in asked.iter().filter_map(|asked| asked.call.as_ref()) {
+        let pending = std::mem::take(&mut self.pending);
+        for call in pending.iter().filter_map(|pending| pending.call.as_ref()) {
             self.ready.remove(call);
         }
-        let numbered = asked.into_iter().enumerate();
-        numbered.map(|(number, asked)| wanted(serial, number, asked)).collect()
+        let numbered = pending.into_iter().enumerate();
+        numbered.map(|(number, pending)| wanted(serial, number, pending)).collect()
     }
 
     /// The output, as JSON.
@@ -145,8 +147,8 @@ impl Items {
     }
 }
 
-fn wanted(serial: Serial, number: usize, asked: Asked) -> Item {
-    let Asked { interaction: name, kind, question, .. } = asked;
+fn wanted(serial: Serial, number: usize, pending: Question) -> Item {
+    let Question { interaction: name, kind, question, .. } = pending;
     let Tool { name: named, arguments, .. } = Tool::of(&question).unwrap_or_default();
     let id = format!("{}_{number}", serial.0);
     match (kind.as_str(), named) {

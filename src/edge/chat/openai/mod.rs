@@ -83,9 +83,9 @@ fn json(value: &Json) -> Response {
 ///
 /// # Errors
 /// There is no room for it now.
-fn whole(edge: &Edge, told: &Json) -> Result<Response, Problem> {
+fn whole(edge: &Edge, rendered: &Json) -> Result<Response, Problem> {
     let detail = "what was asked is in the log; there is no room for its answer now";
-    delivery::roomy(&edge.room, json(told))
+    delivery::roomy(&edge.room, json(rendered))
         .map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, detail))
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn problem(response: Response) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let body = body.collect().await.map(|all| all.to_bytes()).unwrap_or_default();
-    let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let rendered: Value = serde_json::from_slice(&body).unwrap_or_default();
     let kind = match status.as_u16() {
         401 => "authentication_error",
         403 => "permission_error",
@@ -110,8 +110,8 @@ pub(super) async fn problem(response: Response) -> Response {
         500.. => "server_error",
         _ => "invalid_request_error",
     };
-    let (message, code) = (&told["detail"], &told["code"]);
-    let told = json!({
+    let (message, code) = (&rendered["detail"], &rendered["code"]);
+    let rendered = json!({
         "error": { "message": message, "type": kind, "code": code, "param": null },
     });
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -120,5 +120,5 @@ pub(super) async fn problem(response: Response) -> Response {
     let again = matches!(status.as_u16(), 408 | 429 | 503 | 507);
     let again = HeaderValue::from_static(if again { "true" } else { "false" });
     parts.headers.insert(SHOULD_RETRY, again);
-    Response::from_parts(parts, told.to_string().into())
+    Response::from_parts(parts, rendered.to_string().into())
 }

@@ -2,7 +2,7 @@
 
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::error::Problem;
-use super::super::said::{self, Said, Says, bad};
+use super::super::client_message::{self, MessagePart, Says, bad};
 use crate::ids::AgentName;
 use crate::session::NewEvent;
 
@@ -21,7 +21,7 @@ pub(super) fn agent(body: &Object<'_>) -> Result<AgentName, Problem> {
 pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
     let given = body.get("input").ok_or_else(|| bad("input is missing"))?;
     if let Some(text) = raw::string(given) {
-        return said::message(vec![Said::Text(text)]).map(Says::Message);
+        return client_message::message(vec![MessagePart::Text(text)]).map(Says::Message);
     }
     let items = raw::list(given).ok_or_else(|| bad("input is a text or a list of items"))?;
     let items: Vec<_> = items.into_iter().filter_map(Object::parse).collect();
@@ -52,15 +52,15 @@ fn is_message(item: &Object<'_>) -> bool {
 fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Says, Problem> {
     let last = messages.last().filter(|last| last.text("role").as_deref() == Some("user"));
     let last = last.ok_or_else(|| bad("the last of it is a user's message"))?;
-    let is_told = |message: &&&Object<'_>| {
+    let is_shown = |message: &&&Object<'_>| {
         matches!(message.text("role").as_deref(), Some("user" | "assistant"))
     };
-    let told: Vec<_> = messages.iter().filter(is_told).collect();
-    if !alone || told.len() == 1 {
-        return said::message(parts(last)?).map(Says::Message);
+    let shown: Vec<_> = messages.iter().filter(is_shown).collect();
+    if !alone || shown.len() == 1 {
+        return client_message::message(parts(last)?).map(Says::Message);
     }
-    let all = told.into_iter().map(|message| ui(message)).collect::<Result<Vec<_>, _>>()?;
-    said::ui(Json::object([("messages", all.into())])).map(Says::Message)
+    let all = shown.into_iter().map(|message| ui(message)).collect::<Result<Vec<_>, _>>()?;
+    client_message::ui(Json::object([("messages", all.into())])).map(Says::Message)
 }
 
 /// What was said before a conversation begins, as one event; none where it is nothing.
@@ -81,13 +81,13 @@ pub(super) fn brought(items: &[&str]) -> Result<Option<NewEvent>, Problem> {
     if messages.is_empty() {
         return Ok(None);
     }
-    said::ui(Json::object([("messages", messages.into())])).map(Some)
+    client_message::ui(Json::object([("messages", messages.into())])).map(Some)
 }
 
 /// A message of a conversation that is brought along.
 fn ui(message: &Object<'_>) -> Result<Json, Problem> {
     let role = message.text("role").unwrap_or_default();
-    let parts = parts(message)?.into_iter().map(Said::into_json).collect::<Vec<_>>();
+    let parts = parts(message)?.into_iter().map(MessagePart::into_json).collect::<Vec<_>>();
     Ok(Json::object([("role", role.into()), ("parts", parts.into())]))
 }
 
@@ -95,10 +95,10 @@ fn ui(message: &Object<'_>) -> Result<Json, Problem> {
 ///
 /// # Errors
 /// A part is none that is known: left out it would be lost.
-fn parts(message: &Object<'_>) -> Result<Vec<Said>, Problem> {
+fn parts(message: &Object<'_>) -> Result<Vec<MessagePart>, Problem> {
     let Some(content) = message.get("content") else { return Ok(Vec::new()) };
     if let Some(text) = raw::string(content) {
-        return Ok(vec![Said::Text(text)]);
+        return Ok(vec![MessagePart::Text(text)]);
     }
     let parts = raw::list(content).ok_or_else(|| bad("content is a text or a list of parts"))?;
     let part = |json: &str| Object::parse(json).and_then(|part| self::part(&part));
@@ -106,19 +106,19 @@ fn parts(message: &Object<'_>) -> Result<Vec<Said>, Problem> {
     parts.ok_or_else(|| bad("a part of the content is none that is known"))
 }
 
-fn part(part: &Object<'_>) -> Option<Said> {
-    let file = |url| Some(Said::file("application/octet-stream", url));
+fn part(part: &Object<'_>) -> Option<MessagePart> {
+    let file = |url| Some(MessagePart::file("application/octet-stream", url));
     match part.text("type")?.as_str() {
-        "text" | "input_text" | "output_text" => Some(Said::Text(part.text("text")?)),
-        "refusal" => Some(Said::Text(part.text("refusal")?)),
-        "input_image" => Some(Said::file("image/*", part.text("image_url")?)),
-        "image_url" => Some(Said::file("image/*", part.object("image_url").text("url")?)),
+        "text" | "input_text" | "output_text" => Some(MessagePart::Text(part.text("text")?)),
+        "refusal" => Some(MessagePart::Text(part.text("refusal")?)),
+        "input_image" => Some(MessagePart::file("image/*", part.text("image_url")?)),
+        "image_url" => Some(MessagePart::file("image/*", part.object("image_url").text("url")?)),
         "input_file" => file(part.text("file_url").or_else(|| part.text("file_data"))?),
         "file" => file(part.object("file").text("file_data")?),
         "input_audio" => {
             let audio = part.object("input_audio");
             let media = format!("audio/{}", audio.text("format")?);
-            Some(Said::file(&media, format!("data:{media};base64,{}", audio.text("data")?)))
+            Some(MessagePart::file(&media, format!("data:{media};base64,{}", audio.text("data")?)))
         }
         _ => None,
     }
@@ -127,16 +127,18 @@ fn part(part: &Object<'_>) -> Option<Said> {
 /// What an item answers, if it does.
 fn answer(item: &Object<'_>) -> Option<(String, NewEvent)> {
     match (item.text("type").as_deref(), item.text("role").as_deref()) {
-        (Some("function_call_output"), _) => {
-            Some((item.text("call_id")?, said::answer(item.get("output").unwrap_or("null"))))
-        }
+        (Some("function_call_output"), _) => Some((
+            item.text("call_id")?,
+            client_message::answer(item.get("output").unwrap_or("null")),
+        )),
         (Some("mcp_approval_response"), _) => {
-            let answer = said::approval(item.is_true("approve"), item.get("reason"));
+            let answer = client_message::approval(item.is_true("approve"), item.get("reason"));
             Some((item.text("approval_request_id")?, answer))
         }
-        (_, Some("tool")) => {
-            Some((item.text("tool_call_id")?, said::answer(item.get("content").unwrap_or("null"))))
-        }
+        (_, Some("tool")) => Some((
+            item.text("tool_call_id")?,
+            client_message::answer(item.get("content").unwrap_or("null")),
+        )),
         _ => None,
     }
 }

@@ -13,9 +13,9 @@ use super::super::super::verbs::submit;
 use super::super::super::{Edge, body, delivery};
 use super::super::answer::{self, Asker};
 use super::super::begin::{self, status};
+use super::super::client_message::{Says, bad};
 use super::super::follow::Lost;
 use super::super::live::{self, Begins, Shown};
-use super::super::said::{Says, bad};
 use super::conversations::session_of;
 use super::events::Events;
 use super::items::Items;
@@ -54,21 +54,21 @@ pub(super) async fn create(
     let says = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
     drop(body);
     drop(held);
-    let asked = (&edge, &caller, &id, deadline);
+    let question = (&edge, &caller, &id, deadline);
     let place = match says {
-        Says::Message(said) => message(asked, agent, said, key).await?,
+        Says::Message(sent_content) => message(question, agent, sent_content, key).await?,
         Says::Answers(answers) => {
             let before = before.ok_or_else(|| bad("outputs go with previous_response_id"))?;
-            answer(asked, before, answers).await?
+            answer(question, before, answers).await?
         }
     };
     if streams {
         let response = stream(&edge, &caller, place, 0, deadline).await?;
         return delivery::roomy(&edge.room, response);
     }
-    let told = told(&edge, place, !background, deadline);
-    match while_granted(&caller, told).await {
-        Ok(told) => whole(&edge, &told),
+    let rendered = rendered(&edge, place, !background, deadline);
+    match while_granted(&caller, rendered).await {
+        Ok(rendered) => whole(&edge, &rendered),
         // What was asked is in the log: it must not simply be asked again.
         Err(why) if *why.kind() == error::NO_QUORUM => {
             Err(Problem::new(&error::OUTCOME_UNKNOWN, "the response cannot be read now"))
@@ -77,29 +77,30 @@ pub(super) async fn create(
     }
 }
 
-type Asked<'a> = answer::Place<'a>;
+type Requested<'a> = answer::Place<'a>;
 
 async fn message(
-    (edge, caller, id, deadline): Asked<'_>,
+    (edge, caller, id, deadline): Requested<'_>,
     agent: AgentName,
-    said: NewEvent,
+    sent_content: NewEvent,
     key: Option<&str>,
 ) -> Result<Place, Problem> {
     let input = begin::turn_id(&fresh("msg", caller, key))?;
-    let begun = begin::begin(edge, caller, id, (input, &agent, said), None, deadline).await?;
+    let begun =
+        begin::begin(edge, caller, id, (input, &agent, sent_content), None, deadline).await?;
     let (session, life, from) = (id.clone(), begun.life, begun.serial);
     Ok(Place { session, life, turn: begun.turn, agent, from, begins: from })
 }
 
 /// Answers what a response ended with. All of it is to be there, so that the turn goes on once.
 async fn answer(
-    asked: Asked<'_>,
+    question: Requested<'_>,
     before: Place,
     answers: Vec<(String, NewEvent)>,
 ) -> Result<Place, Problem> {
     let (turn, from, life) = (before.turn.clone(), before.from, before.life);
     let asker = Asker { turn, from, life, open_only: false };
-    let answered = answer::answer(asked, Some(asker), answers).await?;
+    let answered = answer::answer(question, Some(asker), answers).await?;
     Ok(Place { begins: answered.last?, ..before })
 }
 
@@ -160,14 +161,14 @@ async fn stream(
 }
 
 /// The response as it is now, or when it has ended.
-async fn told(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Json, Problem> {
+async fn rendered(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Json, Problem> {
     Ok(read(edge, place, waits, until).await?.response())
 }
 
 async fn read(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Events, Problem> {
     let events = Events::new(place.clone(), u64::MAX, Items::new(edge.room.hold()));
     match live::read(edge, shown(&place), events, waits, until).await {
-        Ok(events) if events.is_told() => Ok(events),
+        Ok(events) if events.is_shown() => Ok(events),
         Ok(_) | Err(Lost::Gone) => Err(missing()),
         Err(Lost::Unavailable) => Err(Problem::new(&error::NO_QUORUM, "try again")),
     }
@@ -196,7 +197,7 @@ pub(super) async fn cancel(
     body::read(&edge, &given, body, limits::HEAD_BYTES).await?;
     let place = place(&caller, &id, Right::Read)?;
     // What has ended is not ended again, and a turn that is no more must not be cancelled ahead.
-    let now = told(&edge, place.clone(), false, deadline).await?;
+    let now = rendered(&edge, place.clone(), false, deadline).await?;
     let status = status(&edge, &place.session, deadline).await?.ok_or(Refusal::NotFound)?;
     if status.turns.iter().all(|open| open.turn != place.turn) {
         return Ok(json(&now));
@@ -205,7 +206,7 @@ pub(super) async fn cancel(
     let cancel = Cancel { scope, by: None, reason: "cancelled".into(), role: Role::default() };
     let command = Command::Cancel(Box::new(cancel));
     submit(&edge, &caller, &place.session, command, deadline).await?;
-    whole(&edge, &told(&edge, place, false, deadline).await?)
+    whole(&edge, &rendered(&edge, place, false, deadline).await?)
 }
 
 /// `DELETE /v1/openai/responses/{id}`: of its session, if the response is all that there is of it.
@@ -233,8 +234,8 @@ pub(super) async fn delete(
             }
         }
     }
-    let told = Json::object([("id", id.into()), ("object", "response".into())]);
-    Ok(json(&told.with("deleted", true)))
+    let rendered = Json::object([("id", id.into()), ("object", "response".into())]);
+    Ok(json(&rendered.with("deleted", true)))
 }
 
 /// `GET /v1/openai/responses/{id}/input_items`

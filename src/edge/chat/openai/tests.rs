@@ -8,12 +8,12 @@ use super::super::super::content::raw::Object;
 use super::super::super::content::tests::{agent, asks, user};
 use super::super::super::room::Room;
 use super::super::begin::Begun;
+use super::super::client_message::Says;
 use super::super::fold::Fold;
 use super::super::follow::Lost;
 use super::super::live::{Flow, Teller};
-use super::super::said::Says;
 use super::super::superseded::Superseded;
-use super::super::tests::{completed, ended, rewound, told, turn};
+use super::super::tests::{completed, ended, rendered, rewound, turn};
 use super::completions::Completion;
 use super::events::Events;
 use super::items::Items;
@@ -57,11 +57,11 @@ fn events(log: &[Vec<Event>], begins: u64, first: u64) -> String {
         begins: begins_at,
     };
     let id = place.id();
-    let told = told(Events::new(place, first, items()), log, (begins - 1, false));
-    let told = told.replace(&id, "ID");
+    let rendered = rendered(Events::new(place, first, items()), log, (begins - 1, false));
+    let rendered = rendered.replace(&id, "ID");
     // The rest of a response is the same for all.
     let mut out = String::new();
-    for line in told.lines().filter(|line| !line.starts_with("event: ")) {
+    for line in rendered.lines().filter(|line| !line.starts_with("event: ")) {
         let response = Object::parse(line).map(|event| event.object("response"));
         let kind = Object::parse(line).and_then(|event| event.text("type"));
         match response.as_ref().and_then(|response| response.get("output")) {
@@ -79,7 +79,7 @@ fn events(log: &[Vec<Event>], begins: u64, first: u64) -> String {
 
 #[test]
 fn a_response_is_told_under_numbers_without_a_hole() {
-    let said = [
+    let sent_content = [
         ("ag-ui/1", r#"{"type":"REASONING_MESSAGE_CONTENT","messageId":"r","delta":"Hm."}"#),
         ("ag-ui/1", r#"{"type":"TOOL_CALL_START","toolCallId":"k","toolCallName":"find"}"#),
         ("ag-ui/1", r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k","delta":"{\"id\":7}"}"#),
@@ -87,7 +87,7 @@ fn a_response_is_told_under_numbers_without_a_hole() {
         ("text", "twel"),
         ("text", "ve"),
     ];
-    let log = [input(), agent(2, "t", &said), completed(90)];
+    let log = [input(), agent(2, "t", &sent_content), completed(90)];
     let whole = events(&log, 1, 0);
     expect![[r#"
         response.created 0 [Some("\"queued\""), None, None] []
@@ -121,8 +121,8 @@ fn a_response_is_told_under_numbers_without_a_hole() {
 fn a_result_in_the_middle_of_a_text_loses_none_of_it() {
     let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"find","input":{}}"#;
     let result = r#"{"type":"tool-output-available","toolCallId":"k","output":1}"#;
-    let said = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
-    let told = events(&[input(), agent(2, "t", &said), completed(90)], 1, 3);
+    let sent_content = [("ai-sdk/1", call), ("text", "a"), ("ai-sdk/1", result), ("text", "b")];
+    let rendered = events(&[input(), agent(2, "t", &sent_content), completed(90)], 1, 3);
     expect![[r#"
         {"type":"response.output_item.added","sequence_number":3,"output_index":0,"item":{"id":"msg_3","type":"message","status":"in_progress","role":"assistant","content":[]}}
         {"type":"response.content_part.added","sequence_number":4,"item_id":"msg_3","output_index":0,"content_index":0,"part":{"type":"output_text","text":"","annotations":[],"logprobs":[]}}
@@ -140,7 +140,7 @@ fn a_result_in_the_middle_of_a_text_loses_none_of_it() {
         {"type":"response.output_item.done","sequence_number":16,"output_index":2,"item":{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"b","annotations":[],"logprobs":[]}]}}
         response.completed 17 [Some("\"completed\""), None, None] [{"id":"msg_3","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"a","annotations":[],"logprobs":[]}]},{"id":"mcp_2","type":"mcp_call","status":"completed","server_label":"poet","name":"find","arguments":"{}","output":"1","error":null},{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"b","annotations":[],"logprobs":[]}]}]
         Ended
-    "#]].assert_eq(&told);
+    "#]].assert_eq(&rendered);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
     let ask = |serial, name| {
         let mut event = asks(serial, name, None).remove(0);
         event.payload = r#"{"tool":{"id":"k","name":"place","arguments":{}}}"#.into();
-        let Some(Fact::Asked { kind, .. }) = event.fact.as_deref_mut() else { panic!() };
+        let Some(Fact::Requested { kind, .. }) = event.fact.as_deref_mut() else { panic!() };
         *kind = crate::ids::KindName::parse("client_tool").unwrap();
         event
     };
@@ -157,7 +157,7 @@ fn what_is_still_asked_after_some_of_the_answers_is_told_again() {
     let log = [input(), vec![ask(2, "a"), ask(3, "b"), waits(4), answered, waits(6)]];
     let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: true };
     let completion = Completion::new(&begun, &poet(), items());
-    let whole = told(completion, &log, (5, true));
+    let whole = rendered(completion, &log, (5, true));
     assert!(whole.contains(r#""id":"b","type":"function""#), "{whole}");
     assert!(whole.contains(r#""finish_reason":"tool_calls""#), "{whole}");
     assert!(!whole.contains(r#""id":"a""#), "{whole}");
@@ -189,8 +189,8 @@ fn what_is_taken_back_is_not_in_the_output() {
         agent(5, "t", &[("text", "right")]),
         ended(6, End::Completed { reason: "length".into() }),
     ];
-    let told = events(&log, 1, 0);
-    expect![[r#"response.incomplete 16 [Some("\"incomplete\""), None, Some("{\"reason\":\"max_output_tokens\"}")] [{"id":"msg_2","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"one ","annotations":[],"logprobs":[]}]},{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"right","annotations":[],"logprobs":[]}]}]"#]].assert_eq(told.lines().rev().nth(1).unwrap());
+    let rendered = events(&log, 1, 0);
+    expect![[r#"response.incomplete 16 [Some("\"incomplete\""), None, Some("{\"reason\":\"max_output_tokens\"}")] [{"id":"msg_2","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"one ","annotations":[],"logprobs":[]}]},{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"right","annotations":[],"logprobs":[]}]}]"#]].assert_eq(rendered.lines().rev().nth(1).unwrap());
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_call_of_the_client_ends_a_response_and_its_output_begins_the_next() {
     let call = r#"{"type":"tool-input-available","toolCallId":"k","toolName":"place","input":{}}"#;
     let mut question = asks(3, "k", Some(r#""Graz""#));
     question[0].payload = r#"{"tool":{"id":"k","name":"place","arguments":{"a":1}}}"#.into();
-    let Some(Fact::Asked { kind, .. }) = question[0].fact.as_deref_mut() else { panic!() };
+    let Some(Fact::Requested { kind, .. }) = question[0].fact.as_deref_mut() else { panic!() };
     *kind = crate::ids::KindName::parse("client_tool").unwrap();
     let log = [
         input(),
@@ -251,7 +251,7 @@ fn a_failure_fails_a_response() {
 fn a_completion_is_told_in_chunks() {
     let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
     let of = |log: &[Vec<Event>], known| {
-        told(Completion::new(&begun, &poet(), items()), log, (0, known))
+        rendered(Completion::new(&begun, &poet(), items()), log, (0, known))
             .replace(r#""object":"chat.completion.chunk","created":1700000000,"model":"poet","#, "")
     };
     let log = [
@@ -303,8 +303,12 @@ fn a_completion_is_told_in_chunks() {
 
 #[test]
 fn an_input_is_its_last_message_or_all_of_it() {
-    let show = |said: NewEvent| {
-        format!("{} {}\n", said.format, String::from_utf8(said.payload.to_vec()).unwrap())
+    let show = |sent_content: NewEvent| {
+        format!(
+            "{} {}\n",
+            sent_content.format,
+            String::from_utf8(sent_content.payload.to_vec()).unwrap()
+        )
     };
     let input = |body: &str, alone| {
         let body = request::body(body.as_bytes())?;
@@ -331,10 +335,11 @@ fn an_input_is_its_last_message_or_all_of_it() {
         ),
     ] {
         all += &match input(body, alone).unwrap() {
-            Says::Message(said) => show(said),
-            Says::Answers(answers) => {
-                answers.into_iter().map(|(name, said)| format!("{name}: {}", show(said))).collect()
-            }
+            Says::Message(sent_content) => show(sent_content),
+            Says::Answers(answers) => answers
+                .into_iter()
+                .map(|(name, sent_content)| format!("{name}: {}", show(sent_content)))
+                .collect(),
         };
     }
     expect![[r#"

@@ -1,7 +1,7 @@
 //! The subscriptions of [`crate::subscriptions`] by HTTP: paths, bodies and answers as the dialect has them.
 
-mod asked;
 mod failure;
+mod parse;
 
 use axum::Json;
 use axum::body::Body;
@@ -20,8 +20,8 @@ use super::super::{Edge, body, headers, name};
 use crate::ids::TenantName;
 use crate::limits;
 use crate::subscriptions::{Acked, Fault, Lease, Named, ROOT, tenant_of};
-use asked::Report;
 use failure::Failure;
+use parse::Report;
 
 /// The paths of the subscriptions.
 pub(super) fn routes() -> Vec<Route> {
@@ -67,7 +67,7 @@ impl Request {
     }
 
     fn json(&self) -> Result<Value, Fault> {
-        asked::json(&self.held.bytes)
+        parse::json(&self.held.bytes)
     }
 
     /// The tenant that a client names because nobody asks it who it is.
@@ -96,7 +96,7 @@ async fn serve(
         (Path::Jwks, "GET" | "HEAD") => return jwks(&request).await,
         (Path::Subscription(id), _) => whole(&request, &named(id), &method).await?,
         (Path::Streams(id), "POST") => {
-            let streams = asked::streams(&request.json()?)?;
+            let streams = parse::streams(&request.json()?)?;
             request.edge.subscriptions.link(&named(id), &streams, deadline).await?;
             Some(Done::Empty)
         }
@@ -105,7 +105,7 @@ async fn serve(
             Some(Done::Empty)
         }
         (Path::Action(id, action), "POST") if action == "claim" => {
-            let worker = asked::worker(&request.json()?)?;
+            let worker = parse::worker(&request.json()?)?;
             let wake = request.edge.subscriptions.claim(&named(id), &worker, deadline).await?;
             Some(Done::Json(StatusCode::OK, wake))
         }
@@ -120,7 +120,7 @@ async fn whole(request: &Request, id: &Named, method: &Method) -> Result<Option<
     let (subscriptions, deadline) = (&request.edge.subscriptions, request.deadline);
     Ok(Some(match method.as_str() {
         "PUT" => {
-            let (plan, base) = (asked::plan(&request.json()?)?, request.base()?);
+            let (plan, base) = (parse::plan(&request.json()?)?, request.base()?);
             let quotas = request.edge.auth.quotas();
             let tenant = id.tenant.as_ref();
             let limit = quotas.and_then(|quotas| quotas.subscriptions(tenant));
@@ -189,8 +189,8 @@ fn not_allowed(path: &Path) -> Response {
 
 /// Whether a request brings the token that its subscription gave with a wake, or asks for what everybody may have: the
 /// keys that its webhooks are signed with.
-pub(in crate::edge) fn brings_token(method: &Method, asked: &str) -> bool {
-    match path(asked) {
+pub(in crate::edge) fn brings_token(method: &Method, wanted: &str) -> bool {
+    match path(wanted) {
         Ok(Path::Jwks) => true,
         Ok(Path::Action(_, action)) => *method == Method::POST && action != "claim",
         _ => false,
@@ -218,7 +218,7 @@ fn path(path: &str) -> Result<Path, Fault> {
         [id, "streams"] => Ok(Path::Streams(segment(id)?)),
         [id, "streams", ..] => {
             let stream = name::parse(&parts[2..].join("/")).map_err(Fault::invalid)?;
-            Ok(Path::Stream(segment(id)?, asked::normal(&stream).to_owned()))
+            Ok(Path::Stream(segment(id)?, parse::normal(&stream).to_owned()))
         }
         [id, action @ ("callback" | "claim" | "ack" | "release")] => {
             Ok(Path::Action(segment(id)?, action.to_owned()))

@@ -44,8 +44,8 @@ pub fn check(
             _ => {}
         }
     }
-    for told in index.books.values().flat_map(|book| &book.told) {
-        match told.fact.what {
+    for received in index.books.values().flat_map(|book| &book.received) {
+        match received.fact.what {
             What::Started => count("turns started", 1),
             What::Lost => count("workers lost", 1),
             What::Cancelled => count("turns cancelled", 1),

@@ -39,13 +39,13 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
 }
 
 fn same_answer(index: &Index<'_>, book: &Book<'_>, write: WriteId, out: &mut Findings) {
-    let mut told: Option<(u64, u64, usize)> = None;
+    let mut received: Option<(u64, u64, usize)> = None;
     for op in index.writes[write].attempts.iter().map(|&op| &index.ops[op]) {
         let Some(Answer::Appended { incarnation, first, last }) = op.answer() else { continue };
         if *incarnation != book.incarnation {
             continue;
         }
-        let (a, b, line) = *told.get_or_insert((*first, *last, op.done_line));
+        let (a, b, line) = *received.get_or_insert((*first, *last, op.done_line));
         if (a, b) != (*first, *last) {
             let text = format!("one key was answered {a}..={b} and {first}..={last}");
             out.in_book(Code::A13, book, &[line, op.done_line], text);

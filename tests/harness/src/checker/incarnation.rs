@@ -90,9 +90,9 @@ fn undeleted(index: &Index<'_>, out: &mut Findings) {
         let answers = book.answered.iter().map(|&op| (index.ops[op].ret, index.ops[op].done_line));
         let seen = book.sightings.iter().map(|seen| (seen.at, seen.line)).chain(answers).min();
         let Some((at, line)) = seen else { continue };
-        let asked = deletes.get(book.session).map_or(0, |d| d.partition_point(|inv| *inv <= at));
-        if asked < (book.incarnation - base) as usize {
-            let text = format!("seen after {asked} deletes only");
+        let request = deletes.get(book.session).map_or(0, |d| d.partition_point(|inv| *inv <= at));
+        if request < (book.incarnation - base) as usize {
+            let text = format!("seen after {request} deletes only");
             out.in_book(Code::A14, book, &[line], text);
         }
     }

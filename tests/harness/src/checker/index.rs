@@ -30,7 +30,7 @@ pub struct Op<'h> {
     pub done_line: usize,
     pub session: &'h str,
     pub node: &'h str,
-    pub asked: Option<u32>,
+    pub request: Option<u32>,
     pub call: &'h Call,
     pub inv: u64,
     /// When the client was told yes or no; [`NEVER`] if it was not.
@@ -55,7 +55,9 @@ impl<'h> Op<'h> {
         match self.outcome {
             Outcome::Failed => false,
             Outcome::Ok(answer) => answer.incarnation() == incarnation,
-            Outcome::Unknown | Outcome::Open => self.asked.is_none_or(|asked| asked == incarnation),
+            Outcome::Unknown | Outcome::Open => {
+                self.request.is_none_or(|request| request == incarnation)
+            }
         }
     }
 }
@@ -130,7 +132,7 @@ pub struct Log {
 
 /// What an event of the final log says of a turn.
 #[derive(Clone, Copy)]
-pub struct Told<'h> {
+pub struct Recorded<'h> {
     pub serial: u64,
     pub fact: &'h Fact,
     pub value: ValueId,
@@ -149,7 +151,7 @@ pub struct Book<'h> {
     /// `None` when nobody read the final log: the incarnation was deleted, or the run is blind.
     pub log: Option<Log>,
     /// Those events of the final log that are about turns, in its order.
-    pub told: Vec<Told<'h>>,
+    pub received: Vec<Recorded<'h>>,
     /// Where each value was seen first.
     pub place: HashMap<ValueId, u64>,
     /// Writes of which something was seen here.
@@ -165,13 +167,13 @@ impl Book<'_> {
     /// The greatest `first` that may be told at the time `at`: what a trim asked before then, or
     /// automatic retention over what may have been in the log by then.
     pub fn trimmable(&self, at: u64) -> u64 {
-        let asked = self.trims.iter().filter(|(inv, _)| *inv <= at).map(|(_, before)| *before);
+        let request = self.trims.iter().filter(|(inv, _)| *inv <= at).map(|(_, before)| *before);
         let grown = self.growth.partition_point(|(inv, _)| *inv <= at).checked_sub(1);
         let kept = match (self.keep, grown) {
             (Some(keep), Some(last)) => (self.growth[last].1 + 1).saturating_sub(keep),
             _ => 0,
         };
-        asked.max().unwrap_or(1).max(kept).max(1)
+        request.max().unwrap_or(1).max(kept).max(1)
     }
 }
 
@@ -249,7 +251,7 @@ impl<'h> Index<'h> {
                         done_line: line,
                         session,
                         node,
-                        asked: *incarnation,
+                        request: *incarnation,
                         call,
                         inv: event.at,
                         ret: NEVER,
@@ -391,9 +393,9 @@ impl<'h> Index<'h> {
                 trims.entry(op.session).or_default().push((op.inv, *before));
             }
         }
-        let mut asked: HashMap<&str, Vec<WriteId>> = HashMap::new();
+        let mut request: HashMap<&str, Vec<WriteId>> = HashMap::new();
         for (id, write) in self.writes.iter().enumerate() {
-            asked.entry(write.session).or_default().push(id);
+            request.entry(write.session).or_default().push(id);
         }
         for book in books.values_mut() {
             book.keep = expect.retention;
@@ -406,27 +408,28 @@ impl<'h> Index<'h> {
             }
             book.writes = known.into_iter().collect();
             if book.keep.is_some() {
-                book.growth = self.growth(book, asked.get(book.session).map_or(&[], Vec::as_slice));
+                book.growth =
+                    self.growth(book, request.get(book.session).map_or(&[], Vec::as_slice));
             }
             if let Some(line) = book.replicas.values().map(|replica| replica.line).next() {
                 let replicas = || book.replicas.values();
                 let mut log = Log { line, ..Log::default() };
                 log.first = replicas().map(|replica| replica.first).max().unwrap_or(1);
                 log.tail = replicas().map(|replica| replica.tail).max().unwrap_or(0);
-                let mut told = BTreeMap::new();
+                let mut received = BTreeMap::new();
                 for seen in book.sightings.iter().filter(|seen| seen.source == Source::Final) {
                     log.values.entry(seen.serial).or_insert(seen.value);
                     if let Some(fact) = seen.fact {
                         let Sighting { serial, value, line, .. } = *seen;
-                        told.entry(serial).or_insert(Told { serial, fact, value, line });
+                        received.entry(serial).or_insert(Recorded { serial, fact, value, line });
                     }
                 }
                 for seen in book.sightings.iter().filter(|seen| seen.source == Source::Deliver) {
-                    if let Some(told) = told.get_mut(&seen.serial) {
-                        told.line = told.line.min(seen.line);
+                    if let Some(received) = received.get_mut(&seen.serial) {
+                        received.line = received.line.min(seen.line);
                     }
                 }
-                book.told = told.into_values().collect();
+                book.received = received.into_values().collect();
                 book.log = Some(log);
             }
         }
@@ -436,9 +439,9 @@ impl<'h> Index<'h> {
     /// By time of invocation: the greatest serial that may have been in the log by then. That is
     /// the greatest place of a write asked by then, and after it, at worst, all values that were
     /// asked by then and never seen: they may have come and been trimmed unnoticed.
-    fn growth(&self, book: &Book<'_>, asked: &[WriteId]) -> Vec<(u64, u64)> {
+    fn growth(&self, book: &Book<'_>, request: &[WriteId]) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64, u64)> = Vec::new();
-        for &write in asked {
+        for &write in request {
             let Some(span) = self.span(write, book.incarnation) else { continue };
             match self.extent(write, book) {
                 Some((_, last)) => steps.push((span.inv, last, 0)),
@@ -503,7 +506,7 @@ impl<'h> Index<'h> {
             answered: Vec::new(),
             replicas: BTreeMap::new(),
             log: None,
-            told: Vec::new(),
+            received: Vec::new(),
             place: HashMap::new(),
             writes: Vec::new(),
             last_seen: 0,

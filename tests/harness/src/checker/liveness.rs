@@ -22,7 +22,7 @@ pub fn check(index: &Index<'_>, out: &mut Findings) -> Histogram {
                 Outcome::Unknown => Some(Step::Lost),
             };
             let steps = sessions.entry(op.session).or_default();
-            steps.push((op.line, Step::Asked));
+            steps.push((op.line, Step::Requests));
             steps.extend(end.map(|end| (op.done_line, end)));
         }
     }
@@ -51,7 +51,7 @@ pub fn check(index: &Index<'_>, out: &mut Findings) -> Histogram {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
-    Asked,
+    Requests,
     Served,
     Refused,
     Lost,
@@ -63,7 +63,7 @@ fn waits(steps: impl Iterator<Item = (u64, Step)>) -> Vec<(u64, u64)> {
     let (mut open, mut since) = (0_usize, None);
     let mut waits = Vec::new();
     for (at, step) in steps {
-        if step == Step::Asked {
+        if step == Step::Requests {
             open += 1;
             since = since.or(Some(at));
             continue;

@@ -29,7 +29,7 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
 }
 
 fn phantom(index: &Index<'_>, book: &Book<'_>, seen: &Sighting<'_>, out: &mut Findings) {
-    if seen.fact.is_some_and(|fact| !fact.what.is_said()) {
+    if seen.fact.is_some_and(|fact| !fact.what.is_output()) {
         return; // The service wrote it; `turns` judges whether it should have.
     }
     let (name, serial) = (index.names[seen.value], seen.serial);

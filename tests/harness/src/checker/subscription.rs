@@ -9,9 +9,9 @@ use super::index::{Book, Index};
 use super::{Expectations, Findings};
 
 pub fn check(index: &Index<'_>, expect: &Expectations, out: &mut Findings) {
-    let mut asked: BTreeMap<&str, Asked> = BTreeMap::new();
+    let mut request: BTreeMap<&str, Requests> = BTreeMap::new();
     for op in index.ops.iter().filter(|op| !op.failed()) {
-        let entry = asked.entry(op.session).or_default();
+        let entry = request.entry(op.session).or_default();
         match op.call {
             Call::Close => entry.close.push((op.inv, op.answer().map(|a| a.incarnation()))),
             Call::Delete => entry.delete.push((op.inv, op.answer().map(|a| a.incarnation()))),
@@ -20,7 +20,7 @@ pub fn check(index: &Index<'_>, expect: &Expectations, out: &mut Findings) {
     }
     for (&sub, lines) in &index.subs {
         let state = State { line: lines[0], ..State::default() };
-        let mut reader = Reader { index, asked: &asked, sub, state, out };
+        let mut reader = Reader { index, request: &request, sub, state, out };
         for &line in lines {
             reader.step(line);
         }
@@ -32,13 +32,13 @@ pub fn check(index: &Index<'_>, expect: &Expectations, out: &mut Findings) {
 
 /// When a session was asked to close or to go, and in which incarnation if that was answered.
 #[derive(Default)]
-struct Asked {
+struct Requests {
     close: Vec<(u64, Option<u32>)>,
     delete: Vec<(u64, Option<u32>)>,
 }
 
-fn possible(asked: &[(u64, Option<u32>)], at: u64, incarnation: u32) -> bool {
-    asked.iter().any(|(inv, answered)| *inv <= at && answered.is_none_or(|a| a == incarnation))
+fn possible(request: &[(u64, Option<u32>)], at: u64, incarnation: u32) -> bool {
+    request.iter().any(|(inv, answered)| *inv <= at && answered.is_none_or(|a| a == incarnation))
 }
 
 #[derive(Default)]
@@ -56,7 +56,7 @@ struct State<'h> {
 
 struct Reader<'a, 'h> {
     index: &'a Index<'h>,
-    asked: &'a BTreeMap<&'h str, Asked>,
+    request: &'a BTreeMap<&'h str, Requests>,
     sub: SubId,
     state: State<'h>,
     out: &'a mut Findings,
@@ -152,8 +152,8 @@ impl<'h> Reader<'_, 'h> {
         if to <= from {
             self.broken(line, format!("a reset from incarnation {from} to {to}"));
         }
-        let asked = self.asked.get(self.state.session);
-        if !asked.is_some_and(|asked| possible(&asked.delete, at, from)) {
+        let request = self.request.get(self.state.session);
+        if !request.is_some_and(|request| possible(&request.delete, at, from)) {
             self.broken(line, format!("a reset to {to}, but nobody deleted {from}"));
         }
         self.state.incarnation = to;
@@ -163,9 +163,9 @@ impl<'h> Reader<'_, 'h> {
 
     fn end(&mut self, at: u64, line: usize) {
         let incarnation = self.state.incarnation;
-        let asked = self.asked.get(self.state.session);
-        let deleted = asked.is_some_and(|asked| possible(&asked.delete, at, incarnation));
-        let closed = asked.is_some_and(|asked| possible(&asked.close, at, incarnation));
+        let request = self.request.get(self.state.session);
+        let deleted = request.is_some_and(|request| possible(&request.delete, at, incarnation));
+        let closed = request.is_some_and(|request| possible(&request.close, at, incarnation));
         let tail =
             self.book().map_or(0, |book| book.log.as_ref().map_or(book.last_seen, |log| log.tail));
         let at_tail = self.state.next.is_none_or(|next| next == tail + 1);

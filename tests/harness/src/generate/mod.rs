@@ -72,7 +72,7 @@ struct Flight {
     op: OpId,
     client: usize,
     room: usize,
-    asked: Option<u32>,
+    request: Option<u32>,
     call: Call,
     answered: bool,
     reply: Option<Result<Answer, &'static str>>,
@@ -226,7 +226,7 @@ impl World {
         let incarnation = self.rooms[room].incarnation;
         // A retry names no incarnation: its key says which write it is.
         let plain = self.clients[client].retry.is_none();
-        let asked = (plain && self.rng.random_bool(0.2)).then_some(incarnation);
+        let request = (plain && self.rng.random_bool(0.2)).then_some(incarnation);
         let op = OpId(self.flights.len() as u64);
         let (session, node) = (self.rooms[room].name.clone(), node(self.rng.random_range(0..3)));
         self.log(Kind::Inv {
@@ -234,12 +234,12 @@ impl World {
             client: client as u32,
             node,
             session,
-            incarnation: asked,
+            incarnation: request,
             call: call.clone(),
         });
         let flight = self.flights.len();
         let (lost, late) = (self.rng.random_bool(0.12), self.rng.random_bool(0.5));
-        self.flights.push(Flight { op, client, room, asked, call, answered: !lost, reply: None });
+        self.flights.push(Flight { op, client, room, request, call, answered: !lost, reply: None });
         if !lost {
             self.later(700, Step::Effect(flight));
             return;
@@ -283,8 +283,8 @@ impl World {
 
     fn effect(&mut self, flight: usize) {
         let stale = self.rng.random_range(0..4);
-        let Flight { room, asked, ref call, .. } = self.flights[flight];
-        let reply = self.rooms[room].apply(asked, call, stale, self.shape.retention);
+        let Flight { room, request, ref call, .. } = self.flights[flight];
+        let reply = self.rooms[room].apply(request, call, stale, self.shape.retention);
         self.flights[flight].reply = Some(reply);
         if self.flights[flight].answered {
             self.later(700, Step::Finish(flight));

@@ -31,7 +31,7 @@ impl Room {
     /// What the model answers, and does, to one call at the moment it takes effect.
     pub(super) fn apply(
         &mut self,
-        asked: Option<u32>,
+        request: Option<u32>,
         call: &Call,
         stale: u64,
         keep: Option<u64>,
@@ -43,7 +43,7 @@ impl Room {
             }
             return Ok(Answer::Done { incarnation: self.incarnation });
         }
-        if !self.alive || asked.is_some_and(|asked| asked != self.incarnation) {
+        if !self.alive || request.is_some_and(|request| request != self.incarnation) {
             return Err("no such session");
         }
         let (incarnation, first, tail) = (self.incarnation, self.first, self.log.len() as u64);

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::super::history::{Answer, Call, Record};
-use super::super::turn::{Fact, Scope, Then, What, WhenBusy, told};
+use super::super::turn::{Fact, Scope, Then, What, WhenBusy, received};
 
 pub(super) struct Room {
     pub name: String,
@@ -19,7 +19,7 @@ pub(super) struct Room {
     early: BTreeSet<String>,
     epoch: u64,
     /// Where everything lies that came of a request, by turn, epoch and number.
-    said: BTreeMap<(String, u64, u64), Option<(u64, u64)>>,
+    output: BTreeMap<(String, u64, u64), Option<(u64, u64)>>,
 }
 
 struct Open {
@@ -27,7 +27,7 @@ struct Open {
     agent: String,
     holder: Option<(u64, u64)>,
     /// Inputs that were spoken into it and not heard yet.
-    unheard: Vec<String>,
+    undelivered: Vec<String>,
 }
 
 impl Room {
@@ -40,7 +40,7 @@ impl Room {
             known: BTreeMap::new(),
             early: BTreeSet::new(),
             epoch: 0,
-            said: BTreeMap::new(),
+            output: BTreeMap::new(),
         }
     }
 
@@ -84,10 +84,10 @@ impl Room {
         let serial = self.push(fact, Some(value));
         self.known.insert(input.to_owned(), (turn.clone(), serial));
         match into {
-            Some(at) => self.open[at].unheard.push(input.to_owned()),
+            Some(at) => self.open[at].undelivered.push(input.to_owned()),
             None => {
-                let (id, unheard) = (turn.clone(), Vec::new());
-                self.open.push(Open { id, agent, holder: None, unheard });
+                let (id, undelivered) = (turn.clone(), Vec::new());
+                self.open.push(Open { id, agent, holder: None, undelivered });
             }
         }
         if early {
@@ -136,10 +136,10 @@ impl Room {
     ) -> Result<Answer, &'static str> {
         let at = self.open.iter().position(|open| open.id == turn);
         if let Some(seq) = seq
-            && let Some(places) = self.said.get(&(turn.to_owned(), epoch, seq))
+            && let Some(places) = self.output.get(&(turn.to_owned(), epoch, seq))
         {
             let places = if rng.random_bool(0.5) { *places } else { None };
-            return Ok(Answer::Said { places, duplicate: true, over: at.is_none() });
+            return Ok(Answer::OutputAccepted { places, duplicate: true, over: at.is_none() });
         }
         let at = at.ok_or("turn over")?;
         let (held, next) = self.open[at].holder.ok_or("fenced")?;
@@ -172,10 +172,10 @@ impl Room {
         let last = self.log.len() as u64;
         let places = (before < last).then_some((before + 1, last));
         if let Some(seq) = seq {
-            self.said.insert((turn.to_owned(), epoch, seq), places);
+            self.output.insert((turn.to_owned(), epoch, seq), places);
         }
         let over = !self.open.iter().any(|open| open.id == turn);
-        Ok(Answer::Said { places, duplicate: false, over })
+        Ok(Answer::OutputAccepted { places, duplicate: false, over })
     }
 
     /// Takes the worker of some turn away.
@@ -195,7 +195,7 @@ impl Room {
 
     fn hear(&mut self, at: usize, epoch: u64) {
         let turn = self.open[at].id.clone();
-        for input in std::mem::take(&mut self.open[at].unheard) {
+        for input in std::mem::take(&mut self.open[at].undelivered) {
             let fact = Fact::of_input(What::Consumed, &turn, &input);
             self.receipt(Fact { epoch: Some(epoch), ..fact });
         }
@@ -213,9 +213,9 @@ impl Room {
         self.open = left;
         for turn in &over {
             self.push(Fact::new(what, &turn.id), None);
-            let Some(first) = turn.unheard.first().filter(|_| self.receipts) else { continue };
+            let Some(first) = turn.undelivered.first().filter(|_| self.receipts) else { continue };
             let deferred = what == What::Completed;
-            for input in &turn.unheard {
+            for input in &turn.undelivered {
                 let (fate, into) = match deferred {
                     true => (What::Deferred, first),
                     false => (What::Dropped, &turn.id),
@@ -225,17 +225,17 @@ impl Room {
             if deferred {
                 // The turn begins with the first of them, and hears the others.
                 let (id, agent) = (first.clone(), turn.agent.clone());
-                let unheard = turn.unheard[1..].to_vec();
-                self.open.push(Open { id, agent, holder: None, unheard });
+                let undelivered = turn.undelivered[1..].to_vec();
+                self.open.push(Open { id, agent, holder: None, undelivered });
             }
         }
         over.len() as u64
     }
 
-    fn push(&mut self, fact: Fact, said: Option<&str>) -> u64 {
+    fn push(&mut self, fact: Fact, output: Option<&str>) -> u64 {
         let serial = self.log.len() as u64 + 1;
         let name = format!("{:?}", fact.what);
-        let value = said.map_or_else(|| told(serial, &name, &fact), str::to_owned);
+        let value = output.map_or_else(|| received(serial, &name, &fact), str::to_owned);
         let before = self.log.last().and_then(|record| record.chain).unwrap_or(0);
         let text = format!("{before:x}/{serial}/{value}");
         let chain = Some(xxhash_rust::xxh3::xxh3_64(text.as_bytes()));

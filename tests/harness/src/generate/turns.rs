@@ -140,9 +140,9 @@ impl World {
         let op = OpId(self.flights.len() as u64);
         let session = room.map_or_else(String::new, |room| self.rooms[room].name.clone());
         let node = format!("n{}", self.rng.random_range(0..NODES));
-        let (incarnation, asked) = (None, call.clone());
+        let (incarnation, request) = (None, call.clone());
         let who = client as u32;
-        self.log(Kind::Inv { op, client: who, node, session, incarnation, call: asked });
+        self.log(Kind::Inv { op, client: who, node, session, incarnation, call: request });
         let (lost, late) = (self.rng.random_bool(0.12), self.rng.random_bool(0.5));
         let flight = self.flights.len();
         self.flights.push(Flight { op, client, room, call, answered: !lost, reply: None });
@@ -243,9 +243,13 @@ impl World {
                         let room = usize::from(taken.session == "s1");
                         *lease = Some((room, taken.turn.clone(), taken.epoch, 0));
                     }
-                    (Answer::Said { over: true, .. }, lease, _)
+                    (Answer::OutputAccepted { over: true, .. }, lease, _)
                     | (_, lease, Call::Say { then: Then::Release, .. }) => *lease = None,
-                    (Answer::Said { .. }, Some((.., seq)), Call::Say { seq: Some(_), .. }) => {
+                    (
+                        Answer::OutputAccepted { .. },
+                        Some((.., seq)),
+                        Call::Say { seq: Some(_), .. },
+                    ) => {
                         *seq += 1;
                     }
                     _ => {}

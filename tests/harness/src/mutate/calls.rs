@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use super::super::checker::Expectations;
 use super::super::checker::index::{Op, Outcome};
 use super::super::history::{Answer, Call, History, Kind, ReadMode};
-use super::{acked, choose, index, plant, retell, told_tail};
+use super::{acked, choose, index, plant, reported_tail, retell};
 use rand::seq::IndexedRandom;
 
 pub(super) fn page_hole(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
@@ -42,7 +42,7 @@ pub(super) fn wide_answer(h: &History, e: &Expectations, rng: &mut StdRng) -> Op
 }
 
 pub(super) fn stale_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
-    stale(h, e, rng, |op| told_tail(op).is_some())
+    stale(h, e, rng, |op| reported_tail(op).is_some())
 }
 
 pub(super) fn stale_read(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<History> {
@@ -78,7 +78,7 @@ pub(super) fn early_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Opt
     let mut places = Vec::new();
     for (session, incarnation, op, serial, _) in acked(&index) {
         for read in index.books[&(session, incarnation)].answered.iter().map(|&r| &index.ops[r]) {
-            if told_tail(read).is_some() && read.ret < index.ops[op].inv {
+            if reported_tail(read).is_some() && read.ret < index.ops[op].inv {
                 places.push((read.done_line, serial));
             }
         }
@@ -94,7 +94,7 @@ pub(super) fn ghost_tail(h: &History, e: &Expectations, rng: &mut StdRng) -> Opt
         rng,
         places.flat_map(|(book, tail)| {
             let reads = book.answered.iter().map(|&place| &index.ops[place]);
-            reads.filter(|op| told_tail(op).is_some()).map(move |op| (op.done_line, tail + 1))
+            reads.filter(|op| reported_tail(op).is_some()).map(move |op| (op.done_line, tail + 1))
         }),
     )?;
     Some(retell(h, line, to))
@@ -147,7 +147,7 @@ pub(super) fn resurrected(h: &History, e: &Expectations, rng: &mut StdRng) -> Op
     for delete in index.ops.iter().filter(|op| *op.call == Call::Delete) {
         let Some(answer) = delete.answer() else { continue };
         let later = index.ops.iter().filter(|op| {
-            op.session == delete.session && delete.ret < op.inv && told_tail(op).is_some()
+            op.session == delete.session && delete.ret < op.inv && reported_tail(op).is_some()
         });
         places.extend(later.map(|op| (op.done_line, answer.incarnation())));
     }

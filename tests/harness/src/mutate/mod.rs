@@ -153,7 +153,7 @@ fn finals<'a>(
     })
 }
 
-fn told_tail(op: &Op<'_>) -> Option<u64> {
+fn reported_tail(op: &Op<'_>) -> Option<u64> {
     match (op.call, op.answer()) {
         (Call::Tail, Some(Answer::Tail { tail, .. })) => Some(*tail),
         _ => None,

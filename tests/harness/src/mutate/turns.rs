@@ -149,7 +149,7 @@ pub(super) fn zombie_beat(h: &History, _: &Expectations, rng: &mut StdRng) -> Op
     }
     let (line, Taken { session, turn, epoch }) = choose(rng, found)?;
     let mut history = h.clone();
-    let answer = Answer::Said { places: None, duplicate: false, over: false };
+    let answer = Answer::OutputAccepted { places: None, duplicate: false, over: false };
     let line = line + 1;
     let at = history.events[line.min(h.events.len() - 1)].at + 1;
     history.events[line..].iter_mut().for_each(|event| event.at += 2);
@@ -348,14 +348,14 @@ pub(super) fn cancelled_by_nobody(
             _ => false,
         })
     };
-    let asked = |name: &str| {
+    let request = |name: &str| {
         h.events.iter().any(|event| {
             matches!(&event.kind, Kind::Inv { call: Call::Cancel { scope: Scope::Turn(turn) }, .. }
                 if turn == name)
         })
     };
     let failed = spots(h, |records, at| {
-        fact(&records[at]).what == What::Failed && !asked(&fact(&records[at]).turn)
+        fact(&records[at]).what == What::Failed && !request(&fact(&records[at]).turn)
     });
     let (session, at) = choose(rng, failed)?;
     // What may have cancelled it is taken for refused.
@@ -492,13 +492,21 @@ pub(super) fn word_elsewhere(h: &History, _: &Expectations, rng: &mut StdRng) ->
 
 pub(super) fn other_places(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let says = answered(h).into_iter().filter(|(.., answer)| {
-        matches!(answer, Answer::Said { places: Some(_), duplicate: false, .. })
+        matches!(answer, Answer::OutputAccepted { places: Some(_), duplicate: false, .. })
     });
     let (line, session, call, answer) = choose(rng, says)?;
-    let Answer::Said { places: Some((first, last)), over, .. } = answer else { return None };
+    let Answer::OutputAccepted { places: Some((first, last)), over, .. } = answer else {
+        return None;
+    };
     let mut history = h.clone();
     let places = Some((first + 1, last + 1));
-    plant(&mut history, line, &session, call, Some(Answer::Said { places, duplicate: true, over }));
+    plant(
+        &mut history,
+        line,
+        &session,
+        call,
+        Some(Answer::OutputAccepted { places, duplicate: true, over }),
+    );
     Some(history)
 }
 

@@ -18,7 +18,7 @@ use super::load::{Load, PATIENCE, name};
 use super::recorder::Recorder;
 use people::{Habit, Person, Storm};
 use process::{Sleeper, Tally};
-use worker::{Manner, Tape, Told, Worker};
+use worker::{Manner, NotOk, Tape, Worker};
 
 /// What the load looks like.
 #[derive(Clone, Copy, Debug)]
@@ -153,11 +153,11 @@ impl Tape for Here {
         Some(self.recorder.invoke(self.client, node, session, None, call))
     }
 
-    fn told(&mut self, op: OpId, outcome: Result<Answer, Told>) {
+    fn received(&mut self, op: OpId, outcome: Result<Answer, NotOk>) {
         match outcome {
             Ok(answer) => self.recorder.ok(op, answer),
-            Err(Told::No(text)) => self.recorder.fail(op, &text),
-            Err(Told::Unknown(text)) => self.recorder.unknown(op, &text),
+            Err(NotOk::No(text)) => self.recorder.fail(op, &text),
+            Err(NotOk::Unknown(text)) => self.recorder.unknown(op, &text),
         }
     }
 }

@@ -21,7 +21,7 @@ use super::super::history::{Answer, Call, OpId, Taken};
 use super::super::load::PATIENCE;
 use super::super::recorder::Recorder;
 use super::board::Board;
-use super::worker::{Manner, Tape, Told, Worker, is_gone};
+use super::worker::{Manner, NotOk, Tape, Worker, is_gone};
 
 /// Names the manner of a process that is a worker.
 const MANNER: &str = "CHAOS_WORKER";
@@ -31,7 +31,7 @@ const MARK: &str = "@";
 #[derive(Debug, Serialize, Deserialize)]
 enum Line {
     Ask { node: String, session: String, call: Call },
-    Done { op: OpId, outcome: Result<Answer, Told> },
+    Done { op: OpId, outcome: Result<Answer, NotOk> },
 }
 
 /// Is the worker that this process was started as, if it was: the test that is started must call it.
@@ -64,7 +64,7 @@ impl Tape for Pipe {
         line.trim().parse().ok().map(OpId)
     }
 
-    fn told(&mut self, op: OpId, outcome: Result<Answer, Told>) {
+    fn received(&mut self, op: OpId, outcome: Result<Answer, NotOk>) {
         Pipe::write(&Line::Done { op, outcome });
     }
 }
@@ -131,9 +131,9 @@ impl Sleeper {
                             lease = Some(taken.clone());
                             left = rng.random_range(0..4);
                         }
-                        Ok(Answer::Said { over: true, .. }) => lease = None,
-                        Ok(Answer::Said { .. }) => left -= 1,
-                        Err(Told::No(text)) if is_gone(text) => {
+                        Ok(Answer::OutputAccepted { over: true, .. }) => lease = None,
+                        Ok(Answer::OutputAccepted { .. }) => left -= 1,
+                        Err(NotOk::No(text)) if is_gone(text) => {
                             lease = None;
                             self.woke(zombie.take());
                         }
@@ -179,11 +179,11 @@ impl Sleeper {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn write_down(&self, op: OpId, outcome: Result<Answer, Told>) {
+    fn write_down(&self, op: OpId, outcome: Result<Answer, NotOk>) {
         match outcome {
             Ok(answer) => self.recorder.ok(op, answer),
-            Err(Told::No(text)) => self.recorder.fail(op, &text),
-            Err(Told::Unknown(text)) => self.recorder.unknown(op, &text),
+            Err(NotOk::No(text)) => self.recorder.fail(op, &text),
+            Err(NotOk::Unknown(text)) => self.recorder.unknown(op, &text),
         }
     }
 }

@@ -37,12 +37,12 @@ pub trait Tape {
         session: &str,
         call: Call,
     ) -> impl Future<Output = Option<OpId>> + Send;
-    fn told(&mut self, op: OpId, outcome: Result<Answer, Told>);
+    fn received(&mut self, op: OpId, outcome: Result<Answer, NotOk>);
 }
 
 /// An outcome that is not yes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Told {
+pub enum NotOk {
     No(String),
     Unknown(String),
 }
@@ -62,11 +62,11 @@ struct TurnLease {
     /// The next word, and the number of all.
     word: usize,
     words: usize,
-    heard: u64,
+    incoming: u64,
 }
 
 /// What became of a say.
-enum Said {
+enum Next {
     GoesOn,
     Over,
     /// The turn is another's, or nobody's.
@@ -119,25 +119,26 @@ impl<T: Tape> Worker<T> {
         let answer = match send(self.http.post(url).json(&body)).await {
             Outcome::Ok(answer) => answer,
             other => {
-                self.tape.told(op, Err(not_yes(other)));
+                self.tape.received(op, Err(not_yes(other)));
                 return Some(None);
             }
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let (Some(session), Some(turn)) = (text(&answer["session"]), text(&answer["turn"])) else {
-            self.tape.told(op, Ok(Answer::Claimed { taken: None }));
+            self.tape.received(op, Ok(Answer::Claimed { taken: None }));
             return Some(None);
         };
         let epoch = answer["epoch"].as_u64().expect("an epoch");
         let taken = Taken { session, turn, epoch };
-        self.tape.told(op, Ok(Answer::Claimed { taken: Some(taken.clone()) }));
+        self.tape.received(op, Ok(Answer::Claimed { taken: Some(taken.clone()) }));
         let events = self.whole(&taken, &answer).await;
         let is = |event: &&Value, kind: &str| event["type"] == kind && event["turn"] == taken.turn;
         let word = events.iter().filter(|event| is(event, "turn.output")).count();
-        let asked = events.iter().find(|event| is(event, "input.accepted"));
-        let words = asked.and_then(|event| event["text"].as_str()?.split(' ').nth(1)?.parse().ok());
-        let heard = answer["spoken"].as_u64().unwrap_or(0);
-        Some(Some(TurnLease { taken, seq: 0, word, words: words.unwrap_or(5), heard }))
+        let request = events.iter().find(|event| is(event, "input.accepted"));
+        let words =
+            request.and_then(|event| event["text"].as_str()?.split(' ').nth(1)?.parse().ok());
+        let incoming = answer["spoken"].as_u64().unwrap_or(0);
+        Some(Some(TurnLease { taken, seq: 0, word, words: words.unwrap_or(5), incoming }))
     }
 
     /// All events of the turn, also where there are too many for one answer.
@@ -177,16 +178,16 @@ impl<T: Tape> Worker<T> {
                 (true, _) => Then::Complete,
                 _ => Then::GoOn,
             };
-            let said = match beats {
+            let output = match beats {
                 true => self.say(&mut lease, None, 0, Then::GoOn).await,
                 false => self.say(&mut lease, Some(count), count, then).await,
             };
-            match said {
-                Said::GoesOn if then == Then::Release && !beats => return true,
-                Said::GoesOn => {}
-                Said::Over => return true,
-                Said::Ends => return false,
-                Said::Gone => return self.insist(lease).await,
+            match output {
+                Next::GoesOn if then == Then::Release && !beats => return true,
+                Next::GoesOn => {}
+                Next::Over => return true,
+                Next::Ends => return false,
+                Next::Gone => return self.insist(lease).await,
             }
             let pause = Duration::from_millis(self.manner.pause_ms);
             sleep(pause.mul_f64(self.rng.random_range(0.5..1.5))).await;
@@ -198,7 +199,7 @@ impl<T: Tape> Worker<T> {
         for (count, then) in [(1, Then::GoOn), (0, Then::GoOn), (1, Then::Complete)] {
             self.hop();
             let numbered = (0 < count).then_some(count);
-            if let Said::Ends = self.say(&mut lease, numbered, count, then).await {
+            if let Next::Ends = self.say(&mut lease, numbered, count, then).await {
                 return false;
             }
         }
@@ -212,13 +213,13 @@ impl<T: Tape> Worker<T> {
         numbered: Option<usize>,
         count: usize,
         then: Then,
-    ) -> Said {
+    ) -> Next {
         let Taken { session, turn, epoch } = lease.taken.clone();
         let seq = numbered.map(|_| lease.seq);
         let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}/{count}", lease.seq);
         let values: Vec<String> = (lease.word..lease.word + count).map(word).collect();
         let events: Vec<Value> = values.iter().map(|value| json!({ "text": value })).collect();
-        let mut body = json!({ "epoch": epoch, "heard": lease.heard, "events": events });
+        let mut body = json!({ "epoch": epoch, "heard": lease.incoming, "events": events });
         if let Some(seq) = seq {
             body["seq"] = seq.into();
         }
@@ -234,25 +235,25 @@ impl<T: Tape> Worker<T> {
             let (node, url) = self.node();
             let url = format!("{url}/v1/sessions/{session}/turns/{turn}/say");
             let call = Call::Say { turn, epoch, seq, values, then };
-            let Some(op) = self.tape.invoke(&node, &session, call).await else { return Said::Ends };
+            let Some(op) = self.tape.invoke(&node, &session, call).await else { return Next::Ends };
             match send(self.http.post(url).json(&body)).await {
                 Outcome::Ok(answer) => {
                     let place = |name: &str| answer[name].as_u64();
                     let places = place("first").zip(place("last"));
                     let over = answer["over"] == true;
                     let duplicate = answer["duplicate"] == true;
-                    self.tape.told(op, Ok(Answer::Said { places, duplicate, over }));
-                    lease.heard = place("spoken").unwrap_or(0).max(lease.heard);
+                    self.tape.received(op, Ok(Answer::OutputAccepted { places, duplicate, over }));
+                    lease.incoming = place("spoken").unwrap_or(0).max(lease.incoming);
                     lease.seq += u64::from(seq.is_some());
                     lease.word += count;
-                    return if over { Said::Over } else { Said::GoesOn };
+                    return if over { Next::Over } else { Next::GoesOn };
                 }
                 other => {
-                    let told = not_yes(other);
-                    let gone = matches!(&told, Told::No(text) if is_gone(text));
-                    self.tape.told(op, Err(told));
+                    let received = not_yes(other);
+                    let gone = matches!(&received, NotOk::No(text) if is_gone(text));
+                    self.tape.received(op, Err(received));
                     if gone {
-                        return Said::Gone;
+                        return Next::Gone;
                     }
                 }
             }
@@ -274,10 +275,10 @@ pub fn is_gone(refusal: &str) -> bool {
     matches!(body["code"].as_str(), Some("fenced" | "turn_over"))
 }
 
-fn not_yes(outcome: Outcome) -> Told {
+fn not_yes(outcome: Outcome) -> NotOk {
     match outcome {
-        Outcome::Ok(body) => Told::Unknown(format!("a strange yes: {body}")),
-        Outcome::No(text) => Told::No(text),
-        Outcome::Unknown(text) => Told::Unknown(text),
+        Outcome::Ok(body) => NotOk::Unknown(format!("a strange yes: {body}")),
+        Outcome::No(text) => NotOk::No(text),
+        Outcome::Unknown(text) => NotOk::Unknown(text),
     }
 }

@@ -180,7 +180,8 @@ impl Follower {
                     let serial = cursor.rsplit('_').next().and_then(|digits| digits.parse().ok());
                     record.begins_behind = serial.context("a cursor without a serial")?;
                     record.snapshot = data.get("snapshot").cloned();
-                    let presence = data["snapshot"].get("presence").filter(|told| !told.is_null());
+                    let presence =
+                        data["snapshot"].get("presence").filter(|known| !known.is_null());
                     record.presence = presence.cloned();
                     self.cursor = Some(cursor.to_owned());
                 }

@@ -16,7 +16,7 @@ use anyhow::bail;
 use tokio::time::{Duration, Instant, timeout};
 
 use self::stage::Stage;
-use super::asked_to_end;
+use super::stop_signal;
 
 /// A row that takes longer has failed, whatever it waits for.
 const ROW: Duration = Duration::from_secs(300);
@@ -48,10 +48,10 @@ const ROWS: &[Row] = &[
 /// # Errors
 /// A row failed, or the score is not clean. Nothing is left behind.
 pub async fn play(only: Option<&str>) -> anyhow::Result<()> {
-    let asked = asked_to_end()?;
+    let request = stop_signal()?;
     tokio::select! {
         played = play_rows(only) => played,
-        () = asked => bail!("ended before the last row"),
+        () = request => bail!("ended before the last row"),
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn refresh(stage: &Stage) -> anyhow::Result<String> {
     let before = stage.device(1, session, LAPTOP);
     let turn = stage.say(session, "story", STORY, LAPTOP).await?;
     before.hears(&turn, 10).await?;
-    stage.told(&before.record(), &turn, STORY)?;
+    stage.story_of(&before.record(), &turn, STORY)?;
     let had = before.record().text(&turn);
     stage.count(&before.record());
     drop(before);
@@ -33,7 +33,7 @@ pub(super) async fn refresh(stage: &Stage) -> anyhow::Result<String> {
     let at_once = after.record().text(&turn);
     ensure!(at_once.starts_with(&had), "the new window has {at_once:?}, the old one had {had:?}");
     after.hears(&turn, 10).await?;
-    let words = stage.told(&after.record(), &turn, STORY)?;
+    let words = stage.story_of(&after.record(), &turn, STORY)?;
     stage.count(&after.record());
     Ok(format!(
         "whole again after {}, in one frame; {words} words in order across both windows",
@@ -51,8 +51,8 @@ pub(super) async fn second_device(stage: &Stage) -> anyhow::Result<String> {
     let phone = stage.device(2, session, PHONE);
     let opened = Instant::now();
     let both = |record: &Record| {
-        let told = record.presence.clone()?.to_string();
-        ["laptop", "phone"].iter().all(|device| told.contains(device)).then(Instant::now)
+        let story_of = record.presence.clone()?.to_string();
+        ["laptop", "phone"].iter().all(|device| story_of.contains(device)).then(Instant::now)
     };
     let seen = laptop.sees("the laptop sees both devices", both).await?;
     phone.sees("the phone sees both devices", both).await?;
@@ -62,7 +62,7 @@ pub(super) async fn second_device(stage: &Stage) -> anyhow::Result<String> {
         |record: &Record| record.events.iter().any(|seen| last <= seen.serial()).then_some(());
     laptop.sees("the laptop is as far as the phone", reached).await?;
     let apart = compare(&laptop.record(), &phone.record())?;
-    let words = stage.told(&phone.record(), &turn, STORY)?;
+    let words = stage.story_of(&phone.record(), &turn, STORY)?;
     stage.count(&laptop.record());
     stage.count(&phone.record());
     Ok(format!(
@@ -117,7 +117,7 @@ pub(super) async fn stop(stage: &Stage) -> anyhow::Result<String> {
             .iter()
             .any(|seen| serial < seen.serial() && seen.speaks_in(&turn));
         ensure!(!late, "output came after the end");
-        stage.told(&device.record(), &turn, STORY)?;
+        stage.story_of(&device.record(), &turn, STORY)?;
     }
     stage.count(&laptop.record());
     stage.count(&phone.record());
@@ -135,7 +135,7 @@ pub(super) async fn steer(stage: &Stage) -> anyhow::Result<String> {
     let laptop = stage.device(1, session, LAPTOP);
     let turn = stage.say(session, "story", STORY, LAPTOP).await?;
     laptop.hears(&turn, 10).await?;
-    let said = Instant::now();
+    let content = Instant::now();
     let same = stage.say(session, "correction", STEER, LAPTOP).await?;
     ensure!(same == turn, "the correction began a turn of its own: {same}");
     let receipt = |kind: &'static str| {
@@ -146,15 +146,15 @@ pub(super) async fn steer(stage: &Stage) -> anyhow::Result<String> {
     };
     let delivered = laptop.sees("input.delivered", receipt("input.delivered")).await?;
     let consumed = laptop.sees("input.consumed", receipt("input.consumed")).await?;
-    let heard =
+    let received =
         laptop.sees("the answer obeys", |record| record.text(&turn).contains(OBEYED).then_some(()));
-    heard.await?;
-    let obeyed = said.elapsed();
+    received.await?;
+    let obeyed = content.elapsed();
     stage.count(&laptop.record());
     Ok(format!(
         "delivered after {}, heard after {}, obeyed after {}, in the same turn",
-        seconds(delivered.saturating_duration_since(said)),
-        seconds(consumed.saturating_duration_since(said)),
+        seconds(delivered.saturating_duration_since(content)),
+        seconds(consumed.saturating_duration_since(content)),
         seconds(obeyed)
     ))
 }
@@ -168,8 +168,8 @@ pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
     let session = "question";
     stage.session(session, UNWATCHED_MS).await?;
     let (laptop, phone) = (stage.device(1, session, LAPTOP), stage.device(2, session, PHONE));
-    let asked = "Ask me before you go on /ask";
-    let turn = stage.say(session, "story", asked, LAPTOP).await?;
+    let request = "Ask me before you go on /ask";
+    let turn = stage.say(session, "story", request, LAPTOP).await?;
     let open = phone.sees("interaction.requested", |record| {
         let seen = record.in_turn("interaction.requested", &turn)?;
         Some(seen.event["interaction"].as_str()?.to_owned())
@@ -190,12 +190,12 @@ pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
     });
     let (resolved, by) = resolved.await?;
     ensure!(by == PHONE.device, "it was answered on {by}");
-    let heard = |record: &Record| record.text(&turn).contains("[answer] yes").then_some(());
-    laptop.sees("the agent goes on", heard).await?;
+    let received = |record: &Record| record.text(&turn).contains("[answer] yes").then_some(());
+    laptop.sees("the agent goes on", received).await?;
     let goes_on = answered.elapsed();
     let pieces = laptop.record().pieces(&turn);
     laptop.hears(&turn, pieces + 5).await?;
-    let words = stage.told(&laptop.record(), &turn, asked)?;
+    let words = stage.story_of(&laptop.record(), &turn, request)?;
     stage.count(&laptop.record());
     stage.count(&phone.record());
     Ok(format!(
@@ -218,7 +218,7 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     for device in [&ada, &sam] {
         device.sees("attached", |record| record.snapshot.clone()).await?;
     }
-    let asked = Instant::now();
+    let request = Instant::now();
     stage.post(session, "control", control("take", Some("manual"))).await?;
     let taken = ada.sees("control.taken", |record| record.of("control.taken").next().map(|s| s.at));
     let taken = taken.await?;
@@ -230,9 +230,9 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     let held = held.await?;
     ensure!(held["held"] == true, "the question is not held: {held}");
     stage.say(session, "answer", "It is on its way.", SAM).await?;
-    let said = |record: &Record| record.of("person.said").next().map(|seen| seen.event.clone());
-    let said = ada.sees("ada hears sam", said).await?;
-    ensure!(said["participant"] == "sam" && said["text"] == "It is on its way.", "{said}");
+    let content = |record: &Record| record.of("person.said").next().map(|seen| seen.event.clone());
+    let content = ada.sees("ada hears sam", content).await?;
+    ensure!(content["participant"] == "sam" && content["text"] == "It is on its way.", "{content}");
     let spoke = ada.record().of("turn.output").count();
     ensure!(spoke == 0, "the agent spoke while a person had the word");
     let back = Instant::now();
@@ -246,7 +246,7 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     stage.count(&sam.record());
     Ok(format!(
         "taken after {}, a question held and answered by sam; handed back, the agent speaks after {}",
-        seconds(taken.saturating_duration_since(asked)),
+        seconds(taken.saturating_duration_since(request)),
         seconds(speaks.saturating_duration_since(back))
     ))
 }
@@ -276,7 +276,7 @@ pub(super) async fn nobody(stage: &Stage) -> anyhow::Result<String> {
     let had = laptop.record().text(&turn);
     let speaks = laptop.sees("it goes on", |record| record.piece_after(&turn, back)).await?;
     laptop.hears(&turn, 5).await?;
-    let words = stage.told(&laptop.record(), &turn, STORY)?;
+    let words = stage.story_of(&laptop.record(), &turn, STORY)?;
     ensure!(!had.is_empty(), "the answer so far is gone");
     stage.count(&laptop.record());
     Ok(format!(

@@ -70,8 +70,8 @@ impl Record {
     /// What the people were told in a turn: what the snapshot brought, and what came since.
     pub(super) fn text(&self, turn: &str) -> String {
         let mut pieces: Vec<(u64, String)> = Vec::new();
-        let told = self.snapshot.as_ref().map(|snapshot| &snapshot["messages"]);
-        for message in told.and_then(Value::as_array).into_iter().flatten() {
+        let messages = self.snapshot.as_ref().map(|snapshot| &snapshot["messages"]);
+        for message in messages.and_then(Value::as_array).into_iter().flatten() {
             if message["turn"] == turn && message["role"] == "agent" {
                 let text = message["text"].as_str().unwrap_or_default();
                 pieces.push((message["from"].as_u64().unwrap_or_default(), text.to_owned()));

@@ -197,8 +197,13 @@ impl Stage {
     ///
     /// # Errors
     /// A word is missing, comes twice, or is another one.
-    pub(super) fn told(&self, record: &Record, turn: &str, asked: &str) -> anyhow::Result<usize> {
-        let words = story::check(&record.text(turn), asked)?;
+    pub(super) fn story_of(
+        &self,
+        record: &Record,
+        turn: &str,
+        requested: &str,
+    ) -> anyhow::Result<usize> {
+        let words = story::check(&record.text(turn), requested)?;
         self.score.lock().expect("no holder panics").words(words);
         Ok(words)
     }

@@ -12,7 +12,7 @@ const NOTES: [&str; 3] = ["\n[steer] ", "\n[tool] ", "\n[answer] "];
 ///
 /// # Errors
 /// A word is missing, comes twice, or is another one; says which, and what there is.
-pub(super) fn check(text: &str, asked: &str) -> anyhow::Result<usize> {
+pub(super) fn check(text: &str, request: &str) -> anyhow::Result<usize> {
     let (mut rest, mut words) = (text, 0);
     while !rest.is_empty() {
         if NOTES.iter().any(|note| rest.starts_with(note)) {
@@ -21,7 +21,7 @@ pub(super) fn check(text: &str, asked: &str) -> anyhow::Result<usize> {
             rest = &rest[end + 2..];
             continue;
         }
-        let next = story::word(asked, words);
+        let next = story::word(request, words);
         let found = rest.strip_prefix(next.as_str());
         ensure!(found.is_some(), "word {words} is to be {next:?}, but there is {:?}", begin(rest));
         (rest, words) = (found.unwrap_or_default(), words + 1);
@@ -41,17 +41,17 @@ mod tests {
     #[test]
     fn a_story_is_whole_only_with_every_word_once_in_its_place() {
         let words: Vec<String> = (0..80).map(|number| story::word("a story", number)).collect();
-        let told = |from: usize, to: usize| words[from..to].concat();
+        let story_of = |from: usize, to: usize| words[from..to].concat();
         assert_eq!(check("", "a story").unwrap(), 0);
-        assert_eq!(check(&told(0, 80), "a story").unwrap(), 80);
-        let steered = told(0, 35) + "\n[steer] make it rain\n" + &told(35, 50);
+        assert_eq!(check(&story_of(0, 80), "a story").unwrap(), 80);
+        let steered = story_of(0, 35) + "\n[steer] make it rain\n" + &story_of(35, 50);
         assert_eq!(check(&steered, "a story").unwrap(), 50);
         for broken in [
-            told(0, 9) + &told(10, 20),
-            told(0, 10) + &told(9, 20),
-            told(1, 9),
-            told(0, 9) + "x",
-            told(0, 9) + "\n[steer] half",
+            story_of(0, 9) + &story_of(10, 20),
+            story_of(0, 10) + &story_of(9, 20),
+            story_of(1, 9),
+            story_of(0, 9) + "x",
+            story_of(0, 9) + "\n[steer] half",
         ] {
             assert!(check(&broken, "a story").is_err(), "{broken:?}");
         }

@@ -30,7 +30,7 @@ pub(super) async fn leader_killed(stage: &Stage) -> anyhow::Result<String> {
     let heir = stage.leader(session).await?;
     ensure!(others(leader).contains(&heir), "node {heir} leads, which is dead");
     let pause = longest_pause(&device.record(), &turn, killed);
-    let words = stage.told(&device.record(), &turn, STORY)?;
+    let words = stage.story_of(&device.record(), &turn, STORY)?;
     {
         let mut score = stage.score.lock().expect("no holder panics");
         score.pause = score.pause.max(pause);
@@ -75,7 +75,7 @@ pub(super) async fn agent_killed(stage: &Stage) -> anyhow::Result<String> {
     let speaks = device.sees("it speaks", |record| record.piece_after(&turn, again)).await?;
     let pieces = device.record().pieces(&turn);
     device.hears(&turn, pieces + 5).await?;
-    let words = stage.told(&device.record(), &turn, STORY)?;
+    let words = stage.story_of(&device.record(), &turn, STORY)?;
     stage.count(&device.record());
     Ok(format!(
         "kill -9 {pid}: seen dead after {}, speaking after {} as attempt {}, {words} words in order",
@@ -109,7 +109,7 @@ pub(super) async fn agent_frozen(stage: &Stage) -> anyhow::Result<String> {
     let speaks = device.sees("it speaks again", |record| record.piece_after(&turn, thawed)).await?;
     let pieces = device.record().pieces(&turn);
     device.hears(&turn, pieces + 5).await?;
-    let words = stage.told(&device.record(), &turn, STORY)?;
+    let words = stage.story_of(&device.record(), &turn, STORY)?;
     stage.count(&device.record());
     Ok(format!(
         "kill -STOP {pid}: {noticed} after {}; thawed, it speaks after {}, {words} words in order",

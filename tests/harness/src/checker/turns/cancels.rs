@@ -42,14 +42,14 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
         let Some(end) = turn.ends.first().filter(|end| end.fact.what == What::Cancelled) else {
             continue;
         };
-        let asked = |op: &&Op<'_>| match op.call {
+        let request = |op: &&Op<'_>| match op.call {
             Call::Cancel { scope } => !op.failed() && covers(scope, name, turn),
             Call::Input { agent, when_busy: WhenBusy::Interrupt, .. } => {
                 !op.failed() && agent == turn.agent
             }
             _ => false,
         };
-        if !story.calls.iter().any(asked) {
+        if !story.calls.iter().any(request) {
             let text = format!("turn {name:?} was cancelled at {} by nobody", end.serial);
             out.in_book(Code::A8, book, &[end.line], text);
         }
@@ -72,24 +72,24 @@ fn effect(
                 format!("turn {name:?}, open since {}, outlived a cancel at {tail}", turn.from);
             out.in_book(Code::A11, book, &[op.line, op.done_line], text);
         }
-        let heard = |other: &&&Op<'_>| {
+        let incoming = |other: &&&Op<'_>| {
             let says = matches!(other.call, Call::Say { turn, .. } if turn == name);
             says && is_new(other) && op.ret < other.inv
         };
-        if let Some(heard) = story.calls.iter().find(heard) {
+        if let Some(incoming) = story.calls.iter().find(incoming) {
             let text = format!("a worker of {name:?} was heard after the cancel");
-            out.in_book(Code::A19, book, &[op.done_line, heard.line, heard.done_line], text);
+            out.in_book(Code::A19, book, &[op.done_line, incoming.line, incoming.done_line], text);
         }
     } else if matches!(op.call, Call::Cancel { scope: Scope::Turn(_) })
-        && !story.told().any(|told| {
+        && !story.received().any(|received| {
             // Its input was there, in another turn: nothing was to be cancelled.
-            told.serial <= tail && told.fact.input.as_deref() == Some(name)
+            received.serial <= tail && received.fact.input.as_deref() == Some(name)
         })
     {
-        let begun = |told: &&super::super::index::Told<'_>| {
-            told.fact.turn == name && matches!(told.fact.what, What::Started | What::Output)
+        let begun = |received: &&super::super::index::Recorded<'_>| {
+            received.fact.turn == name && matches!(received.fact.what, What::Started | What::Output)
         };
-        let began = story.told().find(begun);
+        let began = story.received().find(begun);
         if began.is_some() || end.is_some_and(|end| end.fact.what != What::Cancelled) {
             let text = format!("turn {name:?} was cancelled before it came, and began");
             out.in_book(Code::A11, book, &[op.line, op.done_line], text);
@@ -99,7 +99,7 @@ fn effect(
 
 fn covers(scope: &Scope, name: &str, turn: &Turn<'_>) -> bool {
     match scope {
-        Scope::Turn(asked) => asked == name,
+        Scope::Turn(request) => request == name,
         Scope::Agent(agent) => agent == turn.agent,
         Scope::All => true,
     }

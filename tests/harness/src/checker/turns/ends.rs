@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use super::super::super::report::Code;
 use super::super::Findings;
-use super::super::index::Told;
+use super::super::index::Recorded;
 use super::Story;
 
 pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
     let book = story.book;
     let line = book.log.as_ref().map_or(0, |log| log.line);
-    for (turn, told) in &story.turns {
-        match &told.ends[..] {
+    for (turn, received) in &story.turns {
+        match &received.ends[..] {
             [] => {
-                let text = format!("turn {turn:?}, accepted at {}, has no end", told.from);
+                let text = format!("turn {turn:?}, accepted at {}, has no end", received.from);
                 out.in_book(Code::A18, book, &[line], text);
             }
             [_] => {}
@@ -24,9 +24,9 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
             }
         }
     }
-    let mut over: BTreeMap<&str, &Told<'_>> = BTreeMap::new();
-    for told in story.told() {
-        let (turn, what) = (told.fact.turn.as_str(), told.fact.what);
+    let mut over: BTreeMap<&str, &Recorded<'_>> = BTreeMap::new();
+    for received in story.received() {
+        let (turn, what) = (received.fact.turn.as_str(), received.fact.what);
         if turn.is_empty() {
             continue;
         }
@@ -34,18 +34,20 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
             && !what.is_final_receipt()
             && !what.is_terminal()
         {
-            let text =
-                format!("{what:?} of {turn:?} at {} after its end at {}", told.serial, end.serial);
-            out.in_book(Code::A19, book, &[end.line, told.line], text);
+            let text = format!(
+                "{what:?} of {turn:?} at {} after its end at {}",
+                received.serial, end.serial
+            );
+            out.in_book(Code::A19, book, &[end.line, received.line], text);
         }
-        let known = story.turns.get(turn).is_some_and(|turn| turn.from <= told.serial);
-        if !known && !told.fact.held {
+        let known = story.turns.get(turn).is_some_and(|turn| turn.from <= received.serial);
+        if !known && !received.fact.held {
             let text =
-                format!("{what:?} at {} of turn {turn:?}, which nobody asked for", told.serial);
-            out.in_book(Code::A18, book, &[told.line], text);
+                format!("{what:?} at {} of turn {turn:?}, which nobody asked for", received.serial);
+            out.in_book(Code::A18, book, &[received.line], text);
         }
         if what.is_terminal() {
-            over.entry(turn).or_insert(told);
+            over.entry(turn).or_insert(received);
         }
     }
 }

@@ -15,29 +15,29 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
     let mut holders: BTreeMap<&str, u64> = BTreeMap::new();
     let mut started: HashMap<u64, &str> = HashMap::new();
     let mut last = (0, None);
-    for told in story.told() {
-        let turn = told.fact.turn.as_str();
-        let Some(epoch) = told.fact.epoch else {
-            if told.fact.what.is_terminal() {
+    for received in story.received() {
+        let turn = received.fact.turn.as_str();
+        let Some(epoch) = received.fact.epoch else {
+            if received.fact.what.is_terminal() {
                 holders.remove(turn);
             }
             continue;
         };
         let holder = holders.get(turn).copied();
-        match told.fact.what {
+        match received.fact.what {
             What::Started => {
                 if epoch <= last.0 {
                     let text =
-                        format!("epoch {epoch} is given at {} after {}", told.serial, last.0);
-                    let lines: Vec<usize> = last.1.into_iter().chain([told.line]).collect();
+                        format!("epoch {epoch} is given at {} after {}", received.serial, last.0);
+                    let lines: Vec<usize> = last.1.into_iter().chain([received.line]).collect();
                     out.in_book(Code::A12, book, &lines, text);
                 }
                 if let Some(holder) = holder {
                     let text =
-                        format!("{turn:?} is given at {} while {holder} has it", told.serial);
-                    out.in_book(Code::A12, book, &[told.line], text);
+                        format!("{turn:?} is given at {} while {holder} has it", received.serial);
+                    out.in_book(Code::A12, book, &[received.line], text);
                 }
-                last = (epoch.max(last.0), Some(told.line));
+                last = (epoch.max(last.0), Some(received.line));
                 holders.insert(turn, epoch);
                 started.insert(epoch, turn);
             }
@@ -45,11 +45,11 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
                 if holder != Some(epoch) {
                     let text = format!(
                         "{:?} of {turn:?} at {} by epoch {epoch}; it belongs to {holder:?}",
-                        told.fact.what, told.serial
+                        received.fact.what, received.serial
                     );
-                    out.in_book(Code::A10, book, &[told.line], text);
+                    out.in_book(Code::A10, book, &[received.line], text);
                 }
-                if told.fact.what == What::Lost {
+                if received.fact.what == What::Lost {
                     holders.remove(turn);
                 }
             }

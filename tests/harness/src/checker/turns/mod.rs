@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::history::{Answer, Call};
 use super::super::turn::{Fact, What};
 use super::Findings;
-use super::index::{Book, Index, Op, Told};
+use super::index::{Book, Index, Op, Recorded};
 
 /// One turn, as the final log tells it.
 struct Turn<'h> {
@@ -20,7 +20,7 @@ struct Turn<'h> {
     /// The serial that it begins with.
     from: u64,
     /// The events that end it: one, if all is well.
-    ends: Vec<Told<'h>>,
+    ends: Vec<Recorded<'h>>,
 }
 
 /// One session's turns.
@@ -39,7 +39,7 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     };
     let calls: Vec<_> = index.ops.iter().filter(asks).collect();
     let whole = book.log.as_ref().is_some_and(|log| log.first <= 1);
-    if !whole || calls.is_empty() && book.told.is_empty() {
+    if !whole || calls.is_empty() && book.received.is_empty() {
         return;
     }
     let story = Story { book, turns: turns(book), calls };
@@ -54,16 +54,16 @@ pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
 /// How often a turn of this session went on under another worker.
 pub fn takeovers(book: &Book<'_>) -> usize {
     let mut seen = BTreeSet::new();
-    let started = book.told.iter().filter(|told| told.fact.what == What::Started);
-    started.filter(|told| !seen.insert(told.fact.turn.as_str())).count()
+    let started = book.received.iter().filter(|received| received.fact.what == What::Started);
+    started.filter(|received| !seen.insert(received.fact.turn.as_str())).count()
 }
 
 /// A turn begins with an input that has its name, or that was deferred to it.
 fn turns<'h>(book: &Book<'h>) -> BTreeMap<&'h str, Turn<'h>> {
     let mut turns: BTreeMap<&str, Turn<'_>> = BTreeMap::new();
     let mut agents: BTreeMap<&str, &str> = BTreeMap::new();
-    for told in &book.told {
-        let Fact { what, turn, input, agent, held, .. } = told.fact;
+    for received in &book.received {
+        let Fact { what, turn, input, agent, held, .. } = received.fact;
         if let (What::Accepted, Some(input), Some(agent)) = (what, input, agent) {
             agents.insert(input, agent);
         }
@@ -74,21 +74,22 @@ fn turns<'h>(book: &Book<'h>) -> BTreeMap<&'h str, Turn<'h>> {
         };
         if begins && !turns.contains_key(turn.as_str()) {
             let agent = input.as_ref().and_then(|input| agents.get(input.as_str()).copied());
-            let begun = Turn { agent: agent.unwrap_or(""), from: told.serial, ends: Vec::new() };
+            let begun =
+                Turn { agent: agent.unwrap_or(""), from: received.serial, ends: Vec::new() };
             turns.insert(turn, begun);
         }
         if what.is_terminal()
             && let Some(turn) = turns.get_mut(turn.as_str())
         {
-            turn.ends.push(*told);
+            turn.ends.push(*received);
         }
     }
     turns
 }
 
 impl<'h> Story<'_, 'h> {
-    fn told(&self) -> impl Iterator<Item = &Told<'h>> {
-        self.book.told.iter()
+    fn received(&self) -> impl Iterator<Item = &Recorded<'h>> {
+        self.book.received.iter()
     }
 
     /// Whether a turn was open in front of the event at this serial.
@@ -99,5 +100,5 @@ impl<'h> Story<'_, 'h> {
 
 /// Whether something was taken in now, and not at an earlier attempt.
 fn is_new(op: &Op<'_>) -> bool {
-    matches!(op.answer(), Some(Answer::Said { duplicate: false, .. }))
+    matches!(op.answer(), Some(Answer::OutputAccepted { duplicate: false, .. }))
 }

@@ -6,56 +6,56 @@ use std::collections::BTreeMap;
 use super::super::super::report::Code;
 use super::super::super::turn::What;
 use super::super::Findings;
-use super::super::index::{Index, Told};
+use super::super::index::{Index, Recorded};
 use super::Story;
 
 /// How far an input came.
 struct Way<'b, 'h> {
-    accepted: &'b Told<'h>,
+    accepted: &'b Recorded<'h>,
     /// The turn in which it is to be heard.
     turn: &'h str,
-    end: Option<&'b Told<'h>>,
+    end: Option<&'b Recorded<'h>>,
 }
 
 pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings) {
     let book = story.book;
     // A service that gives none at all does not promise them yet.
-    let mut told = index.books.values().flat_map(|book| &book.told);
-    if !told.any(|told| told.fact.what.is_final_receipt()) {
+    let mut received = index.books.values().flat_map(|book| &book.received);
+    if !received.any(|received| received.fact.what.is_final_receipt()) {
         return;
     }
     let mut ways: BTreeMap<&str, Way<'_, '_>> = BTreeMap::new();
-    for told in story.told() {
-        let Some(input) = told.fact.input.as_deref() else { continue };
-        let what = told.fact.what;
-        if what == What::Accepted && !told.fact.held {
-            let turn = told.fact.turn.as_str();
-            ways.entry(input).or_insert(Way { accepted: told, turn, end: None });
+    for received in story.received() {
+        let Some(input) = received.fact.input.as_deref() else { continue };
+        let what = received.fact.what;
+        if what == What::Accepted && !received.fact.held {
+            let turn = received.fact.turn.as_str();
+            ways.entry(input).or_insert(Way { accepted: received, turn, end: None });
         }
         if !what.is_final_receipt() && what != What::Delivered {
             continue;
         }
         let Some(way) = ways.get_mut(input) else {
-            let text = format!("{what:?} of {input:?} at {} comes before it", told.serial);
-            out.in_book(Code::A11, book, &[told.line], text);
+            let text = format!("{what:?} of {input:?} at {} comes before it", received.serial);
+            out.in_book(Code::A11, book, &[received.line], text);
             continue;
         };
         if let Some(end) = way.end {
-            let (a, at) = (end.fact.what, told.serial);
+            let (a, at) = (end.fact.what, received.serial);
             let text = format!("input {input:?} has two ends: {a:?}, and {what:?} at {at}");
-            out.in_book(Code::A11, book, &[end.line, told.line], text);
+            out.in_book(Code::A11, book, &[end.line, received.line], text);
         } else if way.turn == input {
             let text =
-                format!("{what:?} at {} of {input:?}, with which a turn begins", told.serial);
-            out.in_book(Code::A11, book, &[way.accepted.line, told.line], text);
+                format!("{what:?} at {} of {input:?}, with which a turn begins", received.serial);
+            out.in_book(Code::A11, book, &[way.accepted.line, received.line], text);
         } else if what == What::Deferred {
-            way.turn = told.fact.turn.as_str();
-        } else if told.fact.turn != way.turn {
-            let text = format!("{what:?} of {input:?} at {} in another turn", told.serial);
-            out.in_book(Code::A11, book, &[way.accepted.line, told.line], text);
+            way.turn = received.fact.turn.as_str();
+        } else if received.fact.turn != way.turn {
+            let text = format!("{what:?} of {input:?} at {} in another turn", received.serial);
+            out.in_book(Code::A11, book, &[way.accepted.line, received.line], text);
         }
         if matches!(what, What::Consumed | What::Dropped) {
-            way.end = Some(told);
+            way.end = Some(received);
         }
     }
     for (input, way) in ways {

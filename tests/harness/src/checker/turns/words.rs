@@ -54,17 +54,17 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
             }
         }
     }
-    for told in story.told().filter(|told| told.fact.what == What::Output) {
-        let Some(write) = index.writer[told.value] else { continue };
+    for received in story.received().filter(|received| received.fact.what == What::Output) {
+        let Some(write) = index.writer[received.value] else { continue };
         let fits = match index.writes[write].key {
             Key::Say { turn, epoch, .. } => {
-                turn == told.fact.turn && Some(epoch) == told.fact.epoch
+                turn == received.fact.turn && Some(epoch) == received.fact.epoch
             }
             _ => false,
         };
         if !fits {
-            let text = format!("the output at {} was said elsewhere", told.serial);
-            out.in_book(Code::A8, book, &[told.line], text);
+            let text = format!("the output at {} was said elsewhere", received.serial);
+            out.in_book(Code::A8, book, &[received.line], text);
         }
     }
 }
@@ -74,15 +74,15 @@ fn answers(index: &Index<'_>, story: &Story<'_, '_>, attempts: &[&Op<'_>], out: 
     let book = story.book;
     let mut known: Option<((u64, u64), usize)> = None;
     for op in attempts {
-        let (Call::Say { turn, values, then, .. }, Some(Answer::Said { places, .. })) =
+        let (Call::Say { turn, values, then, .. }, Some(Answer::OutputAccepted { places, .. })) =
             (op.call, op.answer())
         else {
             continue;
         };
         if let Some((first, last)) = *places {
-            let (told, line) = *known.get_or_insert(((first, last), op.done_line));
-            if told != (first, last) {
-                let text = format!("one request was answered {told:?} and {first}..={last}");
+            let (received, line) = *known.get_or_insert(((first, last), op.done_line));
+            if received != (first, last) {
+                let text = format!("one request was answered {received:?} and {first}..={last}");
                 out.in_book(Code::A13, book, &[line, op.done_line], text);
             }
             for value in values {

@@ -2,7 +2,7 @@
 
 use harness::cluster::client;
 use harness::endpoint::{
-    Does, Endpoint, ask, ask_with, count, end_of, events, serving, spoken, until,
+    Does, Endpoint, ask, ask_with, count, end_of, events, output_of, serving, until,
 };
 use harness::load::eventually;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn tools_are_in_the_conversation_with_what_came_of_them() {
         "type": "tool-lookup", "toolCallId": "k1", "state": "output-available",
         "input": { "id": 7 }, "output": { "left": 12 },
     });
-    let parts = endpoint.asked(1)["messages"][1]["parts"].clone();
+    let parts = endpoint.request(1)["messages"][1]["parts"].clone();
     assert_eq!(parts, json!([tool, { "type": "text", "text": "twelve" }]));
 }
 
@@ -48,10 +48,13 @@ async fn what_is_no_text_is_asked_all_the_same() {
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("openai", &endpoint, "").await;
     let url = cluster.url(1);
-    let said = json!({ "said": { "data": { "n": 1 } } });
-    ask_with(&url, "t1", "", said).await;
+    let output = json!({ "said": { "data": { "n": 1 } } });
+    ask_with(&url, "t1", "", output).await;
     until(&url, "turn.completed").await;
-    assert_eq!(endpoint.asked(0)["messages"], json!([{ "role": "user", "content": "{\"n\":1}" }]));
+    assert_eq!(
+        endpoint.request(0)["messages"],
+        json!([{ "role": "user", "content": "{\"n\":1}" }])
+    );
     let picture = json!({ "said": { "format": "image/png", "base64": "iVBORw0KGgo=" } });
     ask_with(&url, "t2", "", picture).await;
     count(&url, "turn.completed", 2).await;
@@ -60,7 +63,7 @@ async fn what_is_no_text_is_asked_all_the_same() {
     });
     // Nobody answered in between, and roles take turns.
     let content = json!([{ "type": "text", "text": "{\"n\":1}" }, image]);
-    assert_eq!(endpoint.asked(1)["messages"], json!([{ "role": "user", "content": content }]));
+    assert_eq!(endpoint.request(1)["messages"], json!([{ "role": "user", "content": content }]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,12 +74,12 @@ async fn two_messages_of_a_person_are_one_where_roles_take_turns() {
     let (cluster, _file) = serving("openai", &endpoint, "").await;
     let url = cluster.url(1);
     ask(&url, "t1", "first").await;
-    eventually("it is asked", async || endpoint.asked.lock().expect("no panic").len() == 1).await;
+    eventually("it is asked", async || endpoint.calls.lock().expect("no panic").len() == 1).await;
     post(&format!("{url}/v1/sessions/s/cancel"), json!({ "turn": "t1" })).await;
     ask(&url, "t2", "second").await;
     until(&url, "turn.completed").await;
     let merged = json!([{ "role": "user", "content": "first\n\nsecond" }]);
-    assert_eq!(endpoint.asked(1)["messages"], merged);
+    assert_eq!(endpoint.request(1)["messages"], merged);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,23 +106,23 @@ async fn an_interrupt_asks_people_and_the_run_that_goes_on_has_their_answer() {
     ask(&url, "t1", "chairs, please").await;
     until(&url, "turn.waiting").await;
     let all = events(&url).await;
-    let asked = all.iter().find(|event| event["type"] == "interaction.requested").expect("one");
-    assert_eq!((&asked["interaction"], &asked["kind"]), (&json!("i1"), &json!("approval")));
-    assert_eq!(asked["text"], "Order 3 chairs?");
+    let calls = all.iter().find(|event| event["type"] == "interaction.requested").expect("one");
+    assert_eq!((&calls["interaction"], &calls["kind"]), (&json!("i1"), &json!("approval")));
+    assert_eq!(calls["text"], "Order 3 chairs?");
     let answer = json!({ "answer": { "data": { "n": 2 } } });
     post(&format!("{url}/v1/sessions/s/interactions/i1"), answer).await;
-    let told = until(&url, "turn.completed").await;
+    let received = until(&url, "turn.completed").await;
     for again in [1, 2] {
-        let asked = endpoint.asked(again);
+        let calls = endpoint.request(again);
         let resume = json!([{ "interruptId": "i1", "status": "resolved", "payload": { "n": 2 } }]);
-        assert_eq!(asked["resume"], resume, "{told:?}");
-        assert_eq!((&asked["runId"], &asked["parentRunId"]), (&json!("t1:1"), &json!("t1")));
-        let said = &asked["messages"][1];
-        assert_eq!(said["content"], "Let me see.");
-        assert_eq!(said["toolCalls"][0]["function"]["name"], "order");
-        assert_eq!(asked["messages"].as_array().map(Vec::len), Some(2), "{asked}");
+        assert_eq!(calls["resume"], resume, "{received:?}");
+        assert_eq!((&calls["runId"], &calls["parentRunId"]), (&json!("t1:1"), &json!("t1")));
+        let output = &calls["messages"][1];
+        assert_eq!(output["content"], "Let me see.");
+        assert_eq!(output["toolCalls"][0]["function"]["name"], "order");
+        assert_eq!(calls["messages"].as_array().map(Vec::len), Some(2), "{calls}");
     }
-    assert_eq!(spoken(&url).await, ["Let me see.", "Done."], "{told:?}");
+    assert_eq!(output_of(&url).await, ["Let me see.", "Done."], "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,13 +152,13 @@ async fn an_approval_goes_back_in_the_part_of_its_tool() {
             "approval": { "id": "i1", "approved": false, "reason": "too many" },
         })
     };
-    let asked = endpoint.asked(1);
-    assert_eq!(asked["messages"][1]["parts"], json!([tool("approval-responded")]));
-    assert_eq!(asked["messageId"], asked["messages"][1]["id"]);
+    let calls = endpoint.request(1);
+    assert_eq!(calls["messages"][1]["parts"], json!([tool("approval-responded")]));
+    assert_eq!(calls["messageId"], calls["messages"][1]["id"]);
     // A later turn has it as it came out.
     ask(&url, "t2", "thanks").await;
     count(&url, "turn.completed", 2).await;
-    assert_eq!(endpoint.asked(2)["messages"][1]["parts"], json!([tool("output-denied")]));
+    assert_eq!(endpoint.request(2)["messages"][1]["parts"], json!([tool("output-denied")]));
 }
 
 /// Endpoints name their questions as they like; a session has each name once.
@@ -177,7 +180,7 @@ async fn a_question_whose_name_was_there_before_is_asked_under_another() {
     until(&url, "turn.completed").await;
     for (again, payload) in [(1, 1), (2, 2)] {
         let resume = json!([{ "interruptId": "i1", "status": "resolved", "payload": payload }]);
-        assert_eq!(endpoint.asked(again)["resume"], resume);
+        assert_eq!(endpoint.request(again)["resume"], resume);
     }
 }
 
@@ -199,11 +202,11 @@ async fn an_endpoint_that_asked_twice_goes_on_with_both_answers() {
         let answer = json!({ "answer": { "data": times } });
         post(&format!("{url}/v1/sessions/s/interactions/{name}"), answer).await;
     }
-    let told = until(&url, "turn.completed").await;
-    let asked = endpoint.asked(1);
+    let received = until(&url, "turn.completed").await;
+    let calls = endpoint.request(1);
     let of = |id: &str, payload: u64| json!({ "interruptId": id, "status": "resolved", "payload": payload });
-    assert_eq!(asked["resume"], json!([of("i1", 1), of("i2", 2)]), "{told:?}");
-    assert_eq!((&asked["runId"], &asked["parentRunId"]), (&json!("t1:1"), &json!("t1")));
+    assert_eq!(calls["resume"], json!([of("i1", 1), of("i2", 2)]), "{received:?}");
+    assert_eq!((&calls["runId"], &calls["parentRunId"]), (&json!("t1:1"), &json!("t1")));
 }
 
 /// Somebody types instead of answering: the run goes on, and is told that its question is void.
@@ -222,9 +225,9 @@ async fn whoever_speaks_instead_of_answering_is_heard() {
     until(&url, "turn.waiting").await;
     ask(&url, "t2", "no, otherwise").await;
     until(&url, "turn.completed").await;
-    let asked = endpoint.asked(1);
-    assert_eq!(asked["resume"], json!([{ "interruptId": "i1", "status": "cancelled" }]));
-    assert_eq!(asked["messages"][1]["content"], "no, otherwise");
+    let calls = endpoint.request(1);
+    assert_eq!(calls["resume"], json!([{ "interruptId": "i1", "status": "cancelled" }]));
+    assert_eq!(calls["messages"][1]["content"], "no, otherwise");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,8 +235,8 @@ async fn a_question_without_a_name_fails_the_turn() {
     const SCRIPT: &[Does] = &[Does::Says(&[
         r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":""}]}}"#,
     ])];
-    let (told, all, requests) = end_of("ag-ui", SCRIPT, "").await;
-    assert_eq!(requests, 1, "{told:?}");
+    let (received, all, requests) = end_of("ag-ui", SCRIPT, "").await;
+    assert_eq!(requests, 1, "{received:?}");
     let reason = "the endpoint asks what cannot be kept: its name or its size";
     assert_eq!(all.last().expect("one")["reason"], reason);
 }
@@ -242,13 +245,13 @@ async fn a_question_without_a_name_fails_the_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_that_the_session_has_no_room_for_fails_the_turn() {
     static SCRIPT: std::sync::LazyLock<[Does; 1]> = std::sync::LazyLock::new(|| {
-        let asked: Vec<_> = (0..65).map(|at| json!({ "id": format!("i{at}") })).collect();
-        let outcome = json!({ "type": "interrupt", "interrupts": asked });
+        let calls: Vec<_> = (0..65).map(|at| json!({ "id": format!("i{at}") })).collect();
+        let outcome = json!({ "type": "interrupt", "interrupts": calls });
         let finish = json!({ "type": "RUN_FINISHED", "outcome": outcome }).to_string();
         [Does::Says(vec![&*finish.leak()].leak())]
     });
-    let (told, all, requests) = end_of("ag-ui", &*SCRIPT, "").await;
-    assert_eq!(requests, 1, "{told:?}");
+    let (received, all, requests) = end_of("ag-ui", &*SCRIPT, "").await;
+    assert_eq!(requests, 1, "{received:?}");
     let reason = all.last().expect("one")["reason"].as_str().expect("text").to_owned();
     assert!(reason.contains("64"), "{reason}");
 }
@@ -260,14 +263,14 @@ async fn a_conversation_that_is_not_whole_says_so_in_the_log() {
     let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
     let url = cluster.url(1);
     ask(&url, "t1", &"A".repeat(150_000)).await;
-    let told = until(&url, "turn.completed").await;
-    assert!(!told.iter().any(|told| told.contains("omitted")), "{told:?}");
+    let received = until(&url, "turn.completed").await;
+    assert!(!received.iter().any(|received| received.contains("omitted")), "{received:?}");
     ask(&url, "t2", &"B".repeat(150_000)).await;
-    let told = count(&url, "turn.completed", 2).await;
-    let omitted: Vec<_> = told.iter().filter(|told| told.contains("omitted")).collect();
-    assert_eq!(omitted.len(), 1, "{told:?}");
+    let received = count(&url, "turn.completed", 2).await;
+    let omitted: Vec<_> = received.iter().filter(|received| received.contains("omitted")).collect();
+    assert_eq!(omitted.len(), 1, "{received:?}");
     assert!(omitted[0].contains(r#""type":"conversation""#), "{omitted:?}");
-    let messages = endpoint.asked(1)["messages"].clone();
+    let messages = endpoint.request(1)["messages"].clone();
     assert_eq!(
         messages.as_array().map(Vec::len),
         Some(1),
@@ -324,13 +327,13 @@ async fn a_conversation_that_begins_with_items_is_told_with_them() {
     let items = json!([item("user", "I am Ada."), item("assistant", "Hello, Ada.")]);
     let made = post(&format!("{url}/v1/openai/conversations"), json!({ "items": items })).await;
     let body = json!({ "model": "helper", "input": "Who am I?", "conversation": made["id"] });
-    let told = post(&format!("{url}/v1/openai/responses"), body).await;
-    assert_eq!(told["output"][0]["content"][0]["text"], "Ada.", "{told}");
-    let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let received = post(&format!("{url}/v1/openai/responses"), body).await;
+    assert_eq!(received["output"][0]["content"][0]["text"], "Ada.", "{received}");
+    let output = |role: &str, text: &str| json!({ "role": role, "content": text });
     let expected = json!([
-        said("user", "I am Ada."),
-        said("assistant", "Hello, Ada."),
-        said("user", "Who am I?"),
+        output("user", "I am Ada."),
+        output("assistant", "Hello, Ada."),
+        output("user", "Who am I?"),
     ]);
-    assert_eq!(endpoint.asked(0)["messages"], expected);
+    assert_eq!(endpoint.request(0)["messages"], expected);
 }

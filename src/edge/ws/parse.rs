@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::super::ephemeral::{self, Said};
+use super::super::ephemeral::{self, EphemeralRequest};
 use super::super::error::{self, Problem};
 use super::super::verbs::{self, Verb};
 use super::super::{attached, cursor, headers, name};
@@ -29,23 +29,23 @@ pub(super) struct Request {
     /// The client's number for it.
     pub(super) re: Option<u64>,
     pub(super) session: SessionId,
-    pub(super) asked: Asked,
+    pub(super) operation: Operation,
 }
 
-pub(super) enum Asked {
+pub(super) enum Operation {
     Attach(Attach),
     Detach,
     /// Room for so many events more.
     Credit(u32),
     Verb(Box<Called>),
     /// Says something that is not kept.
-    Ephemeral(Box<Said>),
+    Ephemeral(Box<EphemeralRequest>),
 }
 
 pub(super) struct Attach {
     pub(super) start: Start,
     /// Who attaches, and what is wanted beside the events.
-    pub(super) wants: attached::Asked,
+    pub(super) wants: attached::AttachOptions,
     pub(super) freshness: Freshness,
     pub(super) credit: u32,
     pub(super) timeout_ms: u64,
@@ -181,31 +181,31 @@ pub(super) fn frame(caller: &Caller, text: &str) -> Result<Frame, Misunderstood>
         }
         let session = head.session.ok_or_else(|| bad("missing field `session`".to_owned()))?;
         let session = name::session(caller, &session)?;
-        Ok(Frame::Request(Box::new(Request { re, session, asked: asked(&head.op, text)? })))
+        Ok(Frame::Request(Box::new(Request { re, session, operation: operation(&head.op, text)? })))
     };
     understood().map_err(|why| Misunderstood { re, why })
 }
 
-fn asked(op: &str, text: &str) -> Result<Asked, Problem> {
+fn operation(op: &str, text: &str) -> Result<Operation, Problem> {
     Ok(match op {
-        "attach" => Asked::Attach(attach(parsed(text)?)?),
+        "attach" => Operation::Attach(attach(parsed(text)?)?),
         "detach" => {
             let DetachFrame { .. } = parsed(text)?;
-            Asked::Detach
+            Operation::Detach
         }
         "credit" => {
             let CreditFrame { events, .. } = parsed(text)?;
-            Asked::Credit(credit(events, 1)?)
+            Operation::Credit(credit(events, 1)?)
         }
         "ephemeral" => {
             let VerbFrame { body, producer: None, .. } = parsed(text)? else {
                 return Err(bad("what is not kept has no producer".to_owned()));
             };
             let body = body.ok_or_else(|| bad("missing field `body`".to_owned()))?;
-            Asked::Ephemeral(Box::new(ephemeral::parse(body.get().as_bytes())?))
+            Operation::Ephemeral(Box::new(ephemeral::parse(body.get().as_bytes())?))
         }
         other => match Verb::NAMED.into_iter().find(|(name, _)| *name == other) {
-            Some((_, verb)) => Asked::Verb(Box::new(called(verb, parsed(text)?)?)),
+            Some((_, verb)) => Operation::Verb(Box::new(called(verb, parsed(text)?)?)),
             None => {
                 let known = Verb::NAMED.map(|(name, _)| name).join(", ");
                 return Err(bad(format!(
@@ -234,7 +234,7 @@ fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
 }
 
 /// The same as the query of a live read asks for.
-fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
+fn wants(frame: &AttachFrame) -> Result<attached::AttachOptions, Problem> {
     let flag = |on: bool| if on { "1" } else { "0" };
     let snapshot = frame.snapshot.map(|snapshot| match snapshot {
         Snapshot::Flag(on) => flag(on).to_owned(),
@@ -251,11 +251,11 @@ fn wants(frame: &AttachFrame) -> Result<attached::Asked, Problem> {
         "ephemeral" => frame.ephemeral.map(flag),
         _ => None,
     };
-    let asked = attached::Asked::parse(given).map_err(bad)?;
-    if asked.snapshot && frame.after.is_some() {
+    let operation = attached::AttachOptions::parse(given).map_err(bad)?;
+    if operation.snapshot && frame.after.is_some() {
         return Err(bad("a snapshot is of the present: leave out after".to_owned()));
     }
-    Ok(attached::Asked { pings: true, ..asked })
+    Ok(attached::AttachOptions { pings: true, ..operation })
 }
 
 fn called(verb: Verb, frame: VerbFrame<'_>) -> Result<Called, Problem> {
@@ -351,7 +351,7 @@ mod tests {
         let Ok(Frame::Request(request)) = frame(&Caller::anybody(), text) else {
             panic!("{text} was not understood")
         };
-        let Request { re: None, session, asked: Asked::Verb(called) } = *request else {
+        let Request { re: None, session, operation: Operation::Verb(called) } = *request else {
             panic!("not understood")
         };
         let Command::Append(append) = called.command else { panic!("no append") };

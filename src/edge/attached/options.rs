@@ -14,7 +14,7 @@ pub(in crate::edge) const PARAMETERS: [&str; 8] =
 
 /// What is asked of an attachment beside where it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::edge) struct Asked {
+pub(in crate::edge) struct AttachOptions {
     /// Counted as present.
     pub(in crate::edge) who: Option<Attendee>,
     /// Begins with what there is, and goes on after the tail.
@@ -26,9 +26,9 @@ pub(in crate::edge) struct Asked {
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
-    /// Told what is said and not kept.
+    /// Signal what is said and not kept.
     pub(in crate::edge) ephemeral: bool,
-    /// Told how the agents are, also where nobody is named and no snapshot asked for.
+    /// Signal how the agents are, also where nobody is named and no snapshot asked for.
     pub(in crate::edge) pings: bool,
 }
 
@@ -41,20 +41,20 @@ pub(in crate::edge) enum Visibility {
     Public,
 }
 
-impl Asked {
+impl AttachOptions {
     /// Takes what is given under the names of [`PARAMETERS`].
     ///
     /// # Errors
     /// Says what cannot be understood.
     pub(in crate::edge) fn parse<'t>(
         given: impl Fn(&str) -> Option<&'t str>,
-    ) -> Result<Asked, String> {
+    ) -> Result<AttachOptions, String> {
         let who = match (given("participant"), given("device"), given("role")) {
             (Some(participant), device, role) => Some(attendee(participant, device, role)?),
             (None, None, None) => None,
             (None, ..) => return Err("a device or a role is a participant's".into()),
         };
-        Ok(Asked {
+        Ok(AttachOptions {
             who,
             snapshot: given("snapshot").is_some_and(|text| text != "0"),
             messages: count(given("snapshot"))?,
@@ -71,7 +71,7 @@ impl Asked {
     }
 }
 
-impl Asked {
+impl AttachOptions {
     /// The same, as the caller may have it: present in its own name, and in no greater role than is granted.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Asked {
         mut self,
         caller: &Caller,
         session: &SessionId,
-    ) -> Result<Asked, Problem> {
+    ) -> Result<AttachOptions, Problem> {
         if let Some(who) = &mut self.who {
             let (participant, device) = (who.participant.clone(), who.device.clone());
             let mut sender = Sender { participant, device };
@@ -138,13 +138,15 @@ fn flag(name: &str, given: Option<&str>) -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    fn parse(given: &[(&str, &'static str)]) -> Result<Asked, String> {
-        Asked::parse(|name| given.iter().find(|(known, _)| *known == name).map(|(_, text)| *text))
+    fn parse(given: &[(&str, &'static str)]) -> Result<AttachOptions, String> {
+        AttachOptions::parse(|name| {
+            given.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+        })
     }
 
     #[test]
     fn what_is_asked_is_understood_whole_or_refused() {
-        assert_eq!(parse(&[]).unwrap(), Asked::default());
+        assert_eq!(parse(&[]).unwrap(), AttachOptions::default());
         let given = [
             ("participant", "ada"),
             ("device", "phone"),
@@ -153,11 +155,11 @@ mod tests {
             ("fold", "1"),
             ("visibility", "public"),
         ];
-        let asked = parse(&given).unwrap();
-        let who = asked.who.unwrap();
+        let request = parse(&given).unwrap();
+        let who = request.who.unwrap();
         assert_eq!((who.participant.as_str(), who.role), ("ada", Role::Observer));
         assert_eq!(
-            (asked.snapshot, asked.fold, asked.visibility),
+            (request.snapshot, request.fold, request.visibility),
             (true, true, Visibility::Public)
         );
         assert_eq!(parse(&given[..1]).unwrap().who.unwrap().role, Role::Controller);

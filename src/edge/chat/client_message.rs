@@ -17,26 +17,28 @@ pub(super) enum Says {
 
 /// A part of a person's message.
 #[derive(Clone, Debug)]
-pub(super) enum Said {
+pub(super) enum MessagePart {
     Text(String),
     /// All else, as a part of a UI message.
     Part(Json),
 }
 
-impl Said {
+impl MessagePart {
     /// A file; a data URL says its own type.
-    pub(super) fn file(media: &str, url: String) -> Said {
+    pub(super) fn file(media: &str, url: String) -> MessagePart {
         let named = url.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
         let media = named.filter(|named| named.contains('/')).unwrap_or(media).to_owned();
         let part = Json::object([("type", "file".into()), ("mediaType", media.into())]);
-        Said::Part(part.with("url", url))
+        MessagePart::Part(part.with("url", url))
     }
 
     /// It as a part of a UI message.
     pub(super) fn into_json(self) -> Json {
         match self {
-            Said::Text(text) => Json::object([("type", "text".into()), ("text", text.into())]),
-            Said::Part(part) => part,
+            MessagePart::Text(text) => {
+                Json::object([("type", "text".into()), ("text", text.into())])
+            }
+            MessagePart::Part(part) => part,
         }
     }
 }
@@ -45,22 +47,23 @@ impl Said {
 ///
 /// # Errors
 /// It is nothing, or too large.
-pub(super) fn message(parts: Vec<Said>) -> Result<NewEvent, Problem> {
-    let is_text = parts.iter().all(|part| matches!(part, Said::Text(_)));
-    let is_blank = |part: &Said| matches!(part, Said::Text(text) if text.trim().is_empty());
+pub(super) fn message(parts: Vec<MessagePart>) -> Result<NewEvent, Problem> {
+    let is_text = parts.iter().all(|part| matches!(part, MessagePart::Text(_)));
+    let is_blank =
+        |part: &MessagePart| matches!(part, MessagePart::Text(text) if text.trim().is_empty());
     let parts: Vec<_> = parts.into_iter().filter(|part| !is_blank(part)).collect();
     if parts.is_empty() {
         return Err(bad("the last message says nothing"));
     }
     if is_text {
         let text = |part| match part {
-            Said::Text(text) => Some(text),
-            Said::Part(_) => None,
+            MessagePart::Text(text) => Some(text),
+            MessagePart::Part(_) => None,
         };
         let texts: Vec<_> = parts.into_iter().filter_map(text).collect();
         return sized(&Format::TEXT, texts.join(PARAGRAPH));
     }
-    let parts = parts.into_iter().map(Said::into_json).collect::<Vec<_>>();
+    let parts = parts.into_iter().map(MessagePart::into_json).collect::<Vec<_>>();
     ui(Json::object([("role", "user".into()), ("parts", parts.into())]))
 }
 
@@ -89,8 +92,8 @@ pub(super) fn answer(json: &str) -> NewEvent {
 
 /// An answer to whether something may be done. `reason` is JSON.
 pub(super) fn approval(approved: bool, reason: Option<&str>) -> NewEvent {
-    let said = Json::object([("approved", approved.into())]);
-    answer(&said.with_some("reason", reason.map(Json::raw)).to_string())
+    let sent_content = Json::object([("approved", approved.into())]);
+    answer(&sent_content.with_some("reason", reason.map(Json::raw)).to_string())
 }
 
 pub(super) fn bad(detail: &str) -> Problem {
@@ -105,19 +108,19 @@ mod tests {
 
     #[test]
     fn what_a_person_says_is_text_where_it_is_nothing_else() {
-        let text = |text: &str| Said::Text(text.to_owned());
-        let file = || Said::file("image/*", "data:image/png;base64,AA==".into());
-        let mut told = String::new();
+        let text = |text: &str| MessagePart::Text(text.to_owned());
+        let file = || MessagePart::file("image/*", "data:image/png;base64,AA==".into());
+        let mut rendered = String::new();
         for parts in [
             vec![text("a"), text(" "), text("b")],
             vec![text(""), file(), text("What is it?")],
             vec![file()],
-            vec![Said::file("audio/wav", "https://h/a".into())],
+            vec![MessagePart::file("audio/wav", "https://h/a".into())],
             vec![text(" \n")],
             vec![],
             vec![text(&"x".repeat(limits::EVENT_BYTES + 1))],
         ] {
-            told += &match message(parts) {
+            rendered += &match message(parts) {
                 Ok(NewEvent { format, payload }) => {
                     format!("{}: {}\n", format.as_str(), String::from_utf8_lossy(&payload))
                 }
@@ -134,6 +137,6 @@ mod tests {
             bad_json
             bad_json
             event_too_large
-        "#]].assert_eq(&told);
+        "#]].assert_eq(&rendered);
     }
 }

@@ -75,11 +75,11 @@ pub(super) fn read(tenant: Option<&TenantName>, frame: &[u8]) -> Result<Frame, B
 }
 
 fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
-    Ok(Frame::Said(match head.r#type.as_str() {
+    Ok(Frame::FromWorker(match head.r#type.as_str() {
         "register" => return registration(turns::json(frame)?).map(Frame::Register),
         "say" => {
             let (session, say) = turns::frame(tenant, frame)?;
-            let says = say.said.is_some();
+            let says = say.output.is_some();
             if !says {
                 return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
             }
@@ -87,7 +87,7 @@ fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame
         }
         "beat" => {
             let (session, say) = turns::frame(tenant, frame)?;
-            if say.said.is_some() {
+            if say.output.is_some() {
                 return Err(bad("a beat says nothing"));
             }
             FromWorker::Say { session, say: Box::new(say) }
@@ -99,12 +99,12 @@ fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame
             FromWorker::Done(TurnKey { session, turn, epoch: done.epoch })
         }
         "ephemeral" => {
-            let EphemeralFrame { session, turn, epoch, kind, said, internal, .. } =
+            let EphemeralFrame { session, turn, epoch, kind, said: content, internal, .. } =
                 turns::json(frame)?;
             let session = name("session", &session, |name| in_frame(tenant, name))?;
             let turn = name("turn", &turn, TurnId::parse)?;
-            let (kind, said) = ephemeral::checked(&kind, said)?;
-            FromWorker::Ephemeral { key: TurnKey { session, turn, epoch }, kind, said, internal }
+            let (kind, content) = ephemeral::checked(&kind, content)?;
+            FromWorker::Ephemeral { key: TurnKey { session, turn, epoch }, kind, content, internal }
         }
         "pong" => bare(frame, FromWorker::Pong)?,
         "drain" => bare(frame, FromWorker::Drain)?,
@@ -117,16 +117,16 @@ fn bare(frame: &[u8], means: FromWorker) -> Result<FromWorker, Problem> {
     Ok(means)
 }
 
-fn registration(asked: RegisterFrame) -> Result<Registration, Problem> {
-    if asked.capacity.is_some_and(|many| !(1..=limits::LINK_TURNS).contains(&many)) {
+fn registration(request: RegisterFrame) -> Result<Registration, Problem> {
+    if request.capacity.is_some_and(|many| !(1..=limits::LINK_TURNS).contains(&many)) {
         return Err(bad(&format!("capacity must be 1 to {}", limits::LINK_TURNS)));
     }
     Ok(Registration {
-        agent: asked.agent.map(|text| name("agent", &text, AgentName::parse)).transpose()?,
-        worker: asked.worker.map(|text| name("worker", &text, WorkerName::parse)).transpose()?,
-        capacity: asked.capacity,
-        lease_ms: asked.lease_ms.map(turns::lease).transpose()?,
-        quiet_ms: asked.quiet_ms.map(quiet).transpose()?,
+        agent: request.agent.map(|text| name("agent", &text, AgentName::parse)).transpose()?,
+        worker: request.worker.map(|text| name("worker", &text, WorkerName::parse)).transpose()?,
+        capacity: request.capacity,
+        lease_ms: request.lease_ms.map(turns::lease).transpose()?,
+        quiet_ms: request.quiet_ms.map(quiet).transpose()?,
     })
 }
 

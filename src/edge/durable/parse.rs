@@ -222,17 +222,17 @@ mod tests {
 
     #[test]
     fn a_fork_names_a_place_of_its_source() {
-        let asked = |pairs: &[(&'static str, &str)]| {
+        let plan = |pairs: &[(&'static str, &str)]| {
             fork(&Caller::anybody(), &map(pairs)).map_err(|why| why.kind().code)
         };
         let from = ("stream-forked-from", "/v1/stream/a/b");
-        let fork = asked(&[from]).unwrap().unwrap();
+        let fork = plan(&[from]).unwrap().unwrap();
         assert_eq!((fork.source.name(), fork.anchor, fork.sub), ("a/b", None, 0));
         let zero = ("stream-fork-offset", "0000000000000000_0000000000000000");
-        let fork = asked(&[from, zero, ("stream-fork-sub-offset", "3")]).unwrap().unwrap();
+        let fork = plan(&[from, zero, ("stream-fork-sub-offset", "3")]).unwrap().unwrap();
         assert_eq!((fork.anchor, fork.root, fork.sub), (Some(Serial(0)), None, 3));
         let whole = ("stream-forked-from", "https://host:1/streams/a%2Fb");
-        assert_eq!(asked(&[whole]).unwrap().unwrap().source.name(), "a/b");
+        assert_eq!(plan(&[whole]).unwrap().unwrap().source.name(), "a/b");
         for (pairs, code) in [
             (&[("stream-fork-sub-offset", "0")][..], "bad_header"),
             (&[from, ("stream-fork-offset", "x")], "bad_header"),
@@ -245,7 +245,7 @@ mod tests {
             (&[from, zero, ("stream-fork-sub-offset", "01")], "bad_header"),
             (&[("stream-forked-from", "elsewhere")], "bad_session_id"),
         ] {
-            assert_eq!(asked(pairs), Err(code), "{pairs:?}");
+            assert_eq!(plan(pairs), Err(code), "{pairs:?}");
         }
     }
 

@@ -27,7 +27,7 @@ use super::super::{Edge, NO_BUFFERING, frame, headers, json};
 use crate::auth::Ending;
 use crate::ids::{Cursor, TurnEpoch};
 use crate::limits;
-use crate::runtime::agent::{Codec, Fed, Feed, ToWorker, Told, TurnKey};
+use crate::runtime::agent::{Codec, Fed, Feed, Signal, ToWorker, TurnKey};
 
 #[derive(Clone, Copy)]
 enum Mode {
@@ -36,7 +36,7 @@ enum Mode {
 }
 
 /// `GET /v1/sessions/{id}/turns/{turn}/told`
-pub(in crate::edge) async fn told(
+pub(in crate::edge) async fn signals(
     State(edge): State<Edge>,
     TurnOf(session, turn): TurnOf,
     By(caller): By,
@@ -59,7 +59,7 @@ pub(in crate::edge) async fn told(
     let after =
         Cursor::parse(after).map_err(|why| Problem::new(&error::BAD_CURSOR, why.to_string()))?;
     let key = TurnKey { session, turn, epoch };
-    let feed = told_by(Feed::after(edge.runtime.sessions.clone(), key, after));
+    let feed = signals_of(Feed::after(edge.runtime.sessions.clone(), key, after));
     match mode {
         Mode::Sse => Ok(streamed(&edge, feed, caller.ending())),
         Mode::LongPoll => {
@@ -71,13 +71,13 @@ pub(in crate::edge) async fn told(
 }
 
 /// What a feed tells, and then nothing: the turn is no more of the worker's.
-fn told_by(feed: Feed) -> BoxStream<'static, Told> {
+fn signals_of(feed: Feed) -> BoxStream<'static, Signal> {
     // The stream holds the feed's wait, which must not be dropped half way.
     stream::unfold(Some(feed), |feed| async {
         let mut feed = feed?;
         match feed.next().await {
-            Fed::Told(told) if told.what.is_end() => Some((told, None)),
-            Fed::Told(told) => Some((told, Some(feed))),
+            Fed::Signal(signal) if signal.what.is_end() => Some((signal, None)),
+            Fed::Signal(signal) => Some((signal, Some(feed))),
             Fed::Over => None,
         }
     })
@@ -87,28 +87,28 @@ fn told_by(feed: Feed) -> BoxStream<'static, Told> {
 /// What is there, or comes by `until`.
 async fn polled(
     edge: &Edge,
-    mut feed: BoxStream<'static, Told>,
+    mut feed: BoxStream<'static, Signal>,
     after: Cursor,
     until: Instant,
 ) -> Response {
     let (mut all, mut next, mut over) = (Vec::new(), after, false);
     let mut stopped = pin!(edge.stop.cancelled());
-    while all.len() < limits::LINK_TOLD {
+    while all.len() < limits::LINK_SIGNALS {
         // Who has something to tell does not wait for more.
         let until = if all.is_empty() { until } else { Instant::now() };
-        let told = tokio::select! {
+        let signal = tokio::select! {
             biased;
-            told = timeout_at(until, feed.next()) => told,
+            signal = timeout_at(until, feed.next()) => signal,
             () = &mut stopped => break,
         };
-        let Ok(told) = told else { break };
-        let Some(told) = told else {
+        let Ok(signal) = signal else { break };
+        let Some(signal) = signal else {
             over = true;
             break;
         };
-        next = told.cursor.unwrap_or(next);
-        over = told.what.is_end();
-        let text = String::from_utf8(rendered(told)).expect("frames are rendered as text");
+        next = signal.cursor.unwrap_or(next);
+        over = signal.what.is_end();
+        let text = String::from_utf8(rendered(signal)).expect("frames are rendered as text");
         all.push(RawValue::from_string(text).expect("frames are rendered as JSON"));
         if over {
             break;
@@ -116,32 +116,32 @@ async fn polled(
     }
     let mut body = value!({ "next": next.to_string(), "over": over }).to_string();
     body.pop();
-    let all: Vec<_> = all.iter().map(|told| told.get()).collect();
+    let all: Vec<_> = all.iter().map(|signal| signal.get()).collect();
     let body = format!("{body},\"told\":[{}]}}", all.join(","));
     Json(RawValue::from_string(body).expect("it is made of JSON")).into_response()
 }
 
-fn rendered(told: Told) -> Vec<u8> {
-    Frames::default().write(&ToWorker::Told(Box::new(told)))
+fn rendered(signal: Signal) -> Vec<u8> {
+    Frames::default().write(&ToWorker::Signal(Box::new(signal)))
 }
 
-fn streamed(edge: &Edge, feed: BoxStream<'static, Told>, ending: Ending) -> Response {
+fn streamed(edge: &Edge, feed: BoxStream<'static, Signal>, ending: Ending) -> Response {
     let stop = edge.stop.clone();
     let going = stream::unfold(Some((feed, ending)), move |going| {
         let stop = stop.clone();
         async move {
             let (mut feed, mut ending) = going?;
-            let told = tokio::select! {
+            let signal = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Some((Err(BrokenOff), None)),
                 _ = ending.came() => return Some((Err(BrokenOff), None)),
-                told = feed.next() => told,
+                signal = feed.next() => signal,
                 () = sleep(Duration::from_millis(limits::HEARTBEAT_MS)) => {
                     return Some((Ok(frame::HEARTBEAT), Some((feed, ending))));
                 }
             };
-            match told {
-                Some(told) => Some((Ok(framed(told)), Some((feed, ending)))),
+            match signal {
+                Some(signal) => Some((Ok(framed(signal)), Some((feed, ending)))),
                 None => Some((Ok(frame::control("over", None, &value!({}))), None)),
             }
         }
@@ -159,10 +159,10 @@ fn streamed(edge: &Edge, feed: BoxStream<'static, Told>, ending: Ending) -> Resp
     response
 }
 
-fn framed(told: Told) -> Bytes {
-    let id = told.cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
+fn framed(signal: Signal) -> Bytes {
+    let id = signal.cursor.map(|cursor| format!("id: {cursor}\n")).unwrap_or_default();
     let mut out = format!("{id}data: ").into_bytes();
-    out.extend_from_slice(&json::without_line_ends(rendered(told)));
+    out.extend_from_slice(&json::without_line_ends(rendered(signal)));
     out.extend_from_slice(b"\n\n");
     out.into()
 }

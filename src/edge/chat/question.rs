@@ -7,7 +7,7 @@ use crate::session::{Event, Fact};
 
 /// A question to people.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct Question {
     pub(super) interaction: InteractionId,
     pub(super) kind: String,
     /// JSON.
@@ -44,7 +44,7 @@ impl Tool {
     }
 }
 
-impl Asked {
+impl Question {
     /// The call that stands for a question whose agent told none, as a chunk of the AI SDK. Without it a client knows
     /// nothing that it could allow or make. None where nobody is to.
     pub(super) fn call_of_its_own(&self) -> Option<String> {
@@ -83,7 +83,7 @@ impl Asking {
         let waited = self.is_over_at(event.time);
         self.last = event.time;
         match fact {
-            Fact::Asked { interaction, .. } => self.open.push(interaction.clone()),
+            Fact::Requested { interaction, .. } => self.open.push(interaction.clone()),
             Fact::Answered { interaction, .. }
             | Fact::Expired { interaction, .. }
             | Fact::Withdrawn { interaction, .. } => {
@@ -108,7 +108,7 @@ impl Asking {
 
 /// The call of the client's that a question of a turn is about, with the question's name.
 pub(super) fn client_call(event: &Event, turn: &TurnId) -> Option<(String, InteractionId)> {
-    let Some(Fact::Asked { interaction, kind, turn: of, .. }) = event.fact.as_deref() else {
+    let Some(Fact::Requested { interaction, kind, turn: of, .. }) = event.fact.as_deref() else {
         return None;
     };
     if of != turn || kind.as_str() != "client_tool" {

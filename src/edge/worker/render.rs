@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use super::super::turns::assignment;
 use super::super::wire;
 use crate::limits;
-use crate::runtime::agent::{Ack, Offered, Refused, ToWorker, Told, TurnKey};
+use crate::runtime::agent::{Ack, Offered, Refused, Signal, ToWorker, TurnKey};
 
 /// Renders one frame, without a line end.
-pub(super) fn write(told: &ToWorker) -> Vec<u8> {
-    match told {
+pub(super) fn write(signal: &ToWorker) -> Vec<u8> {
+    match signal {
         ToWorker::Turn(offered) => turn(offered),
-        ToWorker::Told(told) => happened(told),
+        ToWorker::Signal(signal) => happened(signal),
         ToWorker::Ack(ack) => acknowledged(ack).to_string().into_bytes(),
         ToWorker::Refused(refused) => refusal(refused).to_string().into_bytes(),
         ToWorker::Ping => br#"{"type":"ping"}"#.to_vec(),
@@ -43,22 +43,22 @@ fn turn(offered: &Offered) -> Vec<u8> {
     frame
 }
 
-fn happened(told: &Told) -> Vec<u8> {
-    let TurnKey { session, turn, epoch } = &told.key;
-    let event = told.event.as_ref().map(|shown| &shown.event);
+fn happened(signal: &Signal) -> Vec<u8> {
+    let TurnKey { session, turn, epoch } = &signal.key;
+    let event = signal.event.as_ref().map(|shown| &shown.event);
     let head = json!({
         "type": "told",
         "session": session.name(),
         "turn": turn.as_str(),
         "epoch": epoch,
-        "what": told.what.name(),
+        "what": signal.what.name(),
         "serial": event.map(|event| event.serial.0),
     });
     let mut frame = head.to_string().into_bytes();
     if let Some(event) = event {
         frame.pop();
         frame.extend_from_slice(br#","event":"#);
-        wire::event(&mut frame, event, told.cursor);
+        wire::event(&mut frame, event, signal.cursor);
         frame.push(b'}');
     }
     frame
@@ -75,7 +75,7 @@ fn acknowledged(ack: &Ack) -> Value {
         "first": ack.places.map(|(first, _)| first.0),
         "last": ack.places.map(|(_, last)| last.0),
         "over": ack.over,
-        "spoken": ack.spoken.0,
+        "spoken": ack.last_input.0,
     })
 }
 
