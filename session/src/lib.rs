@@ -62,15 +62,9 @@ pub use bounds::{Bounds, Held, Holding};
 pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
-<<<<<<< HEAD
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
     Create, Follows, Found, Input, Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Say,
-    Scope, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
-=======
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, Command, ControlRequest, Create,
-    Follows, Found, Input, Lose, Pause, Phase, Resume, Role, Say, Scope, Shelve, Then, TurnOutput,
-    Verb, WhenBusy, Withdraw,
->>>>>>> 0acc74b3ba9e4d9962451b87f11b90ab678e1dd2
+    Scope, Shelve, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

@@ -265,7 +265,7 @@ fn turns_keep_their_bytes() {
         &input,
         expect!["010b0174016104746578740268690103616461010570686f6e6501010101030001070101010000"],
     );
-    check_command(&claim, expect!["010c0174017707fbe803fbd0070103"]);
+    check_command(&claim, expect!["010c0174017707fbe803fbd007010309"]);
     check_command(
         &say,
         expect![

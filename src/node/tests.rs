@@ -33,11 +33,15 @@ async fn start(dir: &Path) -> Node {
 }
 
 async fn start_by(dir: &Path, clock: Arc<dyn Clock>) -> Node {
+    start_with(dir, Some(16), clock).await
+}
+
+async fn start_with(dir: &Path, checkpoint_entries: Option<u64>, clock: Arc<dyn Clock>) -> Node {
     let given = Given {
         listen: Some(([127, 0, 0, 1], 0).into()),
         data_dir: Some(dir.join("data")),
         groups: Some(1),
-        checkpoint_entries: Some(16),
+        checkpoint_entries,
         ..Default::default()
     };
     let config = ServeConfig::load(given, None, std::iter::empty()).unwrap();
@@ -135,6 +139,58 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
     }
     node.runtime.space.pretend(None);
     create(&node, "other").await;
+    node.stop().await;
+}
+
+/// Four events that cannot be compressed, of a megabyte less what is around them.
+fn big() -> Command {
+    let event = |_| {
+        let mut payload = vec![0; 240_000];
+        rand::fill(&mut payload[..]);
+        NewEvent { format: Format::TEXT, payload: payload.into() }
+    };
+    Command::Append(Append { events: (0..4).map(event).collect(), ..Append::default() })
+}
+
+/// Bytes of all files below a directory.
+fn bytes_of(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).map(|entries| entries.flatten().collect::<Vec<_>>());
+    let of = |entry: &std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => bytes_of(&entry.path()),
+        Ok(meta) => meta.len(),
+        // Removed meanwhile.
+        Err(_) => 0,
+    };
+    entries.unwrap_or_default().iter().map(of).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_while_the_disk_is_short_is_given_back_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    // As checkpoints are by default: rare.
+    let node = start_with(dir.path(), None, Arc::new(SystemClock)).await;
+    let by = || Instant::now() + LONG;
+    // More than the engine keeps in memory, and than a segment of the journal.
+    let names: Vec<String> = (0..200).map(|session| format!("s{session}")).collect();
+    for name in &names {
+        create(&node, name).await;
+        node.runtime.sessions.submit(&id(name), big(), by()).await.unwrap();
+    }
+    let parts = ["journal", "store"].map(|part| dir.path().join("data").join(part));
+    let mib = || parts.each_ref().map(|part| bytes_of(part) >> 20);
+    node.runtime.space.pretend(Some(room(200)));
+    let full = mib();
+    assert!(150 <= full[1], "{full:?}");
+    for name in &names {
+        let delete = Command::Delete { incarnation: None };
+        node.runtime.sessions.submit(&id(name), delete, by()).await.unwrap();
+    }
+    // An active segment and its spare are always there, and some of the engine's own journal.
+    let until = Instant::now() + 3 * LONG;
+    while 128 < mib()[0] || 100 < mib()[1] {
+        assert!(Instant::now() < until, "of {full:?} MiB there are still {:?}", mib());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     node.stop().await;
 }
 

@@ -34,6 +34,9 @@ const OPEN_FILES: usize = 256;
 
 /// Pause between two looks whether what was in memory is written.
 const FLUSH_LOOK: Duration = Duration::from_millis(10);
+/// A key that no table has; and how often it is removed before old versions are let go.
+const NOTHING: [u8; 1] = [0];
+const WRITES_AFTER: usize = 4;
 /// How often the engine is compacted at most, one time after the other.
 const COMPACTIONS: usize = 4;
 
@@ -73,6 +76,20 @@ impl Lsm {
         };
         let rows = database.keyspace("rows", options).map_err(failed)?;
         Ok(Lsm { database, rows })
+    }
+
+    /// Writes what is in memory, and lets go of all versions of the tree but the last ones.
+    fn write_out(&self) -> io::Result<()> {
+        // A version is let go once a few writes came after it.
+        for _ in 0..WRITES_AFTER {
+            self.rows.remove(NOTHING).map_err(failed)?;
+        }
+        self.rows.rotate_memtable().map_err(failed)?;
+        while 0 < self.rows.sealed_memtable_count() {
+            self.check()?;
+            std::thread::sleep(FLUSH_LOOK);
+        }
+        Ok(())
     }
 
     /// Size of the files in one of its folders: tables, or values that are separated from them.
@@ -155,11 +172,7 @@ impl Engine for Lsm {
 
     fn compact(&self, free_bytes: u64) -> io::Result<bool> {
         // What was removed is known to the tables only once it is written, too.
-        self.rows.rotate_memtable().map_err(failed)?;
-        while 0 < self.rows.sealed_memtable_count() {
-            self.check()?;
-            std::thread::sleep(FLUSH_LOOK);
-        }
+        self.write_out()?;
         // A first round finds out which values nobody refers to; the next ones drop the files that have no other, and
         // write anew what is left in some of those that have few.
         for _ in 0..COMPACTIONS {
@@ -171,6 +184,8 @@ impl Engine for Lsm {
                 return Ok(false);
             }
             self.rows.major_compact().map_err(failed)?;
+            // The files are there until the engine has gone on from the version that had them.
+            self.write_out()?;
             let now = self.bytes_in("blobs")?;
             if blobs <= now && self.rows.fragmented_blob_bytes() <= stale {
                 break;
