@@ -61,21 +61,21 @@ fn one_device_makes_a_call_and_another_takes_over_when_it_is_silent() {
     play.wait(1_500);
     assert_eq!(epoch_of(&play.run(claims("laptop", Some(1))).unwrap()), 1);
     assert_eq!(epoch_of(&play.run(claims("laptop", None)).unwrap()), 1);
-    assert_eq!(play.receipts(), "interaction.claimed t1");
+    assert_eq!(play.rendered(), "interaction.claimed t1");
     let held = || Err(Refusal::CallClaimed { by: "ada on laptop".into(), until: Millis(3_500) });
     assert_eq!(play.run(claims("phone", None)), held());
     assert_eq!(play.run(answers("phone", None)), held());
     play.wait(1_999).run(Command::Tick).unwrap();
-    assert_eq!(play.receipts(), "");
+    assert_eq!(play.rendered(), "");
     play.wait(1).run(Command::Tick).unwrap();
-    assert_eq!(play.receipts(), "interaction.released t1");
+    assert_eq!(play.rendered(), "interaction.released t1");
     assert_eq!(epoch_of(&play.run(claims("phone", None)).unwrap()), 2);
     // The first one comes back too late.
     let fenced = || Err(Refusal::CallFenced { given: CallEpoch(1), held: CallEpoch(2) });
     assert_eq!(play.run(answers("laptop", Some(1))), fenced());
     assert_eq!(play.run(claims("laptop", Some(1))), fenced());
     play.run(answers("phone", Some(2))).unwrap();
-    assert_eq!(play.receipts(), "interaction.claimed t1, interaction.resolved t1 here");
+    assert_eq!(play.rendered(), "interaction.claimed t1, interaction.resolved t1 here");
     let again = play.run(answers("phone", Some(2))).unwrap();
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
     assert_eq!(play.run(claims("phone", None)), Err(Refusal::InteractionOver));
@@ -88,7 +88,7 @@ fn a_device_that_was_silent_and_that_nobody_followed_may_still_answer() {
     play.run(claims("laptop", None)).unwrap();
     play.wait(2_000).run(Command::Tick).unwrap();
     play.run(answers("laptop", Some(1))).unwrap();
-    assert!(play.receipts().ends_with("interaction.resolved t1 here"));
+    assert!(play.rendered().ends_with("interaction.resolved t1 here"));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_device_that_left_may_come_back_for_a_while() {
     play.wait(1_000).run(Command::Tick).unwrap();
     play.run(claims("laptop", Some(1))).unwrap();
     play.wait(1_999).run(Command::Tick).unwrap();
-    assert_eq!(play.receipts(), "interaction.claimed t1");
+    assert_eq!(play.rendered(), "interaction.claimed t1");
     play.run(releases(1, None, true)).unwrap();
     play.wait(1).run(Command::Tick).unwrap();
     let cause = |play: &Play| match play.log().last().unwrap().fact.as_deref() {
@@ -221,7 +221,7 @@ fn a_worker_that_takes_over_learns_which_calls_are_in_doubt_and_under_which_key(
     assert_eq!(keys(&play), [c]);
     play.run(tools(2, 1, vec![finishes("c")])).unwrap();
     assert_eq!(play.session.status().unwrap().turns[0].tools, []);
-    assert_eq!(play.receipts(), "tool.started t1 to bob, tool.finished t1 sent");
+    assert_eq!(play.rendered(), "tool.started t1 to bob, tool.finished t1 sent");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn what_came_of_a_call_is_recorded_however_late_and_once() {
     play.drain();
     let done = play.run(result("t1", 1, "sent")).unwrap();
     assert_eq!((late(&done).1, late(&done).2), (false, false));
-    assert_eq!(play.receipts(), "tool.finished t1 sent");
+    assert_eq!(play.rendered(), "tool.finished t1 sent");
     // By one that has lost it: its successor need not doubt any more.
     let mut play = calls();
     play.wait(1_000).run(Command::Tick).unwrap();
@@ -252,7 +252,7 @@ fn what_came_of_a_call_is_recorded_however_late_and_once() {
     assert_eq!(late(&again), (late(&done).0, true, true));
     let other = play.run(result("t1", 1, "bounced")).unwrap();
     assert!(!late(&other).1 && late(&other).2);
-    assert_eq!(play.receipts(), "tool.finished sent, turn.completed t1, tool.finished bounced");
+    assert_eq!(play.rendered(), "tool.finished sent, turn.completed t1, tool.finished bounced");
     let Command::ToolResult(request) = result("t1", 1, "sent") else { unreachable!() };
     let wrong = Command::ToolResult(Box::new(ToolResult { key: 1, ..*request }));
     assert_eq!(play.run(wrong), Err(Refusal::NoSuchToolCall));

@@ -452,7 +452,7 @@ fn what_people_ask_keeps_its_bytes() {
         Lose { turn: turn.clone(), epoch: TurnEpoch(1), cause, wait_ms: 0, detail: "d".into() };
     let scope = Scope::Step(turn.clone(), StepName::parse("s").unwrap());
     check_command(&Command::Lose(Box::new(lose)), expect!["010f01740104000164"]);
-    let answer = Answer { sender: sender(), role, ..Answer::new(interaction, output) };
+    let answer = Answer { sender: sender(), role, ..Answer::new(interaction, content) };
     check_command(
         &Command::Answer(Box::new(answer)),
         expect!["011001690474657874037965730103616461010570686f6e65030000"],

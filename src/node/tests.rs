@@ -22,7 +22,7 @@ use crate::runtime::space::Room;
 use crate::runtime::{Delivery, Freshness, NotReady, Reply, Start, SubmitError, Unavailable};
 use crate::session::{
     Append, Applied, Cancel, Claim, Command, Config, Format, Input, NewEvent, Origin, Retention,
-    Said, Say, Scope,
+    TurnOutput, Say, Scope,
 };
 use crate::store::Store;
 
@@ -111,10 +111,10 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
     sessions.submit(&s, Command::Claim(Box::new(claim)), by()).await.unwrap();
     let mut seq = 0;
     let mut say = || {
-        let said = Said { seq, events: vec![words("word")], ..Said::default() };
+        let said = TurnOutput { seq, events: vec![words("word")], ..TurnOutput::default() };
         seq += 1;
         let turn = TurnId::parse("t").unwrap();
-        Command::Say(Box::new(Say { said: Some(said), ..Say::new(turn, TurnEpoch(1)) }))
+        Command::Say(Box::new(Say { output: Some(said), ..Say::new(turn, TurnEpoch(1)) }))
     };
     let is_full = |done: Result<Reply, SubmitError>| match done {
         Err(SubmitError::Unavailable(Unavailable::DiskFull)) => true,

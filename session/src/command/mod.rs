@@ -334,7 +334,7 @@ mod tests {
         let answer = |bytes: usize| {
             let interaction = InteractionId::parse("i").unwrap();
             let (content, role) = (event(bytes), Role::Participant);
-            Command::Answer(Box::new(Answer { role, ..Answer::new(interaction, output) }))
+            Command::Answer(Box::new(Answer { role, ..Answer::new(interaction, content) }))
         };
         for (command, class) in [
             (Command::Append(Append::default()), Class::Data),

@@ -47,7 +47,7 @@ impl Turn {
         };
         self.say(world, TurnOutput { ask: vec![ask], ..TurnOutput::default() });
         let (content, role) = (text(answer), Role::Controller);
-        let answer = Answer { role, ..Answer::new(interaction, output) };
+        let answer = Answer { role, ..Answer::new(interaction, content) };
         assert!(world.run(Command::Answer(Box::new(answer))));
     }
 }

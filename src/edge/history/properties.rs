@@ -144,7 +144,7 @@ impl World {
                 self.run(Command::Answer(Box::new(Answer {
                     sender,
                     role,
-                    ..Answer::new(interaction, emitted)
+                    ..Answer::new(interaction, content)
                 })));
             }
             17 => {

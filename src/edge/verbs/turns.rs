@@ -331,7 +331,7 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
     Ok(Say {
         turn,
         epoch,
-        content,
+        output,
         consumed: request.heard.map(Serial),
         delivered: request.delivered.map(Serial),
         quiet_ms: request.quiet_ms.map(quiet).transpose()?,
