@@ -77,7 +77,7 @@ pub fn run(config: ServeConfig) -> anyhow::Result<()> {
         .build()?;
     let handle = control.handle().clone();
     let done = work.block_on(async {
-        signals::survive()?;
+        let _signals = signals::survive()?;
         let node = Node::start(&config, Some(handle)).await?;
         tracing::info!(node = config.node_id, address = %node.address, "serving");
         begin_again_at_last(node.store.clone())?;

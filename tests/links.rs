@@ -112,7 +112,7 @@ impl Worker {
     async fn say(&self, key: &TurnKey, seq: u64, words: &[&str], then: Then) {
         let events = words.iter().map(|word| text(word)).collect();
         let output = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
-        let say = Say { output: output, ..Say::new(key.turn.clone(), key.epoch) };
+        let say = Say { output, ..Say::new(key.turn.clone(), key.epoch) };
         let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
         self.speaker.hear(frame).await.expect("open");
     }

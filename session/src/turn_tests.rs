@@ -39,7 +39,7 @@ pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
 pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
     let events = if text.is_empty() { Vec::new() } else { vec![words(text)] };
     let output = seq.map(|seq| TurnOutput { seq, events, then, ..TurnOutput::default() });
-    Command::Say(Box::new(Say { output: output, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
+    Command::Say(Box::new(Say { output, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
 }
 
 pub(super) fn cancel(scope: Scope) -> Command {

@@ -4,16 +4,18 @@ use std::io;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 /// Lets the process live on when its terminal closes or it is told to read its configuration again (SIGHUP), and when
 /// a file would become larger than its limit allows (SIGXFSZ): then the write fails, and its failure is dealt with as
-/// any other. Not inherited by what the node starts.
+/// any other. Not inherited by what the node starts. The log says of a SIGHUP as long as what comes back lives.
 ///
 /// # Errors
 /// The system does not let this process hear of its signals.
-pub(super) fn survive() -> io::Result<()> {
+pub(super) fn survive() -> io::Result<JoinSet<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
+    let mut hears = JoinSet::new();
+    hears.spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(
                 "SIGHUP changes nothing; a certificate for clients is read again when its files change"
@@ -22,5 +24,5 @@ pub(super) fn survive() -> io::Result<()> {
     });
     // Its handler stays, though nobody waits for it.
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
-    Ok(())
+    Ok(hears)
 }

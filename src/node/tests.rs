@@ -22,7 +22,7 @@ use crate::runtime::space::Room;
 use crate::runtime::{Delivery, Freshness, NotReady, Reply, Start, SubmitError, Unavailable};
 use crate::session::{
     Append, Applied, Cancel, Claim, Command, Config, Format, Input, NewEvent, Origin, Retention,
-    TurnOutput, Say, Scope,
+    Say, Scope, TurnOutput,
 };
 use crate::store::Store;
 

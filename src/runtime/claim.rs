@@ -189,7 +189,7 @@ async fn give_back(sessions: &Sessions, assignment: &Assignment) {
     let Assignment { session, turn, .. } = assignment;
     let Some(lease) = &turn.lease else { return };
     let output = Some(TurnOutput { then: Then::Release, ..TurnOutput::default() });
-    let release = Say { output: output, ..Say::new(turn.turn.clone(), lease.epoch) };
+    let release = Say { output, ..Say::new(turn.turn.clone(), lease.epoch) };
     let until = Instant::now() + REQUEST_DEADLINE;
     if let Err(error) = sessions.submit(session, Command::Say(Box::new(release)), until).await {
         tracing::debug!(session = session.for_operators(), %error, "a turn waits for the lease of a worker that is gone");

@@ -160,9 +160,9 @@ impl Sessions {
         let mut known = known.clone();
         // A log that is made of something has no turns.
         let is_plain = config.content_type.is_some();
-        if !is_plain && !(known.is_exact && at == anchor) {
+        if !(is_plain || known.is_exact && at == anchor) {
             let cut = self.cut(&wish.source, Cursor { serial: at, ..after }, deadline).await?;
-            known = Box::new(known.with(cut, wish.branch));
+            *known = known.with(cut, wish.branch);
         }
         let known = Box::new(known.on(wish.branch));
         let (anchored, inherited) = (wish.anchor.is_some(), Some(known));

@@ -153,7 +153,7 @@ mod tests {
             run(input(&format!("i{at}"), bytes));
         }
         let output = Some(TurnOutput { then: Then::Complete, ..TurnOutput::default() });
-        run(Command::Say(Box::new(Say { output: output, ..Say::new(id("t"), TurnEpoch(1)) })));
+        run(Command::Say(Box::new(Say { output, ..Say::new(id("t"), TurnEpoch(1)) })));
         let taken = run(Command::Claim(Box::new(claim("i0"))));
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
         let from = turn.input;

@@ -320,7 +320,7 @@ mod tests {
         let say = |bytes: Option<usize>, then: Then| {
             let events = bytes.map(event).into_iter().collect();
             let output = Some(TurnOutput { events, then, ..TurnOutput::default() });
-            Command::Say(Box::new(Say { output: output, ..Say::new(turn.clone(), TurnEpoch(1)) }))
+            Command::Say(Box::new(Say { output, ..Say::new(turn.clone(), TurnEpoch(1)) }))
         };
         let beat = |checkpoint: Option<usize>| {
             let checkpoint = checkpoint.map(|bytes| vec![0; bytes].into());

@@ -30,7 +30,7 @@ impl Turn {
     fn say(&mut self, world: &mut World, output: TurnOutput) {
         let output = Some(TurnOutput { seq: self.seq, ..output });
         self.seq += 1;
-        let say = Say { output: output, ..Say::new(self.turn.clone(), self.epoch) };
+        let say = Say { output, ..Say::new(self.turn.clone(), self.epoch) };
         assert!(world.run(Command::Say(Box::new(say))));
     }
 

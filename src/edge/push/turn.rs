@@ -399,7 +399,7 @@ impl Words<'_> {
 
     async fn hear(&mut self, output: Option<TurnOutput>, phase: Option<Phase>) {
         self.received_at = Instant::now();
-        let say = Say { output: output, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let say = Say { output, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         // A link that is closed has told the session already.
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();

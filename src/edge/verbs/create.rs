@@ -71,9 +71,12 @@ pub(in crate::edge) enum ForkAt {
 }
 
 /// The name of a fork, where it begins, and its configuration, from its source's.
+type Forked<F> = (String, ForkAt, F);
+
+/// A fork as its body describes it.
 pub(in crate::edge) fn fork(
     body: &[u8],
-) -> Result<(String, ForkAt, impl FnOnce(&Config) -> Result<Config, Problem>), Problem> {
+) -> Result<Forked<impl FnOnce(&Config) -> Result<Config, Problem>>, Problem> {
     let request: ForkBody = json(body)?;
     let at = match (request.at, request.message) {
         (None, None) => ForkAt::Tail,

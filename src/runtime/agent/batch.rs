@@ -148,7 +148,7 @@ mod tests {
         };
         let events = texts.iter().map(event).collect();
         let output = seq.map(|seq| TurnOutput { seq, events, then, ..TurnOutput::default() });
-        let say = Say { output: output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
+        let say = Say { output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
         Received { say: Box::new(say), _room: Room::none() }
     }
 

@@ -88,7 +88,7 @@ mod tests {
 
     fn say(seq: u64) -> Say {
         let output = Some(TurnOutput { seq, ..TurnOutput::default() });
-        Say { output: output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
+        Say { output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
     }
 
     #[test]
