@@ -201,7 +201,7 @@ pub enum Fact {
         /// Those among them that may do more than speak.
         controllers: u32,
     },
-    /// The turn is over. TurnOutput exactly once of each turn (S9).
+    /// The turn is over. Written exactly once for each turn (S9).
     Ended {
         /// The turn.
         turn: TurnId,

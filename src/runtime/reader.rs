@@ -77,7 +77,7 @@ pub enum Delivery {
     /// The next events, dense in serial. At most [`crate::limits::DELIVERY_EVENTS`] of them and about
     /// [`crate::limits::DELIVERY_BYTES`] bytes.
     Events(Vec<Arc<Shown>>),
-    /// Everything up to here was delivered; what follows is live. TurnOutput once after each catch-up.
+    /// Everything up to here was delivered; what follows is live. Sent once after each catch-up.
     CaughtUp { at: Cursor },
     /// Retention took what comes next; the log goes on with `first`.
     Gap { first: Serial },

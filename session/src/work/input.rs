@@ -70,15 +70,8 @@ impl Live {
         }
         let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
         let pending = into.is_some();
-        self.work.remember(Known {
-            input,
-            turn: of,
-            serial,
-            digest,
-            spoke: None,
-            pending,
-            ended: None,
-        });
+        let (spoke, ended) = (None, None);
+        self.work.remember(Known { input, turn: of, serial, digest, spoke, pending, ended });
         if let Some(at) = into {
             self.wake(now, at, out);
         }

@@ -37,11 +37,11 @@ pub(in crate::edge) struct AttachOptions {
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
-    /// Signal what is said and not kept.
+    /// Whether it is sent what is said and not kept.
     pub(in crate::edge) ephemeral: bool,
     /// The path through the conversation that it is sent.
     pub(in crate::edge) pin: Pin,
-    /// Signal how the agents are, also where nobody is named and no snapshot asked for.
+    /// Whether it is sent how the agents are, also where nobody is named and no snapshot asked for.
     pub(in crate::edge) pings: bool,
 }
 

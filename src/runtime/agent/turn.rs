@@ -490,8 +490,7 @@ pub(super) async fn gone(left: &mut watch::Receiver<Option<Leave>>) -> Leave {
 /// Resolves when the lease is to be renewed and the worker has shown that it lives.
 async fn due(renewed_at: Instant, lease: Duration, signs: &mut watch::Receiver<Instant>) {
     sleep_until(renewed_at + lease / RENEWALS).await;
-    let shown = |sign: &Instant| renewed_at < *sign;
-    let lives = signs.wait_for(shown).await.is_ok();
+    let lives = signs.wait_for(|sign| renewed_at < *sign).await.is_ok();
     if !lives {
         std::future::pending().await
     }
