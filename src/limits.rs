@@ -235,6 +235,10 @@ pub const SCHEMA_NODES: usize = 1024;
 pub const SCHEMA_DEPTH: usize = 32;
 /// What a pattern of such a schema may come to once it is compiled, in bytes.
 pub const PATTERN_BYTES: usize = 256 << 10;
+/// How many parts of such a schema a pattern counts for: compiling it takes as long.
+pub const PATTERN_NODES: usize = 32;
+/// Parts of a schema times values of an answer, up to which all is told that is wrong with it; beyond, the first.
+pub const SCHEMA_JUDGEMENTS: usize = 200_000;
 /// The answer to a form, in bytes; and how many places are told where it does not fit.
 pub const FORM_BYTES: usize = 32 << 10;
 pub const FORM_ERRORS: usize = 8;

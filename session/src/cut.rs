@@ -64,7 +64,12 @@ impl Inherited {
         let is_exact = at == tail || (work.message == Serial::ZERO && !work.branches.is_tree());
         let known = work.inputs.iter().filter(|known| known.serial <= at);
         let spare = known.clone().count().saturating_sub(limits::FORK_INPUTS);
-        let inputs = known.skip(spare).map(|known| Known { pending: false, ..known.clone() });
+        let inputs = known.skip(spare).map(|known| {
+            // What came later is nothing that the fork has.
+            let ended = known.ended.filter(|ended| *ended <= at);
+            let spoke = known.spoke.filter(|_| ended.is_some());
+            Known { pending: false, ended, spoke, ..known.clone() }
+        });
         Inherited {
             inputs: inputs.collect(),
             message: if work.message <= at { work.message } else { Serial::ZERO },
@@ -130,6 +135,9 @@ impl Cut {
                 self.held = Some((input.clone(), agent.clone()));
             }
             (Fact::Input { input, turn, .. }, Some(agent)) => self.speak(input, turn, agent),
+            // Retention may have taken its input.
+            (Fact::Started { turn, .. }, Some(agent)) => self.speak(turn, turn, agent),
+            (Fact::Output(output), Some(agent)) => self.speak(&output.turn, &output.turn, agent),
             (Fact::Receipt { input, turn, receipt: Receipt::Deferred }, Some(agent)) => {
                 self.forget(input);
                 self.speak(input, turn, agent);

@@ -13,6 +13,7 @@ use super::outcome::{Applied, DeleteReason};
 use super::refusal::Refusal;
 use crate::ids::{ControlEpoch, Incarnation, Millis, Serial};
 use crate::limits;
+use crate::standing::Standing;
 
 /// The key of one request, the same with every try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,8 @@ pub(super) enum Did {
     Cancelled { turns: u32 },
     Controlled { epoch: ControlEpoch, mode: Mode },
     Paused { turns: u32 },
+    Stood { standing: Standing, changed: bool },
+    ToolResult { serial: Serial, late: bool },
 }
 
 impl Serialize for Keys {
@@ -207,6 +210,10 @@ impl Known {
             Did::Cancelled { turns } => Applied::Cancelled { turns: turns as usize },
             Did::Controlled { epoch, mode } => Applied::Control { epoch, mode, serial: tail },
             Did::Paused { turns } => Applied::Paused { turns: turns as usize },
+            Did::Stood { standing, changed } => Applied::Stands { standing, changed },
+            Did::ToolResult { serial, late } => {
+                Applied::ToolResult { serial, duplicate: true, late }
+            }
         }
     }
 }
@@ -232,6 +239,10 @@ impl Did {
                 Some(Did::Cancelled { turns: u32::try_from(turns).expect("turns are few") })
             }
             Applied::Control { epoch, mode, .. } => Some(Did::Controlled { epoch, mode }),
+            Applied::Stands { standing, changed } => Some(Did::Stood { standing, changed }),
+            Applied::ToolResult { serial, duplicate: false, late } => {
+                Some(Did::ToolResult { serial, late })
+            }
             Applied::Paused { turns } => {
                 Some(Did::Paused { turns: u32::try_from(turns).expect("turns are few") })
             }

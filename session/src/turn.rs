@@ -56,6 +56,8 @@ pub(super) struct Turn {
     pub(super) tools: Vec<ToolCall>,
     /// It waits for no other turn of its agent.
     pub(super) parallel: bool,
+    /// It waits for more inputs, which are spoken into it until a worker has it.
+    pub(super) merges: bool,
 }
 
 /// A call of a tool that was begun.
@@ -185,6 +187,7 @@ impl Turn {
             branch: Serial::ZERO,
             tools: Vec::new(),
             parallel: false,
+            merges: false,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::ids::{Serial, SessionId};
 use crate::limits;
 use crate::runtime::Freshness;
 use crate::runtime::fork::{ForkError, Wish};
-use crate::session::{Applied, Refusal, Right, Status};
+use crate::session::{Applied, Config, Create, Refusal, Right, Status};
 
 /// `POST /v1/sessions/{id}/fork`
 pub(super) async fn fork(
@@ -40,6 +40,8 @@ pub(super) async fn fork(
         return Err(Problem::new(&error::BAD_SESSION_ID, "a fork has a name of its own"));
     }
     caller.may(Right::Create, Some(&id))?;
+    let create = Create { config: Config::default(), fork: None, events: Vec::new(), close: false };
+    edge.auth.spend(&caller, &create.into())?;
     let sessions = &edge.runtime.sessions;
     let status = exists(sessions.status(&source, Freshness::Linearizable, deadline).await?)?;
     let config = config(&status.config)?;

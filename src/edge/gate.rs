@@ -56,10 +56,9 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         // Bodies and ids say what is asked for, and whoever begins a turn is shown it.
         ("ai_sdk" | "ai_sdk_stop" | "openai_new" | "openai_of" | "ag_ui", _) => Need::Somebody,
         ("presence" | "ephemeral", _) => Need::Right(Right::Presence),
-        ("claim" | "say" | "output" | "told", _) => Need::Right(Right::Claim),
-        ("inputs" | "cancel" | "interactions" | "control" | "pause" | "resume", _) => {
-            Need::Somebody
-        }
+        ("claim" | "say" | "output" | "told" | "tools", _) => Need::Right(Right::Claim),
+        ("inputs" | "cancel" | "interactions" | "claim_call" | "release_call", _) => Need::Somebody,
+        ("control" | "pause" | "resume", _) => Need::Somebody,
         ("ws" | "agents_ws" | "tickets", _) => Need::Somebody,
         // Of the caller's own tenant.
         ("keys" | "key" | "subscriptions", _) => Need::Right(Right::Admin),

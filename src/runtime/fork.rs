@@ -232,7 +232,8 @@ impl Sessions {
                     meant.take_while(|event| event.serial <= upto).for_each(&mut look);
                 }
                 Delivery::Gap { .. } => {}
-                _ => return Ok(()),
+                Delivery::CaughtUp { .. } | Delivery::End { .. } => return Ok(()),
+                _ => return Err(unavailable("the source's log is not here").into()),
             }
         }
         Ok(())

@@ -118,6 +118,9 @@ impl Client {
             Err(SubmitError::Refused { refusal, .. }) => Answer::No(refusal),
             Err(SubmitError::Unavailable(_)) => Answer::NotNow,
             Err(SubmitError::Unknown(_)) => Answer::Unknown,
+            Err(SubmitError::Denied(denied)) => {
+                panic!("nobody is asked for a right here: {denied:?}")
+            }
         };
         self.judge.note(format_args!("c{} n{node} {id:?} {}", self.name, received(&answer)));
         let count = match &answer {

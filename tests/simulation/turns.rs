@@ -117,8 +117,12 @@ impl Client {
                 named.collect::<Vec<_>>().into_iter().unzip();
             let then = if seq == says { Then::Complete } else { Then::GoOn };
             let output = TurnOutput { seq, events, then, ..TurnOutput::default() };
-            let received = (seq == says).then_some(turn.output);
-            let say = Say { output: Some(output), received, ..Say::new(turn.turn.clone(), epoch) };
+            let received = (seq == says).then_some(turn.last_input);
+            let say = Say {
+                output: Some(output),
+                consumed: received,
+                ..Say::new(turn.turn.clone(), epoch)
+            };
             if !self.say(taken, &say, &names).await {
                 return;
             }

@@ -24,7 +24,12 @@ impl Revoked {
             let numbers = list.iter_revoked_certificates().map(|one| one.raw_serial().to_vec());
             Ok((list.issuer().as_raw().to_vec(), numbers.collect()))
         });
-        Ok(Revoked(lists.collect::<Result<_, TlsError>>()?))
+        let lists: Vec<_> = lists.collect::<Result<_, TlsError>>()?;
+        if lists.is_empty() && !pem.trim_ascii().is_empty() {
+            // One in another form would let everybody in whom it takes back.
+            return Err(bad("it has no list in PEM".into()));
+        }
+        Ok(Revoked(lists))
     }
 
     /// Whether a certificate is one of them; also one that cannot be read.

@@ -42,12 +42,22 @@ impl Interaction {
                 Err(Refusal::CallFenced { given, held: self.call_epoch })
             }
             (Some(caller), None) if sender != Some(&caller.by) => Err(caller.refuses()),
+            // Everybody sees the epoch: it makes nobody the device that has the call.
+            (Some(caller), Some(_)) if sender.is_some_and(|by| !caller.is_of(by)) => {
+                Err(caller.refuses())
+            }
             _ => Ok(()),
         }
     }
 }
 
 impl CallLease {
+    /// Whether a sender may be the device that makes the call: one that names no device may be on it.
+    fn is_of(&self, by: &Sender) -> bool {
+        by.participant == self.by.participant
+            && (by.device.is_none() || by.device == self.by.device)
+    }
+
     fn refuses(&self) -> Refusal {
         let Sender { participant, device } = &self.by;
         let on = device.as_ref().map(|device| format!(" on {device}")).unwrap_or_default();

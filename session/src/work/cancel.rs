@@ -96,6 +96,11 @@ impl Live {
             }
             let end = End::Cancelled { by: None, reason: "the session was forked".into() };
             tell(Fact::Ended { turn: turn.clone(), end });
+            let ended = Some(self.log.tail);
+            let mut inputs = self.work.inputs.iter_mut();
+            if let Some(known) = inputs.find(|known| known.input == *turn) {
+                known.ended = ended;
+            }
         }
     }
 
@@ -110,10 +115,13 @@ impl Live {
         let over: Vec<_> = self.work.turns.iter().filter(|open| chosen(open)).cloned().collect();
         for turn in &over {
             // Whoever waited for it waits for a worker now.
-            let mut left = self.work.turns.iter_mut().filter(|open| !chosen(open));
-            let next = left.find(|open| open.agent == turn.agent);
-            if let Some(next) = next.filter(|next| next.lease().is_none()) {
-                next.waits_since = now;
+            let all = self.work.turns.iter().enumerate();
+            let mut left = all.filter(|(_, open)| open.agent == turn.agent && !chosen(open));
+            let next = left.next().map(|(at, _)| at);
+            // One that waited for nobody's end waits as long as before.
+            let next = next.filter(|at| !self.work.is_first(*at));
+            if let Some(next) = next.filter(|at| self.work.turns[*at].lease().is_none()) {
+                self.work.turns[next].waits_since = now;
             }
         }
         for turn in &over {

@@ -99,6 +99,7 @@ impl Live {
         match when_busy {
             WhenBusy::Parallel => begun.parallel = true,
             WhenBusy::Merge => {
+                begun.merges = true;
                 begun.waits_since = now.after(self.config.policy.merges_ms());
                 begun.stage = Stage::Waiting { from: begun.waits_since };
             }
@@ -152,7 +153,9 @@ impl Live {
             })),
             (Some(at), WhenBusy::Merge) => {
                 let turn = &self.work.turns[at];
-                let waits = turn.attempts == 0 && matches!(turn.stage, Stage::Waiting { .. });
+                let waits = turn.merges
+                    && turn.attempts == 0
+                    && matches!(turn.stage, Stage::Waiting { .. });
                 Ok((waits && Some(turn.branch) == spot.branch()).then_some(at))
             }
             (Some(at), WhenBusy::Reject) => {
@@ -196,8 +199,15 @@ impl Live {
         spot: Spot,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
-        if self.work.control.held.is_none() {
-            self.check_turns(0)?;
+        match &self.work.control.held {
+            None => self.check_turns(0)?,
+            // All that is held back becomes one turn, which is on one branch.
+            Some(held) if Some(held.branch) != spot.branch() => {
+                let holder = self.work.control.holder.as_ref();
+                let by = holder.map(|holder| holder.participant.as_str().to_owned());
+                return Err(Refusal::ControlHeld { by: by.unwrap_or_default() });
+            }
+            Some(_) => {}
         }
         let (input, turn) = (request.input.clone(), request.input.clone());
         let (agent, sender) = (request.agent.clone(), request.sender.clone());

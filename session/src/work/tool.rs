@@ -15,6 +15,7 @@ use crate::limits;
 use crate::live::{Live, check_size};
 use crate::outcome::Applied;
 use crate::refusal::Refusal;
+use crate::standing::Standing;
 use crate::tool_key;
 use crate::turn::ToolCall;
 use crate::work::ask::digest;
@@ -125,17 +126,23 @@ impl Live {
             return Err(Refusal::NoSuchToolCall);
         }
         let digest = digest_of(turn, call, result, *failed);
-        if let Some(receipts) =
-            self.work.tool_results.iter().find(|receipts| receipts.digest == digest)
-        {
-            return Ok(Applied::ToolResult {
-                serial: receipts.serial,
-                duplicate: true,
-                late: receipts.late,
-            });
+        // A call that was begun again since then has a result again.
+        let begun = self.work.find(turn).and_then(|at| {
+            let mut begun = self.work.turns[at].tools.iter();
+            begun.find(|begun| begun.call == *call).map(|begun| begun.serial)
+        });
+        let mut before = self.work.tool_results.iter();
+        let before = before.find(|before| {
+            before.digest == digest && begun.is_none_or(|begun| begun < before.serial)
+        });
+        if let Some(before) = before {
+            let (serial, late) = (before.serial, before.late);
+            return Ok(Applied::ToolResult { serial, duplicate: true, late });
         }
-        if self.is_closed() {
-            return Err(Refusal::Closed { tail: self.log.tail });
+        self.check_takes_turns()?;
+        let is_known = || self.work.find(turn).is_some() || self.work.known(turn).is_some();
+        if self.standing != Standing::Active && !is_known() {
+            return Err(Refusal::ReadOnly { standing: self.standing });
         }
         check_size(std::slice::from_ref(result))?;
         let at = self.work.find(turn);

@@ -173,7 +173,14 @@ pub(in crate::edge) async fn input_of(
     status: &Status,
     name: &TurnId,
 ) -> Result<Option<(Serial, session::TreePlace)>, Problem> {
-    let Looked::Found(place) = find(log, status, name, None).await? else { return Ok(None) };
+    let mut before = None;
+    let place = loop {
+        match find(log, status, name, before).await? {
+            Looked::Found(place) => break place,
+            Looked::NotSince(place) => before = Some(place),
+            Looked::Through => return Ok(None),
+        }
+    };
     let shown = log.at(&[place.begin]).await?;
     let event = shown.first().map(|shown| &shown.event);
     Ok(event.and_then(|event| match event.fact.as_deref() {

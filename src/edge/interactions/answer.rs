@@ -74,12 +74,15 @@ fn choice(question: &Object<'_>, said: &NewEvent, text: &str) -> Result<(), Unfi
         Value::Array(all) if question.is_true("multiple") => all,
         one => vec![one],
     };
+    if values.len() < chosen.len() {
+        return Err(Unfit::because("more is chosen than there are choices"));
+    }
     let known = chosen.iter().all(|one| values.contains(one));
     let twice = chosen.iter().enumerate().any(|(at, one)| chosen[..at].contains(one));
-    match (known, twice, chosen.len() <= values.len()) {
-        (true, false, true) => Ok(()),
-        (true, ..) => Err(Unfit::because("something is chosen twice")),
-        (false, ..) => Err(Unfit::because("the answer is none of the choices")),
+    match (known, twice) {
+        (true, false) => Ok(()),
+        (true, true) => Err(Unfit::because("something is chosen twice")),
+        (false, _) => Err(Unfit::because("the answer is none of the choices")),
     }
 }
 

@@ -14,6 +14,7 @@ use super::Edge;
 use super::error::{self, Problem};
 use super::history::Log;
 use crate::ids::{Serial, SessionId};
+use crate::limits;
 use crate::runtime::{Freshness, Reply, SubmitError};
 use crate::session::{Answer, Command, Grant, Refusal, Status};
 
@@ -76,6 +77,10 @@ async fn judge(
     answer: &mut Answer,
     deadline: Instant,
 ) -> Result<(), Problem> {
+    let (bytes, limit) = (answer.content.payload.len(), limits::EVENT_BYTES);
+    if limit < bytes {
+        return Err(Refusal::EventTooLarge { bytes, limit }.into());
+    }
     let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
     let Some(status) = status else { return Ok(()) };
     let mut open = status.interactions.iter();

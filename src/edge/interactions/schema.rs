@@ -19,7 +19,7 @@ pub(in crate::edge) fn check(schema: &str) -> Result<(), String> {
 /// # Errors
 /// The schema cannot be judged by.
 pub(super) fn errors(schema: &str, value: &Value) -> Result<Vec<(String, String)>, String> {
-    let validator = compiled(schema)?;
+    let (validator, parts) = compiled(schema)?;
     let error = |error: jsonschema::ValidationError<'_>| {
         let path = error.instance_path().to_string();
         // Without the value: it may be long, and whoever sent it has it.
@@ -27,10 +27,24 @@ pub(super) fn errors(schema: &str, value: &Value) -> Result<Vec<(String, String)
         message.truncate(message.floor_char_boundary(limits::REASON_BYTES));
         (path, message)
     };
+    // All that is wrong is gathered before the first of it is taken, so where that may be much, one is enough.
+    if limits::SCHEMA_JUDGEMENTS < parts.saturating_mul(size(value)) {
+        return Ok(validator.validate(value).err().map(error).into_iter().collect());
+    }
     Ok(validator.iter_errors(value).take(limits::FORM_ERRORS).map(error).collect())
 }
 
-fn compiled(schema: &str) -> Result<Validator, String> {
+/// The values of a value, with itself.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(all) => 1 + all.iter().map(size).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+/// What judges by a schema, and to how many parts the schema comes.
+fn compiled(schema: &str) -> Result<(Validator, usize), String> {
     let (bytes, most) = (schema.len(), limits::SCHEMA_BYTES);
     if most < bytes {
         return Err(format!("the schema has {bytes} bytes; the limit is {most}"));
@@ -46,18 +60,24 @@ fn compiled(schema: &str) -> Result<Validator, String> {
         .dfa_size_limit(limits::PATTERN_BYTES);
     let options = jsonschema::options().offline().with_pattern_options(patterns);
     let options = options.should_validate_formats(true);
-    options.build(&value).map_err(|why| {
+    let validator = options.build(&value).map_err(|why| {
         let mut why = format!("the schema is none: {}", why.masked());
         why.truncate(why.floor_char_boundary(limits::REASON_BYTES));
         why
-    })
+    })?;
+    Ok((validator, limits::SCHEMA_NODES - left))
+}
+
+fn take(left: &mut usize, parts: usize) -> Result<(), String> {
+    let most = limits::SCHEMA_NODES;
+    let too_many = || format!("the schema comes to more than {most} parts");
+    *left = left.checked_sub(parts).ok_or_else(too_many)?;
+    Ok(())
 }
 
 /// Counts what a schema comes to with all that it refers to, and refuses what has no bound.
 fn count(node: &Value, root: &Value, depth: usize, left: &mut usize) -> Result<(), String> {
-    *left = left
-        .checked_sub(1)
-        .ok_or_else(|| format!("the schema comes to more than {} parts", limits::SCHEMA_NODES))?;
+    take(left, 1)?;
     if limits::SCHEMA_DEPTH < depth {
         let most = limits::SCHEMA_DEPTH;
         return Err(format!("the schema is deeper than {most}, or refers to itself"));
@@ -77,6 +97,15 @@ fn count(node: &Value, root: &Value, depth: usize, left: &mut usize) -> Result<(
                     ("$dynamicRef" | "$recursiveRef", Value::String(_)) => {
                         return Err(format!("a form's schema has no {name}"));
                     }
+                    // Before draft 6 an id of another name moves what parts are called by.
+                    ("$schema", Value::String(draft)) if depth != 0 || is_old(draft) => {
+                        return Err("a form's schema is of draft 6 or later, as a whole".into());
+                    }
+                    ("pattern", Value::String(_)) => take(left, limits::PATTERN_NODES)?,
+                    ("patternProperties", Value::Object(patterns)) => {
+                        take(left, patterns.len().saturating_mul(limits::PATTERN_NODES))?;
+                        count(member, root, depth + 1, left)?;
+                    }
                     ("$id", Value::String(_)) if !own_id => {
                         return Err("a form's schema has no $id inside".into());
                     }
@@ -90,6 +119,10 @@ fn count(node: &Value, root: &Value, depth: usize, left: &mut usize) -> Result<(
         }
         _ => Ok(()),
     }
+}
+
+fn is_old(draft: &str) -> bool {
+    ["draft-03", "draft-04"].iter().any(|old| draft.contains(old))
 }
 
 #[cfg(test)]
@@ -110,6 +143,8 @@ mod tests {
             .collect();
         let bomb =
             format!(r##"{{"$defs":{{{},"a9":{{}}}},"$ref":"#/$defs/a0"}}"##, doubles.join(","));
+        let patterns: Vec<String> = (0..99).map(|at| format!(r#"{{"pattern":"a{at}"}}"#)).collect();
+        let patterns = format!(r#"{{"allOf":[{}]}}"#, patterns.join(","));
         let long = format!(r#"{{"title":"{}"}}"#, "x".repeat(limits::SCHEMA_BYTES));
         for (schema, begins) in [
             (r#"{"type":"object"}"#, ""),
@@ -124,6 +159,15 @@ mod tests {
             (r##"{"$dynamicRef":"#a"}"##, "a form's schema has no $dynamicRef"),
             (r#"{"pattern":"(a{1000}){1000}"}"#, "the schema is none"),
             (r#"{"pattern":"(?=a)"}"#, "the schema is none"),
+            (&patterns, "the schema comes to more than"),
+            (
+                r#"{"$schema":"http://json-schema.org/draft-04/schema#"}"#,
+                "a form's schema is of draft",
+            ),
+            (
+                r#"{"items":{"$schema":"http://json-schema.org/draft-07/schema#"}}"#,
+                "a form's schema is of draft",
+            ),
             (&deep, "the schema is deeper than"),
             (&bomb, "the schema comes to more than"),
             (&long, "the schema has"),
@@ -157,6 +201,13 @@ mod tests {
         let schema = format!(r#"{{"items":{{"allOf":[{parts}]}}}}"#);
         let most = limits::FORM_BYTES / 2 - 1;
         let value = Value::Array(vec![Value::from(1); most]);
+        let none =
+            format!(r#"{{"items":{{"allOf":[{}]}}}}"#, vec![r#"{"maximum":0}"#; 500].join(","));
+        assert_eq!(
+            errors(&none, &value).unwrap().len(),
+            1,
+            "not millions, of which a few are taken"
+        );
         let (received, judged) = std::sync::mpsc::sync_channel(1);
         std::thread::spawn(move || received.send(errors(&schema, &value)).ok());
         let errors = judged.recv_timeout(Duration::from_secs(120)).expect("it ends");

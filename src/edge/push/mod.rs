@@ -210,8 +210,10 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     tracing::debug!(agent = %endpoint.agent, code, "a word was refused");
                     let turn = refused.key.as_ref().and_then(|key| under_way.get(key));
                     if let Some((turn, seq)) = turn.zip(refused.seq) {
-                        let refusal = Some((seq, refused.detail.clone()));
-                        turn.taken.send_modify(|taken| taken.refusal = refusal);
+                        let why = refused.detail.clone();
+                        // The first: what comes after it would stand behind a hole.
+                        let keep = |taken: &mut Taken| _ = taken.refusal.get_or_insert((seq, why));
+                        turn.taken.send_modify(keep);
                     }
                 }
                 Err(end) => break end,

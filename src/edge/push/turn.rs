@@ -307,13 +307,12 @@ impl Words<'_> {
         self.speak(vec![event], None, Then::GoOn).await;
     }
 
-    /// Why the session did not take the last that was said, if it did not.
+    /// Why the session did not take all that was said, if it did not.
     async fn refused(&self, outcomes: &mut watch::Receiver<Taken>) -> Option<String> {
         let last = self.seq.checked_sub(1)?;
-        let refused = |taken: &Taken| taken.refusal.as_ref().is_some_and(|(seq, _)| *seq == last);
-        let decided = outcomes.wait_for(|taken| taken.seq == Some(last) || refused(taken));
+        let decided = outcomes.wait_for(|taken| taken.seq == Some(last) || taken.refusal.is_some());
         let taken = timeout(limits::FLUSH_WAIT, decided).await.ok()?.ok()?;
-        taken.refusal.as_ref().filter(|(seq, _)| *seq == last).map(|(_, why)| why.clone())
+        taken.refusal.as_ref().map(|(_, why)| why.clone())
     }
 
     async fn end(&mut self, then: Then) {

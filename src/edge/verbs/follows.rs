@@ -38,7 +38,7 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
     if message == Serial::ZERO && !again {
         return set(input, found(Serial::ZERO, Serial::ZERO));
     }
-    let mut at = message;
+    let (mut at, mut of) = (message, None);
     // What an agent said is an answer to what somebody said before it on its branch.
     for _ in 0..MESSAGES_PAGE_MAX {
         if status.tail < at {
@@ -47,11 +47,21 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
         let shown = log.at(&[at]).await?;
         let Some(event) = shown.first().map(|shown| &shown.event) else { return Ok(()) };
         let Some(place) = begins(event) else { return Ok(()) };
-        let is_output = matches!(event.fact.as_deref(), Some(Fact::Input { .. }));
+        let is_input = match event.fact.as_deref() {
+            // What was said to others meanwhile is not what the turn answers.
+            Some(Fact::Input { input, turn, .. }) => {
+                of.as_ref().is_none_or(|of| of == input || of == turn)
+            }
+            Some(Fact::Output(output)) if at == message => {
+                of = Some(output.turn.clone());
+                false
+            }
+            _ => false,
+        };
         if !again {
             return set(input, found(at, place.branch).filter(|_| !place.again));
         }
-        if is_output && !place.again {
+        if is_input && !place.again {
             input.content.format = event.format.clone();
             input.content.payload = event.payload.clone();
             if let (true, Some(agent)) = (is_unnamed(input), &event.agent) {

@@ -142,8 +142,9 @@ pub(super) async fn submit_as(
 ) -> Result<Reply, Problem> {
     // What it may not do costs nothing.
     caller.narrow(id, &mut command)?;
-    place(edge, id, &mut command, deadline).await?;
+    // Also what is looked up costs something.
     edge.auth.spend(caller, &command)?;
+    place(edge, id, &mut command, deadline).await?;
     carry_out(edge, caller, id, command, deadline, problem).await
 }
 

@@ -97,9 +97,16 @@ async fn message(
     key: Option<&str>,
 ) -> Result<Place, Problem> {
     let input = begin::turn_id(&fresh("msg", caller, key))?;
-    let how = (None, follows);
-    let begun =
-        begin::begin(edge, caller, id, (input, &agent, sent_content), how, deadline).await?;
+    let begin = |follows| {
+        let input = (input.clone(), &agent, sent_content.clone());
+        begin::begin(edge, caller, id, input, (None, follows), deadline)
+    };
+    let named = follows.is_some();
+    let begun = match begin(follows).await {
+        // Sent again it follows another message than at first, when the response that it names was the newest.
+        Err(why) if key.is_some() && named && *why.kind() == error::CONFLICT => begin(None).await?,
+        begun => begun?,
+    };
     let (session, life, from) = (id.clone(), begun.life, begun.serial);
     Ok(Place { session, life, turn: begun.turn, agent, from, begins: from })
 }
