@@ -274,3 +274,32 @@ fn calls_that_are_under_way_are_bounded() {
     play.run(tools(1, 2, vec![finishes("c"), finishes("unknown")])).unwrap();
     play.run(tools(1, 3, vec![starts("one more")])).unwrap();
 }
+
+#[test]
+fn a_call_that_is_begun_again_has_a_result_again() {
+    let mut play = calls();
+    play.run(result("t1", 1, "sent")).unwrap();
+    play.wait(1_000).run(Command::Tick).unwrap();
+    play.run(claim("t1", "x", 2)).unwrap();
+    play.run(tools(2, 0, vec![starts("c")])).unwrap();
+    let again = play.run(result("t1", 2, "sent")).unwrap();
+    assert!(
+        matches!(again, Applied::ToolResult { duplicate: false, late: false, .. }),
+        "{again:?}"
+    );
+    assert_eq!(play.session.status().unwrap().turns[0].tools, [], "nobody need doubt any more");
+    let again = play.run(result("t1", 2, "sent")).unwrap();
+    assert!(matches!(again, Applied::ToolResult { duplicate: true, .. }), "{again:?}");
+}
+
+#[test]
+fn a_log_of_something_takes_no_results_of_calls() {
+    let mut play = Play::new();
+    let config =
+        Config { content_type: ContentType::parse("text/plain").ok(), ..Config::default() };
+    play.session = Session::absent(SessionId::parse("s").unwrap());
+    let create = Create { config, fork: None, events: Vec::new(), close: false };
+    play.run(create.into()).unwrap();
+    let refused = play.run(result("t1", 1, "sent"));
+    assert!(matches!(refused, Err(Refusal::OtherContentType { .. })), "{refused:?}");
+}

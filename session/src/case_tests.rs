@@ -338,6 +338,14 @@ fn inputs_of_a_while_become_one_turn() {
 }
 
 #[test]
+fn an_input_that_merges_is_not_spoken_into_a_turn_that_does_not() {
+    let mut play = Play::under(Policy { merge_ms: Some(500), ..Policy::default() });
+    play.run(input("t1", "a", WhenBusy::Queue)).unwrap();
+    let own = play.run(input("t2", "a", WhenBusy::Merge)).unwrap();
+    assert!(matches!(own, Applied::Input { turn, .. } if turn == turn_id("t2")));
+}
+
+#[test]
 fn it_is_remembered_where_a_turn_ended_and_which_turn_heard_an_input() {
     let place = |play: &Play, name: &str| {
         let TurnPlace { turn, input, ended } = play.session.place_of(&turn_id(name)).unwrap();

@@ -332,6 +332,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_of_a_session_needs_no_operator() {
+        let posts = ["tools", "claim_call", "release_call", "interactions", "shelve", "fork"];
+        for route in posts {
+            assert_ne!(need(route, &Method::POST, "/"), Need::Operator, "{route}");
+        }
+    }
+
+    #[test]
     fn a_path_that_nobody_thought_about_is_an_operators() {
         for (route, method, path) in [
             ("new", Method::GET, "/v1/new"),
