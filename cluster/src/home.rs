@@ -244,7 +244,7 @@ fn replace<T: Serialize>(dir: &Path, name: &str, value: &T, sync: bool) -> io::R
     Ok(())
 }
 
-/// Reads what [`write`] wrote; none where there is nothing.
+/// Reads what [`write()`] wrote; none where there is nothing.
 pub(crate) fn read_kept<T: serde::de::DeserializeOwned>(
     dir: &Path,
     name: &str,

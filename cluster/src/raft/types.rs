@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::EntryId;
 
-/// What one entry carries: the encoded commands of one [`super::wire::Batch`].
+/// What one entry carries: the encoded commands of one batch of its group.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Payload(pub(crate) Bytes);
 
