@@ -65,6 +65,7 @@ fn one_device_makes_a_call_and_another_takes_over_when_it_is_silent() {
     let held = || Err(Refusal::CallClaimed { by: "ada on laptop".into(), until: Millis(3_500) });
     assert_eq!(play.run(claims("phone", None)), held());
     assert_eq!(play.run(answers("phone", None)), held());
+    assert_eq!(play.run(answers("phone", Some(1))), held(), "everybody sees the epoch");
     play.wait(1_999).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "");
     play.wait(1).run(Command::Tick).unwrap();

@@ -463,6 +463,13 @@ fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
     assert_eq!(play.run(cancel(Scope::All)).unwrap(), Applied::Cancelled { turns: 1 });
     assert!(play.rendered().contains("turn.cancelled i4"));
     play.run(from("user", "i5")).unwrap();
+    // All that is held becomes one turn, so it is on one branch.
+    let Command::Input(mut elsewhere) = from("user", "i7") else { unreachable!() };
+    let (life, message, branch) = (Incarnation(1), Serial::ZERO, Serial::ZERO);
+    let found = Some(Found { life, message, branch });
+    elsewhere.follows = Some(Follows { message, again: false, found });
+    let refused = play.run(Command::Input(elsewhere));
+    assert_eq!(refused, Err(Refusal::ControlHeld { by: "sue".into() }));
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
     assert_eq!(play.session.status().unwrap().turns.remove(0).turn, turn_id("i5"));
     // A session that is closed ends what is held, too.
