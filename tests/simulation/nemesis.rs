@@ -296,7 +296,7 @@ impl Nemesis {
     }
 
     /// Processes whose store has failed begin again: each has told so itself.
-    async fn begin_again(&mut self) {
+    pub(crate) async fn begin_again(&mut self) {
         self.refuse().await;
         let failed = self.world.running.iter().filter(|(_, node)| node.fault.reason().is_some());
         for node in failed.map(|(node, _)| *node).collect::<Vec<_>>() {

@@ -125,7 +125,13 @@ async fn simulate(number: u64, echo: bool) -> String {
     clients.spawn(client().work());
     nemesis.rage(until).await;
     nemesis.relent().await;
-    while clients.join_next().await.is_some() {}
+    // A write that was to fail may fail only now, and nobody goes on without its node.
+    while !clients.is_empty() {
+        let ended = clients.join_next();
+        if tokio::time::timeout(Duration::from_millis(200), ended).await.is_err() {
+            nemesis.begin_again().await;
+        }
+    }
     let whole = async {
         nemesis.world.all_led().await;
         nemesis.settle(client()).await;
