@@ -46,6 +46,12 @@ pub struct OpenTurn {
     pub interactions: Vec<InteractionId>,
 }
 
+impl OpenTurn {
+    fn new(turn: TurnId, agent: AgentName) -> OpenTurn {
+        OpenTurn { turn, agent, inputs: Vec::new(), interactions: Vec::new() }
+    }
+}
+
 /// What is found while a log is read up to a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
@@ -82,7 +88,7 @@ impl Inherited {
 
     /// The same, with what was found in the log; `branch` is the current one, where somebody says.
     pub fn with(mut self, cut: Cut, branch: Option<Serial>) -> Inherited {
-        (self.message, self.open) = (cut.message, cut.open);
+        (self.message, self.open) = (cut.message, cut.open());
         for (branch, (leaf, ..)) in cut.leaves {
             self.branches.set_leaf(branch, leaf);
         }
@@ -113,7 +119,10 @@ impl Work {
                 interactions: request.map(|request| request.id.clone()).collect(),
             }
         });
-        open.collect()
+        // It would begin a turn, and in the fork nobody gives it free.
+        let held = self.control.held.iter();
+        let held = held.map(|held| OpenTurn::new(held.input.clone(), held.agent.clone()));
+        open.chain(held).collect()
     }
 }
 
@@ -185,9 +194,10 @@ impl Cut {
         }
     }
 
-    /// The turns that are open.
-    pub fn open(&self) -> &[OpenTurn] {
-        &self.open
+    /// The turns that are open, and what is held back, which would be one.
+    pub fn open(&self) -> Vec<OpenTurn> {
+        let held = self.held.clone().map(|(turn, agent)| OpenTurn::new(turn, agent));
+        self.open.iter().cloned().chain(held).collect()
     }
 
     fn speak(&mut self, input: &TurnId, turn: &TurnId, agent: &AgentName) {
@@ -196,9 +206,7 @@ impl Cut {
             Some(at) if input != turn => self.open[at].inputs.push(input.clone()),
             Some(_) => {}
             None => {
-                let (inputs, interactions) = (Vec::new(), Vec::new());
-                let (turn, agent) = (turn.clone(), agent.clone());
-                self.open.push(OpenTurn { turn, agent, inputs, interactions });
+                self.open.push(OpenTurn::new(turn.clone(), agent.clone()));
             }
         }
     }

@@ -132,8 +132,8 @@ impl Live {
             Command::Resume(resume) => self.resume(now, resume, out),
             Command::ClaimCall(claim) => self.claim_call(now, claim, out),
             Command::ReleaseCall(release) => Ok(self.release_call(now, release, out)),
-            Command::ToolResult(receipts) => self.tool_result(now, receipts, out),
-            Command::Shelve(stand) => Ok(self.shelve(now, stand, out)),
+            Command::ToolResult(result) => self.tool_result(now, result, out),
+            Command::Shelve(shelve) => Ok(self.shelve(now, shelve, out)),
             Command::Create(_)
             | Command::Delete { .. }
             | Command::DeleteUnchanged { .. }
@@ -332,7 +332,7 @@ impl Live {
         if self.log.trim(before) {
             self.clock = now;
         }
-        Applied::Trimmed { first: self.log.first }
+        Applied::Trimmed { first: self.first() }
     }
 
     /// Gives up what no limit asks to keep; says whether there was anything. What open turns were asked is kept for
@@ -347,7 +347,7 @@ impl Live {
             return Applied::Unchanged;
         }
         self.clock = now;
-        Applied::Trimmed { first: self.log.first }
+        Applied::Trimmed { first: self.first() }
     }
 
     /// The answer that the first request with this origin got, if there was one.

@@ -12,15 +12,13 @@ use super::error::{self, Problem};
 use super::gate::By;
 use super::history::{self, Log};
 use super::name::{Name, in_frame};
-use super::people::exists;
 use super::query::Query;
 use super::verbs::{self, ForkAt, render};
-use super::{Edge, body, headers};
+use super::{Edge, body};
 use crate::ids::{Serial, SessionId};
-use crate::limits;
-use crate::runtime::Freshness;
 use crate::runtime::fork::{ForkError, Wish};
-use crate::session::{Applied, Config, Create, Refusal, Right, Status};
+use crate::runtime::{Freshness, SubmitError};
+use crate::session::{Applied, Config, Create, Refusal, Right};
 
 /// `POST /v1/sessions/{id}/fork`
 pub(super) async fn fork(
@@ -31,9 +29,7 @@ pub(super) async fn fork(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    let deadline = headers::deadline(&headers)?;
-    let held = body::read(&edge, &headers, body, limits::HEAD_BYTES).await?;
+    let (held, deadline) = body::small(&edge, query, &headers, body).await?;
     let (name, at, config) = verbs::fork(&held.bytes)?;
     let id = verbs::turns::name("session", &name, |name| in_frame(caller.tenant(), name))?;
     if id.is_reserved() || id == source {
@@ -43,17 +39,28 @@ pub(super) async fn fork(
     let create = Create { config: Config::default(), fork: None, events: Vec::new(), close: false };
     edge.auth.spend(&caller, &create.into())?;
     let sessions = &edge.runtime.sessions;
-    let status = exists(sessions.status(&source, Freshness::Linearizable, deadline).await?)?;
-    let config = config(&status.config)?;
+    let status = sessions.status(&source, Freshness::Linearizable, deadline).await?;
+    let status = status.filter(|status| !status.hidden);
+    let before = begun_before(&edge, (&id, &source), deadline).await?;
+    // Who asks again is answered, whatever became of the source.
+    let own = before.as_ref().map(|(_, config)| config);
+    let inherited = status.as_ref().map(|status| &status.config).or(own);
+    let config = config(inherited.ok_or(Refusal::NotFound)?)?;
     let (anchor, branch) = match at {
         ForkAt::Tail => (None, None),
         ForkAt::Serial(at) => (Some(at), None),
         ForkAt::Message(message) => {
-            let known = known(&edge, (&id, &source), message, deadline).await?;
-            let mut log = Log::new(&edge, &source, status.incarnation, deadline);
-            let (end, branch) = history::end_of_message(&mut log, &status, message).await?;
-            // Where it was forked before, more may have come to its message since.
-            (Some(known.filter(|known| *known <= end).unwrap_or(end)), Some(branch))
+            let known = before.map(|(anchor, _)| anchor).filter(|anchor| message <= *anchor);
+            match (&status, known) {
+                (None, Some(known)) => (Some(known), None),
+                (status, known) => {
+                    let status = status.as_ref().ok_or(Refusal::NotFound)?;
+                    let mut log = Log::new(&edge, &source, status.incarnation, deadline);
+                    let (end, branch) = history::end_of_message(&mut log, status, message).await?;
+                    // Where it was forked before, more may have come to its message since.
+                    (Some(known.filter(|known| *known <= end).unwrap_or(end)), Some(branch))
+                }
+            }
         }
     };
     let wish = Wish {
@@ -66,7 +73,8 @@ pub(super) async fn fork(
         close: false,
         branch,
     };
-    let reply = sessions.fork(&id, wish.clone(), deadline).await.map_err(problem)?;
+    let reply = sessions.fork(&id, wish, deadline).await;
+    let reply = reply.map_err(|why| problem(&edge, &id, why))?;
     let forked = sessions.status(&id, Freshness::Linearizable, deadline).await?;
     let mut received = render(&id, &reply);
     if let Some(fork) = forked.and_then(|status| status.fork) {
@@ -77,21 +85,25 @@ pub(super) async fn fork(
     Ok((status, Json(received)).into_response())
 }
 
-/// Where the session begins, if it is a fork of this source already, and has the message.
-async fn known(
+/// Where the session begins and what it is, if it is a fork of this source already.
+async fn begun_before(
     edge: &Edge,
     (id, source): (&SessionId, &SessionId),
-    message: Serial,
     deadline: Instant,
-) -> Result<Option<Serial>, Problem> {
+) -> Result<Option<(Serial, Config)>, Problem> {
     let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
-    let fork = status.filter(|status: &Status| !status.hidden).and_then(|status| status.fork);
-    let fork = fork.filter(|fork| fork.source == *source && message <= fork.anchor);
-    Ok(fork.map(|fork| fork.anchor))
+    let forked = status.filter(|status| !status.hidden).and_then(|status| {
+        let fork = status.fork.filter(|fork| fork.source == *source)?;
+        Some((fork.anchor, status.config))
+    });
+    Ok(forked)
 }
 
 /// Why there is no fork.
-fn problem(why: ForkError) -> Problem {
+fn problem(edge: &Edge, id: &SessionId, why: ForkError) -> Problem {
+    if let ForkError::Submit(SubmitError::Refused { refusal, .. }) = &why {
+        edge.auth.quotas().refused(id.tenant().as_ref(), refusal);
+    }
     match why {
         ForkError::Source(Refusal::Gone) | ForkError::OtherRoot => {
             Problem::new(&error::SOURCE_GONE, "the source of the fork was deleted")
