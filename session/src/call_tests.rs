@@ -66,10 +66,15 @@ fn one_device_makes_a_call_and_another_takes_over_when_it_is_silent() {
     assert_eq!(play.run(claims("phone", None)), held());
     assert_eq!(play.run(answers("phone", None)), held());
     assert_eq!(play.run(answers("phone", Some(1))), held(), "everybody sees the epoch");
+    let Command::Answer(answer) = answers("phone", Some(1)) else { unreachable!() };
+    let nobody = Command::Answer(Box::new(Answer { sender: None, ..*answer }));
+    assert_eq!(play.run(nobody), held());
     play.wait(1_999).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "");
     play.wait(1).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "interaction.released t1");
+    let over = Refusal::CallFenced { given: CallEpoch(1), held: CallEpoch(1) };
+    assert_eq!(play.run(claims("laptop", Some(1))), Err(over), "it would be another epoch");
     assert_eq!(epoch_of(&play.run(claims("phone", None)).unwrap()), 2);
     // The first one comes back too late.
     let fenced = || Err(Refusal::CallFenced { given: CallEpoch(1), held: CallEpoch(2) });

@@ -43,7 +43,7 @@ impl Interaction {
             }
             (Some(caller), None) if sender != Some(&caller.by) => Err(caller.refuses()),
             // Everybody sees the epoch: it makes nobody the device that has the call.
-            (Some(caller), Some(_)) if sender.is_some_and(|by| !caller.is_of(by)) => {
+            (Some(caller), Some(_)) if !sender.is_some_and(|by| caller.is_of(by)) => {
                 Err(caller.refuses())
             }
             _ => Ok(()),
@@ -95,7 +95,10 @@ impl Live {
         if interaction.over.is_some() {
             return Err(Refusal::InteractionOver);
         }
-        if let Some(given) = request.epoch.filter(|given| *given != interaction.call_epoch) {
+        // Nobody goes on under an epoch that is over.
+        let is_over =
+            |given: &CallEpoch| *given != interaction.call_epoch || interaction.caller.is_none();
+        if let Some(given) = request.epoch.filter(is_over) {
             return Err(Refusal::CallFenced { given, held: interaction.call_epoch });
         }
         // A device that asks again goes on with what it has.
