@@ -109,8 +109,12 @@ fn count(node: &Value, root: &Value, depth: usize, left: &mut usize) -> Result<(
                     ("$id", Value::String(_)) if !own_id => {
                         return Err("a form's schema has no $id inside".into());
                     }
-                    ("unevaluatedProperties" | "unevaluatedItems", Value::Object(_)) => {
-                        return Err(format!("a form's schema has no {name} but true or false"));
+                    // Each looks again at all that those around it and beside it have judged.
+                    (
+                        "unevaluatedProperties" | "unevaluatedItems",
+                        Value::Object(_) | Value::Bool(_),
+                    ) => {
+                        return Err(format!("a form's schema has no {name}"));
                     }
                     _ => count(member, root, depth + 1, left)?,
                 }
@@ -157,6 +161,11 @@ mod tests {
             (r#"{"$ref":"file:///etc/passwd"}"#, "a schema refers to its own parts alone"),
             (r#"{"$schema":"http://example.com/schema"}"#, "the schema is none"),
             (r##"{"$dynamicRef":"#a"}"##, "a form's schema has no $dynamicRef"),
+            (
+                r#"{"anyOf":[{"unevaluatedItems":false}]}"#,
+                "a form's schema has no unevaluatedItems",
+            ),
+            (r#"{"unevaluatedProperties":{}}"#, "a form's schema has no unevaluatedProperties"),
             (r#"{"pattern":"(a{1000}){1000}"}"#, "the schema is none"),
             (r#"{"pattern":"(?=a)"}"#, "the schema is none"),
             (&patterns, "the schema comes to more than"),
