@@ -252,8 +252,7 @@ impl Telling {
             }
             Delivery::Events(events) => {
                 let fold = self.shape.fold && self.catching_up;
-                let shape = Shape { fold, ..self.shape.clone() };
-                let (shown, passed) = shape.apply(events, incarnation);
+                let (shown, passed) = self.shape.apply(fold, events, incarnation);
                 let passed = passed.map(|serial| Cursor { incarnation, serial });
                 (self.backlog, self.passed) = (shown.into_iter(), passed);
                 return None;

@@ -43,9 +43,9 @@ impl Again {
         let deadline = Instant::now() + Duration::from_millis(REQUEST_MS);
         let freshness = Freshness::Linearizable;
         let reader = edge.runtime.sessions.attach(id, Start::Tail, freshness, deadline).await?;
-        let status = reader.status().clone();
+        let status = reader.status();
         let mut log = Log::new(edge, id, status.incarnation, deadline);
-        let (view, pinned) = match pin.view(&mut log, &status).await {
+        let (view, pinned) = match pin.view(&mut log, status).await {
             Ok(view) => (view.clone(), pin.is_path().then(|| Box::new(view))),
             Err(why) if why.is_passing() => return Err(why),
             Err(_) => (status.branches.current_view(), None),

@@ -24,13 +24,14 @@ pub(in crate::edge) struct Shape {
 }
 
 impl Shape {
-    /// The events as they are to be shown, and the last serial where that one is not shown.
+    /// The events as they are to be shown, folded or not, and the last serial where that one is not shown.
     pub(in crate::edge) fn apply(
         &self,
+        fold: bool,
         events: Vec<Arc<Shown>>,
         incarnation: Incarnation,
     ) -> (Vec<Arc<Shown>>, Option<Serial>) {
-        if *self == Shape::default() {
+        if !fold && self.visibility == Visibility::All && self.view.is_none() {
             return (events, None);
         }
         let last = events.last().map(|shown| shown.event.serial);
@@ -39,7 +40,7 @@ impl Shape {
         for shown in events {
             let hidden = self.visibility == Visibility::Public && is_internal(&shown.event);
             let hidden = hidden || self.is_elsewhere(&shown.event);
-            if !hidden && self.fold && joins(run.last(), &shown.event) {
+            if !hidden && fold && joins(run.last(), &shown.event) {
                 run.push(shown);
                 continue;
             }
@@ -52,9 +53,7 @@ impl Shape {
         let passed = last.filter(|last| out.last().is_none_or(|shown| shown.event.serial < *last));
         (out, passed)
     }
-}
 
-impl Shape {
     /// Whether an event is of a message that is not on the reader's path.
     pub(in crate::edge) fn is_elsewhere(&self, event: &Event) -> bool {
         let Some(view) = &self.view else { return false };
@@ -156,7 +155,7 @@ pub(super) mod tests {
         let shown =
             |event: &Event| Arc::new(Shown { event: event.clone(), rendered: OnceLock::new() });
         let all = events.iter().map(shown).collect();
-        let (out, passed) = shape.apply(all, Incarnation(1));
+        let (out, passed) = shape.apply(shape.fold, all, Incarnation(1));
         let mut text = String::new();
         for shown in out {
             let frame = frame::event(&shown, Incarnation(1));

@@ -32,6 +32,7 @@ use crate::limits;
 use crate::runtime::ephemeral::Listening;
 use crate::runtime::presence::Attendance;
 use crate::runtime::{Freshness, Reader};
+use crate::session::View;
 
 const PING: Duration = Duration::from_millis(limits::PING_MS);
 /// How long a ping may hold up the events after it.
@@ -61,9 +62,18 @@ pub(super) async fn open(
     request: &AttachOptions,
     deadline: Instant,
 ) -> Result<Telling, Problem> {
-    let status = reader.status().clone();
-    let mut log = Log::new(edge, id, status.incarnation, deadline);
-    let pinned = request.pin.view(&mut log, &status).await?;
+    // Who comes from another life is sent everything of this one.
+    let is_reset = reader.cursor().incarnation != reader.status().incarnation;
+    let is_pinned = request.pin.is_path() && !is_reset;
+    let pinned = match request.snapshot || is_pinned {
+        true => {
+            let status = reader.status();
+            let mut log = Log::new(edge, id, status.incarnation, deadline);
+            request.pin.view(&mut log, status).await?
+        }
+        // Nobody looks at it.
+        false => View::default(),
+    };
     let listening = request.ephemeral.then(|| edge.runtime.ephemerals.listen(id));
     let attendance = request.who.clone().map(|who| edge.runtime.presence.attend(id, who));
     let snapshot = match request.snapshot {
@@ -84,7 +94,7 @@ pub(super) async fn open(
     });
     let again = Again::of(edge, id, request);
     let telling = Telling::new(reader, &edge.metrics, &edge.room);
-    let pinned = request.pin.is_path().then(|| Box::new(pinned));
+    let pinned = is_pinned.then(|| Box::new(pinned));
     Ok(telling.with(beside, (snapshot, again), request, pinned))
 }
 

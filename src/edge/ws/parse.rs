@@ -101,6 +101,16 @@ struct AttachFrame {
     fold: Option<bool>,
     visibility: Option<String>,
     ephemeral: Option<bool>,
+    branch: Option<Branch>,
+    leaf: Option<u64>,
+}
+
+/// All messages, or the path that ends with a branch.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Branch {
+    Number(u64),
+    Name(String),
 }
 
 /// Whether there is to be one, or how many messages it is to have.
@@ -240,6 +250,11 @@ fn wants(frame: &AttachFrame) -> Result<attached::AttachOptions, Problem> {
         Snapshot::Flag(on) => flag(on).to_owned(),
         Snapshot::Messages(count) => count.to_string(),
     });
+    let branch = frame.branch.as_ref().map(|branch| match branch {
+        Branch::Number(number) => number.to_string(),
+        Branch::Name(name) => name.clone(),
+    });
+    let leaf = frame.leaf.map(|leaf| leaf.to_string());
     let given = |name: &str| match name {
         "participant" => frame.participant.as_deref(),
         "device" => frame.device.as_deref(),
@@ -249,13 +264,15 @@ fn wants(frame: &AttachFrame) -> Result<attached::AttachOptions, Problem> {
         "fold" => frame.fold.map(flag),
         "visibility" => frame.visibility.as_deref(),
         "ephemeral" => frame.ephemeral.map(flag),
+        "branch" => branch.as_deref(),
+        "leaf" => leaf.as_deref(),
         _ => None,
     };
-    let operation = attached::AttachOptions::parse(given).map_err(bad)?;
-    if operation.snapshot && frame.after.is_some() {
+    let options = attached::AttachOptions::parse(given).map_err(bad)?;
+    if options.snapshot && frame.after.is_some() {
         return Err(bad("a snapshot is of the present: leave out after".to_owned()));
     }
-    Ok(attached::AttachOptions { pings: true, ..operation })
+    Ok(attached::AttachOptions { pings: true, ..options })
 }
 
 fn called(verb: Verb, frame: VerbFrame<'_>) -> Result<Called, Problem> {
