@@ -1,13 +1,16 @@
 //! Where what a chat client sends stands in the conversation, if that is not after the newest message: clients say it
 //! by what they show, each in its own words.
 
+use tokio::time::Instant;
+
+use super::super::Edge;
 use super::super::error::Problem;
 use super::super::history::{self, Log};
 use super::super::verbs::turns::follows;
 use super::answer::Place;
 use super::begin::status;
-use crate::ids::{Incarnation, Serial, TurnId};
-use crate::session::{Follows, Status};
+use crate::ids::{Incarnation, Serial, SessionId, TurnId};
+use crate::session::{Follows, Status, TreePlace};
 
 /// In place of a message that was sent before: after what that one followed. Nothing where it is not there.
 ///
@@ -18,8 +21,7 @@ pub(super) async fn instead_of(
     name: &TurnId,
 ) -> Result<Option<Follows>, Problem> {
     let Some(status) = status(edge, id, deadline).await? else { return Ok(None) };
-    let mut log = Log::new(edge, id, status.incarnation, deadline);
-    let found = history::input_of(&mut log, &status, name).await?;
+    let found = input_of((edge, id, deadline), &status, name).await?;
     Ok(found.map(|(_, place)| follows(place.parent.0, false)))
 }
 
@@ -36,9 +38,18 @@ pub(super) async fn again(
     if let Some((_, from)) = answer.filter(|(life, _)| *life == status.incarnation) {
         return Ok(Some(follows(from.0, true)));
     }
-    let mut log = Log::new(edge, id, status.incarnation, deadline);
-    let found = history::input_of(&mut log, &status, name).await?;
+    let found = input_of((edge, id, deadline), &status, name).await?;
     Ok(found.map(|(at, _)| follows(at.0, true)))
+}
+
+async fn input_of(
+    (edge, id, deadline): (&Edge, &SessionId, Instant),
+    status: &Status,
+    name: &TurnId,
+) -> Result<Option<(Serial, TreePlace)>, Problem> {
+    let known = edge.runtime.sessions.place_of(id, name, deadline).await?;
+    let mut log = Log::new(edge, id, status.incarnation, deadline);
+    history::input_of(&mut log, status, name, known.map(|known| known.input)).await
 }
 
 /// After the last message of a turn whose input is at `from`; nothing where that is the newest message, or where the

@@ -29,7 +29,7 @@ pub(in crate::edge) struct Ended {
 pub(in crate::edge) enum Found {
     Ended(Ended),
     /// An input that began no turn: it was spoken into this one.
-    InputMessage(TurnId),
+    IntoTurn(TurnId),
     /// An input that began no turn: a person had control.
     Held,
     /// Nothing from this place on; what lies before it was not looked at.
@@ -95,7 +95,7 @@ pub(in crate::edge) async fn end_of(
         }
         // It may have been left to other turns since it was spoken into one.
         let left = piece.iter().rev().find_map(|shown| left_to(&shown.event, turn));
-        other = left.map(Found::InputMessage).or(other);
+        other = left.map(Found::IntoTurn).or(other);
         at = last.next();
     }
     Ok(other.unwrap_or(Found::Nothing))
@@ -164,7 +164,8 @@ async fn left_of(
     Ok(None)
 }
 
-/// Where the input of this name is, if it can still be read, and where it stands in the tree.
+/// Where the input of this name is, if it can still be read, and where it stands in the tree. `known` is where the
+/// session remembers it; what it has forgotten is looked for within the room of a page.
 ///
 /// # Errors
 /// As [`end_of`].
@@ -172,16 +173,16 @@ pub(in crate::edge) async fn input_of(
     log: &mut Log<'_>,
     status: &Status,
     name: &TurnId,
+    known: Option<Serial>,
 ) -> Result<Option<(Serial, session::TreePlace)>, Problem> {
-    let mut before = None;
-    let place = loop {
-        match find(log, status, name, before).await? {
-            Looked::Found(place) => break place,
-            Looked::NotSince(place) => before = Some(place),
-            Looked::Through => return Ok(None),
-        }
+    let at = match known.filter(|known| status.first <= *known && *known <= status.tail) {
+        Some(known) => known,
+        None => match find(log, status, name, None).await? {
+            Looked::Found(place) => place.begin,
+            Looked::NotSince(_) | Looked::Through => return Ok(None),
+        },
     };
-    let shown = log.at(&[place.begin]).await?;
+    let shown = log.at(&[at]).await?;
     let event = shown.first().map(|shown| &shown.event);
     Ok(event.and_then(|event| match event.fact.as_deref() {
         Some(Fact::Input { input, place, .. }) if input == name => Some((event.serial, *place)),
@@ -257,7 +258,7 @@ pub(in crate::edge) async fn end_of_message(
 fn other(event: &Event, name: &TurnId) -> Option<Found> {
     match event.fact.as_deref() {
         Some(Fact::Input { held: true, .. }) => Some(Found::Held),
-        Some(Fact::Input { turn, .. }) if turn != name => Some(Found::InputMessage(turn.clone())),
+        Some(Fact::Input { turn, .. }) if turn != name => Some(Found::IntoTurn(turn.clone())),
         _ => None,
     }
 }

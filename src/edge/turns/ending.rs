@@ -185,7 +185,7 @@ async fn remembered(
 ) -> Result<Option<Found>, Problem> {
     let Some(TurnPlace { turn: of, input, ended }) = place else { return Ok(None) };
     if of != *turn {
-        return Ok(Some(Found::InputMessage(of)));
+        return Ok(Some(Found::IntoTurn(of)));
     }
     let Some(ended) = ended.filter(|_| status.first <= input) else { return Ok(None) };
     let last = log.at(&[ended]).await?;
@@ -198,7 +198,7 @@ async fn remembered(
 fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     let first = status.first;
     let detail = match &found {
-        Found::InputMessage(of) => format!("the input {turn} was spoken into the turn {of}"),
+        Found::IntoTurn(of) => format!("the input {turn} was spoken into the turn {of}"),
         Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
         Found::NotSince(place) => format!(
             "none from {place} on has the name {turn}; ask again with before= for those before it"
@@ -208,7 +208,7 @@ fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     };
     let problem = Problem::new(&error::NO_SUCH_TURN, detail).with("first", first.0);
     match found {
-        Found::InputMessage(of) => problem.with("turn", of.as_str()),
+        Found::IntoTurn(of) => problem.with("turn", of.as_str()),
         Found::NotSince(serial) => {
             let cursor = Cursor { incarnation: status.incarnation, serial };
             problem.with("older", cursor.to_string())
