@@ -179,7 +179,7 @@ impl Command {
             Command::Input(input) => input.content.payload.len(),
             Command::Answer(answer) => answer.content.payload.len(),
             Command::Say(say) => say.content_bytes(),
-            Command::ToolResult(receipts) => receipts.result.payload.len(),
+            Command::ToolResult(result) => result.result.payload.len(),
             _ => 0,
         }
     }

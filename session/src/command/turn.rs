@@ -130,8 +130,8 @@ pub struct Say {
 }
 
 impl Say {
-    /// Bytes of what it brings: events, questions and checkpoint.
-    pub(super) fn content_bytes(&self) -> usize {
+    /// Bytes of what it brings: events, questions, what is told of tools, and checkpoint.
+    pub fn content_bytes(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| {
             let events = output.events.iter().map(|event| event.payload.len());
             let asks = output.ask.iter().map(|ask| ask.question.payload.len());

@@ -111,20 +111,18 @@ impl Work {
         serial: Serial,
         internal: bool,
     ) -> (Serial, TreePlace) {
-        let open = self.needed().unwrap_or_default();
-        let turn = &mut self.turns[at];
+        let turn = &self.turns[at];
         let (step, branch) = (turn.step.as_ref().map(|step| &step.name), turn.branch);
-        let goes_on = turn.message.as_ref();
-        if let Some(message) =
-            goes_on.filter(|open| open.internal == internal && open.step.as_ref() == step)
-        {
+        let goes_on = |open: &&OpenMessage| open.internal == internal && open.step.as_ref() == step;
+        if let Some(message) = turn.message.as_ref().filter(goes_on) {
             return (message.first, TreePlace { branch, ..TreePlace::default() });
         }
+        let step = step.cloned();
+        let open = self.needed().unwrap_or_default();
         let previous = std::mem::replace(&mut self.message, serial);
         let parent = self.branches.set_leaf(branch, serial);
-        let (step, asks) = (step.cloned(), false);
-        let message = OpenMessage { first: serial, previous, step, internal, asks, parent };
-        turn.message = Some(message);
+        let message = OpenMessage { first: serial, previous, step, internal, asks: false, parent };
+        self.turns[at].message = Some(message);
         (serial, TreePlace { previous, parent, branch, open, again: false })
     }
 

@@ -15,7 +15,6 @@ use crate::limits;
 use crate::live::{Live, check_size};
 use crate::outcome::Applied;
 use crate::refusal::Refusal;
-use crate::standing::Standing;
 use crate::tool_key;
 use crate::turn::ToolCall;
 use crate::work::ask::digest;
@@ -127,7 +126,8 @@ impl Live {
         }
         let digest = digest_of(turn, call, result, *failed);
         // A call that was begun again since then has a result again.
-        let begun = self.work.find(turn).and_then(|at| {
+        let at = self.work.find(turn);
+        let begun = at.and_then(|at| {
             let mut begun = self.work.turns[at].tools.iter();
             begun.find(|begun| begun.call == *call).map(|begun| begun.serial)
         });
@@ -140,12 +140,10 @@ impl Live {
             return Ok(Applied::ToolResult { serial, duplicate: true, late });
         }
         self.check_takes_turns()?;
-        let is_known = || self.work.find(turn).is_some() || self.work.known(turn).is_some();
-        if self.standing != Standing::Active && !is_known() {
-            return Err(Refusal::ReadOnly { standing: self.standing });
+        if at.is_none() && self.work.known(turn).is_none() {
+            self.check_standing()?;
         }
         check_size(std::slice::from_ref(result))?;
-        let at = self.work.find(turn);
         let has =
             |at: &usize| self.work.turns[*at].lease().is_some_and(|lease| lease.epoch == *epoch);
         let late = !at.as_ref().is_some_and(has);

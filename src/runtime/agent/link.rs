@@ -21,7 +21,7 @@ use super::turn::{Outcome, Parts, ToTurn};
 use super::{BrokeOff, FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
 use crate::ids::{KindName, TurnEpoch};
 use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_SIGNALS, LINK_TURNS};
-use crate::session::{NewEvent, Refusal, Say};
+use crate::session::{NewEvent, Refusal};
 
 /// Takes what a worker says. Closed when it is dropped, as if the connection had ended.
 pub struct Speaker {
@@ -124,7 +124,7 @@ impl Speaker {
             }
             FromWorker::Failed(key, why) => ToLink::Failed(key, why),
             FromWorker::Say { session, say } => {
-                let bytes = u32::try_from(bytes_of(&say).min(LINK_BYTES)).unwrap_or(u32::MAX);
+                let bytes = u32::try_from(say.content_bytes().min(LINK_BYTES)).unwrap_or(u32::MAX);
                 let room = async {
                     let says = self.says.clone().acquire_owned().await.ok()?;
                     Some((says, self.bytes.clone().acquire_many_owned(bytes).await.ok()?))
@@ -353,13 +353,6 @@ fn seek(workers: Arc<Workers>, claimer: Claimer) -> BoxFuture<'static, Option<As
             }
         }
     })
-}
-
-fn bytes_of(say: &Say) -> usize {
-    let events = say.output.iter().flat_map(|output| &output.events);
-    let questions = say.output.iter().flat_map(|output| &output.ask).map(|ask| &ask.question);
-    let output: usize = events.chain(questions).map(|event| event.payload.len()).sum();
-    output + say.checkpoint.as_ref().map_or(0, bytes::Bytes::len)
 }
 
 /// Pings in one lease.

@@ -281,7 +281,7 @@ impl Speaking {
 
     async fn answer(&mut self, batch: &Batch, reply: &Reply) -> Came {
         let Applied::OutputAccepted { places, over, last_input, tools, .. } = &reply.applied else {
-            unreachable!("what is said is answered by TurnOutput")
+            unreachable!("what is said is answered by OutputAccepted")
         };
         let (over, ends) = (*over, batch.ends());
         self.last_input = *last_input;
