@@ -361,7 +361,7 @@ impl Turn {
             Serial::ZERO < self.input && self.input <= self.last_input && self.last_input <= tail;
         must(inputs, "a turn's inputs are in order")?;
         let taken = self.consumed <= self.delivered && self.delivered <= self.last_input;
-        must(taken, "what is heard was delivered, and was spoken")?;
+        must(taken, "what was consumed was delivered, and is an input")?;
         must(self.failures < self.failures_max, "a turn that failed is over")?;
         must(self.output.first <= self.output.last, "output begins before it ends")?;
         must(self.output.last <= tail, "output lies in the log")?;

@@ -1,6 +1,6 @@
 //! Idempotency keys of calls of tools: the same for one call, whichever worker makes it and however often.
 //!
-//! Made of names alone, so nothing has to be kept for a key to be known again.
+//! Made of names alone, so nothing has to be kept of a call for a key to be known again.
 
 use xxhash_rust::xxh3::xxh3_128;
 

@@ -180,7 +180,7 @@ fn known(jwk: &Jwk) -> Option<Known> {
         AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
         _ => return None,
     };
-    let token_claims = match jwk.common.key_algorithm {
+    let algorithm = match jwk.common.key_algorithm {
         None => usual,
         Some(KeyAlgorithm::HS256) => Algorithm::HS256,
         Some(KeyAlgorithm::RS256) => Algorithm::RS256,
@@ -191,7 +191,7 @@ fn known(jwk: &Jwk) -> Option<Known> {
     let signs = !matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption));
     let key = DecodingKey::from_jwk(jwk).ok()?;
     let kid = jwk.common.key_id.clone();
-    (token_claims == usual && signs).then_some(Known { kid, algorithm: token_claims, key })
+    (algorithm == usual && signs).then_some(Known { kid, algorithm, key })
 }
 
 /// Looks at claims as a node does.
@@ -199,12 +199,12 @@ fn known(jwk: &Jwk) -> Option<Known> {
 /// # Errors
 /// No node would let somebody in by them.
 pub fn check(claims: &serde_json::Value) -> Result<(), String> {
-    let token_claims = Claims::deserialize(claims).map_err(|why| why.to_string())?;
-    let life = token_claims.exp.zip(token_claims.iat).map_or(0.0, |(exp, iat)| exp - iat);
+    let claims = Claims::deserialize(claims).map_err(|why| why.to_string())?;
+    let life = claims.exp.zip(claims.iat).map_or(0.0, |(exp, iat)| exp - iat);
     if LIFE_S < life {
         return Err(format!("a token lasts at most {} hours", LIFE_S / 3600.0));
     }
-    Ok(token_claims.grant(None, Millis(0)).map(drop)?)
+    Ok(claims.grant(None, Millis(0)).map(drop)?)
 }
 
 /// Signs claims with a secret (HS256), as an issuer would that shares it.
@@ -237,10 +237,10 @@ pub(super) async fn caller(
     if header.extras.inner().contains_key("crit") {
         return Err(unknown("the token wants something that this service does not know"));
     }
-    let token_claims: UnverifiedClaims = jsonwebtoken::dangerous::insecure_decode_claims(token)
+    let unverified: UnverifiedClaims = jsonwebtoken::dangerous::insecure_decode_claims(token)
         .map_err(|_| unknown("the token has no claims"))?;
     let issuer =
-        issuers.iter().find(|issuer| token_claims.iss.as_ref() == Some(&issuer.config.issuer));
+        issuers.iter().find(|issuer| unverified.iss.as_ref() == Some(&issuer.config.issuer));
     let issuer = issuer.ok_or(unknown("the token's issuer is not known here"))?;
     let kid = header.kid.as_deref();
     let keys = issuer.candidates(kid).await;

@@ -2,7 +2,7 @@
 //! if they were where a Service is called `outlive`, or `outlive-` and more.
 
 /// Whether the variable tells of a Service; `all` are the names of all variables.
-pub(super) fn is_misspelt(name: &str, all: &[String]) -> bool {
+pub(super) fn is_of_service(name: &str, all: &[String]) -> bool {
     let Some(rest) = name.strip_prefix("OUTLIVE_") else { return false };
     // The Service may have more words in its name.
     let starts = std::iter::once(0).chain(rest.match_indices('_').map(|(at, _)| at + 1));
@@ -47,7 +47,7 @@ mod tests {
     fn what_kubernetes_tells_of_a_service_is_no_setting_and_a_misspelt_setting_is_one() {
         let misspelt = |names: &[&str]| {
             let all: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            all.iter().filter(|name| !is_misspelt(name, &all)).cloned().collect::<Vec<_>>()
+            all.iter().filter(|name| !is_of_service(name, &all)).cloned().collect::<Vec<_>>()
         };
         let of = |service: &str| {
             let ends = [

@@ -48,7 +48,7 @@ pub(super) fn check(names: impl Iterator<Item = OsString>) -> Result<(), BadServ
     let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
     for name in &names {
         let known = VARIABLES.contains(&&**name) || OTHER_VARIABLES.contains(&&**name);
-        if name.starts_with("OUTLIVE_") && !known && !service::is_misspelt(name, &names) {
+        if name.starts_with("OUTLIVE_") && !known && !service::is_of_service(name, &names) {
             return bad(format!("the environment variable {name} is not known"));
         }
     }

@@ -274,7 +274,9 @@ impl From<Refusal> for Problem {
                 problem.with("tail", tail.0).header(headers::OUTLIVE_SERIAL, tail.0)
             }
             Refusal::TenantFull { what, limit } => quota::held(problem, what.name(), limit),
-            Refusal::TenantBusy { limit } => quota::held(problem, "open-turns", limit),
+            Refusal::TenantBusy { limit } => {
+                quota::held(problem, "open-turns", limit).with("retry_after_ms", 1_000_u64)
+            }
             _ => problem,
         }
     }

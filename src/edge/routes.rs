@@ -100,7 +100,7 @@ pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
                 }
             };
             response.extensions_mut().insert(Answered(name));
-            chat::render_problems(name, response).await
+            chat::in_dialect(name, response).await
         };
         let enter = middleware::from_fn_with_state(edge.clone(), enter);
         router = router.route(path, methods.layer(enter));

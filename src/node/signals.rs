@@ -18,7 +18,7 @@ pub(super) fn survive() -> io::Result<JoinSet<()>> {
     hears.spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(
-                "SIGHUP changes nothing; a certificate for clients is read again when its files change"
+                "SIGHUP changes nothing; certificates are read again when their files change"
             );
         }
     });

@@ -206,7 +206,7 @@ impl Group {
         Ok(Permit { class, flow, _room: room.ok_or(AdmitError::Full)? })
     }
 
-    /// Queues a command; `told` hears its fate exactly once.
+    /// Queues a command; `reply` hears its fate exactly once.
     pub fn propose(&self, permit: Permit, command: Bytes, reply: Reply) {
         let queue = match permit.class {
             Class::Control => &self.control,

@@ -128,7 +128,7 @@ impl Live {
             if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
                 known.spoke = turn.spoke();
             }
-            let undelivered = self.settle_inputs(now, turn, end, out);
+            let unconsumed = self.settle_inputs(now, turn, end, out);
             self.withdraw(now, &turn.id, out);
             let (id, end) = (turn.id.clone(), end.clone());
             let ended = self.note(now, Fact::Ended { turn: id, end }, out);
@@ -136,7 +136,7 @@ impl Live {
                 known.ended = Some(ended);
             }
             self.work.turns.retain(|open| open.id != turn.id);
-            self.defer(now, turn, undelivered, out);
+            self.defer(now, turn, unconsumed, out);
         }
         if !over.is_empty() {
             // What was kept for them may go.
@@ -164,7 +164,7 @@ impl Live {
             End::Failed { .. } => Some("the turn failed"),
             End::Cancelled { .. } => Some("the turn was cancelled"),
         };
-        let (mut receipts, mut undelivered) = (Vec::new(), Vec::new());
+        let (mut receipts, mut unconsumed) = (Vec::new(), Vec::new());
         for known in self.work.inputs.iter_mut() {
             if !known.pending || known.turn != turn.id {
                 continue;
@@ -173,7 +173,7 @@ impl Live {
                 _ if known.serial <= taken_in => Receipt::Consumed { epoch },
                 Some(why) => Receipt::Dropped { why: why.into() },
                 None => {
-                    undelivered.push((known.input.clone(), known.serial));
+                    unconsumed.push((known.input.clone(), known.serial));
                     continue;
                 }
             };
@@ -183,7 +183,7 @@ impl Live {
         for (input, receipt) in receipts {
             self.note(now, Fact::Receipt { input, turn: turn.id.clone(), receipt }, out);
         }
-        undelivered
+        unconsumed
     }
 
     /// Begins a turn with what a completed one had not heard.
@@ -191,10 +191,10 @@ impl Live {
         &mut self,
         now: Millis,
         over: &Turn,
-        undelivered: Vec<(TurnId, Serial)>,
+        unconsumed: Vec<(TurnId, Serial)>,
         out: &mut Vec<Event>,
     ) {
-        let (Some((id, first)), Some((_, last))) = (undelivered.first(), undelivered.last()) else {
+        let (Some((id, first)), Some((_, last))) = (unconsumed.first(), unconsumed.last()) else {
             return;
         };
         let mut next = Turn::new(id.clone(), over.agent.clone(), *first, now);
@@ -210,7 +210,7 @@ impl Live {
                 known.pending = known.input != *id;
             }
         }
-        for (input, _) in &undelivered {
+        for (input, _) in &unconsumed {
             let (input, turn) = (input.clone(), id.clone());
             self.note(now, Fact::Receipt { input, turn, receipt: Receipt::Deferred }, out);
         }

@@ -399,7 +399,7 @@ impl Fold {
                 self.end_text();
             }
             self.deltas.push(Delta::CallResult { part: id, call: call.clone(), preliminary });
-            call.result = TOLD;
+            call.result = SENT;
             if !preliminary {
                 call.arguments.clear();
             }
@@ -423,7 +423,7 @@ impl Fold {
 }
 
 /// Stands for a result that was told: no JSON is empty.
-const TOLD: Outcome = Outcome::Output(String::new());
+const SENT: Outcome = Outcome::Output(String::new());
 
 fn is_shown(result: &Outcome) -> bool {
     matches!(result, Outcome::Output(output) if output.is_empty())

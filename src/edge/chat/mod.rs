@@ -38,6 +38,6 @@ pub(super) fn routes() -> Vec<Route> {
 }
 
 /// An answer as the clients of a route read it: problems have a form of their own in some dialects.
-pub(super) async fn render_problems(route: &str, response: Response) -> Response {
+pub(super) async fn in_dialect(route: &str, response: Response) -> Response {
     if route.starts_with("openai_") { openai::problem(response).await } else { response }
 }

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fuzz::nearly;
+use crate::session::Standing;
 
-const BODIES: [&str; 11] = [
+const BODIES: [&str; 14] = [
     r#"{"retention":{"max_age_ms":86400000,"max_bytes":1048576},"ttl_ms":3600000,"labels":{"a":"b"}}"#,
     r#"{"events":[{"text":"hello"},{"json":{"a":[1,2.5,null]}},{"format":"x","base64":"AAAA"}],"close":true}"#,
     r#"{"before":7}"#,
@@ -13,7 +14,10 @@ const BODIES: [&str; 11] = [
     r#"{"turn":"t","reason":"enough"}"#,
     r#"{"all":true}"#,
     r#"{"epoch":1,"seq":0,"events":[{"text":"a"}],"then":"complete","phase":"thinking"}"#,
-    r#"{"said":{"text":"yes"},"interaction":"i","participant":"ada","role":"controller"}"#,
+    r#"{"answer":{"text":"yes"},"interaction":"i","participant":"ada","role":"controller","epoch":1}"#,
+    r#"{"input":"u","regenerate":7}"#,
+    r#"{"participant":"ada","device":"phone","interaction":"i","lease_ms":5000}"#,
+    r#"{"epoch":1,"seq":0,"tools":[{"call":"c","tool":"mail","arguments":{"json":{"to":"bob"}}}]}"#,
     r#"{"take":{"mode":"manual"},"participant":"ada","role":"supervisor"}"#,
     r#"{"agent":"poet","participant":"ada"}"#,
     r#"{"turn":"t"}"#,
@@ -23,7 +27,14 @@ fn verbs() -> Vec<Verb> {
     let named = Verb::NAMED.into_iter().map(|(_, verb)| verb);
     let turn = TurnId::parse("t").expect("a name");
     let interaction = InteractionId::parse("i").ok();
-    let others = [Verb::Touch, Verb::Trim, Verb::Say(turn), Verb::Answer(interaction)];
+    let others = [
+        Verb::Touch,
+        Verb::Trim,
+        Verb::Say(turn.clone()),
+        Verb::Answer(interaction),
+        Verb::ToolResult(turn),
+        Verb::Shelve(Standing::ReadOnly),
+    ];
     named.chain(others).collect()
 }
 

@@ -218,7 +218,7 @@ fn audited(command: &Command) -> Option<&'static str> {
         Command::Control(control) if matches!(control.verb, session::Verb::Take { .. }) => {
             Some("control.take")
         }
-        Command::Shelve(_) => Some("session.shelve"),
+        Command::Shelve(shelve) => Some(shelve.standing.event()),
         _ => None,
     }
 }

@@ -37,8 +37,8 @@ struct ResultBody<'b> {
 /// What a worker tells of calls at once: of each one thing, because results come before output, and beginnings after.
 pub(super) fn marks(request: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem> {
     let marks = request.into_iter().map(mark).collect::<Result<Vec<_>, _>>()?;
-    let is_shown = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
-    match (1..marks.len()).any(is_shown) {
+    let is_twice = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
+    match (1..marks.len()).any(is_twice) {
         true => Err(bad("a say tells of a call once: its end is told after its beginning")),
         false => Ok(marks),
     }

@@ -33,7 +33,7 @@ struct State {
 
 struct Entry {
     shard: u32,
-    nodes: BTreeMap<NodeId, TurnOutput>,
+    nodes: BTreeMap<NodeId, NodeReport>,
     company: PresenceSnapshot,
     number: u64,
     /// Since when nobody is there; none where somebody is.
@@ -41,7 +41,7 @@ struct Entry {
 }
 
 /// What one node said last.
-struct TurnOutput {
+struct NodeReport {
     order: Order,
     links: Vec<Link>,
     at: Instant,
@@ -143,7 +143,7 @@ impl PresenceTable {
             number: 0,
             empty: Some(now),
         });
-        entry.nodes.insert(from, TurnOutput { order, links, at: now, has });
+        entry.nodes.insert(from, NodeReport { order, links, at: now, has });
         state.renew(id, now)
     }
 
@@ -151,7 +151,7 @@ impl PresenceTable {
     /// the time of grace.
     pub(super) fn expire(&self, now: Instant) -> BTreeSet<SessionId> {
         let mut state = self.state();
-        let old = |report: &TurnOutput| ATTENDANCE_EXPIRY <= now.duration_since(report.at);
+        let old = |report: &NodeReport| ATTENDANCE_EXPIRY <= now.duration_since(report.at);
         let (mut touched, mut changed) = (Vec::new(), std::mem::take(&mut state.again));
         let mut lost = 0;
         for (id, entry) in &mut state.sessions {
