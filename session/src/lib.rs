@@ -45,6 +45,8 @@ mod policy;
 mod producers;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod question_tests;
 mod spent;
 pub mod standing;
 pub mod stored;

@@ -6,7 +6,7 @@ use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::is_internal;
 use crate::ids::Serial;
 use crate::limits::MESSAGES_EVENTS;
-use crate::session::{Event, Status, TreePlace, View};
+use crate::session::{Event, Status, View};
 
 /// How far back a page goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,14 +42,9 @@ struct Begin {
     internal: bool,
 }
 
-/// Where an event stands, if a message begins with it.
-pub(in crate::edge) fn begins(event: &Event) -> Option<TreePlace> {
-    event.begins()
-}
-
 /// The message of a view that begins with an event.
 fn begin(event: &Event, view: &View) -> Option<Begin> {
-    let (place, internal) = (begins(event)?, is_internal(event));
+    let (place, internal) = (event.begins()?, is_internal(event));
     if view.is_whole() {
         return Some(Begin { before: place.previous, is_first: false, internal });
     }

@@ -4,6 +4,7 @@
 //! before it (`session/src/work/message.rs`). So a page costs what its messages do, however long the log is, and a
 //! message has the same id at every node, on every page, and after anything was trimmed before it.
 
+mod at;
 mod borders;
 #[cfg(test)]
 mod bounds;
@@ -19,8 +20,10 @@ mod place;
 mod properties;
 mod results;
 mod turn;
+#[cfg(test)]
+mod world;
 
-pub(super) use self::borders::begins;
+pub(super) use self::at::message_at;
 pub(super) use self::events::before;
 pub(super) use self::log::Log;
 pub(super) use self::open::{Waiting, question, waiting};

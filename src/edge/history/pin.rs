@@ -2,7 +2,7 @@
 
 use super::super::error::{self, Problem};
 use super::super::headers::strict_number;
-use super::borders::begins;
+use super::at::message_at;
 use super::log::Log;
 use crate::ids::Serial;
 use crate::session::{Status, View};
@@ -60,12 +60,10 @@ impl Pin {
             Pin::Whole => Ok(View::default()),
             Pin::Branch(branch) => path(branch),
             Pin::Leaf(leaf) => {
-                let is_there = Serial::ZERO < leaf && leaf <= status.tail;
-                let shown = if is_there { log.at(&[leaf]).await? } else { Vec::new() };
-                let place = shown.first().and_then(|shown| begins(&shown.event));
-                let place = place.filter(|place| !place.again).ok_or_else(|| {
-                    Problem::new(&error::NO_SUCH_MESSAGE, format!("none has the id {leaf}"))
-                })?;
+                let found = message_at(log, status, leaf).await?;
+                let none = || format!("none has the id {leaf}");
+                let (_, place) =
+                    found.ok_or_else(|| Problem::new(&error::NO_SUCH_MESSAGE, none()))?;
                 Ok(path(place.branch)?.upto(leaf))
             }
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::super::content::raw::{Json, Object};
 use super::super::error::{self, Problem};
-use super::borders::{self, begins};
+use super::at::message_at;
+use super::borders;
 use super::fold::Fold;
 use super::log::Log;
 use super::page::{Side, before as place_before};
@@ -205,7 +206,7 @@ pub(in crate::edge) async fn last_of(
         let piece = log.piece(at, status.tail).await?;
         let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
         for event in piece.iter().map(|shown| &shown.event).filter(|it| of(it) == Some(turn)) {
-            match (event.fact.as_deref(), begins(event)) {
+            match (event.fact.as_deref(), event.begins()) {
                 (Some(Fact::Input { .. }), Some(place)) => {
                     let it = if place.again { place.parent } else { event.serial };
                     questions = Some(it);
@@ -231,10 +232,8 @@ pub(in crate::edge) async fn end_of_message(
     id: Serial,
 ) -> Result<(Serial, Serial), Problem> {
     let none = || Problem::new(&error::NO_SUCH_MESSAGE, format!("none has the id {id}"));
-    let is_there = Serial::ZERO < id && id <= status.tail;
-    let shown = if is_there { log.at(&[id]).await? } else { Vec::new() };
-    let event = shown.first().map(|shown| &shown.event).ok_or_else(none)?;
-    let place = begins(event).filter(|place| !place.again).ok_or_else(none)?;
+    let (shown, place) = message_at(log, status, id).await?.ok_or_else(none)?;
+    let event = &shown.event;
     let turn = of(event).cloned();
     let mut is_over =
         matches!(event.fact.as_deref(), Some(Fact::Input { .. } | Fact::Person { .. }));
@@ -244,7 +243,7 @@ pub(in crate::edge) async fn end_of_message(
         let Some(last) = piece.last().map(|shown| shown.event.serial) else { break };
         for event in piece.iter().map(|shown| &shown.event) {
             let is_own = turn.is_some() && of(event) == turn.as_ref();
-            if begins(event).is_some() && (is_over || is_own) {
+            if event.begins().is_some() && (is_over || is_own) {
                 return Ok((place_before(event.serial), place.branch));
             }
             is_over |= is_own && is_end(event);
@@ -273,11 +272,11 @@ fn left_to(event: &Event, name: &TurnId) -> Option<TurnId> {
     }
 }
 
-fn of(event: &Event) -> Option<&TurnId> {
+pub(super) fn of(event: &Event) -> Option<&TurnId> {
     event.fact.as_deref().and_then(Fact::turn)
 }
 
-fn is_end(event: &Event) -> bool {
+pub(super) fn is_end(event: &Event) -> bool {
     matches!(event.fact.as_deref(), Some(Fact::Ended { .. }))
 }
 

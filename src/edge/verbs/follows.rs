@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::super::Edge;
 use super::super::error::{self, Problem};
-use super::super::history::{Log, begins};
+use super::super::history::{Log, message_at};
 use crate::ids::{Serial, SessionId};
 use crate::limits::MESSAGES_PAGE_MAX;
 use crate::runtime::Freshness;
@@ -38,6 +38,10 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
     if message == Serial::ZERO && !again {
         return set(input, found(Serial::ZERO, Serial::ZERO));
     }
+    if !again {
+        let place = message_at(log, status, message).await?.map(|(_, place)| place);
+        return set(input, place.and_then(|place| found(message, place.branch)));
+    }
     let (mut at, mut of) = (message, None);
     // What an agent said is an answer to what somebody said before it on its branch.
     for _ in 0..MESSAGES_PAGE_MAX {
@@ -46,7 +50,7 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
         }
         let shown = log.at(&[at]).await?;
         let Some(event) = shown.first().map(|shown| &shown.event) else { return Ok(()) };
-        let Some(place) = begins(event) else { return Ok(()) };
+        let Some(place) = event.begins() else { return Ok(()) };
         let is_input = match event.fact.as_deref() {
             // What was said to others meanwhile is not what the turn answers.
             Some(Fact::Input { input, turn, .. }) => {
@@ -58,9 +62,6 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
             }
             _ => false,
         };
-        if !again {
-            return set(input, found(at, place.branch).filter(|_| !place.again));
-        }
         if is_input && !place.again {
             input.content.format = event.format.clone();
             input.content.payload = event.payload.clone();
