@@ -346,6 +346,46 @@ fn an_input_that_merges_is_not_spoken_into_a_turn_that_does_not() {
 }
 
 #[test]
+fn an_input_that_rolls_back_takes_the_place_of_the_turn_that_it_cancels() {
+    let is_read = |play: &Play, at: Serial| {
+        play.session.status().unwrap().branches.current_view().has(Serial::ZERO, at)
+    };
+    let rolls = |name: &str| input(name, "a", WhenBusy::Rollback);
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(say("t1", 1, Some(0), "an answer", Then::Complete)).unwrap();
+    let answer = Serial(3);
+    // Nothing goes on: it follows what was there.
+    play.run(rolls("t2")).unwrap();
+    assert!(!play.session.status().unwrap().branches.is_tree());
+    play.run(claim("t2", "w", 2)).unwrap();
+    play.run(say("t2", 2, Some(0), "half an ans", Then::GoOn)).unwrap();
+    let before = play.session.tail();
+    play.rendered();
+    play.run(rolls("t3")).unwrap();
+    assert_eq!(play.rendered(), "turn.cancelled t2, input.accepted t3 please t3");
+    let branches = play.session.status().unwrap().branches;
+    let [branch] = branches.all[..] else { panic!("{branches:?}") };
+    assert_eq!((branch.parent, branch.of), (answer, Serial::ZERO));
+    assert_eq!(branches.current, branch.begin);
+    assert!(is_read(&play, answer) && !is_read(&play, before), "what was rolled back is left out");
+    // Again, and of more than one turn: the oldest counts.
+    play.run(input("t4", "a", WhenBusy::Queue)).unwrap();
+    play.run(rolls("t5")).unwrap();
+    let branches = play.session.status().unwrap().branches;
+    assert_eq!((branches.all[1].parent, branches.all[1].of), (answer, Serial::ZERO));
+    // Of the first turn of all nothing is left.
+    let mut play = Play::new();
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(rolls("t2")).unwrap();
+    let branches = play.session.status().unwrap().branches;
+    assert_eq!((branches.all[0].parent, branches.all[0].begin), (Serial::ZERO, Serial(3)));
+    let again = play.run(rolls("t2")).unwrap();
+    assert!(matches!(again, Applied::Input { duplicate: true, .. }));
+}
+
+#[test]
 fn it_is_remembered_where_a_turn_ended_and_which_turn_heard_an_input() {
     let place = |play: &Play, name: &str| {
         let TurnPlace { turn, input, ended } = play.session.place_of(&turn_id(name)).unwrap();

@@ -315,6 +315,11 @@ impl Work {
         must(has(*current), "the current branch is one of them")?;
         let last_input = self.turns.iter().all(|turn| has(turn.branch));
         must(last_input, "a turn speaks on a branch")?;
+        let follows = self
+            .turns
+            .iter()
+            .all(|turn| turn.follows.is_none_or(|(parent, of)| parent < turn.input && has(of)));
+        must(follows, "a turn's input follows what was before it")?;
         must(self.control.held.as_ref().is_none_or(|held| has(held.branch)), "a word has a branch")
     }
 

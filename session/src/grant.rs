@@ -303,7 +303,9 @@ impl Command {
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],
-                Some(WhenBusy::Interrupt | WhenBusy::Instead) => &[Right::Send, Right::Cancel],
+                Some(WhenBusy::Interrupt | WhenBusy::Instead | WhenBusy::Rollback) => {
+                    &[Right::Send, Right::Cancel]
+                }
                 None
                 | Some(
                     WhenBusy::Queue

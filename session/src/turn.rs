@@ -58,6 +58,8 @@ pub(super) struct Turn {
     pub(super) parallel: bool,
     /// It waits for more inputs, which are spoken into it until a worker has it.
     pub(super) merges: bool,
+    /// The message that its first input follows, and the branch of that; none where that is not known.
+    pub(super) follows: Option<(Serial, Serial)>,
 }
 
 /// A call of a tool that was begun.
@@ -188,6 +190,7 @@ impl Turn {
             tools: Vec::new(),
             parallel: false,
             merges: false,
+            follows: None,
         }
     }
 

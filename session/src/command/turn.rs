@@ -80,6 +80,9 @@ pub enum WhenBusy {
     /// It begins a turn that is not given to a worker for a while, and those of its kind that come until a worker has
     /// it are spoken into it: see [`crate::Policy::merge_ms`]. Where the agent works, that turn comes after it.
     Merge,
+    /// As [`WhenBusy::Interrupt`], and it takes the place of the oldest of those turns on its branch: it follows what
+    /// that one's input followed, so they are on another branch from then on.
+    Rollback,
 }
 
 /// A worker that wants a turn.
@@ -334,7 +337,7 @@ impl Phase {
 
 impl WhenBusy {
     /// Those that can be asked for.
-    pub const ALL: [WhenBusy; 7] = [
+    pub const ALL: [WhenBusy; 8] = [
         WhenBusy::Steer,
         WhenBusy::Queue,
         WhenBusy::Interrupt,
@@ -342,6 +345,7 @@ impl WhenBusy {
         WhenBusy::Instead,
         WhenBusy::Parallel,
         WhenBusy::Merge,
+        WhenBusy::Rollback,
     ];
 
     /// A stable name for programs.
@@ -355,6 +359,7 @@ impl WhenBusy {
             WhenBusy::Unsteered => "unsteered",
             WhenBusy::Parallel => "parallel",
             WhenBusy::Merge => "merge",
+            WhenBusy::Rollback => "rollback",
         }
     }
 

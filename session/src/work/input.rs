@@ -47,17 +47,26 @@ impl Live {
         }
         let when_busy = WhenBusy::under(request.when_busy, self.config.policy.when_busy);
         let ending = if cancelled { Vec::new() } else { self.ended_by(request, when_busy) };
+        let spot = match when_busy {
+            WhenBusy::Rollback => self.in_place_of(&ending, request, spot)?,
+            _ => spot,
+        };
         let into = if cancelled { None } else { self.steers(request, when_busy, spot)? };
         match into {
             Some(_) => self.check_mailbox()?,
             None => self.check_turns(ending.len())?,
         }
         if !ending.is_empty() {
-            let end = End::Cancelled { by: request.sender.clone(), reason: "interrupted".into() };
+            let reason = match when_busy {
+                WhenBusy::Rollback => "rolled back",
+                _ => "interrupted",
+            };
+            let end = End::Cancelled { by: request.sender.clone(), reason: reason.into() };
             self.end_all(now, &end, |turn| ending.contains(&turn.id), out);
         }
         let turn = into.map_or_else(|| request.input.clone(), |at| self.work.turns[at].id.clone());
         let (input, sender) = (request.input.clone(), request.sender.clone());
+        let follows = self.followed_at(spot);
         let place = self.begin_message(self.log.tail.next(), spot);
         let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, place };
         let serial = self.record_of(now, Some(request.agent.clone()), fact, &request.content, out);
@@ -66,7 +75,7 @@ impl Live {
                 self.work.turns[at].last_input = serial;
                 self.work.turns[at].end_message();
             }
-            None => self.begin_turn(now, request, when_busy, serial, place.branch),
+            None => self.begin_turn(now, request, when_busy, (serial, place.branch), follows),
         }
         let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
         let pending = into.is_some();
@@ -89,13 +98,13 @@ impl Live {
         now: Millis,
         request: &Input,
         when_busy: WhenBusy,
-        serial: Serial,
-        branch: Serial,
+        (serial, branch): (Serial, Serial),
+        follows: Option<(Serial, Serial)>,
     ) {
         let limit = request.attempts.or(self.config.policy.attempts);
         let mut begun = Turn::new(request.input.clone(), request.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
-        (begun.quiet_ms, begun.branch) = (request.quiet_ms, branch);
+        (begun.quiet_ms, begun.branch, begun.follows) = (request.quiet_ms, branch, follows);
         match when_busy {
             WhenBusy::Parallel => begun.parallel = true,
             WhenBusy::Merge => {
@@ -121,7 +130,7 @@ impl Live {
     /// The open turns that an input ends.
     fn ended_by(&self, request: &Input, when_busy: WhenBusy) -> Vec<TurnId> {
         let ends = |open: &&Turn| match when_busy {
-            WhenBusy::Interrupt => true,
+            WhenBusy::Interrupt | WhenBusy::Rollback => true,
             // One that a worker has goes on meanwhile, and one that is to rest is not ended by a word.
             WhenBusy::Instead => {
                 let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
@@ -136,6 +145,18 @@ impl Live {
         };
         let of = self.work.turns.iter().filter(|open| open.agent == request.agent);
         of.filter(ends).map(|open| open.id.clone()).collect()
+    }
+
+    /// Where an input stands that rolls these turns back: in place of the oldest of them on its branch, if that is
+    /// known and nobody says another place.
+    fn in_place_of(&self, ending: &[TurnId], request: &Input, spot: Spot) -> Result<Spot, Refusal> {
+        let turns = self.work.turns.iter().filter(|turn| ending.contains(&turn.id));
+        let here = turns.filter(|turn| Some(turn.branch) == spot.branch());
+        let oldest = here.min_by_key(|turn| turn.input);
+        match oldest.and_then(|turn| turn.follows) {
+            Some(follows) if request.follows.is_none() => self.after(follows, false),
+            _ => Ok(spot),
+        }
     }
 
     /// The open turn that the input is spoken into, if it is into one.
@@ -168,7 +189,8 @@ impl Live {
                 | WhenBusy::Interrupt
                 | WhenBusy::Instead
                 | WhenBusy::Unsteered
-                | WhenBusy::Parallel,
+                | WhenBusy::Parallel
+                | WhenBusy::Rollback,
             ) => Ok(None),
         }
     }

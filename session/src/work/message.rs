@@ -62,7 +62,16 @@ impl Live {
             is_here && branches.find(found.branch).is_some()
         });
         let found = found.ok_or(Refusal::NoSuchMessage { message: *message })?;
-        let (parent, of, again) = (found.message, found.branch, *again);
+        self.after((found.message, found.branch), *again)
+    }
+
+    /// Where that stands which follows a message of this branch, or asks again for an answer to it.
+    pub(super) fn after(
+        &self,
+        (parent, of): (Serial, Serial),
+        again: bool,
+    ) -> Result<Spot, Refusal> {
+        let branches = &self.work.branches;
         if !again && branches.leaf(of) == parent {
             return Ok(Spot::End(of));
         }
@@ -71,6 +80,26 @@ impl Live {
             return Err(Refusal::TooManyBranches { limit: limits::BRANCHES });
         }
         Ok(Spot::Begins { parent, of, again })
+    }
+
+    /// What an input at this spot follows, and the branch of that; where it asks again for an answer, what the one
+    /// before is followed by. None where that is not known.
+    pub(super) fn followed_at(&self, spot: Spot) -> Option<(Serial, Serial)> {
+        let branches = &self.work.branches;
+        match spot {
+            Spot::Begins { parent, of, again: false } => Some((parent, of)),
+            Spot::Begins { of, again: true, .. } => {
+                Some((branches.leaf(of), of)).filter(|(leaf, _)| *leaf != Serial::ZERO)
+            }
+            Spot::End(branch) => {
+                let Branch { begin, parent, of, leaf, .. } = branches.find(branch)?;
+                // Where nobody has spoken on a branch yet, its newest message is one of another.
+                let is_first = begin != Serial::ZERO && leaf == parent;
+                // In a fork, 0 may be a message that is not known.
+                let known = leaf != Serial::ZERO || self.fork.is_none();
+                known.then_some((leaf, if is_first { of } else { branch }))
+            }
+        }
     }
 
     /// Somebody speaks with the event at `serial`: a message begins, and where it says so a branch.
