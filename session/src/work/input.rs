@@ -25,11 +25,7 @@ impl Live {
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if let Some(known) = self.work.known(&request.input) {
-            if known.digest != digest_of(request) {
-                return Err(Refusal::InputDiffers);
-            }
-            let (turn, serial) = (known.turn.clone(), known.serial);
-            return Ok(Applied::Input { turn, serial, duplicate: true });
+            return known.answer(request);
         }
         let cancelled = self.work.cancels.contains(&request.input);
         check_role(request.role, Role::Participant)?;
@@ -273,6 +269,16 @@ impl Live {
             return Err(Refusal::MailboxFull { limit: limits::MAILBOX });
         }
         Ok(())
+    }
+}
+
+impl Known {
+    /// What the same input is answered, when it comes again.
+    fn answer(&self, request: &Input) -> Result<Applied, Refusal> {
+        if self.digest != digest_of(request) {
+            return Err(Refusal::InputDiffers);
+        }
+        Ok(Applied::Input { turn: self.turn.clone(), serial: self.serial, duplicate: true })
     }
 }
 

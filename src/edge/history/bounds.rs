@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use super::properties::{block, paged};
-use super::world::{World, text};
+use super::world_tests::{World, text};
 use super::{Found, Log, PageRequest, Side, end_of, newest, one, read};
 use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;

@@ -21,7 +21,7 @@ mod properties;
 mod results;
 mod turn;
 #[cfg(test)]
-mod world;
+mod world_tests;
 
 pub(super) use self::at::message_at;
 pub(super) use self::events::before;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::world::{World, long, text};
+use super::world_tests::{World, long, text};
 use super::{Log, PageRequest, Side, message_at, one, read};
 use crate::edge::attached::Visibility;
 use crate::edge::attached::fold::Shape;
