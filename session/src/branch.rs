@@ -226,7 +226,7 @@ impl View {
         self.is_whole() || self.part(branch).is_some_and(|part| message <= part.upto)
     }
 
-    /// The same for one who is to answer: a message that is to be answered again is told where that was asked.
+    /// The same for one who is to answer: a message that is to be answered again stands where that was requested.
     pub fn has_for_agent(&self, branch: Serial, message: Serial) -> bool {
         let asked_again = |part: &Part| part.branch.again && part.branch.parent == message;
         self.has(branch, message) && !self.path.iter().any(asked_again)

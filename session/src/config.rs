@@ -10,7 +10,7 @@ use super::policy::Policy;
 use crate::ids::Millis;
 use crate::limits;
 
-/// What the creator asked of a session. Creating it again needs the same.
+/// The settings of a session. Creating it again needs the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// How much of the log is kept.
@@ -22,7 +22,7 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// The session is deleted at this time, whatever happens; never beside `ttl_ms`.
     pub expires_at: Option<Millis>,
-    /// What all events of the log are, where the creator said so.
+    /// What all events of the log are, where the creator set it.
     pub content_type: Option<ContentType>,
     /// How turns are treated where an input does not say.
     pub policy: Policy,

@@ -1,4 +1,4 @@
-//! What a log is made of, as its creator said: a media type such as `application/json`.
+//! What a log is made of, as its creator set it: a media type such as `application/json`.
 
 use std::fmt;
 use std::sync::Arc;

@@ -27,13 +27,13 @@ pub(super) struct Control {
     pub(super) epoch: ControlEpoch,
     /// When it goes back to the agents unless the holder says a word.
     pub(super) until: Option<Millis>,
-    /// How long the holder asked for, in milliseconds.
+    /// How long the holder wants it, in milliseconds.
     pub(super) for_ms: u64,
     /// Who would like to have it.
     pub(super) requested: Option<Sender>,
-    /// Inputs that no agent has heard.
+    /// Inputs that no agent has taken in.
     pub(super) held: Option<Held>,
-    /// What was said to the last change; up to [`crate::limits::REASON_BYTES`].
+    /// The note of the last change; up to [`crate::limits::REASON_BYTES`].
     pub(super) note: String,
 }
 

@@ -40,7 +40,7 @@ pub struct OpenTurn {
     pub turn: TurnId,
     /// The agent that it is for.
     pub agent: AgentName,
-    /// Inputs that were spoken into it and that nobody has taken in.
+    /// Inputs that were steered into it and that nobody has taken in.
     pub inputs: Vec<TurnId>,
     /// Its questions that nobody has answered.
     pub interactions: Vec<InteractionId>,
@@ -66,7 +66,7 @@ pub struct Cut {
 impl Inherited {
     /// What the state says of a place in the log.
     pub(crate) fn of(work: &Work, at: Serial, tail: Serial) -> Inherited {
-        // Where nobody ever said anything, nothing is to be looked for.
+        // Where there never was an input, nothing is to be looked for.
         let is_exact = at == tail || (work.message == Serial::ZERO && !work.branches.is_tree());
         let known = work.inputs.iter().filter(|known| known.serial <= at);
         let spare = known.clone().count().saturating_sub(limits::FORK_INPUTS);

@@ -16,10 +16,10 @@ use crate::ids::{
 
 pub use members::Member;
 
-/// The meaning of an event. Its payload, if any, is what the participant or the agent said.
+/// The meaning of an event. Its payload, if any, is the content of the participant's input or of the agent's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
-    /// Somebody asked for a turn, or spoke into one that runs.
+    /// Somebody requested a turn, or steered one that runs.
     Input {
         /// Name of the input itself; a turn has the name of its first one.
         input: TurnId,
@@ -34,7 +34,7 @@ pub enum Fact {
     },
     /// Whoever has control spoke.
     Person {
-        /// Name of what was said.
+        /// Name of the input.
         input: TurnId,
         /// Who has control.
         sender: Option<Sender>,
@@ -50,7 +50,7 @@ pub enum Fact {
         /// Workers that have had the turn, with this one; from 1.
         attempt: u32,
     },
-    /// The agent said this.
+    /// The agent's output.
     Output(Output),
     /// The worker does something else now.
     Phase {
@@ -119,7 +119,7 @@ pub enum Fact {
         turn: TurnId,
         /// The step.
         step: StepName,
-        /// Who asked for it; none where nobody is named.
+        /// Who requested it; none where nobody is named.
         by: Option<Sender>,
         /// Up to [`crate::limits::REASON_BYTES`].
         reason: String,
@@ -128,12 +128,12 @@ pub enum Fact {
     Receipt {
         /// The input.
         input: TurnId,
-        /// The turn that it was spoken into, or that it is of now.
+        /// The turn that it was steered into, or that it is of now.
         turn: TurnId,
         /// What became of it.
         receipt: Receipt,
     },
-    /// The worker is asked to rest at its next safe boundary.
+    /// The worker is to pause at its next safe boundary.
     Pausing {
         /// The turn.
         turn: TurnId,
@@ -157,9 +157,9 @@ pub enum Fact {
         /// The turn.
         turn: TurnId,
     },
-    /// The agent asked people something.
+    /// The agent has a question for people.
     Requested {
-        /// Name of what is asked.
+        /// Name of the question.
         interaction: InteractionId,
         /// The turn that asks.
         turn: TurnId,
@@ -178,18 +178,18 @@ pub enum Fact {
     },
     /// Somebody answered; no other answer is taken.
     Answered {
-        /// What was asked.
+        /// The question.
         interaction: InteractionId,
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
         /// Who answered, where that is known.
         by: Option<Sender>,
     },
     /// Nobody can answer any more.
     Expired {
-        /// What was asked.
+        /// The question.
         interaction: InteractionId,
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
     },
     /// Who answers people has changed, or somebody would like it to.
@@ -208,20 +208,20 @@ pub enum Fact {
         /// How it ended.
         end: End,
     },
-    /// The agent took back what it asked; nobody can answer any more.
+    /// The agent withdrew its question; nobody can answer any more.
     Withdrawn {
-        /// What was asked.
+        /// The question.
         interaction: InteractionId,
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
     /// A device makes the call that a client is to make; nobody else answers meanwhile.
     CallClaimed {
-        /// What was asked.
+        /// The question.
         interaction: InteractionId,
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
         /// Who makes it, on what.
         by: Sender,
@@ -232,9 +232,9 @@ pub enum Fact {
     },
     /// Another device may make the call.
     CallReleased {
-        /// What was asked.
+        /// The question.
         interaction: InteractionId,
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
         /// The epoch that is over.
         epoch: CallEpoch,
@@ -281,11 +281,11 @@ pub enum Fact {
         /// What came of it is an error.
         failed: bool,
     },
-    /// What may still be said in the session has changed.
+    /// What may still be added to the session has changed.
     Standing {
         /// What may.
         standing: Standing,
-        /// Who asked for it; none where nobody is named.
+        /// Who requested it; none where nobody is named.
         by: Option<Sender>,
     },
 }
@@ -326,7 +326,7 @@ pub struct ControlChange {
     pub epoch: ControlEpoch,
     /// When control goes back to the agents unless its holder acts.
     pub until: Option<Millis>,
-    /// What whoever did it said to it; up to [`crate::limits::REASON_BYTES`].
+    /// The note of whoever did it; up to [`crate::limits::REASON_BYTES`].
     pub note: String,
 }
 
@@ -354,7 +354,7 @@ pub struct Sender {
     pub device: Option<DeviceName>,
 }
 
-/// What became of an input that was spoken into a turn.
+/// What became of an input that was steered into a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Receipt {
     /// It has reached the worker.
@@ -379,7 +379,7 @@ pub enum Receipt {
 /// Why a turn rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PauseReason {
-    /// Somebody asked for it.
+    /// Somebody requested it.
     Requested,
     /// Nobody watches.
     Unwatched,
@@ -390,7 +390,7 @@ pub enum PauseReason {
 pub enum CallCause {
     /// It gave the call back.
     Released,
-    /// It said nothing for as long as its lease.
+    /// It sent nothing for as long as its lease.
     Silent,
     /// It left the session, and did not come back.
     Gone,
@@ -399,9 +399,9 @@ pub enum CallCause {
 /// Why a turn lost its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
-    /// It said nothing for as long as its lease.
+    /// It sent nothing for as long as its lease.
     Silent,
-    /// It said that it lives, and did nothing for twice as long as it declared.
+    /// It sent heartbeats, and did nothing for twice as long as it declared.
     Stalled,
     /// It gave the turn back.
     Released,
@@ -432,7 +432,7 @@ pub enum End {
     },
     /// Somebody ended it, its session was closed, or nobody watched.
     Cancelled {
-        /// Who asked for it; none where nobody is named.
+        /// Who requested it; none where nobody is named.
         by: Option<Sender>,
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,

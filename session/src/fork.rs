@@ -4,7 +4,7 @@
 //! The two may live in different shards, so they hold on to each other by commands. The source
 //! keeps a *hold* for each fork and does not give up its log while it has one; the fork keeps a
 //! *pending release* when it ends, until the source has let go. A hold whose fork nobody confirmed
-//! is asked about after a while, so whoever dies half way leaves nothing behind.
+//! is looked into after a while, so whoever dies half way leaves nothing behind.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +23,9 @@ pub struct Fork {
     pub root: Incarnation,
     /// Last event that is inherited.
     pub at: Serial,
-    /// Where the fork was asked for; `at` lies `sub` further on, in the units of the asker.
+    /// Where the fork was requested; `at` lies `sub` further on, in the units of the asker.
     pub anchor: Serial,
-    /// How far `at` lies after `anchor`, in the units of the asker; 0 where it asked for a serial.
+    /// How far `at` lies after `anchor`, in the units of the asker; 0 where it named a serial.
     pub sub: u64,
     /// The number of the hold, drawn at random.
     pub key: u64,
@@ -49,7 +49,7 @@ pub struct ForkRequest {
 pub(super) struct Hold {
     pub(super) fork: SessionId,
     pub(super) key: u64,
-    /// When it is to be asked about; none once the fork is known to exist.
+    /// When it is to be looked into; none once the fork is known to exist.
     pub(super) until: Option<Millis>,
 }
 
@@ -126,7 +126,7 @@ impl Holds {
         at.is_some_and(|at| self.all[at].until.take().is_some())
     }
 
-    /// When holds are to be asked about.
+    /// When holds are to be looked into.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Millis> {
         self.all.iter().filter_map(|hold| hold.until)
     }

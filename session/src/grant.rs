@@ -146,7 +146,7 @@ impl Grant {
     /// Whether it has the right, in this session where one is named.
     ///
     /// # Errors
-    /// Says what is missing. Of a session that the grant is not for, nothing else is said.
+    /// Says what is missing. Of a session that the grant is not for, it says nothing else.
     pub fn allows(&self, right: Right, session: Option<&SessionId>) -> Result<(), Denied> {
         if session.is_some_and(|session| !self.is_for(session)) {
             return Err(Denied::Session);
@@ -465,7 +465,7 @@ mod tests {
 
         use super::*;
 
-        /// What a pattern means, said otherwise.
+        /// What a pattern means, by another algorithm.
         fn means(pattern: &str, name: &str) -> bool {
             match pattern.strip_suffix('*') {
                 Some(stem) => name.get(..stem.len()) == Some(stem),

@@ -4,14 +4,14 @@ use super::command::Phase;
 use super::status::{TurnState, TurnStatus};
 use crate::ids::{Millis, ToolName};
 
-/// What is to be told of an agent.
+/// How an agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// No worker has had the turn yet.
     Starting,
     /// It waits for a worker, and nobody works for its agent.
     Unserved,
-    /// It said something a moment ago.
+    /// It sent something a moment ago.
     Streaming,
     /// It lives and may still say nothing.
     Thinking,
@@ -24,7 +24,7 @@ pub enum Health {
     Waiting,
     /// The turn rests.
     Paused,
-    /// It was not heard of for half its lease.
+    /// Nothing came from it for half its lease.
     Suspect,
     /// It lives and says nothing for longer than it declared.
     Stalled,

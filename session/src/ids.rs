@@ -80,11 +80,11 @@ names! {
     StepName
     /// Name of a tool that a worker waits for.
     ToolName
-    /// Name of one thing that people are asked, within its session; given by the worker that asks.
+    /// Name of one question to people, within its session; given by its worker.
     InteractionId
     /// Name of one call of a tool within its turn, given by the worker that makes it.
     CallId
-    /// What sort of thing people are asked, for those who show it: `approval`, for example.
+    /// What sort of question it is, for those who show it: `approval`, for example.
     KindName
 }
 

@@ -341,7 +341,7 @@ impl Session {
         self.kept().map_or(Serial::ZERO, |live| live.log.tail)
     }
 
-    /// Everything that may be told about a session that is live, or kept for its forks.
+    /// Everything that may be shown of a session that is live, or kept for its forks.
     pub fn status(&self) -> Option<Status> {
         let live = self.kept()?;
         Some(Status {

@@ -14,7 +14,7 @@ pub const NAME_BYTES: usize = 128;
 pub const TURNS: usize = 64;
 /// Inputs whose names one session remembers, so that a retry has the effect of one.
 pub const INPUTS: usize = 1024;
-/// Turns that were cancelled before they were asked for, and are remembered until they are.
+/// Turns that were cancelled before they were requested, and are remembered until they are.
 pub const CANCELS: usize = 256;
 /// Length of the reason for which a turn ended, in bytes.
 pub const REASON_BYTES: usize = 1024;
@@ -38,9 +38,9 @@ pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000
 pub const QUIET_MS: u64 = 90_000;
 /// Longest time without output that a worker may declare, in milliseconds.
 pub const QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
-/// Calls of tools of one turn that were begun and of which nobody has told what came.
+/// Calls of tools of one turn that were begun and have no result.
 pub const TOOL_CALLS: usize = 64;
-/// Results of calls that one session remembers, so that the same told again has the effect of one.
+/// Results of calls that one session remembers, so that the same again has the effect of one.
 pub const TOOL_RESULTS: usize = 256;
 /// Inputs to open turns that no worker has taken in yet, of one session.
 pub const MAILBOX: usize = 256;
@@ -127,7 +127,7 @@ pub const HOLD_MS: u64 = 2 * 60 * 1000;
 /// Length of a writer's order mark, in bytes.
 pub const ORDER_BYTES: usize = 256;
 
-/// Marks in the log of a session with retention; it keeps at most 2/64 more than asked.
+/// Marks in the log of a session with retention; it keeps at most 2/64 more than configured.
 pub const MARKS: usize = 64;
 /// Marks in the log of a session without retention, where they only serve the account of bytes.
 pub const MARKS_PLAIN: usize = 8;

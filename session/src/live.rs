@@ -104,7 +104,7 @@ impl Live {
         live
     }
 
-    /// Does what is asked of a session that lives at `now`.
+    /// Applies a command to a session that lives at `now`.
     pub(super) fn obey(
         &mut self,
         now: Millis,
@@ -335,7 +335,7 @@ impl Live {
         Applied::Trimmed { first: self.first() }
     }
 
-    /// Gives up what no limit asks to keep; says whether there was anything. What open turns were asked is kept for
+    /// Gives up what no limit asks to keep; says whether there was anything. The inputs of open turns are kept for
     /// their workers, however many of them it takes.
     pub(super) fn retain(&mut self, now: Millis) -> bool {
         self.log.retain(now, &self.config.retention, self.work.needed())

@@ -114,14 +114,14 @@ pub enum Applied {
     },
     /// The answer is in the log.
     Answered {
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
         /// Its place.
         serial: Serial,
         /// It was there before.
         duplicate: bool,
     },
-    /// Who has control is as asked.
+    /// Who has control is as requested.
     Control {
         /// That of whoever has it now.
         epoch: ControlEpoch,
@@ -130,14 +130,14 @@ pub enum Applied {
         /// The session's last event.
         serial: Serial,
     },
-    /// Turns rest or go on, or are asked to.
+    /// Turns pause or go on, or are to.
     Paused {
         /// How many by this request.
         turns: usize,
     },
     /// The device has the call.
     CallClaimed {
-        /// The turn that asked.
+        /// The turn of the question.
         turn: TurnId,
         /// Its fencing token.
         epoch: CallEpoch,
@@ -160,7 +160,7 @@ pub enum Applied {
         /// It had it until this request.
         was: bool,
     },
-    /// What may still be said in the session is as asked.
+    /// What may still be added to the session is as requested.
     Stands {
         /// What may.
         standing: Standing,
@@ -172,7 +172,7 @@ pub enum Applied {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeleteReason {
-    /// Somebody asked for it.
+    /// Somebody requested it.
     Requested,
     /// Its time to live was over.
     Expired,

@@ -112,7 +112,7 @@ pub enum Refusal {
     /// The log has a content type: events of another one, and turns, have no place in it.
     #[error("the log is made of {held}")]
     OtherContentType {
-        /// What the creator said.
+        /// What the creator set.
         held: String,
     },
     /// An append with an order mark came after one with a mark that is greater or the same.
@@ -147,7 +147,7 @@ pub enum Refusal {
     /// The source may have let go before the fork began: it must take a new hold.
     #[error("the hold on the source ended before the fork began")]
     HoldEnded,
-    /// The input asked to be refused where its agent is at work, and it is.
+    /// The input was to be refused where its agent is at work, and it is.
     #[error("turn {turn} is open")]
     Busy {
         /// The agent's open turn.
@@ -159,7 +159,7 @@ pub enum Refusal {
         /// How many may be open.
         limit: usize,
     },
-    /// Nobody asked for this turn in this life of the session, or it is forgotten.
+    /// Nobody requested this turn in this life of the session, or it is forgotten.
     #[error("the turn does not exist")]
     NoSuchTurn,
     /// The turn has ended, or was cancelled before it began.
@@ -203,10 +203,10 @@ pub enum Refusal {
         /// The step.
         step: StepName,
     },
-    /// No turn of this life of the session has asked this, or it is forgotten.
+    /// No turn of this life of the session has this question, or it is forgotten.
     #[error("the interaction does not exist")]
     NoSuchInteraction,
-    /// Nobody answered in time, or the turn that asked is over.
+    /// Nobody answered in time, or the turn of the question is over.
     #[error("the interaction is over")]
     InteractionOver,
     /// Somebody else's answer holds.

@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::outcome::Applied;
 use crate::refusal::Refusal;
 
-/// What may still be said in a session.
+/// What may still be added to a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// Everything.
@@ -43,7 +43,7 @@ impl Standing {
 }
 
 impl Live {
-    /// Changes what may still be said; asking again is no change.
+    /// Changes what may still be added; the same again is no change.
     pub(crate) fn shelve(
         &mut self,
         now: Millis,

@@ -65,7 +65,7 @@ pub struct Status {
     pub audience: Option<AudienceStatus>,
     /// The branches of its conversation.
     pub branches: Branches,
-    /// What may still be said in it.
+    /// What may still be added to it.
     pub standing: Standing,
 }
 
@@ -96,7 +96,7 @@ pub struct TurnStatus {
     pub checkpoint: Option<Bytes>,
     /// When it may be taken; none while a worker has it or it rests.
     pub waits_from: Option<Millis>,
-    /// Its worker is asked to rest.
+    /// Its worker is to pause.
     pub pausing: Option<PauseReason>,
     /// The step under way, and which attempt at it.
     pub step: Option<(StepName, u32)>,
@@ -108,11 +108,11 @@ pub struct TurnStatus {
     pub lease: Option<LeaseStatus>,
     /// Why it lost its last worker, if it has lost any.
     pub lost: Option<Cause>,
-    /// Nobody works for its agent, as far as the node knows that is asked: the session itself does not.
+    /// Nobody works for its agent, as far as the answering node knows: the session itself does not.
     pub unserved: bool,
     /// The branch that it speaks on.
     pub branch: Serial,
-    /// Calls of tools that were begun, and of which nobody has told what came; oldest first.
+    /// Calls of tools that were begun and have no result; oldest first.
     pub tools: Vec<ToolStatus>,
 }
 
@@ -159,9 +159,9 @@ pub struct LeaseStatus {
     pub lease_ms: u64,
     /// Whether it has put anything out.
     pub spoke: bool,
-    /// When it was last heard of.
+    /// When something last came from it.
     pub alive_at: Millis,
-    /// When it last said something, or said how long it would not.
+    /// When it last made progress, or declared how long it would not.
     pub progress_at: Millis,
     /// How long it may put nothing out, in milliseconds from `progress_at`.
     pub quiet_ms: u64,
@@ -176,7 +176,7 @@ pub struct LeaseStatus {
 pub struct InteractionStatus {
     /// Its name.
     pub interaction: InteractionId,
-    /// The turn that asked.
+    /// The turn of the question.
     pub turn: TurnId,
     /// What sort of thing it is.
     pub kind: KindName,
@@ -215,7 +215,7 @@ pub struct QueuedStatus {
 /// What a session remembers of an input, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnPlace {
-    /// The turn that heard it last: its own where it began one.
+    /// The turn that took it in last: its own where it began one.
     pub turn: TurnId,
     /// Its place in the log.
     pub input: Serial,
@@ -238,7 +238,7 @@ pub struct ControlStatus {
     pub requested: Option<Sender>,
     /// Whether inputs wait for the holder.
     pub held: bool,
-    /// What was said to the last change.
+    /// The note of the last change.
     pub note: String,
 }
 

@@ -1,4 +1,4 @@
-//! One turn, from the input that asked for it to its end (S4, S5, S9).
+//! One turn, from the input that requested it to its end (S4, S5, S9).
 
 use serde::{Deserialize, Serialize};
 
@@ -31,18 +31,18 @@ pub(super) struct Turn {
     /// Workers in a row that were lost without output that stays, and how many are too many.
     pub(super) failures: u32,
     pub(super) failures_max: u32,
-    /// Workers in a row that it lost within [`limits::BACK_OFF_MS_MAX`], whatever they said.
+    /// Workers in a row that it lost within [`limits::BACK_OFF_MS_MAX`], whatever they put out.
     pub(super) losses: u32,
     /// Whether the last of them was for want of room, and nothing was put out since then.
     pub(super) throttled: bool,
     /// How long a worker may say nothing, whatever it declares when it takes the turn.
     pub(super) quiet_ms: Option<u64>,
     pub(super) stage: Stage,
-    /// The worker is asked to rest.
+    /// The worker is to pause.
     pub(super) pausing: Option<PauseReason>,
     pub(super) output: Outputs,
     pub(super) step: Option<Step>,
-    /// The last lease that was lost: what it had said is known again.
+    /// The last lease that was lost: its requests are known again.
     pub(super) spoke: Option<Spoke>,
     /// What the last worker left for the next; see [`limits::CHECKPOINT_BYTES`].
     pub(super) checkpoint: Option<bytes::Bytes>,
@@ -52,11 +52,11 @@ pub(super) struct Turn {
     pub(super) lost: Option<Cause>,
     /// The branch that it speaks on.
     pub(super) branch: Serial,
-    /// Calls of tools that were begun, and of which nobody has told what came; oldest first.
+    /// Calls of tools that were begun and have no result; oldest first.
     pub(super) tools: Vec<ToolCall>,
     /// It waits for no other turn of its agent.
     pub(super) parallel: bool,
-    /// It waits for more inputs, which are spoken into it until a worker has it.
+    /// It waits for more inputs, which are steered into it until a worker has it.
     pub(super) merges: bool,
     /// The message that its first input follows, and the branch of that; none where that is not known.
     pub(super) follows: Option<(Serial, Serial)>,
@@ -100,7 +100,7 @@ pub(super) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Spoke {
     pub(super) epoch: TurnEpoch,
-    /// Requests that it said something with.
+    /// Its requests that had output.
     pub(super) requests: u64,
 }
 
@@ -145,14 +145,14 @@ pub(super) struct TurnLease {
     pub(super) spoke: bool,
     /// The first output since the worker's mark, 0 where there is none yet; absent where it set no mark.
     pub(super) mark: Option<Serial>,
-    /// When it was last heard of.
+    /// When something last came from it.
     pub(super) alive_at: Millis,
-    /// When it last said something.
+    /// When it last made progress.
     pub(super) progress_at: Millis,
     /// How long it may say nothing, and how long where it has not declared another span.
     pub(super) quiet_ms: u64,
     pub(super) usual_quiet_ms: u64,
-    /// Whether it was told of that it is stalled.
+    /// Whether it got the signal that it is stalled.
     pub(super) stalled: bool,
     /// The step under way was taken from it because it stalled.
     pub(super) step_cancelled: bool,
@@ -270,7 +270,7 @@ impl Turn {
         }
     }
 
-    /// Whether there is a step that the worker can be told to end.
+    /// Whether there is a step that the worker can be signalled to end.
     pub(super) fn has_step(&self) -> bool {
         self.step.as_ref().is_some_and(|step| !step.cancelled)
     }

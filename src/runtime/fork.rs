@@ -280,7 +280,7 @@ impl Sessions {
     }
 }
 
-/// What a fork's creator asked for, with the source's answer where nothing was said.
+/// The settings of a fork's creator, with the source's where none were given.
 fn inherited(config: &Config, source: &Config) -> Config {
     let mut config = config.clone();
     if config.content_type.is_none() {

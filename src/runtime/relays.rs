@@ -24,7 +24,7 @@ pub(super) struct Relays {
     open: Mutex<HashMap<SessionId, Weak<Tail>>>,
 }
 
-/// Before the upstream has said where it stands.
+/// Before the upstream has sent where it stands.
 const UNKNOWN: Mark = Mark {
     incarnation: Incarnation(0),
     first: Serial(1),

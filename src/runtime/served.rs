@@ -1,6 +1,6 @@
-//! Which agents anybody works for: known of the workers at this node, and asked of the other nodes where a turn waits.
+//! Which agents anybody works for: known of the workers at this node, and of other nodes where a turn waits.
 //!
-//! It is told with a turn's health, and nothing follows from it: a turn whose agent nobody works for waits on.
+//! It is shown with a turn's health, and nothing follows from it: a turn whose agent nobody works for waits on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,7 +23,7 @@ pub(super) struct Served {
 #[derive(Default)]
 struct State {
     here: HashMap<AgentId, Here>,
-    /// What the other nodes said, and when.
+    /// The answers of the other nodes, and when they came.
     elsewhere: HashMap<AgentId, (bool, Instant)>,
 }
 
@@ -64,7 +64,7 @@ impl Served {
         here.is_some_and(|here| 0 < here.workers || here.seen.elapsed() < SERVED_LINGER)
     }
 
-    /// What the other nodes said not long ago, if anything.
+    /// The answers of the other nodes, if they came not long ago.
     fn elsewhere(&self, agent: &AgentId) -> Option<bool> {
         let state = self.state();
         let (is, since) = state.elsewhere.get(agent)?;

@@ -1,4 +1,4 @@
-//! What can be asked about sessions, gathered from wherever it is known.
+//! The status of sessions, gathered from wherever it is known.
 
 use cluster::ids::GroupId;
 use futures::future::join_all;

@@ -1,4 +1,4 @@
-//! What may be asked of the list of nodes, and what is refused.
+//! Changes of the list of nodes, and which of them are refused.
 //!
 //! The same judgement is made before a change is proposed, so that whoever asks hears at once what is
 //! wrong with it, and when it is applied, so that of two changes that do not know of each other only the

@@ -1,4 +1,4 @@
-//! What can be asked of a session. Time is not part of it: the journal stamps the command (S6).
+//! The commands of a session. Time is not part of them: the journal stamps the command (S6).
 
 mod people;
 mod turn;
@@ -19,7 +19,7 @@ pub use turn::{
     ToolResult, ToolStep, TurnOutput, WhenBusy, Withdraw,
 };
 
-/// One thing asked of one session. New kinds go to the end.
+/// One request to one session. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Makes the session live; asking again for the same is no change.
@@ -83,7 +83,7 @@ pub enum Command {
     Claim(Box<Claim>),
     /// What a worker says of its turn.
     Say(Box<Say>),
-    /// Ends turns, also one that has not been asked for yet; asking again is no change.
+    /// Ends turns, also one that has not been requested yet; the same again is no change.
     Cancel(Box<Cancel>),
     /// Takes a turn from a worker that is gone; for one that does not have it, no change.
     Lose(Box<Lose>),
@@ -190,7 +190,7 @@ impl Command {
         match self {
             Command::Append(append) => append.producer.is_some(),
             Command::Delete { incarnation } => incarnation.is_some(),
-            // Turns that are asked for meanwhile would not be meant.
+            // Turns that are requested meanwhile would not be meant.
             Command::Cancel(cancel) => matches!(cancel.scope, Scope::Turn(_)),
             _ => true,
         }
@@ -204,13 +204,13 @@ impl Command {
             Command::Close { producer } => producer.is_none(),
             // In between somebody may have created, or deleted and created, the session.
             Command::Create(_) | Command::Delete { .. } | Command::DeleteUnchanged { .. } => true,
-            // Turns that were asked for after the first try are not meant, nor is a later life of the session.
+            // Turns that were requested after the first try are not meant, nor is a later life of the session.
             Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
             // Somebody else may have changed it after the first try.
             Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
             // Another device may have claimed it, and left it, after the first try.
             Command::ClaimCall(_) => true,
-            // It is forgotten that it was told when many others were.
+            // A result is forgotten when many others came since.
             Command::ToolResult(_) => true,
             Command::Shelve(_) => true,
             Command::Touch
@@ -221,7 +221,7 @@ impl Command {
             | Command::Release { .. }
             | Command::Settle { .. }
             | Command::Claim(_)
-            // A beat twice is a beat; what is said has a number.
+            // A heartbeat twice is a heartbeat; output has a number.
             | Command::Say(_)
             // Each names an epoch or a count.
             | Command::Lose(_)

@@ -147,7 +147,7 @@ impl Answer {
 /// A session that is to take nothing more, or to take it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shelve {
-    /// What may be said from then on.
+    /// What may be added from then on.
     pub standing: Standing,
     /// Who asks, where that is known.
     pub by: Option<Sender>,

@@ -1,4 +1,4 @@
-//! What is asked of turns: by those who want them, and by the workers that take them.
+//! Commands for turns: of those who want them, and of the workers that take them.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct Input {
 pub struct Follows {
     /// The message that it follows, 0 where it is to be the first one; or one to which another answer is wanted.
     pub message: Serial,
-    /// Another answer is wanted, to what was said before.
+    /// Another answer is wanted, to the same message.
     pub again: bool,
     /// What is in the log there; nothing where no node has found the message.
     pub found: Option<Found>,
@@ -51,7 +51,7 @@ pub struct Follows {
 pub struct Found {
     /// The life whose log it is.
     pub life: Incarnation,
-    /// The message itself; where another answer is wanted, what was said before.
+    /// The message itself; where another answer is wanted, the message to answer.
     pub message: Serial,
     /// The branch that it is on.
     pub branch: Serial,
@@ -60,7 +60,7 @@ pub struct Found {
 /// What becomes of an input whose agent has an open turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhenBusy {
-    /// It is spoken into that turn.
+    /// It is steered into that turn.
     #[default]
     Steer,
     /// It begins a turn after it.
@@ -78,7 +78,7 @@ pub enum WhenBusy {
     /// It begins a turn at once, beside those that are open.
     Parallel,
     /// It begins a turn that is not given to a worker for a while, and those of its kind that come until a worker has
-    /// it are spoken into it: see [`crate::Policy::merge_ms`]. Where the agent works, that turn comes after it.
+    /// it are steered into it: see [`crate::Policy::merge_ms`]. Where the agent works, that turn comes after it.
     Merge,
     /// As [`WhenBusy::Interrupt`], and it takes the place of the oldest of those turns on its branch: it follows what
     /// that one's input followed, so they are on another branch from then on.
@@ -133,7 +133,7 @@ pub struct Say {
 }
 
 impl Say {
-    /// Bytes of what it brings: events, questions, what is told of tools, and checkpoint.
+    /// Bytes of what it brings: events, questions, marks of tools, and checkpoint.
     pub fn content_bytes(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| {
             let events = output.events.iter().map(|event| event.payload.len());
@@ -210,7 +210,7 @@ pub struct ToolResult {
     pub turn: TurnId,
     /// Its name.
     pub call: CallId,
-    /// Its idempotency key, as the one who made it was told.
+    /// Its idempotency key, as the worker got it.
     pub key: u128,
     /// The epoch of the worker that made it.
     pub epoch: TurnEpoch,
@@ -223,7 +223,7 @@ pub struct ToolResult {
 /// A question that its turn takes back. One that is over already stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdraw {
-    /// What was asked.
+    /// The question.
     pub interaction: InteractionId,
     /// For people; up to [`crate::limits::REASON_BYTES`].
     pub reason: String,
@@ -256,7 +256,7 @@ pub enum Phase {
     Tool(ToolName),
 }
 
-/// How a turn goes on after what was said.
+/// How a turn goes on after this output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Then {
     /// The worker keeps it and has more to put out.
@@ -336,7 +336,7 @@ impl Phase {
 }
 
 impl WhenBusy {
-    /// Those that can be asked for.
+    /// Those that a request can name.
     pub const ALL: [WhenBusy; 8] = [
         WhenBusy::Steer,
         WhenBusy::Queue,

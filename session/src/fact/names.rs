@@ -146,7 +146,7 @@ impl End {
         }
     }
 
-    /// Why it ended; empty where nothing was said.
+    /// Why it ended; empty where no reason was given.
     pub fn reason(&self) -> &str {
         match self {
             End::Completed { reason } | End::Failed { reason } | End::Cancelled { reason, .. } => {

@@ -131,7 +131,7 @@ impl Live {
         Ok(())
     }
 
-    /// Asks people; what was asked before is not asked again.
+    /// Puts a question to people; one that was put before is not put again.
     pub(super) fn ask(
         &mut self,
         now: Millis,
@@ -256,7 +256,7 @@ impl Live {
     }
 }
 
-/// Hash of what somebody said.
+/// Hash of content.
 pub(super) fn digest(content: &NewEvent) -> u64 {
     xxh3_64(&[content.format.as_str().as_bytes(), b"\0", &content.payload].concat())
 }

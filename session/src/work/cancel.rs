@@ -1,4 +1,4 @@
-//! The end of turns, by whoever asks for it: said once of each (S9), and nothing of it follows (S5).
+//! The end of turns, by whoever requests it: once for each (S9), and nothing of it follows (S5).
 
 use crate::command::{Cancel, Role, Scope};
 use crate::control::{Control, Held, Mode};
@@ -186,7 +186,7 @@ impl Live {
         unconsumed
     }
 
-    /// Begins a turn with what a completed one had not heard.
+    /// Begins a turn with the inputs that a completed one had not taken in.
     fn defer(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! Changes of control: asked for, given, taken, given back.
+//! Changes of control: requested, granted, taken, given back.
 
 use crate::command::{ControlRequest, Role, Verb};
 use crate::control::Mode;
@@ -112,7 +112,7 @@ impl Live {
         }
     }
 
-    /// Gives control back to the agents, and gives them what they have not heard.
+    /// Gives control back to the agents, and the inputs that were held for them.
     pub(super) fn hand_back(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! Inputs: what begins a turn, what is spoken into one, and what a person answers.
+//! Inputs: what begins a turn, what is steered into one, and what a person answers.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -155,7 +155,7 @@ impl Live {
         }
     }
 
-    /// The open turn that the input is spoken into, if it is into one.
+    /// The open turn that the input is steered into, if it is into one.
     fn steers(
         &self,
         request: &Input,
@@ -164,7 +164,7 @@ impl Live {
     ) -> Result<Option<usize>, Refusal> {
         let busy = self.work.turns.iter().rposition(|open| open.agent == request.agent);
         match (busy, when_busy) {
-            // A turn hears what is said on its own branch.
+            // A turn gets the inputs of its own branch.
             (Some(_), WhenBusy::Steer) => Ok(self.work.turns.iter().rposition(|open| {
                 open.agent == request.agent && Some(open.branch) == spot.branch()
             })),

@@ -389,7 +389,7 @@ impl Live {
     }
 }
 
-/// Why a turn fails that lost its last worker, with the end of what that one said, within a reason's limit.
+/// Why a turn fails that lost its last worker, with the end of that one's report, within a reason's limit.
 fn out_of_workers(times: u32, detail: &str) -> String {
     let mut reason = format!("{times} workers in a row were lost without output that stays");
     if !detail.is_empty() {
@@ -401,7 +401,7 @@ fn out_of_workers(times: u32, detail: &str) -> String {
 }
 
 impl TurnOutput {
-    /// Whether nothing is said but that it lives.
+    /// Whether it is a heartbeat and nothing else.
     fn is_silent(&self) -> bool {
         self.events.is_empty()
             && self.ask.is_empty()

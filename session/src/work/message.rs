@@ -93,7 +93,7 @@ impl Live {
             }
             Spot::End(branch) => {
                 let Branch { begin, parent, of, leaf, .. } = branches.find(branch)?;
-                // Where nobody has spoken on a branch yet, its newest message is one of another.
+                // Where a branch has no message of its own yet, its newest one is of another branch.
                 let is_first = begin != Serial::ZERO && leaf == parent;
                 // In a fork, 0 may be a message that is not known.
                 let known = leaf != Serial::ZERO || self.fork.is_none();

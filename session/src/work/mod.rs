@@ -1,4 +1,4 @@
-//! What a session's agents are to do: turns are asked for, taken, spoken in, lost, cancelled and ended.
+//! What a session's agents are to do: turns are requested, claimed, steered, lost, cancelled and ended.
 //!
 //! Every turn ends exactly once, by whatever comes first (S9). Nobody speaks in a turn but the worker whose
 //! epoch it is (S4), and nobody speaks in one that is over (S5); both are decided here, at apply, so a
@@ -45,7 +45,7 @@ pub(super) struct Work {
     pub(super) turns: Vec<Turn>,
     /// The last inputs, oldest first.
     pub(super) inputs: VecDeque<Known>,
-    /// The last turns that were cancelled before they were asked for, oldest first; up to [`limits::CANCELS`].
+    /// The last turns that were cancelled before they were requested, oldest first; up to [`limits::CANCELS`].
     pub(super) cancels: VecDeque<TurnId>,
     /// The last epoch that was given.
     pub(super) epoch: TurnEpoch,
@@ -59,7 +59,7 @@ pub(super) struct Work {
     pub(super) branches: Branches,
     /// See [`crate::tool_key::seed`].
     pub(super) key_seed: u128,
-    /// What was last told of calls of tools, oldest first; up to [`limits::TOOL_RESULTS`].
+    /// The last results of calls of tools, oldest first; up to [`limits::TOOL_RESULTS`].
     pub(super) tool_results: VecDeque<Told>,
 }
 
@@ -70,11 +70,11 @@ pub(crate) struct Known {
     pub(super) turn: TurnId,
     /// Its place in the log.
     pub(super) serial: Serial,
-    /// Hash of what was said to whom, so that the same again is known from another.
+    /// Hash of the content and its agent, so that the same again is known from another.
     pub(super) digest: u64,
     /// How far its turn's last worker came, once the turn that began with it is over.
     pub(super) spoke: Option<Spoke>,
-    /// It was spoken into a turn that is open, and no worker has taken it in yet.
+    /// It was steered into a turn that is open, and no worker has taken it in yet.
     pub(super) pending: bool,
     /// The last event of the turn that began with it, once that is over.
     pub(super) ended: Option<Serial>,
@@ -165,7 +165,7 @@ impl Work {
         self.inputs.iter().filter(waits).map(QueuedStatus::from).collect()
     }
 
-    /// What is known of an input: where it is, and which turn heard it.
+    /// What is known of an input: where it is, and which turn took it in.
     pub(super) fn place(&self, input: &TurnId) -> Option<TurnPlace> {
         let Known { turn, serial, ended, .. } = self.known(input)?.clone();
         Some(TurnPlace { turn, input: serial, ended })
@@ -206,7 +206,7 @@ impl Work {
 }
 
 impl Live {
-    /// Records what was said, and what it means for a turn that is open or for none.
+    /// Records content, and what it means for a turn that is open or for none.
     fn record(
         &mut self,
         now: Millis,

@@ -1,4 +1,4 @@
-//! Turns that rest: because somebody asked for it, or because nobody watches.
+//! Paused turns: because somebody requested it, or because nobody watches.
 //!
 //! A turn without a worker rests at once. One that has a worker is asked to; the worker gives it up at its
 //! next safe boundary, or goes on.

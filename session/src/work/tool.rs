@@ -1,6 +1,6 @@
-//! Calls of tools that workers make: begun, and told what came of them. Nothing here makes one.
+//! Calls of tools that workers make: their beginnings and results. Nothing here makes one.
 //!
-//! A call that was begun and not told of when its worker is lost is in doubt: the next worker learns of it, with the
+//! A call that was begun and has no result when its worker is lost is in doubt: the next worker learns of it, with the
 //! key under which it was made. What came of a call is recorded whoever tells it, and when: of a worker that was
 //! fenced, or after the turn's end, as late, and as a fact of no turn (S4, S5).
 
@@ -19,7 +19,7 @@ use crate::tool_key;
 use crate::turn::ToolCall;
 use crate::work::ask::digest;
 
-/// What was told of a call.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Told {
     /// Hash of the call and of what came of it.

@@ -1,4 +1,4 @@
-//! What a worker said while a commit was under way, gathered into the next command.
+//! The output of a worker while a commit was under way, gathered into the next command.
 
 use super::link::Room;
 use crate::ids::Serial;
@@ -39,7 +39,7 @@ impl Batch {
     }
 
     /// The command for all of them; `seq` is the link's own count of commands in this epoch. `delivered`: the
-    /// last input that the worker was told of.
+    /// last input that the worker got.
     pub(super) fn command(&self, seq: u64, delivered: Option<Serial>) -> Say {
         let mut all = Say { delivered, ..Say::clone(&self.says[0].say) };
         for Received { say, .. } in &self.says[1..] {
@@ -163,7 +163,7 @@ mod tests {
         let output = batch.command(2, None).output.unwrap();
         assert_eq!((output.seq, output.events.len(), output.then), (2, 3, Then::Complete));
         let at = |first, last| Some((Serial(first), Serial(last)));
-        // The last one is told of the end, too.
+        // The last one learns of the end, too.
         let answers: Vec<_> = batch.answers(at(10, 13)).collect();
         assert_eq!(answers, [(4, at(10, 11)), (5, None), (6, at(12, 13))]);
         assert_eq!(batch.answers(None).collect::<Vec<_>>(), [(4, None), (5, None), (6, None)]);

@@ -28,7 +28,7 @@ pub trait Body: Send + Sync + 'static {
     /// How often it may fail before it rests.
     fn restart(&self) -> Restart;
 
-    /// One life of it: until it fails, or is asked to stop.
+    /// One life of it: until it fails, or is to stop.
     fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended>;
 }
 
@@ -52,7 +52,7 @@ pub struct Restart {
 /// How a life ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// As it was asked to.
+    /// As it was to.
     Stopped,
     /// By itself, or because it was taken out of service.
     Failed(String),

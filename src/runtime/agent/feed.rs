@@ -1,4 +1,4 @@
-//! What a worker is told of one turn: a reader of the session's log at this node, filtered.
+//! What a worker gets of one turn: a reader of the session's log at this node, filtered.
 //!
 //! The log is where it comes from, so it is in order and outlives leaders: a reader that is detached
 //! attaches again after the last event it passed on.

@@ -1,4 +1,4 @@
-//! How a worker leaves its turns, and what the session is told of it.
+//! How a worker leaves its turns, and how the session learns of it.
 
 use std::time::Duration;
 

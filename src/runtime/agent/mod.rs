@@ -3,7 +3,7 @@
 //! A body (a connection, a child process, a request to somebody's endpoint) opens a link with
 //! [`Workers::link`](super::Workers::link), passes on what its worker says with [`Speaker::hear`], and gives its worker
 //! what [`Listener::next`] yields. All else is the link's: it takes turns while there is capacity, feeds each
-//! turn from the session's log, commits what is said in order, keeps the leases, and tells the
+//! turn from the session's log, commits output in order, keeps the leases, and tells the
 //! session when the worker is gone. Who may speak is decided at apply alone (S4, S5); a link that lies or lags
 //! changes nothing.
 
@@ -89,7 +89,7 @@ pub struct TurnKey {
     pub epoch: TurnEpoch,
 }
 
-/// What a worker is told.
+/// What a worker gets.
 #[derive(Clone, Debug)]
 pub enum ToWorker {
     /// It has a turn.
@@ -107,13 +107,13 @@ pub enum ToWorker {
 /// What a worker says.
 #[derive(Clone, Debug)]
 pub enum FromWorker {
-    /// Output, an end, an acknowledgement, a beat: the seq of what is said counts from 0 in each epoch.
+    /// Output, an end, an acknowledgement, a heartbeat: the seq of output counts from 0 in each epoch.
     Say { session: SessionId, say: Box<Say> },
     /// Something about a turn of its own that is not kept: how it gets on, for those who watch.
     Ephemeral { key: TurnKey, kind: KindName, content: NewEvent, internal: bool },
     /// It has really stopped working on a turn that was cancelled or taken from it.
     Done(TurnKey),
-    /// Its attempt at a turn came to nothing, and why. What it said before stays said.
+    /// Its attempt at a turn came to nothing, and why. Its output before that stays.
     Failed(TurnKey, BrokeOff),
     /// It lives.
     Pong,
@@ -127,7 +127,7 @@ pub struct Offered {
     pub assignment: Assignment,
     /// In order, about one page at most.
     pub events: Vec<Event>,
-    /// Whether there were more. Inputs among those are told one by one; output is not.
+    /// Whether there were more. Inputs among those come one by one; output does not.
     pub more: bool,
     /// Who answers people, and who watches.
     pub control: ControlStatus,
@@ -145,7 +145,7 @@ pub struct Signal {
     pub event: Option<Arc<Shown>>,
 }
 
-/// What a told event means for the worker.
+/// What an event means for the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// The turn is over: stop, and say that it is done.
@@ -156,7 +156,7 @@ pub enum What {
     Steer,
     /// It counts as stalled now.
     Stalled,
-    /// Somebody answered what it asked, or nobody can any more.
+    /// Somebody answered its question, or nobody can any more.
     Answer,
     /// It is to rest at its next safe boundary: it says `pause` then.
     Pause,

@@ -1,7 +1,7 @@
 //! One turn on a link: what its worker says goes in, in order; what concerns it comes out.
 //!
 //! One command is under way at a time, and what gathers meanwhile rides in the next one. A sign of
-//! life costs a commit only where nothing was said for a quarter of the lease.
+//! life costs a commit only where nothing came for a quarter of the lease.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 /// How a feed ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FeedEnd {
-    /// The worker was told to stop.
+    /// The worker got the signal to stop.
     Signal,
     /// The turn ended in another way.
     Over,
@@ -67,7 +67,7 @@ pub(super) struct Parts {
     pub(super) key: TurnKey,
     pub(super) from_link: mpsc::Receiver<ToTurn>,
     pub(super) to_worker: mpsc::Sender<ToWorker>,
-    /// When the worker was last heard of.
+    /// When something last came from the worker.
     pub(super) signs: watch::Receiver<Instant>,
     /// How long it may take to stop.
     pub(super) cancel_grace: Duration,
@@ -141,20 +141,20 @@ struct Speaking {
     signs: watch::Receiver<Instant>,
     cancel_grace: Duration,
     left: watch::Receiver<Option<Leave>>,
-    /// Commands of this epoch that said something.
+    /// Commands of this epoch that had output.
     commands: u64,
     says: Says,
     /// The last input of the turn.
     last_input: Serial,
-    /// The last input that the worker was told of.
+    /// The last input that the worker got.
     delivered: watch::Receiver<Serial>,
-    /// When the session last heard of the worker.
+    /// When the session last got something from the worker.
     renewed_at: Instant,
 }
 
 impl Speaking {
     async fn run(&mut self, stopped: &mut watch::Receiver<Option<FeedEnd>>) -> Outcome {
-        // What did not fit in with what was said before it.
+        // What did not fit in with the output before it.
         let mut next: Option<ToTurn> = None;
         loop {
             // Nothing is under way now.
@@ -166,7 +166,7 @@ impl Speaking {
                     end = ended(stopped) => return self.stop(end).await,
                     incoming = self.from_link.recv() => match incoming {
                         Some(incoming) => Some(incoming),
-                        // Everything that it said is committed.
+                        // All of its output is committed.
                         None => {
                             let leave = gone(&mut self.left).await;
                             self.leave(&leave).await;
@@ -185,7 +185,7 @@ impl Speaking {
                             next = self.gather(&mut batch).await;
                             self.say(batch).await
                         }
-                        // It stands for itself: it comes after what was said since.
+                        // It stands for itself: it comes after the output since.
                         Order::Refused => self.say(Batch::of(incoming)).await,
                         order => {
                             self.answer_again(&incoming, order).await;
@@ -198,7 +198,7 @@ impl Speaking {
                     self.leave(&Leave::Released).await;
                     return Outcome::Free;
                 }
-                // After all that was said before it: that is in the log by now.
+                // After all output before it: that is in the log by now.
                 Some(ToTurn::Failed(why)) => {
                     self.leave(&Leave::BrokeOff(why)).await;
                     return Outcome::Free;
@@ -292,7 +292,7 @@ impl Speaking {
         if over || ends { Came::Left } else { Came::Applied }
     }
 
-    /// The last input that the worker was told of, where there was any.
+    /// The last input that the worker got, where there was any.
     fn take_delivered(&mut self) -> Option<Serial> {
         let delivered = *self.delivered.borrow_and_update();
         (Serial::ZERO < delivered).then_some(delivered)

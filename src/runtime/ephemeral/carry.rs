@@ -25,7 +25,7 @@ pub(in crate::runtime) async fn run(ephemerals: Arc<Ephemerals>, directory: Arc<
             let directory = directory.clone();
             calls.push(async move {
                 let request = Request::Ephemeral { messages };
-                // What did not arrive is not said again: soon something newer is.
+                // What did not arrive is not sent again: soon something newer is.
                 directory.ask(node, &request, PEER_PATIENCE).await.ok();
                 // What gathers meanwhile rides in the next one.
                 sleep(EPHEMERAL_ROUND).await;
@@ -50,7 +50,7 @@ impl Ephemerals {
             while !pile.is_empty() {
                 let mut taken = pile.take(EPHEMERAL_CARRIED_BYTES);
                 let count = taken.len();
-                // What was said long ago is not true any more.
+                // What was sent long ago is not true any more.
                 taken.retain(|message| now.since(message.at) <= EPHEMERAL_AGE_MS);
                 dropped += (count - taken.len()) as u64;
                 if !taken.is_empty() {

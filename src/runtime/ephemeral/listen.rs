@@ -1,4 +1,4 @@
-//! One reader that is told what is said and not kept, no faster than it takes it.
+//! One reader of ephemeral messages, which come no faster than it takes them.
 
 use std::sync::{Arc, Mutex};
 
@@ -38,12 +38,12 @@ pub struct Listening {
     ephemerals: Arc<Ephemerals>,
     id: SessionId,
     waiting: Arc<Waiting>,
-    /// When it may be told something again: what gathers until then comes at once.
+    /// When it may get something again: what gathers until then comes at once.
     again_at: Instant,
 }
 
 impl Ephemerals {
-    /// Hears what is said in a session from now on.
+    /// Gets the messages of a session from now on.
     pub fn listen(self: &Arc<Self>, id: &SessionId) -> Listening {
         let waiting = Arc::new(Waiting::default());
         self.state().readers.entry(id.clone()).or_default().push(waiting.clone());
@@ -53,7 +53,7 @@ impl Ephemerals {
 }
 
 impl Listening {
-    /// Whether there is something to be told now.
+    /// Whether there is something to send now.
     pub fn is_due(&self) -> bool {
         self.again_at <= Instant::now() && !self.waiting.with(|pile| pile.is_empty())
     }

@@ -1,7 +1,7 @@
-//! What is said to whoever is attached now and not kept: typing, progress, pointers. It is in no log, has no serial and
-//! no promise: what finds no room is dropped and counted (S10).
+//! Messages to whoever is attached now that are not kept: typing, progress, pointers. They are in no log, and have no
+//! serial and no promise: what finds no room is dropped and counted (S10).
 //!
-//! A node hands what is said at it to its own readers ([`listen`]) and to the other nodes ([`carry`]), which hand it to
+//! A node hands those that it gets to its own readers ([`listen`]) and to the other nodes ([`carry`]), which hand it to
 //! theirs. Whoever is slow, a reader or a node, has the newest of each sender and kind waiting ([`pile`]), and nobody
 //! waits for them. It shares nothing with the log but the readers' connections, where events go first.
 
@@ -29,7 +29,7 @@ use crate::limits::{
 };
 use crate::session::{NewEvent, Sender};
 
-/// Something that is said and not kept.
+/// A message that is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EphemeralMessage {
     pub session: SessionId,
@@ -39,7 +39,7 @@ pub struct EphemeralMessage {
     pub content: NewEvent,
     /// Not for everyone.
     pub internal: bool,
-    /// When it was said, by the clock of the node where it was.
+    /// When it was sent, by the clock of the node that got it.
     pub at: Millis,
 }
 
@@ -76,14 +76,14 @@ pub struct Ephemerals {
 #[derive(Default)]
 struct State {
     readers: BTreeMap<SessionId, Vec<Arc<Waiting>>>,
-    /// What was said in each session of late, at this node.
+    /// What was sent in each session of late, at this node.
     rates: BTreeMap<SessionId, Rate>,
     /// When those that are over were last forgotten.
     swept: Option<Instant>,
     outgoing: BTreeMap<NodeId, Pile>,
 }
 
-/// What was said in one session since the window began.
+/// What was sent in one session since the window began.
 struct Rate {
     since: Instant,
     messages: usize,
@@ -101,7 +101,7 @@ impl Ephemerals {
         }
     }
 
-    /// Says it to whoever listens, at whatever node; false where too much was said in this session of late: then
+    /// Says it to whoever listens, at whatever node; false where too much was sent in this session of late: then
     /// nobody hears it. Waits for nobody.
     pub fn say(&self, message: EphemeralMessage) -> bool {
         let message = Arc::new(message);
@@ -124,7 +124,7 @@ impl Ephemerals {
         true
     }
 
-    /// Takes what was said at another node.
+    /// Takes messages of another node.
     pub(super) fn hear(&self, messages: Vec<EphemeralMessage>) {
         let mut state = self.state();
         let dropped = messages.into_iter().map(|message| state.hand_out(&Arc::new(message)));

@@ -22,7 +22,7 @@ use crate::runtime::session::Mail;
 /// A shard that is led elsewhere, perhaps there.
 type Elsewhere = (u32, Option<NodeId>);
 
-/// Something that a node is told and what follows when it has heard it.
+/// A notification to a node, and what follows when it has arrived.
 enum Message {
     /// To a leader.
     Attending(Leader, Vec<Attending>),
