@@ -47,7 +47,7 @@ pub(super) struct Telling {
     counted: Counted,
 }
 
-/// Whether anything follows what was said.
+/// Whether anything follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Following,

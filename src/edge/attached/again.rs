@@ -24,7 +24,7 @@ pub(in crate::edge) struct Again {
 }
 
 impl Again {
-    /// As it was asked for, if it was.
+    /// As it was requested, if it was.
     pub(super) fn of(edge: &Edge, id: &SessionId, request: &AttachOptions) -> Option<Box<Again>> {
         let AttachOptions { messages, visibility, again, pin, .. } = *request;
         let (edge, id) = (edge.clone(), id.clone());

@@ -1,4 +1,4 @@
-//! The open questions of a session, as they are told again with each ping: each is read from the log once.
+//! The open questions of a session, as they come again with each ping: each is read from the log once.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::limits::PING_QUESTIONS_BYTES;
 use crate::runtime::Freshness;
 use crate::session::{Event, Status};
 
-/// What was asked, by its place; of one life.
+/// Questions by their places; of one life.
 #[derive(Default)]
 pub(super) struct Asking {
     life: Option<Incarnation>,

@@ -1,7 +1,7 @@
-//! The conversation of a session as an agent is to go on in it: a projection of its log, made when it is asked for.
+//! The conversation of a session as an agent is to go on in it: a projection of its log, made on request.
 //!
 //! Which output is of which message, the log says; what a later attempt superseded is in none. Inputs are messages of
-//! who sent them, and what a person who took over said is a message of that person. Bounded in events that are read
+//! who sent them, and an input of a person who took over is a message of that person. Bounded in events that are read
 //! and in bytes that are kept: then the oldest go first (S10). Pages for people are in [`super::super::history`].
 
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +16,7 @@ use crate::limits::{MESSAGES_BYTES, MESSAGES_EVENTS, MESSAGES_EVENTS_MAX};
 use crate::runtime::{Delivery, Freshness, Sessions, Start};
 use crate::session::{Event, Fact, Format, Output, Status, TurnStatus, View};
 
-/// Payload bytes of the inputs of one turn that its agent is told of, where they are more than all else may have.
+/// Payload bytes of the inputs of one turn that its agent gets, where they are more than all else may have.
 const INPUTS_BYTES: usize = 4 * MESSAGES_BYTES;
 
 /// Messages, oldest first.
@@ -31,7 +31,7 @@ pub(in crate::edge) struct Messages {
     bytes: usize,
     /// Whether there is something older.
     more: bool,
-    /// What the agents asked.
+    /// The questions of the agents.
     pub(in crate::edge) questions: Questions,
     /// What earlier attempts at the reader's turn put out, as far as it may tell of calls; the newest of it.
     pub(in crate::edge) tried: VecDeque<Piece>,
@@ -40,13 +40,13 @@ pub(in crate::edge) struct Messages {
     turns: HashMap<TurnId, Vec<usize>>,
 }
 
-/// Who reads a conversation to go on in a turn: what it is not told of takes no room.
+/// Who reads a conversation to go on in a turn: what it does not get takes no room.
 pub(in crate::edge) struct TurnReader {
     pub(in crate::edge) turn: TurnId,
     pub(in crate::edge) agent: AgentName,
     /// What the turn put out after this is what an earlier attempt came to.
     pub(in crate::edge) kept_to: Serial,
-    /// Payload bytes that it is told of at most, but for what the turn was given.
+    /// Payload bytes that it gets at most, but for what the turn was given.
     pub(in crate::edge) room: usize,
     /// The path that the turn is on.
     pub(in crate::edge) view: View,
@@ -65,7 +65,7 @@ struct Message {
     cut: u64,
 }
 
-/// One message as it was said.
+/// One message as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::edge) struct MessagePieces {
     pub(in crate::edge) speaks: Speaks,
@@ -146,7 +146,7 @@ async fn each(
     Ok(missing)
 }
 
-/// The first event that is looked at: the turns that are open are told whole.
+/// The first event that is looked at: the turns that are open come whole.
 fn begin(status: &Status, upto: Serial) -> Serial {
     let back = |events: usize| Serial((upto.0 + 1).saturating_sub(events as u64));
     let oldest = status.turns.iter().map(|turn| turn.input).min();
@@ -171,7 +171,7 @@ impl TurnReader {
         output.turn == self.turn && self.kept_to < event.serial
     }
 
-    /// Whether its agent is told of an output.
+    /// Whether its agent gets an output.
     fn is_shown(&self, event: &Event, output: &Output) -> bool {
         let is_old = self.is_old(event, output);
         let is_others = output.internal && event.agent.as_ref() != Some(&self.agent);
@@ -180,7 +180,7 @@ impl TurnReader {
 }
 
 impl Messages {
-    /// Those that an agent is told of which goes on in a turn.
+    /// Those that an agent gets which goes on in a turn.
     pub(in crate::edge) fn of_turn(reader: TurnReader) -> Messages {
         Messages { reader: Some(reader), ..Messages::default() }
     }
@@ -198,7 +198,7 @@ impl Messages {
         }
         match event.fact.as_deref() {
             Some(Fact::Input { .. }) => self.add(Message::of(event, Speaks::User), event),
-            // What was said before a session began is in an event that is about nothing else.
+            // What came before a session began is in an event that is about nothing else.
             None if content::is_brought(&event.format, &event.payload) => {
                 self.add(Message::of(event, Speaks::User), event);
             }
@@ -297,7 +297,7 @@ impl Messages {
         }
     }
 
-    /// What was said, oldest first.
+    /// Its content, oldest first.
     pub(in crate::edge) fn as_pieces(&self) -> impl Iterator<Item = MessagePieces> {
         self.all.iter().filter(|message| message.is_shown()).map(MessagePieces::from)
     }

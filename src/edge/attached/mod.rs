@@ -1,4 +1,4 @@
-//! What an attachment may ask for beside the events, and what it is told beside them: who attaches, the
+//! What an attachment may ask for beside the events, and what it gets beside them: who attaches, the
 //! snapshot that a device begins with, pings with health, and who else is there.
 //!
 //! None of it is of one kind of connection: [`super::telling`] says it on server-sent events and WebSockets.
@@ -38,7 +38,7 @@ const PING: Duration = Duration::from_millis(limits::PING_MS);
 /// How long a ping may hold up the events after it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is said of a session beside its events.
+/// What comes of a session beside its events.
 pub(super) struct Beside {
     edge: Edge,
     id: SessionId,
@@ -46,12 +46,12 @@ pub(super) struct Beside {
     attendance: Option<Attendance>,
     ping_at: Instant,
     request: Asking,
-    /// Hears what is said and not kept, if that was asked for.
+    /// Gets ephemeral messages, if that was requested.
     listening: Option<Listening>,
     visibility: Visibility,
 }
 
-/// Opens an attachment as it was asked for: counted as present, with its snapshot, and the right to pings.
+/// Opens an attachment as it was requested: counted as present, with its snapshot, and the right to pings.
 ///
 /// # Errors
 /// The snapshot could not be made in time; nobody is attached then.
@@ -128,7 +128,7 @@ impl Beside {
             || self.listening.as_ref().is_some_and(Listening::is_due)
     }
 
-    /// What is to be said now, if anything is; `tail` as the reader knows it. Cancel safe.
+    /// What is to be sent now, if anything is; `tail` as the reader knows it. Cancel safe.
     pub(super) async fn say(&mut self, tail: Serial) -> Option<Control> {
         if self.ping_at <= Instant::now() {
             let data = self.ping(tail).await;
@@ -155,7 +155,7 @@ impl Beside {
         }
         if let Some(status) = &status {
             let known = self.request.learn(&self.edge, &self.id, status, until);
-            // What is not to be had now is asked for again with the next ping.
+            // What is not to be had now is looked for again with the next ping.
             timeout(PATIENCE, known).await.ok();
         }
         let interactions = status.as_ref().map_or(Json::Null, |status| self.request.tell(status));

@@ -9,7 +9,7 @@ use crate::limits::MESSAGES_PAGE_MAX;
 use crate::runtime::presence::Attendee;
 use crate::session::{Role, Sender};
 
-/// The names of everything that may be asked for.
+/// The names of all options.
 pub(in crate::edge) const PARAMETERS: [&str; 10] = [
     "participant",
     "device",
@@ -23,25 +23,25 @@ pub(in crate::edge) const PARAMETERS: [&str; 10] = [
     "leaf",
 ];
 
-/// What is asked of an attachment beside where it begins.
+/// The options of an attachment beside where it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::edge) struct AttachOptions {
     /// Counted as present.
     pub(in crate::edge) who: Option<Attendee>,
     /// Begins with what there is, and goes on after the tail.
     pub(in crate::edge) snapshot: bool,
-    /// How many messages a snapshot has, where it is said.
+    /// How many messages a snapshot has, where it is given.
     pub(in crate::edge) messages: Option<usize>,
     /// After a gap or a reset it begins again with what there is.
     pub(in crate::edge) again: bool,
     /// Output that is caught up on comes in few pieces.
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
-    /// Whether it is sent what is said and not kept.
+    /// Whether it is sent ephemeral messages.
     pub(in crate::edge) ephemeral: bool,
     /// The path through the conversation that it is sent.
     pub(in crate::edge) pin: Pin,
-    /// Whether it is sent how the agents are, also where nobody is named and no snapshot asked for.
+    /// Whether it is sent how the agents are, also where nobody is named and no snapshot wanted.
     pub(in crate::edge) pings: bool,
 }
 
@@ -128,7 +128,7 @@ fn attendee(
     })
 }
 
-/// How many messages a snapshot is to have: 1 is as many as a page has, as it was before it could be said.
+/// How many messages a snapshot is to have: 1 is as many as a page has, as it was before there was a number.
 fn count(given: Option<&str>) -> Result<Option<usize>, String> {
     let most = MESSAGES_PAGE_MAX;
     match given {

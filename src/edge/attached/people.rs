@@ -32,7 +32,7 @@ pub(in crate::edge) fn audience(watchers: u32, controllers: u32) -> Value {
     json!({ "watchers": watchers, "controllers": controllers })
 }
 
-/// How many are attached, as the session was told; `null` before it was.
+/// How many are attached, as the session knows it; `null` before it does.
 pub(in crate::edge) fn counted(status: Option<&AudienceStatus>) -> Value {
     let Some(AudienceStatus { watchers, controllers, since }) = status else { return Value::Null };
     json!({ "watchers": watchers, "controllers": controllers, "since": since.0 })

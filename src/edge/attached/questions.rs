@@ -1,4 +1,4 @@
-//! What the agents of a session asked, and what they were answered: collected while its log is read.
+//! The questions of a session's agents, and their answers: collected while its log is read.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -25,16 +25,16 @@ struct Wait {
     at: Serial,
     before: Serial,
     times: u32,
-    /// It has asked since.
+    /// It has a question since.
     requested: bool,
-    /// Somebody has spoken into it since.
+    /// Somebody has steered it since.
     answered_by_input: bool,
 }
 
 pub(in crate::edge) struct Question {
     pub(in crate::edge) interaction: InteractionId,
     pub(in crate::edge) turn: TurnId,
-    /// Where it was asked.
+    /// Where the question is.
     serial: Serial,
     pub(in crate::edge) reply: Reply,
 }

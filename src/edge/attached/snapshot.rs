@@ -34,7 +34,7 @@ pub(super) async fn of(
     };
     let (presence, frames) = tokio::join!(presence, frames);
     let (page, waiting) = frames?;
-    // Who is there is told again when it is known; the conversation is what counts.
+    // Who is there comes again when it is known; the conversation is what counts.
     let presence = presence.ok().and_then(Result::ok).map(|company| people::company(&company));
     let now = edge.runtime.sessions.time_of(id);
     let open: Vec<Json> = status.turns.iter().map(|turn| turns::turn(turn, now).into()).collect();

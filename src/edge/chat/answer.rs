@@ -1,4 +1,4 @@
-//! What a client says to what an agent asked, for all dialects in one way: a repeat finds out what the first try did,
+//! A client's answers to questions of an agent, for all dialects in one way: a repeat finds out what the first try did,
 //! and whoever was not the first is shown what came of the answer that was (S11).
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use crate::session::{
 /// Who answers, where, and until when.
 pub(super) type Place<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
 
-/// The turn that asked, where the request says it.
+/// The turn of the question, where the request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
     pub(super) turn: TurnId,
@@ -38,7 +38,7 @@ pub(super) struct Asker {
 /// What came of answers.
 #[derive(Debug)]
 pub(super) struct Answered {
-    /// The turn that asked, which goes on.
+    /// The turn of the question, which goes on.
     pub(super) begun: Begun,
     /// Where the last of the answers is, by this request or an earlier try of it; else why none was taken.
     pub(super) last: Result<Serial, Problem>,
@@ -48,7 +48,7 @@ pub(super) struct Answered {
 #[derive(Debug)]
 enum Came {
     Taken(TurnId, Serial),
-    /// Nobody asked this, or it is forgotten.
+    /// There is no such question, or it is forgotten.
     Unknown,
     /// Another answer came first, or the time was over.
     Late(Problem),
@@ -62,7 +62,7 @@ impl Answered {
     }
 }
 
-/// Answers what a turn asked, by the names of the questions.
+/// Answers the questions of a turn, by their names.
 ///
 /// # Errors
 /// Some may have been taken: the same request again finds out.
@@ -177,7 +177,7 @@ fn came(done: Result<Reply, Problem>) -> Result<Came, Problem> {
     }
 }
 
-/// The turn that asked, and its input: of one that is over the log tells.
+/// The turn of the question, and its input: of one that is over the log has it.
 async fn find(
     (edge, _, id, deadline): Place<'_>,
     status: &Status,

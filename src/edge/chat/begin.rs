@@ -42,8 +42,8 @@ pub(super) fn deadline(given: &HeaderMap) -> Result<Instant, Problem> {
     Ok(Instant::now() + Duration::from_millis(limits::ANSWER_HOLD_MS))
 }
 
-/// Sends an input; creates its session where there is none yet. Where nothing else is said, it waits for its agent to
-/// be free, and ends a turn that waits for people, if the caller may: they speak instead of answering.
+/// Sends an input; creates its session where there is none yet. Where nothing else is requested, it waits for its agent
+/// to be free, and ends a turn that waits for people, if the caller may: they speak instead of answering.
 ///
 /// # Errors
 /// As [`submit`].

@@ -1,4 +1,4 @@
-//! What a client's request says, in the words of no dialect: a person's message, or answers to what an agent asked.
+//! The content of a client's request, in no dialect: a person's message, or answers to questions of an agent.
 
 use super::super::content::PARAGRAPH;
 use super::super::content::raw::Json;
@@ -11,7 +11,7 @@ use crate::session::{Format, NewEvent};
 pub(super) enum Says {
     /// A person speaks.
     Message(NewEvent),
-    /// Names of what was asked, and the answers.
+    /// Names of the questions, and the answers.
     Answers(Vec<(String, NewEvent)>),
 }
 

@@ -41,7 +41,7 @@ pub(super) enum Delta {
     Started,
     /// What follows is a step of its own.
     Step,
-    /// What was said from a place on is superseded by what follows: all since the last step where `since_step`, else
+    /// The output from a place on is superseded by what follows: all since the last step where `since_step`, else
     /// more than that, or less.
     Rewound {
         since_step: bool,
@@ -74,9 +74,9 @@ pub(super) enum Delta {
         format: Format,
         json: String,
     },
-    /// What an endpoint said about its message: JSON.
+    /// What an endpoint sent about its message: JSON.
     Metadata(String),
-    /// People are asked.
+    /// There is a question for people.
     Question(Question),
     /// Somebody has answered it. `answer` is JSON.
     Answered {

@@ -1,7 +1,7 @@
 //! An answer as it comes: a fold from the events of one turn to what they mean, whichever dialect its agent spoke.
 //!
 //! The same events give the same deltas at every node and every time, one event after the other; nothing of it is of a
-//! connection. What was said already is given up, so that an answer costs its open calls and not its text (S10).
+//! connection. What was sent already is given up, so that an answer costs its open calls and not its text (S10).
 
 use std::mem::{replace, take};
 
@@ -23,7 +23,7 @@ pub(super) struct Fold {
     /// The text that has not ended.
     open: Option<usize>,
     steps: Vec<StepOf>,
-    /// A step that begins with what is said next: its name, and its first part.
+    /// A step that begins with the next output: its name, and its first part.
     next_step: Option<(Option<StepName>, usize)>,
     /// What is left out because it is known to be superseded.
     superseded: Superseded,
@@ -32,13 +32,13 @@ pub(super) struct Fold {
     deltas: Vec<Delta>,
 }
 
-/// What was told of a part.
+/// What was sent of a part.
 struct Seen {
     id: PartId,
     begun: bool,
-    /// The arguments of a call are told to be whole.
+    /// The arguments of a call are known to be whole.
     ready: bool,
-    /// Bytes of the arguments that were told.
+    /// Bytes of the arguments that were sent.
     sent: usize,
     /// Which arguments these were: others may have taken their place.
     anew: usize,
@@ -47,7 +47,7 @@ struct Seen {
 /// Output between two borders.
 struct StepOf {
     name: Option<StepName>,
-    /// None where nothing was said.
+    /// None where nothing was sent.
     first: Option<Serial>,
     last: Serial,
     part: usize,
@@ -108,7 +108,7 @@ impl Fold {
             }
             Fact::Waiting { .. } => {
                 self.end_text();
-                // It may be told only later that it waits, or be known to have gone on since.
+                // That it waits may come only later, or it may be known to have gone on since.
                 if self.asking.is_open() && !self.superseded.goes_on_after(event.serial) {
                     self.deltas.push(Delta::Waits);
                 }
@@ -149,7 +149,7 @@ impl Fold {
         }
     }
 
-    /// The id of the call that a question is about. Clients are told of it before, whether its agent told it or not.
+    /// The id of the call that a question is about. Clients get it before, whether its agent sent it or not.
     fn call_of(&mut self, event: &Event, pending: &Question) -> Option<String> {
         let named = Tool::of(&pending.question).and_then(|tool| tool.id);
         if let Some(id) = &named
@@ -202,7 +202,7 @@ impl Fold {
         }
     }
 
-    /// Something was said in the step under way, which may begin with it.
+    /// There is output in the step under way, which may begin with it.
     fn append_output(&mut self, serial: Serial, before: usize, name: Option<&StepName>) {
         if let Some((_, part)) = self.next_step.take() {
             self.steps.push(StepOf { name: name.cloned(), first: None, last: serial, part });
@@ -223,7 +223,7 @@ impl Fold {
         }
     }
 
-    /// What was said from a place on is superseded.
+    /// The output from a place on is superseded.
     fn rewind(&mut self, step: Option<&StepName>, from: Serial) {
         self.end_text();
         let Some(at) = self.steps.iter().position(|step| from <= step.last && step.first.is_some())
@@ -246,7 +246,7 @@ impl Fold {
         self.deltas.push(Delta::Rewound { since_step, from });
     }
 
-    /// Takes a chunk of the AI SDK: borders and data are told as they are, all else has a place in the content.
+    /// Takes a chunk of the AI SDK: borders and data are sent as they are, all else has a place in the content.
     fn ai_sdk(&mut self, event: &Event) {
         let chunk = str::from_utf8(&event.payload).ok();
         let Some((json, chunk)) = chunk.and_then(|json| Some((json, Object::parse(json)?))) else {
@@ -307,7 +307,7 @@ impl Fold {
         self.full = ANSWER_CALLS_BYTES < held || ANSWER_PARTS < self.seen.len();
     }
 
-    /// Tells what is new of a part; returns what is left to be told later.
+    /// Sends what is new of a part; returns what is left to be sent later.
     fn part(&mut self, at: usize, part: Part, is_new: bool, by: (&Event, Arguments)) -> Part {
         match part {
             Part::Text(text) => {
@@ -422,7 +422,7 @@ impl Fold {
     }
 }
 
-/// Stands for a result that was told: no JSON is empty.
+/// Stands for a result that was sent: no JSON is empty.
 const SENT: Outcome = Outcome::Output(String::new());
 
 fn is_shown(result: &Outcome) -> bool {

@@ -1,4 +1,4 @@
-//! How the agent of an answer is, said every few seconds to those who ask for it.
+//! How the agent of an answer is, sent every few seconds to those who want it.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Pulse {
         Pulse { edge: edge.clone(), id: id.clone(), turn: turn.clone(), at: Instant::now() }
     }
 
-    /// Waits until there is something to say; for ever, where nobody asked for it. Cancel safe.
+    /// Waits until there is something to send; for ever, where nobody wants it. Cancel safe.
     pub(super) async fn of(pulse: &mut Option<Pulse>) -> Json {
         let Some(pulse) = pulse else { return std::future::pending().await };
         loop {

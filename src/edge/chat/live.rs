@@ -33,13 +33,13 @@ use crate::session::Event;
 
 /// How a dialect tells an answer.
 pub(super) trait Dialect: Send + 'static {
-    /// What is said before anything else.
+    /// What is sent before anything else.
     fn open(&mut self, out: &mut Vec<u8>);
-    /// What is said of the next delta.
+    /// What is sent of the next delta.
     fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow;
-    /// Takes what the client was told before: what it was asked then may still be waited for.
+    /// Takes what the client got before: a question of then may still be waited for.
     fn knows(&mut self, _: Delta) {}
-    /// What is said where nothing of the answer can be had any more: the last word.
+    /// What is sent where nothing of the answer can be had any more: the last word.
     fn lost(&mut self, out: &mut Vec<u8>);
     /// How the agents are, if the dialect has a way to say it.
     fn health(&mut self, _: Json, _: &mut Vec<u8>) {}
@@ -52,17 +52,17 @@ pub(super) struct At {
     pub(super) time: Millis,
 }
 
-/// Whether anything follows what was said.
+/// Whether anything follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
     GoesOn,
     /// A clean end.
     Ended,
-    /// What was said cannot be taken back in this dialect: the client is to come back for the whole.
+    /// What was sent cannot be taken back in this dialect: the client is to come back for the whole.
     BreaksOff,
 }
 
-/// How much a client is told at once, in bytes, but for the event that goes beyond it: a delivery may have a thousand
+/// How much a client is sent at once, in bytes, but for the event that goes beyond it: a delivery may have a thousand
 /// times as much, and many clients may be slow.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -75,12 +75,12 @@ pub(super) struct Shown<'a> {
     /// The life of the session that it is of.
     pub(super) life: Incarnation,
     pub(super) begins: Begins,
-    /// Whether what is superseded already is left out, so that how it is told depends on when it is read.
+    /// Whether what is superseded already is left out, so that the events depend on when it is read.
     pub(super) is_present: bool,
     pub(super) health: bool,
 }
 
-/// Where an answer is told from.
+/// Where an answer is sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Begins {
     AtStart,
@@ -106,7 +106,7 @@ pub(super) struct Teller<D> {
 struct Live<D> {
     follow: Follow,
     teller: Teller<D>,
-    /// What was read and is not told yet.
+    /// What was read and is not sent yet.
     read: vec::IntoIter<Arc<runtime::Shown>>,
     opened: bool,
     ending: Ending,
@@ -116,7 +116,7 @@ struct Live<D> {
     patience: Patience,
 }
 
-/// Until when more is waited for of an agent that has asked people.
+/// Until when more is waited for of an agent that has a question for people.
 #[derive(Default)]
 struct Patience {
     since: Option<(Serial, Instant)>,
@@ -188,7 +188,7 @@ impl<D: Dialect> Teller<D> {
         }
     }
 
-    /// The dialect, which was told as far as it was to be.
+    /// The dialect, which got as much as it was to get.
     ///
     /// # Errors
     /// It broke off: what it has is a part, and must not be taken for the whole.
@@ -196,12 +196,12 @@ impl<D: Dialect> Teller<D> {
         if self.flow == Flow::BreaksOff { Err(Lost::Unavailable) } else { Ok(self.dialect) }
     }
 
-    /// Where the turn stands, if people are to answer something and nothing else is to be told.
+    /// Where the turn stands, if people are to answer something and nothing else is to be sent.
     fn asks(&self) -> Option<At> {
         self.last.filter(|_| self.flow == Flow::GoesOn && self.fold.asking().is_open())
     }
 
-    /// The agent has asked people and says no more: it waits for them.
+    /// The agent has a question for people and puts out no more: it waits for them.
     fn waits(&mut self, out: &mut Vec<u8>) {
         if let Some(at) = self.asks() {
             self.flow = self.dialect.take(at, Delta::Waits, out);

@@ -2,7 +2,7 @@
 //!
 //! A client's message is an input, its agent's answer a turn, and a chat a session. [`fold`] makes of the events of a
 //! turn what they mean (see [`delta`]), whichever dialect the agent spoke; a dialect says it in its own words, and
-//! [`live`] carries them. Nothing is kept here: whatever is told can be told again, at any node, from the log. A
+//! [`live`] carries them. Nothing is kept here: whatever is sent can be sent again, at any node, from the log. A
 //! dialect is rid of by deleting its folder, its line in [`routes`] and its names in the gate.
 
 mod ag_ui;

@@ -1,4 +1,4 @@
-//! What people are asked, as chat clients know it: the call of a tool that is to be allowed, or that they are to make.
+//! A question to people, as chat clients know it: the call of a tool that is to be allowed, or that they are to make.
 
 use super::super::content::raw::{self, Json, Object};
 use crate::ids::{InteractionId, Millis, TurnId};
@@ -12,7 +12,7 @@ pub(super) struct Question {
     pub(super) kind: String,
     /// JSON.
     pub(super) question: String,
-    /// The id of the call that it is about, which is told before it.
+    /// The id of the call that it is about, which is sent before it.
     pub(super) call: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Tool {
 }
 
 impl Question {
-    /// The call that stands for a question whose agent told none, as a chunk of the AI SDK. Without it a client knows
+    /// The call that stands for a question whose agent sent none, as a chunk of the AI SDK. Without it a client knows
     /// nothing that it could allow or make. None where nobody is to.
     pub(super) fn call_of_its_own(&self) -> Option<String> {
         let tool = Tool::of(&self.question).unwrap_or_default();
@@ -104,7 +104,7 @@ impl Asking {
         !self.open.is_empty()
     }
 
-    /// Whether, at this time, the agent has said nothing more for so long that it waits.
+    /// Whether, at this time, the agent has put out nothing more for so long that it waits.
     pub(super) fn is_over_at(&self, now: Millis) -> bool {
         self.is_open() && self.last.after(ASK_GRACE_MS) <= now
     }

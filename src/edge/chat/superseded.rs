@@ -5,7 +5,7 @@ use crate::ids::{Serial, StepName, TurnId};
 use crate::limits::ANSWER_REWINDS;
 use crate::session::{Event, Fact};
 
-/// Found by reading the log up to a place, before it is read to be told.
+/// Found by reading the log up to a place, before it is read to be sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Superseded {
     turn: Option<TurnId>,
@@ -44,14 +44,14 @@ impl Superseded {
         }
         match fact {
             Some(Fact::Rewound { step, from, to, .. }) => {
-                // Whoever was told of the oldest as if it stood would be told what is not so.
+                // Whoever got the oldest as if it stood would get what is not so.
                 self.full |= ANSWER_REWINDS <= self.ranges.len();
                 if !self.full {
                     self.ranges.push((step.clone(), *from, *to));
                 }
             }
             Some(Fact::Answered { .. }) => {
-                // What it said while nobody had answered yet is told with what follows.
+                // Its output while nobody had answered yet is sent with what follows.
                 let waited = std::mem::take(&mut self.waited);
                 self.answered = if waited == Serial::ZERO { event.serial } else { waited };
                 self.moved = event.serial;

@@ -34,8 +34,8 @@ impl Conversation {
         self.call(id).filter(|call| here || call.result == Outcome::Open)
     }
 
-    /// Takes note of calls that earlier attempts at a turn began, and that came to nothing that they told. One that
-    /// people were asked about was not made.
+    /// Takes note of calls that earlier attempts at a turn began, and that have no result. One that
+    /// people had a question about was not made.
     pub(super) fn doubt<'p>(&mut self, tried: impl Iterator<Item = &'p Piece>, turn: &TurnId) {
         let mut attempts = Conversation::of_turn(turn, Serial::ZERO);
         for piece in tried {
@@ -102,7 +102,7 @@ impl Conversation {
 }
 
 impl Call {
-    /// Takes what people said of whether it may be made, and with which arguments.
+    /// Takes the answer to whether it may be made, and with which arguments.
     pub(super) fn judged(&mut self, reply: Option<&Reply>) {
         let Some(approval) = &mut self.approval else { return };
         approval.answer = reply.and_then(approved);
@@ -144,7 +144,7 @@ impl Call {
     }
 
     /// Takes the answer of whoever was to make the call, and gives up one that nobody will answer any more. `last`:
-    /// nobody said anything after it.
+    /// no message follows it.
     pub(super) fn settle(&mut self, answer: Option<Reply>, goes_on: bool, last: bool) {
         if self.result != Outcome::Open {
             return;
@@ -164,7 +164,7 @@ impl Call {
     }
 }
 
-/// What is told of a call that came to nothing: dialects want a result of each.
+/// The result of a call that came to nothing: dialects want one of each.
 const UNANSWERED: &str = "the call came to no result";
 
 impl Call {

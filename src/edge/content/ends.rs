@@ -1,4 +1,4 @@
-//! What is told of an answer beside the conversation that goes on: how it ended, what it cost, what went wrong, and
+//! What an answer has beside the conversation that goes on: how it ended, what it cost, what went wrong, and
 //! what is of no kind that this version knows. Kept only for those who read messages as they are.
 
 use super::raw::Object;

@@ -38,18 +38,18 @@ pub(super) struct Conversation {
     pub(super) entries: Vec<Entry>,
     /// Where the call of a name is: its entry and its part.
     calls: HashMap<String, (usize, usize)>,
-    /// What the agent asked last, and the turn that it asked in.
+    /// The agent's last question, and the turn of it.
     pub(super) asks: Vec<Ask>,
     asks_of: Option<TurnId>,
     /// Calls that earlier attempts began, and of which they did not tell what came.
     pub(super) in_doubt: Vec<Call>,
-    /// All of it is kept, also what no endpoint is asked with.
+    /// All of it is kept, also what no request to an endpoint has.
     keeps_all: bool,
     /// The letters of the text, of the reasoning and of the arguments that are under way.
     letters: Letters,
 }
 
-/// What one side said in one go.
+/// What one side sent in one go.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) speaks: Speaks,
@@ -139,7 +139,7 @@ pub(super) enum Outcome {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Approval {
     pub(super) id: String,
-    /// Whether they let it, and what they said to it.
+    /// Whether they let it, and their note.
     pub(super) answer: Option<(bool, Option<String>)>,
 }
 
@@ -151,8 +151,8 @@ pub(super) struct Ask {
 }
 
 impl Conversation {
-    /// The conversation that messages are, as its agent is to go on in `turn`: what earlier attempts at that turn said
-    /// is left out, but what was said before an answer of people stays.
+    /// The conversation that messages are, as its agent is to go on in `turn`: the output of earlier attempts at that
+    /// turn is left out, but what came before an answer of people stays.
     pub(super) fn of(messages: &Messages, turn: &TurnId) -> Conversation {
         let waited = messages.questions.waited(turn).map(|(at, _)| at);
         let mut whole = Conversation::default();
@@ -180,7 +180,7 @@ impl Conversation {
     fn user(&mut self, spoken: &MessagePieces) {
         let brought = spoken.pieces.iter().find_map(|it| ai_sdk::messages(&it.format, &it.payload));
         if let Some(brought) = brought {
-            // What was said before this session began, and what a person says now.
+            // What came before this session began, and the input of a person now.
             for (speaks, parts) in brought {
                 self.entries.push(Entry { speaks, ..Entry::of(spoken, parts) });
             }
@@ -293,7 +293,7 @@ impl Conversation {
         self.reasoning(format, id, text, None);
     }
 
-    /// What people are asked.
+    /// The question to people.
     fn ask(&mut self, id: String, turn: Option<&TurnId>) {
         self.asks_of = turn.cloned();
         self.asks.push(Ask { id, reply: Reply::Open });
@@ -323,7 +323,7 @@ impl Conversation {
     }
 }
 
-/// What people said to what the agent asked under this name in this turn, if it did.
+/// The answer of people to the question of this name in this turn, if there is one.
 fn reply(messages: &Messages, turn: &TurnId, id: &str) -> Option<Reply> {
     let named = |question: &&Question| {
         question.turn == *turn && is_named(question.interaction.as_str(), id)
@@ -331,15 +331,15 @@ fn reply(messages: &Messages, turn: &TurnId, id: &str) -> Option<Reply> {
     messages.questions.all().rev().find(named).map(|question| question.reply.clone())
 }
 
-/// The name that people are asked under: the endpoint's own, with a number where a name was taken.
+/// The name of a question: the endpoint's own, with a number where a name was taken.
 pub(super) fn is_named(interaction: &str, id: &str) -> bool {
     let rest = interaction.strip_prefix(id).unwrap_or("-");
     let number = rest.strip_prefix('~').unwrap_or("-");
     rest.is_empty() || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether people let it, and what they said to it: `true`, or an object whose member `approved` is, is a yes. Nobody
-/// has said anything where the answer is missing.
+/// Whether people let it, and their note: `true`, or an object whose member `approved` is, is a yes. Nobody
+/// has answered where the answer is missing.
 fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
     let Reply::Answered { format, payload } = reply else { return None };
     let text = String::from_utf8_lossy(payload);
@@ -365,7 +365,7 @@ impl Entry {
     }
 }
 
-/// Whether something that an agent put out is in what endpoints are asked with.
+/// Whether something that an agent put out is in requests to endpoints.
 pub(super) fn is_shown(format: &Format, payload: &[u8]) -> bool {
     if *format == Format::TEXT {
         return true;
@@ -405,7 +405,7 @@ pub(super) fn texts(format: &Format, payload: &[u8]) -> Option<String> {
     Some(texts.collect::<Vec<_>>().join(PARAGRAPH))
 }
 
-/// What a person said, as parts; none where it is empty.
+/// The input of a person, as parts; none where it is empty.
 pub(super) fn parts_of(format: &Format, payload: &[u8]) -> Vec<Part> {
     if let Some(parts) = ai_sdk::message(format, payload) {
         return parts;
@@ -424,7 +424,7 @@ pub(super) fn parts_of(format: &Format, payload: &[u8]) -> Vec<Part> {
     }
 }
 
-/// What somebody said, as JSON: text is a string, and bytes are told in base64.
+/// Content as JSON: text is a string, and bytes are in base64.
 pub(super) fn as_json(format: &Format, payload: &[u8]) -> Json {
     match str::from_utf8(payload) {
         Ok(text) if *format == Format::JSON => Json::raw(text),

@@ -1,7 +1,7 @@
 //! The parts of one message, as JSON: what `docs/CONTENT.md` lists, whichever dialect each came in.
 //!
-//! A message is told by itself: what came of its calls later, in other messages of its turn, is looked up in
-//! `later` and `answers`, and what is a result of another message's call is told as such. So it reads the same on
+//! A message stands by itself: what came of its calls later, in other messages of its turn, is looked up in
+//! `later` and `answers`, and what is a result of another message's call is shown as such. So it reads the same on
 //! whatever page it stands.
 
 use std::collections::HashSet;
@@ -87,7 +87,7 @@ pub(in crate::edge) fn of(
 }
 
 impl Call {
-    /// Takes what people said to it.
+    /// Takes the answer of people.
     fn take(&mut self, answers: &[Answer<'_>]) {
         let reply = |id: &str| {
             answers.iter().rev().find(|(name, _)| is_named(name, id)).map(|(_, reply)| *reply)

@@ -115,7 +115,7 @@ pub(super) async fn back(
                 break;
             }
         }
-        // What is not where it was said to be is looked for.
+        // What is not at the place that was named is looked for.
         if next == Next::At(upto) || matches!(next, Next::UpTo(at) if start <= at) {
             let is_all = start <= status.first;
             next = if is_all { Next::end_of(status) } else { Next::before(start, view) };
@@ -177,7 +177,7 @@ impl Next {
         let Next::At(at) = self else { return self };
         let inherited = status.fork.as_ref().map(|fork| fork.at);
         match inherited {
-            // A fork knows nothing of what was said before it.
+            // A fork knows nothing of what came before it.
             Some(fork) if at == Serial::ZERO => Next::UpTo(fork.min(Serial(from.0 - 1))),
             _ if at == Serial::ZERO => Next::None { remnants: false },
             _ if at < status.first => Next::None { remnants: true },

@@ -1,4 +1,4 @@
-//! One message of a session, as it is folded from events and told as JSON.
+//! One message of a session, as it is folded from events and rendered as JSON.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ use crate::ids::{
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS};
 use crate::session::{Branches, Event, Fact, Format, Output, Receipt, Sender, Status, TreePlace};
 
-/// A message that is told.
+/// A message that is shown.
 pub(super) struct Message {
     /// Where it begins; its id.
     pub(super) id: Serial,
@@ -193,7 +193,7 @@ impl Message {
         });
     }
 
-    /// Takes room for the words of a question or an answer, if there is some: they are told whole or not at all.
+    /// Takes room for the words of a question or an answer, if there is some: they are shown whole or not at all.
     fn has_room(&mut self, words: &Bytes) -> bool {
         let has_room = self.words + words.len() <= MESSAGES_BYTES;
         self.words += if has_room { words.len() } else { 0 };

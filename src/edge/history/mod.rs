@@ -1,4 +1,4 @@
-//! What was said in a session, page by page in both directions, and what of it waits for somebody.
+//! The messages of a session, page by page in both directions, and what of them waits for somebody.
 //!
 //! A message is where its first event is: each event says which message it is of, and each message which one was
 //! before it (`session/src/work/message.rs`). So a page costs what its messages do, however long the log is, and a

@@ -1,4 +1,4 @@
-//! What waits for somebody, with what was said: open questions, and inputs that no worker has taken in.
+//! What waits for somebody, with its content: open questions, and inputs that no worker has taken in.
 //!
 //! The session's state knows where they are; the words are read from the log. Bounded in bytes: of what is beyond the
 //! bound the place is told, and where to read it.
@@ -18,7 +18,7 @@ pub(in crate::edge) struct Waiting {
     pub(in crate::edge) inputs: Json,
 }
 
-/// Reads what waits in a session as it is in `status`, with at most so many bytes of what was said.
+/// Reads what waits in a session as it is in `status`, with at most so many bytes of content.
 ///
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.
@@ -38,7 +38,7 @@ pub(in crate::edge) async fn waiting(
         let mut event = shown.event.clone();
         match left.checked_sub(event.payload.len()) {
             Some(rest) => left = rest,
-            // It is known what it is, and not what was said.
+            // It is known what it is, and not its content.
             None => event.payload = bytes::Bytes::new(),
         }
         events.insert(event.serial, event);

@@ -10,7 +10,7 @@ use crate::ids::{Cursor, Serial};
 use crate::limits::MESSAGES_EVENTS;
 use crate::session::{Status, View};
 
-/// Pages in a row that may come to nothing, because what they have was superseded, before one is told so.
+/// Pages in a row that may come to nothing, because what they have was superseded, before one says so.
 const EMPTY_PAGES: usize = 8;
 
 /// To which side of a place a page lies, and so which of its messages wait for the next page.
@@ -88,7 +88,7 @@ pub(in crate::edge) async fn read(
         match rest {
             Some(place) if goes_on => request.place = place,
             _ => {
-                // Of what was passed over nothing is told; it lies on neither side.
+                // What was passed over is left out; it lies on neither side.
                 match request.side {
                     Side::Older if begun <= status.tail => page.newer = Some(before(begun)),
                     Side::Newer if status.first <= begun => page.older = Some(begun.next()),

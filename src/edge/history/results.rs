@@ -1,7 +1,7 @@
 //! What came of the calls and questions of a page's turns, looked up by where it came.
 //!
-//! A message is told what came in its turn after it began, up to a bound that is counted from there (S10). So it is
-//! told the same on whatever page it stands, however much else stands there.
+//! A message has what came in its turn after it began, up to a bound that is counted from there (S10). So it is
+//! the same on whatever page it stands, however much else stands there.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ struct OfTurn {
     pending: Vec<OpenQuestion>,
 }
 
-/// What a turn asked.
+/// The questions of a turn.
 struct OpenQuestion {
     at: Serial,
     interaction: InteractionId,
@@ -112,7 +112,7 @@ impl Results {
         &after[..fits.count()]
     }
 
-    /// What the turn of a message asked after it began, and what came of that.
+    /// The questions of a message's turn after it began, and their ends.
     pub(super) fn answers(&self, message: &Message) -> Vec<Answer<'_>> {
         let Some(of) = message.turn.as_ref().and_then(|turn| self.turns.get(turn)) else {
             return Vec::new();

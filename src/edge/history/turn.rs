@@ -1,4 +1,4 @@
-//! Turns that are over, found in the log: how they ended, and what was said in them.
+//! Turns that are over, found in the log: how they ended, and their output.
 //!
 //! A turn is found by its input, which is a message: so it costs what the messages after it do, however long they are.
 //! What was not found within the room of a page is looked for before a place by the next request.
@@ -29,7 +29,7 @@ pub(in crate::edge) struct Ended {
 /// What the log has under the name of a turn.
 pub(in crate::edge) enum Found {
     Ended(Ended),
-    /// An input that began no turn: it was spoken into this one.
+    /// An input that began no turn: it was steered into this one.
     IntoTurn(TurnId),
     /// An input that began no turn: a person had control.
     Held,
@@ -38,7 +38,7 @@ pub(in crate::edge) enum Found {
     Nothing,
 }
 
-/// What was said in a turn.
+/// The output of a turn.
 pub(in crate::edge) struct TurnText {
     /// The agent's messages, oldest first.
     pub(in crate::edge) messages: Vec<Json>,
@@ -46,7 +46,7 @@ pub(in crate::edge) struct TurnText {
     pub(in crate::edge) more: bool,
     /// The texts of its messages, joined.
     pub(in crate::edge) text: String,
-    /// Why its model stopped, what it cost, and what went wrong, as it was last said.
+    /// Why its model stopped, what it cost, and what went wrong, as it was last sent.
     pub(in crate::edge) finish_reason: Option<String>,
     pub(in crate::edge) usage: Option<Json>,
     pub(in crate::edge) error: Option<String>,
@@ -94,7 +94,7 @@ pub(in crate::edge) async fn end_of(
         if let Some(last) = piece.iter().find(is_end) {
             return Ok(Found::Ended(Ended { begin, last: last.clone() }));
         }
-        // It may have been left to other turns since it was spoken into one.
+        // It may have been left to other turns since it was steered into one.
         let left = piece.iter().rev().find_map(|shown| left_to(&shown.event, turn));
         other = left.map(Found::IntoTurn).or(other);
         at = last.next();
@@ -313,7 +313,7 @@ pub(in crate::edge) async fn ended(
     Ok((found, None))
 }
 
-/// What was said in a turn that is over; of a long one, its end.
+/// The output of a turn that is over; of a long one, its end.
 ///
 /// # Errors
 /// The log is not to be had before the deadline, or is another one by now.

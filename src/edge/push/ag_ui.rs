@@ -14,7 +14,7 @@ use crate::session::Format;
 
 const FORMAT: &str = "ag-ui/1";
 
-/// How many messages of one answer are told apart.
+/// How many messages of one answer are kept apart.
 const MESSAGES: usize = 1024;
 
 pub(super) fn body(request: &Request<'_>) -> Json {
@@ -45,7 +45,7 @@ pub(super) fn body(request: &Request<'_>) -> Json {
     input.with_some("parentRunId", parent).with_some("resume", resume)
 }
 
-/// Each question that the run before asked is answered exactly once.
+/// Each question of the run before is answered exactly once.
 fn resumed(ask: &Ask) -> Json {
     let of = |status: &str| {
         Json::object([("interruptId", ask.id.as_str().into()), ("status", status.into())])
@@ -101,7 +101,7 @@ fn file(media: &str, url: &str) -> Json {
     Json::object([("type", kind.into()), ("source", source)])
 }
 
-/// The messages that one entry of an agent is: what is said after the results of tools is another one.
+/// The messages that one entry of an agent is: what comes after the results of tools is another one.
 struct Rendered<'a> {
     from: u64,
     /// Messages of the entry so far.
@@ -210,7 +210,7 @@ struct Called {
 }
 
 impl State {
-    /// An answer to a request that ends in what the agent itself said goes on after that.
+    /// An answer to a request that ends in the agent's own output goes on after that.
     pub(super) fn new(request: &Request<'_>) -> State {
         let last = request.conversation.entries.last().filter(|last| last.is_agent());
         let texts = |entry: &Entry| {
@@ -263,7 +263,7 @@ impl State {
         }
     }
 
-    /// Says what stands in the last snapshot alone: what the agent said after the last word of a person, in messages
+    /// Says what stands in the last snapshot alone: the agent's output after the last input of a person, in messages
     /// whose text did not come by itself.
     fn tell_snapshot(&mut self, read: &mut Read) {
         let snapshot = std::mem::take(&mut self.snapshot);

@@ -105,7 +105,7 @@ pub(super) struct State {
 struct Pending {
     id: String,
     tool: String,
-    /// None where it is too large, or nobody is asked any more.
+    /// None where it is too large, or nobody is to answer any more.
     input: Option<String>,
     approval: Option<String>,
     /// Nobody here has to do anything about it.

@@ -185,7 +185,7 @@ impl Read {
         self.pieces.push(Piece::Text(text));
     }
 
-    /// What is said next is a part of its own.
+    /// The next output is a part of its own.
     pub(super) fn border(&mut self) {
         let half = self.letters.end();
         self.letters_of_text(half.map(String::from).unwrap_or_default());
@@ -262,7 +262,7 @@ impl Read {
     }
 }
 
-/// The longest arguments of a call that people are asked with, in bytes.
+/// The longest arguments of a call in a question, in bytes.
 pub(super) const ARGUMENTS_BYTES: usize = limits::EVENT_BYTES / 2;
 
 /// What ends a stream, in some dialects; it says nothing of how the answer ends.

@@ -51,7 +51,7 @@ fn add(all: &mut Vec<Message>, role: &'static str, blocks: Vec<Json>) {
     }
 }
 
-/// What an agent said: each call of a tool has its result in the very next message.
+/// The output of an agent: each call of a tool has its result in the very next message.
 fn assistant(entry: &Entry, all: &mut Vec<Message>) {
     let (mut blocks, mut results) = (Vec::new(), Vec::new());
     for part in &entry.parts {
@@ -125,7 +125,7 @@ fn plain(name: &str, most: usize) -> String {
     letters.take(most - mark.len()).collect::<String>() + &mark
 }
 
-/// What a person said, as a block.
+/// The input of a person, as a block.
 fn tool_use(part: &Part) -> Option<Json> {
     match part {
         Part::Text(text) => (!text.trim().is_empty()).then(|| text_block(text)),

@@ -63,7 +63,7 @@ impl From<TooLong> for Failed {
 impl From<Failed> for BrokeOff {
     fn from(failed: Failed) -> BrokeOff {
         let (wait, throttled) = match &failed {
-            // It says when there is room again. Where it does not, the turn's budget bounds how often it is asked.
+            // It says when there is room again. Where it does not, the turn's budget bounds the requests.
             Failed::Status { status, retry_after: Some(wait), .. } => (*wait, *status == 429),
             _ => (Duration::ZERO, false),
         };
@@ -226,7 +226,7 @@ fn is_document(answer: &Response<Incoming>) -> bool {
     media == "text/html" || media == "application/json" || media.ends_with("+json")
 }
 
-/// What is told of an answer that is no stream: another one would be none either.
+/// The reason where an answer is no stream: another one would be none either.
 fn no_stream(answer: &Response<Incoming>) -> Failed {
     let (status, media) = (answer.status().as_u16(), media(answer));
     let with = if media.is_empty() { String::new() } else { format!(" with {media}") };

@@ -3,7 +3,7 @@
 //! The endpoint knows nothing of outlive. It gets the conversation in the form that it takes anyway, and its
 //! answer is read as it comes: pieces of text become events of text, all else is kept whole under the dialect's
 //! format. A cancel reaches it as a closed connection. It cannot be steered, so an input that comes meanwhile begins
-//! the next turn. An answer that breaks off is asked for again, and the new one supersedes the old.
+//! the next turn. An answer that breaks off is requested again, and the new one supersedes the old.
 
 mod ag_ui;
 mod ai_sdk;
@@ -44,7 +44,7 @@ use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
 
-/// The longest name of a type that is told of a piece which is left out, in bytes.
+/// The longest name of a type that is shown of a piece which is left out, in bytes.
 const TYPE_BYTES: usize = 64;
 
 /// An endpoint that takes turns.
@@ -64,15 +64,15 @@ pub struct Endpoint {
     pub restart: Restart,
     /// How long one answer may take, if it has a limit.
     pub call_limit: Option<Duration>,
-    /// Which model is asked for, where the protocol names one.
+    /// Which model is requested, where the protocol names one.
     pub model: Option<String>,
     /// How many tokens one answer may have, where the protocol wants to know.
     pub max_tokens: Option<u64>,
-    /// How many tokens of the conversation it is asked with at most, each counted as [`limits::TOKEN_BYTES`].
+    /// How many tokens of the conversation a request has at most, each counted as [`limits::TOKEN_BYTES`].
     pub context_tokens: Option<usize>,
 }
 
-/// What an endpoint is asked.
+/// A request to an endpoint.
 struct Request<'a> {
     session: &'a str,
     turn: &'a str,
@@ -149,7 +149,7 @@ struct UnderWay {
     taken: watch::Sender<Taken>,
 }
 
-/// What became of what was said in a turn.
+/// What became of the output of a turn.
 #[derive(Debug, Default)]
 struct Taken {
     /// The last seq that is in the log.
@@ -205,7 +205,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     }
                 }
                 Ok(ToWorker::Refused(refused)) => {
-                    // A turn that is not ours any more is told so as well.
+                    // A turn that is not ours any more learns it as well.
                     let code = refused.code;
                     tracing::debug!(agent = %endpoint.agent, code, "a word was refused");
                     let turn = refused.key.as_ref().and_then(|key| under_way.get(key));
@@ -221,7 +221,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
             Some(done) = calls.join_next(), if !calls.is_empty() => {
                 if let Ok((key, failed)) = done {
                     under_way.remove(&key);
-                    // After what it said: the link keeps the order.
+                    // After its output: the link keeps the order.
                     let word = match failed {
                         Some(failed) => FromWorker::Failed(key, failed.into()),
                         None => FromWorker::Done(key),
@@ -239,7 +239,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
     end
 }
 
-/// The body that an endpoint is asked with, for tests of what stands in it.
+/// The body of a request to an endpoint, for tests of what stands in it.
 #[cfg(test)]
 pub(in crate::edge) fn body_of(protocol: Protocol, messages: &Messages, turn: &str) -> String {
     let id = crate::ids::TurnId::parse(turn).expect("a name");

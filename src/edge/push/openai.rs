@@ -37,7 +37,7 @@ fn messages_of(entry: &Entry, all: &mut Vec<Message>) {
         if !is_rendered(part, entry) {
             continue;
         }
-        // What is said after the results of tools is another message.
+        // What comes after the results of tools is another message.
         let is_call = matches!(part, Part::Call(_));
         let goes_on = |last: &Message| {
             last.role == role && !last.closed && (is_call || last.results.is_empty())
@@ -125,7 +125,7 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
     if chunk.text("object").as_deref() == Some("error") {
         return read.fail(reason::of(data));
     }
-    // One is asked for; others that come have another index.
+    // One is requested; others that come have another index.
     let choices = chunk.objects("choices");
     let choice = choices.iter().find(|choice| choice.number("index").unwrap_or(0) == 0);
     let delta = choice.map(delta_of).unwrap_or_default();
@@ -167,12 +167,12 @@ pub(in crate::edge) fn delta_of<'a>(choice: &Object<'a>) -> Object<'a> {
     choice.object(if whole { "message" } else { "delta" })
 }
 
-/// What the answer cost is told in a chunk of its own, or in the last one.
+/// What the answer cost comes in a chunk of its own, or in the last one.
 fn has_usage(chunk: &Object<'_>) -> bool {
     chunk.object("usage").members().next().is_some()
 }
 
-/// Whether a delta is of an answer that is not over, whatever was said of its end before. Text is one by itself.
+/// Whether a delta is of an answer that is not over, whatever it had of its end before. Text is one by itself.
 fn goes_on(delta: &Object<'_>) -> bool {
     let more = ["reasoning_content", "reasoning", "refusal", "tool_calls"];
     more.iter().filter_map(|name| delta.get(name)).any(|value| !matches!(value, r#""""# | "[]"))

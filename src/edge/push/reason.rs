@@ -11,7 +11,7 @@ const FILTERED: &str = "the answer was stopped by a content filter";
 const FAILED: &str = "the endpoint ended with an error";
 
 /// The message of an error, whose shape differs from server to server: text, a field of a JSON object, or an object in
-/// such a field. What has none of these is told as it came.
+/// such a field. What has none of these stays as it came.
 pub(super) fn of(text: &str) -> String {
     let text = text.trim();
     let message = serde_json::from_str::<Value>(text).ok().and_then(|value| of_value(&value));

@@ -121,7 +121,7 @@ async fn answer(
     Ok(())
 }
 
-/// Calls that the attempt before may have made, as endpoints are told of them.
+/// Calls that the attempt before may have made, as endpoints get them.
 fn in_doubt(
     session: &SessionId,
     life: Incarnation,
@@ -218,13 +218,13 @@ struct Words<'a> {
     seq: u64,
     /// The step that the first words begin.
     step: Option<StepName>,
-    /// The next words supersede what was said: by earlier attempts, or since the mark.
+    /// The next output supersedes what came before: of earlier attempts, or since the mark.
     rewinds: bool,
     /// The next words can be superseded by later ones.
     marks: bool,
     /// The turn's time of silence.
     quiet_ms: u64,
-    /// When the session last heard of the endpoint.
+    /// When the session last got something from the endpoint.
     received_at: Instant,
 }
 
@@ -246,8 +246,8 @@ impl Words<'_> {
         }
     }
 
-    /// What is said goes on after the answers of people: it is a step of its own, so that another attempt at it
-    /// supersedes nothing of what was said before.
+    /// The output goes on after the answers of people: it is a step of its own, so that another attempt at it
+    /// supersedes nothing of what came before.
     fn go_on_after(&mut self, waited: Option<u32>) {
         if let Some(times) = waited {
             let name = format!("resume-{times}");
@@ -283,7 +283,7 @@ impl Words<'_> {
                 }
                 Piece::Rewind => {
                     self.speak(take(&mut events), phase.take(), Then::GoOn).await;
-                    // Nothing was said since the mark where that is still to be set.
+                    // There is no output since the mark where that is still to be set.
                     self.rewinds |= !self.marks;
                 }
             }
@@ -307,7 +307,7 @@ impl Words<'_> {
         self.speak(vec![event], None, Then::GoOn).await;
     }
 
-    /// Why the session did not take all that was said, if it did not.
+    /// Why the session did not take all of the output, if it did not.
     async fn refused(&self, outcomes: &mut watch::Receiver<Taken>) -> Option<String> {
         let last = self.seq.checked_sub(1)?;
         let decided = outcomes.wait_for(|taken| taken.seq == Some(last) || taken.refusal.is_some());
@@ -387,7 +387,7 @@ impl Words<'_> {
         }
     }
 
-    /// The next of what is said.
+    /// The next of the output.
     fn output(&mut self, events: Vec<NewEvent>, then: Then) -> TurnOutput {
         let rewind = !events.is_empty() && take(&mut self.rewinds);
         let mark = !events.is_empty() && take(&mut self.marks);
@@ -400,7 +400,7 @@ impl Words<'_> {
         self.received_at = Instant::now();
         let say = Say { output, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
-        // A link that is closed has told the session already.
+        // A link that is closed has signalled the session already.
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
     }
 }

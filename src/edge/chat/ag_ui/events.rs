@@ -1,5 +1,5 @@
 //! Deltas as events of AG-UI, each under an id that says where in the log it is: a client that comes back with the last
-//! one that it has is told the rest.
+//! one that it has gets the rest.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::ids::{Incarnation, Serial, TurnId};
 use crate::limits::INTERACTIONS;
 use crate::session::{End, Format};
 
-/// A place among the events: the serial of the log's event, and the number among those that it is told as.
+/// A place among the events: the serial of the log's event, and the number among those that it is sent as.
 pub(super) type Id = (u64, u64);
 
 /// A run on its way to one client.
@@ -31,7 +31,7 @@ pub(super) struct Events {
     pending: Vec<Question>,
     /// Calls whose arguments came in pieces.
     going: HashSet<String>,
-    /// The first of what was told in messages of this run and stands.
+    /// The first of what was sent in messages of this run and stands.
     stands: Option<Serial>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn id_of(text: &str) -> Option<(Incarnation, Id)> {
     Some((life, (next()?, next()?)))
 }
 
-/// What is told to whoever comes back after an event that the run does not have: its own stream has no id for it.
+/// The answer to whoever comes back after an event that the run does not have: its own stream has no id for it.
 fn beyond() -> Json {
     let event = of("RUN_ERROR").with("message", "there is no such event of this run");
     event.with("code", "cursor_out_of_range")
@@ -157,7 +157,7 @@ impl Events {
         self.custom("event", value, out);
     }
 
-    /// A run that waits for people is over: they are asked, and another run goes on with what they say.
+    /// A run that waits for people is over: they have a question, and another run goes on with the answer.
     fn waits(&mut self, out: &mut Vec<u8>) -> Flow {
         let pending = std::mem::take(&mut self.pending);
         let interrupts: Vec<_> = pending.iter().map(interrupt).collect();
@@ -167,8 +167,8 @@ impl Events {
         self.end(&event, out)
     }
 
-    /// What was told from a place on is superseded. The client has what it sent; where more than that stands, the same
-    /// run is to be asked for again, which is told what stands alone.
+    /// What was sent from a place on is superseded. The client has what it sent; where more than that stands, the same
+    /// run is to be requested again, which gets what stands alone.
     fn rewound(&mut self, from: Serial, out: &mut Vec<u8>) -> Flow {
         self.stands = self.stands.filter(|first| *first < from);
         if self.seen.is_some_and(|seen| self.at <= seen) {
@@ -177,7 +177,7 @@ impl Events {
         let messages = self.messages.as_ref().filter(|_| self.stands.is_none());
         let Some(messages) = messages else {
             let event = of("RUN_ERROR").with("message", "the agent began anew; ask again");
-            // Without an id: nothing can be told to whoever comes back after it.
+            // Without an id: nothing can be sent to whoever comes back after it.
             live::data(out, &event.with("code", "rewound"));
             return Flow::Ended;
         };

@@ -1,7 +1,7 @@
 //! AG-UI: a route for `HttpAgent`, and for the clients of TanStack AI, which speak it as well.
 //!
 //! `POST /v1/ag-ui/AGENT` takes a run's input and streams its events. A run is a turn, by its name, so the same request
-//! again never begins a second one; with `Last-Event-ID` it is told what comes after that. `resume` answers what an
+//! again never begins a second one; with `Last-Event-ID` it gets what comes after that. `resume` answers what an
 //! earlier run ended with, and the turn goes on under the new run's name.
 
 mod events;
@@ -101,7 +101,7 @@ async fn run(
         Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
     let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
-    // Who comes back goes on after what was told, whether that was superseded since or not.
+    // Who comes back goes on after what was sent, whether that was superseded since or not.
     let is_present = seen.is_none();
     let shown = Shown { id: &id, turn, from, life, begins, is_present, health: false };
     let names = (request.thread, request.run);

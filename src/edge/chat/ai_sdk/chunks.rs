@@ -1,7 +1,7 @@
 //! Deltas as chunks of a UI message stream.
 //!
 //! A client dies on a chunk that its version does not know, and on one whose members are not what it expects. So what
-//! came from an agent is told as itself only where it is known to be whole, and wrapped in `data-event` otherwise.
+//! came from an agent is sent as itself only where it is known to be whole, and wrapped in `data-event` otherwise.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub(super) struct Chunks {
     version: Version,
     message: String,
     in_step: bool,
-    /// What people are asked: its kind, and the call that it is about.
+    /// A question to people: its kind, and the call that it is about.
     pending: HashMap<InteractionId, (String, Option<String>)>,
 }
 
@@ -119,7 +119,7 @@ impl Chunks {
     }
 
     fn answered(&mut self, interaction: &InteractionId, answer: Option<&str>, out: &mut Vec<u8>) {
-        // What was asked before the client came, it knows.
+        // Questions from before the client came, it knows.
         let Some((kind, call)) = self.pending.remove(interaction) else { return };
         match (kind.as_str(), call, answer) {
             ("client_tool", Some(call), Some(answer)) => {
@@ -308,7 +308,7 @@ fn interaction_of(
     of("data-interaction").with("id", id.as_str()).with("data", data)
 }
 
-/// Whether an answer is a yes, and what was said to it.
+/// Whether an answer is a yes, and its note.
 fn approved(answer: &str) -> (bool, Option<String>) {
     match Object::parse(answer) {
         Some(object) => (object.is_true("approved"), object.text("reason")),

@@ -61,7 +61,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// `POST {api}`: the last message is an input, or answers what the agent asked.
+/// `POST {api}`: the last message is an input, or answers a question of the agent.
 async fn send(
     State(edge): State<Edge>,
     Extension(version): Extension<Version>,
@@ -130,7 +130,7 @@ async fn message(
         }
         begun => begun?,
     };
-    // It may ask for another answer, or never have heard of the last one. What comes in place of an answer that is over
+    // It may want another answer, or never have got the last one. What comes in place of an answer that is over
     // is named by that, so that the same request again finds it.
     while request.trigger != Trigger::Submit && begun.duplicate {
         let turns = status(edge, id, deadline).await?.map(|status| status.turns);
@@ -143,8 +143,8 @@ async fn message(
     Ok(begun)
 }
 
-/// Answers what the agent asked in a message, as far as it is open: what was answered before is no mistake, because the
-/// same request may come again.
+/// Answers the questions of the agent in a message, as far as they are open: what was answered before is
+/// no mistake, because the same request may come again.
 async fn answered(
     place: Place<'_>,
     message: &str,

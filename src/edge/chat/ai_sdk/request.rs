@@ -29,7 +29,7 @@ pub(super) enum Trigger {
 pub(super) enum Says {
     /// A person speaks.
     Message { id: String, sent_content: NewEvent },
-    /// The agent asked in this message, and this is answered, by the names of what was asked.
+    /// The questions of the agent are in this message, and these are the answers, by the names of the questions.
     Answers { message: String, answers: Vec<(String, NewEvent)> },
 }
 

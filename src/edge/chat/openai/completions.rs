@@ -84,7 +84,7 @@ pub(super) struct Completion {
     id: String,
     agent: AgentName,
     created_s: u64,
-    /// Something was said that cannot be taken back.
+    /// Something was sent that cannot be taken back.
     has_text: bool,
     finish: Option<&'static str>,
     error: Option<String>,

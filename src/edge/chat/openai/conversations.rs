@@ -55,7 +55,7 @@ pub(super) fn session_of(
     }
 }
 
-/// The end of a response's log, if nothing was asked in it but that.
+/// The end of a response's log, if it has no other input.
 ///
 /// # Errors
 /// It cannot be read now, or is another life's.
@@ -74,7 +74,7 @@ pub(super) async fn only_turn(
     if cursor.incarnation != place.life {
         return Err(Refusal::NotFound.into());
     }
-    // What was asked before it stands before it in the log.
+    // Earlier inputs stand before it in the log.
     Ok((only && place.from.0 == 1).then_some(cursor))
 }
 
@@ -133,7 +133,7 @@ fn shown(id: &SessionId, status: &Status) -> Json {
     rendered.with("created_at", count(status.created_at.0 / 1000)).with("metadata", labels)
 }
 
-/// What a conversation is to be: its metadata are the labels of its session, its items what was said before.
+/// What a conversation is to be: its metadata are the labels of its session, its items the conversation so far.
 fn wanted(body: &[u8]) -> Result<Create, Problem> {
     let mut create = Create::default();
     if body.is_empty() {

@@ -12,7 +12,7 @@ use crate::session::End;
 /// A response as it comes.
 pub(super) struct Events {
     place: Place,
-    /// The first number that is told.
+    /// The first number that is sent.
     first: u64,
     number: u64,
     created_s: u64,
@@ -20,7 +20,7 @@ pub(super) struct Events {
     error: Option<String>,
     incomplete: Option<&'static str>,
     in_progress: bool,
-    /// Items that were told of, also those that were taken back.
+    /// Items that were sent, also those that were taken back.
     index: u64,
     items: Items,
 }
@@ -138,7 +138,7 @@ impl Events {
         self.end("failed", out)
     }
 
-    /// An item is told of; `done`: all of it at once.
+    /// An item is sent; `done`: all of it at once.
     fn add(&mut self, item: Item, done: bool, out: &mut Vec<u8>) {
         let json = item.json(self.place.agent.as_str(), done);
         let index = count(self.index);

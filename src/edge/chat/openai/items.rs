@@ -75,7 +75,7 @@ impl Items {
         }
     }
 
-    /// Whether it is larger than a response may be: it is told once more, whole, when the response ends (S10).
+    /// Whether it is larger than a response may be: it is sent once more, whole, when the response ends (S10).
     pub(super) fn is_too_large(&self) -> bool {
         RESPONSE_BYTES < self.bytes
     }
@@ -116,7 +116,7 @@ impl Items {
         left
     }
 
-    /// Takes what people are asked, and what was answered.
+    /// Takes questions to people, and the answers.
     pub(super) fn question(&mut self, delta: Delta) {
         match delta {
             Delta::Question(pending) if self.pending.len() < INTERACTIONS => {

@@ -1,7 +1,7 @@
 //! OpenAI's clients, whose base URL is `/v1/openai`: responses in the background and streaming, conversations, and chat
 //! completions. `model` is the name of an agent.
 //!
-//! Responses are told from the log under numbers that every node gives them, so a client that broke off goes on with
+//! Responses are sent from the log under numbers that every node gives them, so a client that broke off goes on with
 //! `starting_after` anywhere. A chat completion cannot be gone on with; its request may be sent again.
 
 mod completions;

@@ -11,13 +11,13 @@ pub(super) fn body(bytes: &[u8]) -> Result<Object<'_>, Problem> {
     body.ok_or_else(|| bad("the body is a JSON object"))
 }
 
-/// The agent that is asked.
+/// The agent that is to answer.
 pub(super) fn agent(body: &Object<'_>) -> Result<AgentName, Problem> {
     let model = body.text("model").ok_or_else(|| bad("model is the agent's name"))?;
     AgentName::parse(&model).map_err(|why| bad(&format!("model: {why}")))
 }
 
-/// The input of a response. `alone`: the session has nothing yet, so all of the input is told, not the last of it.
+/// The input of a response. `alone`: the session has nothing yet, so all of the input counts, not the last of it.
 pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
     let given = body.get("input").ok_or_else(|| bad("input is missing"))?;
     if let Some(text) = raw::string(given) {
@@ -63,10 +63,10 @@ fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Says, Problem> {
     client_message::ui(Json::object([("messages", all.into())])).map(Says::Message)
 }
 
-/// What was said before a conversation begins, as one event; none where it is nothing.
+/// What came before a conversation begins, as one event; none where it is nothing.
 ///
 /// # Errors
-/// It is more than what people and agents said, or too large.
+/// It is more than messages of people and agents, or too large.
 pub(super) fn brought(items: &[&str]) -> Result<Option<NewEvent>, Problem> {
     let message = |item: &&str| {
         let item = Object::parse(item).filter(is_message);

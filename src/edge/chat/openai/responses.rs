@@ -80,7 +80,7 @@ pub(super) async fn create(
     let rendered = rendered(&edge, place, !background, deadline);
     match while_granted(&caller, rendered).await {
         Ok(rendered) => whole(&edge, &rendered),
-        // What was asked is in the log: it must not simply be asked again.
+        // The input is in the log: it must not simply be sent again.
         Err(why) if *why.kind() == error::NO_QUORUM => {
             Err(Problem::new(&error::OUTCOME_UNKNOWN, "the response cannot be read now"))
         }
@@ -143,7 +143,7 @@ pub(super) async fn retrieve(
             number.ok_or_else(bad)?.saturating_add(1)
         }
     };
-    // Nothing of what is not there is told as if it had ended.
+    // What is not there is not shown as if it had ended.
     let now = read(&edge, place.clone(), false, deadline).await?;
     if !streams {
         return Ok(json(&now.response()));
