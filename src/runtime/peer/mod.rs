@@ -87,6 +87,15 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
             place.map_or_else(unavailable, Response::PlaceOf)
         }
+        Request::Files { session, file, within_ms } => {
+            let found = parts.sessions.files_here(&session, file.as_ref(), after(within_ms)).await;
+            found.map_or_else(unavailable, Response::Files)
+        }
+        Request::FileBytes { session, incarnation, number, offset } => {
+            let bytes = parts.sessions.file_bytes_here(&session, incarnation, number, offset);
+            let failed = |_| Response::Unavailable("the store of this node fails".into());
+            bytes.await.map_or_else(failed, Response::FileBytes)
+        }
         Request::List { shard, prefix, after: start, limit, within_ms } => {
             let limit = limit as usize;
             let deadline = after(within_ms);
