@@ -7,17 +7,17 @@ use bytes::Bytes;
 use cluster::codec;
 use expect_test::{Expect, expect};
 use session::ids::{
-    AgentName, CallEpoch, CallId, DeviceName, Incarnation, InteractionId, KindName, Millis,
+    AgentName, CallEpoch, CallId, DeviceName, FileId, Incarnation, InteractionId, KindName, Millis,
     ParticipantName, ProducerEpoch, ProducerId, Serial, SessionId, StepName, ToolName, TurnEpoch,
     TurnId, WorkerName,
 };
 use session::stored::COMMAND_VERSION;
 use session::{
-    Answer, Append, AppendEach, Ask, Audience, Cancel, Cause, Claim, ClaimCall, Command,
-    CommandKey, Config, ContentType, ControlRequest, Create, Event, Follows, Fork, ForkRequest,
-    Format, Found, Input, Lose, Mode, NewEvent, NodeStart, Origin, Pause, Phase, Policy,
-    ReleaseCall, Resume, Retention, Role, Say, Scope, Sender, Session, Then, ToolMark, ToolResult,
-    ToolStep, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
+    Answer, Append, AppendEach, Ask, Audience, BeginFile, Cancel, Cause, Claim, ClaimCall, Command,
+    CommandKey, Config, ContentType, ControlRequest, Create, Event, FileRequest, Follows, Fork,
+    ForkRequest, Format, Found, Input, Lose, Mode, NewEvent, NodeStart, Origin, Pause, Phase,
+    Piece, Policy, ReleaseCall, Resume, Retention, Role, Say, Scope, Sender, Session, Then,
+    ToolMark, ToolResult, ToolStep, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -142,6 +142,27 @@ fn commands_keep_their_bytes() {
     check_command(&Command::Confirm { fork: fork.clone(), key }, expect!["0108016609"]);
     check_command(&Command::Release { fork: fork.clone(), key }, expect!["0109016609"]);
     check_command(&Command::Settle { source: fork, key }, expect!["010a016609"]);
+    let file = FileId::parse("file_0123456789abcdef").unwrap();
+    let begin = BeginFile {
+        id: file.clone(),
+        size: 300,
+        sha256: [7; 32],
+        media_type: ContentType::parse("image/png").ok(),
+        name: Some("a".into()),
+        keep_ms: 5_000,
+    };
+    let bytes = Bytes::from_static(b"hi");
+    let piece = Piece { file: file.clone(), offset: 64, bytes };
+    for (request, expected) in [
+        (FileRequest::Begin(begin), expect!["0"]),
+        (
+            FileRequest::Put(piece),
+            expect!["011d011566696c655f303132333435363738396162636465664002686"],
+        ),
+        (FileRequest::Drop(file), expect!["2"]),
+    ] {
+        check_command(&Command::File(Box::new(request)), expected);
+    }
     check_command(
         &forked(),
         expect![
