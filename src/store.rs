@@ -275,7 +275,8 @@ impl Store {
         Ok(())
     }
 
-    /// Blocks and pieces of files that were removed since the store was opened; the disk has them still, until it is compacted.
+    /// Blocks and pieces of files that were removed since the store was opened; the disk has them still, until it is
+    /// compacted.
     pub fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
     }

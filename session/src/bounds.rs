@@ -18,7 +18,8 @@ pub struct Holding {
     pub sessions: u64,
     /// Turns that are not over.
     pub open_turns: u64,
-    /// Payload bytes of the events and bytes of the files that are kept, also of a deleted session whose log is kept for its forks.
+    /// Payload bytes of the events, and bytes of the files, that are kept; also of a deleted session whose log is kept
+    /// for its forks.
     pub stored_bytes: u64,
 }
 

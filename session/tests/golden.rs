@@ -154,12 +154,17 @@ fn commands_keep_their_bytes() {
     let bytes = Bytes::from_static(b"hi");
     let piece = Piece { file: file.clone(), offset: 64, bytes };
     for (request, expected) in [
-        (FileRequest::Begin(begin), expect!["0"]),
+        (
+            FileRequest::Begin(begin),
+            expect![
+                "011b001566696c655f30313233343536373839616263646566fb2c0107070707070707070707070707070707070707070707070707070707070707070109696d6167652f706e67010161fb8813"
+            ],
+        ),
         (
             FileRequest::Put(piece),
-            expect!["011d011566696c655f303132333435363738396162636465664002686"],
+            expect!["011b011566696c655f3031323334353637383961626364656640026869"],
         ),
-        (FileRequest::Drop(file), expect!["2"]),
+        (FileRequest::Drop(file), expect!["011b021566696c655f30313233343536373839616263646566"]),
     ] {
         check_command(&Command::File(Box::new(request)), expected);
     }

@@ -132,7 +132,7 @@ fn parse(body: &[u8], keep_ms: u64) -> Result<BeginFile, Problem> {
     let id = turns::name("file", &file.unwrap_or_else(random), FileId::parse)?;
     let hash = digest(&sha256).ok_or_else(|| turns::bad("sha256: 64 hexadecimal digits"))?;
     let media_type = media_type.map(|text| {
-        let parsed = ContentType::parse(&text).ok().filter(|parsed| is_media_type(parsed));
+        let parsed = ContentType::parse(&text).ok().filter(is_media_type);
         parsed.ok_or_else(|| turns::bad("media_type: a type and a subtype, such as image/png"))
     });
     Ok(BeginFile { id, size, sha256: hash, media_type: media_type.transpose()?, name, keep_ms })
@@ -217,6 +217,33 @@ mod tests {
         }
         for sha256 in ["", "ab", &"zz".repeat(32), &"ab".repeat(33), &"é".repeat(32)] {
             assert_eq!(digest(sha256), None, "{sha256}");
+        }
+    }
+
+    mod fuzz {
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::fuzz::nearly;
+
+        fn bodies() -> Vec<Vec<u8>> {
+            let body = json!({
+                "file": "file_0123456789abcdef",
+                "size": 300,
+                "sha256": "ab".repeat(32),
+                "media_type": "image/png",
+                "name": "a.png",
+            });
+            vec![body.to_string().into_bytes()]
+        }
+
+        proptest! {
+            #[test]
+            fn an_announcement_is_taken_or_refused(body in nearly(bodies())) {
+                if let Err(why) = parse(&body, 5_000) {
+                    prop_assert_eq!(why.kind().code, "bad_json");
+                }
+            }
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::ids::{FileId, SessionId};
 use crate::limits::{self, FILE_UNIT, PIECE_BYTES};
 use crate::session::{Command, File, FileRequest, Piece, Refusal};
 
-/// `PATCH /v1/sessions/{id}/files/{file}`: bytes from `upload-offset` on. What the session has already is passed over, so
-/// that the same request again has the effect of one.
+/// `PATCH /v1/sessions/{id}/files/{file}`: bytes from `upload-offset` on. What the session has already is passed over,
+/// so that the same request again has the effect of one.
 pub(in crate::edge) async fn put(
     State(edge): State<Edge>,
     FileOf(id, file): FileOf,

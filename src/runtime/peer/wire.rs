@@ -329,7 +329,9 @@ mod tests {
             };
             let agent = AgentId { tenant: None, name: AgentName::parse("a").unwrap() };
             let held = Request::Holdings { shards: vec![1, 2], tenants: vec!["t".into()] };
-            let others = [Request::Offer { agent, within_ms: 1 }, held, Request::Report];
+            let file = FileId::parse("file_0123456789abcdef").ok();
+            let files = Request::Files { session: session(), file, within_ms: 1 };
+            let others = [Request::Offer { agent, within_ms: 1 }, held, files, Request::Report];
             let all = commands().into_iter().map(submit).chain(others);
             all.map(|request| request.encode().to_vec()).collect()
         }

@@ -191,8 +191,8 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::ids::Millis;
-    use crate::session::Session;
+    use crate::ids::{FileId, Millis};
+    use crate::session::{BeginFile, Command, Config, FileRequest, Session};
 
     fn absent(id: &str) -> Session {
         Session::absent(SessionId::parse(id).expect("a name"))
@@ -226,6 +226,50 @@ mod tests {
         assert_eq!(sent(8).expect("the old ones are passed by"), [("c".to_string(), 9)]);
         assert_eq!(sent(9).expect("nothing changed"), []);
         assert!(sent(6).is_err(), "the broken one is looked at where it is wanted");
+    }
+
+    #[test]
+    fn the_pieces_of_files_that_came_since_are_sent_before_their_head() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path()).expect("a store");
+        let mut session = absent("s");
+        let begin = BeginFile {
+            id: FileId::parse("file_0123456789abcdef").expect("a name"),
+            size: 300,
+            sha256: [0; 32],
+            media_type: None,
+            name: None,
+            keep_ms: 5_000,
+        };
+        let begin = Command::File(Box::new(FileRequest::Begin(begin)));
+        for command in [Config::default().into(), begin] {
+            session.apply(Millis(1), &command, &mut Vec::new()).expect("it is applied");
+        }
+        let (id, incarnation) = (session.id().clone(), Incarnation(1));
+        let at = LogOf { shard: 1, id: &id, incarnation };
+        for (number, offset, index) in [(0, 0, 5), (0, 64, 7), (0, 128, 8), (1, 0, 8)] {
+            let bytes = Bytes::from(vec![index as u8; 64]);
+            store.put_piece(&at, (number, offset), index, &bytes).expect("it is written");
+        }
+        let head = Head { next: 9, session, unsealed: Vec::new(), filed: None };
+        store.put_head(1, &id, &head).expect("it is written");
+        let sent = |since| {
+            let mut source = Source::of(store.clone(), 1, since);
+            let mut all = Vec::new();
+            while let Some(chunk) = source.next_chunk().expect("it is read") {
+                all.push(match codec::decode(VERSION, &chunk).expect("it decodes") {
+                    Record::Piece { number, offset, piece, .. } => (number, offset, piece.index),
+                    Record::Head { head, .. } => (u64::MAX, u64::MAX, head.next),
+                    Record::Block { .. } => panic!("there are no blocks"),
+                });
+            }
+            all
+        };
+        // Of a file that the session does not have, nothing is sent.
+        let last = (u64::MAX, u64::MAX, 9);
+        assert_eq!(sent(0), [(0, 128, 8), (0, 64, 7), (0, 0, 5), last]);
+        assert_eq!(sent(7), [(0, 128, 8), (0, 64, 7), last]);
+        assert_eq!(sent(9), []);
     }
 
     #[test]
