@@ -251,7 +251,7 @@ mod tests {
             let bytes = Bytes::from(vec![index as u8; 64]);
             store.put_piece(&at, (number, offset), index, &bytes).expect("it is written");
         }
-        let head = Head { next: 9, session, unsealed: Vec::new(), filed: None };
+        let head: Head = Head { next: 9, session, unsealed: Vec::new(), filed: None };
         store.put_head(1, &id, &head).expect("it is written");
         let sent = |since| {
             let mut source = Source::of(store.clone(), 1, since);
