@@ -69,6 +69,9 @@ pub struct ServeConfig {
     /// How long a long poll waits that does not say so itself, in milliseconds; 0 to
     /// [`limits::POLL_MS_MAX`].
     pub long_poll_ms: u64,
+    /// How long a file is kept to which nothing comes, or no event refers, in milliseconds; within
+    /// [`limits::FILE_KEEP_MS_RANGE`].
+    pub file_keep_ms: u64,
     /// Where webhooks of subscriptions may go.
     pub webhook_reach: WebhookReach,
     /// Names under which clients may call this node, beside its own.
@@ -180,6 +183,9 @@ pub struct Given {
     /// How long a long poll waits [default: 20000]
     #[arg(long, env = "OUTLIVE_LONG_POLL_MS", value_name = "MS")]
     pub long_poll_ms: Option<u64>,
+    /// How long a file is kept to which nothing comes, or no event refers [default: 86400000]
+    #[arg(long, env = "OUTLIVE_FILE_KEEP_MS", value_name = "MS")]
+    pub file_keep_ms: Option<u64>,
     /// Where webhooks may go [default: public]
     #[arg(long, env = "OUTLIVE_WEBHOOK_REACH", value_name = "REACH")]
     pub webhook_reach: Option<WebhookReach>,
@@ -300,6 +306,7 @@ impl Given {
             election_max_ms: self.election_max_ms.or(below.election_max_ms),
             checkpoint_entries: self.checkpoint_entries.or(below.checkpoint_entries),
             long_poll_ms: self.long_poll_ms.or(below.long_poll_ms),
+            file_keep_ms: self.file_keep_ms.or(below.file_keep_ms),
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
             allow_host: either(self.allow_host, below.allow_host),
             allow_origin: either(self.allow_origin, below.allow_origin),
@@ -373,6 +380,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         election_min_ms: given.election_min_ms.unwrap_or(ELECTION_MIN_MS),
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
         long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
+        file_keep_ms: given.file_keep_ms.unwrap_or(limits::FILE_KEEP_MS),
         webhook_reach: given.webhook_reach.unwrap_or_default(),
         allow_hosts,
         allow_origins,
@@ -428,6 +436,11 @@ fn check_numbers(config: &ServeConfig) -> Result<(), BadServeConfig> {
     }
     if limits::POLL_MS_MAX < config.long_poll_ms {
         return bad(format!("long_poll_ms must be at most {}", limits::POLL_MS_MAX));
+    }
+    let keep = limits::FILE_KEEP_MS_RANGE;
+    if !keep.contains(&config.file_keep_ms) {
+        let (least, most) = (keep.start(), keep.end());
+        return bad(format!("file_keep_ms must be {least} to {most}"));
     }
     if ELECTION_MS_LIMIT < config.election_max_ms {
         return bad(format!("election_max_ms must be at most {ELECTION_MS_LIMIT}"));

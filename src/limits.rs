@@ -8,6 +8,14 @@ pub use session::limits::*;
 pub const DELIVERY_EVENTS: usize = 256;
 /// Payload bytes that a reader gets at once, unless one event is larger.
 pub const DELIVERY_BYTES: usize = 256 << 10;
+/// Bytes of a file that are read at once.
+pub const FILE_READ_BYTES: usize = PIECE_BYTES;
+/// How long the next bytes of a file are looked for before an answer breaks off, in milliseconds.
+pub const FILE_READ_MS: u64 = 10_000;
+/// Pause between two looks at all replicas for bytes of a file.
+pub const FILE_LOOK_WAIT: Duration = Duration::from_millis(100);
+/// Sources of sources in which a file of a fork is looked for.
+pub const FORK_DEPTH: usize = 64;
 /// Memory that the store uses to keep parts of its files, in bytes.
 pub const STORE_CACHE_BYTES: u64 = 64 << 20;
 /// Time after which a write to the store that did not end counts as failed.

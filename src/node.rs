@@ -331,6 +331,7 @@ fn settings(config: &ServeConfig, address: SocketAddr) -> anyhow::Result<edge::S
     let certificate = config.client_tls.clone().map(Certificate::load).transpose();
     Ok(edge::Settings {
         long_poll: Duration::from_millis(config.long_poll_ms),
+        file_keep_ms: config.file_keep_ms,
         door: edge::Door::new(address, members, allow_hosts, allow_origins),
         public: config.public.clone(),
         certificate: certificate.map_err(anyhow::Error::msg).context("serve clients by TLS")?,

@@ -1,5 +1,5 @@
-//! What sessions keep on this node's disk: heads, sealed blocks of events, deadlines, marks, and
-//! the names that live.
+//! What sessions keep on this node's disk: heads, sealed blocks of events, pieces of files, deadlines, marks,
+//! and the names that live.
 //!
 //! Nothing here is the truth: the journal is. Writes are not synced one by one; [`Store::persist`]
 //! makes everything before it durable, and the journal is purged only after that (S3). The keys and
@@ -12,6 +12,7 @@ mod keys;
 mod lsm;
 #[cfg(any(test, tokio_unstable))]
 pub mod memory;
+mod pieces;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -31,6 +32,7 @@ use crate::runtime::aside;
 use engine::{Engine, Table};
 use fault::Fault;
 use kept::{BLOCK_VERSION, Block, HEAD_VERSION, Head};
+pub use pieces::PlacedPiece;
 use watch::Watch;
 
 /// The store of one node. Clones share it. Every call may block on the disk.
@@ -41,7 +43,7 @@ pub struct Store {
     engine: Arc<dyn Engine>,
     fault: Fault,
     watch: Arc<Watch>,
-    /// Blocks that were removed since the store was opened.
+    /// Blocks and pieces of files that were removed since the store was opened.
     freed: Arc<AtomicU64>,
 }
 
@@ -273,7 +275,8 @@ impl Store {
         Ok(())
     }
 
-    /// Blocks that were removed since the store was opened; the disk has them still, until it is compacted.
+    /// Blocks and pieces of files that were removed since the store was opened; the disk has them still, until it is
+    /// compacted.
     pub fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
     }

@@ -18,7 +18,8 @@ pub struct Holding {
     pub sessions: u64,
     /// Turns that are not over.
     pub open_turns: u64,
-    /// Payload bytes of the events that are kept, also of a deleted session whose log is kept for its forks.
+    /// Payload bytes of the events, and bytes of the files, that are kept; also of a deleted session whose log is kept
+    /// for its forks.
     pub stored_bytes: u64,
 }
 
@@ -94,7 +95,7 @@ impl Session {
         Holding {
             sessions: self.live().map_or(0, |_| 1),
             open_turns: self.live().map_or(0, |live| live.work.turns.len() as u64),
-            stored_bytes: self.kept().map_or(0, |live| live.log.bytes()),
+            stored_bytes: self.kept().map_or(0, |live| live.log.bytes() + live.files.bytes()),
         }
     }
 

@@ -191,6 +191,10 @@ impl Live {
         must(inherited < self.log.first, "a fork begins after what it inherits")?;
         self.log.check(self.clock)?;
         self.producers.check(self.log.tail, self.clock)?;
+        must(
+            self.files.holds(self.log.first, self.log.tail),
+            "files are bounded, and what is said of them fits",
+        )?;
         if self.is_closed() {
             must(self.work.turns.is_empty(), "a closed session has no turns")?;
             must(self.work.control.held.is_none(), "a closed session holds nothing back")?;

@@ -58,6 +58,9 @@ impl Right {
         Right::Admin,
     ];
 
+    /// Rights to bring something into a session: who has one of them may bring files for it.
+    pub const BRINGING: [Right; 3] = [Right::Send, Right::Publish, Right::Claim];
+
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
@@ -154,6 +157,16 @@ impl Grant {
         if self.rights.contains(&right) { Ok(()) } else { Err(Denied::Right(right)) }
     }
 
+    /// Whether it has one of these rights in this session.
+    ///
+    /// # Errors
+    /// It has none; the first one is named as missing.
+    fn allows_one(&self, rights: &[Right], session: &SessionId) -> Result<(), Denied> {
+        let mut judged = rights.iter().map(|right| self.allows(*right, Some(session)));
+        let first = judged.next().unwrap_or(Ok(()));
+        if judged.any(|judged| judged.is_ok()) { Ok(()) } else { first }
+    }
+
     /// The beginnings of all names of its tenant below `prefix` that it is for, and whether a beginning is a whole
     /// name.
     pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {
@@ -206,6 +219,9 @@ impl Grant {
     pub fn narrow(&self, session: &SessionId, command: &mut Command) -> Result<(), Denied> {
         for right in command.rights() {
             self.allows(*right, Some(session))?;
+        }
+        if matches!(command, Command::File(_)) {
+            self.allows_one(&Right::BRINGING, session)?;
         }
         match command {
             Command::Input(input) => {
@@ -326,6 +342,8 @@ impl Command {
                 Verb::Request => &[Right::Send],
                 Verb::Grant { .. } | Verb::Take { .. } | Verb::Release => &[Right::Takeover],
             },
+            // One of several, see [`Grant::narrow`].
+            Command::File(_) => &[],
             Command::Tick
             | Command::Hold { .. }
             | Command::Confirm { .. }

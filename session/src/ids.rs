@@ -4,6 +4,7 @@
 
 mod agent;
 mod epoch;
+mod file;
 mod session;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::stored::kept_as_text;
 
 pub use agent::AgentId;
 pub use epoch::{CallEpoch, ControlEpoch, ProducerEpoch, TurnEpoch};
+pub use file::FileId;
 pub use session::{BadTenant, SessionId, TenantName, listed};
 
 /// Name that a writer gives itself, under which its retries are recognised.
@@ -126,6 +128,9 @@ pub enum BadId {
     /// It begins or ends with white space.
     #[error("the name begins or ends with white space")]
     Padded,
+    /// It is not of the shape that names of files have.
+    #[error("a file's name is file_ and 16 to 64 letters or digits")]
+    NoFile,
 }
 
 /// How often the session of this name was created: the first life is 1.

@@ -17,6 +17,7 @@ pub mod content_type;
 pub mod control;
 pub mod event;
 pub mod fact;
+pub mod files;
 pub mod fork;
 pub mod grant;
 pub mod health;
@@ -33,6 +34,8 @@ mod call_tests;
 mod case_tests;
 mod check;
 mod cut;
+#[cfg(test)]
+mod files_tests;
 pub mod ids;
 mod keys;
 pub mod limits;
@@ -77,6 +80,7 @@ pub use fact::{
     CallCause, Cause, Change, ControlChange, End, Fact, Member, Output, PauseReason, Receipt,
     Sender,
 };
+pub use files::{BadFile, BeginFile, File, FileRequest, Piece};
 pub use fork::{Effect, Fork, ForkRequest};
 pub use grant::{Denied, Grant, Right};
 pub use keys::{CommandKey, Stand};
@@ -137,7 +141,13 @@ impl Session {
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         let before = cfg!(debug_assertions).then(|| self.before(out));
+        let had = out.len();
         let answer = self.obey(at, command, out);
+        if answer.is_ok()
+            && let Life::Live(live) = &mut self.life
+        {
+            live.keep_files(&out[had..]);
+        }
         if let Some(Err(broken)) = before.map(|before| self.check_step(&before, &answer, out)) {
             panic!("{broken}; after {command:?}: {self:?}");
         }
@@ -249,7 +259,9 @@ impl Session {
     pub fn tick_at(&self) -> Option<Millis> {
         let live = self.live()?;
         let age = live.log.deadline(&live.config.retention, live.work.needed());
-        [age, live.expires_at(), live.work.tick_at(&live.config.policy)].into_iter().flatten().min()
+        let files = live.files.deadline();
+        let work = live.work.tick_at(&live.config.policy);
+        [age, live.expires_at(), work, files].into_iter().flatten().min()
     }
 
     /// Turns whose workers are gone when these starts of a node are, and the epochs of their leases.
@@ -288,6 +300,16 @@ impl Session {
             attempt: turn.attempts,
         };
         pending_releases.map(release).chain(holds).chain(offers.map(offer)).collect()
+    }
+
+    /// Its files, also those that are still coming, in order of their numbers.
+    pub fn files(&self) -> &[File] {
+        self.kept().map_or(&[], |live| live.files.all())
+    }
+
+    /// The life whose files these are, and how many it has no more; none where nothing is kept.
+    pub fn files_removed(&self) -> Option<(Incarnation, u64)> {
+        self.kept().map(|live| (live.incarnation, live.files.removed()))
     }
 
     /// The name.

@@ -116,6 +116,23 @@ pub const KEY_SKEW_MS: u64 = 5_000;
 /// Branches of one session's conversation beside the first one.
 pub const BRANCHES: usize = 512;
 
+/// Size of one file, in bytes.
+pub const FILE_BYTES: u64 = 64 << 20;
+/// Bytes of a file that one command brings; a multiple of [`FILE_UNIT`].
+pub const PIECE_BYTES: usize = 256 << 10;
+/// Every piece of a file but the last is a multiple of so many bytes: what the hash takes at once.
+pub const FILE_UNIT: usize = 64;
+/// Files of one session, those that are still coming included.
+pub const FILES: usize = 1024;
+/// Files of one session that are still coming.
+pub const UPLOADS: usize = 16;
+/// Length of the name that a file has for people, in bytes.
+pub const FILE_NAME_BYTES: usize = 255;
+/// How long a file is kept to which nothing comes, or no event refers, where nobody says, in milliseconds.
+pub const FILE_KEEP_MS: u64 = 24 * 60 * 60 * 1000;
+/// Shortest and longest such time, in milliseconds.
+pub const FILE_KEEP_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 60 * 60 * 1000;
+
 /// Inputs of its source whose names a fork remembers.
 pub const FORK_INPUTS: usize = 256;
 /// Forks of one session that live at once.

@@ -11,6 +11,7 @@ use super::content_type::ContentType;
 use super::control::Control;
 use super::cut::Inherited;
 use super::event::{Event, NewEvent, Origin};
+use super::files::Files;
 use super::fork::{Fork, Holds};
 use super::log::Log;
 use super::outcome::{Applied, DeleteReason};
@@ -46,6 +47,7 @@ pub(super) struct Live {
     pub(super) hidden: Option<DeleteReason>,
     pub(super) work: Work,
     pub(super) standing: Standing,
+    pub(super) files: Files,
 }
 
 /// Whether the log can still grow. It closes at its tail, which never moves again.
@@ -93,6 +95,7 @@ impl Live {
                 ..Work::default()
             },
             standing: Standing::Active,
+            files: Files::default(),
         };
         if let Some(inherited) = create.fork.as_ref().and_then(|fork| fork.inherited.as_ref()) {
             live.inherit(now, inherited, out);
@@ -134,6 +137,7 @@ impl Live {
             Command::ReleaseCall(release) => Ok(self.release_call(now, release, out)),
             Command::ToolResult(result) => self.tool_result(now, result, out),
             Command::Shelve(shelve) => Ok(self.shelve(now, shelve, out)),
+            Command::File(request) => self.file(now, request),
             Command::Create(_)
             | Command::Delete { .. }
             | Command::DeleteUnchanged { .. }

@@ -103,8 +103,9 @@ impl Session {
             return self.end(now, DeleteReason::Expired);
         }
         let judged = live.judge(now, out);
+        let expired = live.expire_files(now);
         match live.age(now) {
-            Applied::Unchanged if judged => Applied::Ticked,
+            Applied::Unchanged if judged || expired => Applied::Ticked,
             applied => applied,
         }
     }

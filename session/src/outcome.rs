@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::Mode;
 use super::cut::Inherited;
+use super::files::File;
 use super::standing::Standing;
 use super::status::TurnStatus;
 use crate::ids::{CallEpoch, CallId, ControlEpoch, Incarnation, Millis, Serial, TurnId};
@@ -164,6 +165,13 @@ pub enum Applied {
     Stands {
         /// What may.
         standing: Standing,
+        /// By this request.
+        changed: bool,
+    },
+    /// The file is as asked.
+    File {
+        /// As it is now; one that was given up as it was.
+        file: Box<File>,
         /// By this request.
         changed: bool,
     },

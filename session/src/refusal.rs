@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds::Held;
 use super::command::Role;
 use super::config::BadConfig;
+use super::files::BadFile;
 use super::standing::Standing;
 use crate::ids::{
     CallEpoch, Incarnation, Millis, ProducerEpoch, ProducerId, Serial, StepName, TurnEpoch, TurnId,
@@ -304,6 +305,48 @@ pub enum Refusal {
         /// Which of the two.
         standing: Standing,
     },
+    /// The session has no file of this name, or has it no more.
+    #[error("the session has no file of this name")]
+    NoSuchFile,
+    /// The name was given before to a file of another size or hash, which stays.
+    #[error("a file of this name has another size, hash or type")]
+    FileDiffers,
+    /// A file cannot be so; none of it is kept.
+    #[error("the file cannot be kept: {0}")]
+    BadFile(BadFile),
+    /// Bytes are missing before this piece.
+    #[error("the byte {expected} of the file comes next, not {given}")]
+    FileOffset {
+        /// The byte that comes next, from 0.
+        expected: u64,
+        /// Where the piece begins.
+        given: u64,
+    },
+    /// The piece would be beyond the file's end, or the file is larger than [`crate::limits::FILE_BYTES`].
+    #[error("the file would have {bytes} bytes; it may have {limit}")]
+    FileTooLarge {
+        /// How many it would have.
+        bytes: u64,
+        /// How many it may have.
+        limit: u64,
+    },
+    /// The bytes that came are not those that were announced: the last piece is not taken, and no other can end it.
+    #[error("the file's bytes have another SHA-256 than was announced")]
+    HashMismatch,
+    /// The session has as many files, or as many that are still coming, as it may.
+    #[error("the session has {limit} {}, as many as it may", if *coming { "uploads" } else { "files" })]
+    TooManyFiles {
+        /// How many there may be.
+        limit: usize,
+        /// Whether it is about those that are still coming.
+        coming: bool,
+    },
+    /// An event refers to the file, which stays for as long as the event does.
+    #[error("the event {at} refers to the file")]
+    FileInUse {
+        /// The last event that does.
+        at: Serial,
+    },
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -383,6 +426,14 @@ impl Refusal {
             Refusal::NoSuchMessage { .. } => ("no_such_message", OfThis),
             Refusal::TooManyBranches { .. } => ("too_many_branches", OfAll),
             Refusal::ReadOnly { .. } => ("frozen", OfAll),
+            Refusal::NoSuchFile => ("no_such_file", OfThis),
+            Refusal::FileDiffers => ("file_differs", OfAll),
+            Refusal::BadFile(_) => ("bad_file", OfAll),
+            Refusal::FileOffset { .. } => ("file_offset", OfAll),
+            Refusal::FileTooLarge { .. } => ("file_too_large", OfAll),
+            Refusal::HashMismatch => ("hash_mismatch", OfAll),
+            Refusal::TooManyFiles { .. } => ("too_many_files", OfAll),
+            Refusal::FileInUse { .. } => ("file_in_use", OfThis),
         }
     }
 }

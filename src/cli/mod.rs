@@ -6,6 +6,7 @@ mod bench;
 mod certs;
 mod cluster;
 mod demo;
+mod file;
 mod key;
 mod members;
 mod parent;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Target, append, tail};
+use super::{Target, append, file, tail};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Session {
@@ -19,6 +19,10 @@ pub(super) enum Session {
     Show(One),
     /// Begin another session as this one is
     Fork(Fork),
+    /// Bring a file into a session, and print its name there
+    PutFile(file::PutFile),
+    /// Read a file of a session
+    GetFile(file::GetFile),
     /// Take no more inputs and appends
     Freeze(One),
     /// Freeze, and leave the list
@@ -99,6 +103,8 @@ pub(super) async fn run(command: Session) -> anyhow::Result<()> {
             Ok(())
         }
         Session::Fork(fork) => fork.run().await,
+        Session::PutFile(file) => file.run().await,
+        Session::GetFile(file) => file.run().await,
         Session::Freeze(one) => change(one, "freeze").await,
         Session::Archive(one) => change(one, "archive").await,
         Session::Restore(one) => change(one, "restore").await,

@@ -66,7 +66,7 @@ pub(super) async fn small(
 
 /// Reads on for a while and keeps nothing: a client that is still sending when it is answered and cut
 /// off may never read the answer.
-async fn discard(body: &mut Body) {
+pub(super) async fn discard(body: &mut Body) {
     let end = Instant::now() + Duration::from_millis(limits::DISCARD_MS);
     let mut left = limits::DISCARD_BYTES;
     while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
@@ -114,7 +114,7 @@ async fn collect(
 }
 
 /// The time that a body may take of which so much has come: whoever sends slowly holds room for little.
-fn patience(bytes: usize) -> Duration {
+pub(super) fn patience(bytes: usize) -> Duration {
     let earned = bytes as u64 * 1000 / limits::BODY_RATE_BYTES;
     Duration::from_millis((limits::BODY_IDLE_MS + earned).min(limits::BODY_MS))
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::{headers, quota};
+use super::{files, headers, quota};
 use crate::auth::Denial;
 use crate::runtime::{AttachError, MembersError, SubmitError, Unavailable};
 use crate::session::Refusal;
@@ -55,6 +55,7 @@ kinds! {
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
     BAD_QUESTION 400 "bad_question" "The question cannot be asked so"
     BAD_ANSWER 400 "bad_answer" "The answer does not fit its question"
+    BAD_FILE 400 "bad_file" "The file cannot be kept" [BadFile]
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
     UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
     TOKEN_EXPIRED 401 "token_expired" "The time of the token or ticket is over"
@@ -75,6 +76,7 @@ kinds! {
     NO_SUCH_BRANCH 404 "no_such_branch" "The conversation has no such branch"
     NO_SUCH_INTERACTION 404 "no_such_interaction" "The interaction does not exist" [NoSuchInteraction]
     NO_SUCH_TOOL_CALL 404 "no_such_tool_call" "No call of the turn has this name and this key" [NoSuchToolCall]
+    NO_SUCH_FILE 404 "no_such_file" "The file does not exist" [NoSuchFile]
     UNKNOWN_PATH 404 "unknown_path" "There is nothing at this path"
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
@@ -105,6 +107,11 @@ kinds! {
     MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may" [MailboxFull]
     STEP_CANCELLED 409 "step_cancelled" "The step was cancelled" [StepCancelled]
     CONTROL_HELD 409 "control_held" "Somebody else has control" [ControlHeld]
+    FILE_DIFFERS 409 "file_differs" "A file of this name is another one" [FileDiffers]
+    FILE_OFFSET 409 "file_offset" "The file goes on at another byte" [FileOffset]
+    FILE_INCOMPLETE 409 "file_incomplete" "Not all bytes of the file have come"
+    FILE_IN_USE 409 "file_in_use" "An event refers to the file" [FileInUse]
+    TOO_MANY_FILES 409 "too_many_files" "The session has as many files as it may" [TooManyFiles]
     NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
     SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
     KEYS_OFF 409 "keys_off" "This node asks nobody who they are"
@@ -119,9 +126,12 @@ kinds! {
     APPEND_TOO_LARGE 413 "append_too_large" "The append is too large" [AppendTooLarge]
     CHECKPOINT_TOO_LARGE 413 "checkpoint_too_large" "The checkpoint is too large" [CheckpointTooLarge]
     TOO_MANY_EVENTS 413 "too_many_events" "The append carries too many events" [TooManyEvents]
+    FILE_TOO_LARGE 413 "file_too_large" "The file is too large" [FileTooLarge]
     FRAME_TOO_LARGE 413 "frame_too_large" "The frame is too large"
     UNSUPPORTED_TYPE 415 "unsupported_type" "The content type is not taken here"
     UNSUPPORTED_ENCODING 415 "unsupported_encoding" "Compressed bodies are not taken"
+    RANGE_BEYOND 416 "range_beyond" "The file has no such bytes"
+    HASH_MISMATCH 422 "hash_mismatch" "The bytes are not those that were announced" [HashMismatch]
     UPGRADE_REQUIRED 426 "upgrade_required" "The path is for WebSockets"
     QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows" [TenantBusy]
     OVERLOADED 429 "overloaded" "Too much work waits on this node"
@@ -273,6 +283,10 @@ impl From<Refusal> for Problem {
             Refusal::Closed { tail } | Refusal::SerialMismatch { tail, .. } => {
                 problem.with("tail", tail.0).header(headers::OUTLIVE_SERIAL, tail.0)
             }
+            Refusal::FileOffset { expected, .. } => {
+                problem.with("offset", expected).header(files::UPLOAD_OFFSET, expected)
+            }
+            Refusal::FileInUse { at } => problem.with("serial", at.0),
             Refusal::TenantFull { what, limit } => quota::held(problem, what.name(), limit),
             Refusal::TenantBusy { limit } => {
                 quota::held(problem, "open-turns", limit).with("retry_after_ms", 1_000_u64)

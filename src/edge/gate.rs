@@ -48,7 +48,9 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("sessions" | "home" | "messages" | "message" | "turns" | "turn" | "fork", _) => {
             Need::Right(Right::Read)
         }
-        ("session" | "events" | "stream", _) if reads => Need::Right(Right::Read),
+        ("session" | "events" | "stream" | "files" | "file", _) if reads => {
+            Need::Right(Right::Read)
+        }
         ("session" | "stream", "PUT") => Need::Right(Right::Create),
         ("session" | "stream", "DELETE") | ("trim" | "shelve", _) => Need::Right(Right::Delete),
         ("events" | "stream", "POST") | ("touch", _) => Need::Right(Right::Publish),
@@ -58,7 +60,8 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("presence" | "ephemeral", _) => Need::Right(Right::Presence),
         ("claim" | "say" | "output" | "told" | "tools", _) => Need::Right(Right::Claim),
         ("inputs" | "cancel" | "interactions" | "claim_call" | "release_call", _) => Need::Somebody,
-        ("control" | "pause" | "resume", _) => Need::Somebody,
+        // One of several rights, see [`Right::BRINGING`].
+        ("control" | "pause" | "resume" | "files" | "file", _) => Need::Somebody,
         ("ws" | "agents_ws" | "tickets", _) => Need::Somebody,
         // Of the caller's own tenant.
         ("keys" | "key" | "subscriptions", _) => Need::Right(Right::Admin),

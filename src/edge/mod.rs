@@ -18,6 +18,7 @@ mod durable;
 mod ephemeral;
 pub mod error;
 mod events;
+mod files;
 mod fork;
 mod frame;
 mod gate;
@@ -81,6 +82,8 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub struct Settings {
     /// How long a long poll waits that does not say so itself.
     pub long_poll: Duration,
+    /// How long a file is kept to which nothing comes, or no event refers, in milliseconds.
+    pub file_keep_ms: u64,
     /// Who may come in.
     pub door: Door,
     /// Where clients reach this node.

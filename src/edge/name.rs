@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use super::error::{self, Problem};
 use super::gate;
 use crate::auth::Caller;
-use crate::ids::{AgentId, AgentName, BadId, InteractionId, SessionId, TenantName, TurnId};
+use crate::ids::{AgentId, AgentName, BadId, FileId, InteractionId, SessionId, TenantName, TurnId};
 
 /// The session named by the third segment of the path.
 pub(super) struct Name(pub(super) SessionId);
@@ -85,6 +85,18 @@ impl<S: Sync> FromRequestParts<S> for InteractionOf {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<InteractionOf, Problem> {
         let Name(session) = Name::from_request_parts(parts, state).await?;
         Ok(InteractionOf(session, other(parts, 5, InteractionId::parse)?))
+    }
+}
+
+/// The session named by the third segment of the path, and the file named by the fifth.
+pub(super) struct FileOf(pub(super) SessionId, pub(super) FileId);
+
+impl<S: Sync> FromRequestParts<S> for FileOf {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<FileOf, Problem> {
+        let Name(session) = Name::from_request_parts(parts, state).await?;
+        Ok(FileOf(session, other(parts, 5, FileId::parse)?))
     }
 }
 

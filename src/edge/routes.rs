@@ -11,8 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, fork, gate, keys, people,
-    sessions, tickets, turns, ws,
+    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, files, fork, gate, keys,
+    people, sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
 use crate::session::Standing;
@@ -26,6 +26,12 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions", "sessions", get(sessions::list)),
         ("/v1/sessions/{id}", "session", verbs::create().get(sessions::show).delete(verbs::delete)),
         ("/v1/sessions/{id}/events", "events", post(verbs::append_events).get(events::read)),
+        ("/v1/sessions/{id}/files", "files", post(files::begin).get(files::list)),
+        (
+            "/v1/sessions/{id}/files/{file}",
+            "file",
+            get(files::get).head(files::head).patch(files::put).delete(files::delete),
+        ),
         ("/v1/sessions/{id}/touch", "touch", verbs::post(Verb::Touch)),
         ("/v1/sessions/{id}/trim", "trim", verbs::post(Verb::Trim)),
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
@@ -174,21 +180,23 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
 const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-seq, \
                        producer-expected-seq, producer-received-seq, retry-after, ratelimit, \
                        ratelimit-policy, allow, etag, \
-                       location, stream-next-offset, stream-cursor, stream-up-to-date, \
+                       location, upload-offset, upload-length, upload-complete, accept-ranges, \
+                       content-range, content-disposition, stream-next-offset, stream-cursor, stream-up-to-date, \
                        stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
                        x-vercel-ai-ui-message-stream";
 /// Headers that pages of other origins may send, where they do not say which: else whatever they ask for, since
 /// tracing and the like add headers of their own, and none of them gives a right here.
 const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control, if-none-match, \
                        producer-id, producer-epoch, producer-seq, outlive-format, outlive-close, \
-                       outlive-expect-serial, outlive-timeout-ms, stream-seq, stream-ttl, \
+                       outlive-expect-serial, outlive-timeout-ms, upload-offset, \
+                       upload-complete, range, if-range, stream-seq, stream-ttl, \
                        stream-expires-at, stream-closed, stream-forked-from, \
                        stream-fork-offset, stream-fork-sub-offset, stream-append";
 
 /// The answer to a preflight that asks for headers.
 fn preflight(wanted: Option<HeaderValue>) -> HeaderMap {
     let allowed = wanted.unwrap_or(HeaderValue::from_static(ALLOWED));
-    let methods = HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE");
+    let methods = HeaderValue::from_static("GET, HEAD, PUT, POST, PATCH, DELETE");
     let wanted = HeaderValue::from_static("access-control-request-headers");
     HeaderMap::from_iter([
         (header::ACCESS_CONTROL_ALLOW_METHODS, methods),
@@ -231,7 +239,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 47);
+        assert_eq!(routed.len(), 52);
     }
 
     /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.

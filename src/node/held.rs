@@ -43,9 +43,11 @@ const SHOWN: [Shown; 3] = [
         held.sessions
     }),
     ("tenant_open_turns", "Open turns of a tenant there", |held| held.open_turns),
-    ("tenant_stored_bytes", "Payload bytes that a tenant's sessions keep there", |held| {
-        held.stored_bytes
-    }),
+    (
+        "tenant_stored_bytes",
+        "Bytes of payloads and files that a tenant's sessions keep there",
+        |held| held.stored_bytes,
+    ),
 ];
 
 impl Collector for HeldByTenants {

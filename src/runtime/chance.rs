@@ -15,7 +15,7 @@ pub(super) type Map<K, V> = HashMap<K, V, Order>;
 
 /// Draws a number.
 #[cfg(not(tokio_unstable))]
-pub(super) fn draw<T>() -> T
+pub(crate) fn draw<T>() -> T
 where
     StandardUniform: Distribution<T>,
 {
@@ -24,7 +24,7 @@ where
 
 /// Draws a number that follows from the seed.
 #[cfg(tokio_unstable)]
-pub(super) fn draw<T>() -> T
+pub(crate) fn draw<T>() -> T
 where
     StandardUniform: Distribution<T>,
 {

@@ -368,7 +368,7 @@ impl Directory {
     }
 
     /// Asks a session's actor; none where there is no session.
-    async fn ask_actor<T>(
+    pub(super) async fn ask_actor<T>(
         &self,
         shard: &Arc<Shard>,
         id: &SessionId,

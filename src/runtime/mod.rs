@@ -26,6 +26,7 @@ mod envelope;
 pub mod ephemeral;
 #[cfg(any(test, tokio_unstable))]
 mod faults;
+mod files;
 mod flow;
 pub mod fork;
 mod fork_reader;
@@ -71,6 +72,7 @@ pub use allowance::{Allowance, Allowances};
 pub(crate) use aside::aside;
 pub use compare::Comparison;
 pub use ephemeral::Ephemerals;
+pub use files::FoundFile;
 pub use members::{Members, MembersError, Progress, ShardProgress, Stage};
 pub use outcome::{Reply, SubmitError, Unavailable};
 pub use overview::Overview;

@@ -227,7 +227,7 @@ impl Sessions {
         Home { shard: group.0, leader: leader.map(|node| node.0), replicas }
     }
 
-    async fn ask_a_replica(
+    pub(super) async fn ask_a_replica(
         &self,
         group: Option<GroupId>,
         request: &Request,
@@ -248,12 +248,12 @@ impl Sessions {
     }
 }
 
-fn left_ms(deadline: Instant) -> u64 {
+pub(super) fn left_ms(deadline: Instant) -> u64 {
     let left = deadline.saturating_duration_since(Instant::now());
     u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn odd() -> Unavailable {
+pub(super) fn odd() -> Unavailable {
     Unavailable::NoQuorum("the replica answered something else".into())
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Table {
     Marks,
     /// The names of sessions that live.
     Living,
+    /// The bytes of sessions' files.
+    Pieces,
 }
 
 /// Where a range of keys begins and ends.

@@ -1,5 +1,6 @@
 //! What the store's values are. These types lie on disk: fields change only with the version.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Millis, Serial};
@@ -8,6 +9,7 @@ use crate::session::{Event, Session};
 pub const HEAD_VERSION: u8 = 1;
 pub const BLOCK_VERSION: u8 = 1;
 pub const MARK_VERSION: u8 = 1;
+pub const PIECE_VERSION: u8 = 1;
 
 /// A session as it was after entry `next - 1` of its shard, with the events that are in no block yet. Written
 /// from borrowed parts.
@@ -27,6 +29,14 @@ pub struct Block<E = Event> {
     /// The shard's entry that brought the last event.
     pub index: u64,
     pub events: Vec<E>,
+}
+
+/// Bytes of a file, written once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPiece {
+    /// The shard's entry that brought them.
+    pub index: u64,
+    pub bytes: Bytes,
 }
 
 impl Block {
@@ -88,5 +98,10 @@ mod tests {
         expect!["010301070904746578740268690b000000"].assert_eq(&hex(&bytes));
         let back: Block = codec::decode(BLOCK_VERSION, &bytes).unwrap();
         assert_eq!((back.index, back.first(), back.last()), (3, Some(Serial(7)), Some(Serial(7))));
+
+        let piece = StoredPiece { index: 3, bytes: Bytes::from_static(b"hi") };
+        let bytes = codec::encode(PIECE_VERSION, &piece);
+        expect!["0103026869"].assert_eq(&hex(&bytes));
+        assert_eq!(codec::decode::<StoredPiece>(PIECE_VERSION, &bytes).unwrap(), piece);
     }
 }

@@ -6,6 +6,7 @@
 //! deadlines  shard: u32 | due: u64 | id
 //! marks      shard: u32
 //! living     shard: u32 | id
+//! pieces     shard: u32 | id | 0x00 | incarnation: u32 | file number: u64 | offset: u64
 //! ```
 //! Numbers are big-endian. An id is the full name of a session, which never holds 0x00, so that ends it.
 
@@ -70,6 +71,29 @@ pub(super) fn blocks_to(at: &LogOf<'_>, serial: Serial) -> KeyRange {
 pub(super) fn blocks_from(at: &LogOf<'_>, start: Option<Vec<u8>>) -> KeyRange {
     let start = start.unwrap_or_else(|| log(at));
     (Bound::Included(start), Bound::Included(block(at, Serial(u64::MAX))))
+}
+
+pub(super) fn piece(at: &LogOf<'_>, number: u64, offset: u64) -> Vec<u8> {
+    [&log(at)[..], &number.to_be_bytes(), &offset.to_be_bytes()].concat()
+}
+
+/// The pieces of a file that begin at or before an offset, or all.
+pub(super) fn pieces_of(at: &LogOf<'_>, number: u64, to: Option<u64>) -> KeyRange {
+    let last = to.unwrap_or(u64::MAX);
+    (Bound::Included(piece(at, number, 0)), Bound::Included(piece(at, number, last)))
+}
+
+/// The pieces of all files of a life.
+pub(super) fn pieces_in(at: &LogOf<'_>) -> KeyRange {
+    (Bound::Included(piece(at, 0, 0)), Bound::Included(piece(at, u64::MAX, u64::MAX)))
+}
+
+/// The number of the file of a piece, and its offset there.
+pub(super) fn place_of_piece(key: &[u8]) -> io::Result<(u64, u64)> {
+    let place = key.split_last_chunk::<16>().map(|(_, place)| u128::from_be_bytes(*place));
+    let short = || io::Error::new(io::ErrorKind::InvalidData, "the key of a piece is cut short");
+    let place = place.ok_or_else(short)?;
+    Ok(((place >> 64) as u64, place as u64))
 }
 
 fn log(at: &LogOf<'_>) -> Vec<u8> {

@@ -117,6 +117,7 @@ fn prefix(table: Table) -> u8 {
         Table::Deadlines => 3,
         Table::Marks => 4,
         Table::Living => 5,
+        Table::Pieces => 6,
     }
 }
 

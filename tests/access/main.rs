@@ -87,6 +87,9 @@ fn requests() -> Vec<(&'static str, Method, &'static str, Option<Value>)> {
         ("read", get.clone(), "/v1/sessions/SESSION/messages", None),
         ("read", get.clone(), "/v1/sessions/SESSION/turns", None),
         ("read", get.clone(), "/v1/sessions/SESSION/turns/t", None),
+        ("read", get.clone(), "/v1/sessions/SESSION/files", None),
+        ("read", get.clone(), "/v1/sessions/SESSION/files/file_0123456789abcdef", None),
+        ("read", Method::HEAD, "/v1/sessions/SESSION/files/file_0123456789abcdef", None),
         ("read", get.clone(), "/v1/stream/SESSION", None),
         ("read", Method::HEAD, "/v1/stream/SESSION", None),
         ("presence", get.clone(), "/v1/sessions/SESSION/presence", None),
@@ -161,6 +164,34 @@ async fn without_a_key_nobody_learns_or_does_anything() {
     for path in ["/healthz", "/readyz", "/v1/openapi.json", "/v1/stream/__ds/jwks.json"] {
         let (status, _) = ask(&node, None, Method::GET, path, None).await;
         assert_eq!(status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_bring_something_into_a_session_may_bring_files_and_nobody_else() {
+    let node = start().await;
+    for session in ["mine-1", "other"] {
+        create(&node, session).await;
+    }
+    let body = json!({ "size": 1, "sha256": "ab".repeat(32) });
+    let file = "file_0123456789abcdef";
+    for right in RIGHTS {
+        let with = key(&node, &[right], json!({})).await;
+        let may = ["send", "publish", "claim"].contains(&right);
+        for (method, path, body, done) in [
+            (Method::POST, "files".to_owned(), Some(&body), 201),
+            (Method::DELETE, format!("files/{file}"), None, 404),
+        ] {
+            let ask = async |session: &str| {
+                let path = format!("/v1/sessions/{session}/{path}");
+                ask(&node, Some(&with), method.clone(), &path, body).await
+            };
+            let (status, answer) = ask("mine-1").await;
+            let wanted = if may { done } else { 403 };
+            assert_eq!(status, wanted, "{method} {path} with {right}: {answer}");
+            assert_eq!(ask("other").await, ask("nowhere").await, "{method} {path} with {right}");
+            assert_eq!(ask("other").await.0, 404, "{method} {path} with {right}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::Rng;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, StatusCode, Url};
@@ -122,6 +123,18 @@ impl Nodes {
         &mut self,
         request: impl Fn(&reqwest::Client, &Url) -> RequestBuilder,
     ) -> Result<(StatusCode, Value), ClientError> {
+        let (status, body) = self.ask_bytes(request).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
+    /// The same where the answer may be no JSON.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) async fn ask_bytes(
+        &mut self,
+        request: impl Fn(&reqwest::Client, &Url) -> RequestBuilder,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let mut tries = Tries::new(self);
         loop {
             let (http, base) = self.current();
@@ -218,15 +231,15 @@ fn advice(why: &(dyn Error + 'static)) -> Option<&'static str> {
     None
 }
 
-async fn send(request: RequestBuilder) -> Result<(StatusCode, Value), Failed> {
+async fn send(request: RequestBuilder) -> Result<(StatusCode, Bytes), Failed> {
     let passing = |why: reqwest::Error| Failed::Here(why.into());
     let response = request.timeout(ANSWER).send().await.map_err(passing)?;
     let status = response.status();
     let body = response.bytes().await.map_err(passing)?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if status.is_success() {
         return Ok((status, body));
     }
+    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let problem = problem(status, body);
     if is_passing(status) {
         Err(Failed::Here(problem.to_string().into()))

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::config::Config;
 use super::content_type::ContentType;
 use super::event::{NewEvent, Origin};
+use super::files::FileRequest;
 use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
@@ -114,6 +115,8 @@ pub enum Command {
     ToolResult(Box<ToolResult>),
     /// Freezes the session, puts it away or takes it back; asking again is no change.
     Shelve(Box<Shelve>),
+    /// Brings a file, piece by piece, or gives one up; the same again is no change.
+    File(Box<FileRequest>),
 }
 
 /// How a command is treated where room is short.
@@ -136,6 +139,10 @@ impl Command {
             | Command::AppendEach(_)
             | Command::Input(_)
             | Command::ToolResult(_) => Class::Data,
+            Command::File(request) => match &**request {
+                FileRequest::Begin(_) | FileRequest::Put(_) => Class::Data,
+                FileRequest::Drop(_) => Class::Control,
+            },
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
             Command::Say(say) if large(say.content_bytes()) => Class::Data,
@@ -169,7 +176,7 @@ impl Command {
         }
     }
 
-    /// Payload bytes that it brings: of events, questions, answers and checkpoints.
+    /// Payload bytes that it brings: of events, questions, answers, checkpoints and files.
     pub fn content_bytes(&self) -> usize {
         let all = |events: &[NewEvent]| events.iter().map(|event| event.payload.len()).sum();
         match self {
@@ -180,6 +187,10 @@ impl Command {
             Command::Answer(answer) => answer.content.payload.len(),
             Command::Say(say) => say.content_bytes(),
             Command::ToolResult(result) => result.result.payload.len(),
+            Command::File(request) => match &**request {
+                FileRequest::Put(piece) => piece.bytes.len(),
+                FileRequest::Begin(_) | FileRequest::Drop(_) => 0,
+            },
             _ => 0,
         }
     }
@@ -227,7 +238,9 @@ impl Command {
             | Command::Lose(_)
             | Command::ReleaseCall(_)
             | Command::Audience(_)
-            | Command::AppendEach(_) => false,
+            | Command::AppendEach(_)
+            // A piece has an offset, and a file's bytes are known by their hash.
+            | Command::File(_) => false,
         }
     }
 

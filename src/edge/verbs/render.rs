@@ -62,8 +62,10 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
         }
         Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
         Applied::Trimmed { first } => json!({ "first": first.0 }),
+        // Files have answers of their own.
+        Applied::File { .. }
         // Asked for by the program itself, and told to nobody.
-        Applied::Deleted { .. }
+        |        Applied::Deleted { .. }
         | Applied::Unchanged
         | Applied::Ticked
         | Applied::Held { .. }

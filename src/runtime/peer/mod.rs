@@ -25,6 +25,8 @@ use super::presence::Presence;
 use super::sessions::Sessions;
 use super::turn_queue::Offer;
 use super::workers::Workers;
+use crate::ids::SessionId;
+use crate::session::Grant;
 use wire::{Request, Response};
 
 /// Answers peers, out of whatever part of the runtime knows.
@@ -64,20 +66,7 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
-            let deadline = after(within_ms);
-            let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
-            let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(&session, &requested));
-            match judged {
-                Ok(()) => {
-                    let class = requested.class();
-                    parts.directory.submit_for_peer(&session, class, command, deadline).await
-                }
-                Err(why) => {
-                    let session = session.for_operators();
-                    tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
-                    Response::Submitted(Err(SubmitError::Denied(why)))
-                }
-            }
+            submit(parts, from, (&session, command), grant.as_deref(), after(within_ms)).await?
         }
         Request::Status { session, within_ms } => {
             let status = parts.sessions.status_here(&session, after(within_ms)).await;
@@ -86,6 +75,15 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
         Request::PlaceOf { session, input, within_ms } => {
             let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
             place.map_or_else(unavailable, Response::PlaceOf)
+        }
+        Request::Files { session, file, within_ms } => {
+            let found = parts.sessions.files_here(&session, file.as_ref(), after(within_ms)).await;
+            found.map_or_else(unavailable, Response::Files)
+        }
+        Request::FileBytes { session, incarnation, number, offset } => {
+            let bytes = parts.sessions.file_bytes_here(&session, incarnation, number, offset);
+            let failed = |_| Response::Unavailable("the store of this node fails".into());
+            bytes.await.map_or_else(failed, Response::FileBytes)
         }
         Request::List { shard, prefix, after: start, limit, within_ms } => {
             let limit = limit as usize;
@@ -126,4 +124,27 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::Holdings(parts.allowance.holdings(&shards, &tenants))
         }
     })
+}
+
+/// Has a command committed, if this node leads and whoever asks for it may.
+async fn submit(
+    parts: &Parts,
+    from: NodeId,
+    (session, command): (&SessionId, Bytes),
+    grant: Option<&Grant>,
+    deadline: Instant,
+) -> Result<Response, String> {
+    let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
+    let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(session, &requested));
+    match judged {
+        Ok(()) => {
+            let class = requested.class();
+            Ok(parts.directory.submit_for_peer(session, class, command, deadline).await)
+        }
+        Err(why) => {
+            let session = session.for_operators();
+            tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
+            Ok(Response::Submitted(Err(SubmitError::Denied(why))))
+        }
+    }
 }

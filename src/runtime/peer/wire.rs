@@ -6,8 +6,9 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
-use crate::ids::{AgentId, Incarnation, Serial, SessionId, TurnId};
+use crate::ids::{AgentId, FileId, Incarnation, Serial, SessionId, TurnId};
 use crate::runtime::ephemeral::EphemeralMessage;
+use crate::runtime::files::SessionFiles;
 use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
@@ -52,6 +53,10 @@ pub(in crate::runtime) enum Request {
     Holdings { shards: Vec<u32>, tenants: Vec<String> },
     /// What does the session remember of this input?
     PlaceOf { session: SessionId, input: TurnId, within_ms: u64 },
+    /// What is known of a file of the session, or of all?
+    Files { session: SessionId, file: Option<FileId>, within_ms: u64 },
+    /// Which bytes of a file has your replica from here on?
+    FileBytes { session: SessionId, incarnation: Incarnation, number: u64, offset: u64 },
 }
 
 /// A peer's response.
@@ -83,6 +88,8 @@ pub(in crate::runtime) enum Response {
     /// Shard, place of the tenant in the request, and what it holds there; only of shards that are counted.
     Holdings(Vec<(u32, u32, Holding)>),
     PlaceOf(Option<TurnPlace>),
+    Files(Option<SessionFiles>),
+    FileBytes(Option<Bytes>),
 }
 
 impl Request {
@@ -230,6 +237,22 @@ mod tests {
         check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010e0103000102fb2c01"]);
     }
 
+    #[test]
+    fn what_is_asked_of_files_keeps_its_bytes() {
+        let file = FileId::parse("file_0123456789abcdef").ok();
+        check_request(
+            &Request::Files { session: session(), file, within_ms: 1 },
+            expect!["01100173011566696c655f3031323334353637383961626364656601"],
+        );
+        let incarnation = Incarnation::FIRST;
+        check_request(
+            &Request::FileBytes { session: session(), incarnation, number: 2, offset: 300 },
+            expect!["011101730102fb2c01"],
+        );
+        let bytes = Bytes::from_static(b"hi");
+        check_response(&Response::FileBytes(Some(bytes)), expect!["011101026869"]);
+    }
+
     fn company() -> PresenceSnapshot {
         let device = Device { device: None, links: 2, since: Millis(9), role: Role::Supervisor };
         let ada = ParticipantName::parse("ada").unwrap();
@@ -306,7 +329,9 @@ mod tests {
             };
             let agent = AgentId { tenant: None, name: AgentName::parse("a").unwrap() };
             let held = Request::Holdings { shards: vec![1, 2], tenants: vec!["t".into()] };
-            let others = [Request::Offer { agent, within_ms: 1 }, held, Request::Report];
+            let file = FileId::parse("file_0123456789abcdef").ok();
+            let files = Request::Files { session: session(), file, within_ms: 1 };
+            let others = [Request::Offer { agent, within_ms: 1 }, held, files, Request::Report];
             let all = commands().into_iter().map(submit).chain(others);
             all.map(|request| request.encode().to_vec()).collect()
         }

@@ -8,9 +8,9 @@ use super::super::envelope::{self, Asked, Envelope, Ticket};
 use super::super::outcome::{Reply, SubmitError};
 use super::super::shard::Shard;
 use super::super::tail::{Mark, Served, Shown, Tail};
-use crate::ids::{Millis, Serial, SessionId};
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
 use crate::limits::{BLOCK_BYTES, BLOCK_EVENTS};
-use crate::session::{Refusal, Session, Stand};
+use crate::session::{Applied, Command, FileRequest, Refusal, Session, Stand};
 use crate::store::LogOf;
 use crate::store::kept::{Block, Head};
 
@@ -128,12 +128,22 @@ impl Loaded {
             }
         };
         let mut events = Vec::new();
-        let lived = self.session.incarnation();
+        let (lived, files) = (self.session.incarnation(), self.session.files_removed());
         let request = (key.as_ref(), &bounds);
         let applied = self.session.apply_within(time, request, &command, &mut events);
         if self.session.incarnation() != lived {
             self.unsealed.clear();
             self.tail.clear();
+        }
+        if let (Command::File(request), Ok(Applied::File { file, changed: true })) =
+            (&command, &applied)
+            && let FileRequest::Put(piece) = &**request
+        {
+            let place = (file.number, piece.offset);
+            shard.store().put_piece(&self.log(shard, id), place, index, &piece.bytes)?;
+        }
+        if files != self.session.files_removed() {
+            self.free_files(shard, id, files)?;
         }
         if !events.is_empty() {
             let shown: Vec<_> = events.into_iter().map(Shown::new).collect();
@@ -200,6 +210,20 @@ impl Loaded {
             return shard.store().free_blocks(&self.log(shard, id), Some(now.first));
         }
         Ok(())
+    }
+
+    /// Frees the bytes of files that the session, or its life, has no more.
+    fn free_files(
+        &self,
+        shard: &Shard,
+        id: &SessionId,
+        was: Option<(Incarnation, u64)>,
+    ) -> io::Result<()> {
+        let Some((incarnation, _)) = was else { return Ok(()) };
+        let now = self.session.files_removed().map(|(incarnation, _)| incarnation);
+        let files = self.session.files().iter().filter(|_| now == Some(incarnation));
+        let numbers: Vec<u64> = files.map(|file| file.number).collect();
+        shard.store().keep_files(&LogOf { incarnation, ..self.log(shard, id) }, &numbers)
     }
 
     /// Files a deadline that is not filed, or would come too late.

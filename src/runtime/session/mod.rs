@@ -22,12 +22,13 @@ use super::aside::aside;
 use super::changes::Change;
 use super::effect::Watched;
 use super::envelope::{self, Envelope, Ticket};
+use super::files::SessionFiles;
 use super::flow;
 use super::outcome::{Reply, SubmitError};
 use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
 use super::turn_queue::Waiting;
-use crate::ids::{AgentId, Incarnation, Millis, SessionId, TurnId};
+use crate::ids::{AgentId, FileId, Incarnation, Millis, SessionId, TurnId};
 use crate::session::{Cause, Command, Effect, Fork, Lose, ReleaseCall, Session, Status, TurnPlace};
 use callers::Callers;
 pub(super) use gone::Gone;
@@ -78,6 +79,11 @@ pub(super) enum Mail {
     PlaceOf {
         input: TurnId,
         reply: oneshot::Sender<Option<TurnPlace>>,
+    },
+    /// Say what is known of a file, or of all.
+    Files {
+        name: Option<FileId>,
+        reply: oneshot::Sender<Option<SessionFiles>>,
     },
     /// Write down what is not on disk, and say so.
     Flush(oneshot::Sender<io::Result<()>>),
@@ -193,6 +199,9 @@ impl Actor for SessionActor {
             }
             Mail::PlaceOf { input, reply } => {
                 reply.send(owned.loaded()?.session.place_of(&input)).ok();
+            }
+            Mail::Files { name, reply } => {
+                reply.send(SessionFiles::of(&owned.loaded()?.session, name.as_ref())).ok();
             }
             Mail::Flush(reply) => {
                 // A session whose actor failed is rebuilt for this, or there is nothing to answer.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Shard;
 use crate::ids::{Incarnation, SessionId};
-use crate::store::kept::{Block, Head};
-use crate::store::{LogOf, Store};
+use crate::store::kept::{Block, Head, StoredPiece};
+use crate::store::{LogOf, PlacedPiece, Store};
 
 const VERSION: u8 = 1;
 
@@ -24,14 +24,23 @@ enum Record {
         incarnation: Incarnation,
         block: Block,
     },
-    /// Comes after its blocks.
+    /// Comes after its blocks and pieces.
     Head {
         id: SessionId,
         head: Head,
     },
+    /// Bytes of a file.
+    Piece {
+        id: SessionId,
+        incarnation: Incarnation,
+        number: u64,
+        offset: u64,
+        piece: StoredPiece,
+    },
 }
 
 type Heads = Box<dyn Iterator<Item = io::Result<(String, Head)>> + Send>;
+type Pieces = Box<dyn Iterator<Item = io::Result<PlacedPiece>> + Send>;
 type Blocks = Box<dyn Iterator<Item = io::Result<Block>> + Send>;
 
 /// Reads what changed since an entry.
@@ -48,6 +57,7 @@ struct Current {
     incarnation: Incarnation,
     head: Option<Head>,
     blocks: Blocks,
+    pieces: Pieces,
 }
 
 impl Source {
@@ -66,7 +76,9 @@ impl Source {
         let incarnation = kept(&head).unwrap_or(Incarnation(0));
         let at = LogOf { shard: self.shard, id: &id, incarnation };
         let blocks: Blocks = Box::new(self.store.newest_blocks(&at, self.since_next));
-        Ok(Current { id, incarnation, head: Some(head), blocks })
+        let numbers = numbers(&head);
+        let pieces: Pieces = Box::new(self.store.newest_pieces(&at, &numbers, self.since_next));
+        Ok(Current { id, incarnation, head: Some(head), blocks, pieces })
     }
 }
 
@@ -78,6 +90,11 @@ impl SnapshotSource for Source {
                 if let Some(block) = current.blocks.next().transpose()? {
                     let incarnation = current.incarnation;
                     return Ok(Some(encode(&Record::Block { id, incarnation, block })));
+                }
+                if let Some((number, offset, piece)) = current.pieces.next().transpose()? {
+                    let incarnation = current.incarnation;
+                    let record = Record::Piece { id, incarnation, number, offset, piece };
+                    return Ok(Some(encode(&record)));
                 }
                 if let Some(head) = current.head.take() {
                     return Ok(Some(encode(&Record::Head { id, head })));
@@ -107,11 +124,17 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                     store.put_block(&at, first, &block)?;
                 }
             }
+            Record::Piece { id, incarnation, number, offset, piece } => {
+                let at = LogOf { shard: shard.number(), id: &id, incarnation };
+                store.put_piece(&at, (number, offset), piece.index, &piece.bytes)?;
+            }
             Record::Head { id, head } => {
                 let wrong = |why| io::Error::new(io::ErrorKind::InvalidData, why);
                 head.session.check().map_err(wrong)?;
                 let old = store.head(shard.number(), &id)?;
-                if old.as_ref().is_none_or(|old| old.next < head.next) {
+                let stays = old.as_ref().filter(|old| head.next <= old.next);
+                keep_files(shard, &id, [old.as_ref(), Some(&head)], stays.unwrap_or(&head))?;
+                if stays.is_none() {
                     free_ended(shard, &id, old.as_ref(), &head)?;
                     let filed = old.as_ref().and_then(|old| old.filed);
                     store.put_deadline(shard.number(), &id, head.filed, filed)?;
@@ -124,6 +147,26 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// The files of a session.
+fn numbers(head: &Head) -> Vec<u64> {
+    head.session.files().iter().map(|file| file.number).collect()
+}
+
+/// Frees what is here of files that the head which stays does not have.
+fn keep_files(
+    shard: &Shard,
+    id: &SessionId,
+    heads: [Option<&Head>; 2],
+    stays: &Head,
+) -> io::Result<()> {
+    for incarnation in heads.into_iter().flatten().filter_map(kept) {
+        let numbers = if kept(stays) == Some(incarnation) { numbers(stays) } else { Vec::new() };
+        let at = LogOf { shard: shard.number(), id, incarnation };
+        shard.store().keep_files(&at, &numbers)?;
     }
     Ok(())
 }
@@ -148,8 +191,8 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::ids::Millis;
-    use crate::session::Session;
+    use crate::ids::{FileId, Millis};
+    use crate::session::{BeginFile, Command, Config, FileRequest, Session};
 
     fn absent(id: &str) -> Session {
         Session::absent(SessionId::parse(id).expect("a name"))
@@ -175,7 +218,7 @@ mod tests {
             while let Some(chunk) = source.next_chunk()? {
                 match codec::decode(VERSION, &chunk).expect("it decodes") {
                     Record::Head { id, head } => heads.push((id.full().to_owned(), head.next)),
-                    Record::Block { .. } => panic!("there are no blocks"),
+                    Record::Block { .. } | Record::Piece { .. } => panic!("there are none"),
                 }
             }
             io::Result::Ok(heads)
@@ -186,11 +229,56 @@ mod tests {
     }
 
     #[test]
+    fn the_pieces_of_files_that_came_since_are_sent_before_their_head() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Store::open(dir.path()).expect("a store");
+        let mut session = absent("s");
+        let begin = BeginFile {
+            id: FileId::parse("file_0123456789abcdef").expect("a name"),
+            size: 300,
+            sha256: [0; 32],
+            media_type: None,
+            name: None,
+            keep_ms: 5_000,
+        };
+        let begin = Command::File(Box::new(FileRequest::Begin(begin)));
+        for command in [Config::default().into(), begin] {
+            session.apply(Millis(1), &command, &mut Vec::new()).expect("it is applied");
+        }
+        let (id, incarnation) = (session.id().clone(), Incarnation(1));
+        let at = LogOf { shard: 1, id: &id, incarnation };
+        for (number, offset, index) in [(0, 0, 5), (0, 64, 7), (0, 128, 8), (1, 0, 8)] {
+            let bytes = Bytes::from(vec![index as u8; 64]);
+            store.put_piece(&at, (number, offset), index, &bytes).expect("it is written");
+        }
+        let head: Head = Head { next: 9, session, unsealed: Vec::new(), filed: None };
+        store.put_head(1, &id, &head).expect("it is written");
+        let sent = |since| {
+            let mut source = Source::of(store.clone(), 1, since);
+            let mut all = Vec::new();
+            while let Some(chunk) = source.next_chunk().expect("it is read") {
+                all.push(match codec::decode(VERSION, &chunk).expect("it decodes") {
+                    Record::Piece { number, offset, piece, .. } => (number, offset, piece.index),
+                    Record::Head { head, .. } => (u64::MAX, u64::MAX, head.next),
+                    Record::Block { .. } => panic!("there are no blocks"),
+                });
+            }
+            all
+        };
+        // Of a file that the session does not have, nothing is sent.
+        let last = (u64::MAX, u64::MAX, 9);
+        assert_eq!(sent(0), [(0, 128, 8), (0, 64, 7), (0, 0, 5), last]);
+        assert_eq!(sent(7), [(0, 128, 8), (0, 64, 7), last]);
+        assert_eq!(sent(9), []);
+    }
+
+    #[test]
     fn what_a_snapshot_carries_keeps_its_bytes() {
         let hex =
             |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let block = Block { index: 3, events: vec![crate::store::kept::sample()] };
         let head = head("s", 4, Some(Millis(6)));
+        let piece = StoredPiece { index: 3, bytes: Bytes::from_static(b"hi") };
         let s = || SessionId::parse("s").expect("a name");
         for (record, wanted) in [
             (
@@ -198,6 +286,16 @@ mod tests {
                 expect!["01000173010301070904746578740268690b000000"],
             ),
             (Record::Head { id: s(), head }, expect!["0101017304017300000000000106"]),
+            (
+                Record::Piece {
+                    id: s(),
+                    incarnation: Incarnation(1),
+                    number: 2,
+                    offset: 64,
+                    piece,
+                },
+                expect!["0102017301024003026869"],
+            ),
         ] {
             let bytes = encode(&record);
             wanted.assert_eq(&hex(&bytes));

@@ -68,6 +68,7 @@ async fn start(
         election_max_ms: 200,
         checkpoint_entries: 64,
         long_poll_ms: 500,
+        file_keep_ms: 24 * 60 * 60 * 1000,
         webhook_reach: WebhookReach::Loopback,
         allow_hosts: Vec::new(),
         allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],

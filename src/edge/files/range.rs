@@ -1,0 +1,88 @@
+//! Which bytes of a file a request asks for (RFC 9110, 14).
+
+use std::ops::Range;
+
+/// What a `range` header asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// All bytes: nothing else was said, or nothing that is served.
+    All,
+    /// These, at least one.
+    Part(Range<u64>),
+    /// None that there are.
+    Beyond,
+}
+
+/// Reads a `range` for so many bytes. Several ranges, other units and what is malformed are passed over, as a server
+/// may: then all bytes are asked for.
+pub(super) fn asked(text: Option<&str>, size: u64) -> Asked {
+    let Some(range) = text.and_then(|text| text.trim().strip_prefix("bytes=")) else {
+        return Asked::All;
+    };
+    let Some((first, last)) = range.split_once('-') else { return Asked::All };
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // What is too long for a number is beyond every file.
+        is_number.then(|| text.parse::<u64>().unwrap_or(u64::MAX))
+    };
+    match (first.trim(), last.trim()) {
+        ("", last) => match number(last) {
+            Some(0) => Asked::Beyond,
+            Some(count) => Asked::Part(size.saturating_sub(count)..size),
+            None => Asked::All,
+        },
+        (first, last) => match (number(first), number(last)) {
+            (Some(first), Some(last)) if last < first => Asked::All,
+            (Some(first), _) if size <= first && is_last(last) => Asked::Beyond,
+            (Some(first), Some(last)) => Asked::Part(first..last.saturating_add(1).min(size)),
+            (Some(first), None) if last.is_empty() => Asked::Part(first..size),
+            _ => Asked::All,
+        },
+    }
+}
+
+fn is_last(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_range_is_read_as_the_standard_says() {
+        for (text, found) in [
+            ("bytes=0-9", Asked::Part(0..10)),
+            ("bytes=90-", Asked::Part(90..100)),
+            ("bytes=90-1000", Asked::Part(90..100)),
+            ("bytes=-10", Asked::Part(90..100)),
+            ("bytes=-1000", Asked::Part(0..100)),
+            ("bytes= 5 - 6 ", Asked::Part(5..7)),
+            ("bytes=99-99999999999999999999999", Asked::Part(99..100)),
+            ("bytes=100-", Asked::Beyond),
+            ("bytes=99999999999999999999999-", Asked::Beyond),
+            ("bytes=-0", Asked::Beyond),
+            ("bytes=9-0", Asked::All),
+            ("bytes=0-9,20-29", Asked::All),
+            ("bytes=200-a", Asked::All),
+            ("bytes=+1-2", Asked::All),
+            ("bytes=-", Asked::All),
+            ("bytes", Asked::All),
+            ("lines=0-9", Asked::All),
+        ] {
+            assert_eq!(asked(Some(text), 100), found, "{text}");
+        }
+        assert_eq!(asked(None, 100), Asked::All);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_asks_for_bytes_that_are_not_there(text in "bytes=[0-9]{0,20}-[0-9]{0,20}", size in 1..u64::MAX) {
+            if let Asked::Part(part) = asked(Some(&text), size) {
+                prop_assert!(part.start < part.end && part.end <= size, "{part:?}");
+            }
+        }
+    }
+}

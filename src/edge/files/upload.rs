@@ -1,0 +1,179 @@
+//! Bringing a file: a body of any length becomes commands of a piece each, and nobody holds more than one piece.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::error::{self, Problem};
+use super::super::gate::By;
+use super::super::name::FileOf;
+use super::super::query::Query;
+use super::super::room::{self, Hold};
+use super::super::{Edge, body, headers};
+use super::{UPLOAD_OFFSET, ask, find, progress};
+use crate::auth::Caller;
+use crate::ids::{FileId, SessionId};
+use crate::limits::{self, FILE_UNIT, PIECE_BYTES};
+use crate::session::{Command, File, FileRequest, Piece, Refusal};
+
+/// `PATCH /v1/sessions/{id}/files/{file}`: bytes from `upload-offset` on. What the session has already is passed over,
+/// so that the same request again has the effect of one.
+pub(in crate::edge) async fn put(
+    State(edge): State<Edge>,
+    FileOf(id, file): FileOf,
+    By(caller): By,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    headers::plain_body(&headers)?;
+    let offset = headers::one(&headers, &UPLOAD_OFFSET)?.and_then(headers::strict_number);
+    let offset = offset.ok_or_else(|| {
+        Problem::new(&error::BAD_HEADER, "upload-offset must be digits: where the body begins")
+    })?;
+    // Who may not bring it learns nothing of it.
+    caller.narrow(&id, &mut Command::File(Box::new(FileRequest::Drop(file.clone()))))?;
+    let found = find(&edge, (&id, &file), headers::deadline(&headers)?).await?;
+    if !found.is_of(&id) {
+        return Err(Refusal::NoSuchFile.into());
+    }
+    let known = found.file;
+    if known.received < offset {
+        let missing = Refusal::FileOffset { expected: known.received, given: offset };
+        return Err(missing.into());
+    }
+    let room = edge.room.hold();
+    let held = BytesMut::new();
+    let mut upload =
+        Upload { edge: &edge, caller: &caller, id, headers: &headers, known, held, room };
+    let done = upload.take(body, offset).await;
+    let Upload { known, .. } = upload;
+    match done {
+        Ok(()) => Ok((StatusCode::NO_CONTENT, progress(&known)).into_response()),
+        Err(why) if *why.kind() == error::HASH_MISMATCH => Err(why),
+        Err(why) if *why.kind() == error::FILE_OFFSET => Err(why),
+        Err(why) => Err(why.header(UPLOAD_OFFSET, known.received)),
+    }
+}
+
+/// A body on its way into a file.
+struct Upload<'u> {
+    edge: &'u Edge,
+    caller: &'u Caller,
+    id: SessionId,
+    headers: &'u HeaderMap,
+    /// The file as the session had it last.
+    known: File,
+    /// What has come and is not in the session: it follows what the session has.
+    held: BytesMut,
+    room: Hold,
+}
+
+impl Upload<'_> {
+    /// Takes a body that begins at `at`, piece by piece. What came before it broke off is kept.
+    async fn take(&mut self, mut body: Body, mut at: u64) -> Result<(), Problem> {
+        let mut begun = Instant::now();
+        loop {
+            let idle = Instant::now() + Duration::from_millis(limits::BODY_IDLE_MS);
+            let end = idle.min(begun + body::patience(self.held.len()));
+            let slow = || Problem::new(&error::SLOW_BODY, "the body did not arrive in time");
+            let frame = timeout_at(end, body.frame()).await.map_err(|_| slow());
+            let data = match frame {
+                Ok(None) => return self.flush().await,
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(_))) => {
+                    self.flush().await?;
+                    return Err(Problem::new(&error::BAD_BODY, "the body broke off or is broken"));
+                }
+                Err(slow) => {
+                    self.flush().await?;
+                    return Err(slow);
+                }
+            };
+            let next = at + data.len() as u64;
+            if self.known.size < next {
+                body::discard(&mut body).await;
+                let (bytes, limit) = (next, self.known.size);
+                return Err(Refusal::FileTooLarge { bytes, limit }.into());
+            }
+            let was = self.known.received;
+            if let Err(why) = self.add(data, at).await {
+                body::discard(&mut body).await;
+                return Err(why);
+            }
+            if self.known.received != was {
+                begun = Instant::now();
+            }
+            at = next;
+        }
+    }
+
+    /// Adds bytes that begin at `at`.
+    async fn add(&mut self, mut data: Bytes, mut at: u64) -> Result<(), Problem> {
+        while !data.is_empty() {
+            let next = self.known.received + self.held.len() as u64;
+            let known = usize::try_from(next.saturating_sub(at)).unwrap_or(usize::MAX);
+            let known = known.min(data.len());
+            drop(data.split_to(known));
+            at += known as u64;
+            // Pieces lie at multiples of their size, wherever bodies begin.
+            let size = PIECE_BYTES - (self.known.received % PIECE_BYTES as u64) as usize;
+            let bytes = data.len().min(size - self.held.len());
+            if !self.room.reach(self.held.len() + bytes) {
+                return Err(room::crowded());
+            }
+            self.held.extend_from_slice(&data.split_to(bytes));
+            at += bytes as u64;
+            if self.held.len() == size {
+                self.put(size).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings what has come, as far as it makes a piece.
+    async fn flush(&mut self) -> Result<(), Problem> {
+        let length = self.held.len();
+        let is_end = self.known.received + length as u64 == self.known.size;
+        let bytes = if is_end { length } else { length - length % FILE_UNIT };
+        if bytes == 0 { Ok(()) } else { self.put(bytes).await }
+    }
+
+    /// Brings the first bytes of what has come.
+    async fn put(&mut self, bytes: usize) -> Result<(), Problem> {
+        let deadline = headers::deadline(self.headers)?;
+        let (offset, bytes) = (self.known.received, self.held.split_to(bytes).freeze());
+        let file = self.known.id.clone();
+        let piece = FileRequest::Put(Piece { file: file.clone(), offset, bytes });
+        let put = ask(self.edge, self.caller, &self.id, piece, deadline).await;
+        self.held = BytesMut::new();
+        match put {
+            Ok((file, _)) => {
+                self.known = file;
+                Ok(())
+            }
+            Err(why) => {
+                if *why.kind() == error::HASH_MISMATCH {
+                    give_up(self.edge, &self.id, file, deadline).await;
+                }
+                Err(why)
+            }
+        }
+    }
+}
+
+/// Removes a file that can never be whole; where that fails, it expires.
+async fn give_up(edge: &Edge, id: &SessionId, file: FileId, deadline: Instant) {
+    let command = Command::File(Box::new(FileRequest::Drop(file)));
+    let dropped = edge.runtime.sessions.submit(id, command, deadline).await;
+    if let Err(why) = dropped {
+        tracing::debug!(%why, "a file whose hash is wrong was not removed");
+    }
+}

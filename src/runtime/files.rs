@@ -1,0 +1,199 @@
+//! Reading files of sessions at any node: what is known of one, and its bytes, piece by piece.
+//!
+//! What is known is read as a status is. Bytes never change, so any replica that has them is right; they are read a
+//! piece at a time, and nobody holds more. A fork's files are its own, and those to which what it inherits refers.
+
+use std::io;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::blocking;
+use super::peer::wire::{Request, Response};
+use super::session::Mail;
+use super::sessions::Sessions;
+use super::status::{left_ms, odd};
+use super::{Freshness, Unavailable};
+use crate::ids::{FileId, Incarnation, SessionId};
+use crate::limits::{FILE_LOOK_WAIT, FILE_READ_BYTES, FORK_DEPTH, PEER_PATIENCE};
+use crate::session::{File, Fork, Session};
+use crate::store::LogOf;
+
+/// The files of one session, or the one that was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SessionFiles {
+    incarnation: Incarnation,
+    /// Whether the session exists for its forks alone.
+    hidden: bool,
+    /// What it inherits, where it is a fork.
+    inherits: Option<Fork>,
+    files: Vec<File>,
+}
+
+/// A file, and where its bytes are.
+#[derive(Clone, Debug)]
+pub struct FoundFile {
+    pub file: File,
+    /// The session that has it: the one that was asked for, or one that it is a fork of.
+    session: SessionId,
+    incarnation: Incarnation,
+}
+
+impl FoundFile {
+    /// Whether it is the session's own, and none that it inherits.
+    pub fn is_of(&self, id: &SessionId) -> bool {
+        self.session == *id
+    }
+}
+
+impl SessionFiles {
+    /// The file of this name, or all; none of what is not kept.
+    pub(super) fn of(session: &Session, name: Option<&FileId>) -> Option<SessionFiles> {
+        let is_asked = |file: &&File| name.is_none_or(|name| file.id == *name);
+        Some(SessionFiles {
+            incarnation: session.incarnation().filter(|_| session.is_kept())?,
+            hidden: !session.is_live(),
+            inherits: session.inherits().cloned(),
+            files: session.files().iter().filter(is_asked).cloned().collect(),
+        })
+    }
+}
+
+impl Sessions {
+    /// The files that a session has itself, in the order in which they were announced; none where it does not exist.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn files(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Vec<File>>, Unavailable> {
+        let found = self.look_at_files(id, None, deadline).await?;
+        Ok(found.filter(|found| !found.hidden).map(|found| found.files))
+    }
+
+    /// The file of this name; none where the session does not exist, or does not have it. A fork has those of its
+    /// source, too, to which an event refers that it inherits.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn file(
+        &self,
+        id: &SessionId,
+        name: &FileId,
+        deadline: Instant,
+    ) -> Result<Option<FoundFile>, Unavailable> {
+        let (mut session, mut fork) = (id.clone(), None::<Fork>);
+        for _ in 0..FORK_DEPTH {
+            let found = self.look_at_files(&session, Some(name), deadline).await?;
+            let is_there = |found: &SessionFiles| match &fork {
+                None => !found.hidden,
+                Some(fork) => found.incarnation == fork.incarnation,
+            };
+            let Some(found) = found.filter(is_there) else { return Ok(None) };
+            let (incarnation, inherits) = (found.incarnation, found.inherits);
+            if let Some(file) = found.files.into_iter().next() {
+                let inherited = |fork: &Fork| file.cited.is_some_and(|(first, _)| first <= fork.at);
+                let is_had = fork.as_ref().is_none_or(inherited);
+                return Ok(is_had.then_some(FoundFile { file, session, incarnation }));
+            }
+            let Some(mut next) = inherits else { return Ok(None) };
+            // A fork of a fork has no more of the first source than the fork in between.
+            next.at = fork.map_or(next.at, |fork| fork.at.min(next.at));
+            session = next.source.clone();
+            fork = Some(next);
+        }
+        Ok(None)
+    }
+
+    /// Some bytes of a whole file from `offset` on: at least one where the file goes so far, and at most
+    /// [`FILE_READ_BYTES`]. Looks at this node's replica and at all others, until the deadline.
+    ///
+    /// # Errors
+    /// Nobody has them, or has them any more.
+    pub async fn file_bytes(
+        &self,
+        found: &FoundFile,
+        offset: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Unavailable> {
+        let (id, life, number) = (&found.session, found.incarnation, found.file.number);
+        loop {
+            if let Ok(Some(bytes)) = self.file_bytes_here(id, life, number, offset).await {
+                return Ok(bytes);
+            }
+            let request =
+                Request::FileBytes { session: id.clone(), incarnation: life, number, offset };
+            let nodes = self.directory.group_of(id).map(|group| self.directory.replicas(group));
+            for node in nodes.unwrap_or_default() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let answer = self.directory.ask(node, &request, left.min(PEER_PATIENCE)).await;
+                if let Ok(Response::FileBytes(Some(bytes))) = answer {
+                    return Ok(bytes);
+                }
+            }
+            if deadline <= Instant::now() + FILE_LOOK_WAIT {
+                return Err(Unavailable::NoQuorum("no replica in reach has these bytes".into()));
+            }
+            tokio::time::sleep(FILE_LOOK_WAIT).await;
+        }
+    }
+
+    /// The same at this node's own replica, if it has them.
+    pub(super) async fn file_bytes_here(
+        &self,
+        id: &SessionId,
+        incarnation: Incarnation,
+        number: u64,
+        offset: u64,
+    ) -> io::Result<Option<Bytes>> {
+        let Some((_, shard)) = self.directory.local(id) else { return Ok(None) };
+        let (store, shard, id) = (self.store.clone(), shard.number(), id.clone());
+        let read = move || {
+            let at = LogOf { shard, id: &id, incarnation };
+            store.file_bytes(&at, number, offset, FILE_READ_BYTES)
+        };
+        blocking::off_thread(read).await?
+    }
+
+    async fn look_at_files(
+        &self,
+        id: &SessionId,
+        name: Option<&FileId>,
+        deadline: Instant,
+    ) -> Result<Option<SessionFiles>, Unavailable> {
+        let here = self.directory.local(id).is_some();
+        if self.directory.serves(id, Freshness::Linearizable) {
+            return self.files_here(id, name, deadline).await;
+        }
+        let (session, file) = (id.clone(), name.cloned());
+        let request = Request::Files { session, file, within_ms: left_ms(deadline) };
+        match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await {
+            Ok(Response::Files(found)) => Ok(found),
+            Ok(_) => Err(odd()),
+            // Its own replica may be in touch again by now.
+            Err(_) if here => self.files_here(id, name, deadline).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the session knows of its files, at this node's own replica.
+    pub(super) async fn files_here(
+        &self,
+        id: &SessionId,
+        name: Option<&FileId>,
+        deadline: Instant,
+    ) -> Result<Option<SessionFiles>, Unavailable> {
+        let none = || Unavailable::NoQuorum("no replica is open here".into());
+        let (group, shard) = self.directory.local(id).ok_or_else(none)?;
+        self.directory.linearize(&group, deadline).await?;
+        let (reply, files) = oneshot::channel();
+        let request = Mail::Files { name: name.cloned(), reply };
+        let answer =
+            self.directory.ask_actor(&shard, id, files, |actors, id| actors.send(id, request));
+        Ok(answer.await?.flatten())
+    }
+}

@@ -1,0 +1,431 @@
+//! Files over HTTP: uploads that are resumed, ranges, references, restarts; and three real processes of which one is
+//! killed in the middle.
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use harness::cluster::{Cluster, client};
+use harness::load::eventually;
+use harness::node::{TestNode, start_single, start_single_with};
+use outlive::ids::{Incarnation, SessionId};
+use outlive::store::{LogOf, Store};
+use reqwest::{Method, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// Bytes that differ everywhere.
+fn content(size: usize) -> Vec<u8> {
+    (0..size as u32)
+        .flat_map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes())
+        .take(size)
+        .collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn announced(bytes: &[u8]) -> Value {
+    json!({ "size": bytes.len(), "sha256": sha256(bytes), "media_type": "image/png", "name": "a b.png" })
+}
+
+fn offset(answer: &Response) -> Option<u64> {
+    answer.headers().get("upload-offset")?.to_str().ok()?.parse().ok()
+}
+
+async fn code(answer: Response) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let body: Value = answer.json().await.expect("a problem");
+    (status, body["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A session of one node.
+struct Door {
+    url: String,
+}
+
+impl Door {
+    async fn new(node: &TestNode) -> Door {
+        let url = format!("{}/v1/sessions/a", node.url);
+        let created = client().put(&url).send().await.expect("an answer");
+        assert!(created.status().is_success());
+        Door { url }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Response {
+        let mut request = client().request(method, format!("{}{path}", self.url)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer")
+    }
+
+    async fn begin(&self, body: &Value) -> Response {
+        client().post(format!("{}/files", self.url)).json(body).send().await.expect("an answer")
+    }
+
+    async fn begun(&self, bytes: &[u8]) -> String {
+        let answer = self.begin(&announced(bytes)).await;
+        assert_eq!((answer.status(), offset(&answer)), (StatusCode::CREATED, Some(0)));
+        let place = answer.headers()["location"].to_str().expect("text").to_owned();
+        let body: Value = answer.json().await.expect("JSON");
+        assert_eq!(place, format!("files/{}", body["file"].as_str().expect("a name")));
+        format!("/{place}")
+    }
+
+    async fn patch(&self, file: &str, at: usize, bytes: &[u8]) -> Response {
+        let at = at.to_string();
+        self.ask(Method::PATCH, file, &[("upload-offset", &at)], Bytes::copy_from_slice(bytes))
+            .await
+    }
+
+    async fn head(&self, file: &str) -> Response {
+        self.ask(Method::HEAD, file, &[], Bytes::new()).await
+    }
+
+    async fn get(&self, file: &str, headers: &[(&str, &str)]) -> Response {
+        self.ask(Method::GET, file, headers, Bytes::new()).await
+    }
+
+    async fn say(&self, text: &str) {
+        let body = json!({ "events": [{ "format": "json", "data": { "url": text } }] });
+        let answer = client().post(format!("{}/events", self.url)).json(&body).send().await;
+        let answer = answer.expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Response {
+        client().post(format!("{}{path}", self.url)).json(&body).send().await.expect("an answer")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_comes_in_pieces_is_read_in_ranges_and_goes_with_the_last_event() {
+    let node = start_single().await;
+    let (door, bytes) = (Door::new(&node).await, content(3_000_123));
+    let file = door.begun(&bytes).await;
+    // Not whole: nobody reads it, and who goes on learns where.
+    assert_eq!(offset(&door.patch(&file, 0, &bytes[..1_000_000]).await), Some(1_000_000));
+    let head = door.head(&file).await;
+    assert_eq!((head.status(), offset(&head)), (StatusCode::NO_CONTENT, Some(1_000_000)));
+    assert_eq!(head.headers()["upload-complete"], "?0");
+    assert_eq!(code(door.get(&file, &[]).await).await, (409, "file_incomplete".into()));
+    assert_eq!(code(door.patch(&file, 1_000_001, b"x").await).await, (409, "file_offset".into()));
+    // From wherever it was sent before.
+    let last = door.patch(&file, 500_000, &bytes[500_000..]).await;
+    assert_eq!((last.status(), offset(&last)), (StatusCode::NO_CONTENT, Some(3_000_123)));
+    assert_eq!(last.headers()["upload-complete"], "?1");
+    let again = door.patch(&file, 0, &bytes).await;
+    assert_eq!((again.status(), offset(&again)), (StatusCode::NO_CONTENT, Some(3_000_123)));
+    assert_eq!(
+        code(door.patch(&file, 3_000_123, b"x").await).await,
+        (413, "file_too_large".into())
+    );
+
+    let whole = door.get(&file, &[]).await;
+    let headers = whole.headers().clone();
+    assert_eq!(headers["content-length"], "3000123");
+    assert_eq!(headers["content-type"], "image/png");
+    assert_eq!(headers["content-disposition"], "attachment; filename*=UTF-8''a%20b.png");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["content-security-policy"], "sandbox; default-src 'none'");
+    let tag = headers["etag"].to_str().expect("text").to_owned();
+    assert_eq!(tag, format!("\"{}\"", sha256(&bytes)));
+    assert_eq!(whole.bytes().await.expect("all of it"), bytes);
+    for (range, part) in [
+        ("bytes=0-0", 0..1),
+        ("bytes=262143-262144", 262_143..262_145),
+        ("bytes=999990-2000010", 999_990..2_000_011),
+        ("bytes=3000122-", 3_000_122..3_000_123),
+        ("bytes=-100", 3_000_023..3_000_123),
+    ] {
+        let answer = door.get(&file, &[("range", range), ("if-range", &tag)]).await;
+        assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT, "{range}");
+        let shown = format!("bytes {}-{}/3000123", part.start, part.end - 1);
+        assert_eq!(answer.headers()["content-range"].to_str().ok(), Some(&*shown));
+        assert_eq!(answer.bytes().await.expect("the part"), bytes[part], "{range}");
+    }
+    let beyond = door.get(&file, &[("range", "bytes=3000123-")]).await;
+    assert_eq!(beyond.headers()["content-range"], "bytes */3000123");
+    assert_eq!(code(beyond).await, (416, "range_beyond".into()));
+    let other = door.get(&file, &[("range", "bytes=0-0"), ("if-range", "\"other\"")]).await;
+    assert_eq!((other.status(), other.content_length()), (StatusCode::OK, Some(3_000_123)));
+    let known = door.get(&file, &[("if-none-match", &tag)]).await;
+    assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+
+    // A restart, an event that refers to it, and its end.
+    let node = node.restart().await;
+    let door = Door { url: format!("{}/v1/sessions/a", node.url) };
+    assert_eq!(
+        sha256(&door.get(&file, &[]).await.bytes().await.expect("all of it")),
+        sha256(&bytes)
+    );
+    door.say(&format!("/v1/sessions/a{file}")).await;
+    door.say("something else").await;
+    let drop = door.ask(Method::DELETE, &file, &[], Bytes::new()).await;
+    assert_eq!(code(drop).await, (409, "file_in_use".into()));
+    let list: Value = door.get("/files", &[]).await.json().await.expect("JSON");
+    assert_eq!(
+        (list["files"][0]["first"].as_u64(), list["files"][0]["last"].as_u64()),
+        (Some(1), Some(1))
+    );
+    assert_eq!(list["files"][0]["expires_at"], Value::Null);
+    assert!(door.post("/trim", json!({ "before": 2 })).await.status().is_success());
+    assert_eq!(code(door.get(&file, &[]).await).await, (404, "no_such_file".into()));
+    let list: Value = door.get("/files", &[]).await.json().await.expect("JSON");
+    assert_eq!(list, json!({ "files": [] }));
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_an_upload_is_said_and_nothing_is_kept() {
+    let node = start_single().await;
+    let (door, bytes) = (Door::new(&node).await, content(300_000));
+    // Other bytes than were announced: void, under the same name too.
+    let file = door.begun(&bytes).await;
+    let mut wrong = bytes.clone();
+    wrong[7] ^= 1;
+    assert_eq!(code(door.patch(&file, 0, &wrong).await).await, (422, "hash_mismatch".into()));
+    assert_eq!(code(door.get(&file, &[]).await).await, (404, "no_such_file".into()));
+    assert_eq!(door.head(&file).await.status(), StatusCode::NOT_FOUND);
+    // The same name again is the same file, or another one.
+    let mut named = announced(&bytes);
+    named["file"] = json!("file_0123456789abcdef");
+    assert_eq!(door.begin(&named).await.status(), StatusCode::CREATED);
+    let file = "/files/file_0123456789abcdef";
+    assert_eq!(offset(&door.patch(file, 0, &bytes[..262_144]).await), Some(262_144));
+    let again = door.begin(&named).await;
+    assert_eq!((again.status(), offset(&again)), (StatusCode::OK, Some(262_144)));
+    named["size"] = json!(1);
+    assert_eq!(code(door.begin(&named).await).await, (409, "file_differs".into()));
+    for (at, bytes, expected) in [
+        ("-1", &b"x"[..], (400, "bad_header")),
+        ("18446744073709551615", b"x", (400, "bad_header")),
+        ("9007199254740991", b"x", (409, "file_offset")),
+        ("262145", b"x", (409, "file_offset")),
+        ("262144", &[0; 40_000], (413, "file_too_large")),
+    ] {
+        let body = Bytes::copy_from_slice(bytes);
+        let answer = door.ask(Method::PATCH, file, &[("upload-offset", at)], body).await;
+        assert_eq!(code(answer).await, (expected.0, expected.1.into()), "{at}");
+    }
+    let none = door.ask(Method::PATCH, file, &[], Bytes::from_static(b"x")).await;
+    assert_eq!(code(none).await, (400, "bad_header".into()));
+    for (size, expected) in [(0, (400, "bad_file")), (64 << 20 | 1, (413, "file_too_large"))] {
+        let body = json!({ "size": size, "sha256": sha256(b"") });
+        assert_eq!(code(door.begin(&body).await).await, (expected.0, expected.1.into()));
+    }
+    assert_eq!(code(door.get("/files/..%2F..%2Fetc", &[]).await).await, (400, "bad_name".into()));
+    let other = Door { url: format!("{}/v1/sessions/b", node.url) };
+    assert_eq!(code(other.begin(&announced(&bytes)).await).await, (404, "not_found".into()));
+    assert_eq!(code(other.get(file, &[]).await).await, (404, "no_such_file".into()));
+    // What was there stays, and goes on.
+    assert_eq!(offset(&door.patch(file, 262_144, &bytes[262_144..]).await), Some(300_000));
+    assert_eq!(door.get(file, &[]).await.bytes().await.expect("all of it"), bytes);
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_refers_to_expires_and_a_fork_reads_what_it_inherits() {
+    let node = start_single_with(|config| config.file_keep_ms = 3_000).await;
+    let (door, bytes) = (Door::new(&node).await, content(100_000));
+    let (kept, later, lost) =
+        (door.begun(&bytes).await, door.begun(&bytes).await, door.begun(&bytes).await);
+    for file in [&kept, &later] {
+        assert_eq!(offset(&door.patch(file, 0, &bytes).await), Some(100_000));
+    }
+    door.say(&kept).await;
+    let forked = door.post("/fork", json!({ "session": "f" })).await;
+    assert_eq!(forked.status(), StatusCode::CREATED);
+    door.say(&later).await;
+    let fork = Door { url: format!("{}/v1/sessions/f", node.url) };
+    assert_eq!(fork.get(&kept, &[]).await.bytes().await.expect("all of it"), bytes);
+    assert_eq!(code(fork.get(&later, &[]).await).await, (404, "no_such_file".into()));
+    assert_eq!(code(fork.patch(&kept, 0, b"x").await).await, (404, "no_such_file".into()));
+    eventually("it expires", async || door.head(&lost).await.status() == StatusCode::NOT_FOUND)
+        .await;
+    // The source is deleted; its files live as long as the fork that needs them.
+    let gone = door.ask(Method::DELETE, "", &[], Bytes::new()).await;
+    assert_eq!(gone.status(), StatusCode::NO_CONTENT);
+    assert_eq!(door.head(&kept).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(fork.get(&kept, &[]).await.bytes().await.expect("all of it"), bytes);
+    node.node.stop().await;
+}
+
+/// Asks any node but `not` until one answers so.
+async fn any(
+    cluster: &Cluster,
+    not: usize,
+    what: &str,
+    ask: impl AsyncFn(String) -> Option<Response>,
+) -> Response {
+    let mut found = None;
+    eventually(what, async || {
+        for node in (1..=cluster.size()).filter(|node| *node != not && cluster.is_up(*node)) {
+            found = ask(format!("{}/v1/sessions/a", cluster.url(node))).await;
+            if found.is_some() {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    found.expect("it was just found")
+}
+
+/// What one node's own disk has of a file, from its beginning to the first byte that is not there.
+fn on_disk(cluster: &Cluster, node: usize, shard: u32) -> Vec<u8> {
+    let store = Store::open(&cluster.data_dir(node).join("store")).expect("the store opens");
+    let id = SessionId::parse("a").expect("a name");
+    let at = LogOf { shard, id: &id, incarnation: Incarnation::FIRST };
+    let mut all = Vec::new();
+    while let Some(bytes) =
+        store.file_bytes(&at, 0, all.len() as u64, 1 << 20).expect("the disk is read")
+    {
+        all.extend_from_slice(&bytes);
+    }
+    all
+}
+
+const FLAGS: &[&str] = &[
+    "--heartbeat-ms",
+    "200",
+    "--election-min-ms",
+    "800",
+    "--election-max-ms",
+    "1600",
+    "--checkpoint-entries",
+    "16",
+    "--groups",
+    "2",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_killed_in_the_middle_of_an_upload_and_comes_back_with_the_file() {
+    let mut cluster = Cluster::up(3, FLAGS).await;
+    let bytes = Bytes::from(content(12_000_123));
+    let tag = format!("\"{}\"", sha256(&bytes));
+    any(&cluster, 0, "the session is created", async |url| {
+        client().put(url).send().await.ok().filter(|answer| answer.status().is_success())
+    })
+    .await;
+    let mut body = announced(&bytes);
+    body["file"] = json!("file_0123456789abcdef");
+    any(&cluster, 0, "the file is announced", async |url| {
+        let answer = client().post(format!("{url}/files")).json(&body).send().await.ok()?;
+        answer.status().is_success().then_some(answer)
+    })
+    .await;
+    let file = "files/file_0123456789abcdef";
+    // The door is the leader, and dies when part of the body has come: the rest never does.
+    let door = cluster.leader("a").await;
+    let parts: Vec<_> =
+        bytes.slice(..3 << 20).chunks(1 << 16).map(Bytes::copy_from_slice).collect();
+    let begun =
+        stream::iter(parts.into_iter().map(Ok::<_, std::io::Error>)).chain(stream::pending());
+    let url = format!("{}/v1/sessions/a/{file}", cluster.url(door));
+    let patch = client().patch(url).header("upload-offset", "0");
+    let mut sending = JoinSet::new();
+    sending.spawn(patch.body(reqwest::Body::wrap_stream(begun)).send());
+    let how_far = async |url: String| {
+        let answer = client().head(format!("{url}/{file}")).send().await.ok()?;
+        answer.status().is_success().then_some(answer)
+    };
+    any(&cluster, door, "some of it has come", async |url| {
+        how_far(url).await.filter(|answer| offset(answer).is_some_and(|at| 2 << 20 < at))
+    })
+    .await;
+    cluster.kill(door);
+    let sent = sending.join_next().await.expect("it was sent").expect("the request ends");
+    assert!(sent.is_err(), "a node that is dead has answered");
+    let whole = any(&cluster, door, "the upload goes on elsewhere", async |url| {
+        let at = offset(&how_far(url.clone()).await?)? as usize;
+        assert!(2 << 20 < at, "what was acknowledged is gone");
+        let patch = client().patch(format!("{url}/{file}")).header("upload-offset", at);
+        let answer = patch.body(bytes.slice(at..)).send().await.ok()?;
+        (answer.status() == StatusCode::NO_CONTENT).then_some(answer)
+    })
+    .await;
+    assert_eq!(whole.headers()["upload-complete"], "?1");
+    // More entries than the others keep for a node that is away: it is sent a snapshot.
+    for text in std::iter::once(format!("see {file}")).chain((0..40).map(|at| at.to_string())) {
+        any(&cluster, door, "an event is appended", async |url| {
+            let event = json!({ "events": [{ "format": "text", "text": text }] });
+            let answer = client().post(format!("{url}/events")).json(&event).send().await.ok()?;
+            answer.status().is_success().then_some(answer)
+        })
+        .await;
+    }
+    // A download that breaks off is gone on with at the node that was dead.
+    let mut got = Vec::new();
+    let mut first = any(&cluster, door, "it is read", async |url| {
+        let answer = client().get(format!("{url}/{file}")).send().await.ok()?;
+        (answer.status() == StatusCode::OK).then_some(answer)
+    })
+    .await;
+    while got.len() < 3 << 20 {
+        got.extend_from_slice(&first.chunk().await.expect("a chunk").expect("there is more"));
+    }
+    drop(first);
+    cluster.start(door);
+    cluster.ready(door).await;
+    let mut rest = None;
+    eventually("the node that was dead serves it", async || {
+        let url = format!("{}/v1/sessions/a/{file}", cluster.url(door));
+        let range = format!("bytes={}-", got.len());
+        let get = client().get(url).header("range", range).header("if-range", &tag);
+        rest =
+            get.send().await.ok().filter(|answer| answer.status() == StatusCode::PARTIAL_CONTENT);
+        rest.is_some()
+    })
+    .await;
+    got.extend_from_slice(&rest.expect("it was just found").bytes().await.expect("the rest"));
+    assert_eq!(sha256(&got), sha256(&bytes));
+    // What it missed came by a snapshot, or by the journal: its own disk has all of it.
+    let home: Value = client()
+        .get(format!("{}/v1/sessions/a/home", cluster.url(door)))
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    let shard = u32::try_from(home["shard"].as_u64().expect("a shard")).expect("few");
+    let status: Value = client()
+        .get(format!("{}/v1/sessions/a", cluster.url(door)))
+        .send()
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    assert!(status["tail"].as_u64().is_some_and(|tail| 41 <= tail), "{status}");
+    cluster.stop(door).await;
+    assert_eq!(sha256(&on_disk(&cluster, door, shard)), sha256(&bytes));
+    // Trimmed at the others meanwhile: the node frees it when it is back.
+    any(&cluster, door, "the log is trimmed", async |url| {
+        let trim = client().post(format!("{url}/trim")).json(&json!({ "before": 2 }));
+        trim.send().await.ok().filter(|answer| answer.status().is_success())
+    })
+    .await;
+    cluster.start(door);
+    cluster.ready(door).await;
+    eventually("it is nowhere any more", async || {
+        let mut gone = true;
+        for node in 1..=cluster.size() {
+            let url = format!("{}/v1/sessions/a/{file}", cluster.url(node));
+            let answer = client().get(url).send().await;
+            gone &= answer.is_ok_and(|answer| answer.status() == StatusCode::NOT_FOUND);
+        }
+        gone
+    })
+    .await;
+    cluster.stop(door).await;
+    assert_eq!(on_disk(&cluster, door, shard).len(), 0);
+}
