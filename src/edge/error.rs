@@ -57,9 +57,10 @@ kinds! {
     BAD_ANSWER 400 "bad_answer" "The answer does not fit its question"
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
     UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
-    TOKEN_EXPIRED 401 "token_expired" "The time of the token or ticket is over"
+    TOKEN_EXPIRED 401 "token_expired" "The time of the token, ticket or cookie is over"
     KEY_EXPIRED 401 "key_expired" "The time of the key is over"
     KEY_REVOKED 401 "key_revoked" "The key was revoked"
+    LOGGED_OUT 401 "logged_out" "The cookie was given back"
     FORBIDDEN 403 "forbidden" "The credential does not allow this"
     QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]

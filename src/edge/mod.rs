@@ -11,6 +11,7 @@ pub mod certificate;
 mod chat;
 mod connection;
 mod content;
+mod cookies;
 mod cursor;
 mod delivery;
 mod door;

@@ -1,6 +1,7 @@
 //! Who may do what: keys over real sockets, at every door, one right at a time.
 
 mod chats;
+mod cookies;
 mod endings;
 mod made;
 mod tenants;
