@@ -250,8 +250,8 @@ impl Caller {
     }
 
     /// The grant by which it was judged; none of somebody who was not asked.
-    pub fn judged(&self) -> Option<&Grant> {
-        self.known.as_ref().map(|known| &*known.grant)
+    pub fn judged(&self) -> Option<&Arc<Grant>> {
+        self.known.as_ref().map(|known| &known.grant)
     }
 
     /// Whether it has the right, in this session where one is named.

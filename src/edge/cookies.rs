@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use super::query::Query;
 use super::tickets::PartBody;
 use super::verbs::turns::{bad, json};
 use super::{Edge, body, headers};
+use crate::edge::State;
 
 /// What it is called where it goes by TLS alone: a browser takes one of this name from the host itself alone, and no
 /// page of a neighbouring name can put another one in its place (RFC 6265bis, 4.1.3.2).
@@ -129,7 +130,7 @@ pub(super) fn take(
     Ok(Some(Brought { text, vouched }))
 }
 
-fn find(headers: &mut HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+pub(super) fn find(headers: &mut HeaderMap, name: &str) -> Result<Option<String>, Problem> {
     let mut found = None;
     // HTTP/2 brings one in each line.
     for line in headers.get_all(header::COOKIE) {

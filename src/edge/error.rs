@@ -291,6 +291,7 @@ impl From<Unavailable> for Problem {
         match why {
             Unavailable::NoQuorum(_) => Problem::new(&NO_QUORUM, "nothing happened; try again"),
             Unavailable::Overloaded => Problem::new(&OVERLOADED, "nothing happened; try later"),
+            Unavailable::Denied(why) => Denial::Denied(why).into(),
             Unavailable::DiskFull => Problem::new(&DISK_FULL, "nothing happened; reads still work"),
         }
     }
@@ -344,6 +345,7 @@ impl From<AttachError> for Problem {
             .with("tail", tail.0),
             AttachError::TooManyReaders => Problem::new(&TOO_MANY_READERS, why.to_string()),
             AttachError::Unavailable(why) => why.into(),
+            AttachError::Denied(why) => Denial::Denied(why).into(),
         }
     }
 }

@@ -178,7 +178,7 @@ async fn caller(edge: &Edge, shown: &Shown, right: Option<Right>) -> Result<Call
 ///
 /// # Errors
 /// There is more than one.
-fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
+pub(super) fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
     let bad = |detail: &str| Problem::new(&error::BAD_QUERY, detail);
     let Some(query) = request.uri().query() else { return Ok(None) };
     let (tickets, rest): (Vec<_>, Vec<_>) =
@@ -202,7 +202,7 @@ fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
 
 /// The key or token that a request brings: as a bearer's (RFC 6750), or, since pages cannot set headers for a
 /// WebSocket, as the protocol `bearer.TOKEN`.
-fn credential(given: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn credential(given: &HeaderMap) -> Result<Option<&str>, Problem> {
     if let Some(text) = headers::one(given, &header::AUTHORIZATION)? {
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         return Ok(scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim()));

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use super::verbs::turns::{bad, json};
 use super::{Edge, body, headers};
 use crate::auth::{Caller, Key, KeyText, Keyring, KeyringError, LogError, audit};
 use crate::config::QuotaLimits;
+use crate::edge::State;
 use crate::ids::{DeviceName, ParticipantName, TenantName};
 use crate::limits;
 use crate::session::{Grant, Pattern, Right, Role};

@@ -21,6 +21,8 @@ pub mod error;
 mod events;
 mod fork;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod headers;
 mod history;
@@ -56,7 +58,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
 use axum::http::HeaderName;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -67,9 +71,10 @@ pub use self::door::Door;
 use self::error::Problem;
 use self::query::Query;
 use self::room::Room;
-use crate::auth::Auth;
+use crate::auth::{Auth, Caller};
 use crate::config::PublicConfig;
-use crate::runtime::{Freshness, Runtime};
+use crate::runtime::{Asking, Freshness, Runtime};
+use crate::session::Grant;
 use crate::subscriptions::Subscriptions;
 use crate::telemetry::Metrics;
 use crate::tls;
@@ -137,7 +142,22 @@ pub async fn serve(
 
 /// What every request can reach.
 #[derive(Clone)]
-struct Edge(Arc<Shared>);
+struct Edge {
+    shared: Arc<Shared>,
+    /// The grant of who asks, once that is known: it goes with what other nodes are asked.
+    asker: Option<Arc<Grant>>,
+}
+
+/// The edge as a handler has it: for who sent the request.
+struct State<E>(E);
+
+impl FromRequestParts<Edge> for State<Edge> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        Ok(State(edge.for_caller(&gate::sender(parts)?)))
+    }
+}
 
 struct Shared {
     runtime: Arc<Runtime>,
@@ -166,7 +186,7 @@ impl Edge {
         let room = Room::new(room::size(room::memory()), &metrics);
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
         let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
-        Edge(Arc::new(Shared {
+        let shared = Shared {
             runtime,
             auth,
             metrics,
@@ -176,7 +196,18 @@ impl Edge {
             settings,
             subscriptions,
             stop,
-        }))
+        };
+        Edge { shared: Arc::new(shared), asker: None }
+    }
+
+    /// The same for what this caller asks.
+    fn for_caller(&self, caller: &Caller) -> Edge {
+        Edge { shared: self.shared.clone(), asker: caller.judged().cloned() }
+    }
+
+    /// Sessions as whoever asks may look at them.
+    fn sessions(&self) -> Asking<'_> {
+        self.runtime.sessions.by(self.asker.as_deref())
     }
 }
 
@@ -184,7 +215,7 @@ impl Deref for Edge {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
-        &self.0
+        &self.shared
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn by_tls(edge: &Edge, with: &Extensions, uri: &Uri, headers: &Header
     address.map_or(tls, |address| address.starts_with("https://"))
 }
 
-fn reached(
+pub(super) fn reached(
     public: &PublicConfig,
     tls: bool,
     peer: Option<Peer>,

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -14,6 +13,7 @@ use super::query::Query;
 use super::verbs::turns::{bad, json};
 use super::{Edge, body};
 use crate::auth::{Part, TicketError};
+use crate::edge::State;
 use crate::ids::ParticipantName;
 use crate::limits;
 

@@ -4,6 +4,7 @@ mod chats;
 mod cookies;
 mod endings;
 mod made;
+mod matrix;
 mod tenants;
 mod tenants_at_work;
 mod unconfigured;

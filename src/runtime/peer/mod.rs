@@ -13,6 +13,7 @@ use cluster::ids::NodeId;
 use cluster::transport::{BoxFuture, Stream};
 use tokio::time::Instant;
 
+use super::Summary;
 use super::allowance::Allowance;
 use super::compare::Comparison;
 use super::directory::Directory;
@@ -25,6 +26,8 @@ use super::presence::Presence;
 use super::sessions::Sessions;
 use super::turn_queue::Offer;
 use super::workers::Workers;
+use crate::ids::SessionId;
+use crate::session::{Denied, Grant};
 use wire::{Request, Response};
 
 /// Answers peers, out of whatever part of the runtime knows.
@@ -59,6 +62,16 @@ impl Application for Peers {
     }
 }
 
+/// The answer to one whose asker's grant is not for the session.
+fn denied(from: NodeId, grant: Option<&Grant>, session: &SessionId) -> Option<Response> {
+    if grant.is_none_or(|grant| grant.is_for(session)) {
+        return None;
+    }
+    let session = session.for_operators();
+    tracing::warn!(%from, session, "a node looks at what its asker may not know of");
+    Some(Response::Denied(Denied::Session))
+}
+
 async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Response, String> {
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
@@ -79,20 +92,33 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
                 }
             }
         }
-        Request::Status { session, within_ms } => {
+        Request::Status { session, within_ms, grant } => {
+            if let Some(denied) = denied(from, grant.as_deref(), &session) {
+                return Ok(denied);
+            }
             let status = parts.sessions.status_here(&session, after(within_ms)).await;
             status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
         }
-        Request::PlaceOf { session, input, within_ms } => {
+        Request::PlaceOf { session, input, within_ms, grant } => {
+            if let Some(denied) = denied(from, grant.as_deref(), &session) {
+                return Ok(denied);
+            }
             let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
             place.map_or_else(unavailable, Response::PlaceOf)
         }
-        Request::List { shard, prefix, after: start, limit, within_ms } => {
+        Request::List { shard, prefix, after: start, limit, within_ms, grant } => {
             let limit = limit as usize;
             let deadline = after(within_ms);
             let lines =
                 parts.sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
-            lines.map_or_else(unavailable, Response::Listed)
+            let is_of = |line: &Summary, grant: &Grant| line.id.is_of(grant.tenant.as_ref());
+            match (lines, grant) {
+                (Ok(lines), Some(grant)) if !lines.iter().all(|line| is_of(line, &grant)) => {
+                    tracing::warn!(%from, "a node lists what its asker may not know of");
+                    Response::Denied(Denied::Tenant)
+                }
+                (lines, _) => lines.map_or_else(unavailable, Response::Listed),
+            }
         }
         Request::Report => Response::Report(parts.overview.condition()),
         Request::Offer { agent, within_ms } => {
