@@ -1,5 +1,6 @@
 //! Who may do what: keys over real sockets, at every door, one right at a time.
 
+mod attacks;
 mod chats;
 mod cookies;
 mod endings;

@@ -13,7 +13,7 @@ use super::super::outcome::{Reply, SubmitError};
 use super::super::sessions::Sessions;
 use super::batch::{Batch, Received};
 use super::feed::{Fed, Feed};
-use super::says::{Order, Says};
+use super::says::{Order, Says, is_final};
 use super::{Ack, BrokeOff, Leave, Refused, Signal, ToWorker, TurnKey, What};
 use crate::ids::{CallId, Serial};
 use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
@@ -441,19 +441,6 @@ impl From<&Refusal> for Why {
     fn from(refusal: &Refusal) -> Why {
         Why { code: refusal.code(), detail: refusal.to_string() }
     }
-}
-
-/// Whether nothing of this worker's epoch will be taken any more.
-fn is_final(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Fenced { .. }
-            | Refusal::TurnOver
-            | Refusal::NoSuchTurn
-            | Refusal::NotFound
-            | Refusal::Gone
-            | Refusal::Closed { .. }
-    )
 }
 
 /// Passes on what concerns the turn until the worker is to stop.

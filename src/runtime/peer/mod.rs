@@ -72,25 +72,42 @@ fn denied(from: NodeId, grant: Option<&Grant>, session: &SessionId) -> Option<Re
     Some(Response::Denied(Denied::Session))
 }
 
+/// A list, if all of it is of the tenant of who asks.
+fn listed(from: NodeId, grant: Option<&Grant>, lines: Vec<Summary>) -> Response {
+    let is_of = |line: &Summary| grant.is_none_or(|grant| line.id.is_of(grant.tenant.as_ref()));
+    if lines.iter().all(is_of) {
+        return Response::Listed(lines);
+    }
+    tracing::warn!(%from, "a node lists what its asker may not know of");
+    Response::Denied(Denied::Tenant)
+}
+
+/// Commits a command if the grant of who asks for it allows it.
+async fn submit(
+    parts: &Parts,
+    (from, grant): (NodeId, Option<&Grant>),
+    session: &SessionId,
+    command: Bytes,
+    deadline: Instant,
+) -> Result<Response, String> {
+    let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
+    let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(session, &requested));
+    if let Err(why) = judged {
+        let session = session.for_operators();
+        tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
+        return Ok(Response::Submitted(Err(SubmitError::Denied(why))));
+    }
+    let class = requested.class();
+    Ok(parts.directory.submit_for_peer(session, class, command, deadline).await)
+}
+
 async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Response, String> {
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
-            let deadline = after(within_ms);
-            let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
-            let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(&session, &requested));
-            match judged {
-                Ok(()) => {
-                    let class = requested.class();
-                    parts.directory.submit_for_peer(&session, class, command, deadline).await
-                }
-                Err(why) => {
-                    let session = session.for_operators();
-                    tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
-                    Response::Submitted(Err(SubmitError::Denied(why)))
-                }
-            }
+            let asked = (from, grant.as_deref());
+            submit(parts, asked, &session, command, after(within_ms)).await?
         }
         Request::Status { session, within_ms, grant } => {
             if let Some(denied) = denied(from, grant.as_deref(), &session) {
@@ -111,14 +128,7 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             let deadline = after(within_ms);
             let lines =
                 parts.sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
-            let is_of = |line: &Summary, grant: &Grant| line.id.is_of(grant.tenant.as_ref());
-            match (lines, grant) {
-                (Ok(lines), Some(grant)) if !lines.iter().all(|line| is_of(line, &grant)) => {
-                    tracing::warn!(%from, "a node lists what its asker may not know of");
-                    Response::Denied(Denied::Tenant)
-                }
-                (lines, _) => lines.map_or_else(unavailable, Response::Listed),
-            }
+            lines.map_or_else(unavailable, |lines| listed(from, grant.as_deref(), lines))
         }
         Request::Report => Response::Report(parts.overview.condition()),
         Request::Offer { agent, within_ms } => {
