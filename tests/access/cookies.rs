@@ -324,7 +324,7 @@ async fn cookies_end_at_every_node(nodes: &Nodes) {
             assert_eq!(stream.status(), 200, "it is taken at every node");
             streams.push(stream);
         }
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         if revokes {
             let path = format!("/v1/keys/{}", acme.key.split('_').nth(1).unwrap());
             assert_eq!(nodes.ask(ROOT, Method::DELETE, &path, None).await.0, 204);

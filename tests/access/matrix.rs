@@ -3,6 +3,7 @@
 //! one of another tenant.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::tenants::{Nodes, Tenant, three};
 use super::*;
@@ -309,9 +310,8 @@ async fn every_cell_of_the_table_is_as_expected() {
     let mut keys = HashMap::new();
     let needed = rows.iter().map(|row| row.needs.clone());
     for rights in needed.chain(RIGHTS.map(without)) {
-        if !keys.contains_key(&rights) {
-            let key = made(&nodes, &rights, "mine*").await;
-            keys.insert(rights, key);
+        if let Entry::Vacant(place) = keys.entry(rights.clone()) {
+            place.insert(made(&nodes, &rights, "mine*").await);
         }
     }
     let http = harness::cluster::client();
