@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs all tests. Needs only the Rust toolchain; uses cargo-nextest where it is installed, and Node.js and
-# Python for the published suite of Durable Streams and for clients of others, which it skips aloud without them.
+# Runs all tests. Needs only the Rust toolchain; uses cargo-nextest where it is installed, Chromium for
+# a page, and Node.js and Python for the published suite of Durable Streams and for clients of others: it skips aloud what
+# it has no tool for.
 #
 # The whole output is printed as it comes, and the closing lines of each runner once more at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Targets that start processes of their own: one test at a time. `.config/nextest.toml` says the same.
-processes=(agents allowance branches calls chaos chaos_turns cluster demo history keys members minority people push rotation storage turns)
+processes=(agents allowance branches browser calls chaos chaos_turns cluster demo history keys members minority people push rotation storage turns)
 
 closing=$(mktemp)
 trap 'rm -f "$closing" "$closing".*' EXIT
@@ -62,6 +63,11 @@ done
 for part in cluster sessions; do
   run "simulation, $part" '^simulation:|FAILED|^repeat it' scripts/simulate.sh "--$part"
 done
+
+# Its test passes without one, and runners do not show what passing tests print.
+if ! command -v "${CHROMIUM:-chromium}" chromium-browser google-chrome >/dev/null; then
+  echo "== SKIPPED: there is no Chromium here, so nothing was tested in a browser (tests/browser)" >>"$closing"
+fi
 
 echo
 cat "$closing"

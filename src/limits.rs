@@ -445,7 +445,13 @@ pub const KEY_NAME_BYTES: usize = 128;
 pub const TICKETS: usize = 100_000;
 /// Those of one key or one participant.
 pub const TICKETS_OF_ONE: usize = 1_000;
-/// How long a ticket lasts at most, in milliseconds.
+/// Cookies that were given back and would not have ended yet.
+pub const COOKIES_OUT: usize = 100_000;
+/// Those of one tenant.
+pub const COOKIES_OUT_OF_TENANT: usize = 20_000;
+/// Longest cookie, in bytes: browsers keep 4,096 of its name, itself and what it is bound to together (RFC 6265, 6.1).
+pub const COOKIE_BYTES: usize = 3_840;
+/// How long a ticket or a cookie lasts at most, in milliseconds.
 pub const TICKET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
 /// Secrets at once with which requests to one endpoint are signed.

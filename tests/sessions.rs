@@ -123,6 +123,7 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
         lease_ms: 60_000,
         quiet_ms: 60_000,
         is_bound: false,
+        grant: None,
     };
     let taken = node.node.runtime.workers.claim(&claimer, soon()).await.unwrap();
     assert_eq!(taken.map(|taken| taken.turn.turn), Some(turn));

@@ -200,7 +200,7 @@ async fn a_web_page_changes_nothing_here_unless_it_is_allowed() {
         assert_eq!(answer.status(), StatusCode::OK, "{origin}");
         assert_eq!(answer.headers()["access-control-allow-origin"], origin);
         let vary: Vec<_> = answer.headers().get_all("vary").iter().collect();
-        assert_eq!(vary, ["origin"]);
+        assert_eq!(vary, ["origin, authorization, cookie"]);
         let headers = format!("{upgrade}origin: {origin}\r\n");
         let answer = get(&node, "/v1/ws", &headers, "\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
@@ -223,9 +223,9 @@ async fn a_preflight_allows_the_headers_that_it_asks_for() {
     let headers = answer.headers();
     assert_eq!(headers["access-control-allow-headers"], wanted);
     assert_eq!(headers["access-control-allow-origin"], ALLOWED_ORIGIN);
-    assert!(!headers.contains_key("access-control-allow-credentials"));
+    assert_eq!(headers["access-control-allow-credentials"], "true");
     let vary: Vec<_> = headers.get_all("vary").iter().collect();
-    assert_eq!(vary, ["access-control-request-headers", "origin"]);
+    assert_eq!(vary, ["access-control-request-headers", "origin, authorization, cookie"]);
 }
 
 /// Serials and names of frames that a live read gives until `mark`.

@@ -63,7 +63,10 @@ const NAMERS: &[&str] = &[
 const PARTS: &[&[(&str, &[&str])]] = &[
     &[("Directory", &["directory"])],
     &[
-        ("Sessions", &["sessions", "attach", "status", "files", "fork", "faults", "actions"]),
+        (
+            "Sessions",
+            &["sessions", "asking", "attach", "status", "files", "fork", "faults", "actions"],
+        ),
         ("Ephemerals", &["ephemeral"]),
     ],
     &[

@@ -167,6 +167,16 @@ impl Grant {
         if judged.any(|judged| judged.is_ok()) { Ok(()) } else { first }
     }
 
+    /// Whether it may be shown what is in this session: as who reads it, or as who works there.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn allows_reading(&self, session: &SessionId) -> Result<(), Denied> {
+        let reads = self.allows(Right::Read, Some(session));
+        let works = || self.rights.contains(&Right::Claim);
+        if matches!(reads, Err(Denied::Right(_))) && works() { Ok(()) } else { reads }
+    }
+
     /// The beginnings of all names of its tenant below `prefix` that it is for, and whether a beginning is a whole
     /// name.
     pub fn beginnings(&self, prefix: &str) -> Vec<(String, bool)> {

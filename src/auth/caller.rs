@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use session::ids::{AgentName, Millis, SessionId, TenantName};
-use session::{Command, Denied, Grant, Pattern, Right, Sender};
+use session::ids::{AgentName, Millis, ParticipantName, SessionId, TenantName};
+use session::{Command, Denied, Grant, Pattern, Right, Role, Sender};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::cookie::Cookie;
 use super::quota::Accounts;
 use super::{Key, Place, Refused};
 use crate::config::QuotaLimits;
@@ -38,17 +39,23 @@ struct Known {
     /// The key with which it ends, if it does.
     key: Option<Arc<Key>>,
     expires: Option<Instant>,
+    /// The cookie that it showed, if it did.
+    cookie: Option<Arc<Cookie>>,
     /// Whose quotas it uses, once that was looked up.
     accounts: OnceLock<Accounts>,
 }
 
-/// A part of a grant, for a ticket.
+/// A part of a grant, for a ticket or a cookie.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// All that the caller has, where none are given.
     pub rights: Option<Vec<Right>>,
     /// Likewise.
     pub sessions: Option<Vec<Pattern>>,
+    /// In whose name it speaks; the caller's, where none is given.
+    pub participant: Option<ParticipantName>,
+    /// The greatest role; no greater than the caller's.
+    pub role: Option<Role>,
     /// How long it lasts, in milliseconds; no longer than the caller's.
     pub for_ms: u64,
 }
@@ -62,6 +69,8 @@ pub enum Ended {
     KeyExpired,
     /// Somebody took it back.
     Revoked,
+    /// Its cookie was given back.
+    LoggedOut,
     /// It was none: the node did not ask then, and does now.
     Closed,
 }
@@ -73,6 +82,8 @@ pub enum Denial {
     Ended(Ended),
     /// Its grant does not allow it.
     Denied(Denied),
+    /// Whoever has a cookie makes nothing of it that lasts without it.
+    Cookie,
 }
 
 impl Ended {
@@ -82,6 +93,7 @@ impl Ended {
             Ended::Expired => "token_expired",
             Ended::KeyExpired => "key_expired",
             Ended::Revoked => "key_revoked",
+            Ended::LoggedOut => "logged_out",
             Ended::Closed => "unauthenticated",
         }
     }
@@ -93,6 +105,7 @@ impl fmt::Display for Ended {
             Ended::Expired => "the credential's time is over",
             Ended::KeyExpired => "the key's time is over",
             Ended::Revoked => "the key was revoked",
+            Ended::LoggedOut => "the cookie was given back",
             Ended::Closed => "this node asks for keys now",
         })
     }
@@ -129,10 +142,24 @@ impl Caller {
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
         let accounts = OnceLock::new();
-        let known = Some(Arc::new(Known { grant, name, key, expires, accounts }));
+        let cookie = None;
+        let known = Some(Arc::new(Known { grant, name, key, expires, cookie, accounts }));
         let caller = Caller { known, closed: None, place: None };
         caller.lasts().map_err(Refused::Ended)?;
         Ok(caller)
+    }
+
+    /// The same, as long as its cookie was not given back.
+    pub(super) fn with_cookie(mut self, cookie: Arc<Cookie>) -> Caller {
+        if let Some(known) = self.known.as_mut().and_then(Arc::get_mut) {
+            known.cookie = Some(cookie);
+        }
+        self
+    }
+
+    /// The cookie that it showed.
+    pub(super) fn cookie(&self) -> Option<&Cookie> {
+        self.known.as_ref()?.cookie.as_deref()
     }
 
     /// Name of the caller, and id of its key, for a ticket.
@@ -144,6 +171,10 @@ impl Caller {
     /// A part of its grant, which has an end; none of somebody who needs none.
     pub(super) fn part(&self, part: &Part, now: Millis) -> Result<Option<Grant>, Denial> {
         let Some(grant) = self.grant()? else { return Ok(None) };
+        if self.cookie().is_some() {
+            // It would not end when the cookie is given back.
+            return Err(Denial::Cookie);
+        }
         let rights = part.rights.clone().unwrap_or_else(|| grant.rights.clone());
         if let Some(right) = rights.iter().find(|right| !grant.rights.contains(right)) {
             return Err(Denied::Right(*right).into());
@@ -153,14 +184,22 @@ impl Caller {
         if !sessions.iter().all(within) {
             return Err(Denied::Session.into());
         }
+        let participant = match (&grant.participant, &part.participant) {
+            (Some(own), Some(other)) if own != other => return Err(Denied::Name.into()),
+            (own, other) => own.clone().or_else(|| other.clone()),
+        };
+        let role = part.role.map_or(grant.role, |role| role.min(grant.role));
         let until = Millis(now.0 + part.for_ms).min(grant.until.unwrap_or(Millis(u64::MAX)));
-        Ok(Some(Grant { rights, sessions, until: Some(until), ..grant.clone() }))
+        Ok(Some(Grant { rights, sessions, participant, role, until: Some(until), ..grant.clone() }))
     }
 
     fn lasts(&self) -> Result<(), Ended> {
         match &self.known {
             Some(known) if known.key.as_ref().is_some_and(|key| key.ended.is_cancelled()) => {
                 Err(Ended::Revoked)
+            }
+            Some(known) if known.cookie.as_ref().is_some_and(|one| one.ended.is_cancelled()) => {
+                Err(Ended::LoggedOut)
             }
             Some(known) if known.expires.is_some_and(|at| at <= Instant::now()) => {
                 Err(known.expired())
@@ -211,8 +250,8 @@ impl Caller {
     }
 
     /// The grant by which it was judged; none of somebody who was not asked.
-    pub fn judged(&self) -> Option<&Grant> {
-        self.known.as_ref().map(|known| &*known.grant)
+    pub fn judged(&self) -> Option<&Arc<Grant>> {
+        self.known.as_ref().map(|known| &known.grant)
     }
 
     /// Whether it has the right, in this session where one is named.
@@ -285,7 +324,7 @@ impl Caller {
         &self,
         session: &SessionId,
         who: &mut Sender,
-        role: &mut session::Role,
+        role: &mut Role,
     ) -> Result<(), Denial> {
         let Some(grant) = self.grant()? else { return Ok(()) };
         grant.allows(Right::Presence, Some(session))?;
@@ -335,8 +374,15 @@ impl Known {
                 None => std::future::pending().await,
             }
         };
+        let logged_out = async {
+            match &self.cookie {
+                Some(cookie) => cookie.ended.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = revoked => Ended::Revoked,
+            () = logged_out => Ended::LoggedOut,
             () = expired => self.expired(),
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! A node asks for credentials where it was given a root key or an issuer of tokens, or its cluster has keys; else
 //! everybody who reaches it may do everything, which it allows on loopback alone. Three kinds of credentials are known:
-//! the root key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer ([`issuer`]).
+//! the root key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer ([`issuer`]);
+//! of each of them tickets and cookies can be made.
 //! Nothing of a request is decompressed, parsed as JSON or kept before its credential is known.
 
 mod audit;
 mod caller;
 mod claims;
+mod cookie;
 mod crypto;
 mod fetch;
 pub mod issuer;
@@ -23,12 +25,13 @@ mod ticket;
 use std::path::Path;
 use std::sync::Arc;
 
-use session::{Command, Grant, Right, ids::Millis};
+use session::{Command, Denied, Grant, Right, ids::Millis};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use audit::{audit, turned_away};
 pub use caller::{Caller, Denial, Ended, Ending, Part};
+pub use cookie::NewCookie;
 pub use key::{KeyText, Secret};
 pub use keyring::{Key, Keyring, KeyringError};
 pub use log::LogError;
@@ -36,6 +39,7 @@ pub use quota::{Cost, Exceeded, Place, Quotas};
 pub use signing::SigningSecret;
 pub use ticket::Ticket;
 
+use crate::limits;
 use crate::runtime::Sessions;
 use issuer::{Issuer, IssuerConfig};
 use switch::Switch;
@@ -87,14 +91,14 @@ pub enum Refused {
     Unavailable(String),
 }
 
-/// Why a ticket opens nothing, or is not made.
+/// Why a ticket opens nothing, or it or a cookie is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TicketError {
     /// It is more than the caller may do.
     Denied(Denial),
     /// It is not known, or cannot be made now.
     Refused(Refused),
-    /// It would have more than can stand in an address.
+    /// It would have more than can stand in an address, or than a browser keeps.
     TooLong,
 }
 
@@ -262,5 +266,60 @@ impl Auth {
             return Err(TicketError::TooLong);
         }
         Ok(Some(made))
+    }
+
+    /// Who comes with this cookie, from a page whose it may be.
+    ///
+    /// # Errors
+    /// Nobody that this node would let in; nothing is to happen then.
+    pub async fn of_cookie(
+        &self,
+        cookie: &str,
+        now: Millis,
+        deadline: Instant,
+    ) -> Result<Caller, Refused> {
+        if !self.is_on() {
+            return Ok(self.anybody());
+        }
+        if limits::COOKIE_BYTES < cookie.len() {
+            return Err(Refused::Unknown("the cookie is too long"));
+        }
+        self.tickets.of_cookie(&self.keyring, cookie, now, deadline).await
+    }
+
+    /// Makes a cookie for a part of what the caller may do, which is never to administer; of somebody at a node that
+    /// asks for no credentials, none.
+    ///
+    /// # Errors
+    /// It is more than the caller may do, or cannot be made now; there is no cookie then.
+    pub async fn cookie(
+        &self,
+        caller: &Caller,
+        part: &Part,
+        deadline: Instant,
+    ) -> Result<Option<NewCookie>, TicketError> {
+        let Some(mut grant) = caller.part(part, self.keyring.now())? else { return Ok(None) };
+        match &part.rights {
+            Some(rights) if rights.contains(&Right::Admin) => {
+                return Err(Denial::from(Denied::Right(Right::Admin)).into());
+            }
+            _ => grant.rights.retain(|right| *right != Right::Admin),
+        }
+        let made = self.tickets.make_cookie(grant, caller.owner(), deadline).await?;
+        if limits::COOKIE_BYTES < made.text.len() {
+            return Err(TicketError::TooLong);
+        }
+        Ok(Some(made))
+    }
+
+    /// Gives the caller's cookie back, where it came with one. Safe to repeat.
+    ///
+    /// # Errors
+    /// It is not known whether it was given back.
+    pub async fn log_out(&self, caller: &Caller, deadline: Instant) -> Result<(), Refused> {
+        match caller.cookie() {
+            Some(cookie) => self.tickets.log_out(cookie, caller.tenant(), deadline).await,
+            None => Ok(()),
+        }
     }
 }

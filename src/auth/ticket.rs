@@ -11,21 +11,22 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
-use session::ids::Millis;
+use session::ids::{Millis, TenantName};
 use session::{Config, Grant, Retention};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Refused;
 use super::caller::{Caller, Ended};
+use super::cookie::Cookies;
 use super::key::Secret;
-use super::keyring::Keyring;
+use super::keyring::{Key, Keyring};
 use super::log::{Log, Sum};
 use crate::limits;
 use crate::runtime::Sessions;
 
 /// What every ticket begins with.
-pub(super) const PREFIX: &str = "olt_";
+const PREFIX: &str = "olt_";
 /// The session that holds the secret and the tickets that were used.
 const NAME: &str = "__outlive/tickets";
 /// How long a ticket waits for its first use, in milliseconds.
@@ -33,17 +34,17 @@ const FIRST_USE_MS: u64 = 60_000;
 /// A secret is good for this long after its last ticket, in milliseconds: it is drawn anew every such time.
 const KEPT_MS: u64 = 2 * limits::TICKET_MS_MAX;
 
-/// What a ticket says.
+/// What a ticket says, or a cookie.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct TicketClaims {
-    id: u64,
-    grant: Grant,
-    /// When it must have been used.
-    by: Millis,
+pub(super) struct TicketClaims {
+    pub(super) id: u64,
+    pub(super) grant: Grant,
+    /// When it must have been used; a cookie's is its end.
+    pub(super) by: Millis,
     /// Who has it, for the audit log.
-    name: String,
+    pub(super) name: String,
     /// The key with which it ends, if it was asked for under one.
-    key: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 impl TicketClaims {
@@ -59,7 +60,7 @@ impl TicketClaims {
 /// One change of the tickets. Kept: none changes its name.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Change {
+pub(super) enum Change {
     Secret {
         secret: String,
         drawn: Millis,
@@ -71,16 +72,24 @@ enum Change {
         name: String,
         path: u64,
     },
+    /// A cookie that opens nothing any more, and whose it was.
+    Out {
+        id: u64,
+        until: Millis,
+        tenant: Option<TenantName>,
+    },
 }
 
 /// What the log of the tickets adds up to.
 #[derive(Default)]
-struct Known {
+pub(super) struct Known {
     /// And when each was drawn; tickets are made with the newest.
     secrets: Vec<(Vec<u8>, Millis)>,
     used: HashMap<u64, Used>,
     /// How many of them each has.
     owned: HashMap<String, usize>,
+    /// The cookies that were given back.
+    pub(super) cookies: Cookies,
 }
 
 struct Used {
@@ -119,14 +128,20 @@ impl Sum for Known {
                     self.used.insert(id, Used { until, path, name });
                 }
             }
+            Ok(Change::Out { id, until, tenant }) => self.cookies.out(id, until, tenant, time),
             Err(_) => tracing::error!("a change in {NAME} is unreadable"),
         }
+    }
+
+    fn forget(&mut self) {
+        self.cookies.forget();
+        *self = Known::default();
     }
 }
 
 /// The tickets of the cluster, as far as a node knows them.
 pub(super) struct Tickets {
-    log: Log<Known>,
+    pub(super) log: Log<Known>,
     /// Without it, whoever reads the log cannot make tickets; with another one, all of them end.
     root: Option<Secret>,
 }
@@ -170,14 +185,25 @@ impl Tickets {
         deadline: Instant,
     ) -> Result<Ticket, Refused> {
         let now = self.log.now();
-        let mac = self.secret(now, deadline).await?;
         let until = grant.until.unwrap_or(now);
         let by = Millis(until.0.min(now.0 + FIRST_USE_MS));
         let claims = TicketClaims { id: rand::random(), grant, by, name, key };
-        let claims = serde_json::to_vec(&claims).expect("it is made of plain JSON");
-        let tag = hmac::sign(&mac, &claims);
-        let (claims, tag) = (URL_SAFE_NO_PAD.encode(claims), URL_SAFE_NO_PAD.encode(tag));
-        Ok(Ticket { text: format!("{PREFIX}{claims}.{tag}"), by, until })
+        Ok(Ticket { text: self.seal(PREFIX, &claims, now, deadline).await?, by, until })
+    }
+
+    /// Puts claims under a MAC. The prefix is under it, too: no ticket can be made a cookie.
+    pub(super) async fn seal(
+        &self,
+        prefix: &str,
+        claims: &TicketClaims,
+        now: Millis,
+        deadline: Instant,
+    ) -> Result<String, Refused> {
+        let mac = self.secret(now, deadline).await?;
+        let claims = serde_json::to_vec(claims).expect("it is made of plain JSON");
+        let text = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(claims));
+        let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&mac, text.as_bytes()));
+        Ok(format!("{text}.{tag}"))
     }
 
     /// The newest secret; where there is none, or it grows old, one is drawn.
@@ -223,14 +249,8 @@ impl Tickets {
         now: Millis,
         deadline: Instant,
     ) -> Result<Bearer, Refused> {
-        let claims = self.read(text, deadline).await?;
-        let key = match &claims.key {
-            None => None,
-            Some(id) => {
-                let key = keyring.named(id, deadline).await?;
-                Some(key.ok_or(Refused::Ended(Ended::Revoked))?)
-            }
-        };
+        let claims = self.read(PREFIX, text, deadline).await?;
+        let key = key_of(keyring, &claims, deadline).await?;
         let caller =
             Caller::of(Arc::new(claims.grant.clone()), claims.name.as_str().into(), key, now)?;
         Ok(Bearer { caller, claims })
@@ -285,18 +305,21 @@ impl Tickets {
         }
     }
 
-    /// What a ticket says, if it is one.
-    async fn read(&self, text: &str, deadline: Instant) -> Result<TicketClaims, Refused> {
-        let bad = || Refused::Unknown("this is no ticket of this cluster");
+    /// What was sealed under this prefix, if it was.
+    pub(super) async fn read(
+        &self,
+        prefix: &str,
+        text: &str,
+        deadline: Instant,
+    ) -> Result<TicketClaims, Refused> {
+        let bad = || Refused::Unknown("this is no ticket or cookie of this cluster");
         let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| bad());
-        let (claims, tag) =
-            text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).ok_or_else(bad)?;
-        let (claims, tag) = (decoded(claims)?, decoded(tag)?);
+        let (sealed, tag) = text.rsplit_once('.').ok_or_else(bad)?;
+        let claims = decoded(sealed.strip_prefix(prefix).ok_or_else(bad)?)?;
+        let tag = decoded(tag)?;
         let holds = |known: &Known| {
-            known
-                .secrets
-                .iter()
-                .any(|(secret, _)| hmac::verify(&self.mac(secret), &claims, &tag).is_ok())
+            let is_by = |secret: &[u8]| hmac::verify(&self.mac(secret), sealed.as_bytes(), &tag);
+            known.secrets.iter().any(|(secret, _)| is_by(secret).is_ok())
         };
         if !holds(&self.log.sum()) {
             self.log.catch_up(deadline).await?;
@@ -307,8 +330,22 @@ impl Tickets {
         serde_json::from_slice(&claims).map_err(|_| bad())
     }
 
-    async fn append(&self, change: &Change, deadline: Instant) -> Result<(), Refused> {
+    pub(super) async fn append(&self, change: &Change, deadline: Instant) -> Result<(), Refused> {
         let payload = serde_json::to_vec(change).expect("it is made of plain JSON");
         Ok(self.log.append(payload, deadline).await?)
     }
+}
+
+/// The key with which a ticket or a cookie ends, if it does.
+///
+/// # Errors
+/// It was revoked, or that cannot be known now.
+pub(super) async fn key_of(
+    keyring: &Keyring,
+    claims: &TicketClaims,
+    deadline: Instant,
+) -> Result<Option<Arc<Key>>, Refused> {
+    let Some(id) = &claims.key else { return Ok(None) };
+    let key = keyring.named(id, deadline).await?;
+    Ok(Some(key.ok_or(Refused::Ended(Ended::Revoked))?))
 }

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use super::query::Query;
 use super::{Edge, body, verbs, wire};
 use crate::auth::{Caller, audit};
 use crate::config::Member;
+use crate::edge::State;
 use crate::runtime::{MemberChange, NotReady};
 
 /// The description of this API; a test holds it against the routes.

@@ -1,4 +1,4 @@
-//! Who may come in while there are no keys: programs, and pages of this node or of allowed origins.
+//! Who may come in, whatever keys there are: programs, and pages of this node or of allowed origins.
 //!
 //! A web page can make its visitor's browser send requests to whatever the machine reaches, this node too. A
 //! browser tells the page's origin, which is held against a list; and a page cannot call this node its own by
@@ -86,12 +86,47 @@ impl Door {
                 false => Ok(Readable::Unasked),
             };
         };
-        if self.allows_all() {
-            return Ok(Readable::ByAll);
-        }
         let origin = given.to_str().ok().filter(|_| origins.next().is_none());
-        let allowed = origin.is_some_and(|origin| self.allows(origin, called.as_ref()));
-        if allowed { Ok(Readable::By(given.clone())) } else { Err(foreign(origin.unwrap_or("?"))) }
+        if origin.is_some_and(|origin| self.allows(origin, called.as_ref())) {
+            return Ok(Readable::By(given.clone()));
+        }
+        match self.allows_all() {
+            true => Ok(Readable::ByAll),
+            false => Err(foreign(origin.unwrap_or("?"))),
+        }
+    }
+
+    /// Whether it is a page of this node, or of an origin that is allowed by name, that has a browser ask: from such
+    /// alone a cookie is taken, which a browser sends for any page.
+    ///
+    /// Where the node is reached by TLS, a page of its own is one that came by TLS. A page that reads from its own node
+    /// names no origin, and says so by Fetch Metadata; whatever changes something names one.
+    pub(super) fn vouches(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        (by_tls, reads): (bool, bool),
+    ) -> bool {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(given) = origins.next() else {
+            let site = headers.get(SEC_FETCH_SITE);
+            return reads && site.is_some_and(|site| site == "same-origin" || site == "none");
+        };
+        let text = given.to_str().ok().filter(|_| origins.next().is_none());
+        let origin = text.and_then(|text| text.parse::<AllowedOrigin>().ok());
+        let Some(AllowedOrigin::One { scheme, host, port, usual }) = &origin else {
+            // `null` is any page in a sandbox.
+            return false;
+        };
+        if origin.as_ref().is_some_and(|origin| self.origins.contains(origin)) {
+            return true;
+        }
+        let host_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let called = host_header.or(uri.authority().map(|authority| authority.as_str()));
+        let Some((name, at)) = called.and_then(host_of) else { return false };
+        let here = name == *host && at.unwrap_or(*usual) == *port;
+        let beside = is_loopback(&name) && is_loopback(host) && *port == self.port;
+        (here || beside) && (!by_tls || *scheme == "https")
     }
 
     fn allows_all(&self) -> bool {
@@ -281,6 +316,62 @@ mod tests {
             [("cross-site", "navigate"), ("same-origin", "cors"), ("none", "navigate")]
         {
             assert_eq!(fetched(site, mode), Ok(Readable::Unasked), "{site} {mode}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_taken_from_pages_of_this_node_and_of_origins_that_are_named() {
+        let door = door(&["*"], &["*", "null", "https://app.example"]);
+        let vouches = |given: &[(&'static str, &str)], how| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.append(*name, value.parse().unwrap());
+            }
+            door.vouches(&Uri::from_static("/v1/cookies"), &headers, how)
+        };
+        let (tls, plain, reads, changes) = (true, false, true, false);
+        let host = ("host", "chat.example");
+        for (given, how) in [
+            (&[host, ("origin", "https://chat.example")][..], (tls, changes)),
+            (&[host, ("origin", "http://chat.example")], (plain, changes)),
+            (&[host, ("origin", "https://app.example")], (tls, changes)),
+            (
+                &[host, ("origin", "https://app.example"), ("sec-fetch-site", "cross-site")],
+                (tls, reads),
+            ),
+            (&[host, ("origin", "http://node-1.example:4437")], (tls, changes)),
+            (&[("host", "localhost:4437"), ("origin", "http://127.0.0.1:4437")], (plain, changes)),
+            (&[host, ("sec-fetch-site", "same-origin")], (tls, reads)),
+            (&[host, ("sec-fetch-site", "none")], (tls, reads)),
+        ] {
+            assert!(vouches(given, how), "{given:?}");
+        }
+        for (given, how) in [
+            (&[host][..], (tls, reads)),
+            (&[host], (plain, changes)),
+            (&[host, ("sec-fetch-site", "same-origin")], (tls, changes)),
+            (&[host, ("sec-fetch-site", "none")], (plain, changes)),
+            (&[host, ("sec-fetch-site", "same-site")], (tls, reads)),
+            (&[host, ("sec-fetch-site", "cross-site")], (tls, reads)),
+            (&[host, ("origin", "http://chat.example")], (tls, changes)),
+            (&[host, ("origin", "https://chat.example:8443")], (tls, changes)),
+            (&[host, ("origin", "https://a.chat.example")], (tls, reads)),
+            (
+                &[host, ("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
+                (tls, reads),
+            ),
+            (
+                &[host, ("origin", "https://app.example"), ("origin", "https://evil.example")],
+                (tls, reads),
+            ),
+            (&[host, ("origin", "null")], (tls, reads)),
+            (&[host, ("origin", "*")], (tls, reads)),
+            (&[host, ("origin", "")], (tls, reads)),
+            (&[host, ("origin", "http://localhost:4437")], (plain, changes)),
+            (&[("host", "localhost:4437"), ("origin", "http://localhost:3000")], (plain, changes)),
+            (&[("origin", "https://chat.example")], (tls, reads)),
+        ] {
+            assert!(!vouches(given, how), "{given:?} {how:?}");
         }
     }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Json as AsJson;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use super::verbs::Item;
 use super::verbs::turns::{self, bad, name};
 use super::{Edge, body, wire};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::ids::{DeviceName, KindName, SessionId};
 use crate::limits;
 use crate::runtime::Freshness;
@@ -120,7 +120,7 @@ pub(super) async fn submit(
     caller.present(&session, &mut sender, &mut Role::default())?;
     if attached.is_none() {
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-        exists(edge.runtime.sessions.status(&session, Freshness::Local, deadline).await?)?;
+        exists(edge.sessions().status(&session, Freshness::Local, deadline).await?)?;
     }
     edge.auth.spend_on_bytes(caller, sent_content.payload.len())?;
     let at = edge.runtime.sessions.now();

@@ -58,9 +58,10 @@ kinds! {
     BAD_FILE 400 "bad_file" "The file cannot be kept" [BadFile]
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]
     UNAUTHENTICATED 401 "unauthenticated" "The service does not know who asks"
-    TOKEN_EXPIRED 401 "token_expired" "The time of the token or ticket is over"
+    TOKEN_EXPIRED 401 "token_expired" "The time of the token, ticket or cookie is over"
     KEY_EXPIRED 401 "key_expired" "The time of the key is over"
     KEY_REVOKED 401 "key_revoked" "The key was revoked"
+    LOGGED_OUT 401 "logged_out" "The cookie was given back"
     FORBIDDEN 403 "forbidden" "The credential does not allow this"
     QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
@@ -304,6 +305,7 @@ impl From<Unavailable> for Problem {
         match why {
             Unavailable::NoQuorum(_) => Problem::new(&NO_QUORUM, "nothing happened; try again"),
             Unavailable::Overloaded => Problem::new(&OVERLOADED, "nothing happened; try later"),
+            Unavailable::Denied(why) => Denial::Denied(why).into(),
             Unavailable::DiskFull => Problem::new(&DISK_FULL, "nothing happened; reads still work"),
         }
     }
@@ -357,6 +359,7 @@ impl From<AttachError> for Problem {
             .with("tail", tail.0),
             AttachError::TooManyReaders => Problem::new(&TOO_MANY_READERS, why.to_string()),
             AttachError::Unavailable(why) => why.into(),
+            AttachError::Denied(why) => Denial::Denied(why).into(),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -20,6 +19,7 @@ use super::query::Query;
 use super::takeover::Takeover;
 use super::{Edge, HangUp, attached, freshness, headers, live};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::ids::{Cursor, Serial, SessionId};
 use crate::limits;
 use crate::runtime::{AttachError, Freshness, Reader, Start};
@@ -39,7 +39,7 @@ enum Mode {
 }
 
 /// What a read asks for.
-struct ReadRequest {
+pub(super) struct ReadRequest {
     mode: Mode,
     limit: usize,
     wait_ms: Option<u64>,
@@ -86,7 +86,7 @@ async fn answer(
     match request.page {
         Some(PageAt::Before(at)) => return back(edge, id, &request, at, deadline).await,
         Some(PageAt::After(serial)) => {
-            let status = edge.runtime.sessions.status(id, request.freshness, deadline).await?;
+            let status = edge.sessions().status(id, request.freshness, deadline).await?;
             let incarnation = exists(status)?.incarnation;
             request.place.start = Start::After(Cursor { incarnation, serial });
         }
@@ -128,7 +128,7 @@ async fn back(
     at: At,
     deadline: Instant,
 ) -> Result<Response, Problem> {
-    let status = edge.runtime.sessions.status(id, request.freshness, deadline).await?;
+    let status = edge.sessions().status(id, request.freshness, deadline).await?;
     let status = exists(status)?;
     let before = at.in_log(&status)?.unwrap_or(status.tail.next());
     let log = Log::new(edge, id, status.incarnation, deadline);
@@ -137,7 +137,7 @@ async fn back(
     Ok(page.response(&status))
 }
 
-fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
+pub(super) fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Problem> {
     let bad = |detail: &str| Err(Problem::new(&error::BAD_QUERY, detail));
     let own = ["after", "before", SEEN, "limit", "live", "read", "wait", "wait_ms"];
     let known = [&own[..], &attached::PARAMETERS];
@@ -195,8 +195,7 @@ async fn attach(
     deadline: Instant,
 ) -> Result<Option<(Reader, Instant)>, Problem> {
     let ReadRequest { mode, freshness, place, .. } = *request;
-    let attach =
-        |place: Place, until| edge.runtime.sessions.attach(id, place.start, freshness, until);
+    let attach = |place: Place, until| edge.sessions().attach(id, place.start, freshness, until);
     let (mut found, mut deadline) = (attach(place, deadline).await, deadline);
     if request.waits && matches!(found, Err(AttachError::NotFound)) {
         // All of a session that is not there yet is still to come.
@@ -235,7 +234,7 @@ async fn once_there(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(ASK_AGAIN.end);
         let until = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-        match edge.runtime.sessions.attach(id, place.start, freshness, until).await {
+        match edge.sessions().attach(id, place.start, freshness, until).await {
             Err(AttachError::NotFound) => {}
             found => return found,
         }

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -15,6 +14,7 @@ use super::name::{Name, in_frame};
 use super::query::Query;
 use super::verbs::{self, ForkAt, render};
 use super::{Edge, body};
+use crate::edge::State;
 use crate::ids::{Serial, SessionId};
 use crate::runtime::fork::{ForkError, Wish};
 use crate::runtime::{Freshness, SubmitError};
@@ -38,7 +38,7 @@ pub(super) async fn fork(
     caller.may(Right::Create, Some(&id))?;
     let create = Create { config: Config::default(), fork: None, events: Vec::new(), close: false };
     edge.auth.spend(&caller, &create.into())?;
-    let sessions = &edge.runtime.sessions;
+    let sessions = edge.sessions();
     let status = sessions.status(&source, Freshness::Linearizable, deadline).await?;
     let status = status.filter(|status| !status.hidden);
     let before = begun_before(&edge, (&id, &source), deadline).await?;
@@ -91,7 +91,7 @@ async fn begun_before(
     (id, source): (&SessionId, &SessionId),
     deadline: Instant,
 ) -> Result<Option<(Serial, Config)>, Problem> {
-    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
     let forked = status.filter(|status| !status.hidden).and_then(|status| {
         let fork = status.fork.filter(|fork| fork.source == *source)?;
         Some((fork.anchor, status.config))

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tokio::time::Instant;
 
+use super::cookies::{self, Brought};
 use super::durable::subscriptions;
 use super::error::{self, Problem};
 use super::{Edge, Entrance, headers, quota};
@@ -62,7 +63,7 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("inputs" | "cancel" | "interactions" | "claim_call" | "release_call", _) => Need::Somebody,
         // One of several rights, see [`Right::BRINGING`].
         ("control" | "pause" | "resume" | "files" | "file", _) => Need::Somebody,
-        ("ws" | "agents_ws" | "tickets", _) => Need::Somebody,
+        ("ws" | "agents_ws" | "tickets" | "cookies", _) => Need::Somebody,
         // Of the caller's own tenant.
         ("keys" | "key" | "subscriptions", _) => Need::Right(Right::Admin),
         _ => Need::Operator,
@@ -100,6 +101,7 @@ pub(super) async fn open(
         return Err(Problem::new(&error::UNKNOWN_PATH, detail));
     }
     let ticket = take_ticket(request)?;
+    let cookie = cookies::take(edge, route, request)?;
     let right = match need {
         Need::Right(right) => Some(right),
         Need::Operator => Some(Right::Admin),
@@ -109,6 +111,7 @@ pub(super) async fn open(
         Need::Right(_) | Need::Operator | Need::Somebody if edge.auth.is_on() => {
             let shown = Shown {
                 ticket,
+                cookie,
                 credential: credential(request.headers())?.map(str::to_owned),
                 gets: request.method() == Method::GET,
                 path: request.uri().path().to_owned(),
@@ -137,17 +140,21 @@ pub(super) async fn open(
 fn names_session(route: &str) -> bool {
     !matches!(
         route,
-        "sessions" | "claim" | "tickets" | "metrics" | "keys" | "key" | "subscriptions"
+        "sessions" | "claim" | "tickets" | "cookies" | "metrics" | "keys" | "key" | "subscriptions"
     ) && !route.starts_with("cluster")
 }
 
 /// What a request shows of who sends it.
 struct Shown {
     ticket: Option<String>,
+    cookie: Option<Brought>,
     credential: Option<String>,
     gets: bool,
     path: String,
 }
+
+const NOT_VOUCHED: &str = "a cookie is taken from pages of this node, and of origins that --allow-origin names; \
+     whatever changes something has to say its Origin";
 
 async fn caller(edge: &Edge, shown: &Shown, right: Option<Right>) -> Result<Caller, Problem> {
     let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
@@ -159,6 +166,13 @@ async fn caller(edge: &Edge, shown: &Shown, right: Option<Right>) -> Result<Call
         (None, Some(_)) => {
             Err(Refused::Unknown("a ticket is for reading and for WebSockets").into())
         }
+        (None, None) => match &shown.cookie {
+            None => Ok(edge.auth.caller(None, now, deadline).await?),
+            Some(Brought { text, vouched: true }) => {
+                Ok(edge.auth.of_cookie(text, now, deadline).await?)
+            }
+            Some(_) => Err(Problem::new(&error::ORIGIN_NOT_ALLOWED, NOT_VOUCHED)),
+        },
         (credential, _) => Ok(edge.auth.caller(credential, now, deadline).await?),
     }
 }
@@ -167,7 +181,7 @@ async fn caller(edge: &Edge, shown: &Shown, right: Option<Right>) -> Result<Call
 ///
 /// # Errors
 /// There is more than one.
-fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
+pub(super) fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
     let bad = |detail: &str| Problem::new(&error::BAD_QUERY, detail);
     let Some(query) = request.uri().query() else { return Ok(None) };
     let (tickets, rest): (Vec<_>, Vec<_>) =
@@ -191,7 +205,7 @@ fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
 
 /// The key or token that a request brings: as a bearer's (RFC 6750), or, since pages cannot set headers for a
 /// WebSocket, as the protocol `bearer.TOKEN`.
-fn credential(given: &HeaderMap) -> Result<Option<&str>, Problem> {
+pub(super) fn credential(given: &HeaderMap) -> Result<Option<&str>, Problem> {
     if let Some(text) = headers::one(given, &header::AUTHORIZATION)? {
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         return Ok(scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim()));
@@ -285,6 +299,7 @@ fn kind_of(ended: Ended) -> &'static error::Kind {
         Ended::Expired => &error::TOKEN_EXPIRED,
         Ended::KeyExpired => &error::KEY_EXPIRED,
         Ended::Revoked => &error::KEY_REVOKED,
+        Ended::LoggedOut => &error::LOGGED_OUT,
         Ended::Closed => &error::UNAUTHENTICATED,
     }
 }
@@ -300,6 +315,9 @@ impl From<Denial> for Problem {
                 forbidden(why.to_string()).with("right", right.name())
             }
             Denial::Denied(why) => forbidden(why.to_string()),
+            Denial::Cookie => {
+                forbidden("a cookie makes no tickets and cookies: ask with the key or token".into())
+            }
         }
     }
 }

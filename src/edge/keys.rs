@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use super::verbs::turns::{bad, json};
 use super::{Edge, body, headers};
 use crate::auth::{Caller, Key, KeyText, Keyring, KeyringError, LogError, audit};
 use crate::config::QuotaLimits;
+use crate::edge::State;
 use crate::ids::{DeviceName, ParticipantName, TenantName};
 use crate::limits;
 use crate::session::{Grant, Pattern, Right, Role};
@@ -166,9 +167,7 @@ fn grant(request: KeyBody, now_ms: u64) -> Result<Grant, Problem> {
     }
     let participant = request.participant.as_deref().map(ParticipantName::parse).transpose();
     let device = request.device.as_deref().map(DeviceName::parse).transpose();
-    let role = request.role.as_deref().unwrap_or(Role::default().name());
-    let role = Role::parse(role)
-        .ok_or_else(|| bad("role is observer, participant, controller or supervisor"))?;
+    let role = role(request.role.as_deref().unwrap_or(Role::default().name()))?;
     Ok(Grant {
         tenant: None,
         rights,
@@ -192,6 +191,11 @@ pub(super) fn rights(names: &[String]) -> Result<Vec<Right>, Problem> {
     rights.sort();
     rights.dedup();
     Ok(rights)
+}
+
+/// The role of this name.
+pub(super) fn role(name: &str) -> Result<Role, Problem> {
+    Role::parse(name).ok_or_else(|| bad("role is observer, participant, controller or supervisor"))
 }
 
 /// All names, where none is given.

@@ -11,6 +11,7 @@ pub mod certificate;
 mod chat;
 mod connection;
 mod content;
+mod cookies;
 mod cursor;
 mod delivery;
 mod door;
@@ -21,6 +22,8 @@ mod events;
 mod files;
 mod fork;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod headers;
 mod history;
@@ -56,7 +59,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
 use axum::http::HeaderName;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -67,9 +72,10 @@ pub use self::door::Door;
 use self::error::Problem;
 use self::query::Query;
 use self::room::Room;
-use crate::auth::Auth;
+use crate::auth::{Auth, Caller};
 use crate::config::PublicConfig;
-use crate::runtime::{Freshness, Runtime};
+use crate::runtime::{Asking, Freshness, Runtime};
+use crate::session::Grant;
 use crate::subscriptions::Subscriptions;
 use crate::telemetry::Metrics;
 use crate::tls;
@@ -139,7 +145,22 @@ pub async fn serve(
 
 /// What every request can reach.
 #[derive(Clone)]
-struct Edge(Arc<Shared>);
+struct Edge {
+    shared: Arc<Shared>,
+    /// The grant of who asks, once that is known: it goes with what other nodes are asked.
+    asker: Option<Arc<Grant>>,
+}
+
+/// The edge as a handler has it: for who sent the request.
+struct State<E>(E);
+
+impl FromRequestParts<Edge> for State<Edge> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        Ok(State(edge.for_caller(&gate::sender(parts)?)))
+    }
+}
 
 struct Shared {
     runtime: Arc<Runtime>,
@@ -168,7 +189,7 @@ impl Edge {
         let room = Room::new(room::size(room::memory()), &metrics);
         let windows = Arc::new(Semaphore::new(crate::limits::WINDOWS));
         let sockets = Arc::new(Semaphore::new(crate::limits::SOCKETS));
-        Edge(Arc::new(Shared {
+        let shared = Shared {
             runtime,
             auth,
             metrics,
@@ -178,7 +199,18 @@ impl Edge {
             settings,
             subscriptions,
             stop,
-        }))
+        };
+        Edge { shared: Arc::new(shared), asker: None }
+    }
+
+    /// The same for what this caller asks.
+    fn for_caller(&self, caller: &Caller) -> Edge {
+        Edge { shared: self.shared.clone(), asker: caller.judged().cloned() }
+    }
+
+    /// Sessions as whoever asks may look at them.
+    fn sessions(&self) -> Asking<'_> {
+        self.runtime.sessions.by(self.asker.as_deref())
     }
 }
 
@@ -186,7 +218,7 @@ impl Deref for Edge {
     type Target = Shared;
 
     fn deref(&self) -> &Shared {
-        &self.0
+        &self.shared
     }
 }
 

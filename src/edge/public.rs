@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{Extensions, HeaderMap, Uri, header};
 
 use super::Edge;
 use crate::config::PublicConfig;
@@ -32,7 +32,26 @@ impl FromRequestParts<Edge> for Reached {
     }
 }
 
-fn reached(
+/// Whether the client reached this node by TLS, or what stands before it.
+#[derive(Clone, Copy)]
+pub(super) struct ByTls(pub(super) bool);
+
+impl FromRequestParts<Edge> for ByTls {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<ByTls, Infallible> {
+        Ok(ByTls(by_tls(edge, &parts.extensions, &parts.uri, &parts.headers)))
+    }
+}
+
+/// Whether the client reached this node by TLS, or what stands before it.
+pub(super) fn by_tls(edge: &Edge, with: &Extensions, uri: &Uri, headers: &HeaderMap) -> bool {
+    let (public, tls) = (&edge.settings.public, edge.settings.certificate.is_some());
+    let address = reached(public, tls, with.get::<Peer>().copied(), uri, headers);
+    address.map_or(tls, |address| address.starts_with("https://"))
+}
+
+pub(super) fn reached(
     public: &PublicConfig,
     tls: bool,
     peer: Option<Peer>,

@@ -11,7 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, files, fork, gate, keys,
+    Edge, Entrance, admin, chat, cookies, delivery, durable, ephemeral, events, files, fork, gate,
+    keys,
     people, sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
@@ -80,6 +81,7 @@ fn routes() -> Vec<Route> {
         ("/v1/keys", "keys", post(keys::create).get(keys::list)),
         ("/v1/keys/{key}", "key", axum::routing::delete(keys::revoke)),
         ("/v1/tickets", "tickets", post(tickets::create)),
+        ("/v1/cookies", "cookies", post(cookies::create).delete(cookies::delete)),
         ("/v1/openapi.json", "openapi", get(admin::openapi)),
         ("/healthz", "healthz", get(admin::healthz)),
         ("/readyz", "readyz", get(admin::readyz)),
@@ -153,8 +155,8 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
             HeaderName::from_static("cross-origin-resource-policy"),
             HeaderValue::from_static("cross-origin"),
         ),
-        // What is kept for one page is not for another.
-        (header::VARY, HeaderValue::from_static("origin")),
+        // What is kept for one page, or for one person, is not for another.
+        (header::VARY, HeaderValue::from_static("origin, authorization, cookie")),
     ];
     let headers = response.headers_mut();
     for (name, value) in COMMON {
@@ -167,6 +169,10 @@ async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Respo
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, all);
         }
         Readable::By(origin) => {
+            if origin != "null" {
+                let yes = HeaderValue::from_static("true");
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+            }
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
     }
@@ -239,7 +245,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 52);
+        assert_eq!(routed.len(), 54);
     }
 
     /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.

@@ -1,7 +1,6 @@
 //! Looking at whole sessions: one, where it lives, and a list.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -17,6 +16,7 @@ use super::people::{exists, ready};
 use super::query::Query;
 use super::{Edge, freshness, headers, turns, wire};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::limits;
 use crate::runtime::Summary;
 use crate::session::Standing;
@@ -30,7 +30,7 @@ pub(super) async fn show(
     let query = query.only(&["read"])?;
     let deadline = headers::deadline(&headers)?;
     let freshness = freshness(&query)?;
-    let status = edge.runtime.sessions.status(&id, freshness, deadline).await?;
+    let status = edge.sessions().status(&id, freshness, deadline).await?;
     let mut status = exists(status)?;
     edge.runtime.workers.mark_unserved(&id, &mut status.turns).await;
     let mut body = wire::status(&id, &status);
@@ -124,7 +124,7 @@ async fn below(
     let (mut all, mut after) = (Vec::new(), after.map(str::to_owned));
     loop {
         let place = (prefix, after.as_deref());
-        let found = edge.runtime.sessions.list(caller.tenant(), place, limit, deadline).await?;
+        let found = edge.sessions().list(caller.tenant(), place, limit, deadline).await?;
         let last = found.last().map(|last| last.id.name().to_owned());
         let is_last = found.len() < limit;
         // What the service keeps for itself is nobody's session.

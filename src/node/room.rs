@@ -3,8 +3,9 @@
 //! A node whose disk is full ends (see [`super::restart`]) and must not come back before there is room: it
 //! would end again. Meanwhile it says at its own address what it waits for.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,8 +63,18 @@ async fn look(dirs: &[Named]) -> io::Result<Option<String>> {
     looked.await.map_err(io::Error::other)?
 }
 
+/// Makes a directory that nobody else reads, also where somebody made it before, or the one around it is open.
+fn own(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // One that is another user's, as where a disk is mounted, is closed by whoever mounted it.
+    if let Err(error) = std::fs::set_permissions(dir, Permissions::from_mode(0o700)) {
+        tracing::warn!(dir = %dir.display(), %error, "others may be able to read this directory");
+    }
+    Ok(())
+}
+
 fn lacks(dir: &Path) -> io::Result<Option<String>> {
-    let tried = std::fs::create_dir_all(dir).and_then(|()| {
+    let tried = own(dir).and_then(|()| {
         let room = space::look(dir)?;
         let needed = room.to_start(restart::follows_a_failure());
         if room.free < needed {

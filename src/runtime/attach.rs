@@ -9,27 +9,13 @@ use super::sessions::Sessions;
 use super::{Freshness, Unavailable};
 use crate::ids::{Cursor, Serial, SessionId};
 use crate::limits::PEER_PATIENCE;
-use crate::session::Fork;
+use crate::session::{Fork, Grant};
 
 impl Sessions {
-    /// Attaches a reader. Where it starts is linearizable: everything acknowledged before this call will
-    /// be delivered if it lies after the cursor.
-    ///
-    /// # Errors
-    /// The session does not exist, or nobody with a majority answers; no reader exists then.
-    pub async fn attach(
-        &self,
-        id: &SessionId,
-        start: Start,
-        freshness: Freshness,
-        deadline: Instant,
-    ) -> Result<Reader, AttachError> {
-        self.attach_as(id, &Attach { start, freshness, parent_of_fork: None }, deadline).await
-    }
-
     /// Attaches a reader wherever the session has a replica.
-    async fn attach_as(
+    pub(super) async fn attach_as(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         attach: &Attach,
         deadline: Instant,
@@ -38,7 +24,7 @@ impl Sessions {
         if self.directory.serves(id, attach.freshness) {
             return self.attach_here(id, attach, deadline).await;
         }
-        match self.attach_elsewhere(id, attach).await {
+        match self.attach_elsewhere(grant, id, attach).await {
             // Its own replica may be in touch again by now.
             Err(AttachError::Unavailable(_)) if here => {
                 self.attach_here(id, attach, deadline).await
@@ -50,6 +36,7 @@ impl Sessions {
     /// Attaches a reader at another node's replica.
     async fn attach_elsewhere(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         attach: &Attach,
     ) -> Result<Reader, AttachError> {
@@ -58,7 +45,7 @@ impl Sessions {
         let mut last = AttachError::from(none());
         for node in self.directory.replicas(group) {
             // A link to a dead node is noticed late; the next replica is asked in time.
-            let attached = Relayed::attach(&self.host, node, id, attach);
+            let attached = Relayed::attach(&self.host, node, id, (attach, grant));
             let silent = || Unavailable::NoQuorum(format!("node {node} does not answer"));
             let attached = timeout(PEER_PATIENCE, attached).await;
             match attached.unwrap_or_else(|_| Err(silent().into())) {
@@ -67,7 +54,7 @@ impl Sessions {
                     if attach.parent_of_fork.is_some() {
                         return Ok(Reader::parent_of_fork(own, counted));
                     }
-                    let joined = self.relays.join(node, id, own);
+                    let joined = self.relays.join(node, id, (own, grant));
                     return Ok(Reader::relayed(joined, counted));
                 }
                 Err(AttachError::Unavailable(error)) => last = error.into(),
@@ -121,8 +108,9 @@ impl Sessions {
             _ => Start::After(Cursor { incarnation: fork.incarnation, serial: cursor.serial }),
         };
         let freshness = attach.freshness;
+        // What a fork inherits is its own: whoever may read it need not be one who may read its source.
         let source = Attach { start, freshness, parent_of_fork: Some(fork.incarnation) };
-        let inherited = Box::pin(self.attach_as(&fork.source, &source, deadline)).await?;
+        let inherited = Box::pin(self.attach_as(None, &fork.source, &source, deadline)).await?;
         if resets && fork.at <= inherited.cursor().serial {
             return Ok(own);
         }

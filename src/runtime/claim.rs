@@ -1,6 +1,7 @@
 //! Finding a turn for a worker, wherever its session is led.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -19,7 +20,7 @@ use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{AgentId, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
 use crate::session::{
-    Applied, Claim, Command, Event, NodeStart, Say, Then, TurnOutput, TurnStatus,
+    Applied, Claim, Command, Event, Grant, NodeStart, Say, Then, TurnOutput, TurnStatus,
 };
 
 /// A worker that looks for a turn.
@@ -32,6 +33,8 @@ pub struct Claimer {
     pub quiet_ms: u64,
     /// Whether it is gone when this node is.
     pub is_bound: bool,
+    /// Of who works, judged again where the turn lives; the node's own agents have none.
+    pub grant: Option<Arc<Grant>>,
 }
 
 /// A turn that a worker has.
@@ -67,7 +70,9 @@ impl Workers {
                     .is_bound
                     .then(|| NodeStart { node: self.host.local().0, boot: self.host.boot() }),
             };
-            if let Some(assignment) = self.take(offer.session, claim).await? {
+            if let Some(assignment) =
+                self.take(offer.session, (claim, claimer.grant.clone())).await?
+            {
                 return Ok(Some(assignment));
             }
         }
@@ -78,7 +83,7 @@ impl Workers {
     async fn take(
         &self,
         session: SessionId,
-        claim: Claim,
+        (claim, grant): (Claim, Option<Arc<Grant>>),
     ) -> Result<Option<Assignment>, Unavailable> {
         let ending = || Unavailable::NoQuorum("this node is ending".into());
         let sessions = self.sessions.clone();
@@ -86,7 +91,8 @@ impl Workers {
         self.tasks.spawn(async move {
             let until = Instant::now() + REQUEST_DEADLINE;
             let command = Command::Claim(Box::new(claim));
-            let claimed = match sessions.submit(&session, command, until).await {
+            let claimed = match sessions.submit_for(grant.as_deref(), &session, command, until).await
+            {
                 Ok(Reply { applied: Applied::Claimed { turn }, incarnation, .. }) => {
                     Some(Assignment { session, incarnation, turn: *turn })
                 }

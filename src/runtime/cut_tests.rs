@@ -14,10 +14,11 @@ use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{MemoryConfig, MemoryNetwork, Transport};
 use tokio::time::{Instant, timeout};
 
-use super::outcome::SubmitError;
+use super::fork::{ForkError, Wish};
+use super::outcome::{SubmitError, Unavailable};
 use super::peer::wire::{Request, Response};
-use super::{Delivery, Freshness, NotReady, Runtime, Start, envelope};
-use crate::ids::{Serial, SessionId, TenantName};
+use super::{AttachError, Delivery, Freshness, NotReady, Runtime, Start, envelope};
+use crate::ids::{Serial, SessionId, TenantName, TurnId};
 use crate::session::{Append, Command, Config, Denied, Format, Grant, NewEvent, Pattern, Right};
 use crate::store::Store;
 
@@ -142,6 +143,61 @@ async fn what_a_node_passes_on_is_judged_again_where_the_session_lives() {
     stop(places).await;
 }
 
+/// A node that let somebody in who may not read learns nothing for them, also while it reads for others.
+async fn what_is_looked_at_elsewhere_is_judged_there(cut: &Runtime, id: &SessionId) {
+    let freshness = Freshness::Linearizable;
+    let grant = |rights: &[Right]| Grant { rights: rights.to_vec(), ..Grant::all() };
+    let theirs = Grant { tenant: TenantName::parse("acme").ok(), ..Grant::all() };
+    let elsewhere = Grant { sessions: vec![Pattern::parse("t*").unwrap()], ..Grant::all() };
+    let reader = grant(&[Right::Read]);
+    let reads = cut.sessions.by(Some(&reader));
+    let mut reading = reads.attach(id, Start::Tail, freshness, soon()).await.expect("it may");
+    let caught_up = timeout(Duration::from_secs(30), reading.next()).await.expect("it goes on");
+    assert!(matches!(caught_up, Delivery::CaughtUp { .. }), "it shares the tail: {caught_up:?}");
+    assert!(reads.status(id, freshness, soon()).await.expect("it may").is_some());
+    assert_eq!(reads.list(None, ("", None), 10, soon()).await.expect("it may").len(), 1);
+    for (given, why) in [
+        (grant(&[Right::Send, Right::Publish]), Denied::Right(Right::Read)),
+        (theirs.clone(), Denied::Session),
+        (elsewhere.clone(), Denied::Session),
+    ] {
+        let by = cut.sessions.by(Some(&given));
+        let attached = by.attach(id, Start::Beginning, freshness, soon()).await;
+        assert_eq!(attached.map(|_| ()), Err(AttachError::Denied(why)));
+    }
+    let works = grant(&[Right::Claim]);
+    let attached = cut.sessions.by(Some(&works)).attach(id, Start::Tail, freshness, soon()).await;
+    assert!(attached.is_ok(), "whoever works in a session is shown it");
+    let input = TurnId::parse("i").expect("a name");
+    for given in [&theirs, &elsewhere] {
+        let by = cut.sessions.by(Some(given));
+        let denied = Unavailable::Denied(Denied::Session);
+        assert_eq!(by.status(id, freshness, soon()).await.map(drop), Err(denied.clone()));
+        assert_eq!(by.place_of(id, &input, soon()).await.map(drop), Err(denied));
+    }
+    let listed = cut.sessions.by(Some(&theirs)).list(None, ("", None), 10, soon()).await;
+    assert_eq!(listed.map(drop), Err(Unavailable::Denied(Denied::Tenant)));
+    let fork = SessionId::parse("f").expect("a name");
+    let wish = Wish {
+        source: id.clone(),
+        anchor: None,
+        root: None,
+        sub: 0,
+        config: Config::default(),
+        events: Vec::new(),
+        close: false,
+        branch: None,
+    };
+    let why = Denied::Right(Right::Create);
+    let forked = reads.fork(&fork, wish.clone(), soon()).await;
+    assert_eq!(forked.map(drop), Err(ForkError::Submit(SubmitError::Denied(why))));
+    let forked = cut.sessions.by(Some(&elsewhere)).fork(&fork, wish, soon()).await;
+    let denied = Unavailable::Denied(Denied::Session);
+    assert_eq!(forked.map(drop), Err(ForkError::Submit(denied.into())));
+    let none = cut.sessions.status(&fork, freshness, soon()).await.expect("an answer");
+    assert!(none.is_none(), "nothing came of it");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
     let network = MemoryNetwork::new(MemoryConfig::new(1));
@@ -205,6 +261,7 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
         let stale = at(cut).sessions.status(&id, Freshness::Local, soon()).await;
         assert_eq!(tail(stale.expect("it may be stale")), Some(Serial(0)));
     }
+    what_is_looked_at_elsewhere_is_judged_there(at(cut), &id).await;
     // With nobody in reach it says nothing.
     network.partition(NodeId(third), NodeId(cut));
     let until = Instant::now() + Duration::from_secs(5);

@@ -12,7 +12,7 @@ use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{Cursor, Incarnation, Millis, Serial, SessionId};
 use crate::limits::DELIVERY_EVENTS;
 use crate::session::{
-    Applied, Command, Config, ContentType, Create, Cut, Event, Fork, ForkRequest, NewEvent,
+    Applied, Command, Config, ContentType, Create, Cut, Event, Fork, ForkRequest, Grant, NewEvent,
     Refusal, Status,
 };
 
@@ -52,19 +52,19 @@ pub enum ForkError {
 
 impl Sessions {
     /// Creates `id` as a fork; asking again for the same one is no change.
-    ///
-    /// # Errors
-    /// See [`ForkError`]; the source is held by nobody then, or lets go by itself.
-    pub async fn fork(
+    pub(super) async fn fork_for(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         wish: Wish,
         deadline: Instant,
     ) -> Result<Reply, ForkError> {
-        if let Some(reply) = self.known_fork(id, &wish, deadline).await? {
+        if let Some(reply) = self.known_fork(grant, id, &wish, deadline).await? {
             return Ok(reply);
         }
-        let source = self.status(&wish.source, Freshness::Linearizable, deadline).await;
+        // The hold is the node's own; that its asker may know of the source, and create the fork, is judged there.
+        let by = self.by(grant);
+        let source = by.status(&wish.source, Freshness::Linearizable, deadline).await;
         let source = source.map_err(SubmitError::from)?;
         let source = source.ok_or(ForkError::Source(Refusal::NotFound))?;
         if wish.root.is_some_and(|root| root != source.root) {
@@ -82,7 +82,7 @@ impl Sessions {
             Err(SubmitError::Refused { refusal, .. }) => return Err(ForkError::Source(refusal)),
             Err(error) => return Err(error.into()),
         };
-        let begun = self.begin(id, &wish, &source, &held, key, deadline).await;
+        let begun = self.begin(grant, id, &wish, (&source, &held), key, deadline).await;
         let needed = match &begun {
             Ok(Reply { applied: Applied::Created { created: true, .. }, .. }) => true,
             // An earlier try of this very create may have begun the fork that was found.
@@ -101,6 +101,7 @@ impl Sessions {
     /// The answer to one who asks again.
     async fn known_fork(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         wish: &Wish,
         deadline: Instant,
@@ -120,7 +121,7 @@ impl Sessions {
         let request = ForkRequest { fork, anchored, until: Millis(0), inherited: None };
         let config = inherited(&wish.config, &config);
         let create = Create { config, fork: Some(request), ..Create::default() };
-        match self.submit(id, create.into(), deadline).await {
+        match self.submit_for(grant, id, create.into(), deadline).await {
             Ok(reply) => Ok(Some(reply)),
             Err(SubmitError::Refused { refusal: Refusal::HoldEnded, .. }) => Ok(None),
             Err(error) => Err(error),
@@ -130,10 +131,10 @@ impl Sessions {
     /// Creates the fork, now that its source holds the log.
     async fn begin(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         wish: &Wish,
-        source: &Status,
-        held: &Reply,
+        (source, held): (&Status, &Reply),
         key: u64,
         deadline: Instant,
     ) -> Result<Reply, ForkError> {
@@ -169,7 +170,7 @@ impl Sessions {
         let fork = Some(ForkRequest { fork, anchored, until, inherited });
         let events = piece.into_iter().chain(wish.events.iter().cloned()).collect();
         let create = Create { config, fork, events, close: wish.close };
-        Ok(self.submit(id, create.into(), deadline).await?)
+        Ok(self.submit_for(grant, id, create.into(), deadline).await?)
     }
 
     /// Whether a session lives, or is kept, as the fork with this key.
@@ -304,5 +305,6 @@ fn from_attach(error: AttachError) -> ForkError {
         AttachError::Ahead { .. } => ForkError::Short,
         AttachError::TooManyReaders => SubmitError::from(Unavailable::Overloaded).into(),
         AttachError::Unavailable(error) => SubmitError::from(error).into(),
+        AttachError::Denied(why) => SubmitError::Denied(why).into(),
     }
 }

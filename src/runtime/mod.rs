@@ -12,6 +12,7 @@ mod actions;
 pub mod agent;
 mod allowance;
 mod aside;
+mod asking;
 mod attach;
 mod blocking;
 pub mod chance;
@@ -70,6 +71,7 @@ use tokio::time::timeout;
 
 pub use allowance::{Allowance, Allowances};
 pub(crate) use aside::aside;
+pub use asking::Asking;
 pub use compare::Comparison;
 pub use ephemeral::Ephemerals;
 pub use files::FoundFile;

@@ -40,6 +40,9 @@ pub enum Unavailable {
     Overloaded,
     #[error("the disk of the leading node is full")]
     DiskFull,
+    /// The grant of who asks does not allow it, where the session lives. Asking again changes nothing.
+    #[error("{0}")]
+    Denied(Denied),
 }
 
 /// Why a command has no reply.

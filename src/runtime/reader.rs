@@ -19,7 +19,7 @@ use super::session::Looked;
 use super::tail::{Found, Mark, Shown, Tail};
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
 use crate::limits::{DELIVERY_BYTES, DELIVERY_EVENTS, READERS};
-use crate::session::Status;
+use crate::session::{Denied, Status};
 use crate::store::{LogOf, Store};
 
 /// Where a reader begins.
@@ -69,6 +69,9 @@ pub enum AttachError {
     TooManyReaders,
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// The grant of who reads does not allow it, where the session lives.
+    #[error("{0}")]
+    Denied(Denied),
 }
 
 /// What a reader gets next.

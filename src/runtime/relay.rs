@@ -10,7 +10,7 @@ use super::outcome::Unavailable;
 use super::reader::{Attach, AttachError, Delivery};
 use super::tail::Shown;
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
-use crate::session::{Event, Status};
+use crate::session::{Event, Grant, Status};
 
 pub(super) const VERSION: u8 = 1;
 
@@ -19,6 +19,8 @@ pub(super) const VERSION: u8 = 1;
 pub(super) struct Hello {
     pub(super) session: SessionId,
     pub(super) attach: Attach,
+    /// Of who reads, where that is somebody: judged again. Nodes that read for all of their readers have none.
+    pub(super) grant: Option<Box<Grant>>,
 }
 
 /// What the replica sends back.
@@ -52,9 +54,10 @@ impl Relayed {
         host: &Host,
         node: NodeId,
         id: &SessionId,
-        attach: &Attach,
+        (attach, grant): (&Attach, Option<&Grant>),
     ) -> Result<Relayed, AttachError> {
-        let hello = Hello { session: id.clone(), attach: *attach };
+        let grant = grant.cloned().map(Box::new);
+        let hello = Hello { session: id.clone(), attach: *attach, grant };
         let lost = |text: String| AttachError::from(Unavailable::NoQuorum(text));
         let stream = host.open(node, codec::encode(VERSION, &hello).into()).await;
         let mut stream = stream.map_err(|error| lost(error.to_string()))?;
@@ -119,6 +122,7 @@ mod tests {
 
     use super::*;
     use crate::runtime::{Freshness, Start};
+    use crate::session::{Denied, Right};
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -136,19 +140,27 @@ mod tests {
         let at = Cursor { incarnation: Incarnation(1), serial: Serial(300) };
         let offset = Start::Offset { root: Incarnation(2), serial: Serial(3) };
         for (start, wanted) in [
-            (Start::Beginning, expect!["01017300000101"]),
-            (Start::After(at), expect!["0101730101fb2c01000101"]),
-            (Start::Tail, expect!["01017302000101"]),
-            (offset, expect!["010173030203000101"]),
+            (Start::Beginning, expect!["0101730000010100"]),
+            (Start::After(at), expect!["0101730101fb2c0100010100"]),
+            (Start::Tail, expect!["0101730200010100"]),
+            (offset, expect!["01017303020300010100"]),
         ] {
             let session = SessionId::parse("s").expect("a name");
             let freshness = Freshness::Linearizable;
             let attach = Attach { start, freshness, parent_of_fork: Some(Incarnation(1)) };
-            let hello = Hello { session, attach };
+            let hello = Hello { session, attach, grant: None };
             let bytes = codec::encode(VERSION, &hello);
             wanted.assert_eq(&hex(&bytes));
             assert_eq!(codec::decode::<Hello>(VERSION, &bytes).expect("it decodes"), hello);
         }
+        let session = SessionId::parse("s").expect("a name");
+        let grant = Grant { rights: vec![Right::Read], ..Grant::all() };
+        let hello = Hello { session, attach: Attach::to(Start::Tail), grant: Some(grant.into()) };
+        let bytes = codec::encode(VERSION, &hello);
+        expect!["0101730201000100010001012a01012a00000300"].assert_eq(&hex(&bytes));
+        assert_eq!(codec::decode::<Hello>(VERSION, &bytes).expect("it decodes"), hello);
+        let denied = AttachError::Denied(Denied::Right(Right::Read));
+        check_sent(&Sent::Refused(denied), expect!["0101060100"]);
         check_sent(&Sent::Refused(AttachError::NotFound), expect!["010100"]);
         let ahead = AttachError::Ahead { given: Serial(9), tail: Serial(2) };
         check_sent(&Sent::Refused(ahead), expect!["0101030902"]);

@@ -15,7 +15,7 @@ use super::relay::Relayed;
 use super::tail::{Found, Mark, Served, Tail};
 use super::tasks::Tasks;
 use crate::ids::{Cursor, Incarnation, Serial, SessionId};
-use crate::session::Status;
+use crate::session::{Grant, Status};
 
 /// The shared tails of a node.
 pub(super) struct Relays {
@@ -41,12 +41,20 @@ impl Relays {
     }
 
     /// A reader that joins the session's shared tail once `own`, which is from `node`, has caught up.
-    pub(super) fn join(&self, node: NodeId, id: &SessionId, own: Relayed) -> Joined {
+    ///
+    /// Its grant was judged where `own` comes from; the shared tail is the node's, for all whom it lets in.
+    pub(super) fn join(
+        &self,
+        node: NodeId,
+        id: &SessionId,
+        (own, grant): (Relayed, Option<&Grant>),
+    ) -> Joined {
         let (shared, marks) = self.shared(node, id);
         Joined {
             host: self.host.clone(),
             node,
             id: id.clone(),
+            grant: grant.cloned().map(Box::new),
             cursor: own.cursor,
             status: own.status.clone(),
             own: Some(own),
@@ -77,7 +85,7 @@ impl Relays {
 
 /// Feeds a shared tail from one upstream, until nobody reads it or the upstream ends.
 async fn follow(host: Arc<Host>, node: NodeId, id: SessionId, tail: Served) {
-    let attached = Relayed::attach(&host, node, &id, &Attach::to(Start::Tail)).await;
+    let attached = Relayed::attach(&host, node, &id, (&Attach::to(Start::Tail), None)).await;
     let Ok(mut upstream) = attached else { return };
     let mut mark = Mark {
         incarnation: upstream.cursor.incarnation,
@@ -116,6 +124,8 @@ pub(super) struct Joined {
     host: Arc<Host>,
     node: NodeId,
     id: SessionId,
+    /// Of who reads, where that is somebody.
+    grant: Option<Box<Grant>>,
     /// The upstream of its own, while it catches up.
     own: Option<Relayed>,
     shared: Arc<Tail>,
@@ -205,7 +215,8 @@ impl Joined {
     async fn catch_up(&mut self) -> Result<(), Delivery> {
         let lost = Delivery::Detached { reason: "the link to the replica was lost" };
         let attach = Attach::to(Start::After(self.cursor));
-        match Relayed::attach(&self.host, self.node, &self.id, &attach).await {
+        let by = (&attach, self.grant.as_deref());
+        match Relayed::attach(&self.host, self.node, &self.id, by).await {
             Ok(own) => {
                 self.own = Some(own);
                 Ok(())

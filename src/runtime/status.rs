@@ -9,16 +9,13 @@ use super::sessions::Sessions;
 use super::{Freshness, Home, Summary, Unavailable};
 use crate::ids::{SessionId, TenantName, TurnId, listed};
 use crate::limits::{LEADER_WAIT, PEER_PATIENCE};
-use crate::session::{Session, Status, TurnPlace};
+use crate::session::{Grant, Session, Status, TurnPlace};
 
 impl Sessions {
-    /// What the session is now; none where it does not exist. One that is hidden exists for its forks
-    /// alone.
-    ///
-    /// # Errors
-    /// Nobody with a majority answers before the deadline.
-    pub async fn status(
+    /// What the session is now; none where it does not exist.
+    pub(super) async fn status_for(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         freshness: Freshness,
         deadline: Instant,
@@ -30,7 +27,8 @@ impl Sessions {
         if self.directory.serves(id, freshness) {
             return self.status_here(id, deadline).await;
         }
-        match self.status_elsewhere(id, deadline).await {
+        match self.status_elsewhere(grant, id, deadline).await {
+            Err(Unavailable::Denied(why)) => Err(Unavailable::Denied(why)),
             // Its own replica may be in touch again by now.
             Err(_) if local.is_some() => self.status_here(id, deadline).await,
             other => other,
@@ -40,10 +38,12 @@ impl Sessions {
     /// The linearizable status at another node's replica.
     async fn status_elsewhere(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         deadline: Instant,
     ) -> Result<Option<Status>, Unavailable> {
-        let request = Request::Status { session: id.clone(), within_ms: left_ms(deadline) };
+        let (within_ms, grant) = (left_ms(deadline), grant.cloned().map(Box::new));
+        let request = Request::Status { session: id.clone(), within_ms, grant };
         match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await? {
             Response::Status(None) => Ok(None),
             Response::Status(Some(status)) => Ok(Some(*status)),
@@ -63,12 +63,10 @@ impl Sessions {
         Ok(self.directory.look(&shard, id).await?.and_then(|looked| looked.status))
     }
 
-    /// What the session remembers of an input, by its name; nothing of one that is forgotten, or never was.
-    ///
-    /// # Errors
-    /// Nobody with a majority answers before the deadline.
-    pub async fn place_of(
+    /// What the session remembers of an input, by its name.
+    pub(super) async fn place_of(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         input: &TurnId,
         deadline: Instant,
@@ -77,7 +75,8 @@ impl Sessions {
             return self.place_of_here(id, input, deadline).await;
         }
         let (session, input) = (id.clone(), input.clone());
-        let request = Request::PlaceOf { session, input, within_ms: left_ms(deadline) };
+        let grant = grant.cloned().map(Box::new);
+        let request = Request::PlaceOf { session, input, within_ms: left_ms(deadline), grant };
         match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await? {
             Response::PlaceOf(place) => Ok(place),
             _ => Err(odd()),
@@ -97,13 +96,10 @@ impl Sessions {
         self.directory.place_of(&shard, id, input).await
     }
 
-    /// Up to `limit` live sessions of a tenant whose name begins with `prefix`, in byte order of their names, after
-    /// `after`. Nothing names a tenant's sessions but the tenant, so a list never has those of another.
-    ///
-    /// # Errors
-    /// A shard does not answer before the deadline.
-    pub async fn list(
+    /// Up to `limit` live sessions of a tenant, in order.
+    pub(super) async fn list_for(
         &self,
+        grant: Option<&Grant>,
         tenant: Option<&TenantName>,
         (prefix, after): (&str, Option<&str>),
         limit: usize,
@@ -117,8 +113,8 @@ impl Sessions {
         else {
             return Err(Unavailable::NoQuorum("the cluster is not born yet".into()));
         };
-        let shards =
-            (1..=groups).map(|shard| self.list_shard(shard, prefix, after, limit, deadline));
+        let shards = (1..=groups)
+            .map(|shard| self.list_shard((shard, grant), (prefix, after), limit, deadline));
         let mut lines = Vec::new();
         for listed in join_all(shards).await {
             lines.extend(listed?);
@@ -131,15 +127,15 @@ impl Sessions {
     /// The list of one shard; held while nobody who has it answers.
     async fn list_shard(
         &self,
-        shard: u32,
-        prefix: &str,
-        after: Option<&str>,
+        of: (u32, Option<&Grant>),
+        place: (&str, Option<&str>),
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<Summary>, Unavailable> {
         loop {
-            let listed = self.list_shard_once(shard, prefix, after, limit, deadline).await;
-            if listed.is_ok() || deadline <= Instant::now() + LEADER_WAIT {
+            let listed = self.list_shard_once(of, place, limit, deadline).await;
+            let is_final = matches!(listed, Ok(_) | Err(Unavailable::Denied(_)));
+            if is_final || deadline <= Instant::now() + LEADER_WAIT {
                 return listed;
             }
             tokio::time::sleep(LEADER_WAIT / 2).await;
@@ -148,9 +144,8 @@ impl Sessions {
 
     async fn list_shard_once(
         &self,
-        shard: u32,
-        prefix: &str,
-        after: Option<&str>,
+        (shard, grant): (u32, Option<&Grant>),
+        (prefix, after): (&str, Option<&str>),
         limit: usize,
         deadline: Instant,
     ) -> Result<Vec<Summary>, Unavailable> {
@@ -166,10 +161,12 @@ impl Sessions {
             after: after.map(Into::into),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             within_ms: left_ms(deadline),
+            grant: grant.cloned().map(Box::new),
         };
         match self.ask_a_replica(Some(GroupId(shard)), &request, deadline).await {
             Ok(Response::Listed(lines)) => Ok(lines),
             Ok(_) => Err(odd()),
+            Err(Unavailable::Denied(why)) => Err(Unavailable::Denied(why)),
             // Its own replica may be in touch again by now.
             Err(_) if here.is_some() => self.list_here(shard, prefix, after, limit, deadline).await,
             Err(error) => Err(error),
@@ -239,6 +236,7 @@ impl Sessions {
         for node in self.directory.replicas(group) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.directory.ask(node, request, left.min(PEER_PATIENCE)).await {
+                Ok(Response::Denied(why)) => return Err(Unavailable::Denied(why)),
                 Ok(Response::Unavailable(text)) => last = Unavailable::NoQuorum(text),
                 Ok(answered) => return Ok(answered),
                 Err(error) => last = error,

@@ -1,8 +1,11 @@
 //! Who may do what: keys over real sockets, at every door, one right at a time.
 
+mod attacks;
 mod chats;
+mod cookies;
 mod endings;
 mod made;
+mod matrix;
 mod tenants;
 mod tenants_at_work;
 mod unconfigured;

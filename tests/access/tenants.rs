@@ -30,6 +30,10 @@ impl Nodes {
         &self.urls[next % self.urls.len()]
     }
 
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.urls.clone()
+    }
+
     pub(crate) fn send(&self, key: &str, method: Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url()));
         // A machine that is busy may hold an election meanwhile.

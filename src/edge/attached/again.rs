@@ -42,7 +42,7 @@ impl Again {
         let Again { edge, id, messages, visibility, pin } = self;
         let deadline = Instant::now() + Duration::from_millis(REQUEST_MS);
         let freshness = Freshness::Linearizable;
-        let reader = edge.runtime.sessions.attach(id, Start::Tail, freshness, deadline).await?;
+        let reader = edge.sessions().attach(id, Start::Tail, freshness, deadline).await?;
         let status = reader.status();
         let mut log = Log::new(edge, id, status.incarnation, deadline);
         let (view, pinned) = match pin.view(&mut log, status).await {

@@ -147,7 +147,7 @@ impl Beside {
     /// How far the log goes, how the agents are, what they ask, and how many watch.
     async fn ping(&mut self, tail: Serial) -> Json {
         let until = Instant::now() + PATIENCE;
-        let status = self.edge.runtime.sessions.status(&self.id, Freshness::Local, until);
+        let status = self.edge.sessions().status(&self.id, Freshness::Local, until);
         // A replica that is not to be had now is no reason to be silent.
         let mut status = timeout(PATIENCE, status).await.ok().and_then(Result::ok).flatten();
         if let Some(status) = &mut status {

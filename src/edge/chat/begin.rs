@@ -104,7 +104,7 @@ pub(super) async fn status(
     id: &SessionId,
     deadline: Instant,
 ) -> Result<Option<Status>, Problem> {
-    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
     // A deleted one may be kept for its forks.
     Ok(status.filter(|status| !status.hidden))
 }

@@ -44,8 +44,7 @@ impl Follow {
         from: Serial,
         deadline: Instant,
     ) -> Result<Follow, AttachError> {
-        let attach =
-            |start| edge.runtime.sessions.attach(id, start, Freshness::Linearizable, deadline);
+        let attach = |start| edge.sessions().attach(id, start, Freshness::Linearizable, deadline);
         // Which life of the session it is, the first look tells.
         let reader = attach(Start::Tail).await?;
         let incarnation = reader.cursor().incarnation;
@@ -157,7 +156,7 @@ impl Follow {
         loop {
             let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
             let start = Start::After(self.cursor);
-            let sessions = &self.edge.runtime.sessions;
+            let sessions = self.edge.sessions();
             match sessions.attach(&self.id, start, Freshness::Linearizable, deadline).await {
                 Ok(reader) => {
                     self.reader = reader;

@@ -47,7 +47,7 @@ async fn input_of(
     status: &Status,
     name: &TurnId,
 ) -> Result<Option<(Serial, TreePlace)>, Problem> {
-    let known = edge.runtime.sessions.place_of(id, name, deadline).await?;
+    let known = edge.sessions().place_of(id, name, deadline).await?;
     let mut log = Log::new(edge, id, status.incarnation, deadline);
     history::input_of(&mut log, status, name, known.map(|known| known.input)).await
 }

@@ -41,7 +41,7 @@ impl Pulse {
     }
 
     async fn look(&self) -> Option<Value> {
-        let sessions = &self.edge.runtime.sessions;
+        let sessions = self.edge.sessions();
         let until = Instant::now() + PATIENCE;
         let status = timeout(PATIENCE, sessions.status(&self.id, Freshness::Local, until));
         let mut status = status.await.ok()?.ok()??;

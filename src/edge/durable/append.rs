@@ -1,7 +1,6 @@
 //! POST and DELETE: what is appended, closed or ended.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -10,6 +9,7 @@ use super::super::gate::By;
 use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
 use super::{STREAM_CLOSED, TRUE, messages, next_offset, parse, problem, streaming};
+use crate::edge::State;
 use crate::limits;
 use crate::runtime::Reply;
 use crate::session::{Append, Applied, Command, Origin, Refusal};

@@ -1,7 +1,6 @@
 //! PUT: a stream with what it begins with, in one step, or as another one was.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -12,6 +11,7 @@ use super::super::public::Reached;
 use super::super::{Edge, body, headers, verbs};
 use super::name::StreamName;
 use super::{STREAM_CLOSED, TRUE, USUAL_TYPE, messages, next_offset, parse, problem, type_of};
+use crate::edge::State;
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::fork::Wish;
@@ -50,7 +50,7 @@ pub(super) async fn create(
         };
         let named = config.content_type.clone();
         let wish = Wish { source, anchor, root, sub, config, events, close, branch: None };
-        let reply = edge.runtime.sessions.fork(&id, wish, deadline).await.map_err(problem::fork)?;
+        let reply = edge.sessions().fork(&id, wish, deadline).await.map_err(problem::fork)?;
         let kind = match named {
             Some(named) => Some(named),
             None => shown_type(&edge, &id, deadline).await?,
@@ -88,7 +88,7 @@ async fn inherited_type(
     if let Some(kind) = &config.content_type {
         return Ok(kind.clone());
     }
-    let status = edge.runtime.sessions.status(source, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(source, Freshness::Linearizable, deadline).await?;
     let status = status.ok_or(Refusal::NotFound)?;
     let native = || ContentType::parse(super::NATIVE_TYPE).expect("it is visible ASCII");
     Ok(status.config.content_type.unwrap_or_else(native))
@@ -99,7 +99,7 @@ async fn shown_type(
     id: &SessionId,
     deadline: Instant,
 ) -> Result<Option<ContentType>, Problem> {
-    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
     Ok(status.and_then(|status| status.config.content_type))
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn attach(
     start: Start,
     deadline: Instant,
 ) -> Result<Reader, Problem> {
-    let attached = edge.runtime.sessions.attach(id, start, Freshness::Linearizable, deadline).await;
+    let attached = edge.sessions().attach(id, start, Freshness::Linearizable, deadline).await;
     let reader = attached?;
     let now = edge.runtime.sessions.time_of(id);
     let status = reader.status();
@@ -39,7 +39,7 @@ pub(super) async fn attach(
         return Ok(reader);
     }
     edge.runtime.sessions.submit(id, Command::Tick, deadline).await.map_err(problem::submit)?;
-    Ok(edge.runtime.sessions.attach(id, start, Freshness::Linearizable, deadline).await?)
+    Ok(edge.sessions().attach(id, start, Freshness::Linearizable, deadline).await?)
 }
 
 /// The stream as it is now, looked at without any effect on it.
@@ -49,7 +49,7 @@ pub(super) async fn look(
     deadline: Instant,
 ) -> Result<Status, Problem> {
     let look = async || {
-        let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+        let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
         match status {
             None => Err(Problem::from(Refusal::NotFound)),
             Some(status) if status.hidden => Err(Refusal::Gone.into()),

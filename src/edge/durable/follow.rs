@@ -135,12 +135,8 @@ impl Follow {
             true => Start::Beginning,
             false => Start::Offset { root: self.root, serial: self.serial },
         };
-        let attached = self
-            .edge
-            .runtime
-            .sessions
-            .attach(&self.id, start, Freshness::Linearizable, deadline)
-            .await;
+        let attached =
+            self.edge.sessions().attach(&self.id, start, Freshness::Linearizable, deadline).await;
         let reader = match attached {
             Ok(reader) => reader,
             Err(AttachError::NotFound | AttachError::Gone) => return Err(problem::log_gone()),

@@ -196,6 +196,52 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
+    mod fuzz {
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::fuzz::nearly;
+
+        const TEXTS: [&str; 8] = [
+            "-1",
+            "now",
+            "0000000001_00000000000000000041",
+            "3600",
+            "2026-01-02T03:04:05.678Z",
+            "application/json; charset=utf-8",
+            "https://chat.example/v1/stream/a%2Fb?c",
+            "sse",
+        ];
+
+        proptest! {
+            #[test]
+            fn what_a_stream_is_asked_for_is_understood_or_refused(
+                bytes in nearly(TEXTS.map(|text| text.as_bytes().to_vec()).to_vec()),
+                names in prop::collection::vec(0_usize..5, 1..4),
+            ) {
+                let Ok(value) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
+                let known = [STREAM_TTL, STREAM_EXPIRES_AT, STREAM_FORKED_FROM, STREAM_FORK_OFFSET, header::CONTENT_TYPE];
+                let mut given = HeaderMap::new();
+                for name in names {
+                    given.append(&known[name], value.clone());
+                }
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let pairs = ["offset", "live", "cursor"].map(|name| (name.to_owned(), text.clone()));
+                let all = [
+                    end(&given).map(drop),
+                    content_type(&given).map(drop),
+                    order(&given).map(drop),
+                    fork(&Caller::anybody(), &given).map(drop),
+                    read(&pairs).map(drop),
+                    read(&pairs[..1]).map(drop),
+                ];
+                for problem in all.into_iter().filter_map(Result::err) {
+                    prop_assert!((400..500).contains(&problem.kind().status), "{problem:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_time_to_live_has_one_spelling() {
         let ttl = |text| end(&map(&[("stream-ttl", text)])).map(|end| end.ttl_ms.unwrap()).ok();

@@ -1,6 +1,6 @@
 //! GET and HEAD: what is there, what comes, and how the stream is.
 
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -17,6 +17,7 @@ use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, next_offset,
     page, problem, sse, type_of,
 };
+use crate::edge::State;
 use crate::rfc3339;
 use crate::runtime::Reader;
 

@@ -86,7 +86,7 @@ impl<'a> Log<'a> {
                 let life = *incarnation;
                 let before = Cursor { incarnation: life, serial: Serial(from.0 - 1) };
                 if reader.as_ref().is_none_or(|reader| reader.cursor() != before) {
-                    let sessions = &edge.runtime.sessions;
+                    let sessions = edge.sessions();
                     let start = Start::After(before);
                     let attached = sessions.attach(id, start, *freshness, self.deadline);
                     *reader = Some(Box::new(attached.await?));

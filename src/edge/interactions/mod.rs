@@ -81,7 +81,7 @@ async fn judge(
     if limit < bytes {
         return Err(Refusal::EventTooLarge { bytes, limit }.into());
     }
-    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
     let Some(status) = status else { return Ok(()) };
     let mut open = status.interactions.iter();
     let Some(open) = open.find(|open| open.interaction == answer.interaction) else {

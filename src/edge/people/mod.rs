@@ -1,7 +1,6 @@
 //! What people read of one session beside its events: who is there, and what was said.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
@@ -14,6 +13,7 @@ use super::name::{MessageOf, Name};
 use super::query::Query;
 use super::wire::with_view;
 use super::{Edge, headers};
+use crate::edge::State;
 use crate::ids::{Cursor, Serial};
 use crate::limits::{MESSAGES_PAGE, MESSAGES_PAGE_MAX};
 use crate::runtime::Freshness;
@@ -28,7 +28,7 @@ pub(super) async fn presence(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(&id, Freshness::Linearizable, deadline).await?;
     exists(status)?;
     let company = edge.runtime.presence.company(&id, deadline).await?;
     Ok(Json(people::company(&company)).into_response())
@@ -57,7 +57,7 @@ pub(super) async fn messages(
         (before, None) => (Side::Older, before.map_or(Ok(At::Now), At::parse)?),
     };
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(&id, Freshness::Linearizable, deadline).await?;
     let status = exists(status)?;
     let (side, at) = wanted;
     let end = match side {
@@ -96,7 +96,7 @@ pub(super) async fn message(
     let query = query.only(&["visibility"])?;
     let visibility = visibility(&query)?;
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(&id, Freshness::Linearizable, deadline).await?;
     let status = exists(status)?;
     let none = || Problem::new(&error::NO_SUCH_MESSAGE, format!("none has the id {name}"));
     let at = match At::parse(&name).map_err(|_| none())? {

@@ -13,6 +13,8 @@ mod anthropic;
 mod anthropic_tests;
 mod call;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod hostile_tests;
 mod openai;
 mod reason;
@@ -168,6 +170,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         lease_ms: limits::LINK_LEASE_MS,
         quiet_ms: endpoint.quiet_ms,
         cancel_grace: limits::CANCEL_GRACE,
+        grant: None,
     };
     let Some((speaker, mut listener)) = place.workers.link(register) else {
         return LinkEnd::Stopping;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +18,7 @@ use super::super::name::{Name, TurnOf};
 use super::super::people::{exists, ready};
 use super::super::query::Query;
 use super::super::{Edge, headers};
+use crate::edge::State;
 use crate::edge::attached::Visibility;
 use crate::ids::{AgentName, Cursor, DeviceName, Serial, SessionId, TurnId};
 use crate::limits;
@@ -55,7 +55,7 @@ async fn shown(
 ) -> Result<Json, Problem> {
     let mut waits = true;
     loop {
-        let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+        let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
         let status = exists(status)?;
         let before = before.in_log(&status)?;
         let open = status.turns.iter().find(|open| open.turn == *turn);
@@ -81,7 +81,7 @@ async fn shown(
             let body = Json::object(members).with("input", input.0);
             return Ok(with_head(body, &status));
         }
-        let place = edge.runtime.sessions.place_of(id, turn, deadline).await?;
+        let place = edge.sessions().place_of(id, turn, deadline).await?;
         return over(&mut log, &status, (turn, place), (visibility, before)).await;
     }
 }
@@ -319,7 +319,7 @@ pub(in crate::edge) async fn list(
     let limit = query.number("limit", 1, limits::TURNS_PAGE_MAX as u64)?;
     let limit = limit.map_or(limits::TURNS_PAGE, |limit| limit as usize);
     let deadline = headers::deadline(&headers)?;
-    let status = edge.runtime.sessions.status(&id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(&id, Freshness::Linearizable, deadline).await?;
     let status = exists(status)?;
     let of = |name: Option<&AgentName>| agent.is_none() || agent.as_ref() == name;
     let mut turns = Vec::new();

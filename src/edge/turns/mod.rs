@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
@@ -20,7 +19,9 @@ use super::gate::{By, while_granted};
 use super::name::Agent;
 use super::query::Query;
 use super::{Edge, body, verbs};
+use crate::edge::State;
 use crate::limits;
+use crate::runtime::claim::Claimer;
 
 /// `POST /v1/agents/{agent}/claim`
 pub(super) async fn claim(
@@ -33,6 +34,7 @@ pub(super) async fn claim(
 ) -> Result<Response, Problem> {
     let (held, deadline) = body::small(&edge, query, &headers, body).await?;
     let (claimer, wait_ms) = verbs::turns::claimer(agent, &held.bytes)?;
+    let claimer = Claimer { grant: caller.judged().cloned(), ..claimer };
     let until = Instant::now() + Duration::from_millis(wait_ms);
     let claiming = async { Ok(edge.runtime.workers.claim(&claimer, until).await?) };
     let claimed = tokio::select! {

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -25,6 +24,7 @@ use super::super::name::TurnOf;
 use super::super::query::Query;
 use super::super::{Edge, NO_BUFFERING, headers, verbs};
 use crate::auth::{Caller, Ending, Refused};
+use crate::edge::State;
 use crate::ids::{SessionId, TurnEpoch, TurnId};
 use crate::limits;
 use crate::runtime::Reply;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -25,6 +24,7 @@ use super::super::query::Query;
 use super::super::worker::Frames;
 use super::super::{Edge, NO_BUFFERING, frame, headers, json};
 use crate::auth::Ending;
+use crate::edge::State;
 use crate::ids::{Cursor, TurnEpoch};
 use crate::limits;
 use crate::runtime::agent::{Codec, Fed, Feed, Signal, ToWorker, TurnKey};

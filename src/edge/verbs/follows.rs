@@ -25,7 +25,7 @@ pub(super) async fn find(
     if input.follows.is_none() {
         return Ok(());
     }
-    let status = edge.runtime.sessions.status(id, Freshness::Linearizable, deadline).await?;
+    let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
     let Some(status) = status.filter(|status| !status.hidden) else { return Ok(()) };
     let mut log = Log::new(edge, id, status.incarnation, deadline);
     find_in(&mut log, &status, input).await

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post as posted, put as putted};
@@ -14,6 +13,7 @@ use super::super::query::Query;
 use super::super::{Edge, body, headers};
 use super::{Verb, append, append_headers, body_limit, render, submit};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::ids::{Incarnation, InteractionId, SessionId};
 use crate::session::{Applied, Command};
 

@@ -188,7 +188,7 @@ async fn carry_out(
     let audited = audited(&command);
     let (weight, has_key) = (weigh(&command), command.has_key());
     let begun = Instant::now();
-    let grant = caller.judged();
+    let grant = caller.judged().map(|grant| &**grant);
     let done = match command {
         Command::Answer(answer) => interactions::answer(edge, grant, id, answer, deadline).await?,
         command => edge.runtime.sessions.submit_for(grant, id, command, deadline).await,

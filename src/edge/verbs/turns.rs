@@ -387,7 +387,8 @@ pub(in crate::edge) fn claimer(agent: AgentId, body: &[u8]) -> Result<(Claimer, 
     }
     let worker = name("worker", &request.worker, WorkerName::parse)?;
     let quiet_ms = request.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
-    Ok((Claimer { agent, worker, lease_ms, quiet_ms, is_bound: false }, wait_ms))
+    let (is_bound, grant) = (false, None);
+    Ok((Claimer { agent, worker, lease_ms, quiet_ms, is_bound, grant }, wait_ms))
 }
 
 pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {

@@ -16,7 +16,6 @@ mod worker;
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
@@ -26,6 +25,7 @@ use super::error::Problem;
 use super::gate::By;
 use super::query::Query;
 use super::takeover::Takeover;
+use crate::edge::State;
 
 /// `GET /v1/ws`
 pub(super) async fn people(

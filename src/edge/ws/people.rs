@@ -265,7 +265,7 @@ impl People {
         let request = async move {
             let deadline = Instant::now() + Duration::from_millis(timeout_ms);
             let telling = async {
-                let reader = edge.runtime.sessions.attach(&id, start, freshness, deadline).await?;
+                let reader = edge.sessions().attach(&id, start, freshness, deadline).await?;
                 attached::open(&edge, &id, reader, &wants, deadline).await.map(Box::new)
             };
             let telling = telling.await;
@@ -324,6 +324,7 @@ impl People {
         let lost = self.places.extract_if(|session, place| !keeps(session, place));
         let lost: Vec<_> = lost.map(|(session, _)| session).collect();
         let caller = caller.in_place_of(&self.caller);
+        self.edge = self.edge.for_caller(&caller);
         (self.ending, self.caller) = (caller.ending(), caller);
         self.answer(re, Ok(json!({})));
         for session in lost {

@@ -123,6 +123,7 @@ fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>>
         lease_ms: lease_ms.unwrap_or(limits::LINK_LEASE_MS),
         quiet_ms: quiet_ms.unwrap_or(limits::QUIET_MS),
         cancel_grace: limits::CANCEL_GRACE,
+        grant: caller.judged().cloned(),
     })
 }
 

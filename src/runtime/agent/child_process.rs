@@ -164,6 +164,7 @@ impl Managed {
             lease_ms: self.lease_ms.or(request.lease_ms).unwrap_or(LINK_LEASE_MS),
             quiet_ms: self.quiet_ms.or(request.quiet_ms).unwrap_or(QUIET_MS),
             cancel_grace: self.cancel_grace,
+            grant: None,
         }
     }
 }

@@ -254,8 +254,9 @@ impl Link {
 
     fn claimer(&self) -> Claimer {
         let Register { agent, worker, lease_ms, quiet_ms, .. } = &self.register;
-        let (agent, worker) = (agent.clone(), worker.clone());
-        Claimer { agent, worker, lease_ms: *lease_ms, quiet_ms: *quiet_ms, is_bound: true }
+        let (agent, worker, grant) = (agent.clone(), worker.clone(), self.register.grant.clone());
+        let (lease_ms, quiet_ms) = (*lease_ms, *quiet_ms);
+        Claimer { agent, worker, lease_ms, quiet_ms, is_bound: true, grant }
     }
 
     /// Begins to work on a turn.
@@ -273,6 +274,7 @@ impl Link {
             to_worker: self.to_worker.clone(),
             signs: self.signs.subscribe(),
             cancel_grace: self.register.cancel_grace,
+            grant: self.register.grant.clone(),
             left: self.left.clone(),
         };
         self.working.push(Box::pin(async { (key, turn::run(parts, assignment).await) }));

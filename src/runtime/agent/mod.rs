@@ -29,7 +29,7 @@ use super::tail::Shown;
 use crate::ids::{
     AgentId, AgentName, CallId, Cursor, KindName, Serial, SessionId, TurnEpoch, TurnId, WorkerName,
 };
-use crate::session::{AudienceStatus, ControlStatus, Event, NewEvent, Say};
+use crate::session::{AudienceStatus, ControlStatus, Event, Grant, NewEvent, Say};
 
 /// A worker that wants turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Register {
     pub quiet_ms: u64,
     /// How long it may take to stop a turn that is not its own any more.
     pub cancel_grace: Duration,
+    /// Of who registered it, judged again where its turns live; the node's own agents have none.
+    pub grant: Option<Arc<Grant>>,
 }
 
 /// What a worker says of itself when it comes; what it leaves out is its body's to decide.

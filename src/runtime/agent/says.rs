@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::limits::LINK_REFUSED;
-use crate::session::Say;
+use crate::session::{Refusal, Say};
 
 /// Counts says by their seqs, from 0.
 #[derive(Debug, Default)]
@@ -78,6 +78,19 @@ impl Says {
             self.forgotten = self.forgotten.max(oldest + 1);
         }
     }
+}
+
+/// Whether nothing of this worker's epoch will be taken any more.
+pub(super) fn is_final(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Fenced { .. }
+            | Refusal::TurnOver
+            | Refusal::NoSuchTurn
+            | Refusal::NotFound
+            | Refusal::Gone
+            | Refusal::Closed { .. }
+    )
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use super::super::outcome::{Reply, SubmitError};
 use super::super::sessions::Sessions;
 use super::batch::{Batch, Received};
 use super::feed::{Fed, Feed};
-use super::says::{Order, Says};
+use super::says::{Order, Says, is_final};
 use super::{Ack, BrokeOff, Leave, Refused, Signal, ToWorker, TurnKey, What};
 use crate::ids::{CallId, Serial};
 use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
-use crate::session::{Applied, Command, Refusal, Say};
+use crate::session::{Applied, Command, Grant, Refusal, Say};
 
 /// What reaches a turn from its link.
 pub(super) enum ToTurn {
@@ -71,6 +71,8 @@ pub(super) struct Parts {
     pub(super) signs: watch::Receiver<Instant>,
     /// How long it may take to stop.
     pub(super) cancel_grace: Duration,
+    /// Of who works; none where that is the node itself.
+    pub(super) grant: Option<Arc<Grant>>,
     /// How the worker left, once it did.
     pub(super) left: watch::Receiver<Option<Leave>>,
 }
@@ -78,7 +80,7 @@ pub(super) struct Parts {
 /// Works on a turn until its worker is free of it.
 pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
     let deadline = Instant::now() + REQUEST_DEADLINE;
-    let Parts { sessions, key, from_link, to_worker, signs, cancel_grace, left } = parts;
+    let Parts { sessions, key, from_link, to_worker, signs, cancel_grace, grant, left } = parts;
     let lease_ms = assignment.turn.lease.as_ref().map_or(0, |lease| lease.lease_ms);
     let (delivering, delivered) = watch::channel(Serial::ZERO);
     let mut speaking = Speaking {
@@ -89,6 +91,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         to_worker: to_worker.clone(),
         signs,
         cancel_grace,
+        grant,
         left: left.clone(),
         commands: 0,
         says: Says::default(),
@@ -140,6 +143,7 @@ struct Speaking {
     to_worker: mpsc::Sender<ToWorker>,
     signs: watch::Receiver<Instant>,
     cancel_grace: Duration,
+    grant: Option<Arc<Grant>>,
     left: watch::Receiver<Option<Leave>>,
     /// Commands of this epoch that had output.
     commands: u64,
@@ -314,8 +318,9 @@ impl Speaking {
         let mut in_doubt = false;
         loop {
             let began = Instant::now();
+            let (grant, until) = (self.grant.as_deref(), began + REQUEST_DEADLINE);
             let submitted =
-                self.sessions.submit(&self.key.session, command.clone(), began + REQUEST_DEADLINE);
+                self.sessions.submit_for(grant, &self.key.session, command.clone(), until);
             let error = match submitted.await {
                 Ok(reply) => {
                     self.renewed_at = began;
@@ -328,6 +333,8 @@ impl Speaking {
                     return Err(Refusal::OutcomeForgotten);
                 }
                 Err(SubmitError::Refused { refusal, .. }) => return Err(refusal),
+                // As one that does not exist: asking again changes nothing.
+                Err(SubmitError::Denied(_)) => return Err(Refusal::NotFound),
                 Err(error) => error,
             };
             in_doubt |= matches!(error, SubmitError::Unknown(_));
@@ -434,19 +441,6 @@ impl From<&Refusal> for Why {
     fn from(refusal: &Refusal) -> Why {
         Why { code: refusal.code(), detail: refusal.to_string() }
     }
-}
-
-/// Whether nothing of this worker's epoch will be taken any more.
-fn is_final(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Fenced { .. }
-            | Refusal::TurnOver
-            | Refusal::NoSuchTurn
-            | Refusal::NotFound
-            | Refusal::Gone
-            | Refusal::Closed { .. }
-    )
 }
 
 /// Passes on what concerns the turn until the worker is to stop.

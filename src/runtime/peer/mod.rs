@@ -13,6 +13,7 @@ use cluster::ids::NodeId;
 use cluster::transport::{BoxFuture, Stream};
 use tokio::time::Instant;
 
+use super::Summary;
 use super::allowance::Allowance;
 use super::compare::Comparison;
 use super::directory::Directory;
@@ -26,7 +27,7 @@ use super::sessions::Sessions;
 use super::turn_queue::Offer;
 use super::workers::Workers;
 use crate::ids::SessionId;
-use crate::session::Grant;
+use crate::session::{Denied, Grant};
 use wire::{Request, Response};
 
 /// Answers peers, out of whatever part of the runtime knows.
@@ -61,18 +62,64 @@ impl Application for Peers {
     }
 }
 
+/// The answer to one whose asker's grant is not for the session.
+fn denied(from: NodeId, grant: Option<&Grant>, session: &SessionId) -> Option<Response> {
+    if grant.is_none_or(|grant| grant.is_for(session)) {
+        return None;
+    }
+    let session = session.for_operators();
+    tracing::warn!(%from, session, "a node looks at what its asker may not know of");
+    Some(Response::Denied(Denied::Session))
+}
+
+/// A list, if all of it is of the tenant of who asks.
+fn listed(from: NodeId, grant: Option<&Grant>, lines: Vec<Summary>) -> Response {
+    let is_of = |line: &Summary| grant.is_none_or(|grant| line.id.is_of(grant.tenant.as_ref()));
+    if lines.iter().all(is_of) {
+        return Response::Listed(lines);
+    }
+    tracing::warn!(%from, "a node lists what its asker may not know of");
+    Response::Denied(Denied::Tenant)
+}
+
+/// Commits a command if the grant of who asks for it allows it.
+async fn submit(
+    parts: &Parts,
+    (from, grant): (NodeId, Option<&Grant>),
+    session: &SessionId,
+    command: Bytes,
+    deadline: Instant,
+) -> Result<Response, String> {
+    let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
+    let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(session, &requested));
+    if let Err(why) = judged {
+        let session = session.for_operators();
+        tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
+        return Ok(Response::Submitted(Err(SubmitError::Denied(why))));
+    }
+    let class = requested.class();
+    Ok(parts.directory.submit_for_peer(session, class, command, deadline).await)
+}
+
 async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Response, String> {
     let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
-            submit(parts, from, (&session, command), grant.as_deref(), after(within_ms)).await?
+            let asked = (from, grant.as_deref());
+            submit(parts, asked, &session, command, after(within_ms)).await?
         }
-        Request::Status { session, within_ms } => {
+        Request::Status { session, within_ms, grant } => {
+            if let Some(denied) = denied(from, grant.as_deref(), &session) {
+                return Ok(denied);
+            }
             let status = parts.sessions.status_here(&session, after(within_ms)).await;
             status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
         }
-        Request::PlaceOf { session, input, within_ms } => {
+        Request::PlaceOf { session, input, within_ms, grant } => {
+            if let Some(denied) = denied(from, grant.as_deref(), &session) {
+                return Ok(denied);
+            }
             let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
             place.map_or_else(unavailable, Response::PlaceOf)
         }
@@ -85,12 +132,12 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             let failed = |_| Response::Unavailable("the store of this node fails".into());
             bytes.await.map_or_else(failed, Response::FileBytes)
         }
-        Request::List { shard, prefix, after: start, limit, within_ms } => {
+        Request::List { shard, prefix, after: start, limit, within_ms, grant } => {
             let limit = limit as usize;
             let deadline = after(within_ms);
             let lines =
                 parts.sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
-            lines.map_or_else(unavailable, Response::Listed)
+            lines.map_or_else(unavailable, |lines| listed(from, grant.as_deref(), lines))
         }
         Request::Report => Response::Report(parts.overview.condition()),
         Request::Offer { agent, within_ms } => {
@@ -124,27 +171,4 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::Holdings(parts.allowance.holdings(&shards, &tenants))
         }
     })
-}
-
-/// Has a command committed, if this node leads and whoever asks for it may.
-async fn submit(
-    parts: &Parts,
-    from: NodeId,
-    (session, command): (&SessionId, Bytes),
-    grant: Option<&Grant>,
-    deadline: Instant,
-) -> Result<Response, String> {
-    let requested = envelope::parse(&command).map_err(|error| error.to_string())?.command;
-    let judged = grant.map_or(Ok(()), |grant| grant.has_narrowed(session, &requested));
-    match judged {
-        Ok(()) => {
-            let class = requested.class();
-            Ok(parts.directory.submit_for_peer(session, class, command, deadline).await)
-        }
-        Err(why) => {
-            let session = session.for_operators();
-            tracing::warn!(%from, session, %why, "a node sent what its asker may not do");
-            Ok(Response::Submitted(Err(SubmitError::Denied(why))))
-        }
-    }
 }

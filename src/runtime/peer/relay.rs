@@ -7,7 +7,7 @@ use cluster::transport::Stream;
 use tokio::time::Instant;
 
 use crate::limits::REQUEST_DEADLINE;
-use crate::runtime::reader::Delivery;
+use crate::runtime::reader::{AttachError, Delivery};
 use crate::runtime::relay::{Hello, Sent, VERSION};
 use crate::runtime::sessions::Sessions;
 use crate::session::Event;
@@ -16,9 +16,17 @@ use crate::session::Event;
 pub(super) async fn serve(sessions: &Sessions, from: NodeId, hello: &Bytes, stream: Stream) {
     let (mut send, mut recv) = stream.split();
     let work = async {
-        let Hello { session, attach } = codec::decode(VERSION, hello).ok()?;
+        let Hello { session, attach, grant } = codec::decode(VERSION, hello).ok()?;
         let deadline = Instant::now() + REQUEST_DEADLINE;
-        let attached = sessions.attach_here(&session, &attach, deadline).await;
+        let judged = grant.map_or(Ok(()), |grant| grant.allows_reading(&session));
+        let attached = match judged {
+            Ok(()) => sessions.attach_here(&session, &attach, deadline).await,
+            Err(why) => {
+                let session = session.for_operators();
+                tracing::warn!(%from, session, %why, "a node reads what its asker may not");
+                Err(AttachError::Denied(why))
+            }
+        };
         let sent: Sent = match &attached {
             Ok(reader) => {
                 let status = Box::new(reader.status().clone());

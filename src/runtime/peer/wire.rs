@@ -13,7 +13,7 @@ use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::{Grant, Holding, Status, TurnPlace};
+use crate::session::{Denied, Grant, Holding, Status, TurnPlace};
 
 const VERSION: u8 = 1;
 
@@ -24,9 +24,16 @@ pub(in crate::runtime) enum Request {
     /// themselves, and so does everybody where nobody is asked who they are: those have none.
     Submit { session: SessionId, command: Bytes, within_ms: u64, grant: Option<Box<Grant>> },
     /// What is the session now?
-    Status { session: SessionId, within_ms: u64 },
+    Status { session: SessionId, within_ms: u64, grant: Option<Box<Grant>> },
     /// Which sessions does the shard have?
-    List { shard: u32, prefix: String, after: Option<String>, limit: u32, within_ms: u64 },
+    List {
+        shard: u32,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+        within_ms: u64,
+        grant: Option<Box<Grant>>,
+    },
     /// How are you?
     Report,
     /// Have you a turn for this agent?
@@ -52,7 +59,7 @@ pub(in crate::runtime) enum Request {
     /// What do these tenants hold in these shards?
     Holdings { shards: Vec<u32>, tenants: Vec<String> },
     /// What does the session remember of this input?
-    PlaceOf { session: SessionId, input: TurnId, within_ms: u64 },
+    PlaceOf { session: SessionId, input: TurnId, within_ms: u64, grant: Option<Box<Grant>> },
     /// What is known of a file of the session, or of all?
     Files { session: SessionId, file: Option<FileId>, within_ms: u64 },
     /// Which bytes of a file has your replica from here on?
@@ -90,6 +97,8 @@ pub(in crate::runtime) enum Response {
     PlaceOf(Option<TurnPlace>),
     Files(Option<SessionFiles>),
     FileBytes(Option<Bytes>),
+    /// The grant of who asks does not allow it.
+    Denied(Denied),
 }
 
 impl Request {
@@ -148,7 +157,7 @@ mod tests {
     use super::*;
     use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, TenantName};
     use crate::runtime::presence::{Attendee, Device, Link, Stamp};
-    use crate::session::{Applied, Denied, Refusal, Right, Role};
+    use crate::session::{Applied, Refusal, Right, Role};
 
     fn session() -> SessionId {
         SessionId::parse("s").unwrap()
@@ -188,11 +197,21 @@ mod tests {
             &Request::Submit { session: session(), command, within_ms: 5000, grant },
             expect!["0100017303010203fb8813010002000101012a01012a00000300"],
         );
-        check_request(&Request::Status { session: session(), within_ms: 1 }, expect!["0101017301"]);
+        let (within_ms, grant) = (1, None);
+        check_request(
+            &Request::Status { session: session(), within_ms, grant },
+            expect!["010101730100"],
+        );
+        let input = TurnId::parse("i").unwrap();
+        let grant = Some(Box::new(Grant { rights: vec![Right::Read], ..Grant::all() }));
+        check_request(
+            &Request::PlaceOf { session: session(), input, within_ms, grant },
+            expect!["010f01730169010100010001012a01012a00000300"],
+        );
         let (prefix, after) = ("a".into(), Some("b".into()));
         check_request(
-            &Request::List { shard: 3, prefix, after, limit: 9, within_ms: 1 },
-            expect!["01020301610101620901"],
+            &Request::List { shard: 3, prefix, after, limit: 9, within_ms: 1, grant: None },
+            expect!["0102030161010162090100"],
         );
         check_request(&Request::Report, expect!["0103"]);
         let attendee = Attendee {
@@ -285,6 +304,7 @@ mod tests {
         check_response(&Response::Elsewhere { leader: Some(NodeId(2)) }, expect!["01010102"]);
         check_response(&Response::Status(None), expect!["010200"]);
         check_response(&Response::Unavailable("x".into()), expect!["01040178"]);
+        check_response(&Response::Denied(Denied::Session), expect!["011000"]);
         let standing =
             Standing { shard: 1, term: 2, leads: true, voter: true, last: 9, applied: 8 };
         let condition = Condition {

@@ -10,7 +10,6 @@ mod request;
 mod tests;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::post;
@@ -27,6 +26,7 @@ use super::begin;
 use super::client_message::Says;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
+use crate::edge::State;
 use crate::ids::{Incarnation, SessionId, TurnId};
 use crate::limits;
 use crate::session::{Right, Status};

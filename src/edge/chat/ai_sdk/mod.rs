@@ -10,7 +10,6 @@ mod request;
 mod tests;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -30,6 +29,7 @@ use super::follows;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent, Chat};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::ids::{AgentName, SessionId, TurnId};
 use crate::limits;
 use crate::session::{Cancel, Command, Follows, NewEvent, Right, Role, Scope};

@@ -2,7 +2,6 @@
 //! messages that it brings, unless the header `outlive-session` names one: that has the messages before the last.
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::Response;
 
@@ -21,6 +20,7 @@ use super::events::count;
 use super::items::{Item, Items, Text, What};
 use super::request;
 use super::{fresh, key, whole};
+use crate::edge::State;
 use crate::ids::{AgentName, InteractionId};
 use crate::limits;
 use crate::session::{End, Right};

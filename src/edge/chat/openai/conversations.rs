@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use super::place::Place;
 use super::request;
 use super::{fresh, json, key};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::ids::{Cursor, Serial, SessionId};
 use crate::limits;
 use crate::session::{Applied, Command, Create, Event, Fact, NewEvent, Refusal, Right, Status};

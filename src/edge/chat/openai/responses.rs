@@ -1,7 +1,7 @@
 //! Responses: each is the answer to one input of a session, or how it went on after people answered.
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ use super::place::Place;
 use super::request;
 use super::{fresh, json, key, whole};
 use crate::auth::Caller;
+use crate::edge::State;
 use crate::ids::AgentName;
 use crate::limits;
 use crate::session::{Cancel, Command, Follows, NewEvent, Refusal, Right, Role, Scope};

@@ -1,0 +1,157 @@
+//! Sessions as somebody looks at them: what is asked of other nodes goes with the grant of who asks, and is judged
+//! there again.
+
+use tokio::time::Instant;
+
+use super::fork::{ForkError, Wish};
+use super::reader::{Attach, AttachError, Reader, Start};
+use super::sessions::Sessions;
+use super::{Freshness, Reply, Summary, Unavailable};
+use crate::ids::{SessionId, TenantName, TurnId};
+use crate::session::{Grant, Status, TurnPlace};
+
+/// All sessions, for somebody with a grant; for the node itself, and where nobody is asked who they are, without one.
+#[derive(Clone, Copy)]
+pub struct Asking<'s> {
+    sessions: &'s Sessions,
+    grant: Option<&'s Grant>,
+}
+
+impl Sessions {
+    /// Sessions for somebody with this grant, which was judged here.
+    pub fn by<'s>(&'s self, grant: Option<&'s Grant>) -> Asking<'s> {
+        Asking { sessions: self, grant }
+    }
+
+    /// As [`Asking::attach`], for the node itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn attach(
+        &self,
+        id: &SessionId,
+        start: Start,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<Reader, AttachError> {
+        self.by(None).attach(id, start, freshness, deadline).await
+    }
+
+    /// As [`Asking::status`], for the node itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn status(
+        &self,
+        id: &SessionId,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<Option<Status>, Unavailable> {
+        self.by(None).status(id, freshness, deadline).await
+    }
+
+    /// As [`Asking::list`], for the node itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn list(
+        &self,
+        tenant: Option<&TenantName>,
+        place: (&str, Option<&str>),
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Summary>, Unavailable> {
+        self.by(None).list(tenant, place, limit, deadline).await
+    }
+
+    /// As [`Asking::fork`], for the node itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn fork(
+        &self,
+        id: &SessionId,
+        wish: Wish,
+        deadline: Instant,
+    ) -> Result<Reply, ForkError> {
+        self.by(None).fork(id, wish, deadline).await
+    }
+}
+
+impl<'s> Asking<'s> {
+    /// Attaches a reader. Where it starts is linearizable: everything acknowledged before this call will
+    /// be delivered if it lies after the cursor.
+    ///
+    /// # Errors
+    /// The session does not exist, or nobody with a majority answers; no reader exists then.
+    pub async fn attach(
+        self,
+        id: &SessionId,
+        start: Start,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<Reader, AttachError> {
+        let attach = Attach { start, freshness, parent_of_fork: None };
+        self.sessions.attach_as(self.grant, id, &attach, deadline).await
+    }
+
+    /// What the session is now; none where it does not exist. One that is hidden exists for its forks
+    /// alone.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn status(
+        self,
+        id: &SessionId,
+        freshness: Freshness,
+        deadline: Instant,
+    ) -> Result<Option<Status>, Unavailable> {
+        self.sessions.status_for(self.grant, id, freshness, deadline).await
+    }
+
+    /// What the session remembers of an input, by its name; nothing of one that is forgotten, or never was.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn place_of(
+        self,
+        id: &SessionId,
+        input: &TurnId,
+        deadline: Instant,
+    ) -> Result<Option<TurnPlace>, Unavailable> {
+        self.sessions.place_of(self.grant, id, input, deadline).await
+    }
+
+    /// Up to `limit` live sessions of a tenant whose name begins with `prefix`, in byte order of their names, after
+    /// `after`. Nothing names a tenant's sessions but the tenant, so a list never has those of another.
+    ///
+    /// # Errors
+    /// A shard does not answer before the deadline.
+    pub async fn list(
+        self,
+        tenant: Option<&TenantName>,
+        place: (&str, Option<&str>),
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Summary>, Unavailable> {
+        self.sessions.list_for(self.grant, tenant, place, limit, deadline).await
+    }
+
+    /// Creates `id` as a fork; asking again for the same one is no change.
+    ///
+    /// # Errors
+    /// See [`ForkError`]; the source is held by nobody then, or lets go by itself.
+    pub async fn fork(
+        self,
+        id: &SessionId,
+        wish: Wish,
+        deadline: Instant,
+    ) -> Result<Reply, ForkError> {
+        self.sessions.fork_for(self.grant, id, wish, deadline).await
+    }
+
+    /// The time in the session's next entry, see [`Sessions::time_of`].
+    pub fn time_of(self, id: &SessionId) -> crate::ids::Millis {
+        self.sessions.time_of(id)
+    }
+}
