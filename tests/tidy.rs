@@ -63,7 +63,7 @@ const NAMERS: &[&str] = &[
 const PARTS: &[&[(&str, &[&str])]] = &[
     &[("Directory", &["directory"])],
     &[
-        ("Sessions", &["sessions", "attach", "status", "fork", "faults", "actions"]),
+        ("Sessions", &["sessions", "attach", "status", "fork", "following", "faults", "actions"]),
         ("Ephemerals", &["ephemeral"]),
     ],
     &[

@@ -248,6 +248,8 @@ impl Grant {
                 resume.role = resume.role.min(self.role);
             }
             Command::Shelve(stand) => self.name(&mut stand.by)?,
+            // It brings what others have said.
+            Command::Import(_) if self.participant.is_some() => return Err(Denied::Name),
             _ => {}
         }
         Ok(())
@@ -300,6 +302,7 @@ impl Command {
             | Command::DeleteUnchanged { .. }
             | Command::Trim { .. }
             | Command::Shelve(_) => &[Right::Delete],
+            Command::Import(_) => &[Right::Create, Right::Publish, Right::Delete],
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],

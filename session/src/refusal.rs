@@ -304,6 +304,21 @@ pub enum Refusal {
         /// Which of the two.
         standing: Standing,
     },
+    /// What is imported is no session as it can be; nothing of this step is taken.
+    #[error("the import is no session: {why}")]
+    BadImport {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The import was given up, or another one has taken its place.
+    #[error("the import is over: begin it again")]
+    ImportOver,
+    /// Another session has the name; an import never changes one.
+    #[error("the session exists, and is not what this import brings")]
+    SessionExists,
+    /// A session of this name is being imported.
+    #[error("a session of this name is being imported")]
+    Importing,
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -383,6 +398,10 @@ impl Refusal {
             Refusal::NoSuchMessage { .. } => ("no_such_message", OfThis),
             Refusal::TooManyBranches { .. } => ("too_many_branches", OfAll),
             Refusal::ReadOnly { .. } => ("frozen", OfAll),
+            Refusal::BadImport { .. } => ("bad_import", OfAll),
+            Refusal::ImportOver => ("import_over", OfThis),
+            Refusal::SessionExists => ("session_exists", OfAll),
+            Refusal::Importing => ("importing", OfAll),
         }
     }
 }

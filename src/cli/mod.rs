@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod key;
 mod members;
+mod moves;
 mod parent;
 mod pieces;
 mod serve;

@@ -66,7 +66,7 @@ pub(super) async fn small(
 
 /// Reads on for a while and keeps nothing: a client that is still sending when it is answered and cut
 /// off may never read the answer.
-async fn discard(body: &mut Body) {
+pub(super) async fn discard(body: &mut Body) {
     let end = Instant::now() + Duration::from_millis(limits::DISCARD_MS);
     let mut left = limits::DISCARD_BYTES;
     while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {

@@ -11,8 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, delivery, durable, ephemeral, events, fork, gate, keys, people,
-    sessions, tickets, turns, ws,
+    Edge, Entrance, admin, changes, chat, delivery, durable, ephemeral, events, fork, gate, keys,
+    moves, people, sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
 use crate::session::Standing;
@@ -26,10 +26,13 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions", "sessions", get(sessions::list)),
         ("/v1/sessions/{id}", "session", verbs::create().get(sessions::show).delete(verbs::delete)),
         ("/v1/sessions/{id}/events", "events", post(verbs::append_events).get(events::read)),
+        ("/v1/changes", "changes", get(changes::read)),
         ("/v1/sessions/{id}/touch", "touch", verbs::post(Verb::Touch)),
         ("/v1/sessions/{id}/trim", "trim", verbs::post(Verb::Trim)),
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
         ("/v1/sessions/{id}/fork", "fork", post(fork::fork)),
+        ("/v1/sessions/{id}/export", "export", get(moves::export)),
+        ("/v1/sessions/{id}/import", "import", post(moves::import)),
         ("/v1/sessions/{id}/freeze", "shelve", verbs::post(Verb::Shelve(Standing::ReadOnly))),
         ("/v1/sessions/{id}/archive", "shelve", verbs::post(Verb::Shelve(Standing::Archived))),
         ("/v1/sessions/{id}/restore", "shelve", verbs::post(Verb::Shelve(Standing::Active))),
@@ -231,7 +234,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 47);
+        assert_eq!(routed.len(), 50);
     }
 
     /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.

@@ -27,10 +27,12 @@ pub mod ephemeral;
 #[cfg(any(test, tokio_unstable))]
 mod faults;
 mod flow;
+pub mod following;
 pub mod fork;
 mod fork_reader;
 mod gone;
 pub mod members;
+pub mod moved;
 pub mod outcome;
 mod overview;
 mod peer;

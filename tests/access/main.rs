@@ -3,6 +3,7 @@
 mod chats;
 mod endings;
 mod made;
+mod moves;
 mod tenants;
 mod tenants_at_work;
 mod unconfigured;

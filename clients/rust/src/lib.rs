@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod event;
+mod moves;
 pub mod nodes;
 pub mod sse;
 pub mod tail;

@@ -1,5 +1,6 @@
 //! What can be asked of a session. Time is not part of it: the journal stamps the command (S6).
 
+mod import;
 mod people;
 mod turn;
 
@@ -11,6 +12,7 @@ use super::event::{NewEvent, Origin};
 use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
+pub use import::{Import, ImportBegin, ImportEvents, ImportStep};
 pub use people::{
     Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Shelve, Verb,
 };
@@ -114,6 +116,8 @@ pub enum Command {
     ToolResult(Box<ToolResult>),
     /// Freezes the session, puts it away or takes it back; asking again is no change.
     Shelve(Box<Shelve>),
+    /// Brings in some of a session that was exported; the same again is no change.
+    Import(Box<Import>),
 }
 
 /// How a command is treated where room is short.
@@ -135,7 +139,8 @@ impl Command {
             Command::Append(_)
             | Command::AppendEach(_)
             | Command::Input(_)
-            | Command::ToolResult(_) => Class::Data,
+            | Command::ToolResult(_)
+            | Command::Import(_) => Class::Data,
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
             Command::Say(say) if large(say.content_bytes()) => Class::Data,
@@ -180,6 +185,12 @@ impl Command {
             Command::Answer(answer) => answer.content.payload.len(),
             Command::Say(say) => say.content_bytes(),
             Command::ToolResult(result) => result.result.payload.len(),
+            Command::Import(import) => match &import.step {
+                ImportStep::Events(some) => {
+                    some.events.iter().map(|event| event.payload.len()).sum()
+                }
+                _ => 0,
+            },
             _ => 0,
         }
     }
@@ -227,7 +238,9 @@ impl Command {
             | Command::Lose(_)
             | Command::ReleaseCall(_)
             | Command::Audience(_)
-            | Command::AppendEach(_) => false,
+            | Command::AppendEach(_)
+            // What is here of it is known by its hash.
+            | Command::Import(_) => false,
         }
     }
 

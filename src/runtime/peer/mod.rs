@@ -60,8 +60,6 @@ impl Application for Peers {
 }
 
 async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Response, String> {
-    let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
-    let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
             let deadline = after(within_ms);
@@ -79,21 +77,11 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
                 }
             }
         }
-        Request::Status { session, within_ms } => {
-            let status = parts.sessions.status_here(&session, after(within_ms)).await;
-            status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
-        }
-        Request::PlaceOf { session, input, within_ms } => {
-            let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
-            place.map_or_else(unavailable, Response::PlaceOf)
-        }
-        Request::List { shard, prefix, after: start, limit, within_ms } => {
-            let limit = limit as usize;
-            let deadline = after(within_ms);
-            let lines =
-                parts.sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
-            lines.map_or_else(unavailable, Response::Listed)
-        }
+        looks @ (Request::Status { .. }
+        | Request::PlaceOf { .. }
+        | Request::Carried { .. }
+        | Request::Changes { .. }
+        | Request::List { .. }) => look(&parts.sessions, looks).await,
         Request::Report => Response::Report(parts.overview.condition()),
         Request::Offer { agent, within_ms } => {
             let offer =
@@ -126,4 +114,40 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::Holdings(parts.allowance.holdings(&shards, &tenants))
         }
     })
+}
+
+/// The time that is left of so many milliseconds, from now.
+fn after(within_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(within_ms.min(60_000))
+}
+
+/// Looks at sessions of this node's replicas.
+async fn look(sessions: &Sessions, request: Request) -> Response {
+    let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
+    match request {
+        Request::Status { session, within_ms } => {
+            let status = sessions.status_here(&session, after(within_ms)).await;
+            status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
+        }
+        Request::PlaceOf { session, input, within_ms } => {
+            let place = sessions.place_of_here(&session, &input, after(within_ms)).await;
+            place.map_or_else(unavailable, Response::PlaceOf)
+        }
+        Request::Carried { session, within_ms } => {
+            let carried = sessions.carried_here(&session, after(within_ms)).await;
+            carried.map_or_else(unavailable, Response::Carried)
+        }
+        Request::Changes { shard, tenant, place, limit, within_ms } => {
+            let (tenant, limit, deadline) = (tenant.as_ref(), limit as usize, after(within_ms));
+            let told = sessions.changed_here(shard, tenant, &place, limit, deadline).await;
+            told.map_or_else(unavailable, Response::Changes)
+        }
+        Request::List { shard, prefix, after: start, limit, within_ms } => {
+            let limit = limit as usize;
+            let deadline = after(within_ms);
+            let lines = sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
+            lines.map_or_else(unavailable, Response::Listed)
+        }
+        _ => Response::Unavailable("this looks at no session".into()),
+    }
 }

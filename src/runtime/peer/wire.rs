@@ -6,13 +6,14 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
-use crate::ids::{AgentId, Incarnation, Serial, SessionId, TurnId};
+use crate::ids::{AgentId, Incarnation, Serial, SessionId, TenantName, TurnId};
 use crate::runtime::ephemeral::EphemeralMessage;
+use crate::runtime::following::{ShardChanges, ShardPlace};
 use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::{Grant, Holding, Status, TurnPlace};
+use crate::session::{Carried, Grant, Holding, Status, TurnPlace};
 
 const VERSION: u8 = 1;
 
@@ -52,6 +53,16 @@ pub(in crate::runtime) enum Request {
     Holdings { shards: Vec<u32>, tenants: Vec<String> },
     /// What does the session remember of this input?
     PlaceOf { session: SessionId, input: TurnId, within_ms: u64 },
+    /// What does the session take along if it moves?
+    Carried { session: SessionId, within_ms: u64 },
+    /// What changed in the tenant's sessions of the shard?
+    Changes {
+        shard: u32,
+        tenant: Option<TenantName>,
+        place: ShardPlace,
+        limit: u32,
+        within_ms: u64,
+    },
 }
 
 /// A peer's response.
@@ -83,6 +94,8 @@ pub(in crate::runtime) enum Response {
     /// Shard, place of the tenant in the request, and what it holds there; only of shards that are counted.
     Holdings(Vec<(u32, u32, Holding)>),
     PlaceOf(Option<TurnPlace>),
+    Carried(Option<Box<Carried>>),
+    Changes(ShardChanges),
 }
 
 impl Request {
@@ -139,7 +152,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, TenantName};
+    use crate::ids::{AgentName, DeviceName, Millis, ParticipantName};
     use crate::runtime::presence::{Attendee, Device, Link, Stamp};
     use crate::session::{Applied, Denied, Refusal, Right, Role};
 
@@ -228,6 +241,19 @@ mod tests {
         check_request(&request, expect!["010e0103010461636d65"]);
         let held = Holding { sessions: 1, open_turns: 2, stored_bytes: 300 };
         check_response(&Response::Holdings(vec![(3, 0, held)]), expect!["010e0103000102fb2c01"]);
+    }
+
+    #[test]
+    fn what_moves_and_what_changed_keeps_its_bytes() {
+        let request = Request::Carried { session: session(), within_ms: 1 };
+        check_request(&request, expect!["0110017301"]);
+        check_response(&Response::Carried(None), expect!["011000"]);
+        let scan = Some(crate::runtime::following::Scan { upto: 10, after: "a".into() });
+        let place = ShardPlace { since: 9, scan };
+        let request = Request::Changes { shard: 3, tenant: None, place, limit: 5, within_ms: 1 };
+        check_request(&request, expect!["0111030009010a01610501"]);
+        let changes = ShardChanges::default();
+        check_response(&Response::Changes(changes), expect!["01110000000000"]);
     }
 
     fn company() -> PresenceSnapshot {
