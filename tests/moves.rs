@@ -333,7 +333,8 @@ async fn a_history_of_a_chat_comes_in_as_messages_and_the_agent_is_told_it() {
     let (_, page) = get(&node.url, "/v1/sessions/openai/messages?after=start&limit=1").await;
     assert_eq!(page["messages"][0]["text"], "2+2?");
     let all = events(&node.url, "openai").await;
-    let texts = all.iter().filter(|event| event["type"] == "turn.output");
+    let texts =
+        all.iter().filter(|event| event["type"] == "turn.output" && event["format"] == "text");
     let said: usize = texts.filter_map(|event| Some(event["text"].as_str()?.len())).sum();
     assert_eq!(said, 300_000, "a text that no event holds is several");
 
