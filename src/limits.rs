@@ -201,6 +201,21 @@ pub const BODY_IDLE_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
 /// What of a body must arrive each second on average, beyond [`BODY_IDLE_MS`], in bytes.
 pub const BODY_RATE_BYTES: u64 = 1 << 10;
+/// One line of an imported session, in bytes: an event whose bytes each take six as JSON, and what it means.
+pub const IMPORT_LINE_BYTES: usize = 2 << 20;
+/// The history of a chat that is imported, in bytes.
+pub const IMPORT_HISTORY_BYTES: usize = 8 << 20;
+/// The state of an imported session, in bytes.
+pub const IMPORT_STATE_BYTES: usize = 8 << 20;
+/// Sessions of one shard of which a node knows in memory that they changed last.
+pub const CHANGED_RECENTLY: usize = 1024;
+/// Heads that are read at once for who follows the changes.
+pub const CHANGES_SCANNED: usize = 10_000;
+/// Sessions that one page of changes has, unless it is asked otherwise, and at most.
+pub const CHANGES_PAGE: usize = 100;
+pub const CHANGES_MAX: usize = 1000;
+/// Shards that a place in the changes may name.
+pub const SHARDS: usize = 1024;
 /// Nesting of a JSON payload.
 pub const JSON_DEPTH: usize = 128;
 

@@ -65,7 +65,17 @@ const PARTS: &[&[(&str, &[&str])]] = &[
     &[
         (
             "Sessions",
-            &["sessions", "asking", "attach", "status", "files", "fork", "faults", "actions"],
+            &[
+                "sessions",
+                "asking",
+                "attach",
+                "status",
+                "files",
+                "fork",
+                "following",
+                "faults",
+                "actions",
+            ],
         ),
         ("Ephemerals", &["ephemeral"]),
     ],

@@ -66,7 +66,7 @@ impl Bounds {
             return Bounds::default();
         }
         match command {
-            Command::Create(_) => Bounds { open_turns: None, ..self },
+            Command::Create(_) | Command::Import(_) => Bounds { open_turns: None, ..self },
             Command::Input(_) => Bounds { sessions: None, ..self },
             _ => Bounds { sessions: None, open_turns: None, ..self },
         }
@@ -93,7 +93,7 @@ impl Session {
     /// What it counts for.
     pub fn holding(&self) -> Holding {
         Holding {
-            sessions: self.live().map_or(0, |_| 1),
+            sessions: self.kept().map_or(0, |live| u64::from(live.hidden.is_none())),
             open_turns: self.live().map_or(0, |live| live.work.turns.len() as u64),
             stored_bytes: self.kept().map_or(0, |live| live.log.bytes() + live.files.bytes()),
         }

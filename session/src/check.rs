@@ -49,6 +49,8 @@ pub(super) struct Before {
     /// The turn that begins with what is held back: it begins without an event of its own.
     held: Option<TurnId>,
     events: usize,
+    /// It was being imported: what is open in it was so elsewhere.
+    coming: bool,
 }
 
 impl Session {
@@ -93,6 +95,7 @@ impl Session {
                 .and_then(|live| live.work.control.held.as_ref())
                 .map(|held| held.input.clone()),
             events: out.len(),
+            coming: self.kept().is_some_and(|live| live.coming().is_some()),
         }
     }
 
@@ -138,6 +141,10 @@ impl Session {
 
     /// Each turn ends once, and nothing of it follows (S5, S9).
     fn check_ends(&self, before: &Before, new: &[Event]) -> Checked {
+        if before.coming {
+            // What comes in happened elsewhere, and is judged as a whole when all of it is here.
+            return Ok(());
+        }
         let mut open = before.open.clone();
         for event in new {
             match event.fact.as_deref() {
@@ -179,7 +186,7 @@ impl Known {
 }
 
 impl Live {
-    fn check(&self) -> Checked {
+    pub(super) fn check(&self) -> Checked {
         let times = [self.created_at, self.updated_at, self.touched_at];
         must(times.iter().all(|time| *time <= self.clock), "no time is beyond the clock")?;
         must(self.holds.all.len() <= limits::FORKS, "forks are bounded")?;
@@ -190,6 +197,9 @@ impl Live {
         let inherited = self.fork.as_ref().map_or(Serial::ZERO, |fork| fork.at);
         must(inherited < self.log.first, "a fork begins after what it inherits")?;
         self.log.check(self.clock)?;
+        if let Some(coming) = self.coming() {
+            must(coming.producers.len() <= limits::PRODUCERS, "producers are bounded")?;
+        }
         self.producers.check(self.log.tail, self.clock)?;
         must(
             self.files.holds(self.log.first, self.log.tail),

@@ -86,6 +86,12 @@ impl Inherited {
         }
     }
 
+    /// What a session that moves takes along: all inputs that it remembers.
+    pub(crate) fn whole(work: &Work, tail: Serial) -> Inherited {
+        let inputs = work.inputs.iter().map(|known| Known { pending: false, ..known.clone() });
+        Inherited { inputs: inputs.collect(), ..Inherited::of(work, tail, tail) }
+    }
+
     /// The same, with what was found in the log; `branch` is the current one, where somebody says.
     pub fn with(mut self, cut: Cut, branch: Option<Serial>) -> Inherited {
         (self.message, self.open) = (cut.message, cut.open());

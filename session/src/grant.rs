@@ -274,6 +274,8 @@ impl Grant {
                 resume.role = resume.role.min(self.role);
             }
             Command::Shelve(stand) => self.name(&mut stand.by)?,
+            // It brings what others have said.
+            Command::Import(_) if self.participant.is_some() => return Err(Denied::Name),
             _ => {}
         }
         Ok(())
@@ -326,6 +328,7 @@ impl Command {
             | Command::DeleteUnchanged { .. }
             | Command::Trim { .. }
             | Command::Shelve(_) => &[Right::Delete],
+            Command::Import(_) => &[Right::Create, Right::Publish, Right::Delete],
             Command::Input(input) => match input.when_busy {
                 // Where no turn is open, it begins one.
                 Some(WhenBusy::Steer) => &[Right::Send, Right::Steer],

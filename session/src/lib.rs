@@ -37,6 +37,9 @@ mod cut;
 #[cfg(test)]
 mod files_tests;
 pub mod ids;
+pub mod import;
+#[cfg(test)]
+mod import_tests;
 mod keys;
 pub mod limits;
 mod live;
@@ -68,8 +71,9 @@ pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
-    Create, Follows, Found, Input, Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Say,
-    Scope, Shelve, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
+    Create, Follows, Found, Import, ImportBegin, ImportEvents, ImportStep, Input, Lose, NodeStart,
+    Pause, Phase, ReleaseCall, Resume, Role, Say, Scope, Shelve, Then, ToolMark, ToolResult,
+    ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
@@ -83,6 +87,7 @@ pub use fact::{
 pub use files::{BadFile, BeginFile, File, FileRequest, Piece};
 pub use fork::{Effect, Fork, ForkRequest};
 pub use grant::{Denied, Grant, Right};
+pub use import::{Carried, Writers};
 pub use keys::{CommandKey, Stand};
 pub use outcome::{Applied, DeleteReason};
 pub use pattern::Pattern;
@@ -170,6 +175,7 @@ impl Session {
             Command::Confirm { fork, key } => Ok(self.confirm(fork, *key)),
             Command::Release { fork, key } => Ok(self.release(at, fork, *key)),
             Command::Settle { source, key } => Ok(self.settle(source, *key)),
+            Command::Import(import) => self.import(at, import, out),
             of_the_living => {
                 let (live, now) = self.live_at(at)?;
                 live.obey(now, of_the_living, out)
@@ -257,6 +263,9 @@ impl Session {
 
     /// The next time at which a tick changes something.
     pub fn tick_at(&self) -> Option<Millis> {
+        if let Some(coming) = self.kept().and_then(Live::coming) {
+            return Some(coming.until);
+        }
         let live = self.live()?;
         let age = live.log.deadline(&live.config.retention, live.work.needed());
         let files = live.files.deadline();
@@ -365,7 +374,7 @@ impl Session {
 
     /// Everything that may be shown of a session that is live, or kept for its forks.
     pub fn status(&self) -> Option<Status> {
-        let live = self.kept()?;
+        let live = self.kept().filter(|live| live.coming().is_none())?;
         Some(Status {
             incarnation: live.incarnation,
             root: live.root(),
@@ -402,7 +411,7 @@ impl Session {
     }
 
     fn live(&self) -> Option<&Live> {
-        self.kept().filter(|live| live.hidden.is_none())
+        self.kept().filter(|live| live.hidden.is_none() && live.coming().is_none())
     }
 
     fn kept(&self) -> Option<&Live> {
@@ -415,6 +424,9 @@ impl Session {
     /// The session if it lives at the time `at`, and that time as the session counts it.
     fn live_at(&mut self, at: Millis) -> Result<(&mut Live, Millis), Refusal> {
         let Life::Live(live) = &mut self.life else { return Err(Refusal::NotFound) };
+        if live.coming().is_some() {
+            return Err(Refusal::NotFound);
+        }
         let now = live.now(at);
         let expired = live.expires_at().is_some_and(|end| end <= now);
         if live.hidden.is_some() || (expired && !live.holds.is_empty()) {

@@ -141,6 +141,10 @@ pub const FORKS: usize = 1024;
 pub const PENDING_RELEASES: usize = 64;
 /// Time in which a fork must have begun after its source took the hold, in milliseconds.
 pub const HOLD_MS: u64 = 2 * 60 * 1000;
+/// Time after which an import is given up of which nothing more comes, in milliseconds.
+pub const IMPORT_MS: u64 = 10 * 60 * 1000;
+/// How far imported events may lie ahead of this cluster's time, in milliseconds: clocks differ.
+pub const IMPORT_AHEAD_MS: u64 = 60_000;
 /// Length of a writer's order mark, in bytes.
 pub const ORDER_BYTES: usize = 256;
 

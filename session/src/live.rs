@@ -10,9 +10,10 @@ use super::config::Config;
 use super::content_type::ContentType;
 use super::control::Control;
 use super::cut::Inherited;
-use super::event::{Event, NewEvent, Origin};
+use super::event::{Event, Format, NewEvent, Origin};
 use super::files::Files;
 use super::fork::{Fork, Holds};
+use super::import::{Arrival, Coming};
 use super::log::Log;
 use super::outcome::{Applied, DeleteReason};
 use super::producers::{Place, Producers};
@@ -48,6 +49,7 @@ pub(super) struct Live {
     pub(super) work: Work,
     pub(super) standing: Standing,
     pub(super) files: Files,
+    pub(super) arrival: Arrival,
 }
 
 /// Whether the log can still grow. It closes at its tail, which never moves again.
@@ -96,9 +98,10 @@ impl Live {
             },
             standing: Standing::Active,
             files: Files::default(),
+            arrival: Arrival::Here,
         };
         if let Some(inherited) = create.fork.as_ref().and_then(|fork| fork.inherited.as_ref()) {
-            live.inherit(now, inherited, out);
+            live.inherit(now, inherited, "the session was forked", out);
         }
         live.push(now, &create.events, None, out);
         if create.close {
@@ -144,7 +147,8 @@ impl Live {
             | Command::Tick
             | Command::Confirm { .. }
             | Command::Release { .. }
-            | Command::Settle { .. } => unreachable!("the session takes it, whatever life it has"),
+            | Command::Settle { .. }
+            | Command::Import(_) => unreachable!("the session takes it, whatever life it has"),
         }
     }
 
@@ -169,6 +173,14 @@ impl Live {
 
     pub(super) fn is_closed(&self) -> bool {
         self.end != End::Open
+    }
+
+    /// What is known of its import, while it is not complete: nobody sees it then.
+    pub(super) fn coming(&self) -> Option<&Coming> {
+        match &self.arrival {
+            Arrival::Coming(coming) => Some(coming),
+            Arrival::Here | Arrival::Came { .. } => None,
+        }
     }
 
     /// When the session ends if nobody touches it; none while it is in use.
@@ -460,15 +472,22 @@ fn count(events: &[NewEvent]) -> u32 {
 
 /// Whether these events may be appended at once.
 pub(super) fn check_size(events: &[NewEvent]) -> Result<(), Refusal> {
+    check_size_of(events.iter().map(|new| (new.payload.len(), &new.format)))
+}
+
+/// The same of payloads, each with its length and its format.
+pub(super) fn check_size_of<'e>(
+    events: impl ExactSizeIterator<Item = (usize, &'e Format)> + Clone,
+) -> Result<(), Refusal> {
     let count = events.len();
     if limits::APPEND_EVENTS < count {
         return Err(Refusal::TooManyEvents { count, limit: limits::APPEND_EVENTS });
     }
-    let largest = events.iter().map(|new| new.payload.len()).max().unwrap_or(0);
+    let largest = events.clone().map(|(bytes, _)| bytes).max().unwrap_or(0);
     if limits::EVENT_BYTES < largest {
         return Err(Refusal::EventTooLarge { bytes: largest, limit: limits::EVENT_BYTES });
     }
-    let bytes = events.iter().map(|new| new.payload.len() + new.format.as_str().len()).sum();
+    let bytes = events.map(|(bytes, format)| bytes + format.as_str().len()).sum();
     if limits::APPEND_BYTES < bytes {
         return Err(Refusal::AppendTooLarge { bytes, limit: limits::APPEND_BYTES });
     }

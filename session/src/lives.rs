@@ -29,12 +29,14 @@ impl Session {
         create: &Create,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
+        let is_coming = self.kept().is_some_and(|live| live.coming().is_some());
         match self.live_at(at) {
             Ok((live, _)) if !live.matches_request(create) => return Err(Refusal::ConfigDiffers),
             Ok((live, _)) => {
                 let (incarnation, closed) = (live.incarnation, live.is_closed());
                 return Ok(Applied::Created { incarnation, created: false, closed });
             }
+            Err(Refusal::NotFound) if is_coming => return Err(Refusal::Importing),
             Err(Refusal::NotFound) => {}
             Err(refusal) => return Err(refusal),
         }
@@ -63,13 +65,18 @@ impl Session {
             self.bury(incarnation, now, DeleteReason::Expired);
         }
         let now = self.now(at);
-        let spent = match &mut self.life {
-            Life::Deleted(deleted) => std::mem::take(&mut deleted.spent),
-            Life::Absent | Life::Live(_) => Spent::default(),
-        };
+        let spent = self.spent();
         let live = Live::new(&self.id, incarnation, create, spent, now, out);
         self.life = Life::Live(Box::new(live));
         Ok(Applied::Created { incarnation, created: true, closed: create.close })
+    }
+
+    /// What earlier lives have used up; for the next one.
+    pub(super) fn spent(&mut self) -> Spent {
+        match &mut self.life {
+            Life::Deleted(deleted) => std::mem::take(&mut deleted.spent),
+            Life::Absent | Life::Live(_) => Spent::default(),
+        }
     }
 
     pub(super) fn delete(
@@ -98,6 +105,14 @@ impl Session {
         let now = live.now(at);
         if live.hidden.is_some() {
             return Applied::Unchanged;
+        }
+        if let Some(until) = live.coming().map(|coming| coming.until) {
+            // Nobody brings the rest of it.
+            let incarnation = live.incarnation;
+            return match until <= now {
+                true => self.bury(incarnation, now, DeleteReason::Expired),
+                false => Applied::Unchanged,
+            };
         }
         if live.expires_at().is_some_and(|end| end <= now) {
             return self.end(now, DeleteReason::Expired);
@@ -147,7 +162,12 @@ impl Session {
         Applied::Deleted { incarnation, reason }
     }
 
-    fn bury(&mut self, incarnation: Incarnation, at: Millis, reason: DeleteReason) -> Applied {
+    pub(super) fn bury(
+        &mut self,
+        incarnation: Incarnation,
+        at: Millis,
+        reason: DeleteReason,
+    ) -> Applied {
         let mut spent = Spent::default();
         if let Life::Live(live) = &self.life {
             spent = Spent::by(live);

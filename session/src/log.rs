@@ -75,6 +75,14 @@ impl Log {
         event
     }
 
+    /// Takes an event that was numbered, stamped and chained elsewhere, and comes next.
+    pub(super) fn take(&mut self, event: &Event, retention: &Retention) {
+        self.mark(event.time, retention);
+        self.tail = event.serial;
+        self.chain = event.chain;
+        self.total += event.payload.len() as u64;
+    }
+
     /// Payload bytes of the groups that still have an event.
     pub(super) fn bytes(&self) -> u64 {
         self.marks.first().map_or(0, |mark| self.total - mark.before)

@@ -175,6 +175,15 @@ pub enum Applied {
         /// By this request.
         changed: bool,
     },
+    /// What was brought in is here.
+    Imported {
+        /// The last event that is here.
+        tail: Serial,
+        /// The session is there for all.
+        complete: bool,
+        /// An earlier request has brought this.
+        again: bool,
+    },
 }
 
 /// Why a session ended.

@@ -386,7 +386,7 @@ fn a_phase_is_told_once_and_a_stalled_worker_that_gets_on_is_not_stalled() {
     assert_eq!(play.rendered(), "agent.resumed t1, turn.output t1 there");
 }
 
-fn any_command() -> impl Strategy<Value = Command> {
+pub(super) fn any_command() -> impl Strategy<Value = Command> {
     let turn = || prop_oneof![Just("t1"), Just("t2"), Just("t3")];
     let role = || prop::sample::select(Role::ALL.to_vec());
     let who = || prop_oneof![Just("ann"), Just("bob")];

@@ -110,6 +110,27 @@ impl Producers {
         Producers { all: self.all.iter().map(spent).collect() }
     }
 
+    /// Those of a session that moved here, and beside them the writers of earlier lives of its new name, whose
+    /// epochs are spent. As many as there is room for: those that wrote last.
+    pub(super) fn moved(moved: Vec<Producer>, spent: Producers, clock: Millis) -> Producers {
+        // The clocks of two clusters differ.
+        let here = |held: Producer| Producer { used: held.used.min(clock), ..held };
+        let mut producers = Producers { all: moved.into_iter().map(here).collect() };
+        let mut earlier = spent.all;
+        earlier.sort_by_key(|held| std::cmp::Reverse(held.used));
+        for held in earlier {
+            match producers.find(&held.id) {
+                Ok(at) if producers.all[at].epoch < held.epoch => producers.all[at] = held,
+                Ok(_) => {}
+                Err(at) if producers.all.len() < limits::PRODUCERS => {
+                    producers.all.insert(at, held);
+                }
+                Err(_) => {}
+            }
+        }
+        producers
+    }
+
     /// How many have written in this life.
     pub(super) fn count(&self) -> usize {
         self.all.iter().filter(|held| !held.runs.is_empty()).count()

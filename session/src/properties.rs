@@ -27,7 +27,7 @@ fn origin() -> impl Strategy<Value = Origin> {
     })
 }
 
-fn append() -> impl Strategy<Value = Append> {
+pub(super) fn append() -> impl Strategy<Value = Append> {
     let payload = prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
     let event = (format(), payload).prop_map(|(format, payload)| NewEvent { format, payload });
     (
@@ -46,7 +46,7 @@ fn append() -> impl Strategy<Value = Append> {
         })
 }
 
-fn append_each() -> impl Strategy<Value = AppendEach> {
+pub(super) fn append_each() -> impl Strategy<Value = AppendEach> {
     let payload = prop::collection::vec(any::<u8>(), 0..4).prop_map(Bytes::from);
     let event = payload.prop_map(|payload| NewEvent { format: Format::TEXT, payload });
     (prop::collection::vec(event, 0..5), origin()).prop_map(|(events, first)| AppendEach {

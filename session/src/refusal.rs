@@ -347,6 +347,21 @@ pub enum Refusal {
         /// The last event that does.
         at: Serial,
     },
+    /// What is imported is no session as it can be; nothing of this step is taken.
+    #[error("the import is no session: {why}")]
+    BadImport {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The import was given up, or another one has taken its place.
+    #[error("the import is over: begin it again")]
+    ImportOver,
+    /// Another session has the name; an import never changes one.
+    #[error("the session exists, and is not what this import brings")]
+    SessionExists,
+    /// A session of this name is being imported.
+    #[error("a session of this name is being imported")]
+    Importing,
 }
 
 /// Which tries of a request came to nothing, as its refusal tells.
@@ -434,6 +449,10 @@ impl Refusal {
             Refusal::HashMismatch => ("hash_mismatch", OfAll),
             Refusal::TooManyFiles { .. } => ("too_many_files", OfAll),
             Refusal::FileInUse { .. } => ("file_in_use", OfThis),
+            Refusal::BadImport { .. } => ("bad_import", OfAll),
+            Refusal::ImportOver => ("import_over", OfThis),
+            Refusal::SessionExists => ("session_exists", OfAll),
+            Refusal::Importing => ("importing", OfAll),
         }
     }
 }

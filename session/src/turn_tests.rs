@@ -322,7 +322,7 @@ fn a_session_that_closes_ends_its_turns() {
     assert_eq!(play.run(input("t3", "a", WhenBusy::Steer)), closed);
 }
 
-fn any_command() -> impl Strategy<Value = Command> {
+pub(super) fn any_command() -> impl Strategy<Value = Command> {
     let turn = || prop_oneof![Just("t1"), Just("t2"), Just("t3"), Just("t4")];
     let busy = prop_oneof![
         Just(WhenBusy::Steer),

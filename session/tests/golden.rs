@@ -15,9 +15,10 @@ use session::stored::COMMAND_VERSION;
 use session::{
     Answer, Append, AppendEach, Ask, Audience, BeginFile, Cancel, Cause, Claim, ClaimCall, Command,
     CommandKey, Config, ContentType, ControlRequest, Create, Event, FileRequest, Follows, Fork,
-    ForkRequest, Format, Found, Input, Lose, Mode, NewEvent, NodeStart, Origin, Pause, Phase,
-    Piece, Policy, ReleaseCall, Resume, Retention, Role, Say, Scope, Sender, Session, Then,
-    ToolMark, ToolResult, ToolStep, TurnOutput, Unwatched, Verb, WhenBusy, Withdraw,
+    ForkRequest, Format, Found, Import, ImportEvents, ImportStep, Input, Lose, Mode, NewEvent,
+    NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role, Say, Scope,
+    Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Unwatched, Verb, WhenBusy,
+    Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.
@@ -580,7 +581,42 @@ fn the_keys_of_requests_keep_their_bytes() {
     check_state(
         &open,
         expect![
-            "0101730101000000000000000000000000fbe803fbb80bfbb80bfbb80b0102fdc110a189d5f75c5609020100fbd0070207fbd007010000010161000000000000000000000000000000000000000000feb3f4b094efcc17051cfbcc50811bfc5100000000000309fbe803fb88130101000100fe00000000000000000000000010000000fbd007fb88130101020002020007fbb80bfb88130101020200"
+            "0101730101000000000000000000000000fbe803fbb80bfbb80bfbb80b0102fdc110a189d5f75c5609020100fbd0070207fbd007010000010161000000000000000000000000000000000000000000feb3f4b094efcc17051cfbcc50811bfc51000000000309fbe803fb88130101000100fe00000000000000000000000010000000fbd007fb88130101020002020007fbb80bfb88130101020200"
+        ],
+    );
+}
+
+#[test]
+fn what_is_imported_keeps_its_bytes() {
+    let mut session = Session::absent(SessionId::parse("s").unwrap());
+    let mut log = Vec::new();
+    session.apply(Millis(1_000), &Command::from(Config::default()), &mut log).unwrap();
+    let first = Append { producer: Some(origin(0)), expect: None, content_type: None, ..append() };
+    session.apply(Millis(2_000), &Command::Append(first), &mut log).unwrap();
+    let mut carried = session.carried().unwrap();
+    let begin = ImportStep::Begin(Box::new(carried.begin()));
+    let writers = ImportStep::Writers(carried.take_writers().remove(0));
+    let events = ImportStep::Events(ImportEvents { linked: false, events: log.split_off(1) });
+    let finish = ImportStep::Finish(Box::new(carried));
+    let import = |step| Command::Import(Box::new(Import { digest: 300, step }));
+    check_command(
+        &import(begin),
+        expect!["011bfb2c01000000000000000000000000000101fd169e44609c3faefe"],
+    );
+    check_command(
+        &import(writers),
+        expect!["011bfb2c01010108776f726b65722d310700fbd0070100010201"],
+    );
+    check_command(
+        &import(events),
+        expect![
+            "011bfb2c0102000102fbd00709746578742f68746d6c0200fffd169e44609c3faefe0108776f726b65722d3107000000"
+        ],
+    );
+    check_command(
+        &import(finish),
+        expect![
+            "011bfb2c0103000000000000000000000000010102fd169e44609c3faefefbe803fbd00700000101610000000000000000010000000001feb3f4b094efcc17051cfbcc50811bfc51"
         ],
     );
 }

@@ -9,6 +9,7 @@ mod demo;
 mod file;
 mod key;
 mod members;
+mod moves;
 mod parent;
 mod pieces;
 mod serve;

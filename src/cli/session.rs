@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Target, append, file, tail};
+use super::{Target, append, file, moves, tail};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Session {
@@ -29,6 +29,10 @@ pub(super) enum Session {
     Archive(One),
     /// Take inputs and appends again
     Restore(One),
+    /// Write a session to standard output, whole, as lines of JSON
+    Export(One),
+    /// Bring in a session that was exported, from standard input
+    Import(moves::Import),
     /// End a session and free its log
     Delete(One),
 }
@@ -49,9 +53,9 @@ pub(super) struct List {
 pub(super) struct One {
     /// Name of the session
     #[arg(value_parser = super::session_name)]
-    id: String,
+    pub(super) id: String,
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +109,8 @@ pub(super) async fn run(command: Session) -> anyhow::Result<()> {
         Session::Fork(fork) => fork.run().await,
         Session::PutFile(file) => file.run().await,
         Session::GetFile(file) => file.run().await,
+        Session::Export(one) => moves::export(one).await,
+        Session::Import(import) => moves::import(import).await,
         Session::Freeze(one) => change(one, "freeze").await,
         Session::Archive(one) => change(one, "archive").await,
         Session::Restore(one) => change(one, "restore").await,

@@ -52,6 +52,7 @@ kinds! {
     CURSOR_AHEAD 400 "cursor_ahead" "The cursor lies beyond the end of the log"
     NO_EVENTS 400 "no_events" "The append carries no event" [NoEvents]
     ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long" [OrderTooLong]
+    BAD_IMPORT 400 "bad_import" "What is imported is no session" [BadImport]
     FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
     BAD_QUESTION 400 "bad_question" "The question cannot be asked so"
     BAD_ANSWER 400 "bad_answer" "The answer does not fit its question"
@@ -82,6 +83,9 @@ kinds! {
     METHOD_NOT_ALLOWED 405 "method_not_allowed" "The path does not know this method"
     SLOW_BODY 408 "slow_body" "The body did not arrive in time"
     CONFIG_DIFFERS 409 "config_differs" "The session exists with another configuration" [ConfigDiffers]
+    SESSION_EXISTS 409 "session_exists" "Another session has this name" [SessionExists]
+    IMPORTING 409 "importing" "A session of this name is being imported" [Importing]
+    IMPORT_OVER 409 "import_over" "The import was given up, or another one took its place" [ImportOver]
     CLOSED 409 "closed" "The session takes no more events" [Closed]
     FROZEN 409 "frozen" "The session is frozen or archived" [ReadOnly]
     SERIAL_MISMATCH 409 "serial_mismatch" "The log does not end where it was expected to" [SerialMismatch]

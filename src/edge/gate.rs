@@ -46,12 +46,16 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         // These bring a token of their own, which their subscription gave them.
         ("subscriptions", _) if subscriptions::brings_token(method, path) => Need::Nothing,
         // The body says what it is to become, which needs a right there.
-        ("sessions" | "home" | "messages" | "message" | "turns" | "turn" | "fork", _) => {
-            Need::Right(Right::Read)
-        }
+        (
+            "changes" | "sessions" | "home" | "messages" | "message" | "turns" | "turn" | "fork"
+            | "export",
+            _,
+        ) => Need::Right(Right::Read),
         ("session" | "events" | "stream" | "files" | "file", _) if reads => {
             Need::Right(Right::Read)
         }
+        // What is brought in needs more, which the body does not say.
+        ("import", _) => Need::Right(Right::Create),
         ("session" | "stream", "PUT") => Need::Right(Right::Create),
         ("session" | "stream", "DELETE") | ("trim" | "shelve", _) => Need::Right(Right::Delete),
         ("events" | "stream", "POST") | ("touch", _) => Need::Right(Right::Publish),
@@ -140,7 +144,15 @@ pub(super) async fn open(
 fn names_session(route: &str) -> bool {
     !matches!(
         route,
-        "sessions" | "claim" | "tickets" | "cookies" | "metrics" | "keys" | "key" | "subscriptions"
+        "changes"
+            | "sessions"
+            | "claim"
+            | "tickets"
+            | "cookies"
+            | "metrics"
+            | "keys"
+            | "key"
+            | "subscriptions"
     ) && !route.starts_with("cluster")
 }
 

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
 
+use super::body;
 use super::error::{self, Problem};
 use super::room::{self, Hold};
 use crate::limits;
@@ -199,6 +200,11 @@ impl Lines {
     /// Whether nothing comes any more.
     pub(super) fn is_empty(&self) -> bool {
         self.has_ended && self.lines.is_empty()
+    }
+
+    /// Reads on for a while and keeps nothing, for a client that is to hear why its body is not taken.
+    pub(super) async fn discard(&mut self) {
+        body::discard(&mut self.body).await;
     }
 
     /// Why the body was not read to its end.

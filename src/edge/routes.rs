@@ -11,9 +11,8 @@ use super::door::Readable;
 use super::error::{self, Code, Problem};
 use super::verbs::{Verb, http as verbs};
 use super::{
-    Edge, Entrance, admin, chat, cookies, delivery, durable, ephemeral, events, files, fork, gate,
-    keys,
-    people, sessions, tickets, turns, ws,
+    Edge, Entrance, admin, changes, chat, cookies, delivery, durable, ephemeral, events, files,
+    fork, gate, keys, moves, people, sessions, tickets, turns, ws,
 };
 use crate::auth::turned_away;
 use crate::session::Standing;
@@ -33,10 +32,13 @@ fn routes() -> Vec<Route> {
             "file",
             get(files::get).head(files::head).patch(files::put).delete(files::delete),
         ),
+        ("/v1/changes", "changes", get(changes::read)),
         ("/v1/sessions/{id}/touch", "touch", verbs::post(Verb::Touch)),
         ("/v1/sessions/{id}/trim", "trim", verbs::post(Verb::Trim)),
         ("/v1/sessions/{id}/home", "home", get(sessions::home)),
         ("/v1/sessions/{id}/fork", "fork", post(fork::fork)),
+        ("/v1/sessions/{id}/export", "export", get(moves::export)),
+        ("/v1/sessions/{id}/import", "import", post(moves::import)),
         ("/v1/sessions/{id}/freeze", "shelve", verbs::post(Verb::Shelve(Standing::ReadOnly))),
         ("/v1/sessions/{id}/archive", "shelve", verbs::post(Verb::Shelve(Standing::Archived))),
         ("/v1/sessions/{id}/restore", "shelve", verbs::post(Verb::Shelve(Standing::Active))),
@@ -245,7 +247,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 54);
+        assert_eq!(routed.len(), 57);
     }
 
     /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.

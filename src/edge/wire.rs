@@ -134,7 +134,7 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A chain hash as text: JSON numbers do not hold it.
-fn chain(chain: u64) -> String {
+pub(super) fn chain(chain: u64) -> String {
     format!("{chain:016x}")
 }
 
@@ -196,7 +196,7 @@ pub(super) fn with_view(body: Json, status: &Status, view: &View) -> Json {
     body.with("branch", if view.is_whole() { "all".into() } else { Json::from(view.branch().0) })
 }
 
-fn config(config: &Config) -> Value {
+pub(super) fn config(config: &Config) -> Value {
     json!({
         "retention": {
             "max_age_ms": config.retention.max_age_ms,

@@ -30,7 +30,7 @@ use super::{Freshness, envelope, flow};
 use crate::ids::{Serial, SessionId, TurnId};
 use crate::limits::{self, HOPS, LEADER_WAIT, PEER_PATIENCE, REQUEST_DEADLINE};
 use crate::session::command::{Class, SMALL_BYTES};
-use crate::session::{Command, CommandKey, Grant, Refusal, TurnPlace};
+use crate::session::{Carried, Command, CommandKey, Grant, Refusal, TurnPlace};
 
 pub(super) struct Directory {
     host: Arc<Host>,
@@ -354,6 +354,17 @@ impl Directory {
         let (reply, place) = oneshot::channel();
         let request = Mail::PlaceOf { input: input.clone(), reply };
         Ok(self.ask_actor(shard, id, place, |actors, id| actors.send(id, request)).await?.flatten())
+    }
+
+    /// What the session takes along if it moves.
+    pub(super) async fn carried(
+        &self,
+        shard: &Arc<Shard>,
+        id: &SessionId,
+    ) -> Result<Option<Box<Carried>>, Unavailable> {
+        let (reply, carried) = oneshot::channel();
+        let ask = |actors: &Actors, id: &SessionId| actors.send(id, Mail::Carried(reply));
+        Ok(self.ask_actor(shard, id, carried, ask).await?.flatten())
     }
 
     async fn look_by(

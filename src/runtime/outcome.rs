@@ -25,6 +25,7 @@ impl Reply {
             | Applied::Closed { duplicate, again: true, .. }
             | Applied::Input { duplicate, .. }
             | Applied::OutputAccepted { duplicate, .. } => *duplicate = false,
+            Applied::Imported { again, .. } => *again = false,
             _ => {}
         }
         self

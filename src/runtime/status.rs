@@ -9,7 +9,7 @@ use super::sessions::Sessions;
 use super::{Freshness, Home, Summary, Unavailable};
 use crate::ids::{SessionId, TenantName, TurnId, listed};
 use crate::limits::{LEADER_WAIT, PEER_PATIENCE};
-use crate::session::{Grant, Session, Status, TurnPlace};
+use crate::session::{Carried, Grant, Session, Status, TurnPlace};
 
 impl Sessions {
     /// What the session is now; none where it does not exist.
@@ -94,6 +94,37 @@ impl Sessions {
         let (group, shard) = self.directory.local(id).ok_or_else(none)?;
         self.directory.linearize(&group, deadline).await?;
         self.directory.place_of(&shard, id, input).await
+    }
+
+    /// What the session takes along if it moves; none where it does not exist.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn carried(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Box<Carried>>, Unavailable> {
+        if self.directory.serves(id, Freshness::Linearizable) {
+            return self.carried_here(id, deadline).await;
+        }
+        let request = Request::Carried { session: id.clone(), within_ms: left_ms(deadline) };
+        match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await? {
+            Response::Carried(carried) => Ok(carried),
+            _ => Err(odd()),
+        }
+    }
+
+    /// The same at this node's own replica.
+    pub(super) async fn carried_here(
+        &self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Box<Carried>>, Unavailable> {
+        let none = || Unavailable::NoQuorum("no replica is open here".into());
+        let (group, shard) = self.directory.local(id).ok_or_else(none)?;
+        self.directory.linearize(&group, deadline).await?;
+        self.directory.carried(&shard, id).await
     }
 
     /// Up to `limit` live sessions of a tenant, in order.

@@ -6,6 +6,7 @@ mod cookies;
 mod endings;
 mod made;
 mod matrix;
+mod moves;
 mod tenants;
 mod tenants_at_work;
 mod unconfigured;

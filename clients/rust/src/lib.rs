@@ -6,6 +6,7 @@
 pub mod append;
 pub mod event;
 pub mod file;
+mod moves;
 pub mod nodes;
 pub mod sse;
 pub mod tail;

@@ -1,5 +1,6 @@
 //! The commands of a session. Time is not part of them: the journal stamps the command (S6).
 
+mod import;
 mod people;
 mod turn;
 
@@ -12,6 +13,7 @@ use super::files::FileRequest;
 use super::fork::ForkRequest;
 use crate::ids::{Incarnation, Serial, SessionId};
 
+pub use import::{Import, ImportBegin, ImportEvents, ImportStep};
 pub use people::{
     Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Shelve, Verb,
 };
@@ -117,6 +119,8 @@ pub enum Command {
     Shelve(Box<Shelve>),
     /// Brings a file, piece by piece, or gives one up; the same again is no change.
     File(Box<FileRequest>),
+    /// Brings in some of a session that was exported; the same again is no change.
+    Import(Box<Import>),
 }
 
 /// How a command is treated where room is short.
@@ -138,7 +142,8 @@ impl Command {
             Command::Append(_)
             | Command::AppendEach(_)
             | Command::Input(_)
-            | Command::ToolResult(_) => Class::Data,
+            | Command::ToolResult(_)
+            | Command::Import(_) => Class::Data,
             Command::File(request) => match &**request {
                 FileRequest::Begin(_) | FileRequest::Put(_) => Class::Data,
                 FileRequest::Drop(_) => Class::Control,
@@ -191,6 +196,12 @@ impl Command {
                 FileRequest::Put(piece) => piece.bytes.len(),
                 FileRequest::Begin(_) | FileRequest::Drop(_) => 0,
             },
+            Command::Import(import) => match &import.step {
+                ImportStep::Events(some) => {
+                    some.events.iter().map(|event| event.payload.len()).sum()
+                }
+                _ => 0,
+            },
             _ => 0,
         }
     }
@@ -239,8 +250,9 @@ impl Command {
             | Command::ReleaseCall(_)
             | Command::Audience(_)
             | Command::AppendEach(_)
-            // A piece has an offset, and a file's bytes are known by their hash.
-            | Command::File(_) => false,
+            // A piece has an offset, and a file's bytes are known by their hash; so is what is here of an import.
+            | Command::File(_)
+            | Command::Import(_) => false,
         }
     }
 

@@ -77,8 +77,14 @@ impl Live {
         self.work.control = Control { epoch, ..Control::default() };
     }
 
-    /// Begins as a fork of a session in which something was open: here it ends, each thing once.
-    pub(crate) fn inherit(&mut self, now: Millis, inherited: &Inherited, out: &mut Vec<Event>) {
+    /// Begins as a session in which something was open: here it ends, each thing once, and `why` is said of it.
+    pub(crate) fn inherit(
+        &mut self,
+        now: Millis,
+        inherited: &Inherited,
+        why: &str,
+        out: &mut Vec<Event>,
+    ) {
         let Inherited { inputs, message, branches, open, epoch, .. } = inherited;
         let work = &mut self.work;
         (work.message, work.branches) = (*message, branches.clone());
@@ -87,14 +93,14 @@ impl Live {
         for OpenTurn { turn, agent, inputs, interactions } in open {
             let mut tell = |fact| _ = self.record_of(now, Some(agent.clone()), fact, &NOTHING, out);
             for input in inputs {
-                let receipt = Receipt::Dropped { why: "the session was forked".into() };
+                let receipt = Receipt::Dropped { why: why.into() };
                 tell(Fact::Receipt { input: input.clone(), turn: turn.clone(), receipt });
             }
             for interaction in interactions {
                 let (interaction, turn) = (interaction.clone(), turn.clone());
                 tell(Fact::Expired { interaction, turn });
             }
-            let end = End::Cancelled { by: None, reason: "the session was forked".into() };
+            let end = End::Cancelled { by: None, reason: why.into() };
             tell(Fact::Ended { turn: turn.clone(), end });
             let ended = Some(self.log.tail);
             let mut inputs = self.work.inputs.iter_mut();

@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 pub(super) use ask::Interaction;
 pub(super) use message::OpenMessage;
-use tool::Told;
+pub(super) use tool::Told;
 
 use super::branch::Branches;
 use super::command::Role;

@@ -8,7 +8,7 @@ use crate::session::{Format, NewEvent};
 
 /// What the last of a request says.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Says {
+pub(in crate::edge) enum Says {
     /// A person speaks.
     Message(NewEvent),
     /// Names of the questions, and the answers.
@@ -17,7 +17,7 @@ pub(super) enum Says {
 
 /// A part of a person's message.
 #[derive(Clone, Debug)]
-pub(super) enum MessagePart {
+pub(in crate::edge) enum MessagePart {
     Text(String),
     /// All else, as a part of a UI message.
     Part(Json),
@@ -25,7 +25,7 @@ pub(super) enum MessagePart {
 
 impl MessagePart {
     /// A file; a data URL says its own type.
-    pub(super) fn file(media: &str, url: String) -> MessagePart {
+    pub(in crate::edge) fn file(media: &str, url: String) -> MessagePart {
         let named = url.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
         let media = named.filter(|named| named.contains('/')).unwrap_or(media).to_owned();
         let part = Json::object([("type", "file".into()), ("mediaType", media.into())]);
@@ -33,7 +33,7 @@ impl MessagePart {
     }
 
     /// It as a part of a UI message.
-    pub(super) fn into_json(self) -> Json {
+    pub(in crate::edge) fn into_json(self) -> Json {
         match self {
             MessagePart::Text(text) => {
                 Json::object([("type", "text".into()), ("text", text.into())])
@@ -47,7 +47,7 @@ impl MessagePart {
 ///
 /// # Errors
 /// It is nothing, or too large.
-pub(super) fn message(parts: Vec<MessagePart>) -> Result<NewEvent, Problem> {
+pub(in crate::edge) fn message(parts: Vec<MessagePart>) -> Result<NewEvent, Problem> {
     let is_text = parts.iter().all(|part| matches!(part, MessagePart::Text(_)));
     let is_blank =
         |part: &MessagePart| matches!(part, MessagePart::Text(text) if text.trim().is_empty());
@@ -71,7 +71,7 @@ pub(super) fn message(parts: Vec<MessagePart>) -> Result<NewEvent, Problem> {
 ///
 /// # Errors
 /// It is too large.
-pub(super) fn ui(message: Json) -> Result<NewEvent, Problem> {
+pub(in crate::edge) fn ui(message: Json) -> Result<NewEvent, Problem> {
     let format = Format::parse("ai-sdk/1").expect("the name of a dialect is a format");
     sized(&format, message.to_string())
 }
@@ -86,17 +86,17 @@ fn sized(format: &Format, payload: String) -> Result<NewEvent, Problem> {
 }
 
 /// An answer, as JSON.
-pub(super) fn answer(json: &str) -> NewEvent {
+pub(in crate::edge) fn answer(json: &str) -> NewEvent {
     NewEvent { format: Format::JSON, payload: json.to_owned().into() }
 }
 
 /// An answer to whether something may be done. `reason` is JSON.
-pub(super) fn approval(approved: bool, reason: Option<&str>) -> NewEvent {
+pub(in crate::edge) fn approval(approved: bool, reason: Option<&str>) -> NewEvent {
     let sent_content = Json::object([("approved", approved.into())]);
     answer(&sent_content.with_some("reason", reason.map(Json::raw)).to_string())
 }
 
-pub(super) fn bad(detail: &str) -> Problem {
+pub(in crate::edge) fn bad(detail: &str) -> Problem {
     Problem::new(&error::BAD_JSON, detail)
 }
 

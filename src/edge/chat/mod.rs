@@ -25,7 +25,9 @@ mod tests;
 
 use axum::response::Response;
 
+pub(super) use client_message::{MessagePart, message as said_by_person};
 pub(super) use follow::{Follow, Lost};
+pub(super) use openai::content_parts;
 
 use super::routes::Route;
 

@@ -60,6 +60,13 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
         Applied::Stands { standing, changed } => {
             json!({ "state": standing.name(), "changed": changed, "tail": tail })
         }
+        Applied::Imported { tail, complete, again } => json!({
+            "session": id.name(),
+            "incarnation": reply.incarnation.0,
+            "created": *complete && !*again,
+            "tail": tail.0,
+            "cursor": at(*tail),
+        }),
         Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
         Applied::Trimmed { first } => json!({ "first": first.0 }),
         // Files have answers of their own.

@@ -102,43 +102,18 @@ async fn submit(
 }
 
 async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Response, String> {
-    let after = |within_ms: u64| Instant::now() + Duration::from_millis(within_ms.min(60_000));
-    let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
             let asked = (from, grant.as_deref());
             submit(parts, asked, &session, command, after(within_ms)).await?
         }
-        Request::Status { session, within_ms, grant } => {
-            if let Some(denied) = denied(from, grant.as_deref(), &session) {
-                return Ok(denied);
-            }
-            let status = parts.sessions.status_here(&session, after(within_ms)).await;
-            status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
-        }
-        Request::PlaceOf { session, input, within_ms, grant } => {
-            if let Some(denied) = denied(from, grant.as_deref(), &session) {
-                return Ok(denied);
-            }
-            let place = parts.sessions.place_of_here(&session, &input, after(within_ms)).await;
-            place.map_or_else(unavailable, Response::PlaceOf)
-        }
-        Request::Files { session, file, within_ms } => {
-            let found = parts.sessions.files_here(&session, file.as_ref(), after(within_ms)).await;
-            found.map_or_else(unavailable, Response::Files)
-        }
-        Request::FileBytes { session, incarnation, number, offset } => {
-            let bytes = parts.sessions.file_bytes_here(&session, incarnation, number, offset);
-            let failed = |_| Response::Unavailable("the store of this node fails".into());
-            bytes.await.map_or_else(failed, Response::FileBytes)
-        }
-        Request::List { shard, prefix, after: start, limit, within_ms, grant } => {
-            let limit = limit as usize;
-            let deadline = after(within_ms);
-            let lines =
-                parts.sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
-            lines.map_or_else(unavailable, |lines| listed(from, grant.as_deref(), lines))
-        }
+        looks @ (Request::Status { .. }
+        | Request::PlaceOf { .. }
+        | Request::Files { .. }
+        | Request::FileBytes { .. }
+        | Request::Carried { .. }
+        | Request::Changes { .. }
+        | Request::List { .. }) => look(&parts.sessions, from, looks).await,
         Request::Report => Response::Report(parts.overview.condition()),
         Request::Offer { agent, within_ms } => {
             let offer =
@@ -171,4 +146,55 @@ async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Respons
             Response::Holdings(parts.allowance.holdings(&shards, &tenants))
         }
     })
+}
+
+/// The time that is left of so many milliseconds, from now.
+fn after(within_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(within_ms.min(60_000))
+}
+
+/// Looks at sessions of this node's replicas.
+async fn look(sessions: &Sessions, from: NodeId, request: Request) -> Response {
+    let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
+    if let Request::Status { session, grant, .. } | Request::PlaceOf { session, grant, .. } =
+        &request
+        && let Some(denied) = denied(from, grant.as_deref(), session)
+    {
+        return denied;
+    }
+    match request {
+        Request::Status { session, within_ms, .. } => {
+            let status = sessions.status_here(&session, after(within_ms)).await;
+            status.map_or_else(unavailable, |status| Response::Status(status.map(Box::new)))
+        }
+        Request::PlaceOf { session, input, within_ms, .. } => {
+            let place = sessions.place_of_here(&session, &input, after(within_ms)).await;
+            place.map_or_else(unavailable, Response::PlaceOf)
+        }
+        Request::Files { session, file, within_ms } => {
+            let found = sessions.files_here(&session, file.as_ref(), after(within_ms)).await;
+            found.map_or_else(unavailable, Response::Files)
+        }
+        Request::FileBytes { session, incarnation, number, offset } => {
+            let bytes = sessions.file_bytes_here(&session, incarnation, number, offset);
+            let failed = |_| Response::Unavailable("the store of this node fails".into());
+            bytes.await.map_or_else(failed, Response::FileBytes)
+        }
+        Request::Carried { session, within_ms } => {
+            let carried = sessions.carried_here(&session, after(within_ms)).await;
+            carried.map_or_else(unavailable, Response::Carried)
+        }
+        Request::Changes { shard, tenant, place, limit, within_ms } => {
+            let (tenant, limit, deadline) = (tenant.as_ref(), limit as usize, after(within_ms));
+            let changes = sessions.changed_here(shard, tenant, &place, limit, deadline).await;
+            changes.map_or_else(unavailable, Response::Changes)
+        }
+        Request::List { shard, prefix, after: start, limit, within_ms, grant } => {
+            let limit = limit as usize;
+            let deadline = after(within_ms);
+            let lines = sessions.list_here(shard, &prefix, start.as_deref(), limit, deadline).await;
+            lines.map_or_else(unavailable, |lines| listed(from, grant.as_deref(), lines))
+        }
+        _ => Response::Unavailable("this looks at no session".into()),
+    }
 }

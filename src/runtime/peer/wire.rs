@@ -6,14 +6,15 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::members::{ChangeAnswer, Introduction, LedGroup, MemberChange};
-use crate::ids::{AgentId, FileId, Incarnation, Serial, SessionId, TurnId};
+use crate::ids::{AgentId, FileId, Incarnation, Serial, SessionId, TenantName, TurnId};
 use crate::runtime::ephemeral::EphemeralMessage;
 use crate::runtime::files::SessionFiles;
+use crate::runtime::following::{ShardChanges, ShardPlace};
 use crate::runtime::outcome::{Reply, SubmitError};
 use crate::runtime::presence::table::News;
 use crate::runtime::presence::{Attending, PresenceSnapshot};
 use crate::runtime::report::Summary;
-use crate::session::{Denied, Grant, Holding, Status, TurnPlace};
+use crate::session::{Carried, Denied, Grant, Holding, Status, TurnPlace};
 
 const VERSION: u8 = 1;
 
@@ -64,6 +65,16 @@ pub(in crate::runtime) enum Request {
     Files { session: SessionId, file: Option<FileId>, within_ms: u64 },
     /// Which bytes of a file has your replica from here on?
     FileBytes { session: SessionId, incarnation: Incarnation, number: u64, offset: u64 },
+    /// What does the session take along if it moves?
+    Carried { session: SessionId, within_ms: u64 },
+    /// What changed in the tenant's sessions of the shard?
+    Changes {
+        shard: u32,
+        tenant: Option<TenantName>,
+        place: ShardPlace,
+        limit: u32,
+        within_ms: u64,
+    },
 }
 
 /// A peer's response.
@@ -99,6 +110,8 @@ pub(in crate::runtime) enum Response {
     FileBytes(Option<Bytes>),
     /// The grant of who asks does not allow it.
     Denied(Denied),
+    Carried(Option<Box<Carried>>),
+    Changes(ShardChanges),
 }
 
 impl Request {
@@ -155,7 +168,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, TenantName};
+    use crate::ids::{AgentName, DeviceName, Millis, ParticipantName};
     use crate::runtime::presence::{Attendee, Device, Link, Stamp};
     use crate::session::{Applied, Refusal, Right, Role};
 
@@ -270,6 +283,19 @@ mod tests {
         );
         let bytes = Bytes::from_static(b"hi");
         check_response(&Response::FileBytes(Some(bytes)), expect!["011101026869"]);
+    }
+
+    #[test]
+    fn what_moves_and_what_changed_keeps_its_bytes() {
+        let request = Request::Carried { session: session(), within_ms: 1 };
+        check_request(&request, expect!["0112017301"]);
+        check_response(&Response::Carried(None), expect!["011300"]);
+        let scan = Some(crate::runtime::following::Scan { upto: 10, after: "a".into() });
+        let place = ShardPlace { since: 9, scan };
+        let request = Request::Changes { shard: 3, tenant: None, place, limit: 5, within_ms: 1 };
+        check_request(&request, expect!["0113030009010a01610501"]);
+        let changes = ShardChanges::default();
+        check_response(&Response::Changes(changes), expect!["01140000000000"]);
     }
 
     fn company() -> PresenceSnapshot {

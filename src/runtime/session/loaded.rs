@@ -106,6 +106,7 @@ impl Loaded {
         }
         self.free(shard, id, was)?;
         self.file_sooner(shard, id)?;
+        shard.recent().touch(id, self.next);
         self.tail.publish(now);
         Ok(outcomes)
     }

@@ -29,7 +29,9 @@ use super::shard::{Shard, actors::Exit};
 use super::tail::Tail;
 use super::turn_queue::Waiting;
 use crate::ids::{AgentId, FileId, Incarnation, Millis, SessionId, TurnId};
-use crate::session::{Cause, Command, Effect, Fork, Lose, ReleaseCall, Session, Status, TurnPlace};
+use crate::session::{
+    Carried, Cause, Command, Effect, Fork, Lose, ReleaseCall, Session, Status, TurnPlace,
+};
 use callers::Callers;
 pub(super) use gone::Gone;
 use loaded::Loaded;
@@ -85,6 +87,8 @@ pub(super) enum Mail {
         name: Option<FileId>,
         reply: oneshot::Sender<Option<SessionFiles>>,
     },
+    /// Say what the session takes along if it moves.
+    Carried(oneshot::Sender<Option<Box<Carried>>>),
     /// Write down what is not on disk, and say so.
     Flush(oneshot::Sender<io::Result<()>>),
     /// The store has a newer state: take it.
@@ -202,6 +206,9 @@ impl Actor for SessionActor {
             }
             Mail::Files { name, reply } => {
                 reply.send(SessionFiles::of(&owned.loaded()?.session, name.as_ref())).ok();
+            }
+            Mail::Carried(reply) => {
+                reply.send(owned.loaded()?.session.carried().map(Box::new)).ok();
             }
             Mail::Flush(reply) => {
                 // A session whose actor failed is rebuilt for this, or there is nothing to answer.

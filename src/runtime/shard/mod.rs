@@ -4,6 +4,7 @@
 //! `actors` has the live actors; `snapshot` sends what another replica lacks.
 
 pub(super) mod actors;
+pub(super) mod recent;
 mod snapshot;
 
 use std::io;
@@ -28,6 +29,7 @@ use crate::ids::{Millis, SessionId};
 use crate::limits::{CHECKPOINT_PATIENCE, REPLAY_ACTORS, UNSETTLED_ENTRIES};
 use crate::store::Store;
 use actors::Actors;
+use recent::Recent;
 
 /// Reads committed entries of a group back from the journal, some at a time.
 pub(super) type Replay =
@@ -58,6 +60,7 @@ pub(super) struct Shard {
     common: Common,
     actors: Actors,
     tally: Option<Arc<Tally>>,
+    recent: Recent,
     /// Index + 1 of the last entry that the store holds the effects of, for every session: its mark.
     covered_next: AtomicU64,
     /// Index + 1 of the last entry that was in the journal when the shard was opened.
@@ -89,6 +92,8 @@ impl Shard {
                 common,
                 actors,
                 tally,
+                // Of what was in the journal before, heads may tell some that is not applied anew.
+                recent: Recent::new(next.max(replayed_next)),
                 covered_next,
                 replayed_next,
                 failing_since,
@@ -118,6 +123,26 @@ impl Shard {
     /// What its sessions hold by tenant, where that is summed.
     pub(super) fn tally(&self) -> Option<&Arc<Tally>> {
         self.tally.as_ref()
+    }
+
+    /// The sessions that changed last.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Writes down all heads that lack something, so that they can be read.
+    ///
+    /// # Errors
+    /// One may lack something still.
+    pub(super) async fn flush(&self) -> io::Result<()> {
+        all(self.actors.ask_all(Mail::Flush)).await?;
+        match self.actors.a_lost_one() {
+            None => Ok(()),
+            Some(id) => {
+                let id = id.for_operators();
+                Err(io::Error::other(format!("session {id} is not rebuilt yet")))
+            }
+        }
     }
 
     /// Stops the shard on this node: a committed command cannot be understood here, so that this replica
@@ -308,6 +333,7 @@ impl Machine for ShardMachine {
             };
             blocking::off_thread(work).await??;
             self.mark = Some(mark);
+            self.shard.recent.raise(next);
             self.shard.actors.handed_out(next);
             self.check_positions();
             all(self.shard.actors.ask_all(Mail::Reload)).await

@@ -91,6 +91,10 @@ pub enum Call {
     Trim {
         before: u64,
     },
+    /// Exports the session and imports it under another name.
+    Import {
+        to: String,
+    },
     /// An attempt to attach; frames and the accepted attachment are recorded beside it.
     Subscribe {
         sub: SubId,
@@ -159,6 +163,14 @@ pub enum Answer {
     Claimed {
         taken: Option<Taken>,
     },
+    /// What the import has of it, read back: from its first event to the last that was exported, and the chain there.
+    Imported {
+        incarnation: u32,
+        first: u64,
+        tail: u64,
+        chain: u64,
+        records: Vec<Record>,
+    },
     /// Where everything that came of it lies; not told of what was said before.
     OutputAccepted {
         places: Option<(u64, u64)>,
@@ -181,6 +193,7 @@ impl Answer {
             Answer::Appended { incarnation, .. }
             | Answer::Page { incarnation, .. }
             | Answer::Tail { incarnation, .. }
+            | Answer::Imported { incarnation, .. }
             | Answer::Done { incarnation } => *incarnation,
             // Sessions with turns are not deleted in any run.
             Answer::Accepted { .. }

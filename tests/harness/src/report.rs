@@ -44,6 +44,8 @@ pub enum Code {
     A20,
     /// Something stands on another branch of the conversation, or follows nothing.
     A21,
+    /// What was imported from a session is not what it was.
+    A22,
     /// The history contradicts itself: the harness is wrong, not the system.
     Harness,
 }
@@ -70,6 +72,7 @@ impl fmt::Display for Code {
             Code::A19 => "goes on after its end",
             Code::A20 => "words lost or reordered",
             Code::A21 => "on another branch",
+            Code::A22 => "imported as something else",
             Code::Harness => "history contradicts itself",
         };
         write!(f, "{self:?} ({meaning})")

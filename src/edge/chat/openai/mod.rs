@@ -14,6 +14,8 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::edge) use request::parts as content_parts;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};

@@ -95,7 +95,7 @@ fn ui(message: &Object<'_>) -> Result<Json, Problem> {
 ///
 /// # Errors
 /// A part is none that is known: left out it would be lost.
-fn parts(message: &Object<'_>) -> Result<Vec<MessagePart>, Problem> {
+pub(in crate::edge) fn parts(message: &Object<'_>) -> Result<Vec<MessagePart>, Problem> {
     let Some(content) = message.get("content") else { return Ok(Vec::new()) };
     if let Some(text) = raw::string(content) {
         return Ok(vec![MessagePart::Text(text)]);

@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod coverage;
 pub mod dedup;
 pub mod durability;
+pub mod imports;
 pub mod incarnation;
 pub mod index;
 pub mod linear;
@@ -104,6 +105,7 @@ pub fn check(history: &History, expectations: &Expectations) -> Report {
         linear::check(&index, book, &mut findings);
         dedup::check(&index, book, &mut findings);
         turns::check(&index, book, &mut findings);
+        imports::check(&index, book, &mut findings);
     }
     incarnation::check(&index, expectations, &mut findings);
     subscription::check(&index, expectations, &mut findings);

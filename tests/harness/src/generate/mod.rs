@@ -427,6 +427,22 @@ impl World {
                 });
             }
         }
+        self.import();
+    }
+
+    /// Every session that lives is imported under another name.
+    fn import(&mut self) {
+        let before = self.flights.len() + self.rooms.len() * NODES;
+        for room in 0..self.rooms.len() {
+            let (op, node) = (OpId((before + room) as u64), node(0));
+            let session = self.rooms[room].name.clone();
+            let call = Call::Import { to: format!("{session}-copy") };
+            let Ok(answer) = self.rooms[room].apply(None, &call, 0, None) else { continue };
+            self.now += 10;
+            self.log(Kind::Inv { op, client: 0, node, session, incarnation: None, call });
+            self.now += 10;
+            self.log(Kind::Ok { op, answer });
+        }
     }
 }
 

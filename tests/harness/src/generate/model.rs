@@ -73,6 +73,11 @@ impl Room {
                 self.first = first.max((*before).min(tail + 1));
                 Ok(Answer::Done { incarnation })
             }
+            Call::Import { .. } => {
+                let records = self.log.get(first as usize - 1..).unwrap_or_default().to_vec();
+                let chain = self.log.last().and_then(|record| record.chain).unwrap_or(0);
+                Ok(Answer::Imported { incarnation, first, tail, chain, records })
+            }
             _ => Ok(Answer::Done { incarnation }),
         }
     }

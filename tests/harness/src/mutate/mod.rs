@@ -2,6 +2,7 @@
 //! can show that it finds it.
 
 mod calls;
+mod imports;
 mod log;
 mod readers;
 mod turns;
@@ -67,6 +68,10 @@ pub const ALL: &[Mutation] = &[
     mutation("a deleted incarnation answers", &[Code::A14], calls::resurrected),
     mutation("a value crosses incarnations", &[Code::A14], readers::crossing),
     mutation("an incarnation begins without a delete", &[Code::A14], log::undeleted),
+    mutation("an import has another event", &[Code::A22], imports::event),
+    mutation("an import has another chain", &[Code::A22], imports::chain),
+    mutation("an import ends in another chain", &[Code::A22], imports::end),
+    mutation("an import lacks an event", &[Code::A22], imports::lost),
     mutation("a call never ends", &[Code::A17], calls::unfinished),
     mutation("a call ends twice", &[Code::Harness], calls::twice),
 ];

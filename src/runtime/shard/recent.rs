@@ -1,0 +1,128 @@
+//! The sessions of one shard that changed last on this node, by the entry that changed them.
+//!
+//! What changed before is found in the heads on disk, once they are written: each head says which entry it knows. So
+//! nothing more is kept for those who follow the changes, however long they stay away.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::ids::SessionId;
+use crate::limits::CHANGED_RECENTLY;
+use crate::runtime::chance::Map;
+
+/// The newest change of each session, as far as it is recent. A place is the index of an entry + 1.
+pub(in crate::runtime) struct Recent(Mutex<Known>);
+
+struct Known {
+    /// All sessions that changed after this place are here.
+    floor: u64,
+    places: Map<SessionId, u64>,
+    by_place: BTreeSet<(u64, SessionId)>,
+}
+
+impl Recent {
+    /// Nothing is known of what changed up to `floor`.
+    pub(super) fn new(floor: u64) -> Recent {
+        Recent(Mutex::new(Known { floor, places: Map::default(), by_place: BTreeSet::new() }))
+    }
+
+    /// The session was changed by the entry before `place`.
+    pub(in crate::runtime) fn touch(&self, id: &SessionId, place: u64) {
+        let mut known = self.known();
+        // A successor of an actor that failed goes through what it did again.
+        match known.places.get(id).copied() {
+            Some(before) if place <= before => return,
+            Some(before) => drop(known.by_place.remove(&(before, id.clone()))),
+            None => {}
+        }
+        known.places.insert(id.clone(), place);
+        known.by_place.insert((place, id.clone()));
+        while CHANGED_RECENTLY < known.places.len() {
+            let Some((place, id)) = known.by_place.pop_first() else { return };
+            known.places.remove(&id);
+            known.floor = known.floor.max(place);
+        }
+    }
+
+    /// Nothing is known any more of what changed up to `floor`: it came another way.
+    pub(super) fn raise(&self, floor: u64) {
+        let mut known = self.known();
+        known.floor = known.floor.max(floor);
+    }
+
+    /// The sessions that changed after `since` and up to `upto`, in the order of their newest change, at most about
+    /// `limit`: those of one entry come together. None where some of them may not be known here.
+    pub(in crate::runtime) fn between(
+        &self,
+        since: u64,
+        upto: u64,
+        limit: usize,
+        wanted: impl Fn(&SessionId) -> bool,
+    ) -> Option<(Vec<SessionId>, u64)> {
+        let known = self.known();
+        if since < known.floor {
+            return None;
+        }
+        let (mut found, mut reached) = (Vec::new(), since);
+        for (place, id) in &known.by_place {
+            if *place <= since || !wanted(id) {
+                continue;
+            }
+            if upto < *place {
+                break;
+            }
+            if limit <= found.len() && reached < *place {
+                return Some((found, reached));
+            }
+            found.push(id.clone());
+            reached = *place;
+        }
+        Some((found, upto.max(since)))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().expect("no panic happens under this lock")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: usize) -> SessionId {
+        SessionId::parse(&format!("s{number}")).expect("a name")
+    }
+
+    fn names(recent: &Recent, since: u64, upto: u64, limit: usize) -> Option<(Vec<String>, u64)> {
+        let (found, reached) = recent.between(since, upto, limit, |_| true)?;
+        Some((found.iter().map(|id| id.name().to_owned()).collect(), reached))
+    }
+
+    #[test]
+    fn each_session_is_told_once_by_its_newest_change_and_entries_are_not_cut() {
+        let recent = Recent::new(10);
+        for (number, place) in [(1, 11), (2, 12), (1, 13), (3, 13), (4, 14), (5, 20)] {
+            recent.touch(&id(number), place);
+        }
+        let told = |names: &[&str], place| {
+            Some((names.iter().map(|it| (*it).to_owned()).collect(), place))
+        };
+        assert_eq!(names(&recent, 10, 15, 9), told(&["s2", "s1", "s3", "s4"], 15));
+        assert_eq!(names(&recent, 10, 15, 2), told(&["s2", "s1", "s3"], 13));
+        assert_eq!(names(&recent, 13, 15, 2), told(&["s4"], 15));
+        assert_eq!(names(&recent, 15, 15, 2), told(&[], 15));
+        assert_eq!(names(&recent, 9, 15, 2), None, "it may have been before");
+        recent.raise(14);
+        assert_eq!(names(&recent, 13, 15, 2), None);
+    }
+
+    #[test]
+    fn what_has_no_room_is_known_to_be_unknown() {
+        let recent = Recent::new(0);
+        for number in 0..CHANGED_RECENTLY + 3 {
+            recent.touch(&id(number), number as u64 + 1);
+        }
+        assert_eq!(names(&recent, 2, 9, 9), None);
+        assert_eq!(names(&recent, 3, 4, 9), Some((vec!["s3".to_owned()], 4)));
+    }
+}
