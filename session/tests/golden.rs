@@ -16,9 +16,9 @@ use session::{
     Answer, Append, AppendEach, Ask, Audience, BeginFile, Cancel, Cause, Claim, ClaimCall, Command,
     CommandKey, Config, ContentType, ControlRequest, Create, Event, FileRequest, Follows, Fork,
     ForkRequest, Format, Found, Import, ImportEvents, ImportStep, Input, Lose, Mode, NewEvent,
-    NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role, Say, Scope,
-    Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Unwatched, Verb, WhenBusy,
-    Withdraw,
+    NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role, Say,
+    Scope, Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Unwatched, Verb,
+    WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.

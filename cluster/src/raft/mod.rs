@@ -13,6 +13,8 @@ mod log;
 mod outbound;
 mod position;
 mod replica;
+#[cfg(not(tokio_unstable))]
+mod runtime;
 #[cfg(test)]
 mod suite;
 mod types;

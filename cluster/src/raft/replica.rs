@@ -396,5 +396,7 @@ fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
         backoff: "100ms".into(),
         ..Config::default()
     };
+    #[cfg(not(tokio_unstable))]
+    super::runtime::align(Duration::from_millis((timers.heartbeat_ms * 13 / 64).max(1)));
     config.validate().map_err(io::Error::other)
 }

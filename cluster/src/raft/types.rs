@@ -26,8 +26,9 @@ impl fmt::Display for Payload {
 }
 
 #[cfg(not(tokio_unstable))]
-pub(crate) type Runtime = openraft_rt_tokio::TokioRuntime;
-/// The deterministic tests seed every random choice (`--cfg tokio_unstable`).
+pub(crate) type Runtime = super::runtime::Aligned;
+/// The deterministic tests seed every random choice (`--cfg tokio_unstable`), and groups look at their timers whenever
+/// they like.
 #[cfg(tokio_unstable)]
 pub(crate) type Runtime =
     openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
