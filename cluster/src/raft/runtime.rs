@@ -10,12 +10,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::future::{Either, Ready, ready};
 use openraft_rt::{AsyncRuntime, Instant, OptionalSend};
 use openraft_rt_tokio::{TokioInstant, TokioRuntime};
 
-/// Waits shorter than this are over at once: tokio's timers would make a millisecond or two of them.
-const NOTHING: Duration = Duration::from_micros(100);
 /// Grid of a process that has not opened a group yet: none.
 static GRID_US: AtomicU64 = AtomicU64::new(0);
 /// Where the grid begins.
@@ -33,7 +30,7 @@ pub(crate) struct Aligned(TokioRuntime);
 impl AsyncRuntime for Aligned {
     type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
     type JoinHandle<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
-    type Sleep = Either<Ready<()>, <TokioRuntime as AsyncRuntime>::Sleep>;
+    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
     type Instant = TokioInstant;
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + OptionalSend> =
@@ -53,19 +50,16 @@ impl AsyncRuntime for Aligned {
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
-        Either::Right(TokioRuntime::sleep(duration))
+        TokioRuntime::sleep(duration)
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
         let now = TokioInstant::now();
         let left = if now < deadline { deadline - now } else { Duration::ZERO };
-        if left < NOTHING {
-            return Either::Left(ready(()));
-        }
         let begin = *BEGIN.get_or_init(|| now);
         let since = if begin < now { now - begin } else { Duration::ZERO };
         let grid = Duration::from_micros(GRID_US.load(Ordering::Relaxed));
-        Either::Right(TokioRuntime::sleep(aligned(since, left, grid)))
+        TokioRuntime::sleep(aligned(since, left, grid))
     }
 
     fn timeout<R, F>(duration: Duration, future: F) -> Self::Timeout<R, F>
@@ -142,10 +136,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_is_over_or_nearly_so_is_none() {
+    async fn nobody_wakes_before_the_instant_that_was_waited_for() {
         let begun = TokioInstant::now();
-        Aligned::sleep_until(begun).await;
-        Aligned::sleep_until(begun + Duration::from_micros(1)).await;
-        assert_eq!(TokioInstant::now(), begun);
+        for us in [1, 99, 1_000, 25_000] {
+            let deadline = begun + Duration::from_micros(us);
+            Aligned::sleep_until(deadline).await;
+            assert!(deadline <= TokioInstant::now(), "{us} µs");
+        }
     }
 }

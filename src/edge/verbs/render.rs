@@ -38,15 +38,10 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
             "tail": tail,
             "cursor": place(reply).to_string(),
         }),
-        Applied::Input { turn, serial, duplicate }
-        | Applied::Answered { turn, serial, duplicate } => json!({
-            "turn": turn.as_str(),
-            "serial": serial.0,
-            "cursor": at(*serial),
-            "duplicate": duplicate,
-        }),
         Applied::Cancelled { turns } => json!({ "cancelled": turns, "tail": tail }),
-        Applied::OutputAccepted { .. }
+        Applied::Input { .. }
+        | Applied::Answered { .. }
+        | Applied::OutputAccepted { .. }
         | Applied::CallClaimed { .. }
         | Applied::CallReleased { .. }
         | Applied::ToolResult { .. } => of_work(reply),
@@ -69,10 +64,9 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
         }),
         Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
         Applied::Trimmed { first } => json!({ "first": first.0 }),
-        // Files have answers of their own.
+        // Files have answers of their own; the others are requests of the program itself, and sent to nobody.
         Applied::File { .. }
-        // Asked for by the program itself, and told to nobody.
-        |        Applied::Deleted { .. }
+        | Applied::Deleted { .. }
         | Applied::Unchanged
         | Applied::Ticked
         | Applied::Held { .. }
@@ -82,10 +76,17 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
     }
 }
 
-/// The same of what workers say, and of calls.
+/// The same of inputs, answers, output of workers, and calls.
 fn of_work(reply: &Reply) -> Value {
     let at = |serial| Cursor { incarnation: reply.incarnation, serial }.to_string();
     match &reply.applied {
+        Applied::Input { turn, serial, duplicate }
+        | Applied::Answered { turn, serial, duplicate } => json!({
+            "turn": turn.as_str(),
+            "serial": serial.0,
+            "cursor": at(*serial),
+            "duplicate": duplicate,
+        }),
         Applied::OutputAccepted { places, duplicate, over, last_input, tools } => {
             let mut output = json!({
                 "first": places.map(|(first, _)| first.0),

@@ -330,7 +330,7 @@ mod tests {
         check_response(&Response::Elsewhere { leader: Some(NodeId(2)) }, expect!["01010102"]);
         check_response(&Response::Status(None), expect!["010200"]);
         check_response(&Response::Unavailable("x".into()), expect!["01040178"]);
-        check_response(&Response::Denied(Denied::Session), expect!["011000"]);
+        check_response(&Response::Denied(Denied::Session), expect!["011200"]);
         let standing =
             Standing { shard: 1, term: 2, leads: true, voter: true, last: 9, applied: 8 };
         let condition = Condition {
