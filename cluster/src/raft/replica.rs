@@ -25,7 +25,7 @@ use super::types::{Types, entry_id};
 use super::wire::{ReadIndexAnswer, Rpc, encode_batch};
 use crate::ids::{EntryId, GroupId, NodeId};
 use crate::journal::Journal;
-use crate::limits::{CHECKPOINT_ENTRIES, KEPT_ENTRIES, LAG_ENTRIES};
+use crate::limits::{CHECKPOINT_ENTRIES, KEPT_ENTRIES, LAG_ENTRIES, PROBE_ELECTIONS};
 use crate::machine::Machine;
 use crate::settled::Settled;
 use crate::time::GroupTime;
@@ -366,6 +366,13 @@ pub(super) async fn read_index(raft: &RaftHandle) -> Result<ReadIndexAnswer, Rep
     }
 }
 
+/// Pauses between the tries to reach a member, in openraft's words: doubling, up to half of the time for which a leader
+/// out of touch speaks up. With longer ones each try might fall into its silence, for ever.
+fn backoff(timers: Timers) -> String {
+    let most = (timers.election_max_ms * u64::from(PROBE_ELECTIONS) / 2).clamp(1, 1_000);
+    format!("{}ms ..{most}ms", most.min(100))
+}
+
 fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
     if checkpoints.lag_entries <= checkpoints.kept_entries {
         let text = "lag_entries must be above kept_entries";
@@ -393,10 +400,27 @@ fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: checkpoints.lag_entries,
         install_snapshot_timeout: 600_000,
-        backoff: "100ms".into(),
+        backoff: backoff(timers),
         ..Config::default()
     };
     #[cfg(not(tokio_unstable))]
     super::runtime::align(Duration::from_millis((timers.heartbeat_ms * 13 / 64).max(1)));
     config.validate().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_speaks_up_tries_each_member_meanwhile() {
+        for election_max_ms in [1, 300, 600, 2_000, 30_000] {
+            let timers = Timers { election_max_ms, ..Timers::default() };
+            let pauses = openraft::Config { backoff: backoff(timers), ..Default::default() };
+            let pauses: Vec<_> = pauses.build_backoff().take(20).collect();
+            let speaks = Duration::from_millis(election_max_ms) * PROBE_ELECTIONS;
+            let longest = pauses.iter().max().copied().unwrap_or_default();
+            assert!(longest <= speaks.max(Duration::from_millis(1)), "{pauses:?} in {speaks:?}");
+        }
+    }
 }
