@@ -50,8 +50,8 @@ pub(crate) struct Sessions {
 pub(crate) enum Answer {
     Yes(Box<Reply>),
     No(Refusal),
-    /// It did not happen.
-    NotNow,
+    /// It did not happen, and why.
+    NotNow(String),
     Unknown,
 }
 
@@ -112,11 +112,13 @@ impl Client {
 
     /// Asks once, at some node.
     pub(crate) async fn ask(&mut self, id: &SessionId, command: Command) -> Answer {
-        let Some((node, runtime)) = self.some_node() else { return Answer::NotNow };
+        let Some((node, runtime)) = self.some_node() else {
+            return Answer::NotNow("no node runs".into());
+        };
         let answer = match runtime.sessions.submit(id, command, soon()).await {
             Ok(reply) => Answer::Yes(Box::new(reply)),
             Err(SubmitError::Refused { refusal, .. }) => Answer::No(refusal),
-            Err(SubmitError::Unavailable(_)) => Answer::NotNow,
+            Err(SubmitError::Unavailable(why)) => Answer::NotNow(why.to_string()),
             Err(SubmitError::Unknown(_)) => Answer::Unknown,
             Err(SubmitError::Denied(denied)) => {
                 panic!("nobody is asked for a right here: {denied:?}")
@@ -126,7 +128,7 @@ impl Client {
         let count = match &answer {
             Answer::Yes(_) => "yes",
             Answer::No(_) => "no",
-            Answer::NotNow => "not now",
+            Answer::NotNow(_) => "not now",
             Answer::Unknown => "unknown",
         };
         self.judge.count(count);
@@ -141,7 +143,7 @@ impl Client {
                 // A fork that lives, or one whose source still holds its name.
                 Answer::No(_) if !self.sessions.kept.contains(id) => return,
                 Answer::No(refusal) => panic!("{id:?} cannot be created: {refusal}"),
-                Answer::NotNow | Answer::Unknown => {}
+                Answer::NotNow(_) | Answer::Unknown => {}
             }
             if self.is_over() && !self.sessions.kept.contains(id) {
                 return;
@@ -179,7 +181,7 @@ impl Client {
         let append = Append { events, ..Append::default() };
         match self.ask(id, Command::Append(append)).await {
             Answer::Yes(reply) => self.appended(id, &reply, &names, true),
-            Answer::No(_) | Answer::NotNow => self.judge.refused(&names),
+            Answer::No(_) | Answer::NotNow(_) => self.judge.refused(&names),
             Answer::Unknown => {}
         }
     }
@@ -210,7 +212,7 @@ impl Client {
                     assert!(!lost, "{id:?} does not know {writer:?} any more: {refusal}");
                     break;
                 }
-                Answer::NotNow => {}
+                Answer::NotNow(_) => {}
                 Answer::Unknown => doubt = true,
             }
             self.pause(300).await;
@@ -353,7 +355,7 @@ fn received(answer: &Answer) -> String {
     match answer {
         Answer::Yes(reply) => format!("{} {:?}", reply.incarnation.0, reply.applied),
         Answer::No(refusal) => format!("no: {refusal}"),
-        Answer::NotNow => "not now".into(),
+        Answer::NotNow(why) => format!("not now: {why}"),
         Answer::Unknown => "unknown".into(),
     }
 }

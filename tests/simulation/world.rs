@@ -116,7 +116,7 @@ impl World {
         };
         let disk = Arc::new(place.journal.clone());
         let (journal, mut writer) = Journal::open(disk, config).expect("the journal recovers");
-        let notify = writer.notify();
+        let (notify, looks) = (writer.notify(), journal.clone());
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             loop {
@@ -127,6 +127,10 @@ impl World {
                     match writer.round() {
                         Round::Closed | Round::Poisoned => return,
                         Round::Held => tokio::time::sleep(Duration::from_millis(100)).await,
+                        // It looks for space again, as `Writer::run` does, though nothing is to be written.
+                        Round::Idle | Round::Wrote if looks.full() => {
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
                         Round::Idle | Round::Wrote => break,
                     }
                 }

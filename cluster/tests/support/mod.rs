@@ -185,7 +185,7 @@ impl World {
             tail_bytes: 64 << 10,
         };
         let (journal, mut writer) = Journal::open(place.disk.clone(), config).expect("it recovers");
-        let notify = writer.notify();
+        let (notify, looks) = (writer.notify(), journal.clone());
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             loop {
@@ -196,6 +196,10 @@ impl World {
                     match writer.round() {
                         Round::Closed | Round::Poisoned => return,
                         Round::Held => tokio::time::sleep(Duration::from_millis(100)).await,
+                        // It looks for space again, as `Writer::run` does, though nothing is to be written.
+                        Round::Idle | Round::Wrote if looks.full() => {
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
                         Round::Idle | Round::Wrote => break,
                     }
                 }
