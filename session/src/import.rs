@@ -11,7 +11,7 @@ use super::command::{Create, Import, ImportBegin, ImportEvents, ImportStep};
 use super::config::Config;
 use super::cut::Inherited;
 use super::event::Event;
-use super::fact::Fact;
+use super::fact::{Fact, Member};
 use super::ids::{ControlEpoch, Incarnation, Millis, Serial, TurnId};
 use super::limits;
 use super::live::{End, Live, check_size_of};
@@ -88,6 +88,10 @@ const WRITERS_AT_ONCE: usize = 256;
 /// Epochs up to here are believed: counting on from them never ends.
 const EPOCH_MAX: u64 = 1 << 62;
 
+/// Serials and lives up to here are believed, so that a session can go on from them for ever.
+const SERIAL_MAX: u64 = 1 << 48;
+const INCARNATION_MAX: u32 = 1 << 24;
+
 impl Carried {
     /// Whether it takes no more events.
     pub fn is_closed(&self) -> bool {
@@ -160,30 +164,29 @@ impl Session {
         }
         let now = self.now(at);
         let Life::Live(live) = &mut self.life else { return Err(Refusal::ImportOver) };
-        let Arrival::Coming(coming) = &mut live.arrival else { return Err(Refusal::ImportOver) };
+        let coming = live.coming().ok_or(Refusal::ImportOver)?;
         if coming.digest != import.digest {
             return Err(Refusal::ImportOver);
         }
+        // Whatever a step brings, the session is as sessions are, or the step is not taken.
+        let (mut next, mut events) = (live.clone(), Vec::new());
         match &import.step {
             ImportStep::Begin(_) => unreachable!("it was taken above"),
-            ImportStep::Writers(writers) => coming.take_writers(writers)?,
-            ImportStep::Events(events) => live.import_events(at, events, out)?,
+            ImportStep::Writers(writers) => next.import_writers(writers)?,
+            ImportStep::Events(some) => next.import_events(at, some, &mut events)?,
             ImportStep::Finish(carried) => {
-                let mut next = live.clone();
-                let mut ended = Vec::new();
-                next.finish_import(now, import.digest, carried, &mut ended)?;
-                next.check().map_err(|why| bad(why.to_string()))?;
-                let tail = next.log.tail;
-                *live = next;
-                out.append(&mut ended);
-                return Ok(Applied::Imported { tail, complete: true, again: false });
+                next.finish_import(now, import.digest, carried, &mut events)?;
             }
         }
-        if let Arrival::Coming(coming) = &mut live.arrival {
+        if let Arrival::Coming(coming) = &mut next.arrival {
             coming.until = now.after(limits::IMPORT_MS);
         }
-        live.clock = live.clock.max(now);
-        Ok(Applied::Imported { tail: live.log.tail, complete: false, again: false })
+        next.clock = next.clock.max(now);
+        next.check().map_err(|why| bad(why.to_string()))?;
+        let (tail, complete) = (next.log.tail, next.coming().is_none());
+        *live = next;
+        out.append(&mut events);
+        Ok(Applied::Imported { tail, complete, again: false })
     }
 
     /// The answer where the session exists.
@@ -216,8 +219,11 @@ impl Session {
             return Ok(Applied::Imported { tail: live.log.tail, complete: false, again: true });
         }
         begin.config.check().map_err(Refusal::BadConfig)?;
-        if begin.first == Serial::ZERO || EPOCH_MAX < begin.first.0 {
+        if begin.first == Serial::ZERO || SERIAL_MAX < begin.first.0 {
             return Err(bad("the first event has no possible serial"));
+        }
+        if INCARNATION_MAX < begin.incarnation.0 {
+            return Err(bad("the life has no possible number"));
         }
         let incarnation = match self.incarnation() {
             None => Incarnation::FIRST,
@@ -245,15 +251,26 @@ impl Coming {
     fn take_writers(&mut self, Writers(some): &Writers) -> Result<(), Refusal> {
         let last = self.producers.last().map(|held| held.id.clone());
         let new = some.iter().filter(|given| last.as_ref().is_none_or(|last| *last < given.id));
-        self.producers.extend(new.cloned());
-        if limits::PRODUCERS < self.producers.len() {
+        let count = new.clone().count();
+        if limits::PRODUCERS < self.producers.len() + count {
             return Err(bad("it has more producers than a session remembers"));
         }
+        if !some.is_sorted_by(|one, next| one.id < next.id) {
+            return Err(bad("its producers are not in order"));
+        }
+        self.producers.extend(new.cloned());
         Ok(())
     }
 }
 
 impl Live {
+    fn import_writers(&mut self, writers: &Writers) -> Result<(), Refusal> {
+        match &mut self.arrival {
+            Arrival::Coming(coming) => coming.take_writers(writers),
+            Arrival::Here | Arrival::Came { .. } => Err(Refusal::ImportOver),
+        }
+    }
+
     /// Takes the next events as they are.
     fn import_events(
         &mut self,
@@ -275,6 +292,12 @@ impl Live {
             }
             if event.time < newest || at.after(limits::IMPORT_AHEAD_MS) < event.time {
                 return Err(bad(format!("event {} is not of its time", event.serial)));
+            }
+            if SERIAL_MAX < event.serial.0 {
+                return Err(bad(format!("event {} has no possible serial", event.serial)));
+            }
+            if limits::DETAIL_BYTES < event.longest_text() {
+                return Err(bad(format!("a text of event {} is too long", event.serial)));
             }
             if !event.points_back() {
                 return Err(bad(format!(
@@ -356,6 +379,19 @@ fn bad(why: impl Into<String>) -> Refusal {
 }
 
 impl Event {
+    /// Length of the longest text of what it means, in bytes.
+    fn longest_text(&self) -> usize {
+        let mut longest = 0;
+        if let Some(fact) = &self.fact {
+            fact.members(&mut |_, member| {
+                if let Member::Text(text) = member {
+                    longest = longest.max(text.len());
+                }
+            });
+        }
+        longest
+    }
+
     /// Whether all places that it names lie before it, or are its own: who follows them comes to an end.
     fn points_back(&self) -> bool {
         let before = |serial: Serial| serial < self.serial;

@@ -342,3 +342,62 @@ fn who_wrote_in_earlier_lives_of_the_name_stays_fenced() {
     assert!(matches!(other.run(append(5)), Err(Refusal::StaleEpoch { .. })));
     assert!(other.run(append(6)).is_ok());
 }
+
+/// Numbers near their greatest, and more of something than a session may have: none of it is taken, and what was taken
+/// before goes on.
+#[test]
+fn what_no_session_could_hold_is_refused_where_it_comes() {
+    let (was, log) = furnished();
+    let carried = was.session.carried().unwrap();
+    let begin = |incarnation, first| ImportBegin {
+        config: Config::default(),
+        incarnation: Incarnation(incarnation),
+        first: Serial(first),
+        chain: 0,
+    };
+    let refused = |session: &mut Session, next: ImportStep| {
+        let before = session.clone();
+        let answer = session.apply(Millis(0), &step(1, next), &mut Vec::new());
+        assert!(matches!(answer, Err(Refusal::BadImport { .. })), "{answer:?}");
+        assert_eq!(*session, before);
+    };
+    let mut copy = Session::absent(SessionId::parse("s").unwrap());
+    for (incarnation, first) in [(u32::MAX, 1), (1, 0), (1, u64::MAX), (1, 1 << 61)] {
+        refused(&mut copy, ImportStep::Begin(Box::new(begin(incarnation, first))));
+    }
+    let steps = steps(&carried, &log, 100);
+    let mut ask = |next: ImportStep| copy.apply(Millis(0), &step(1, next), &mut Vec::new());
+    ask(steps[0].clone()).unwrap();
+    let mut events = log.clone();
+    let ended = |event: &Event| matches!(event.fact.as_deref(), Some(Fact::Ended { .. }));
+    let last = events.iter_mut().rfind(|event| ended(event)).unwrap();
+    let turn = last.fact.as_ref().unwrap().turn().unwrap().clone();
+    let reason = "x".repeat(limits::DETAIL_BYTES + 1);
+    last.fact = Some(Box::new(Fact::Ended { turn, end: End::Failed { reason } }));
+    // The chain is of what it says.
+    let mut chain = None;
+    for event in &mut events {
+        event.chain = chain.map_or(event.chain, |chain| chain::next(chain, event));
+        chain = Some(event.chain);
+    }
+    refused(&mut copy, ImportStep::Events(ImportEvents { linked: false, events }));
+    let mut ask = |next: ImportStep| copy.apply(Millis(0), &step(1, next), &mut Vec::new());
+    let writer = carried.clone().take_writers().remove(0).0.remove(0);
+    let many = |from: usize| {
+        let named =
+            |number: usize| crate::ids::ProducerId::parse(&format!("p{number:06}")).unwrap();
+        let more = (from..from + 256).map(|number| {
+            let mut writer = writer.clone();
+            writer.id = named(number);
+            writer
+        });
+        ImportStep::Writers(Writers(more.collect()))
+    };
+    for from in (0..limits::PRODUCERS).step_by(256) {
+        ask(many(from)).unwrap();
+    }
+    refused(&mut copy, many(limits::PRODUCERS));
+    let ImportStep::Writers(Writers(mut turned)) = many(2 * limits::PRODUCERS) else { panic!() };
+    turned.reverse();
+    refused(&mut copy, ImportStep::Writers(Writers(turned)));
+}
