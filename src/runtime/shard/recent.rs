@@ -3,7 +3,6 @@
 //! What changed before is found in the heads on disk, once they are written: each head says which entry it knows. So
 //! nothing more is kept for those who follow the changes, however long they stay away.
 
-use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::ids::SessionId;
@@ -16,31 +15,27 @@ pub(in crate::runtime) struct Recent(Mutex<Known>);
 struct Known {
     /// All sessions that changed after this place are here.
     floor: u64,
+    /// The newest change of each; fewer than twice [`CHANGED_RECENTLY`].
     places: Map<SessionId, u64>,
-    by_place: BTreeSet<(u64, SessionId)>,
 }
 
 impl Recent {
     /// Nothing is known of what changed up to `floor`.
     pub(super) fn new(floor: u64) -> Recent {
-        Recent(Mutex::new(Known { floor, places: Map::default(), by_place: BTreeSet::new() }))
+        Recent(Mutex::new(Known { floor, places: Map::default() }))
     }
 
-    /// The session was changed by the entry before `place`.
+    /// The session was changed by the entry before `place`. On the way of each command: mostly it is one look-up.
     pub(in crate::runtime) fn touch(&self, id: &SessionId, place: u64) {
         let mut known = self.known();
-        // A successor of an actor that failed goes through what it did again.
-        match known.places.get(id).copied() {
-            Some(before) if place <= before => return,
-            Some(before) => drop(known.by_place.remove(&(before, id.clone()))),
-            None => {}
+        if let Some(before) = known.places.get_mut(id) {
+            // A successor of an actor that failed goes through what it did again.
+            *before = place.max(*before);
+            return;
         }
         known.places.insert(id.clone(), place);
-        known.by_place.insert((place, id.clone()));
-        while CHANGED_RECENTLY < known.places.len() {
-            let Some((place, id)) = known.by_place.pop_first() else { return };
-            known.places.remove(&id);
-            known.floor = known.floor.max(place);
+        if 2 * CHANGED_RECENTLY <= known.places.len() {
+            known.forget();
         }
     }
 
@@ -63,14 +58,12 @@ impl Recent {
         if since < known.floor {
             return None;
         }
+        let meant =
+            |(id, place): &(&SessionId, &u64)| (since + 1..=upto).contains(*place) && wanted(id);
+        let mut all: Vec<_> = known.places.iter().filter(meant).collect();
+        all.sort_unstable_by_key(|(id, place)| (**place, *id));
         let (mut found, mut reached) = (Vec::new(), since);
-        for (place, id) in &known.by_place {
-            if *place <= since || !wanted(id) {
-                continue;
-            }
-            if upto < *place {
-                break;
-            }
+        for (id, place) in all {
             if limit <= found.len() && reached < *place {
                 return Some((found, reached));
             }
@@ -82,6 +75,17 @@ impl Recent {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().expect("no panic happens under this lock")
+    }
+}
+
+impl Known {
+    /// Forgets all but the [`CHANGED_RECENTLY`] newest.
+    fn forget(&mut self) {
+        let mut places: Vec<_> = self.places.values().copied().collect();
+        let (_, floor, _) = places.select_nth_unstable_by(CHANGED_RECENTLY, |a, b| b.cmp(a));
+        let floor = *floor;
+        self.places.retain(|_, place| floor < *place);
+        self.floor = self.floor.max(floor);
     }
 }
 
@@ -119,10 +123,12 @@ mod tests {
     #[test]
     fn what_has_no_room_is_known_to_be_unknown() {
         let recent = Recent::new(0);
-        for number in 0..CHANGED_RECENTLY + 3 {
+        for number in 0..2 * CHANGED_RECENTLY {
             recent.touch(&id(number), number as u64 + 1);
         }
-        assert_eq!(names(&recent, 2, 9, 9), None);
-        assert_eq!(names(&recent, 3, 4, 9), Some((vec!["s3".to_owned()], 4)));
+        let floor = CHANGED_RECENTLY as u64;
+        assert_eq!(names(&recent, floor - 1, floor + 5, 9), None);
+        let next = vec![format!("s{floor}")];
+        assert_eq!(names(&recent, floor, floor + 1, 9), Some((next, floor + 1)));
     }
 }
