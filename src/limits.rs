@@ -205,6 +205,13 @@ pub const BODY_RATE_BYTES: u64 = 1 << 10;
 pub const IMPORT_LINE_BYTES: usize = 2 << 20;
 /// The history of a chat that is imported, in bytes.
 pub const IMPORT_HISTORY_BYTES: usize = 8 << 20;
+/// Messages that it has, at most.
+pub const IMPORT_HISTORY_MESSAGES: usize = 10_000;
+/// Events that it becomes, at most.
+pub const IMPORT_HISTORY_EVENTS: usize = 50_000;
+/// Least bytes of a history that make an event, and what an event takes in memory beside its payload, at most.
+pub const HISTORY_EVENT_BYTES: usize = 24;
+pub const EVENT_OVERHEAD_BYTES: usize = 512;
 /// The state of an imported session, in bytes.
 pub const IMPORT_STATE_BYTES: usize = 8 << 20;
 /// Sessions of one shard of which a node knows in memory that they changed last.

@@ -338,6 +338,15 @@ async fn a_history_of_a_chat_comes_in_as_messages_and_the_agent_is_told_it() {
     let said: usize = texts.filter_map(|event| Some(event["text"].as_str()?.len())).sum();
     assert_eq!(said, 300_000, "a text that no event holds is several");
 
+    // Who has no name of its own gets one that nobody has.
+    let said = |id: &str| json!({ "id": id, "role": "user", "content": "a" });
+    let taken =
+        json!({ "messages": [said("message-2"), said(""), said("message-2"), said("message-4")] });
+    let (code, answer) = history(&node.url, "taken", &taken).await;
+    assert_eq!(code, 201, "{answer}");
+    let (_, page) = get(&node.url, "/v1/sessions/taken/messages").await;
+    assert_eq!(page["messages"].as_array().expect("messages").len(), 4, "{page}");
+
     // The next input goes on with it, and moves with the rest.
     assert_eq!(input(&node.url, "ui", "next", "More?").await.0, 200);
     let turn = claim(&node.url).await;
@@ -354,6 +363,10 @@ async fn a_history_of_a_chat_comes_in_as_messages_and_the_agent_is_told_it() {
         ),
         (json!({ "messages": [{ "role": "user", "content": "" }] }), "message 1"),
         (json!({ "messages": [{ "role": "user", "content": "x".repeat(300_000) }] }), "message 1"),
+        (
+            json!({ "messages": vec![json!({ "role": "user", "content": "a" }); 10_001] }),
+            "10001 messages",
+        ),
         (json!({ "messages": [], "model": "x" }), "model"),
         (json!({ "messages": [], "agent": "no such\nname" }), "agent"),
     ] {

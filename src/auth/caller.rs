@@ -138,23 +138,25 @@ impl Caller {
         key: Option<Arc<Key>>,
         now: Millis,
     ) -> Result<Caller, Refused> {
+        Caller::with_cookie(grant, name, key, None, now)
+    }
+
+    /// The same, as long as its cookie was not given back, where it showed one.
+    pub(super) fn with_cookie(
+        grant: Arc<Grant>,
+        name: Arc<str>,
+        key: Option<Arc<Key>>,
+        cookie: Option<Arc<Cookie>>,
+        now: Millis,
+    ) -> Result<Caller, Refused> {
         let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
         // What lasts longer than the clock can tell lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
         let accounts = OnceLock::new();
-        let cookie = None;
         let known = Some(Arc::new(Known { grant, name, key, expires, cookie, accounts }));
         let caller = Caller { known, closed: None, place: None };
         caller.lasts().map_err(Refused::Ended)?;
         Ok(caller)
-    }
-
-    /// The same, as long as its cookie was not given back.
-    pub(super) fn with_cookie(mut self, cookie: Arc<Cookie>) -> Caller {
-        if let Some(known) = self.known.as_mut().and_then(Arc::get_mut) {
-            known.cookie = Some(cookie);
-        }
-        self
     }
 
     /// The cookie that it showed.

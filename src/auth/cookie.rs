@@ -158,7 +158,7 @@ impl Tickets {
         let cookie = self.log.sum().cookies.shared(&claims);
         let cookie = cookie.ok_or(Refused::Ended(Ended::LoggedOut))?;
         let name = claims.name.as_str().into();
-        Ok(Caller::of(Arc::new(claims.grant), name, key, now)?.with_cookie(cookie))
+        Caller::with_cookie(Arc::new(claims.grant), name, key, Some(cookie), now)
     }
 
     /// Gives a cookie back: it opens nothing any more, at any node. Doing it twice is as doing it once.

@@ -65,13 +65,14 @@ async fn follow(
     until: Instant,
     budget: Duration,
 ) -> Result<Changes, Problem> {
-    let sessions = &edge.runtime.sessions;
+    let sessions = edge.sessions();
     loop {
         let deadline = Instant::now() + budget;
         let mut page = sessions.changed(caller.tenant(), &place, limit, deadline).await?;
         page.changes.retain(|changed| caller.is_for(&changed.id));
+        // A page may be empty and have more behind it, where nothing of it is for the caller.
         let is_due = until <= Instant::now();
-        if !page.changes.is_empty() || page.reset || (is_due && !page.more) {
+        if !page.changes.is_empty() || page.reset || is_due {
             return Ok(page);
         }
         let more = page.more;

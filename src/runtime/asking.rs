@@ -1,14 +1,16 @@
 //! Sessions as somebody looks at them: what is asked of other nodes goes with the grant of who asks, and is judged
 //! there again.
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::following::{Changes, Followed};
 use super::fork::{ForkError, Wish};
 use super::reader::{Attach, AttachError, Reader, Start};
 use super::sessions::Sessions;
-use super::{Freshness, Reply, Summary, Unavailable};
-use crate::ids::{SessionId, TenantName, TurnId};
-use crate::session::{Grant, Status, TurnPlace};
+use super::{FoundFile, Freshness, Reply, Summary, Unavailable};
+use crate::ids::{FileId, SessionId, TenantName, TurnId};
+use crate::session::{Carried, File, Grant, Status, TurnPlace};
 
 /// All sessions, for somebody with a grant; for the node itself, and where nobody is asked who they are, without one.
 #[derive(Clone, Copy)]
@@ -120,6 +122,74 @@ impl<'s> Asking<'s> {
         deadline: Instant,
     ) -> Result<Option<TurnPlace>, Unavailable> {
         self.sessions.place_of(self.grant, id, input, deadline).await
+    }
+
+    /// What the session takes along if it moves; none where it does not exist.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn carried(
+        self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Box<Carried>>, Unavailable> {
+        self.sessions.carried_for(self.grant, id, deadline).await
+    }
+
+    /// The files that a session has itself, in the order in which they were announced; none where it does not exist.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn files(
+        self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Vec<File>>, Unavailable> {
+        self.sessions.files_for(self.grant, id, deadline).await
+    }
+
+    /// The file of this name; none where the session does not exist, or does not have it. A fork has those of its
+    /// source, too, to which an event refers that it inherits.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn file(
+        self,
+        id: &SessionId,
+        name: &FileId,
+        deadline: Instant,
+    ) -> Result<Option<FoundFile>, Unavailable> {
+        self.sessions.file_for(self.grant, id, name, deadline).await
+    }
+
+    /// Some bytes of a whole file that the session has, or inherits, from `offset` on: at least one where the file goes
+    /// so far, and at most [`crate::limits::FILE_READ_BYTES`]. Looks at this node's replica and at all others.
+    ///
+    /// # Errors
+    /// Nobody has them before the deadline, or has them any more.
+    pub async fn file_bytes(
+        self,
+        id: &SessionId,
+        found: &FoundFile,
+        offset: u64,
+        deadline: Instant,
+    ) -> Result<Bytes, Unavailable> {
+        self.sessions.file_bytes_for(self.grant, (id, found), offset, deadline).await
+    }
+
+    /// What changed in a tenant's sessions after a place, and the place after that; at most about `limit`. Each session
+    /// is told with what it is now, once for all that happened to it. What is told may be told again.
+    ///
+    /// # Errors
+    /// A shard does not answer before the deadline; nothing is lost by asking again.
+    pub async fn changed(
+        self,
+        tenant: Option<&TenantName>,
+        followed: &Followed,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Changes, Unavailable> {
+        self.sessions.changed_for((tenant, self.grant), followed, limit, deadline).await
     }
 
     /// Up to `limit` live sessions of a tenant whose name begins with `prefix`, in byte order of their names, after

@@ -14,6 +14,7 @@ use cluster::raft::{Checkpoints, Timers};
 use cluster::transport::{MemoryConfig, MemoryNetwork, Transport};
 use tokio::time::{Instant, timeout};
 
+use super::following::Followed;
 use super::fork::{ForkError, Wish};
 use super::outcome::{SubmitError, Unavailable};
 use super::peer::wire::{Request, Response};
@@ -173,8 +174,17 @@ async fn what_is_looked_at_elsewhere_is_judged_there(cut: &Runtime, id: &Session
         let by = cut.sessions.by(Some(given));
         let denied = Unavailable::Denied(Denied::Session);
         assert_eq!(by.status(id, freshness, soon()).await.map(drop), Err(denied.clone()));
-        assert_eq!(by.place_of(id, &input, soon()).await.map(drop), Err(denied));
+        assert_eq!(by.place_of(id, &input, soon()).await.map(drop), Err(denied.clone()));
+        assert_eq!(by.files(id, soon()).await.map(drop), Err(denied.clone()));
+        assert_eq!(by.carried(id, soon()).await.map(drop), Err(denied));
     }
+    assert!(reads.files(id, soon()).await.expect("it may").is_some());
+    let denied = Unavailable::Denied(Denied::Right(Right::Delete));
+    assert_eq!(reads.carried(id, soon()).await.map(drop), Err(denied));
+    let from = Followed::default();
+    assert_eq!(reads.changed(None, &from, 9, soon()).await.expect("it may").changes.len(), 1);
+    let changed = cut.sessions.by(Some(&theirs)).changed(None, &from, 9, soon()).await;
+    assert_eq!(changed.map(drop), Err(Unavailable::Denied(Denied::Tenant)));
     let listed = cut.sessions.by(Some(&theirs)).list(None, ("", None), 10, soon()).await;
     assert_eq!(listed.map(drop), Err(Unavailable::Denied(Denied::Tenant)));
     let fork = SessionId::parse("f").expect("a name");

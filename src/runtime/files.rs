@@ -18,7 +18,7 @@ use super::status::{left_ms, odd};
 use super::{Freshness, Unavailable};
 use crate::ids::{FileId, Incarnation, SessionId};
 use crate::limits::{FILE_LOOK_WAIT, FILE_READ_BYTES, FORK_DEPTH, PEER_PATIENCE};
-use crate::session::{File, Fork, Session};
+use crate::session::{File, Fork, Grant, Session};
 use crate::store::LogOf;
 
 /// The files of one session, or the one that was asked for.
@@ -63,32 +63,29 @@ impl SessionFiles {
 
 impl Sessions {
     /// The files that a session has itself, in the order in which they were announced; none where it does not exist.
-    ///
-    /// # Errors
-    /// Nobody with a majority answers before the deadline.
-    pub async fn files(
+    pub(super) async fn files_for(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         deadline: Instant,
     ) -> Result<Option<Vec<File>>, Unavailable> {
-        let found = self.look_at_files(id, None, deadline).await?;
+        let found = self.look_at_files(grant, id, None, deadline).await?;
         Ok(found.filter(|found| !found.hidden).map(|found| found.files))
     }
 
     /// The file of this name; none where the session does not exist, or does not have it. A fork has those of its
-    /// source, too, to which an event refers that it inherits.
-    ///
-    /// # Errors
-    /// Nobody with a majority answers before the deadline.
-    pub async fn file(
+    /// source, too, to which an event refers that it inherits: those are looked for without the grant.
+    pub(super) async fn file_for(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         name: &FileId,
         deadline: Instant,
     ) -> Result<Option<FoundFile>, Unavailable> {
         let (mut session, mut fork) = (id.clone(), None::<Fork>);
         for _ in 0..FORK_DEPTH {
-            let found = self.look_at_files(&session, Some(name), deadline).await?;
+            let grant = grant.filter(|_| fork.is_none());
+            let found = self.look_at_files(grant, &session, Some(name), deadline).await?;
             let is_there = |found: &SessionFiles| match &fork {
                 None => !found.hidden,
                 Some(fork) => found.incarnation == fork.incarnation,
@@ -111,28 +108,29 @@ impl Sessions {
 
     /// Some bytes of a whole file from `offset` on: at least one where the file goes so far, and at most
     /// [`FILE_READ_BYTES`]. Looks at this node's replica and at all others, until the deadline.
-    ///
-    /// # Errors
-    /// Nobody has them, or has them any more.
-    pub async fn file_bytes(
+    pub(super) async fn file_bytes_for(
         &self,
-        found: &FoundFile,
+        grant: Option<&Grant>,
+        (id, found): (&SessionId, &FoundFile),
         offset: u64,
         deadline: Instant,
     ) -> Result<Bytes, Unavailable> {
+        let grant = grant.filter(|_| found.is_of(id));
         let (id, life, number) = (&found.session, found.incarnation, found.file.number);
         loop {
             if let Ok(Some(bytes)) = self.file_bytes_here(id, life, number, offset).await {
                 return Ok(bytes);
             }
-            let request =
-                Request::FileBytes { session: id.clone(), incarnation: life, number, offset };
+            let (session, grant) = (id.clone(), grant.cloned().map(Box::new));
+            let request = Request::FileBytes { session, incarnation: life, number, offset, grant };
             let nodes = self.directory.group_of(id).map(|group| self.directory.replicas(group));
             for node in nodes.unwrap_or_default() {
                 let left = deadline.saturating_duration_since(Instant::now());
                 let answer = self.directory.ask(node, &request, left.min(PEER_PATIENCE)).await;
-                if let Ok(Response::FileBytes(Some(bytes))) = answer {
-                    return Ok(bytes);
+                match answer {
+                    Ok(Response::FileBytes(Some(bytes))) => return Ok(bytes),
+                    Ok(Response::Denied(why)) => return Err(Unavailable::Denied(why)),
+                    _ => {}
                 }
             }
             if deadline <= Instant::now() + FILE_LOOK_WAIT {
@@ -161,6 +159,7 @@ impl Sessions {
 
     async fn look_at_files(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         name: Option<&FileId>,
         deadline: Instant,
@@ -169,11 +168,13 @@ impl Sessions {
         if self.directory.serves(id, Freshness::Linearizable) {
             return self.files_here(id, name, deadline).await;
         }
-        let (session, file) = (id.clone(), name.cloned());
-        let request = Request::Files { session, file, within_ms: left_ms(deadline) };
+        let (session, file, within_ms) = (id.clone(), name.cloned(), left_ms(deadline));
+        let grant = grant.cloned().map(Box::new);
+        let request = Request::Files { session, file, within_ms, grant };
         match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await {
             Ok(Response::Files(found)) => Ok(found),
             Ok(_) => Err(odd()),
+            Err(Unavailable::Denied(why)) => Err(Unavailable::Denied(why)),
             // Its own replica may be in touch again by now.
             Err(_) if here => self.files_here(id, name, deadline).await,
             Err(error) => Err(error),

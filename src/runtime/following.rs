@@ -17,7 +17,7 @@ use super::status::{left_ms, odd};
 use super::{Freshness, Unavailable};
 use crate::ids::{Incarnation, Serial, SessionId, TenantName, listed};
 use crate::limits::{CHANGES_SCANNED, SESSION_ID_BYTES, SHARDS};
-use crate::session::{Session, Standing};
+use crate::session::{Grant, Session, Standing};
 
 /// How far somebody has followed the changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,12 +115,9 @@ impl Followed {
 impl Sessions {
     /// What changed after a place, and the place after that; at most about `limit`. Each session is told with what it
     /// is now, once for all that happened to it. What is told may be told again.
-    ///
-    /// # Errors
-    /// A shard does not answer before the deadline; nothing is lost by asking again.
-    pub async fn changed(
+    pub(super) async fn changed_for(
         &self,
-        tenant: Option<&TenantName>,
+        (tenant, grant): (Option<&TenantName>, Option<&Grant>),
         followed: &Followed,
         limit: usize,
         deadline: Instant,
@@ -134,8 +131,8 @@ impl Sessions {
         // Each has its share, so that none waits for another that is busy.
         let share = limit.div_ceil(groups as usize);
         let asked = (1..=groups).zip(&all.place.shards);
-        let asked =
-            asked.map(|(shard, place)| self.changed_in(shard, tenant, place, share, deadline));
+        let asked = asked
+            .map(|(shard, place)| self.changed_in((shard, grant), tenant, place, share, deadline));
         let told: Result<Vec<_>, _> = join_all(asked).await.into_iter().collect();
         let told = told?;
         if told.iter().any(|told| told.reset) {
@@ -152,7 +149,7 @@ impl Sessions {
 
     async fn changed_in(
         &self,
-        shard: u32,
+        (shard, grant): (u32, Option<&Grant>),
         tenant: Option<&TenantName>,
         place: &ShardPlace,
         limit: usize,
@@ -170,10 +167,12 @@ impl Sessions {
             place: place.clone(),
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             within_ms: left_ms(deadline),
+            grant: grant.cloned().map(Box::new),
         };
         match self.ask_a_replica(Some(GroupId(shard)), &request, deadline).await {
             Ok(Response::Changes(changes)) => Ok(changes),
             Ok(_) => Err(odd()),
+            Err(Unavailable::Denied(why)) => Err(Unavailable::Denied(why)),
             // Its own replica may be in touch again by now.
             Err(_) if here.is_some() => {
                 self.changed_here(shard, tenant, place, limit, deadline).await

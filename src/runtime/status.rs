@@ -97,18 +97,17 @@ impl Sessions {
     }
 
     /// What the session takes along if it moves; none where it does not exist.
-    ///
-    /// # Errors
-    /// Nobody with a majority answers before the deadline.
-    pub async fn carried(
+    pub(super) async fn carried_for(
         &self,
+        grant: Option<&Grant>,
         id: &SessionId,
         deadline: Instant,
     ) -> Result<Option<Box<Carried>>, Unavailable> {
         if self.directory.serves(id, Freshness::Linearizable) {
             return self.carried_here(id, deadline).await;
         }
-        let request = Request::Carried { session: id.clone(), within_ms: left_ms(deadline) };
+        let (within_ms, grant) = (left_ms(deadline), grant.cloned().map(Box::new));
+        let request = Request::Carried { session: id.clone(), within_ms, grant };
         match self.ask_a_replica(self.directory.group_of(id), &request, deadline).await? {
             Response::Carried(carried) => Ok(carried),
             _ => Err(odd()),

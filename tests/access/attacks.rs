@@ -225,3 +225,84 @@ async fn logs_errors_and_files_tell_nothing_to_others() {
         assert_eq!(file.permissions().mode() & 0o77, 0, "{part} is closed to others");
     }
 }
+
+/// S34: whatever a session, a file or a turn is called, nothing is written but where the node's things are, and nothing
+/// there has a name that a client gave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_name_becomes_a_path() {
+    let mut cluster = Cluster::up(1, &[]).await;
+    let url = cluster.url(1);
+    let http = harness::cluster::client();
+    let named = ["..%2F..%2Fescaped", "%2Ftmp%2Fescaped", "..", "escaped%5C..%5C..", "escaped.%2E"];
+    for name in named {
+        let path = format!("{url}/v1/sessions/{name}");
+        // The client would resolve two dots by itself; each spelling is one that reaches the node.
+        let made = http.put(&path).timeout(PATIENCE).send().await.expect("an answer").status();
+        assert!(made.is_success() || made.is_client_error(), "{name}: {made}");
+        let session = "escaped-session";
+        let path = format!("{url}/v1/sessions/{session}");
+        http.put(&path).timeout(PATIENCE).send().await.expect("an answer");
+        let body = json!({ "size": 4, "name": "../../escaped", "media_type": "text/plain",
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" });
+        let path = format!("{path}/files/{name}");
+        let made = http.put(&path).json(&body).timeout(PATIENCE).send().await.expect("an answer");
+        assert!(made.status().is_success() || made.status().is_client_error(), "{name}");
+    }
+    cluster.stop(1).await;
+    let data = cluster.data_dir(1);
+    let beside = data.parent().expect("a directory");
+    for entry in walkdir::WalkDir::new(beside) {
+        let path = entry.expect("an entry").into_path();
+        assert!(!path.to_string_lossy().contains("escaped"), "{path:?}");
+    }
+    assert!(!std::path::Path::new("/tmp/escaped").exists());
+}
+
+/// S38: what is secret is compared in a time that tells nothing of it, and can be compared in no other way.
+#[test]
+fn secrets_are_compared_in_constant_time() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let keys = std::fs::read_to_string(root.join("src/auth/key.rs")).expect("the keys");
+    let (before, own) = keys.split_once("pub struct Secret(").expect("a secret");
+    let derived = before.lines().rev().take_while(|line| !line.is_empty());
+    let derived = derived.collect::<Vec<_>>().join(" ");
+    assert!(derived.contains("derive") && !derived.contains("PartialEq"), "{derived}");
+    let own = own.split_once("impl PartialEq for Secret").expect("how it is compared").1;
+    let own = own.split_once("\n}").expect("its end").0;
+    assert!(own.contains("ct_eq"), "by a crate that is made for it: {own}");
+}
+
+/// S40: what others wrote is what was looked at: each crate by its checksum, the compiler by its number, and none of
+/// our own code is free of the compiler's checks.
+#[test]
+fn what_others_wrote_is_pinned() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect(file);
+    let lock: toml::Table = read("Cargo.lock").parse().expect("TOML");
+    let text = |package: &toml::Value, member: &str| {
+        package.get(member).and_then(toml::Value::as_str).map(str::to_owned)
+    };
+    for package in lock["package"].as_array().expect("packages") {
+        let name = text(package, "name").expect("a name");
+        match text(package, "source") {
+            None => assert!(name.starts_with("outlive"), "{name} is of nowhere"),
+            Some(source) => {
+                assert_eq!(
+                    source, "registry+https://github.com/rust-lang/crates.io-index",
+                    "{name}"
+                );
+                assert!(text(package, "checksum").is_some_and(|sum| sum.len() == 64), "{name}");
+            }
+        }
+    }
+    let toolchain: toml::Table = read("rust-toolchain.toml").parse().expect("TOML");
+    let channel = toolchain["toolchain"]["channel"].as_str().expect("a channel");
+    assert_eq!(channel.split('.').count(), 3, "{channel} is one compiler");
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    assert_eq!(manifest["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("deny"));
+    for member in manifest["workspace"]["members"].as_array().expect("members") {
+        let member = member.as_str().expect("a path");
+        let member: toml::Table = read(&format!("{member}/Cargo.toml")).parse().expect("TOML");
+        assert_eq!(member["lints"]["workspace"].as_bool(), Some(true));
+    }
+}

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use quinn::{
     ClientConfig, Connection, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig,
 };
+use rand::{Rng as _, SeedableRng as _};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -164,6 +165,51 @@ async fn a_client_without_a_certificate_is_refused() {
     let (_endpoint, connection) = connect(&victim, tls).await;
     let error = closed(&connection).await;
     assert!(matches!(error, ConnectionError::ConnectionClosed(_)), "{error}");
+    victim.shutdown().await;
+}
+
+/// Packets that begin as those of QUIC do, from a sender that nobody knows: what comes back is at most three times what
+/// was sent (RFC 9000, 8.1), and peers are let in as ever.
+#[tokio::test]
+async fn a_flood_of_broken_packets_is_not_amplified_and_peers_come_in() {
+    let home = tempfile::tempdir().unwrap();
+    let victim = victim(home.path());
+    let stranger = tokio::net::UdpSocket::bind(any_port()).await.unwrap();
+    stranger.connect(victim.local_addr()).await.unwrap();
+    let mut rng = rand::rngs::StdRng::seed_from_u64(24);
+    let (mut sent, mut came) = (0, 0);
+    let mut answer = [0; 2048];
+    for round in 0..6_000_u32 {
+        let mut packet = vec![0_u8; rng.random_range(1..1_400)];
+        rng.fill(&mut packet[..]);
+        let version: u32 = match round % 4 {
+            0 => 1,
+            // One that asks for those that are spoken.
+            1 => 0x0a0a_0a0a,
+            2 => 0,
+            _ => rng.random(),
+        };
+        if round % 5 < 4 && 40 < packet.len() {
+            // Long headers, with connection ids of 8 bytes, no token, and a length that is right or wrong.
+            packet[0] = 0xc0 | (packet[0] & 0x3f);
+            packet[1..5].copy_from_slice(&version.to_be_bytes());
+            (packet[5], packet[14], packet[23]) = (8, 8, 0);
+            if round % 3 == 0 {
+                packet.resize(1_200, 7);
+                packet[24..26].copy_from_slice(&(0x4000_u16 | 1_174).to_be_bytes());
+            }
+        }
+        sent += stranger.send(&packet).await.unwrap();
+        while let Ok(bytes) = stranger.try_recv(&mut answer) {
+            came += bytes;
+        }
+    }
+    let (_endpoint, greeted) = greet(home.path(), &victim).await;
+    while let Ok(bytes) = stranger.try_recv(&mut answer) {
+        came += bytes;
+    }
+    assert!(came <= 3 * sent, "{came} bytes for {sent}");
+    assert_eq!(greeted.connection.close_reason(), None);
     victim.shutdown().await;
 }
 

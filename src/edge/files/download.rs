@@ -112,7 +112,7 @@ async fn next(
     // A grant may end while a slow client reads.
     caller.may(Right::Read, Some(id))?;
     let deadline = Instant::now() + Duration::from_millis(limits::FILE_READ_MS);
-    let mut bytes = edge.runtime.sessions.file_bytes(found, part.start, deadline).await?;
+    let mut bytes = edge.sessions().file_bytes(id, found, part.start, deadline).await?;
     bytes.truncate(usize::try_from(part.end - part.start).unwrap_or(usize::MAX));
     Ok(bytes)
 }

@@ -75,7 +75,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
-    let files = edge.runtime.sessions.files(&id, headers::deadline(&headers)?).await?;
+    let files = edge.sessions().files(&id, headers::deadline(&headers)?).await?;
     let files: Vec<_> = files.ok_or(Refusal::NotFound)?.iter().map(render).collect();
     Ok(Json(json!({ "files": files })).into_response())
 }
@@ -122,7 +122,7 @@ async fn find(
     (id, file): (&SessionId, &FileId),
     deadline: Instant,
 ) -> Result<FoundFile, Problem> {
-    let found = edge.runtime.sessions.file(id, file, deadline).await?;
+    let found = edge.sessions().file(id, file, deadline).await?;
     Ok(found.ok_or(Refusal::NoSuchFile)?)
 }
 

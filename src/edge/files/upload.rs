@@ -79,10 +79,11 @@ struct Upload<'u> {
 impl Upload<'_> {
     /// Takes a body that begins at `at`, piece by piece. What came before it broke off is kept.
     async fn take(&mut self, mut body: Body, mut at: u64) -> Result<(), Problem> {
-        let mut begun = Instant::now();
+        // When the piece under way began to come, and how much of the body has come since.
+        let (mut begun, mut came) = (Instant::now(), 0);
         loop {
             let idle = Instant::now() + Duration::from_millis(limits::BODY_IDLE_MS);
-            let end = idle.min(begun + body::patience(self.held.len()));
+            let end = idle.min(begun + body::patience(came));
             let slow = || Problem::new(&error::SLOW_BODY, "the body did not arrive in time");
             let frame = timeout_at(end, body.frame()).await.map_err(|_| slow());
             let data = match frame {
@@ -103,13 +104,15 @@ impl Upload<'_> {
                 let (bytes, limit) = (next, self.known.size);
                 return Err(Refusal::FileTooLarge { bytes, limit }.into());
             }
+            came += data.len();
             let was = self.known.received;
             if let Err(why) = self.add(data, at).await {
                 body::discard(&mut body).await;
                 return Err(why);
             }
-            if self.known.received != was {
-                begun = Instant::now();
+            // What is passed over is held by nobody: it makes pieces, too.
+            if self.known.received != was || self.held.is_empty() && PIECE_BYTES <= came {
+                (begun, came) = (Instant::now(), 0);
             }
             at = next;
         }

@@ -77,7 +77,7 @@ async fn begin(
     id: &SessionId,
     deadline: Instant,
 ) -> Result<(Box<Carried>, Reader), Problem> {
-    let sessions = &edge.runtime.sessions;
+    let sessions = edge.sessions();
     for _ in 0..BEGINNINGS {
         let carried = sessions.carried(id, deadline).await?.ok_or(Refusal::NotFound)?;
         let reader =

@@ -23,7 +23,13 @@ const AGENT: &str = "assistant";
 /// What is brought in: its hash, its state, its events.
 pub(super) type History = (u128, Carried, Vec<Event>);
 
-/// Plays a history.
+/// What the history in a body of so many bytes takes in memory beside the body, at most, in bytes.
+pub(super) fn room_for(bytes: usize) -> usize {
+    let events = (bytes / limits::HISTORY_EVENT_BYTES).min(limits::IMPORT_HISTORY_EVENTS);
+    bytes + events * limits::EVENT_OVERHEAD_BYTES
+}
+
+/// Plays a history: it takes a while, and is to be done where blocking is allowed.
 ///
 /// # Errors
 /// It is none, or has something that no session can hold; it says at which message.
@@ -37,6 +43,10 @@ pub(super) fn play(id: &SessionId, at: Millis, body: &Bytes) -> Result<History, 
     }
     let messages = whole.get("messages").and_then(raw::list);
     let messages = messages.ok_or_else(|| bad("messages is a list"))?;
+    if limits::IMPORT_HISTORY_MESSAGES < messages.len() {
+        let (count, limit) = (messages.len(), limits::IMPORT_HISTORY_MESSAGES);
+        return Err(bad(format!("it has {count} messages; the limit is {limit}")));
+    }
     let agent = whole.text("agent").unwrap_or_else(|| AGENT.into());
     let agent = AgentName::parse(&agent).map_err(|why| bad(format!("agent: {why}")))?;
     let create = match whole.get("config") {
@@ -70,7 +80,12 @@ struct Play {
 
 impl Play {
     fn ask(&mut self, command: &Command) -> Result<Applied, Problem> {
-        Ok(self.session.apply(self.at, command, &mut self.log)?)
+        let applied = self.session.apply(self.at, command, &mut self.log)?;
+        if limits::IMPORT_HISTORY_EVENTS < self.log.len() {
+            let limit = limits::IMPORT_HISTORY_EVENTS;
+            return Err(bad(format!("the history makes more than {limit} events")));
+        }
+        Ok(applied)
     }
 
     fn message(&mut self, number: usize, json: &str) -> Result<(), Problem> {
@@ -97,9 +112,11 @@ impl Play {
         self.end_turn()?;
         let given = message.text("id").and_then(|id| TurnId::parse(&id).ok());
         // A name that was given twice would be the same message again.
-        let free = given.filter(|id| self.session.place_of(id).is_none());
-        let own = || TurnId::parse(&format!("message-{}", number + 1)).expect("a name");
-        let turn = free.unwrap_or_else(own);
+        let is_free = |id: &TurnId| self.session.place_of(id).is_none();
+        let own = (number + 1..).map(|number| format!("message-{number}"));
+        let own = own.filter_map(|name| TurnId::parse(&name).ok());
+        let turn = given.into_iter().chain(own).find(is_free);
+        let turn = turn.ok_or_else(|| bad("it has no name"))?;
         let content = said_by_person(parts(message)?)?;
         let input = Input::new(turn.clone(), self.agent.clone(), content);
         self.ask(&Command::Input(Box::new(input)))?;

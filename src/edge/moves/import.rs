@@ -73,13 +73,11 @@ async fn history_of(
     body: Body,
 ) -> Result<Response, Problem> {
     let held = body::read(edge, headers, body, limits::IMPORT_HISTORY_BYTES).await?;
-    // What it becomes takes about as much again.
-    let mut room = edge.room.hold();
-    if !room.reach(held.bytes.len()) {
-        return Err(room::crowded());
-    }
-    let now = edge.runtime.sessions.time_of(id);
-    let (digest, carried, log) = history::play(id, now, &held.bytes)?;
+    let _room = edge.room.hold_for(history::room_for(held.bytes.len()))?;
+    let (now, name, bytes) = (edge.runtime.sessions.time_of(id), id.clone(), held.bytes.clone());
+    let played = tokio::task::spawn_blocking(move || history::play(&name, now, &bytes)).await;
+    let unplayed = |_| bad("it could not be read to its end");
+    let (digest, carried, log) = played.map_err(unplayed)??;
     let mut steps = Steps::begin(edge, caller, id, (digest, carried)).await?;
     for (at, event) in log.into_iter().enumerate() {
         steps.event(event, 0 < at).await?;

@@ -27,7 +27,7 @@ use super::sessions::Sessions;
 use super::turn_queue::Offer;
 use super::workers::Workers;
 use crate::ids::SessionId;
-use crate::session::{Denied, Grant};
+use crate::session::{Denied, Grant, Right};
 use wire::{Request, Response};
 
 /// Answers peers, out of whatever part of the runtime knows.
@@ -62,14 +62,28 @@ impl Application for Peers {
     }
 }
 
-/// The answer to one whose asker's grant is not for the session.
-fn denied(from: NodeId, grant: Option<&Grant>, session: &SessionId) -> Option<Response> {
-    if grant.is_none_or(|grant| grant.is_for(session)) {
-        return None;
-    }
-    let session = session.for_operators();
-    tracing::warn!(%from, session, "a node looks at what its asker may not know of");
-    Some(Response::Denied(Denied::Session))
+/// The answer to a look at what the grant of its sender is not for.
+fn denied(from: NodeId, request: &Request) -> Option<Response> {
+    let is_for = |session: &SessionId, grant: &Grant| match grant.is_for(session) {
+        true => Ok(()),
+        false => Err(Denied::Session),
+    };
+    let judged = match request {
+        Request::Status { session, grant: Some(grant), .. }
+        | Request::PlaceOf { session, grant: Some(grant), .. }
+        | Request::Files { session, grant: Some(grant), .. }
+        | Request::FileBytes { session, grant: Some(grant), .. } => is_for(session, grant),
+        Request::Carried { session, grant: Some(grant), .. } => {
+            grant.allows(Right::Delete, Some(session))
+        }
+        Request::Changes { tenant, grant: Some(grant), .. } if *tenant != grant.tenant => {
+            Err(Denied::Tenant)
+        }
+        _ => Ok(()),
+    };
+    let why = judged.err()?;
+    tracing::warn!(%from, ?why, "a node looks at what its sender may not know of");
+    Some(Response::Denied(why))
 }
 
 /// A list, if all of it is of the tenant of who asks.
@@ -156,10 +170,7 @@ fn after(within_ms: u64) -> Instant {
 /// Looks at sessions of this node's replicas.
 async fn look(sessions: &Sessions, from: NodeId, request: Request) -> Response {
     let unavailable = |error: super::Unavailable| Response::Unavailable(error.to_string());
-    if let Request::Status { session, grant, .. } | Request::PlaceOf { session, grant, .. } =
-        &request
-        && let Some(denied) = denied(from, grant.as_deref(), session)
-    {
+    if let Some(denied) = denied(from, &request) {
         return denied;
     }
     match request {
@@ -171,20 +182,20 @@ async fn look(sessions: &Sessions, from: NodeId, request: Request) -> Response {
             let place = sessions.place_of_here(&session, &input, after(within_ms)).await;
             place.map_or_else(unavailable, Response::PlaceOf)
         }
-        Request::Files { session, file, within_ms } => {
+        Request::Files { session, file, within_ms, .. } => {
             let found = sessions.files_here(&session, file.as_ref(), after(within_ms)).await;
             found.map_or_else(unavailable, Response::Files)
         }
-        Request::FileBytes { session, incarnation, number, offset } => {
+        Request::FileBytes { session, incarnation, number, offset, .. } => {
             let bytes = sessions.file_bytes_here(&session, incarnation, number, offset);
             let failed = |_| Response::Unavailable("the store of this node fails".into());
             bytes.await.map_or_else(failed, Response::FileBytes)
         }
-        Request::Carried { session, within_ms } => {
+        Request::Carried { session, within_ms, .. } => {
             let carried = sessions.carried_here(&session, after(within_ms)).await;
             carried.map_or_else(unavailable, Response::Carried)
         }
-        Request::Changes { shard, tenant, place, limit, within_ms } => {
+        Request::Changes { shard, tenant, place, limit, within_ms, .. } => {
             let (tenant, limit, deadline) = (tenant.as_ref(), limit as usize, after(within_ms));
             let changes = sessions.changed_here(shard, tenant, &place, limit, deadline).await;
             changes.map_or_else(unavailable, Response::Changes)

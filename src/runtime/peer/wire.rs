@@ -62,11 +62,17 @@ pub(in crate::runtime) enum Request {
     /// What does the session remember of this input?
     PlaceOf { session: SessionId, input: TurnId, within_ms: u64, grant: Option<Box<Grant>> },
     /// What is known of a file of the session, or of all?
-    Files { session: SessionId, file: Option<FileId>, within_ms: u64 },
+    Files { session: SessionId, file: Option<FileId>, within_ms: u64, grant: Option<Box<Grant>> },
     /// Which bytes of a file has your replica from here on?
-    FileBytes { session: SessionId, incarnation: Incarnation, number: u64, offset: u64 },
+    FileBytes {
+        session: SessionId,
+        incarnation: Incarnation,
+        number: u64,
+        offset: u64,
+        grant: Option<Box<Grant>>,
+    },
     /// What does the session take along if it moves?
-    Carried { session: SessionId, within_ms: u64 },
+    Carried { session: SessionId, within_ms: u64, grant: Option<Box<Grant>> },
     /// What changed in the tenant's sessions of the shard?
     Changes {
         shard: u32,
@@ -74,6 +80,7 @@ pub(in crate::runtime) enum Request {
         place: ShardPlace,
         limit: u32,
         within_ms: u64,
+        grant: Option<Box<Grant>>,
     },
 }
 
@@ -273,13 +280,19 @@ mod tests {
     fn what_is_asked_of_files_keeps_its_bytes() {
         let file = FileId::parse("file_0123456789abcdef").ok();
         check_request(
-            &Request::Files { session: session(), file, within_ms: 1 },
-            expect!["01100173011566696c655f3031323334353637383961626364656601"],
+            &Request::Files { session: session(), file, within_ms: 1, grant: None },
+            expect!["01100173011566696c655f303132333435363738396162636465660100"],
         );
         let incarnation = Incarnation::FIRST;
         check_request(
-            &Request::FileBytes { session: session(), incarnation, number: 2, offset: 300 },
-            expect!["011101730102fb2c01"],
+            &Request::FileBytes {
+                session: session(),
+                incarnation,
+                number: 2,
+                offset: 300,
+                grant: None,
+            },
+            expect!["011101730102fb2c0100"],
         );
         let bytes = Bytes::from_static(b"hi");
         check_response(&Response::FileBytes(Some(bytes)), expect!["011101026869"]);
@@ -287,13 +300,14 @@ mod tests {
 
     #[test]
     fn what_moves_and_what_changed_keeps_its_bytes() {
-        let request = Request::Carried { session: session(), within_ms: 1 };
-        check_request(&request, expect!["0112017301"]);
+        let request = Request::Carried { session: session(), within_ms: 1, grant: None };
+        check_request(&request, expect!["011201730100"]);
         check_response(&Response::Carried(None), expect!["011300"]);
         let scan = Some(crate::runtime::following::Scan { upto: 10, after: "a".into() });
         let place = ShardPlace { since: 9, scan };
-        let request = Request::Changes { shard: 3, tenant: None, place, limit: 5, within_ms: 1 };
-        check_request(&request, expect!["0113030009010a01610501"]);
+        let request =
+            Request::Changes { shard: 3, tenant: None, place, limit: 5, within_ms: 1, grant: None };
+        check_request(&request, expect!["0113030009010a0161050100"]);
         let changes = ShardChanges::default();
         check_response(&Response::Changes(changes), expect!["01140000000000"]);
     }
@@ -376,7 +390,7 @@ mod tests {
             let agent = AgentId { tenant: None, name: AgentName::parse("a").unwrap() };
             let held = Request::Holdings { shards: vec![1, 2], tenants: vec!["t".into()] };
             let file = FileId::parse("file_0123456789abcdef").ok();
-            let files = Request::Files { session: session(), file, within_ms: 1 };
+            let files = Request::Files { session: session(), file, within_ms: 1, grant: None };
             let others = [Request::Offer { agent, within_ms: 1 }, held, files, Request::Report];
             let all = commands().into_iter().map(submit).chain(others);
             all.map(|request| request.encode().to_vec()).collect()
