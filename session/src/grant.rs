@@ -1,4 +1,4 @@
-//! What somebody may do: which rights, in which sessions, for which agents, under whose name, until when.
+//! What a caller may do: which rights, in which sessions, for which agents, under whose name, until when.
 //!
 //! A grant is judged in two steps. [`Grant::allows`] looks at the session that is named, so that a caller learns
 //! nothing of sessions that are not its own; [`Grant::narrow`] looks at the command, and takes from it what the grant
@@ -31,7 +31,7 @@ pub enum Right {
     Create,
     /// Deletes sessions, trims their logs, freezes them, puts them away and takes them back.
     Delete,
-    /// Takes turns as a worker, and speaks in them.
+    /// Takes turns as a worker, and sends output in them.
     Claim,
     /// Is counted as present, and reads who else is.
     Presence,
@@ -98,7 +98,7 @@ pub struct Grant {
     pub sessions: Vec<Pattern>,
     /// Agents of the tenant whose turns may be taken, with the right to claim; up to [`crate::limits::GRANT_PATTERNS`].
     pub agents: Vec<Pattern>,
-    /// In whose name it speaks, where it speaks in a name; any name, where none is given.
+    /// In whose name it acts, where it acts in a name; any name, where none is given.
     pub participant: Option<ParticipantName>,
     /// On which device; any, where none is given.
     pub device: Option<DeviceName>,
@@ -126,7 +126,7 @@ pub enum Denied {
     /// The agent is none of those that it is for.
     #[error("the grant is for other agents")]
     Agent,
-    /// It speaks in another name, or on another device.
+    /// It acts in another name, or on another device.
     #[error("the grant is for another participant or device")]
     Name,
 }
@@ -149,7 +149,7 @@ impl Grant {
     /// Whether it has the right, in this session where one is named.
     ///
     /// # Errors
-    /// Says what is missing. Of a session that the grant is not for, it says nothing else.
+    /// Names what is missing. Of a session that the grant is not for, it reveals nothing else.
     pub fn allows(&self, right: Right, session: Option<&SessionId>) -> Result<(), Denied> {
         if session.is_some_and(|session| !self.is_for(session)) {
             return Err(Denied::Session);
@@ -170,7 +170,7 @@ impl Grant {
     /// Whether it may be shown what is in this session: as who reads it, or as who works there.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Names what is missing.
     pub fn allows_reading(&self, session: &SessionId) -> Result<(), Denied> {
         let reads = self.allows(Right::Read, Some(session));
         let works = || self.rights.contains(&Right::Claim);
@@ -201,7 +201,7 @@ impl Grant {
     /// Whether it is for what concerns all tenants: the cluster, and how it is.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Names what is missing.
     pub fn allows_operating(&self) -> Result<(), Denied> {
         self.allows(Right::Admin, None)?;
         if self.tenant.is_none() { Ok(()) } else { Err(Denied::Tenant) }
@@ -210,7 +210,7 @@ impl Grant {
     /// Whether it may take the turns of this agent, which may be of any session.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Names what is missing.
     pub fn allows_agent(&self, agent: &AgentName) -> Result<(), Denied> {
         self.allows(Right::Claim, None)?;
         if !self.sessions.contains(&Pattern::all()) {
@@ -220,11 +220,11 @@ impl Grant {
         if covers { Ok(()) } else { Err(Denied::Agent) }
     }
 
-    /// Takes from a command what the grant does not give: whoever speaks without a name speaks in the grant's, a role
+    /// Takes from a command what the grant does not give: whoever acts without a name acts in the grant's, a role
     /// is at most the grant's, and an input without the right to steer waits where the session's policy is to steer.
     ///
     /// # Errors
-    /// The command needs a right that is missing, or speaks in another name. It may be changed then, and must not be
+    /// The command needs a right that is missing, or acts in another name. It may be changed then, and must not be
     /// submitted.
     pub fn narrow(&self, session: &SessionId, command: &mut Command) -> Result<(), Denied> {
         for right in command.rights() {
@@ -274,7 +274,7 @@ impl Grant {
                 resume.role = resume.role.min(self.role);
             }
             Command::Shelve(stand) => self.name(&mut stand.by)?,
-            // It brings what others have said.
+            // It brings what others have sent.
             Command::Import(_) if self.participant.is_some() => return Err(Denied::Name),
             _ => {}
         }
@@ -284,7 +284,7 @@ impl Grant {
     /// Whether a command is one that it left as it is when it was [narrowed](Self::narrow): for who did not see that.
     ///
     /// # Errors
-    /// It is not allowed, or asks for more than it was narrowed to; it must not be taken.
+    /// It is not allowed, or requires more than it was narrowed to; it must not be taken.
     pub fn has_narrowed(&self, session: &SessionId, command: &Command) -> Result<(), Denied> {
         let mut narrowed = command.clone();
         self.narrow(session, &mut narrowed)?;
@@ -313,7 +313,7 @@ impl Grant {
 }
 
 impl Command {
-    /// The rights that somebody needs who asks for it. What nodes ask of each other needs those of an operator.
+    /// The rights that its requester needs. What nodes request of each other needs those of an operator.
     pub fn rights(&self) -> &'static [Right] {
         match self {
             Command::Create(create) if create.events.is_empty() && !create.close => {
@@ -547,7 +547,7 @@ mod tests {
                     prop_assert!(given.is_for(&id));
                     prop_assert!(command.rights().iter().all(|right| given.rights.contains(right)));
                     prop_assert_eq!(given.has_narrowed(&id, &narrowed), Ok(()));
-                    // Narrowing asks for no more rights than before.
+                    // Narrowing needs no more rights than before.
                     let needed = narrowed.rights();
                     prop_assert!(needed.iter().all(|right| given.rights.contains(right)));
                 }
