@@ -13,7 +13,7 @@ pub type ValueId = usize;
 /// A write: all attempts to append the same batch under the same key.
 pub type WriteId = usize;
 
-/// The end of a call that never told its end.
+/// The end of a call without a recorded end.
 pub const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub struct Op<'h> {
     pub request: Option<u32>,
     pub call: &'h Call,
     pub inv: u64,
-    /// When the client was told yes or no; [`NEVER`] if it was not.
+    /// When the client got an answer, of success or failure; [`NEVER`] if it got none.
     pub ret: u64,
     pub outcome: Outcome<'h>,
 }
@@ -101,7 +101,7 @@ pub enum Source {
     Final,
 }
 
-/// Somebody was shown that `value` stands at `serial`.
+/// A client was shown that `value` stands at `serial`.
 #[derive(Clone, Copy)]
 pub struct Sighting<'h> {
     pub fact: Option<&'h Fact>,
@@ -130,7 +130,7 @@ pub struct Log {
     pub values: HashMap<u64, ValueId>,
 }
 
-/// What an event of the final log says of a turn.
+/// What an event of the final log records of a turn.
 #[derive(Clone, Copy)]
 pub struct Recorded<'h> {
     pub serial: u64,
@@ -148,7 +148,7 @@ pub struct Book<'h> {
     /// Calls that were answered in this incarnation; places in [`Index::ops`].
     pub answered: Vec<usize>,
     pub replicas: BTreeMap<&'h str, Replica>,
-    /// `None` when nobody read the final log: the incarnation was deleted, or the run is blind.
+    /// `None` when the final log was not read: the incarnation was deleted, or the run is blind.
     pub log: Option<Log>,
     /// Those events of the final log that are about turns, in its order.
     pub received: Vec<Recorded<'h>>,
@@ -164,7 +164,7 @@ pub struct Book<'h> {
 }
 
 impl Book<'_> {
-    /// The greatest `first` that may be told at the time `at`: what a trim asked before then, or
+    /// The greatest `first` that may be returned at the time `at`: what a trim requested before then, or
     /// automatic retention over what may have been in the log by then.
     pub fn trimmable(&self, at: u64) -> u64 {
         let request = self.trims.iter().filter(|(inv, _)| *inv <= at).map(|(_, before)| *before);
@@ -181,7 +181,7 @@ pub struct Index<'h> {
     pub history: &'h History,
     pub ops: Vec<Op<'h>>,
     pub names: Vec<&'h str>,
-    /// Who wrote a value; `None` if nobody ever asked for it.
+    /// Who wrote a value; `None` if no client ever requested it.
     pub writer: Vec<Option<WriteId>>,
     pub writes: Vec<Write<'h>>,
     pub books: BTreeMap<(&'h str, u32), Book<'h>>,
@@ -232,7 +232,7 @@ impl<'h> Index<'h> {
         Some((first, first + values.len() as u64 - 1))
     }
 
-    /// The name of a value that somebody asked for or saw.
+    /// The name of a value that a client requested or saw.
     pub fn value(&self, name: &str) -> Option<ValueId> {
         self.ids.get(name).copied()
     }
@@ -437,8 +437,8 @@ impl<'h> Index<'h> {
     }
 
     /// By time of invocation: the greatest serial that may have been in the log by then. That is
-    /// the greatest place of a write asked by then, and after it, at worst, all values that were
-    /// asked by then and never seen: they may have come and been trimmed unnoticed.
+    /// the greatest place of a write requested by then, and after it, at worst, all values that were
+    /// requested by then and never seen: they may have come and been trimmed unnoticed.
     fn growth(&self, book: &Book<'_>, request: &[WriteId]) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64, u64)> = Vec::new();
         for &write in request {

@@ -25,7 +25,7 @@ use super::history::{History, Kind};
 use super::report::{Anomaly, CASES, Code, Report, Verdict};
 use index::{Book, Index};
 
-/// What the run was meant to be. The default asks for nothing but one final read per session.
+/// What the run was meant to be. The default requires nothing but one final read per session.
 #[derive(Clone, Debug)]
 pub struct Expectations {
     /// Fewer acknowledged appends prove nothing.

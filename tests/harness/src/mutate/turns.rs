@@ -83,7 +83,7 @@ fn record(value: &str, fact: Fact) -> Record {
     Record { serial: 0, value: value.to_owned(), chain: None, fact: Some(Box::new(fact)) }
 }
 
-/// A call that nobody made, after line `line`.
+/// A call that no client made, after line `line`.
 fn plant(h: &mut History, line: usize, session: &str, call: Call, answer: Option<Answer>) {
     let (op, at) = (OpId(1_000_000), h.events[line].at);
     let (node, session) = ("n0".to_owned(), session.to_owned());
@@ -477,7 +477,7 @@ pub(super) fn interrupts_nothing(
     changed.then_some(history)
 }
 
-/// Spots with words that were acknowledged; the word's line.
+/// Spots with output that was acknowledged; the line of the output.
 fn acked_words(h: &History) -> Vec<(String, usize)> {
     let acked: Vec<String> = answered(h)
         .into_iter()
