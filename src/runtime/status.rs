@@ -99,7 +99,7 @@ impl Sessions {
     /// What the session takes along if it moves; none where it does not exist.
     ///
     /// # Errors
-    /// Nobody with a majority answers before the deadline.
+    /// No node with a majority answers before the deadline.
     pub async fn carried(
         &self,
         id: &SessionId,
@@ -155,7 +155,7 @@ impl Sessions {
         Ok(lines)
     }
 
-    /// The list of one shard; held while nobody who has it answers.
+    /// The list of one shard; held while no node that has it answers.
     async fn list_shard(
         &self,
         of: (u32, Option<&Grant>),
