@@ -1,4 +1,4 @@
-//! What bodies ask of turns, parsed once and strictly.
+//! Bodies of requests about turns, parsed once and strictly.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -53,7 +53,7 @@ struct CancelBody {
     role: Option<String>,
 }
 
-/// What a worker says, as JSON.
+/// A worker's `Say`, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SayBody<'b> {
@@ -196,7 +196,7 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     let (follows, content) = match (request.parent, request.regenerate, request.said) {
         (None, None, Some(content)) => (None, content.event()?),
         (Some(parent), None, Some(content)) => (Some(follows(parent, false)), content.event()?),
-        // What was said before is said again.
+        // The earlier content is sent again.
         (None, Some(message), None) => (Some(follows(message, true)), nothing()),
         (_, None, None) => return Err(bad("missing field `said`")),
         _ => return Err(bad("with regenerate, said and parent are those of the message")),
@@ -226,7 +226,7 @@ pub(in crate::edge) fn follows(message: u64, again: bool) -> Follows {
     Follows { message: Serial(message), again, found: None }
 }
 
-/// What is said until it is known what was said before.
+/// The content until the earlier one is known.
 pub(in crate::edge) fn nothing() -> NewEvent {
     NewEvent { format: Format::JSON, payload: Bytes::from_static(b"null") }
 }
