@@ -3,6 +3,7 @@
 //! Because an acknowledgement names the serial, the order of a session is known, and every promise
 //! is checked exactly in O(n log n), with no search.
 
+pub mod book;
 pub mod canonical;
 pub mod coverage;
 pub mod dedup;
