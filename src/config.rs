@@ -1,6 +1,6 @@
-//! What one node is told when it starts: by flag, else environment, else file, else default.
+//! The configuration of one node when it starts: by flag, else environment, else file, else default.
 //!
-//! A key that nobody knows is an error in every one of them, because a misspelt limit is no limit.
+//! An unknown key is an error in every one of them, because a misspelt limit is no limit.
 //! All of it is checked before a port is bound.
 
 mod access;
@@ -66,7 +66,7 @@ pub struct ServeConfig {
     pub election_max_ms: u64,
     /// Entries that a group applies between two checkpoints; half as many are kept behind one.
     pub checkpoint_entries: u64,
-    /// How long a long poll waits that does not say so itself, in milliseconds; 0 to
+    /// How long a long poll waits that does not set it itself, in milliseconds; 0 to
     /// [`limits::POLL_MS_MAX`].
     pub long_poll_ms: u64,
     /// How long a file is kept to which nothing comes, or no event refers, in milliseconds; within
@@ -76,15 +76,15 @@ pub struct ServeConfig {
     pub webhook_reach: WebhookReach,
     /// Names under which clients may call this node, beside its own.
     pub allow_hosts: Vec<AllowedHost>,
-    /// Origins of pages that may ask this node, beside its own.
+    /// Origins of pages that may send requests to this node, beside its own.
     pub allow_origins: Vec<AllowedOrigin>,
     /// Where clients reach this node.
     pub public: PublicConfig,
     /// Where operators are served, apart from clients; at the same place, where none is given.
     pub admin_listen: Option<SocketAddr>,
-    /// The key that may do everything; where there is none, and no issuer, nobody is asked who they are.
+    /// The key that may do everything; where there is none, and no issuer, requests need no credentials.
     pub root_key: Option<Secret>,
-    /// Nobody is asked who they are, where there is neither a root key nor an issuer.
+    /// Requests need no credentials, where there is neither a root key nor an issuer.
     pub insecure: bool,
     /// Certificate and key for clients; none, where they are served without TLS.
     pub client_tls: Option<CertificateFiles>,
@@ -117,7 +117,7 @@ const ELECTION_MAX_MS: u64 = 600;
 const CHECKPOINT_ENTRIES: u64 = 8192;
 /// Checkpoints closer than that cost more than they save.
 const CHECKPOINT_ENTRIES_MIN: u64 = 16;
-/// Most times that may be asked for; beyond it a dead leader is not missed in any useful time.
+/// Most times that may be set; beyond it a dead leader is not missed in any useful time.
 const ELECTION_MS_LIMIT: u64 = 60_000;
 const CLUSTER_NAME_BYTES: usize = 64;
 
@@ -197,7 +197,7 @@ pub struct Given {
         value_delimiter = ','
     )]
     pub allow_host: Vec<String>,
-    /// An origin whose pages may ask this node: http://NAME:PORT, null or *; once for each
+    /// An origin whose pages may send requests to this node: http://NAME:PORT, null or *; once for each
     #[arg(
         long = "allow-origin",
         env = "OUTLIVE_ALLOW_ORIGIN",
@@ -228,7 +228,7 @@ pub struct Given {
     /// Key of that certificate, in PEM
     #[arg(long, env = "OUTLIVE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Listens beyond this machine though nobody is asked who they are
+    /// Listens beyond this machine though requests need no credentials
     #[arg(
         long,
         env = "OUTLIVE_INSECURE",
@@ -240,7 +240,7 @@ pub struct Given {
     /// How traces are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
-    /// An agent that this node runs: a command that speaks a worker's lines on its stdio; once for each
+    /// An agent that this node runs: a command that exchanges a worker's lines on its stdio; once for each
     #[arg(
         long = "agent",
         env = "OUTLIVE_AGENT",

@@ -39,12 +39,12 @@ pub const GONE_INTERVAL: Duration = Duration::from_millis(100);
 /// Heartbeats that the leader before does not acknowledge, and is gone; and after how many looks that is judged.
 pub const GONE_HEARTBEATS: u32 = 2;
 pub const GONE_LOOKS: u32 = 3;
-/// Pause after which sessions are told again of a node that is gone, and for how long they are.
+/// Pause after which sessions are notified again of a node that is gone, and for how long they are.
 pub const GONE_AGAIN: Duration = Duration::from_secs(1);
 pub const GONE_REPORT: Duration = Duration::from_secs(5);
-/// Pause between two sweeps for what is idle or was not heard of.
+/// Pause between two sweeps for what is idle or was not reported again.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a session that nobody uses keeps its actor.
+/// How long a session that is not used keeps its actor.
 pub const IDLE: Duration = Duration::from_secs(60);
 /// The same, once a node has many.
 pub const IDLE_CROWDED: Duration = Duration::from_secs(5);
@@ -66,14 +66,14 @@ pub const REPLAY_ACTORS: usize = 512;
 pub const REPLAY_WAIT: Duration = Duration::from_millis(100);
 /// Changes that a listener on this node may be behind, before it must look for itself.
 pub const CHANGES: usize = 1024;
-/// How long a request lives that does not say so itself.
+/// How long a request lives that sets no deadline itself.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// Time for which an agent counts as having workers when the last one is gone: those that ask by HTTP ask anew.
+/// Time for which an agent counts as having workers when the last one is gone: those that claim by HTTP claim anew.
 pub const SERVED_LINGER: Duration = Duration::from_secs(30);
-/// How long it is believed what other nodes said of their workers, and how long they may take to say it.
+/// How long the answers of other nodes about their workers are trusted, and how long such an answer may take.
 pub const SERVED_FRESH: Duration = Duration::from_secs(2);
 pub const SERVED_WAIT: Duration = Duration::from_millis(500);
-/// Agents of which one node remembers what the others said.
+/// Agents of which one node remembers the answers of the others.
 pub const SERVED_AGENTS: usize = 10_000;
 /// Turns that one node offers at once; others are offered when these are taken.
 pub const OFFERS: usize = 10_000;
@@ -81,7 +81,7 @@ pub const OFFERS: usize = 10_000;
 pub const OFFER_AGAIN: Duration = Duration::from_secs(2);
 /// How long a node waits for a turn on behalf of another node's worker.
 pub const OFFER_WAIT: Duration = Duration::from_secs(1);
-/// Workers of one node for whom all other nodes are asked at the same time; others wait at their own node.
+/// Workers of one node for whom all other nodes get requests at the same time; others wait at their own node.
 pub const CLAIMERS: usize = 256;
 /// Effects of sessions on one node that wait to be begun; more are tried again at the next sweep.
 pub const ACTIONS: usize = 1024;
@@ -95,11 +95,11 @@ pub const LEADER_WAIT: Duration = Duration::from_millis(50);
 pub const READERS: usize = 100_000;
 /// Nodes that a request is sent on to before it waits.
 pub const HOPS: u32 = 2;
-/// How long a replica on another node may take, before the next one is asked.
+/// How long a replica on another node may take, before the next one gets the request.
 pub const PEER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long a node that is to come in may take to meet the one that leads the change.
 pub const NEWCOMER_WAIT: Duration = Duration::from_millis(3000);
-/// How long a node may take to tell about itself.
+/// How long a node may take to report about itself.
 pub const REPORT_WAIT: Duration = Duration::from_millis(1000);
 /// Pause between two sessions that a node compares with their other replicas, and how long one may take.
 pub const COMPARE_INTERVAL: Duration = Duration::from_millis(500);
@@ -114,13 +114,13 @@ pub const READY_LAG: u64 = 10_000;
 pub const ATTENDANCE_LINKS: usize = 200_000;
 /// Links of participants that one message between nodes carries.
 pub const ATTENDANCE_REPORT: usize = 2_000;
-/// Pause after which a node says again who is attached to it.
+/// Pause after which a node reports again who is attached to it.
 pub const ATTENDANCE_REFRESH: Duration = Duration::from_secs(3);
-/// Time after which somebody is gone of whom nothing was said.
+/// Time after which a participant is gone that was not reported again.
 pub const ATTENDANCE_EXPIRY: Duration = Duration::from_secs(8);
-/// Time in which a new leader hears who is there before it tells of it.
+/// Time in which a new leader gets reports of who is there before it publishes them.
 pub const ATTENDANCE_HUSH: Duration = Duration::from_secs(1);
-/// Shortest and longest pause between two rounds of telling who is there.
+/// Shortest and longest pause between two rounds of gossip about who is there.
 pub const ATTENDANCE_ROUND: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(250));
 /// Payload of a message that is not kept, in bytes.
@@ -134,18 +134,18 @@ pub const EPHEMERAL_SESSIONS: usize = 10_000;
 /// Such messages that wait for one reader, and their bytes.
 pub const EPHEMERAL_WAITING: usize = 64;
 pub const EPHEMERAL_WAITING_BYTES: usize = 64 << 10;
-/// Bytes of those that a reader is told at once, and the pause after that.
+/// Bytes of those that a reader gets at once, and the pause after that.
 pub const EPHEMERAL_FRAME_BYTES: usize = 16 << 10;
 pub const EPHEMERAL_PACE: Duration = Duration::from_millis(50);
-/// Such messages that wait for another node, and their bytes; bytes of those that it is told at once, and the pause
+/// Such messages that wait for another node, and their bytes; bytes of those that it gets at once, and the pause
 /// after that.
 pub const EPHEMERAL_OUTGOING: usize = 1024;
 pub const EPHEMERAL_OUTGOING_BYTES: usize = 512 << 10;
 pub const EPHEMERAL_CARRIED_BYTES: usize = 64 << 10;
 pub const EPHEMERAL_ROUND: Duration = Duration::from_millis(20);
-/// Such a message is carried to other nodes so long after it was said, in milliseconds.
+/// Such a message is carried to other nodes so long after it was sent, in milliseconds.
 pub const EPHEMERAL_AGE_MS: u64 = 5_000;
-/// Devices that are listed when it is told who is there; all are counted.
+/// Devices that are listed when it is reported who is there; all are counted.
 pub const COMPANY_DEVICES: usize = 256;
 /// Time after which a session whose last watcher left is not watched: a page that is loaded again takes
 /// less.
@@ -155,14 +155,14 @@ pub const AUDIENCE_GRACE: Duration = Duration::from_secs(5);
 
 /// Connections that one node serves at once, where it may open files enough.
 pub const CONNECTIONS: usize = 100_000;
-/// Connections beyond them that are told so, or that are an operator's.
+/// Connections beyond them that get that answer, or that are an operator's.
 pub const CONNECTIONS_SPARE: usize = 16;
 /// How long such a connection may take, in milliseconds.
 pub const CONNECTION_SPARE_MS: u64 = 2_000;
 /// Files that are left to the rest of the node: its journal and store, its links, what its agents and webhooks
 /// need, and those connections.
 pub const FILES_KEPT: u64 = 512;
-/// HTTP/2 connections that one node serves at once; each may be sent [`HTTP2_BYTES`] that nobody reads.
+/// HTTP/2 connections that one node serves at once; each may be sent [`HTTP2_BYTES`] that the client does not read.
 pub const HTTP2_CONNECTIONS: usize = 1024;
 /// Requests that one HTTP/2 connection has open at once.
 pub const CONNECTION_STREAMS: u32 = 128;
@@ -191,7 +191,7 @@ pub const TRANSIT_SMALL_BYTES: usize = 16 << 10;
 pub const WINDOW_BYTES: usize = 1 << 20;
 /// Lines of a streaming append that are not acknowledged: what one command takes, and as many that gather.
 pub const WINDOW_LINES: usize = 2 * APPEND_EVENTS;
-/// Bytes of a body that is too large that are read and thrown away, so that the client hears why.
+/// Bytes of a body that is too large that are read and thrown away, so that the client gets the reason.
 pub const DISCARD_BYTES: usize = 16 << 20;
 /// Time for that, in milliseconds.
 pub const DISCARD_MS: u64 = 5_000;
@@ -218,7 +218,7 @@ pub const IMPORT_STATE_BYTES: usize = 8 << 20;
 pub const CHANGED_RECENTLY: usize = 1024;
 /// Heads that are read at once for who follows the changes.
 pub const CHANGES_SCANNED: usize = 10_000;
-/// Sessions that one page of changes has, unless it is asked otherwise, and at most.
+/// Sessions that one page of changes has, unless the request sets another number, and at most.
 pub const CHANGES_PAGE: usize = 100;
 pub const CHANGES_MAX: usize = 1000;
 /// Shards that a place in the changes may name.
@@ -226,21 +226,21 @@ pub const SHARDS: usize = 1024;
 /// Nesting of a JSON payload.
 pub const JSON_DEPTH: usize = 128;
 
-/// Time that a request may take unless it says otherwise, in milliseconds.
+/// Time that a request may take unless it sets another, in milliseconds.
 pub const REQUEST_MS: u64 = 5_000;
-/// Time that a request may ask for at most, in milliseconds.
+/// Time that a request may set at most, in milliseconds.
 pub const REQUEST_MS_MAX: u64 = 60_000;
-/// Time for which a long poll waits unless it says otherwise, in milliseconds.
+/// Time for which a long poll waits unless it sets another, in milliseconds.
 pub const POLL_MS: u64 = 20_000;
 /// Time for which a long poll may wait at most, in milliseconds.
 pub const POLL_MS_MAX: u64 = 60_000;
-/// Events of one page unless the request says otherwise.
+/// Events of one page unless the request sets another number.
 pub const PAGE_EVENTS: usize = 1000;
 /// Events of one page at most.
 pub const PAGE_EVENTS_MAX: usize = 10_000;
 /// Payload bytes after which a page ends.
 pub const PAGE_BYTES: usize = 1 << 20;
-/// Sessions of one list unless the request says otherwise.
+/// Sessions of one list unless the request sets another number.
 pub const LIST_SESSIONS: usize = 100;
 /// Sessions of one list at most.
 pub const LIST_SESSIONS_MAX: usize = 1000;
@@ -249,15 +249,15 @@ pub const LIST_SESSIONS_MAX: usize = 1000;
 pub const HEARTBEAT_MS: u64 = 15_000;
 /// Pause between two pings to an attachment that has a name or began with a snapshot, in milliseconds.
 pub const PING_MS: u64 = 5_000;
-/// Payload bytes of the messages that are told of one session; the newest.
+/// Payload bytes of the messages that are returned of one session; the newest.
 pub const MESSAGES_BYTES: usize = 256 << 10;
-/// Messages of one page, or of a snapshot, unless the request says otherwise, and at most.
+/// Messages of one page, or of a snapshot, unless the request sets another number, and at most.
 pub const MESSAGES_PAGE: usize = 100;
 pub const MESSAGES_PAGE_MAX: usize = 500;
-/// Turns that are over of one page, unless the request says otherwise, and at most.
+/// Turns that are over of one page, unless the request sets another number, and at most.
 pub const TURNS_PAGE: usize = 100;
 pub const TURNS_PAGE_MAX: usize = 500;
-/// Bytes of open questions that one ping tells; of the others it tells where they are.
+/// Bytes of open questions that one ping carries; of the others it gives the places.
 pub const PING_QUESTIONS_BYTES: usize = 16 << 10;
 /// The schema of a form, in bytes; what it comes to with all that it refers to, in parts; and how deep it is.
 pub const SCHEMA_BYTES: usize = 32 << 10;
@@ -267,9 +267,9 @@ pub const SCHEMA_DEPTH: usize = 32;
 pub const PATTERN_BYTES: usize = 256 << 10;
 /// How many parts of such a schema a pattern counts for: compiling it takes as long.
 pub const PATTERN_NODES: usize = 32;
-/// Parts of a schema times values of an answer, up to which all is told that is wrong with it; beyond, the first.
+/// Parts of a schema times values of an answer, up to which all is reported that is wrong with it; beyond, the first.
 pub const SCHEMA_JUDGEMENTS: usize = 200_000;
-/// The answer to a form, in bytes; and how many places are told where it does not fit.
+/// The answer to a form, in bytes; and how many places are reported where it does not fit.
 pub const FORM_BYTES: usize = 32 << 10;
 pub const FORM_ERRORS: usize = 8;
 /// What one question offers to choose among.
@@ -279,25 +279,25 @@ pub const MESSAGES_QUESTIONS: usize = 1024;
 /// Events that are looked at for these messages, and more where an open turn began before, up to a bound.
 pub const MESSAGES_EVENTS: usize = 20_000;
 pub const MESSAGES_EVENTS_MAX: usize = 200_000;
-/// Payload bytes that are read for one page of messages; of a longer message the end is told.
+/// Payload bytes that are read for one page of messages; of a longer message the end is returned.
 pub const MESSAGES_READ_BYTES: usize = 32 << 20;
 /// Payload bytes of that end that are read where they come last.
 pub const MESSAGES_LAST_BYTES: usize = 4 << 20;
 /// Body of a chat client's message, in bytes: it sends the whole chat each time.
 pub const CHAT_BODY_BYTES: usize = 8 << 20;
-/// Parts of one answer that a chat client is told.
+/// Parts of one answer that a chat client is sent.
 pub const ANSWER_PARTS: usize = 4096;
 /// Arguments of the open calls of one answer that are kept for it, in bytes.
 pub const ANSWER_CALLS_BYTES: usize = 1 << 20;
-/// Output of one response of OpenAI's dialect, in bytes: it is told once more, whole, when it ends.
+/// Output of one response of OpenAI's dialect, in bytes: it is sent once more, whole, when it ends.
 pub const RESPONSE_BYTES: usize = 4 << 20;
 /// Times that an answer began anew which are known to those who read it from its beginning.
 pub const ANSWER_REWINDS: usize = 1024;
-/// Time for which a chat client's connection is kept while nobody serves its session.
+/// Time for which a chat client's connection is kept while no node serves its session.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
-/// Time that a chat client's message may take unless its request says otherwise, in milliseconds.
+/// Time that a chat client's message may take unless its request sets another, in milliseconds.
 pub const ANSWER_HOLD_MS: u64 = 30_000;
-/// Time after a question to people from which an agent that says nothing more waits for the answer, in milliseconds.
+/// Time after a question to people from which an agent without further output waits for the answer, in milliseconds.
 pub const ASK_GRACE_MS: u64 = 1_000;
 /// Bytes of a live stream that are handed to the connection at once, unless one event is larger.
 pub const LIVE_BYTES: usize = 16 << 10;
@@ -352,17 +352,17 @@ pub const SUBSCRIPTION_BODY_BYTES: usize = 256 << 10;
 pub const SUBSCRIPTION_TEXT_BYTES: usize = 2048;
 /// Names that a pattern's prefix may have, to be looked through at once.
 pub const SCAN_NAMES: usize = 50_000;
-/// Streams that are asked for their tails at once.
+/// Streams whose tails are queried at once.
 pub const SCAN_AT_ONCE: usize = 16;
 /// Changes after which the log of a subscription begins anew.
 pub const SUBSCRIPTION_CHANGES: usize = 256;
 /// Subscriptions that one node works for at once.
 pub const SUBSCRIPTION_WORKERS: usize = 1000;
-/// Pause between two looks for subscriptions that nobody works for.
+/// Pause between two looks for subscriptions without a worker.
 pub const SUBSCRIPTION_SWEEP: Duration = Duration::from_secs(5);
 /// Pause between two looks for what is to be done at leads.
 pub const SUBSCRIPTION_TICK: Duration = Duration::from_millis(200);
-/// Pause between two surveys where the node does not hear of every stream.
+/// Pause between two surveys where the node does not see the changes of every stream.
 pub const SCAN_PAUSE: Duration = Duration::from_secs(1);
 /// The same where it does: only what was missed is found so.
 pub const SCAN_PAUSE_WHOLE: Duration = Duration::from_secs(15);
@@ -382,11 +382,11 @@ pub const SOCKET_SESSIONS: usize = 64;
 pub const SOCKET_REQUESTS: usize = 64;
 /// One frame of a client, in bytes.
 pub const SOCKET_FRAME_BYTES: usize = 256 << 10;
-/// One frame of a worker that has not said who it is, in bytes.
+/// One frame of a worker that has not registered, in bytes.
 pub const STRANGER_FRAME_BYTES: usize = 16 << 10;
-/// One frame of a worker, in bytes: the largest say as JSON, where each byte may take more than one.
+/// One frame of a worker, in bytes: the largest `Say` as JSON, where each byte may take more than one.
 pub const WORKER_FRAME_BYTES: usize = 2 << 20;
-/// Events that a session may be ahead of the client's credit, unless it says otherwise, and at most.
+/// Events that a session may be ahead of the client's credit, unless it sets another number, and at most.
 pub const SOCKET_CREDIT: u32 = 1024;
 pub const SOCKET_CREDIT_MAX: u32 = 65_536;
 /// Pause between two pings of a WebSocket and of each session on it, in milliseconds.
@@ -400,30 +400,30 @@ pub const SOCKET_PARTING_MS: u64 = 1_000;
 
 /// Turns that one link works on at once.
 pub const LINK_TURNS: usize = 1024;
-/// Says of one link that are not answered; beyond them nothing is read from its worker.
+/// Outputs of one link that are not answered; beyond them nothing is read from its worker.
 pub const LINK_SAYS: usize = 256;
-/// Bytes of such says.
+/// Bytes of such outputs.
 pub const LINK_BYTES: usize = 2 << 20;
-/// Says of one turn that were refused and may be said again; of older ones it is not known what became of them.
+/// Outputs of one turn that were refused and may be sent again; of older ones the outcome is not known.
 pub const LINK_REFUSED: usize = 256;
-/// Things that a worker is told and has not read; beyond them its feeds wait.
+/// Frames that a worker is sent and has not read; beyond them its feeds wait.
 pub const LINK_SIGNALS: usize = 64;
-/// How long a link waits for a turn before it asks anew.
+/// How long a link waits for a turn before it claims anew.
 pub const LINK_CLAIM: Duration = Duration::from_secs(10);
-/// Pause before a feed or a say that found no leader is tried again.
+/// Pause before a feed or an output that found no leader is tried again.
 pub const FEED_WAIT: Duration = Duration::from_millis(100);
 /// Payload bytes that a token of a conversation is counted as. Most texts have four in a token.
 pub const TOKEN_BYTES: usize = 3;
-/// Tokens of a conversation that an endpoint may be asked with at most.
+/// Tokens of a conversation that a request to an endpoint may have at most.
 pub const CONTEXT_TOKENS_RANGE: std::ops::RangeInclusive<usize> =
     256..=MESSAGES_BYTES / TOKEN_BYTES;
-/// Tokens that one answer of a model may have where its API wants to know and nobody has said.
+/// Tokens that one answer of a model may have where its API requires a number and none is configured.
 pub const MODEL_TOKENS: u64 = 8_192;
 /// How long the end of a stream is waited for after its answer has finished.
 pub const FINISH_GRACE: Duration = Duration::from_secs(1);
 /// Time that a worker has to stop a turn that was cancelled or taken from it.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
-/// Time in which what a worker said before it left must be committed.
+/// Time in which a worker's output from before it left must be committed.
 pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 
 // Agents that a node runs by itself.
@@ -432,7 +432,7 @@ pub const FLUSH_WAIT: Duration = Duration::from_secs(5);
 pub const BODIES: usize = 256;
 /// Tenants whose turns one agent takes that a node runs.
 pub const AGENT_TENANTS: usize = 64;
-/// Failures of one body within [`RESTARTS_WITHIN_MS`] after which it rests, and the most that may be asked for.
+/// Failures of one body within [`RESTARTS_WITHIN_MS`] after which it rests, and the most that may be set.
 pub const RESTARTS: u32 = 5;
 pub const RESTARTS_MAX: u32 = 10_000;
 /// Time in which failures count, in milliseconds.
@@ -443,7 +443,7 @@ pub const RESTARTS_REST: Duration = Duration::from_secs(60);
 pub const RESTART_WAIT: Duration = Duration::from_millis(200);
 /// The longest such pause.
 pub const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Lease of a worker on a link, which is asked for signs of life, if it asks for none, in milliseconds.
+/// Lease of a worker on a link, which is sent pings, if it requests none, in milliseconds.
 pub const LINK_LEASE_MS: u64 = 5_000;
 /// Time in which a process must register after its start.
 pub const REGISTER_WAIT: Duration = Duration::from_secs(30);
@@ -486,11 +486,11 @@ pub const KEYS_SESSION: &str = "__outlive/keys";
 pub const QUOTA_TENANTS: usize = 10_000;
 /// Keys, and subjects of tokens, of which it does.
 pub const QUOTA_KEYS: usize = 50_000;
-/// Pause between two looks at what tenants hold: how late a node without a replica may hear of it.
+/// Pause between two looks at what tenants hold: how late a node without a replica may learn of it.
 pub const ALLOWANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long after its last request a node goes on to ask what a tenant holds elsewhere.
+/// How long after its last request a node goes on to query what a tenant holds elsewhere.
 pub const ALLOWANCE_KEPT: Duration = Duration::from_secs(60);
-/// Tenants of which a node asks that at once.
+/// Tenants for which a node queries that at once.
 pub const ALLOWANCE_TENANTS: usize = 4096;
 /// Tenants that may have quotas of their own.
 pub const QUOTA_NAMED_TENANTS: usize = 1_000;

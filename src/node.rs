@@ -58,10 +58,10 @@ use crate::subscriptions::Subscriptions;
 use crate::telemetry::Metrics;
 use crate::tls;
 
-/// Runs the node until it is asked to stop (SIGTERM or SIGINT). Where its store fails it begins again.
+/// Runs the node until it is signalled to stop (SIGTERM or SIGINT). Where its store fails it begins again.
 ///
 /// # Errors
-/// Says what kept it from starting or made it stop.
+/// Names what kept it from starting or made it stop.
 pub fn run(config: ServeConfig) -> anyhow::Result<()> {
     descriptors::raise();
     // Heartbeats and links live on a thread of their own, so that busy sessions never silence a node.
@@ -118,7 +118,7 @@ pub enum End {
 }
 
 /// Threads for sessions and clients: all cores but the one that links and groups need. Each thread more
-/// than there are cores costs switches between them, and helps nobody.
+/// than there are cores costs switches between them, and helps no task.
 fn work_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1))
 }
@@ -315,8 +315,8 @@ fn checkpoints(config: &ServeConfig) -> Checkpoints {
     }
 }
 
-/// A node without links has nobody to hear its heartbeats, and no elections to lose: its groups wake by them all the
-/// same, many times for each. All spans grow together, since a heartbeat that comes near an election is refused.
+/// A node without links has no peers to receive its heartbeats, and no elections to lose: its groups wake by them all
+/// the same, many times for each. All spans grow together, since a heartbeat that comes near an election is refused.
 fn timers(config: &ServeConfig) -> Timers {
     let slower = if config.peer_listen.is_none() { ALONE_SLOWER } else { 1 };
     Timers {
@@ -338,7 +338,7 @@ fn settings(config: &ServeConfig, address: SocketAddr) -> anyhow::Result<edge::S
     })
 }
 
-/// Lets the node's parts say how they are.
+/// Registers the metrics of the node's parts.
 fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
     let counts = Box::new(JournalCounts(journal.clone()));
     metrics.register(|registry| registry.register_collector(counts));
@@ -378,7 +378,7 @@ fn open_journal(dir: &Path) -> anyhow::Result<(Journal, JoinHandle<()>)> {
     let (journal, mut writer) =
         Journal::open(Arc::new(RealDisk), config).context("open the journal")?;
     writer.on_fatal(Box::new(|error| {
-        // A failed sync must never be tried again: nobody knows what the disk has.
+        // A failed sync must never be tried again: what the disk has is unknown.
         tracing::error!(%error, "the journal's disk failed; the process ends");
         std::process::abort();
     }));

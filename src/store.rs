@@ -76,7 +76,7 @@ impl Store {
         &self.fault
     }
 
-    /// Writes, unless the store has failed; where it fails now, everybody is told.
+    /// Writes, unless the store has failed; where it fails now, everyone who waits for that is notified.
     fn write(
         &self,
         what: &'static str,
@@ -147,7 +147,7 @@ impl Store {
         })
     }
 
-    /// Lists a session, or lists it no more. To be written before the head that says the same: what a power
+    /// Lists a session, or lists it no more. To be written before the head with the same content: what a power
     /// cut keeps of both is then made good by whoever applies the journal again.
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl Store {
             Some(Err(error)) => (None, Some(error)),
             None => (None, None),
         };
-        // Whoever cannot tell where to begin does not begin somewhere else.
+        // A reader that does not know where to begin does not begin somewhere else.
         let found = failed.is_none();
         let rows = found.then(|| view.rows(Table::Blocks, keys::blocks_from(at, start)));
         let blocks = rows.into_iter().flatten().map(|row| decode(BLOCK_VERSION, &row?.1));
@@ -281,7 +281,8 @@ impl Store {
         self.freed.load(Ordering::Relaxed)
     }
 
-    /// Gives the disk what was removed, if that can be done within so many free bytes; says whether. May take long.
+    /// Gives the disk what was removed, if that can be done within so many free bytes; returns whether it was. May
+    /// take long.
     ///
     /// # Errors
     /// Nothing is lost; what is given back is unknown.
@@ -346,9 +347,9 @@ impl Store {
         bytes.map(|bytes| decode(kept::MARK_VERSION, &bytes)).transpose()
     }
 
-    /// Makes everything written before this call durable, and then the mark of a shard that says so. The engine keeps
-    /// writes in their order, so that a mark which a power cut leaves has all before it; the first sync does not rely
-    /// on that.
+    /// Makes everything written before this call durable, and then the mark of a shard that records it. The engine
+    /// keeps writes in their order, so that a mark which a power cut leaves has all before it; the first sync does
+    /// not rely on that.
     ///
     /// # Errors
     /// Either mark may be there.

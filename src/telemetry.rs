@@ -154,7 +154,7 @@ impl Metrics {
     }
 }
 
-/// What is traced unless `RUST_LOG` says otherwise: everything from INFO, and of the libraries what matters.
+/// What is traced unless `RUST_LOG` is set: everything from INFO, and of the libraries what matters.
 const USUAL: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,ractor=warn";
 
 /// Sends traces to standard error; `RUST_LOG` chooses them.

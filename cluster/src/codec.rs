@@ -33,7 +33,7 @@ pub fn encode<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
 }
 
 /// Decodes the first field alone of what [`encode`] wrote with the same `version`: whether a record is worth
-/// decoding can be told without its rest, which may be large.
+/// decoding can be decided without its rest, which may be large.
 ///
 /// # Errors
 /// Another version, or no such field at the beginning.

@@ -45,9 +45,9 @@ pub enum HomeError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// What peers say against this node.
+/// The refusals of this node that peers have reported.
 ///
-/// A peer's word is no proof: what it says may end this node only where it could do so by its silence.
+/// A peer's report is no proof: it may end this node only where the peer's silence could do so too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     /// That its data is not what it was: another disk, or less than there was.
@@ -57,25 +57,25 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Notes what `by` says; whether that is news.
+    /// Notes the refusal that `by` reports; whether that is news.
     pub(crate) fn note(&mut self, by: NodeId, reason: &str) -> bool {
         let said = if reason.starts_with(REMOVED) { &mut self.removed } else { &mut self.data };
         said.insert(by, reason.into()).as_deref() != Some(reason)
     }
 
-    /// Hears that `by` lets this node in: it has taken its words back.
+    /// Notes that `by` lets this node in: its refusals are withdrawn.
     pub(crate) fn forget(&mut self, by: NodeId) -> bool {
         let forgotten = [&mut self.data, &mut self.removed].map(|said| said.remove(&by));
         forgotten.iter().any(Option::is_some)
     }
 
-    /// Who speaks against this node's data.
+    /// The peers that refuse this node for its data.
     pub(crate) fn of_data(&self) -> impl Iterator<Item = NodeId> {
         self.data.keys().copied()
     }
 
-    /// Why the node `local` must not go on. Only `members` count: those that speak against its data leave no
-    /// majority of them that it could be part of; or of the others a majority, and all but one, say that it
+    /// Why the node `local` must not go on. Only `members` count: those that refuse it for its data leave no
+    /// majority of them that it could be part of; or of the others a majority, and all but one, report that it
     /// was removed. While some group still counts on it, that group has two more members that let it in.
     pub fn outcast(&self, local: NodeId, members: &BTreeSet<NodeId>) -> Option<String> {
         let others = members.iter().filter(|node| **node != local).count();
@@ -140,7 +140,7 @@ impl Home {
         self.identity.store
     }
 
-    /// What this node seals its own words with. It never leaves the disk; an older copy of it has the same.
+    /// What this node seals its own announcements with. It never leaves the disk; an older copy of it has the same.
     pub fn secret(&self) -> u128 {
         self.identity.secret
     }
@@ -159,7 +159,7 @@ impl Home {
         self.removed.clone()
     }
 
-    /// Follows what peers say against this node; also changes when one says the same again.
+    /// Follows the refusals that peers report; also changes when one reports the same again.
     pub fn refusals(&self) -> watch::Receiver<Refusals> {
         self.refusals.subscribe()
     }
@@ -184,7 +184,7 @@ impl Gate for Home {
                 *met = with_peer;
             }
         }
-        // Should it refuse this node still, it says so again.
+        // Should it refuse this node still, it reports that again.
         self.refusals.send_if_modified(|refusals| refusals.forget(peer));
         Ok(())
     }
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!([out(2), out(3), out(4), out(5)], [true, false, false, false]);
         home.refused(NodeId(3), other_disk());
         assert_eq!([out(3), out(4), out(5), out(6)], [true, true, false, false]);
-        // Whoever lets this node in again has taken its word back.
+        // A peer that lets this node in again has withdrawn its refusal.
         home.admit(NodeId(3), 7).unwrap();
         assert_eq!([out(2), out(3)], [true, false]);
     }
@@ -304,7 +304,7 @@ mod tests {
         home.removed().keep_out(NodeId(2));
         let refusal = home.admit(NodeId(2), 7).unwrap_err();
         home.admit(NodeId(3), 7).unwrap();
-        // Whom it has met does not count: at its first start it has met nobody.
+        // Which peers it has met does not count: at its first start it has met none.
         let members = (1..=3).map(NodeId).collect();
         let out = || leaving.refusals().borrow().outcast(NodeId(2), &members);
         leaving.refused(NodeId(1), refusal.clone());

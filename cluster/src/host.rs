@@ -1,4 +1,4 @@
-//! A node: its journal, its links, its groups, and the map that it has heard of.
+//! A node: its journal, its links, its groups, and the latest map that it has received.
 
 mod acknowledged;
 mod clocks;
@@ -65,7 +65,7 @@ pub struct Birth {
 /// Why the members were not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// It never happened and, asked so, never will.
+    /// It never happened, and the same request never will.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// It never happened; the system group is led elsewhere, perhaps there.
@@ -74,7 +74,7 @@ pub enum ChangeError {
     /// It never happened; try again.
     #[error("{0}")]
     Busy(String),
-    /// It may yet happen; asking again is harmless.
+    /// It may yet happen; repeating it is harmless.
     #[error("it may yet happen: {0}")]
     Unknown(String),
 }
@@ -83,7 +83,7 @@ pub enum ChangeError {
 pub struct HostParts {
     pub local: NodeId,
     pub dir: PathBuf,
-    /// The random id of this node's disk, by which peers tell it from another; see [`crate::home::Home`].
+    /// The random id of this node's disk, by which peers distinguish it from another; see [`crate::home::Home`].
     pub store: u128,
     pub journal: Journal,
     pub birth: Birth,
@@ -95,7 +95,7 @@ pub struct HostParts {
     /// Runtime that the groups live on, with their links; the caller's own where absent. Nothing on it
     /// ever blocks, since heartbeats wait for it.
     pub control: Option<Handle>,
-    /// What this node seals its own words with; see [`crate::home::Home::secret`].
+    /// What this node seals its own announcements with; see [`crate::home::Home::secret`].
     pub secret: u128,
 }
 
@@ -119,8 +119,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Links the node to its peers; it has no groups, and answers nobody, before [`Host::run`]. What runs above it
-    /// is built in between, around this host. `connect` makes the transport around the service that it is given.
+    /// Links the node to its peers; it has no groups, and answers no requests, before [`Host::run`]. What runs above
+    /// it is built in between, around this host. `connect` makes the transport around the service that it is given.
     ///
     /// # Errors
     /// The directory or the transport is not usable; nothing runs.
@@ -193,17 +193,17 @@ impl Host {
     }
 
     /// Becomes the reason when a peer shows this node that it has less than it acknowledged, or when those
-    /// who only say so leave it no majority: it takes no part any more, and must end.
+    /// that only report so leave it no majority: it takes no part any more, and must end.
     pub fn refused(&self) -> watch::Receiver<Option<String>> {
         self.rejoin.refused()
     }
 
-    /// Peers that say, and do not show, that this node has less than it acknowledged: it takes no part with them.
+    /// Peers that report, without a proof, that this node has less than it acknowledged: it takes no part with them.
     pub fn accusers(&self) -> Vec<NodeId> {
         self.rejoin.accusers()
     }
 
-    /// The last entry of a group that a node has told this one it knows to be committed, with all before it.
+    /// The last entry of a group that a node has reported to this one as committed, with all before it.
     pub fn acknowledged(&self, by: NodeId, group: GroupId) -> Option<EntryId> {
         self.acknowledged.committed(by, group)
     }
@@ -213,7 +213,7 @@ impl Host {
         self.boot
     }
 
-    /// The starts of all nodes, as far as they have told this one: its own, and those that it has let in.
+    /// The starts of all nodes, as far as they have reported them to this one: its own, and those that it has let in.
     pub fn boots(&self) -> Vec<(NodeId, u64)> {
         let mut boots = self.acknowledged.boots();
         boots.push((self.local(), self.boot));
@@ -291,17 +291,17 @@ impl Host {
         self.transport.open(to, 0, rpc)
     }
 
-    /// How this node would be listed, if it was told its own addresses.
+    /// How this node would be listed, if it was given its own addresses.
     pub fn own_member(&self) -> Option<Member> {
         let mut members = self.parts.birth.members.iter();
         members.find(|member| member.node == self.local()).cloned()
     }
 
     /// Agrees on a change of the members; the groups follow by themselves. Only where the system group is led.
-    /// Asking again for what is done changes nothing.
+    /// Repeating a change that is done has no effect.
     ///
     /// # Errors
-    /// See [`ChangeError`]; each says whether it may yet happen.
+    /// See [`ChangeError`]; each states whether it may yet happen.
     pub async fn change_members(&self, change: Change) -> Result<Judgement, ChangeError> {
         if self.map.borrow().judge(&change)? == Judgement::Done {
             return Ok(Judgement::Done);
@@ -326,7 +326,7 @@ impl Host {
     }
 
     /// Hands every lead to another member, and is given none back. Returns when this node leads nothing,
-    /// or when nobody took what is left for two elections' time.
+    /// or when no member took what is left for two elections' time.
     pub async fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         let patience = Duration::from_millis(2 * self.parts.timers.election_max_ms);
@@ -340,7 +340,7 @@ impl Host {
         }
     }
 
-    /// Asks the best other member of each group that is led here to lead it; says whether any is.
+    /// Requests the best other member of each group that is led here to lead it; returns whether any is led here.
     async fn hand_over(&self) -> bool {
         let mut leading = false;
         for group in self.groups() {
@@ -421,7 +421,7 @@ impl Host {
     }
 }
 
-/// Gives the system group its machine, and asks the layer above for all others.
+/// Gives the system group its machine, and gets those of all others from the layer above.
 struct Machines {
     dir: PathBuf,
     map: watch::Sender<Arc<Map>>,

@@ -1,6 +1,6 @@
 //! Agrees on one order of opaque commands per shard, keeps them on disk, and carries bytes between nodes.
 //!
-//! This crate has never heard of what a command means. Its one promise: a command is applied, in the
+//! This crate does not know what a command means. Its one promise: a command is applied, in the
 //! same order on every replica, only after a majority has it on disk.
 
 mod blocking;

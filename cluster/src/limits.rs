@@ -6,16 +6,16 @@ use std::time::Duration;
 pub const SLOTS: u16 = 1024;
 /// Replicas of one group where the cluster has that many nodes.
 pub const REPLICATION: usize = 3;
-/// Groups that carry slots, when the cluster is born without saying otherwise.
+/// Groups that carry slots, when the founding of the cluster names no number.
 pub const DEFAULT_GROUPS: u32 = 12;
 
-/// Election times without a word after which a member counts as out of touch: a leader whom no majority
-/// acknowledged, a follower who heard no leader.
+/// Election times without a message after which a member counts as out of touch: a leader whom no majority
+/// acknowledged, a follower that received from no leader.
 pub const OUT_OF_TOUCH_ELECTIONS: u32 = 2;
-/// Election times for which a leader out of touch is silent: the leases of those who heard it last, and an
+/// Election times for which a leader out of touch is silent: the leases of those that received from it last, and an
 /// election or two, must fit in.
 pub const SILENT_ELECTIONS: u32 = 4;
-/// Election times for which it speaks up again in between.
+/// Election times for which it sends again in between.
 pub const PROBE_ELECTIONS: u32 = 1;
 
 /// Largest encoded record or message this crate decodes, in bytes.
@@ -42,7 +42,7 @@ pub const LANE_QUEUE_FRAMES: usize = 1024;
 pub const LANE_CALLS: usize = 4096;
 /// Streams that one peer may have open towards us.
 pub const PEER_STREAMS: u32 = 4096;
-/// UDP socket buffer that a link asks the kernel for, in bytes.
+/// UDP socket buffer that a link requests from the kernel, in bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
 /// Commands that one entry carries at most.
@@ -96,13 +96,13 @@ pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(
 pub const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while a node does not know what time it is.
 pub const CLOCK_FIRST_INTERVAL: Duration = Duration::from_millis(50);
-/// A look at a clock that takes longer, in milliseconds, says too little.
+/// A reading of a clock that takes longer, in milliseconds, is too inexact to count.
 pub const CLOCK_ROUND_TRIP_MS: u64 = 1000;
 /// What a clock showed this long ago, in milliseconds, counts no more.
 pub const CLOCK_AGE_MS: u64 = 15_000;
 /// How far a clock may be from those of a majority, in milliseconds.
 pub const CLOCK_TOLERANCE_MS: u64 = 10_000;
-/// How long a majority must say that it is much later, in milliseconds, before time jumps there.
+/// How long a majority must show a much later time, in milliseconds, before time jumps there.
 pub const CLOCK_PATIENCE_MS: u64 = 60_000;
 /// The same where the majority is a single node.
 pub const CLOCK_ALONE_PATIENCE_MS: u64 = 600_000;
@@ -113,7 +113,7 @@ pub const CLOCK_SLEW_PART: u64 = 8;
 pub const TIME_ENTRIES: u64 = 256;
 /// How long the first entry of a new group waits until its leader has met a majority's clocks.
 pub const FIRST_TIME_WAIT: Duration = Duration::from_secs(5);
-/// Pause between two looks at whether a peer has to be told how far this node is: just after its start, for
+/// Pause between two looks at whether a peer must be sent how far this node is: just after its start, for
 /// so long, and later.
 pub const ANNOUNCE_SOON: std::time::Duration = std::time::Duration::from_millis(50);
 pub const ANNOUNCE_FIRST: std::time::Duration = std::time::Duration::from_secs(5);
@@ -130,8 +130,8 @@ pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
 /// and again soon after.
 pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
-/// Rounds of care in a row in which a peer must be too far for the timers before it is said, and the pause
-/// before it is said again.
+/// Rounds of care in a row in which a peer must be too far for the timers before a warning is logged, and the pause
+/// before it is logged again.
 pub const FAR_PATIENCE_ROUNDS: u32 = 6;
 pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Entries that a newcomer may lack and still be given a vote.
@@ -141,7 +141,7 @@ pub const MEMBER_STEP: std::time::Duration = std::time::Duration::from_secs(5);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;
-/// How long a full journal waits before it asks for space again, in milliseconds.
+/// How long a full journal waits before it tries to get space again, in milliseconds.
 pub const JOURNAL_RETRY_MS: u64 = 100;
 
 /// Replication lanes of one link; groups are striped over them.
@@ -155,13 +155,13 @@ pub const LANE_BATCH_FRAMES: usize = 256;
 /// A link's own window is this times all streams it may have, so readers that stall never hold back
 /// the lanes. Divided by the round trip it is also the most that one stream carries per second.
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// Bytes that say what a stream is for.
+/// Bytes of the first frame, which names what a stream is for.
 pub const STREAM_HELLO_BYTES: usize = 64 << 10;
 /// First congestion window of a link, in bytes.
 pub const CONGESTION_WINDOW_BYTES: u64 = 256 << 10;
 /// Incoming links that may be shaking hands at once.
 pub const HANDSHAKES: usize = 64;
-/// Bytes of the text that says why a link was refused.
+/// Bytes of the text with the reason why a link was refused.
 pub const REASON_BYTES: usize = 512;
 /// Messages that one stream of the memory network holds.
 pub const MEMORY_STREAM_MESSAGES: usize = 16;

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_checkpoint_on_a_slow_disk_holds_up_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        // Opening it for writing waits until somebody reads.
+        // Opening it for writing waits until a reader opens it.
         let pipe = dir.path().join(format!("{FILE}.new"));
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();

@@ -1,6 +1,6 @@
 //! Calls that go by a third node where the link to their target is cut: one hop, never two.
 //!
-//! What is carried is asked of the target itself, and its answer comes back unchanged; a read index that
+//! The carried request is answered by the target itself, and its answer comes back unchanged; a read index that
 //! came by a third is as good as any. Raft's own messages go by direct links alone: their order matters.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::transport::{BoxFuture, CallError, Lane, Transport};
 /// A call on its way by a third.
 #[derive(Serialize, Deserialize)]
 struct Carried {
-    /// Who asks.
+    /// Who sent the request.
     from: u64,
     to: u64,
     within_ms: u64,
@@ -27,7 +27,7 @@ struct Carried {
     call: Bytes,
 }
 
-/// What the third says came of it.
+/// The result that the third node reports.
 #[derive(Serialize, Deserialize)]
 enum Came {
     Answered(Bytes),
@@ -39,7 +39,7 @@ enum Came {
 
 /// What a node is to do with a call that came by another.
 pub(crate) enum Arrived {
-    /// It is for this node, and this one asks.
+    /// It is for this node, and this node requests it.
     Here(NodeId, Rpc),
     /// It is for another node; this resolves with its answer.
     Passed(BoxFuture<Result<Bytes, String>>),

@@ -1,6 +1,6 @@
 //! Nodes that were removed from the cluster and that nothing needs any more: they have no access.
 //!
-//! One list, filled by the host from the agreed members, and asked wherever a peer comes in: at the gate of
+//! One list, filled by the host from the agreed members, and consulted wherever a peer comes in: at the gate of
 //! new links, and at each message of a link that is there.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ pub struct Removed {
 }
 
 impl Removed {
-    /// Keeps `node` out from now on; says whether it was let in before.
+    /// Keeps `node` out from now on; returns whether it was let in before.
     pub(crate) fn keep_out(&self, node: NodeId) -> bool {
         self.nodes.write().expect("no panic under this lock").insert(node)
     }
@@ -27,7 +27,7 @@ impl Removed {
         self.nodes.read().expect("no panic under this lock").contains(&node)
     }
 
-    /// Says whether a peer is let in.
+    /// Checks whether a peer is let in.
     ///
     /// # Errors
     /// The text is for the peer.

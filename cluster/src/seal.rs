@@ -1,4 +1,4 @@
-//! Seals: by them a node knows its own words again, whoever shows them to it.
+//! Seals: by them a node recognises its own announcements, whoever shows them to it.
 //!
 //! A seal is an HMAC-SHA256 under a random secret of the node's disk, which never leaves it. An older copy
 //! of the disk has the same secret.

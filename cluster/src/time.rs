@@ -23,7 +23,7 @@ use crate::limits::{
 
 const VERSION: u8 = 1;
 
-/// What a node says when it is asked for its clocks, in milliseconds since the Unix epoch.
+/// A node's answer to a request for its clocks, in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Shown {
     wall_ms: u64,
@@ -41,7 +41,7 @@ struct Reading {
 
 /// What a majority of wall clocks agrees on, in milliseconds since the Unix epoch.
 ///
-/// Where only a bare majority is heard, a part of it may be wrong and they are apart; between them,
+/// Where only a bare majority answers, a part of it may be wrong and they are apart; between them,
 /// nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
@@ -52,7 +52,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// From what the clocks show that were heard, among so many members; none without a majority.
+    /// From what the clocks show that were read, among so many members; none without a majority.
     fn of(mut shown: Vec<u64>, members: usize) -> Option<Bounds> {
         let majority = members / 2 + 1;
         shown.sort_unstable();
@@ -89,11 +89,11 @@ impl Base {
     }
 }
 
-/// A node's time, as far as it follows from what was heard. Pure: what elapses is an argument.
+/// A node's time, as far as it follows from the readings. Pure: what elapses is an argument.
 #[derive(Debug, Default)]
 struct Reference {
     base: Option<Base>,
-    /// Since when a majority says without a break that it is much later.
+    /// Since when a majority shows a much later time without a break.
     late_since: Option<u64>,
 }
 
@@ -102,7 +102,7 @@ impl Reference {
         self.base.map(|base| base.at(elapsed_ms))
     }
 
-    /// Takes what a majority shows now; says whether time jumped.
+    /// Takes what a majority shows now; returns whether time jumped.
     ///
     /// `peers` are the times of other nodes: a node that starts among them goes by theirs.
     fn steer(
@@ -114,7 +114,7 @@ impl Reference {
     ) -> bool {
         let now_ms = self.at(elapsed_ms);
         let Some(bounds) = bounds else {
-            // Nobody to go by: it goes on straight.
+            // No clocks to go by: it goes on straight.
             self.late_since = None;
             self.base = now_ms.map(|time_ms| Base { time_ms, elapsed_ms, error_ms: 0 });
             return false;
@@ -150,7 +150,7 @@ pub struct TimeReport {
     pub is_far: bool,
     /// How far the time in new entries is behind what a majority shows, in ms; negative where it is ahead.
     pub lag_ms: i64,
-    /// Whether the clocks of a majority were heard of late, this node's included.
+    /// Whether the clocks of a majority were read recently, this node's included.
     pub is_agreed: bool,
 }
 
@@ -173,7 +173,7 @@ impl NodeTime {
         Arc::new(NodeTime { clock, state: Mutex::default(), known: watch::Sender::new(false) })
     }
 
-    /// The time; none until a majority was heard, this node included.
+    /// The time; none until the clocks of a majority were read, this node's included.
     pub fn now_ms(&self) -> Option<u64> {
         let state = self.state();
         state.reference.at(self.clock.elapsed_ms())
@@ -189,7 +189,7 @@ impl NodeTime {
         self.state().report
     }
 
-    /// What this node answers to one that asks for its clocks.
+    /// What this node answers to a request for its clocks.
     pub(crate) fn shown(&self) -> Bytes {
         let shown = Shown { wall_ms: self.clock.now_ms(), time_ms: self.now_ms() };
         codec::encode(VERSION, &shown).into()
@@ -199,7 +199,7 @@ impl NodeTime {
         self.clock.elapsed_ms()
     }
 
-    /// Takes the answer of another node that was asked when `requested_ms` had elapsed here.
+    /// Takes the answer of another node to a request that was sent when `requested_ms` had elapsed here.
     ///
     /// # Errors
     /// The answer is unreadable and was not taken.
@@ -222,7 +222,7 @@ impl NodeTime {
         Ok(())
     }
 
-    /// Steers by what was heard of these members of late; `local` is this node.
+    /// Steers by the recent readings of these members' clocks; `local` is this node.
     pub(crate) fn settle(&self, members: &BTreeSet<NodeId>, local: NodeId) {
         let mut state = self.state();
         let State { reference, readings, report } = &mut *state;
@@ -315,7 +315,7 @@ impl GroupTime {
         self.now_ms()
     }
 
-    /// Hears the time of an entry of this group.
+    /// Takes note of the time of an entry of this group.
     pub(crate) fn observe(&self, time_ms: u64) {
         let mut floor = self.floor.lock().expect("no panic under this lock");
         let (now, elapsed_ms) = self.look(&mut floor);

@@ -25,11 +25,11 @@ impl Clock for Hand {
     }
 }
 
-/// Nodes whose clocks are asked in rounds, one a second, as the host does.
+/// Nodes whose clocks are read in rounds, one a second, as the host does.
 struct Nodes {
     clocks: Vec<Arc<Hand>>,
     times: Vec<Arc<NodeTime>>,
-    /// Nodes that nobody hears and that hear nobody.
+    /// Nodes that are cut off from all others, in both directions.
     cut: BTreeSet<usize>,
 }
 

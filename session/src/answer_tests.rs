@@ -1,4 +1,4 @@
-//! Answers that are cut, taken back in part, or put off: told as scripts.
+//! Answers that are cut, taken back in part, or put off: as scripts.
 
 use super::people_tests::says;
 use super::turn_tests::{Play, claim, input, say, turn_id, words};

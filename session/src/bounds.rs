@@ -164,7 +164,7 @@ mod tests {
         Command::Input(Box::new(Input::new(turn, agent, output("hi"))))
     }
 
-    /// Asks for it where the tenant has as much as it may; the refusal's code, or `ok`.
+    /// Submits it where the tenant has as much as it may; the refusal's code, or `ok`.
     fn full(session: &mut Session, command: &Command) -> &'static str {
         let (before, mut out) = (session.clone(), Vec::new());
         let bounds = FULL.of(command);

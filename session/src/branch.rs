@@ -1,10 +1,10 @@
 //! The tree of a session's messages: its branches, and the paths through them.
 //!
-//! A message follows another one. Where somebody speaks after a message that something else follows already, or
-//! wants another answer, a *branch* begins; it has the name of the event that it begins with, and the first one is 0.
-//! The messages of a branch are in the order of the log. A *view* is a path: a branch up to its end, and before it
-//! whatever it branched off, up to there. The state knows branches and not messages, so it is as large as the tree has
-//! forks, and not as the log is long.
+//! A message follows another one. Where a message is sent after one that something else follows already, or where a
+//! client wants another answer, a *branch* begins; it has the name of the event that it begins with, and the first
+//! one is 0. The messages of a branch are in the order of the log. A *view* is a path: a branch up to its end, and
+//! before it whatever it branched off, up to there. The state knows branches and not messages, so it is as large as
+//! the tree has forks, and not as the log is long.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct TreePlace {
     pub branch: Serial,
     /// If a message begins here: the first input of the oldest turn that was open before; 0 where none was.
     pub open: Serial,
-    /// It asks again for an answer to its parent: it says the same, and is no message of its own.
+    /// It requests another answer to its parent: its content is the same, and it is no message of its own.
     pub again: bool,
 }
 
@@ -35,7 +35,7 @@ pub struct Branches {
     pub root: Serial,
     /// All others, in the order of the log; up to [`limits::BRANCHES`].
     pub all: Vec<Branch>,
-    /// Where somebody spoke last.
+    /// The branch on which a participant last sent something.
     pub current: Serial,
 }
 
@@ -59,7 +59,7 @@ pub struct Branch {
 pub struct View {
     /// From the first branch on; nothing where all messages are meant, in the order of the log.
     path: Vec<Part>,
-    /// The newest message that is known of it; 0 where none is.
+    /// The newest message that is known on it; 0 where none is.
     leaf: Serial,
 }
 
@@ -75,7 +75,7 @@ struct Part {
 const END: Serial = Serial(u64::MAX);
 
 impl TreePlace {
-    /// Whether there is more to tell of it than the order of the log.
+    /// Whether its place is more than the order of the log shows.
     pub fn is_branched(&self) -> bool {
         self.branch != Serial::ZERO || self.parent != self.previous
     }
@@ -115,7 +115,7 @@ impl Branches {
         self.find(branch).map_or(Serial::ZERO, |found| found.leaf)
     }
 
-    /// Says which message is the newest of a branch now, and which was.
+    /// Sets the newest message of a branch, and returns the one before.
     pub(crate) fn set_leaf(&mut self, branch: Serial, leaf: Serial) -> Serial {
         let held = match self.all.binary_search_by_key(&branch, |held| held.begin) {
             Ok(at) => &mut self.all[at].leaf,
@@ -147,7 +147,7 @@ impl Branches {
         Some(View { path, leaf: last.leaf })
     }
 
-    /// The path on which somebody spoke last.
+    /// The path on which a participant last sent something.
     pub fn current_view(&self) -> View {
         self.view(self.current).unwrap_or_default()
     }
@@ -169,7 +169,7 @@ impl Branches {
     }
 
     /// Forgets branches of which nothing can be read any more, and which nothing goes on from, until there is room for
-    /// one more; says whether there is. Those in `kept` stay.
+    /// one more; returns whether there is. Those in `kept` stay.
     pub(crate) fn make_room(&mut self, first: Serial, kept: &[Serial]) -> bool {
         while limits::BRANCHES <= self.all.len() {
             let is_gone = |held: &Branch| {
@@ -216,7 +216,7 @@ impl View {
         self.path.last().map_or(Serial::ZERO, |last| last.branch.begin)
     }
 
-    /// The newest message that is known of it; 0 where none is.
+    /// The newest message that is known on it; 0 where none is.
     pub fn leaf(&self) -> Serial {
         self.leaf
     }

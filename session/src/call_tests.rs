@@ -1,4 +1,4 @@
-//! Calls of tools: those that clients make for agents, and those that workers make; told as scripts.
+//! Calls of tools: those that clients make for agents, and those that workers make; as scripts.
 
 use super::people_tests::{answer, says};
 use super::turn_tests::{Play, claim, input, say, turn_id, words};
@@ -57,7 +57,7 @@ fn epoch_of(applied: &Applied) -> u64 {
 fn one_device_makes_a_call_and_another_takes_over_when_it_is_silent() {
     let mut play = waits();
     assert_eq!(epoch_of(&play.run(claims("laptop", None)).unwrap()), 1);
-    // It goes on with what it has, and nothing is told of that.
+    // It goes on with what it has, and no event records that.
     play.wait(1_500);
     assert_eq!(epoch_of(&play.run(claims("laptop", Some(1))).unwrap()), 1);
     assert_eq!(epoch_of(&play.run(claims("laptop", None)).unwrap()), 1);

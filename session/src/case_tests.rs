@@ -1,4 +1,4 @@
-//! Cases of turns from the field, told as scripts: lives that follow each other, budgets, memory, and time to live.
+//! Cases of turns from the field, as scripts: lives that follow each other, budgets, memory, and time to live.
 
 use super::people_tests::{answer, asks, audience, says};
 use super::stored::read_back;
@@ -30,7 +30,7 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         let taken = play.run(claim("t1", "w", life)).unwrap();
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
         assert_eq!(turn.lease.unwrap().epoch, TurnEpoch(life));
-        // The worker of the life before speaks, ends, and is lost.
+        // The worker of the life before sends output, ends, and is lost.
         let fenced = Err(Refusal::Fenced { given: TurnEpoch(life - 1), held: TurnEpoch(life) });
         assert_eq!(play.run(say("t1", life - 1, Some(0), "old", Then::GoOn)), fenced);
         assert_eq!(play.run(say("t1", life - 1, Some(0), "", Then::Complete)), fenced);
@@ -148,7 +148,7 @@ fn what_is_held_back_is_known_when_its_turn_begins() {
     assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnOver));
 }
 
-/// `rewind`: each worker says anew what the last one said. `step`: each begins a step of its own.
+/// `rewind`: each worker emits anew what the last one emitted. `step`: each begins a step of its own.
 fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, String) {
     let mut play = Play::new();
     let (turn, agent) = (turn_id("t1"), AgentName::parse("a").unwrap());
@@ -243,7 +243,7 @@ fn a_session_that_is_at_work_or_watched_does_not_expire() {
     let mut play = Play { session, ..Play::new() };
     let ends = |play: &Play| play.session.status().unwrap().expires_at;
     assert_eq!(ends(&play), Some(Millis(3_000)));
-    // A turn, whether it waits, is worked on, or asks.
+    // A turn, whether it waits, is worked on, or waits for people.
     play.wait(1_000).run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert_eq!(ends(&play), None);
     play.wait(60_000).run(claim("t1", "w", 1)).unwrap();
@@ -254,14 +254,14 @@ fn a_session_that_is_at_work_or_watched_does_not_expire() {
     play.wait(500).run(say("t1", 2, Some(0), "", Then::Complete)).unwrap();
     let now = play.now;
     assert_eq!(ends(&play), Some(now.after(3_000)));
-    // Somebody who is present; the time begins when the last one leaves.
+    // A participant who is present; the time begins when the last one leaves.
     play.wait(2_000).run(audience(2)).unwrap();
     assert_eq!(ends(&play), None);
     play.wait(60_000).run(audience(1)).unwrap();
     play.wait(60_000).run(audience(0)).unwrap();
     let now = play.now;
     assert_eq!(ends(&play), Some(now.after(3_000)));
-    // A turn that rests does not keep it: nobody may come any more.
+    // A paused turn does not keep it: perhaps no participant ever comes again.
     play.run(input("t2", "a", WhenBusy::Steer)).unwrap();
     let pause = Pause { scope: Scope::All, by: None, role: Role::Controller };
     play.wait(1_000).run(Command::Pause(Box::new(pause))).unwrap();
@@ -300,7 +300,7 @@ fn parallel_turns_of_one_agent_go_beside_each_other() {
         play.run(claim(turn, "w", key)).unwrap();
     }
     assert_eq!(play.run(claim("t4", "w", 4)), Err(Refusal::TurnTaken));
-    // What one of them has not heard is a turn of its own, after those that go on.
+    // An input that one of them has not received is a turn of its own, after those that go on.
     play.run(input("t5", "a", WhenBusy::Parallel)).unwrap();
     play.run(claim("t5", "w", 5)).unwrap();
     play.run(cancel(Scope::Turn(turn_id("t4")))).unwrap();

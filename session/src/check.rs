@@ -54,7 +54,7 @@ pub(super) struct Before {
 }
 
 impl Session {
-    /// Says which of its own rules the session breaks, if any.
+    /// Checks the session against its own rules.
     ///
     /// # Errors
     /// It breaks one.

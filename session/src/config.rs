@@ -15,7 +15,7 @@ use crate::limits;
 pub struct Config {
     /// How much of the log is kept.
     pub retention: Retention,
-    /// The session is deleted when nobody created, appended, closed or touched for that long,
+    /// The session is deleted when no client created, appended, closed or touched for that long,
     /// in milliseconds; from 1.
     pub ttl_ms: Option<u64>,
     /// What the creator wants to find again; up to [`limits::LABELS`].
@@ -24,7 +24,7 @@ pub struct Config {
     pub expires_at: Option<Millis>,
     /// What all events of the log are, where the creator set it.
     pub content_type: Option<ContentType>,
-    /// How turns are treated where an input does not say.
+    /// How turns are treated where an input does not decide.
     pub policy: Policy,
 }
 
@@ -100,7 +100,7 @@ pub enum BadConfig {
 }
 
 impl Config {
-    /// Says whether a session can be kept so.
+    /// Checks whether a session can be kept so.
     ///
     /// # Errors
     /// Names the first thing that is out of range.

@@ -18,7 +18,7 @@ impl ContentType {
     /// Takes `text` as it is.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn parse(text: &str) -> Result<ContentType, BadFormat> {
         Format::parse(text)?;
         Ok(ContentType(text.into()))

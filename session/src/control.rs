@@ -11,7 +11,7 @@ pub enum Mode {
     /// The agents answer.
     #[default]
     Auto,
-    /// A person answers; the agents work on inputs as ever, and what they say are drafts.
+    /// A person answers; the agents work on inputs as ever, and their output is a draft.
     Assist,
     /// A person answers; inputs are held back from the agents.
     Manual,
@@ -21,11 +21,11 @@ pub enum Mode {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Control {
     pub(super) mode: Mode,
-    /// Nobody in [`Mode::Auto`] alone.
+    /// None in [`Mode::Auto`] alone.
     pub(super) holder: Option<Sender>,
     /// Counts the holders.
     pub(super) epoch: ControlEpoch,
-    /// When it goes back to the agents unless the holder says a word.
+    /// When it goes back to the agents unless the holder acts.
     pub(super) until: Option<Millis>,
     /// How long the holder wants it, in milliseconds.
     pub(super) for_ms: u64,

@@ -1,6 +1,6 @@
 //! What is open at a place of a log, found by reading it: a fork that begins there ends it.
 //!
-//! The message before the place says since when turns were open ([`TreePlace::open`]), so little is read.
+//! The message before the place names since when turns were open ([`TreePlace::open`]), so little is read.
 //!
 //! [`TreePlace::open`]: crate::branch::TreePlace::open
 
@@ -40,9 +40,9 @@ pub struct OpenTurn {
     pub turn: TurnId,
     /// The agent that it is for.
     pub agent: AgentName,
-    /// Inputs that were steered into it and that nobody has taken in.
+    /// Inputs that were steered into it and that no worker has taken in.
     pub inputs: Vec<TurnId>,
-    /// Its questions that nobody has answered.
+    /// Its questions without an answer.
     pub interactions: Vec<InteractionId>,
 }
 
@@ -64,7 +64,7 @@ pub struct Cut {
 }
 
 impl Inherited {
-    /// What the state says of a place in the log.
+    /// What the state knows of a place in the log.
     pub(crate) fn of(work: &Work, at: Serial, tail: Serial) -> Inherited {
         // Where there never was an input, nothing is to be looked for.
         let is_exact = at == tail || (work.message == Serial::ZERO && !work.branches.is_tree());
@@ -92,7 +92,7 @@ impl Inherited {
         Inherited { inputs: inputs.collect(), ..Inherited::of(work, tail, tail) }
     }
 
-    /// The same, with what was found in the log; `branch` is the current one, where somebody says.
+    /// The same, with what was found in the log; `branch` is the current one, if the caller names it.
     pub fn with(mut self, cut: Cut, branch: Option<Serial>) -> Inherited {
         (self.message, self.open) = (cut.message, cut.open());
         for (branch, (leaf, ..)) in cut.leaves {
@@ -102,7 +102,7 @@ impl Inherited {
         self.on(Some(branch.unwrap_or(cut.branch)))
     }
 
-    /// The same, where somebody says on which branch it goes on.
+    /// The same, going on with this branch, if one is given and exists.
     pub fn on(mut self, branch: Option<Serial>) -> Inherited {
         if let Some(branch) = branch.filter(|branch| self.branches.find(*branch).is_some()) {
             self.branches.current = branch;
@@ -125,7 +125,7 @@ impl Work {
                 interactions: request.map(|request| request.id.clone()).collect(),
             }
         });
-        // It would begin a turn, and in the fork nobody gives it free.
+        // It would begin a turn, and in the fork it is never given free.
         let held = self.control.held.iter();
         let held = held.map(|held| OpenTurn::new(held.input.clone(), held.agent.clone()));
         open.chain(held).collect()
@@ -165,7 +165,7 @@ impl Cut {
                 },
                 _,
             ) => self.forget(input),
-            // What was held back begins a turn, once nobody holds it back.
+            // What was held back begins a turn, once it is held back no longer.
             (Fact::Control(control), _) if control.mode != Mode::Manual => {
                 if let Some((input, agent)) = self.held.take() {
                     self.speak(&input, &input, &agent);

@@ -21,7 +21,7 @@ pub struct Event {
     pub time: Millis,
     /// How to read the payload.
     pub format: Format,
-    /// Up to [`limits::EVENT_BYTES`] bytes that nobody inside looks into.
+    /// Up to [`limits::EVENT_BYTES`] bytes, opaque to the service.
     pub payload: Bytes,
     /// Hash of this event and all before it; see [`super::chain`].
     pub chain: u64,
@@ -38,7 +38,7 @@ pub struct Event {
 pub struct NewEvent {
     /// How to read the payload.
     pub format: Format,
-    /// Up to [`limits::EVENT_BYTES`] bytes that nobody inside looks into.
+    /// Up to [`limits::EVENT_BYTES`] bytes, opaque to the service.
     pub payload: Bytes,
 }
 
@@ -100,7 +100,7 @@ impl Format {
     /// Takes `text` as a tag.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn parse(text: &str) -> Result<Format, BadFormat> {
         match text {
             "json" => return Ok(Format::JSON),

@@ -1,4 +1,4 @@
-//! What an event means: written by the session itself, or known of whoever wrote it.
+//! What an event means: written by the session itself, or what is known about its writer.
 
 mod members;
 mod names;
@@ -19,20 +19,20 @@ pub use members::Member;
 /// The meaning of an event. Its payload, if any, is the content of the participant's input or of the agent's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
-    /// Somebody requested a turn, or steered one that runs.
+    /// A client requested a turn, or steered one that runs.
     Input {
         /// Name of the input itself; a turn has the name of its first one.
         input: TurnId,
-        /// The turn that hears it.
+        /// The turn that gets it.
         turn: TurnId,
         /// Who sent it, where that is known.
         sender: Option<Sender>,
-        /// No turn hears it: whoever has control is to answer.
+        /// No turn gets it: whoever has control is to answer.
         held: bool,
         /// Where it stands in the tree.
         place: TreePlace,
     },
-    /// Whoever has control spoke.
+    /// Whoever has control sent a message.
     Person {
         /// Name of the input.
         input: TurnId,
@@ -61,7 +61,7 @@ pub enum Fact {
         /// What it does now.
         phase: Phase,
     },
-    /// The worker lives and says nothing for longer than it declared.
+    /// The worker lives, and is without progress for longer than it declared.
     Stalled {
         /// The turn.
         turn: TurnId,
@@ -86,7 +86,7 @@ pub enum Fact {
         /// When another worker may have the turn at the earliest, in milliseconds since 1970; 0 for
         /// never.
         again_at: u64,
-        /// Last words of the worker; up to [`crate::limits::DETAIL_BYTES`].
+        /// A last message of the worker; up to [`crate::limits::DETAIL_BYTES`].
         detail: String,
     },
     /// The worker began a step.
@@ -119,7 +119,7 @@ pub enum Fact {
         turn: TurnId,
         /// The step.
         step: StepName,
-        /// Who requested it; none where nobody is named.
+        /// Who requested it; none where none is named.
         by: Option<Sender>,
         /// Up to [`crate::limits::REASON_BYTES`].
         reason: String,
@@ -161,7 +161,7 @@ pub enum Fact {
     Requested {
         /// Name of the question.
         interaction: InteractionId,
-        /// The turn that asks.
+        /// The turn whose question it is.
         turn: TurnId,
         /// The epoch of the worker's lease.
         epoch: TurnEpoch,
@@ -176,7 +176,7 @@ pub enum Fact {
         /// Who may answer, at least.
         role: Role,
     },
-    /// Somebody answered; no other answer is taken.
+    /// A client answered; no other answer is taken.
     Answered {
         /// The question.
         interaction: InteractionId,
@@ -185,20 +185,20 @@ pub enum Fact {
         /// Who answered, where that is known.
         by: Option<Sender>,
     },
-    /// Nobody can answer any more.
+    /// No answer is taken any more.
     Expired {
         /// The question.
         interaction: InteractionId,
         /// The turn of the question.
         turn: TurnId,
     },
-    /// Who answers people has changed, or somebody would like it to.
+    /// Who answers people has changed, or a participant requests it to.
     Control(Box<ControlChange>),
     /// How many watch has changed while agents are at work.
     Audience {
         /// Everybody who is attached.
         watchers: u32,
-        /// Those among them that may do more than speak.
+        /// Those among them that may do more than send inputs.
         controllers: u32,
     },
     /// The turn is over. Written exactly once for each turn (S9).
@@ -208,7 +208,7 @@ pub enum Fact {
         /// How it ended.
         end: End,
     },
-    /// The agent withdrew its question; nobody can answer any more.
+    /// The agent withdrew its question; no answer is taken any more.
     Withdrawn {
         /// The question.
         interaction: InteractionId,
@@ -217,7 +217,7 @@ pub enum Fact {
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
-    /// A device makes the call that a client is to make; nobody else answers meanwhile.
+    /// A device makes the call that a client is to make; no other client answers meanwhile.
     CallClaimed {
         /// The question.
         interaction: InteractionId,
@@ -227,7 +227,7 @@ pub enum Fact {
         by: Sender,
         /// Its fencing token.
         epoch: CallEpoch,
-        /// Until when it has the call without a word.
+        /// Until when it has the call, unless it renews it.
         until: Millis,
     },
     /// Another device may make the call.
@@ -267,8 +267,8 @@ pub enum Fact {
         /// What came of it is an error.
         failed: bool,
     },
-    /// Somebody tells what came of a call, and does not have the turn any more, if the turn is open at all. No fact of
-    /// a turn, because nothing follows the end of one.
+    /// A worker reports the result of a call, and does not have the turn any more, if the turn is open at all. No
+    /// fact of a turn, because nothing follows the end of one.
     ToolLate {
         /// The turn that the call was made in.
         of: TurnId,
@@ -285,7 +285,7 @@ pub enum Fact {
     Standing {
         /// What may.
         standing: Standing,
-        /// Who requested it; none where nobody is named.
+        /// Who requested it; none where none is named.
         by: Option<Sender>,
     },
 }
@@ -318,9 +318,9 @@ pub struct ControlChange {
     pub change: Change,
     /// How people are answered now.
     pub mode: Mode,
-    /// Who did it; the session itself where nobody is named.
+    /// Who did it; the session itself where none is named.
     pub by: Option<Sender>,
-    /// Who has it now; the agents where nobody is named.
+    /// Who has it now; the agents where none is named.
     pub holder: Option<Sender>,
     /// Counts the holders.
     pub epoch: ControlEpoch,
@@ -333,11 +333,11 @@ pub struct ControlChange {
 /// See [`ControlChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// Somebody would like to have it, or a turn failed and asks for a person.
+    /// A participant requests it, or a turn failed and requests a person.
     Requested,
-    /// It was given to somebody.
+    /// It was given to a participant.
     Granted,
-    /// Somebody took it.
+    /// A participant took it.
     Taken,
     /// Its holder, or a supervisor, gave it back to the agents.
     Released,
@@ -379,9 +379,9 @@ pub enum Receipt {
 /// Why a turn rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PauseReason {
-    /// Somebody requested it.
+    /// A client requested it.
     Requested,
-    /// Nobody watches.
+    /// No participant watches.
     Unwatched,
 }
 
@@ -420,7 +420,7 @@ pub enum Cause {
 /// How a turn ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
-    /// Its worker says that it is done.
+    /// Its worker reported that it is done.
     Completed {
         /// Why the answer ended, where that was not its own end; empty otherwise.
         reason: String,
@@ -430,9 +430,9 @@ pub enum End {
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
-    /// Somebody ended it, its session was closed, or nobody watched.
+    /// A client ended it, its session was closed, or no participant watched.
     Cancelled {
-        /// Who requested it; none where nobody is named.
+        /// Who requested it; none where none is named.
         by: Option<Sender>,
         /// For people; up to [`crate::limits::REASON_BYTES`].
         reason: String,

@@ -1,9 +1,9 @@
-//! The files of a session: what is known of them, not their bytes, which lie beside the log's blocks.
+//! The files of a session: what the session knows about them, not their bytes, which lie beside the log's blocks.
 //!
 //! A file comes in pieces, each at the offset where the last one ended, so that a repetition is known by its
 //! offset. Its hash is carried along as the pieces come, and the last one is taken only if it fits. Every event whose
 //! payload has a file's name refers to it. Logs lose events only at their beginning, so the last event that refers
-//! to a file says how long the file lives. A file that is not whole, or that no event refers to, lives for a while.
+//! to a file decides how long the file lives. A file that is not whole, or that no event refers to, lives for a while.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::live::Live;
 use crate::outcome::Applied;
 use crate::refusal::Refusal;
 
-/// What is asked about a file.
+/// A request about a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileRequest {
     /// Announces a file whose bytes are to come.
@@ -39,7 +39,7 @@ pub struct BeginFile {
     pub size: u64,
     /// SHA-256 of all its bytes.
     pub sha256: [u8; 32],
-    /// What the bytes are, where somebody says.
+    /// What the bytes are, if the client names it.
     pub media_type: Option<ContentType>,
     /// Its name for people, up to [`limits::FILE_NAME_BYTES`] bytes without control characters.
     pub name: Option<String>,
@@ -70,7 +70,7 @@ pub struct File {
     pub size: u64,
     /// SHA-256 of all its bytes.
     pub sha256: [u8; 32],
-    /// What the bytes are, where somebody said.
+    /// What the bytes are, if the client named it.
     pub media_type: Option<ContentType>,
     /// Its name for people.
     pub name: Option<String>,
@@ -335,7 +335,8 @@ impl Live {
         });
     }
 
-    /// Gives up files to which nothing has come, or no event has referred, for too long; says whether there were any.
+    /// Gives up files to which nothing has come, or no event has referred, for too long; returns whether there were
+    /// any.
     pub(crate) fn expire_files(&mut self, now: Millis) -> bool {
         let had = self.files.all.len();
         self.files.all.retain(|file| file.expires_at().is_none_or(|at| now < at));

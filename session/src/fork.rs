@@ -3,7 +3,7 @@
 //!
 //! The two may live in different shards, so they hold on to each other by commands. The source
 //! keeps a *hold* for each fork and does not give up its log while it has one; the fork keeps a
-//! *pending release* when it ends, until the source has let go. A hold whose fork nobody confirmed
+//! *pending release* when it ends, until the source has let go. A hold whose fork was not confirmed
 //! is looked into after a while, so whoever dies half way leaves nothing behind.
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct Fork {
     pub key: u64,
 }
 
-/// A fork that a creator asks for.
+/// A fork that a creator requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkRequest {
     /// What the new session is to inherit.
@@ -61,11 +61,11 @@ pub(super) struct PendingRelease {
     pub(super) since: Millis,
 }
 
-/// What a session is owed by the world. Done by the leader, again and again until a command says that
+/// What a session is owed by the world. Done by the leader, again and again until a command reports that
 /// it is done; doing it twice has the effect of once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Tell `source` to let go of this session's hold.
+    /// Request `source` to let go of this session's hold.
     Release {
         /// The session that has the hold.
         source: SessionId,
@@ -101,7 +101,7 @@ impl Holds {
         self.all.is_empty()
     }
 
-    /// Takes a hold, or finds the one that was taken; says until when. None where there are too many.
+    /// Takes a hold, or finds the one that was taken; returns until when. None where there are too many.
     pub(super) fn take(&mut self, fork: &SessionId, key: u64, now: Millis) -> Option<Millis> {
         let until = now.after(limits::HOLD_MS);
         match self.find(fork, key) {
@@ -114,13 +114,13 @@ impl Holds {
         }
     }
 
-    /// Says whether there was such a hold.
+    /// Lets such a hold go; returns whether there was one.
     pub(super) fn release(&mut self, fork: &SessionId, key: u64) -> bool {
         let at = self.find(fork, key);
         at.map(|at| self.all.remove(at)).is_some()
     }
 
-    /// Says whether that is news.
+    /// Marks the fork as existing; returns whether that is news.
     pub(super) fn confirm(&mut self, fork: &SessionId, key: u64) -> bool {
         let at = self.find(fork, key);
         at.is_some_and(|at| self.all[at].until.take().is_some())

@@ -9,11 +9,11 @@ use crate::ids::{Millis, ToolName};
 pub enum Health {
     /// No worker has had the turn yet.
     Starting,
-    /// It waits for a worker, and nobody works for its agent.
+    /// It waits for a worker, and no worker serves its agent.
     Unserved,
     /// It sent something a moment ago.
     Streaming,
-    /// It lives and may still say nothing.
+    /// It lives, and may still be without progress.
     Thinking,
     /// It waits for a tool, for no longer than it declared.
     Working {
@@ -26,7 +26,7 @@ pub enum Health {
     Paused,
     /// Nothing came from it for half its lease.
     Suspect,
-    /// It lives and says nothing for longer than it declared.
+    /// It lives, and is without progress for longer than it declared.
     Stalled,
     /// Its worker was lost, and the turn is held back for a while.
     Dead {

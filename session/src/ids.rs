@@ -38,7 +38,7 @@ macro_rules! names {
                 /// Takes `text` as a name.
                 ///
                 /// # Errors
-                /// Says what is wrong with the text.
+                /// Gives what is wrong with the text.
                 pub fn parse(text: &str) -> Result<$name, BadId> {
                     check_name(text, limits::NAME_BYTES)?;
                     Ok($name(text.into()))
@@ -68,7 +68,7 @@ macro_rules! names {
 }
 
 names! {
-    /// Name of one turn within its session, given by the client that asks for it.
+    /// Name of one turn within its session, given by the client that requests it.
     TurnId
     /// Name of a logical worker: what kind of agent a turn is for.
     AgentName
@@ -97,7 +97,7 @@ impl KindName {
     pub const CHOICE: &str = "choice";
     /// To fill in a form, which has a JSON Schema.
     pub const FORM: &str = "form";
-    /// To say something in words.
+    /// To answer with text.
     pub const TEXT: &str = "text";
     /// To make a call for the agent, of a tool that only a client has.
     pub const CLIENT_TOOL: &str = "client_tool";
@@ -187,7 +187,7 @@ impl ProducerId {
     /// Takes `text` as a name.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn parse(text: &str) -> Result<ProducerId, BadId> {
         check_name(text, limits::PRODUCER_ID_BYTES)?;
         Ok(ProducerId(text.into()))

@@ -29,7 +29,7 @@ pub(super) enum Arrival {
     /// It began here.
     #[default]
     Here,
-    /// It is being imported, and nobody sees it.
+    /// It is being imported, and clients do not see it.
     Coming(Box<Coming>),
     /// It was imported; the hash of what it was, so that the same import again is known.
     Came { digest: u128 },
@@ -66,7 +66,7 @@ pub struct Carried {
     pub created_at: Millis,
     /// When its log last changed.
     pub updated_at: Millis,
-    /// What may be said in it.
+    /// What may be added to it.
     pub standing: Standing,
     pub(crate) end: End,
     pub(crate) order: Option<String>,

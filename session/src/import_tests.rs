@@ -14,7 +14,7 @@ use crate::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
     None,
-    /// Each step is asked twice.
+    /// Each step is submitted twice.
     Twice,
     /// It is begun again in the middle.
     Restart,
@@ -203,7 +203,7 @@ proptest! {
         prop_assert_eq!(copy, stands);
     }
 
-    /// Nothing that somebody makes up does harm: it is refused, or is a session that holds what all sessions do.
+    /// Nothing that is made up does harm: it is refused, or is a session that holds what all sessions do.
     #[test]
     fn what_is_damaged_is_refused_and_leaves_nothing_that_is_seen(
         texts in prop::collection::vec("[a-z]{0,6}", 1..12),
@@ -260,7 +260,7 @@ fn furnished() -> (Play, Vec<Event>) {
 }
 
 proptest! {
-    /// A state that somebody made up, byte by byte.
+    /// A state that is made up, byte by byte.
     #[test]
     fn no_state_that_is_brought_in_breaks_a_session_later(
         cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_u8..3), 1..4),
@@ -374,7 +374,7 @@ fn what_no_session_could_hold_is_refused_where_it_comes() {
     let turn = last.fact.as_ref().unwrap().turn().unwrap().clone();
     let reason = "x".repeat(limits::DETAIL_BYTES + 1);
     last.fact = Some(Box::new(Fact::Ended { turn, end: End::Failed { reason } }));
-    // The chain is of what it says.
+    // The chain fits the changed events.
     let mut chain = None;
     for event in &mut events {
         event.chain = chain.map_or(event.chain, |chain| chain::next(chain, event));

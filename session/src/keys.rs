@@ -2,7 +2,7 @@
 //!
 //! The node that receives such a request draws a key, which goes with every try of it. Keys are needed for as
 //! long as that node may repeat, so they are few and forgotten soon (S10). Where the memory is too short to
-//! tell whether an earlier try took effect, a repetition is refused rather than done twice.
+//! decide whether an earlier try took effect, a repetition is refused rather than done twice.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -114,7 +114,7 @@ impl Keys {
     /// What this request did in an earlier try; none if it has done nothing.
     ///
     /// # Errors
-    /// An earlier try may have taken effect, and nobody knows any more.
+    /// An earlier try may have taken effect, and this is not known any more.
     pub(super) fn recall(
         &self,
         given: &CommandKey,
@@ -188,7 +188,7 @@ impl Keys {
 }
 
 impl Known {
-    /// Whether nobody repeats it any more.
+    /// Whether no node repeats it any more.
     fn is_over(&self, now: Millis) -> bool {
         self.at.after(u64::from(self.within_ms) + limits::KEY_GRACE_MS) < now
     }
@@ -344,7 +344,7 @@ mod tests {
         }
         assert_eq!(session.keys.known.len(), limits::KEYS);
         let now = 1_000 + most as u64;
-        // The oldest is forgotten, and nobody can tell it from one that never came.
+        // The oldest is forgotten, and cannot be distinguished from one that never came.
         let lost = try_at(&mut session, now, again(0, most as u32), &append("a"));
         assert_eq!((lost.0, lost.2), (Err(Refusal::OutcomeForgotten), 0));
         let known = try_at(&mut session, now, again(1, most as u32), &append("a"));

@@ -1,7 +1,7 @@
 //! What a session is: a state that changes only by commands, the same way on every replica (S1,
 //! S6).
 //!
-//! A crate of its own, so that its manifest says what it may use. No map here has a random order.
+//! A crate of its own, so that its manifest limits what it may use. No map here has a random order.
 //! No clock, no I/O, no chance: the time of a command comes with it, and what it wrote goes out as
 //! events for others to keep. The log here is a beginning; whatever else a session will know is
 //! further state beside it, and further kinds of command.
@@ -126,19 +126,19 @@ enum Life {
 }
 
 impl Session {
-    /// A session that nobody has created.
+    /// A session that was never created.
     pub fn absent(id: SessionId) -> Session {
         Session { id, life: Life::Absent, pending_releases: Vec::new(), keys: Keys::default() }
     }
 
-    /// Changes the session as `command` asks at the time `at`; new events are added to `out`.
+    /// Changes the session as `command` requests at the time `at`; new events are added to `out`.
     ///
     /// A time before the newest one that changed the session counts as that one. A session whose time
     /// to live is over is treated as deleted, whether or not a tick has come by.
     ///
     /// # Errors
     /// A refusal leaves the session exactly as it was, its clock too, and adds no event. The same
-    /// holds for answers that say `duplicate`, `created: false` and `Unchanged`.
+    /// holds for answers with `duplicate`, `created: false` and `Unchanged`.
     pub fn apply(
         &mut self,
         at: Millis,
@@ -402,8 +402,8 @@ impl Session {
         })
     }
 
-    /// What is known of who watches, whether turns are open, what follows where nobody watches, and whether the
-    /// session ends where nobody touches it; none where there is no session.
+    /// Who watches, as far as known; whether turns are open, what follows where no participant watches, and
+    /// whether the session ends where no client touches it; none where there is no session.
     pub fn watched(&self) -> Option<(Option<AudienceStatus>, bool, Unwatched, bool)> {
         let Live { work, config, .. } = self.live()?;
         let (busy, ends) = (!work.turns.is_empty(), config.ttl_ms.is_some());

@@ -27,11 +27,11 @@ pub const BACK_OFF_MS: u64 = 1_000;
 /// The longest such pause, in milliseconds; a worker that had the turn for as long begins the doubling anew.
 pub const BACK_OFF_MS_MAX: u64 = 60_000;
 
-/// The longest wait that a worker can ask for on behalf of the next one, in milliseconds.
+/// The longest wait that a worker can request on behalf of the next one, in milliseconds.
 pub const RETRY_AFTER_MS_MAX: u64 = 10 * 60_000;
-/// Time for which a worker has a turn without saying anything, unless it asks otherwise, in milliseconds.
+/// Time for which a worker has a turn without a heartbeat, unless it requests another, in milliseconds.
 pub const LEASE_MS: u64 = 15_000;
-/// Shortest and longest lease that a worker may ask for, in milliseconds.
+/// Shortest and longest lease that a worker may request, in milliseconds.
 pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000;
 /// Time that a worker may be without output before it counts as stalled, unless it declares another, in
 /// milliseconds; after twice that time it is replaced.
@@ -46,23 +46,23 @@ pub const TOOL_RESULTS: usize = 256;
 pub const MAILBOX: usize = 256;
 /// Open interactions of one session.
 pub const INTERACTIONS: usize = 64;
-/// Interactions that are over and remembered, so that a late answer hears who was faster.
+/// Interactions that are over and remembered, so that the refusal of a late answer names who was faster.
 pub const ANSWERS: usize = 256;
-/// How long an interaction may stay open, where it says so, in milliseconds.
+/// How long an interaction may stay open, where it has a deadline, in milliseconds.
 pub const INTERACTION_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
-/// How long a device has a call without a word, unless it asks otherwise, in milliseconds.
+/// How long a device has a call without renewing it, unless it requests another time, in milliseconds.
 pub const CALL_MS: u64 = 30_000;
-/// Shortest and longest time for which a device may have a call without a word, in milliseconds.
+/// Shortest and longest time for which a device may have a call without renewing it, in milliseconds.
 pub const CALL_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=60 * 60 * 1000;
 /// Time in which a device that left may come back to its call, in milliseconds.
 pub const CALL_GRACE_MS: u64 = 3_000;
-/// How long control is held without a word where its holder does not say, in milliseconds.
+/// How long control is held while its holder does not act, if the holder names no time, in milliseconds.
 pub const CONTROL_MS: u64 = 60 * 60 * 1000;
-/// How long control may be held without a word, in milliseconds.
+/// How long control may be held while its holder does not act, in milliseconds.
 pub const CONTROL_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
-/// Last words of a worker, in bytes.
+/// A last message of a worker, in bytes.
 pub const DETAIL_BYTES: usize = 4096;
-/// How long nobody may watch before a policy acts, in milliseconds.
+/// How long a session may be unwatched before a policy acts, in milliseconds.
 pub const UNWATCHED_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Workers in a row that a policy may let a turn lose.
 pub const ATTEMPTS_MAX: u32 = 1000;
@@ -70,12 +70,12 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 pub const AGAIN_MS: u64 = 1_000;
 /// The longest such pause, in milliseconds.
 pub const AGAIN_MS_MAX: u64 = 60_000;
-/// Time that a turn waits for somebody to take it before it fails, where its session does not say, in milliseconds.
+/// Time that a turn waits for a worker before it fails, where its session sets none, in milliseconds.
 pub const WAIT_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long a session may let its turns wait, in milliseconds.
 pub const WAIT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// Time that a turn which merges inputs waits for more of them, where its session does not say, in milliseconds.
+/// Time that a turn which merges inputs waits for more of them, where its session sets none, in milliseconds.
 pub const MERGE_MS: u64 = 1_000;
 /// How long a session may let such a turn wait, in milliseconds.
 pub const MERGE_MS_MAX: u64 = 60_000;
@@ -128,7 +128,7 @@ pub const FILES: usize = 1024;
 pub const UPLOADS: usize = 16;
 /// Length of the name that a file has for people, in bytes.
 pub const FILE_NAME_BYTES: usize = 255;
-/// How long a file is kept to which nothing comes, or no event refers, where nobody says, in milliseconds.
+/// How long a file is kept to which nothing comes, or no event refers, if the client names no time, in milliseconds.
 pub const FILE_KEEP_MS: u64 = 24 * 60 * 60 * 1000;
 /// Shortest and longest such time, in milliseconds.
 pub const FILE_KEEP_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 60 * 60 * 1000;

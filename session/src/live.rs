@@ -152,7 +152,7 @@ impl Live {
         }
     }
 
-    /// Whether a creator who asks for this finds it here.
+    /// Whether a creator that requests this finds it here.
     pub(super) fn matches_request(&self, create: &Create) -> bool {
         let same_fork = match (&create.fork, &self.fork) {
             (None, None) => true,
@@ -175,7 +175,7 @@ impl Live {
         self.end != End::Open
     }
 
-    /// What is known of its import, while it is not complete: nobody sees it then.
+    /// The state of its import, while it is not complete: clients do not see the session then.
     pub(super) fn coming(&self) -> Option<&Coming> {
         match &self.arrival {
             Arrival::Coming(coming) => Some(coming),
@@ -183,7 +183,7 @@ impl Live {
         }
     }
 
-    /// When the session ends if nobody touches it; none while it is in use.
+    /// When the session ends if no client touches it; none while it is in use.
     pub(super) fn expires_at(&self) -> Option<Millis> {
         match self.config.ttl_ms {
             // It begins when the last turn ends, and the last one leaves.
@@ -351,7 +351,7 @@ impl Live {
         Applied::Trimmed { first: self.first() }
     }
 
-    /// Gives up what no limit asks to keep; says whether there was anything. The inputs of open turns are kept for
+    /// Gives up what no limit keeps; returns whether there was anything. The inputs of open turns are kept for
     /// their workers, however many of them it takes.
     pub(super) fn retain(&mut self, now: Millis) -> bool {
         self.log.retain(now, &self.config.retention, self.work.needed())

@@ -107,7 +107,7 @@ impl Session {
             return Applied::Unchanged;
         }
         if let Some(until) = live.coming().map(|coming| coming.until) {
-            // Nobody brings the rest of it.
+            // The rest of it never comes.
             let incarnation = live.incarnation;
             return match until <= now {
                 true => self.bury(incarnation, now, DeleteReason::Expired),

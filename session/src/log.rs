@@ -88,7 +88,7 @@ impl Log {
         self.marks.first().map_or(0, |mark| self.total - mark.before)
     }
 
-    /// Gives up the groups that no limit asks to keep; says whether there were any. What is `needed`, and all
+    /// Gives up the groups that no limit keeps; returns whether there were any. What is `needed`, and all
     /// after it, stays.
     pub(super) fn retain(
         &mut self,
@@ -106,7 +106,7 @@ impl Log {
         self.drop_groups(aged.max(pushed_out).min(self.spare_groups(needed)))
     }
 
-    /// Gives up the events before `before`; says whether there were any.
+    /// Gives up the events before `before`; returns whether there were any.
     pub(super) fn trim(&mut self, before: Serial) -> bool {
         let first = before.min(self.tail.next());
         if first <= self.first {

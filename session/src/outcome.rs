@@ -53,7 +53,7 @@ pub enum Applied {
     },
     /// The time to live began again.
     Touched {
-        /// When the session ends if nobody touches it, if ever.
+        /// When the session ends if no client touches it, if ever.
         until: Option<Millis>,
     },
     /// Events before a serial are given up.
@@ -76,7 +76,7 @@ pub enum Applied {
     },
     /// The input is in the log.
     Input {
-        /// The turn that hears it.
+        /// The turn that gets it.
         turn: TurnId,
         /// Its place.
         serial: Serial,
@@ -142,7 +142,7 @@ pub enum Applied {
         turn: TurnId,
         /// Its fencing token.
         epoch: CallEpoch,
-        /// Until when it has the call without a word.
+        /// Until when it has the call, unless it renews it.
         until: Millis,
         /// The question's place.
         serial: Serial,
@@ -168,7 +168,7 @@ pub enum Applied {
         /// By this request.
         changed: bool,
     },
-    /// The file is as asked.
+    /// The file is as requested.
     File {
         /// As it is now; one that was given up as it was.
         file: Box<File>,
@@ -189,7 +189,7 @@ pub enum Applied {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeleteReason {
-    /// Somebody requested it.
+    /// A client requested it.
     Requested,
     /// Its time to live was over.
     Expired,

@@ -20,7 +20,7 @@ impl Pattern {
     /// Takes `text` as a pattern, of 1 to [`limits::SESSION_ID_BYTES`] bytes, with a `*` at the end at most.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn parse(text: &str) -> Result<Pattern, BadPattern> {
         if !(1..=limits::SESSION_ID_BYTES).contains(&text.len()) {
             return Err(BadPattern::Length);

@@ -1,4 +1,4 @@
-//! What holds between people and agents: receipts, steps, rest, questions and control, told as scripts.
+//! What holds between people and agents: receipts, steps, pauses, questions and control, as scripts.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -211,7 +211,7 @@ fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
     play.wait(100).run(Command::Tick).unwrap();
     play.run(audience(1)).unwrap();
     play.rendered();
-    // It was told to rest, and somebody came before it did: it goes on with whoever takes it next.
+    // It was requested to pause, and a participant came before it did: it goes on with whoever takes it next.
     play.run(say("t1", 2, Some(0), "", Then::Pause)).unwrap();
     assert_eq!(play.rendered(), "agent.lost t1");
     assert_eq!(play.session.effects(play.now).len(), 2);

@@ -1,4 +1,4 @@
-//! How a session treats its turns where nobody says otherwise.
+//! How a session treats its turns where no request decides otherwise.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +9,16 @@ use crate::limits;
 /// Part of a session's [`super::Config`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// What becomes of an input whose agent has an open turn, where the input does not say.
+    /// What becomes of an input whose agent has an open turn, where the input does not decide.
     pub when_busy: WhenBusy,
-    /// What becomes of turns when nobody watches.
+    /// What becomes of turns when no participant watches.
     pub unwatched: Unwatched,
     /// Workers in a row that a turn may lose without output that stays, before it fails;
     /// [`limits::ATTEMPTS`] where nothing is given. From 1 to [`limits::ATTEMPTS_MAX`].
     pub attempts: Option<u32>,
-    /// A turn that fails asks for a person.
+    /// A turn that fails requests a person to take control.
     pub escalate: bool,
-    /// How long a turn waits for somebody to take it before it fails, in milliseconds; [`limits::WAIT_MS`] where
+    /// How long a turn waits for a worker before it fails, in milliseconds; [`limits::WAIT_MS`] where
     /// nothing is given. From 1 to [`limits::WAIT_MS_MAX`].
     pub wait_ms: Option<u64>,
     /// How long a turn that merges inputs waits for more of them, in milliseconds; [`limits::MERGE_MS`] where nothing
@@ -26,13 +26,13 @@ pub struct Policy {
     pub merge_ms: Option<u64>,
 }
 
-/// What becomes of turns when nobody watches.
+/// What becomes of turns when no participant watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unwatched {
     /// They go on.
     #[default]
     Continue,
-    /// They rest after that many milliseconds, and go on when somebody comes.
+    /// They pause after that many milliseconds, and go on when a participant comes.
     Pause {
         /// From 0 to [`limits::UNWATCHED_MS_MAX`].
         after_ms: u64,
@@ -45,7 +45,7 @@ pub enum Unwatched {
 }
 
 impl Policy {
-    /// How long a turn waits for somebody to take it, in milliseconds.
+    /// How long a turn waits for a worker, in milliseconds.
     pub(super) fn waits_ms(&self) -> u64 {
         self.wait_ms.unwrap_or(limits::WAIT_MS)
     }
@@ -86,7 +86,7 @@ impl Policy {
 }
 
 impl Unwatched {
-    /// How long nobody may watch before something happens, in milliseconds.
+    /// How long the session may be unwatched before something happens, in milliseconds.
     pub fn after_ms(self) -> Option<u64> {
         match self {
             Unwatched::Continue => None,

@@ -51,12 +51,12 @@ pub(super) enum Place {
     },
     /// It only closed the session.
     Close,
-    /// It was accepted too long ago to say.
+    /// It was accepted too long ago to be known.
     Forgotten,
 }
 
 impl Producers {
-    /// Says where an earlier request with the same origin went; none if this one is next.
+    /// Returns where an earlier request with the same origin went; none if this one is next.
     ///
     /// # Errors
     /// The request is neither a retry nor next.

@@ -151,7 +151,7 @@ fn without_seq(answer: Applied) -> Applied {
     }
 }
 
-/// Whether an answer says that nothing changed.
+/// Whether an answer reports that nothing changed.
 fn is_no_change(answer: &Result<Applied, Refusal>) -> bool {
     matches!(
         answer,

@@ -14,7 +14,7 @@ use crate::ids::{
 /// Why a committed command changed nothing. Final: the session is exactly as it was (S1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody created the session, or it was deleted, or its time to live is over.
+    /// No client created the session, or it was deleted, or its time to live is over.
     #[error("the session does not exist")]
     NotFound,
     /// The session was deleted, and its name is not free before its last fork has let go.
@@ -68,7 +68,7 @@ pub enum Refusal {
         /// Its last event.
         tail: Serial,
     },
-    /// Somebody else appended first, or the asker expects events that there never were.
+    /// Another client appended first, or the requester expects events that there never were.
     #[error("the log ends at {tail}, not at {expected}")]
     SerialMismatch {
         /// Where the log was to end.
@@ -160,7 +160,7 @@ pub enum Refusal {
         /// How many may be open.
         limit: usize,
     },
-    /// Nobody requested this turn in this life of the session, or it is forgotten.
+    /// No client requested this turn in this life of the session, or it is forgotten.
     #[error("the turn does not exist")]
     NoSuchTurn,
     /// The turn has ended, or was cancelled before it began.
@@ -174,7 +174,7 @@ pub enum Refusal {
     Fenced {
         /// The epoch of the request.
         given: TurnEpoch,
-        /// The epoch of the turn's lease; the session's newest where nobody has the turn.
+        /// The epoch of the turn's lease; the session's newest where no worker has the turn.
         held: TurnEpoch,
     },
     /// A checkpoint beyond [`crate::limits::CHECKPOINT_BYTES`]; nothing that came with it is taken.
@@ -185,7 +185,7 @@ pub enum Refusal {
         /// Greatest length, in bytes.
         limit: usize,
     },
-    /// Whoever asks may not do this.
+    /// The requester may not do this.
     #[error("this needs the role {}", needs.name())]
     RoleForbids {
         /// The least role that may.
@@ -207,13 +207,13 @@ pub enum Refusal {
     /// No turn of this life of the session has this question, or it is forgotten.
     #[error("the interaction does not exist")]
     NoSuchInteraction,
-    /// Nobody answered in time, or the turn of the question is over.
+    /// No answer came in time, or the turn of the question is over.
     #[error("the interaction is over")]
     InteractionOver,
-    /// Somebody else's answer holds.
+    /// Another participant's answer holds.
     #[error("{by} was faster")]
     Conflict {
-        /// Who answered; `somebody` where nobody was named.
+        /// Who answered; `somebody` where none was named.
         by: String,
         /// The answer's place in the log.
         at: Serial,
@@ -231,7 +231,7 @@ pub enum Refusal {
         /// How many may be open.
         limit: usize,
     },
-    /// Control is somebody else's, and only a [`Role::Supervisor`] may take it.
+    /// Control is another participant's, and only a [`Role::Supervisor`] may take it.
     #[error("{by} has control")]
     ControlHeld {
         /// Who has it.
@@ -240,9 +240,9 @@ pub enum Refusal {
     /// Another device makes the call.
     #[error("{by} makes this call")]
     CallClaimed {
-        /// Who; `somebody` where nobody is named.
+        /// Who; `somebody` where none is named.
         by: String,
-        /// Until when, unless it says a word.
+        /// Until when, unless the holder acts.
         until: Millis,
     },
     /// Another device has claimed the call since.
@@ -364,7 +364,7 @@ pub enum Refusal {
     Importing,
 }
 
-/// Which tries of a request came to nothing, as its refusal tells.
+/// Which tries of a request came to nothing, as its refusal shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tries {
     /// This one and every earlier one did, but for [`Refusal::OutcomeForgotten`], which is looked at
@@ -375,7 +375,7 @@ enum Tries {
 }
 
 impl Refusal {
-    /// Whether it says nothing of an earlier try of a request whose key is not kept over all lives: the life, the
+    /// Whether it shows nothing of an earlier try of a request whose key is not kept over all lives: the life, the
     /// epoch or the turn in which that one may have taken effect is over. All others mean that no try took effect.
     #[must_use]
     pub fn tells_of_another_time(&self) -> bool {
@@ -387,7 +387,7 @@ impl Refusal {
         self.row().0
     }
 
-    /// All that is known of it beside its words; the compiler asks for the row of a new one.
+    /// All that is known of it beside its text; the compiler requires the row of a new one.
     fn row(&self) -> (&'static str, Tries) {
         use Tries::{OfAll, OfThis};
         match self {

@@ -1,7 +1,7 @@
 //! What later lives of a name may not use again: numbers that fence grow over all of them (S4, S11).
 //!
-//! Whoever spoke, wrote or held control in a life that is over knows the number that let it. Were it given again,
-//! the old one would be taken for the new one.
+//! Whoever sent output, wrote or held control in a life that is over knows the number that let it. Were it given
+//! again, the old one would be taken for the new one.
 
 use serde::{Deserialize, Serialize};
 

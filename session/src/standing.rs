@@ -18,7 +18,7 @@ pub enum Standing {
     Active,
     /// No inputs and no appends; what is under way goes on to its end, and reads go on.
     ReadOnly,
-    /// ReadOnly, and in no list that does not ask for it.
+    /// ReadOnly, and in no list that does not request it.
     Archived,
 }
 
@@ -32,7 +32,7 @@ impl Standing {
         }
     }
 
-    /// The name of the event that says so.
+    /// The name of its event.
     pub fn event(self) -> &'static str {
         match self {
             Standing::Active => "session.restored",

@@ -1,4 +1,4 @@
-//! A session as it is now, for those who ask.
+//! A session as it is now, for whoever requests it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::ids::{
     Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
 
-/// A live session as it is now, for those who ask.
+/// A live session as it is now, for whoever requests it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Its life.
@@ -32,7 +32,7 @@ pub struct Status {
     pub first: Serial,
     /// Last event.
     pub tail: Serial,
-    /// Whether nobody can append any more.
+    /// Whether appending has ended.
     pub closed: bool,
     /// Hash of the log up to `tail`.
     pub chain: u64,
@@ -44,7 +44,7 @@ pub struct Status {
     pub updated_at: Millis,
     /// When the time to live last began.
     pub touched_at: Millis,
-    /// When the session ends if nobody touches it.
+    /// When the session ends if no client touches it.
     pub expires_at: Option<Millis>,
     /// What it was created with.
     pub config: Config,
@@ -55,7 +55,7 @@ pub struct Status {
     /// What people are to answer, oldest first.
     pub interactions: Vec<InteractionStatus>,
     /// Inputs that no worker has taken in yet, oldest first, and those that are held back for whoever has control;
-    /// among the latter may be what that one said.
+    /// among the latter may be the messages of the holder itself.
     pub queued: Vec<QueuedStatus>,
     /// Where the newest message begins; 0 where none is known.
     pub message: Serial,
@@ -108,9 +108,9 @@ pub struct TurnStatus {
     pub lease: Option<LeaseStatus>,
     /// Why it lost its last worker, if it has lost any.
     pub lost: Option<Cause>,
-    /// Nobody works for its agent, as far as the answering node knows: the session itself does not.
+    /// No worker serves its agent, as far as the answering node knows: the session itself does not.
     pub unserved: bool,
-    /// The branch that it speaks on.
+    /// The branch of its output.
     pub branch: Serial,
     /// Calls of tools that were begun and have no result; oldest first.
     pub tools: Vec<ToolStatus>,
@@ -141,7 +141,7 @@ pub enum TurnState {
     Active,
     /// For people to answer, with a worker or without.
     Waiting,
-    /// Without a worker until somebody lets it go on.
+    /// Without a worker until a client resumes it.
     Paused {
         /// Why it rests.
         reason: PauseReason,
@@ -167,7 +167,7 @@ pub struct LeaseStatus {
     pub quiet_ms: u64,
     /// It has put nothing out for longer than that.
     pub stalled: bool,
-    /// What it says that it does.
+    /// What it reports that it does.
     pub phase: Phase,
 }
 
@@ -197,7 +197,7 @@ pub struct CallerStatus {
     pub by: Sender,
     /// Its fencing token.
     pub epoch: CallEpoch,
-    /// Until when it has the call without a word.
+    /// Until when it has the call, unless it renews it.
     pub until: Millis,
 }
 
@@ -206,7 +206,7 @@ pub struct CallerStatus {
 pub struct QueuedStatus {
     /// Its name.
     pub input: TurnId,
-    /// The turn that is to hear it; its own name where it is held back.
+    /// The turn that is to get it; its own name where it is held back.
     pub turn: TurnId,
     /// Its place in the log.
     pub serial: Serial,
@@ -228,7 +228,7 @@ pub struct TurnPlace {
 pub struct ControlStatus {
     /// How people are answered.
     pub mode: Mode,
-    /// Who has control; nobody in [`Mode::Auto`].
+    /// Who has control; none in [`Mode::Auto`].
     pub holder: Option<Sender>,
     /// Counts the changes of holder.
     pub epoch: ControlEpoch,
@@ -247,9 +247,9 @@ pub struct ControlStatus {
 pub struct AudienceStatus {
     /// Everybody who is attached.
     pub watchers: u32,
-    /// Those among them that may do more than speak.
+    /// Those among them that may do more than send inputs.
     pub controllers: u32,
-    /// Since when there has been somebody, or nobody.
+    /// Since when there has been any of them, or none.
     pub since: Millis,
 }
 

@@ -1,4 +1,4 @@
-//! What a session answers, told as scripts: each line is a command, its answer and the events it left.
+//! What a session answers, as scripts: each line is a command, its answer and the events it left.
 
 mod appends;
 mod forks;

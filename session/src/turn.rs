@@ -35,7 +35,7 @@ pub(super) struct Turn {
     pub(super) losses: u32,
     /// Whether the last of them was for want of room, and nothing was put out since then.
     pub(super) throttled: bool,
-    /// How long a worker may say nothing, whatever it declares when it takes the turn.
+    /// How long a worker may be without progress, whatever it declares when it takes the turn.
     pub(super) quiet_ms: Option<u64>,
     pub(super) stage: Stage,
     /// The worker is to pause.
@@ -50,7 +50,7 @@ pub(super) struct Turn {
     pub(super) message: Option<OpenMessage>,
     /// Why it lost its last worker, if it has lost any.
     pub(super) lost: Option<Cause>,
-    /// The branch that it speaks on.
+    /// The branch of its output.
     pub(super) branch: Serial,
     /// Calls of tools that were begun and have no result; oldest first.
     pub(super) tools: Vec<ToolCall>,
@@ -119,7 +119,7 @@ pub(super) enum Stage {
         from: Millis,
     },
     Active(TurnLease),
-    /// Without a worker until somebody lets it go on.
+    /// Without a worker until a client resumes it.
     Paused {
         reason: PauseReason,
     },
@@ -127,7 +127,7 @@ pub(super) enum Stage {
     Asking,
 }
 
-/// The right of one worker to speak in a turn.
+/// The right of one worker to send output in a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TurnLease {
     pub(super) worker: WorkerName,
@@ -135,7 +135,7 @@ pub(super) struct TurnLease {
     pub(super) key: u64,
     /// No other lease of this session's life has it, and later ones have greater ones (S4).
     pub(super) epoch: TurnEpoch,
-    /// The number of the worker's next request that says something.
+    /// The number of the worker's next request with output.
     pub(super) seq: u64,
     /// The turn's last input when the worker took it: all up to there came with it.
     pub(super) given: Serial,
@@ -149,7 +149,7 @@ pub(super) struct TurnLease {
     pub(super) alive_at: Millis,
     /// When it last made progress.
     pub(super) progress_at: Millis,
-    /// How long it may say nothing, and how long where it has not declared another span.
+    /// How long it may be without progress, and how long where it has not declared another span.
     pub(super) quiet_ms: u64,
     pub(super) usual_quiet_ms: u64,
     /// Whether it got the signal that it is stalled.
@@ -275,7 +275,7 @@ impl Turn {
         self.step.as_ref().is_some_and(|step| !step.cancelled)
     }
 
-    /// The last input that a worker has, from its assignment or by its own word.
+    /// The last input that a worker has, from its assignment or by its own report.
     pub(super) fn taken_in(&self) -> Serial {
         self.lease().map_or(self.consumed, |lease| lease.given.max(self.consumed))
     }
@@ -292,8 +292,8 @@ impl Turn {
         self.stage = stage;
     }
 
-    /// Takes the worker away; says when the turn is to be given to another, which is after `wait_ms` at the earliest,
-    /// or that it is enough.
+    /// Takes the worker away; returns when the turn is to be given to another, which is after `wait_ms` at the
+    /// earliest, or that it is enough.
     pub(super) fn lose(&mut self, cause: Cause, now: Millis, wait_ms: u64) -> Option<Millis> {
         self.spoke = self.spoke();
         self.lost = Some(cause);
@@ -337,12 +337,12 @@ impl TurnLease {
         silent.min(self.progress_at.after(quiet_ms))
     }
 
-    /// How long it may say nothing before the step under way is taken from it.
+    /// How long it may be without progress before the step under way is taken from it.
     fn step_quiet_ms(&self) -> u64 {
         self.quiet_ms.saturating_add(self.quiet_ms / 2)
     }
 
-    /// How long it may say nothing before another takes its place.
+    /// How long it may be without progress before another takes its place.
     fn lost_quiet_ms(&self) -> u64 {
         self.quiet_ms.saturating_mul(2)
     }
@@ -367,7 +367,7 @@ impl TurnLease {
     }
 }
 
-/// What the two clocks say of a worker: whether it lives, and whether it gets on.
+/// What the two clocks show of a worker: whether it lives, and whether it gets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     Stalled,

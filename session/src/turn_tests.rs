@@ -1,4 +1,4 @@
-//! What holds of turns, told as scripts and checked after any commands in any order (S4, S5, S9).
+//! What holds of turns, as scripts and checked after any commands in any order (S4, S5, S9).
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ impl Play {
         answer
     }
 
-    /// What has happened, not yet told.
+    /// What has happened and is not rendered yet.
     pub(super) fn log(&self) -> &[Event] {
         &self.log
     }
@@ -87,7 +87,7 @@ impl Play {
         self
     }
 
-    /// What has happened since this was last asked.
+    /// What has happened since the last call, as text.
     pub(super) fn rendered(&mut self) -> String {
         let tell = |event: Event| {
             let fact = event.fact.expect("everything means something");
@@ -404,7 +404,7 @@ proptest! {
             let open = play.session.status().map_or_else(Vec::new, |status| status.turns);
             prop_assert!(open.iter().all(|turn| !ended.contains_key(turn.turn.as_str())));
         }
-        // Left alone, every turn comes to its end: nobody takes it, or whoever has it is lost.
+        // Left alone, every turn comes to its end: no worker takes it, or the one that has it is lost.
         for _ in 0..1_000 {
             let Some(at) = play.session.tick_at() else { break };
             play.now = play.now.max(at);

@@ -11,8 +11,8 @@ fn tenant_of(caller: &Caller) -> Option<&str> {
     caller.tenant().map(|tenant| tenant.as_str())
 }
 
-/// Writes down that somebody was not let in.
+/// Records that a caller was not let in.
 pub fn turned_away(route: &'static str, code: &'static str) {
-    // As often as somebody tries; whoever wants each of them asks for this level.
+    // As often as a caller tries; whoever wants each of them sets this level.
     tracing::debug!(target: "audit", route, code, "turned away");
 }

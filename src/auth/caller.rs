@@ -1,4 +1,4 @@
-//! Somebody who asks: a grant, and how long it lasts.
+//! The sender of a request: a grant, and how long it lasts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,11 +23,11 @@ pub(super) const ROOT: &str = "root";
 /// Whoever a request is from. A clone is the same.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// None of somebody who was not asked.
+    /// None for a caller that needed no credential.
     known: Option<Arc<Known>>,
-    /// Cancelled when nobody is let in any more without being asked.
+    /// Cancelled when no caller is let in any more without a credential.
     closed: Option<Arc<CancellationToken>>,
-    /// What its request takes of its quotas, as long as somebody has it.
+    /// What its request takes of its quotas, as long as a clone of it is held.
     place: Option<Arc<Place>>,
 }
 
@@ -52,7 +52,7 @@ pub struct Part {
     pub rights: Option<Vec<Right>>,
     /// Likewise.
     pub sessions: Option<Vec<Pattern>>,
-    /// In whose name it speaks; the caller's, where none is given.
+    /// In whose name it acts; the caller's, where none is given.
     pub participant: Option<ParticipantName>,
     /// The greatest role; no greater than the caller's.
     pub role: Option<Role>,
@@ -67,11 +67,11 @@ pub enum Ended {
     Expired,
     /// The key's time is over.
     KeyExpired,
-    /// Somebody took it back.
+    /// It was revoked.
     Revoked,
     /// Its cookie was given back.
     LoggedOut,
-    /// It was none: the node did not ask then, and does now.
+    /// It was none: the node required no credentials then, and does now.
     Closed,
 }
 
@@ -118,17 +118,17 @@ impl From<Denied> for Denial {
 }
 
 impl Caller {
-    /// Somebody at a node that asks for no credentials.
+    /// A caller at a node that requires no credentials.
     pub fn anybody() -> Caller {
         Caller { known: None, closed: None, place: None }
     }
 
-    /// The same, until the node begins to ask.
+    /// The same, until the node begins to require credentials.
     pub(super) fn anybody_until(closed: &Arc<CancellationToken>) -> Caller {
         Caller { known: None, closed: Some(closed.clone()), place: None }
     }
 
-    /// Somebody with this grant, as long as it lasts, and as the key with which it ends, if there is one.
+    /// A caller with this grant, as long as it lasts, and as the key with which it ends, if there is one.
     ///
     /// # Errors
     /// It means nothing any more.
@@ -150,7 +150,7 @@ impl Caller {
         now: Millis,
     ) -> Result<Caller, Refused> {
         let left = |until: Millis| Duration::from_millis(until.0.saturating_sub(now.0));
-        // What lasts longer than the clock can tell lasts for ever.
+        // What lasts longer than the clock can count lasts for ever.
         let expires = grant.until.and_then(|until| Instant::now().checked_add(left(until)));
         let accounts = OnceLock::new();
         let known = Some(Arc::new(Known { grant, name, key, expires, cookie, accounts }));
@@ -170,7 +170,7 @@ impl Caller {
         (self.name().to_owned(), key.map(|key| key.id.clone()))
     }
 
-    /// A part of its grant, which has an end; none of somebody who needs none.
+    /// A part of its grant, which has an end; none for a caller that needs none.
     pub(super) fn part(&self, part: &Part, now: Millis) -> Result<Option<Grant>, Denial> {
         let Some(grant) = self.grant()? else { return Ok(None) };
         if self.cookie().is_some() {
@@ -213,7 +213,7 @@ impl Caller {
         }
     }
 
-    /// What is written of it where somebody looks who did something.
+    /// Its name in the audit log.
     pub fn name(&self) -> &str {
         self.known.as_ref().map_or("anybody", |known| &known.name)
     }
@@ -228,7 +228,7 @@ impl Caller {
         self.known.as_ref()?.key.as_ref()?.quotas.as_ref()
     }
 
-    /// Whose quotas it uses: looked up once for all that it asks.
+    /// Whose quotas it uses: looked up once for all its requests.
     pub(super) fn accounts(&self, find: impl FnOnce() -> Accounts) -> Cow<'_, Accounts> {
         match &self.known {
             Some(known) => Cow::Borrowed(known.accounts.get_or_init(find)),
@@ -251,7 +251,7 @@ impl Caller {
         Ok(self.known.as_ref().map(|known| &*known.grant))
     }
 
-    /// The grant by which it was judged; none of somebody who was not asked.
+    /// The grant by which it was judged; none for a caller that needed no credential.
     pub fn judged(&self) -> Option<&Arc<Grant>> {
         self.known.as_ref().map(|known| &known.grant)
     }
@@ -264,12 +264,12 @@ impl Caller {
         self.grant()?.map_or(Ok(()), |grant| Ok(grant.allows(right, session)?))
     }
 
-    /// Whose sessions, agents and keys it may ask for; none for the default tenant.
+    /// Whose sessions, agents and keys it may use; none for the default tenant.
     pub fn tenant(&self) -> Option<&TenantName> {
         self.known.as_ref()?.grant.tenant.as_ref()
     }
 
-    /// Whether it may ask for what concerns all tenants.
+    /// Whether it may use what concerns all tenants.
     ///
     /// # Errors
     /// It may not; nothing is to happen.
@@ -304,7 +304,7 @@ impl Caller {
     /// Takes from a command what the grant does not give, see [`Grant::narrow`].
     ///
     /// # Errors
-    /// It may not be asked; it must not be submitted then.
+    /// The caller may not send it; it must not be submitted then.
     pub fn narrow(&self, session: &SessionId, command: &mut Command) -> Result<(), Denial> {
         self.grant()?.map_or(Ok(()), |grant| Ok(grant.narrow(session, command)?))
     }
@@ -312,13 +312,13 @@ impl Caller {
     /// Puts the name of its grant where none is given.
     ///
     /// # Errors
-    /// It speaks in another name.
+    /// It acts in another name.
     pub fn sign(&self, sender: &mut Option<Sender>) -> Result<(), Denial> {
         let Some(grant) = self.grant()? else { return Ok(()) };
         Ok(grant.name(sender)?)
     }
 
-    /// Whom it is present as, where it says who it is.
+    /// Whom it is present as, where it names itself.
     ///
     /// # Errors
     /// It may not be present, or not in this name.

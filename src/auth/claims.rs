@@ -1,4 +1,4 @@
-//! What a token says of its bearer (RFC 7519, 4), and the grant that follows from it.
+//! What a token claims about its bearer (RFC 7519, 4), and the grant that follows from it.
 //!
 //! `sub` is the participant. `tenant`, `rights`, `sessions`, `agents`, `role` and `device` stand in the claim
 //! `outlive`, or beside the others; lists are JSON arrays, or texts with spaces in between. What a token does not give
@@ -49,14 +49,14 @@ impl Claims {
     /// The grant that the claims give until `until`, in the tenant that their issuer is bound to, where it is to one.
     ///
     /// # Errors
-    /// Names the claim that cannot be understood; the token lets nobody in then.
+    /// Names the claim that cannot be understood; the token lets no caller in then.
     pub(super) fn grant(
         self,
         bound: Option<&TenantName>,
         until: Millis,
     ) -> Result<Grant, &'static str> {
         let Claims { sub, beside, outlive, .. } = self;
-        // A token whose issuer says the tenant in either place is never one of the default tenant by mistake.
+        // A token whose issuer names the tenant in either place is never one of the default tenant by mistake.
         let named = [outlive.as_ref().and_then(|own| own.tenant.clone()), beside.tenant.clone()];
         let own = outlive.unwrap_or(beside);
         let sub = sub.ok_or("the token has no sub")?;

@@ -20,7 +20,7 @@ use crate::limits;
 
 /// What every cookie begins with.
 const PREFIX: &str = "olc_";
-/// Tokens of live cookies beyond which those that nobody has are looked for first.
+/// Tokens of live cookies beyond which those that no caller has are looked for first.
 const SWEEP: usize = 1024;
 
 /// What a caller has who came with a cookie.
@@ -54,7 +54,7 @@ pub(super) struct Cookies {
 #[derive(Default)]
 struct Live {
     by_id: HashMap<u64, Weak<Cookie>>,
-    /// How many there may be before those are looked for that nobody has any more.
+    /// How many there may be before those are looked for that no caller has any more.
     sweep_at: usize,
 }
 
@@ -100,7 +100,8 @@ impl Cookies {
         limits::COOKIES_OUT <= in_force().count() || limits::COOKIES_OUT_OF_TENANT <= own
     }
 
-    /// The cookie as all callers here share it, so that all of them are told of its end; none that was given back.
+    /// The cookie as all callers here share it, so that all of them get the signal of its end; none that was given
+    /// back.
     fn shared(&self, claims: &TicketClaims) -> Option<Arc<Cookie>> {
         let mut live = self.live();
         if self.out.contains_key(&claims.id) {
@@ -145,7 +146,7 @@ impl Tickets {
     /// Who comes with this cookie.
     ///
     /// # Errors
-    /// Nobody that it lets in, or that cannot be known now.
+    /// It lets no caller in, or that cannot be known now.
     pub(super) async fn of_cookie(
         &self,
         keyring: &Keyring,

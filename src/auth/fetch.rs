@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The document at a URL; redirects are not followed.
 ///
 /// # Errors
-/// Says why it is not to be had.
+/// The text gives the reason.
 pub(super) async fn get(url: &str) -> Result<Bytes, String> {
     let got = timeout(PATIENCE, get_slowly(url)).await;
     got.map_err(|_| "nobody answered in time".to_owned())?.map_err(|why| why.to_string())

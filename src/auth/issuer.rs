@@ -1,7 +1,8 @@
-//! Tokens of the product's own identity provider: signed statements (JWT, RFC 7519) of who somebody is and may do.
+//! Tokens of the product's own identity provider: signed statements (JWT, RFC 7519) of who a caller is and what it
+//! may do.
 //!
 //! Which keys a token may be signed with follows from the configuration alone: nothing in a token is ever an
-//! address. The algorithm is that of the key, whatever the token says. Keys are read again every minute, and where
+//! address. The algorithm is that of the key, whatever the token names. Keys are read again every minute, and where
 //! a token names one that is not known, at most once in 30 s; where they cannot be read, the last ones hold for an
 //! hour.
 
@@ -39,7 +40,7 @@ const LIFE_S: f64 = 24.0 * 60.0 * 60.0;
 /// Keys of one issuer that are looked at.
 const KEYS: usize = 64;
 
-/// One issuer, as the configuration says.
+/// One issuer, as configured.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
     /// The claim `iss` of its tokens.
@@ -151,7 +152,7 @@ impl Issuer {
         }
         let mut looked = self.looked.lock().await;
         let held = self.held();
-        // Somebody else may have looked meanwhile.
+        // Another request may have looked meanwhile.
         if !is_known(&held) && looked.is_none_or(|last| UNKNOWN <= last.elapsed()) {
             *looked = Some(Instant::now());
             self.read().await;
@@ -197,7 +198,7 @@ fn known(jwk: &Jwk) -> Option<Known> {
 /// Looks at claims as a node does.
 ///
 /// # Errors
-/// No node would let somebody in by them.
+/// No node would let a caller in by them.
 pub fn check(claims: &serde_json::Value) -> Result<(), String> {
     let claims = Claims::deserialize(claims).map_err(|why| why.to_string())?;
     let life = claims.exp.zip(claims.iat).map_or(0.0, |(exp, iat)| exp - iat);

@@ -1,4 +1,4 @@
-//! Tokens that should let somebody in, and all those that should not.
+//! Tokens that should let a caller in, and all those that should not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

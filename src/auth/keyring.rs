@@ -47,7 +47,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Whether somebody of this tenant may know of it: the default tenant's operators may know of all.
+    /// Whether a caller of this tenant may know of it: the default tenant's operators may know of all.
     fn is_known_to(&self, tenant: Option<&TenantName>) -> bool {
         tenant.is_none_or(|tenant| self.grant.tenant.as_ref() == Some(tenant))
     }
@@ -114,7 +114,7 @@ impl Sum for Keys {
                 self.revoked.entry(id).or_insert(secret);
             }
             Some(Change::Root(print)) => self.root = Some(print),
-            // A newer version of this program may know more; what this one does not know lets nobody in.
+            // A newer version of this program may know more; what this one does not know lets no caller in.
             None => tracing::error!("a change in {NAME} is unreadable"),
         }
     }
@@ -183,7 +183,7 @@ impl Keyring {
         }
     }
 
-    /// All keys that are in force and that somebody of this tenant may know: its own, or of the default one all,
+    /// All keys that are in force and that a caller of this tenant may know: its own, or of the default one all,
     /// oldest first.
     ///
     /// # Errors
@@ -217,7 +217,7 @@ impl Keyring {
         let all = self.all(None, deadline).await?;
         let theirs = all.iter().filter(|key| key.grant.tenant == tenant).count();
         if let Some(key) = self.held(&text.id) {
-            // Asked again it ends as it was to end at first.
+            // A repeated request does not change its end.
             let grant = Grant { until: key.grant.until, ..grant };
             let same = key.secret.is(&text.secret)
                 && (&key.name, &*key.grant, key.quotas) == (&name, &grant, quotas);
@@ -238,7 +238,7 @@ impl Keyring {
         self.held(&text.id).ok_or(KeyringError::Exists)
     }
 
-    /// Takes a key back that somebody of this tenant may know. Its streams end at every node that hears of it.
+    /// Revokes a key that a caller of this tenant may know. Its streams end at every node that reads of it.
     ///
     /// # Errors
     /// See [`KeyringError`]; doing it again is harmless.
@@ -288,7 +288,7 @@ impl Keyring {
         if let Some(key) = self.held(id) {
             return Ok(Some(key));
         }
-        // What was revoked stays so: the cluster has nothing newer to say.
+        // What was revoked stays so: the cluster has nothing newer.
         if self.0.sum().revoked.contains_key(id) {
             return Ok(None);
         }

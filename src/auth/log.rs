@@ -1,7 +1,7 @@
-//! What the cluster keeps of who may ask it: a log in a session of its own, which every node follows, and what it
-//! adds up to.
+//! What the cluster keeps of who has access to it: a log in a session of its own, which every node follows, and what
+//! it adds up to.
 //!
-//! What a node does not know may be new. Before it says no, it reads on to the end of the log as the cluster has
+//! What a node does not know may be new. Before it refuses, it reads on to the end of the log as the cluster has
 //! it; such looks are shared, so that guessing costs the cluster nothing.
 
 use std::sync::{Arc, RwLock, RwLockReadGuard};
@@ -17,7 +17,7 @@ use crate::runtime::{AttachError, Delivery, Freshness, Reader, Sessions, Start, 
 
 /// How often a node looks whether the log has begun.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often a node that has no keys asks the cluster for some.
+/// How often a node that has no keys looks for some in the cluster.
 const LOOK_FIRST: Duration = Duration::from_secs(10);
 /// Pause between two looks for what is not known.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ pub(super) type Place = (Incarnation, Serial);
 /// Why the log could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// As the session of the log said.
+    /// As the session of the log answered.
     #[error(transparent)]
     Submit(#[from] SubmitError),
     /// It could not be read in time.
@@ -92,7 +92,7 @@ impl<S: Sum> Log<S> {
         }
     }
 
-    /// Hears of each piece of the log that is read.
+    /// Changes with each piece of the log that is read.
     pub(super) fn changes(&self) -> watch::Receiver<Place> {
         self.read.subscribe()
     }
@@ -127,7 +127,7 @@ impl<S: Sum> Log<S> {
             let deadline = Instant::now() + TOUCH;
             match self.catch_up(deadline).await {
                 Err(LogError::Unavailable(why)) if why == LATE => return,
-                // Nobody has a majority in reach: there is nothing new to be told either.
+                // No node has a majority in reach: there is nothing new to read either.
                 Ok(()) | Err(_) => {}
             }
         }
@@ -179,7 +179,7 @@ impl<S: Sum> Log<S> {
     /// Adds a change, and waits until it is known here.
     ///
     /// # Errors
-    /// It is not known whether it was added, unless the error says so; adding it again must be harmless.
+    /// It is not known whether it was added, unless the error states it; adding it again must be harmless.
     pub(super) async fn append(&self, payload: Vec<u8>, deadline: Instant) -> Result<(), LogError> {
         let create = Create { config: self.config.clone(), ..Create::default() };
         self.sessions.submit(&self.id, create.into(), deadline).await?;

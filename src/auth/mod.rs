@@ -1,9 +1,9 @@
-//! Who asks, and what they may do: a credential that comes with a request becomes a [`Caller`].
+//! Who sends a request, and what they may do: a credential that comes with a request becomes a [`Caller`].
 //!
-//! A node asks for credentials where it was given a root key or an issuer of tokens, or its cluster has keys; else
-//! everybody who reaches it may do everything, which it allows on loopback alone. Three kinds of credentials are known:
-//! the root key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer ([`issuer`]);
-//! of each of them tickets and cookies can be made.
+//! A node requires credentials where it was given a root key or an issuer of tokens, or its cluster has keys; else
+//! every client that reaches it may do everything, which it allows on loopback alone. Three kinds of credentials are
+//! known: the root key of the configuration, keys that the cluster keeps ([`Keyring`]), and tokens of an issuer
+//! ([`issuer`]); of each of them tickets and cookies can be made.
 //! Nothing of a request is decompressed, parsed as JSON or kept before its credential is known.
 
 mod audit;
@@ -48,7 +48,7 @@ use ticket::Tickets;
 /// Longest credential that is looked at, in bytes.
 const CREDENTIAL_BYTES: usize = 8 << 10;
 
-/// What a node knows of those who may ask it.
+/// What a node knows of those who have access to it.
 pub struct Auth {
     switch: Switch,
     root: Option<Secret>,
@@ -60,13 +60,13 @@ pub struct Auth {
     quotas: Quotas,
 }
 
-/// What a node is told of who may ask it.
+/// What is configured at a node of who has access to it.
 pub struct Settings<'s> {
     /// With it everything may be done.
     pub root_key: Option<Secret>,
     /// Whose tokens are taken.
     pub issuers: Vec<IssuerConfig>,
-    /// Nobody is asked though the cluster has keys, where neither is given.
+    /// No credentials are required though the cluster has keys, where neither is given.
     pub insecure: bool,
     /// The node's directory.
     pub dir: &'s Path,
@@ -74,7 +74,7 @@ pub struct Settings<'s> {
     pub quotas: Quotas,
 }
 
-/// Why nobody is let in with what a request brought.
+/// Why a request is not let in with what it brought.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It brought no credential.
@@ -86,7 +86,7 @@ pub enum Refused {
     /// It was known, and means nothing any more.
     #[error("{0}")]
     Ended(Ended),
-    /// Whether it is known cannot be said now.
+    /// Whether it is known cannot be decided now.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -121,7 +121,7 @@ impl From<LogError> for Refused {
 }
 
 impl Auth {
-    /// What the configuration says, over the keys of the cluster.
+    /// As configured, over the keys of the cluster.
     ///
     /// # Errors
     /// The node's directory cannot be used.
@@ -158,10 +158,10 @@ impl Auth {
         self.quotas.take(caller, &Cost::of(command))
     }
 
-    /// Takes from the caller's quotas what something costs that is said and not kept.
+    /// Takes from the caller's quotas what a message costs that is sent on and not kept.
     ///
     /// # Errors
-    /// One of them is used up; nobody is to hear it.
+    /// One of them is used up; it is to reach no reader.
     pub fn spend_on_bytes(&self, caller: &Caller, bytes: usize) -> Result<(), Exceeded> {
         self.quotas.take(caller, &Cost::of_bytes(bytes))
     }
@@ -190,15 +190,15 @@ impl Auth {
         }
     }
 
-    /// Somebody who is not asked, as long as nobody is.
+    /// A caller without a credential, as long as none is required.
     pub fn anybody(&self) -> Caller {
         Caller::anybody_until(self.switch.closed())
     }
 
-    /// Who brings this credential. It may ask the cluster whether a key is new, until `deadline`.
+    /// Who brings this credential. It may look in the cluster whether a key is new, until `deadline`.
     ///
     /// # Errors
-    /// Nobody that this node would let in; nothing is to happen then.
+    /// This node lets no caller in with it; nothing is to happen then.
     pub async fn caller(
         &self,
         credential: Option<&str>,
@@ -228,7 +228,7 @@ impl Auth {
     /// Who comes with this ticket to this path, with the right that the path needs.
     ///
     /// # Errors
-    /// Nobody that this node would let in; nothing is to happen then.
+    /// This node lets no caller in with it; nothing is to happen then.
     pub async fn bearer_of(
         &self,
         ticket: &str,
@@ -250,7 +250,7 @@ impl Auth {
         Ok(bearer.caller)
     }
 
-    /// Makes a ticket for a part of what the caller may do; of somebody at a node that asks for no credentials, none.
+    /// Makes a ticket for a part of what the caller may do; none at a node that requires no credentials.
     ///
     /// # Errors
     /// It is more than the caller may do, or cannot be made now; there is no ticket then.
@@ -271,7 +271,7 @@ impl Auth {
     /// Who comes with this cookie, from a page whose it may be.
     ///
     /// # Errors
-    /// Nobody that this node would let in; nothing is to happen then.
+    /// This node lets no caller in with it; nothing is to happen then.
     pub async fn of_cookie(
         &self,
         cookie: &str,
@@ -287,8 +287,8 @@ impl Auth {
         self.tickets.of_cookie(&self.keyring, cookie, now, deadline).await
     }
 
-    /// Makes a cookie for a part of what the caller may do, which is never to administer; of somebody at a node that
-    /// asks for no credentials, none.
+    /// Makes a cookie for a part of what the caller may do, which is never to administer; none at a node that
+    /// requires no credentials.
     ///
     /// # Errors
     /// It is more than the caller may do, or cannot be made now; there is no cookie then.

@@ -1,7 +1,7 @@
 //! What the cluster's log of keys is made of: one event for each change, in JSON.
 //!
-//! The key of a tenant has version 2, and one with quotas of its own version 3: a node that has not heard of them does
-//! not know it, and lets nobody in with it.
+//! The key of a tenant has version 2, and one with quotas of its own version 3: a node whose program does not
+//! have that version does not know it, and lets no caller in with it.
 
 use serde::{Deserialize, Serialize};
 use session::Grant;
@@ -22,7 +22,7 @@ pub(super) enum Change {
     Root(RootPrint),
 }
 
-/// By what one root key is told from another: a hash over it, with a salt.
+/// By what one root key is distinguished from another: a hash over it, with a salt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RootPrint {
     salt: u64,

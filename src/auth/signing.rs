@@ -1,7 +1,7 @@
-//! Secrets with which requests to endpoints are signed, so that a route can tell who calls.
+//! Secrets with which requests to endpoints are signed, so that a route can verify who calls.
 //!
-//! As Standard Webhooks 1.0 says: HMAC-SHA-256 over `id.timestamp.body`, in base64 behind `v1,`; one signature for
-//! each secret, with a space between them, so that a secret can be changed without a gap.
+//! As Standard Webhooks 1.0 specifies: HMAC-SHA-256 over `id.timestamp.body`, in base64 behind `v1,`; one signature
+//! for each secret, with a space between them, so that a secret can be changed without a gap.
 
 use std::fmt;
 

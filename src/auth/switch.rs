@@ -1,4 +1,4 @@
-//! Whether a node asks who asks.
+//! Whether a node requires credentials.
 //!
 //! It does where it was given a root key or an issuer, and, once its cluster has keys, where it was given neither:
 //! whoever forgot to configure a node must not open what the others keep closed. A file in the node's directory
@@ -22,13 +22,13 @@ pub(super) struct Switch {
     on: AtomicBool,
     /// Cancelled when it is turned on while the node serves.
     closed: Arc<CancellationToken>,
-    /// Nobody is to be asked, whatever the cluster keeps.
+    /// No credentials are required, whatever the cluster keeps.
     insecure: bool,
     mark: PathBuf,
 }
 
 impl Switch {
-    /// How a node begins that was `given` what it needs to ask, or not.
+    /// How a node begins that was `given` what it checks credentials with, or not.
     ///
     /// # Errors
     /// The node's directory cannot be used.
@@ -54,7 +54,7 @@ impl Switch {
         self.on.load(Ordering::Acquire)
     }
 
-    /// Cancelled when whoever was let in without being asked is to go.
+    /// Cancelled when callers that were let in without a credential are to go.
     pub(super) fn closed(&self) -> &Arc<CancellationToken> {
         &self.closed
     }

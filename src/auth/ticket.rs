@@ -34,7 +34,7 @@ const FIRST_USE_MS: u64 = 60_000;
 /// A secret is good for this long after its last ticket, in milliseconds: it is drawn anew every such time.
 const KEPT_MS: u64 = 2 * limits::TICKET_MS_MAX;
 
-/// What a ticket says, or a cookie.
+/// The claims of a ticket or a cookie.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct TicketClaims {
     pub(super) id: u64,
@@ -43,7 +43,7 @@ pub(super) struct TicketClaims {
     pub(super) by: Millis,
     /// Who has it, for the audit log.
     pub(super) name: String,
-    /// The key with which it ends, if it was asked for under one.
+    /// The key with which it ends, if it was made under one.
     pub(super) key: Option<String>,
 }
 
@@ -146,7 +146,7 @@ pub(super) struct Tickets {
     root: Option<Secret>,
 }
 
-/// Somebody who shows a ticket that is one.
+/// A caller that shows a valid ticket.
 pub(super) struct Bearer {
     pub(super) caller: Caller,
     claims: TicketClaims,
@@ -238,10 +238,10 @@ impl Tickets {
         }
     }
 
-    /// Who comes with this ticket; whether it may, says [`Self::admit`].
+    /// Who comes with this ticket; whether it may, [`Self::admit`] decides.
     ///
     /// # Errors
-    /// Nobody that it lets in, or that cannot be known now.
+    /// It lets no caller in, or that cannot be known now.
     pub(super) async fn bearer(
         &self,
         keyring: &Keyring,

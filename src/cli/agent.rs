@@ -22,13 +22,13 @@ pub(super) struct Demo {
     /// Words of a story
     #[arg(long, value_name = "N", default_value_t = 400)]
     words: u64,
-    /// Stories that are told at once
+    /// Stories that run at once
     #[arg(long, value_name = "N", default_value_t = 4)]
     capacity: usize,
     /// How long it may be silent before its turns go to others [default: the node's]
     #[arg(long, value_name = "MS")]
     lease_ms: Option<u64>,
-    /// How long it may live and say nothing [default: the node's]
+    /// How long it may live without progress [default: the node's]
     #[arg(long, value_name = "MS")]
     quiet_ms: Option<u64>,
 }

@@ -75,7 +75,7 @@ async fn create(client: &crate::client::Client, id: &str) -> anyhow::Result<()> 
     }
 }
 
-/// Reads until the end, or until nobody wants more.
+/// Reads until the end, or until no more is wanted.
 fn read(by: By, out: &Sender<Vec<u8>>) -> std::io::Result<()> {
     let mut input = std::io::stdin().lock();
     let mut buffer = vec![0; READ_BYTES];

@@ -22,7 +22,7 @@ pub(super) enum Bench {
     Fanout(FanoutArgs),
     /// Writers that send the next request when the last one is acknowledged
     Closed(ClosedArgs),
-    /// Live readers to whom nothing is said: the memory that each costs
+    /// Live readers that receive no events: the memory that each costs
     Idle(IdleArgs),
     /// A long log, and readers that come late
     CatchUp(CatchUpArgs),
@@ -149,7 +149,7 @@ pub(super) struct FairArgs {
     /// How long the quiet writer rests after each answer
     #[arg(long, default_value_t = 10)]
     pause_ms: u64,
-    /// The key of the quiet writer, of another tenant, say; else the same
+    /// The key of the quiet writer, for example of another tenant; else the same
     #[arg(long, value_name = "KEY")]
     quiet_key: Option<String>,
     #[arg(long, default_value_t = 20)]
@@ -160,18 +160,18 @@ pub(super) struct FairArgs {
 
 #[derive(Debug, Args)]
 struct Common {
-    /// What is spoken to the service
+    /// The API in which the service is used
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
     #[command(flatten)]
     target: super::Target,
-    /// Processes of the servers, whose time and memory are told
+    /// Processes of the servers, whose time and memory are reported
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pid: Vec<u32>,
     /// Directory of `scripts/cluster.sh`, which knows the processes
     #[arg(long, value_name = "DIR", conflicts_with = "pid")]
     cluster_dir: Option<PathBuf>,
-    /// Directory on the servers' disk, whose raw sync rate is told
+    /// Directory on the servers' disk, whose raw sync rate is reported
     #[arg(long, value_name = "DIR")]
     disk: Option<PathBuf>,
     /// Print JSON
@@ -260,7 +260,7 @@ async fn run_fair(args: &FairArgs, flooding: &Target, report: &mut Report) -> an
     fair::run(&plan, flooding, &quiet, report).await
 }
 
-/// Tells how fast the disk syncs now; returns the median in milliseconds.
+/// Reports how fast the disk syncs now; returns the median in milliseconds.
 async fn sync_rate(
     common: &Common,
     when: &str,

@@ -1,4 +1,4 @@
-//! `outlive cluster …`: what the nodes say about the cluster.
+//! `outlive cluster …`: what the nodes report about the cluster.
 
 use std::io::{self, Write};
 
@@ -85,7 +85,7 @@ pub(super) async fn run(command: Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says which shards nobody leads with a majority behind, if there are any.
+/// Fails and names the shards that no node leads with a majority behind it, if there are any.
 fn working(report: &Value) -> anyhow::Result<()> {
     let shards = report["shards"].as_array().map(Vec::as_slice).unwrap_or_default();
     anyhow::ensure!(!shards.is_empty(), "the cluster is not born yet: it has no shards");

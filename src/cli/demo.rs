@@ -6,7 +6,7 @@ use tools::demo;
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Play the whole script without a page, tell PASS or FAIL of each row, and fail if one does
+    /// Play the whole script without a page, print PASS or FAIL for each row, and fail if one does
     #[arg(long, conflicts_with = "port")]
     headless: bool,
     /// With --headless: only the rows whose names contain this

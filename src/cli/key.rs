@@ -10,7 +10,7 @@ use crate::auth::KeyText;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
-    /// Make a key, and print it; it is told once
+    /// Make a key, and print it; it is shown once
     Create(Box<Create>),
     /// Print the keys that are in force
     List(List),
@@ -35,10 +35,10 @@ pub(super) struct Create {
     /// Agents whose turns it may take, likewise [default: all]
     #[arg(long = "agent", value_name = "PATTERN")]
     agents: Vec<String>,
-    /// The participant in whose name it speaks [default: any]
+    /// The participant in whose name it acts [default: any]
     #[arg(long)]
     participant: Option<String>,
-    /// The device on which it speaks [default: any]
+    /// The device on which it acts [default: any]
     #[arg(long)]
     device: Option<String>,
     /// The greatest role that it may take [default: controller]
@@ -110,7 +110,7 @@ async fn create(command: Create) -> anyhow::Result<()> {
     let body = json!({
         "name": name,
         "tenant": tenant,
-        // Drawn here, so that asking again after an unknown outcome makes no second one.
+        // Drawn here, so that repeating the request after an unknown outcome makes no second one.
         "key": KeyText::draw().reveal(),
         "rights": rights,
         "sessions": some(sessions),

@@ -16,7 +16,7 @@ use crate::client::Client;
 
 /// Pause between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(300);
-/// What has not changed for so long is said again.
+/// What has not changed for so long is printed again.
 const REMIND: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
@@ -61,10 +61,10 @@ pub(super) struct Leave {
 
 #[derive(Debug, Args)]
 struct Newcomer {
-    /// Where peers reach the node that comes [default: as it says itself]
+    /// Where peers reach the node that comes [default: as it reports itself]
     #[arg(long, value_name = "HOST:PORT")]
     peer: Option<String>,
-    /// Where clients reach the node that comes [default: as it says itself]
+    /// Where clients reach the node that comes [default: as it reports itself]
     #[arg(long, value_name = "URL")]
     http: Option<String>,
 }
@@ -108,7 +108,7 @@ impl Leave {
     }
 }
 
-/// Asks for the change and tells how it goes.
+/// Requests the change and prints how it goes.
 async fn change(
     target: &Target,
     verb: &str,
@@ -137,7 +137,7 @@ async fn agreed_members(client: &Client) -> anyhow::Result<Option<usize>> {
     Ok(client.progress().await?["members"].as_array().map(Vec::len))
 }
 
-/// Tells every change until all shards are done.
+/// Prints every change until all shards are done.
 async fn watch(
     client: &Client,
     map: u64,
@@ -149,7 +149,7 @@ async fn watch(
     let mut shown: BTreeMap<u64, (String, Instant)> = BTreeMap::new();
     let mut progress = agreed;
     loop {
-        // A node that has not heard of the change yet knows nothing of its progress.
+        // A node without the changed map yet knows nothing of its progress.
         if map <= progress["epoch"].as_u64().unwrap_or(0) {
             for shard in progress["shards"].as_array().into_iter().flatten() {
                 let number = shard["shard"].as_u64().unwrap_or(0);

@@ -64,7 +64,7 @@ enum Command {
 /// Which nodes to talk to.
 #[derive(Debug, Args)]
 struct Target {
-    /// Base URLs of the nodes; when one fails the next one is asked
+    /// Base URLs of the nodes; when one fails the next one is tried
     #[arg(
         long,
         env = "OUTLIVE_URL",
@@ -73,7 +73,7 @@ struct Target {
         default_value = "http://127.0.0.1:4437"
     )]
     url: Vec<String>,
-    /// A key or a token of the cluster, where it asks for one
+    /// A key or a token of the cluster, where it requires one
     #[arg(long, env = "OUTLIVE_KEY", value_name = "KEY", hide_env_values = true)]
     key: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! Ending with the process that started this one, however that happens.
 
 /// Has the kernel kill this process when the one that started it ends; where it is known which that
-/// must be, and it has ended already, says so.
+/// must be, and it has ended already, fails.
 ///
 /// # Errors
 /// The parent has ended, or this system cannot do it.

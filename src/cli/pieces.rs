@@ -35,7 +35,7 @@ impl Pieces {
                 self.finish(out);
             }
             self.rest.push(byte);
-            // A line is finished by its own last byte; nobody should wait for the next one.
+            // A line is finished by its own last byte; no reader should wait for the next one.
             if self.by == By::Line && byte == b'\n' {
                 self.finish(out);
             }

@@ -90,7 +90,7 @@ impl Fork {
     }
 }
 
-/// Asks a verb of a session that needs no more than its name.
+/// Requests a verb of a session that needs no more than its name.
 async fn change(One { id, target }: One, verb: &str) -> anyhow::Result<()> {
     let received = target.client()?.change(&id, verb, &json!({})).await?;
     Ok(writeln!(io::stdout(), "{received}")?)

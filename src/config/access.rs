@@ -1,4 +1,4 @@
-//! Who may ask a node: its root key, the issuers of tokens, and where it may listen without either.
+//! Who has access to a node: its root key, the issuers of tokens, and where it may listen without either.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

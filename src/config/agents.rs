@@ -19,7 +19,7 @@ pub struct AgentConfig {
     pub body: BodyConfig,
     /// How many of it run at once; 1 to [`limits::BODIES`].
     pub capacity: usize,
-    /// See [`crate::runtime::agent::Register`]; what the worker asks for where nothing is given.
+    /// See [`crate::runtime::agent::Register`]; what the worker requests where nothing is given.
     pub lease_ms: Option<u64>,
     pub quiet_ms: Option<u64>,
     pub restart: RestartConfig,
@@ -30,14 +30,14 @@ pub struct AgentConfig {
 /// What an agent is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyConfig {
-    /// A command that the node spawns; it speaks the lines of workers on its stdio.
+    /// A command that the node spawns; it exchanges the lines of workers on its stdio.
     Managed {
         command: Vec<String>,
         /// See [`crate::runtime::agent::child_process::Managed`].
         env: BTreeMap<String, String>,
         pass_env: Vec<String>,
     },
-    /// An HTTP endpoint that is asked for each turn, and streams its answer.
+    /// An HTTP endpoint that gets a request for each turn, and streams its answer.
     Endpoint {
         url: String,
         protocol: Protocol,
@@ -45,12 +45,12 @@ pub enum BodyConfig {
         headers: BTreeMap<String, String>,
         /// Each request is signed with each of them; not at all where there are none.
         signing: Vec<SigningSecret>,
-        /// Which model is asked for, where the protocol names one.
+        /// Which model is requested, where the protocol names one.
         model: Option<String>,
         /// How many tokens one answer may have, where the protocol wants to know; [`limits::MODEL_TOKENS`] where
         /// nothing is given.
         max_tokens: Option<u64>,
-        /// How many tokens of the conversation it is asked with at most; [`limits::MESSAGES_BYTES`] of it where
+        /// How many tokens of the conversation a request to it has at most; [`limits::MESSAGES_BYTES`] of it where
         /// nothing is given.
         context_tokens: Option<usize>,
         /// How long one answer may take, in milliseconds; as long as it goes on where nothing is given.
@@ -58,7 +58,7 @@ pub enum BodyConfig {
     },
 }
 
-/// How an endpoint is asked and how it answers.
+/// The form of an endpoint's requests and answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// A route for `useChat` of the AI SDK: UI messages in, UI message chunks out.

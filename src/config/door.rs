@@ -1,4 +1,4 @@
-//! Names under which a node may be called, and origins of pages that may ask it, beside its own.
+//! Names under which a node may be called, and origins of pages that may send it requests, beside its own.
 
 use std::str::FromStr;
 
@@ -18,7 +18,7 @@ pub enum AllowedHost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedOrigin {
     All,
-    /// Of a page that a browser tells no origin of: a file, or in a sandbox.
+    /// Of a page for which a browser sends no origin: a file, or in a sandbox.
     Null,
     One {
         scheme: &'static str,

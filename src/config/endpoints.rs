@@ -1,4 +1,5 @@
-//! Agents that are asked by HTTP: somebody's endpoint, and models behind the two APIs that most of them have.
+//! Agents that get their requests by HTTP: an operator's endpoint, and models behind the two APIs that most of them
+//! have.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +10,12 @@ use crate::limits;
 /// Headers that a request to an endpoint has by itself.
 const OWN_HEADERS: [&str; 7] =
     ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te"];
-/// Says which version of the Messages API a request is for.
+/// Names the version of the Messages API that a request is for.
 const VERSION_HEADER: &str = "anthropic-version";
 const KEY_VERSION: &str = "2023-06-01";
 const TOKEN_VERSION: &str = "2026-10-21";
 
-/// Somebody's endpoint, as it was given.
+/// An operator's endpoint, as it was given.
 pub(super) fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
     let url =
         given.url.clone().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
@@ -27,7 +28,7 @@ pub(super) fn endpoint(given: &GivenAgent) -> Result<BodyConfig, String> {
     body(given, (url, protocol), headers, given.model.clone())
 }
 
-/// What is the same for all that are asked by HTTP.
+/// What is the same for all that get their requests by HTTP.
 fn body(
     given: &GivenAgent,
     (url, protocol): (String, Protocol),

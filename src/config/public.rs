@@ -10,9 +10,9 @@ use super::{AllowedHost, AllowedOrigin, BadServeConfig, bad};
 /// Where clients reach this node, as far as it is known before they do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicConfig {
-    /// Scheme, name and port, without a path; else what requests say.
+    /// Scheme, name and port, without a path; else what requests carry.
     pub url: Option<String>,
-    /// Whose word is taken about that: those behind which this node stands.
+    /// Whose headers are trusted about that: those behind which this node stands.
     pub proxies: Vec<IpNet>,
 }
 
@@ -28,7 +28,8 @@ fn loopback() -> [IpNet; 2] {
     [loopback, IpAddr::from(Ipv6Addr::LOCALHOST).into()]
 }
 
-/// What was given; a URL is a name under which this node may be called, and an origin whose pages may ask it.
+/// What was given; a URL is a name under which this node may be called, and an origin whose pages may send it
+/// requests.
 pub(super) fn check(
     url: Option<&str>,
     proxies: &[String],

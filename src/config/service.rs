@@ -1,7 +1,7 @@
 //! Variables that Kubernetes sets in every container for each Service: they are no settings of ours, and look as
 //! if they were where a Service is called `outlive`, or `outlive-` and more.
 
-/// Whether the variable tells of a Service; `all` are the names of all variables.
+/// Whether the variable describes a Service; `all` are the names of all variables.
 pub(super) fn is_of_service(name: &str, all: &[String]) -> bool {
     let Some(rest) = name.strip_prefix("OUTLIVE_") else { return false };
     // The Service may have more words in its name.

@@ -35,7 +35,7 @@ pub(super) const VARIABLES: &[&str] = &[
     "OUTLIVE_LOG",
     "OUTLIVE_AGENT",
 ];
-/// Variables that are for other commands and for scripts, and what a node tells the process that replaces it.
+/// Variables that are for other commands and for scripts, and what a node passes to the process that replaces it.
 const OTHER_VARIABLES: &[&str] = &[
     "OUTLIVE_URL",
     "OUTLIVE_KEY",
@@ -44,7 +44,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "OUTLIVE_STORE_HAD_FAILED",
 ];
 
-/// Refuses a variable that nobody knows.
+/// Refuses an unknown variable.
 pub(super) fn check(names: impl Iterator<Item = OsString>) -> Result<(), BadServeConfig> {
     let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
     for name in &names {

@@ -1,4 +1,4 @@
-//! What operators and their machines ask a node.
+//! Requests of operators and their machines to a node.
 
 use axum::Json;
 use axum::body::Body;

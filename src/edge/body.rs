@@ -34,7 +34,7 @@ pub(super) async fn read(
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok());
     if announced.is_some_and(|bytes| limit < bytes) {
-        // Whoever asks first has not begun to send.
+        // A client that waits for `100 Continue` has not begun to send.
         if !headers.contains_key(header::EXPECT) {
             discard(&mut body).await;
         }

@@ -21,7 +21,7 @@ use crate::config::CertificateFiles;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(5);
-/// What is spoken over TLS, the best first (RFC 7301).
+/// The protocols over TLS, the best first (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A certificate that is read again when its files change.
@@ -59,7 +59,7 @@ impl Certificate {
     /// Reads the files.
     ///
     /// # Errors
-    /// Says which cannot be used, and why.
+    /// Names which cannot be used, and why.
     pub fn load(files: CertificateFiles) -> Result<Certificate, String> {
         let provider = Arc::new(ring::default_provider());
         let key = read(&files, &provider)?;

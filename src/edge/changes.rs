@@ -56,7 +56,7 @@ pub(super) async fn read(
     Ok(Json(render(&page)).into_response())
 }
 
-/// Waits until there is something to tell, or it is time.
+/// Waits until there is something to return, or it is time.
 async fn follow(
     edge: &Edge,
     caller: &Caller,

@@ -1,5 +1,5 @@
-//! The bytes of a client's connection: TCP or TLS over it, with what its first bytes say, with an end for clients who
-//! do not read (S10), and with a sign when everything is written.
+//! The bytes of a client's connection: TCP or TLS over it, with the protocol of its first bytes, with an end for
+//! clients who do not read (S10), and with a sign when everything is written.
 
 use std::io;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use tokio_util::either::Either;
 use super::takeover::Takeover;
 use crate::telemetry::Metrics;
 
-/// What every connection that speaks HTTP/2 begins with (RFC 9113, 3.4).
+/// What every connection of HTTP/2 begins with (RFC 9113, 3.4).
 const HTTP2: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the bytes of a connection come by; TLS is boxed, so that a connection without it is small.
 pub(super) type Carrier = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// What a client speaks.
+/// The protocol of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaks {
     Http1,
@@ -39,7 +39,7 @@ pub(super) struct Connection<T = Carrier> {
     /// Runs while a write waits.
     patience: Option<Pin<Box<Sleep>>>,
     metrics: Arc<Metrics>,
-    /// Who is told when everything that was to be written is written.
+    /// Who is notified when everything that was to be written is written.
     takeover: Option<Arc<Takeover>>,
 }
 
@@ -48,7 +48,7 @@ impl<T> Connection<T> {
         Connection { inner, first: None, limit, patience: None, metrics, takeover: None }
     }
 
-    /// Has somebody told when everything is written: whoever writes flushes only then.
+    /// Has the takeover notified when everything is written: whoever writes flushes only then.
     pub(super) fn watched_by(self, takeover: Arc<Takeover>) -> Connection<T> {
         Connection { takeover: Some(takeover), ..self }
     }
@@ -77,7 +77,7 @@ impl<T> Connection<T> {
 }
 
 impl<T: AsyncRead + Unpin> Connection<T> {
-    /// Looks at as few of the first bytes as tell what the client speaks. They are read again.
+    /// Looks at as few of the first bytes as show the client's protocol. They are read again.
     ///
     /// # Errors
     /// The connection ended or broke before that.

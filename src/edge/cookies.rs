@@ -1,7 +1,7 @@
 //! Cookies: made for the browser of a person by who holds a key or a token, and given back by that browser.
 //!
 //! A browser sends a cookie with whatever any page has it send. So one is taken from pages of this node and of origins
-//! that are allowed by name alone (`Door::vouches`), and never from whoever says nothing of its page.
+//! that are allowed by name alone (`Door::vouches`), and never from a request that names no page.
 
 use axum::Json;
 use axum::body::Body;
@@ -53,7 +53,7 @@ pub(super) async fn create(
     let CookieBody { rights, sessions, participant, role, ttl_s, same_site } = request;
     let same_site = match (same_site.as_deref().unwrap_or("strict"), by_tls) {
         ("strict", _) => "Strict",
-        // Pages of another site are told apart by their partition, where a browser has those.
+        // Pages of another site are distinguished by their partition, where a browser has those.
         ("none", true) => "None; Partitioned",
         ("none", false) => return Err(bad("same_site none needs TLS, or a public_url with https")),
         _ => return Err(bad("same_site is strict or none")),
@@ -122,7 +122,7 @@ pub(super) fn take(
     }
     let by_tls = public::by_tls(edge, request.extensions(), request.uri(), request.headers());
     let Some(text) = find(request.headers_mut(), name(by_tls))? else { return Ok(None) };
-    // What a WebSocket will ask for is not known yet.
+    // What a WebSocket will request is not known yet.
     let is_socket = matches!(route, "ws" | "agents_ws");
     let reads = matches!(*request.method(), Method::GET | Method::HEAD) && !is_socket;
     let door = &edge.settings.door;

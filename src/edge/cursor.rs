@@ -1,14 +1,14 @@
-//! Where a reader says it wants to begin.
+//! Where a reader wants to begin.
 
 use super::error::{self, Problem};
 use crate::ids::{Cursor, Incarnation, Serial};
 use crate::runtime::Start;
 
-/// Ends the id of the frame that ends a stream, so that a browser that comes back with it can be told
-/// to stay away.
+/// Ends the id of the frame that ends a stream, so that a browser that comes back with it can be answered
+/// that it is to stay away.
 pub(super) const END_MARK: &str = "_end";
 
-/// A place to begin, and whether the reader has been told that nothing follows it.
+/// A place to begin, and whether the reader has seen that nothing follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) start: Start,
@@ -33,7 +33,7 @@ pub(super) fn place(text: Option<&str>) -> Result<Place, Problem> {
     }
 }
 
-/// A place that no log has: whoever is attached there is told `reset`, and then the log from its start.
+/// A place that no log has: whoever is attached there gets `reset`, and then the log from its start.
 pub(super) const UNKNOWN: Place = Place {
     start: Start::After(Cursor { incarnation: Incarnation(0), serial: Serial::ZERO }),
     has_seen_end: false,

@@ -148,7 +148,7 @@ impl Drop for Waiting {
 struct Streamed {
     inner: Body,
     untaken: Arc<Untaken>,
-    /// While the client gives no credit to ask for more.
+    /// While the client gives no credit for more.
     waiting: Option<Waiting>,
     /// The rest of a large piece.
     rest: Bytes,
@@ -171,7 +171,7 @@ impl HttpBody for Streamed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        // Only a client that gives credit is asked for.
+        // This is polled only while the client gives credit.
         self.waiting = None;
         if self.rest.is_empty() {
             let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
@@ -263,7 +263,7 @@ mod tests {
         assert!(stalls(&untaken).await, "the pieces are not sent");
         drop((first, second));
         assert!(!stalls(&untaken).await, "everything was taken");
-        // A stream that has nothing to say now waits for nobody.
+        // A stream that has nothing to send now waits for no client.
         let mut silent = watched(
             &untaken,
             Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>()),

@@ -1,9 +1,9 @@
 //! Who may come in, whatever keys there are: programs, and pages of this node or of allowed origins.
 //!
 //! A web page can make its visitor's browser send requests to whatever the machine reaches, this node too. A
-//! browser tells the page's origin, which is held against a list; and a page cannot call this node its own by
+//! browser sends the page's origin, which is held against a list; and a page cannot call this node its own by
 //! a name that was made to lead here (DNS rebinding), because the node answers to its own names alone. A
-//! program tells no origin, and comes in as ever. Addresses, and names without a dot, are in nobody's zone: no
+//! program sends no origin, and comes in as ever. Addresses, and names without a dot, are in no DNS zone: no
 //! stranger makes them lead here.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use super::error::{self, Problem};
 use crate::config::{AllowedHost, AllowedOrigin, Member};
 
-/// Says how a page that asks stands to this node (Fetch Metadata).
+/// The header with how the page of a request stands to this node (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
@@ -29,18 +29,18 @@ pub struct Door {
     origins: Vec<AllowedOrigin>,
 }
 
-/// Whether an answer may be read by the page that asked.
+/// Whether an answer may be read by the page that sent the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Readable {
-    /// No page asked, as far as is known.
+    /// No page sent the request, as far as is known.
     Unasked,
     ByAll,
     By(HeaderValue),
 }
 
 impl Door {
-    /// The door of a node that listens at `listen`, is one of `members`, and may be called and asked as is allowed
-    /// beside that.
+    /// The door of a node that listens at `listen`, is one of `members`, and may be called and sent requests as is
+    /// allowed beside that.
     pub fn new(
         listen: SocketAddr,
         members: &[Member],
@@ -68,7 +68,7 @@ impl Door {
         Door { port: listen.port(), names, hosts: hosts.to_vec(), origins }
     }
 
-    /// Looks at who asks, for what, and under which name.
+    /// Looks at who sends a request, for what, and under which name.
     ///
     /// # Errors
     /// It may not; nothing is to happen.
@@ -96,11 +96,11 @@ impl Door {
         }
     }
 
-    /// Whether it is a page of this node, or of an origin that is allowed by name, that has a browser ask: from such
-    /// alone a cookie is taken, which a browser sends for any page.
+    /// Whether it is a page of this node, or of an origin that is allowed by name, whose request a browser sends:
+    /// from such alone a cookie is taken, which a browser sends for any page.
     ///
     /// Where the node is reached by TLS, a page of its own is one that came by TLS. A page that reads from its own node
-    /// names no origin, and says so by Fetch Metadata; whatever changes something names one.
+    /// names no origin, and is known by Fetch Metadata; whatever changes something names one.
     pub(super) fn vouches(
         &self,
         uri: &Uri,
@@ -153,7 +153,7 @@ impl Door {
     }
 }
 
-/// Whether a browser says that a page of another site asks, and not because a person went there.
+/// Whether a browser reports that a page of another site sends the request, and not because a person went there.
 fn is_foreign(headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, words: &[&str]| {
         headers.get(name).is_some_and(|value| words.iter().any(|word| value == word))

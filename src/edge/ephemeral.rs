@@ -1,4 +1,4 @@
-//! What is said to whoever is attached and not kept, by people's devices and by workers: parsed, judged and told.
+//! Messages to whoever is attached that are not kept, of people's devices and of workers: parsed, judged and sent on.
 //!
 //! It is like presence, and so is the right that it needs: it changes nothing in the session.
 
@@ -45,7 +45,7 @@ struct EphemeralBody<'b> {
     internal: bool,
 }
 
-/// What somebody asks to be said.
+/// A request to send such a message.
 pub(super) struct EphemeralRequest {
     kind: KindName,
     sent_content: NewEvent,
@@ -65,7 +65,7 @@ pub(super) fn parse(body: &[u8]) -> Result<EphemeralRequest, Problem> {
     Ok(EphemeralRequest { kind, sent_content, sender, internal })
 }
 
-/// What is said, and as what; `null` where nothing is.
+/// The message's kind and content; `null` where there is none.
 ///
 /// # Errors
 /// It is too large, or its kind has no name.
@@ -99,10 +99,10 @@ pub(super) async fn say(
     Ok((StatusCode::ACCEPTED, AsJson(answer)).into_response())
 }
 
-/// Says it, if its sender may. `attached`: who is attached to the session on the same connection, if it is.
+/// Sends it on, if its sender may. `attached`: who is attached to the session on the same connection, if it is.
 ///
 /// # Errors
-/// Nobody was told.
+/// It reached no reader.
 pub(super) async fn submit(
     edge: &Edge,
     caller: &Caller,
@@ -129,7 +129,7 @@ pub(super) async fn submit(
     Ok(json!({ "dropped": !edge.runtime.ephemerals.say(message) }))
 }
 
-/// Messages as a reader is told of them, if any are for it.
+/// Messages as a reader gets them, if any are for it.
 pub(super) fn render(messages: &[Arc<EphemeralMessage>], visibility: Visibility) -> Option<Json> {
     let is_for =
         |message: &&Arc<EphemeralMessage>| !message.internal || visibility == Visibility::All;

@@ -1,6 +1,6 @@
 //! What goes wrong, as clients see it: `application/problem+json` with a stable code.
 //!
-//! Every answer that is no success says whether the request may have taken effect. Texts name what the
+//! Every answer that is no success states whether the request may have taken effect. Texts name what the
 //! client sent, never a path, a peer or another's session.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -22,7 +22,7 @@ pub struct Kind {
     pub title: &'static str,
 }
 
-/// Each kind with its status, code and title, and the refusals that are told as it.
+/// Each kind with its status, code and title, and the refusals that are returned as it.
 macro_rules! kinds {
     ($($name:ident $status:literal $code:literal $title:literal $([$($refusal:ident)*])?)*) => {
         $(pub(super) const $name: Kind = Kind { code: $code, status: $status, title: $title };)*
@@ -301,7 +301,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-// The texts inside these errors are for operators; clients get the title's words only.
+// The texts inside these errors are for operators; clients get the title only.
 
 impl From<Unavailable> for Problem {
     fn from(why: Unavailable) -> Problem {
@@ -330,7 +330,7 @@ impl From<SubmitError> for Problem {
     }
 }
 
-/// What a stream of lines is told that ends because its node stops. `under_way`: a line of it may take effect yet.
+/// What a stream of lines gets that ends because its node stops. `under_way`: a line of it may take effect yet.
 pub(super) fn of_stop(under_way: bool) -> Problem {
     let kind = if under_way { &OUTCOME_UNKNOWN } else { &DETACHED };
     Problem::new(kind, "this node stops; go on at another from this line")
@@ -339,7 +339,7 @@ pub(super) fn of_stop(under_way: bool) -> Problem {
 impl From<MembersError> for Problem {
     fn from(why: MembersError) -> Problem {
         match why {
-            // Who asks for this is an operator, and needs the whole sentence.
+            // The requester of this is an operator, and needs the whole sentence.
             MembersError::Refused(text) => Problem::new(&MEMBERS_REFUSED, text),
             MembersError::Unavailable(why) => why.into(),
             MembersError::Unknown(why) => {

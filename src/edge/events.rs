@@ -27,7 +27,7 @@ use crate::runtime::{AttachError, Freshness, Reader, Start};
 /// Stands for the header `last-event-id` where a client of EventSource can send none.
 const SEEN: &str = "lastEventId";
 
-/// How often it is asked whether a session exists that somebody waits for: at first, and later.
+/// How often it is checked whether a session exists that a reader waits for: at first, and later.
 const ASK_AGAIN: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(800);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ enum Mode {
     Sse,
 }
 
-/// What a read asks for.
+/// The parameters of a read.
 pub(super) struct ReadRequest {
     mode: Mode,
     limit: usize,
@@ -171,7 +171,7 @@ pub(super) fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Pr
     // What a browser has seen is newer than the address it was given.
     let seen = headers::one(headers, &headers::LAST_EVENT_ID)?.or(query.text(SEEN));
     let seen = seen.filter(|text| mode == Mode::Sse && !text.is_empty());
-    // Who comes back has what the snapshot told, and goes on where it was.
+    // A client that comes back has what was in the snapshot, and goes on where it was.
     wants.snapshot &= seen.is_none();
     let now = wants.snapshot.then_some("now");
     let after = query.text("after").filter(|_| mode != Mode::Sse).and_then(history::event_place);
@@ -187,7 +187,7 @@ pub(super) fn parse(query: Query, headers: &HeaderMap) -> Result<ReadRequest, Pr
     Ok(ReadRequest { mode, limit, wait_ms, waits, freshness, wants, place, page })
 }
 
-/// Attaches a reader, and says until when the rest may take; none where a browser is to come back instead.
+/// Attaches a reader, and returns until when the rest may take; none where a browser is to come back instead.
 async fn attach(
     edge: &Edge,
     id: &SessionId,
@@ -222,7 +222,7 @@ async fn attach(
     }
 }
 
-/// Attaches once the session exists: asks again, ever more rarely.
+/// Attaches once the session exists: checks again, ever more rarely.
 async fn once_there(
     edge: &Edge,
     id: &SessionId,

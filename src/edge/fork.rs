@@ -42,7 +42,7 @@ pub(super) async fn fork(
     let status = sessions.status(&source, Freshness::Linearizable, deadline).await?;
     let status = status.filter(|status| !status.hidden);
     let before = begun_before(&edge, (&id, &source), deadline).await?;
-    // Who asks again is answered, whatever became of the source.
+    // A repeated request is answered, whatever became of the source.
     let own = before.as_ref().map(|(_, config)| config);
     let inherited = status.as_ref().map(|status| &status.config).or(own);
     let config = config(inherited.ok_or(Refusal::NotFound)?)?;

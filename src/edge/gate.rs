@@ -1,7 +1,7 @@
-//! Who asks, and which right each request needs: judged here for every path, before anything of it is done.
+//! Who sends a request, and which right it needs: judged here for every path, before anything of it is done.
 //!
-//! A path that is not listed needs the right of an operator, so that a new one is closed until somebody thought
-//! about it. Verbs are judged once more by what their bodies ask for, see [`super::verbs::submit`].
+//! A path that is not listed needs the right of an operator, so that a new one is closed until its right is
+//! listed. Verbs are judged once more by what their bodies request, see [`super::verbs::submit`].
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::session::{Denied, Refusal, Right};
 /// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// Nobody is asked who they are.
+    /// No credentials are required.
     Nothing,
-    /// Somebody who is known; what is asked for says which rights.
+    /// A known caller; the request decides which rights.
     Somebody,
-    /// Somebody with this right, for the session where the path names one.
+    /// A caller with this right, for the session where the path names one.
     Right(Right),
-    /// Somebody who may operate the cluster, which serves all tenants.
+    /// A caller who may operate the cluster, which serves all tenants.
     Operator,
 }
 
@@ -45,7 +45,7 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("healthz" | "readyz" | "openapi", _) => Need::Nothing,
         // These bring a token of their own, which their subscription gave them.
         ("subscriptions", _) if subscriptions::brings_token(method, path) => Need::Nothing,
-        // The body says what it is to become, which needs a right there.
+        // The body has what it is to become, which needs a right there.
         (
             "changes" | "sessions" | "home" | "messages" | "message" | "turns" | "turn" | "fork"
             | "export",
@@ -54,13 +54,13 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("session" | "events" | "stream" | "files" | "file", _) if reads => {
             Need::Right(Right::Read)
         }
-        // What is brought in needs more, which the body does not say.
+        // What is brought in needs more, which the body does not show.
         ("import", _) => Need::Right(Right::Create),
         ("session" | "stream", "PUT") => Need::Right(Right::Create),
         ("session" | "stream", "DELETE") | ("trim" | "shelve", _) => Need::Right(Right::Delete),
         ("events" | "stream", "POST") | ("touch", _) => Need::Right(Right::Publish),
         ("ai_sdk_stream", _) => Need::Right(Right::Read),
-        // Bodies and ids say what is asked for, and whoever begins a turn is shown it.
+        // Bodies and ids show what is requested, and whoever begins a turn is shown it.
         ("ai_sdk" | "ai_sdk_stop" | "openai_new" | "openai_of" | "ag_ui", _) => Need::Somebody,
         ("presence" | "ephemeral", _) => Need::Right(Right::Presence),
         ("claim" | "say" | "output" | "told" | "tools", _) => Need::Right(Right::Claim),
@@ -74,16 +74,16 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
     }
 }
 
-/// Whether a path asks who sends a request.
+/// Whether a path requires credentials.
 #[cfg(test)]
 pub(super) fn asks(route: &str, method: &Method, path: &str) -> bool {
     need(route, method, path) != Need::Nothing
 }
 
-/// Lets a request in, or says why not.
+/// Lets a request in, or returns why not.
 ///
 /// # Errors
-/// Nobody may ask this with what the request brought; nothing is to happen.
+/// What the request brought does not allow it; nothing is to happen.
 pub(super) async fn open(
     edge: &Edge,
     entrance: Entrance,
@@ -126,7 +126,7 @@ pub(super) async fn open(
         _ => edge.auth.anybody(),
     };
     if let Some(right) = right {
-        // Of sessions that are not the caller's nothing is told, not even which right would be needed: a path that
+        // Of sessions that are not the caller's nothing is revealed, not even which right would be needed: a path that
         // names one is judged when its name is known.
         if !names_session(route) {
             caller.may(right, None)?;
@@ -237,7 +237,7 @@ pub(super) fn sender(parts: &Parts) -> Result<Caller, Problem> {
 /// Judges the session that a path names.
 ///
 /// # Errors
-/// The caller may not ask this of it.
+/// The caller may not send it this request.
 pub(super) fn judge(parts: &Parts, session: &SessionId) -> Result<(), Problem> {
     let gate = of(parts)?;
     match gate.right {
@@ -256,7 +256,7 @@ pub(super) fn judge_agent(parts: &Parts, agent: &AgentName) -> Result<(), Proble
 }
 
 fn of(parts: &Parts) -> Result<&Gate, Problem> {
-    // Whatever did not come through the gate is nobody's.
+    // Whatever did not come through the gate has no caller.
     parts.extensions.get::<Gate>().ok_or_else(|| Refused::Missing.into())
 }
 
@@ -274,7 +274,7 @@ impl<S: Sync> FromRequestParts<S> for By {
 /// What a request waits for, unless whoever sent it may do nothing any more before that.
 ///
 /// # Errors
-/// The grant has ended; or as what is waited for says.
+/// The grant has ended; or as what is waited for has it.
 pub(super) async fn while_granted<T>(
     caller: &Caller,
     waited: impl Future<Output = Result<T, Problem>>,

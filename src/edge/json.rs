@@ -16,7 +16,7 @@ pub(super) enum BadJson {
 /// Whether `payload` is one JSON value, possibly with white space around it.
 ///
 /// # Errors
-/// Says what is wrong, by place and not by content.
+/// Gives what is wrong, by place and not by content.
 pub(super) fn check(payload: &[u8]) -> Result<(), BadJson> {
     // Depth first: whoever parses the value later may do so by recursion.
     if limits::JSON_DEPTH < depth(payload) {

@@ -32,7 +32,7 @@ struct KeyBody {
     name: String,
     /// The maker's own, where none is given.
     tenant: Option<String>,
-    /// Drawn by the client, so that it may ask again; else by the node.
+    /// Drawn by the client, so that it may repeat the request; else by the node.
     key: Option<String>,
     rights: Vec<String>,
     sessions: Option<Vec<String>>,
@@ -70,7 +70,7 @@ impl QuotaBody {
     }
 }
 
-/// `POST /v1/keys`: the one time that the key itself is told.
+/// `POST /v1/keys`: the one time that the key itself is returned.
 pub(super) async fn create(
     State(edge): State<Edge>,
     By(caller): By,

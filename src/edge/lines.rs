@@ -13,7 +13,7 @@ use super::error::{self, Problem};
 use super::room::{self, Hold};
 use crate::limits;
 
-/// What to say of a line that is too long: its bytes so far, and the limit.
+/// The problem of a line that is too long: its bytes so far, and the limit.
 type TooLong = fn(usize, usize) -> Problem;
 
 /// The lines of a body, as far as they came.
@@ -202,7 +202,7 @@ impl Lines {
         self.has_ended && self.lines.is_empty()
     }
 
-    /// Reads on for a while and keeps nothing, for a client that is to hear why its body is not taken.
+    /// Reads on for a while and keeps nothing, for a client that is to get the reason why its body is not taken.
     pub(super) async fn discard(&mut self) {
         body::discard(&mut self.body).await;
     }

@@ -1,7 +1,7 @@
 //! A live read: one response body that follows a session (S7).
 //!
 //! It ends cleanly only after `end` and `gone`. In every other case the connection breaks, because
-//! clients take a clean end for the end of the story. The body asks the reader for more only when the
+//! clients take a clean end for the end of the log. The body requests more of the reader only when the
 //! connection has room, so a slow client costs one delivery and no more (S10). On HTTP/1.1 the
 //! connection then serves this stream alone, see [`super::takeover`].
 
@@ -32,10 +32,10 @@ pub(super) struct BrokenOff;
 
 /// How long a frame after which the connection breaks gets to leave, in milliseconds.
 const PARTING_MS: u64 = 100;
-/// Bounds of the wait that clients are asked for before they come back, in milliseconds.
+/// Bounds of the wait that clients are to keep before they come back, in milliseconds.
 const RETRY_MS: std::ops::Range<u64> = 500..1500;
 
-/// A stream and what it has to say next.
+/// A stream and what it has to send next.
 pub(super) struct Live {
     telling: Telling,
     /// When its reader may read no more.
@@ -43,7 +43,7 @@ pub(super) struct Live {
     stop: CancellationToken,
 }
 
-/// The response that follows a session. One that `has_seen_end` and comes back is told to stay away.
+/// The response that follows a session. One that `has_seen_end` and comes back is answered that it is to stay away.
 /// Where the connection can be had, it leaves hyper after the opening.
 pub(super) async fn response(
     edge: &Edge,
@@ -91,7 +91,7 @@ fn rendered(frames: Control) -> Bytes {
 }
 
 impl Live {
-    /// Waits for the next bytes; none after the end. An error is the last that is said.
+    /// Waits for the next bytes; none after the end. An error is the last item.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         match self.telling.stage() {
             Stage::Following => Some(self.follow().await.ok_or(BrokenOff)),

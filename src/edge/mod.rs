@@ -82,13 +82,13 @@ use crate::subscriptions::Subscriptions;
 use crate::telemetry::Metrics;
 use crate::tls;
 
-/// Tells nginx and its kin to pass on what they get.
+/// Makes nginx and its kin pass on what they get.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What the operator may set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long a long poll waits that does not say so itself.
+    /// How long a long poll waits that sets no time itself.
     pub long_poll: Duration,
     /// How long a file is kept to which nothing comes, or no event refers, in milliseconds.
     pub file_keep_ms: u64,
@@ -149,7 +149,7 @@ pub async fn serve(
 #[derive(Clone)]
 struct Edge {
     shared: Arc<Shared>,
-    /// The grant of who asks, once that is known: it goes with what other nodes are asked.
+    /// The grant of the requester, once that is known: it goes with requests to other nodes.
     asker: Option<Arc<Grant>>,
 }
 
@@ -205,12 +205,12 @@ impl Edge {
         Edge { shared: Arc::new(shared), asker: None }
     }
 
-    /// The same for what this caller asks.
+    /// The same for requests of this caller.
     fn for_caller(&self, caller: &Caller) -> Edge {
         Edge { shared: self.shared.clone(), asker: caller.judged().cloned() }
     }
 
-    /// Sessions as whoever asks may look at them.
+    /// Sessions as the requester may look at them.
     fn sessions(&self) -> Asking<'_> {
         self.runtime.sessions.by(self.asker.as_deref())
     }

@@ -97,7 +97,7 @@ impl Page {
         }
     }
 
-    /// Takes what fits, and says whether the page is finished.
+    /// Takes what fits, and returns whether the page is finished.
     fn take(&mut self, delivery: Delivery) -> Result<bool, Problem> {
         match delivery {
             Delivery::Events(events) => {
@@ -116,7 +116,7 @@ impl Page {
                 }
                 Ok(self.is_full())
             }
-            // What is told about the events after it begins a page of its own.
+            // What is reported about the events after it begins a page of its own.
             Delivery::Gap { .. } | Delivery::Reset { .. } if 0 < self.count => {
                 self.up_to_date = false;
                 Ok(true)

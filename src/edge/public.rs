@@ -1,9 +1,9 @@
-//! The address at which a client reached this node: what it is told of as `Location`, and what callbacks of webhooks
+//! The address at which a client reached this node: what it gets as `Location`, and what callbacks of webhooks
 //! are built from.
 //!
-//! It is the configured one, or else what the request was sent to. What a request says of a hop before (`Forwarded`,
-//! RFC 7239, or `X-Forwarded-Host` and `-Proto`) is taken from a trusted proxy alone: anybody else could have another
-//! one's callbacks sent to itself.
+//! It is the configured one, or else what the request was sent to. What a request carries of a hop before
+//! (`Forwarded`, RFC 7239, or `X-Forwarded-Host` and `-Proto`) is taken from a trusted proxy alone: anybody else
+//! could have another one's callbacks sent to itself.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

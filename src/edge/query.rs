@@ -1,5 +1,5 @@
 //! Query parameters, taken strictly: a name that is not known or given twice is an error, because a
-//! misspelt `after` would read from the wrong place without a word.
+//! misspelt `after` would read from the wrong place without an error.
 
 use axum::extract::{FromRequestParts, Query as Pairs};
 use axum::http::request::Parts;
@@ -52,7 +52,7 @@ impl Query {
         }
     }
 
-    /// One of a few words, and what it stands for.
+    /// One of a few values, and what it stands for.
     pub(super) fn word<T: Copy>(
         &self,
         name: &str,

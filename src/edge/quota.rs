@@ -56,7 +56,7 @@ pub(super) fn seated(
     })
 }
 
-/// A place for one more stream on a connection; none where nobody counts them.
+/// A place for one more stream on a connection; none where they are not counted.
 ///
 /// # Errors
 /// The caller's tenant or key has as many as it may.

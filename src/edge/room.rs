@@ -22,7 +22,7 @@ pub(super) struct Room {
     metrics: Arc<Metrics>,
 }
 
-/// Room that somebody holds; given back when it is dropped.
+/// Room that a request holds; given back when it is dropped.
 pub(super) struct Hold {
     room: Arc<Room>,
     common: Option<OwnedSemaphorePermit>,
@@ -55,7 +55,7 @@ impl Room {
     }
 }
 
-/// What is said where there is no room.
+/// The answer where there is no room.
 pub(super) fn crowded() -> Problem {
     Problem::new(&error::OVERLOADED, "too many bytes wait on this node; try later")
 }
@@ -145,7 +145,7 @@ pub(super) fn size(memory: Option<u64>) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX).min(limits::TRANSIT_BYTES)
 }
 
-/// Memory that this process may use, in bytes: the machine's, or less where its control group says so.
+/// Memory that this process may use, in bytes: the machine's, or less where its control group has less.
 pub(super) fn memory() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok();
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();

@@ -124,14 +124,15 @@ pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
         .with_state(edge)
 }
 
-/// Looks who asks, answers preflights, counts, and adds the headers that every answer has.
+/// Checks the origin and the host of each request, answers preflights, counts, and adds the headers that every answer
+/// has.
 async fn finish(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let is_preflight = request.method() == Method::OPTIONS;
     let reads = request.method() == Method::GET;
     let wanted = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let looked = edge.settings.door.look(request.uri(), request.headers());
     let (mut response, readable) = match looked {
-        // A page that may not ask learns what could be asked, and its browser that it may not.
+        // A page that may not send requests learns what could be requested, and its browser that it may not.
         Err(why) if is_preflight && *why.kind() == error::ORIGIN_NOT_ALLOWED => {
             (StatusCode::NO_CONTENT.into_response(), Readable::Unasked)
         }
@@ -192,7 +193,7 @@ const EXPOSED: &str = "outlive-serial, outlive-cursor, producer-epoch, producer-
                        content-range, content-disposition, stream-next-offset, stream-cursor, stream-up-to-date, \
                        stream-closed, stream-ttl, stream-expires-at, stream-sse-data-encoding, \
                        x-vercel-ai-ui-message-stream";
-/// Headers that pages of other origins may send, where they do not say which: else whatever they ask for, since
+/// Headers that pages of other origins may send, where they do not name them: else whatever they request, since
 /// tracing and the like add headers of their own, and none of them gives a right here.
 const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control, if-none-match, \
                        producer-id, producer-epoch, producer-seq, outlive-format, outlive-close, \
@@ -201,7 +202,7 @@ const ALLOWED: &str = "content-type, authorization, last-event-id, cache-control
                        stream-expires-at, stream-closed, stream-forked-from, \
                        stream-fork-offset, stream-fork-sub-offset, stream-append";
 
-/// The answer to a preflight that asks for headers.
+/// The answer to a preflight that requests headers.
 fn preflight(wanted: Option<HeaderValue>) -> HeaderMap {
     let allowed = wanted.unwrap_or(HeaderValue::from_static(ALLOWED));
     let methods = HeaderValue::from_static("GET, HEAD, PUT, POST, PATCH, DELETE");
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(routed.len(), 57);
     }
 
-    /// Whoever has to be somebody may be nobody, may lack a right, and may have used up a quota.
+    /// A caller that needs credentials may have none, may lack a right, and may have used up a quota.
     #[test]
     fn every_path_that_asks_who_sends_it_says_how_it_refuses() {
         let description: Value = serde_json::from_str(admin::OPENAPI).unwrap();

@@ -31,16 +31,16 @@ use crate::limits;
 
 /// Pause after a failed accept: the process is short of something, most likely file descriptors.
 const ACCEPT_PAUSE_MS: u64 = 50;
-/// Pause before that is told again.
+/// Pause before that is logged again.
 const ACCEPT_WARN_MS: u64 = 10_000;
-/// What operators ask, and get when nobody else is served.
+/// What operators request, and get when no other request is served.
 const OPERATORS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// What one HTTP/2 stream may hold back from a client that is slow to take it, in bytes.
 const STREAM_SEND_BYTES: usize = 64 << 10;
-/// How often an HTTP/2 client is asked whether it is still there, in milliseconds.
+/// How often an HTTP/2 client is pinged, in milliseconds.
 const PING_MS: u64 = 20_000;
 
-/// A handler asked for the connection to break.
+/// A handler requested that the connection breaks.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is broken off on purpose")]
 struct BrokenOff;
@@ -154,7 +154,7 @@ impl Server {
             looked = timeout(head, begin) => looked,
             () = self.edge.stop.cancelled() => return,
         };
-        // Who says nothing in time is not missed.
+        // A client that sends nothing in time is not missed.
         let Ok(Ok((client, speaks))) = looked else { return };
         match speaks {
             Speaks::Http1 if slot.is_spare() => self.turn_away(client).await,
@@ -197,7 +197,7 @@ impl Server {
         };
     }
 
-    /// Answers one request, if it is an operator's; else says that there is no place.
+    /// Answers one request, if it is an operator's; else answers that there is no place.
     async fn turn_away(&self, client: Connection) {
         let service = service_fn(|request: hyper::Request<Incoming>| async move {
             if OPERATORS.contains(&request.uri().path()) {

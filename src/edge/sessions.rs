@@ -41,7 +41,7 @@ pub(super) async fn show(
     body["audience"] = people::counted(status.audience.as_ref());
     let mut log = Log::new(&edge, &id, status.incarnation, deadline).reading(freshness);
     let waiting = history::waiting(&mut log, &status, limits::MESSAGES_BYTES).await;
-    // That somebody waits is known, whether or not the log is to be had.
+    // That something waits is known, whether or not the log is to be had.
     let waiting = waiting.unwrap_or_else(|_| Waiting::without_words(&status));
     let rest = [("interactions", waiting.interactions), ("inputs", waiting.inputs)];
     Ok(ready(&Body::joined(&body, &Body::object(rest))))
@@ -127,7 +127,7 @@ async fn below(
         let found = edge.sessions().list(caller.tenant(), place, limit, deadline).await?;
         let last = found.last().map(|last| last.id.name().to_owned());
         let is_last = found.len() < limit;
-        // What the service keeps for itself is nobody's session.
+        // What the service keeps for itself is no client's session.
         let is_shown = |summary: &Summary| !summary.id.is_reserved() && shows.has(summary);
         all.extend(found.into_iter().filter(is_shown));
         if is_last || limit <= all.len() {

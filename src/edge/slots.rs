@@ -1,7 +1,7 @@
 //! Places for connections: as many as there are descriptors for, beside those that the rest of the node needs.
 //!
 //! A node that runs out of descriptors can neither sync nor answer, so it refuses connections before that. Who
-//! comes when all places are taken is told so; operators still get in.
+//! comes when all places are taken gets that answer; operators still get in.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Whether it is one of the last, where nobody stays.
+    /// Whether it is one of the last, where no connection stays.
     pub(super) fn is_spare(&self) -> bool {
         self.is_spare
     }

@@ -57,7 +57,7 @@ async fn end(socket: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     socket.shutdown().await
 }
 
-/// Waits until the client has left, or says more than a reader has to say.
+/// Waits until the client has left, or sends more than a reader has to send.
 async fn gone(socket: &mut (impl AsyncRead + Unpin)) {
     let mut received = 0;
     let mut bytes = [0; DISCARD];

@@ -2,7 +2,7 @@
 //!
 //! hyper keeps 16 KiB of buffers for requests to come, and a live stream on HTTP/1.1 sees none: its
 //! reader waits for days. So hyper writes the head of the response and the first chunk; when both have
-//! left, the body fails, hyper lets go of the connection without a word, and the rest of the body is
+//! left, the body fails, hyper lets go of the connection without an error, and the rest of the body is
 //! written by [`super::stream`] (S10). After the head of an upgrade hyper lets go by itself.
 
 use std::future::poll_fn;
@@ -69,7 +69,7 @@ impl Takeover {
         self.state().onward = Some(Onward::Upgraded(upgraded));
     }
 
-    /// What to go on with, if hyper has let go of the connection for it; `ended` says whether that was in
+    /// What to go on with, if hyper has let go of the connection for it; `ended` is whether that was in
     /// peace.
     pub(super) fn take(&self, ended: bool) -> Option<Onward> {
         let mut state = self.state();

@@ -1,6 +1,6 @@
-//! What an attachment has to say next, whatever kind of connection it is said on (S7).
+//! What an attachment has to send next, whatever kind of connection it is sent on (S7).
 //!
-//! It asks the reader for more only when what it has was taken, so a slow client costs one delivery and
+//! It takes more from the reader only when what it has was taken, so a slow client costs one delivery and
 //! no more (S10).
 
 use std::sync::Arc;
@@ -26,10 +26,10 @@ const END_AGAIN_MS: u64 = 200;
 /// A reader and what it delivered.
 pub(super) struct Telling {
     reader: Reader,
-    /// Delivered by the reader and not yet said.
+    /// Delivered by the reader and not yet sent.
     next: Option<Delivery>,
     backlog: vec::IntoIter<Arc<Shown>>,
-    /// For what of it nobody else holds.
+    /// For what of it is held nowhere else.
     room: Hold,
     incarnation: Incarnation,
     stage: Stage,
@@ -57,7 +57,7 @@ pub(super) enum Stage {
     BreakingOff,
 }
 
-/// Something that is said beside the events, and where a reader goes on after it.
+/// Something that is sent beside the events, and where a reader goes on after it.
 pub(super) struct Control {
     pub(super) name: &'static str,
     pub(super) cursor: Option<Cursor>,
@@ -117,7 +117,7 @@ impl Telling {
         Telling { beside, snapshot, again, shape, ..self }
     }
 
-    /// What is said first, and once.
+    /// What is sent first, and once.
     pub(super) fn attached(&mut self, id: &SessionId) -> Control {
         let at = self.reader.cursor();
         let data = Json::object([
@@ -131,7 +131,8 @@ impl Telling {
         Control { name: "attached", cursor: Some(at), data }
     }
 
-    /// Begins again with the session as it is now, where it was asked to. Cancel safe: it happens at the end or not.
+    /// Begins again with the session as it is now, where that was requested. Cancel safe: it happens at the end or
+    /// not.
     async fn begin_again(&mut self) -> Option<Control> {
         let again = self.again.as_ref().filter(|_| self.is_due)?;
         let begun = Box::pin(again.begin()).await;
@@ -148,7 +149,7 @@ impl Telling {
         Some(Control { name: "snapshot", cursor: Some(at), data })
     }
 
-    /// Whether nothing follows, as far as can be told without waiting for anyone to write.
+    /// Whether nothing follows, as far as is known without waiting for anyone to write.
     pub(super) async fn ends_soon(&mut self) -> bool {
         let wait = Duration::from_millis(END_AGAIN_MS);
         let Ok(first) = timeout(wait, self.reader.next()).await else { return false };
@@ -162,7 +163,7 @@ impl Telling {
         matches!(self.next, Some(Delivery::End { .. }))
     }
 
-    /// Has nothing more said: who reads may read no more.
+    /// Has nothing more sent: who reads may read no more.
     pub(super) fn break_off(&mut self) {
         self.stage = Stage::BreakingOff;
     }
@@ -191,7 +192,7 @@ impl Telling {
         taken
     }
 
-    /// Waits until something is said beside the events, or events are there to be taken: then none.
+    /// Waits until something is to be sent beside the events, or events are there to be taken: then none.
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Control> {
         if let Some(at) = self.passed.take() {
@@ -220,7 +221,7 @@ impl Telling {
         self.show(delivery)
     }
 
-    /// Waits for what is said beside the events alone; for ever where there is nothing. Cancel safe.
+    /// Waits for what is to be sent beside the events alone; for ever where there is nothing. Cancel safe.
     pub(super) async fn aside(&mut self) -> Control {
         loop {
             match &mut self.beside {
@@ -233,14 +234,14 @@ impl Telling {
         }
     }
 
-    /// What is to be said beside the events by now, however many of them come. Cancel safe.
+    /// What is to be sent beside the events by now, however many of them come. Cancel safe.
     async fn beside(&mut self) -> Option<Control> {
         let beside = self.beside.as_mut().filter(|beside| beside.is_due())?;
         // Most readers wait without it, so it takes no room in them.
         Box::pin(beside.say(self.reader.known_tail())).await
     }
 
-    /// What is said of a delivery that is no event; events go to the backlog.
+    /// What is sent for a delivery that is no event; events go to the backlog.
     fn show(&mut self, delivery: Delivery) -> Option<Control> {
         let incarnation = self.reader.cursor().incarnation;
         self.incarnation = incarnation;
@@ -285,7 +286,7 @@ impl Telling {
                 ("detached", None, json!({ "reason": reason }))
             }
         };
-        // What it has of the log does not go on. One that comes back before it has the snapshot is told of it again.
+        // What it has of the log does not go on. One that comes back before it has the snapshot gets it again.
         self.is_due = self.again.is_some() && matches!(name, "gap" | "reset");
         let cursor = cursor.filter(|_| !self.is_due);
         Some(Control { name, cursor, data: data.into() })

@@ -1,4 +1,4 @@
-//! Tickets: asked for by a program with a key, for a page whose EventSource or WebSocket can show none.
+//! Tickets: requested by a program with a key, for a page whose EventSource or WebSocket can show none.
 
 use axum::Json;
 use axum::body::Body;
@@ -17,10 +17,10 @@ use crate::edge::State;
 use crate::ids::ParticipantName;
 use crate::limits;
 
-/// How long a ticket or a cookie lasts where nobody says, in seconds.
+/// How long a ticket or a cookie lasts where the request names no time, in seconds.
 const TTL_S: u64 = 60 * 60;
 
-/// A part of what the caller may do: for a ticket all that the body says, for a cookie most of it.
+/// A part of what the caller may do: for a ticket all that the body has, for a cookie most of it.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PartBody {

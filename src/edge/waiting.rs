@@ -1,4 +1,4 @@
-//! What a node says at its address while it cannot start: that it lives, that it is not ready, and why.
+//! What a node answers at its address while it cannot start: that it lives, that it is not ready, and why.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::limits::{HEAD_BYTES, HEAD_MS, HEADERS};
 
 /// Connections that are served at once meanwhile.
 const CONNECTIONS: usize = 64;
-/// When a client should ask again, in seconds.
+/// When a client should send its request again, in seconds.
 const RETRY_AFTER: &str = "1";
 
 /// Answers every request with the reason for which the node waits, until it is dropped.
@@ -46,7 +46,7 @@ pub(crate) async fn serve(listener: &TcpListener, reason: watch::Receiver<String
                 .header_read_timeout(Duration::from_millis(HEAD_MS))
                 .max_buf_size(HEAD_BYTES)
                 .max_headers(HEADERS)
-                // Whoever asks again should ask the node that has started by then.
+                // A repeated request should go to the node that has started by then.
                 .keep_alive(false)
                 .serve_connection(TokioIo::new(stream), service);
             // Whoever broke the connection knows.

@@ -105,7 +105,8 @@ fn payload(out: &mut Vec<u8>, format: &Format, payload: &[u8]) {
     }
 }
 
-/// What somebody said, with its format: an object with the members that an event has for its payload.
+/// The content of an input, an answer or an output, with its format: an object with the members that an event has for
+/// its payload.
 pub(super) fn content(format: &Format, payload: &[u8]) -> Json {
     let mut out = b"{\"format\":".to_vec();
     string(&mut out, format.as_str());
@@ -284,7 +285,7 @@ pub(super) fn cluster(report: &ClusterReport) -> Value {
     })
 }
 
-/// How far the shards are on their way to the members that the map says.
+/// How far the shards are on their way to the members of the map.
 pub(super) fn progress(progress: &Progress) -> Value {
     json!({
         "epoch": progress.version,

@@ -1,4 +1,4 @@
-//! How a node's clock stands to the others', among its metrics, read when somebody asks.
+//! How a node's clock stands to the others', among its metrics, read with each scrape.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::runtime::Runtime;
 
-/// Tells `outlive_clock_…`.
+/// Reports `outlive_clock_…`.
 pub(super) struct ClockGauges(Weak<Runtime>);
 
 impl ClockGauges {

@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::runtime::Runtime;
 
-/// Tells `outlive_sessions_compared_total` and `outlive_sessions_differing`.
+/// Reports `outlive_sessions_compared_total` and `outlive_sessions_differing`.
 pub(super) struct ComparisonCounts(pub(super) Weak<Runtime>);
 
 impl fmt::Debug for ComparisonCounts {

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the process's limit of open files to what the system allows it, and says so.
+/// Raises the process's limit of open files to what the system allows it, and logs it.
 ///
 /// Shells start programs with a soft limit that is far below the hard one; a node holds a descriptor for each
 /// connection.

@@ -13,7 +13,7 @@ use crate::config::{QuotaConfig, QuotaLimits};
 use crate::runtime::{Allowances, Runtime};
 use crate::session::{Bounds, Holding};
 
-/// How much each tenant may hold; as much as it likes, where nothing is said.
+/// How much each tenant may hold; as much as it likes, where nothing is configured.
 pub(super) fn allowances(quotas: Option<&QuotaConfig>) -> Allowances {
     let bounds = |limits: &QuotaLimits| Bounds {
         sessions: limits.sessions.map(u64::from),
@@ -25,8 +25,8 @@ pub(super) fn allowances(quotas: Option<&QuotaConfig>) -> Allowances {
     Allowances { each: bounds(tenant), named }
 }
 
-/// Tells `outlive_tenant_sessions`, `outlive_tenant_open_turns` and `outlive_tenant_stored_bytes`: what tenants hold in
-/// the shards that this node leads, so that the sum over all nodes is what they hold.
+/// Reports `outlive_tenant_sessions`, `outlive_tenant_open_turns` and `outlive_tenant_stored_bytes`: what tenants
+/// hold in the shards that this node leads, so that the sum over all nodes is what they hold.
 pub(super) struct HeldByTenants(pub(super) Weak<Runtime>);
 
 impl fmt::Debug for HeldByTenants {
@@ -35,7 +35,7 @@ impl fmt::Debug for HeldByTenants {
     }
 }
 
-/// Name, help, and which part of what is held it tells.
+/// Name, help, and which part of what is held it reports.
 type Shown = (&'static str, &'static str, fn(&Holding) -> u64);
 
 const SHOWN: [Shown; 3] = [

@@ -1,4 +1,4 @@
-//! The journal's counters among a node's metrics, read when somebody asks.
+//! The journal's counters among a node's metrics, read with each scrape.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Tells `outlive_journal_…`.
+/// Reports `outlive_journal_…`.
 pub(super) struct JournalCounts(pub(super) Journal);
 
 impl fmt::Debug for JournalCounts {

@@ -1,4 +1,4 @@
-//! The links' round trips among a node's metrics, read when somebody asks.
+//! The links' round trips among a node's metrics, read with each scrape.
 
 use std::fmt;
 use std::sync::Weak;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::runtime::Runtime;
 
-/// Tells `outlive_peer_round_trip_seconds`.
+/// Reports `outlive_peer_round_trip_seconds`.
 pub(super) struct RoundTrips(pub(super) Weak<Runtime>);
 
 impl fmt::Debug for RoundTrips {

@@ -1,7 +1,7 @@
 //! Whether the disks under a node take what it writes, looked at before it starts.
 //!
 //! A node whose disk is full ends (see [`super::restart`]) and must not come back before there is room: it
-//! would end again. Meanwhile it says at its own address what it waits for.
+//! would end again. Meanwhile it answers at its own address what it waits for.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -24,7 +24,7 @@ const TRIAL_BYTES: usize = 64 << 10;
 /// A directory and what it is called towards people.
 pub(super) type Named = (&'static str, PathBuf);
 
-/// Returns once all `dirs` take writes. Until then whoever connects to `listener` hears that the node waits.
+/// Returns once all `dirs` take writes. Until then whoever connects to `listener` gets the answer that the node waits.
 ///
 /// # Errors
 /// A directory cannot be used at all, now or later: it may not be written to, or is none.
@@ -63,7 +63,7 @@ async fn look(dirs: &[Named]) -> io::Result<Option<String>> {
     looked.await.map_err(io::Error::other)?
 }
 
-/// Makes a directory that nobody else reads, also where somebody made it before, or the one around it is open.
+/// Makes a directory that no other user reads, also where it exists already, or the one around it is open.
 fn own(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // One that is another user's, as where a disk is mounted, is closed by whoever mounted it.

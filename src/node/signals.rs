@@ -1,4 +1,4 @@
-//! Signals that must not end a node: what they tell is found out elsewhere, or is an error of a write.
+//! Signals that must not end a node: what they report is found out elsewhere, or is an error of a write.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-/// Lets the process live on when its terminal closes or it is told to read its configuration again (SIGHUP), and when
-/// a file would become larger than its limit allows (SIGXFSZ): then the write fails, and its failure is dealt with as
-/// any other. Not inherited by what the node starts. The log says of a SIGHUP as long as what comes back lives.
+/// Lets the process live on when its terminal closes or is signalled to read its configuration again (SIGHUP), and
+/// when a file would become larger than its limit allows (SIGXFSZ): then the write fails, and its failure is dealt
+/// with as any other. Not inherited by what the node starts. A SIGHUP is logged as long as what comes back lives.
 ///
 /// # Errors
-/// The system does not let this process hear of its signals.
+/// The system does not let this process receive its signals.
 pub(super) fn survive() -> io::Result<JoinSet<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut hears = JoinSet::new();
@@ -22,7 +22,7 @@ pub(super) fn survive() -> io::Result<JoinSet<()>> {
             );
         }
     });
-    // Its handler stays, though nobody waits for it.
+    // Its handler stays, though no task waits for it.
     drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);
     Ok(hears)
 }

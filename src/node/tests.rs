@@ -208,7 +208,7 @@ async fn a_list_is_held_while_the_node_is_being_born() {
     let by = Instant::now() + LONG;
     let listed = node.runtime.sessions.list(None, ("", None), 10, by).await.unwrap();
     assert!(listed.is_empty());
-    // A subscription asks for such lists.
+    // A subscription requests such lists.
     let url = format!("http://{}/v1/stream/__ds/subscriptions/x", node.address);
     let body = r#"{"type":"pull-wake","pattern":"a/*","wake_stream":"w"}"#;
     let sent = reqwest::Client::new().put(url).header("content-type", "application/json");
@@ -227,7 +227,7 @@ async fn no_checkpoint_leaves_out_a_session_whose_actor_failed() {
         append(&node, "s").await;
     }
     node.runtime.sessions.fail_actor(&id("s"));
-    // Nobody asks for it again; checkpoints go on with what others say, and at the end.
+    // No request for it comes again; checkpoints go on with what others append, and at the end.
     for _ in 0..64 {
         append(&node, "other").await;
     }
@@ -312,7 +312,7 @@ async fn what_a_power_cut_left_of_a_deadline_is_put_right() {
     node.runtime.sessions.submit(&id("s"), trim, soon()).await.unwrap();
     node.stop().await;
     // The deadline of what was trimmed comes, and the session is filed anew. The power goes before a head
-    // says so, and comes back when the second event is due, and the third is not.
+    // records that, and comes back when the second event is due, and the third is not.
     let first = {
         let (store, filed) = filed(dir.path());
         store.put_deadline(1, &id("s"), Some(filed.after(APART)), Some(filed)).unwrap();

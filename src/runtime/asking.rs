@@ -1,4 +1,4 @@
-//! Sessions as somebody looks at them: what is asked of other nodes goes with the grant of who asks, and is judged
+//! Sessions as a caller sees them: requests to other nodes carry the grant of the caller, and are judged
 //! there again.
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::{FoundFile, Freshness, Reply, Summary, Unavailable};
 use crate::ids::{FileId, SessionId, TenantName, TurnId};
 use crate::session::{Carried, File, Grant, Status, TurnPlace};
 
-/// All sessions, for somebody with a grant; for the node itself, and where nobody is asked who they are, without one.
+/// All sessions, for a caller with a grant; without one for the node itself, and where no credentials are required.
 #[derive(Clone, Copy)]
 pub struct Asking<'s> {
     sessions: &'s Sessions,
@@ -20,7 +20,7 @@ pub struct Asking<'s> {
 }
 
 impl Sessions {
-    /// Sessions for somebody with this grant, which was judged here.
+    /// Sessions for a caller with this grant, which was judged here.
     pub fn by<'s>(&'s self, grant: Option<&'s Grant>) -> Asking<'s> {
         Asking { sessions: self, grant }
     }
@@ -85,7 +85,7 @@ impl<'s> Asking<'s> {
     /// be delivered if it lies after the cursor.
     ///
     /// # Errors
-    /// The session does not exist, or nobody with a majority answers; no reader exists then.
+    /// The session does not exist, or no node with a majority answers; no reader exists then.
     pub async fn attach(
         self,
         id: &SessionId,
@@ -101,7 +101,7 @@ impl<'s> Asking<'s> {
     /// alone.
     ///
     /// # Errors
-    /// Nobody with a majority answers before the deadline.
+    /// No node with a majority answers before the deadline.
     pub async fn status(
         self,
         id: &SessionId,
@@ -114,7 +114,7 @@ impl<'s> Asking<'s> {
     /// What the session remembers of an input, by its name; nothing of one that is forgotten, or never was.
     ///
     /// # Errors
-    /// Nobody with a majority answers before the deadline.
+    /// No node with a majority answers before the deadline.
     pub async fn place_of(
         self,
         id: &SessionId,
@@ -178,7 +178,7 @@ impl<'s> Asking<'s> {
     }
 
     /// What changed in a tenant's sessions after a place, and the place after that; at most about `limit`. Each session
-    /// is told with what it is now, once for all that happened to it. What is told may be told again.
+    /// is returned with what it is now, once for all that happened to it. What is returned may be returned again.
     ///
     /// # Errors
     /// A shard does not answer before the deadline; nothing is lost by asking again.
@@ -207,10 +207,10 @@ impl<'s> Asking<'s> {
         self.sessions.list_for(self.grant, tenant, place, limit, deadline).await
     }
 
-    /// Creates `id` as a fork; asking again for the same one is no change.
+    /// Creates `id` as a fork; repeating it is no change.
     ///
     /// # Errors
-    /// See [`ForkError`]; the source is held by nobody then, or lets go by itself.
+    /// See [`ForkError`]; no hold on the source is left then, or it ends by itself.
     pub async fn fork(
         self,
         id: &SessionId,

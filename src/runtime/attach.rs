@@ -44,7 +44,7 @@ impl Sessions {
         let group = self.directory.group_of(id).ok_or_else(none)?;
         let mut last = AttachError::from(none());
         for node in self.directory.replicas(group) {
-            // A link to a dead node is noticed late; the next replica is asked in time.
+            // A link to a dead node is noticed late; the next replica gets the request in time.
             let attached = Relayed::attach(&self.host, node, id, (attach, grant));
             let silent = || Unavailable::NoQuorum(format!("node {node} does not answer"));
             let attached = timeout(PEER_PATIENCE, attached).await;

@@ -10,7 +10,7 @@ type Order = std::hash::RandomState;
 #[cfg(tokio_unstable)]
 type Order = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
-/// A hash map whose entries are visited in an order that nobody knows.
+/// A hash map whose entries are visited in an unknown order.
 pub(super) type Map<K, V> = HashMap<K, V, Order>;
 
 /// Draws a number.

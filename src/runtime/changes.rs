@@ -1,6 +1,6 @@
-//! A bounded feed of what changed on this node, for those who would otherwise ask again and again.
+//! A bounded feed of what changed on this node, for those that would otherwise poll.
 //!
-//! It is a hint, never the truth: who falls behind learns it and looks for itself, and a node hears of
+//! It is a hint, never the truth: who falls behind learns it and looks for itself, and a node learns of
 //! the sessions alone that it has a replica of. Every replica publishes (S8).
 
 use tokio::sync::broadcast;

@@ -117,7 +117,7 @@ impl Workers {
         let mut nodes = interval(SWEEP_INTERVAL);
         let ask = |node| {
             async move {
-                // A call goes on at the peer when nobody waits for it here, so they are few.
+                // A call goes on at the peer when no caller waits for it here, so they are few.
                 let _place = self.claimers.acquire().await;
                 loop {
                     let within = OFFER_WAIT + PEER_SLACK;
@@ -202,5 +202,5 @@ async fn give_back(sessions: &Sessions, assignment: &Assignment) {
     }
 }
 
-/// How much later than asked a peer's answer may come.
+/// How much later than requested a peer's answer may come.
 const PEER_SLACK: Duration = Duration::from_secs(1);

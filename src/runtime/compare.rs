@@ -56,7 +56,7 @@ impl Found {
         next.or_else(|| differing.keys().next()).cloned()
     }
 
-    /// Notes how the copy of this node stands to those of others; says whether that is a new alarm.
+    /// Notes how the copy of this node stands to those of others; returns whether that is a new alarm.
     fn note(&self, id: &SessionId, same: usize, different: usize) -> bool {
         self.compared.fetch_add(1, Ordering::Relaxed);
         let mut differing = self.differing();
@@ -197,7 +197,7 @@ mod tests {
         assert!(found.note(&id("alone"), 0, 2));
         assert!(found.note(&id("one against one"), 0, 1));
         assert_eq!((found.doubtful(), found.differing().len()), (2, 3));
-        // It is said once, and goes when the copies are the same again.
+        // It is reported once, and goes when the copies are the same again.
         assert!(!found.note(&id("alone"), 0, 2));
         assert!(!found.note(&id("alone"), 2, 0));
         assert_eq!((found.doubtful(), found.differing().len()), (1, 2));

@@ -93,7 +93,7 @@ fn append(text: &str) -> Command {
     Command::Append(Append { events, ..Append::default() })
 }
 
-/// Whatever a node was asked, it says for whom when it passes it on.
+/// Whatever request a node passes on, it names for whom.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_passes_on_is_judged_again_where_the_session_lives() {
     let network = MemoryNetwork::new(MemoryConfig::new(2));
@@ -134,7 +134,7 @@ async fn what_a_node_passes_on_is_judged_again_where_the_session_lives() {
         assert_eq!(send(given).await, Err(SubmitError::Denied(why)));
     }
     assert_eq!(send(grant(&[Right::Publish])).await, Ok(Serial(1)), "nothing happened before");
-    // As an entry node does it, with what it was asked.
+    // As an entry node does it, with the request that it got.
     let reader = grant(&[Right::Read]);
     let done = other.sessions.submit_for(Some(&reader), &id, append("y"), soon()).await;
     assert_eq!(done, Err(SubmitError::Denied(Denied::Right(Right::Publish))));
@@ -144,7 +144,7 @@ async fn what_a_node_passes_on_is_judged_again_where_the_session_lives() {
     stop(places).await;
 }
 
-/// A node that let somebody in who may not read learns nothing for them, also while it reads for others.
+/// A node that let a caller in who may not read learns nothing for them, also while it reads for others.
 async fn what_is_looked_at_elsewhere_is_judged_there(cut: &Runtime, id: &SessionId) {
     let freshness = Freshness::Linearizable;
     let grant = |rights: &[Right]| Grant { rights: rights.to_vec(), ..Grant::all() };
@@ -272,7 +272,7 @@ async fn a_node_that_its_leader_does_not_reach_serves_by_the_third() {
         assert_eq!(tail(stale.expect("it may be stale")), Some(Serial(0)));
     }
     what_is_looked_at_elsewhere_is_judged_there(at(cut), &id).await;
-    // With nobody in reach it says nothing.
+    // With no node in reach it answers nothing.
     network.partition(NodeId(third), NodeId(cut));
     let until = Instant::now() + Duration::from_secs(5);
     let status = at(cut).sessions.status(&id, Freshness::Linearizable, until).await;

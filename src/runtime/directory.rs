@@ -43,7 +43,7 @@ pub(super) struct Directory {
 pub(super) enum Place {
     Here(Arc<Group>, Arc<Shard>),
     At(NodeId),
-    /// An election is under way, or nobody who knows is in reach.
+    /// An election is under way, or no node that knows is in reach.
     Nobody,
 }
 
@@ -163,7 +163,7 @@ impl Directory {
                 Some(leader) if leader != local => Place::At(leader),
                 _ => Place::Nobody,
             },
-            // This node has no replica and asks those that have one, each in its turn.
+            // This node has no replica and sends the request to those that have one, each in its turn.
             (None, _) => {
                 let connected = self.host.connected();
                 let replicas = map.placement.replicas(group_id).iter();
@@ -234,9 +234,9 @@ impl Directory {
             within_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             grant: grant.cloned().map(Box::new),
         };
-        // The peer keeps the deadline too; what it says at the last moment is still worth hearing.
+        // The peer keeps the deadline too; its answer at the last moment is still worth waiting for.
         let knows = self.group_of(id).is_some_and(|group| self.host.group(group).is_some());
-        // Without a replica nobody tells us of a new leader: then another node is asked in time.
+        // Without a replica no report of a new leader comes: then another node gets the request in time.
         let patience = if knows { left + LEADER_WAIT } else { left.min(PEER_PATIENCE) };
         let call = self.host.call(node, request.encode(), patience);
         let moved = self.leads_no_more(id, node);
@@ -258,7 +258,7 @@ impl Directory {
         }
     }
 
-    /// Resolves when this node hears that somebody other than `node` leads.
+    /// Resolves when this node learns that another node than `node` leads.
     async fn leads_no_more(&self, id: &SessionId, node: NodeId) {
         let group = self.group_of(id).and_then(|group| self.host.group(group));
         let Some(group) = group else { return std::future::pending().await };
@@ -289,8 +289,8 @@ impl Directory {
         Some((self.host.group(group)?, self.shards.get(group)?))
     }
 
-    /// Whether this node's replica is to be asked. One that its leader does not reach cannot show what is new,
-    /// while another may; it is asked where nobody else is in reach, or for what may be stale.
+    /// Whether this node's replica is to answer. One that its leader does not reach cannot show what is new,
+    /// while another may; it answers where no other node is in reach, or for what may be stale.
     pub(super) fn serves(&self, id: &SessionId, freshness: Freshness) -> bool {
         self.local(id).is_some_and(|(group, _)| self.group_serves(&group, freshness))
     }
@@ -326,7 +326,7 @@ impl Directory {
         }
     }
 
-    /// Asks the session's actor on this node; none where the session never lived.
+    /// Queries the session's actor on this node; none where the session never lived.
     pub(super) async fn look(
         &self,
         shard: &Arc<Shard>,
@@ -378,7 +378,7 @@ impl Directory {
         self.ask_actor(shard, id, looked, ask).await
     }
 
-    /// Asks a session's actor; none where there is no session.
+    /// Queries a session's actor; none where there is no session.
     pub(super) async fn ask_actor<T>(
         &self,
         shard: &Arc<Shard>,
@@ -405,7 +405,7 @@ impl Directory {
             .map_err(|_| broken("the session's actor ended"))
     }
 
-    /// Asks a peer.
+    /// Sends a request to a peer.
     pub(super) async fn ask(
         &self,
         node: NodeId,
@@ -437,7 +437,7 @@ fn concluded(
         Err(SubmitError::Refused { refusal: refusal @ Refusal::OutcomeForgotten, .. }) => {
             Err(SubmitError::Unknown(refusal.to_string()))
         }
-        // What an earlier try may have done, this one cannot tell.
+        // What an earlier try may have done, this one does not show.
         Err(SubmitError::Refused { refusal, .. })
             if in_doubt && !is_remembered && refusal.tells_of_another_time() =>
         {

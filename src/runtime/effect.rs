@@ -1,7 +1,7 @@
 //! What the world owes a session, done by the leader alone (S8), and derived from state, never queued for good: a
-//! new leader asks the same question and goes on.
+//! new leader derives the same effects and goes on.
 //!
-//! An actor says here what it wants done; `actions` does it. So actors need to know nobody.
+//! An actor requests here what it wants done; `actions` does it. So actors need to know no other parts.
 
 use std::sync::Arc;
 
@@ -21,16 +21,16 @@ pub(super) struct World {
     leads: Box<dyn Fn(u32) -> bool + Send + Sync>,
     turn_queue: Arc<TurnQueue>,
     presence: Arc<PresenceTable>,
-    /// Who on this node hears of changes.
+    /// Who on this node is notified of changes.
     pub(super) feeds: Arc<Feeds>,
     actions: mpsc::Sender<Action>,
 }
 
-/// Something that an actor wants done outside of its session; `done` hears when the attempt is over.
+/// Something that an actor wants done outside of its session; `done` is called when the attempt is over.
 pub(super) enum Action {
     /// Whatever comes of it.
     Perform { id: SessionId, effect: Effect, done: Box<dyn FnOnce(Effect) + Send> },
-    /// It hears, too, whether the session was told.
+    /// It gets, too, whether the session was notified.
     Tell { id: SessionId, audience: Audience, done: Box<dyn FnOnce(bool) + Send> },
 }
 
@@ -46,7 +46,7 @@ impl World {
         (World { leads: Box::new(leads), turn_queue, presence, feeds, actions }, wanted)
     }
 
-    /// A world in which nobody leads and nothing is done.
+    /// A world in which no node leads and nothing is done.
     #[cfg(test)]
     pub(super) fn empty() -> World {
         let presence = PresenceTable::new(crate::ids::Millis(0));
@@ -68,7 +68,7 @@ impl World {
         self.turn_queue.set(id, shard, offers);
     }
 
-    /// Does one effect of a session; `done` hears when the attempt is over, whatever came of it.
+    /// Does one effect of a session; `done` is called when the attempt is over, whatever its result.
     pub(super) fn perform(
         &self,
         id: SessionId,
@@ -85,14 +85,14 @@ impl World {
     }
 }
 
-/// What a session says of who watches it.
+/// What a session knows of who watches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watched {
     pub(super) counted: Option<AudienceStatus>,
     /// Whether turns are open.
     pub(super) busy: bool,
     pub(super) unwatched: Unwatched,
-    /// Whether it ends where nobody touches it.
+    /// Whether it ends where no client touches it.
     pub(super) ends: bool,
 }
 
@@ -102,9 +102,9 @@ impl Watched {
         self.busy || self.unwatched != Unwatched::Continue || self.ends
     }
 
-    /// What the session is to be told, as the leader counts; none where it knows, or need not know.
+    /// What the session is to be notified of, as the leader counts; none where it knows, or need not know.
     ///
-    /// A leader that has not heard of everybody yet tells of those who came, never of those who are gone.
+    /// A leader without reports of all nodes yet reports those who came, never those who are gone.
     fn owed(self, count: Count) -> Option<Audience> {
         let Count { watchers, controllers, settled } = count;
         if !self.matters() {
@@ -113,7 +113,7 @@ impl Watched {
         let acts = self.unwatched != Unwatched::Continue;
         let knows = match self.counted {
             Some(counted) => counted.watchers == watchers && counted.controllers == controllers,
-            // Where nothing happens without watchers, nobody is what it takes for granted.
+            // Where nothing happens without watchers, it takes for granted that none is there.
             None => watchers == 0 && !acts,
         };
         let before = self.counted.map_or(0, |counted| counted.watchers);
@@ -123,8 +123,8 @@ impl Watched {
 }
 
 impl World {
-    /// Tells a session how many watch, if this node leads it and it does not know; says whether it does so.
-    /// `done` hears when the attempt is over, and whether it was told.
+    /// Notifies a session of how many watch, if this node leads it and it does not know; returns whether it does so.
+    /// `done` is called when the attempt is over, with whether it was notified.
     pub(super) fn tell_audience(
         &self,
         id: &SessionId,
@@ -158,12 +158,12 @@ mod tests {
             // Nothing depends on it.
             (false, Unwatched::Continue, None, 2, true, None),
             (false, Unwatched::Continue, counted(1), 2, true, None),
-            // An agent is told.
+            // An agent is notified.
             (true, Unwatched::Continue, None, 2, false, Some(2)),
             (true, Unwatched::Continue, counted(2), 2, true, None),
             (true, Unwatched::Continue, counted(2), 0, true, Some(0)),
             (true, Unwatched::Continue, None, 0, true, None),
-            // A policy is told even before there is a turn, and of nobody too.
+            // A policy is notified even before there is a turn, and of none too.
             (false, pause, None, 0, true, Some(0)),
             (false, pause, None, 1, false, Some(1)),
             (false, pause, counted(0), 0, true, None),
@@ -178,7 +178,7 @@ mod tests {
             let case = (busy, unwatched, before, watchers, settled);
             assert_eq!(owed.map(|audience| audience.watchers), notified, "{case:?}");
         }
-        // One that would end is told of who comes and who leaves, though nobody works in it.
+        // One that would end is notified of who comes and who leaves, though no turn is open in it.
         let watched =
             |counted| Watched { counted, busy: false, unwatched: Unwatched::Continue, ends: true };
         let count = |watchers| Count { watchers, controllers: 0, settled: true };

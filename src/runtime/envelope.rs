@@ -1,7 +1,7 @@
-//! A session's command as it rides in the journal: who waits for it, whose it is, what it asks.
+//! A session's command as it rides in the journal: who waits for it, whose it is, what it requests.
 //!
 //! `version: u8 | origin: u64 | number: u64 | id length: u16 | id | command`, little-endian; the command
-//! through the codec. `origin` is drawn anew by each process, so that nobody mistakes another's answer.
+//! through the codec. `origin` is drawn anew by each process, so that no process mistakes another's answer.
 //!
 //! A command that names no producer has its key in front, so that it may be repeated (S11):
 //! `255 | key: u128 | within ms: u32 | repeated: u8 | age ms: u32 | command`. No version of commands is 255.

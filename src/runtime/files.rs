@@ -1,7 +1,7 @@
-//! Reading files of sessions at any node: what is known of one, and its bytes, piece by piece.
+//! Reading files of sessions at any node: what is known about one, and its bytes, piece by piece.
 //!
 //! What is known is read as a status is. Bytes never change, so any replica that has them is right; they are read a
-//! piece at a time, and nobody holds more. A fork's files are its own, and those to which what it inherits refers.
+//! piece at a time, and no more is held. A fork's files are its own, and those to which what it inherits refers.
 
 use std::io;
 
@@ -21,7 +21,7 @@ use crate::limits::{FILE_LOOK_WAIT, FILE_READ_BYTES, FORK_DEPTH, PEER_PATIENCE};
 use crate::session::{File, Fork, Grant, Session};
 use crate::store::LogOf;
 
-/// The files of one session, or the one that was asked for.
+/// The files of one session, or the one that was requested.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct SessionFiles {
     incarnation: Incarnation,
@@ -36,7 +36,7 @@ pub(super) struct SessionFiles {
 #[derive(Clone, Debug)]
 pub struct FoundFile {
     pub file: File,
-    /// The session that has it: the one that was asked for, or one that it is a fork of.
+    /// The session that has it: the one that was requested, or one that it is a fork of.
     session: SessionId,
     incarnation: Incarnation,
 }

@@ -1,7 +1,7 @@
 //! What changed in the sessions of a tenant since a place: for whoever keeps something up to date with them.
 //!
-//! A place is one number for each shard: the last entry of which all is told. Every replica applies the same entries,
-//! so a place means the same at each, and nothing is kept for who has one. What changed lately is in memory
+//! A place is one number for each shard: the last entry of which all is returned. Every replica applies the same
+//! entries, so a place means the same at each, and nothing is kept for who has one. What changed lately is in memory
 //! ([`super::shard`]); for all else the heads are read, name by name, as long as it takes.
 
 use cluster::codec;
@@ -19,7 +19,7 @@ use crate::ids::{Incarnation, Serial, SessionId, TenantName, listed};
 use crate::limits::{CHANGES_SCANNED, SESSION_ID_BYTES, SHARDS};
 use crate::session::{Grant, Session, Standing};
 
-/// How far somebody has followed the changes.
+/// How far a client has followed the changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Followed {
     /// By shard, from the first one on; those that are missing are at their beginning.
@@ -29,7 +29,7 @@ pub struct Followed {
 /// The same of one shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardPlace {
-    /// All that changed up to there is told.
+    /// All that changed up to there is returned.
     pub since: u64,
     /// The heads are being read.
     pub scan: Option<Scan>,
@@ -69,7 +69,7 @@ pub struct ShardChanges {
     pub place: ShardPlace,
     /// More is there already.
     pub more: bool,
-    /// The place was none of this shard's: everything is told from the beginning.
+    /// The place was none of this shard's: everything is returned from the beginning.
     pub reset: bool,
 }
 
@@ -105,7 +105,7 @@ impl Followed {
         fits.then_some(place)
     }
 
-    /// Nothing that was before is to be told.
+    /// Nothing that was before is to be returned.
     pub fn now() -> Followed {
         let place = ShardPlace { since: NOW, scan: None };
         Followed { shards: vec![place; SHARDS] }
@@ -113,8 +113,8 @@ impl Followed {
 }
 
 impl Sessions {
-    /// What changed after a place, and the place after that; at most about `limit`. Each session is told with what it
-    /// is now, once for all that happened to it. What is told may be told again.
+    /// What changed after a place, and the place after that; at most about `limit`. Each session is returned with what it
+    /// is now, once for all that happened to it. What is returned may be returned again.
     pub(super) async fn changed_for(
         &self,
         (tenant, grant): (Option<&TenantName>, Option<&Grant>),
@@ -136,7 +136,7 @@ impl Sessions {
         let told: Result<Vec<_>, _> = join_all(asked).await.into_iter().collect();
         let told = told?;
         if told.iter().any(|told| told.reset) {
-            // Who forgets everything is told everything.
+            // A client that forgets everything gets everything.
             return Ok(Changes { more: true, reset: true, ..Changes::default() });
         }
         for (place, told) in all.place.shards.iter_mut().zip(told) {
@@ -283,7 +283,7 @@ impl Sessions {
     }
 }
 
-/// What is to be told of a session; nothing where it never lived, or is being imported.
+/// What is to be returned of a session; nothing where it never lived, or is being imported.
 fn changed(session: &Session) -> Option<Changed> {
     let incarnation = session.incarnation()?;
     let status = session.status();

@@ -1,6 +1,6 @@
 //! Beginning a session as another one was: the source holds its log, then the fork is created.
 //!
-//! The two may live in different shards. Whoever dies in between leaves a hold that the source asks about
+//! The two may live in different shards. Whoever dies in between leaves a hold that the source checks later
 //! and lets go (see [`crate::session::fork`]).
 
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::session::{
     Refusal, Status,
 };
 
-/// A fork as somebody asks for it.
+/// A fork as it is requested.
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub source: SessionId,
@@ -51,7 +51,7 @@ pub enum ForkError {
 }
 
 impl Sessions {
-    /// Creates `id` as a fork; asking again for the same one is no change.
+    /// Creates `id` as a fork; repeating it is no change.
     pub(super) async fn fork_for(
         &self,
         grant: Option<&Grant>,
@@ -98,7 +98,7 @@ impl Sessions {
         begun
     }
 
-    /// The answer to one who asks again.
+    /// The answer to a repeated request.
     async fn known_fork(
         &self,
         grant: Option<&Grant>,
@@ -185,7 +185,7 @@ impl Sessions {
         Ok(held.is_some_and(|held| held.key == key))
     }
 
-    /// What is open at a place of a log: read from where the message before it says that something was open.
+    /// What is open at a place of a log: read from where the message before it shows that something was open.
     async fn cut(
         &self,
         source: &SessionId,

@@ -12,7 +12,7 @@ pub(super) struct ForkReader {
     /// After `at`.
     own: Reader,
     cursor: Cursor,
-    /// The reader's cursor, where it is of an earlier life and the reader was not told yet.
+    /// The reader's cursor, where it is of an earlier life and the reader was not notified yet.
     before: Option<Cursor>,
     ended: bool,
 }

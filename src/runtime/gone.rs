@@ -5,7 +5,7 @@
 //! does not acknowledge its first heartbeats; that is judged once, when it has become leader. The turns are taken from
 //! such workers at once, and not when their leases run out. A worker that was only cut off is fenced (S4).
 //!
-//! A node that was killed and is back before anybody missed it has another start, and says so to each peer before
+//! A node that was killed and is back before it was missed has another start, and reports that to each peer before
 //! anything else: what its earlier starts had is gone. So has this node, when it has become leader again.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -20,14 +20,14 @@ use super::session::{Gone, Mail};
 use super::shards::Shards;
 use crate::limits::{GONE_AGAIN, GONE_HEARTBEATS, GONE_INTERVAL, GONE_LOOKS, GONE_REPORT};
 
-/// What is known of the nodes that are gone.
+/// What is known about the nodes that are gone.
 #[derive(Default)]
 struct Watch {
     /// Groups that this node leads or led when it looked last.
     leads: HashMap<GroupId, Lead>,
     /// Leaders before this node, that did not acknowledge its first heartbeats.
     before: BTreeSet<NodeId>,
-    /// When sessions of a group were first told, and last.
+    /// When sessions of a group were first notified, and last.
     reported: HashMap<(GroupId, Gone), (Instant, Instant)>,
 }
 
@@ -42,7 +42,7 @@ enum Lead {
     },
 }
 
-/// Tells the sessions that are led here of nodes that are gone, until it is dropped.
+/// Notifies the sessions that are led here of nodes that are gone, until it is dropped.
 pub(super) async fn watch(shards: Arc<Shards>, host: Arc<Host>) {
     let mut gone = Watch::default();
     loop {
@@ -76,7 +76,7 @@ impl Watch {
         let before = host.boots().into_iter().map(|(node, boot)| Gone::Before(node, boot));
         let gone: HashSet<Gone> = nodes.into_iter().map(Gone::All).chain(before).collect();
         let groups: HashSet<GroupId> = led.iter().map(|group| group.id()).collect();
-        // One that is led anew is told anew.
+        // One that is led anew is notified anew.
         self.reported.retain(|(group, starts), _| groups.contains(group) && gone.contains(starts));
         for group in led {
             let Some(shard) = shards.get(group.id()) else { continue };
@@ -116,8 +116,8 @@ impl Watch {
         }
     }
 
-    /// Whether the sessions of a group are to be told of it now. They are told again for a while: an actor may have
-    /// been rebuilt just then, or have had no room to propose it.
+    /// Whether the sessions of a group are to be notified of it now. They are notified again for a while: an actor
+    /// may have been rebuilt just then, or have had no room to propose it.
     fn is_news(&mut self, group: GroupId, starts: Gone) -> bool {
         let now = Instant::now();
         let (first, last) = self.reported.get(&(group, starts)).copied().unzip();

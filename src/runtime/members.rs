@@ -1,5 +1,5 @@
-//! Changes of the cluster's members: asked of any node, judged and agreed on where the system group is led,
-//! followed until every shard is as the map says.
+//! Changes of the cluster's members: requested at any node, judged and agreed on where the system group is led,
+//! followed until every shard is as the map has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,18 +25,18 @@ pub struct Members {
 /// Why the members were not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MembersError {
-    /// Nothing happened; the sentence says what is wrong.
+    /// Nothing happened; the text gives what is wrong.
     #[error("{0}")]
     Refused(String),
-    /// Nothing happened; nobody with a majority answers.
+    /// Nothing happened; no node with a majority answers.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// It may yet happen; asking again is harmless.
+    /// It may yet happen; repeating it is harmless.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
 }
 
-/// How far the shards are on their way to the members that the map says.
+/// How far the shards are on their way to the members of the map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Version of the agreed map.
@@ -52,9 +52,9 @@ pub struct ShardProgress {
     pub shard: u32,
     pub leader: Option<u64>,
     pub stage: Stage,
-    /// Who is to vote, as the map says.
+    /// Who is to vote, by the map.
     pub wanted: Vec<u64>,
-    /// Who votes, as the leader says.
+    /// Who votes, as the leader reports.
     pub voters: Vec<u64>,
     /// Who is to vote and does not yet, and how many entries it lacks where that is known.
     pub newcomers: Vec<(u64, Option<u64>)>,
@@ -63,9 +63,9 @@ pub struct ShardProgress {
 /// Where a shard is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nobody leads it, as far as this node could find out.
+    /// No node leads it, as far as this node could find out.
     NoLeader,
-    /// A newcomer has not heard of it yet.
+    /// A newcomer does not know of it yet.
     Waiting,
     /// A newcomer learns what it lacks.
     CatchingUp,
@@ -81,7 +81,7 @@ impl Progress {
     }
 }
 
-/// What the nodes that answered say of the groups that they lead.
+/// What the nodes that answered reported of the groups that they lead.
 struct Gathered {
     alive: BTreeSet<NodeId>,
     led: BTreeMap<GroupId, (NodeId, LedGroup)>,
@@ -102,10 +102,10 @@ impl Members {
         self.host.members()
     }
 
-    /// Changes the members of the cluster; says whether that changed anything. The shards follow by themselves.
+    /// Changes the members of the cluster; returns whether that changed anything. The shards follow by themselves.
     ///
     /// # Errors
-    /// See [`MembersError`]; each says whether it may have happened.
+    /// See [`MembersError`]; each states whether it may have happened.
     pub async fn change_members(
         &self,
         change: &MemberChange,
@@ -118,7 +118,7 @@ impl Members {
                 ChangeAnswer::Unknown(text) => MembersError::Unknown(text),
                 ChangeAnswer::Unavailable(text) => Unavailable::NoQuorum(text).into(),
             };
-            // Asking again is harmless, and tells what became of an unknown outcome.
+            // Repeating it is harmless, and settles an unknown outcome.
             if deadline <= Instant::now() + LEADER_WAIT {
                 return Err(last);
             }
@@ -155,7 +155,7 @@ impl Members {
     async fn judge_and_agree(&self, request: &MemberChange) -> Result<bool, MembersError> {
         let map = self.host.map().borrow().clone();
         let refused = |why: cluster::membership::Refusal| MembersError::Refused(why.to_string());
-        // Whatever is wrong with the numbers is said before anybody is asked for addresses.
+        // Whatever is wrong with the numbers is reported before a node's addresses are requested.
         let guess = change(request, &map, None);
         if map.judge(&guess).map_err(refused)? == Judgement::Done {
             return Ok(false);
@@ -179,7 +179,7 @@ impl Members {
         }
     }
 
-    /// What a node says of itself that is to come in.
+    /// What a node that is to come in reports about itself.
     async fn introduced(&self, node: NodeId) -> Result<Introduction, MembersError> {
         let begun = Instant::now();
         let introduction = loop {
@@ -207,7 +207,7 @@ impl Members {
         Ok(introduction)
     }
 
-    /// What this node says of itself to a cluster that it is to join.
+    /// What this node reports about itself to a cluster that it is to join.
     pub(super) fn introduction(&self) -> Introduction {
         let own = self.host.own_member();
         let (peer, http) = own.map(|own| (own.peer, own.client)).unwrap_or_default();
@@ -251,7 +251,7 @@ impl Members {
         Ok(())
     }
 
-    /// How far the shards are on their way to what the map says.
+    /// How far the shards are on their way to the members of the map.
     pub async fn progress(&self) -> Progress {
         let map = self.host.map().borrow().clone();
         let gathered = self.gather(&map).await;
@@ -278,7 +278,7 @@ impl Members {
         }
     }
 
-    /// Asks all nodes in reach, members or not: one that leaves may still lead.
+    /// Queries all nodes in reach, members or not: one that leaves may still lead.
     async fn gather(&self, map: &Map) -> Gathered {
         let mut request: BTreeSet<NodeId> = map.members.keys().copied().collect();
         request.extend(self.host.connected());
@@ -324,7 +324,7 @@ impl Members {
     }
 }
 
-/// The change that is asked for; what is not known of the newcomer is left open.
+/// The change that is requested; what is not known of the newcomer is left open.
 fn change(request: &MemberChange, map: &Map, introduced: Option<Introduction>) -> Change {
     let at = map.version;
     let member = |node: u64, peer: &Option<String>, http: &Option<String>| {

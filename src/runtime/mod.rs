@@ -6,7 +6,7 @@
 //! What is not an actor is one of a few parts, from the bottom up: the [`Sessions`] of the cluster, wherever they
 //! live; who is there ([`Presence`]), and who takes turns ([`Workers`]); for operators [`Members`], the
 //! [`Comparison`] of replicas, and an [`Overview`]. Each is given the parts below it that it needs, and none knows one
-//! above it or the whole ([`Runtime`]): `wiring` alone does. `tests/tidy.rs` has who may name whom.
+//! above it or the whole ([`Runtime`]): `wiring` alone does. `tests/tidy` has who may name whom.
 
 mod actions;
 pub mod agent;

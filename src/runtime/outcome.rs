@@ -41,7 +41,7 @@ pub enum Unavailable {
     Overloaded,
     #[error("the disk of the leading node is full")]
     DiskFull,
-    /// The grant of who asks does not allow it, where the session lives. Asking again changes nothing.
+    /// The requester's grant does not allow it, where the session lives. Repeating it changes nothing.
     #[error("{0}")]
     Denied(Denied),
 }

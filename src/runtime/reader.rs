@@ -286,7 +286,7 @@ impl Local {
         };
         let cursor = match start {
             Start::Beginning => at(Serial(mark.first.0 - 1)),
-            // Where the status was taken, so that what it does not tell follows.
+            // Where the status was taken, so that what it does not have follows.
             Start::Tail if status.incarnation == mark.incarnation => at(status.tail),
             Start::Tail => at(mark.tail),
             Start::After(cursor) if cursor.incarnation < mark.incarnation => cursor,
@@ -321,7 +321,7 @@ impl Local {
         }
     }
 
-    /// What can be said without waiting for the session.
+    /// What can be returned without waiting for the session.
     async fn step(&mut self) -> Option<Delivery> {
         let mark = *self.marks.borrow_and_update();
         if !mark.served {

@@ -43,7 +43,7 @@ fn id() -> SessionId {
     SessionId::parse("s").expect("a name")
 }
 
-/// The session is created once, and asked for again in each later entry.
+/// The session is created once, and requested again in each later entry.
 fn entry(index: u64) -> Committed {
     let ticket = envelope::Ticket { origin: 0, number: 0 };
     let create = envelope::plain(&Command::from(Config::default()));
@@ -86,7 +86,7 @@ fn look(shard: &Shard) -> oneshot::Receiver<Looked> {
     looked
 }
 
-/// A journal that gives one entry at a time, and none before the gate is open; tells what it was asked for.
+/// A journal that gives one entry at a time, and none before the gate is open; reports the ranges that were requested.
 fn gated() -> (Replay, mpsc::SyncSender<()>, sync::Receiver<Range<u64>>) {
     let (gate, opened) = mpsc::sync_channel(1);
     let opened = Mutex::new(opened);

@@ -2,7 +2,7 @@
 //! when the engine or the journal come to it.
 //!
 //! Checkpoints let the journal go, whose segments are the most of what can be given back at once; then the
-//! store is compacted, where that has room to be done in. Nobody waits for it.
+//! store is compacted, where that has room to be done in. No request waits for it.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ pub(super) const VERSION: u8 = 1;
 pub(super) struct Hello {
     pub(super) session: SessionId,
     pub(super) attach: Attach,
-    /// Of who reads, where that is somebody: judged again. Nodes that read for all of their readers have none.
+    /// The reader's, where it has one: judged again. Nodes that read for all of their readers have none.
     pub(super) grant: Option<Box<Grant>>,
 }
 

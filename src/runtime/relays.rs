@@ -83,7 +83,7 @@ impl Relays {
     }
 }
 
-/// Feeds a shared tail from one upstream, until nobody reads it or the upstream ends.
+/// Feeds a shared tail from one upstream, until it has no readers or the upstream ends.
 async fn follow(host: Arc<Host>, node: NodeId, id: SessionId, tail: Served) {
     let attached = Relayed::attach(&host, node, &id, (&Attach::to(Start::Tail), None)).await;
     let Ok(mut upstream) = attached else { return };
@@ -124,7 +124,7 @@ pub(super) struct Joined {
     host: Arc<Host>,
     node: NodeId,
     id: SessionId,
-    /// Of who reads, where that is somebody.
+    /// The reader's, where it has one.
     grant: Option<Box<Grant>>,
     /// The upstream of its own, while it catches up.
     own: Option<Relayed>,
@@ -175,7 +175,7 @@ impl Joined {
         }
     }
 
-    /// What the shared tail says without waiting.
+    /// What the shared tail returns without waiting.
     fn step(&mut self) -> Option<Delivery> {
         let mark = *self.marks.borrow_and_update();
         if !mark.served {

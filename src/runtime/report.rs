@@ -24,9 +24,9 @@ pub struct Summary {
 /// Why a node should get no traffic. Each reason has its line in OPERATIONS, under its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotReady {
-    /// The node has not heard of its cluster's map.
+    /// The node does not have its cluster's map.
     NoMap,
-    /// It follows in some shard, and heard no leader for two election times.
+    /// It follows in some shard, and received from no leader for two election times.
     NoLeader { shard: u32 },
     /// It leads some shard, and no majority acknowledged it for two election times.
     NoQuorum { shard: u32 },
@@ -44,12 +44,12 @@ pub enum NotReady {
     Broken { shard: u32 },
     /// So many sessions are not here what they are at most of their other replicas.
     ReplicasDiffer { sessions: usize },
-    /// The process was asked to stop.
+    /// The process was signalled to stop.
     Stopping,
 }
 
 impl NotReady {
-    /// The word for it that clients and operators see; stable.
+    /// The name for it that clients and operators see; stable.
     pub fn code(&self) -> &'static str {
         match self {
             NotReady::NoMap => "no_map",
@@ -98,7 +98,7 @@ pub struct MemberReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardReport {
     pub shard: u32,
-    /// Who leads it with a majority behind; none where nobody says so.
+    /// Who leads it with a majority behind; none where no node reports to be it.
     pub leader: Option<u64>,
     pub term: u64,
     pub replicas: Vec<ReplicaReport>,
@@ -120,7 +120,7 @@ pub struct ReplicaReport {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
     pub shard: u32,
-    /// As far as this node knows; none where it hears of nobody.
+    /// As far as this node knows; none where it knows of none.
     pub leader: Option<u64>,
     pub replicas: Vec<u64>,
 }

@@ -1,6 +1,6 @@
-//! Which agents anybody works for: known of the workers at this node, and of other nodes where a turn waits.
+//! Which agents have workers: known for this node, and from other nodes where a turn waits.
 //!
-//! It is shown with a turn's health, and nothing follows from it: a turn whose agent nobody works for waits on.
+//! It is shown with a turn's health, and nothing follows from it: a turn whose agent has no worker waits on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -50,14 +50,14 @@ impl Drop for Serving {
 }
 
 impl Served {
-    /// A worker is here; one that asks anew from time to time is so in between, too.
+    /// A worker is here; one that claims anew from time to time is so in between, too.
     pub(super) fn serve(self: &Arc<Self>, agent: &AgentId) -> Serving {
         let new = || Here { workers: 0, seen: Instant::now() };
         self.state().here.entry(agent.clone()).or_insert_with(new).workers += 1;
         Serving { served: self.clone(), agent: agent.clone() }
     }
 
-    /// Whether somebody at this node works for the agent, or did a moment ago.
+    /// Whether this node has a worker of the agent, or had one a moment ago.
     pub(super) fn is_here(&self, agent: &AgentId) -> bool {
         let state = self.state();
         let here = state.here.get(agent);
@@ -91,7 +91,7 @@ impl Served {
 }
 
 impl Workers {
-    /// Marks the turns of a session that wait for an agent of its tenant that nobody in the cluster works for.
+    /// Marks the turns of a session that wait for an agent of its tenant without a worker in the cluster.
     pub async fn mark_unserved(&self, session: &SessionId, turns: &mut [TurnStatus]) {
         let until = Instant::now() + SERVED_WAIT;
         for turn in turns {

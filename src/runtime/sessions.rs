@@ -1,4 +1,4 @@
-//! The sessions of the cluster, wherever they live: what anybody at this node asks of them.
+//! The sessions of the cluster, wherever they live: what callers at this node request of them.
 //!
 //! `attach` serves readers, `status` looks at sessions and lists them, `fork` begins one as another was.
 
@@ -39,7 +39,7 @@ impl Sessions {
     /// that is safe (it has a producer, or has the same effect twice).
     ///
     /// # Errors
-    /// See [`SubmitError`]; each says whether the command may have taken effect.
+    /// See [`SubmitError`]; each states whether the command may have taken effect.
     pub async fn submit(
         &self,
         id: &SessionId,
@@ -49,7 +49,7 @@ impl Sessions {
         self.directory.submit(id, &command, None, deadline).await
     }
 
-    /// The same for somebody with this grant, which was judged here and is judged again where the session lives, if
+    /// The same for a caller with this grant, which was judged here and is judged again where the session lives, if
     /// that is at another node.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Sessions {
         group.map_or_else(|| self.now(), |group| Millis(group.now_ms()))
     }
 
-    /// Lets the actors of sessions leave that nobody used for `idle`; they cost disk then, not memory.
+    /// Lets the actors of sessions leave that were not used for `idle`; they cost disk then, not memory.
     pub fn passivate(&self, idle: Duration) {
         self.shards.passivate(idle);
     }
@@ -107,7 +107,7 @@ impl Sessions {
         led.map(|group| group.id().0).collect()
     }
 
-    /// Whether every session has a replica here, so that [`Sessions::changes`] tells of all.
+    /// Whether every session has a replica here, so that [`Sessions::changes`] has all.
     pub fn sees_all(&self) -> bool {
         let groups = self.host.map().borrow().groups;
         0 < groups && self.shards.all().len() >= groups as usize

@@ -72,7 +72,7 @@ impl Shards {
         }
     }
 
-    /// Asks the actors that nobody used for `idle` to leave.
+    /// Requests the actors that were not used for `idle` to leave.
     pub(super) fn passivate(&self, idle: Duration) {
         if let Some(since) = Instant::now().checked_sub(idle) {
             for shard in self.all() {

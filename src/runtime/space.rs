@@ -99,7 +99,7 @@ impl Space {
     /// Looks at the disks of `dirs` and gives the one with the least room. May block.
     ///
     /// # Errors
-    /// The system does not say; nothing has changed.
+    /// The system does not report it; nothing has changed.
     pub(super) fn look(&self, dirs: &[PathBuf]) -> io::Result<Option<Room>> {
         let rooms = dirs.iter().map(|dir| look(dir)).collect::<io::Result<Vec<_>>>()?;
         let rooms: Vec<Room> = rooms.into_iter().map(|room| self.seen(room)).collect();
@@ -123,7 +123,7 @@ pub fn piece(total: u64, most: u64) -> u64 {
 /// The space of the disk that holds `dir`. May block.
 ///
 /// # Errors
-/// The system does not say.
+/// The system does not report it.
 pub fn look(dir: &Path) -> io::Result<Room> {
     let space = rustix::fs::statvfs(dir)?;
     let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);

@@ -154,7 +154,7 @@ impl Sessions {
         Ok(lines)
     }
 
-    /// The list of one shard; held while nobody who has it answers.
+    /// The list of one shard; held while no node that has it answers.
     async fn list_shard(
         &self,
         of: (u32, Option<&Grant>),

@@ -15,7 +15,7 @@ pub(super) struct Story {
     limit: usize,
     events: Vec<Event>,
     bytes: usize,
-    /// Inputs of other turns of the agent; a turn that is completed leaves those that it has not heard to this one.
+    /// Inputs of other turns of the agent; a turn that is completed leaves those that it has not consumed to this one.
     others: VecDeque<Event>,
     /// A worker has had the turn: nothing more is left to it.
     begun: bool,
@@ -93,7 +93,7 @@ impl Story {
         }
     }
 
-    /// Whether a worker of this turn is to know it: what is of its turn, and what people said on its branch and did
+    /// Whether a worker of this turn is to know it: what is of its turn, and what people sent on its branch and did
     /// meanwhile.
     fn concerns(&self, fact: &Fact) -> bool {
         match fact {

@@ -9,7 +9,7 @@ use super::shards::Shards;
 /// The actor above all session actors of a node.
 pub(super) struct Supervisor;
 
-/// Nobody writes to it; it hears of its children.
+/// It gets no messages; it is notified of its children.
 pub(super) enum Never {}
 
 impl Actor for Supervisor {

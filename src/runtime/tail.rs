@@ -46,7 +46,7 @@ pub(super) struct Mark {
     pub(super) live: bool,
     /// Whether there is a log, be it for forks alone.
     pub(super) kept: bool,
-    /// False once nobody writes to this tail any more: its readers go on elsewhere.
+    /// False once this tail is written no more: its readers go on elsewhere.
     pub(super) served: bool,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Tail {
 
 #[derive(Debug, Default)]
 struct Ring {
-    /// The life that the events are of: a mark tells of the next one a moment later.
+    /// The life that the events are of: a mark has the next one a moment later.
     incarnation: Option<Incarnation>,
     events: VecDeque<Arc<Shown>>,
     bytes: usize,
@@ -77,7 +77,7 @@ impl Tail {
         Arc::new(Tail { ring: Mutex::default(), mark: watch::Sender::new(mark) })
     }
 
-    /// Takes committed events of one life, keeps those after `sealed` whatever the bounds say, and shows them.
+    /// Takes committed events of one life, keeps those after `sealed` whatever the bounds are, and shows them.
     pub(super) fn extend(
         &self,
         incarnation: Incarnation,
@@ -103,12 +103,12 @@ impl Tail {
         }
     }
 
-    /// Resolves when nobody reads.
+    /// Resolves when there are no readers.
     pub(super) async fn unwatched(&self) {
         self.mark.closed().await;
     }
 
-    /// Tells all readers that nothing more comes from here.
+    /// Notifies all readers that nothing more comes from here.
     fn abandon(&self) {
         self.mark.send_modify(|mark| mark.served = false);
     }
@@ -118,7 +118,7 @@ impl Tail {
         *self.ring() = Ring::default();
     }
 
-    /// Tells all readers how far the log goes.
+    /// Notifies all readers of how far the log goes.
     pub(super) fn publish(&self, mark: Mark) {
         self.mark.send_if_modified(|current| {
             let changed = *current != mark;
@@ -165,7 +165,7 @@ impl Tail {
     }
 }
 
-/// The writer's hold on a tail. Readers hold the tail too, so its end must be told to them.
+/// The writer's hold on a tail. Readers hold the tail too, so they must be notified of its end.
 #[derive(Debug)]
 pub(super) struct Served(Arc<Tail>);
 

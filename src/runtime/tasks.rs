@@ -26,7 +26,7 @@ impl Tasks {
         &self.stop
     }
 
-    /// Tells all tasks that the node stops, and waits until none runs.
+    /// Signals all tasks that the node stops, and waits until none runs.
     pub(super) async fn close(&self) {
         self.stop.cancel();
         self.tracker.close();

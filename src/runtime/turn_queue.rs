@@ -1,6 +1,6 @@
 //! Turns that wait for a worker, and workers that wait for a turn, at one node.
 //!
-//! A turn lies here for as long as its session is led here and says that it waits, so that the session itself
+//! A turn lies here for as long as its session is led here and reports that it waits, so that the session itself
 //! costs no memory meanwhile. What is handed out is a hint: whoever takes it claims the turn by a command, and is
 //! refused if another was faster. Where no claim follows, because the worker or its node is gone, it is handed out
 //! again.
@@ -113,7 +113,7 @@ impl TurnQueue {
         }
     }
 
-    /// Hands out again what nobody has claimed, and forgets what is led elsewhere, workers that wait no more, and
+    /// Hands out again what was not claimed, and forgets what is led elsewhere, workers that wait no more, and
     /// agents without either.
     pub(super) fn tidy(&self, now: Instant, leads: impl Fn(u32) -> bool) {
         let mut state = self.state();
@@ -240,7 +240,7 @@ mod tests {
         let who = agent();
         let next = turn_queue.take(&who);
         futures::pin_mut!(next);
-        // It is said again, and somebody may be about to claim it.
+        // It is reported again, and a worker may be about to claim it.
         turn_queue.set(&session(), 1, waiting(&[("1", 0)]));
         turn_queue.tidy(Instant::now(), |_| true);
         assert!(futures::poll!(next.as_mut()).is_pending());

@@ -27,7 +27,7 @@ pub struct Workers {
     /// The turns that wait in sessions that this node leads.
     pub(super) turn_queue: Arc<TurnQueue>,
     pub(super) served: Arc<Served>,
-    /// Places for workers for whom other nodes are asked.
+    /// Places for workers for whom other nodes get requests.
     pub(super) claimers: Semaphore,
     pub(super) tasks: Tasks,
 }

@@ -66,7 +66,7 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// Nothing may be concluded about what is on disk, and nothing can be written any more.
     fn persist(&self) -> io::Result<()>;
 
-    /// Gives the disk what was removed, if that can be done within so many free bytes; says whether.
+    /// Gives the disk what was removed, if that can be done within so many free bytes; returns whether it was.
     ///
     /// # Errors
     /// Nothing is lost; what is given back is unknown.

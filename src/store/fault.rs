@@ -1,6 +1,6 @@
 //! Whether a node's store has failed: once, for good, for the life of the process.
 //!
-//! After a write failed nobody knows what the store has, and the engine takes no further one. So the first
+//! After a write failed it is unknown what the store has, and the engine takes no further one. So the first
 //! failure is the node's end: it hands its leaderships over and begins again from its journal, which has
 //! everything. Until then all further writes are refused at once.
 

@@ -174,8 +174,8 @@ impl Engine for Lsm {
     fn compact(&self, free_bytes: u64) -> io::Result<bool> {
         // What was removed is known to the tables only once it is written, too.
         self.write_out()?;
-        // A first round finds out which values nobody refers to; the next ones drop the files that have no other, and
-        // write anew what is left in some of those that have few.
+        // A first round finds out which values are not referred to; the next ones drop the files that have no other,
+        // and write anew what is left in some of those that have few.
         for _ in 0..COMPACTIONS {
             let (tables, blobs) = (self.bytes_in("tables")?, self.bytes_in("blobs")?);
             let stale = self.rows.fragmented_blob_bytes();

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 
 use super::engine::{Engine, KeyRange, Keys, Rows, Snapshot, Table};
 
-/// What the system says when a call fails.
+/// What the system returns when a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// EIO.
@@ -227,7 +227,7 @@ impl State {
         self.reads.call(&mut self.rng)
     }
 
-    /// What is asked to be written is not, once this failed.
+    /// What is to be written is not, once this failed.
     fn writable(&mut self, flush: bool) -> io::Result<()> {
         if self.poisoned {
             return Err(io::Error::other("an earlier write or flush failed"));

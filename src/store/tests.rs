@@ -1,4 +1,4 @@
-//! Both engines keep the same promises, and the one in memory fails as it is told.
+//! Both engines keep the same promises, and the one in memory fails as it is set to.
 
 use std::io::ErrorKind;
 use std::ops::Bound;

@@ -1,4 +1,4 @@
-//! Looks after the engine from a thread of its own: finds out that it takes no more writes, also when nobody
+//! Looks after the engine from a thread of its own: finds out that it takes no more writes, also when no task
 //! writes, and that a write does not come back.
 
 use std::io;
@@ -77,7 +77,7 @@ impl Drop for Writing<'_> {
     }
 }
 
-/// Looks after the engine until nobody has it any more, or it has failed.
+/// Looks after the engine until it is held no more, or it has failed.
 pub(super) fn start(engine: &Arc<dyn Engine>, watch: &Arc<Watch>, fault: &Fault) -> io::Result<()> {
     let (engine, watch, fault) = (Arc::downgrade(engine), watch.clone(), fault.clone());
     std::thread::Builder::new().name("outlive-store".into()).spawn(move || {

@@ -28,7 +28,7 @@ pub(super) enum Change {
         explicit: bool,
         streams: Vec<(String, Option<Place>)>,
     },
-    /// Somebody took streams back.
+    /// A client took streams back.
     Unlinked {
         streams: Vec<String>,
     },
@@ -52,7 +52,7 @@ pub(super) enum Change {
     Announced {
         generation: u64,
     },
-    /// Nobody could be told.
+    /// No receiver could be notified.
     Failed {
         generation: u64,
     },
@@ -104,7 +104,7 @@ impl Change {
     }
 }
 
-/// The changes that say the same as all before them, in pieces that fit in events.
+/// The changes with the same content as all before them, in pieces that fit in events.
 pub(super) fn kept(state: &State, piece: usize) -> Vec<Change> {
     let mut rest = state.clone();
     let links: Vec<_> = std::mem::take(&mut rest.links).into_iter().collect();

@@ -1,4 +1,4 @@
-//! What goes wrong with a request about a subscription. Nothing was done, but where the text says otherwise.
+//! What goes wrong with a request about a subscription. Nothing was done, unless the text states otherwise.
 
 use std::fmt::Display;
 
@@ -7,7 +7,7 @@ use super::state::Refused;
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// What was asked for can never be done.
+    /// The request can never be carried out.
     #[error("{0}")]
     Invalid(String),
     /// No token, or one that opens nothing.

@@ -1,6 +1,6 @@
 //! The log of one subscription: read, added up, and appended to by compare-and-swap.
 //!
-//! Whoever wants a change says after which serial it belongs. If another came first, the log is read on
+//! Whoever wants a change names the serial that it belongs after. If another came first, the log is read on
 //! and the change is thought over; so any node may serve any request, and what is decided is linearizable.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) struct Ledger {
     kept: Serial,
 }
 
-/// What became of changes that somebody wanted.
+/// The result of requested changes.
 pub(super) enum Committed {
     /// They are in the log; the first that was refused by its time, if any.
     Done(Result<(), Refused>),
@@ -198,7 +198,7 @@ impl Ledger {
                 }
             }
             Delivery::CaughtUp { .. } => {}
-            // What was trimmed is said again by what comes next.
+            // What was trimmed is repeated by what comes next.
             Delivery::Gap { first } => self.serial = Serial(first.0.saturating_sub(1)),
             Delivery::Reset { .. } | Delivery::Gone | Delivery::End { .. } => {
                 self.state = None;

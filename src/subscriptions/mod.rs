@@ -1,4 +1,4 @@
-//! Subscriptions: somebody is woken when streams have news, by webhook or by an event on another stream, and works
+//! Subscriptions: a worker is woken when streams have news, by webhook or by an event on another stream, and works
 //! under a lease that is fenced by generations.
 //!
 //! A subscription belongs to a tenant, as its streams do. It is a session of its own (`named`), whose log holds what

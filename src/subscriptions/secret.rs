@@ -1,4 +1,4 @@
-//! Keys, tokens and their hashes: the one place that speaks to ring.
+//! Keys, tokens and their hashes: the one place that calls ring.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -31,12 +31,12 @@ pub(super) fn random<const BYTES: usize>() -> String {
     BASE64.encode(bytes)
 }
 
-/// A token for somebody of this tenant.
+/// A token for a client of this tenant.
 pub(super) fn draw(tenant: Option<&TenantName>) -> String {
     of_tenant(tenant, random::<32>())
 }
 
-/// The token with its tenant in front, where it has one: whoever brings it brings nothing else that says so.
+/// The token with its tenant in front, where it has one: whoever brings it brings nothing else that names the tenant.
 fn of_tenant(tenant: Option<&TenantName>, token: String) -> String {
     tenant.map_or(token.clone(), |tenant| format!("{tenant}.{token}"))
 }
@@ -65,7 +65,7 @@ impl Keys {
         Some(Keys::new(pair, pkcs8))
     }
 
-    /// The keys of a tenant, which follow from those of the default one: what one tenant lets be signed says nothing
+    /// The keys of a tenant, which follow from those of the default one: what one tenant lets be signed proves nothing
     /// to whoever trusts the key of another.
     pub(super) fn of(&self, tenant: &TenantName) -> Keys {
         let secret = hmac::sign(&self.tokens, format!("tenant {tenant}").as_bytes());
@@ -101,7 +101,7 @@ impl Keys {
         format!("t={second},kid={},ed25519={signature}", self.kid)
     }
 
-    /// The token of a wake: the same at every node that has to tell of it again, and 256 bits to guess
+    /// The token of a wake: the same at every node that has to send it again, and 256 bits to guess
     /// for everyone else.
     pub(super) fn token(&self, subscription: &Named, wake: &str) -> String {
         let Named { tenant, id } = subscription;

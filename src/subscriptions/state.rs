@@ -12,7 +12,7 @@ use super::place::Place;
 use crate::ids::Millis;
 use crate::limits;
 
-/// What the creator asked for; it does not change.
+/// What the creator requested; it does not change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub deliver: Deliver,
@@ -26,7 +26,7 @@ pub struct Plan {
     pub description: Option<String>,
 }
 
-/// How a wake reaches somebody.
+/// How a wake reaches its receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deliver {
@@ -38,13 +38,13 @@ pub enum Deliver {
 /// A stream of the subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Link {
-    /// Somebody named it; otherwise the pattern did.
+    /// A client named it; otherwise the pattern did.
     pub(super) explicit: bool,
     /// What was dealt with; none: nothing at all.
     pub(super) acked: Option<Place>,
 }
 
-/// A call for somebody to work, with one generation of fencing.
+/// A call for a worker, with one generation of fencing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Wake {
     pub(super) id: String,
@@ -54,9 +54,9 @@ pub(super) struct Wake {
     pub(super) token: Option<Token>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) holder: Option<String>,
-    /// Somebody was told.
+    /// A receiver was notified.
     pub(super) told: bool,
-    /// End of the lease; none while nobody has it.
+    /// End of the lease; none while no worker has it.
     #[serde(with = "moment_ms", skip_serializing_if = "Option::is_none", default)]
     pub(super) until: Option<Millis>,
 }
@@ -77,7 +77,7 @@ pub(super) struct State {
     /// Tokens of wakes that are over, newest last.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) past: Vec<Token>,
-    /// Attempts in a row to tell somebody that failed.
+    /// Attempts in a row to notify a receiver that failed.
     pub(super) failures: u32,
     #[serde(with = "moment_ms", skip_serializing_if = "Option::is_none", default)]
     pub(super) retry_at: Option<Millis>,
@@ -119,7 +119,7 @@ impl State {
     /// A refusal leaves it exactly as it was.
     pub(super) fn apply(&mut self, at: Millis, change: &Change) -> Result<(), Refused> {
         match change {
-            // They begin a fold; within one they say what is known.
+            // They begin a fold; within one they repeat what is known.
             Change::Created { .. } | Change::Kept { .. } => {}
             Change::Links { links } => self.links.extend(links.iter().cloned()),
             Change::Linked { explicit, streams } => self.link(*explicit, streams),
@@ -271,7 +271,7 @@ impl State {
         }
     }
 
-    /// Takes the names back that somebody gave; the pattern keeps those that it means.
+    /// Takes the names back that a client gave; the pattern keeps those that it means.
     fn unlink(&mut self, streams: &[String]) {
         for path in streams {
             let pattern = self.plan.pattern.as_deref();

@@ -54,7 +54,7 @@ fn acked(generation: u64, tail: u64, done: bool) -> Change {
     Change::Acked { generation, acks: vec![("e/a".into(), Place(1, tail))], done }
 }
 
-/// Applies changes at their times and says which were refused, and why.
+/// Applies changes at their times and returns which were refused, and why.
 fn check(changes: &[(u64, Change)], wanted: &[(usize, Refused)]) -> State {
     let mut state = pull();
     let mut refused = Vec::new();
@@ -257,7 +257,7 @@ proptest! {
             if before.current(Millis(now)).is_some() && before.generation < state.generation {
                 return Err(TestCaseError::fail("a wake was pushed aside"));
             }
-            // A log that begins anew says the same.
+            // A log that begins anew has the same content.
             let mut again = pull();
             for change in kept(&state, 1) {
                 match change {

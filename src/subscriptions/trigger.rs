@@ -1,4 +1,4 @@
-//! Which subscriptions this node works for, and who of them is told what changed.
+//! Which subscriptions this node works for, and which of them are notified of what changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,14 +21,14 @@ struct Watch {
     shared: Arc<Subscriptions>,
     workers: BTreeMap<SessionId, Employed>,
     tasks: JoinSet<()>,
-    /// What changes anywhere; listened to only while somebody wants to know.
+    /// What changes anywhere; listened to only while a worker needs it.
     others: Option<Receiver<Change>>,
     led: BTreeSet<u32>,
     sweep_at: Instant,
 }
 
 struct Employed {
-    /// Whose streams it hears of.
+    /// Whose streams it is notified of.
     tenant: Option<TenantName>,
     inbox: Arc<Inbox>,
     stop: CancellationToken,
@@ -101,7 +101,7 @@ impl Watch {
         }
     }
 
-    /// Looks for subscriptions that nobody works for.
+    /// Looks for subscriptions without a worker.
     async fn sweep(&mut self) {
         for prefix in PREFIXES {
             self.sweep_below(prefix).await;

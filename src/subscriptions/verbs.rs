@@ -1,4 +1,4 @@
-//! What is asked of subscriptions: each reads the subscription's log, decides, and appends by compare-and-swap.
+//! Requests about subscriptions: each reads the subscription's log, decides, and appends by compare-and-swap.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -20,19 +20,19 @@ pub struct Lease {
     pub generation: Option<u64>,
 }
 
-/// How far somebody got.
+/// How far a worker got.
 pub struct Acked {
     /// By stream.
     pub acks: Vec<(String, Place)>,
     /// That is all for this wake.
     pub done: bool,
-    /// Said by who pulls; otherwise by who was called.
+    /// Reported by who pulls; otherwise by who was called.
     pub pull: bool,
 }
 
 impl Subscriptions {
     /// The keys that webhooks of a tenant are signed with, as a JSON Web Key Set. There is one for each possible name:
-    /// which tenants there are is not told.
+    /// which tenants there are is not revealed.
     pub async fn jwks(
         &self,
         tenant: Option<&TenantName>,
@@ -71,8 +71,8 @@ impl Subscriptions {
     /// whether it is new, and what it is.
     ///
     /// # Errors
-    /// There is another one of this name, nobody may be called there, or there are as many as there may be. Nothing is
-    /// created.
+    /// There is another one of this name, no receiver may be called there, or there are as many as there may be.
+    /// Nothing is created.
     pub async fn create(
         &self,
         id: &Named,
@@ -190,7 +190,8 @@ impl Subscriptions {
         }
     }
 
-    /// Takes down how far somebody got, who was called or pulls, and whether that is all; whether there is more to do.
+    /// Records how far a worker got, which was called or pulls, and whether that is all; returns whether there is
+    /// more to do.
     pub async fn acknowledge(
         &self,
         id: &Named,
@@ -290,7 +291,7 @@ fn pulls(state: &State) -> Result<(), Fault> {
     }
 }
 
-/// The present generation, if it is the one that is spoken of.
+/// The present generation, if it is the one that is meant.
 fn fence(state: &State, lease: &Lease) -> Result<u64, Fault> {
     let wake = state.wake.as_ref();
     let current = wake.and_then(|wake| wake.token.as_ref());

@@ -1,4 +1,4 @@
-//! What is to be said when nobody is awake: streams that joined, and a new wake if there is news.
+//! What is to be sent when no worker is awake: streams that joined, and a new wake if there is news.
 
 use super::Named;
 use super::change::Change;

@@ -63,7 +63,7 @@ impl Caller {
         }
     }
 
-    /// Posts `body`; says whether the webhook dealt with all of it.
+    /// Posts `body`; returns whether the webhook dealt with all of it.
     pub(super) async fn post(
         &self,
         url: &str,
@@ -121,7 +121,7 @@ async fn exchange(
         if !response.status().is_success() {
             return Err(Failed::Status(response.status().as_u16()));
         }
-        // An answer that is long, cut or no JSON says nothing; the wake was taken all the same.
+        // An answer that is long, cut or no JSON counts for nothing; the wake was taken all the same.
         let body = Limited::new(response.into_body(), limits::WEBHOOK_ANSWER_BYTES).collect().await;
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         Ok(serde_json::from_slice::<Answer>(&body).unwrap_or_default().done)

@@ -1,7 +1,7 @@
 //! Works for one subscription while this node leads it (S8).
 //!
-//! It asks the state what the world is owed: a wake where there is news and nobody is awake, and telling
-//! somebody of a wake that nobody heard of. It queues nothing: whoever leads next asks the same question.
+//! It derives from the state what the world is owed: a wake where there is news and no worker is awake, and
+//! sending a wake that did not arrive. It queues nothing: whoever leads next derives the same.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
@@ -21,7 +21,7 @@ use crate::limits;
 use crate::runtime::SubmitError;
 use crate::session::{Append, Command, ContentType, Format, NewEvent, Origin, Refusal};
 
-/// What a worker hears of streams, without asking.
+/// What a worker is notified of about streams, without a request.
 #[derive(Default)]
 pub(super) struct Inbox {
     chosen: RwLock<Chosen>,
@@ -29,7 +29,7 @@ pub(super) struct Inbox {
     pub(super) came: Notify,
 }
 
-/// The streams that a worker wants to hear of.
+/// The streams that a worker wants to be notified of.
 #[derive(Default)]
 struct Chosen {
     pattern: Option<String>,
@@ -64,13 +64,13 @@ impl Inbox {
         self.came.notify_one();
     }
 
-    /// Says that something may have been missed.
+    /// Notes that something may have been missed.
     pub(super) fn missed(&self) {
         self.news.lock().expect("no panic under this lock").survey = true;
         self.came.notify_one();
     }
 
-    /// Takes what came; says whether all streams are to be looked at.
+    /// Takes what came; returns whether all streams are to be looked at.
     fn take(&self, tails: &mut Tails) -> bool {
         let news = std::mem::take(&mut *self.news.lock().expect("no panic under this lock"));
         for (path, tail) in news.tails {
@@ -80,7 +80,7 @@ impl Inbox {
         news.survey
     }
 
-    /// Chooses what the subscription needs; says whether that is another choice.
+    /// Chooses what the subscription needs; returns whether that is another choice.
     fn choose(&self, state: &State) -> bool {
         let mut chosen = self.chosen.write().expect("no panic under this lock");
         let same = chosen.pattern == state.plan.pattern
@@ -141,7 +141,7 @@ impl Worker {
         while self.leads() {
             let state = ledger.state().ok_or(Fault::Gone)?;
             let missed = self.inbox.take(&mut tails);
-            // Of a stream that somebody named, nothing may have been heard yet.
+            // Of a stream that a client named, no change may have come yet.
             let missed = missed
                 | (self.inbox.choose(state)
                     && state.links.keys().any(|path| !tails.contains_key(path)));
@@ -169,7 +169,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Forgets streams that are no more; names that somebody gave stay.
+    /// Forgets streams that are no more; names that a client gave stay.
     async fn drop_ended(&self, ledger: &mut Ledger, tails: &Tails) -> Result<bool, Fault> {
         let state = ledger.state().ok_or(Fault::Gone)?;
         let links =
@@ -217,7 +217,7 @@ impl Worker {
         Ok(Next::Again)
     }
 
-    /// Calls the webhook, and says what came of it.
+    /// Calls the webhook, and returns the result.
     async fn call(&self, url: &str, state: &State, wake: &Wake) -> Result<Option<Change>, Fault> {
         let keys = self.shared.keys(self.named.tenant.as_ref(), soon()).await?;
         let token = keys.token(&self.named, &wake.id);

@@ -54,7 +54,7 @@ impl Event {
     /// Takes an event from its JSON.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn parse(json: &str) -> Result<Event, BadEvent> {
         let shape: Shape<'_> =
             serde_json::from_str(json).map_err(|why| BadEvent(why.to_string()))?;

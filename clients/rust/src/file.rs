@@ -1,4 +1,4 @@
-//! Files of sessions: announced, brought and read in pieces, each of which may be asked of another node.
+//! Files of sessions: announced, brought and read in pieces, each of which may go to another node.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -11,7 +11,7 @@ pub const PIECE_BYTES: usize = 1 << 20;
 
 impl Client {
     /// Announces a file with the members `file` (its name, so that this may be repeated), `size` and `sha256`, and
-    /// perhaps `media_type` and `name`. Says how it stands.
+    /// perhaps `media_type` and `name`. Returns its state.
     ///
     /// # Errors
     /// See [`ClientError`].

@@ -20,7 +20,7 @@ pub use tail::{From, Item, Tail};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-/// Asks the service about sessions and the cluster.
+/// Sends requests about sessions and the cluster to the service.
 #[derive(Clone, Debug)]
 pub struct Client {
     nodes: Nodes,
@@ -52,13 +52,13 @@ impl Client {
         Ok(self)
     }
 
-    /// The same client, which tells `notice` what it waits for where an answer takes longer than a moment.
+    /// The same client, which calls `notice` with what it waits for where an answer takes longer than a moment.
     pub fn with_notice(mut self, notice: nodes::Notice) -> Client {
         self.nodes.notice = Some(notice);
         self
     }
 
-    /// Makes the session live; says whether it was not before.
+    /// Makes the session live; returns whether it was not before.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -91,7 +91,7 @@ impl Client {
         self.ask(Method::DELETE, &["v1", "sessions", session], &[]).await.map(drop)
     }
 
-    /// Asks something of a session: `verb` is `fork`, `freeze`, `archive` or `restore`. Asking again is harmless.
+    /// Changes a session: `verb` is `fork`, `freeze`, `archive` or `restore`. Repeating it is harmless.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -135,7 +135,7 @@ impl Client {
         Ok(self.ask(Method::GET, &["v1", "cluster", "progress"], &[]).await?.1)
     }
 
-    /// Changes the members of the cluster: `verb` is `join`, `replace` or `leave`. Asking again is harmless.
+    /// Changes the members of the cluster: `verb` is `join`, `replace` or `leave`. Repeating it is harmless.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -146,10 +146,10 @@ impl Client {
         Ok(answer?.1)
     }
 
-    /// Makes a key of the cluster; it is told this once.
+    /// Makes a key of the cluster; it is in this answer and never again.
     ///
     /// # Errors
-    /// See [`ClientError`]; after an unknown outcome there may be a key that nobody has.
+    /// See [`ClientError`]; after an unknown outcome there may be a key that no client got.
     pub async fn create_key(&self, body: &Value) -> Result<Value, ClientError> {
         let mut nodes = self.nodes.clone();
         let path = ["v1", "keys"];

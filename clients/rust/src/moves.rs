@@ -9,10 +9,10 @@ use crate::Client;
 use crate::nodes::{self, ClientError};
 
 impl Client {
-    /// Writes the lines of a session to `out`, and says so only if its end was among them.
+    /// Writes the lines of a session to `out`, and succeeds only if its end was among them.
     ///
     /// # Errors
-    /// See [`ClientError`]; what was written then is no whole session, and whoever imports it hears so.
+    /// See [`ClientError`]; what was written then is no whole session, and an import of it is refused for that.
     pub async fn export(
         &self,
         session: &str,
@@ -41,7 +41,7 @@ impl Client {
         if end["line"] == "end" { Ok(()) } else { Err(broken("it has no end".into())) }
     }
 
-    /// Brings in a session from its lines, under this name; says what came of it.
+    /// Brings in a session from its lines, under this name; returns its result.
     ///
     /// # Errors
     /// See [`ClientError`]; nothing of it is there then, unless the outcome is unknown. The same again is harmless.

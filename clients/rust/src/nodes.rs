@@ -1,4 +1,4 @@
-//! Nodes that can be asked, and asking them until one answers.
+//! The nodes that requests can go to, one after the other until one answers.
 
 use std::error::Error;
 use std::io;
@@ -14,12 +14,12 @@ use tokio_rustls::rustls;
 
 use crate::tls;
 
-/// Time for which a client tries before it gives up, unless it is told otherwise.
+/// Time for which a client tries before it gives up, unless its caller sets another.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time that one node has to answer one request; a little more than it takes by itself.
 const ANSWER: Duration = Duration::from_secs(8);
 const CONNECT: Duration = Duration::from_secs(2);
-/// Time after which whoever waits hears what for, and how often then.
+/// Time after which a notice names what the client waits for, and how often then.
 const NOTICE: Duration = Duration::from_millis(700);
 const NOTICE_AGAIN: Duration = Duration::from_secs(10);
 /// Bounds of the pause before the next try, in milliseconds.
@@ -35,24 +35,24 @@ pub enum ClientError {
     /// Final: the request changed nothing and would not if it were repeated.
     #[error("{0}")]
     Refused(Problem),
-    /// Whether the request took effect is not known unless `last` says so.
+    /// Whether the request took effect is not known unless `last` states it.
     #[error("no node answered within {} s: {last}", patience.as_secs())]
     Unreachable { patience: Duration, last: String },
-    /// No node can be talked to as the URLs say, now or later.
+    /// No node can be reached by these URLs, now or later.
     #[error("{0}")]
     Unusable(String),
-    /// The service said what it must never say.
+    /// The service sent what it must never send.
     #[error("the service broke its promise: {0}")]
     Broken(String),
 }
 
-/// A refusal as the service tells it.
+/// A refusal as the service sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub status: u16,
     pub code: String,
     pub detail: String,
-    /// Everything that was said.
+    /// The whole answer.
     pub body: Value,
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// The nodes of a cluster, and the one that is asked next.
+/// The nodes of a cluster, and the one that gets the next request.
 #[derive(Clone, Debug)]
 pub struct Nodes {
     http: reqwest::Client,
@@ -70,15 +70,15 @@ pub struct Nodes {
     at: usize,
     /// Time for which one request is tried, everywhere.
     pub patience: Duration,
-    /// Hears what is waited for where an answer takes long.
+    /// Called with what is waited for where an answer takes long.
     pub notice: Option<Notice>,
 }
 
-/// Tells people what is waited for.
+/// Shows people what is waited for.
 pub type Notice = fn(&str);
 
 impl Nodes {
-    /// Takes the base URLs of the nodes; the first is asked first.
+    /// Takes the base URLs of the nodes; the first gets the first request.
     ///
     /// # Errors
     /// None is given, or one of them is no URL.
@@ -103,7 +103,7 @@ impl Nodes {
         Ok(Nodes { http: http(Some(value))?, ..self })
     }
 
-    /// The client for requests, and the node to ask.
+    /// The client for requests, and the node to send them to.
     pub(super) fn current(&self) -> (&reqwest::Client, &Url) {
         (&self.http, &self.bases[self.at])
     }
@@ -113,12 +113,12 @@ impl Nodes {
         self.at = (self.at + 1) % self.bases.len();
     }
 
-    /// Asks one node after the other until there is an answer that is final.
+    /// Sends a request to one node after the other until there is an answer that is final.
     ///
     /// The request must have the effect of one however often it is sent.
     ///
     /// # Errors
-    /// A refusal, or nobody answered in time.
+    /// A refusal, or no node answered in time.
     pub(super) async fn ask(
         &mut self,
         request: impl Fn(&reqwest::Client, &Url) -> RequestBuilder,
@@ -177,7 +177,7 @@ enum Failed {
 #[derive(Debug)]
 pub(super) struct Trouble {
     text: String,
-    /// It will be so with this node until somebody changes it.
+    /// It will be so with this node until its operator changes it.
     lasts: bool,
 }
 
@@ -204,7 +204,7 @@ impl From<reqwest::Error> for Trouble {
     }
 }
 
-/// What to do about a node with which no connection will ever be made as it is asked.
+/// What to do about a node with which no connection will ever be made with this URL.
 fn advice(why: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(why);
     while let Some(cause) = next {
@@ -298,7 +298,7 @@ pub(super) struct Tries {
     /// How many of the last ones will last.
     lasting: usize,
     notice: Option<Notice>,
-    /// When people are told next what is waited for.
+    /// When people are shown next what is waited for.
     next_notice: Instant,
 }
 
@@ -317,7 +317,7 @@ impl Tries {
         self.next_notice = self.begun + NOTICE;
     }
 
-    /// Waits for an answer of `node`, and tells people so if it takes long.
+    /// Waits for an answer of `node`, and shows people so if it takes long.
     pub(super) async fn watch<T>(&mut self, node: &Url, answer: impl Future<Output = T>) -> T {
         let mut answer = std::pin::pin!(answer);
         loop {
@@ -389,7 +389,7 @@ mod tests {
         let mut nodes = Nodes::new(&["http://127.0.0.1:1".into()]).unwrap();
         nodes.notice = Some(|text| HEARD.lock().unwrap().push((Instant::now(), text.into())));
         let mut tries = Tries::new(&nodes);
-        // A node that refuses, and one that takes the request and says nothing.
+        // A node that refuses, and one that takes the request and answers nothing.
         while tries.wait("connection refused", 1).await.is_ok() {}
         let heard = std::mem::take(&mut *HEARD.lock().unwrap());
         assert!(heard[0].0 - begun <= Duration::from_secs(1), "{heard:?}");

@@ -1,7 +1,7 @@
 //! A parser of `text/event-stream` (WHATWG HTML 9.2) that takes the stream in any pieces.
 //!
-//! Beyond the standard it takes a field `error`, by which some servers of models say that they failed, as the data of
-//! an event of that name; and such an event counts without data, too.
+//! Beyond the standard it takes a field `error`, by which some servers of models report that they failed, as the data
+//! of an event of that name; and such an event counts without data, too.
 
 /// One dispatched event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct TooLong {
 /// What has been read of a stream.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// The wait before coming back that the stream asked for, in milliseconds.
+    /// The wait before coming back that the stream set, in milliseconds.
     pub retry_ms: Option<u64>,
     line: Vec<u8>,
     /// The last byte was a carriage return; a line feed after it belongs to it.
@@ -38,7 +38,7 @@ pub struct Parser {
 /// Lines and events beyond this are no service's; an event of 256 KiB may be six times as long in JSON.
 const FRAME_BYTES: usize = 8 << 20;
 
-/// An id is told with each event after it, so a long one would be there as often as there are events. No cursor is
+/// An id is returned with each event after it, so a long one would be there as often as there are events. No cursor is
 /// longer; such an id is passed over.
 const ID_BYTES: usize = 1024;
 

@@ -28,11 +28,11 @@ pub enum From {
     After(Cursor),
 }
 
-/// What a tail tells.
+/// What a tail returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     Event(Event),
-    /// Everything up to here was told; what follows is new. Said again after each move.
+    /// Everything up to here was returned; what follows is new. Repeated after each move.
     CaughtUp,
     /// Retention took what comes next; the log goes on with `first`.
     Gap {
@@ -42,7 +42,7 @@ pub enum Item {
     Reset {
         incarnation: u32,
     },
-    /// The session is closed and everything was told. The end.
+    /// The session is closed and everything was returned. The end.
     End,
     /// The session was deleted. The end.
     Gone,
@@ -53,7 +53,7 @@ pub struct Tail {
     nodes: Nodes,
     session: String,
     from: From,
-    /// The last event told, once it is known.
+    /// The last event returned, once it is known.
     at: Option<Cursor>,
     stream: Option<Attached>,
     tries: Tries,
@@ -128,7 +128,7 @@ impl Tail {
                 return Ok(None);
             }
             Ok(Some(Err(why))) => why.into(),
-            // Without `end` this is no end, whatever the connection says.
+            // Without `end` this is no end, whatever the connection reports.
             Ok(None) => "the stream ended without an end".into(),
             Err(_) => format!("nothing was heard for {} s", SILENCE.as_secs()).into(),
         };
@@ -214,7 +214,7 @@ impl Tail {
                 Item::Event(event)
             }
             "attached" => {
-                // Where a reader begins that did not say; whoever did is held to it by its events.
+                // Where a reader begins that named no place; one that did is held to it by its events.
                 self.at = Some(self.at.map_or_else(cursor, Ok)?);
                 return Ok(None);
             }
@@ -315,7 +315,7 @@ mod tests {
             let why = take_all(&mut tail(From::Start), bad).unwrap_err();
             assert!(matches!(why, ClientError::Broken(_)), "{why}");
         }
-        // A reader that moved is held to its own place, not to what the node says.
+        // A reader that moved is held to its own place, not to what the node sends.
         let moved = vec![control("attached", at(6), "{}"), event(7)];
         assert!(take_all(&mut tail(From::After(at(5))), moved).is_err());
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-/// Has everything in the process that speaks TLS use one cryptography; doing it again is harmless. Clients of HTTP need
+/// Has everything in the process that uses TLS use one cryptography; doing it again is harmless. Clients of HTTP need
 /// it before they are made.
 pub fn install() {
     // It is this one that is installed already.

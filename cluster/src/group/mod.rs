@@ -1,7 +1,7 @@
 //! One group on one node: admits commands, gathers them into entries, reopens what dies.
 //!
 //! The way of a command: [`Group::admit`] bounds it, [`Group::propose`] queues it, the proposer lets it
-//! ride in the next entry, [`Fate`] tells what became of it. A command is of a [`Flow`]: none takes all of
+//! ride in the next entry, [`Fate`] reports its result. A command is of a [`Flow`]: none takes all of
 //! the room, and none goes before all others.
 
 mod fair;
@@ -165,7 +165,7 @@ impl Group {
         });
         let reads = essential("reads", reads::run(group.clone(), reads_queue));
         group.tasks.spawn(group.stop.clone().run_until_cancelled_owned(reads));
-        // These two see the stop themselves: one tells whoever waits, the other closes what it opened.
+        // These two see the stop themselves: one answers the callers that wait, the other closes what it opened.
         let proposer = proposer::run(group.clone(), control_queue, data_queue);
         group.tasks.spawn(essential("proposer", proposer));
         let upkeep = with_random(upkeep::keep_open(group.clone()));
@@ -206,7 +206,7 @@ impl Group {
         Ok(Permit { class, flow, _room: room.ok_or(AdmitError::Full)? })
     }
 
-    /// Queues a command; `reply` hears its fate exactly once.
+    /// Queues a command; `reply` gets its fate exactly once.
     pub fn propose(&self, permit: Permit, command: Bytes, reply: Reply) {
         let queue = match permit.class {
             Class::Control => &self.control,
@@ -270,7 +270,7 @@ impl Group {
         self.current().map_or(0, |current| current.settled.next())
     }
 
-    /// Members that this leader has not heard of for two election times.
+    /// Members from which this leader has received nothing for two election times.
     pub fn silent_members(&self) -> Vec<NodeId> {
         self.current().map(|current| current.replica.silent_members()).unwrap_or_default()
     }
@@ -291,7 +291,7 @@ impl Group {
         self.current().is_some_and(|current| current.replica.leads())
     }
 
-    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// Whether a majority acknowledged this leader, or this follower received from its leader, within two election
     /// times. Whoever is out of touch may be wrong about all of the group's present.
     pub fn in_touch(&self) -> bool {
         self.current().is_some_and(|current| current.replica.in_touch())
@@ -316,7 +316,7 @@ impl Group {
     }
 
     /// Makes the machine durable, and lets the journal forget all that it then needs no more; a member that lacks
-    /// some of it gets a snapshot. Returns when that is asked for and the machine is durable.
+    /// some of it gets a snapshot. Returns when the machine is durable and the purge is requested.
     pub async fn cut(&self) {
         self.catch_up().await;
         if let (Some(current), Some(upto)) = (self.current(), self.report().checkpoint) {
@@ -324,7 +324,7 @@ impl Group {
         }
     }
 
-    /// Asks `to` to lead.
+    /// Requests that `to` takes the lead.
     pub async fn transfer(&self, to: NodeId) {
         if let Some(current) = self.current() {
             current.replica.transfer(to).await;

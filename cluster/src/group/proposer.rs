@@ -12,7 +12,7 @@ use crate::limits::{ENTRY_BYTES, ENTRY_COMMANDS, FAIR_ENTRY_BYTES};
 use crate::raft::{Replica, ReplicaError};
 
 /// Proposes until the group stops, one entry after the other: what would fill a second one in flight makes
-/// the next one larger, which costs less. Whoever still waits then is told that it never happened.
+/// the next one larger, which costs less. Callers that still wait at the end get the answer that it never happened.
 pub(super) async fn run(
     group: Arc<Group>,
     mut control: mpsc::Receiver<Proposal>,

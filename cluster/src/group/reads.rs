@@ -51,8 +51,8 @@ async fn round(group: &Group) -> Result<u64, ReadError> {
     }
 }
 
-/// Asks the leader, by a third node where the way to it is cut. A link that just died shows late: whoever
-/// does not hear the leader any more goes by a third first.
+/// Requests the read index from the leader, by a third node where the link to it is cut. A link that just
+/// died is noticed late: a node that receives nothing from the leader any more tries a third node first.
 async fn ask(group: &Group, leader: NodeId, hears_it: bool) -> Result<Bytes, CallError> {
     let rpc = Rpc::new(RpcKind::ReadIndex, group.id(), Vec::new());
     let (transport, within) = (group.opening.transport.clone(), group.timeout());

@@ -1,4 +1,4 @@
-//! Room for commands that wait in a group, so that nobody takes all of it.
+//! Room for commands that wait in a group, so that no owner takes all of it.
 //!
 //! Dynamic thresholds (Choudhury and Hahne, 1998), on two levels: an owner may hold up to four times what is free, and
 //! each of its parts up to twice what the owner could still take. However many send, the thresholds sink before the
@@ -143,7 +143,7 @@ mod tests {
     fn each_of_many_floods_gets_some() {
         let room = Room::new(SIZE);
         let mut held: Vec<Vec<Held>> = (0..20).map(|_| Vec::new()).collect();
-        // All at once, until nobody gets any more.
+        // All at once, until none of them gets any more.
         loop {
             let before: usize = held.iter().map(Vec::len).sum();
             for (owner, held) in held.iter_mut().enumerate() {

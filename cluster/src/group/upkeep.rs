@@ -104,7 +104,7 @@ async fn watch(group: &Group, current: &Current) {
             purged = upto;
             current.replica.purge(upto.expect("it is above an option")).await;
         }
-        // A busy group reports thousands of changes a second; nobody needs each of them.
+        // A busy group reports thousands of changes a second; no reader needs each of them.
         tokio::time::sleep(REPORT_INTERVAL).await;
     }
 }

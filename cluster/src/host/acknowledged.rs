@@ -5,8 +5,8 @@
 //! then. The memory is written now and then and without a sync: one that is older than the truth refuses
 //! less, never too much.
 //!
-//! What a node says of itself it seals with a secret of its disk. So a peer that refuses it can show the node
-//! its own words, and need not be believed.
+//! A node seals what it announces of itself with a secret of its disk. So a peer that refuses it can show the
+//! node its own announcement, and need not be believed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,7 +25,7 @@ use crate::seal::{Seal, Sealer};
 const VERSION: u8 = 1;
 const FILE: &str = "acknowledged";
 
-/// What a node says of itself to each peer, before anything else and then whenever it has changed.
+/// What a node announces of itself to each peer, before anything else and then whenever it has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Announcement {
     /// The random id of its disk.
@@ -53,7 +53,7 @@ fn parts(position: &Position) -> [Position; PARTS] {
     [Position { vote, ..Position::default() }, Position { committed, ..Position::default() }]
 }
 
-/// Seals what a node says of itself.
+/// Seals what a node announces of itself.
 pub(super) fn seal(
     sealer: &Sealer,
     positions: &BTreeMap<GroupId, Position>,
@@ -77,7 +77,7 @@ pub(super) enum Verdict {
     Behind { reason: String, proof: Option<Proof> },
 }
 
-/// What a node said of itself and does not hold any more, under its own seal.
+/// What a node announced of itself and does not hold any more, under its own seal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Proof {
     group: GroupId,
@@ -87,7 +87,7 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    /// Whether the node itself, whose seal this must be, said it and has less now.
+    /// Whether the node itself, whose seal this must be, announced it and has less now.
     pub(super) fn holds(&self, sealer: &Sealer, now: &BTreeMap<GroupId, Position>) -> bool {
         let now = now.get(&self.group).copied().unwrap_or_default();
         let is_ours = sealer.is_ours(&sealed(self.group, self.said), &self.seal);
@@ -138,8 +138,8 @@ impl Acknowledged {
         Acknowledged { dir, inner: Mutex::new(inner) }
     }
 
-    /// Compares what `from` has with what it acknowledged, and remembers it. Also says whether this is the
-    /// first that is heard of its start.
+    /// Compares what `from` has with what it acknowledged, and remembers it. Also returns whether this is the
+    /// first announcement of its start.
     pub(super) fn judge(
         &self,
         from: NodeId,
@@ -155,7 +155,7 @@ impl Acknowledged {
             return (Verdict::Complete, false);
         }
         let known = inner.known.get(&from).filter(|known| known.store == *store);
-        // What was acknowledged since its start may be newer than what it says.
+        // What was acknowledged since its start may be newer than what it announces.
         let matched = |group| begins.then(|| matched(group)).flatten();
         if let Some((missing, proof)) = known.and_then(|known| missing(known, positions, matched)) {
             let reason = sentence(from, &missing);
@@ -187,7 +187,7 @@ impl Acknowledged {
         (Verdict::Complete, started)
     }
 
-    /// The starts of peers that were heard of last.
+    /// The last known start of each peer.
     pub(super) fn boots(&self) -> Vec<(NodeId, u64)> {
         self.lock().received.iter().map(|(node, (boot, _))| (*node, *boot)).collect()
     }
@@ -229,7 +229,7 @@ fn missing(
     })
 }
 
-/// What a member lacks of what it acknowledged to the leader that asks.
+/// What a member lacks of what it acknowledged to the leader that judges it.
 fn unmatched(now: &Position, Matched { term, leader, index }: Matched) -> Option<String> {
     let ballot = Some(Ballot { term, node: leader.0, won: true });
     let last = now.last.map(|id| id.index);

@@ -38,7 +38,7 @@ pub(super) async fn run(host: Arc<Host>) {
     }
 }
 
-/// Asks every member that is in reach, all at once.
+/// Requests the clocks of every member that is in reach, all at once.
 async fn round(host: &Host) {
     let members = host.members();
     let connected = host.transport.connected();
@@ -51,7 +51,7 @@ async fn ask(host: &Host, node: NodeId) {
     let rpc = Rpc::new(RpcKind::Clocks, GroupId::SYSTEM, Vec::new()).encode();
     let requested_ms = host.time.elapsed_ms();
     let patience = Duration::from_millis(CLOCK_ROUND_TRIP_MS);
-    // Who does not answer is not heard; that is all.
+    // A member that does not answer is left out of this round; that is all.
     let Ok(answer) = host.transport.call(node, Lane::Control, rpc, patience).await else { return };
     if let Err(error) = host.time.hear(node, requested_ms, &answer) {
         tracing::warn!(peer = %node, %error, "a peer's clock is unreadable");

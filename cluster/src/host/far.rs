@@ -1,4 +1,4 @@
-//! Says when peers are too far for the timers: nothing else shows why a cluster elects and elects.
+//! Warns when peers are too far for the timers: nothing else shows why a cluster elects and elects.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::Host;
 use crate::ids::NodeId;
 use crate::limits::{FAR_PATIENCE_ROUNDS, FAR_REPEAT};
 
-/// What was said of far peers.
+/// The warnings about far peers.
 #[derive(Default)]
 pub(super) struct Far {
     peers: BTreeMap<NodeId, Warning>,

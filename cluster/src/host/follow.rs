@@ -1,4 +1,4 @@
-//! How a group comes to have the members that the map says: one small step at a time, each derived from the
+//! How a group comes to have the members that the map gives it: one small step at a time, each derived from the
 //! leader's own report.
 //!
 //! A newcomer first learns; it gets a vote when it has nearly everything, so that a change never waits for
@@ -34,7 +34,7 @@ enum Next {
     Nothing,
     /// Some newcomer has not caught up.
     Wait,
-    /// This node leads and is to go: somebody who stays takes the lead first.
+    /// This node leads and is to go: a member that stays takes the lead first.
     HandOver(NodeId),
     Change(MemberStep),
 }

@@ -106,7 +106,7 @@ async fn round(
     }
 }
 
-/// Founds the group where that is due, and brings its members to what the map says.
+/// Founds the group where that is due, and brings its members to those of the map.
 async fn tend(host: &Host, group: &Group, map: &Map, rounds: u32) {
     if group.id() == GroupId::SYSTEM {
         found_system(host, group, rounds).await;
@@ -124,7 +124,7 @@ async fn tend(host: &Host, group: &Group, map: &Map, rounds: u32) {
     }
 }
 
-/// Closes a group that lives elsewhere, once its leader says that it counts on this node no more: what
+/// Closes a group that lives elsewhere, once its leader answers that it counts on this node no more: what
 /// this node has of it grows old from then on.
 async fn leave(host: &Host, id: GroupId, map: &Map) {
     for node in map.voters(id) {
@@ -199,7 +199,7 @@ async fn found_by_rank(host: &Host, group: &Group, nodes: &[NodeId], rounds: u32
     let Some(rank) = nodes.iter().position(|node| *node == host.local()) else { return };
     let met = host.transport.connected();
     let enough = nodes.len() / 2 < 1 + nodes.iter().filter(|node| met.contains(node)).count();
-    // Whoever has not met a majority may be a wiped disk that nobody could refuse yet.
+    // A node that has not met a majority may have a wiped disk that no peer could refuse yet.
     if !enough || rounds < FOUND_PATIENCE_ROUNDS * u32::try_from(rank).unwrap_or(u32::MAX) {
         return;
     }

@@ -1,9 +1,9 @@
-//! How a node that starts is let back in: it tells each peer how far it durably is, and says nothing else
-//! of Raft to a peer, nor hears it, before that peer has found that nothing is missing.
+//! How a node that starts is let back in: it reports to each peer how far it durably is, and exchanges no
+//! other Raft messages with a peer before that peer has found that nothing is missing.
 //!
 //! So a node whose disk was rolled back neither votes nor acknowledges where anybody knows better. It ends
-//! when it is shown its own words under its own seal; what a peer only says costs the link to that peer. Later
-//! news of its position goes to all peers, also to those that lead nothing it is in: whoever is left when
+//! when it is shown its own announcement under its own seal; what a peer reports without that costs the link to that
+//! peer. Later news of its position goes to all peers, also to those that lead nothing it is in: whoever is left when
 //! others are down remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,11 +33,11 @@ pub(super) type Positions = BTreeMap<GroupId, Position>;
 
 /// Who has let this node in.
 pub(super) struct Rejoin {
-    /// Knows this node's own words.
+    /// Recognises this node's own announcements.
     sealer: Sealer,
-    /// What each peer was last told and took; none where it must be told again.
+    /// The last report that each peer accepted; none where it must be sent again.
     reported: Mutex<BTreeMap<NodeId, Option<Positions>>>,
-    /// Who says without a proof that this node has less than it acknowledged.
+    /// Who reports without a proof that this node has less than it acknowledged.
     words: Mutex<Refusals>,
     /// Why this node must not go on.
     refused: watch::Sender<Option<String>>,
@@ -126,7 +126,7 @@ pub(super) fn answer(host: &Host, from: NodeId, body: &[u8]) -> Result<Bytes, St
     Ok(verdict.encode())
 }
 
-/// Tells peers how far this node durably is, until it is dropped; at first that is `durable`.
+/// Reports to peers how far this node durably is, until it is dropped; at first that is `durable`.
 pub(super) async fn run(host: Arc<Host>, mut durable: Positions) {
     let (journal, boot) = (host.journal().clone(), host.boot());
     let (mut requested, mut asking) = (BTreeSet::new(), FuturesUnordered::new());
@@ -193,7 +193,7 @@ fn ask(
     let rpc = Rpc::new(RpcKind::Position, GroupId::SYSTEM, announcement.encode()).encode();
     let call = transport.call(peer, Lane::Control, rpc, ANNOUNCE_DEADLINE);
     async move {
-        // One that does not answer is asked again.
+        // One that does not answer is sent the report again.
         let verdict = call.await.ok().and_then(|answer| Verdict::decode(&answer).ok());
         (peer, announcement.positions, verdict)
     }

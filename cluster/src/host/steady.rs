@@ -60,7 +60,7 @@ impl Steadiness {
         self.peers.get(&peer).is_some_and(|seen| !seen.troubled && calm(seen))
     }
 
-    /// Takes note of who leads a group, and says who led it before, if that is somebody else.
+    /// Takes note of who leads a group, and returns who led it before, if that is another node.
     pub(super) fn leads(&mut self, group: GroupId, leader: NodeId) -> Option<NodeId> {
         self.leaders.insert(group, leader).filter(|before| *before != leader)
     }
@@ -72,7 +72,7 @@ mod tests {
 
     const PEER: NodeId = NodeId(2);
 
-    /// Plays (second, troubled) and says at which seconds from 0 to `until` the peer is steady.
+    /// Plays (second, troubled) and returns at which seconds from 0 to `until` the peer is steady.
     fn steady(seen: &[(u64, bool)], until: u64) -> Vec<u64> {
         let (mut steadiness, begin) = (Steadiness::default(), Instant::now());
         let at = |second: u64| begin + Duration::from_secs(second);

@@ -52,7 +52,7 @@ pub trait Disk: Send + Sync + 'static {
     /// guard frees it.
     ///
     /// # Errors
-    /// `WouldBlock` when somebody else holds it.
+    /// `WouldBlock` when another owner holds it.
     fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send + Sync>>;
 
     /// A random number, to name a new journal with.

@@ -16,7 +16,7 @@ pub(super) struct Slot {
     term: u64,
     node: u64,
     length: u32,
-    /// Tells this entry from one that overwrote it at the same index.
+    /// Distinguishes this entry from one that overwrote it at the same index.
     stamp: u64,
     place: Option<(u64, u64)>,
     payload: Option<Bytes>,

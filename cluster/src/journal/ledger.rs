@@ -99,7 +99,7 @@ impl Ledger {
         self.groups.iter().find(|(_, group)| holed(group)).map(|(id, _)| *id)
     }
 
-    /// The records that say how every group stands, entries apart: the head of a new segment.
+    /// The records with the state of every group, entries apart: the head of a new segment.
     pub(super) fn head(&self) -> Vec<Record> {
         let mut head = Vec::new();
         for (id, group) in &self.groups {

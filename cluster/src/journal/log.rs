@@ -41,7 +41,7 @@ impl<T> Log<T> {
         self.purged.map_or(self.base, |purged| purged.index + 1)
     }
 
-    /// Says that the first entry ever has this index. Without it, that is 0.
+    /// Sets the index of the first entry ever. Without it, that is 0.
     pub(super) fn begin(&mut self, index: u64) {
         self.base = index;
         if self.slots.is_empty() {

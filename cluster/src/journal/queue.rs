@@ -14,10 +14,10 @@ use super::record::Record;
 use super::{Done, JournalStats};
 use crate::ids::GroupId;
 
-/// One record that waits, or only somebody who does.
+/// One record that waits to be written, or only a caller that waits.
 pub(super) struct Item {
     pub(super) record: Option<Record>,
-    /// Tells an entry from one that overwrites it.
+    /// Distinguishes an entry from one that overwrites it.
     pub(super) stamp: u64,
     pub(super) done: Option<Done>,
 }

@@ -7,7 +7,7 @@ use crate::ids::{EntryId, GroupId};
 /// Bytes of a record before its payload.
 pub(super) const HEADER: usize = 40;
 
-/// What a record says; the numbers are the format.
+/// The kinds of records; the numbers are the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Entry = 1,

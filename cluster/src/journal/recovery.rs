@@ -1,4 +1,4 @@
-//! Recovery: reads every segment in order, tells a torn tail from damage, and repairs only the
+//! Recovery: reads every segment in order, distinguishes a torn tail from damage, and repairs only the
 //! former. Nothing on disk changes before everything was checked.
 
 use std::io;

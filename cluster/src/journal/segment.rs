@@ -27,7 +27,7 @@ pub(super) struct Segment {
     pub(super) reached: u64,
 }
 
-/// What the header of a segment says.
+/// The contents of a segment's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) seq: u64,

@@ -124,7 +124,7 @@ impl Writer {
         }
     }
 
-    /// Takes what waits; says whether it is the last. `None` when the journal has failed.
+    /// Takes what waits; returns whether it is the last. `None` when the journal has failed.
     fn take(&mut self) -> Option<bool> {
         let mut state = self.shared.lock();
         if state.poison.is_some() {
@@ -261,7 +261,7 @@ impl Writer {
                     state.segments.first_key_value().expect("the active one is there");
                 (*seq, file.clone())
             };
-            // Only the first batch of the active segment says what the older ones said.
+            // Only the first batch of the active segment repeats what the older segments hold.
             if self.active.is_empty() || self.active.seq <= oldest || !self.ledger.is_dead(oldest) {
                 return Ok(());
             }
@@ -312,7 +312,7 @@ impl Writer {
         self.fail(&error);
     }
 
-    /// Tells everybody who waits that it will not be.
+    /// Answers all callers that wait: their records will not be written.
     fn fail(&mut self, error: &io::Error) {
         let mut state = self.shared.lock();
         self.pending.append(&mut state.queue);
@@ -327,7 +327,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Nobody knows what the disk has, nor whom it was told to: as after a failed sync.
+            // What the disk has is unknown, and so is which callers got an answer: as after a failed sync.
             self.poison(io::Error::other("the journal's writer panicked"));
         }
         self.shared.lock().closed = true;
@@ -335,7 +335,7 @@ impl Drop for Writer {
     }
 }
 
-/// Whether `error` may pass when somebody frees something.
+/// Whether `error` may pass when something is freed.
 fn is_full(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let errno = Errno::from_io_error(error);

@@ -1,6 +1,6 @@
 //! Changes of the list of nodes, and which of them are refused.
 //!
-//! The same judgement is made before a change is proposed, so that whoever asks hears at once what is
+//! The same judgement is made before a change is proposed, so that whoever requests it learns at once what is
 //! wrong with it, and when it is applied, so that of two changes that do not know of each other only the
 //! first takes effect.
 
@@ -38,7 +38,7 @@ pub enum Change {
 /// What a change would do that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The list is as the change asks.
+    /// The list is as the change requires.
     Done,
     Needed,
 }
@@ -69,7 +69,7 @@ pub enum Refusal {
 }
 
 impl Roster {
-    /// Says what `change` would do.
+    /// Returns what `change` would do.
     ///
     /// # Errors
     /// It would be refused.

@@ -38,7 +38,7 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Does what `change` asks, unless it is refused or done already.
+    /// Carries `change` out, unless it is refused or done already.
     pub(super) fn apply(&mut self, change: Change) {
         if self.judge(&change) != Ok(Judgement::Needed) {
             return;

@@ -21,7 +21,7 @@ use crate::time::GroupTime;
 
 /// What openraft calls a snapshot: a live source to send from, or a staged file to install.
 pub(crate) enum SnapshotData {
-    /// The machine itself; its source is opened when the receiver has said what it has.
+    /// The machine itself; its source is opened when the receiver has reported what it has.
     Source(SharedMachine),
     Staged(Staged),
 }

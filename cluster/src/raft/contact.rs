@@ -1,9 +1,10 @@
 //! Whether a member is in touch with its group: as a leader with a majority, as a follower with its leader.
 //!
 //! A leader that no majority acknowledged for two election times falls silent, so that the others, should
-//! they hear it still, elect one that works. Left to itself openraft takes no more proposals then, but goes
-//! on with its heartbeats, and everybody who hears them waits for it. Now and then it speaks up for a
-//! moment: a leader whose log the others need must be able to come back.
+//! A leader that no majority acknowledged for two election times falls silent, so that the others, should
+//! they receive from it still, elect one that works. Left to itself openraft takes no more proposals then,
+//! but goes on with its heartbeats, and all members that receive them wait for it. Now and then it sends
+//! again for a moment: a leader whose log the others need must be able to come back.
 
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::limits::{OUT_OF_TOUCH_ELECTIONS, PROBE_ELECTIONS, SILENT_ELECTIONS};
 type Metrics = RaftMetrics<Types>;
 type Instant = InstantOf<Types>;
 
-/// What one member hears of the others.
+/// What one member knows of its contact with the others.
 pub(super) struct Contact {
     local: u64,
     /// The longest election time.
@@ -52,7 +53,7 @@ impl Contact {
         *self.received.lock().expect("no panic under this lock") = Some(Instant::now());
     }
 
-    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// Whether a majority acknowledged this leader, or this follower received from its leader, within two election
     /// times.
     pub(super) fn is_kept(&self) -> bool {
         let Some(metrics) = self.metrics.get() else { return false };

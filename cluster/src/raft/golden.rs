@@ -1,4 +1,4 @@
-//! What members of a group keep and say is a promise: these bytes decode for ever, and encode the same today.
+//! What members of a group store and send is a promise: these bytes decode for ever, and encode the same today.
 //!
 //! openraft's own types are in here, so that another release of it cannot change them unseen.
 

@@ -1,8 +1,8 @@
-//! What this member knows to be committed, and the check that nobody asks it to give that up.
+//! What this member knows to be committed, and the check that no request makes it give that up.
 //!
 //! Raft itself takes every entry below the committed index for the same as its own, without a look. A
 //! leader elected by a voter that had lost entries (a restored disk) would therefore diverge from this
-//! member without a word. So each request of a leader is compared first: one that contradicts a committed
+//! member unnoticed. So each request of a leader is compared first: one that contradicts a committed
 //! entry stops the group on this node for good ([`Broken`]); keeps S3.
 
 use std::io;
@@ -121,7 +121,7 @@ impl History {
         else {
             return Ok(());
         };
-        // A leader that was deposed may say what it likes; Raft refuses it. The vote is read last, so that it
+        // A leader that was deposed may send what it likes; Raft refuses it. The vote is read last, so that it
         // is no older than what is known to be committed.
         let voted = self.journal.state(self.group).vote;
         let voted = voted.and_then(|vote| codec::decode::<Vote>(VERSION, &vote).ok());

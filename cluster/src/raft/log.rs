@@ -196,7 +196,7 @@ impl RaftLogStorage<Types> for GroupLog {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        // Nobody waits for a purge: should it be lost, the entries are purged again later.
+        // No caller waits for a purge: should it be lost, the entries are purged again later.
         self.journal.purge(self.group, entry_id(&upto), Box::new(|_| ()));
         Ok(())
     }

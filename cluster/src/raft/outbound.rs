@@ -1,4 +1,4 @@
-//! Speaks to the other members of a group: appends on the replication lane, liveness on the control lane.
+//! Sends to the other members of a group: appends on the replication lane, liveness on the control lane.
 
 use std::future::Future;
 use std::io;
@@ -180,7 +180,7 @@ async fn receive<T: DeserializeOwned>(
     codec::decode(VERSION, &answer).map_err(|error| CallError::Lost(error.to_string()))
 }
 
-/// Some chunks of a source, read where blocking is allowed; fewer than asked for at its end. No thread
+/// Some chunks of a source, read where blocking is allowed; fewer than requested at its end. No thread
 /// is held while the peer takes its time.
 async fn read_some(mut source: Box<dyn SnapshotSource>) -> io::Result<Read> {
     let read = move || {
@@ -219,8 +219,8 @@ impl RaftNetworkV2<Types> for Link {
         let answers = input.map(move |request| {
             let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
             let known = sent.replace(last) == Some(last);
-            // How far the peer has the log is asked already: this is only news of what is committed. Should
-            // it be lost, the next append or heartbeat says it again.
+            // How far the peer has the log is requested already: this is only news of what is committed. Should
+            // it be lost, the next append or heartbeat repeats it.
             if known && request.entries.is_empty() {
                 self.tell(request);
                 return Either::Left(future::ready(None));

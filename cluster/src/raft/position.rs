@@ -50,7 +50,7 @@ impl Position {
         Ok(Position { vote: vote.map(ballot), committed, last: state.last })
     }
 
-    /// What is missing here that was there at `earlier`, an earlier position of the same disk, in words.
+    /// What is missing here that was there at `earlier`, an earlier position of the same disk, as text.
     pub(crate) fn lacks(&self, earlier: &Position) -> Option<String> {
         if self.last < earlier.committed {
             let (had, has) = (place(earlier.committed), place(self.last));

@@ -86,10 +86,10 @@ pub(crate) struct Opening {
     pub(crate) broken: Broken,
 }
 
-/// Why a replica did not do what it was asked.
+/// Why a replica did not carry out a request.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReplicaError {
-    /// Nothing happened; ask the leader, where one is known.
+    /// Nothing happened; send it to the leader, where one is known.
     #[error("not the leader; the leader is {leader:?}")]
     NotLeader { leader: Option<NodeId> },
     /// It may or may not happen.
@@ -106,7 +106,7 @@ pub struct Report {
     pub last: Option<u64>,
     /// Place of the last entry handed to the machine.
     pub applied: Option<EntryId>,
-    /// Index of the last entry that a majority has, as its leader says: ahead of `last` where this member
+    /// Index of the last entry that a majority has, as its leader reports: ahead of `last` where this member
     /// catches up.
     pub committed: Option<u64>,
     pub purged: Option<u64>,
@@ -130,7 +130,7 @@ pub struct Replica {
     group: GroupId,
     inbound: Inbound,
     contact: Arc<Contact>,
-    /// Closes when nobody works on the machine any more.
+    /// Closes when no task works on the machine any more.
     at_work: tokio::sync::Mutex<mpsc::Receiver<()>>,
     stop: CancellationToken,
 }
@@ -233,7 +233,7 @@ impl Replica {
         self.raft.is_leader() && self.in_touch()
     }
 
-    /// Whether a majority acknowledged this leader, or this follower heard its leader, within two election
+    /// Whether a majority acknowledged this leader, or this follower received from its leader, within two election
     /// times.
     pub fn in_touch(&self) -> bool {
         self.contact.is_kept()
@@ -297,13 +297,13 @@ impl Replica {
         self.raft.trigger().purge_log(upto).await.ok();
     }
 
-    /// Asks `to` to take over the lead.
+    /// Requests that `to` takes over the lead.
     pub(crate) async fn transfer(&self, to: NodeId) {
         self.raft.trigger().transfer_leader(to.0).await.ok();
     }
 
-    /// Lets a node follow the group without a vote. Leader only; returns when that is committed, which says
-    /// nothing of how far the node has come.
+    /// Lets a node follow the group without a vote. Leader only; returns when that is committed, which does not
+    /// show how far the node has come.
     pub(crate) async fn add_learner(&self, node: NodeId) -> Result<(), ReplicaError> {
         self.raft.add_learner(node.0, EmptyNode {}, false).await.map_err(unknown)?;
         Ok(())
@@ -336,7 +336,7 @@ impl Replica {
         }
     }
 
-    /// Stops taking part. When this returns, nobody works on the machine any more, nor begins to:
+    /// Stops taking part. When this returns, no task works on the machine any more, nor begins to:
     /// openraft itself does not wait for its worker and for snapshots that are being built.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
@@ -349,7 +349,7 @@ fn unknown(error: impl std::fmt::Display) -> ReplicaError {
     ReplicaError::Unknown(error.to_string())
 }
 
-/// The read index of a leader that has just heard from a majority; never from a lease.
+/// The read index of a leader that a majority has just acknowledged; never from a lease.
 pub(super) async fn read_index(raft: &RaftHandle) -> Result<ReadIndexAnswer, ReplicaError> {
     use openraft::errors::LinearizableReadError::{ForwardToLeader, QuorumNotEnough};
     match raft.get_read_log_id(ReadPolicy::ReadIndex).await {
@@ -366,8 +366,8 @@ pub(super) async fn read_index(raft: &RaftHandle) -> Result<ReadIndexAnswer, Rep
     }
 }
 
-/// Pauses between the tries to reach a member, in openraft's words: doubling, up to half of the time for which a leader
-/// out of touch speaks up. With longer ones each try might fall into its silence, for ever.
+/// Pauses between the tries to reach a member, in openraft's notation: doubling, up to half of the time for which a
+/// leader out of touch sends again. With longer ones each try might fall into its silence, for ever.
 fn backoff(timers: Timers) -> String {
     let most = (timers.election_max_ms * u64::from(PROBE_ELECTIONS) / 2).clamp(1, 1_000);
     format!("{}ms ..{most}ms", most.min(100))
@@ -395,7 +395,7 @@ fn config(timers: Timers, checkpoints: Checkpoints) -> io::Result<Config> {
         state_machine_channel_size: Some(256),
         // Snapshots are checkpoints that we trigger; those that fail would end the group.
         snapshot_policy: SnapshotPolicy::Never,
-        // The log is purged when we say so: openraft's own rule may ask for less than was asked before,
+        // The log is purged on our request alone: openraft's own rule may request less than was requested before,
         // which it takes for a bug of its own.
         max_in_snapshot_log_to_keep: u64::MAX,
         replication_lag_threshold: checkpoints.lag_entries,

@@ -1,4 +1,4 @@
-//! What replicas write and say: entries in the journal, messages between members of a group.
+//! What replicas write and send: entries in the journal, messages between members of a group.
 //!
 //! An entry is `kind: u8 | body`; kind 0 is blank, 1 carries a batch as it is, 2 a membership through
 //! the codec. A batch is `time_ms: u64 | (length: u32 | command)*`, little-endian. A message is
@@ -89,15 +89,15 @@ pub(crate) enum RpcKind {
     Snapshot = 5,
     /// Not Raft's: a message of the layer above.
     Application = 6,
-    /// Asks a node whether it takes leads now.
+    /// Queries whether a node takes leads now.
     Willing = 7,
-    /// Asks a group's leader whether it counts the asking node among the members: an error where it does.
+    /// Queries a group's leader whether it counts the requesting node among the members: an error where it does.
     Dropped = 8,
-    /// Asks a node whether its cluster lives already: an error where it has heard of no map.
+    /// Queries whether a node's cluster exists already: an error where the node has no map.
     Born = 9,
-    /// Asks a node what its clocks show.
+    /// Queries what a node's clocks show.
     Clocks = 10,
-    /// Says how far a node durably is, in all its groups.
+    /// Reports how far a node durably is, in all its groups.
     Position = 12,
     /// Not Raft's: a call that goes by a third node.
     Relayed = 16,
@@ -212,7 +212,7 @@ pub(crate) struct SnapshotHello {
     pub(crate) mark: Bytes,
 }
 
-/// Where a leader tells a reader to read: everything below `next` is committed.
+/// A leader's answer to a request for a read index: everything below `next` is committed.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ReadIndexAnswer {
     pub(crate) next: u64,

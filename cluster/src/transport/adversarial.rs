@@ -67,7 +67,7 @@ async fn connect(victim: &QuicTransport, tls: rustls::ClientConfig) -> (Endpoint
     let endpoint = Endpoint::client(any_port()).unwrap();
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let connecting = endpoint.connect_with(config, victim.local_addr(), "outlive-node").unwrap();
-    // TLS 1.3 tells a client of its refusal only after it takes itself for connected.
+    // In TLS 1.3 a client gets its refusal only after it takes itself for connected.
     (endpoint, connecting.await.unwrap())
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn keep(core: Arc<Core>, peer: Arc<Peer>) {
     }
 }
 
-/// Says the same thing once.
+/// Warns of the same reason once.
 fn complain(core: &Core, peer: &Peer, addr: &str, last: &mut String, reason: String) {
     let node = core.own.node;
     if *last == reason {
@@ -97,7 +97,7 @@ async fn attempt(core: &Core, peer: &Peer, addr: &str) -> Result<Greeted, GreetE
     }
 }
 
-/// An address of the family that the socket speaks.
+/// An address of the family that the socket uses.
 async fn resolve(core: &Core, addr: &str) -> Result<SocketAddr, String> {
     let found = tokio::net::lookup_host(addr).await.map_err(|error| error.to_string())?;
     let ours = |candidate: &SocketAddr| candidate.is_ipv4() == core.local_addr.is_ipv4();

@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Open = 7,
     /// One message of such a stream.
     Message = 8,
-    /// A call whose answer nobody waits for, and none is sent; the id is 0.
+    /// A call without an answer: none is sent, and no caller waits for one; the id is 0.
     Note = 9,
 }
 

@@ -1,8 +1,8 @@
-//! The first words on a new link: who speaks which protocol for which disk, and whether it may.
+//! The first messages on a new link: who uses which protocol for which disk, and whether it may.
 //!
-//! The dialler opens the control lane and says hello; the acceptor asks its gate and says hello; the
-//! dialler asks its gate, opens the other lanes and says welcome. Only then is a call served, on
-//! either side. A refusal closes the link with its reason, so the refused side hears it.
+//! The dialler opens the control lane and sends a hello; the acceptor queries its gate and sends a hello; the
+//! dialler queries its gate, opens the other lanes and sends a welcome. Only then is a call served, on
+//! either side. A refusal closes the link with its reason, so the refused side gets it.
 
 use std::sync::Arc;
 
@@ -30,14 +30,14 @@ pub(super) const CLOSE_PROTOCOL: VarInt = VarInt::from_u32(1);
 pub(super) const CLOSE_REFUSED: VarInt = VarInt::from_u32(2);
 pub(super) const CLOSE_REPLACED: VarInt = VarInt::from_u32(3);
 
-/// What a node says of itself.
+/// What a node sends about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) protocol: u32,
     pub(super) cluster: String,
     pub(super) node: NodeId,
     pub(super) store: u128,
-    /// Random for each start of a process, so that a restarted peer is told from a slow one.
+    /// Random for each start of a process, which distinguishes a restarted peer from a slow one.
     pub(super) instance: u64,
 }
 
@@ -201,7 +201,7 @@ fn hello(frame: Frame, own: &Hello, expected: NodeId) -> Result<Hello, String> {
     Ok(peer)
 }
 
-/// Asks the gate, which may write to its disk, beside the thread that heartbeats live on.
+/// Queries the gate, which may write to its disk, beside the thread that heartbeats live on.
 async fn admit(connection: &Connection, gate: &Arc<dyn Gate>, peer: &Hello) -> Result<(), String> {
     let (gate, node, store) = (gate.clone(), peer.node, peer.store);
     let admitted = off_thread(move || gate.admit(node, store)).await.map_err(text)?;
@@ -211,7 +211,7 @@ async fn admit(connection: &Connection, gate: &Arc<dyn Gate>, peer: &Hello) -> R
     })
 }
 
-/// Tells the peer's refusal from every other failure, and closes what is still open.
+/// Distinguishes the peer's refusal from every other failure, and closes what is still open.
 fn diagnose(connection: &Connection, peer: NodeId, reason: String) -> GreetError {
     match connection.close_reason() {
         Some(ConnectionError::ApplicationClosed(close)) if close.error_code == CLOSE_REFUSED => {

@@ -1,4 +1,4 @@
-//! Who a certificate speaks for: the SAN URI `spiffe://outlive/<cluster>/node/<id>`.
+//! Whom a certificate identifies: the SAN URI `spiffe://outlive/<cluster>/node/<id>`.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl Identity {
     /// The one identity that the certificate `der` names.
     ///
     /// # Errors
-    /// The text says what is wrong with the certificate.
+    /// The text gives what is wrong with the certificate.
     pub(super) fn of_certificate(der: &[u8]) -> Result<Identity, String> {
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|error| format!("no certificate: {error}"))?;
@@ -59,7 +59,7 @@ impl Identity {
     }
 }
 
-/// Says whether `cluster` can stand in a certificate: letters, digits, `.`, `_`, `-`; 1 to 128 bytes.
+/// Checks whether `cluster` can stand in a certificate: letters, digits, `.`, `_`, `-`; 1 to 128 bytes.
 pub(super) fn check_cluster(cluster: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if cluster.is_empty() || 128 < cluster.len() || !cluster.bytes().all(plain) {

@@ -221,7 +221,7 @@ impl LaneShared {
     }
 }
 
-/// Writes what is queued until the stream ends; the text says why it did.
+/// Writes what is queued until the stream ends; the text gives the reason.
 pub(super) async fn write(
     lane: Arc<LaneShared>,
     mut stream: quinn::SendStream,
@@ -243,7 +243,7 @@ pub(super) async fn write(
 /// Runs the futures of served requests elsewhere.
 pub(super) type Spawn = Box<dyn Fn(BoxFuture<()>) + Send + Sync>;
 
-/// Reads and dispatches in order until the stream ends or breaks; the text says why. Requests run in
+/// Reads and dispatches in order until the stream ends or breaks; the text gives the reason. Requests run in
 /// this very task, or where `spawn` lets them run.
 pub(super) async fn read(
     lane: Arc<LaneShared>,

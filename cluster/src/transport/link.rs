@@ -44,7 +44,7 @@ impl Link {
         self.connection.close(code, clip(reason).as_bytes());
     }
 
-    /// Opens a stream whose first frame says what it is for.
+    /// Opens a stream whose first frame names what it is for.
     pub(super) async fn open(&self, priority: i32, hello: Bytes) -> Result<Stream, CallError> {
         if STREAM_HELLO_BYTES < hello.len() {
             return Err(CallError::TooLarge);
@@ -94,7 +94,7 @@ pub(super) fn start(core: &Arc<Core>, peer: &Arc<Peer>, greeted: Greeted) {
     watch(core, peer, &link);
 }
 
-/// What Raft says runs beside quinn's drivers: it needs no other thread to be woken, and a busy main
+/// Raft's messages are handled beside quinn's drivers: that needs no other thread to be woken, and a busy main
 /// runtime never delays a heartbeat.
 fn start_lane(
     core: &Arc<Core>,
@@ -105,7 +105,7 @@ fn start_lane(
 ) {
     let handle = if lane == Lane::Forward { &core.main } else { &core.drivers.handle };
     let shared = link.lane(lane).clone();
-    // Work of clients may be long; what Raft is asked only waits, and a task for each would cost more.
+    // Work of clients may be long; Raft's requests only wait, and a task for each would cost more.
     let elsewhere = (lane == Lane::Forward).then(|| -> lane::Spawn {
         let (core, link, handle) = (core.clone(), link.clone(), handle.clone());
         Box::new(move |future| spawn(&core, &link, &handle, future))

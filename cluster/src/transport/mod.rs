@@ -116,24 +116,24 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// Invoked in the order in which the peer sent on this lane: what needs that order is done
     /// inside, before the future is returned. The futures run concurrently and answers may overtake
-    /// each other. A future is dropped when the link dies, and for a note at once, since nobody waits for
+    /// each other. A future is dropped when the link dies, and for a note at once, since no caller waits for
     /// its answer.
     /// `request` may share its memory with its neighbours: copy what is kept for long.
     fn call(&self, from: NodeId, lane: Lane, request: Bytes) -> BoxFuture<Result<Bytes, String>>;
 
-    /// Serves a stream that a peer opened; `hello` says what it is for. Dropped with the link.
+    /// Serves a stream that a peer opened; `hello` names what it is for. Dropped with the link.
     fn stream(&self, from: NodeId, hello: Bytes, stream: Stream) -> BoxFuture<()>;
 }
 
-/// Who may talk to this node. Asked on both sides of a link, before any call is served.
+/// Who may talk to this node. Queried on both sides of a link, before any call is served.
 pub trait Gate: Send + Sync + 'static {
-    /// Says whether `peer`, whose disk carries the random id `store`, is let in. May block.
+    /// Checks whether `peer`, whose disk carries the random id `store`, is let in. May block.
     ///
     /// # Errors
-    /// The text goes to the peer, which hears it through its own [`Gate::refused`].
+    /// The text goes to the peer, which gets it through its own [`Gate::refused`].
     fn admit(&self, peer: NodeId, store: u128) -> Result<(), String>;
 
-    /// Hears that `by` refused this node; called again on every attempt.
+    /// Called when `by` refused this node; and again on every attempt.
     fn refused(&self, by: NodeId, reason: String);
 }
 
@@ -152,7 +152,7 @@ pub trait Transport: Send + Sync + 'static {
         deadline: Duration,
     ) -> BoxFuture<Result<Bytes, CallError>>;
 
-    /// Sends `note` in the order of the lane's calls. It is served like a request, but nobody hears what
+    /// Sends `note` in the order of the lane's calls. It is served like a request, but no answer reports what
     /// came of it, and it may be lost: it must be news that comes again.
     fn tell(&self, to: NodeId, lane: Lane, note: Bytes);
 
@@ -164,7 +164,7 @@ pub trait Transport: Send + Sync + 'static {
     /// Learns or changes where a peer listens (`host:port`), and keeps a link to it from now on.
     fn set_peer(&self, id: NodeId, addr: String);
 
-    /// Forgets a peer and closes its link. Whether it may come back is the gate's word.
+    /// Forgets a peer and closes its link. Whether it may come back is the gate's decision.
     fn remove_peer(&self, id: NodeId);
 
     /// Peers with a live link now, ascending.
@@ -175,7 +175,7 @@ pub trait Transport: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// The node this transport speaks for.
+    /// The node that this transport belongs to.
     fn local(&self) -> NodeId;
 
     /// Closes every link and resolves when nothing of the transport runs any more.

@@ -53,7 +53,7 @@ impl Peer {
         link.wait_for(|link| link.is_some() == linked).await.expect("the peer holds the sender");
     }
 
-    /// Makes `new` the link to this peer, unless the one there is to stay; says which.
+    /// Makes `new` the link to this peer, unless the one there is to stay; returns which.
     ///
     /// Both sides come to the same answer: a restarted process replaces its past; of two links
     /// between the same processes the one that the lower id dialled stays, the newer if it dialled

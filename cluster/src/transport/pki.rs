@@ -33,7 +33,7 @@ pub fn make_dev_ca(dir: &Path) -> Result<(), TlsError> {
     ensure_ca(dir)
 }
 
-/// Makes the certificate of node `id` of `cluster` in `dir`, unless there is one, and says where it is.
+/// Makes the certificate of node `id` of `cluster` in `dir`, unless there is one, and returns where it is.
 ///
 /// # Errors
 /// No certificate was made; calling again is safe.

@@ -152,7 +152,7 @@ impl Core {
         peer
     }
 
-    /// Says whether `reason` is news, so that strangers cannot flood the traces.
+    /// Returns whether `reason` is news, so that strangers cannot flood the logs.
     pub(super) fn first_complaint(&self, reason: &str, now: Instant, again: Duration) -> bool {
         let mut last = self.complaint.lock().expect("nothing panics while it holds the complaint");
         let known = last
@@ -347,7 +347,7 @@ impl Transport for QuicTransport {
         async move {
             core.tasks.wait().await;
             if let Some(endpoint) = endpoint {
-                // Lets peers hear the close; one that is gone must not hold us up.
+                // Lets peers receive the close; one that is gone must not hold us up.
                 let _ = timeout(DRAIN, endpoint.wait_idle()).await;
             }
             core.peers().clear();

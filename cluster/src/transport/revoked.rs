@@ -1,4 +1,4 @@
-//! Certificates that their authority took back, as lists of it say (RFC 5280, 5).
+//! Certificates that their authority revoked, by its lists (RFC 5280, 5).
 
 use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{BoxFuture, CallError, Lane, Stream, Transport};
 use crate::ids::NodeId;
 
-/// Reaches nobody. A cluster of one runs on it, with no port open.
+/// Reaches no peers. A cluster of one runs on it, with no port open.
 #[derive(Clone, Copy, Debug)]
 pub struct SingleNode {
     local: NodeId,

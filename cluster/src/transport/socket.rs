@@ -13,7 +13,7 @@ pub struct SocketBuffers {
     pub send: usize,
 }
 
-/// Binds `listen` with large buffers; warns once when the kernel gives less than asked.
+/// Binds `listen` with large buffers; warns once when the kernel gives less than requested.
 pub(super) fn bind(listen: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffers)> {
     let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, Some(Protocol::UDP))?;
     // A kernel that refuses to grow a buffer is reported below, by what it gave.

@@ -18,7 +18,7 @@ pub struct LaneStats {
     pub bytes_received: u64,
 }
 
-/// What is known of the link to one peer.
+/// What this node knows about the link to one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkStats {
     pub peer: NodeId,

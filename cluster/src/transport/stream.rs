@@ -148,7 +148,7 @@ impl SendHalf {
 }
 
 impl Drop for SendHalf {
-    /// quinn finishes a dropped stream; here that would be a clean end that nobody promised.
+    /// quinn finishes a dropped stream; here that would be a clean end that the sender never promised.
     fn drop(&mut self) {
         if let SendRoad::Quic(send) = &mut self.road
             && self.state != SendState::Finished

@@ -118,7 +118,7 @@ impl TlsMaterial {
     /// Whether whoever shows this chain may be `expected`. Whoever may dial may be dialled.
     ///
     /// # Errors
-    /// Says why not.
+    /// The text gives the reason.
     pub(super) fn trusts(
         &self,
         chain: &[CertificateDer<'_>],
@@ -136,7 +136,7 @@ impl TlsMaterial {
         PeerVerifier { provider, roots, revoked, expected }
     }
 
-    /// Who this node's certificate says it is.
+    /// The identity in this node's certificate.
     pub(super) fn identity(&self) -> Result<Identity, TlsError> {
         let own = self.chain.first().expect("a chain is parsed only with a certificate");
         Identity::of_certificate(own).map_err(TlsError::Identity)
@@ -163,7 +163,7 @@ impl TlsMaterial {
         Ok(server)
     }
 
-    /// The dialling side: accepts `expected` and nobody else.
+    /// The dialling side: accepts `expected` and no other.
     pub(super) fn client(&self, expected: Identity) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let verifier = self.verifier(provider.clone(), expected);

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::ids::{Incarnation, Serial};
 use crate::import::{Carried, Writers};
 
-/// One step of an import. Each may be asked again: what is here already is passed by.
+/// One step of an import. Each may be repeated: what is here already is skipped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// Hash of what is imported: steps of another import than the one that began last are refused.
@@ -19,7 +19,7 @@ pub struct Import {
 /// What one step of an import brings. They come in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ImportStep {
-    /// Begins a life that nobody sees, or finds the one that this import has begun.
+    /// Begins a life that clients do not see, or finds the one that this import has begun.
     Begin(Box<ImportBegin>),
     /// Some of its producers.
     Writers(Writers),

@@ -25,11 +25,11 @@ pub use turn::{
 /// One request to one session. New kinds go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Makes the session live; asking again for the same is no change.
+    /// Makes the session live; repeating it is no change.
     Create(Box<Create>),
     /// Adds events to the log.
     Append(Append),
-    /// Lets nobody append any more; asking again is no change.
+    /// Ends all appending; repeating it is no change.
     Close {
         /// By whom, where it is numbered as a producer's requests are.
         producer: Option<Origin>,
@@ -39,7 +39,7 @@ pub enum Command {
         /// The life that is meant; the present one, whichever it is, where none is given.
         incarnation: Option<Incarnation>,
     },
-    /// Says that somebody still cares: the time to live begins again.
+    /// Marks the session as in use: the time to live begins again.
     Touch,
     /// Lets what is due by now happen: retention by age, and the end of the time to live.
     Tick,
@@ -48,15 +48,15 @@ pub enum Command {
         /// First event that stays; beyond the tail, all go.
         before: Serial,
     },
-    /// Keeps the log for a fork that is about to begin; asking again is no change.
+    /// Keeps the log for a fork that is about to begin; repeating it is no change.
     Hold {
         /// The session that is to begin.
         fork: SessionId,
-        /// A random number, so that nobody lets go for another.
+        /// A random number, so that no fork releases the hold of another.
         key: u64,
         /// Last event to be inherited; the tail where none is given.
         at: Option<Serial>,
-        /// What the fork wants to be made of, where it says.
+        /// The content type that the fork requests, if it names one.
         content_type: Option<ContentType>,
     },
     /// The fork of this hold exists.
@@ -80,11 +80,11 @@ pub enum Command {
         /// The number of the hold.
         key: u64,
     },
-    /// Asks for a turn, or speaks into one; the same input again is no change.
+    /// Requests a turn, or sends an input into one; the same input again is no change.
     Input(Box<Input>),
     /// Takes a turn for a worker; the same claim again is no change.
     Claim(Box<Claim>),
-    /// What a worker says of its turn.
+    /// A worker's output and state of its turn.
     Say(Box<Say>),
     /// Ends turns, also one that has not been requested yet; the same again is no change.
     Cancel(Box<Cancel>),
@@ -92,17 +92,17 @@ pub enum Command {
     Lose(Box<Lose>),
     /// Answers an interaction; the first answer holds.
     Answer(Box<Answer>),
-    /// Asks for, gives, takes or gives back control over who answers people.
+    /// Requests, gives, takes or gives back control over who answers people.
     Control(Box<ControlRequest>),
-    /// Says how many watch the session now.
+    /// Reports how many watch the session now.
     Audience(Audience),
-    /// Asks for turns to rest at their next safe boundary.
+    /// Requests that turns pause at their next safe boundary.
     Pause(Box<Pause>),
-    /// Lets turns that rest go on.
+    /// Lets paused turns go on.
     Resume(Box<Resume>),
     /// Adds events, each of which is a request of its own.
     AppendEach(Box<AppendEach>),
-    /// Ends the session as [`Command::Delete`] does, if nothing has come to its log since somebody looked at it.
+    /// Ends the session as [`Command::Delete`] does, if nothing has come to its log since the requester looked at it.
     DeleteUnchanged {
         /// The life that is meant.
         incarnation: Incarnation,
@@ -113,9 +113,9 @@ pub enum Command {
     ClaimCall(Box<ClaimCall>),
     /// Lets another device make a call; for one that does not have it, no change.
     ReleaseCall(Box<ReleaseCall>),
-    /// Tells what came of a tool's call, however late; the same again is no change.
+    /// Reports the result of a tool's call, however late; the same again is no change.
     ToolResult(Box<ToolResult>),
-    /// Freezes the session, puts it away or takes it back; asking again is no change.
+    /// Freezes the session, puts it away or takes it back; repeating it is no change.
     Shelve(Box<Shelve>),
     /// Brings a file, piece by piece, or gives one up; the same again is no change.
     File(Box<FileRequest>),
@@ -126,11 +126,11 @@ pub enum Command {
 /// How a command is treated where room is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Ends something, makes room, or says that somebody lives: it passes by all others, on a reserve.
+    /// Ends something, makes room, or shows that a client lives: it passes by all others, on a reserve.
     Control,
     /// Small, but many of them are a flood like any other: no part in the reserve.
     Small,
-    /// Brings what somebody says: refused where the disk is nearly full.
+    /// Brings content: refused where the disk is nearly full.
     Data,
 }
 
@@ -207,7 +207,7 @@ impl Command {
     }
 
     /// Whether its client may send it again with the effect of once: it names its producer, its life or its turn, or
-    /// asks for what holds already.
+    /// requests what holds already.
     pub fn has_key(&self) -> bool {
         match self {
             Command::Append(append) => append.producer.is_some(),
@@ -224,11 +224,11 @@ impl Command {
         match self {
             Command::Append(append) => append.producer.is_none(),
             Command::Close { producer } => producer.is_none(),
-            // In between somebody may have created, or deleted and created, the session.
+            // In between another client may have created, or deleted and created, the session.
             Command::Create(_) | Command::Delete { .. } | Command::DeleteUnchanged { .. } => true,
             // Turns that were requested after the first try are not meant, nor is a later life of the session.
             Command::Input(_) | Command::Answer(_) | Command::Cancel(_) => true,
-            // Somebody else may have changed it after the first try.
+            // Another client may have changed it after the first try.
             Command::Control(_) | Command::Pause(_) | Command::Resume(_) => true,
             // Another device may have claimed it, and left it, after the first try.
             Command::ClaimCall(_) => true,
@@ -266,13 +266,13 @@ impl Command {
     }
 }
 
-/// What a say or an answer may bring and still pass where data does not, in bytes.
+/// What a `Say` or an answer may bring and still pass where data does not, in bytes.
 pub const SMALL_BYTES: usize = 1 << 10;
 
 /// Begins a session, with what its log begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
-    /// What it is to be; asking again needs the same.
+    /// What it is to be; a repeated request needs the same.
     pub config: Config,
     /// What it inherits, where it is to be a fork.
     pub fork: Option<ForkRequest>,
@@ -298,7 +298,7 @@ impl From<Config> for Command {
 /// Adds events of one producer that each take one of its seqs, side by side: all or none of those that are new.
 ///
 /// Where the session knows the beginning from earlier requests, it answers with that and adds nothing: what
-/// comes after it is asked again.
+/// comes after it must be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendEach {
     /// 1 to [`crate::limits::APPEND_EVENTS`].

@@ -1,4 +1,4 @@
-//! What people ask of a session beside turns: answers, control, rest; and how many of them there are.
+//! What people request of a session beside turns: answers, control, pauses; and how many of them there are.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,14 @@ use crate::fact::Sender;
 use crate::ids::{CallEpoch, InteractionId, Serial};
 use crate::standing::Standing;
 
-/// What somebody may do in a session; each may do what those before it may.
+/// What a participant may do in a session; each may do what those before it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Reads.
     Observer,
-    /// Speaks, answers, and asks for control.
+    /// Sends inputs, answers, and requests control.
     Participant,
-    /// Cancels, pauses, gives control, and takes it where nobody has it.
+    /// Cancels, pauses, gives control, and takes it where it is free.
     #[default]
     Controller,
     /// Takes control from whoever has it.
@@ -48,7 +48,7 @@ pub struct ClaimCall {
     pub interaction: InteractionId,
     /// Who makes it, on what.
     pub by: Sender,
-    /// How long it has the call without a word, in milliseconds; within [`crate::limits::CALL_MS_RANGE`].
+    /// How long it has the call without renewing it, in milliseconds; within [`crate::limits::CALL_MS_RANGE`].
     pub lease_ms: u64,
     /// Goes on under this epoch, and under no other.
     pub epoch: Option<CallEpoch>,
@@ -63,7 +63,7 @@ pub struct ReleaseCall {
     pub interaction: InteractionId,
     /// No change where it has another one by now.
     pub epoch: CallEpoch,
-    /// Who says so: who has the call, or the session's leader where its device left.
+    /// Who reports it: the device that has the call, or the session's leader where its device left.
     pub by: Option<Sender>,
     /// It left, and may come back within [`crate::limits::CALL_GRACE_MS`].
     pub left: bool,
@@ -74,9 +74,10 @@ pub struct ReleaseCall {
 pub struct ControlRequest {
     /// What is to become of control.
     pub verb: Verb,
-    /// Who asks.
+    /// Who requests it.
     pub by: Sender,
-    /// How long it is held without a word, in milliseconds; from 1 to [`crate::limits::CONTROL_MS_MAX`].
+    /// How long it is held while its holder does not act, in milliseconds; from 1 to
+    /// [`crate::limits::CONTROL_MS_MAX`].
     pub for_ms: u64,
     /// Up to [`crate::limits::REASON_BYTES`].
     pub note: String,
@@ -89,7 +90,7 @@ pub struct ControlRequest {
 pub enum Verb {
     /// Would like to have it.
     Request,
-    /// Gives it to somebody else.
+    /// Gives it to another participant.
     Grant {
         /// Who is to have it.
         to: Sender,
@@ -110,7 +111,7 @@ pub enum Verb {
 pub struct Audience {
     /// Everybody who is attached.
     pub watchers: u32,
-    /// Those among them that may do more than speak.
+    /// Those among them that may do more than send inputs.
     pub controllers: u32,
 }
 
@@ -119,7 +120,7 @@ pub struct Audience {
 pub struct Pause {
     /// Which turns.
     pub scope: Scope,
-    /// Who asks, where that is known.
+    /// Who requests it, where that is known.
     pub by: Option<Sender>,
     /// From [`Role::Controller`].
     pub role: Role,
@@ -130,14 +131,14 @@ pub struct Pause {
 pub struct Resume {
     /// Which turns.
     pub scope: Scope,
-    /// Who asks, where that is known.
+    /// Who requests it, where that is known.
     pub by: Option<Sender>,
     /// From [`Role::Controller`].
     pub role: Role,
 }
 
 impl Answer {
-    /// An answer by nobody in particular.
+    /// An answer that names no sender.
     pub fn new(interaction: InteractionId, content: NewEvent) -> Answer {
         let (sender, role) = (None, Role::default());
         Answer { interaction, content, sender, role, judged: None, epoch: None }
@@ -149,7 +150,7 @@ impl Answer {
 pub struct Shelve {
     /// What may be added from then on.
     pub standing: Standing,
-    /// Who asks, where that is known.
+    /// Who requests it, where that is known.
     pub by: Option<Sender>,
 }
 

@@ -22,13 +22,13 @@ pub struct Input {
     pub content: NewEvent,
     /// Who sends it, where that is known.
     pub sender: Option<Sender>,
-    /// What the session's policy says, where nothing is given.
+    /// As the session's policy has it, where nothing is given.
     pub when_busy: Option<WhenBusy>,
     /// From [`Role::Participant`].
     pub role: Role,
     /// Workers in a row that may be lost without output that stays, for a turn that begins with it; from 1.
     pub attempts: Option<u32>,
-    /// How long a worker of such a turn may live and say nothing, in milliseconds, whatever it declared when it
+    /// How long a worker of such a turn may live without progress, in milliseconds, whatever it declared when it
     /// took the turn.
     pub quiet_ms: Option<u64>,
     /// Where it stands in the conversation; after the newest message of the current branch, where nothing is given.
@@ -69,11 +69,11 @@ pub enum WhenBusy {
     Interrupt,
     /// It is refused.
     Reject,
-    /// It begins a turn, and those that wait for people and have no worker are cancelled: somebody speaks instead of
-    /// answering. Where the agent works, it begins a turn after that.
+    /// It begins a turn, and those that wait for people and have no worker are cancelled: a participant sends an
+    /// input instead of answering. Where the agent works, it begins a turn after that.
     Instead,
-    /// As the session's policy says, but for one who may not steer: where that is to steer, it begins a turn after the
-    /// open one. Nobody asks for it by name.
+    /// As the session's policy has it, but for one who may not steer: where that is to steer, it begins a turn after
+    /// the open one. No client requests it by name.
     Unsteered,
     /// It begins a turn at once, beside those that are open.
     Parallel,
@@ -94,9 +94,9 @@ pub struct Claim {
     pub worker: WorkerName,
     /// A random number for each claim: the same claim again is no other.
     pub key: u64,
-    /// How long it keeps the turn without a word, in milliseconds; within [`crate::limits::LEASE_MS_RANGE`].
+    /// How long it keeps the turn without a heartbeat, in milliseconds; within [`crate::limits::LEASE_MS_RANGE`].
     pub lease_ms: u64,
-    /// How long it may live and have nothing to say, in milliseconds.
+    /// How long it may live without progress, in milliseconds.
     pub quiet_ms: u64,
     /// The node whose end is the worker's end; none for one that goes on by another node.
     pub node: Option<NodeStart>,
@@ -111,7 +111,7 @@ pub struct NodeStart {
     pub boot: u64,
 }
 
-/// What a worker says; nothing but that it lives, if nothing is given.
+/// What a worker reports of its turn: output, and its state; a heartbeat alone, if nothing is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Say {
     /// The turn that it has.
@@ -124,7 +124,7 @@ pub struct Say {
     pub consumed: Option<Serial>,
     /// The last input of the turn that has reached it.
     pub delivered: Option<Serial>,
-    /// How long from now it may have nothing to say, in milliseconds: a slow tool, for example.
+    /// How long from now it may be without progress, in milliseconds: a slow tool, for example.
     pub quiet_ms: Option<u64>,
     /// What it does now.
     pub phase: Option<Phase>,
@@ -232,7 +232,7 @@ pub struct Withdraw {
 /// Something that a person is to answer: an approval, or a tool that only a client has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Given by the worker; asking again under the same name, in the same turn, is no change.
+    /// Given by the worker; repeating it under the same name, in the same turn, is no change.
     pub interaction: InteractionId,
     /// What sort of thing it is, for those who show it.
     pub kind: KindName,
@@ -287,7 +287,7 @@ pub enum Then {
 pub struct Cancel {
     /// What is to end.
     pub scope: Scope,
-    /// Who asks, where that is known.
+    /// Who requests it, where that is known.
     pub by: Option<Sender>,
     /// Up to [`crate::limits::REASON_BYTES`].
     pub reason: String,
@@ -320,7 +320,7 @@ pub struct Lose {
     /// The next worker has the turn no earlier than after this span, in milliseconds; up to
     /// [`crate::limits::RETRY_AFTER_MS_MAX`].
     pub wait_ms: u64,
-    /// Last words, for those who look into it; up to [`crate::limits::DETAIL_BYTES`].
+    /// A last message, for those who look into it; up to [`crate::limits::DETAIL_BYTES`].
     pub detail: String,
 }
 
@@ -363,7 +363,7 @@ impl WhenBusy {
         }
     }
 
-    /// What is done where somebody asks for this, or for nothing, under a policy.
+    /// What is done where a client requests this, or nothing, under a policy.
     pub fn under(request: Option<WhenBusy>, policy: WhenBusy) -> WhenBusy {
         match (request, policy) {
             (Some(WhenBusy::Unsteered), WhenBusy::Steer) => WhenBusy::Queue,
@@ -379,7 +379,7 @@ impl WhenBusy {
 }
 
 impl Input {
-    /// An input by nobody in particular, under the session's policy.
+    /// An input that names no sender, under the session's policy.
     pub fn new(input: TurnId, agent: AgentName, content: NewEvent) -> Input {
         let (sender, when_busy, role) = (None, None, Role::default());
         let (attempts, quiet_ms, follows) = (None, None, None);
@@ -414,7 +414,7 @@ impl ToolMark {
 }
 
 impl Cancel {
-    /// A cancel by nobody in particular.
+    /// A cancel that names no requester.
     pub fn new(scope: Scope, reason: &str) -> Cancel {
         Cancel { scope, by: None, reason: reason.into(), role: Role::default() }
     }

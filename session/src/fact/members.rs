@@ -1,4 +1,4 @@
-//! What a fact tells beside its kind and its turn: named members, for clients and for the chain.
+//! What a fact has beside its kind and its turn: named members, for clients and for the chain.
 
 use super::{End, Fact, Output, Receipt, Sender};
 use crate::branch::TreePlace;
@@ -6,10 +6,10 @@ use crate::command::{Phase, Role};
 use crate::ids::{AgentName, Serial, TurnId};
 use crate::tool_key;
 
-/// A member of what a fact tells.
+/// A member of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member<'a> {
-    /// A name, or words.
+    /// A name, or text.
     Text(&'a str),
     /// A count, a serial, an epoch, or a time in milliseconds since 1970.
     Number(u64),
@@ -18,14 +18,14 @@ pub enum Member<'a> {
 }
 
 impl Fact {
-    /// Tells everything but the kind and the turn, under names for programs; always in the same order.
+    /// Visits everything but the kind and the turn, under names for programs; always in the same order.
     pub fn members(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) {
         if !self.of_input(tell) && !self.of_people(tell) && !self.of_tools(tell) {
             self.of_turn(tell);
         }
     }
 
-    /// Says whether it is a fact of inputs.
+    /// Returns whether it is a fact of inputs.
     fn of_input(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Flag, Number, Text};
         match self {
@@ -112,7 +112,7 @@ impl Fact {
                 tell("reason", Text(reason));
                 tell_sender(tell, by.as_ref());
             }
-            // What tells its members above; the compiler asks here for those of a new fact.
+            // Those whose members are visited above; the compiler requires those of a new fact here.
             Fact::Input { .. } | Fact::Person { .. } | Fact::Receipt { .. } => {}
             Fact::Requested { .. } | Fact::Answered { .. } => {}
             Fact::Expired { .. } | Fact::Withdrawn { .. } => {}
@@ -122,7 +122,7 @@ impl Fact {
         }
     }
 
-    /// Says whether it is a fact of tools.
+    /// Returns whether it is a fact of tools.
     fn of_tools(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Flag, Number, Text};
         let (epoch, call, key, failed) = match self {
@@ -147,7 +147,7 @@ impl Fact {
         true
     }
 
-    /// Says whether it is a fact of people.
+    /// Returns whether it is a fact of people.
     fn of_people(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Number, Text};
         match self {

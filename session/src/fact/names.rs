@@ -112,7 +112,7 @@ impl PauseReason {
 }
 
 impl Receipt {
-    /// The name of the event that says so.
+    /// The name of its event.
     pub fn name(&self) -> &'static str {
         match self {
             Receipt::Delivered { .. } => "input.delivered",
@@ -124,7 +124,7 @@ impl Receipt {
 }
 
 impl Change {
-    /// The name of the event that says so.
+    /// The name of its event.
     pub fn name(self) -> &'static str {
         match self {
             Change::Requested => "control.requested",
@@ -137,7 +137,7 @@ impl Change {
 }
 
 impl End {
-    /// The name of the event that says so.
+    /// The name of its event.
     pub fn name(&self) -> &'static str {
         match self {
             End::Completed { .. } => "turn.completed",

@@ -1,10 +1,10 @@
 //! The name of a session: what clients call it, within the tenant that it belongs to.
 //!
 //! Two tenants may use the same name. Inside, and on disk, a session has one *full name*: the name alone in the default
-//! tenant, and in any other one U+001F, the tenant, U+001F and the name. No name has a control character, so nobody
+//! tenant, and in any other one U+001F, the tenant, U+001F and the name. No name has a control character, so no client
 //! can write the full name of another session, and all sessions of a tenant lie together in the order of full names,
 //! after none and before all of the default tenant. Clients see [`SessionId::name`] and nothing else: as JSON a session
-//! is its name, and it has no `Display`, so that whoever shows one says to whom.
+//! is its name, and it has no `Display`, so that code which shows one must decide to whom.
 
 use std::fmt;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl SessionId {
     /// The session of this name in the default tenant.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn parse(name: &str) -> Result<SessionId, BadId> {
         SessionId::of(None, name)
     }
@@ -84,7 +84,7 @@ impl SessionId {
     /// The session of this name in a tenant; in the default one, where none is given.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn of(tenant: Option<&TenantName>, name: &str) -> Result<SessionId, BadId> {
         check_name(name, limits::SESSION_ID_BYTES)?;
         Ok(SessionId(full(tenant, name).into()))
@@ -94,7 +94,7 @@ impl SessionId {
     /// default tenant, below `places` in all others, both of which are reserved.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn reserved(
         (place, places): (&str, &str),
         tenant: Option<&TenantName>,
@@ -110,7 +110,7 @@ impl SessionId {
     /// Takes back a [`Self::full`] name, which the program itself wrote.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// Gives what is wrong with the text.
     pub fn read(full: &str) -> Result<SessionId, BadId> {
         let at = SEPARATOR.len_utf8();
         match full.strip_prefix(SEPARATOR).map(|rest| rest.split_once(SEPARATOR)) {

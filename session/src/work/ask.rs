@@ -1,4 +1,4 @@
-//! What agents ask people: open until the first answer, on any device.
+//! Questions of agents to people: open until the first answer, on any device.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -72,7 +72,7 @@ impl Work {
 }
 
 impl Live {
-    /// Says whether a worker may take all of this back.
+    /// Checks whether a worker may take all of this back.
     pub(super) fn check_withdraws(
         &self,
         turn: &TurnId,
@@ -103,7 +103,7 @@ impl Live {
         }
     }
 
-    /// Says whether a worker may ask all of this, once it has taken the others back.
+    /// Checks whether a worker may ask all of this, once it has taken the others back.
     pub(super) fn check_asks(
         &self,
         turn: &TurnId,

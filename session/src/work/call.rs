@@ -1,6 +1,6 @@
 //! Calls that a client is to make for an agent: one device has such a call at a time, under a lease that fences (S4).
 //!
-//! Nobody has to claim: where no device has the call, the first answer holds, as for every question.
+//! A claim is not necessary: where no device has the call, the first answer holds, as for every question.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::work::{Work, check_role};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CallLease {
     pub(crate) by: Sender,
-    /// Until when it has the call without a word.
+    /// Until when it has the call, unless it renews it.
     pub(crate) until: Millis,
     /// It left, and may come back until then.
     pub(crate) left: bool,
@@ -31,7 +31,7 @@ impl Interaction {
         self.caller.as_ref().map(|caller| caller.until)
     }
 
-    /// Whether this sender may answer: where a device makes the call, nobody else, and never one that was fenced.
+    /// Whether this sender may answer: where a device makes the call, no other, and never one that was fenced.
     pub(super) fn check_caller(
         &self,
         sender: Option<&Sender>,
@@ -42,7 +42,7 @@ impl Interaction {
                 Err(Refusal::CallFenced { given, held: self.call_epoch })
             }
             (Some(caller), None) if sender != Some(&caller.by) => Err(caller.refuses()),
-            // Everybody sees the epoch: it makes nobody the device that has the call.
+            // All clients see the epoch: knowing it makes none of them the device that has the call.
             (Some(caller), Some(_)) if !sender.is_some_and(|by| caller.is_of(by)) => {
                 Err(caller.refuses())
             }
@@ -95,13 +95,13 @@ impl Live {
         if interaction.over.is_some() {
             return Err(Refusal::InteractionOver);
         }
-        // Nobody goes on under an epoch that is over.
+        // No device goes on under an epoch that is over.
         let is_over =
             |given: &CallEpoch| *given != interaction.call_epoch || interaction.caller.is_none();
         if let Some(given) = request.epoch.filter(is_over) {
             return Err(Refusal::CallFenced { given, held: interaction.call_epoch });
         }
-        // A device that asks again goes on with what it has.
+        // A device that claims again goes on with what it has.
         let has = match &interaction.caller {
             Some(caller) if caller.by != request.by => return Err(caller.refuses()),
             Some(_) => true,

@@ -72,12 +72,13 @@ impl Live {
         let end = End::Cancelled { by: None, reason: "the session was closed".into() };
         self.release_held(now);
         self.end_all(now, &end, |_| true, out);
-        // Nobody is answered any more.
+        // No participant is answered any more.
         let epoch = self.work.control.epoch;
         self.work.control = Control { epoch, ..Control::default() };
     }
 
-    /// Begins as a session in which something was open: here it ends, each thing once, and `why` is said of it.
+    /// Begins as a session in which something was open: here it ends, each thing once, and `why` is recorded as the
+    /// reason.
     pub(crate) fn inherit(
         &mut self,
         now: Millis,
@@ -110,7 +111,7 @@ impl Live {
         }
     }
 
-    /// Ends the chosen turns; says how many there were.
+    /// Ends the chosen turns; returns how many there were.
     pub(super) fn end_all(
         &mut self,
         now: Millis,
@@ -124,7 +125,7 @@ impl Live {
             let all = self.work.turns.iter().enumerate();
             let mut left = all.filter(|(_, open)| open.agent == turn.agent && !chosen(open));
             let next = left.next().map(|(at, _)| at);
-            // One that waited for nobody's end waits as long as before.
+            // One that waited for no other's end waits as long as before.
             let next = next.filter(|at| !self.work.is_first(*at));
             if let Some(next) = next.filter(|at| self.work.turns[*at].lease().is_none()) {
                 self.work.turns[next].waits_since = now;
@@ -155,7 +156,7 @@ impl Live {
         over.len()
     }
 
-    /// Gives the inputs of a turn that is over their receipts; those that a later turn is to hear come back.
+    /// Gives the inputs of a turn that is over their receipts; those that a later turn is to get are returned.
     fn settle_inputs(
         &mut self,
         now: Millis,
@@ -222,7 +223,7 @@ impl Live {
         }
     }
 
-    /// Asks for a person, if the policy says so and nobody has.
+    /// Requests a person, if the policy demands it and no person has control.
     fn escalate(&mut self, now: Millis, reason: &str, out: &mut Vec<Event>) {
         let control = &self.work.control;
         if !self.config.policy.escalate || control.mode != Mode::Auto {

@@ -67,7 +67,7 @@ impl Live {
         Ok(Applied::Control { epoch, mode, serial })
     }
 
-    /// Whether somebody who does not have control may have it or give it.
+    /// Whether a participant without control may have it or give it.
     fn check_free(&self, role: Role) -> Result<(), Refusal> {
         match &self.work.control.holder {
             None => check_role(role, Role::Controller),

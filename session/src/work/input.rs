@@ -17,7 +17,7 @@ use crate::work::message::Spot;
 use crate::work::{Known, check_role};
 
 impl Live {
-    /// Takes an input: a turn begins with it, one that is open hears it, or whoever has control does.
+    /// Takes an input: a turn begins with it, one that is open gets it, or whoever has control does.
     pub(crate) fn input(
         &mut self,
         now: Millis,
@@ -113,11 +113,11 @@ impl Live {
         self.work.turns.push(begun);
     }
 
-    /// Lets a turn that has no worker go on, now that somebody spoke into it.
+    /// Lets a turn that has no worker go on, now that an input came into it.
     fn wake(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) {
         match self.work.turns[at].stage {
             Stage::Paused { .. } => _ = self.go_on(now, at, out),
-            // Somebody speaks instead of answering: the turn goes on, and its question stays open.
+            // An input comes in place of an answer: the turn goes on, and its question stays open.
             Stage::Asking => self.work.turns[at].offer(now),
             Stage::Waiting { .. } | Stage::Active(_) => {}
         }
@@ -127,7 +127,7 @@ impl Live {
     fn ended_by(&self, request: &Input, when_busy: WhenBusy) -> Vec<TurnId> {
         let ends = |open: &&Turn| match when_busy {
             WhenBusy::Interrupt | WhenBusy::Rollback => true,
-            // One that a worker has goes on meanwhile, and one that is to rest is not ended by a word.
+            // One that a worker has goes on meanwhile, and one that is paused is not ended by an input.
             WhenBusy::Instead => {
                 let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
                 rests && self.work.asks(&open.id)
@@ -144,7 +144,7 @@ impl Live {
     }
 
     /// Where an input stands that rolls these turns back: in place of the oldest of them on its branch, if that is
-    /// known and nobody says another place.
+    /// known and the input names no other place.
     fn in_place_of(&self, ending: &[TurnId], request: &Input, spot: Spot) -> Result<Spot, Refusal> {
         let turns = self.work.turns.iter().filter(|turn| ending.contains(&turn.id));
         let here = turns.filter(|turn| Some(turn.branch) == spot.branch());
@@ -191,7 +191,7 @@ impl Live {
         }
     }
 
-    /// The word of whoever has control, for people and not for an agent.
+    /// A message of whoever has control, for people and not for an agent.
     fn person_says(
         &mut self,
         now: Millis,
@@ -288,7 +288,7 @@ fn digest_of(request: &Input) -> u64 {
     match &request.follows {
         None => content(),
         Some(follows) => {
-            // What is to be answered again may be gone when somebody asks once more.
+            // What is to be answered again may be gone when the request is repeated.
             let seed = if follows.again { 1 } else { content() };
             xxh3_64_with_seed(&follows.message.0.to_le_bytes(), seed)
         }

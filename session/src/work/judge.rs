@@ -9,7 +9,7 @@ use crate::turn::{Judgement, Stage, Turn};
 use crate::work::Work;
 
 impl Work {
-    /// When the policy acts because nobody watches.
+    /// When the policy acts because no participant watches.
     pub(super) fn unwatched_from(&self, policy: &Policy) -> Option<Millis> {
         let after_ms = policy.unwatched.after_ms()?;
         let audience = self.audience.filter(|audience| audience.watchers == 0)?;
@@ -17,7 +17,7 @@ impl Work {
         self.turns.iter().any(|turn| self.minds(turn, policy)).then_some(from)
     }
 
-    /// Whether the policy has something to do to a turn that nobody watches.
+    /// Whether the policy has something to do to an unwatched turn.
     fn minds(&self, turn: &Turn, policy: &Policy) -> bool {
         // Who waits for people has all the time.
         if self.asks(&turn.id) {
@@ -34,7 +34,7 @@ impl Work {
 }
 
 impl Live {
-    /// Lets what is due happen; says whether anything changed.
+    /// Lets what is due happen; returns whether anything changed.
     pub(crate) fn judge(&mut self, now: Millis, out: &mut Vec<Event>) -> bool {
         let before = out.len();
         if self.work.control.until.is_some_and(|until| until <= now) {

@@ -1,4 +1,4 @@
-//! The worker of a turn: it takes the turn, speaks in it, and is lost (S4, S11).
+//! The worker of a turn: it takes the turn, sends output in it, and is lost (S4, S11).
 
 use bytes::Bytes;
 
@@ -61,7 +61,7 @@ impl Live {
         Ok(Applied::Claimed { turn: Box::new(self.work.status_of(&self.work.turns[at])) })
     }
 
-    /// Takes what a worker says of its turn.
+    /// Takes a worker's output and state of its turn.
     pub(crate) fn say(
         &mut self,
         now: Millis,
@@ -186,7 +186,7 @@ impl Live {
         Some(answer(true, known.serial))
     }
 
-    /// Takes the worker's word for which inputs it has.
+    /// Takes the worker's report of which inputs it has.
     fn receive(&mut self, now: Millis, at: usize, request: &Say, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
         let last_input = turn.last_input;

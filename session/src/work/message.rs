@@ -1,10 +1,10 @@
-//! Where messages begin, so that each event says by itself which message it is of.
+//! Where messages begin, so that each event shows by itself which message it is of.
 //!
-//! An input is a message, and so is what a person with control says. Output of a turn is one message until another
-//! step begins, somebody speaks, it turns internal or public, or all of it is superseded; what the turn asks people
-//! is part of it. The event that begins a message names the one that began before it, so that whoever reads backward
-//! need not read what lies between, and the one that it follows on its branch, which is another one where there is
-//! more than one ([`crate::branch`]).
+//! An input is a message, and so is what a person with control sends. Output of a turn is one message until another
+//! step begins, a participant sends something, it turns internal or public, or all of it is superseded; what the turn
+//! asks people is part of it. The event that begins a message names the one that began before it, so that whoever
+//! reads backward need not read what lies between, and the one that it follows on its branch, which is another one
+//! where there is more than one ([`crate::branch`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ pub(crate) struct OpenMessage {
     parent: Serial,
 }
 
-/// Where what somebody says is to stand in the tree.
+/// Where an input is to stand in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spot {
     /// At the end of a branch.
@@ -65,7 +65,7 @@ impl Live {
         self.after((found.message, found.branch), *again)
     }
 
-    /// Where that stands which follows a message of this branch, or asks again for an answer to it.
+    /// Where that stands which follows a message of this branch, or requests another answer to it.
     pub(super) fn after(
         &self,
         (parent, of): (Serial, Serial),
@@ -82,7 +82,7 @@ impl Live {
         Ok(Spot::Begins { parent, of, again })
     }
 
-    /// What an input at this spot follows, and the branch of that; where it asks again for an answer, what the one
+    /// What an input at this spot follows, and the branch of that; where it requests another answer, what the one
     /// before is followed by. None where that is not known.
     pub(super) fn followed_at(&self, spot: Spot) -> Option<(Serial, Serial)> {
         let branches = &self.work.branches;
@@ -102,7 +102,7 @@ impl Live {
         }
     }
 
-    /// Somebody speaks with the event at `serial`: a message begins, and where it says so a branch.
+    /// Begins a message with the event at `serial`, and a branch too where `spot` begins one.
     pub(super) fn begin_message(&mut self, serial: Serial, spot: Spot) -> TreePlace {
         let first = self.first();
         let open = self.work.needed().unwrap_or_default();
@@ -127,7 +127,7 @@ impl Live {
 }
 
 impl Work {
-    /// The branches that somebody speaks on, or is to; `of` among them.
+    /// The branches that open turns and held inputs are on; `of` among them.
     fn needed_branches(&self, of: Serial) -> Vec<Serial> {
         let held = self.control.held.iter().map(|held| held.branch);
         self.turns.iter().map(|turn| turn.branch).chain(held).chain([of]).collect()
@@ -170,7 +170,7 @@ impl Work {
         let turn = &mut self.turns[at];
         let branch = turn.branch;
         let Some(open) = turn.message.take_if(superseded) else { return };
-        // Nobody needs to look at it any more.
+        // No reader needs to look at it any more.
         if open.asks {
             return;
         }
@@ -182,7 +182,7 @@ impl Work {
         }
     }
 
-    /// Ends the messages of all turns: somebody spoke.
+    /// Ends the messages of all turns: a participant sent something.
     pub(crate) fn end_messages(&mut self) {
         self.turns.iter_mut().for_each(Turn::end_message);
     }

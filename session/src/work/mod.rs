@@ -1,8 +1,8 @@
 //! What a session's agents are to do: turns are requested, claimed, steered, lost, cancelled and ended.
 //!
-//! Every turn ends exactly once, by whatever comes first (S9). Nobody speaks in a turn but the worker whose
-//! epoch it is (S4), and nobody speaks in one that is over (S5); both are decided here, at apply, so a
-//! worker that was paused for an hour changes nothing.
+//! Every turn ends exactly once, by whatever comes first (S9). Only the worker whose epoch it is sends output
+//! in a turn (S4), and none does in one that is over (S5); both are decided here, at apply, so a worker that
+//! was paused for an hour changes nothing.
 
 mod ask;
 mod call;
@@ -119,7 +119,7 @@ impl Work {
         self.turns.iter().map(|turn| turn.input).chain(held).min()
     }
 
-    /// Whether somebody works, is waited for, or watches.
+    /// Whether a worker works or is waited for, or a participant watches.
     pub(super) fn is_in_use(&self) -> bool {
         let rests = |turn: &Turn| matches!(turn.stage, Stage::Paused { .. });
         let watched = self.audience.is_some_and(|audience| 0 < audience.watchers);
@@ -138,7 +138,7 @@ impl Work {
         turns.chain(interactions).chain(self.control.until).chain(self.unwatched_from(policy)).min()
     }
 
-    /// The open turns, for those who ask.
+    /// The open turns, for whoever requests them.
     pub(super) fn status(&self) -> Vec<TurnStatus> {
         self.turns.iter().map(|turn| self.status_of(turn)).collect()
     }
@@ -147,14 +147,14 @@ impl Work {
         TurnStatus::of(turn, self.asks(&turn.id))
     }
 
-    /// The open interactions, for those who ask.
+    /// The open interactions, for whoever requests them.
     pub(super) fn interactions(&self) -> Vec<InteractionStatus> {
         let open = self.interactions.iter().filter(|request| request.over.is_none());
         open.map(InteractionStatus::from).collect()
     }
 
     /// The inputs that no worker has taken in yet, oldest first. Among those that are held back may be what their
-    /// holder said, which only the log tells apart.
+    /// holder sent, which only the log distinguishes.
     pub(super) fn queued(&self) -> Vec<QueuedStatus> {
         let held = self.control.held.as_ref();
         let is_held = |serial| held.is_some_and(|held| held.first <= serial && serial <= held.last);
@@ -165,7 +165,7 @@ impl Work {
         self.inputs.iter().filter(waits).map(QueuedStatus::from).collect()
     }
 
-    /// What is known of an input: where it is, and which turn took it in.
+    /// What is known about an input: where it is, and which turn took it in.
     pub(super) fn place(&self, input: &TurnId) -> Option<TurnPlace> {
         let Known { turn, serial, ended, .. } = self.known(input)?.clone();
         Some(TurnPlace { turn, input: serial, ended })
@@ -264,7 +264,7 @@ impl Live {
     }
 }
 
-/// Says no to a role that may not do this.
+/// Refuses a role that may not do this.
 fn check_role(given: Role, needs: Role) -> Result<(), Refusal> {
     if given < needs { Err(Refusal::RoleForbids { needs }) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
-//! Paused turns: because somebody requested it, or because nobody watches.
+//! Paused turns: because a client requested it, or because no participant watches.
 //!
-//! A turn without a worker rests at once. One that has a worker is asked to; the worker gives it up at its
-//! next safe boundary, or goes on.
+//! A turn without a worker pauses at once. For one that has a worker, the pause is requested; the worker gives it up
+//! at its next safe boundary, or goes on.
 
 use crate::command::{Audience, Pause, Resume, Role};
 use crate::event::Event;
@@ -15,7 +15,7 @@ use crate::turn::Stage;
 use crate::work::check_role;
 
 impl Live {
-    /// Asks turns to rest.
+    /// Requests that turns pause.
     pub(crate) fn pause(
         &mut self,
         now: Millis,
@@ -87,7 +87,7 @@ impl Live {
         Applied::Settled
     }
 
-    /// Lets a turn rest, or asks its worker to; says whether that is news.
+    /// Pauses a turn, or requests that of its worker; returns whether that is news.
     pub(super) fn rest(
         &mut self,
         now: Millis,
@@ -111,7 +111,7 @@ impl Live {
         true
     }
 
-    /// Lets a turn go on that rests or is asked to; says whether it was.
+    /// Lets a turn go on that is paused or is to pause; returns whether it was.
     pub(super) fn go_on(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) -> bool {
         let turn = &mut self.work.turns[at];
         match turn.stage {

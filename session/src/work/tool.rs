@@ -1,7 +1,7 @@
 //! Calls of tools that workers make: their beginnings and results. Nothing here makes one.
 //!
 //! A call that was begun and has no result when its worker is lost is in doubt: the next worker learns of it, with the
-//! key under which it was made. What came of a call is recorded whoever tells it, and when: of a worker that was
+//! key under which it was made. The result of a call is recorded whoever reports it, and when: of a worker that was
 //! fenced, or after the turn's end, as late, and as a fact of no turn (S4, S5).
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub(crate) struct Told {
 }
 
 impl Live {
-    /// The keys of the calls that a say begins.
+    /// The keys of the calls that a `Say` begins.
     pub(super) fn tool_keys(&self, request: &Say) -> Vec<(CallId, u128)> {
         let tools = request.output.iter().flat_map(|output| &output.tools);
         let begun = tools.filter(|mark| matches!(mark.step, ToolStep::Started { .. }));
@@ -37,7 +37,7 @@ impl Live {
         begun.map(|mark| (mark.call.clone(), key(&mark.call))).collect()
     }
 
-    /// Says whether a worker may begin all of these calls.
+    /// Checks whether a worker may begin all of these calls.
     pub(super) fn check_tools(&self, at: usize, tools: &[ToolMark]) -> Result<(), Refusal> {
         for mark in tools {
             check_size(std::slice::from_ref(mark.output()))?;
@@ -52,7 +52,7 @@ impl Live {
         if limit < under_way { Err(Refusal::TooManyToolCalls { limit }) } else { Ok(()) }
     }
 
-    /// Takes what a worker tells of calls that it has made.
+    /// Takes the results that a worker reports of its calls.
     pub(super) fn finish_tools(
         &mut self,
         now: Millis,
@@ -151,7 +151,7 @@ impl Live {
             Some(at) if !late => self.finish(now, at, *epoch, call, (result, *failed), out),
             at => {
                 if let Some(at) = at {
-                    // Its next worker need not ask what became of it.
+                    // Its next worker need not query its result.
                     self.work.turns[at].tools.retain(|begun| begun.call != *call);
                 }
                 let (of, call) = (turn.clone(), call.clone());

@@ -10,7 +10,7 @@ use super::bucket::{Bucket, Empty};
 use super::{Cost, Quota};
 use crate::config::QuotaLimits;
 
-/// What somebody may do and has done.
+/// What a tenant or a key may do and has done.
 #[derive(Debug)]
 pub(in crate::auth) struct Account {
     pub(super) limits: QuotaLimits,
@@ -27,7 +27,7 @@ pub(super) struct Buckets {
     controls: Bucket,
 }
 
-/// The quota of somebody that is used up.
+/// A quota that is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Over {
     pub(super) quota: Quota,
@@ -104,7 +104,7 @@ impl<K: Hash + Eq> Table<K> {
         Table { most, accounts: Mutex::default(), uses: AtomicU64::default() }
     }
 
-    /// The account of somebody, which begins with these limits.
+    /// The account of a tenant or a key, which begins with these limits.
     pub(super) fn account<Q>(&self, whose: &Q, limits: impl FnOnce() -> QuotaLimits) -> Arc<Account>
     where
         K: Borrow<Q> + for<'q> From<&'q Q>,
@@ -136,7 +136,7 @@ impl<K: Hash + Eq> Table<K> {
 /// Drops a quarter, so that it is not done again soon.
 fn make_room<K: Hash + Eq>(accounts: &mut HashMap<K, Arc<Account>>) {
     let used_at = |account: &Account| account.used_at.load(Ordering::Relaxed);
-    // One that somebody holds is about to be used.
+    // One that is held elsewhere is about to be used.
     let idle = |account: &Arc<Account>| {
         account.streams.load(Ordering::Relaxed) == 0 && Arc::strong_count(account) == 1
     };

@@ -1,4 +1,4 @@
-//! How much a tenant and a key may do: judged by each node for itself, before anything is asked of a session.
+//! How much a tenant and a key may do: judged by each node for itself, before any request goes to a session.
 //!
 //! Rates are [`bucket`]s, open streams are counts. What is refused takes nothing from any of them, and never took
 //! effect. What ends something or makes room has a rate of its own, so that speech over its quota stops no interrupt.
@@ -53,23 +53,23 @@ pub struct Cost {
     controls: u64,
 }
 
-/// A quota is used up. What was asked for never took effect.
+/// A quota is used up. The request never took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exceeded {
     pub holder: Holder,
     pub quota: Quota,
     /// How many there may be: per second, or at once.
     pub limit: u32,
-    /// How many more there may be now; what was asked for is more than that.
+    /// How many more there may be now; the request needs more than that.
     pub left: u32,
-    /// When it may be asked for again; where that depends on others, when it may be worth it.
+    /// When the request may be sent again; where that depends on others, when it may be worth it.
     pub retry_after: Duration,
 }
 
-/// How long to wait for a place that somebody else must leave.
+/// How long to wait for a place that another stream must leave.
 const PLACE_WAIT: Duration = Duration::from_secs(1);
 
-/// Whose quotas somebody uses.
+/// Whose quotas a caller uses.
 pub(super) type Accounts = Vec<(Holder, Arc<Account>)>;
 
 /// The quotas of a node and what is used of them.
@@ -143,7 +143,7 @@ impl fmt::Display for Exceeded {
 }
 
 impl Cost {
-    /// What so many bytes take that are said and not kept.
+    /// What so many bytes take that are sent on and not kept.
     pub fn of_bytes(bytes: usize) -> Cost {
         Cost { appends: 1, bytes: bytes as u64, ..Cost::default() }
     }
@@ -171,7 +171,7 @@ impl Quotas {
         Quotas { config, is_on, begun: Instant::now(), tenants, keys, counts }
     }
 
-    /// Whether somebody is limited in anything.
+    /// Whether a caller is limited in anything.
     fn limits(&self, caller: &Caller) -> bool {
         self.is_on || caller.own_quotas().is_some()
     }
@@ -209,7 +209,7 @@ impl Quotas {
         Ok(())
     }
 
-    /// A place for one more stream of the caller's; none where nobody counts them.
+    /// A place for one more stream of the caller's; none where they are not counted.
     ///
     /// # Errors
     /// Its key or its tenant has as many as it may.
@@ -267,7 +267,7 @@ impl Quotas {
     }
 
     fn of_tenant(&self, tenant: Option<&TenantName>) -> QuotaLimits {
-        // Looked up without a copy of the name only where somebody has quotas of its own.
+        // Looked up without a copy of the name only where a tenant has quotas of its own.
         let own = (!self.config.tenants.is_empty()).then(|| tenant.cloned());
         let own = own.and_then(|tenant| self.config.tenants.get(&tenant).copied());
         own.unwrap_or(self.config.tenant)

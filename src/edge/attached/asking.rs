@@ -17,7 +17,7 @@ use crate::session::{Event, Status};
 #[derive(Default)]
 pub(super) struct Asking {
     life: Option<Incarnation>,
-    /// Those that are open, at most as many as a session may have; large ones without their words.
+    /// Those that are open, at most as many as a session may have; large ones without their text.
     known: HashMap<Serial, Event>,
 }
 
@@ -50,7 +50,7 @@ impl Asking {
         Ok(())
     }
 
-    /// The open questions, with their words where they are known.
+    /// The open questions, with their text where it is known.
     pub(super) fn tell(&self, status: &Status) -> Json {
         let open = status.interactions.iter();
         let open = open.map(|open| question(open, self.known.get(&open.serial)));

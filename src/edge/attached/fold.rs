@@ -19,7 +19,7 @@ use crate::session::{Event, Fact, Format, Output, View};
 pub(in crate::edge) struct Shape {
     pub(in crate::edge) fold: bool,
     pub(in crate::edge) visibility: Visibility,
-    /// Of messages, those on this path alone. What only says how turns go on is shown of all.
+    /// Of messages, those on this path alone. What only shows how turns go on is shown of all.
     pub(in crate::edge) view: Option<Box<View>>,
 }
 
@@ -102,7 +102,7 @@ fn close(out: &mut Vec<Arc<Shown>>, run: &mut Vec<Arc<Shown>>, incarnation: Inca
             run.iter().for_each(|shown| joined.extend_from_slice(&shown.event.payload));
             let event = Event {
                 payload: joined.freeze(),
-                // The fact of the first says where the text begins.
+                // The fact of the first has where the text begins.
                 fact: first.event.fact.clone(),
                 ..last.event.clone()
             };

@@ -7,7 +7,7 @@ use crate::ids::Millis;
 use crate::session::health::Health;
 use crate::session::{Cause, Status, TurnState, TurnStatus};
 
-/// Why nobody takes a turn.
+/// Why no worker takes a turn.
 const UNSERVED: &str =
     "no worker of this agent is connected to any node, and none asks for its turns";
 

@@ -1,6 +1,6 @@
 //! The conversation of a session as an agent is to go on in it: a projection of its log, made on request.
 //!
-//! Which output is of which message, the log says; what a later attempt superseded is in none. Inputs are messages of
+//! The log shows which output is of which message; what a later attempt superseded is in none. Inputs are messages of
 //! who sent them, and an input of a person who took over is a message of that person. Bounded in events that are read
 //! and in bytes that are kept: then the oldest go first (S10). Pages for people are in [`super::super::history`].
 
@@ -33,7 +33,7 @@ pub(in crate::edge) struct Messages {
     more: bool,
     /// The questions of the agents.
     pub(in crate::edge) questions: Questions,
-    /// What earlier attempts at the reader's turn put out, as far as it may tell of calls; the newest of it.
+    /// What earlier attempts at the reader's turn put out, as far as it may have calls; the newest of it.
     pub(in crate::edge) tried: VecDeque<Piece>,
     tried_bytes: usize,
     /// The messages of agents in turns that are not over, by their number from the first that ever was.
@@ -53,7 +53,7 @@ pub(in crate::edge) struct TurnReader {
 }
 
 struct Message {
-    /// Where it begins, as the log says.
+    /// Where it begins, by the log.
     id: Serial,
     role: Speaks,
     turn: Option<TurnId>,
@@ -120,7 +120,7 @@ pub(in crate::edge) async fn read_for(
     Ok(messages)
 }
 
-/// Takes each event from a place of the log up to another; says whether some were not there any more.
+/// Takes each event from a place of the log up to another; returns whether some were not there any more.
 async fn each(
     (sessions, id, start): (&Sessions, &SessionId, Serial),
     upto: Cursor,
@@ -329,7 +329,7 @@ impl Message {
         self.pieces.push_back(Piece { serial, format, payload });
     }
 
-    /// Drops what was superseded; says how many bytes.
+    /// Drops what was superseded; returns how many bytes.
     fn rewind(&mut self, from: Serial, to: Serial) -> usize {
         let before: usize = self.pieces.iter().map(|piece| piece.payload.len()).sum();
         self.pieces.retain(|piece| piece.serial < from || to < piece.serial);

@@ -1,7 +1,7 @@
-//! What an attachment may ask for beside the events, and what it gets beside them: who attaches, the
+//! What an attachment may request beside the events, and what it gets beside them: who attaches, the
 //! snapshot that a device begins with, pings with health, and who else is there.
 //!
-//! None of it is of one kind of connection: [`super::telling`] says it on server-sent events and WebSockets.
+//! None of it is of one kind of connection: [`super::telling`] sends it on server-sent events and WebSockets.
 
 mod again;
 mod asking;
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Beside {
     edge: Edge,
     id: SessionId,
-    /// Counted as present while this lives, where somebody is named.
+    /// Counted as present while this lives, where a participant is named.
     attendance: Option<Attendance>,
     ping_at: Instant,
     request: Asking,
@@ -54,7 +54,7 @@ pub(super) struct Beside {
 /// Opens an attachment as it was requested: counted as present, with its snapshot, and the right to pings.
 ///
 /// # Errors
-/// The snapshot could not be made in time; nobody is attached then.
+/// The snapshot could not be made in time; no device is attached then.
 pub(super) async fn open(
     edge: &Edge,
     id: &SessionId,
@@ -71,7 +71,7 @@ pub(super) async fn open(
             let mut log = Log::new(edge, id, status.incarnation, deadline);
             request.pin.view(&mut log, status).await?
         }
-        // Nobody looks at it.
+        // It is not used.
         false => View::default(),
     };
     let listening = request.ephemeral.then(|| edge.runtime.ephemerals.listen(id));
@@ -99,7 +99,7 @@ pub(super) async fn open(
 }
 
 impl Beside {
-    /// Waits until [`Self::say`] has something to say. Cancel safe.
+    /// Waits until [`Self::say`] has something to send. Cancel safe.
     pub(super) async fn due(&mut self) {
         let attendance = async {
             match &mut self.attendance {
@@ -121,7 +121,7 @@ impl Beside {
         }
     }
 
-    /// Whether there is something to say already.
+    /// Whether there is something to send already.
     pub(super) fn is_due(&self) -> bool {
         self.ping_at <= Instant::now()
             || self.attendance.as_ref().is_some_and(Attendance::has_news)
@@ -144,7 +144,7 @@ impl Beside {
         Some(Control { name: "ephemeral", cursor: None, data: messages })
     }
 
-    /// How far the log goes, how the agents are, what they ask, and how many watch.
+    /// How far the log goes, how the agents are, which questions they have, and how many watch.
     async fn ping(&mut self, tail: Serial) -> Json {
         let until = Instant::now() + PATIENCE;
         let status = self.edge.sessions().status(&self.id, Freshness::Local, until);

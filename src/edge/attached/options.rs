@@ -1,4 +1,4 @@
-//! What an attachment asks for, parsed once and strictly.
+//! The options of an attachment, parsed once and strictly.
 
 use super::super::error::Problem;
 use super::super::headers::strict_number;
@@ -41,7 +41,7 @@ pub(in crate::edge) struct AttachOptions {
     pub(in crate::edge) ephemeral: bool,
     /// The path through the conversation that it is sent.
     pub(in crate::edge) pin: Pin,
-    /// Whether it is sent how the agents are, also where nobody is named and no snapshot wanted.
+    /// Whether it is sent how the agents are, also where no participant is named and no snapshot wanted.
     pub(in crate::edge) pings: bool,
 }
 
@@ -58,7 +58,7 @@ impl AttachOptions {
     /// Takes what is given under the names of [`PARAMETERS`].
     ///
     /// # Errors
-    /// Says what cannot be understood.
+    /// Names what cannot be understood.
     pub(in crate::edge) fn parse<'t>(
         given: impl Fn(&str) -> Option<&'t str>,
     ) -> Result<AttachOptions, String> {

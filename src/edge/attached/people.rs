@@ -51,7 +51,7 @@ pub(in crate::edge) fn control(status: &ControlStatus) -> Value {
     })
 }
 
-/// Somebody, or `null`.
+/// A sender, or `null`.
 fn sender(sender: Option<&Sender>) -> Value {
     let Some(Sender { participant, device }) = sender else { return Value::Null };
     let device = device.as_ref().map(|device| device.as_str());

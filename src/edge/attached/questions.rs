@@ -27,7 +27,7 @@ struct Wait {
     times: u32,
     /// It has a question since.
     requested: bool,
-    /// Somebody has steered it since.
+    /// It was steered since.
     answered_by_input: bool,
 }
 
@@ -47,7 +47,7 @@ pub(in crate::edge) enum Reply {
         format: Format,
         payload: Bytes,
     },
-    /// Nobody can answer any more.
+    /// No answer is taken any more.
     Expired,
     /// The agent took it back.
     Withdrawn,
@@ -118,7 +118,7 @@ impl Questions {
         Some((wait.at, wait.times))
     }
 
-    /// Whether a turn that waited is to wait on: a question of its last wait is open, and nobody spoke instead.
+    /// Whether a turn that waited is to wait on: a question of its last wait is open, and no input came instead.
     pub(in crate::edge) fn waits_on(&self, turn: &TurnId) -> bool {
         let Some(wait) =
             self.waits.get(turn).filter(|wait| 0 < wait.times && !wait.answered_by_input)

@@ -30,7 +30,7 @@ pub(super) struct Asker {
     /// Its input.
     pub(super) from: Serial,
     pub(super) life: Incarnation,
-    /// Only what is open is answered: a client that sends all that was ever answered along would ask for the rest in
+    /// Only what is open is answered: a client that sends all that was ever answered along would request the rest in
     /// vain.
     pub(super) open_only: bool,
 }
@@ -159,10 +159,10 @@ fn named(
     if open_only || others { None } else { InteractionId::parse(name).ok() }
 }
 
-/// What a session says of an answer.
+/// The session's result for an answer.
 ///
 /// # Errors
-/// Nothing is known of it, or the caller may not.
+/// Nothing is known of it, or the caller may not send it.
 fn came(done: Result<Reply, Problem>) -> Result<Came, Problem> {
     let late = [&error::CONFLICT, &error::INTERACTION_OVER, &error::CALL_CLAIMED];
     match done {

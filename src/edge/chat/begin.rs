@@ -43,7 +43,7 @@ pub(super) fn deadline(given: &HeaderMap) -> Result<Instant, Problem> {
 }
 
 /// Sends an input; creates its session where there is none yet. Where nothing else is requested, it waits for its agent
-/// to be free, and ends a turn that waits for people, if the caller may: they speak instead of answering.
+/// to be free, and ends a turn that waits for people, if the caller may: they send an input instead of an answer.
 ///
 /// # Errors
 /// As [`submit`].
@@ -98,7 +98,7 @@ pub(super) async fn begin(
 /// The session as it is now; none where there is none.
 ///
 /// # Errors
-/// Nobody who leads it answers in time.
+/// Its leader does not answer in time.
 pub(super) async fn status(
     edge: &Edge,
     id: &SessionId,

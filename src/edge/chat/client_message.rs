@@ -6,10 +6,10 @@ use super::super::error::{self, Problem};
 use crate::limits;
 use crate::session::{Format, NewEvent};
 
-/// What the last of a request says.
+/// The content of the last message of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::edge) enum Says {
-    /// A person speaks.
+    /// A message of a person.
     Message(NewEvent),
     /// Names of the questions, and the answers.
     Answers(Vec<(String, NewEvent)>),
@@ -24,7 +24,7 @@ pub(in crate::edge) enum MessagePart {
 }
 
 impl MessagePart {
-    /// A file; a data URL says its own type.
+    /// A file; a data URL has its own type.
     pub(in crate::edge) fn file(media: &str, url: String) -> MessagePart {
         let named = url.strip_prefix("data:").and_then(|rest| rest.split([';', ',']).next());
         let media = named.filter(|named| named.contains('/')).unwrap_or(media).to_owned();
@@ -43,7 +43,7 @@ impl MessagePart {
     }
 }
 
-/// What a person says: text alone is text, all else stays a UI message.
+/// The content of a person's message: text alone is text, all else stays a UI message.
 ///
 /// # Errors
 /// It is nothing, or too large.

@@ -1,4 +1,4 @@
-//! What an event of the log means to whoever shows an answer as it comes, in the words of no dialect.
+//! What an event of the log means to whoever shows an answer as it comes, in no dialect.
 
 use std::fmt;
 
@@ -78,12 +78,12 @@ pub(super) enum Delta {
     Metadata(String),
     /// There is a question for people.
     Question(Question),
-    /// Somebody has answered it. `answer` is JSON.
+    /// A person has answered it. `answer` is JSON.
     Answered {
         interaction: InteractionId,
         answer: String,
     },
-    /// Nobody can answer it any more.
+    /// No answer to it is taken any more.
     Expired {
         interaction: InteractionId,
     },

@@ -1,4 +1,4 @@
-//! An answer as it comes: a fold from the events of one turn to what they mean, whichever dialect its agent spoke.
+//! An answer as it comes: a fold from the events of one turn to what they mean, whichever dialect its agent uses.
 //!
 //! The same events give the same deltas at every node and every time, one event after the other; nothing of it is of a
 //! connection. What was sent already is given up, so that an answer costs its open calls and not its text (S10).
@@ -56,7 +56,7 @@ struct StepOf {
 /// How the arguments of a call come in an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Arguments {
-    /// Piece by piece; another event says when they are whole.
+    /// Piece by piece; another event marks when they are whole.
     Pieces,
     /// All of them.
     Whole,
@@ -272,7 +272,7 @@ impl Fold {
         }
     }
 
-    /// Tells what an event of AG-UI has that is no content.
+    /// Passes on what an event of AG-UI has that is no content.
     fn ag_ui(&mut self, event: &Event) {
         let Some(json) = str::from_utf8(&event.payload).ok() else { return };
         let kind = Object::parse(json).and_then(|event| event.text("type")).unwrap_or_default();
@@ -286,7 +286,7 @@ impl Fold {
         self.deltas.push(Delta::Other { format: format.clone(), json: json.to_owned() });
     }
 
-    /// Puts an event into the content, and tells what changed there.
+    /// Puts an event into the content, and passes on what changed there.
     fn fold(&mut self, event: &Event, arguments: Arguments) {
         self.whole.take(&event.format, &event.payload, Some(&self.turn));
         let (mut number, mut held) = (0, 0);
@@ -386,7 +386,7 @@ impl Fold {
                 Arguments::Whole => is_of(event, &call.id),
                 Arguments::Judged => call.arguments.trim_end().ends_with('}') && call.is_whole(),
             };
-            // Its result says as well that nothing more of them comes.
+            // Its result shows as well that nothing more of them comes.
             if is_whole || call.result != Outcome::Open {
                 seen.ready = true;
                 self.deltas.push(Delta::CallReady(id, call.clone()));

@@ -1,4 +1,4 @@
-//! The events of one session for as long as somebody shows an answer of it: where its node can serve the reader no
+//! The events of one session for as long as a client shows an answer of it: where its node can serve the reader no
 //! more, it goes on elsewhere by itself, because stock clients do not come back (S7).
 
 use std::sync::Arc;
@@ -20,14 +20,14 @@ pub(in crate::edge) struct Follow {
     reader: Reader,
     /// The last event that was delivered.
     cursor: Cursor,
-    /// Since when nobody serves it, if nobody does.
+    /// Since when no node serves it, if none does.
     detached: Option<Instant>,
 }
 
 /// The log cannot be followed any further.
 #[derive(Debug)]
 pub(in crate::edge) enum Lost {
-    /// Nobody serves it now.
+    /// No node serves it now.
     Unavailable,
     /// What comes next is no more, or the session is over.
     Gone,
@@ -37,7 +37,7 @@ impl Follow {
     /// Follows a log from `from` on.
     ///
     /// # Errors
-    /// As [`AttachError`]; nobody follows then.
+    /// As [`AttachError`]; nothing is followed then.
     pub(in crate::edge) async fn from(
         edge: &Edge,
         id: &SessionId,
@@ -45,7 +45,7 @@ impl Follow {
         deadline: Instant,
     ) -> Result<Follow, AttachError> {
         let attach = |start| edge.sessions().attach(id, start, Freshness::Linearizable, deadline);
-        // Which life of the session it is, the first look tells.
+        // The first look shows which life of the session it is.
         let reader = attach(Start::Tail).await?;
         let incarnation = reader.cursor().incarnation;
         let cursor = Cursor { incarnation, serial: Serial(from.0.saturating_sub(1)) };
@@ -77,8 +77,8 @@ impl Follow {
         Ok((found, self))
     }
 
-    /// Takes the events of a log from `from` to its end as it is now, as long as they are wanted; says where it came
-    /// to.
+    /// Takes the events of a log from `from` to its end as it is now, as long as they are wanted; returns where it
+    /// came to.
     ///
     /// # Errors
     /// They cannot be read in time, or are no more.

@@ -1,5 +1,5 @@
-//! Where what a chat client sends stands in the conversation, if that is not after the newest message: clients say it
-//! by what they show, each in its own words.
+//! Where what a chat client sends stands in the conversation, if that is not after the newest message: clients show it
+//! by their requests, each in its own form.
 
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ async fn input_of(
 }
 
 /// After the last message of a turn whose input is at `from`; nothing where that is the newest message, or where the
-/// turn is under way on the branch where somebody spoke last.
+/// turn is under way on the branch of the last input.
 ///
 /// # Errors
 /// As [`instead_of`].

@@ -27,12 +27,12 @@ impl Pulse {
         Pulse { edge: edge.clone(), id: id.clone(), turn: turn.clone(), at: Instant::now() }
     }
 
-    /// Waits until there is something to send; for ever, where nobody wants it. Cancel safe.
+    /// Waits until there is something to send; for ever, where it is not wanted. Cancel safe.
     pub(super) async fn of(pulse: &mut Option<Pulse>) -> Json {
         let Some(pulse) = pulse else { return std::future::pending().await };
         loop {
             sleep_until(pulse.at).await;
-            // Before the look: an answer that goes on may end it, and says enough itself.
+            // Before the look: an answer that goes on may end it, and shows enough itself.
             pulse.at = Instant::now() + Duration::from_millis(limits::PING_MS);
             if let Some(found) = pulse.look().await {
                 return Json::raw(&found.to_string());

@@ -1,7 +1,7 @@
-//! An answer on its way to one client: what its dialect says of each delta, as server-sent events.
+//! An answer on its way to one client: what its dialect sends for each delta, as server-sent events.
 //!
-//! The body ends cleanly only after the dialect's last word. In every other case the connection breaks, because these
-//! clients take a clean end for the end of the answer (S7). It asks for more only when the connection has room (S10).
+//! The body ends cleanly only after the dialect's last event. In every other case the connection breaks, because these
+//! clients take a clean end for the end of the answer (S7). It reads on only when the connection has room (S10).
 //! A client that leaves drops the body, and nothing else.
 
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::limits;
 use crate::runtime;
 use crate::session::Event;
 
-/// How a dialect tells an answer.
+/// How a dialect renders an answer.
 pub(super) trait Dialect: Send + 'static {
     /// What is sent before anything else.
     fn open(&mut self, out: &mut Vec<u8>);
@@ -39,9 +39,9 @@ pub(super) trait Dialect: Send + 'static {
     fn take(&mut self, at: At, delta: Delta, out: &mut Vec<u8>) -> Flow;
     /// Takes what the client got before: a question of then may still be waited for.
     fn knows(&mut self, _: Delta) {}
-    /// What is sent where nothing of the answer can be had any more: the last word.
+    /// What is sent where nothing of the answer can be had any more: the last event.
     fn lost(&mut self, out: &mut Vec<u8>);
-    /// How the agents are, if the dialect has a way to say it.
+    /// How the agents are, if the dialect has a way to send it.
     fn health(&mut self, _: Json, _: &mut Vec<u8>) {}
 }
 
@@ -90,7 +90,7 @@ pub(super) enum Begins {
     AfterAnswers,
 }
 
-/// A fold, and the dialect that tells it.
+/// A fold, and the dialect that renders it.
 pub(super) struct Teller<D> {
     fold: Fold,
     dialect: D,
@@ -123,8 +123,8 @@ struct Patience {
 }
 
 impl Patience {
-    /// Waits until the agent has said nothing for so long since it asked that it waits for people; for ever, where it
-    /// has asked nothing.
+    /// Waits until the agent has sent nothing for so long since its question that it waits for people; for ever,
+    /// where it has no question.
     async fn over(&mut self, asks: Option<At>) {
         let Some(At { serial, .. }) = asks else {
             self.since = None;
@@ -148,7 +148,7 @@ impl<D: Dialect> Teller<D> {
         self.flow
     }
 
-    /// Tells what the next event of the log means.
+    /// Renders what the next event of the log means.
     pub(super) fn take(&mut self, event: &Event, out: &mut Vec<u8>) {
         let at = At { serial: event.serial, time: event.time };
         let deltas = self.fold.take(event);
@@ -174,7 +174,7 @@ impl<D: Dialect> Teller<D> {
         }
     }
 
-    /// Tells what events mean, until the client has enough to take for now.
+    /// Renders what events mean, until the client has enough to take for now.
     pub(super) fn tell(
         &mut self,
         events: &mut impl Iterator<Item = Arc<runtime::Shown>>,
@@ -285,7 +285,7 @@ async fn begin<D: Dialect>(
     Ok((follow, Teller::new(fold, dialect, shown.from, after)))
 }
 
-/// Has an answer told as far as it goes, or to its end where it is waited for; returns the dialect that was told.
+/// Has an answer rendered as far as it goes, or to its end where it is waited for; returns the dialect that has it.
 ///
 /// # Errors
 /// The log cannot be read, or there is no room for all of the answer.
@@ -320,7 +320,7 @@ pub(super) async fn read<D: Dialect>(
     teller.finish()
 }
 
-/// Says that a response is a stream of events.
+/// Marks a response as a stream of events.
 pub(super) fn headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),

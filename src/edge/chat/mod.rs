@@ -1,7 +1,7 @@
-//! Stock chat clients: a folder for each dialect that clients of others speak, over one fold of the log.
+//! Stock chat clients: a folder for each dialect that clients of others use, over one fold of the log.
 //!
 //! A client's message is an input, its agent's answer a turn, and a chat a session. [`fold`] makes of the events of a
-//! turn what they mean (see [`delta`]), whichever dialect the agent spoke; a dialect says it in its own words, and
+//! turn what they mean (see [`delta`]), whichever dialect the agent uses; a dialect renders it in its own form, and
 //! [`live`] carries them. Nothing is kept here: whatever is sent can be sent again, at any node, from the log. A
 //! dialect is rid of by deleting its folder, its line in [`routes`] and its names in the gate.
 

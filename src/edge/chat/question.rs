@@ -16,7 +16,7 @@ pub(super) struct Question {
     pub(super) call: Option<String>,
 }
 
-/// The tool that a question is about, as far as it says.
+/// The tool that a question is about, as far as it names one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Tool {
     pub(super) id: Option<String>,
@@ -46,12 +46,12 @@ impl Tool {
 
 impl Question {
     /// The call that stands for a question whose agent sent none, as a chunk of the AI SDK. Without it a client knows
-    /// nothing that it could allow or make. None where nobody is to.
+    /// nothing that it could allow or make. None where no client is to.
     pub(super) fn call_of_its_own(&self) -> Option<String> {
         let tool = Tool::of(&self.question).unwrap_or_default();
         let (name, arguments) = match (self.kind.as_str(), tool.name) {
             ("approval" | "client_tool", Some(name)) => (name, tool.arguments),
-            // In words alone: it is allowed or not all the same.
+            // As text alone: it is allowed or not all the same.
             ("approval", None) => {
                 let text = Json::object([("text", Json::raw(&self.question))]).to_string();
                 let is_object = Object::parse(&self.question).is_some();
@@ -69,8 +69,8 @@ impl Question {
 
 /// Which questions of a turn are open, and since when nothing happened in it.
 ///
-/// An agent that asks and says no more waits for people, whether it says so or keeps its turn meanwhile: after
-/// [`ASK_GRACE_MS`] by the log's time, so that it is the same for each reader.
+/// An agent that has a question and sends no more waits for people, whether it reports so or keeps its turn
+/// meanwhile: after [`ASK_GRACE_MS`] by the log's time, so that it is the same for each reader.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asking {
     open: Vec<InteractionId>,
@@ -78,10 +78,10 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Takes an event of the turn; says whether its agent had waited for people before it.
+    /// Takes an event of the turn; returns whether its agent had waited for people before it.
     pub(super) fn take(&mut self, event: &Event, fact: &Fact) -> bool {
         let waited = self.is_over_at(event.time);
-        // Who makes a call for the agent says nothing of it.
+        // Who makes a call for the agent shows nothing of it.
         if matches!(fact, Fact::CallClaimed { .. } | Fact::CallReleased { .. }) {
             return waited;
         }

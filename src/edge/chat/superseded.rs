@@ -19,7 +19,7 @@ pub(super) struct Superseded {
     waited: Serial,
     /// The last event of the turn.
     last: Serial,
-    /// Where somebody last answered a question of the turn.
+    /// Where a question of the turn was last answered.
     answered: Serial,
     /// Where the turn last went on.
     moved: Serial,
@@ -51,7 +51,7 @@ impl Superseded {
                 }
             }
             Some(Fact::Answered { .. }) => {
-                // Its output while nobody had answered yet is sent with what follows.
+                // Its output while no answer had come yet is sent with what follows.
                 let waited = std::mem::take(&mut self.waited);
                 self.answered = if waited == Serial::ZERO { event.serial } else { waited };
                 self.moved = event.serial;
@@ -79,7 +79,7 @@ impl Superseded {
         self.ranges.iter().any(has)
     }
 
-    /// Where the turn stood when it last went on after an answer of people; 0 where nobody answered.
+    /// Where the turn stood when it last went on after an answer of people; 0 where no answer came.
     pub(super) fn answered(&self) -> Serial {
         self.answered
     }

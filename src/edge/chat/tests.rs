@@ -1,4 +1,4 @@
-//! Answers as they are told, in a dialect, from events that agents of each dialect wrote.
+//! Answers as they are sent, in a dialect, from events that agents of each dialect wrote.
 
 use expect_test::{Expect, expect};
 
@@ -16,7 +16,7 @@ pub(super) fn turn() -> TurnId {
     TurnId::parse("t").unwrap()
 }
 
-/// What a turn is about, beside what is said in it.
+/// What a turn is about, beside its output.
 pub(super) fn fact(serial: u64, fact: Fact) -> Vec<Event> {
     vec![Event { serial: Serial(serial), fact: Some(Box::new(fact)), ..sample("json", b"null") }]
 }
@@ -39,7 +39,7 @@ pub(super) fn step(serial: u64, name: &str) -> Vec<Event> {
     fact(serial, Fact::Step { turn: turn(), epoch: TurnEpoch(1), step, attempt: 1 })
 }
 
-/// What a client is told of a log from `after` on; `known`: it is read when all of it is there.
+/// What a client is sent of a log from `after` on; `known`: it is read when all of it is there.
 pub(super) fn rendered(
     mut dialect: impl Dialect,
     log: &[Vec<Event>],
@@ -305,7 +305,7 @@ fn an_answer_with_more_rewinds_than_are_followed_is_not_told_as_if_it_stood() {
     assert_eq!((rendered, fold.is_full()), (Vec::new(), true));
 }
 
-/// A question of turn `t` about this, at this time; nobody says that the turn waits.
+/// A question of turn `t` about this, at this time; no event reports that the turn waits.
 fn question(serial: u64, time_ms: u64, (name, kind): (&str, &str), about: &str) -> Vec<Event> {
     let mut events = asks(serial, name, None);
     events.truncate(1);
@@ -371,7 +371,7 @@ fn an_agent_that_asks_and_says_no_more_waits_for_people() {
     };
     let waits = |pause_ms: u64| deltas(&log(pause_ms)).contains("Waits");
     assert_eq!((waits(ASK_GRACE_MS - 1), waits(ASK_GRACE_MS)), (false, true));
-    // Whoever reads it when it has gone on is told all in one go.
+    // A client that reads it when it has gone on gets all in one go.
     let log = log(ASK_GRACE_MS);
     let mut superseded = Superseded::of(&turn());
     log.iter().flatten().for_each(|event| superseded.take(event));
@@ -394,7 +394,7 @@ fn an_agent_that_takes_its_question_back_waits_for_nobody() {
     assert!(rendered.contains("on my own") && !rendered.contains("Waits"), "{rendered}");
 }
 
-/// A device that answered is told what the agent said while nobody had answered yet.
+/// A device that answered gets what the agent sent while no answer had come yet.
 #[test]
 fn an_answer_goes_on_where_its_first_part_ended() {
     let answered = |pieces: [(u64, Vec<Event>); 3]| {

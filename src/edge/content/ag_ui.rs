@@ -66,7 +66,7 @@ impl Conversation {
         self.asks.clear();
         for interrupt in event.object("outcome").objects("interrupts") {
             let Some(id) = interrupt.text("id") else { continue };
-            // The answer to these says `approved`; that to others is its agent's own.
+            // The answer to these has `approved`; that to others is its agent's own.
             if interrupt.text("reason").as_deref() == Some("tool_call")
                 && let Some(call) = interrupt.text("toolCallId")
                 && let Some(call) = self.call_here(&call)

@@ -23,7 +23,7 @@ impl Conversation {
         }
     }
 
-    /// The call of this id, if it is of the turn that speaks.
+    /// The call of this id, if it is of the turn of this entry.
     pub(super) fn call_here(&mut self, id: &str) -> Option<&mut Call> {
         self.is_here(id).then(|| self.call(id)).flatten()
     }
@@ -143,7 +143,7 @@ impl Call {
         }
     }
 
-    /// Takes the answer of whoever was to make the call, and gives up one that nobody will answer any more. `last`:
+    /// Takes the answer of whoever was to make the call, and gives up one that will not be answered any more. `last`:
     /// no message follows it.
     pub(super) fn settle(&mut self, answer: Option<Reply>, goes_on: bool, last: bool) {
         if self.result != Outcome::Open {
@@ -156,7 +156,7 @@ impl Call {
             }
             // The endpoint itself knows what comes of it.
             (None, None) if goes_on && last => Outcome::Open,
-            // It makes the call now, or tells its model that it may not.
+            // It makes the call now, or reports to its model that it may not.
             (_, Some(_)) if goes_on && last => Outcome::Open,
             (_, Some(approval)) if !allowed(approval) => Outcome::Denied,
             _ => Outcome::Failed(UNANSWERED.into()),

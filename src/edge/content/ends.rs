@@ -16,14 +16,14 @@ impl Conversation {
     /// A payload that is no object of JSON.
     pub(super) fn push_whole(&mut self, format: &Format, payload: &[u8]) {
         for part in whole(format, payload) {
-            // A picture, for example. Whoever says other text than `text` says it to those who know its tag.
+            // A picture, for example. Text under another format than `text` is for those who know that tag.
             if self.keeps_all || matches!(part, Part::File { .. }) {
                 self.push(part);
             }
         }
     }
 
-    /// Takes what a chunk says of the end of an answer, or of its failure.
+    /// Takes what a chunk has of the end of an answer, or of its failure.
     pub(super) fn end_of(&mut self, format: &str, chunk: &Object<'_>) {
         if !self.keeps_all {
             return;

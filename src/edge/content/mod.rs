@@ -1,7 +1,7 @@
 //! The conversation of a session as content: texts, calls of tools with what came of them, files, reasoning.
 //!
-//! Made of the messages of the log ([`super::attached::messages`]), whatever dialect each agent spoke;
-//! `docs/CONTENT.md` has the table. What a dialect says beside these kinds stays whole, for those who speak it.
+//! Made of the messages of the log ([`super::attached::messages`]), whatever dialect each agent uses;
+//! `docs/CONTENT.md` has the table. What a dialect has beside these kinds stays whole, for those who use it.
 
 mod ag_ui;
 mod ai_sdk;
@@ -41,7 +41,7 @@ pub(super) struct Conversation {
     /// The agent's last question, and the turn of it.
     pub(super) asks: Vec<Ask>,
     asks_of: Option<TurnId>,
-    /// Calls that earlier attempts began, and of which they did not tell what came.
+    /// Calls that earlier attempts began, and for which they reported no result.
     pub(super) in_doubt: Vec<Call>,
     /// All of it is kept, also what no request to an endpoint has.
     keeps_all: bool,
@@ -96,7 +96,7 @@ pub(super) enum Part {
     },
     /// The answer went wrong.
     Error(String),
-    /// The answer came to its end: why, and what it cost, as its dialect says it.
+    /// The answer came to its end: why, and what it cost, as its dialect has it.
     Finish {
         reason: Option<String>,
         usage: Option<String>,
@@ -135,7 +135,7 @@ pub(super) enum Outcome {
     Denied,
 }
 
-/// What people are to say to a call before it is made.
+/// What people are to decide about a call before it is made.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Approval {
     pub(super) id: String,
@@ -205,7 +205,7 @@ impl Conversation {
         self.entry().border = true;
     }
 
-    /// What an agent says in a turn, for those who read it as it comes: nothing yet.
+    /// An agent's output in a turn, for those who read it as it comes: nothing yet.
     pub(super) fn of_turn(turn: &TurnId, from: Serial) -> Conversation {
         let (speaks, turn, pieces) = (Speaks::Agent, Some(turn.clone()), Vec::new());
         let spoken = MessagePieces { speaks, turn, from, pieces };
@@ -213,7 +213,7 @@ impl Conversation {
         Conversation { entries, ..Conversation::default() }
     }
 
-    /// Takes what the agent of the last entry says next.
+    /// Takes the next output of the agent of the last entry.
     pub(super) fn take(&mut self, format: &Format, payload: &[u8], turn: Option<&TurnId>) {
         if *format == Format::TEXT {
             return self.text(&String::from_utf8_lossy(payload));
@@ -246,7 +246,7 @@ impl Conversation {
         self.entry().border = true;
     }
 
-    /// What the last entry says from a part on is superseded by what it says next. Parts keep their places.
+    /// The last entry's content from a part on is superseded by what comes next. Parts keep their places.
     pub(super) fn take_back(&mut self, from: usize) {
         let last = self.entries.len() - 1;
         self.calls.retain(|_, (entry, part)| *entry != last || *part < from);
@@ -338,7 +338,7 @@ pub(super) fn is_named(interaction: &str, id: &str) -> bool {
     rest.is_empty() || (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether people let it, and their note: `true`, or an object whose member `approved` is, is a yes. Nobody
+/// Whether people let it, and their note: `true`, or an object whose member `approved` is, is a yes. No person
 /// has answered where the answer is missing.
 fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
     let Reply::Answered { format, payload } = reply else { return None };
@@ -359,7 +359,7 @@ impl Entry {
         Entry { speaks, turn, from, parts, border: false, places, data, chunked: None }
     }
 
-    /// Whether it is the agent's side, which whoever took over speaks for.
+    /// Whether it is the agent's side, on which also whoever took over is.
     pub(super) fn is_agent(&self) -> bool {
         self.speaks != Speaks::User
     }
@@ -388,7 +388,7 @@ pub(super) fn is_shown(format: &Format, payload: &[u8]) -> bool {
     }
 }
 
-/// Whether this is a conversation that somebody brought along.
+/// Whether this is a conversation that a client brought along.
 pub(super) fn is_brought(format: &Format, payload: &[u8]) -> bool {
     ai_sdk::messages(format, payload).is_some_and(|messages| !messages.is_empty())
 }

@@ -29,7 +29,7 @@ impl Found {
     }
 }
 
-/// What a payload says of a call that began before it, if it may.
+/// What a payload has of a call that began before it, if it may.
 pub(in crate::edge) fn found(piece: Piece) -> Option<Found> {
     let wanted = ["ai-sdk/1", "ag-ui/1"];
     if !wanted.contains(&piece.format.as_str()) {
@@ -42,8 +42,8 @@ pub(in crate::edge) fn found(piece: Piece) -> Option<Found> {
     Some(Found { call, piece })
 }
 
-/// The parts of a message. `later`: results that its turn put out after it, of whatever calls. `answers`: what its
-/// turn asked after it began, oldest first.
+/// The parts of a message. `later`: results that its turn put out after it, of whatever calls. `answers`: the
+/// questions of its turn since it began, with their answers, oldest first.
 pub(in crate::edge) fn of(
     message: &MessagePieces,
     later: &[Found],
@@ -102,7 +102,7 @@ impl Call {
         }
     }
 
-    /// Where it stands, by a word.
+    /// Where it stands, by name.
     fn state(&self) -> &'static str {
         match (&self.result, &self.approval) {
             (Outcome::Output(_), _) => "output",

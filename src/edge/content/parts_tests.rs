@@ -144,7 +144,7 @@ fn a_call_has_what_came_of_it_later_and_is_told_where_it_stands() {
             r#"{"type":"tool_call","id":"k","tool":"pay","state":"output","arguments":{"sum":1.10},"approval":{"id":"ok","approved":true},"output":{"left":2.50,"e":1e400}}"#
         ]],
     );
-    // The message with the result tells it too, and a client's answer is one.
+    // The message with the result has it too, and a client's answer is one.
     check(
         Speaks::Agent,
         &[PAID],

@@ -1,4 +1,4 @@
-//! What of a long conversation, or of one that was brought along, an endpoint is asked with.
+//! What of a long conversation, or of one that was brought along, goes into an endpoint's request.
 
 use bytes::Bytes;
 use expect_test::expect;
@@ -12,7 +12,7 @@ use crate::ids::AgentName;
 use crate::limits::MESSAGES_BYTES;
 use crate::session::{Event, Fact, TreePlace, View};
 
-/// The messages that an endpoint is asked with which goes on in turn `t`.
+/// The messages in the request to an endpoint that goes on in turn `t`.
 fn rendered(kept_to: u64, log: &[Vec<Event>]) -> Vec<String> {
     rendered_in(MESSAGES_BYTES, kept_to, log)
 }
@@ -67,7 +67,7 @@ fn an_agent_with_little_room_is_told_the_newest_that_fits() {
     ];
     assert_eq!(rendered_in(2_000, 0, &log), ["a400", "b400", "c400", "d400", "e400"]);
     assert_eq!(rendered_in(1_200, 0, &log), ["c400", "d400", "e400"]);
-    // What is left begins with what a person said, and what the turn was given stays.
+    // What is left begins with what a person sent, and what the turn was given stays.
     assert_eq!(rendered_in(900, 0, &log), ["e400"]);
     assert_eq!(rendered_in(1, 0, &log), ["e400"]);
 }
@@ -130,7 +130,7 @@ fn what_is_internal_is_told_to_the_agent_itself_alone() {
     assert_eq!(rendered(0, &log), ["ours", "now"]);
 }
 
-/// A model refuses a call without a result where a person speaks after it.
+/// A model refuses a call without a result where a person's message follows it.
 #[test]
 fn a_call_whose_question_nobody_answered_says_so() {
     let asked_for = [

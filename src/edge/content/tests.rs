@@ -1,4 +1,4 @@
-//! Conversations as dialects are told of them: written in one, read in all (`docs/CONTENT.md`).
+//! Conversations as dialects get them: written in one, read in all (`docs/CONTENT.md`).
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
@@ -79,7 +79,7 @@ pub(in crate::edge) fn conversation(log: &[Vec<Event>]) -> Conversation {
     Conversation::of(&messages(log), &turn_id("t"))
 }
 
-/// The messages that an endpoint of each dialect is asked with, and what else is told of answers.
+/// The messages in requests to an endpoint of each dialect, and what else they have of answers.
 pub(super) fn check(log: &[Vec<Event>], expected: Expect) {
     let messages = messages(log);
     let mut rendered = String::new();
@@ -291,7 +291,7 @@ fn an_answer_of_people_goes_back_in_the_endpoints_own_form() {
           {"role":"tool","tool_call_id":"k1","content":"the call came to no result"}
     "#]],
     );
-    // Somebody spoke instead, and an earlier attempt to go on said something.
+    // An input came instead, and an earlier attempt to go on sent something.
     let [bought, ordered, open] = request(None);
     check(
         &[bought, ordered, open, user(11, "text", "no"), agent(12, "t", &[("text", "lost")])],
@@ -454,7 +454,7 @@ fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
     };
     entry.push(event(6, "text", "no", fact));
     assert_eq!(of(entry.clone()), (false, Some((3, 1))));
-    // What it asks then is all that counts.
+    // Its questions from then on are all that counts.
     entry.extend([ask(7, "c"), waits(8)]);
     assert_eq!(of(entry.clone()), (true, Some((8, 2))));
     entry.push(answer(9, "c"));

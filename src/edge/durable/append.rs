@@ -66,7 +66,7 @@ fn answer(reply: &Reply, producer: Option<&Origin>) -> Result<Response, Problem>
         Applied::Appended { last, duplicate, closed, seq, .. } => {
             (last.unwrap_or(reply.tail), !duplicate, closed, seq)
         }
-        // Somebody else closed it: this producer's request is none that was done.
+        // Another client closed it: this producer's request is none that was done.
         Applied::Closed { tail, duplicate: true, again: false } if producer.is_some() => {
             return Err(problem::closed(reply.root, tail));
         }

@@ -65,7 +65,7 @@ impl Body {
     }
 }
 
-/// Any event as one JSON value; one that means something for a turn says so.
+/// Any event as one JSON value; one that means something for a turn has that in it.
 fn value(out: &mut Vec<u8>, event: &Event) {
     if event.fact.is_some() {
         return wire::event(out, event, None);

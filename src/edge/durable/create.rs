@@ -78,7 +78,7 @@ fn initial(kind: &ContentType, bytes: &bytes::Bytes) -> Result<Vec<NewEvent>, Pr
     if bytes.is_empty() { Ok(Vec::new()) } else { messages::parse(kind, bytes) }
 }
 
-/// What a fork will be made of; none of a session that never said so.
+/// What a fork will be made of; none of a session that never had a type.
 async fn inherited_type(
     edge: &Edge,
     source: &SessionId,

@@ -1,4 +1,4 @@
-//! Cursors: numbers of intervals of time, by which caches tell one wait for news from the next.
+//! Cursors: numbers of intervals of time, by which caches distinguish one wait for news from the next.
 
 use crate::ids::Millis;
 

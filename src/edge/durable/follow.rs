@@ -33,7 +33,7 @@ pub(super) struct Follow {
     root: Incarnation,
     /// The last event that was delivered.
     serial: Serial,
-    /// Whether a log that begins later now is still what was asked for.
+    /// Whether a log that begins later now is still what was requested.
     from_start: bool,
     live: bool,
     detached: bool,
@@ -70,7 +70,7 @@ impl Follow {
         self.live || self.status().tail <= self.serial
     }
 
-    /// Whether retention took what comes after the offset that was asked for.
+    /// Whether retention took what comes after the offset that was requested.
     pub(super) fn lacks_beginning(&self) -> bool {
         !self.from_start && self.serial.next() < self.status().first
     }

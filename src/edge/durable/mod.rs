@@ -44,7 +44,7 @@ const STREAM_FORK_SUB_OFFSET: HeaderName = HeaderName::from_static("stream-fork-
 const STREAM_SSE_DATA_ENCODING: HeaderName = HeaderName::from_static("stream-sse-data-encoding");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
-/// What a stream is made of where its creator did not say.
+/// What a stream is made of where its creator named no type.
 const USUAL_TYPE: &str = "application/octet-stream";
 /// What a session of the native API is shown as.
 const NATIVE_TYPE: &str = "application/json";
@@ -64,7 +64,7 @@ pub(super) fn routes() -> Vec<Route> {
     routes
 }
 
-/// The header that says where the next read goes on.
+/// The header with the offset at which the next read goes on.
 fn next_offset(root: Incarnation, serial: Serial) -> (HeaderName, HeaderValue) {
     let text = Offset { root, serial }.to_string();
     (STREAM_NEXT_OFFSET, HeaderValue::from_str(&text).expect("an offset is digits"))

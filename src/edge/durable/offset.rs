@@ -6,7 +6,7 @@ use crate::runtime::Start;
 /// The start of any log, beside `-1`.
 const ZERO: &str = "0000000000000000_0000000000000000";
 
-/// Where a reader says it wants to begin.
+/// Where a reader wants to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Start,

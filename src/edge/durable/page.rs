@@ -20,7 +20,7 @@ use crate::session::ContentType;
 
 /// How long the end of a closed stream may take to follow the last event, in milliseconds.
 const END_MS: u64 = 5;
-/// Answers about the past may be kept a while; the tag tells whether they still hold.
+/// Answers about the past may be kept a while; the tag shows whether they still hold.
 const CACHING: &str = "private, max-age=60, stale-while-revalidate=300";
 
 /// A chunk as it fills.
@@ -65,7 +65,7 @@ pub(super) async fn long_poll(
         let next = tokio::select! {
             biased;
             next = timeout_at(until, follow.next()) => next,
-            // The client asks again, and another node answers.
+            // The client repeats its request, and another node answers.
             () = edge.stop.cancelled() => break,
         };
         let Ok(next) = next else {
@@ -106,7 +106,7 @@ impl Page {
         }
     }
 
-    /// Takes what fits, and says whether the chunk is finished. Where it ends depends on the log alone,
+    /// Takes what fits, and returns whether the chunk is finished. Where it ends depends on the log alone,
     /// so that all nodes cut it in the same place.
     fn take(&mut self, next: Next) -> Result<bool, Problem> {
         match next {

@@ -1,4 +1,4 @@
-//! What a request asks for in its headers and its query. The dialect is lenient where its protocol is:
+//! The parameters of a request, in its headers and its query. The dialect is lenient where its protocol is:
 //! what it does not know is ignored, and `Stream-Closed` counts only where it is `true`.
 
 use axum::http::{HeaderMap, HeaderName, header};
@@ -24,12 +24,12 @@ pub(super) struct End {
     pub(super) expires_at: Option<crate::ids::Millis>,
 }
 
-/// The fork that a creator asks for.
+/// The fork that a creator requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fork {
     pub(super) source: SessionId,
     pub(super) anchor: Option<Serial>,
-    /// The root that the anchor is of, where it says.
+    /// The root that the anchor is of, where it names one.
     pub(super) root: Option<Incarnation>,
     pub(super) sub: u64,
 }
@@ -37,7 +37,7 @@ pub(super) struct Fork {
 /// The query of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Read<'q> {
-    /// None where nothing was said: the start, and no live read.
+    /// None where nothing was given: the start, and no live read.
     pub(super) place: Option<Place>,
     pub(super) live: Option<Live>,
     pub(super) cursor: Option<&'q str>,
@@ -157,7 +157,7 @@ fn source_id(caller: &Caller, text: &str) -> Result<SessionId, Problem> {
     name::parse(caller, path)
 }
 
-/// What a read asks for. Parameters that are not known are ignored.
+/// The parameters of a read. Parameters that are not known are ignored.
 pub(super) fn read(pairs: &[(String, String)]) -> Result<Read<'_>, Problem> {
     let bad = |detail: &str| Problem::new(&error::BAD_QUERY, detail);
     let all = |name: &'static str| {

@@ -1,4 +1,4 @@
-//! Problems as the dialect wants them told: some refusals carry headers that clients go by.
+//! Problems in the form of the dialect: some refusals carry headers that clients go by.
 
 use super::super::error::{self, Problem};
 use super::{STREAM_CLOSED, TRUE, next_offset};

@@ -44,7 +44,7 @@ pub(super) async fn read(
         Some(Live::LongPoll) => {
             while_granted(&caller, page::long_poll(follow, cursors, &edge)).await
         }
-        // Once the answer has begun, nothing can be said but that it broke off.
+        // Once the answer has begun, nothing can be reported but that it broke off.
         Some(Live::Sse) if follow.lacks_beginning() => Err(problem::log_gone()),
         Some(Live::Sse) => Ok(sse::response(follow, cursors, &edge, caller.ending())),
     }
@@ -91,7 +91,7 @@ pub(super) async fn head(
     Ok(response)
 }
 
-/// The seconds that were asked for: 0 is kept as the shortest time there is.
+/// The seconds that were requested: 0 is kept as the shortest time there is.
 fn ttl_s(ttl_ms: u64) -> u64 {
     if ttl_ms == 1 { 0 } else { ttl_ms.div_ceil(1000) }
 }

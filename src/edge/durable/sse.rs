@@ -1,7 +1,7 @@
 //! A live read: what is there and what comes, each piece with where it ends (S7).
 //!
 //! It ends cleanly only after a `control` frame: where the stream is closed, and now and then, so that
-//! caches in between can begin anew. In every other case the connection breaks. The body asks for more
+//! caches in between can begin anew. In every other case the connection breaks. The body reads on
 //! only when the connection has room (S10).
 
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Sse {
                 tokio::select! {
                     biased;
                     () = self.stop.cancelled() => return Some(Ok(self.parting())),
-                    // The protocol has no word for it: whoever comes back hears why.
+                    // The protocol has no frame for it: a client that comes back gets the reason.
                     _ = self.ending.came() => return Some(Err(BrokenOff)),
                     next = self.follow.next() => next,
                     () = sleep_until(heartbeat.min(self.recycle_at)) => {
@@ -156,7 +156,7 @@ impl Sse {
         }
     }
 
-    /// The last frame of a response that somebody else goes on with.
+    /// The last frame of a response that another node goes on with.
     fn parting(&mut self) -> Bytes {
         self.stage = Stage::Ended;
         let mut out = Vec::new();

@@ -169,7 +169,7 @@ impl Writer {
             tokio::select! {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
-                // What is under way is told first.
+                // What is under way is answered first.
                 ended = self.ending.came(), if self.under_way.is_none() => {
                     let seq = self.first_unacknowledged();
                     return Some(self.fail(seq, Refused::Ended(ended).into()));

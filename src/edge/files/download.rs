@@ -1,6 +1,6 @@
 //! Reading a file, whole or a range of it: a piece at a time, from whichever replica has it (S10).
 //!
-//! Nobody knows what a file is but who brought it: browsers are told not to guess, and never to show one as a page.
+//! Only who brought a file knows what it is: browsers are instructed not to guess, and never to show one as a page.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -117,7 +117,7 @@ async fn next(
     Ok(bytes)
 }
 
-/// What every answer about a whole file says of it.
+/// The headers of every answer about a whole file.
 fn about(file: &File) -> [(HeaderName, HeaderValue); 6] {
     let media_type = file.media_type.as_ref().map(ContentType::as_str);
     [

@@ -60,7 +60,7 @@ pub(super) async fn begin(
     let request = parse(&held.bytes, edge.settings.file_keep_ms)?;
     let (file, is_new) = ask(&edge, &caller, &id, FileRequest::Begin(request), deadline).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    // From the list of the session's files, whatever its own path is to who asks.
+    // From the list of the session's files, whatever its own path is to the requester.
     let path = format!("files/{}", file.id);
     let location = HeaderValue::from_str(&path).expect("a path is visible");
     Ok((status, [(header::LOCATION, location)], progress(&file), Json(render(&file)))
@@ -94,7 +94,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Commits what is asked about a file; says how the file is now, and whether this changed it.
+/// Commits a request about a file; returns how the file is now, and whether this changed it.
 async fn ask(
     edge: &Edge,
     caller: &Caller,

@@ -1,11 +1,11 @@
-//! Which bytes of a file a request asks for (RFC 9110, 14).
+//! Which bytes of a file are requested (RFC 9110, 14).
 
 use std::ops::Range;
 
-/// What a `range` header asks for.
+/// What a `range` header requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// All bytes: nothing else was said, or nothing that is served.
+    /// All bytes: nothing else was requested, or nothing that is served.
     All,
     /// These, at least one.
     Part(Range<u64>),
@@ -14,7 +14,7 @@ pub(super) enum Asked {
 }
 
 /// Reads a `range` for so many bytes. Several ranges, other units and what is malformed are passed over, as a server
-/// may: then all bytes are asked for.
+/// may: then all bytes are requested.
 pub(super) fn asked(text: Option<&str>, size: u64) -> Asked {
     let Some(range) = text.and_then(|text| text.trim().strip_prefix("bytes=")) else {
         return Asked::All;

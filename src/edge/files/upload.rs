@@ -1,4 +1,4 @@
-//! Bringing a file: a body of any length becomes commands of a piece each, and nobody holds more than one piece.
+//! Bringing a file: a body of any length becomes commands of a piece each, and the node holds no more than one piece.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The message that somebody names by its id.
+//! The message that a request names by its id.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::ids::{Serial, StepName, TurnId};
 use crate::runtime::Shown;
 use crate::session::{Event, Fact, Status, TreePlace};
 
-/// The first event of a message, and where it stands. None where none begins there, where that only asks again for an
+/// The first event of a message, and where it stands. None where none begins there, where that only requests another
 /// answer, or where all of it was superseded since.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Finding where messages begin, from newer to older: by what the first event of each says of the one before it.
+//! Finding where messages begin, from newer to older: by what the first event of each records of the one before it.
 
 use super::super::error::Problem;
 use super::log::Log;
@@ -33,7 +33,7 @@ enum Next {
     },
 }
 
-/// A message as its first event tells of it.
+/// A message as its first event records it.
 struct Begin {
     /// The one before it, in what is read.
     before: Serial,
@@ -91,7 +91,7 @@ pub(super) async fn back(
             // The next page goes on here.
             return Ok(Border { lo: upto.next(), begins, is_first: false, remnants: false });
         }
-        // What its neighbours say is often in the same piece.
+        // What its neighbours record is often in the same piece.
         let piece = log.back(upto, status.first, log.most()).await?;
         let Some(start) = piece.first().map(|shown| shown.event.serial) else {
             next = Next::end_of(status);
@@ -123,7 +123,7 @@ pub(super) async fn back(
     }
 }
 
-/// Where the last message is that begins before a place in the log: one that begins there says it.
+/// Where the last message is that begins before a place in the log: one that begins there records it.
 async fn next_before(
     log: &mut Log<'_>,
     status: &Status,
@@ -172,7 +172,7 @@ impl Next {
         Next::None { remnants: Serial(1) < status.first }
     }
 
-    /// What it is where nothing is said of a place, or something that is not there any more. `from`: who says it.
+    /// What it is where no place is recorded, or one that is not there any more. `from`: the event that records it.
     fn or_none(self, status: &Status, from: Serial) -> Next {
         let Next::At(at) = self else { return self };
         let inherited = status.fork.as_ref().map(|fork| fork.at);

@@ -1,4 +1,4 @@
-//! What does not fit into a page: it waits for the next one, or it is told that something is missing (S10).
+//! What does not fit into a page: it waits for the next one, or it is marked that something is missing (S10).
 
 use std::pin::pin;
 use std::task::{Context, Waker};
@@ -12,7 +12,7 @@ use crate::ids::{InteractionId, KindName, Serial, StepName, TurnEpoch, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS, MESSAGES_READ_BYTES};
 use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, Then, TurnOutput, View};
 
-/// A turn under way, and what its worker says in it.
+/// A turn under way, and its worker's output.
 struct Turn {
     turn: TurnId,
     epoch: TurnEpoch,
@@ -35,7 +35,7 @@ impl Turn {
         assert!(world.run(Command::Say(Box::new(say))));
     }
 
-    /// Asks, and is answered.
+    /// Asks a question, and is answered.
     fn ask(&mut self, world: &mut World, name: &str, question: &str, answer: &str) {
         let (interaction, kind) = (InteractionId::parse(name).unwrap(), KindName::parse("text"));
         let (question, kind) = (text(question), kind.unwrap());
@@ -124,7 +124,7 @@ fn a_name_that_no_turn_has_is_not_looked_for_in_the_whole_log() {
         names.push(turn.turn);
     }
     let status = world.status();
-    // How often is asked, and what the last answer is.
+    // How many requests there are, and the last answer.
     let ask = |name: &TurnId| {
         let (mut before, mut questions) = (None, 0);
         loop {

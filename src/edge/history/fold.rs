@@ -107,7 +107,7 @@ impl Fold {
 
     /// Whether nothing that comes at `serial` or later can change the page's messages.
     pub(super) fn is_settled(&self, serial: Serial) -> bool {
-        // What is left of a message may come late, because others speak in between.
+        // What is left of a message may come late, because others send output in between.
         let seeks = self.remnants.is_some() && serial.0 < self.lo.0 + MESSAGES_EVENTS as u64;
         !seeks
             && self.all.values().all(|message| {
@@ -178,7 +178,7 @@ impl Fold {
         }
     }
 
-    /// Takes an output, if it is of a message of the page or may say what came of one's calls.
+    /// Takes an output, if it is of a message of the page or may have the results of one's calls.
     fn output(&mut self, event: &Event, output: &Output) {
         let (of, turn) = (output.message, &output.turn);
         if self.visibility == Visibility::Public && is_internal(event) {
@@ -189,7 +189,7 @@ impl Fold {
         }
         self.reach(event, of, turn, output.place);
         if let Some(message) = self.all.get_mut(&of) {
-            // Where it began with a question, that did not say it.
+            // Where it began with a question, that did not have it.
             message.step.clone_from(&output.step);
             let before = message.size();
             message.put_out(event, output);
@@ -216,7 +216,7 @@ impl Fold {
         }
     }
 
-    /// Begins a message, and says whether it is of the page.
+    /// Begins a message, and returns whether it is of the page.
     fn begin(&mut self, event: &Event, role: Speaks, id: Serial, place: TreePlace) -> bool {
         if self.visibility == Visibility::Public && is_internal(event) {
             return false;

@@ -50,7 +50,7 @@ pub(super) struct Message {
     questions: VecDeque<QuestionPart>,
     /// Questions before these, for which there is no room.
     questions_cut: u64,
-    /// Where it stands in the tree, and whether its first event says so.
+    /// Where it stands in the tree, and whether its first event records it.
     place: TreePlace,
     begins: bool,
 }
@@ -129,7 +129,7 @@ impl Message {
     pub(super) fn push(&mut self, event: &Event) {
         let size = event.payload.len();
         (self.bytes, self.to) = (self.bytes + size, event.serial);
-        // A paragraph that stands alone says that the next text is another part.
+        // A paragraph that stands alone means that the next text is another part.
         let joins = |run: &&mut Run| {
             run.format == Format::TEXT
                 && event.format == Format::TEXT
@@ -193,7 +193,7 @@ impl Message {
         });
     }
 
-    /// Takes room for the words of a question or an answer, if there is some: they are shown whole or not at all.
+    /// Takes room for the text of a question or an answer, if there is some: they are shown whole or not at all.
     fn has_room(&mut self, words: &Bytes) -> bool {
         let has_room = self.words + words.len() <= MESSAGES_BYTES;
         self.words += if has_room { words.len() } else { 0 };
@@ -346,7 +346,7 @@ impl Message {
         }
         let TreePlace { parent, branch, .. } = self.place;
         out = out.with("branch", branch.0);
-        // What is left of a message does not say what it follows.
+        // What is left of a message does not show what it follows.
         if !self.begins {
             return out;
         }

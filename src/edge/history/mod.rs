@@ -1,6 +1,6 @@
-//! The messages of a session, page by page in both directions, and what of them waits for somebody.
+//! The messages of a session, page by page in both directions, and what of them waits for people or workers.
 //!
-//! A message is where its first event is: each event says which message it is of, and each message which one was
+//! A message is where its first event is: each event records which message it is of, and each message which one was
 //! before it (`session/src/work/message.rs`). So a page costs what its messages do, however long the log is, and a
 //! message has the same id at every node, on every page, and after anything was trimmed before it.
 

@@ -1,7 +1,7 @@
-//! What waits for somebody, with its content: open questions, and inputs that no worker has taken in.
+//! What waits for people or workers, with its content: open questions, and inputs that no worker has taken in.
 //!
-//! The session's state knows where they are; the words are read from the log. Bounded in bytes: of what is beyond the
-//! bound the place is told, and where to read it.
+//! The session's state knows where they are; the text is read from the log. Bounded in bytes: of what is beyond the
+//! bound the place is given, and where to read it.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,7 @@ pub(in crate::edge) async fn waiting(
 }
 
 impl Waiting {
-    /// What is known of it without the log: the questions without their words.
+    /// What is known about it without the log: the questions without their text.
     pub(in crate::edge) fn without_words(status: &Status) -> Waiting {
         let interactions = status.interactions.iter().map(|open| question(open, None));
         let interactions = interactions.collect::<Vec<_>>().into();
@@ -61,7 +61,7 @@ impl Waiting {
     }
 }
 
-/// A question, with its words where they are there.
+/// A question, with its text where that is there.
 pub(in crate::edge) fn question(open: &InteractionStatus, asked: Option<&Event>) -> Json {
     let words = asked.filter(|event| !event.payload.is_empty());
     Json::object([
@@ -89,7 +89,7 @@ fn claimed(caller: &CallerStatus) -> Json {
     ])
 }
 
-/// An input that waits, with its words where they are there; nothing if it is none.
+/// An input that waits, with its text where that is there; nothing if it is none.
 fn input(event: &Event) -> Option<Json> {
     let Some(Fact::Input { input, turn, sender, held, .. }) = event.fact.as_deref() else {
         return None;

@@ -10,7 +10,7 @@ use crate::ids::{Cursor, Serial};
 use crate::limits::MESSAGES_EVENTS;
 use crate::session::{Status, View};
 
-/// Pages in a row that may come to nothing, because what they have was superseded, before one says so.
+/// Pages in a row that may come to nothing, because what they have was superseded, before one reports so.
 const EMPTY_PAGES: usize = 8;
 
 /// To which side of a place a page lies, and so which of its messages wait for the next page.
@@ -167,10 +167,10 @@ async fn newer(log: &mut Log<'_>, status: &Status, request: &PageRequest) -> Res
     Ok(Page { messages: fold.finish(status).await, older: None, newer })
 }
 
-/// Folds from `from` on until nothing can change the page any more; says how far it read.
+/// Folds from `from` on until nothing can change the page any more; returns how far it read.
 ///
 /// More than a page is worth is not read: a page that lies after a place ends there, and of what can still change in
-/// any, the end of the log tells. Where a page that lies before a place would end there, its fold is not past.
+/// any, the end of the log decides. Where a page that lies before a place would end there, its fold is not past.
 async fn run(
     log: &mut Log<'_>,
     status: &Status,

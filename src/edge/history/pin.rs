@@ -1,4 +1,4 @@
-//! Which path through a conversation somebody reads: the newest one, a branch, or up to a message.
+//! Which path through a conversation a client reads: the newest one, a branch, or up to a message.
 
 use super::super::error::{self, Problem};
 use super::super::headers::strict_number;
@@ -7,10 +7,10 @@ use super::log::Log;
 use crate::ids::Serial;
 use crate::session::{Status, View};
 
-/// What a reader asks for.
+/// What a reader requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::edge) enum Pin {
-    /// Where somebody spoke last.
+    /// The path of the last input.
     #[default]
     Current,
     /// All messages, in the order of the log.
@@ -25,7 +25,7 @@ impl Pin {
     /// Takes what is given as `branch` and as `leaf`.
     ///
     /// # Errors
-    /// Says what cannot be understood.
+    /// Names what cannot be understood.
     pub(in crate::edge) fn parse(branch: Option<&str>, leaf: Option<&str>) -> Result<Pin, String> {
         match (branch, leaf) {
             (None, None) => Ok(Pin::Current),

@@ -1,4 +1,4 @@
-//! Where a page begins or ends: a word, a cursor of the session's present life, or a serial of it.
+//! Where a page begins or ends: a name, a cursor of the session's present life, or a serial of it.
 
 use super::super::cursor;
 use super::super::error::{self, Problem};

@@ -156,7 +156,7 @@ fn followed(
         }
     }
     let status = world.status();
-    // What was trimmed since is gone from the device's page when it is asked for again.
+    // What was trimmed since is gone from the device's page when it is requested again.
     stale.extend(known.keys().filter(|id| **id < status.first));
     // A message that grew too large for a page lost its beginning.
     stale.extend(known.iter().filter(|(_, text)| MESSAGES_BYTES < text.len()).map(|(id, _)| *id));
@@ -306,7 +306,7 @@ fn branches(status: &Status) -> Vec<Serial> {
     [Serial::ZERO].into_iter().chain(others).collect()
 }
 
-/// Those of all messages that are on a path, by what their events say.
+/// Those of all messages that are on a path, by what their events record.
 fn of_view(log: &[Event], view: &View, all: &Listed) -> Listed {
     let mut on: BTreeMap<Serial, Serial> = BTreeMap::new();
     for event in log {

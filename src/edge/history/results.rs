@@ -45,7 +45,7 @@ impl Results {
         (of.last, of.bytes) = (id, 0);
     }
 
-    /// Keeps what an output that is not listed says of a call.
+    /// Keeps what an output that is not listed has of a call.
     pub(super) fn look_at(&mut self, turn: &TurnId, piece: Piece) {
         let Some(of) = self.turns.get_mut(turn) else { return };
         if let Some(found) = (of.bytes < MESSAGES_BYTES).then(|| found(piece)).flatten() {

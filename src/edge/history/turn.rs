@@ -22,7 +22,7 @@ use crate::session::{Event, Fact, Receipt, Status, View};
 pub(in crate::edge) struct Ended {
     /// Its input; where that was trimmed, the first message that is left of it.
     pub(in crate::edge) begin: Serial,
-    /// Its last event, which says how it ended.
+    /// Its last event, which records how it ended.
     pub(in crate::edge) last: Arc<Shown>,
 }
 
@@ -253,7 +253,7 @@ pub(in crate::edge) async fn end_of_message(
     Ok((status.tail, place.branch))
 }
 
-/// What an input is of that began no turn of its own, as far as it says.
+/// What an input is of that began no turn of its own, as far as it records that.
 fn other(event: &Event, name: &TurnId) -> Option<Found> {
     match event.fact.as_deref() {
         Some(Fact::Input { held: true, .. }) => Some(Found::Held),
@@ -262,7 +262,7 @@ fn other(event: &Event, name: &TurnId) -> Option<Found> {
     }
 }
 
-/// The turn that an input was left to, as far as an event says.
+/// The turn that an input was left to, as far as an event records that.
 fn left_to(event: &Event, name: &TurnId) -> Option<TurnId> {
     match event.fact.as_deref() {
         Some(Fact::Receipt { input, turn, receipt: Receipt::Deferred }) if input == name => {
@@ -326,14 +326,14 @@ pub(in crate::edge) async fn text_of_turn(
 ) -> Result<TurnText, Problem> {
     let last = log.last(ended.begin, ended.last.event.serial).await?;
     let from = last.first().map_or(ended.begin, |shown| shown.event.serial);
-    // What is read may begin in the middle of a message, whose first event says how much is missing.
+    // What is read may begin in the middle of a message, whose first event shows how much is missing.
     let message = |event: &Event| match event.fact.as_deref() {
         Some(Fact::Output(output)) if output.turn == *turn => Some(output.message),
         Some(Fact::Requested { turn: of, message, .. }) if of == turn => Some(*message),
         _ => None,
     };
     let head = last.iter().find_map(|shown| message(&shown.event));
-    // One that was trimmed cannot say it; then what is left of the message is a remnant.
+    // One that was trimmed cannot show it; then what is left of the message is a remnant.
     let head = head.filter(|at| *at < from && status.first <= *at);
     let mut fold = Fold::new(head.unwrap_or(from), None, usize::MAX, Side::Older);
     fold = fold.with_remnants(Some(Serial::ZERO));

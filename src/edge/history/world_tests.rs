@@ -19,7 +19,7 @@ pub(super) struct World {
     pub(super) log: Vec<Event>,
     now: u64,
     names: u32,
-    /// How often each lease has spoken.
+    /// How many outputs each lease has sent.
     seqs: BTreeMap<TurnEpoch, u64>,
     /// Texts of [`LARGE`] bytes so far.
     large: usize,
@@ -75,7 +75,7 @@ impl World {
         self.run(Command::Input(Box::new(input)));
     }
 
-    /// Somebody speaks after a message that was there before, or wants another answer to it.
+    /// A person sends an input after a message that was there before, or wants another answer to it.
     pub(super) fn branch(&mut self, which: u8, how: u8) {
         let begun: Vec<_> = self.log.iter().filter(|event| event.begins().is_some()).collect();
         let Some(event) = begun.get(usize::from(which) % begun.len().max(1)) else { return };

@@ -29,10 +29,10 @@ fn edited<'o>(object: &'o Object<'o>) -> Option<&'o str> {
     EDITED.iter().find_map(|name| object.get(name))
 }
 
-/// Judges an answer by the question that was asked.
+/// Judges an answer by its question.
 pub(super) fn check(kind: &str, question: &[u8], said: &NewEvent) -> Result<(), Unfit> {
     let question = String::from_utf8_lossy(question);
-    // What was asked in another shape, by an agent of another dialect, is that one's to judge.
+    // A question in another shape, by an agent of another dialect, is that one's to judge.
     let Some(question) = Object::parse(&question) else { return Ok(()) };
     let text = String::from_utf8_lossy(&said.payload);
     match kind {

@@ -1,8 +1,8 @@
-//! What people are asked and what they answer, judged where it enters: each kind of question has a shape, and an
+//! Questions to people and their answers, judged where it enters: each kind of question has a shape, and an
 //! answer fits its question.
 //!
-//! The session knows no JSON. So an answer says by which question it was judged, and the session takes it for that one
-//! alone.
+//! The session knows no JSON. So an answer names the question that it was judged by, and the session takes it for
+//! that one alone.
 
 mod answer;
 mod question;
@@ -64,7 +64,7 @@ pub(super) async fn answer(
         let done = edge.runtime.sessions.submit_for(grant, id, command, deadline).await;
         let differs =
             matches!(done, Err(SubmitError::Refused { refusal: Refusal::QuestionDiffers, .. }));
-        // Its question was asked, or asked anew, meanwhile.
+        // Its question came, or came anew, meanwhile.
         if !differs || deadline <= Instant::now() {
             return Ok(done);
         }
@@ -85,7 +85,7 @@ async fn judge(
     let Some(status) = status else { return Ok(()) };
     let mut open = status.interactions.iter();
     let Some(open) = open.find(|open| open.interaction == answer.interaction) else {
-        // What became of it is the session's to say.
+        // What became of it is for the session to answer.
         answer.judged = Some(Serial::ZERO);
         return Ok(());
     };
@@ -95,7 +95,7 @@ async fn judge(
         return Ok(());
     }
     let Some(request) = request(edge, id, &status, open.serial, deadline).await? else {
-        // Retention took it; whoever asked judges alone.
+        // Retention took it; the agent judges alone.
         return Ok(());
     };
     let (kind, said) = (kind.to_owned(), answer.content.clone());

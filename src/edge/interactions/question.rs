@@ -6,7 +6,7 @@ use crate::ids::KindName;
 use crate::limits;
 use crate::session::{Format, NewEvent};
 
-/// Whether a question can be asked; if not, why, in a sentence.
+/// Whether a question can be put to people; if not, why, in a sentence.
 pub(in crate::edge) fn check(kind: &str, question: &NewEvent) -> Result<(), String> {
     let text = String::from_utf8_lossy(&question.payload);
     let object = Some(&*text).filter(|_| question.format == Format::JSON).and_then(Object::parse);
@@ -22,7 +22,7 @@ pub(in crate::edge) fn check(kind: &str, question: &NewEvent) -> Result<(), Stri
         }
         KindName::APPROVAL => {
             let Some(object) = object.filter(|object| object.get("tool").is_some()) else {
-                // In words alone.
+                // As text alone.
                 return Ok(());
             };
             match object.object("tool").get("schema") {
@@ -47,7 +47,7 @@ pub(in crate::edge) fn check(kind: &str, question: &NewEvent) -> Result<(), Stri
 /// What there is to choose among: JSON values, as they stand.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// Gives what is wrong with it.
 pub(super) fn choices<'q>(question: &'q Object<'q>) -> Result<Vec<&'q str>, String> {
     let most = limits::CHOICES;
     let choices = question.get("choices").and_then(raw::list);

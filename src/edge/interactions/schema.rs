@@ -1,4 +1,4 @@
-//! JSON Schema, as far as it can be judged in little time and without asking anybody else.
+//! JSON Schema, as far as it can be judged in little time and without requests to others.
 //!
 //! A schema comes from an agent and is judged at a node, so what it may cost has a bound: its size with all that it
 //! refers to, its depth, and patterns that are matched in time linear in the text. It refers to its own parts alone.

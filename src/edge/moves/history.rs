@@ -1,4 +1,4 @@
-//! Plain histories of chats: what users and assistants said elsewhere becomes a session of turns that are over.
+//! Plain histories of chats: what users and assistants wrote elsewhere becomes a session of turns that are over.
 //!
 //! The session is played here as if it had happened, by its own rules, and then brought in as one that was exported.
 
@@ -17,7 +17,7 @@ use crate::session::{
     TurnOutput,
 };
 
-/// The agent that said what the assistant did, where none is named.
+/// The agent whose output the assistant's messages are, where none is named.
 const AGENT: &str = "assistant";
 
 /// What is brought in: its hash, its state, its events.
@@ -32,7 +32,7 @@ pub(super) fn room_for(bytes: usize) -> usize {
 /// Plays a history: it takes a while, and is to be done where blocking is allowed.
 ///
 /// # Errors
-/// It is none, or has something that no session can hold; it says at which message.
+/// It is none, or has something that no session can hold; the text names the message.
 pub(super) fn play(id: &SessionId, at: Millis, body: &Bytes) -> Result<History, Problem> {
     let text = str::from_utf8(body).ok();
     let whole = text.and_then(Object::parse).ok_or_else(|| bad("the body is a JSON object"))?;
@@ -73,7 +73,7 @@ struct Play {
     at: Millis,
     log: Vec<Event>,
     agent: AgentName,
-    /// The turn that is open, and how much was said in it.
+    /// The turn that is open, and how many outputs it has.
     turn: Option<(TurnId, u64)>,
     epoch: u64,
 }
@@ -107,7 +107,7 @@ impl Play {
         }
     }
 
-    /// A person speaks: that begins a turn.
+    /// A person's message: it begins a turn.
     fn user(&mut self, number: usize, message: &Object<'_>) -> Result<(), Problem> {
         self.end_turn()?;
         let given = message.text("id").and_then(|id| TurnId::parse(&id).ok());
@@ -137,7 +137,7 @@ impl Play {
         Ok(())
     }
 
-    /// The agent speaks in the turn that is open.
+    /// Output of the agent in the turn that is open.
     fn say(&mut self, event: NewEvent) -> Result<(), Problem> {
         self.put_out(vec![event], Then::GoOn)
     }
@@ -179,7 +179,7 @@ fn parts(message: &Object<'_>) -> Result<Vec<MessagePart>, Problem> {
     content_parts(message)
 }
 
-/// What an assistant said, as events of a turn.
+/// An assistant's message, as events of a turn.
 fn assistant(message: &Object<'_>) -> Result<Vec<NewEvent>, Problem> {
     let mut events = Vec::new();
     for (at, part) in parts(message)?.into_iter().enumerate() {
@@ -237,7 +237,7 @@ fn of_part(
                 events.push(result(&id, "errorText", error)?);
             }
         }
-        // Files, sources and data are told as they stand.
+        // Files, sources and data are taken as they stand.
         _ => events.push(chunk(Json::raw(json))?),
     }
     Ok(())

@@ -64,7 +64,7 @@ pub(in crate::edge) async fn import(
     imported
 }
 
-/// What users and assistants said elsewhere.
+/// What users and assistants wrote elsewhere.
 async fn history_of(
     edge: &Edge,
     caller: &Caller,

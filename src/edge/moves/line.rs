@@ -1,6 +1,6 @@
 //! The lines of an exported session, see docs/PROTOCOL.md: a head, the state, the events, an end.
 //!
-//! Every line is one JSON object and says in `line` what it is. What is there for people stands beside the exact bytes
+//! Every line is one JSON object and has in `line` what it is. What is there for people stands beside the exact bytes
 //! that are read back. A line of a kind that is not known is refused and not passed by, so that a later version can
 //! add some without a loss; `file` is kept for the files beside a log.
 

@@ -1,4 +1,4 @@
-//! What people read of one session beside its events: who is there, and what was said.
+//! What people read of one session beside its events: who is there, and the messages.
 
 use axum::Json;
 use axum::http::{HeaderMap, header};

@@ -25,7 +25,7 @@ pub(super) fn body(request: &Request<'_>) -> Json {
             false => messages.push(user(entry)),
         }
     }
-    // Each run has a name of its own; one that goes on after answers says after which.
+    // Each run has a name of its own; one that goes on after answers names the one before.
     let run = |times: u32| match times {
         0 => request.turn.to_owned(),
         times => format!("{}:{times}", request.turn),
@@ -125,7 +125,7 @@ impl<'a> Rendered<'a> {
                 }
                 Part::Call(call) if call.is_whole() => rendered.calls.push(call),
                 Part::Step if !rendered.calls.is_empty() => rendered.close(out),
-                // Who never spoke of it may not know its role.
+                // An endpoint that never sent any may not know its role.
                 Part::Reasoning { text, extra, format, .. } if format.as_str() == FORMAT => {
                     rendered.close(out);
                     let id = rendered.next_id();
@@ -263,7 +263,7 @@ impl State {
         }
     }
 
-    /// Says what stands in the last snapshot alone: the agent's output after the last input of a person, in messages
+    /// Takes what stands in the last snapshot alone: the agent's output after the last input of a person, in messages
     /// whose text did not come by itself.
     fn tell_snapshot(&mut self, read: &mut Read) {
         let snapshot = std::mem::take(&mut self.snapshot);
@@ -324,7 +324,7 @@ impl State {
         tool
     }
 
-    /// Success, unless it says that it is not: people are to answer, or somebody stopped it.
+    /// Success, unless it reports that it is not: people are to answer, or it was stopped.
     fn finish(&self, event: &Object<'_>, read: &mut Read) {
         let outcome = event.object("outcome");
         let kind = outcome.text("type").or_else(|| event.text("outcome")).unwrap_or_default();
@@ -362,7 +362,7 @@ impl State {
         let kind = match interrupt.text("reason").unwrap_or_default().as_str() {
             "tool_call" | "confirmation" => "approval",
             "tanstack:client_tool_execution" => "client_tool",
-            // One that nobody could judge by is shown, and judged by its agent alone.
+            // One that no answer could be judged by is shown, and judged by its agent alone.
             _ if schema.is_some_and(|schema| is_schema(schema).is_ok()) => "form",
             _ => "text",
         };

@@ -85,7 +85,7 @@ fn tool(call: &Call) -> Json {
 fn approval(approval: &Approval) -> Json {
     let (approved, said) = match &approval.answer {
         Some((approved, said)) => (*approved, said.as_deref()),
-        // It goes on all the same: they spoke instead, or nobody can answer any more.
+        // It goes on all the same: an input came instead, or no answer is taken any more.
         None => (false, Some("nobody answered")),
     };
     let answer = Json::object([("id", approval.id.as_str().into()), ("approved", approved.into())]);
@@ -105,10 +105,10 @@ pub(super) struct State {
 struct Pending {
     id: String,
     tool: String,
-    /// None where it is too large, or nobody is to answer any more.
+    /// None where it is too large, or no person is to answer any more.
     input: Option<String>,
     approval: Option<String>,
-    /// Nobody here has to do anything about it.
+    /// Nothing is to be done about it here.
     settled: bool,
 }
 
@@ -201,8 +201,8 @@ impl State {
         if matches!(end, End::Fail { .. }) {
             return end;
         }
-        // The last call of an answer that was cut may be cut too, and one that says that it is at its end waits for no
-        // call of a client.
+        // The last call of an answer that was cut may be cut too, and one that reports that it is at its end waits
+        // for no call of a client.
         let waits = word != "stop" && end != End::Complete { reason: "length".into() };
         let open = self.calls.iter().filter(|call| !call.settled);
         let pending = open.filter(|call| call.approval.is_some() || waits).map(Pending::question);

@@ -73,7 +73,7 @@ enum Dialect {
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pieces: Vec<Piece>,
-    /// What the answer said that its end is, and whether that is final.
+    /// The end that the answer reported, and whether that is final.
     finish: Option<(End, bool)>,
     /// An error that it may go on after, and whether it has.
     fault: Option<(String, bool)>,
@@ -108,7 +108,7 @@ impl Answer {
     /// What one event of the stream means. One without data is none, wherever it comes, unless it is an error.
     pub(super) fn take(&mut self, frame: &Frame) -> Vec<Piece> {
         let data = frame.data.trim();
-        // An error of a dialect that has events of that name says more than that it is one.
+        // An error of a dialect that has events of that name has more in it than that it is one.
         let is_own = || {
             matches!(self.dialect, Dialect::Anthropic(_))
                 && Object::parse(data).is_some_and(|event| event.get("type").is_some())
@@ -223,8 +223,8 @@ impl Read {
         self.end_with(end, true);
     }
 
-    /// The answer ends so by a word of its dialect. An agent that loops ends a round for its tools, and begins the next
-    /// one when they are done, which may be long in coming.
+    /// The answer ends so by a finish reason of its dialect. An agent that loops ends a round for its tools, and
+    /// begins the next one when they are done, which may be long in coming.
     pub(super) fn finish_by(&mut self, word: &str, end: End) {
         let asks = matches!(end, End::Ask(_));
         let tools = matches!(word, "tool-calls" | "tool_calls" | "function_call");
@@ -265,10 +265,10 @@ impl Read {
 /// The longest arguments of a call in a question, in bytes.
 pub(super) const ARGUMENTS_BYTES: usize = limits::EVENT_BYTES / 2;
 
-/// What ends a stream, in some dialects; it says nothing of how the answer ends.
+/// What ends a stream, in some dialects; it does not show how the answer ends.
 pub(super) const DONE: &str = "[DONE]";
 
-/// A question in words alone, or an object of what there is to know of it.
+/// A question as text alone, or an object of what there is to know of it.
 pub(super) fn question(format: Format, text: String) -> NewEvent {
     NewEvent { format, payload: text.into() }
 }

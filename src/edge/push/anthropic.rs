@@ -92,7 +92,7 @@ fn thought(text: &str, extra: Option<&str>) -> Option<Json> {
         signature if signature.starts_with('"') => {
             Some(of("thinking").with("thinking", text).with("signature", Json::raw(signature)))
         }
-        // What may be read by nobody is a block of its own.
+        // What no client may read is a block of its own.
         block => Some(Json::raw(block)),
     }
 }

@@ -1,4 +1,4 @@
-//! What the streams of Anthropic's Messages API mean, and what its models are asked.
+//! What the streams of Anthropic's Messages API mean, and the requests to its models.
 
 use expect_test::{Expect, expect};
 
@@ -113,7 +113,7 @@ fn blocks_of_a_text_are_one_text_where_nothing_is_between_them() {
     );
 }
 
-/// The messages that a model is asked with, one in a line.
+/// The messages in a request to a model, one in a line.
 fn requested_with(log: &[Vec<Event>], expected: Expect) {
     let conversation = conversation(log);
     let body = Protocol::Anthropic.body(&request(&conversation));
@@ -192,7 +192,7 @@ fn a_model_is_asked_with_what_other_agents_said() {
     );
 }
 
-/// People answered what the turn asked: the call has their answer, in a message of the user's.
+/// People answered the turn's question: the call has their answer, in a message of the user's.
 #[test]
 fn an_answer_of_people_goes_back_as_the_result_of_its_call() {
     let call = begins(0, r#"{"type":"tool_use","id":"q","name":"place","input":{}}"#);

@@ -42,7 +42,7 @@ pub(super) enum Failed {
     TooLong,
     #[error("the answer broke off")]
     BrokeOff,
-    /// The endpoint says so itself, and that it may go otherwise the next time.
+    /// The endpoint reports so itself, and that it may go otherwise the next time.
     #[error("the endpoint failed: {0}")]
     Reported(String),
     #[error("the conversation is not to be had: {0}")]
@@ -55,7 +55,7 @@ pub(super) enum Failed {
 
 impl From<TooLong> for Failed {
     fn from(why: TooLong) -> Failed {
-        // The endpoint would say the same again.
+        // The endpoint would send the same again.
         Failed::Refused(format!("the endpoint's answer: {why}"))
     }
 }
@@ -63,7 +63,7 @@ impl From<TooLong> for Failed {
 impl From<Failed> for BrokeOff {
     fn from(failed: Failed) -> BrokeOff {
         let (wait, throttled) = match &failed {
-            // It says when there is room again. Where it does not, the turn's budget bounds the requests.
+            // It answers when there is room again. Where it does not, the turn's budget bounds the requests.
             Failed::Status { status, retry_after: Some(wait), .. } => (*wait, *status == 429),
             _ => (Duration::ZERO, false),
         };
@@ -88,19 +88,19 @@ pub(super) struct Call {
     _connection: JoinSet<()>,
 }
 
-/// How much of an answer that says no is read, and of its words kept, in bytes.
+/// How much of a refusal is read, and of its text kept, in bytes.
 const EXCUSE_BYTES: usize = 4 << 10;
 const EXCUSE_WORDS: usize = 512;
 
-/// How long the words of an answer that says no are waited for at most: that it says no is known without them.
+/// How long the text of a refusal is waited for at most: that it is a refusal is known without it.
 const EXCUSE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest wait that an endpoint is given.
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(limits::RETRY_AFTER_MS_MAX);
 
-/// Says whose session it is, where it is not the default tenant's: two tenants may use the same name.
+/// Names whose session it is, where it is not the default tenant's: two tenants may use the same name.
 const TENANT: &str = "outlive-tenant";
-/// The shortest word of a configured header that is taken for a secret, in bytes.
+/// The shortest part of a configured header that is taken for a secret, in bytes.
 const SECRET_BYTES: usize = 8;
 
 impl Call {
@@ -152,7 +152,7 @@ impl Call {
             return Ok(Call { answer, parser, begun: false, _connection: running });
         }
         if status.is_redirection() {
-            // Followed, it would take the conversation and its keys to a place that nobody configured.
+            // Followed, it would take the conversation and its keys to a place that was not configured.
             let place = place(&answer, url).map(|place| format!(" and points to {place}"));
             let place = place.unwrap_or_default();
             return Err(Failed::Refused(format!(
@@ -240,8 +240,8 @@ fn place(answer: &Response<Incoming>, url: &Url) -> Option<String> {
     Some(format!("{}{}", place.origin().ascii_serialization(), place.path()))
 }
 
-/// How long an endpoint asks to be left alone: in seconds, in milliseconds (which some servers have besides), or until
-/// a date, which is compared with the answer's own where it has one, so that no clock here matters.
+/// The wait that an endpoint requests: in seconds, in milliseconds (which some servers have besides), or
+/// until a date, which is compared with the answer's own where it has one, so that no clock here matters.
 fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let header = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let number = |name: &str| header(name)?.parse::<f64>().ok().filter(|number| 0.0 <= *number);
@@ -251,18 +251,18 @@ fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     }
     let date = |name: &str| OffsetDateTime::parse(header(name)?, &Rfc2822).ok();
     let wait = date("retry-after")? - date("date").unwrap_or(now);
-    // A date that is over asks for no wait.
+    // A date that is over requests no wait.
     Some(Duration::try_from(wait).unwrap_or_default().min(RETRY_AFTER_MAX))
 }
 
-/// Words without what is configured to be sent with each request: some servers say which key they refuse.
+/// A text without what is configured to be sent with each request: some servers repeat the key that they refuse.
 fn without_secrets(words: String, headers: &BTreeMap<String, String>) -> String {
     let secrets = headers.values().flat_map(|value| value.split_whitespace());
     let secrets = secrets.filter(|secret| SECRET_BYTES <= secret.len());
     secrets.fold(words, |words, secret| words.replace(secret, "***"))
 }
 
-/// What an answer says that says no, as far as it is kept.
+/// The text of a refusal, as far as it is kept.
 async fn excuse(mut answer: Response<Incoming>, wait: Duration) -> String {
     let (mut said, until) = (Vec::new(), Instant::now() + wait);
     while said.len() < EXCUSE_BYTES

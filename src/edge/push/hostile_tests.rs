@@ -99,7 +99,7 @@ fn calls_whose_arguments_come_in_turns_are_told_apart() {
         piece(one, r#""""#, r#""""#, "]"),
     ];
     assert_eq!(of(&in_turns), [call("a", "f", "{}"), call("b", "g", "[]")]);
-    // Nobody says which is which.
+    // Nothing shows which is which.
     let without = [piece("", r#""a""#, r#""f""#, "{}"), piece("", r#""b""#, r#""g""#, "[]")];
     assert_eq!(of(&without), [call("a", "f", "{}"), call("b", "g", "[]")]);
     let twice = [

@@ -1,4 +1,4 @@
-//! Agents that are somebody's HTTP endpoint: a request for each turn, and its stream is what the agent says.
+//! Agents that are an operator's HTTP endpoint: a request for each turn, and its stream is the agent's output.
 //!
 //! The endpoint knows nothing of outlive. It gets the conversation in the form that it takes anyway, and its
 //! answer is read as it comes: pieces of text become events of text, all else is kept whole under the dialect's
@@ -61,7 +61,7 @@ pub struct Endpoint {
     pub signing: Vec<SigningSecret>,
     /// Turns at once, of one node.
     pub capacity: usize,
-    /// How long it may say nothing, in milliseconds.
+    /// How long it may be without progress, in milliseconds.
     pub quiet_ms: u64,
     pub restart: Restart,
     /// How long one answer may take, if it has a limit.

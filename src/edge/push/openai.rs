@@ -161,7 +161,7 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
     }
 }
 
-/// What a choice says: the next piece of it, or all of it at once, as servers say it that do not stream.
+/// The content of a choice: the next piece of it, or all of it at once, as servers send it that do not stream.
 pub(in crate::edge) fn delta_of<'a>(choice: &Object<'a>) -> Object<'a> {
     let whole = choice.get("delta").is_none() && choice.get("message").is_some();
     choice.object(if whole { "message" } else { "delta" })

@@ -1,4 +1,4 @@
-//! In what words an endpoint says that it failed, and why its answer ended.
+//! How an endpoint reports that it failed, and why its answer ended.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::answer::End;
 /// Why a turn failed whose answer the endpoint's own rules cut off.
 const FILTERED: &str = "the answer was stopped by a content filter";
 
-/// Why a turn failed whose endpoint says no more than that.
+/// Why a turn failed whose endpoint reports no more than that.
 const FAILED: &str = "the endpoint ended with an error";
 
 /// The message of an error, whose shape differs from server to server: text, a field of a JSON object, or an object in
@@ -29,12 +29,12 @@ fn of_value(error: &Value) -> Option<String> {
     }
 }
 
-/// The words of a failure, or that there were none.
+/// The text of a failure, or that there were none.
 pub(super) fn or_none(words: String) -> String {
     if words.trim().is_empty() { "the endpoint failed without a word".into() } else { words }
 }
 
-/// What a dialect's word for why an answer ended means: one table for all of them.
+/// What a dialect's finish reason means: one table for all of them.
 pub(super) fn end(word: &str) -> End {
     let complete = |reason: &str| End::Complete { reason: reason.to_owned() };
     let fail = |reason: &str| End::Fail { reason: reason.to_owned() };

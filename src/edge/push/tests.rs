@@ -1,4 +1,4 @@
-//! What the streams of endpoints mean, and what endpoints are asked.
+//! What the streams of endpoints mean, and the requests to endpoints.
 
 use expect_test::{Expect, expect};
 
@@ -68,7 +68,7 @@ fn tell(piece: Piece) -> String {
     }
 }
 
-/// The event that ends an answer with this word.
+/// The event that ends an answer with this reason.
 fn end_by(protocol: Protocol, word: &str) -> Frame {
     let data = match protocol {
         Protocol::AiSdk => format!(r#"{{"type":"finish","finishReason":"{word}"}}"#),

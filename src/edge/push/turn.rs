@@ -38,8 +38,8 @@ pub(super) fn key(assignment: &Assignment) -> TurnKey {
     }
 }
 
-/// Works on a turn until the endpoint's answer ends, or the turn does. If the attempt came to nothing, says why: the
-/// turn is tried again under its budget.
+/// Works on a turn until the endpoint's answer ends, or the turn does. If the attempt came to nothing, returns why:
+/// the turn is tried again under its budget.
 pub(super) async fn run(
     sessions: &Sessions,
     endpoint: &Endpoint,
@@ -147,13 +147,13 @@ fn id(assignment: &Assignment, waited: Option<u32>) -> String {
     let input = assignment.turn.input.0;
     let tenant = session.tenant();
     let named = format!("{tenant:?}\n{}\n{}\n{input}", session.name(), turn.as_str());
-    // Routes may take the same id for the same request, so nobody is to find names with the same one.
+    // Routes may take the same id for the same request, so it must be infeasible to find names with the same one.
     let hash = digest(&SHA256, named.as_bytes());
     let hash = URL_SAFE_NO_PAD.encode(&hash.as_ref()[..18]);
     format!("{hash}-{}-{}", epoch.0, waited.unwrap_or_default())
 }
 
-/// Makes a call, says what is read of its answer, and tells how that ended.
+/// Makes a call, commits what is read of its answer, and returns how that ended.
 async fn call(
     endpoint: &Endpoint,
     outgoing: &CallRequest,
@@ -209,20 +209,20 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(24 * 60 * 60)
 }
 
-/// What an endpoint says, numbered.
+/// An endpoint's output, numbered.
 struct Words<'a> {
     key: TurnKey,
     speaker: &'a Speaker,
     protocol: Protocol,
     whole: Format,
     seq: u64,
-    /// The step that the first words begin.
+    /// The step that the first output begins.
     step: Option<StepName>,
     /// The next output supersedes what came before: of earlier attempts, or since the mark.
     rewinds: bool,
-    /// The next words can be superseded by later ones.
+    /// The next output can be superseded by later output.
     marks: bool,
-    /// The turn's time of silence.
+    /// The turn's time without progress.
     quiet_ms: u64,
     /// When the session last got something from the endpoint.
     received_at: Instant,
@@ -256,7 +256,7 @@ impl Words<'_> {
         }
     }
 
-    /// Says what was read at once, or that the endpoint lives if that was nothing.
+    /// Commits what was read at once, or a heartbeat if that was nothing.
     async fn take(&mut self, pieces: Vec<Piece>) {
         let mut events: Vec<NewEvent> = Vec::new();
         let mut phase = None;
@@ -300,7 +300,7 @@ impl Words<'_> {
         NewEvent { format: self.whole.clone(), payload }
     }
 
-    /// Says that something is left out.
+    /// Records that something is left out.
     async fn leave_out(&mut self, notice: Value) {
         let omitted = self.protocol.left_out(notice).to_string();
         let event = self.whole(omitted);
@@ -319,7 +319,7 @@ impl Words<'_> {
         self.speak(Vec::new(), None, then).await;
     }
 
-    /// Asks people what the endpoint asks, under its names where they are free in this session.
+    /// Puts the endpoint's questions to people, under its names where they are free in this session.
     async fn ask(&mut self, questions: Vec<Question>, before: &Questions) {
         let mut asks: Vec<Ask> = Vec::new();
         for Question { id, kind, question } in questions {
@@ -355,7 +355,7 @@ impl Words<'_> {
         self.hear(Some(output), None).await;
     }
 
-    /// Tells the session that the endpoint gave a sign of life, which begins its time of silence anew.
+    /// Reports progress of the endpoint to the session, which begins its time without progress anew.
     async fn live(&mut self) {
         self.received_at = Instant::now();
         let quiet_ms = Some(self.quiet_ms);
@@ -364,7 +364,7 @@ impl Words<'_> {
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
     }
 
-    /// Says it in as many requests as its size needs.
+    /// Commits it in as many requests as its size needs.
     async fn speak(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
         let (mut ready, mut bytes) = (Vec::new(), 0);
         for event in events {

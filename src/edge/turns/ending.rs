@@ -1,4 +1,4 @@
-//! How a turn stands or ended, with what was said in it, and which turns of a session there are. The log says so for
+//! How a turn stands or ended, with its output, and which turns of a session there are. The log shows so for
 //! ever, at any node: nothing is kept beside it (S9).
 
 use std::sync::Arc;
@@ -86,7 +86,7 @@ async fn shown(
     }
 }
 
-/// Waits until a turn is over, where none is named until anything happens, or `until`; says whether that is worth
+/// Waits until a turn is over, where none is named until anything happens, or `until`; returns whether that is worth
 /// waiting for any longer.
 async fn wait(
     edge: &Edge,
@@ -101,7 +101,7 @@ async fn wait(
         () = edge.stop.cancelled() => return Ok(false),
     };
     let Ok(mut follow) = follow else {
-        // It may have no place for readers, or no leader: the next look tells.
+        // It may have no place for readers, or no leader: the next look shows.
         tokio::time::sleep_until(until.min(Instant::now() + limits::LEADER_WAIT)).await;
         return Ok(true);
     };
@@ -149,7 +149,7 @@ async fn held(
     Ok(event.first().filter(|shown| is_held(&shown.event)).map(|shown| shown.event.serial))
 }
 
-/// A turn that is over, with what was said in it.
+/// A turn that is over, with its output.
 async fn over(
     log: &mut Log<'_>,
     status: &Status,
@@ -176,7 +176,7 @@ async fn over(
     Ok(with_head(body, status))
 }
 
-/// What the session remembers of a turn, so that nobody has to look for it in the log.
+/// What the session remembers of a turn, so that it need not be looked for in the log.
 async fn remembered(
     log: &mut Log<'_>,
     status: &Status,
@@ -217,7 +217,7 @@ fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     }
 }
 
-/// The members that say which life of the session this is of, and as of when.
+/// The members that show which life of the session this is of, and as of when.
 fn head(status: &Status) -> Json {
     let cursor = Cursor { incarnation: status.incarnation, serial: status.tail };
     Json::object([

@@ -1,5 +1,5 @@
-//! Turns by HTTP. Of workers: take a turn, speak in it without an end, hear what concerns it. Of whoever reads: how a
-//! turn stands or ended, and which there are.
+//! Turns by HTTP. Of workers: take a turn, send output in it without an end, get signals of it. Of whoever reads: how
+//! a turn stands or ended, and which there are.
 
 mod ending;
 mod output;

@@ -1,6 +1,6 @@
-//! Output of a turn without an end: each line of the body is one say, acknowledged when it is committed.
+//! Output of a turn without an end: each line of the body is one `Say`, acknowledged when it is committed.
 //!
-//! One say is under way at a time, so they keep their order however far the leader is; what comes
+//! One `Say` is under way at a time, so they keep their order however far the leader is; what comes
 //! meanwhile waits, within bounds (S10). A worker whose connection broke sends again what was not
 //! acknowledged, and nothing is there twice (S11).
 
@@ -84,7 +84,7 @@ pub(in crate::edge) async fn output(
     Ok(response)
 }
 
-/// A worker that speaks without an end.
+/// A worker that sends output without an end.
 struct Speaker {
     edge: Edge,
     caller: Caller,
@@ -98,7 +98,7 @@ struct Speaker {
     _room: OwnedSemaphorePermit,
 }
 
-/// A say on its way.
+/// A `Say` on its way.
 struct UnderWay {
     seq: Option<u64>,
     outcome: BoxFuture<'static, Result<Reply, Problem>>,
@@ -133,7 +133,7 @@ impl Speaker {
             tokio::select! {
                 biased;
                 done = outcome(&mut self.under_way) => return Some(self.settle(done)),
-                // What is under way is told first.
+                // What is under way is answered first.
                 ended = self.ending.came(), if self.under_way.is_none() => {
                     return Some(self.fail(None, &Refused::Ended(ended).into()));
                 }
@@ -181,7 +181,7 @@ impl Speaker {
         Bytes::from_static(b"{\"end\":true}\n")
     }
 
-    /// Nothing of this line was said, unless its outcome is unknown, and nothing of those after it.
+    /// Nothing of this line was committed, unless its outcome is unknown, and nothing of those after it.
     fn fail(&mut self, seq: Option<u64>, why: &Problem) -> Bytes {
         self.has_ended = true;
         self.under_way = None;

@@ -1,4 +1,4 @@
-//! What is told of turns.
+//! What is shown of turns.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -52,7 +52,7 @@ pub(in crate::edge) fn assignment(
     RawValue::from_string(text).expect("events are rendered as JSON")
 }
 
-/// Calls of tools that were begun, and of which nobody has told what came.
+/// Calls of tools that were begun, and have no result.
 fn tools(turn: &TurnStatus) -> Value {
     let held = turn.lease.as_ref().map(|lease| lease.epoch);
     let tool = |begun: &ToolStatus| {

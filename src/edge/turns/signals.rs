@@ -1,4 +1,5 @@
-//! What a worker is told of its turn by HTTP: the log of its session, filtered (`live=sse` or `live=long-poll`).
+//! The signals of a turn that a worker gets by HTTP: the log of its session, filtered (`live=sse` or
+//! `live=long-poll`).
 //!
 //! It ends cleanly where the worker has nothing more to do; in every other case the connection breaks.
 
@@ -70,7 +71,7 @@ pub(in crate::edge) async fn signals(
     }
 }
 
-/// What a feed tells, and then nothing: the turn is no more of the worker's.
+/// The signals of a feed, and then nothing: the turn is no more of the worker's.
 fn signals_of(feed: Feed) -> BoxStream<'static, Signal> {
     // The stream holds the feed's wait, which must not be dropped half way.
     stream::unfold(Some(feed), |feed| async {
@@ -94,7 +95,7 @@ async fn polled(
     let (mut all, mut next, mut over) = (Vec::new(), after, false);
     let mut stopped = pin!(edge.stop.cancelled());
     while all.len() < limits::LINK_SIGNALS {
-        // Who has something to tell does not wait for more.
+        // What is there does not wait for more.
         let until = if all.is_empty() { until } else { Instant::now() };
         let signal = tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! What a body asks to append: a JSON envelope with many events, or the bytes of one.
+//! What a body has to append: a JSON envelope with many events, or the bytes of one.
 
 use axum::http::HeaderMap;
 use base64::Engine;
@@ -55,7 +55,7 @@ pub(in crate::edge) fn body_limit(headers: &HeaderMap) -> Result<usize, Problem>
     Ok(if is_envelope(headers)? { limits::BODY_BYTES } else { limits::APPEND_BYTES })
 }
 
-/// The command that a request asks for.
+/// The command of a request.
 pub(in crate::edge) fn command(headers: &HeaderMap, body: &Bytes) -> Result<Command, Problem> {
     let mut append = if is_envelope(headers)? { envelope(body)? } else { raw(headers, body)? };
     append.producer = headers::producer(headers)?;
@@ -70,7 +70,7 @@ pub(in crate::edge) fn command(headers: &HeaderMap, body: &Bytes) -> Result<Comm
     append_or_close(append)
 }
 
-/// The command that an envelope asks for, by a writer who is named beside it.
+/// The command of an envelope, by a writer who is named beside it.
 pub(super) fn enveloped(producer: Option<Origin>, body: &[u8]) -> Result<Command, Problem> {
     append_or_close(Append { producer, ..envelope(body)? })
 }
@@ -149,7 +149,7 @@ fn event(item: Item<'_>) -> Result<NewEvent, Problem> {
     checked(NewEvent { format, payload })
 }
 
-/// Refuses what says it is JSON and is not.
+/// Refuses what is declared as JSON and is not.
 fn checked(event: NewEvent) -> Result<NewEvent, Problem> {
     let (bytes, limit) = (event.payload.len(), limits::EVENT_BYTES);
     if limit < bytes {

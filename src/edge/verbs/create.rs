@@ -1,4 +1,4 @@
-//! What bodies ask of whole sessions: how one is created, and where its log is to begin.
+//! Bodies of requests about whole sessions: how one is created, and where its log is to begin.
 
 use std::collections::BTreeMap;
 

@@ -12,10 +12,10 @@ use crate::runtime::Freshness;
 use crate::session::{Fact, Follows, Found, Input, Status};
 
 /// Adds to an input what is in the log where it is to stand. Of what is not found nothing is added, and the session
-/// says so, unless it knows the input.
+/// reports it, unless it knows the input.
 ///
 /// # Errors
-/// Nobody who leads the session answers in time, or its log is not to be had.
+/// The session's leader does not answer in time, or its log is not to be had.
 pub(super) async fn find(
     edge: &Edge,
     id: &SessionId,
@@ -43,7 +43,7 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
         return set(input, place.and_then(|place| found(message, place.branch)));
     }
     let (mut at, mut of) = (message, None);
-    // What an agent said is an answer to what somebody said before it on its branch.
+    // An agent's output is an answer to what a person sent before it on its branch.
     for _ in 0..MESSAGES_PAGE_MAX {
         if status.tail < at {
             return Ok(());
@@ -52,7 +52,7 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
         let Some(event) = shown.first().map(|shown| &shown.event) else { return Ok(()) };
         let Some(place) = event.begins() else { return Ok(()) };
         let is_input = match event.fact.as_deref() {
-            // What was said to others meanwhile is not what the turn answers.
+            // What was sent to others meanwhile is not what the turn answers.
             Some(Fact::Input { input, turn, .. }) => {
                 of.as_ref().is_none_or(|of| of == input || of == turn)
             }

@@ -123,7 +123,7 @@ async fn request(
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
     let held = body::read(&edge, &headers, body, verb.body_limit()).await?;
-    // The last one is what curl says of all data that it is given; the body is read as JSON anyway.
+    // The last one is what curl sends with all data that it is given; the body is read as JSON anyway.
     let is_json = matches!(
         headers::media_type(&headers)?.as_str(),
         "" | "application/json" | "application/x-www-form-urlencoded"

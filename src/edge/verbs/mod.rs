@@ -1,5 +1,5 @@
-//! What clients can ask of a session, each verb once: a body is parsed into a command, the command is submitted, and
-//! what came of it is rendered. The doors (HTTP, WebSocket, lines, frames of workers) only carry.
+//! What clients can request of a session, each verb once: a body is parsed into a command, the command is submitted,
+//! and what came of it is rendered. The doors (HTTP, WebSocket, lines, frames of workers) only carry.
 
 mod append;
 mod create;
@@ -66,10 +66,10 @@ impl Verb {
         ("resume", Verb::Resume),
     ];
 
-    /// The command that a body asks for.
+    /// The command of a body.
     ///
     /// # Errors
-    /// The body is not what this verb takes; nothing was asked of the session.
+    /// The body is not what this verb takes; nothing was submitted to the session.
     pub(super) fn parse(self, body: &[u8]) -> Result<Command, Problem> {
         Ok(match self {
             Verb::Create => create::create(body)?,
@@ -110,7 +110,7 @@ impl Verb {
         }
     }
 
-    /// Whether a body must say that it is JSON, or nothing of what it is.
+    /// Whether a body must be declared as JSON, or not at all.
     fn is_typed(&self) -> bool {
         matches!(self, Verb::Create | Verb::Trim)
     }
@@ -119,8 +119,8 @@ impl Verb {
 /// Commits a command of `caller` wherever its session lives, and counts what it appended.
 ///
 /// # Errors
-/// The caller may not ask this, or not so much; or as the runtime says; one whose outcome is unknown tells a client
-/// whose request has no key that it must not simply send it again.
+/// The caller may not request this, or not so much; or as the runtime answers; one whose outcome is unknown informs a
+/// client whose request has no key that it must not simply send it again.
 pub(super) async fn submit(
     edge: &Edge,
     caller: &Caller,

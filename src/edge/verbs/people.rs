@@ -1,4 +1,4 @@
-//! What bodies ask of people's verbs, parsed once and strictly.
+//! Bodies of people's verbs, parsed once and strictly.
 
 use serde::Deserialize;
 
@@ -150,7 +150,7 @@ pub(super) fn control(body: &[u8]) -> Result<ControlRequest, Problem> {
     let known = |mode: &str| Mode::parse(mode).ok_or_else(|| bad("mode is auto, assist or manual"));
     let mode = request.mode.as_deref().map(known).transpose()?;
     let to = request.to.map(to).transpose()?;
-    // Who takes over answers by himself, unless he says otherwise.
+    // Who takes over answers by himself, unless the request names another mode.
     let usual = mode.unwrap_or(Mode::Manual);
     let verb = match (request.verb.as_str(), to) {
         ("request", None) if mode.is_none() => Verb::Request,

@@ -8,7 +8,7 @@ use crate::ids::{CallId, Cursor, Serial, SessionId};
 use crate::runtime::Reply;
 use crate::session::{Applied, tool_key};
 
-/// What a client is told of a command that took effect.
+/// What a client is answered for a command that took effect.
 pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
     let at = |serial| Cursor { incarnation: reply.incarnation, serial }.to_string();
     let (tail, number) = (reply.tail.0, |serial: Serial| serial.0);
@@ -64,7 +64,7 @@ pub(in crate::edge) fn render(id: &SessionId, reply: &Reply) -> Value {
         }),
         Applied::Touched { until } => json!({ "expires_at": wire::millis(*until) }),
         Applied::Trimmed { first } => json!({ "first": first.0 }),
-        // Files have answers of their own; the others are requests of the program itself, and sent to nobody.
+        // Files have answers of their own; the others are requests of the program itself, and sent to no client.
         Applied::File { .. }
         | Applied::Deleted { .. }
         | Applied::Unchanged

@@ -1,4 +1,4 @@
-//! What bodies tell of calls of tools, parsed once and strictly.
+//! Bodies about calls of tools, parsed once and strictly.
 
 use serde::Deserialize;
 
@@ -34,7 +34,8 @@ struct ResultBody<'b> {
     failed: bool,
 }
 
-/// What a worker tells of calls at once: of each one thing, because results come before output, and beginnings after.
+/// What a worker reports of calls at once: of each one thing, because results come before output, and beginnings
+/// after.
 pub(super) fn marks(request: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem> {
     let marks = request.into_iter().map(mark).collect::<Result<Vec<_>, _>>()?;
     let is_twice = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
@@ -44,7 +45,7 @@ pub(super) fn marks(request: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem
     }
 }
 
-/// What a worker tells of a call.
+/// What a worker reports of a call.
 fn mark(request: MarkBody<'_>) -> Result<ToolMark, Problem> {
     let call = name("call", &request.call, CallId::parse)?;
     let step = match (request.tool, request.result) {

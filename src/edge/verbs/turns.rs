@@ -1,4 +1,4 @@
-//! What bodies ask of turns, parsed once and strictly.
+//! Bodies of requests about turns, parsed once and strictly.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -53,7 +53,7 @@ struct CancelBody {
     role: Option<String>,
 }
 
-/// What a worker says, as JSON.
+/// A worker's `Say`, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SayBody<'b> {
@@ -196,7 +196,7 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     let (follows, content) = match (request.parent, request.regenerate, request.said) {
         (None, None, Some(content)) => (None, content.event()?),
         (Some(parent), None, Some(content)) => (Some(follows(parent, false)), content.event()?),
-        // What was said before is said again.
+        // The earlier content is sent again.
         (None, Some(message), None) => (Some(follows(message, true)), nothing()),
         (_, None, None) => return Err(bad("missing field `said`")),
         _ => return Err(bad("with regenerate, said and parent are those of the message")),
@@ -226,7 +226,7 @@ pub(in crate::edge) fn follows(message: u64, again: bool) -> Follows {
     Follows { message: Serial(message), again, found: None }
 }
 
-/// What is said until it is known what was said before.
+/// The content until the earlier one is known.
 pub(in crate::edge) fn nothing() -> NewEvent {
     NewEvent { format: Format::JSON, payload: Bytes::from_static(b"null") }
 }
@@ -479,77 +479,5 @@ pub(in crate::edge) fn bad(detail: &str) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn turn() -> TurnId {
-        TurnId::parse("t").unwrap()
-    }
-
-    #[test]
-    fn bodies_are_taken_whole_or_refused() {
-        let request = input(br#"{"input":"i","agent":"a","said":{"text":"hi"}}"#).unwrap();
-        assert_eq!((request.when_busy, request.sender), (None, None));
-        let request = input(
-            br#"{"input":"i","agent":"a","said":{"data":{"x":1}},"when_busy":"queue","participant":"p","device":"d"}"#,
-        );
-        assert!(request.unwrap().sender.is_some_and(|sender| sender.device.is_some()));
-        for body in [
-            &br#"{"input":"","agent":"a","said":{"text":"hi"}}"#[..],
-            br#"{"input":"i","agent":"a"}"#,
-            br#"{"input":"i","said":{"text":"hi"}}"#,
-            br#"{"input":"i","agent":"a","said":{"text":"hi"},"regenerate":3}"#,
-            br#"{"input":"i","agent":"a","said":{"text":"hi"},"parent":-1}"#,
-            br#"{"input":"i","parent":1,"regenerate":3}"#,
-            br#"{"input":"i","agent":"a","said":{"text":"hi"},"when_busy":"x"}"#,
-            br#"{"input":"i","agent":"a","said":{"text":"hi"},"device":"d"}"#,
-            br#"{"input":"i","agent":"a","said":{"text":"hi"},"x":1}"#,
-        ] {
-            assert!(input(body).is_err(), "{}", String::from_utf8_lossy(body));
-        }
-        assert_eq!(cancel(br#"{"all":true}"#).unwrap().scope, Scope::All);
-        assert_eq!(cancel(br#"{"turn":"t"}"#).unwrap().scope, Scope::Turn(turn()));
-        assert!(cancel(b"{}").is_err() && cancel(br#"{"turn":"t","all":true}"#).is_err());
-    }
-
-    #[test]
-    fn a_line_may_leave_the_epoch_to_the_address_and_is_refused_under_its_number() {
-        for text in [&b"{}"[..], b" { }\r\n", br#"{"epoch":7}"#] {
-            assert_eq!(line(turn(), TurnEpoch(7), text).unwrap().epoch, TurnEpoch(7));
-        }
-        for (text, seq) in [
-            (&br#"{"epoch":6,"seq":3,"events":[{"text":"a"}]}"#[..], Some(3)),
-            (br#"{"seq":4,"then":"stop"}"#, Some(4)),
-            (br#"{"seq":5,"thn":"complete"}"#, Some(5)),
-            (b"{", None),
-        ] {
-            assert_eq!(line(turn(), TurnEpoch(7), text).unwrap_err().0, seq);
-        }
-    }
-
-    #[test]
-    fn a_beat_needs_no_number_and_what_is_said_does() {
-        let beat = say(turn(), br#"{"epoch":3,"quiet_ms":60000}"#).unwrap();
-        assert_eq!((beat.output, beat.quiet_ms), (None, Some(60_000)));
-        let output = say(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
-        assert_eq!(output.output.unwrap().events.len(), 1);
-        let failed = say(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
-        assert_eq!(failed.output.unwrap().then, Then::Fail { reason: "x".into() });
-        let cut = say(turn(), br#"{"epoch":3,"seq":0,"then":"complete","reason":"length"}"#);
-        assert_eq!(
-            cut.unwrap().output.unwrap().then,
-            Then::CompleteFor { reason: "length".into() }
-        );
-        for body in [
-            &br#"{"seq":0}"#[..],
-            br#"{"epoch":1,"events":[{"text":"a"}]}"#,
-            br#"{"epoch":1,"then":"complete"}"#,
-            br#"{"epoch":1,"seq":0,"then":"release","reason":"x"}"#,
-            br#"{"epoch":1,"seq":0,"then":"stop"}"#,
-            br#"{"epoch":1,"quiet_ms":0}"#,
-            br#"{"epoch":1,"checkpoint":"%"}"#,
-        ] {
-            assert!(say(turn(), body).is_err(), "{}", String::from_utf8_lossy(body));
-        }
-    }
-}
+#[path = "turns_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! What workers say: frames, parsed once and strictly.
+//! What workers send: frames, parsed once and strictly.
 
 use serde::Deserialize;
 
@@ -67,7 +67,7 @@ struct BareFrame {
 
 /// Reads one frame.
 pub(super) fn read(tenant: Option<&TenantName>, frame: &[u8]) -> Result<Frame, Box<Refused>> {
-    // Whatever is wrong with the rest: the worker learns which say it was.
+    // Whatever is wrong with the rest: the worker learns which `Say` it was.
     let head: Head = turns::json(frame).map_err(|problem| refused(&problem, None, None))?;
     let seq = head.seq;
     let key = key(tenant, &head);

@@ -1,4 +1,4 @@
-//! What workers are told: frames, each one line of JSON.
+//! What workers are sent: frames, each one line of JSON.
 
 use serde_json::{Value, json};
 

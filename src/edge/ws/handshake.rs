@@ -20,7 +20,7 @@ use super::socket::{self, SocketReceiver, SocketSender};
 /// What a server adds to the client's key (RFC 6455, 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// What is spoken here, for browsers, which offer it beside `bearer.TOKEN`.
+/// The subprotocol here, for browsers, which offer it beside `bearer.TOKEN`.
 const PROTOCOL: &str = "outlive";
 
 /// Answers a handshake; then the connection is for `serve`.
@@ -80,7 +80,7 @@ fn required(detail: &str) -> Problem {
         .header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
 }
 
-/// Whether a list of words has this one, in any letters.
+/// Whether a list of names has this one, in any letters.
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> Result<bool, Problem> {
     let listed = one(headers, name)?.unwrap_or_default();
     Ok(listed.split(',').any(|given| given.trim().eq_ignore_ascii_case(word)))

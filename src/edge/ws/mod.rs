@@ -1,7 +1,7 @@
 //! WebSockets (RFC 6455): the verbs and events of the native API on one connection.
 //!
 //! `handshake` takes the connection over, `pieces` takes frames as their bytes come, `socket`
-//! carries texts within bounds (S10). `people` serves many sessions on one connection: `asked`
+//! carries texts within bounds (S10). `people` serves many sessions on one connection: `parse`
 //! parses what a client sends, `subscription` is one attached session. `worker` serves a worker of
 //! agents.
 

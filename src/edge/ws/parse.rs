@@ -1,4 +1,4 @@
-//! What a client asks for on a WebSocket, parsed once and strictly.
+//! Requests of a client on a WebSocket, parsed once and strictly.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -38,7 +38,7 @@ pub(super) enum Operation {
     /// Room for so many events more.
     Credit(u32),
     Verb(Box<Called>),
-    /// Says something that is not kept.
+    /// Sends a message that is not kept.
     Ephemeral(Box<EphemeralRequest>),
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Attach {
     pub(super) timeout_ms: u64,
 }
 
-/// What a verb asks of a session.
+/// The request of a verb to a session.
 pub(super) struct Called {
     pub(super) command: Command,
     /// Of the frame's body.
@@ -243,7 +243,7 @@ fn attach(frame: AttachFrame) -> Result<Attach, Problem> {
     })
 }
 
-/// The same as the query of a live read asks for.
+/// The same options as in the query of a live read.
 fn wants(frame: &AttachFrame) -> Result<attached::AttachOptions, Problem> {
     let flag = |on: bool| if on { "1" } else { "0" };
     let snapshot = frame.snapshot.map(|snapshot| match snapshot {

@@ -1,7 +1,7 @@
 //! One WebSocket of a person's device: many sessions, and the verbs, on one connection.
 //!
 //! Everything of it happens in one task. Answers and what else is no event go out first; events follow
-//! when the client has taken what was said before, within the credit of their session. Nothing is read
+//! when the client has taken what was sent before, within the credit of their session. Nothing is read
 //! from a client that leaves too many answers unread (S10).
 
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ enum Done {
     Unasked,
 }
 
-/// Does what a verb asks; it goes on even if the connection ends.
+/// Carries out the request of a verb; it goes on even if the connection ends.
 async fn call(
     edge: &Edge,
     caller: &Caller,
@@ -113,7 +113,7 @@ impl People {
                 self.part(&session, parting);
             }
         }
-        // What was asked is still done, as it would be by HTTP.
+        // What was requested is still done, as it would be by HTTP.
         let drain = Duration::from_millis(limits::DRAIN_MS) / 2;
         let _ = timeout(drain, async {
             while let Some(done) = self.requests.next().await {
@@ -203,7 +203,7 @@ impl People {
                         parse::bad(format!("the credit would be {sum} events; the limit is {most}"))
                     })
                 });
-                // Nobody asks for an answer who gives no number.
+                // A request without a number needs no answer.
                 if re.is_some() || answer.is_err() {
                     self.answer(re, answer.map(|()| json!({ "session": session.name() })));
                 }
@@ -215,7 +215,7 @@ impl People {
                 let request = async move {
                     let done = ephemeral::submit(&edge, &caller, session, *frames, attached).await;
                     match (re, done) {
-                        // Nobody asks for an answer who gives no number.
+                        // A request without a number needs no answer.
                         (None, Ok(_)) => Done::Unasked,
                         (re, done) => Done::Answered(re, done),
                     }
@@ -332,7 +332,7 @@ impl People {
         }
     }
 
-    /// Says of a session that nothing more is said of it.
+    /// Reports that nothing more is sent for a session.
     fn part(&mut self, session: &SessionId, reason: &str) {
         let data = json!({ "reason": reason });
         let text = json!({ "session": session.name(), "type": "detached", "data": data });
@@ -341,7 +341,7 @@ impl People {
 
     fn pass_on(&mut self, batch: Batch) {
         let Batch { session, number, texts, rest } = batch;
-        // Of a session that was detached nothing is said, even if it is attached again.
+        // Of a session that was detached nothing is sent, even if it is attached again.
         if self.places.get(&session).is_none_or(|place| place.number != number) {
             return;
         }

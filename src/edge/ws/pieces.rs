@@ -26,7 +26,7 @@ const OPCODE: u8 = 0x0f;
 const CONTROL: u8 = 8;
 const CONTROL_BYTES: u64 = 125;
 
-/// What a client may have in one message; it grows once the client has said who it is.
+/// What a client may have in one message; it grows once the client has authenticated.
 #[derive(Clone)]
 pub(super) struct Limit(Arc<AtomicUsize>);
 
@@ -82,7 +82,7 @@ impl<T> Pieces<T> {
         self.inner
     }
 
-    /// Hands on what is there. An error stays one, however often it is asked.
+    /// Hands on what is there. An error stays one, however often it is read.
     fn pass(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<()> {
         while 0 < buffer.remaining() {
             if !self.head.is_empty() {
@@ -157,7 +157,7 @@ impl<T> Pieces<T> {
     }
 }
 
-/// Hands on at most so many bytes, and says how many.
+/// Hands on at most so many bytes, and returns how many.
 fn hand_on(from: &mut BytesMut, most: usize, to: &mut ReadBuf<'_>) -> usize {
     let count = from.len().min(most).min(to.remaining());
     to.put_slice(&from[..count]);
@@ -165,7 +165,7 @@ fn hand_on(from: &mut BytesMut, most: usize, to: &mut ReadBuf<'_>) -> usize {
     count
 }
 
-/// Reads the head of a frame, if it is whole, and says how long it is.
+/// Reads the head of a frame, if it is whole, and returns how long it is.
 fn parse(bytes: &[u8]) -> io::Result<Option<(Frame, usize)>> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     if second & MASKED == 0 {

@@ -1,6 +1,6 @@
 //! Texts on one WebSocket: what comes in within its bounds, what goes out in order, and how it is closed.
 //!
-//! A close says why; a connection that ends without one broke. Neither is ever the end of a session (S7).
+//! A close has the reason; a connection that ends without one broke. Neither is ever the end of a session (S7).
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -30,7 +30,7 @@ type Stream = WebSocketStream<Pieces<Connection>>;
 /// Room for reading and writing that a connection takes when it begins, in bytes.
 const BUFFER_BYTES: usize = 4 << 10;
 
-/// What a client says.
+/// The frames of a client.
 pub(super) struct SocketReceiver {
     stream: SplitStream<Stream>,
     limit: Limit,
@@ -38,18 +38,18 @@ pub(super) struct SocketReceiver {
     pub(super) received_at: Instant,
 }
 
-/// What a client says next.
+/// The next frame of a client.
 pub(super) enum Received {
     Text(Utf8Bytes),
     /// It lives.
     Sign,
-    /// It said something that is not taken; what follows may be.
+    /// It sent something that is not taken; what follows may be.
     Odd(Problem),
-    /// It says nothing more.
+    /// It sends nothing more.
     Over(CloseReason),
 }
 
-/// What a client is told.
+/// The frames to a client.
 pub(super) struct SocketSender {
     sink: SplitSink<Stream, Message>,
     waiting: VecDeque<Message>,
@@ -67,7 +67,7 @@ pub(super) enum CloseReason {
     BrokenFrames,
     NotText,
     TooLarge,
-    /// There is no room for what it says.
+    /// There is no room for what it sends.
     Crowded,
     /// It took nothing for [`limits::STALL_MS`].
     Slow,
@@ -79,7 +79,7 @@ pub(super) enum CloseReason {
 }
 
 impl CloseReason {
-    /// Code and reason of the close, where the client is still to be told.
+    /// Code and reason of the close, where the client is still to get them.
     fn frame(self) -> Option<(u16, &'static str)> {
         match self {
             CloseReason::Gone => None,
@@ -96,7 +96,7 @@ impl CloseReason {
         }
     }
 
-    /// Whether nobody can tell any more where the client's next frame begins.
+    /// Whether it is not known any more where the client's next frame begins.
     fn loses_frames(self) -> bool {
         use CloseReason::{BrokenFrames, Crowded, NotText, TooLarge};
         matches!(self, BrokenFrames | NotText | TooLarge | Crowded)
@@ -130,7 +130,7 @@ impl SocketReceiver {
         self.limit.set(frame_bytes);
     }
 
-    /// Waits for what the client says next. Cancel safe.
+    /// Waits for the client's next frame. Cancel safe.
     pub(super) async fn hear(&mut self) -> Received {
         let received = self.stream.next().await;
         self.received_at = Instant::now();
@@ -150,7 +150,7 @@ impl SocketReceiver {
         self.received_at + Duration::from_millis(limits::SOCKET_SILENCE_MS)
     }
 
-    /// What is said in front of a close for this reason.
+    /// What is sent in front of a close for this reason.
     pub(super) fn objection(&self, reason: CloseReason) -> Option<Problem> {
         (reason == CloseReason::TooLarge).then(|| {
             let limit = self.limit.get();
@@ -180,12 +180,12 @@ fn reason(why: &Error) -> CloseReason {
 }
 
 impl SocketSender {
-    /// Says something after all that waits.
+    /// Sends a text after all that waits.
     pub(super) fn say(&mut self, text: impl Into<Utf8Bytes>) {
         self.waiting.push_back(Message::Text(text.into()));
     }
 
-    /// Asks for a sign of life.
+    /// Sends a ping.
     pub(super) fn ping(&mut self) {
         self.waiting.push_back(Message::Ping(Bytes::new()));
     }
@@ -219,7 +219,7 @@ impl SocketSender {
         flushed.await.map_err(|why: Error| reason(&why))
     }
 
-    /// Says why the connection ends, and ends it: what was said before gets a moment to leave.
+    /// Sends why the connection ends, and ends it: what was sent before gets a moment to leave.
     pub(super) async fn close(mut self, receiver: SocketReceiver, reason: CloseReason) {
         let SocketReceiver { mut stream, .. } = receiver;
         let Some((code, text)) = reason.frame() else {
@@ -231,7 +231,7 @@ impl SocketSender {
         self.waiting.push_back(Message::Close(Some(close)));
         let told = timeout(PARTING, self.flush()).await;
         tracing::debug!(code, text, told = matches!(told, Ok(Ok(()))), "a WebSocket is closed");
-        // A connection that is closed while the client still sends is reset, and what it was told is lost.
+        // A connection that is closed while the client still sends is reset, and what it was sent is lost.
         let heard_out = async {
             if !reason.loses_frames() {
                 while let Some(Ok(_)) = stream.next().await {}

@@ -1,4 +1,4 @@
-//! One session on a WebSocket: what is said of it, no more events than the client has room for (S7, S10).
+//! One session on a WebSocket: what is sent for it, no more events than the client has room for (S7, S10).
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Credit {
         Credit(Arc::new(Semaphore::new(events as usize)))
     }
 
-    /// Adds to it; or says how much it would be then, if that is too much.
+    /// Adds to it; or returns how much it would be then, if that is too much.
     pub(super) fn add(&self, events: u32) -> Result<(), usize> {
         let sum = self.0.available_permits() + events as usize;
         if (limits::SOCKET_CREDIT_MAX as usize) < sum {
@@ -40,24 +40,24 @@ impl Credit {
     }
 }
 
-/// An attached session and what it has to say next.
+/// An attached session and what it has to send next.
 pub(super) struct Subscription {
     session: SessionId,
     /// What each of its frames begins with.
     head: String,
-    /// Tells it from others of the same session on this connection.
+    /// Distinguishes it from others of the same session on this connection.
     number: u64,
     telling: Telling,
     credit: Credit,
     detached: CancellationToken,
 }
 
-/// What a session says at once.
+/// What a session sends at once.
 pub(super) struct Batch {
     pub(super) session: SessionId,
     pub(super) number: u64,
     pub(super) texts: Vec<String>,
-    /// What says more; none after the last.
+    /// What sends more; none after the last.
     pub(super) rest: Option<Subscription>,
 }
 
@@ -76,13 +76,13 @@ impl Subscription {
         Subscription { session, head, number, telling, credit, detached }
     }
 
-    /// What is said first.
+    /// What is sent first.
     pub(super) fn opening(&mut self) -> String {
         let attached = self.telling.attached(&self.session);
         self.control(attached)
     }
 
-    /// Waits for what it says next.
+    /// Waits for what it sends next.
     pub(super) async fn speak(mut self) -> Batch {
         let texts = self.next().await;
         let goes_on = self.telling.stage() == Stage::Following && !self.detached.is_cancelled();

@@ -1,6 +1,6 @@
 //! One WebSocket of a worker: its frames in and out of a link of the runtime's.
 //!
-//! Everything that a worker is and may do is the link's; this only carries. What it said in front of a
+//! Everything that a worker is and may do is the link's; this only carries. What it sent in front of a
 //! close is still committed, and then its turns go to others at once.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::runtime::agent::{
 };
 use crate::session::Command;
 
-/// Texts that wait for the worker to read; beyond them it is told nothing more.
+/// Texts that wait for the worker to read; beyond them it is sent nothing more.
 const WAITING: usize = 16;
 
 /// Serves a worker until either side has enough.
@@ -60,7 +60,7 @@ fn leave(reason: CloseReason) -> Leave {
     }
 }
 
-/// Waits for a worker to say who it is.
+/// Waits for a worker to register.
 async fn registered(
     edge: &Edge,
     caller: &Caller,
@@ -154,7 +154,7 @@ impl Worker {
     }
 }
 
-/// Passes on what the worker says, while the link has room for it.
+/// Passes on the worker's frames, while the link has room for it.
 async fn hear(
     (edge, caller): (&Edge, &Caller),
     frames: &Frames,
@@ -171,30 +171,30 @@ async fn hear(
                 }
                 Err(refused) => Err(ToWorker::Refused(refused)),
             },
-            // Whatever comes says that it lives.
+            // Whatever comes shows that it lives.
             Received::Sign => Ok(FromWorker::Pong),
             Received::Odd(why) => Err(Refused::frame(why.code(), why.detail().to_owned())),
             Received::Over(reason) => return reason,
         };
         let closed = match output {
             Ok(output) => speaker.hear(output).await.is_err(),
-            // It lives, whatever it may say.
+            // It lives, whatever it may send.
             Err(refused) => {
                 speaker.hear(FromWorker::Pong).await.is_err()
                     || to_mouth.send(refused).await.is_err()
             }
         };
         if closed {
-            // The link says why it ended.
+            // The link has the reason of its end.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// What the worker says, if its quotas have room for it.
+/// The worker's frame, if its quotas have room for it.
 ///
 /// # Errors
-/// The answer, where they have not: the link does not hear of it.
+/// The answer, where they have not: the link does not get it.
 fn spend(edge: &Edge, caller: &Caller, output: FromWorker) -> Result<FromWorker, ToWorker> {
     if let FromWorker::Ephemeral { key, content: words, .. } = &output {
         let spent = edge.auth.spend_on_bytes(caller, words.payload.len());
@@ -213,7 +213,7 @@ fn spend(edge: &Edge, caller: &Caller, output: FromWorker) -> Result<FromWorker,
     Err(ToWorker::Refused(refused(&why.into(), Some(key), seq)))
 }
 
-/// Tells the worker what the link has for it, no faster than it reads.
+/// Sends the worker what the link has for it, no faster than it reads.
 async fn tell(
     listener: &mut Listener,
     mut refusals: mpsc::Receiver<ToWorker>,

@@ -5,13 +5,13 @@ use crate::ids::Serial;
 use crate::limits::{APPEND_BYTES, APPEND_EVENTS};
 use crate::session::{NewEvent, Say, Then, TurnOutput};
 
-/// What one say of a worker is, and the room that it takes until it is answered.
+/// One `Say` of a worker, and the room that it takes until it is answered.
 pub(super) struct Received {
     pub(super) say: Box<Say>,
     pub(super) _room: Room,
 }
 
-/// Says of one turn that ride in one command, in their order.
+/// The `Say`s of one turn that go into one command, in their order.
 pub(super) struct Batch {
     says: Vec<Received>,
     events: usize,
@@ -24,7 +24,7 @@ impl Batch {
         Batch { says: vec![received], events, bytes }
     }
 
-    /// Takes one more, if one command can say both; else gives it back.
+    /// Takes one more, if one command can hold both; else gives it back.
     pub(super) fn join(&mut self, received: Received) -> Option<Received> {
         let (events, bytes) = size(&received.say);
         let over = APPEND_EVENTS < self.events + events || APPEND_BYTES < self.bytes + bytes;
@@ -64,7 +64,7 @@ impl Batch {
         all
     }
 
-    /// The seq of each say that has one, with its places among those of the whole command. The first say has
+    /// The seq of each `Say` that has one, with its places among those of the whole command. The first `Say` has
     /// what begins its step too, and the last one what came of its questions and of its end.
     pub(super) fn answers(
         &self,
@@ -111,7 +111,7 @@ fn size(say: &Say) -> (usize, usize) {
     (output.events.len(), output.events.iter().map(bytes).sum())
 }
 
-/// Whether one command can say the second after the first: what it does besides output comes first in a
+/// Whether one command can hold the second after the first: what it does besides output comes first in a
 /// command, or last.
 fn goes_on(before: &Say, next: &Say) -> bool {
     let stands =
@@ -181,7 +181,7 @@ mod tests {
         assert!(batch.join(plain()).is_none());
         assert!(batch.join(step(received(Some(2), &["c"], Then::GoOn))).is_some());
         let at = |first, last| Some((Serial(first), Serial(last)));
-        // The event that begins the step is the first say's.
+        // The event that begins the step is the first `Say`'s.
         assert_eq!(batch.answers(at(5, 7)).collect::<Vec<_>>(), [(0, at(5, 6)), (1, at(7, 7))]);
         let mut rewinds = received(Some(2), &["c"], Then::GoOn);
         rewinds.say.output.as_mut().unwrap().rewind = true;

@@ -88,7 +88,7 @@ impl Agents {
         Agents { supervisor, lives, stop }
     }
 
-    /// Asks all agents to end, and waits until they have.
+    /// Signals all agents to end, and waits until they have.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.lives.close();

@@ -1,7 +1,7 @@
-//! A managed agent: a process that this node spawns, and that speaks a worker's lines on its stdio.
+//! A managed agent: a process that this node spawns, and that exchanges a worker's lines on its stdio.
 //!
 //! Its first line registers it. Its end is seen at once; its silence by the pings that it does not answer. Its
-//! standard error is kept for its last words. It has a process group of its own, so that nothing of it stays
+//! standard error is kept, its end alone, for reports. It has a process group of its own, so that nothing of it stays
 //! behind; where the node itself is killed, it sees the end of its standard input.
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub struct Managed {
     /// the node's own values of these names. Nothing else of the node's environment, where its secrets lie.
     pub env: BTreeMap<String, String>,
     pub pass_env: Vec<String>,
-    /// Where nothing is given, what the process asks for.
+    /// Where nothing is given, what the process requests.
     pub lease_ms: Option<u64>,
     pub quiet_ms: Option<u64>,
     pub restart: Restart,
@@ -93,7 +93,7 @@ struct Process {
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     last_words: Arc<Mutex<LastWords>>,
-    /// Collects the last words.
+    /// Collects the end of its standard error.
     listening: Fuse<BoxFuture<'static, ()>>,
 }
 
@@ -101,7 +101,7 @@ struct Process {
 enum Served {
     /// Its process ended.
     Exited(Option<ExitStatus>),
-    /// It said something that cannot be a line, or closed its standard output.
+    /// It wrote something that cannot be a line, or closed its standard output.
     Mute(String),
     Link(LinkEnd),
     /// The node is ending, and the time for that is over.
@@ -148,7 +148,7 @@ impl Managed {
         };
         let mut all: BTreeMap<_, _> = of_node.filter(|(name, _)| is_passed(name)).collect();
         all.extend(self.env.iter().map(|(name, value)| (name.into(), value.into())));
-        // Whose sessions it is told of: two tenants may use the same name.
+        // Whose sessions it works for: two tenants may use the same name.
         all.extend(self.agent.tenant.iter().map(|name| (TENANT_ENV.into(), name.as_str().into())));
         all
     }
@@ -188,7 +188,7 @@ impl Process {
             }
         };
         let served = self.serve(managed, place, &speaker, listener).await;
-        // A stopped process hears of nothing but this.
+        // A stopped process takes no signal but this.
         let signal = match served {
             Served::Link(LinkEnd::Silent) => Signal::KILL,
             _ => Signal::TERM,
@@ -281,7 +281,7 @@ impl Process {
                 end = &mut writing => match end {
                     Some(LinkEnd::Drained) if until.is_some() => return Served::Stopped,
                     Some(end) => return Served::Link(end),
-                    // It reads no more; its output says why, or its end does.
+                    // It reads no more; its output has the reason, or its end has.
                     None => {
                         let rest = timeout(LAST_LINES_WAIT, &mut reading).await;
                         let exited = timeout(LAST_LINES_WAIT, child.wait()).await;
@@ -290,7 +290,7 @@ impl Process {
                     }
                 },
                 status = child.wait() => {
-                    // What it said before it ended is still in the pipe.
+                    // What it wrote before it ended is still in the pipe.
                     drop(timeout(LAST_LINES_WAIT, &mut reading).await);
                     return Served::Exited(status.ok());
                 }
@@ -311,7 +311,7 @@ impl Process {
         if signal == Signal::TERM {
             let ended = tokio::select! {
                 ended = timeout(KILL_GRACE, self.child.wait()) => ended.ok(),
-                // Its pipe must not fill up while it says goodbye.
+                // Its pipe must not fill up while it ends.
                 () = async { (&mut self.listening).await; std::future::pending().await } => None,
             };
             // What it has begun goes with it.
@@ -324,7 +324,7 @@ impl Process {
     }
 
     fn kill(&self, signal: Signal) {
-        // There may be nobody left.
+        // There may be no process left.
         let _gone = self.group.map(|group| kill_process_group(group, signal));
     }
 
@@ -335,7 +335,7 @@ impl Process {
     }
 }
 
-/// Passes on what the process says until it says no more; then why.
+/// Passes on what the process writes until it writes no more; then why.
 async fn read_all(
     lines: &mut Lines<BufReader<ChildStdout>>,
     codec: &dyn Codec,
@@ -351,7 +351,7 @@ async fn read_all(
         let refused = match codec.read(line) {
             Ok(Frame::FromWorker(frame)) => match speaker.hear(frame).await {
                 Ok(()) => continue,
-                // The listener says why.
+                // The listener has the reason.
                 Err(_) => return std::future::pending().await,
             },
             Ok(Frame::Register(_)) => {
@@ -372,7 +372,7 @@ async fn read_all(
     }
 }
 
-/// Tells the process what it is to know; why the link has ended, or none where the process reads no more.
+/// Writes to the process what it is to know; why the link has ended, or none where the process reads no more.
 async fn write_all(
     listener: &mut Listener,
     refused: &mut mpsc::Receiver<Box<Refused>>,

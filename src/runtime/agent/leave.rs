@@ -9,7 +9,7 @@ use crate::session::{Cause, Command, Lose, Say, Then, TurnOutput};
 /// Why an attempt at a turn came to nothing, by no fault of the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokeOff {
-    /// What there is to say of it.
+    /// A description of the failure.
     pub detail: String,
     /// How long another attempt is to wait at least.
     pub wait: Duration,
@@ -24,7 +24,7 @@ pub enum Leave {
     Disconnected,
     /// What it relied on broke off.
     BrokeOff(BrokeOff),
-    /// Its process ended; with what there is to say of it.
+    /// Its process ended; with a description of the end.
     Exited(String),
     /// It is taken out of service, for this reason.
     Replaced(String),
@@ -33,7 +33,7 @@ pub enum Leave {
 }
 
 impl Leave {
-    /// What lets another worker have the turn. `seq`: of the next command that says something in this epoch.
+    /// What lets another worker have the turn. `seq`: of the next command with output in this epoch.
     pub(super) fn command(&self, turn: TurnId, epoch: TurnEpoch, seq: u64) -> Command {
         let (cause, detail) = match self {
             Leave::Disconnected => (Cause::Disconnected, ""),
@@ -51,7 +51,7 @@ impl Leave {
                 }));
             }
         };
-        // The end is what matters of long last words.
+        // The end is what matters of a long detail.
         let from = detail.ceil_char_boundary(detail.len().saturating_sub(DETAIL_BYTES));
         let detail = detail[from..].to_owned();
         let wait = match self {

@@ -56,7 +56,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     }
 }
 
-/// The last bytes of what somebody said.
+/// The last bytes of an output.
 #[derive(Default)]
 pub(super) struct LastWords(VecDeque<u8>);
 

@@ -1,6 +1,6 @@
 //! A worker's link: it takes turns while the worker has room, and gives them up when the worker is gone.
 //!
-//! Bounded by what it holds: says that are not answered, their bytes, turns, and what the worker has not
+//! Bounded by what it holds: `Say`s that are not answered, their bytes, turns, and what the worker has not
 //! read (S10). The log is never held for a slow worker: its feeds wait.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use crate::ids::{KindName, TurnEpoch};
 use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_SIGNALS, LINK_TURNS};
 use crate::session::{NewEvent, Refusal};
 
-/// Takes what a worker says. Closed when it is dropped, as if the connection had ended.
+/// Takes a worker's frames. Closed when it is dropped, as if the connection had ended.
 pub struct Speaker {
     to_link: mpsc::Sender<ToLink>,
     signs: Arc<watch::Sender<Instant>>,
@@ -32,7 +32,7 @@ pub struct Speaker {
     bytes: Arc<Semaphore>,
 }
 
-/// Yields what the worker is told.
+/// Yields the frames for the worker.
 pub struct Listener {
     from_link: mpsc::Receiver<ToWorker>,
     end: watch::Receiver<Option<LinkEnd>>,
@@ -43,7 +43,7 @@ pub struct Listener {
 #[error("the link is closed")]
 pub struct LinkClosed;
 
-/// Room that one say takes from when it is heard until it is answered.
+/// Room that one `Say` takes from when it is received until it is answered.
 pub(super) struct Room(#[expect(dead_code, reason = "held until it is dropped")] Held);
 
 type Held = Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
@@ -58,7 +58,7 @@ impl Room {
 enum ToLink {
     Say(TurnKey, Received),
     Done(TurnKey),
-    /// Its kind, what is said, and whether it is internal.
+    /// Its kind, its content, and whether it is internal.
     Ephemeral(TurnKey, Box<(KindName, NewEvent, bool)>),
     Failed(TurnKey, BrokeOff),
     Drain,
@@ -107,11 +107,11 @@ impl Workers {
 }
 
 impl Speaker {
-    /// Passes on what the worker says. Waits while [`LINK_SAYS`] of its says, or [`LINK_BYTES`] bytes of
+    /// Passes on a frame of the worker. Waits while [`LINK_SAYS`] of its `Say`s, or [`LINK_BYTES`] bytes of
     /// them, are not answered: until then nothing more is to be read from the worker.
     ///
     /// # Errors
-    /// The link is closed; what was said is not taken.
+    /// The link is closed; the frame is not taken.
     pub async fn hear(&self, frame: FromWorker) -> Result<(), LinkClosed> {
         self.signs.send_replace(Instant::now());
         let to_link = match frame {
@@ -140,14 +140,14 @@ impl Speaker {
         self.to_link.send(to_link).await.map_err(|_| LinkClosed)
     }
 
-    /// Closes the link: what was heard is still committed, then the worker's turns go to others.
+    /// Closes the link: what was received is still committed, then the worker's turns go to others.
     pub fn close(self, leave: Leave) {
         self.leave.send_replace(Some(leave));
     }
 }
 
 impl Listener {
-    /// Waits for the next thing that the worker is to be told; after the last one, why there is no more.
+    /// Waits for the next frame for the worker; after the last one, why there is no more.
     /// Cancel safe.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Link {
             LinkEnd::Stopping | LinkEnd::Drained => Leave::Released,
             LinkEnd::Closed => Leave::Disconnected,
         };
-        // What the body said first is true.
+        // What the body reported first is true.
         self.leave.send_if_modified(|left| {
             let first = left.is_none();
             if first {
@@ -193,7 +193,7 @@ impl Link {
             first
         });
         self.pass_on_the_rest();
-        // The turns say what they still have, and then that the worker is gone.
+        // The turns commit what they still have, and then report that the worker is gone.
         while self.working.next().await.is_some() {}
         end
     }
@@ -234,7 +234,7 @@ impl Link {
                         self.begin(assignment);
                     }
                 }
-                // A worker that does not read what it is told is pinged by that.
+                // A worker that does not read its frames is pinged by those.
                 _ = pings.tick() => drop(self.to_worker.try_send(ToWorker::Ping)),
                 () = sleep_until(silent) => {
                     if *self.signs.borrow() + lease <= Instant::now() {
@@ -264,7 +264,7 @@ impl Link {
         let epoch = assignment.turn.lease.as_ref().map_or(TurnEpoch::NONE, |lease| lease.epoch);
         let (session, turn) = (assignment.session.clone(), assignment.turn.turn.clone());
         let key = TurnKey { session, turn, epoch };
-        // All says of the link have room in it, and one word for each turn that it stops.
+        // All `Say`s of the link have room in it, and one message for each turn that it stops.
         let (to_turn, from_link) = mpsc::channel(LINK_SAYS + 1);
         self.turns.insert(key.clone(), to_turn);
         let parts = Parts {
@@ -303,7 +303,7 @@ impl Link {
         self.refuse(key, Some(seq));
     }
 
-    /// Says what is not kept, if it is of a turn that the worker has: a fenced one is not heard (S4).
+    /// Sends what is not kept, if it is of a turn that the worker has: that of a fenced one is refused (S4).
     fn say_ephemeral(&self, key: TurnKey, (kind, content, internal): (KindName, NewEvent, bool)) {
         if !self.turns.contains_key(&key) {
             return self.refuse(key, None);
@@ -316,7 +316,7 @@ impl Link {
         self.workers.ephemerals.say(message);
     }
 
-    /// The turn is over here; whoever reads slowly misses an answer to what it must not say.
+    /// The turn is over here; whoever reads slowly misses an answer to what it must not send.
     fn refuse(&self, key: TurnKey, seq: Option<u64>) {
         let refusal = Refusal::TurnOver;
         let (code, detail) = (refusal.code(), refusal.to_string());
@@ -324,7 +324,7 @@ impl Link {
         drop(self.to_worker.try_send(ToWorker::Refused(Box::new(refused))));
     }
 
-    /// What was heard before the worker left.
+    /// What was received before the worker left.
     fn pass_on_the_rest(&mut self) {
         self.received.close();
         while let Ok(received) = self.received.try_recv() {

@@ -1,10 +1,10 @@
-//! Agents as the runtime sees them: workers of every body speak one vocabulary over a [`link`].
+//! Agents as the runtime sees them: workers of every body use one protocol over a [`link`].
 //!
-//! A body (a connection, a child process, a request to somebody's endpoint) opens a link with
-//! [`Workers::link`](super::Workers::link), passes on what its worker says with [`Speaker::hear`], and gives its worker
+//! A body (a connection, a child process, a request to an operator's endpoint) opens a link with
+//! [`Workers::link`](super::Workers::link), passes on its worker's frames with [`Speaker::hear`], and gives its worker
 //! what [`Listener::next`] yields. All else is the link's: it takes turns while there is capacity, feeds each
-//! turn from the session's log, commits output in order, keeps the leases, and tells the
-//! session when the worker is gone. Who may speak is decided at apply alone (S4, S5); a link that lies or lags
+//! turn from the session's log, commits output in order, keeps the leases, and reports to the
+//! session when the worker is gone. Who may send output is decided at apply alone (S4, S5); a link that lies or lags
 //! changes nothing.
 
 mod batch;
@@ -49,7 +49,7 @@ pub struct Register {
     pub grant: Option<Arc<Grant>>,
 }
 
-/// What a worker says of itself when it comes; what it leaves out is its body's to decide.
+/// What a worker registers about itself; what it leaves out is its body's to decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
     pub agent: Option<AgentName>,
@@ -59,7 +59,7 @@ pub struct Registration {
     pub quiet_ms: Option<u64>,
 }
 
-/// How a worker's words are written. The edge knows; a body that speaks in bytes is given one.
+/// How a worker's frames are written. The edge knows; a body that exchanges bytes is given one.
 pub trait Codec: Send + Sync {
     /// Reads one frame.
     ///
@@ -83,7 +83,7 @@ pub enum Frame {
     FromWorker(FromWorker),
 }
 
-/// One worker's hold of one turn: what it says names it.
+/// One worker's hold of one turn: its frames name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TurnKey {
     pub session: SessionId,
@@ -98,15 +98,15 @@ pub enum ToWorker {
     Turn(Box<Offered>),
     /// Something happened that concerns one of its turns. In order for each turn, at least once.
     Signal(Box<Signal>),
-    /// A say is committed.
+    /// A `Say` is committed.
     Ack(Box<Ack>),
-    /// A say, or a frame that could not be read, changed nothing.
+    /// A `Say`, or a frame that could not be read, changed nothing.
     Refused(Box<Refused>),
     /// It is to show that it lives, with any frame.
     Ping,
 }
 
-/// What a worker says.
+/// What a worker sends.
 #[derive(Clone, Debug)]
 pub enum FromWorker {
     /// Output, an end, an acknowledgement, a heartbeat: the seq of output counts from 0 in each epoch.
@@ -143,38 +143,39 @@ pub struct Signal {
     pub what: What,
     /// After the event.
     pub cursor: Option<Cursor>,
-    /// The event that says so, as readers see it; none where the session itself is gone, or its log is not to be had.
+    /// The event that caused it, as readers see it; none where the session itself is gone, or its log is not to be
+    /// had.
     pub event: Option<Arc<Shown>>,
 }
 
 /// What an event means for the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// The turn is over: stop, and say that it is done.
+    /// The turn is over: stop, and report that it is done.
     Cancel,
-    /// The turn is another's: stop, and say that it is done.
+    /// The turn is another's: stop, and report that it is done.
     Fenced,
-    /// Somebody spoke into the turn.
+    /// An input was steered into the turn.
     Steer,
     /// It counts as stalled now.
     Stalled,
-    /// Somebody answered its question, or nobody can any more.
+    /// Its question was answered, or no answer is taken any more.
     Answer,
-    /// It is to rest at its next safe boundary: it says `pause` then.
+    /// It is to pause at its next safe boundary: it sends `pause` then.
     Pause,
     /// It need not rest any more.
     Resume,
     /// The number of those who watch has changed.
     Audience,
-    /// Who answers people has changed, or somebody would like it to.
+    /// Who answers people has changed, or a participant requests it to.
     Control,
     /// The step under way is to end; no more output of it is taken.
     CancelStep,
-    /// Somebody who had the turn before tells what came of a tool's call.
+    /// A worker that had the turn before reports the result of a tool's call.
     ToolResult,
 }
 
-/// A say is committed.
+/// A `Say` is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     pub key: TurnKey,
@@ -192,7 +193,7 @@ pub struct Ack {
 /// Something changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Absent where a frame did not say.
+    /// Absent where a frame did not name it.
     pub key: Option<TurnKey>,
     pub seq: Option<u64>,
     /// A stable name for programs.
@@ -235,7 +236,7 @@ impl What {
         }
     }
 
-    /// Whether the worker is to stop, and to say when it is done.
+    /// Whether the worker is to stop, and to report when it is done.
     pub fn is_end(self) -> bool {
         matches!(self, What::Cancel | What::Fenced)
     }

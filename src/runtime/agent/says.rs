@@ -1,14 +1,14 @@
-//! The says of one epoch on a link: which one comes next, and what became of the others (S11).
+//! The `Say`s of one epoch on a link: which one comes next, and the outcome of the others (S11).
 //!
-//! An acknowledgement means that what was said is in the log. So one that was refused is not acknowledged when it
-//! is said again, but tried again; and one that is said twice at once waits for its own outcome.
+//! An acknowledgement means that the output is in the log. So one that was refused is not acknowledged when
+//! it is sent again, but tried again; and one that is sent twice at once waits for its own outcome.
 
 use std::collections::BTreeSet;
 
 use crate::limits::LINK_REFUSED;
 use crate::session::{Refusal, Say};
 
-/// Counts says by their seqs, from 0.
+/// Counts `Say`s by their seqs, from 0.
 #[derive(Debug, Default)]
 pub(super) struct Says {
     /// The seq that comes next.
@@ -17,22 +17,22 @@ pub(super) struct Says {
     decided: u64,
     /// Those that were refused and not taken since; the newest [`LINK_REFUSED`].
     refused: BTreeSet<u64>,
-    /// Below it, nobody knows any more what was refused.
+    /// Below it, what was refused is forgotten.
     forgotten: u64,
 }
 
-/// What a say is to the others of its turn.
+/// What a `Say` is to the others of its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// It comes next, or has no seq; it is counted.
     Next,
-    /// It is being said: its outcome is not known yet.
+    /// It is being committed: its outcome is not known yet.
     UnderWay,
     /// It is in the log.
     Taken,
-    /// It was refused, and may be said again.
+    /// It was refused, and may be sent again.
     Refused,
-    /// It was said long ago, and nobody knows what became of it.
+    /// It was sent long ago, and its outcome is forgotten.
     Forgotten,
     Gap {
         expected: u64,
@@ -40,7 +40,7 @@ pub(super) enum Order {
 }
 
 impl Says {
-    /// Says what this one is.
+    /// Returns what this one is.
     pub(super) fn place(&mut self, say: &Say) -> Order {
         let Some(seq) = say.output.as_ref().map(|output| output.seq) else { return Order::Next };
         match seq {
@@ -61,7 +61,7 @@ impl Says {
         self.next -= u64::from(say.output.is_some());
     }
 
-    /// What became of all that were said is known.
+    /// The outcome of all that were sent is known.
     pub(super) fn decide(&mut self) {
         self.decided = self.next;
     }

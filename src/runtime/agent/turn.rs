@@ -1,4 +1,4 @@
-//! One turn on a link: what its worker says goes in, in order; what concerns it comes out.
+//! One turn on a link: its worker's output goes in, in order; what concerns it comes out.
 //!
 //! One command is under way at a time, and what gathers meanwhile rides in the next one. A sign of
 //! life costs a commit only where nothing came for a quarter of the lease.
@@ -134,7 +134,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
     }
 }
 
-/// What a worker says in its turn.
+/// A worker's output in its turn.
 struct Speaking {
     sessions: Arc<Sessions>,
     key: TurnKey,
@@ -229,7 +229,7 @@ impl Speaking {
                         return Some(ToTurn::Say(incoming));
                     }
                 }
-                // Nobody knows yet what becomes of it, or it stands for itself.
+                // Its outcome is not known yet, or it stands for itself.
                 Order::UnderWay | Order::Refused => return Some(ToTurn::Say(incoming)),
                 order => self.answer_again(&incoming, order).await,
             }
@@ -237,7 +237,7 @@ impl Speaking {
         None
     }
 
-    /// Answers a say that is not taken: it was before, or it is out of order.
+    /// Answers a `Say` that is not taken: it was before, or it is out of order.
     async fn answer_again(&self, incoming: &Received, order: Order) {
         let Some(seq) = incoming.say.output.as_ref().map(|output| output.seq) else { return };
         let refusal = match order {
@@ -248,7 +248,7 @@ impl Speaking {
         self.refuse(seq, &Why::from(&refusal)).await;
     }
 
-    /// Commits a batch and answers its says.
+    /// Commits a batch and answers its `Say`s.
     async fn say(&mut self, batch: Batch) -> Came {
         let command = batch.command(self.commands, self.take_delivered());
         let numbered = command.output.is_some();
@@ -290,7 +290,7 @@ impl Speaking {
         let (over, ends) = (*over, batch.ends());
         self.last_input = *last_input;
         for (seq, places) in batch.answers(*places) {
-            // A say that begins calls rides alone.
+            // A `Say` that begins calls is a command of its own.
             self.ack(seq, places, over, tools.clone()).await;
         }
         if over || ends { Came::Left } else { Came::Applied }
@@ -302,7 +302,7 @@ impl Speaking {
         (Serial::ZERO < delivered).then_some(delivered)
     }
 
-    /// Says that the worker lives, and which inputs have reached it.
+    /// Commits a heartbeat of the worker, and which inputs have reached it.
     async fn beat(&mut self) -> Came {
         let delivered = self.take_delivered();
         let beat = Say { delivered, ..Say::new(self.key.turn.clone(), self.key.epoch) };
@@ -312,7 +312,7 @@ impl Speaking {
         }
     }
 
-    /// Commits a command; asks until it is known what came of it.
+    /// Commits a command; repeats it until its outcome is known.
     async fn commit(&mut self, say: Say) -> Result<Reply, Refusal> {
         let command = Command::Say(Box::new(say));
         let mut in_doubt = false;
@@ -333,7 +333,7 @@ impl Speaking {
                     return Err(Refusal::OutcomeForgotten);
                 }
                 Err(SubmitError::Refused { refusal, .. }) => return Err(refusal),
-                // As one that does not exist: asking again changes nothing.
+                // As one that does not exist: repeating it changes nothing.
                 Err(SubmitError::Denied(_)) => return Err(Refusal::NotFound),
                 Err(error) => error,
             };
@@ -343,7 +343,7 @@ impl Speaking {
         }
     }
 
-    /// Nothing of the worker is taken any more: the feed says why.
+    /// Nothing of the worker is taken any more: the feed has the reason.
     async fn close(
         &mut self,
         next: Option<ToTurn>,
@@ -432,7 +432,7 @@ impl Speaking {
     }
 
     async fn tell(&self, signal: ToWorker) {
-        // Where nobody listens any more, the link is about to say so.
+        // Where the listener is gone, the link is about to report it.
         drop(self.to_worker.send(signal).await);
     }
 }

@@ -1,4 +1,4 @@
-//! Counts what shards were opened with, and asks other nodes about shards of which this one has no replica.
+//! Counts what shards were opened with, and queries other nodes about shards of which this one has no replica.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::runtime::peer::wire::{Request, Response};
 use crate::session::Holding;
 
 impl Allowance {
-    /// Keeps what is known of tenants up to date, until it is dropped.
+    /// Keeps what is known about tenants up to date, until it is dropped.
     pub(in crate::runtime) async fn run(self: Arc<Self>) {
         loop {
             self.count().await;
@@ -34,7 +34,7 @@ impl Allowance {
         }
     }
 
-    /// Asks one node in reach for each shard that is not counted here.
+    /// Queries one node in reach for each shard that is not counted here.
     async fn ask(&self) {
         let tenants: Vec<String> = {
             let mut looked_at = self.looked_at();
@@ -49,7 +49,8 @@ impl Allowance {
             self.host.call(node, request.encode(), ALLOWANCE_INTERVAL)
         });
         for answer in join_all(request).await {
-            // A node that does not answer is asked again, or another one is; until then its last word counts.
+            // A node that does not answer gets the request again, or another one does; until then its last answer
+            // counts.
             if let Ok(Ok(Response::Holdings(holdings))) = answer.map(Response::decode) {
                 self.take(&tenants, &holdings);
             }

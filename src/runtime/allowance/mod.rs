@@ -1,8 +1,8 @@
 //! What a tenant may hold in the whole cluster: sessions, open turns, stored bytes. Judged where a request enters.
 //!
-//! Every replica sums what the sessions of its shards hold ([`tally`]); a node asks others about shards of which it has
-//! no replica ([`gather`]). A command of a tenant that has as much as it may carries that with it ([`Bounds`]), so that
-//! the session itself refuses what is new and answers what it took before as it did then.
+//! Every replica sums what the sessions of its shards hold ([`tally`]); a node queries others about shards of which
+//! it has no replica ([`gather`]). A command of a tenant that has as much as it may carries that with it
+//! ([`Bounds`]), so that the session itself refuses what is new and answers what it took before as it did then.
 
 mod gather;
 pub(super) mod tally;
@@ -29,13 +29,13 @@ pub struct Allowances {
 }
 
 impl Allowances {
-    /// Whether anybody is bounded, so that somebody must count.
+    /// Whether any tenant is bounded, so that holdings must be counted.
     pub fn is_on(&self) -> bool {
         !self.each.is_none() || self.named.values().any(|bounds| !bounds.is_none())
     }
 
     fn of(&self, tenant: Option<&TenantName>) -> &Bounds {
-        // Looked up without a copy of the name only where somebody is named.
+        // Looked up without a copy of the name only where a tenant is named.
         let own = (!self.named.is_empty()).then(|| tenant.cloned());
         own.and_then(|tenant| self.named.get(&tenant)).unwrap_or(&self.each)
     }
@@ -52,7 +52,7 @@ pub struct Allowance {
 
 struct LookedAt {
     at: Instant,
-    /// What it holds in shards without a replica here, as other nodes said last.
+    /// What it holds in shards without a replica here, by the last answers of other nodes.
     elsewhere: BTreeMap<u32, Holding>,
 }
 

@@ -1,7 +1,7 @@
 //! What the sessions of one shard hold, summed by tenant: kept by the actors as they apply, at every replica.
 //!
 //! The sum is that of the heads on disk when the shard was opened, and of every change since. A session whose actor
-//! goes without having written its head takes back what it told beyond that head: whoever applies it again tells it
+//! goes without having written its head takes back what it added beyond that head: whoever applies it again adds it
 //! again.
 
 use std::io;
@@ -103,7 +103,7 @@ impl Tally {
         self.sums().counted
     }
 
-    /// Tells `each` what every tenant holds, if that is known.
+    /// Calls `each` with what every tenant holds, if that is known.
     pub(in crate::runtime) fn each(&self, mut each: impl FnMut(&str, Holding)) {
         let sums = self.sums();
         if sums.counted {
@@ -111,7 +111,7 @@ impl Tally {
         }
     }
 
-    /// A session that nobody has an actor for became another on disk.
+    /// A session without an actor became another on disk.
     pub(in crate::runtime) fn change(&self, id: &SessionId, before: &Holding, after: &Holding) {
         if let Some(owner) = owner(id) {
             self.sums().change(&owner, before, after);
@@ -139,10 +139,10 @@ impl Sums {
     }
 }
 
-/// What one session's actor has told the sums of its shard; it takes back what is on no disk when it goes.
+/// What one session's actor has added to the sums of its shard; it takes back what is on no disk when it goes.
 #[derive(Default)]
 pub(in crate::runtime) struct Counted {
-    /// None where nobody counts, or the session counts for nobody.
+    /// None where nothing is counted, or the session counts for no tenant.
     sums: Option<(Arc<Tally>, Box<str>)>,
     stored: Holding,
     notified: Holding,
@@ -153,7 +153,7 @@ impl Counted {
         Counted { sums: tally.cloned().zip(owner(id)), ..Counted::default() }
     }
 
-    /// The session is as its head says, which is in the sums already.
+    /// The session is as its head has it, which is in the sums already.
     pub(in crate::runtime) fn is_as_stored(&mut self, holding: Holding) {
         (self.stored, self.notified) = (holding, holding);
     }

@@ -1,5 +1,5 @@
-//! Carrying to the other nodes what was said here and is not kept: to each one message at a time, so that a node that
-//! does not answer holds up nobody, and what waits for it is the newest.
+//! Carrying to the other nodes messages that were sent here and are not kept: to each one message at a time, so that
+//! a node that does not answer holds up no other, and what waits for it is the newest.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Takes a message; says how many were dropped for it.
+    /// Takes a message; returns how many were dropped for it.
     pub(super) fn take(&self, message: &Arc<EphemeralMessage>) -> u64 {
         let dropped = self
             .with(|pile| pile.push(message.clone(), EPHEMERAL_WAITING, EPHEMERAL_WAITING_BYTES));
@@ -33,7 +33,7 @@ impl Waiting {
     }
 }
 
-/// A reader's right to hear. Dropping it ends that.
+/// A reader's registration for messages. Dropping it ends that.
 pub struct Listening {
     ephemerals: Arc<Ephemerals>,
     id: SessionId,
@@ -67,7 +67,7 @@ impl Listening {
         sleep_until(self.again_at).await;
     }
 
-    /// Takes what there is, as much as one frame tells.
+    /// Takes what there is, as much as one frame holds.
     pub fn take(&mut self) -> Vec<Arc<EphemeralMessage>> {
         self.again_at = Instant::now() + EPHEMERAL_PACE;
         self.waiting.with(|pile| pile.take(EPHEMERAL_FRAME_BYTES))

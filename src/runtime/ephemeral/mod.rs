@@ -2,8 +2,8 @@
 //! serial and no promise: what finds no room is dropped and counted (S10).
 //!
 //! A node hands those that it gets to its own readers ([`listen`]) and to the other nodes ([`carry`]), which hand it to
-//! theirs. Whoever is slow, a reader or a node, has the newest of each sender and kind waiting ([`pile`]), and nobody
-//! waits for them. It shares nothing with the log but the readers' connections, where events go first.
+//! theirs. Whoever is slow, a reader or a node, has the newest of each sender and kind waiting ([`pile`]), and no
+//! sender waits for them. It shares nothing with the log but the readers' connections, where events go first.
 
 pub(super) mod carry;
 mod listen;
@@ -43,7 +43,7 @@ pub struct EphemeralMessage {
     pub at: Millis,
 }
 
-/// Who says it.
+/// Who sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     Person(Sender),
@@ -101,8 +101,8 @@ impl Ephemerals {
         }
     }
 
-    /// Says it to whoever listens, at whatever node; false where too much was sent in this session of late: then
-    /// nobody hears it. Waits for nobody.
+    /// Sends it to whoever listens, at whatever node; false where too much was sent in this session of late: then
+    /// no reader gets it. Never waits.
     pub fn say(&self, message: EphemeralMessage) -> bool {
         let message = Arc::new(message);
         let mut state = self.state();
@@ -139,7 +139,7 @@ impl Ephemerals {
 }
 
 impl State {
-    /// Hands a message to those who listen here; says how many had no room for it, or for another one.
+    /// Hands a message to those who listen here; returns how many had no room for it, or for another one.
     fn hand_out(&mut self, message: &Arc<EphemeralMessage>) -> u64 {
         let readers = self.readers.get(&message.session).map_or(&[][..], Vec::as_slice);
         readers.iter().map(|reader| reader.take(message)).sum()

@@ -1,4 +1,4 @@
-//! What waits for somebody slow: the newest of each sender and kind, in the order in which they came.
+//! What waits for a slow reader or node: the newest of each sender and kind, in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) struct Pile {
 }
 
 impl Pile {
-    /// Adds a message in the place of an older one of its sender and kind; says how many others were dropped, the
+    /// Adds a message in the place of an older one of its sender and kind; returns how many others were dropped, the
     /// oldest first, so that no more than `most` wait with no more than `most_bytes`.
     pub(super) fn push(
         &mut self,

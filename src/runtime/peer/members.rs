@@ -1,10 +1,10 @@
-//! What nodes say to each other about changes of the members. A promise, like `wire.rs`.
+//! What nodes send to each other about changes of the members. A promise, like `wire.rs`.
 
 use cluster::ids::MapVersion;
 use serde::{Deserialize, Serialize};
 
-/// A change of the members, as an operator asks for it. Addresses that are left out are those that the node
-/// itself tells.
+/// A change of the members, as an operator requests it. Addresses that are left out are those that the node
+/// itself reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemberChange {
     /// A node more.
@@ -35,12 +35,12 @@ pub(in crate::runtime) enum ChangeAnswer {
     Unavailable(String),
 }
 
-/// What a node says of itself before it is a member.
+/// What a node reports about itself before it is a member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Introduction {
     pub(in crate::runtime) peer: String,
     pub(in crate::runtime) http: String,
-    /// Of the map that it has heard of; 0 for none.
+    /// Of the map that it knows; 0 for none.
     pub(in crate::runtime) version: MapVersion,
 }
 

@@ -33,7 +33,7 @@ use wire::{Request, Response};
 /// Answers peers, out of whatever part of the runtime knows.
 pub(super) struct Peers(pub(super) Arc<Parts>);
 
-/// The parts of the runtime that peers ask.
+/// The parts of the runtime that answer peers.
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) directory: Arc<Directory>,
@@ -86,7 +86,7 @@ fn denied(from: NodeId, request: &Request) -> Option<Response> {
     Some(Response::Denied(why))
 }
 
-/// A list, if all of it is of the tenant of who asks.
+/// A list, if all of it is of the requester's tenant.
 fn listed(from: NodeId, grant: Option<&Grant>, lines: Vec<Summary>) -> Response {
     let is_of = |line: &Summary| grant.is_none_or(|grant| line.id.is_of(grant.tenant.as_ref()));
     if lines.iter().all(is_of) {
@@ -96,7 +96,7 @@ fn listed(from: NodeId, grant: Option<&Grant>, lines: Vec<Summary>) -> Response 
     Response::Denied(Denied::Tenant)
 }
 
-/// Commits a command if the grant of who asks for it allows it.
+/// Commits a command if the requester's grant allows it.
 async fn submit(
     parts: &Parts,
     (from, grant): (NodeId, Option<&Grant>),

@@ -1,4 +1,4 @@
-//! What runtimes of different nodes say to each other. A promise: it changes only with its version.
+//! What runtimes of different nodes send to each other. A promise: it changes only with its version.
 
 use bytes::Bytes;
 use cluster::codec::{self, CodecError};
@@ -21,8 +21,8 @@ const VERSION: u8 = 1;
 /// A request to a peer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) enum Request {
-    /// Commit this encoded command, if you lead, and if the grant of who asks for it allows it. Nodes ask for some by
-    /// themselves, and so does everybody where nobody is asked who they are: those have none.
+    /// Commit this encoded command, if you lead, and if the requester's grant allows it. Nodes request some by
+    /// themselves, and so do all clients where no credentials are required: those have none.
     Submit { session: SessionId, command: Bytes, within_ms: u64, grant: Option<Box<Grant>> },
     /// What is the session now?
     Status { session: SessionId, within_ms: u64, grant: Option<Box<Grant>> },
@@ -39,9 +39,9 @@ pub(in crate::runtime) enum Request {
     Report,
     /// Have you a turn for this agent?
     Offer { agent: AgentId, within_ms: u64 },
-    /// These are attached at my node; `boot` and `round` order what I say.
+    /// These are attached at my node; `boot` and `round` order my reports.
     Present { boot: u64, round: u64, sessions: Vec<Attending> },
-    /// Who is there, in sessions that somebody at your node is attached to.
+    /// Who is there, in sessions with attachments at your node.
     Attended { sessions: Vec<News> },
     /// Who is there, as the leader knows?
     PresenceSnapshot { session: SessionId },
@@ -51,11 +51,11 @@ pub(in crate::runtime) enum Request {
     Compare { session: SessionId, next: u64, within_ms: u64 },
     /// Change the members, if you lead the system group.
     ChangeMembers(MemberChange),
-    /// Who are you? Asked of a node that is to come in.
+    /// Who are you? Sent to a node that is to come in.
     Introduce,
     /// Which groups do you lead, and who are their members?
     LedGroups,
-    /// This was said at my node, and is not kept.
+    /// This was sent at my node, and is not kept.
     Ephemeral { messages: Vec<EphemeralMessage> },
     /// What do these tenants hold in these shards?
     Holdings { shards: Vec<u32>, tenants: Vec<String> },
@@ -115,7 +115,7 @@ pub(in crate::runtime) enum Response {
     PlaceOf(Option<TurnPlace>),
     Files(Option<SessionFiles>),
     FileBytes(Option<Bytes>),
-    /// The grant of who asks does not allow it.
+    /// The requester's grant does not allow it.
     Denied(Denied),
     Carried(Option<Box<Carried>>),
     Changes(ShardChanges),
@@ -397,7 +397,7 @@ mod tests {
         }
 
         proptest! {
-            /// What is read is what would be written, and what is not read harms nobody.
+            /// What is read is what would be written, and what is not read does no harm.
             #[test]
             fn messages_of_peers_are_read_as_they_are_written_or_refused(
                 bytes in nearly(requests()),

@@ -1,7 +1,7 @@
-//! Telling leaders who is attached here, and telling nodes who is there: one round after another.
+//! Reports to leaders of who is attached here, and to nodes of who is present: one round after another.
 //!
-//! A round says what has not been heard yet, to each node at most one message at a time, so that what is
-//! said late is old news and never wrong for long. A node that does not answer holds up nobody else.
+//! A round sends what has not arrived yet, to each node at most one message at a time, so that what is
+//! sent late is old news and never wrong for long. A node that does not answer holds up no other.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -50,21 +50,21 @@ impl Message {
 #[derive(Default)]
 struct Gossip {
     busy: HashSet<Lane>,
-    /// Who leads a shard that has no replica here, as its nodes said.
+    /// Who leads a shard that has no replica here, as its nodes answered.
     hints: HashMap<u32, NodeId>,
-    /// Counts attempts, so that another replica is asked each time.
+    /// Counts attempts, so that another replica gets each one.
     attempts: usize,
     round: u64,
     swept: Option<Instant>,
 }
 
-/// Tells and hears, until it is dropped.
+/// Sends and receives reports, until it is dropped.
 pub(in crate::runtime) async fn run(presence: Arc<Presence>) {
     let (shortest, longest) = ATTENDANCE_ROUND;
     let mut rounds = Gossip::default();
     let mut calls = FuturesUnordered::new();
     let mut last = Instant::now();
-    // Whether somebody waits to be told: what gathers meanwhile rides in the same round.
+    // Whether a report waits to be sent: what gathers meanwhile goes in the same round.
     let mut woken = false;
     loop {
         let pause = if woken { shortest } else { longest };
@@ -77,7 +77,7 @@ pub(in crate::runtime) async fn run(presence: Arc<Presence>) {
             }
             () = presence.wake.notified(), if !woken => woken = true,
             Some((message, answer)) = calls.next() => {
-                // Who did not take it is asked again in the next round, and no sooner.
+                // A node that did not take it gets it again in the next round, and no sooner.
                 woken |= answer.as_ref().is_some_and(Vec::is_empty);
                 rounds.received(&presence, &message, answer);
             }
@@ -85,7 +85,7 @@ pub(in crate::runtime) async fn run(presence: Arc<Presence>) {
     }
 }
 
-/// Says one thing to one node; none is answered where it may not have been heard.
+/// Sends one message to one node; returns none where it may not have arrived.
 async fn send(
     presence: Arc<Presence>,
     message: Message,
@@ -126,7 +126,7 @@ impl Gossip {
         (presence.boot, self.round)
     }
 
-    /// What is to be said now, to nodes that have nothing to answer.
+    /// What is to be sent now, to nodes that have nothing to answer.
     fn next(&mut self, presence: &Presence, now: Instant) -> Vec<Message> {
         self.sweep(presence, now);
         let mut attending: HashMap<(NodeId, u64), (Leader, Vec<Attending>)> = HashMap::new();
@@ -211,14 +211,14 @@ fn up_to<T>(mut all: Vec<T>, weight: impl Fn(&T) -> usize) -> Vec<T> {
         sum += 1 + weight(report);
         sum <= ATTENDANCE_REPORT
     });
-    // One alone is always said.
+    // One alone is always sent.
     let count = fits.count().max(1);
     all.truncate(count);
     all
 }
 
 impl Presence {
-    /// Takes what a node says of its attachments, and says which shards are led elsewhere.
+    /// Takes a node's report of its attachments, and returns which shards are led elsewhere.
     pub(in crate::runtime) fn take(
         &self,
         from: NodeId,
@@ -250,7 +250,7 @@ impl Presence {
         elsewhere.into_iter().collect()
     }
 
-    /// Takes what leaders say of who is there.
+    /// Takes the reports of leaders of who is present.
     pub(in crate::runtime) fn hear(&self, news: impl Iterator<Item = News>) {
         for News { id, stamp, company } in news {
             self.local.hear(&id, stamp, company);

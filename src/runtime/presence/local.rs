@@ -12,14 +12,14 @@ use super::{Attendee, Link, PresenceSnapshot};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
 
-/// Orders what leaders say of one session: by their term, then by a number that only grows.
+/// Orders the reports of leaders about one session: by their term, then by a number that only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in crate::runtime) struct Stamp {
     pub(in crate::runtime) term: u64,
     pub(in crate::runtime) number: u64,
 }
 
-/// Who was told: a node, as the leader of this term.
+/// Who got the report: a node, as the leader of this term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Leader {
     pub(super) node: NodeId,
@@ -27,14 +27,14 @@ pub(super) struct Leader {
     pub(super) term: u64,
 }
 
-/// What a leader is to be told of one session.
+/// The report to a leader about one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Attending {
     pub(in crate::runtime) id: SessionId,
     pub(in crate::runtime) links: Vec<Link>,
-    /// What this node has heard of the whole company.
+    /// The newest report of all who are present that this node has.
     pub(in crate::runtime) has: Stamp,
-    /// The number of this word, among those about the session.
+    /// The number of this report, among those about the session.
     #[serde(skip)]
     pub(super) version: u64,
     #[serde(skip)]
@@ -43,7 +43,7 @@ pub(in crate::runtime) struct Attending {
 
 #[cfg(test)]
 impl Attending {
-    /// What one node tells another, without what stays with it.
+    /// What one node reports to another, without what stays with it.
     pub(in crate::runtime) fn sample(id: SessionId, links: Vec<Link>, has: Stamp) -> Attending {
         Attending { id, links, has, version: 0, shard: 0 }
     }
@@ -112,7 +112,7 @@ impl LocalPresence {
         }
     }
 
-    /// Takes what a leader says of the whole company, unless something newer is known.
+    /// Takes a leader's report of all who are present, unless something newer is known.
     pub(super) fn hear(&self, id: &SessionId, stamp: Stamp, company: PresenceSnapshot) {
         let mut state = self.state();
         let Some(gathering) = state.sessions.get_mut(id) else { return };
@@ -129,7 +129,7 @@ impl LocalPresence {
         });
     }
 
-    /// What is to be said now, by leader: what changed, what a new leader lacks, what was not said for long.
+    /// What is to be reported now, by leader: what changed, what a new leader lacks, what was not reported for long.
     pub(super) fn due_reports(
         &self,
         now: Instant,
@@ -217,7 +217,7 @@ mod tests {
         here.leave(&id, one);
         here.leave(&id, two);
         assert_eq!(links(&here, now, next), Some(0));
-        // Nothing is left, and it was told.
+        // Nothing is left, and it was reported.
         assert_eq!(links(&here, now + ATTENDANCE_REFRESH, next), None);
         assert!(here.state().sessions.is_empty());
     }

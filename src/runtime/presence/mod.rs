@@ -1,9 +1,9 @@
 //! Who is attached to a session now, on which device and over how many links: soft state, never in
 //! the log.
 //!
-//! Each node knows its own attachments ([`local`]) and tells the leader of the session's shard of
-//! every change at once and of everything again every few seconds ([`gossip`]). The leader adds up
-//! what all nodes say ([`table`]) and tells those that have somebody there. What is not said again
+//! Each node knows its own attachments ([`local`]) and reports to the leader of the session's shard
+//! every change at once and everything again every few seconds ([`gossip`]). The leader adds up
+//! the reports of all nodes ([`table`]) and reports the sum to those with attachments. What is not reported again
 //! expires, so a node that died takes its people with it, and a new leader knows all within one
 //! round (S10: tables are bounded).
 
@@ -38,7 +38,7 @@ pub struct Attendee {
     pub role: Role,
 }
 
-/// One link of somebody who is there.
+/// One link of a participant who is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Link {
     /// Drawn by its node.
@@ -100,12 +100,12 @@ pub struct Attendance {
     id: SessionId,
     number: u64,
     news: watch::Receiver<Option<Arc<PresenceSnapshot>>>,
-    /// What was told last.
+    /// What was returned last.
     seen: Option<Arc<PresenceSnapshot>>,
 }
 
 impl Attendance {
-    /// Who is there, if that is news to whoever asks.
+    /// Who is there, if that is news to the caller.
     pub fn news(&mut self) -> Option<Arc<PresenceSnapshot>> {
         if !self.has_news() {
             return None;
@@ -114,7 +114,7 @@ impl Attendance {
         self.seen.clone()
     }
 
-    /// Whether [`Self::news`] has something to tell.
+    /// Whether [`Self::news`] has something to return.
     pub fn has_news(&self) -> bool {
         match (&*self.news.borrow(), &self.seen) {
             (Some(known), Some(seen)) => !Arc::ptr_eq(known, seen),
@@ -122,7 +122,7 @@ impl Attendance {
         }
     }
 
-    /// Waits until [`Self::news`] has something to tell. Cancel safe.
+    /// Waits until [`Self::news`] has something to return. Cancel safe.
     pub async fn changed(&mut self) {
         loop {
             // Whatever comes from here on wakes.
@@ -157,9 +157,9 @@ pub struct Presence {
     shards: Arc<Shards>,
     local: LocalPresence,
     table: Arc<PresenceTable>,
-    /// Rings when something is to be told at once.
+    /// Rings when something is to be reported at once.
     wake: Notify,
-    /// When this process began, so that its words are newer than those of the one before it.
+    /// When this process began, so that its reports are newer than those of the one before it.
     boot: u64,
 }
 
@@ -189,7 +189,7 @@ impl Presence {
     /// Who is attached to the session at whatever node, as its leader knows.
     ///
     /// # Errors
-    /// Nobody who leads answers before the deadline.
+    /// No leader answers before the deadline.
     pub async fn company(
         &self,
         id: &SessionId,
@@ -222,7 +222,7 @@ impl Presence {
         }
     }
 
-    /// Answers a peer that asks who is there.
+    /// Answers a peer's request for who is present.
     pub(super) fn company_for_peer(&self, id: &SessionId) -> Response {
         match self.directory.place(id, None, 0) {
             Place::Here(..) => Response::PresenceSnapshot(self.table.company(id)),

@@ -1,4 +1,4 @@
-//! What a leader knows of who is attached to the sessions that it leads: what each node said last, added up.
+//! What a leader knows of who is attached to the sessions that it leads: the last report of each node, added up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_HUSH, ATTENDANCE_LINKS, AUDIENCE_GRACE};
 use crate::session::Sender;
 
-/// Orders what one node says: by its process, then by a number that only grows.
+/// Orders the reports of one node: by its process, then by a number that only grows.
 pub(super) type Order = (u64, u64);
 
 pub(in crate::runtime) struct PresenceTable(Mutex<State>);
@@ -21,13 +21,13 @@ struct State {
     sessions: HashMap<SessionId, Entry>,
     /// Links in all of them (S10).
     links: usize,
-    /// Numbers what is said of any session; greater than those of the process before.
+    /// Numbers the reports about any session; greater than those of the process before.
     numbers: u64,
     /// Shards that this node leads, with the term, and since when.
     leads: HashMap<u32, (u64, Instant)>,
-    /// Of those, the ones that have not been led for long enough to have heard of everybody.
+    /// Of those, the ones that have not been led for long enough to have the reports of all nodes.
     fresh: BTreeSet<u32>,
-    /// Sessions that could not be told how many watch.
+    /// Sessions that could not be notified of how many watch.
     again: BTreeSet<SessionId>,
 }
 
@@ -36,16 +36,16 @@ struct Entry {
     nodes: BTreeMap<NodeId, NodeReport>,
     company: PresenceSnapshot,
     number: u64,
-    /// Since when nobody is there; none where somebody is.
+    /// Since when none is present; none where a participant is.
     empty: Option<Instant>,
 }
 
-/// What one node said last.
+/// The last report of one node.
 struct NodeReport {
     order: Order,
     links: Vec<Link>,
     at: Instant,
-    /// What it has heard of the whole company.
+    /// The newest report of all who are present that it has.
     has: Stamp,
 }
 
@@ -54,12 +54,12 @@ struct NodeReport {
 pub(in crate::runtime) struct Count {
     pub(in crate::runtime) watchers: u32,
     pub(in crate::runtime) controllers: u32,
-    /// Whether the table can be trusted that nobody else is there: it was led for long enough, and nobody
+    /// Whether the table can be trusted that no other is present: it was led for long enough, and none
     /// left a moment ago.
     pub(in crate::runtime) settled: bool,
 }
 
-/// What a node is to be told of one session.
+/// The report to a node about one session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::runtime) struct News {
     pub(in crate::runtime) id: SessionId,
@@ -76,8 +76,8 @@ impl PresenceTable {
         PresenceTable(Mutex::new(State { sessions, links: 0, numbers, leads, fresh, again }))
     }
 
-    /// Takes note of what this node leads now, and forgets what it leads no more; says which shards it has
-    /// led for long enough to have heard of everybody, once.
+    /// Takes note of what this node leads now, and forgets what it leads no more; returns which shards it has
+    /// led for long enough to have the reports of all nodes, once.
     pub(super) fn lead(&self, led: &BTreeMap<u32, u64>, now: Instant) -> Vec<u32> {
         let mut state = self.state();
         let State { sessions, leads, links, fresh, .. } = &mut *state;
@@ -107,7 +107,7 @@ impl PresenceTable {
         known
     }
 
-    /// A session could not be told how many watch: it is looked at again.
+    /// A session could not be notified of how many watch: it is looked at again.
     pub(in crate::runtime) fn look_again(&self, id: &SessionId) {
         let mut state = self.state();
         if state.again.len() < ATTENDANCE_LINKS {
@@ -115,7 +115,7 @@ impl PresenceTable {
         }
     }
 
-    /// Takes what a node says of one session; says whether the company changed.
+    /// Takes a node's report about one session; returns whether those who are present changed.
     pub(super) fn take(
         &self,
         (id, shard): (&SessionId, u32),
@@ -147,8 +147,8 @@ impl PresenceTable {
         state.renew(id, now)
     }
 
-    /// Forgets what was not said again in time; says whose company changed, and where nobody came back in
-    /// the time of grace.
+    /// Forgets what was not reported again in time; returns the sessions where those who are present changed, and
+    /// where none came back in the time of grace.
     pub(super) fn expire(&self, now: Instant) -> BTreeSet<SessionId> {
         let mut state = self.state();
         let old = |report: &NodeReport| ATTENDANCE_EXPIRY <= now.duration_since(report.at);
@@ -171,7 +171,7 @@ impl PresenceTable {
                 changed.insert(id);
             }
         }
-        // What is empty is kept for as long as late words of its nodes may come.
+        // What is empty is kept for as long as late reports of its nodes may come.
         state.sessions.retain(|_, entry| {
             let kept = |empty| now.duration_since(empty) < AUDIENCE_GRACE.max(ATTENDANCE_EXPIRY);
             !entry.nodes.is_empty() || entry.empty.is_some_and(kept)
@@ -179,8 +179,8 @@ impl PresenceTable {
         changed
     }
 
-    /// What nodes do not know yet and somebody there wants to hear. A new leader hears of everybody first, so
-    /// that nobody seems to leave and come back because of it.
+    /// What nodes do not know yet and have attachments for. A new leader gets all reports first, so
+    /// that no participant seems to leave and come back because of it.
     pub(super) fn news(&self, now: Instant) -> Vec<(NodeId, News)> {
         let state = self.state();
         let mut all = Vec::new();
@@ -237,7 +237,7 @@ impl PresenceTable {
         })
     }
 
-    /// Whether a device is there; none where this node does not lead, or may not have heard of it yet.
+    /// Whether a device is there; none where this node does not lead, or may have no report of it yet.
     pub(in crate::runtime) fn has(
         &self,
         id: &SessionId,
@@ -262,7 +262,7 @@ impl PresenceTable {
 }
 
 impl State {
-    /// Adds a session up anew; says whether its company changed.
+    /// Adds a session up anew; returns whether those who are present changed.
     fn renew(&mut self, id: &SessionId, now: Instant) -> bool {
         let Some(entry) = self.sessions.get_mut(id) else { return false };
         let company = PresenceSnapshot::of(entry.nodes.values().flat_map(|report| &report.links));
@@ -313,7 +313,7 @@ mod tests {
         assert!(table.take((&id, 1), NodeId(2), (1, 1), laptop.clone(), none, now));
         assert!(!table.take((&id, 1), NodeId(2), (1, 2), laptop, none, now));
         assert_eq!(watchers(&table, &id), 2);
-        // An older word of a node comes late.
+        // An older report of a node comes late.
         assert!(!table.take((&id, 1), NodeId(2), (1, 1), Vec::new(), none, now));
         assert_eq!(watchers(&table, &id), 2);
         let later = now + ATTENDANCE_EXPIRY;
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(table.news(later), news, "it is said again until it was heard");
         table.received(NodeId(1), &[news[0].1.clone()]);
         assert_eq!(table.news(later), Vec::new());
-        // The node says what it has with each word; it may have begun anew.
+        // The node reports what it has each time; it may have begun anew.
         table.take((&id, 1), NodeId(1), (2, 1), phone, Stamp::default(), now);
         assert_eq!(table.news(later), news);
     }

@@ -10,7 +10,7 @@ use crate::session::{ReleaseCall, Sender};
 pub(super) struct Callers(Vec<(InteractionId, CallEpoch)>);
 
 impl Callers {
-    /// Looks at all calls that are claimed now, and says which devices have left.
+    /// Looks at all calls that are claimed now, and returns which devices have left.
     pub(super) fn see(
         &mut self,
         claimed: Vec<(InteractionId, CallEpoch, Sender)>,
@@ -28,7 +28,7 @@ impl Callers {
             match attends(&by) {
                 Some(true) => seen.push((interaction, epoch)),
                 Some(false) if known(&interaction, epoch) => {
-                    // It is seen on, until the session has been told.
+                    // It is seen on, until the session has been notified.
                     seen.push((interaction.clone(), epoch));
                     left.push(ReleaseCall { interaction, epoch, by: Some(by), left: true });
                 }

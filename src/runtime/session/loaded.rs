@@ -41,7 +41,7 @@ impl Loaded {
         Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed, counted }
     }
 
-    /// Becomes what the head says.
+    /// Becomes what the head holds.
     pub(super) fn take(&mut self, head: Head) {
         self.next = head.next;
         self.filed = head.filed;
@@ -55,7 +55,7 @@ impl Loaded {
         self.tail.publish(self.mark());
     }
 
-    /// Files the deadline that the head speaks of, unless it is filed. A head is written later than the row
+    /// Files the deadline that the head has, unless it is filed. A head is written later than the row
     /// that files it, so a power cut may leave a newer row's traces with an older head.
     pub(super) fn file_as_the_head_says(&self, shard: &Shard, id: &SessionId) -> io::Result<()> {
         match self.filed {
@@ -157,7 +157,7 @@ impl Loaded {
                 Ok(Reply { applied, incarnation, root, tail })
             }
             (applied, stand) => Err(SubmitError::Refused {
-                // Where nobody ever created it, nothing happened to it.
+                // Where it was never created, nothing happened to it.
                 refusal: applied.err().unwrap_or(Refusal::NotFound),
                 incarnation: stand.map(|stand| stand.incarnation),
                 root: stand.map(|stand| stand.root),

@@ -38,7 +38,7 @@ use loaded::Loaded;
 #[cfg(test)]
 pub(super) use loaded::mark;
 
-/// A command that somebody waits for.
+/// A command with a waiting caller.
 pub(super) struct Submission {
     pub(super) command: Bytes,
     pub(super) permit: Permit,
@@ -46,7 +46,7 @@ pub(super) struct Submission {
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
-/// What the waiting side hears: the outcome, or that another node leads.
+/// What the waiting side gets: the outcome, or that another node leads.
 pub(super) enum Answer {
     Done(Result<Reply, SubmitError>),
     /// Never taken; try there.
@@ -77,19 +77,19 @@ pub(super) enum Mail {
         fate: Fate,
     },
     Look(oneshot::Sender<Looked>),
-    /// Say what is remembered of an input.
+    /// Return what is remembered of an input.
     PlaceOf {
         input: TurnId,
         reply: oneshot::Sender<Option<TurnPlace>>,
     },
-    /// Say what is known of a file, or of all.
+    /// Return what is known about a file, or about all.
     Files {
         name: Option<FileId>,
         reply: oneshot::Sender<Option<SessionFiles>>,
     },
-    /// Say what the session takes along if it moves.
+    /// Return what the session takes along if it moves.
     Carried(oneshot::Sender<Option<Box<Carried>>>),
-    /// Write down what is not on disk, and say so.
+    /// Write down what is not on disk, and report so.
     Flush(oneshot::Sender<io::Result<()>>),
     /// The store has a newer state: take it.
     Reload(oneshot::Sender<io::Result<()>>),
@@ -103,11 +103,11 @@ pub(super) enum Mail {
         group: Arc<Group>,
         starts: Gone,
     },
-    /// Leave if nobody needs you.
+    /// Leave if you are not needed.
     Retire,
     /// An attempt at an effect is over.
     Performed(Effect),
-    /// An attempt to tell the session how many watch is over.
+    /// An attempt to notify the session of how many watch is over.
     Counted {
         notified: bool,
     },
@@ -137,7 +137,7 @@ pub(super) struct Owned {
     received: u64,
     /// Effects that are being done.
     performing: Vec<Effect>,
-    /// Whether it is being told how many watch.
+    /// Whether it is being notified of how many watch.
     counting: bool,
     /// Devices that make calls and were seen here, so that it is known when they leave.
     callers: Callers,
@@ -186,7 +186,7 @@ impl Actor for SessionActor {
                 owned.perform(time, &myself);
                 owned.count(&myself);
                 owned.see_callers();
-                // Who asked for what does not exist leaves nothing behind.
+                // A request for what does not exist leaves nothing behind.
                 if owned.loaded.as_ref().is_some_and(|loaded| !loaded.lived()) {
                     owned.retire(&myself);
                 }
@@ -196,7 +196,7 @@ impl Actor for SessionActor {
             Mail::Look(reply) => {
                 let loaded = owned.loaded()?;
                 let tail = loaded.tail.shared();
-                // Whoever asked may have given up.
+                // The caller may have given up.
                 let inherits = loaded.session.inherits().cloned();
                 let (status, next) = (loaded.session.status(), loaded.next);
                 reply.send(Looked { status, inherits, tail, next }).ok();
@@ -220,7 +220,7 @@ impl Actor for SessionActor {
             Mail::Gone { group, starts } => owned.gone(&group, starts),
             Mail::Counted { notified } => {
                 owned.counting = false;
-                // Somebody may have come or left meanwhile. What failed is tried at the next look.
+                // A participant may have come or left meanwhile. What failed is tried at the next look.
                 if notified {
                     owned.count(&myself);
                 }
@@ -271,7 +271,7 @@ impl Owned {
         let loaded = self.loaded()?;
         if index < loaded.next {
             // Replayed after a restart: the head knows it already. Its effect is not in memory any more,
-            // so whoever waits hears nothing definite.
+            // so whoever waits gets no definite answer.
             for envelope in commands {
                 self.answer(envelope.ticket, Err(SubmitError::Unknown("it was replayed".into())));
             }
@@ -284,7 +284,7 @@ impl Owned {
         Ok(())
     }
 
-    /// Tells who listens how far the log goes now.
+    /// Notifies listeners of how far the log goes now.
     fn tell(&self) {
         let Some(loaded) = &self.loaded else { return };
         self.shard.world().feeds.tell(&self.id, || Change {
@@ -317,7 +317,7 @@ impl Owned {
             Fate::Unknown(text) => Answer::Done(Err(SubmitError::Unknown(text))),
             Fate::Committed(_) => unreachable!("only uncommitted commands are lost"),
         };
-        // Whoever asked may have given up.
+        // The caller may have given up.
         reply.send(answer).ok();
     }
 
@@ -388,7 +388,7 @@ impl Owned {
         }
     }
 
-    /// Proposes what nobody waits for, if there is room.
+    /// Proposes a command without a waiting caller, if there is room.
     fn propose_own(&self, group: &Arc<Group>, command: &Command) {
         let command = envelope::plain(command);
         let (class, flow) = (cluster::group::Class::Control, flow::of(&self.id));
@@ -425,7 +425,7 @@ impl Owned {
         }
     }
 
-    /// Has the session told how many watch, where this node leads and it does not know.
+    /// Has the session notified of how many watch, where this node leads and it does not know.
     fn count(&mut self, myself: &ActorRef<Mail>) {
         let Some(loaded) = self.loaded.as_ref().filter(|_| !self.counting) else { return };
         let (shard, id, myself) = (self.shard.clone(), self.id.clone(), myself.clone());
@@ -434,14 +434,14 @@ impl Owned {
         self.counting = world.tell_audience(&self.id, number, watched(&loaded.session), done);
     }
 
-    /// Looks at who of those that make calls is there; says which have left.
+    /// Looks at who of those that make calls is there; returns which have left.
     fn see_callers(&mut self) -> Vec<ReleaseCall> {
         let Some(loaded) = &self.loaded else { return Vec::new() };
         let (world, shard) = (self.shard.world(), self.shard.number());
         self.callers.see(loaded.session.claimed_calls(), |by| world.attends(&self.id, shard, by))
     }
 
-    /// Leaves, if nobody needs it: from then on the session costs disk, not memory.
+    /// Leaves, if it is not needed: from then on the session costs disk, not memory.
     fn retire(&mut self, myself: &ActorRef<Mail>) {
         if self.may_retire()
             && self.flush().is_ok()

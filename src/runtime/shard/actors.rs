@@ -1,8 +1,8 @@
 //! The live actors of one shard: found, started, passivated and replaced here alone.
 //!
-//! Mail is counted under the lock, so that an actor can tell whether it has seen everything before it
+//! Mail is counted under the lock, so that an actor knows whether it has seen everything before it
 //! leaves: no mail is ever sent to an actor that has gone. An entry counts as handed out before its mail is
-//! sent: the successor of an actor that dropped it replays it, and nobody else needs it twice.
+//! sent: the successor of an actor that dropped it replays it, and no other needs it twice.
 //!
 //! A session whose actor failed is *lost* until a successor has replayed what the journal has for it. What
 //! covers all sessions (a checkpoint, the flush before an install) has those rebuilt first, or fails.
@@ -40,7 +40,7 @@ pub(in crate::runtime) struct Actors {
     live: Mutex<Live>,
     /// The actors that have not ended, also those that are forgotten here.
     running: TaskTracker,
-    /// Tells that an actor left.
+    /// Notifies that an actor left.
     left: Notify,
 }
 
@@ -53,7 +53,7 @@ struct Live {
     stopped: bool,
 }
 
-/// What is known of a session whose actor failed.
+/// What is known about a session whose actor failed.
 struct Lost {
     /// Failures in a row.
     failures: u32,
@@ -106,7 +106,7 @@ impl Actors {
         let entry = live.actors.get_mut(id).expect("it was just found or started");
         entry.sent += 1;
         entry.used = used.unwrap_or(entry.used);
-        // An actor that failed a moment ago drops its mail; its supervisor hears of it.
+        // An actor that failed a moment ago drops its mail; its supervisor is notified of it.
         entry.actor.cast(mail).ok();
     }
 
@@ -125,12 +125,12 @@ impl Actors {
     pub(in crate::runtime) fn send_all(&self, mail: impl Fn() -> Mail) {
         for entry in self.live().actors.values_mut() {
             entry.sent += 1;
-            // An actor that failed a moment ago drops its mail; its supervisor hears of it.
+            // An actor that failed a moment ago drops its mail; its supervisor is notified of it.
             entry.actor.cast(mail()).ok();
         }
     }
 
-    /// Asks every live actor, and a new one for each session whose actor failed; those that have failed
+    /// Sends a request to every live actor, and a new one for each session whose actor failed; those that have failed
     /// drop the question.
     pub(super) fn ask_all(
         &self,
@@ -171,7 +171,7 @@ impl Actors {
         }
     }
 
-    /// Asks those that nobody used since `since` to leave.
+    /// Requests those that were not used since `since` to leave.
     pub(in crate::runtime) fn retire_idle(&self, since: Instant) {
         let mut live = self.live();
         for entry in live.actors.values_mut().filter(|entry| entry.used < since) {
@@ -180,13 +180,13 @@ impl Actors {
         }
     }
 
-    /// Lets actors leave that nobody needs, and waits for a while until most have: what a start applies again
+    /// Lets actors leave that are not needed, and waits for a while until most have: what a start applies again
     /// would wake every session that the journal names.
     pub(super) async fn make_room(&self) {
         self.retire_idle(Instant::now());
         let fewer = async {
             loop {
-                // Whoever leaves from here on is heard of.
+                // Whoever leaves from here on is noticed.
                 let left = self.left.notified();
                 if self.count() < REPLAY_ACTORS / 2 {
                     return;

@@ -92,7 +92,7 @@ impl Shard {
                 common,
                 actors,
                 tally,
-                // Of what was in the journal before, heads may tell some that is not applied anew.
+                // Of what was in the journal before, heads may have some that is not applied anew.
                 recent: Recent::new(next.max(replayed_next)),
                 covered_next,
                 replayed_next,
@@ -290,8 +290,8 @@ impl Machine for ShardMachine {
                 settled.reached(next - 1).await;
             }
             all(flushed).await?;
-            // An actor that failed after it was asked is lost now; so is one that failed before and whose
-            // successor was not asked. The journal before a mark goes: no session may be missing in it.
+            // An actor that failed after it got the request is lost now; so is one that failed before and whose
+            // successor did not get it. The journal before a mark goes: no session may be missing in it.
             if let Some(id) = shard.actors.a_lost_one() {
                 let id = id.for_operators();
                 return Err(io::Error::other(format!("session {id} is not rebuilt yet")));

@@ -1,7 +1,7 @@
 //! The sessions of one shard that changed last on this node, by the entry that changed them.
 //!
-//! What changed before is found in the heads on disk, once they are written: each head says which entry it knows. So
-//! nothing more is kept for those who follow the changes, however long they stay away.
+//! What changed before is found in the heads on disk, once they are written: each head records which entry it knows.
+//! So nothing more is kept for those who follow the changes, however long they stay away.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -20,7 +20,7 @@ struct Known {
 }
 
 impl Recent {
-    /// Nothing is known of what changed up to `floor`.
+    /// Nothing is known about what changed up to `floor`.
     pub(super) fn new(floor: u64) -> Recent {
         Recent(Mutex::new(Known { floor, places: Map::default() }))
     }

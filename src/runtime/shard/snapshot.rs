@@ -1,7 +1,7 @@
 //! What another replica lacks: heads that changed since an entry, and the blocks after them.
 //!
 //! A chunk is one record through the codec. The source reads the live store: it may be ahead of the
-//! checkpoint it is sent for, which does no harm, because each head says which entries it knows.
+//! checkpoint it is sent for, which does no harm, because each head records which entries it knows.
 
 use std::io;
 

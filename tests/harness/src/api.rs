@@ -1,4 +1,4 @@
-//! The native API for tests of one session, `s`, and the agent `poet`: what they ask by HTTP at any node.
+//! The native API for tests of one session, `s`, and the agent `poet`: their HTTP requests to any node.
 
 use std::time::Duration;
 

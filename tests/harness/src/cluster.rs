@@ -143,7 +143,7 @@ impl Cluster {
         command
     }
 
-    /// Somebody else fills a node's own disk, down to less than its reserve; the file that does.
+    /// Other data fills a node's own disk, down to less than its reserve; the file that does.
     #[allow(dead_code, reason = "not every test fills a disk")]
     pub fn fill_disk(&self, node: usize) -> (PathBuf, File) {
         let filler = self.own_disk(node).join("filler");
@@ -166,7 +166,7 @@ impl Cluster {
         root.join(self.data_dir(node).strip_prefix("/").expect("an absolute path"))
     }
 
-    /// Waits until a node says that it is ready.
+    /// Waits until a node reports that it is ready.
     pub async fn ready(&mut self, node: usize) {
         let url = format!("{}/readyz", self.url(node));
         let deadline = Instant::now() + PATIENCE;
@@ -195,7 +195,7 @@ impl Cluster {
         }
     }
 
-    /// Asks a node to stop and waits until its process is gone.
+    /// Signals a node to stop and waits until its process is gone.
     pub async fn stop(&mut self, node: usize) -> std::process::ExitStatus {
         self.signal(node, rustix::process::Signal::TERM);
         self.ended(node).await

@@ -1,8 +1,8 @@
-//! A history: everything clients asked and saw in one run, in the order of one clock.
+//! A history: everything clients requested and saw in one run, in the order of one clock.
 //!
 //! One JSON object per line. Three outcomes: `ok` took effect, `fail` never will, `info` is
 //! unknown. A client has at most one call open. Each value is unique in the whole run, so that a
-//! record found anywhere says which call wrote it. Readers record raw frames, before any client
+//! record found anywhere shows which call wrote it. Readers record raw frames, before any client
 //! code removes duplicates.
 
 use std::fmt;
@@ -43,14 +43,14 @@ pub struct Cursor {
     pub serial: u64,
 }
 
-/// One event as a client saw it. `chain` is the running hash of the log up to here, if told.
+/// One event as a client saw it. `chain` is the running hash of the log up to here, if it came with the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub serial: u64,
     pub value: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<u64>,
-    /// What it says of a turn; none where a client only appended it.
+    /// What it records of a turn; none where a client only appended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fact: Option<Box<Fact>>,
 }
@@ -67,7 +67,7 @@ pub enum ReadMode {
     Final,
 }
 
-/// What a client asked.
+/// What a client requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "f", rename_all = "snake_case")]
 pub enum Call {
@@ -100,7 +100,7 @@ pub enum Call {
         sub: SubId,
         cursor: Option<Cursor>,
     },
-    /// A person asks an agent; the input's name makes a repetition the same one.
+    /// A person sends an input to an agent; the input's name makes a repetition the same one.
     Input {
         input: String,
         agent: String,
@@ -115,7 +115,7 @@ pub enum Call {
         agent: String,
         worker: String,
     },
-    /// What a worker says in its turn; a sign of life where there is no `seq`.
+    /// A worker's output in its turn; a heartbeat where there is no `seq`.
     Say {
         turn: String,
         epoch: u64,
@@ -126,7 +126,7 @@ pub enum Call {
     },
 }
 
-/// What the server said when it said yes.
+/// What the server answered on success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "r", rename_all = "snake_case")]
 pub enum Answer {
@@ -135,7 +135,7 @@ pub enum Answer {
         first: u64,
         last: u64,
     },
-    /// `first` is the oldest kept serial (1 if nothing was trimmed); `tail` the newest, if told.
+    /// `first` is the oldest kept serial (1 if nothing was trimmed); `tail` the newest, if the answer names it.
     Page {
         incarnation: u32,
         first: u64,
@@ -171,7 +171,7 @@ pub enum Answer {
         chain: u64,
         records: Vec<Record>,
     },
-    /// Where everything that came of it lies; not told of what was said before.
+    /// Where everything that came of it lies; none where all of it was taken before.
     OutputAccepted {
         places: Option<(u64, u64)>,
         duplicate: bool,
@@ -212,9 +212,9 @@ pub enum Control {
     Attach { cursor: Option<Cursor> },
     /// The connection broke, or the client left.
     Detach,
-    /// The server says that events before `first` are gone.
+    /// The server reports that events before `first` are gone.
     Gap { first: u64 },
-    /// The server says that the session is another incarnation now.
+    /// The server reports that the session is another incarnation now.
     Reset { to: u32 },
     /// The server ended the stream cleanly.
     End,

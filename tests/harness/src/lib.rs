@@ -2,7 +2,7 @@
 //!
 //! A test records every call and every frame with a [`recorder::Recorder`], then gives the history
 //! to [`checker::check`]. The checker trusts nothing of the system under test: it knows only what
-//! clients asked, what they were told, and when.
+//! clients requested, what they were answered, and when.
 
 pub mod api;
 pub mod brute;

@@ -1,4 +1,4 @@
-//! Writers, readers and onlookers of many sessions, who record everything they ask and see.
+//! Writers, readers and onlookers of many sessions, who record everything they request and see.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -269,7 +269,7 @@ impl Agent {
         }
     }
 
-    /// Asks random nodes for the tail: each answer must hold all that was acknowledged before.
+    /// Reads the tail at random nodes: each answer must hold all that was acknowledged before.
     async fn look(mut self, pause: Duration, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Acquire) {
             self.hop();
@@ -401,7 +401,7 @@ enum Taken {
     Ends,
 }
 
-/// An event as the checker wants it. What the service wrote itself gets a text that says what it means.
+/// An event as the checker wants it. What the service wrote itself gets a text with its meaning.
 pub fn record(json: &str) -> Record {
     let event = Event::parse(json).expect("an event");
     let received: Value = serde_json::from_str(json).expect("an event");
@@ -417,7 +417,7 @@ pub fn record(json: &str) -> Record {
     Record { serial: event.serial, value, chain: Some(chain), fact }
 }
 
-/// Asks until the condition holds.
+/// Checks again until the condition holds.
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
@@ -426,7 +426,7 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Whether the session takes an append that nobody else makes, through this node.
+/// Whether the session takes an append that no other client makes, through this node.
 pub async fn takes_appends(url: &str, session: &str) -> bool {
     let url = format!("{url}/v1/sessions/{session}");
     let answer = client().get(url).timeout(ATTEMPT).send().await;

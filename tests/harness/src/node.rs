@@ -6,7 +6,7 @@ use cluster::clock::{Clock, SystemClock};
 use outlive::config::{LogFormat, ServeConfig, WebhookReach};
 use outlive::node::Node;
 
-/// Pages of this origin may ask a node of a test.
+/// Pages of this origin may send requests to a node of a test.
 #[allow(dead_code, reason = "not every test is a page")]
 pub const ALLOWED_ORIGIN: &str = "http://page.example:3000";
 

@@ -1,4 +1,4 @@
-//! The recorder: many tasks tell it what they do and see; it stamps the time and keeps the order.
+//! The recorder: many tasks report to it what they do and see; it stamps the time and keeps the order.
 //!
 //! Call [`Recorder::invoke`] before the request leaves and the outcome after the answer is here:
 //! then the real span of a call lies inside the recorded one, and the checker cannot accuse falsely.
@@ -47,7 +47,7 @@ impl Recorder {
         Ok(Recorder { start: Instant::now(), tape: Mutex::new(tape) })
     }
 
-    /// A client is about to ask. `incarnation` is the one it names, if it names one.
+    /// A client is about to send a request. `incarnation` is the one it names, if it names one.
     pub fn invoke(
         &self,
         client: u32,
@@ -64,17 +64,17 @@ impl Recorder {
         op
     }
 
-    /// The server said yes.
+    /// The server answered with success.
     pub fn ok(&self, op: OpId, answer: Answer) {
         self.write(&mut self.tape(), Kind::Ok { op, answer });
     }
 
-    /// The server said no: the call has no effect and never will.
+    /// The server refused: the call has no effect and never will.
     pub fn fail(&self, op: OpId, error: &str) {
         self.write(&mut self.tape(), Kind::Fail { op, error: error.to_owned() });
     }
 
-    /// Nobody knows: a timeout, a broken connection. The effect may still come.
+    /// The outcome is unknown: a timeout, a broken connection. The effect may still come.
     pub fn unknown(&self, op: OpId, error: &str) {
         self.write(&mut self.tape(), Kind::Info { op, error: error.to_owned() });
     }
@@ -111,7 +111,7 @@ impl Recorder {
         self.write(&mut self.tape(), Kind::Nemesis { action, node });
     }
 
-    /// A probe saw who leads a shard; the same leader may be told again.
+    /// A probe saw who leads a shard; the same leader may be reported again.
     pub fn leader(&self, shard: u32, node: &str) {
         self.write(&mut self.tape(), Kind::Leader { shard, node: node.to_owned() });
     }

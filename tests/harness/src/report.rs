@@ -20,7 +20,7 @@ pub enum Code {
     A6,
     /// A ghost: seen, but not in the final log.
     A7,
-    /// A phantom: never asked for, refused, or seen before it was asked.
+    /// A phantom: never requested, refused, or seen before it was requested.
     A8,
     /// A subscription skipped, repeated, went back, or stopped.
     A9,
@@ -40,7 +40,7 @@ pub enum Code {
     A18,
     /// A turn goes on after its end.
     A19,
-    /// What a worker said is lost, or stands in another order.
+    /// Output of a worker is lost, or stands in another order.
     A20,
     /// Something stands on another branch of the conversation, or follows nothing.
     A21,

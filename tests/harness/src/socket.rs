@@ -15,10 +15,10 @@ use super::node::TestNode;
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client that checks nothing and keeps what it was told until it is asked for.
+/// A client that checks nothing and keeps what it received until it is looked for.
 pub struct Client {
     pub socket: WebSocketStream<TcpStream>,
-    /// Told, and not looked for yet.
+    /// Received, and not looked for yet.
     pub received: Vec<Value>,
     next: u64,
 }
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Asks, and returns the whole answer.
+    /// Sends a request, and returns the whole answer.
     pub async fn ask(&mut self, mut request: Value) -> Value {
         self.next += 1;
         request["id"] = self.next.into();
@@ -167,7 +167,7 @@ impl Client {
         self.send(&frame).await;
     }
 
-    /// Says a text in a turn.
+    /// Sends a text as output of a turn.
     pub async fn say(&mut self, turn: &Value, seq: u64, text: &str) {
         let events = json!([{ "text": text }]);
         self.about(turn, json!({ "type": "say", "seq": seq, "events": events })).await;

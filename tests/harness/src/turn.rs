@@ -1,4 +1,4 @@
-//! What a history knows of turns: what people and workers ask, and what the events of a log say of it.
+//! What a history knows of turns: what people and workers request, and what the events of a log record of it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub enum Scope {
     All,
 }
 
-/// How a turn goes on after what was said.
+/// How a turn goes on after this output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
@@ -31,7 +31,7 @@ pub enum Then {
     Release,
 }
 
-/// What an event says of a turn.
+/// What an event records of a turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
     #[serde(rename = "type")]
@@ -45,10 +45,10 @@ pub struct Fact {
     pub agent: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
-    /// The input waits for a person: no turn is to hear it.
+    /// The input waits for a person: no turn is to get it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
-    /// A result that was told when its worker had the turn no more.
+    /// A result that was reported when its worker had the turn no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
     /// The call of a tool, and its key.
@@ -102,7 +102,7 @@ pub enum What {
     ToolFinished,
     #[serde(rename = "interaction.claimed")]
     CallClaimed,
-    /// Something that no property speaks of.
+    /// Something that no property is about.
     #[serde(other, rename = "other")]
     Other,
 }
@@ -113,12 +113,12 @@ impl What {
         matches!(self, What::Completed | What::Failed | What::Cancelled)
     }
 
-    /// It says once and for all what became of an input.
+    /// It is the final receipt of an input.
     pub fn is_final_receipt(self) -> bool {
         matches!(self, What::Consumed | What::Deferred | What::Dropped)
     }
 
-    /// A client said its payload, and not the service.
+    /// Its payload came from a client, and not from the service.
     pub fn is_output(self) -> bool {
         matches!(self, What::Accepted | What::Output)
     }
@@ -151,14 +151,14 @@ impl Fact {
         Fact { input: Some(input.to_owned()), ..Fact::new(what, turn) }
     }
 
-    /// What an event's JSON says of a turn; none where a client only appended it.
+    /// What an event's JSON records of a turn; none where a client only appended it.
     pub fn parse(event: &Value) -> Option<Fact> {
         event.get("type")?;
         Some(Fact::deserialize(event).expect("an event's meaning"))
     }
 }
 
-/// A value for an event that nobody said: no other event of the session has it.
+/// A value for an event without a payload of a client: no other event of the session has it.
 pub fn received(serial: u64, name: &str, fact: &Fact) -> String {
     let epoch = fact.epoch.map_or_else(String::new, |epoch| format!(" {epoch}"));
     let input = fact.input.as_deref().unwrap_or_default();

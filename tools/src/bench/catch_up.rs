@@ -25,7 +25,7 @@ const BATCH: u64 = 500;
 /// Time in which a log must have been read.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Fills a log and tells how fast it is read.
+/// Fills a log and reports how fast it is read.
 ///
 /// # Errors
 /// The service cannot be reached or refuses, or does not give back what it took.

@@ -28,7 +28,7 @@ pub struct Closed {
 /// Time before the clock runs, in which nothing is counted.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Runs the load and tells what it came to.
+/// Runs the load and reports its results.
 ///
 /// # Errors
 /// The service cannot be reached or refuses.

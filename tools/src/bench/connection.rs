@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection, spoken by hand: the generator must cost less than what it measures.
+//! One HTTP/1.1 connection, written by hand: the generator must cost less than what it measures.
 
 use std::io::{self, ErrorKind};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What is spoken to the service: its native API, or Durable Streams.
+//! The API in which the service is used: its native one, or Durable Streams.
 
 use super::connection::find;
 use super::writer::{DUE_DIGITS, DUE_MARK};
@@ -11,12 +11,12 @@ pub enum Dialect {
     Durable,
 }
 
-/// What one line of a live stream says.
+/// The content of one line of a live stream.
 pub(super) enum Line<'l> {
     /// Where the next stream goes on.
     At(&'l [u8]),
     CaughtUp,
-    /// Events with the times at which they were due, in microseconds; the first one's serial, where it is told.
+    /// Events with the times at which they were due, in microseconds; the first one's serial, where the line names it.
     Events {
         first: Option<u64>,
         due_us: Vec<Option<u64>>,
@@ -40,7 +40,7 @@ impl Dialect {
         }
     }
 
-    /// The path of a live stream after `at`, which is what an earlier one said.
+    /// The path of a live stream after `at`, which is where an earlier one stopped.
     pub(super) fn live(self, name: &str, at: Option<&str>) -> String {
         let path = self.append(name);
         match self {

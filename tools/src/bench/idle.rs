@@ -1,4 +1,4 @@
-//! Readers to whom nothing is said: what one of them costs the servers in memory.
+//! Readers that receive no events: what one of them costs the servers in memory.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Idle {
 /// Time for everything to come to rest.
 const REST: Duration = Duration::from_secs(2);
 
-/// Attaches the readers and tells by how much the servers grew.
+/// Attaches the readers and reports by how much the servers grew.
 ///
 /// # Errors
 /// The processes of the servers are not known, or the readers could not be attached.

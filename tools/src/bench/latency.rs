@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::Report;
 
-/// Largest time that is told apart from larger ones: five minutes.
+/// Largest time that is distinguished from larger ones: five minutes.
 const MOST_US: u64 = 300_000_000;
 
 /// Shared by all who measure the same thing; clones are the same histogram.
@@ -31,7 +31,7 @@ impl Latency {
         self.histogram().value_at_percentile(percent) as f64 / 1000.0
     }
 
-    /// Tells the usual percentiles as `name`.
+    /// Reports the usual percentiles as `name`.
     pub fn tell(&self, name: &str, report: &mut Report) {
         for (suffix, percent) in [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9), ("max", 100.0)] {
             report.tell(format!("{name} {suffix}"), self.percentile_ms(percent), "ms");

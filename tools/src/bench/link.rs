@@ -1,4 +1,4 @@
-//! A worker on a WebSocket: what it is told, with the time at which it came.
+//! A worker on a WebSocket: the frames it receives, with the time at which it came.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Link {
         self.say.send(frame).await.context("the worker's connection broke")
     }
 
-    /// The next frame of a type, and when it came; a `told` by what it tells.
+    /// The next frame of a type, and when it came; a `told` by its `what`.
     pub(super) async fn see(&mut self, what: &str) -> anyhow::Result<(Instant, Value)> {
         loop {
             let frame = timeout(PATIENCE, self.received.recv()).await;

@@ -1,8 +1,8 @@
 //! A load generator: real sockets against a running cluster, and what the servers paid for it.
 //!
-//! It shares the machine with the servers it measures, so it speaks HTTP/1.1 by hand and parses as
+//! It shares the machine with the servers it measures, so its HTTP/1.1 is written by hand and parses as
 //! little as it can. Latencies count from when an event was due, not from when it was sent, so a
-//! stall is measured by everybody who waited for it.
+//! stall is measured by every reader that waited for it.
 
 pub mod catch_up;
 mod chunks;
@@ -33,6 +33,6 @@ pub use target::Target;
 pub fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Where this is not allowed the connections say so.
+    // Where this is not allowed opening connections fails.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

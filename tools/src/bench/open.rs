@@ -46,7 +46,7 @@ struct Wrote {
     errors: u64,
 }
 
-/// Runs the load and tells what it came to.
+/// Runs the load and reports its results.
 ///
 /// # Errors
 /// The service cannot be reached or refuses.
@@ -95,7 +95,7 @@ pub async fn run(
             sleep(Duration::from_millis(2)).await;
         }
     };
-    // Whatever has not come until then is missing, and is told so.
+    // Whatever has not come until then is missing, and is reported so.
     let _ = timeout(PATIENCE, all_there).await;
     let deliver_s = loaded.elapsed().as_secs_f64();
     let after = servers.bill(target).await?;

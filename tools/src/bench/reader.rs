@@ -58,7 +58,7 @@ impl Reader {
         }
     }
 
-    /// Follows the session for ever, and says once when it is attached.
+    /// Follows the session for ever, and reports once when it is attached.
     pub(super) async fn run(mut self, mut attached: Option<Sender<()>>) {
         loop {
             match self.follow(&mut attached).await {
@@ -84,7 +84,7 @@ impl Reader {
         loop {
             chunks.take(&mut connection, &mut text)?;
             if chunks.ended {
-                // A stream that ends in peace is asked for again, after what it brought.
+                // A stream that ends in peace is requested again, after what it brought.
                 return Ok(());
             }
             let mut begin = 0;
@@ -103,7 +103,7 @@ impl Reader {
         }
     }
 
-    /// Counts what a line says; whether it says that everything so far was delivered.
+    /// Counts what a line brings; whether it marks that everything so far was delivered.
     fn line(&mut self, line: &[u8]) -> bool {
         match self.target.dialect().line(line) {
             Some(Line::At(at)) => self.at = Some(String::from_utf8_lossy(at).into_owned()),

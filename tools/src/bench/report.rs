@@ -18,7 +18,7 @@ impl Report {
         }
     }
 
-    /// A figure that was told.
+    /// A figure that was reported.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.lines.iter().find(|line| line.0 == name).map(|line| line.1)
     }

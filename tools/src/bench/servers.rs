@@ -79,7 +79,7 @@ impl Servers {
 }
 
 impl Bill {
-    /// Tells what was paid since `before` for so many events and requests.
+    /// Reports what was paid since `before` for so many events and requests.
     pub(super) fn tell(
         &self,
         before: &Bill,

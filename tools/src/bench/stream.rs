@@ -18,7 +18,7 @@ use super::{Latency, Report, Servers, Target};
 
 const SEQ_MARK: &[u8] = b"\"seq\":";
 
-/// Runs the load and tells what it came to.
+/// Runs the load and reports its results.
 pub(super) async fn run(
     plan: &Closed,
     target: &Target,

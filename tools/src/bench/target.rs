@@ -16,7 +16,7 @@ const OPENING: usize = 128;
 #[derive(Clone)]
 pub struct Target {
     addresses: Arc<[String]>,
-    /// The head lines of every request, which say to whom and by whom it is.
+    /// The head lines of every request, which name its receiver and its sender.
     head: Arc<str>,
     /// Of all names of this run.
     prefix: Arc<str>,

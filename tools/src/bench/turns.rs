@@ -1,5 +1,5 @@
 //! Turns: how soon an interrupt is with the worker that it is meant for, in peace and while tokens flood its
-//! shard; and how soon a worker that falls silent is missed, and replaced by one that speaks.
+//! shard; and how soon a worker that falls silent is missed, and replaced by one that sends output.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,7 +44,7 @@ const LEASE_MS: u64 = 1_000;
 /// Pause between two turns, so that one does not ride on the other.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs the load and tells what it came to.
+/// Runs the load and reports its results.
 ///
 /// # Errors
 /// The service cannot be reached or refuses.
@@ -90,7 +90,7 @@ impl Stage {
         let (lines, stream) = mpsc::channel(LINES);
         let mut reader = JoinSet::new();
         reader.spawn(async move {
-            // When the stream breaks, whoever waits for a line says so.
+            // When the stream breaks, whoever waits for a line reports it.
             if let Err(why) = read(connection, lines).await {
                 tracing::debug!(%why, "the worker's stream broke");
             }
@@ -106,7 +106,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Cancels turns whose workers speak, and tells how soon these know.
+    /// Cancels turns whose workers send output, and reports how soon these know.
     async fn interrupt(
         &mut self,
         times: usize,
@@ -170,7 +170,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Breaks workers' connections off, and tells how soon they are missed and replaced by others.
+    /// Breaks workers' connections off, and reports how soon they are missed and replaced by others.
     async fn break_off(
         &mut self,
         times: usize,
@@ -203,7 +203,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What a worker on a WebSocket says first.
+    /// The first frame of a worker on a WebSocket.
     fn word(&self, given: &Value, text: &str, then: Option<&str>) -> Value {
         let mut frame = json!({
             "type": "say", "session": self.session, "turn": given["turn"], "epoch": given["epoch"],
@@ -215,7 +215,7 @@ impl Stage {
         frame
     }
 
-    /// Lets workers fall silent, and tells how soon they are missed and replaced.
+    /// Lets workers fall silent, and reports how soon they are missed and replaced.
     async fn lose(
         &mut self,
         times: usize,
@@ -251,7 +251,7 @@ impl Stage {
         self.claim(lease_ms).await
     }
 
-    /// Asks for a turn; its name.
+    /// Requests a turn; its name.
     async fn ask(&mut self) -> anyhow::Result<String> {
         self.turns += 1;
         let turn = format!("{}-{}", self.agent, self.turns);
@@ -298,7 +298,7 @@ impl Stage {
     }
 }
 
-/// The right to speak in a turn.
+/// The right to send output in a turn.
 struct TurnLease {
     turn: String,
     epoch: u64,

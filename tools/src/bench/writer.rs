@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::Target;
 use super::connection::Connection;
 
-/// Where an event says when it was due: this many digits, in microseconds since the run began.
+/// Where an event has the time at which it was due: this many digits, in microseconds since the run began.
 pub(super) const DUE_DIGITS: usize = 12;
 /// Stands in front of those digits.
 pub(super) const DUE_MARK: &[u8] = b"\"t\":\"";
@@ -21,7 +21,7 @@ pub(super) struct Writer {
     path: String,
     producer: String,
     seq: u64,
-    /// The node that is asked; another one after each failure.
+    /// The node that gets the requests; another one after each failure.
     node: usize,
     connection: Option<Connection>,
     /// Makes a payload as long as it is to be.

@@ -1,4 +1,4 @@
-//! Who may come in: the demo kills processes, so it obeys its own page and nobody else.
+//! Who may come in: the demo kills processes, so it obeys its own page alone.
 //!
 //! The page is served on loopback only. Another web page in the same browser can send requests here
 //! too; it cannot read the key that stands in ours, name our origin as its own, or, by a name of its
@@ -65,7 +65,7 @@ mod tests {
         assert!(!lets_in("127.0.0.1:4400", None, &door.key));
         assert!(!lets_in("127.0.0.1:4400", Some("http://evil.example"), &door.key));
         assert!(!lets_in("127.0.0.1:4400", Some("http://127.0.0.1:4401"), &door.key));
-        // A name of somebody else's that was made to lead here.
+        // A foreign name that was made to lead here.
         assert!(!lets_in("evil.example:4400", Some("http://evil.example:4400"), &door.key));
     }
 }

@@ -25,7 +25,7 @@ pub use self::play::play;
 use self::nodes::{NODES, Nodes};
 use self::server::Server;
 
-/// Where the page is if nobody says otherwise and nobody else is there.
+/// Where the page is if no port is given and this one is free.
 const PORT: u16 = 4400;
 /// Time that nodes have to get ready; a machine may be busy with much else.
 const READY: Duration = Duration::from_secs(180);
@@ -36,7 +36,7 @@ const SESSION: &str = "demo";
 /// Time without any watcher after which the agent pauses; a refresh is quicker.
 const UNWATCHED_MS: u64 = 10_000;
 
-/// Serves the page until somebody ends it.
+/// Serves the page until it is ended.
 ///
 /// # Errors
 /// Nodes cannot be started, or the port cannot be had. Nothing is left behind.
@@ -76,7 +76,7 @@ async fn listen(port: Option<u16>) -> anyhow::Result<TcpListener> {
     }
 }
 
-/// Resolves when the process is asked to end. From the call on, that does not end it by itself, so
+/// Resolves when the process is signalled to end. From the call on, that does not end it by itself, so
 /// that what it started is ended first.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -96,7 +96,7 @@ fn http() -> anyhow::Result<reqwest::Client> {
     Ok(builder.pool_idle_timeout(Duration::from_secs(5)).build()?)
 }
 
-/// Waits until every node says that it is ready.
+/// Waits until every node reports that it is ready.
 async fn ready(http: &reqwest::Client, nodes: &Mutex<Nodes>) -> anyhow::Result<()> {
     for node in 1..=NODES {
         node_ready(http, nodes, node).await?;
@@ -128,7 +128,7 @@ async fn node_ready(
     }
 }
 
-/// Creates a session in which a word to a busy agent is a correction, and which pauses unwatched.
+/// Creates a session in which an input to a busy agent is a correction, and which pauses unwatched.
 async fn create(
     http: &reqwest::Client,
     nodes: &Mutex<Nodes>,

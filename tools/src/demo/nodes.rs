@@ -49,10 +49,10 @@ pub(super) struct Agent {
 }
 
 impl Nodes {
-    /// Makes certificates and starts all nodes; they are not ready yet. The page on this port may ask them.
+    /// Makes certificates and starts all nodes; they are not ready yet. The page on this port may send them requests.
     ///
     /// # Errors
-    /// Says what is missing; what was started is gone then.
+    /// Names what is missing; what was started is gone then.
     pub(super) fn start_all(page: Option<u16>) -> anyhow::Result<Nodes> {
         sweep();
         let prefix = format!("{PREFIX}{}-", std::process::id());

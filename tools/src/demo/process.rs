@@ -70,7 +70,7 @@ impl Process {
         Process::look(self.pid).is_some_and(|now| now.began == self.began && !now.has_ended)
     }
 
-    /// Sends the signal; says whether there was somebody to get it.
+    /// Sends the signal; returns whether there was a process to get it.
     pub(super) fn strike(&self, blow: Blow) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         self.lives() && pid.is_some_and(|pid| kill_process(pid, blow.signal()).is_ok())

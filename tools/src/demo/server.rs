@@ -1,4 +1,4 @@
-//! Serves the page, tells it of processes, and does to them what it asks.
+//! Serves the page, reports the processes to it, and does to them what it requests.
 //!
 //! The conversation does not pass here: the page talks to the nodes, by the public API.
 
@@ -24,7 +24,7 @@ use super::process::Blow;
 
 /// Connections to the demo's own server; a window has a handful.
 const CONNECTIONS: usize = 256;
-/// Body of what the demo's page asks of its server, in bytes.
+/// Body of a request of the demo's page to its server, in bytes.
 const BODY_BYTES: usize = 1024;
 const PAGE: &str = include_str!("page/index.html");
 /// What the page is made of; a browser may keep none of it.
@@ -39,7 +39,7 @@ const PARTS: &[(&str, &str, &str)] = &[
     ("/story.js", "text/javascript", include_str!("page/story.js")),
 ];
 
-/// What the page may ask for.
+/// What the page may request.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 enum Act {
@@ -67,7 +67,7 @@ impl Server {
         session: &str,
     ) -> anyhow::Result<Server> {
         let urls = nodes.lock().expect("no holder panics").urls().join(" ");
-        // Everything comes from here, and only the nodes are spoken to.
+        // Everything comes from here, and only the nodes get requests.
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
              connect-src 'self' {urls}; frame-src 'self'; frame-ancestors 'self'; \

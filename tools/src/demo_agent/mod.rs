@@ -1,7 +1,7 @@
 //! The scripted agent: a worker on the lines of stdio that tells stories, word by word, and needs no key.
 //!
 //! It knows the protocol of workers and nothing of the rest of the program, as an agent in any language would.
-//! A story is a pure function of the input (`story.rs`), so whoever watches can tell whether a word was lost.
+//! A story is a pure function of the input (`story.rs`), so whoever watches can see whether a word was lost.
 
 mod script;
 pub mod story;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// How the stories are told.
+/// How the stories are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Pause between two words, in milliseconds.
@@ -36,7 +36,7 @@ impl Output {
     /// Writes one frame.
     ///
     /// # Errors
-    /// Nobody reads any more.
+    /// Standard output is read no more.
     fn say(&self, frame: &Value) -> std::io::Result<()> {
         let _one_at_a_time = self.0.lock().expect("no panic happens under this lock");
         let mut out = std::io::stdout().lock();
@@ -53,7 +53,7 @@ const FRAMES: usize = 1024;
 /// Registers and tells stories until standard input ends.
 ///
 /// # Errors
-/// Nobody reads what it says.
+/// Its output is read no more.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let output = Output::default();
     let Settings { capacity, lease_ms, quiet_ms, .. } = settings;
@@ -89,7 +89,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                     }
                     Some("told" | "ack" | "refused") => {
                         if let Some(turn) = turns.get(&key(&frame)) {
-                            // A story that is over hears no more.
+                            // A story that is over gets no more frames.
                             if let Err(mpsc::error::TrySendError::Full(_)) = turn.try_send(frame) {
                                 anyhow::bail!("a story does not get on");
                             }

@@ -5,13 +5,13 @@
 pub(super) enum Act {
     /// Waits for a tool, for so many milliseconds.
     Tool(u64),
-    /// Asks people, and keeps its lease.
+    /// Asks people a question, and keeps its lease.
     Ask,
-    /// Asks people, and gives its lease up until somebody answers.
+    /// Asks people a question, and gives its lease up until one answers.
     Wait,
-    /// Lives and says nothing more; a successor does not.
+    /// Lives and sends no more output; a successor does not.
     Stall,
-    /// Does not hear that it is to stop.
+    /// Ignores that it is to stop.
     Deaf,
     /// Gives the turn up for good.
     Fail,
@@ -28,7 +28,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Reads an input; what it does not say is as given.
+    /// Reads an input; what it does not set is as given.
     pub(super) fn read(input: &str, words: u64, every_ms: u64) -> Script {
         let mut script = Script { acts: Vec::new(), words, every_ms };
         let mut all = input.split_whitespace().peekable();
@@ -36,7 +36,7 @@ impl Script {
             let mut number = || {
                 let given = all.peek().and_then(|next| next.parse::<f64>().ok())?;
                 all.next();
-                // Whoever asks for more than a day means for ever.
+                // More than a day means for ever.
                 Some(given.clamp(0.0, 86_400_000.0))
             };
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]

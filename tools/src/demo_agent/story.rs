@@ -1,6 +1,6 @@
 //! A story: each of its words is a pure function of the input and of the word's number.
 
-/// Word `number` of the story that `input` asks for, from 0, with the space after it.
+/// Word `number` of the story that `input` requests, from 0, with the space after it.
 pub fn word(input: &str, number: u64) -> String {
     let chance = mix(seed(input) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let pick = |words: &[&'static str]| {

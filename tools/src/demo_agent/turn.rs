@@ -1,4 +1,4 @@
-//! One story: told where an earlier attempt stopped, steered, cancelled, put to rest.
+//! One story: resumed where an earlier attempt stopped, steered, cancelled, paused.
 //!
 //! Where it stands is the checkpoint that rides with each word: it is committed with the word or not at all.
 
@@ -13,19 +13,19 @@ use tokio::time::{Instant, timeout_at};
 use super::script::{Act, Script};
 use super::{Output, Settings, story};
 
-/// Says without an answer; beyond them it waits.
+/// Outputs without an acknowledgement; beyond them it waits.
 const AHEAD: u64 = 32;
 /// Words in front of what the script plays.
 const BEFORE_ACTS: u64 = 4;
 
-/// A story as it is told.
+/// A story as it is sent.
 struct Story {
     frame: Value,
     frames: mpsc::Receiver<Value>,
     output: Output,
     input: String,
     script: Script,
-    /// Words that were told, and acts that were played.
+    /// Words that were sent, and acts that were played.
     words: u64,
     acts: usize,
     seq: u64,
@@ -41,13 +41,13 @@ struct Story {
 /// What ends a story early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
-    /// It is not its own any more: it says that it is done.
+    /// It is not its own any more: it reports that it is done.
     Taken,
     /// It is to rest.
     PauseReason,
 }
 
-/// Tells one story until it is over, or another's.
+/// Sends one story until it is over, or another's.
 pub(super) async fn tell(
     settings: Settings,
     frame: Value,
@@ -104,7 +104,7 @@ impl Story {
                 let more = Script::read(&text, self.script.words, self.script.every_ms);
                 self.script.words = more.words;
                 self.script.every_ms = more.every_ms;
-                // What a steer wants is played by whoever hears it, and by nobody else.
+                // What a steer wants is played by the one attempt that consumes it.
                 let note = format!("\n[steer] {text}\n");
                 self.say(json!({ "events": [{ "text": note }], "heard": serial }))?;
                 for act in more.acts {
@@ -194,7 +194,7 @@ impl Story {
         self.say(json!({ "events": [{ "text": format!("\n[{what}] {text}\n") }] }))
     }
 
-    /// Listens for so long, and until there is room for another say.
+    /// Listens for so long, and until there is room for another output.
     async fn pause(&mut self, ms: u64) -> Option<Stop> {
         let until = Instant::now() + Duration::from_millis(ms);
         while Instant::now() < until {
@@ -219,7 +219,7 @@ impl Story {
                 self.acked = frame["seq"].as_u64().map_or(self.acked, |seq| seq + 1)
             }
             (Some("refused"), _) => {
-                // That its turn is another's it is told in a moment.
+                // The signal that its turn is another's comes in a moment.
                 self.acked = frame["seq"].as_u64().map_or(self.acked, |seq| seq + 1);
             }
             (_, Some("cancel" | "fenced")) if !self.deaf => return Some(Stop::Taken),
@@ -234,7 +234,7 @@ impl Story {
         None
     }
 
-    /// Says something; where the story stands goes with it.
+    /// Sends output; where the story stands goes with it.
     fn say(&mut self, mut members: Value) -> std::io::Result<()> {
         let stands = json!({ "words": self.words, "acts": self.acts }).to_string();
         members["seq"] = self.seq.into();
@@ -274,7 +274,7 @@ fn checkpoint(frame: &Value) -> (u64, usize) {
     (number("words").unwrap_or_default(), acts.unwrap_or_default())
 }
 
-/// What an event says, as text.
+/// The content of an event, as text.
 fn text_of(event: &Value) -> String {
     match (&event["text"], &event["data"]) {
         (Value::String(text), _) => text.clone(),

@@ -29,7 +29,7 @@ pub(super) use road::{MemoryReceiver, MemorySender};
 use transport::Envelope;
 pub use transport::MemoryTransport;
 
-/// How the network behaves while nobody partitions it.
+/// How the network behaves while it is not partitioned.
 #[derive(Clone, Debug)]
 pub struct MemoryConfig {
     /// Decides every latency and every loss.
@@ -111,7 +111,7 @@ impl MemoryNetwork {
         Arc::new(MemoryTransport { network: self.clone(), local: id, joining })
     }
 
-    /// Ends a node without a word: its tasks are dropped, calls to and from it are lost.
+    /// Ends a node without notice: its tasks are dropped, calls to and from it are lost.
     pub fn crash(&self, id: NodeId) {
         self.remove(id);
     }
@@ -142,7 +142,7 @@ impl MemoryNetwork {
         self.state().blocked.clear();
     }
 
-    /// Removes a node and says what of it still has to end.
+    /// Removes a node and returns what of it still has to end.
     fn remove(&self, id: NodeId) -> Option<Node> {
         let mut state = self.state();
         let node = state.nodes.remove(&id)?;
@@ -174,7 +174,7 @@ impl MemoryNetwork {
 }
 
 impl State {
-    /// Says whether a link between two running nodes is alive, as either would see it.
+    /// Returns whether a link between two running nodes is alive, as either would see it.
     fn linked(&self, a: NodeId, b: NodeId, idle_timeout: Duration) -> bool {
         let dead = |from, to| {
             self.blocked.get(&(from, to)).is_some_and(|since| idle_timeout <= since.elapsed())

@@ -144,7 +144,7 @@ impl Transport for MemoryTransport {
     }
 
     fn tell(&self, to: NodeId, lane: Lane, note: Bytes) {
-        // Nobody waits for what becomes of it.
+        // No caller waits for its result.
         drop(self.submit(to, lane, note));
     }
 

@@ -1,4 +1,4 @@
-//! Deltas as events of AG-UI, each under an id that says where in the log it is: a client that comes back with the last
+//! Deltas as events of AG-UI, each under an id with its place in the log: a client that comes back with the last
 //! one that it has gets the rest.
 
 use std::collections::HashSet;
@@ -49,7 +49,7 @@ fn beyond() -> Json {
     event.with("code", "cursor_out_of_range")
 }
 
-/// The response that says so.
+/// The response with that answer.
 pub(super) fn no_such_place() -> Response {
     let mut out = Vec::new();
     live::data(&mut out, &beyond());
@@ -87,8 +87,8 @@ impl Events {
         self.end(&of("RUN_ERROR").with("message", message).with("code", code), out)
     }
 
-    /// The last word. Whoever has it already is told it again, and whoever claims to have more is told that there is
-    /// no more: nothing at all would be taken for the end of an answer.
+    /// The last event. A client that has it already gets it again, and one that claims to have more gets the answer
+    /// that there is no more: nothing at all would be taken for the end of an answer.
     fn end(&mut self, event: &Json, out: &mut Vec<u8>) -> Flow {
         match self.seen {
             Some(seen) if self.at < seen => {

@@ -1,4 +1,4 @@
-//! AG-UI: a route for `HttpAgent`, and for the clients of TanStack AI, which speak it as well.
+//! AG-UI: a route for `HttpAgent`, and for the clients of TanStack AI, which use it as well.
 //!
 //! `POST /v1/ag-ui/AGENT` takes a run's input and streams its events. A run is a turn, by its name, so the same request
 //! again never begins a second one; with `Last-Event-ID` it gets what comes after that. `resume` answers what an

@@ -14,13 +14,13 @@ pub(super) struct Request {
     pub(super) says: Says,
 }
 
-/// The type of a file that nobody names.
+/// The type of a file without a named type.
 const UNKNOWN: &str = "application/octet-stream";
 
 /// Parses a body.
 ///
 /// # Errors
-/// It is not what a client sends, or says nothing.
+/// It is not what a client sends, or has no content.
 pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     let body = str::from_utf8(body).ok().and_then(Object::parse);
     let body = body.ok_or_else(|| bad("the body is a JSON object"))?;
@@ -42,7 +42,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     Ok(Request { thread, run, messages: messages.map(str::to_owned), says })
 }
 
-/// What is not understood is nobody's consent.
+/// What is not understood is no consent.
 fn answer(entry: &str) -> Result<(String, NewEvent), Problem> {
     let entry = Object::parse(entry).ok_or_else(|| bad("resume has objects"))?;
     let name = entry.text("interruptId");
@@ -55,7 +55,7 @@ fn answer(entry: &str) -> Result<(String, NewEvent), Problem> {
     Ok((name, client_message::answer(payload)))
 }
 
-/// What the last message says, which is a user's.
+/// The content of the last message, which is a user's.
 fn sent_content(body: &Object<'_>) -> Result<NewEvent, Problem> {
     let messages = body.list("messages");
     let last = messages.last().and_then(|last| Object::parse(last));
@@ -78,7 +78,7 @@ fn part(part: &Object<'_>) -> Option<MessagePart> {
     match part.text("type")?.as_str() {
         "text" => return Some(MessagePart::Text(part.text("text")?)),
         "image" | "audio" | "video" | "document" => {}
-        // As older clients say it.
+        // As older clients send it.
         "binary" => {
             let media = part.text("mimeType").unwrap_or_else(|| UNKNOWN.into());
             let data = part.text("data").map(|data| format!("data:{media};base64,{data}"));
@@ -101,7 +101,7 @@ fn part(part: &Object<'_>) -> Option<MessagePart> {
 mod tests {
     use super::*;
 
-    /// What is left out would be lost, and nobody would know.
+    /// What is left out would be lost, and no client would know.
     #[test]
     fn a_part_that_is_not_known_is_refused() {
         let parsed = |content: &str| {

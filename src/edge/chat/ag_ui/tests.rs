@@ -1,4 +1,4 @@
-//! What clients of AG-UI are told, whichever dialect the agent spoke.
+//! What clients of AG-UI are sent, whichever dialect the agent uses.
 
 use expect_test::expect;
 
@@ -116,7 +116,7 @@ fn a_run_of_which_something_stands_fails_where_more_is_taken_back() {
         Ended
     "#]]
     .assert_eq(&events(&log, Some((3, 0))));
-    // Whoever is told of the end again is told what came after what it has.
+    // A client that gets the end again gets what came after what it has.
     expect![[r#"
         id: 2-6-0
         {"type":"TEXT_MESSAGE_END","messageId":"t-5"}

@@ -1,8 +1,8 @@
 //! The AI SDK's `useChat`: a route that its transports take for their own (UI message stream protocol, v1).
 //!
 //! `POST {api}` sends a message and streams the answer, `GET {api}/{id}/stream` streams the one that is under way from
-//! its beginning, or says 204, and `POST {api}/{id}/stop` cancels it. `{api}` is `/v1/ai-sdk/AGENT`; clients of the
-//! versions 5 and 6 do not survive what only 7 knows, and do not say which they are, so they have routes of their own.
+//! its beginning, or answers 204, and `POST {api}/{id}/stop` cancels it. `{api}` is `/v1/ai-sdk/AGENT`; clients of the
+//! versions 5 and 6 do not survive what only 7 knows, and do not name their version, so they have routes of their own.
 
 mod chunks;
 mod request;
@@ -204,7 +204,7 @@ async fn stop(
     body: Body,
 ) -> Result<Response, Problem> {
     let deadline = begin::deadline(&given)?;
-    // What clients say there of what they saw is not needed.
+    // What clients send there about what they saw is not needed.
     body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
     let scope = Scope::Agent(agent);
     let cancel = Cancel { scope, by: None, reason: "stopped".into(), role: Role::default() };

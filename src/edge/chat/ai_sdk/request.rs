@@ -24,10 +24,10 @@ pub(super) enum Trigger {
     Regenerate(Option<String>),
 }
 
-/// What the last message says.
+/// The content of the last message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Says {
-    /// A person speaks.
+    /// A message of a person.
     Message { id: String, sent_content: NewEvent },
     /// The questions of the agent are in this message, and these are the answers, by the names of the questions.
     Answers { message: String, answers: Vec<(String, NewEvent)> },
@@ -36,7 +36,7 @@ pub(super) enum Says {
 /// Parses a body.
 ///
 /// # Errors
-/// It is not what a transport sends, or its last message says nothing.
+/// It is not what a transport sends, or its last message has no content.
 pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     let body = str::from_utf8(body).ok().and_then(Object::parse);
     let body = body.ok_or_else(|| bad("the body is a JSON object"))?;
@@ -82,7 +82,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     Ok(Request { id, trigger, edits, when_busy, says })
 }
 
-/// What a person says.
+/// The content of a person's message.
 fn sent_content(message: &Object<'_>) -> Result<NewEvent, Problem> {
     let part = |json: &str| {
         let part = Object::parse(json).filter(|part| part.text("type").is_some());

@@ -1,4 +1,4 @@
-//! What clients of the AI SDK are told, whichever dialect the agent spoke.
+//! What clients of the AI SDK are sent, whichever dialect the agent uses.
 
 use std::sync::{Arc, OnceLock};
 

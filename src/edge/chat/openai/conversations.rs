@@ -154,7 +154,7 @@ fn wanted(body: &[u8]) -> Result<Create, Problem> {
     Ok(create)
 }
 
-/// Whether a session was created with these events and no others, as far as the log still tells.
+/// Whether a session was created with these events and no others, as far as the log still shows.
 async fn begins_with(
     edge: &Edge,
     id: &SessionId,
@@ -167,7 +167,7 @@ async fn begins_with(
     }
     let (mut same, mut count) = (true, 0);
     Follow::each(edge, id, Serial(1), deadline, |event| {
-        // What came later is somebody's, or of a later time.
+        // What came later has an origin, or a later time.
         let begins =
             event.fact.is_none() && event.origin.is_none() && event.time == status.created_at;
         if !begins {

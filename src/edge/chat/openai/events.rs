@@ -1,4 +1,4 @@
-//! Deltas as the events of a response. Their numbers are those of the log: what is superseded later is told all the
+//! Deltas as the events of a response. Their numbers are those of the log: what is superseded later is sent all the
 //! same, and each reader, at any node and time, gets the same event under the same number.
 
 use super::super::super::content::Call;
@@ -278,7 +278,7 @@ impl Events {
                 let what = What::Image(data.to_owned());
                 self.add(Item { id, serial: at.serial, what }, true, out);
             }
-            // This dialect has no word for it.
+            // This dialect has no event for it.
             _ => {}
         }
     }

@@ -159,7 +159,7 @@ fn wanted(serial: Serial, number: usize, pending: Question) -> Item {
             let id = name.as_str().to_owned();
             Item { id, serial, what: What::Approval { tool, arguments } }
         }
-        // In words: whoever answers by another message speaks instead.
+        // As text: an answer by another message is an input instead.
         _ => {
             let text = Object::parse(&question).and_then(|all| all.text("text"));
             let text = text.or_else(|| raw::string(&question));

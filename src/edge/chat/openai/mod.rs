@@ -32,7 +32,7 @@ use crate::auth::Caller;
 
 /// Under which a request may be sent again.
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Tells these clients not to send a request again by themselves.
+/// Keeps these clients from sending a request again by themselves.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The key under which a request may be sent again.
@@ -67,7 +67,7 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A name that nobody has, or that a key makes.
+/// A name that is not in use, or that a key makes.
 fn fresh(kind: &str, caller: &Caller, key: Option<&str>) -> String {
     let number = match key {
         Some(key) => xxh3_128(format!("{}\n{key}", caller.name()).as_bytes()),

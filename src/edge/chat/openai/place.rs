@@ -1,4 +1,4 @@
-//! The name of a response: it says where in which log the response is, so that any node finds it without a table.
+//! The name of a response: it holds where in which log the response is, so that any node finds it without a table.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -39,7 +39,7 @@ impl Place {
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(text))
     }
 
-    /// The place that a name says, if it is a response's in a session of the caller's.
+    /// The place that a name holds, if it is a response's in a session of the caller's.
     pub(super) fn of(caller: &Caller, id: &str) -> Option<Place> {
         let bytes = URL_SAFE_NO_PAD.decode(id.strip_prefix(PREFIX)?).ok()?;
         let text = String::from_utf8(bytes).ok()?;

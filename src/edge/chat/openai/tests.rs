@@ -1,4 +1,4 @@
-//! What OpenAI's clients are told, whichever dialect the agent spoke.
+//! What OpenAI's clients are sent, whichever dialect the agent uses.
 
 use std::sync::Arc;
 
@@ -363,7 +363,7 @@ fn an_input_is_its_last_message_or_all_of_it() {
     }
 }
 
-/// What is left out would be lost, and nobody would know.
+/// What is left out would be lost, and no client would know.
 #[test]
 fn a_part_that_is_not_known_is_refused() {
     let parsed = |part: &str| {

@@ -1,4 +1,4 @@
-//! What goes wrong with a request about a subscription, in the words of the dialect.
+//! What goes wrong with a request about a subscription, in the form of the dialect.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -11,7 +11,7 @@ use crate::subscriptions::{Fault, Refused};
 /// Why a request was not done.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// What the dialect has words for.
+    /// What the dialect has an error for.
     Fault(Fault),
     /// What the whole edge has in common: bodies, most of all.
     Edge(Problem),

@@ -29,7 +29,7 @@ pub(super) fn routes() -> Vec<Route> {
     vec![path("/v1/stream/__ds"), path("/v1/stream/__ds/{*rest}")]
 }
 
-/// What a path asks for.
+/// What a path requests.
 enum Path {
     Jwks,
     Subscription(String),
@@ -70,7 +70,7 @@ impl Request {
         parse::json(&self.held.bytes)
     }
 
-    /// The tenant that a client names because nobody asks it who it is.
+    /// The tenant that a client names because no credentials are required.
     fn tenant(&self) -> Result<Option<TenantName>, Fault> {
         let pairs = self.uri.query().unwrap_or_default().split('&');
         let tenant = pairs.filter_map(|pair| pair.strip_prefix("tenant=")).next();
@@ -115,7 +115,7 @@ async fn serve(
     Ok(done.map_or_else(|| not_allowed(&path), IntoResponse::into_response))
 }
 
-/// What is asked of a whole subscription; none for a method that there is not.
+/// A request about a whole subscription; none for a method that there is not.
 async fn whole(request: &Request, id: &Named, method: &Method) -> Result<Option<Done>, Failure> {
     let (subscriptions, deadline) = (&request.edge.subscriptions, request.deadline);
     Ok(Some(match method.as_str() {
@@ -142,8 +142,8 @@ async fn whole(request: &Request, id: &Named, method: &Method) -> Result<Option<
     }))
 }
 
-/// What whoever holds the token of a wake asks for. Whose the subscription is stands in the token, since nobody is
-/// asked who they are.
+/// A request by the token of a wake. Whose the subscription is stands in the token, since no other credentials are
+/// required.
 async fn held_by_token(request: &Request, id: &str, action: &str) -> Result<Done, Failure> {
     let token = request.token()?.to_owned();
     let named = Named { tenant: tenant_of(&token), id: id.to_owned() };
@@ -160,7 +160,7 @@ async fn held_by_token(request: &Request, id: &str, action: &str) -> Result<Done
         next_wake.map(|next_wake| Done::Json(StatusCode::OK, answer(next_wake)))
     };
     match done {
-        // Nobody learns by guessing which subscriptions there are.
+        // No client learns by guessing which subscriptions there are.
         Err(Fault::Gone) if request.edge.auth.is_on() => Err(Fault::UNKNOWN_TOKEN.into()),
         done => Ok(done?),
     }
@@ -187,8 +187,8 @@ fn not_allowed(path: &Path) -> Response {
     ([(header::ALLOW, allow)], problem).into_response()
 }
 
-/// Whether a request brings the token that its subscription gave with a wake, or asks for what everybody may have: the
-/// keys that its webhooks are signed with.
+/// Whether a request brings the token that its subscription gave with a wake, or requests what all clients may have:
+/// the keys that its webhooks are signed with.
 pub(in crate::edge) fn brings_token(method: &Method, wanted: &str) -> bool {
     match path(wanted) {
         Ok(Path::Jwks) => true,

@@ -1,5 +1,5 @@
 //! S2: incarnations follow each other, and only a delete begins the next one. A deleted one answers
-//! nobody and takes nothing (A14).
+//! no client and takes nothing (A14).
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ fn strayed(index: &Index<'_>, book: &super::index::Book<'_>, write: usize, out: 
     let write = &index.writes[write];
     let attempts = || write.attempts.iter().map(|&op| &index.ops[op]);
     if attempts().all(|op| op.failed()) {
-        return; // A8 says so.
+        return; // A8 reports it.
     }
     let name = index.names[write.values[0]];
     let lines: Vec<usize> = attempts().map(|op| op.line).collect();
@@ -78,7 +78,7 @@ fn strayed(index: &Index<'_>, book: &super::index::Book<'_>, write: usize, out: 
     out.in_book(Code::A14, book, &lines, text);
 }
 
-/// Each incarnation after the first that was seen needs a delete asked before it was seen.
+/// Each incarnation after the first that was seen needs a delete requested before it was seen.
 fn undeleted(index: &Index<'_>, out: &mut Findings) {
     let mut deletes: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for op in index.ops.iter().filter(|op| !op.failed() && *op.call == Call::Delete) {

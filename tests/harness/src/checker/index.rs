@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::history::{Answer, Call, History, Kind, OpId, Producer, ReadMode, Record, SubId};
 use super::super::report::Code;
-use super::super::turn::Fact;
 use super::{Expectations, Findings};
+
+pub use super::book::{Book, Log, Recorded, Replica, Sighting, Source, Span};
 
 /// A value, interned.
 pub type ValueId = usize;
 /// A write: all attempts to append the same batch under the same key.
 pub type WriteId = usize;
 
-/// The end of a call that never told its end.
+/// The end of a call without a recorded end.
 pub const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy)]
@@ -33,7 +34,7 @@ pub struct Op<'h> {
     pub request: Option<u32>,
     pub call: &'h Call,
     pub inv: u64,
-    /// When the client was told yes or no; [`NEVER`] if it was not.
+    /// When the client got an answer, of success or failure; [`NEVER`] if it got none.
     pub ret: u64,
     pub outcome: Outcome<'h>,
 }
@@ -85,103 +86,11 @@ pub struct Write<'h> {
     pub attempts: Vec<usize>,
 }
 
-/// When a write may have taken effect in one incarnation.
-#[derive(Clone, Copy)]
-pub struct Span {
-    pub inv: u64,
-    pub ret: u64,
-    pub line: usize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    Ack,
-    Read,
-    Deliver,
-    Final,
-}
-
-/// Somebody was shown that `value` stands at `serial`.
-#[derive(Clone, Copy)]
-pub struct Sighting<'h> {
-    pub fact: Option<&'h Fact>,
-    pub serial: u64,
-    pub value: ValueId,
-    pub chain: Option<u64>,
-    pub at: u64,
-    pub line: usize,
-    pub source: Source,
-}
-
-/// One replica's log after the run: all its final pages together.
-pub struct Replica {
-    pub first: u64,
-    pub tail: u64,
-    pub line: usize,
-    pub serials: BTreeSet<u64>,
-}
-
-/// The final log: the union of what the replicas gave.
-#[derive(Default)]
-pub struct Log {
-    pub first: u64,
-    pub tail: u64,
-    pub line: usize,
-    pub values: HashMap<u64, ValueId>,
-}
-
-/// What an event of the final log says of a turn.
-#[derive(Clone, Copy)]
-pub struct Recorded<'h> {
-    pub serial: u64,
-    pub fact: &'h Fact,
-    pub value: ValueId,
-    /// Where it was seen first.
-    pub line: usize,
-}
-
-/// Everything seen of one incarnation of one session.
-pub struct Book<'h> {
-    pub session: &'h str,
-    pub incarnation: u32,
-    pub sightings: Vec<Sighting<'h>>,
-    /// Calls that were answered in this incarnation; places in [`Index::ops`].
-    pub answered: Vec<usize>,
-    pub replicas: BTreeMap<&'h str, Replica>,
-    /// `None` when nobody read the final log: the incarnation was deleted, or the run is blind.
-    pub log: Option<Log>,
-    /// Those events of the final log that are about turns, in its order.
-    pub received: Vec<Recorded<'h>>,
-    /// Where each value was seen first.
-    pub place: HashMap<ValueId, u64>,
-    /// Writes of which something was seen here.
-    pub writes: Vec<WriteId>,
-    /// The greatest serial seen.
-    pub last_seen: u64,
-    growth: Vec<(u64, u64)>,
-    trims: Vec<(u64, u64)>,
-    keep: Option<u64>,
-}
-
-impl Book<'_> {
-    /// The greatest `first` that may be told at the time `at`: what a trim asked before then, or
-    /// automatic retention over what may have been in the log by then.
-    pub fn trimmable(&self, at: u64) -> u64 {
-        let request = self.trims.iter().filter(|(inv, _)| *inv <= at).map(|(_, before)| *before);
-        let grown = self.growth.partition_point(|(inv, _)| *inv <= at).checked_sub(1);
-        let kept = match (self.keep, grown) {
-            (Some(keep), Some(last)) => (self.growth[last].1 + 1).saturating_sub(keep),
-            _ => 0,
-        };
-        request.max().unwrap_or(1).max(kept).max(1)
-    }
-}
-
 pub struct Index<'h> {
     pub history: &'h History,
     pub ops: Vec<Op<'h>>,
     pub names: Vec<&'h str>,
-    /// Who wrote a value; `None` if nobody ever asked for it.
+    /// Who wrote a value; `None` if no client ever requested it.
     pub writer: Vec<Option<WriteId>>,
     pub writes: Vec<Write<'h>>,
     pub books: BTreeMap<(&'h str, u32), Book<'h>>,
@@ -232,7 +141,7 @@ impl<'h> Index<'h> {
         Some((first, first + values.len() as u64 - 1))
     }
 
-    /// The name of a value that somebody asked for or saw.
+    /// The name of a value that a client requested or saw.
     pub fn value(&self, name: &str) -> Option<ValueId> {
         self.ids.get(name).copied()
     }
@@ -437,8 +346,8 @@ impl<'h> Index<'h> {
     }
 
     /// By time of invocation: the greatest serial that may have been in the log by then. That is
-    /// the greatest place of a write asked by then, and after it, at worst, all values that were
-    /// asked by then and never seen: they may have come and been trimmed unnoticed.
+    /// the greatest place of a write requested by then, and after it, at worst, all values that were
+    /// requested by then and never seen: they may have come and been trimmed unnoticed.
     fn growth(&self, book: &Book<'_>, request: &[WriteId]) -> Vec<(u64, u64)> {
         let mut steps: Vec<(u64, u64, u64)> = Vec::new();
         for &write in request {

@@ -1,7 +1,7 @@
 //! S3, S11: appends, tails and reads are linearizable per session (A5: appends, A6: reads).
 //!
 //! An acknowledgement names the serial, so the order is forced: an append stands at its last
-//! serial, a read at the tail it was told, after the append of that serial, and reads of one tail
+//! serial, a read at the tail in its answer, after the append of that serial, and reads of one tail
 //! commute. A choice of points, each within its call, in that order, exists exactly if no call
 //! ended before the latest beginning of those ordered before it.
 

@@ -3,6 +3,7 @@
 //! Because an acknowledgement names the serial, the order of a session is known, and every promise
 //! is checked exactly in O(n log n), with no search.
 
+pub mod book;
 pub mod canonical;
 pub mod coverage;
 pub mod dedup;
@@ -25,7 +26,7 @@ use super::history::{History, Kind};
 use super::report::{Anomaly, CASES, Code, Report, Verdict};
 use index::{Book, Index};
 
-/// What the run was meant to be. The default asks for nothing but one final read per session.
+/// What the run was meant to be. The default requires nothing but one final read per session.
 #[derive(Clone, Debug)]
 pub struct Expectations {
     /// Fewer acknowledged appends prove nothing.

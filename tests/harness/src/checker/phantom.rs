@@ -1,4 +1,4 @@
-//! S1, S3: nothing is seen that nobody asked for, that was refused, or that was not asked yet (A8),
+//! S1, S3: nothing is seen that no client requested, that was refused, or that was not requested yet (A8),
 //! and nothing is seen that is not in the log in the end (A7).
 
 use super::super::report::Code;

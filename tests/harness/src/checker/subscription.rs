@@ -30,7 +30,7 @@ pub fn check(index: &Index<'_>, expect: &Expectations, out: &mut Findings) {
     }
 }
 
-/// When a session was asked to close or to go, and in which incarnation if that was answered.
+/// When the close or the delete of a session was requested, and in which incarnation if that was answered.
 #[derive(Default)]
 struct Requests {
     close: Vec<(u64, Option<u32>)>,
@@ -47,7 +47,7 @@ struct State<'h> {
     incarnation: u32,
     /// The serial that must come; `None` before the first frame of "from now".
     next: Option<u64>,
-    /// The last serial this reader was given, or was told to skip to.
+    /// The last serial this reader was given, or was made to skip to.
     reached: Option<Cursor>,
     attached: bool,
     ended: bool,

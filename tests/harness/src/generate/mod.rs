@@ -224,7 +224,7 @@ impl World {
         let call = self.choose(client);
         let room = self.clients[client].room;
         let incarnation = self.rooms[room].incarnation;
-        // A retry names no incarnation: its key says which write it is.
+        // A retry names no incarnation: its key shows which write it is.
         let plain = self.clients[client].retry.is_none();
         let request = (plain && self.rng.random_bool(0.2)).then_some(incarnation);
         let op = OpId(self.flights.len() as u64);

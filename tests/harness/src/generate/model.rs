@@ -19,7 +19,7 @@ pub(super) struct Room {
     pub leases: BTreeMap<String, TurnLease>,
 }
 
-/// What is known of one producer: its last number, and where each of its writes went.
+/// What is known about one producer: its last number, and where each of its writes went.
 #[derive(Default)]
 pub(super) struct TurnLease {
     pub epoch: u64,

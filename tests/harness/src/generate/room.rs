@@ -18,7 +18,7 @@ pub(super) struct Room {
     /// Turns that were cancelled before they came.
     early: BTreeSet<String>,
     epoch: u64,
-    /// The branch where somebody spoke last.
+    /// The branch of the last input.
     current: u64,
     /// Where everything lies that came of a request, by turn, epoch and number.
     output: BTreeMap<(String, u64, u64), Option<(u64, u64)>>,
@@ -28,7 +28,7 @@ struct Open {
     id: String,
     agent: String,
     holder: Option<(u64, u64)>,
-    /// Inputs that were spoken into it and not heard yet.
+    /// Inputs that were steered into it and not consumed yet.
     undelivered: Vec<String>,
     branch: u64,
 }
@@ -87,7 +87,7 @@ impl Room {
         let serial = self.log.len() as u64 + 1;
         let output =
             self.log.iter().find(|it| it.fact.as_ref().is_some_and(|it| it.what.is_output()));
-        // Now and then somebody goes back to the first message.
+        // Now and then a person goes back to the first message.
         let parent =
             output.map(|output| output.serial).filter(|_| into.is_none() && serial % 3 == 1);
         self.current = match (parent, into) {
@@ -204,7 +204,7 @@ impl Room {
         self.push(Fact::of_epoch(What::Lost, &turn, epoch), None);
     }
 
-    /// Ends what nobody ended.
+    /// Ends what was not ended.
     pub(super) fn rest(&mut self) {
         while !self.open.is_empty() {
             self.end(What::Failed, |_| true);
@@ -241,7 +241,7 @@ impl Room {
                 self.receipt(Fact::of_input(fate, into, input));
             }
             if deferred {
-                // The turn begins with the first of them, and hears the others.
+                // The turn begins with the first of them, and gets the others.
                 let (id, agent) = (first.clone(), turn.agent.clone());
                 let undelivered = turn.undelivered[1..].to_vec();
                 let branch = turn.branch;

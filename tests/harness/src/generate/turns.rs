@@ -1,5 +1,5 @@
-//! Clean histories with turns: people ask, steer, interrupt and cancel, workers claim, speak, are replaced
-//! and do not know it, and a model of a correct session answers each call at one moment.
+//! Clean histories with turns: people send inputs, steer, interrupt and cancel, workers claim, send output, are
+//! replaced and do not know it, and a model of a correct session answers each call at one moment.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -276,7 +276,7 @@ impl World {
         self.later(900, Step::Wake(client));
     }
 
-    /// Everything comes to rest: turns that nobody takes fail, and every node gives its log.
+    /// Everything comes to rest: turns that no worker takes fail, and every node gives its log.
     fn rest(&mut self) {
         let mut ops = self.flights.len() as u64;
         for place in 0..self.rooms.len() {

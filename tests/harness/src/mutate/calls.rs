@@ -1,4 +1,4 @@
-//! Faults in what callers are told: stale, premature, contradictory, or never.
+//! Faults in what callers are answered: stale, premature, contradictory, or never.
 
 use rand::Rng;
 use rand::rngs::StdRng;

@@ -200,7 +200,7 @@ pub(super) fn zombie(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<
     Some(history)
 }
 
-/// The session comes back under a new number although nobody deleted it.
+/// The session comes back under a new number although it was not deleted.
 pub(super) fn undeleted(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let deleted =
         h.events.iter().any(|event| matches!(&event.kind, Kind::Inv { call: Call::Delete, .. }));

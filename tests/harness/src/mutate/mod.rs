@@ -5,6 +5,7 @@ mod calls;
 mod imports;
 mod log;
 mod readers;
+mod turn_log;
 mod turns;
 
 use rand::Rng;

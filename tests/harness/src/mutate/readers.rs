@@ -7,7 +7,7 @@ use super::super::checker::{Expectations, Findings};
 use super::super::history::{Call, Control, Cursor, Event, History, Kind, Record};
 use super::{acked, appends, choose, index, plant};
 
-/// A frame of a session with a final log: its line, and what it says.
+/// A frame of a session with a final log: its line, and its content.
 fn frame(h: &History, e: &Expectations, rng: &mut StdRng) -> Option<usize> {
     let index = index(h, e);
     choose(

@@ -15,7 +15,7 @@ pub struct Board {
     changed: Notify,
 }
 
-/// What is known of one turn: it only grows, whichever reader tells it.
+/// What is known about one turn: it only grows, whichever reader reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub agent: String,
@@ -55,7 +55,7 @@ impl Board {
         self.turns().get(&(session.to_owned(), turn.to_owned())).cloned().unwrap_or_default()
     }
 
-    /// Waits until the board says so.
+    /// Waits until the board shows so.
     pub async fn until(&self, holds: impl Fn(&Board) -> bool) {
         loop {
             let changed = self.changed.notified();

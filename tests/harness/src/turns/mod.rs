@@ -1,5 +1,5 @@
-//! Load with turns: people who ask, steer and interrupt, workers who speak, die and sleep, and readers who
-//! see it all.
+//! Load with turns: people who send inputs, steer and interrupt, workers that send output, die and sleep, and readers
+//! who see it all.
 
 pub mod board;
 pub mod people;

@@ -1,4 +1,4 @@
-//! People: they ask, steer, queue, interrupt and cancel, and repeat each message until it is acknowledged.
+//! People: they send inputs, steer, queue, interrupt and cancel, and repeat each message until it is acknowledged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -132,7 +132,7 @@ impl Person {
         self.ask(hand, "cancel", &body, &call, answered, interrupts).await;
     }
 
-    /// Asks at one node after another until somebody says yes, or says no for good.
+    /// Sends a request to one node after another until one answers with success or a final refusal.
     async fn ask(
         &self,
         hand: &mut Hand,

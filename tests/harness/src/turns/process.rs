@@ -1,8 +1,8 @@
 //! Workers that are processes: stopped by SIGSTOP in the middle of a turn, left asleep until the turn is
 //! another's, and woken by SIGCONT, upon which they go on as if nothing had been.
 //!
-//! A process asks before each request and tells its outcome over its pipes, so that the history has its
-//! calls at moments that enclose the real ones.
+//! A process requests permission before each request and reports its outcome over its pipes, so that the history has
+//! its calls at moments that enclose the real ones.
 
 use std::io::{BufRead, Write};
 use std::process::Stdio;
@@ -112,7 +112,7 @@ impl Sleeper {
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut open = Open { child, input, lines };
         let mut lease: Option<Taken> = None;
-        // Words that it may still say before it is put to sleep.
+        // Outputs that it may still send before it is put to sleep.
         let mut left = 0;
         let mut zombie: Option<Taken> = None;
         while let Some(line) = open.next().await {

@@ -1,5 +1,5 @@
-//! A worker that claims turns at any node and says numbered words; now and then it dies without a word, and
-//! when it is told that its turn is another's it insists, as a zombie would.
+//! A worker that claims turns at any node and sends numbered words as output; now and then it dies without
+//! notice, and when it is answered that its turn is another's it insists, as a zombie would.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ pub struct Manner {
     pub lease_ms: u64,
     /// Pause between two requests.
     pub pause_ms: u64,
-    /// How many of a hundred requests are its last, without a word.
+    /// How many of a hundred requests are its last, without notice.
     pub dies: u32,
 }
 
-/// Who writes down what a worker asks and is told.
+/// Who records what a worker requests and is answered.
 pub trait Tape {
     /// Before the request leaves; none if there is to be no request any more.
     fn invoke(
@@ -65,13 +65,13 @@ struct TurnLease {
     incoming: u64,
 }
 
-/// What became of a say.
+/// The result of a `Say`.
 enum Next {
     GoesOn,
     Over,
-    /// The turn is another's, or nobody's.
+    /// The turn is another worker's, or no worker's.
     Gone,
-    /// There is nobody to write down what we ask.
+    /// There is no tape any more to record requests.
     Ends,
 }
 
@@ -92,7 +92,7 @@ impl<T: Tape> Worker<T> {
                     }
                     Duration::from_millis(5)
                 }
-                // Who asks a dead node again and again takes the time of those that live.
+                // Repeated requests to a dead node take the time of those that live.
                 None => Duration::from_millis(200),
             };
             self.hop();
@@ -163,7 +163,7 @@ impl<T: Tape> Worker<T> {
         events
     }
 
-    /// Speaks to the end of the turn, or of the worker's right to it; false at the end of the tape.
+    /// Sends output to the end of the turn, or of the worker's right to it; false at the end of the tape.
     async fn speak(&mut self, mut lease: TurnLease) -> bool {
         loop {
             let dice = self.rng.random_range(0..100);
@@ -194,7 +194,7 @@ impl<T: Tape> Worker<T> {
         }
     }
 
-    /// A zombie believes nobody: it says the same at other nodes, that it lives, and that it is done.
+    /// A zombie believes no answer: it sends the same to other nodes, a heartbeat, and that it is done.
     async fn insist(&mut self, mut lease: TurnLease) -> bool {
         for (count, then) in [(1, Then::GoOn), (0, Then::GoOn), (1, Then::Complete)] {
             self.hop();
@@ -206,7 +206,7 @@ impl<T: Tape> Worker<T> {
         true
     }
 
-    /// Says so many words, or only that it lives, until there is an answer that is one.
+    /// Sends so many words, or only a heartbeat, until there is an answer that is one.
     async fn say(
         &mut self,
         lease: &mut TurnLease,
@@ -269,7 +269,7 @@ impl<T: Tape> Worker<T> {
 pub const BACK_OFF: Duration = Duration::from_millis(20);
 pub const BACK_OFF_MOST: Duration = Duration::from_secs(1);
 
-/// Whether a refusal says that the turn is another's, or over.
+/// Whether a refusal means that the turn is another's, or over.
 pub fn is_gone(refusal: &str) -> bool {
     let body: Value = serde_json::from_str(refusal).unwrap_or(Value::Null);
     matches!(body["code"].as_str(), Some("fenced" | "turn_over"))

@@ -1,4 +1,4 @@
-//! A device: follows a session over SSE at one node after the other, and records what it is told.
+//! A device: follows a session over SSE at one node after the other, and records what it receives.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,7 +41,7 @@ struct Shared {
 }
 
 impl Device {
-    /// Attaches to a session; the first of `urls` is asked first.
+    /// Attaches to a session; the first of `urls` gets the first request.
     pub(super) fn on(http: &reqwest::Client, urls: &[String], session: &str, who: Who) -> Device {
         let shared = Arc::new(Shared { record: Mutex::default(), bell: Notify::new() });
         let follower = Follower {
@@ -64,7 +64,7 @@ impl Device {
     /// Waits until what was seen answers the question.
     ///
     /// # Errors
-    /// It did not in time, or the device gave up; says what was waited for.
+    /// It did not in time, or the device gave up; names what was waited for.
     pub(super) async fn sees<T>(
         &self,
         what: &str,
@@ -188,7 +188,7 @@ impl Follower {
             }
             "presence" => record.presence = Some(data),
             "gap" | "reset" => record.breaks += 1,
-            // Everything else tells nothing that the script judges.
+            // Everything else is nothing that the script judges.
             _ => {}
         }
         Ok(())

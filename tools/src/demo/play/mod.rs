@@ -21,7 +21,7 @@ use super::stop_signal;
 /// A row that takes longer has failed, whatever it waits for.
 const ROW: Duration = Duration::from_secs(300);
 
-/// What a row found, in few words and with its times.
+/// What a row found, in short and with its times.
 type Found<'a> = Pin<Box<dyn Future<Output = anyhow::Result<String>> + 'a>>;
 
 struct Row {

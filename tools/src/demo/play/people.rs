@@ -128,7 +128,7 @@ pub(super) async fn stop(stage: &Stage) -> anyhow::Result<String> {
     ))
 }
 
-/// A correction reaches the agent while it speaks, with a receipt, and it obeys.
+/// A correction reaches the agent during its output, with a receipt, and it obeys.
 pub(super) async fn steer(stage: &Stage) -> anyhow::Result<String> {
     let session = "steer";
     stage.session(session, UNWATCHED_MS).await?;
@@ -160,10 +160,10 @@ pub(super) async fn steer(stage: &Stage) -> anyhow::Result<String> {
 }
 
 const STEER: &str = "make it rain";
-/// What the scripted agent says when it has heard a correction.
+/// What the scripted agent emits when it has consumed a correction.
 const OBEYED: &str = STEER;
 
-/// The agent asks; the first device that answers is heard, wherever it is, and the other is told so.
+/// The agent asks; the answer of the first device holds, wherever it is, and the other is notified.
 pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
     let session = "question";
     stage.session(session, UNWATCHED_MS).await?;
@@ -206,7 +206,7 @@ pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
     ))
 }
 
-/// A person answers in the agent's place, and the agent gets everything that was said meanwhile.
+/// A person answers in the agent's place, and the agent gets everything that was sent meanwhile.
 pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     let session = "take-over";
     stage.session(session, UNWATCHED_MS).await?;
@@ -251,7 +251,7 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     ))
 }
 
-/// Nobody watches: the agent pauses at a safe place, and goes on when somebody comes.
+/// No device watches: the agent pauses at a safe place, and goes on when one comes.
 pub(super) async fn nobody(stage: &Stage) -> anyhow::Result<String> {
     let session = "nobody";
     stage.session(session, 500).await?;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// Everything that a device was told, in the order in which it came.
+/// Everything that a device received, in the order in which it came.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) events: Vec<Seen>,
@@ -11,7 +11,7 @@ pub(super) struct Record {
     pub(super) snapshot: Option<Value>,
     /// Serial after which this device began.
     pub(super) begins_behind: u64,
-    /// Who is there, as it was told last.
+    /// Who is there, as it was last received.
     pub(super) presence: Option<Value>,
     /// Attachments so far; each but the first is a node that was left.
     pub(super) attachments: usize,
@@ -37,7 +37,7 @@ impl Seen {
         self.event["serial"].as_u64().unwrap_or_default()
     }
 
-    /// Whether it is something that an agent said to people in this turn.
+    /// Whether it is something that an agent sent to people in this turn.
     pub(super) fn speaks_in(&self, turn: &str) -> bool {
         self.is("turn.output")
             && self.event["turn"] == turn
@@ -56,7 +56,7 @@ impl Record {
         self.of(kind).find(|seen| seen.event["turn"] == turn)
     }
 
-    /// How many pieces were said in a turn.
+    /// How many pieces were sent in a turn.
     pub(super) fn pieces(&self, turn: &str) -> usize {
         self.events.iter().filter(|seen| seen.speaks_in(turn)).count()
     }
@@ -67,7 +67,7 @@ impl Record {
         pieces.find(|seen| moment < seen.at).map(|seen| seen.at)
     }
 
-    /// What the people were told in a turn: what the snapshot brought, and what came since.
+    /// What the people received in a turn: what the snapshot brought, and what came since.
     pub(super) fn text(&self, turn: &str) -> String {
         let mut pieces: Vec<(u64, String)> = Vec::new();
         let messages = self.snapshot.as_ref().map(|snapshot| &snapshot["messages"]);

@@ -50,7 +50,7 @@ impl Stage {
         urls
     }
 
-    /// Makes the session, with a policy for when nobody watches.
+    /// Makes the session, with a policy for when no device watches.
     pub(super) async fn session(&self, session: &str, unwatched_ms: u64) -> anyhow::Result<()> {
         create(&self.http, &self.nodes, session, unwatched_ms).await
     }
@@ -60,11 +60,11 @@ impl Stage {
         Device::on(&self.http, &self.urls_from(node), session, who)
     }
 
-    /// Asks one node after the other until there is an answer. Whatever is asked has the effect of one
+    /// Sends a request to one node after the other until there is an answer. It must have the effect of one
     /// however often it is sent.
     ///
     /// # Errors
-    /// It was refused, or nobody answered in time.
+    /// It was refused, or no node answered in time.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -105,7 +105,7 @@ impl Stage {
         self.ask(Method::POST, &format!("/v1/sessions/{session}/{path}"), Some(&body)).await
     }
 
-    /// Says something to the agent; the name of the turn that it went to.
+    /// Sends an input to the agent; the name of the turn that it went to.
     pub(super) async fn say(
         &self,
         session: &str,
@@ -173,7 +173,7 @@ impl Stage {
         node_ready(&self.http, &self.nodes, node).await
     }
 
-    /// Waits for the process of the agent that speaks in the session's turn.
+    /// Waits for the process of the agent that has the session's turn.
     pub(super) async fn speaker(&self, session: &str, turn: &str) -> anyhow::Result<u32> {
         let workers = self.shows(session, "an agent has the turn", |status| {
             let mut turns = status["turns"].as_array()?.iter();
@@ -193,7 +193,7 @@ impl Stage {
         self.nodes().strike(pid, blow).map(drop)
     }
 
-    /// Checks what a device was told in a turn against the story as it must be, and counts its words.
+    /// Checks what a device received in a turn against the story as it must be, and counts its words.
     ///
     /// # Errors
     /// A word is missing, comes twice, or is another one.

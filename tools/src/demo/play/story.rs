@@ -4,14 +4,14 @@ use anyhow::ensure;
 
 use crate::demo_agent::story;
 
-/// What stands between words is told by a note of its own: a line break, what it is about in brackets, and
+/// What stands between words is in a note of its own: a line break, what it is about in brackets, and
 /// the rest of the line.
 const NOTES: [&str; 3] = ["\n[steer] ", "\n[tool] ", "\n[answer] "];
 
-/// Checks that a text is the beginning of the story that was asked for, and counts its words.
+/// Checks that a text is the beginning of the story that was requested, and counts its words.
 ///
 /// # Errors
-/// A word is missing, comes twice, or is another one; says which, and what there is.
+/// A word is missing, comes twice, or is another one; the text names which, and what there is.
 pub(super) fn check(text: &str, request: &str) -> anyhow::Result<usize> {
     let (mut rest, mut words) = (text, 0);
     while !rest.is_empty() {

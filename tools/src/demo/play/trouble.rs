@@ -85,7 +85,7 @@ pub(super) async fn agent_killed(stage: &Stage) -> anyhow::Result<String> {
     ))
 }
 
-/// A frozen agent keeps its connection and says nothing: the session tells so, and goes on when it does.
+/// A frozen agent keeps its connection and sends nothing: the session reports so, and goes on when it does.
 pub(super) async fn agent_frozen(stage: &Stage) -> anyhow::Result<String> {
     let session = "agent-frozen";
     stage.session(session, UNWATCHED_MS).await?;
@@ -102,7 +102,7 @@ pub(super) async fn agent_frozen(stage: &Stage) -> anyhow::Result<String> {
     });
     let noticed = noticed.await;
     let after = frozen.elapsed();
-    // Whatever was seen: nobody stays frozen. It may have been replaced already.
+    // Whatever was seen: no process stays frozen. It may have been replaced already.
     let _ = stage.strike(pid, Blow::Continue);
     let noticed = noticed?;
     let thawed = Instant::now();

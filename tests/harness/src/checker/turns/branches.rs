@@ -1,5 +1,5 @@
 //! A conversation is a tree: a branch begins with an event that has its number, after a message that was there; whoever
-//! speaks does so on a branch that there is, and all that is said in a turn stands on the branch of what it answers
+//! sends an input does so on a branch that exists, and all output of a turn stands on the branch of what it answers
 //! (A21).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! S5, S11: a cancel that was acknowledged had its effect by then, once (A11); a worker is not heard after
-//! it (A19); and nobody's turn is cancelled unless somebody asked (A8).
+//! S5, S11: a cancel that was acknowledged had its effect by then, once (A11); no output of a worker is taken after
+//! it (A19); and no turn is cancelled unless a client requested it (A8).
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ pub(super) fn check(story: &Story<'_, '_>, out: &mut Findings) {
     }
 }
 
-/// One turn that a cancel speaks of.
+/// One turn that a cancel names.
 fn effect(
     story: &Story<'_, '_>,
     op: &Op<'_>,

@@ -60,7 +60,7 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
     claims(index, story, &started, out);
 }
 
-/// What workers were told fits the log, and those who were replaced are told no more yes.
+/// The answers to workers fit the log, and those that were replaced get no more successes.
 fn claims(
     index: &Index<'_>,
     story: &Story<'_, '_>,

@@ -1,5 +1,5 @@
 //! S11: an input that was acknowledged stands in the log exactly once, where and in the turn that the
-//! answer says, and did what it was to do to a busy agent (A11).
+//! answer names, and did what it was to do to a busy agent (A11).
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
         for op in ops {
             let Some(Answer::Accepted { turn, serial, .. }) = op.answer() else { continue };
             let place = found.get(input).map(|places| places[0]);
-            // Who asks again hears of the turn in which it is now.
+            // A repeated request is answered with the turn in which the input is now.
             let deferred = || {
                 let mut all = story.received();
                 all.any(|received| {
@@ -67,7 +67,7 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
     }
 }
 
-/// An input does what it asked for where its agent has an open turn.
+/// An input does what it requested where its agent has an open turn.
 fn busy(story: &Story<'_, '_>, received: &Recorded<'_>, op: &Op<'_>, out: &mut Findings) {
     let Call::Input { input, agent, when_busy, .. } = op.call else { return };
     let (book, turn) = (story.book, received.fact.turn.as_str());

@@ -1,4 +1,4 @@
-//! The promises about turns, one file each, over the story that the final log tells of them.
+//! The promises about turns, one file each, over what the final log records of them.
 
 mod branches;
 mod cancels;
@@ -16,7 +16,7 @@ use super::super::turn::{Fact, What};
 use super::Findings;
 use super::index::{Book, Index, Op, Recorded};
 
-/// One turn, as the final log tells it.
+/// One turn, as the final log records it.
 struct Turn<'h> {
     agent: &'h str,
     /// The serial that it begins with.

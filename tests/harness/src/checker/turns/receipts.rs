@@ -1,4 +1,4 @@
-//! S11: whoever speaks into a turn is told once what became of it: it was consumed, or dropped; or it was
+//! S11: whoever sends an input into a turn gets one receipt for it: it was consumed, or dropped; or it was
 //! deferred, to a turn that begins with it or in which it is consumed or dropped in its turn (A11).
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::Story;
 /// How far an input came.
 struct Way<'b, 'h> {
     accepted: &'b Recorded<'h>,
-    /// The turn in which it is to be heard.
+    /// The turn in which it is to be consumed.
     turn: &'h str,
     end: Option<&'b Recorded<'h>>,
 }

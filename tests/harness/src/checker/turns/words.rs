@@ -1,4 +1,4 @@
-//! S11: what a worker said and had acknowledged is in the log, in the order of its numbers, without a hole
+//! S11: output of a worker that was acknowledged is in the log, in the order of its numbers, without a hole
 //! (A20); a repetition is answered with the same places (A13).
 
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
     }
 }
 
-/// What a worker was told of one request is true, and always the same.
+/// The answers to one request of a worker are true, and always the same.
 fn answers(index: &Index<'_>, story: &Story<'_, '_>, attempts: &[&Op<'_>], out: &mut Findings) {
     let book = story.book;
     let mut known: Option<((u64, u64), usize)> = None;

@@ -1,8 +1,13 @@
 //! The laws of dependency, held by reading the tree: who may name what, how a file opens, how long
 //! it is, and what a test may not do. Words in comments and strings are free.
 
+mod breaches;
+mod tokens;
+
 use std::fs;
 use std::path::Path;
+
+use tokens::{Token, sequence, tokens};
 
 /// One broken law: where, and what.
 type Breach = (usize, String);
@@ -362,8 +367,6 @@ fn sleeps(tokens: &[Token<'_>]) -> Vec<usize> {
     found
 }
 
-type Token<'t> = (usize, &'t str);
-
 fn named(tokens: &[Token<'_>], forbidden: impl Fn(&str) -> bool) -> Vec<Breach> {
     let words = tokens.iter().filter(|(_, word)| forbidden(word));
     words.map(|(line, word)| (*line, format!("`{word}` may not be named here"))).collect()
@@ -427,181 +430,4 @@ fn reached(tokens: &[Token<'_>], base: &str, names: &[&str]) -> Vec<Breach> {
         }
     }
     found
-}
-
-fn sequence<'t>(tokens: &'t [Token<'t>], pattern: &'t [&str]) -> impl Iterator<Item = usize> + 't {
-    let same =
-        |window: &[Token<'_>]| window.iter().map(|(_, word)| *word).eq(pattern.iter().copied());
-    tokens.windows(pattern.len()).filter(move |window| same(window)).map(|window| window[0].0)
-}
-
-/// Names and signs with their lines; comments, strings and characters are left out.
-fn tokens(text: &str) -> Vec<Token<'_>> {
-    let bytes = text.as_bytes();
-    let (mut at, mut line) = (0, 1);
-    let mut found = Vec::new();
-    while at < bytes.len() {
-        let end = match bytes[at] {
-            b'/' if bytes.get(at + 1) == Some(&b'/') => {
-                text[at..].find('\n').map_or(text.len(), |n| at + n)
-            }
-            b'/' if bytes.get(at + 1) == Some(&b'*') => block_comment(bytes, at),
-            b'"' => string(bytes, at),
-            b'\'' => character(text, at),
-            byte if byte.is_ascii_alphanumeric() || byte == b'_' => {
-                let word = text[at..].find(|c: char| !c.is_alphanumeric() && c != '_');
-                let end = word.map_or(text.len(), |n| at + n);
-                match (&text[at..end], bytes.get(end)) {
-                    ("r" | "br" | "cr", Some(b'#' | b'"')) => raw_string(text, at, end),
-                    ("b" | "c", Some(b'"')) => string(bytes, end),
-                    (name, _) => {
-                        found.push((line, name));
-                        end
-                    }
-                }
-            }
-            byte if byte.is_ascii_punctuation() => {
-                found.push((line, &text[at..=at]));
-                at + 1
-            }
-            _ => at + 1,
-        };
-        line += bytes[at..end].iter().filter(|&&byte| byte == b'\n').count();
-        at = end;
-    }
-    found
-}
-
-fn block_comment(bytes: &[u8], start: usize) -> usize {
-    let (mut at, mut depth) = (start, 0);
-    while at < bytes.len() {
-        match &bytes[at..bytes.len().min(at + 2)] {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    bytes.len()
-}
-
-fn string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while at < bytes.len() && bytes[at] != b'"' {
-        at += 1 + usize::from(bytes[at] == b'\\');
-    }
-    bytes.len().min(at + 1)
-}
-
-/// `hashes` is where the word `r` ends. A raw name (`r#type`) is skipped like its `r`.
-fn raw_string(text: &str, start: usize, hashes: usize) -> usize {
-    let body = text[hashes..].find(|c| c != '#').map_or(text.len(), |n| hashes + n);
-    if !text[body..].starts_with('"') {
-        return body.max(start + 1);
-    }
-    let close = format!("\"{}", &text[hashes..body]);
-    text[body + 1..].find(&close).map_or(text.len(), |n| body + 1 + n + close.len())
-}
-
-/// A character; or, for a lifetime, its quote alone.
-fn character(text: &str, start: usize) -> usize {
-    let mut rest = text[start + 1..].char_indices();
-    match rest.next() {
-        Some((_, '\\')) => {
-            let from = start + 3;
-            text.get(from..).and_then(|t| t.find('\'')).map_or(text.len(), |n| from + n + 1)
-        }
-        Some((_, first)) if text[start + 1 + first.len_utf8()..].starts_with('\'') => {
-            start + 1 + first.len_utf8() + 1
-        }
-        _ => start + 1,
-    }
-}
-
-fn check(path: &str, text: &str, wanted: &[(usize, &str)]) {
-    let found = judge(path, text);
-    let same = found.len() == wanted.len()
-        && found.iter().zip(wanted).all(|(f, w)| f.0 == w.0 && f.1.contains(w.1));
-    assert!(same, "{path}\n{text}\nfound {found:?}\nwanted {wanted:?}");
-}
-
-#[test]
-fn each_law_is_broken_by_its_breach() {
-    for (path, text, wanted) in [
-        ("src/a.rs", "use x;\n", "opens with"),
-        ("src/runtime/a.rs", "//! A.\nuse openraft::Raft;\n", "`openraft`"),
-        ("cluster/src/group.rs", "//! A.\nuse openraft_rt::X;\n", "`openraft_rt`"),
-        ("cluster/src/raft2.rs", "//! A.\nuse openraft::X;\n", "`openraft`"),
-        ("src/edge/a.rs", "//! A.\nlet x = quinn::x();\n", "`quinn`"),
-        ("cluster/src/raft/a.rs", "//! A.\nuse bincode as b;\n", "`bincode`"),
-        ("src/edge/a.rs", "//! A.\nuse ractor::Actor;\n", "`ractor`"),
-        ("src/runtime/a.rs", "//! A.\nuse axum::Router;\n", "`axum`"),
-        ("src/runtime/a.rs", "//! A.\nuse fjall::Keyspace;\n", "`fjall`"),
-        ("src/store.rs", "//! A.\nuse fjall::Keyspace;\n", "`fjall`"),
-        ("cluster/src/a.rs", "//! A.\nstruct SessionId;\n", "`SessionId`"),
-        ("cluster/src/a.rs", "//! A.\nfn agents() {}\n", "`agents`"),
-        ("cluster/src/a.rs", "//! A.\nlet turn_count = 0;\n", "`turn_count`"),
-        ("cluster/src/a.rs", "//! A.\nlet token = 0;\n", "`token`"),
-        ("cluster/src/a.rs", "//! A.\nuse http::Uri;\n", "`http`"),
-        ("src/a.rs", "//! A.\nstruct Seat;\n", "`Seat` is gone"),
-        ("src/a.rs", &format!("//! A.\n// {}\n", "x".repeat(118)), "120 columns"),
-        ("src/a.rs", &format!("//! A.\nfn x() {{\n{}}}\n", "    y();\n".repeat(69)), "of 71 lines"),
-        ("session/src/a.rs", "//! A.\nasync fn x() {}\n", "`async`"),
-        ("session/src/a.rs", "//! A.\nlet m: HashMap<u8, u8>;\n", "`HashMap`"),
-        ("session/src/a.rs", "//! A.\nuse rand::Rng;\n", "`rand`"),
-        ("session/src/a.rs", "//! A.\nuse std::time::Duration;\n", "`std::time`"),
-        ("session/src/a.rs", "//! A.\nuse std::{fmt, time::Duration};\n", "`std::time`"),
-        ("src/runtime/a.rs", "//! A.\nuse crate::{ids::X, edge::Y};\n", "`crate::edge`"),
-        ("src/runtime/a.rs", "//! A.\nuse super::Runtime;\n", "`Runtime`"),
-        ("src/runtime/peer/mod.rs", "//! A.\nuse super::Runtime;\n", "`Runtime`"),
-        ("src/runtime/session/mod.rs", "//! A.\nfn x(d: &Directory) {}\n", "`Directory`"),
-        ("src/runtime/status.rs", "//! A.\nfn x(w: &Workers) {}\n", "`Workers`"),
-        ("src/runtime/members.rs", "//! A.\nfn x(p: &Presence) {}\n", "`Presence`"),
-        ("src/edge/a.rs", "//! A.\nlet id = SessionId::parse(x);\n", "client's tenant"),
-        ("src/edge/name2.rs", "//! A.\nlet id = SessionId::of(None, x);\n", "client's tenant"),
-        ("src/edge/name.rs", "//! A.\nlet text = id.full();\n", "not its full name"),
-        ("src/a.rs", "//! A.\nstruct X(OnceLock<Weak<Y>>);\n", "built first"),
-        ("src/a.rs", "//! A.\n#[allow(clippy::disallowed_methods)]\n", "is lifted"),
-        ("src/a.rs", "//! A.\n#[ignore]\n", "ignored"),
-        ("tests/a.rs", "//! A.\ntokio::time::sleep(x);\n", "for a fact"),
-        ("cluster/tests/a.rs", "//! A.\nsleep (x);\n", "for a fact"),
-        ("tests/a.rs", "//! A.\nimpl A for B { fn x() { sleep(x); } }\n", "for a fact"),
-    ] {
-        let line = if text.starts_with("//!") { 2 } else { 1 };
-        check(path, text, &[(line, wanted)]);
-    }
-    let long = format!("//! A.\n{}", "fn x() {}\n".repeat(500));
-    check("src/a.rs", &long, &[(500, "501 lines")]);
-    check("tests/a.rs", &long, &[]);
-    let tested = long.replacen("fn x() {}\n", "#[cfg(test)]\nmod tests {}\n", 1);
-    check("src/a.rs", &tested, &[]);
-}
-
-#[test]
-fn words_in_prose_and_in_their_home_are_free() {
-    for (path, text) in [
-        ("cluster/src/raft/core.rs", "//! A.\nuse openraft::Raft;\n"),
-        ("cluster/src/raft.rs", "//! A.\nuse openraft::Raft;\n"),
-        ("cluster/src/codec.rs", "//! A.\nuse bincode::serde;\n"),
-        ("cluster/src/transport/quic.rs", "//! A.\nuse quinn::Endpoint;\n"),
-        ("src/node.rs", "//! A.\nuse ractor::Actor;\n"),
-        ("src/store/lsm.rs", "//! A.\nuse fjall::Keyspace;\n"),
-        ("cluster/src/a.rs", "//! Knows no session.\n/* no /* agent */ turn */ fn x() {}\n"),
-        ("cluster/src/a.rs", "//! A.\nlet a = \"a \\\" session\"; return a; // turn\n"),
-        ("cluster/src/a.rs", "//! A.\nlet a = r#\"say \"agent\" \"#; let b = b\"http\";\n"),
-        ("cluster/src/a.rs", "//! A.\nlet a: CancellationToken = b.child_token();\n"),
-        ("cluster/src/a.rs", "//! A.\nlet q = '\"'; let turned: &'static str = \"turn\";\n"),
-        ("session/src/a.rs", "//! A.\nlet operand = std::mem::take(&mut x.time);\n"),
-        ("src/runtime/a.rs", "//! A.\nuse crate::{session::edge, ids};\n"),
-        ("src/runtime/agent/a.rs", "//! A.\nfn x(s: &Sessions, w: &Workers, d: &Directory) {}\n"),
-        ("src/edge/name.rs", "//! A.\nlet id = SessionId::of(tenant, x);\n"),
-        ("src/edge/a.rs", "//! A.\n#[cfg(test)]\nmod tests { let x = SessionId::parse(y); }\n"),
-        ("src/runtime/wiring.rs", "//! A.\nfn x(s: &Sessions) -> Runtime {}\n"),
-        ("tests/a.rs", "//! A.\nwhile !done() { if x { y(); } sleep(short); }\n"),
-        ("tests/a.rs", "//! A.\nlet sleep = 1; let x = \"sleep(\"; // #[ignore]\n"),
-    ] {
-        check(path, text, &[]);
-    }
 }
