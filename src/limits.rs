@@ -14,8 +14,6 @@ pub const FILE_READ_BYTES: usize = PIECE_BYTES;
 pub const FILE_READ_MS: u64 = 10_000;
 /// Pause between two looks at all replicas for bytes of a file.
 pub const FILE_LOOK_WAIT: Duration = Duration::from_millis(100);
-/// Sources of sources in which a file of a fork is looked for.
-pub const FORK_DEPTH: usize = 64;
 /// Memory that the store uses to keep parts of its files, in bytes.
 pub const STORE_CACHE_BYTES: u64 = 64 << 20;
 /// Time after which a write to the store that did not end counts as failed.

@@ -190,7 +190,10 @@ async fn what_is_cut_off_damaged_or_in_the_way_leaves_nothing() {
         let (_, list) = get(&node.url, "/v1/sessions?prefix=copy").await;
         assert_eq!(list["sessions"], json!([]));
     }
-    // Nothing of it stands in the way of the whole.
+    // Nothing of it stands in the way of the name, or of the whole.
+    create(&node.url, "copy").await;
+    let url = format!("{}/v1/sessions/copy", node.url);
+    assert_eq!(client().delete(&url).send().await.expect("an answer").status(), 204);
     assert_eq!(import(&node.url, "copy", file.clone()).await.0, 201);
     create(&node.url, "taken").await;
     let (code, answer) = import(&node.url, "taken", file.clone()).await;
@@ -217,6 +220,50 @@ async fn a_fork_is_exported_with_what_it_inherits_and_stands_alone() {
     let file = export(&other.url, "f").await;
     assert_eq!(import(&node.url, "g", file).await.0, 201);
     assert_eq!(events(&node.url, "g").await, from[6..]);
+}
+
+/// Forks whose events are all inherited, and those whose source has lost some.
+#[tokio::test]
+async fn a_fork_is_exported_whatever_it_has_of_its_own_and_its_source_has_lost() {
+    let (node, other) = tokio::join!(start_single(), start_single());
+    furnish(&node.url).await;
+    let fork = async |from: &str, name: &str| {
+        let body = json!({ "session": name });
+        let made = post(&node.url, &format!("/v1/sessions/{from}/fork"), body).await;
+        assert_eq!(made.0, 201, "{}", made.1);
+    };
+    // The turn that was open ends in the first fork; the second one has nothing of its own.
+    fork("s", "f").await;
+    fork("f", "g").await;
+    let from = events(&node.url, "g").await;
+    for (url, name) in [(&other.url, "g"), (&node.url, "copy")] {
+        let (code, answer) = import(url, name, export(&node.url, "g").await).await;
+        assert_eq!(code, 201, "{answer}");
+        assert_eq!(events(url, name).await, from);
+    }
+    // What comes next has the same hash in the fork and in its copy, which can be exported as well.
+    let again = export(&node.url, "copy").await;
+    let (code, answer) = import(&other.url, "copy", again).await;
+    assert_eq!(code, 201, "{answer}");
+    for (url, name) in [(&node.url, "g"), (&other.url, "g"), (&other.url, "copy")] {
+        append(url, name, 0, json!({ "events": [{ "text": "next" }] })).await;
+    }
+    let chain =
+        async |url: &str, name: &str| events(url, name).await.pop().expect("it")["chain"].clone();
+    let own = chain(&node.url, "g").await;
+    assert_eq!((chain(&other.url, "g").await, chain(&other.url, "copy").await), (own.clone(), own));
+
+    append(&node.url, "f", 0, json!({ "events": [{ "text": "own" }] })).await;
+    let trimmed = post(&node.url, &format!("{SESSION}/trim"), json!({ "before": 7 })).await;
+    assert_eq!(trimmed.0, 200, "{}", trimmed.1);
+    for name in ["f", "g"] {
+        let from = events(&node.url, name).await;
+        assert_eq!(from[0]["serial"], 7);
+        let (code, answer) =
+            import(&other.url, &format!("{name}-late"), export(&node.url, name).await).await;
+        assert_eq!(code, 201, "{answer}");
+        assert_eq!(events(&other.url, &format!("{name}-late")).await, from);
+    }
 }
 
 fn session(url: &str, arguments: &[&str], stdin: Stdio) -> std::process::Output {
@@ -337,6 +384,21 @@ async fn a_history_of_a_chat_comes_in_as_messages_and_the_agent_is_told_it() {
         all.iter().filter(|event| event["type"] == "turn.output" && event["format"] == "text");
     let said: usize = texts.filter_map(|event| Some(event["text"].as_str()?.len())).sum();
     assert_eq!(said, 300_000, "a text that no event holds is several");
+
+    // Retention takes what is too old, as it would have.
+    let said =
+        |at: usize| json!({ "role": "user", "content": format!("{at}{}", "x".repeat(2_000)) });
+    let messages: Vec<_> = (0..20).map(said).collect();
+    let kept = json!({ "messages": messages, "config": { "retention": { "max_bytes": 10_000 } } });
+    let (code, answer) = history(&node.url, "kept", &kept).await;
+    assert_eq!(code, 201, "{answer}");
+    let all = events(&node.url, "kept").await;
+    assert!(
+        all.len() < 40
+            && all
+                .iter()
+                .any(|event| event["text"].as_str().is_some_and(|text| text.starts_with("19")))
+    );
 
     // Who has no name of its own gets one that nobody has.
     let said = |id: &str| json!({ "id": id, "role": "user", "content": "a" });

@@ -28,6 +28,13 @@ pub enum FileRequest {
     Put(Piece),
     /// Gives up a file that no event refers to, or that is not whole.
     Drop(FileId),
+    /// Gives up the one that was announced as this number, unless it has become whole: its bytes are others.
+    GiveUp {
+        /// Its name.
+        file: FileId,
+        /// See [`File::number`].
+        number: u64,
+    },
 }
 
 /// A file that is to come.
@@ -130,6 +137,16 @@ pub(crate) struct Files {
     begun: u64,
     /// In order of their numbers; up to [`limits::FILES`].
     all: Vec<File>,
+    /// Names in events of files that are not here, or not yet; up to [`limits::FILES_AHEAD`], those of the last events.
+    ahead: Vec<Ahead>,
+}
+
+/// A file that events refer to before it is announced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Ahead {
+    id: FileId,
+    /// The first and the last of them.
+    cited: (Serial, Serial),
 }
 
 impl BeginFile {
@@ -210,7 +227,41 @@ impl Files {
         let few = self.all.len() <= limits::FILES && self.coming() <= limits::UPLOADS;
         let counted = self.all.len() as u64 <= self.begun;
         let each = self.all.iter().all(|file| file.holds(first, tail));
-        in_order && numbered && few && counted && each
+        let is_ahead = |ahead: &Ahead| {
+            let (from, to) = ahead.cited;
+            from <= to && first <= to && to <= tail && self.place(&ahead.id).is_err()
+        };
+        let ahead = self.ahead.len() <= limits::FILES_AHEAD && self.ahead.iter().all(is_ahead);
+        in_order && numbered && few && counted && each && ahead
+    }
+
+    /// Notes that an event has the name of a file.
+    fn cite(&mut self, name: &str, at: Serial) {
+        if let Some(file) = self.all.iter_mut().find(|file| file.id.as_str() == name) {
+            file.cited = Some((file.cited.map_or(at, |(first, _)| first), at));
+        } else if let Some(ahead) = self.ahead.iter_mut().find(|ahead| ahead.id.as_str() == name) {
+            ahead.cited.1 = at;
+        } else if let Ok(id) = FileId::parse(name) {
+            self.expect_file(id, (at, at));
+        }
+    }
+
+    /// Remembers what refers to a file that is not here.
+    fn expect_file(&mut self, id: FileId, cited: (Serial, Serial)) {
+        if limits::FILES_AHEAD <= self.ahead.len() {
+            let oldest = (0..self.ahead.len()).min_by_key(|at| self.ahead[*at].cited.1);
+            oldest.map(|at| self.ahead.remove(at));
+        }
+        self.ahead.push(Ahead { id, cited });
+    }
+
+    /// Lets go of a file; what refers to it is remembered for another one of its name.
+    fn remove(&mut self, at: usize) -> File {
+        let file = self.all.remove(at);
+        if let Some(cited) = file.cited {
+            self.expect_file(file.id.clone(), cited);
+        }
+        file
     }
 
     fn coming(&self) -> usize {
@@ -229,6 +280,7 @@ impl Live {
             FileRequest::Begin(begin) => self.begin_file(now, begin)?,
             FileRequest::Put(piece) => self.put_piece(now, piece)?,
             FileRequest::Drop(id) => (self.drop_file(id)?, true),
+            FileRequest::GiveUp { file, number } => self.give_up_file(file, *number)?,
         };
         if changed {
             (self.touched_at, self.clock) = (now, now);
@@ -250,6 +302,8 @@ impl Live {
         if limits::UPLOADS <= self.files.coming() {
             return Err(Refusal::TooManyFiles { limit: limits::UPLOADS, coming: true });
         }
+        let ahead = self.files.ahead.iter().position(|ahead| ahead.id == begin.id);
+        let cited = ahead.map(|at| self.files.ahead.remove(at).cited);
         let file = File {
             id: begin.id.clone(),
             number: self.files.begun,
@@ -262,7 +316,7 @@ impl Live {
             begun_at: now,
             touched_at: now,
             keep_ms: begin.keep_ms,
-            cited: None,
+            cited,
         };
         self.files.begun += 1;
         self.files.all.push(file.clone());
@@ -303,7 +357,15 @@ impl Live {
         let file = &self.files.all[at];
         match file.cited {
             Some((_, at)) if file.is_whole() => Err(Refusal::FileInUse { at }),
-            _ => Ok(self.files.all.remove(at)),
+            _ => Ok(self.files.remove(at)),
+        }
+    }
+
+    fn give_up_file(&mut self, id: &FileId, number: u64) -> Result<(File, bool), Refusal> {
+        let at = self.files.place(id)?;
+        match &self.files.all[at] {
+            file if file.number == number && !file.is_whole() => Ok((self.files.remove(at), true)),
+            file => Ok((file.clone(), false)),
         }
     }
 
@@ -316,19 +378,13 @@ impl Live {
 
     /// Notes what new events refer to, and lets go of what only events referred to that are no more.
     pub(crate) fn keep_files(&mut self, new: &[Event]) {
-        if self.files.all.is_empty() {
-            return;
-        }
         for event in new {
             for name in FileId::named_in(&event.payload) {
-                let mut all = self.files.all.iter_mut();
-                if let Some(file) = all.find(|file| file.id.as_str() == name) {
-                    let first = file.cited.map_or(event.serial, |(first, _)| first);
-                    file.cited = Some((first, event.serial));
-                }
+                self.files.cite(name, event.serial);
             }
         }
         let first = self.log.first;
+        self.files.ahead.retain(|ahead| first <= ahead.cited.1);
         self.files.all.retain_mut(|file| {
             let gone = file.cited.take_if(|(_, last)| *last < first).is_some();
             !gone || !file.is_whole()
@@ -338,9 +394,12 @@ impl Live {
     /// Gives up files to which nothing has come, or no event has referred, for too long; returns whether there were
     /// any.
     pub(crate) fn expire_files(&mut self, now: Millis) -> bool {
-        let had = self.files.all.len();
-        self.files.all.retain(|file| file.expires_at().is_none_or(|at| now < at));
-        let expired = self.files.all.len() < had;
+        let is_over = |file: &File| file.expires_at().is_some_and(|at| at <= now);
+        let mut expired = false;
+        while let Some(at) = self.files.all.iter().position(is_over) {
+            self.files.remove(at);
+            expired = true;
+        }
         if expired {
             self.clock = now;
         }

@@ -345,3 +345,55 @@ proptest! {
         }
     }
 }
+
+/// An event may name a file before it is announced, or while it comes a second time, and keeps it all the same.
+#[test]
+fn an_event_that_names_a_file_first_keeps_it_too() {
+    let mut script = plain();
+    script.ok([say(&format!("see {}", file('a'))), say("and more")]);
+    script.ok(whole('a', 100));
+    assert_eq!(script.session.files()[0].cited, Some((Serial(1), Serial(1))));
+    assert_eq!(script.run(&asked(FileRequest::Drop(file('a')))), "file_in_use");
+    // What did not become whole may come again.
+    script.ok([say(&format!("{} {}", file('b'), file('c'))), begin('b', 100)]);
+    script.ok([asked(FileRequest::Drop(file('b')))]);
+    script.ok(whole('b', 200));
+    script.at = Millis(script.at.0 + 2 * DAY);
+    script.ok([Command::Tick]);
+    assert_eq!(script.has(), "ab");
+    // With the event goes what it named.
+    script.ok([Command::Trim { before: Serial(3) }]);
+    assert_eq!(script.has(), "b");
+    script.ok([Command::Trim { before: Serial(4) }]);
+    script.ok(whole('c', 100));
+    assert_eq!((script.has().as_str(), script.session.files()[0].cited), ("c", None));
+}
+
+#[test]
+fn names_of_files_that_never_come_take_little() {
+    let mut script = plain();
+    for at in 0..2 * limits::FILES_AHEAD {
+        script.ok([say(&format!("file_{at:020}"))]);
+    }
+    let id = |at: usize| FileId::parse(&format!("file_{at:020}")).unwrap();
+    for (at, cited) in [(0, false), (2 * limits::FILES_AHEAD - 1, true)] {
+        let begin = BeginFile { id: id(at), ..begin_of('a', 100) };
+        script.ok([asked(FileRequest::Begin(begin))]);
+        assert_eq!(script.session.files().last().unwrap().cited.is_some(), cited, "{at}");
+    }
+}
+
+/// Whoever brought other bytes gives up what is not whole, and of that announcement alone.
+#[test]
+fn who_gives_up_a_file_never_takes_a_whole_one() {
+    let give_up = |number| asked(FileRequest::GiveUp { file: file('a'), number });
+    let mut script = plain();
+    script.ok([begin('a', 100)]);
+    script.ok(whole('a', 100));
+    script.ok([give_up(0)]);
+    assert_eq!(script.has(), "a", "another one made it whole");
+    script.ok([asked(FileRequest::Drop(file('a'))), begin('a', 100), give_up(0)]);
+    assert_eq!(script.has(), "a", "it is another one");
+    script.ok([give_up(1)]);
+    assert_eq!(script.run(&give_up(1)), "no_such_file");
+}

@@ -31,8 +31,13 @@ pub(super) enum Arrival {
     Here,
     /// It is being imported, and clients do not see it.
     Coming(Box<Coming>),
-    /// It was imported; the hash of what it was, so that the same import again is known.
-    Came { digest: u128 },
+    /// It was imported.
+    Came {
+        /// The hash of what it was, so that the same import again is known.
+        digest: u128,
+        /// The event after which the log's hash is not that of its last event; see [`Carried::unlinked`].
+        unlinked: Option<Serial>,
+    },
 }
 
 /// An import that is not complete.
@@ -43,6 +48,8 @@ pub(super) struct Coming {
     pub(super) until: Millis,
     /// Those that came, in the order of their names.
     pub(super) producers: Vec<Producer>,
+    /// Events so far that are not chained to the one before them: a fork's first, and those of its sources.
+    pub(super) breaks: u32,
 }
 
 /// Some of the producers of a session that moves.
@@ -62,6 +69,9 @@ pub struct Carried {
     pub tail: Serial,
     /// The hash at the tail.
     pub chain: u64,
+    /// Whether that is not the hash of the last event, but what the next one begins with: a fork's, whose events are
+    /// all inherited.
+    pub unlinked: bool,
     /// When it was created.
     pub created_at: Millis,
     /// When its log last changed.
@@ -85,10 +95,11 @@ pub struct Carried {
 /// Producers that one step carries: each takes at most about 1.4 KiB.
 const WRITERS_AT_ONCE: usize = 256;
 
-/// Epochs up to here are believed: counting on from them never ends.
-const EPOCH_MAX: u64 = 1 << 62;
+/// Numbers that clients choose, up to here: greater ones cannot be written in JSON.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
 
-/// Serials and lives up to here are believed, so that a session can go on from them for ever.
+/// Epochs, serials and lives up to here are believed, so that a session can go on from them for ever.
+const EPOCH_MAX: u64 = 1 << 48;
 const SERIAL_MAX: u64 = 1 << 48;
 const INCARNATION_MAX: u32 = 1 << 24;
 
@@ -135,6 +146,11 @@ impl Session {
             first: live.first(),
             tail,
             chain: live.log.chain,
+            unlinked: match (&live.fork, &live.arrival) {
+                (Some(fork), _) => fork.at == tail,
+                (None, Arrival::Came { unlinked, .. }) => *unlinked == Some(tail),
+                (None, Arrival::Here | Arrival::Coming(_)) => false,
+            },
             created_at: live.created_at,
             updated_at: live.updated_at,
             standing: live.standing,
@@ -165,13 +181,16 @@ impl Session {
         let now = self.now(at);
         let Life::Live(live) = &mut self.life else { return Err(Refusal::ImportOver) };
         let coming = live.coming().ok_or(Refusal::ImportOver)?;
-        if coming.digest != import.digest {
+        if coming.digest != import.digest || live.incarnation != import.life {
             return Err(Refusal::ImportOver);
+        }
+        if import.step == ImportStep::GiveUp {
+            return Ok(self.bury(import.life, now, DeleteReason::Requested));
         }
         // Whatever a step brings, the session is as sessions are, or the step is not taken.
         let (mut next, mut events) = (live.clone(), Vec::new());
         match &import.step {
-            ImportStep::Begin(_) => unreachable!("it was taken above"),
+            ImportStep::Begin(_) | ImportStep::GiveUp => unreachable!("it was taken above"),
             ImportStep::Writers(writers) => next.import_writers(writers)?,
             ImportStep::Events(some) => next.import_events(at, some, &mut events)?,
             ImportStep::Finish(carried) => {
@@ -193,7 +212,7 @@ impl Session {
     fn imported(&mut self, at: Millis, digest: u128) -> Option<Result<Applied, Refusal>> {
         match self.live_at(at) {
             Ok((live, _)) => Some(match live.arrival {
-                Arrival::Came { digest: came } if came == digest => {
+                Arrival::Came { digest: came, .. } if came == digest => {
                     Ok(Applied::Imported { tail: live.log.tail, complete: true, again: true })
                 }
                 _ => Err(Refusal::SessionExists),
@@ -240,7 +259,8 @@ impl Session {
         let mut live = Live::new(&self.id, incarnation, &create, spent, now, &mut Vec::new());
         live.log = Log::new(begin.chain, Serial(begin.first.0 - 1));
         let until = now.after(limits::IMPORT_MS);
-        live.arrival = Arrival::Coming(Box::new(Coming { digest, until, producers: Vec::new() }));
+        let coming = Coming { digest, until, producers: Vec::new(), breaks: 0 };
+        live.arrival = Arrival::Coming(Box::new(coming));
         let tail = live.log.tail;
         self.life = Life::Live(Box::new(live));
         Ok(Applied::Imported { tail, complete: false, again: false })
@@ -257,6 +277,9 @@ impl Coming {
         }
         if !some.is_sorted_by(|one, next| one.id < next.id) {
             return Err(bad("its producers are not in order"));
+        }
+        if some.iter().any(|given| NUMBER_MAX < given.epoch.0) {
+            return Err(bad("a producer's epoch is beyond all counting"));
         }
         self.producers.extend(new.cloned());
         Ok(())
@@ -281,6 +304,9 @@ impl Live {
         check_size_of(events.iter().map(|event| (event.payload.len(), &event.format)))?;
         let known = events.iter().take_while(|event| event.serial <= self.log.tail).count();
         let linked = *linked || 0 < known;
+        if !linked && self.log.first <= self.log.tail {
+            self.import_break()?;
+        }
         let mut log = self.log.clone();
         let mut newest = log.marks.last().map_or(Millis(0), |mark| mark.newest);
         for (at_event, event) in events[known..].iter().enumerate() {
@@ -296,8 +322,9 @@ impl Live {
             if SERIAL_MAX < event.serial.0 {
                 return Err(bad(format!("event {} has no possible serial", event.serial)));
             }
-            if limits::DETAIL_BYTES < event.longest_text() {
-                return Err(bad(format!("a text of event {} is too long", event.serial)));
+            if !event.is_bounded() {
+                let serial = event.serial;
+                return Err(bad(format!("event {serial} has a text, or a number, beyond limits")));
             }
             if !event.points_back() {
                 return Err(bad(format!(
@@ -314,6 +341,14 @@ impl Live {
         Ok(())
     }
 
+    /// A fork's log goes on from another one: as often as forks can be of forks, and no more often.
+    fn import_break(&mut self) -> Result<(), Refusal> {
+        let Arrival::Coming(coming) = &mut self.arrival else { return Err(Refusal::ImportOver) };
+        coming.breaks += 1;
+        let limit = limits::FORK_DEPTH as u32;
+        if coming.breaks <= limit { Ok(()) } else { Err(bad("its chain is broken too often")) }
+    }
+
     /// Becomes what was carried along; where this fails, nothing of it is to be kept.
     fn finish_import(
         &mut self,
@@ -322,6 +357,10 @@ impl Live {
         carried: &Carried,
         out: &mut Vec<Event>,
     ) -> Result<(), Refusal> {
+        if carried.unlinked && self.log.first <= self.log.tail {
+            self.import_break()?;
+            self.log.chain = carried.chain;
+        }
         if (self.log.tail, self.log.chain) != (carried.tail, carried.chain) {
             return Err(bad(format!(
                 "the log ends at event {}, or in another chain",
@@ -350,7 +389,8 @@ impl Live {
         let Arrival::Coming(coming) = std::mem::take(&mut self.arrival) else {
             return Err(Refusal::ImportOver);
         };
-        self.arrival = Arrival::Came { digest };
+        let unlinked = carried.unlinked.then_some(carried.tail);
+        self.arrival = Arrival::Came { digest, unlinked };
         let spent = std::mem::take(&mut self.producers);
         self.producers = Producers::moved(coming.producers, spent, clock);
         (self.created_at, self.touched_at) = (carried.created_at.min(clock), clock);
@@ -379,17 +419,20 @@ fn bad(why: impl Into<String>) -> Refusal {
 }
 
 impl Event {
-    /// Length of the longest text of what it means, in bytes.
-    fn longest_text(&self) -> usize {
-        let mut longest = 0;
+    /// Whether what it means, and who wrote it, are as long and as great as a session's own events have them.
+    fn is_bounded(&self) -> bool {
+        let number = |number: u64| number <= NUMBER_MAX;
+        let mut fits = self.origin.as_ref().is_none_or(|of| number(of.epoch.0) && number(of.seq));
         if let Some(fact) = &self.fact {
             fact.members(&mut |_, member| {
-                if let Member::Text(text) = member {
-                    longest = longest.max(text.len());
-                }
+                fits &= match member {
+                    Member::Text(text) => text.len() <= limits::DETAIL_BYTES,
+                    Member::Number(value) => number(value),
+                    Member::Flag(_) => true,
+                };
             });
         }
-        longest
+        fits
     }
 
     /// Whether all places that it names lie before it, or are its own: who follows them comes to an end.

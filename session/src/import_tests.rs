@@ -23,7 +23,11 @@ enum Trouble {
 }
 
 fn step(digest: u128, step: ImportStep) -> Command {
-    read_back(&Command::Import(Box::new(Import { digest, step })))
+    step_of(Incarnation::FIRST, digest, step)
+}
+
+fn step_of(life: Incarnation, digest: u128, step: ImportStep) -> Command {
+    read_back(&Command::Import(Box::new(Import { digest, life, step })))
 }
 
 /// The steps that bring a session in, its events `size` at a time.
@@ -55,17 +59,18 @@ fn bring(
         }));
         session.apply(now, &step(2, other), &mut Vec::new())?;
     }
-    let middle = steps.len() / 2;
+    let (middle, mut life) = (steps.len() / 2, Incarnation::FIRST);
     for (at, next) in steps.iter().enumerate() {
         if trouble == Trouble::Restart && at == middle {
             for again in &steps[..at] {
-                session.apply(now, &step(1, again.clone()), &mut out)?;
+                session.apply(now, &step_of(life, 1, again.clone()), &mut out)?;
             }
         }
         let times = if trouble == Trouble::Twice { 2 } else { 1 };
         for _ in 0..times {
             assert!(!session.is_live() || at + 1 == steps.len(), "it is seen before it is whole");
-            session.apply(now, &step(1, next.clone()), &mut out)?;
+            session.apply(now, &step_of(life, 1, next.clone()), &mut out)?;
+            life = session.incarnation().expect("it has begun");
         }
     }
     Ok(out)
@@ -303,7 +308,8 @@ fn an_import_that_nobody_goes_on_with_is_given_up() {
         ask(0, &step(1, next.clone())).unwrap();
     }
     assert_eq!(ask(1, &Config::default().into()), Err(Refusal::Importing));
-    assert_eq!(ask(1, &Command::Delete { incarnation: None }), Err(Refusal::NotFound));
+    let this = Command::Delete { incarnation: Some(Incarnation::FIRST) };
+    assert_eq!(ask(1, &this), Err(Refusal::NotFound), "nobody knows it");
     assert_eq!(ask(1, &Command::Append(Append::default())), Err(Refusal::NotFound));
     assert_eq!(ask(2, &step(3, steps[1].clone())), Err(Refusal::ImportOver));
     assert_eq!(copy.tick_at(), Some(Millis(limits::IMPORT_MS)));
@@ -400,4 +406,48 @@ fn what_no_session_could_hold_is_refused_where_it_comes() {
     let ImportStep::Writers(Writers(mut turned)) = many(2 * limits::PRODUCERS) else { panic!() };
     turned.reverse();
     refused(&mut copy, ImportStep::Writers(Writers(turned)));
+}
+
+#[test]
+fn what_is_given_up_leaves_the_name_free() {
+    let mut was = Play::new();
+    was.run(input("t1", "a", WhenBusy::Queue)).unwrap();
+    let (carried, log) = (was.session.carried().unwrap(), was.drain());
+    let steps = steps(&carried, &log, 1);
+    let mut copy = Session::absent(SessionId::parse("s").unwrap());
+    let mut ask = |command: &Command| copy.apply(Millis(0), command, &mut Vec::new());
+    let gone = |life, reason| Ok(Applied::Deleted { incarnation: Incarnation(life), reason });
+    for next in &steps[..2] {
+        ask(&step(1, next.clone())).unwrap();
+    }
+    assert_eq!(ask(&step(2, ImportStep::GiveUp)), Err(Refusal::ImportOver));
+    assert_eq!(ask(&step(1, ImportStep::GiveUp)), gone(1, DeleteReason::Requested));
+    assert_eq!(ask(&step(1, ImportStep::GiveUp)), Err(Refusal::ImportOver));
+    // A delete does the same, and who began before goes on with nothing that was begun after.
+    ask(&step(1, steps[0].clone())).unwrap();
+    assert_eq!(ask(&step(1, steps[1].clone())), Err(Refusal::ImportOver), "it is another life");
+    ask(&step_of(Incarnation(2), 1, steps[1].clone())).unwrap();
+    assert_eq!(ask(&Command::Delete { incarnation: None }), gone(2, DeleteReason::Requested));
+    ask(&Config::default().into()).unwrap();
+    assert_eq!((copy.incarnation(), copy.holding().sessions), (Some(Incarnation(3)), 1));
+}
+
+/// Where a chain begins anew it is believed, as often as forks can be of forks.
+#[test]
+fn a_chain_that_is_broken_everywhere_is_none() {
+    let mut was = Play::new();
+    for at in 0..2 * limits::FORK_DEPTH {
+        let events = vec![words(&format!("{at}"))];
+        was.run(Command::Append(Append { events, ..Append::default() })).unwrap();
+    }
+    let (carried, log) = (was.session.carried().unwrap(), was.drain());
+    let mut copy = Session::absent(SessionId::parse("s").unwrap());
+    let mut ask = |command: &Command| copy.apply(was.now, command, &mut Vec::new());
+    ask(&step(1, ImportStep::Begin(Box::new(carried.begin())))).unwrap();
+    let broken = log.into_iter().map(|event| {
+        let events = ImportEvents { linked: false, events: vec![event] };
+        ask(&step(1, ImportStep::Events(events)))
+    });
+    let taken = broken.take_while(Result::is_ok).count();
+    assert_eq!(taken, limits::FORK_DEPTH + 1);
 }

@@ -126,6 +126,8 @@ pub const FILE_UNIT: usize = 64;
 pub const FILES: usize = 1024;
 /// Files of one session that are still coming.
 pub const UPLOADS: usize = 16;
+/// Files of one session that events refer to and that are not there: their references are remembered.
+pub const FILES_AHEAD: usize = 128;
 /// Length of the name that a file has for people, in bytes.
 pub const FILE_NAME_BYTES: usize = 255;
 /// How long a file is kept to which nothing comes, or no event refers, if the client names no time, in milliseconds.
@@ -135,6 +137,8 @@ pub const FILE_KEEP_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=30 * 24 * 
 
 /// Inputs of its source whose names a fork remembers.
 pub const FORK_INPUTS: usize = 256;
+/// Sources of sources of a fork: so deep a file is looked for, and so often the chain of an imported log begins anew.
+pub const FORK_DEPTH: usize = 64;
 /// Forks of one session that live at once.
 pub const FORKS: usize = 1024;
 /// Ended forks of one session's name whose sources have not let go yet.

@@ -85,6 +85,14 @@ impl Session {
         meant: Option<Incarnation>,
         tail: Option<Serial>,
     ) -> Result<Applied, Refusal> {
+        if let Life::Live(coming) = &self.life
+            && coming.coming().is_some()
+            && meant.is_none()
+        {
+            // Nobody sees it, and the name is wanted.
+            let (incarnation, now) = (coming.incarnation, coming.now(at));
+            return Ok(self.bury(incarnation, now, DeleteReason::Requested));
+        }
         let (live, now) = self.live_at(at)?;
         let current = live.incarnation;
         if let Some(given) = meant

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -14,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::error::{self, Problem};
 use super::gate::{By, while_granted};
 use super::query::Query;
-use super::{Edge, headers};
+use super::{Edge, State, headers};
 use crate::auth::Caller;
 use crate::ids::Cursor;
 use crate::limits;

@@ -28,7 +28,7 @@ fn is_stream(route: &str, request: &Request) -> bool {
     };
     match (route, method) {
         ("events" | "stream", &Method::GET) => asks("live"),
-        ("turn", &Method::GET) => asks("wait_ms"),
+        ("turn" | "changes", &Method::GET) => asks("wait_ms"),
         ("openai_of", &Method::GET) => asks("stream"),
         ("stream", &Method::POST) => request.headers().contains_key(STREAM_APPEND),
         ("told" | "ws" | "agents_ws" | "ai_sdk_stream", &Method::GET) => true,

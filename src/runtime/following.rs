@@ -113,8 +113,8 @@ impl Followed {
 }
 
 impl Sessions {
-    /// What changed after a place, and the place after that; at most about `limit`. Each session is returned with what it
-    /// is now, once for all that happened to it. What is returned may be returned again.
+    /// What changed after a place, and the place after that; at most about `limit`. Each session is returned with
+    /// what it is now, once for all that happened to it. What is returned may be returned again.
     pub(super) async fn changed_for(
         &self,
         (tenant, grant): (Option<&TenantName>, Option<&Grant>),
@@ -159,7 +159,7 @@ impl Sessions {
         let here = group.filter(|_| self.shards.get(GroupId(shard)).is_some());
         let serves = |group| self.directory.group_serves(group, Freshness::Linearizable);
         if here.as_deref().is_some_and(serves) {
-            return self.changed_here(shard, tenant, place, limit, deadline).await;
+            return self.changed_here(shard, (tenant, grant), place, limit, deadline).await;
         }
         let request = Request::Changes {
             shard,
@@ -175,7 +175,7 @@ impl Sessions {
             Err(Unavailable::Denied(why)) => Err(Unavailable::Denied(why)),
             // Its own replica may be in touch again by now.
             Err(_) if here.is_some() => {
-                self.changed_here(shard, tenant, place, limit, deadline).await
+                self.changed_here(shard, (tenant, grant), place, limit, deadline).await
             }
             Err(error) => Err(error),
         }
@@ -185,7 +185,7 @@ impl Sessions {
     pub(super) async fn changed_here(
         &self,
         number: u32,
-        tenant: Option<&TenantName>,
+        (tenant, grant): (Option<&TenantName>, Option<&Grant>),
         place: &ShardPlace,
         limit: usize,
         deadline: Instant,
@@ -206,7 +206,9 @@ impl Sessions {
             // It was made by another cluster, or by this one before its data was lost.
             (place, told.reset) = (ShardPlace::default(), true);
         }
-        let is_shown = |id: &SessionId| id.is_of(tenant) && !id.is_reserved();
+        let is_shown = |id: &SessionId| {
+            id.is_of(tenant) && !id.is_reserved() && grant.is_none_or(|grant| grant.is_for(id))
+        };
         let recent = || shard.recent().between(place.since, settled, limit, is_shown);
         if place.scan.is_none()
             && let Some((ids, reached)) = recent()
@@ -238,34 +240,43 @@ impl Sessions {
         // What only memory knows must be in the heads that are read.
         let broken = |_| Unavailable::NoQuorum("the store of this node fails".into());
         shard.flush().await.map_err(broken)?;
-        self.scan(number, tenant, (place.since, scan), limit, told).await
+        self.scan(number, (tenant, grant), (place.since, scan), limit, told).await
     }
 
-    /// Goes on reading heads.
+    /// Goes on reading heads, of those names alone that the grant is for: the last one goes to its owner.
     async fn scan(
         &self,
         number: u32,
-        tenant: Option<&TenantName>,
+        (tenant, grant): (Option<&TenantName>, Option<&Grant>),
         (since, scan): (u64, Scan),
         limit: usize,
         mut told: ShardChanges,
     ) -> Result<ShardChanges, Unavailable> {
-        let after = (!scan.after.is_empty()).then_some(scan.after.as_str());
-        let range = listed(tenant, "", after);
-        let (prefix, after) = range.ok_or_else(|| Unavailable::NoQuorum("no such place".into()))?;
-        let (store, tenant) = (self.store.clone(), tenant.cloned());
+        let mut beginnings =
+            grant.map_or(vec![(String::new(), false)], |grant| grant.beginnings(""));
+        beginnings.sort();
+        let (store, tenant, mut last) = (self.store.clone(), tenant.cloned(), scan.after.clone());
         let read = move || -> std::io::Result<(Vec<Changed>, Option<String>)> {
-            let mut found = Vec::new();
-            let heads = store.heads(number, &prefix, after.as_deref());
-            for (seen, head) in heads.enumerate() {
-                let (_, head) = head?;
-                let id = head.session.id().clone();
-                let last = id.name().to_owned();
-                if since < head.next && id.is_of(tenant.as_ref()) && !id.is_reserved() {
-                    found.extend(changed(&head.session));
-                }
-                if limit <= found.len() || CHANGES_SCANNED <= seen {
-                    return Ok((found, Some(last)));
+            let (mut found, mut seen) = (Vec::new(), 0);
+            for (beginning, is_whole) in beginnings {
+                let after = (!last.is_empty()).then_some(last.as_str());
+                let Some((prefix, after)) = listed(tenant.as_ref(), &beginning, after) else {
+                    continue;
+                };
+                for head in store.heads(number, &prefix, after.as_deref()) {
+                    let (_, head) = head?;
+                    let id = head.session.id();
+                    if is_whole && id.name() != beginning {
+                        break;
+                    }
+                    last = id.name().to_owned();
+                    if since < head.next && id.is_of(tenant.as_ref()) && !id.is_reserved() {
+                        found.extend(changed(&head.session));
+                    }
+                    seen += 1;
+                    if limit <= found.len() || CHANGES_SCANNED < seen {
+                        return Ok((found, Some(last)));
+                    }
                 }
             }
             Ok((found, None))

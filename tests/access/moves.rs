@@ -1,5 +1,8 @@
 //! Who may take a session out, bring one in, and follow the changes.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 const MOVERS: [&str; 3] = ["create", "publish", "delete"];
@@ -78,4 +81,39 @@ async fn changes_are_told_of_what_the_key_is_for_and_of_no_other_tenant() {
         names.sort();
         assert_eq!(names, wanted);
     }
+}
+
+/// A place in the changes is given to whoever asks: it has no name that the key is not for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_in_the_changes_tells_no_name_of_others() {
+    let node = start().await;
+    for number in 0..40 {
+        create(&node, &format!("hidden-{number}")).await;
+        create(&node, &format!("mine-{number}")).await;
+    }
+    create(&node, "alone").await;
+    let rights = json!({ "sessions": ["mine*", "alone"] });
+    let mine = key(&node, &["read"], rights).await;
+    // After a restart the heads are read, name by name.
+    let node = node.restart().await;
+    let (mut place, mut names, mut scanned) = ("start".to_owned(), Vec::new(), false);
+    loop {
+        let path = format!("/v1/changes?limit=1&after={place}");
+        let (status, page) = ask(&node, Some(&mine), Method::GET, &path, None).await;
+        assert_eq!(status, 200, "{page}");
+        for change in page["changes"].as_array().expect("changes") {
+            names.push(change["session"].as_str().expect("a name").to_owned());
+        }
+        place = page["next"].as_str().expect("a place").to_owned();
+        let bytes = URL_SAFE_NO_PAD.decode(&place).expect("base64");
+        let told = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+        assert!(!told(b"hidden"), "{:?}", String::from_utf8_lossy(&bytes));
+        scanned |= told(b"mine-");
+        if page["more"] == false {
+            break;
+        }
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!((names.len(), names[0].as_str(), scanned), (41, "alone", true));
 }

@@ -42,6 +42,7 @@ fn each_law_is_broken_by_its_breach() {
         ("src/runtime/status.rs", "//! A.\nfn x(w: &Workers) {}\n", "`Workers`"),
         ("src/runtime/members.rs", "//! A.\nfn x(p: &Presence) {}\n", "`Presence`"),
         ("src/edge/a.rs", "//! A.\nlet id = SessionId::parse(x);\n", "client's tenant"),
+        ("src/edge/a.rs", "//! A.\nuse axum::extract::{Request, State};\n", "`extract::State`"),
         ("src/edge/name2.rs", "//! A.\nlet id = SessionId::of(None, x);\n", "client's tenant"),
         ("src/edge/name.rs", "//! A.\nlet text = id.full();\n", "not its full name"),
         ("src/a.rs", "//! A.\nstruct X(OnceLock<Weak<Y>>);\n", "built first"),

@@ -62,6 +62,9 @@ const NAMERS: &[&str] = &[
     "src/subscriptions/signing_keys",
 ];
 
+/// Where the edge is had as it is, and not for who sent a request.
+const WHOLE_EDGE: &[&str] = &["src/edge/routes", "src/edge/durable/subscriptions"];
+
 /// The parts inside src/runtime from the bottom up, in levels: the type that others are given, and its files. All other
 /// files there are below the first level. A part is named by its own files and by those of higher levels, so never
 /// upward, nor beside itself; `Runtime` is the whole, which only the wiring knows.
@@ -243,6 +246,10 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
     }
     if (inside("src/edge") || inside("src/subscriptions")) && !test {
         found.extend(across_tenants(path, lines, &tokens));
+    }
+    if inside("src/edge") && !WHOLE_EDGE.iter().any(|file| path.starts_with(file)) {
+        // The edge's own `State` is for who sent the request: what goes to other nodes has the grant.
+        found.extend(reached(&tokens, "extract", &["State"]));
     }
     if inside("src/runtime") && !test {
         found.extend(upward(path, &tokens));

@@ -12,6 +12,8 @@ use crate::import::{Carried, Writers};
 pub struct Import {
     /// Hash of what is imported: steps of another import than the one that began last are refused.
     pub digest: u128,
+    /// The life that it began, in all steps but the first: whatever began it anew since goes on alone.
+    pub life: Incarnation,
     /// What comes in with it.
     pub step: ImportStep,
 }
@@ -27,6 +29,8 @@ pub enum ImportStep {
     Events(ImportEvents),
     /// The rest of what it knows: from here on the session is there.
     Finish(Box<Carried>),
+    /// What comes is no session: nothing is left of it, and the name is free.
+    GiveUp,
 }
 
 /// How an imported log begins.

@@ -142,11 +142,12 @@ impl Command {
             Command::Append(_)
             | Command::AppendEach(_)
             | Command::Input(_)
-            | Command::ToolResult(_)
-            | Command::Import(_) => Class::Data,
+            | Command::ToolResult(_) => Class::Data,
+            Command::Import(import) if import.step == ImportStep::GiveUp => Class::Control,
+            Command::Import(_) => Class::Data,
             Command::File(request) => match &**request {
                 FileRequest::Begin(_) | FileRequest::Put(_) => Class::Data,
-                FileRequest::Drop(_) => Class::Control,
+                FileRequest::Drop(_) | FileRequest::GiveUp { .. } => Class::Control,
             },
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
@@ -194,7 +195,7 @@ impl Command {
             Command::ToolResult(result) => result.result.payload.len(),
             Command::File(request) => match &**request {
                 FileRequest::Put(piece) => piece.bytes.len(),
-                FileRequest::Begin(_) | FileRequest::Drop(_) => 0,
+                FileRequest::Begin(_) | FileRequest::Drop(_) | FileRequest::GiveUp { .. } => 0,
             },
             Command::Import(import) => match &import.step {
                 ImportStep::Events(some) => {

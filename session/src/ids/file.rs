@@ -40,8 +40,7 @@ impl FileId {
         let mut rest = payload;
         std::iter::from_fn(move || {
             loop {
-                let found = |bytes: &[u8]| bytes == BEGINNING.as_bytes();
-                let at = rest.windows(BEGINNING.len()).position(found)?;
+                let at = memchr::memmem::find(rest, BEGINNING.as_bytes())?;
                 let (from, after) = (&rest[at..], &rest[at + BEGINNING.len()..]);
                 let length = after.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
                 rest = after;

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::name::FileOf;
 use super::super::query::Query;
-use super::super::{Edge, headers};
+use super::super::{Edge, State, headers};
 use super::range::{Asked, asked};
 use super::{UPLOAD_OFFSET, find, hex, progress};
 use crate::auth::Caller;

@@ -8,7 +8,6 @@ mod upload;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -23,7 +22,7 @@ use super::gate::By;
 use super::name::{FileOf, Name};
 use super::query::Query;
 use super::verbs::{submit_as, turns};
-use super::{Edge, body, headers, wire};
+use super::{Edge, State, body, headers, wire};
 use crate::auth::Caller;
 use crate::ids::{FileId, SessionId};
 use crate::runtime::{FoundFile, SubmitError, chance};

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -15,7 +14,7 @@ use super::super::gate::By;
 use super::super::name::FileOf;
 use super::super::query::Query;
 use super::super::room::{self, Hold};
-use super::super::{Edge, body, headers};
+use super::super::{Edge, State, body, headers};
 use super::{UPLOAD_OFFSET, ask, find, progress};
 use crate::auth::Caller;
 use crate::ids::{FileId, SessionId};
@@ -164,7 +163,7 @@ impl Upload<'_> {
             }
             Err(why) => {
                 if *why.kind() == error::HASH_MISMATCH {
-                    give_up(self.edge, &self.id, file, deadline).await;
+                    give_up(self.edge, &self.id, (file, self.known.number), deadline).await;
                 }
                 Err(why)
             }
@@ -172,9 +171,9 @@ impl Upload<'_> {
     }
 }
 
-/// Removes a file that can never be whole; where that fails, it expires.
-async fn give_up(edge: &Edge, id: &SessionId, file: FileId, deadline: Instant) {
-    let command = Command::File(Box::new(FileRequest::Drop(file)));
+/// Removes a file that came to be other bytes, unless somebody made it whole meanwhile; where that fails, it expires.
+async fn give_up(edge: &Edge, id: &SessionId, (file, number): (FileId, u64), deadline: Instant) {
+    let command = Command::File(Box::new(FileRequest::GiveUp { file, number }));
     let dropped = edge.runtime.sessions.submit(id, command, deadline).await;
     if let Err(why) = dropped {
         tracing::debug!(%why, "a file whose hash is wrong was not removed");

@@ -3,12 +3,11 @@
 use std::io;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::line::{self, Sum};
 use crate::auth::{Ending, audit};
@@ -16,7 +15,7 @@ use crate::edge::error::{self, Problem};
 use crate::edge::gate::By;
 use crate::edge::name::Name;
 use crate::edge::query::Query;
-use crate::edge::{Edge, NO_BUFFERING, headers};
+use crate::edge::{Edge, NO_BUFFERING, State, headers};
 use crate::ids::{Serial, SessionId};
 use crate::runtime::{Delivery, Freshness, Reader, Start};
 use crate::session::{Carried, Refusal, Right, chain};
@@ -39,7 +38,7 @@ pub(in crate::edge) async fn export(
     // It has what is for no participant: the epochs of its writers, and the seed of its calls' keys.
     caller.may(Right::Delete, Some(&id))?;
     let deadline = headers::deadline(&headers)?;
-    let (carried, reader) = begin(&edge, &id, deadline).await?;
+    let (carried, reader, begun) = begin(&edge, &id, deadline).await?;
     audit(&caller, "session.export", id.name());
     let (mut sum, mut first) = (Sum::default(), Vec::new());
     for line in line::head(&id, &carried) {
@@ -52,6 +51,7 @@ pub(in crate::edge) async fn export(
         edge,
         reader,
         first: Some(first.into()),
+        begun,
         next: carried.first,
         tail: carried.tail,
         end_chain: carried.chain,
@@ -71,23 +71,47 @@ pub(in crate::edge) async fn export(
     Ok(response)
 }
 
-/// The state, and a reader that begins with its first event.
+/// The state, a reader, and the first that it gives: where the state begins.
 async fn begin(
     edge: &Edge,
     id: &SessionId,
     deadline: Instant,
-) -> Result<(Box<Carried>, Reader), Problem> {
+) -> Result<(Box<Carried>, Reader, Option<Delivery>), Problem> {
     let sessions = edge.sessions();
     for _ in 0..BEGINNINGS {
-        let carried = sessions.carried(id, deadline).await?.ok_or(Refusal::NotFound)?;
-        let reader =
+        let mut carried = sessions.carried(id, deadline).await?.ok_or(Refusal::NotFound)?;
+        let mut reader =
             sessions.attach(id, Start::Beginning, Freshness::Linearizable, deadline).await?;
-        if reader.status().first <= carried.first {
-            return Ok((carried, reader));
+        if carried.first < reader.status().first {
+            continue;
+        }
+        if carried.tail < carried.first {
+            return Ok((carried, reader, None));
+        }
+        if let Ok(Some((first, begun))) = timeout_at(deadline, beginning(&mut reader)).await {
+            // A fork does not know what its source has lost.
+            carried.first = carried.first.max(first.min(carried.tail.next()));
+            return Ok((carried, reader, Some(begun)));
         }
     }
     let detail = "its retention takes events faster than they are read; try again";
     Err(Problem::new(&error::OVERLOADED, detail))
+}
+
+/// The first events that there are, and the serial of the first; none where the log went away meanwhile.
+async fn beginning(reader: &mut Reader) -> Option<(Serial, Delivery)> {
+    loop {
+        match reader.next().await {
+            Delivery::Events(events) => {
+                let first = events.first()?.event.serial;
+                return Some((first, Delivery::Events(events)));
+            }
+            // It waits at the end of what its node knows, or says where the log begins.
+            Delivery::CaughtUp { .. } | Delivery::Gap { .. } => {}
+            Delivery::Reset { .. } | Delivery::End { .. } => return None,
+            Delivery::Gone | Delivery::Detached { .. } => return None,
+        }
+    }
 }
 
 /// What is still to be written.
@@ -96,6 +120,8 @@ struct Exporter {
     ending: Ending,
     reader: Reader,
     first: Option<Bytes>,
+    /// What the reader gave already.
+    begun: Option<Delivery>,
     next: Serial,
     tail: Serial,
     /// The hash at the tail.
@@ -105,6 +131,13 @@ struct Exporter {
     events: u64,
     sum: Sum,
     has_ended: bool,
+}
+
+async fn next(begun: &mut Option<Delivery>, reader: &mut Reader) -> Delivery {
+    match begun.take() {
+        Some(begun) => begun,
+        None => reader.next().await,
+    }
 }
 
 impl Exporter {
@@ -126,7 +159,7 @@ impl Exporter {
             biased;
             _ = self.ending.came() => "the grant has ended",
             () = self.edge.stop.cancelled() => "the node stops",
-            delivery = self.reader.next() => match self.take(delivery) {
+            delivery = next(&mut self.begun, &mut self.reader) => match self.take(delivery) {
                 Some(lines) => return Some(Ok(lines)),
                 None => "the log went away meanwhile",
             },

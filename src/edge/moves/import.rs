@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use crate::edge::lines::Lines;
 use crate::edge::name::Name;
 use crate::edge::query::Query;
 use crate::edge::room;
-use crate::edge::{Edge, body, headers, verbs};
+use crate::edge::{Edge, State, body, headers, verbs};
 use crate::ids::SessionId;
 use crate::limits;
 use crate::runtime::{Reply, moved};
@@ -79,10 +78,16 @@ async fn history_of(
     let unplayed = |_| bad("it could not be read to its end");
     let (digest, carried, log) = played.map_err(unplayed)??;
     let mut steps = Steps::begin(edge, caller, id, (digest, carried)).await?;
-    for (at, event) in log.into_iter().enumerate() {
-        steps.event(event, 0 < at).await?;
+    let bring = async {
+        for (at, event) in log.into_iter().enumerate() {
+            steps.event(event, 0 < at).await?;
+        }
+        steps.finish().await
+    };
+    match bring.await {
+        Ok(reply) => answer(caller, id, &reply),
+        Err(why) => Err(steps.given_up(why).await),
     }
-    answer(caller, id, &steps.finish().await?)
 }
 
 fn answer(caller: &Caller, id: &SessionId, reply: &Reply) -> Result<Response, Problem> {
@@ -108,9 +113,17 @@ struct Came {
 
 impl Came {
     async fn import(&mut self, caller: &Caller, id: &SessionId) -> Result<Response, Problem> {
-        let (digest, carried, mut line) = self.head(id).await?;
+        let (digest, carried, line) = self.head(id).await?;
         let edge = self.edge.clone();
         let mut steps = Steps::begin(&edge, caller, id, (digest, carried)).await?;
+        match self.rest(&mut steps, line).await {
+            Ok(reply) => answer(caller, id, &reply),
+            Err(why) => Err(steps.given_up(why).await),
+        }
+    }
+
+    /// What comes after the state, from this line on.
+    async fn rest(&mut self, steps: &mut Steps, mut line: Bytes) -> Result<Reply, Problem> {
         let mut events = 0;
         let end = loop {
             match line::read(&line).map_err(bad)? {
@@ -128,7 +141,7 @@ impl Came {
         if self.line().await?.is_some() {
             return Err(bad("something follows the end"));
         }
-        answer(caller, id, &steps.finish().await?)
+        steps.finish().await
     }
 
     /// The head and the state, the hash of both, and the line after them.

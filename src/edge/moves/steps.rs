@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::auth::Caller;
 use crate::edge::error::{self, Problem};
 use crate::edge::{Edge, verbs};
-use crate::ids::SessionId;
+use crate::ids::{Incarnation, SessionId};
 use crate::runtime::{Reply, moved};
 use crate::session::{Applied, Carried, Command, Event, Import, ImportEvents, ImportStep, Refusal};
 
@@ -25,6 +25,8 @@ pub(super) struct Steps {
     caller: Caller,
     id: SessionId,
     digest: u128,
+    /// The life that it began.
+    life: Incarnation,
     carried: Carried,
     events: Vec<Event>,
     /// Whether the first of them follows what is here.
@@ -49,17 +51,36 @@ impl Steps {
         let writers = carried.take_writers();
         let (edge, caller, id) = (edge.clone(), caller.clone(), id.clone());
         let (events, linked, bytes, complete) = (Vec::new(), false, 0, None);
+        let life = Incarnation(0);
         let mut steps =
-            Steps { edge, caller, id, digest, carried, events, linked, bytes, complete };
+            Steps { edge, caller, id, digest, life, carried, events, linked, bytes, complete };
         let reply = steps.step(begin).await?;
+        steps.life = reply.incarnation;
         if matches!(reply.applied, Applied::Imported { complete: true, .. }) {
             steps.complete = Some(reply);
             return Ok(steps);
         }
         for some in writers {
-            steps.step(ImportStep::Writers(some)).await?;
+            if let Err(why) = steps.step(ImportStep::Writers(some)).await {
+                return Err(steps.given_up(why).await);
+            }
         }
         Ok(steps)
+    }
+
+    /// Leaves nothing of it, and the name free, if what comes can never be a session: the same again would be refused
+    /// again. Where a connection or a node failed, who goes on with it finds what is here already.
+    pub(super) async fn given_up(&self, why: Problem) -> Problem {
+        let kind = why.kind();
+        let is_over = (400..500).contains(&kind.status) && !why.is_passing();
+        let goes_on = [error::BAD_BODY, error::IMPORT_OVER].contains(kind);
+        if self.complete.is_none() && is_over && !goes_on {
+            let left = self.step(ImportStep::GiveUp).await;
+            if let Err(why) = left {
+                tracing::debug!(code = why.code(), "an import that was refused waits for its end");
+            }
+        }
+        why
     }
 
     /// Brings the next event.
@@ -87,7 +108,7 @@ impl Steps {
     ///
     /// # Errors
     /// It is no session; nothing of it is seen.
-    pub(super) async fn finish(mut self) -> Result<Reply, Problem> {
+    pub(super) async fn finish(&mut self) -> Result<Reply, Problem> {
         if let Some(reply) = self.complete.take() {
             return Ok(reply);
         }
@@ -108,7 +129,7 @@ impl Steps {
 
     /// One step; where the caller's quotas are used up it waits for them.
     async fn step(&self, step: ImportStep) -> Result<Reply, Problem> {
-        let import = Import { digest: self.digest, step };
+        let import = Import { digest: self.digest, life: self.life, step };
         let command = Command::Import(Box::new(import));
         for _ in 0..WAITS {
             let (deadline, command) = (Instant::now() + STEP, command.clone());

@@ -195,9 +195,10 @@ async fn look(sessions: &Sessions, from: NodeId, request: Request) -> Response {
             let carried = sessions.carried_here(&session, after(within_ms)).await;
             carried.map_or_else(unavailable, Response::Carried)
         }
-        Request::Changes { shard, tenant, place, limit, within_ms, .. } => {
-            let (tenant, limit, deadline) = (tenant.as_ref(), limit as usize, after(within_ms));
-            let changes = sessions.changed_here(shard, tenant, &place, limit, deadline).await;
+        Request::Changes { shard, tenant, place, limit, within_ms, grant } => {
+            let (whose, limit) = ((tenant.as_ref(), grant.as_deref()), limit as usize);
+            let changes =
+                sessions.changed_here(shard, whose, &place, limit, after(within_ms)).await;
             changes.map_or_else(unavailable, Response::Changes)
         }
         Request::List { shard, prefix, after: start, limit, within_ms, grant } => {
