@@ -199,6 +199,8 @@ pub const BODY_IDLE_MS: u64 = 10_000;
 pub const BODY_MS: u64 = 60_000;
 /// What of a body must arrive each second on average, beyond [`BODY_IDLE_MS`], in bytes.
 pub const BODY_RATE_BYTES: u64 = 1 << 10;
+/// A file that comes in one request, in bytes.
+pub const FILE_AT_ONCE_BYTES: usize = 1 << 20;
 /// One line of an imported session, in bytes: an event whose bytes each take six as JSON, and what it means.
 pub const IMPORT_LINE_BYTES: usize = 2 << 20;
 /// The history of a chat that is imported, in bytes.

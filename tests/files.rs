@@ -1,6 +1,8 @@
 //! Files over HTTP: uploads that are resumed, ranges, references, restarts; and three real processes of which one is
 //! killed in the middle.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use harness::cluster::{Cluster, client};
@@ -9,6 +11,7 @@ use harness::node::{TestNode, start_single, start_single_with};
 use outlive::ids::{Incarnation, SessionId};
 use outlive::store::{LogOf, Store};
 use reqwest::{Method, Response, StatusCode};
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -21,7 +24,7 @@ fn content(size: usize) -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    let digest = digest(&SHA256, bytes);
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -180,6 +183,54 @@ async fn a_file_comes_in_pieces_is_read_in_ranges_and_goes_with_the_last_event()
     assert_eq!(code(door.get(&file, &[]).await).await, (404, "no_such_file".into()));
     let list: Value = door.get("/files", &[]).await.json().await.expect("JSON");
     assert_eq!(list, json!({ "files": [] }));
+    node.node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_file_comes_in_one_request() {
+    let node = start_single().await;
+    let (door, bytes) = (Door::new(&node).await, content(600_123));
+    let file = "/files/file_0123456789abcdef";
+    let digest = STANDARD.encode(digest(&SHA256, &bytes));
+    let digest = format!("sha-256=:{digest}:");
+    let put = async |headers: &[(&str, &str)], bytes: &[u8]| {
+        door.ask(Method::PUT, file, headers, Bytes::copy_from_slice(bytes)).await
+    };
+    let wrong = [("content-digest", digest.as_str())];
+    assert_eq!(code(put(&wrong, b"other").await).await, (422, "hash_mismatch".into()));
+    assert_eq!(door.head(file).await.status(), StatusCode::NOT_FOUND);
+    let right = [("content-digest", digest.as_str()), ("content-type", "image/png")];
+    let made = put(&right, &bytes).await;
+    assert_eq!((made.status(), offset(&made)), (StatusCode::CREATED, Some(600_123)));
+    assert_eq!(made.headers()["upload-complete"], "?1");
+    let shown: Value = made.json().await.expect("JSON");
+    assert_eq!((&shown["sha256"], &shown["complete"]), (&json!(sha256(&bytes)), &json!(true)));
+    let again = put(&[("content-type", "image/png")], &bytes).await;
+    assert_eq!((again.status(), offset(&again)), (StatusCode::OK, Some(600_123)));
+    let got = door.get(file, &[]).await;
+    assert_eq!(got.headers()["content-type"], "image/png");
+    assert_eq!(got.bytes().await.expect("all of it"), bytes);
+    assert_eq!(code(put(&right, b"other").await).await.0, 422);
+    assert_eq!(code(put(&[], b"other").await).await, (409, "file_differs".into()));
+    for (headers, bytes, expected) in [
+        (&[("content-digest", "sha-256=x")][..], &b"x"[..], (400, "bad_header")),
+        (&[("content-type", "image")], b"x", (400, "bad_header")),
+        (&[("content-encoding", "gzip")], b"x", (415, "unsupported_encoding")),
+        (&[], b"", (400, "bad_file")),
+        (&[], &vec![0; (1 << 20) + 1], (413, "body_too_large")),
+    ] {
+        let other = "/files/file_fedcba9876543210";
+        let body = Bytes::copy_from_slice(bytes);
+        let answer = door.ask(Method::PUT, other, headers, body).await;
+        assert_eq!(code(answer).await, (expected.0, expected.1.into()));
+    }
+    // What began in pieces is made whole.
+    let file = door.begun(&content(300_000)).await;
+    door.patch(&file, 0, &content(300_000)[..64_000]).await;
+    let body = Bytes::from(content(300_000));
+    let whole = door.ask(Method::PUT, &file, &[("content-type", "image/png")], body).await;
+    // It was announced under another name for people.
+    assert_eq!(code(whole).await, (409, "file_differs".into()));
     node.node.stop().await;
 }
 

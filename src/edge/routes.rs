@@ -27,11 +27,7 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}", "session", verbs::create().get(sessions::show).delete(verbs::delete)),
         ("/v1/sessions/{id}/events", "events", post(verbs::append_events).get(events::read)),
         ("/v1/sessions/{id}/files", "files", post(files::begin).get(files::list)),
-        (
-            "/v1/sessions/{id}/files/{file}",
-            "file",
-            get(files::get).head(files::head).patch(files::put).delete(files::delete),
-        ),
+        ("/v1/sessions/{id}/files/{file}", "file", files::file()),
         ("/v1/changes", "changes", get(changes::read)),
         ("/v1/sessions/{id}/touch", "touch", verbs::post(Verb::Touch)),
         ("/v1/sessions/{id}/trim", "trim", verbs::post(Verb::Trim)),

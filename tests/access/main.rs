@@ -185,6 +185,8 @@ async fn who_may_bring_something_into_a_session_may_bring_files_and_nobody_else(
         for (method, path, body, done) in [
             (Method::POST, "files".to_owned(), Some(&body), 201),
             (Method::DELETE, format!("files/{file}"), None, 404),
+            // It has no byte.
+            (Method::PUT, format!("files/{file}"), None, 400),
         ] {
             let ask = async |session: &str| {
                 let path = format!("/v1/sessions/{session}/{path}");

@@ -1,7 +1,7 @@
 //! The Durable Streams dialect: a session shown as one stream of bytes, text or JSON messages.
 //!
-//! A projection of the sessions that are there (protocol of github.com/durable-streams, version 1.0):
-//! it keeps nothing of its own, and whoever deletes this folder and its line in `routes` is rid of it.
+//! A projection of the sessions that are there (protocol of github.com/durable-streams, version 1.0): it keeps nothing
+//! of its own. Of the edge only `routes`, `gate` and `quota` name it.
 //! A stream is named by the rest of the path after `/v1/stream/`, or by one segment after `/streams/`.
 
 mod append;

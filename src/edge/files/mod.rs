@@ -1,21 +1,20 @@
-//! Files of sessions by HTTP: announced here, brought by `upload`, read in ranges by `download`.
+//! Files of sessions by HTTP: announced here, brought by `upload` or `whole`, read in ranges by `download`.
 //!
 //! Uploads follow the conventions of resumable uploads (`upload-offset`, `upload-complete`); reads are plain HTTP.
 
 mod download;
 mod range;
 mod upload;
+mod whole;
 
 use axum::Json;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-pub(super) use download::{get, head};
-pub(super) use upload::put;
 
 use super::error::{self, Problem};
 use super::gate::By;
@@ -44,6 +43,12 @@ struct BeginBody {
     sha256: String,
     media_type: Option<String>,
     name: Option<String>,
+}
+
+/// What is done with one file.
+pub(super) fn file() -> MethodRouter<Edge> {
+    let reading = get(download::get).head(download::head);
+    reading.put(whole::put_whole).patch(upload::put).delete(delete)
 }
 
 /// `POST /v1/sessions/{id}/files`
@@ -80,7 +85,7 @@ pub(super) async fn list(
 }
 
 /// `DELETE /v1/sessions/{id}/files/{file}`
-pub(super) async fn delete(
+async fn delete(
     State(edge): State<Edge>,
     FileOf(id, file): FileOf,
     By(caller): By,
@@ -130,11 +135,15 @@ fn parse(body: &[u8], keep_ms: u64) -> Result<BeginFile, Problem> {
     let random = || format!("file_{:032x}", chance::draw::<u128>());
     let id = turns::name("file", &file.unwrap_or_else(random), FileId::parse)?;
     let hash = digest(&sha256).ok_or_else(|| turns::bad("sha256: 64 hexadecimal digits"))?;
-    let media_type = media_type.map(|text| {
-        let parsed = ContentType::parse(&text).ok().filter(is_media_type);
-        parsed.ok_or_else(|| turns::bad("media_type: a type and a subtype, such as image/png"))
-    });
-    Ok(BeginFile { id, size, sha256: hash, media_type: media_type.transpose()?, name, keep_ms })
+    let kind = media_type.as_deref().map(self::media_type).transpose();
+    let media_type = kind.map_err(|why| turns::bad(&format!("media_type: {why}")))?;
+    Ok(BeginFile { id, size, sha256: hash, media_type, name, keep_ms })
+}
+
+/// What a file's bytes are, as somebody says.
+fn media_type(text: &str) -> Result<ContentType, &'static str> {
+    let parsed = ContentType::parse(text).ok().filter(is_media_type);
+    parsed.ok_or("it must be a type and a subtype, such as image/png")
 }
 
 fn is_media_type(given: &ContentType) -> bool {

@@ -172,7 +172,12 @@ impl Upload<'_> {
 }
 
 /// Removes a file that came to be other bytes, unless somebody made it whole meanwhile; where that fails, it expires.
-async fn give_up(edge: &Edge, id: &SessionId, (file, number): (FileId, u64), deadline: Instant) {
+pub(super) async fn give_up(
+    edge: &Edge,
+    id: &SessionId,
+    (file, number): (FileId, u64),
+    deadline: Instant,
+) {
     let command = Command::File(Box::new(FileRequest::GiveUp { file, number }));
     let dropped = edge.runtime.sessions.submit(id, command, deadline).await;
     if let Err(why) = dropped {
