@@ -434,3 +434,20 @@ async fn the_examples_of_the_protocol_are_taken() {
     }
     assert!(10 <= taken, "the page has examples: {taken}");
 }
+
+/// A client that waits until it is told to go on, as curl does with a body that comes by and by, need not wait long.
+#[tokio::test]
+async fn who_asks_whether_a_body_may_come_is_answered_at_once() {
+    let node = start_single().await;
+    client(&node).create("s").await.unwrap();
+    let address = node.url.strip_prefix("http://").expect("a url");
+    for head in ["POST /v1/sessions/s/turns/t/output?epoch=1", "POST /v1/sessions/s/events"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "{head} HTTP/1.1\r\nhost: {address}\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let begun = timeout(Duration::from_secs(60), read_to(&mut stream, "\r\n")).await;
+        assert!(begun.expect("an answer").starts_with("HTTP/1.1 100"), "{head}");
+    }
+}

@@ -304,7 +304,8 @@ async fn the_worker_of_the_readme_needs_nothing_but_curl() {
     let node = start_single().await;
     create(&node, "s").await;
     let Some(_worker) = run("bash", &["-c", script, "worker", &node.url]) else { return };
-    for (turn, text) in [("t", "one two three"), ("u", "four")] {
+    let odd = r#"say "hi" \ back, * and /etc/ho*"#;
+    for (turn, text) in [("t", "one two three"), ("u", "four"), ("v", odd)] {
         input(&node, "echo", turn, text).await;
         let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
         assert_eq!(text_of_turn(&events, turn), format!("{text} "));

@@ -5,11 +5,12 @@ nothing but Python 3.
 
     python3 docs/examples/agent.py http://127.0.0.1:4437
 
-Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on. Asked to end
+A key, where the node asks for one, is taken from OUTLIVE_KEY. Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on. Asked to end
 (SIGTERM), it gives its turn away before it does.
 """
 import base64
 import json
+import os
 import queue
 import signal
 import sys
@@ -19,7 +20,11 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+if len(sys.argv) != 2 or not sys.argv[1].startswith(("http://", "https://")):
+    sys.exit(f"usage: {sys.argv[0]} http://ADDRESS:PORT")
 NODE = sys.argv[1].rstrip("/")
+KEY = os.environ.get("OUTLIVE_KEY")
+HEADERS = {"Authorization": f"Bearer {KEY}"} if KEY else {}
 WORKER = "echo-example"
 PAUSE_S = 0.05  # between two words, as a model would need them
 DRAIN = threading.Event()
@@ -27,17 +32,26 @@ signal.signal(signal.SIGTERM, lambda *_: DRAIN.set())
 
 
 def ask(path, body=None):
-    """Asks until there is an answer: every request here may be repeated."""
+    """Asks until there is an answer: every request here may be repeated. None where it is to end before."""
     data = None if body is None else json.dumps(body).encode()
+    tries = 0
     while True:
         try:
-            with urllib.request.urlopen(NODE + path, data, timeout=60) as answer:
+            request = urllib.request.Request(NODE + path, data, HEADERS)
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as refusal:
             if refusal.code < 500 and refusal.code != 429:
                 return refusal.code, json.loads(refusal.read())
-        except OSError:
-            pass
+            why = refusal
+        except OSError as error:
+            why = error
+        tries += 1
+        if tries == 1:
+            print(f"{NODE}: {why}; trying again", file=sys.stderr, flush=True)
+        # Asked to end, it tries for as long as giving a turn away may take.
+        if DRAIN.is_set() and 10 < tries:
+            return None, None
         time.sleep(0.5)
 
 
@@ -92,3 +106,5 @@ while not DRAIN.is_set():
     status, turn = ask("/v1/agents/echo/claim", {"worker": WORKER, "wait_ms": 5000})
     if status == 200:
         work(turn)
+    elif status is not None and 400 <= status:
+        sys.exit(f"{NODE} refuses: {turn.get('detail', turn)}")

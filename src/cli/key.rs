@@ -32,7 +32,7 @@ pub(super) struct Create {
     /// Sessions that it is for: a name, or the beginning of one and a *; once for each [default: all]
     #[arg(long = "session", value_name = "PATTERN")]
     sessions: Vec<String>,
-    /// Agents whose turns it may take, likewise [default: all]
+    /// Agents whose turns it may take, likewise; a key with the right to claim names them
     #[arg(long = "agent", value_name = "PATTERN")]
     agents: Vec<String>,
     /// The participant in whose name it acts [default: any]

@@ -29,7 +29,7 @@ pub(super) enum Session {
     Archive(One),
     /// Take inputs and appends again
     Restore(One),
-    /// Write a session to standard output, whole, as lines of JSON
+    /// Write a session to standard output, all but its files, as lines of JSON
     Export(One),
     /// Bring in a session that was exported, from standard input
     Import(moves::Import),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout};
@@ -12,6 +13,9 @@ use super::body;
 use super::error::{self, Problem};
 use super::room::{self, Hold};
 use crate::limits;
+
+/// How long an answer waits at most for its client to be told that the body may come.
+const INVITATION: Duration = Duration::from_millis(50);
 
 /// The problem of a line that is too long: its bytes so far, and the limit.
 type TooLong = fn(usize, usize) -> Problem;
@@ -84,6 +88,14 @@ impl Lines {
             too_long,
             has_ended: false,
             failure: None,
+        }
+    }
+
+    /// Lets a client begin that waits to be told so (RFC 9110, 10.1.1): that can be said before the answer begins alone,
+    /// and only where the body is looked at.
+    pub(super) async fn invite(&mut self, headers: &HeaderMap) {
+        if headers.contains_key(header::EXPECT) {
+            timeout(INVITATION, self.read()).await.ok();
         }
     }
 

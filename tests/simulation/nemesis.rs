@@ -264,10 +264,20 @@ impl Nemesis {
         self.begin_again().await;
     }
 
-    /// Keeps a copy of a node's disks; later, once in a run, the node starts from that.
+    /// Keeps a copy of a node's disks; later, once in a run, the node starts from that. Only while all others run and
+    /// hear it: what a node had is known to those that it was in contact with, and a node that is rolled back while they
+    /// are gone is one failure more than a majority bears.
     async fn roll_back(&mut self, node: u64) {
         match self.image.take() {
+            Some((node, older)) if !self.others_run(node) => self.image = Some((node, older)),
             Some((node, older)) => {
+                self.judge.note(format_args!("heal"));
+                self.world.network.heal_all();
+                pass(Duration::from_secs(3)).await;
+                if !self.others_run(node) {
+                    self.image = Some((node, older));
+                    return;
+                }
                 self.judge.note(format_args!("roll back n{node}"));
                 self.judge.count("rollbacks");
                 self.misfortunes.image = false;
@@ -281,6 +291,10 @@ impl Nemesis {
                 self.image = Some((node, self.world.image(node, seed)));
             }
         }
+    }
+
+    fn others_run(&self, node: u64) -> bool {
+        (1..=self.count()).all(|other| other == node || self.world.running.contains_key(&other))
     }
 
     /// Nodes that a peer refused end, and do not come back.

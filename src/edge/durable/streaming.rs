@@ -68,12 +68,14 @@ pub(super) async fn response(
     {
         return Err(Refusal::OtherContentType { held: held.as_str().into() }.into());
     }
+    let mut source = Lines::new(body, limits::EVENT_BYTES, too_large, edge.room.hold());
+    source.invite(headers).await;
     let writer = Writer {
         edge: edge.clone(),
         ending: caller.ending(),
         caller,
         id,
-        source: Lines::new(body, limits::EVENT_BYTES, too_large, edge.room.hold()),
+        source,
         first: first.seq,
         next: first,
         closes: parse::closes(headers),

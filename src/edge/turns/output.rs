@@ -60,7 +60,8 @@ pub(in crate::edge) async fn output(
             format!("a line has {bytes} bytes; the limit is {limit}"),
         )
     };
-    let lines = Lines::new(body, limits::WINDOW_BYTES, too_long, edge.room.hold());
+    let mut lines = Lines::new(body, limits::WINDOW_BYTES, too_long, edge.room.hold());
+    lines.invite(&headers).await;
     let speaker = Speaker {
         edge,
         ending: caller.ending(),

@@ -287,7 +287,13 @@ if (!isDevice) {
   setInterval(() => machines.processes(), 500);
   setInterval(() => machines.cluster(), 1000);
   machines.processes().then(() => machines.cluster());
-  if (matchMedia("(min-width: 1181px)").matches) $("phone").src = "/?device=phone";
+  // The phone is there where there is room for it, also when the window grows later.
+  const wide = matchMedia("(min-width: 1181px)");
+  const show = () => {
+    if (wide.matches && !$("phone").src) $("phone").src = "/?device=phone";
+  };
+  wide.addEventListener("change", show);
+  show();
 }
 drawAgent();
 drawControl();
