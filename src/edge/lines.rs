@@ -91,8 +91,8 @@ impl Lines {
         }
     }
 
-    /// Lets a client begin that waits to be told so (RFC 9110, 10.1.1): that can be said before the answer begins alone,
-    /// and only where the body is looked at.
+    /// Lets a client begin that waits for `100 Continue` (RFC 9110, 10.1.1). It can be sent before the answer begins
+    /// alone, and only where the body is looked at.
     pub(super) async fn invite(&mut self, headers: &HeaderMap) {
         if headers.contains_key(header::EXPECT) {
             timeout(INVITATION, self.read()).await.ok();

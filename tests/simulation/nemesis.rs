@@ -265,8 +265,8 @@ impl Nemesis {
     }
 
     /// Keeps a copy of a node's disks; later, once in a run, the node starts from that. Only while all others run and
-    /// hear it: what a node had is known to those that it was in contact with, and a node that is rolled back while they
-    /// are gone is one failure more than a majority bears.
+    /// hear it: what a node had is known to those that it was in contact with, and its disk that is rolled back while
+    /// they are gone is one failure more than a majority bears.
     async fn roll_back(&mut self, node: u64) {
         match self.image.take() {
             Some((node, older)) if !self.others_run(node) => self.image = Some((node, older)),
