@@ -65,7 +65,7 @@ pub struct Book<'h> {
     pub session: &'h str,
     pub incarnation: u32,
     pub sightings: Vec<Sighting<'h>>,
-    /// Calls that were answered in this incarnation; places in [`Index::ops`].
+    /// Calls that were answered in this incarnation; places in [`super::index::Index::ops`].
     pub answered: Vec<usize>,
     pub replicas: BTreeMap<&'h str, Replica>,
     /// `None` when the final log was not read: the incarnation was deleted, or the run is blind.
