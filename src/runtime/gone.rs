@@ -74,7 +74,8 @@ impl Watch {
         let mut nodes = silent(led.iter(), Group::silent_members);
         nodes.extend(&self.before);
         let before = host.boots().into_iter().map(|(node, boot)| Gone::Before(node, boot));
-        let gone: HashSet<Gone> = nodes.into_iter().map(Gone::All).chain(before).collect();
+        // Sorted: sessions are notified in an order that the simulation repeats.
+        let gone: BTreeSet<Gone> = nodes.into_iter().map(Gone::All).chain(before).collect();
         let groups: HashSet<GroupId> = led.iter().map(|group| group.id()).collect();
         // One that is led anew is notified anew.
         self.reported.retain(|(group, starts), _| groups.contains(group) && gone.contains(starts));

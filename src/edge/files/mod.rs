@@ -98,6 +98,20 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Whether these bytes may come at all. Who may not bring a file learns nothing of it.
+fn may_bring(
+    caller: &Caller,
+    id: &SessionId,
+    file: &FileId,
+    headers: &HeaderMap,
+    query: Query,
+) -> Result<(), Problem> {
+    query.only(&[])?;
+    headers::plain_body(headers)?;
+    let mut command = Command::File(Box::new(FileRequest::Drop(file.clone())));
+    Ok(caller.narrow(id, &mut command)?)
+}
+
 /// Commits a request about a file; returns how the file is now, and whether this changed it.
 async fn ask(
     edge: &Edge,

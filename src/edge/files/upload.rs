@@ -15,7 +15,7 @@ use super::super::name::FileOf;
 use super::super::query::Query;
 use super::super::room::{self, Hold};
 use super::super::{Edge, State, body, headers};
-use super::{UPLOAD_OFFSET, ask, find, progress};
+use super::{UPLOAD_OFFSET, ask, find, may_bring, progress};
 use crate::auth::Caller;
 use crate::ids::{FileId, SessionId};
 use crate::limits::{self, FILE_UNIT, PIECE_BYTES};
@@ -31,14 +31,11 @@ pub(in crate::edge) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    headers::plain_body(&headers)?;
+    may_bring(&caller, &id, &file, &headers, query)?;
     let offset = headers::one(&headers, &UPLOAD_OFFSET)?.and_then(headers::strict_number);
     let offset = offset.ok_or_else(|| {
         Problem::new(&error::BAD_HEADER, "upload-offset must be digits: where the body begins")
     })?;
-    // Who may not bring it learns nothing of it.
-    caller.narrow(&id, &mut Command::File(Box::new(FileRequest::Drop(file.clone()))))?;
     let found = find(&edge, (&id, &file), headers::deadline(&headers)?).await?;
     if !found.is_of(&id) {
         return Err(Refusal::NoSuchFile.into());

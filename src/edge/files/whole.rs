@@ -15,11 +15,11 @@ use super::super::name::FileOf;
 use super::super::query::Query;
 use super::super::{Edge, State, body, headers};
 use super::upload::give_up;
-use super::{ask, find, media_type, progress, render};
+use super::{ask, find, may_bring, media_type, progress, render};
 use crate::auth::Caller;
 use crate::ids::SessionId;
 use crate::limits::{FILE_AT_ONCE_BYTES, PIECE_BYTES};
-use crate::session::{BeginFile, Command, File, FileRequest, Piece};
+use crate::session::{BeginFile, File, FileRequest, Piece};
 
 /// The hash of a body as its sender has it (RFC 9530).
 const DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -33,10 +33,7 @@ pub(in crate::edge) async fn put_whole(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    query.only(&[])?;
-    headers::plain_body(&headers)?;
-    // Who may not bring it learns nothing of it.
-    caller.narrow(&id, &mut Command::File(Box::new(FileRequest::Drop(file.clone()))))?;
+    may_bring(&caller, &id, &file, &headers, query)?;
     let media_type = headers::one(&headers, &header::CONTENT_TYPE)?.map(media_type).transpose();
     let media_type = media_type.map_err(|why| Problem::new(&error::BAD_HEADER, why))?;
     let held = body::read(&edge, &headers, body, FILE_AT_ONCE_BYTES).await?;

@@ -16,6 +16,7 @@ use super::local::{Attending, Leader};
 use super::table::{News, Order};
 use crate::ids::SessionId;
 use crate::limits::{ATTENDANCE_REPORT, ATTENDANCE_ROUND, PEER_PATIENCE, SWEEP_INTERVAL};
+use crate::runtime::chance::Map;
 use crate::runtime::peer::wire::{Request, Response};
 use crate::runtime::session::Mail;
 
@@ -129,7 +130,7 @@ impl Gossip {
     /// What is to be sent now, to nodes that have nothing to answer.
     fn next(&mut self, presence: &Presence, now: Instant) -> Vec<Message> {
         self.sweep(presence, now);
-        let mut attending: HashMap<(NodeId, u64), (Leader, Vec<Attending>)> = HashMap::new();
+        let mut attending: Map<(NodeId, u64), (Leader, Vec<Attending>)> = Map::default();
         for (leader, report) in
             presence.local.due_reports(now, |shard| self.leader(presence, shard))
         {

@@ -1,6 +1,6 @@
 //! The attachments of this node that name a participant, and what their leaders know of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cluster::ids::NodeId;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{Attendee, Link, PresenceSnapshot};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
+use crate::runtime::chance::Map;
 
 /// Orders the reports of leaders about one session: by their term, then by a number that only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -55,7 +56,7 @@ pub(in crate::runtime) struct LocalPresence(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    sessions: HashMap<SessionId, Gathering>,
+    sessions: Map<SessionId, Gathering>,
     numbers: u64,
 }
 
@@ -145,7 +146,7 @@ impl LocalPresence {
             let expired = |left| ATTENDANCE_EXPIRY <= now.duration_since(left);
             !gathering.left.is_some_and(|left| received || expired(left))
         });
-        let mut leaders: HashMap<u32, Option<Leader>> = HashMap::new();
+        let mut leaders: Map<u32, Option<Leader>> = Map::default();
         let mut all = Vec::new();
         for (id, gathering) in &state.sessions {
             let shard = gathering.shard;

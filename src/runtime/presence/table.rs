@@ -1,6 +1,6 @@
 //! What a leader knows of who is attached to the sessions that it leads: the last report of each node, added up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use cluster::ids::NodeId;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Attendee, Link, PresenceSnapshot, Stamp};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_HUSH, ATTENDANCE_LINKS, AUDIENCE_GRACE};
+use crate::runtime::chance::Map;
 use crate::session::Sender;
 
 /// Orders the reports of one node: by its process, then by a number that only grows.
@@ -18,13 +19,13 @@ pub(super) type Order = (u64, u64);
 pub(in crate::runtime) struct PresenceTable(Mutex<State>);
 
 struct State {
-    sessions: HashMap<SessionId, Entry>,
+    sessions: Map<SessionId, Entry>,
     /// Links in all of them (S10).
     links: usize,
     /// Numbers the reports about any session; greater than those of the process before.
     numbers: u64,
     /// Shards that this node leads, with the term, and since when.
-    leads: HashMap<u32, (u64, Instant)>,
+    leads: Map<u32, (u64, Instant)>,
     /// Of those, the ones that have not been led for long enough to have the reports of all nodes.
     fresh: BTreeSet<u32>,
     /// Sessions that could not be notified of how many watch.
@@ -70,7 +71,7 @@ pub(in crate::runtime) struct News {
 impl PresenceTable {
     pub(in crate::runtime) fn new(now: Millis) -> PresenceTable {
         // A process has no more than 65,536 pieces of news in a millisecond.
-        let (sessions, leads) = (HashMap::new(), HashMap::new());
+        let (sessions, leads) = (Map::default(), Map::default());
         let (fresh, again) = (BTreeSet::new(), BTreeSet::new());
         let numbers = now.0 << 16;
         PresenceTable(Mutex::new(State { sessions, links: 0, numbers, leads, fresh, again }))

@@ -7,7 +7,7 @@ use cluster::ids::NodeId;
 use crate::session::NodeStart;
 
 /// Starts of a node that are gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::runtime) enum Gone {
     /// All: the node is.
     All(NodeId),
