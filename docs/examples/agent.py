@@ -5,8 +5,9 @@ nothing but Python 3.
 
     python3 docs/examples/agent.py http://127.0.0.1:4437
 
-A key, where the node asks for one, is taken from OUTLIVE_KEY. Killed in the middle of a turn, it is replaced by whoever claims next, and the turn goes on. Asked to end
-(SIGTERM), it gives its turn away before it does.
+A key, where the node asks for one, is taken from OUTLIVE_KEY. Killed in the middle of a turn, it is
+replaced by whoever claims next, and the turn goes on. Asked to end (SIGTERM), it gives its turn away before
+it does.
 """
 import base64
 import json
@@ -41,8 +42,8 @@ def ask(path, body=None):
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as refusal:
-            if refusal.code < 500 and refusal.code != 429:
-                return refusal.code, json.loads(refusal.read())
+            if refusal.code < 500 and refusal.code not in (408, 429):
+                return refusal.code, json.loads(refusal.read() or b"null")
             why = refusal
         except OSError as error:
             why = error

@@ -376,13 +376,17 @@ impl Live {
         self.check_standing()
     }
 
-    /// Notes what new events refer to, and lets go of what only events referred to that are no more.
-    pub(crate) fn keep_files(&mut self, new: &[Event]) {
+    /// Notes what new events refer to.
+    pub(crate) fn cite_files(&mut self, new: &[Event]) {
         for event in new {
             for name in FileId::named_in(&event.payload) {
                 self.files.cite(name, event.serial);
             }
         }
+    }
+
+    /// Lets go of what only events referred to that are no more: only a log that begins later has such.
+    pub(crate) fn forget_files(&mut self) {
         let first = self.log.first;
         self.files.ahead.retain(|ahead| first <= ahead.cited.1);
         self.files.all.retain_mut(|file| {

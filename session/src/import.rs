@@ -201,6 +201,8 @@ impl Session {
             coming.until = now.after(limits::IMPORT_MS);
         }
         next.clock = next.clock.max(now);
+        // Retention may have taken events just now.
+        next.forget_files();
         next.check().map_err(|why| bad(why.to_string()))?;
         let (tail, complete) = (next.log.tail, next.coming().is_none());
         *live = next;

@@ -451,3 +451,17 @@ fn a_chain_that_is_broken_everywhere_is_none() {
     let taken = broken.take_while(Result::is_ok).count();
     assert_eq!(taken, limits::FORK_DEPTH + 1);
 }
+
+/// Retention takes what is too old when the rest of an import comes, and with it what an event alone referred to.
+#[test]
+fn what_an_event_named_that_retention_takes_is_no_hindrance() {
+    let mut was = Play::new();
+    let events = vec![words("see file_0123456789abcdef")];
+    was.run(Command::Append(Append { events, ..Append::default() })).unwrap();
+    was.run(input("t1", "a", WhenBusy::Queue)).unwrap();
+    let (mut carried, log) = (was.session.carried().unwrap(), was.drain());
+    carried.config.retention.max_age_ms = Some(1_000);
+    let mut copy = Session::absent(SessionId::parse("s").unwrap());
+    bring(&mut copy, Millis(1 << 30), &steps(&carried, &log, 1), Trouble::None).unwrap();
+    assert!(Serial(1) < copy.first(), "{:?}", copy.first());
+}

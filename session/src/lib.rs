@@ -147,11 +147,18 @@ impl Session {
     ) -> Result<Applied, Refusal> {
         let before = cfg!(debug_assertions).then(|| self.before(out));
         let had = out.len();
+        let begins =
+            |session: &Session| session.kept().map(|live| (live.incarnation, live.log.first));
+        let began = begins(self);
         let answer = self.obey(at, command, out);
+        let is_trimmed = began != begins(self);
         if answer.is_ok()
             && let Life::Live(live) = &mut self.life
         {
-            live.keep_files(&out[had..]);
+            live.cite_files(&out[had..]);
+            if is_trimmed {
+                live.forget_files();
+            }
         }
         if let Some(Err(broken)) = before.map(|before| self.check_step(&before, &answer, out)) {
             panic!("{broken}; after {command:?}: {self:?}");

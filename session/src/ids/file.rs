@@ -40,6 +40,9 @@ impl FileId {
         let mut rest = payload;
         std::iter::from_fn(move || {
             loop {
+                if rest.len() < BEGINNING.len() + REST.start() {
+                    return None;
+                }
                 let at = memchr::memmem::find(rest, BEGINNING.as_bytes())?;
                 let (from, after) = (&rest[at..], &rest[at + BEGINNING.len()..]);
                 let length = after.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();

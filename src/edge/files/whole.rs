@@ -55,8 +55,20 @@ pub(in crate::edge) async fn put_whole(
         keep_ms: edge.settings.file_keep_ms,
     };
     let deadline = headers::deadline(&headers)?;
-    let (known, is_new) = ask(&edge, &caller, &id, FileRequest::Begin(begin), deadline).await?;
-    let file = bring(&edge, &caller, &id, known, &held.bytes, deadline).await?;
+    let announce = async || {
+        let begin = FileRequest::Begin(begin.clone());
+        ask(&edge, &caller, &id, begin, deadline).await
+    };
+    let (known, mut is_new) = announce().await?;
+    let file = match bring(&edge, &caller, &id, known, &held.bytes, deadline).await {
+        // Somebody had brought other bytes before: that one was given up.
+        Err(why) if *why.kind() == error::HASH_MISMATCH => {
+            let (known, again) = announce().await?;
+            is_new = again;
+            bring(&edge, &caller, &id, known, &held.bytes, deadline).await?
+        }
+        brought => brought?,
+    };
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, progress(&file), axum::Json(render(&file))).into_response())
 }
@@ -80,7 +92,12 @@ async fn bring(
             Ok((known, _)) => known,
             // Somebody else brings the same.
             Err(why) if *why.kind() == error::FILE_OFFSET => {
-                find(edge, (id, &file), deadline).await?.file
+                let found = find(edge, (id, &file), deadline).await?;
+                if !found.is_of(id) || found.file.number != known.number {
+                    // Another one has the name now.
+                    return Err(why);
+                }
+                found.file
             }
             Err(why) => {
                 if *why.kind() == error::HASH_MISMATCH {

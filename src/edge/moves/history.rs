@@ -54,7 +54,7 @@ pub(super) fn play(id: &SessionId, at: Millis, body: &Bytes) -> Result<History, 
         None => Config::default().into(),
     };
     let (session, log, turn, epoch) = (Session::absent(id.clone()), Vec::new(), None, 0);
-    let mut play = Play { session, at, log, agent, turn, epoch };
+    let mut play = Play { session, at, log, agent, turn, epoch, named: 0 };
     play.ask(&create)?;
     for (number, json) in messages.into_iter().enumerate() {
         let told = play.message(number, json);
@@ -81,6 +81,8 @@ struct Play {
     /// The turn that is open, and how many outputs it has.
     turn: Option<(TurnId, u64)>,
     epoch: u64,
+    /// The number in the last name that was looked for.
+    named: usize,
 }
 
 impl Play {
@@ -118,7 +120,9 @@ impl Play {
         let given = message.text("id").and_then(|id| TurnId::parse(&id).ok());
         // A name that was given twice would be the same message again.
         let is_free = |id: &TurnId| self.session.place_of(id).is_none();
-        let own = (number + 1..).map(|number| format!("message-{number}"));
+        self.named = self.named.max(number + 1);
+        let own = (self.named..).inspect(|number| self.named = *number);
+        let own = own.map(|number| format!("message-{number}"));
         let own = own.filter_map(|name| TurnId::parse(&name).ok());
         let turn = given.into_iter().chain(own).find(is_free);
         let turn = turn.ok_or_else(|| bad("it has no name"))?;
