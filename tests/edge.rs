@@ -451,3 +451,22 @@ async fn who_asks_whether_a_body_may_come_is_answered_at_once() {
         assert!(begun.expect("an answer").starts_with("HTTP/1.1 100"), "{head}");
     }
 }
+
+/// A line that is not whole when as much has come as may wait is read on: it ends, or is too long.
+#[tokio::test]
+async fn a_line_as_long_as_what_may_wait_is_answered() {
+    let node = start_single().await;
+    client(&node).create("s").await.unwrap();
+    for more in ["\n", "x", "xx\n"] {
+        let pieces = [vec![b'x'; 1 << 20], more.as_bytes().to_vec()];
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(
+            pieces.map(Ok::<_, std::convert::Infallible>),
+        ));
+        let url = format!("{}/v1/sessions/s/turns/t/output?epoch=1", node.url);
+        let request =
+            reqwest::Client::new().post(url).header("content-type", "application/x-ndjson");
+        let answer = request.body(body).timeout(Duration::from_secs(60)).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("bad_json") || text.contains("body_too_large"), "{more:?}: {text}");
+    }
+}

@@ -60,6 +60,8 @@ pub struct BeginFile {
 pub struct Piece {
     /// Of which one.
     pub file: FileId,
+    /// The hash that it was announced with: a name may be announced anew meanwhile, for other bytes.
+    pub sha256: [u8; 32],
     /// Where they begin in the file, in bytes.
     pub offset: u64,
     /// Up to [`limits::PIECE_BYTES`]; a multiple of [`FILE_UNIT`], or they end the file.
@@ -326,6 +328,9 @@ impl Live {
     fn put_piece(&mut self, now: Millis, piece: &Piece) -> Result<(File, bool), Refusal> {
         let at = self.files.place(&piece.file)?;
         let file = &self.files.all[at];
+        if file.sha256 != piece.sha256 {
+            return Err(Refusal::NoSuchFile);
+        }
         let (size, received) = (file.size, file.received);
         let end = piece.offset.saturating_add(piece.bytes.len() as u64);
         if size < end {

@@ -40,7 +40,19 @@ fn asked(request: FileRequest) -> Command {
 
 fn put(letter: char, offset: u64, bytes: &[u8]) -> Command {
     let bytes = Bytes::copy_from_slice(bytes);
-    asked(FileRequest::Put(Piece { file: file(letter), offset, bytes }))
+    asked(FileRequest::Put(Piece { file: file(letter), sha256: [0; 32], offset, bytes }))
+}
+
+/// The same for the file that has the name now.
+fn aimed(session: &Session, command: &Command) -> Command {
+    let mut command = command.clone();
+    if let Command::File(request) = &mut command
+        && let FileRequest::Put(piece) = &mut **request
+        && let Some(file) = session.files().iter().find(|file| file.id == piece.file)
+    {
+        piece.sha256 = file.sha256;
+    }
+    command
 }
 
 fn whole(letter: char, size: usize) -> [Command; 2] {
@@ -69,7 +81,7 @@ impl Script {
     /// The refusal's code, or `ok`; a refusal changes nothing.
     fn run(&mut self, command: &Command) -> &'static str {
         let before = self.session.clone();
-        match self.session.apply(self.at, command, &mut Vec::new()) {
+        match self.session.apply(self.at, &aimed(&before, command), &mut Vec::new()) {
             Ok(_) => "ok",
             Err(why) => {
                 assert_eq!(self.session, before);
@@ -309,7 +321,7 @@ proptest! {
                     Command::Tick
                 }
             };
-            let mut out = Vec::new();
+            let (mut out, command) = (Vec::new(), aimed(&script.session, &command));
             let answer = script.session.apply(script.at, &command, &mut out);
             // What the store does.
             if let (Ok(Applied::File { file, changed: true }), Command::File(request)) = (&answer, &command)
@@ -396,4 +408,17 @@ fn who_gives_up_a_file_never_takes_a_whole_one() {
     assert_eq!(script.has(), "a", "it is another one");
     script.ok([give_up(1)]);
     assert_eq!(script.run(&give_up(1)), "no_such_file");
+}
+
+/// Whoever goes on with a file whose name was announced anew for other bytes has no such file.
+#[test]
+fn bytes_go_into_the_file_that_they_were_announced_for() {
+    let mut script = plain();
+    script.ok([begin('a', 1_000)]);
+    let old = aimed(&script.session, &put('a', 0, &content('a', 1_000)[..640]));
+    script.ok([asked(FileRequest::Drop(file('a'))), begin('a', 2_000)]);
+    let stands = script.session.clone();
+    let answer = script.session.apply(script.at, &old, &mut Vec::new());
+    assert_eq!((answer, &script.session), (Err(Refusal::NoSuchFile), &stands));
+    script.ok([put('a', 0, &content('a', 2_000))]);
 }

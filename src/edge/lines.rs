@@ -195,6 +195,11 @@ impl Lines {
         self.lines.len()
     }
 
+    /// Whether no whole line is there.
+    pub(super) fn has_none(&self) -> bool {
+        self.lines.is_empty()
+    }
+
     /// Bytes that are there.
     pub(super) fn buffered(&self) -> usize {
         self.buffer.len() + self.lines_bytes

@@ -155,7 +155,7 @@ fn commands_keep_their_bytes() {
         keep_ms: 5_000,
     };
     let bytes = Bytes::from_static(b"hi");
-    let piece = Piece { file: file.clone(), offset: 64, bytes };
+    let piece = Piece { file: file.clone(), sha256: [7; 32], offset: 64, bytes };
     for (request, expected) in [
         (
             FileRequest::Begin(begin),
@@ -165,7 +165,9 @@ fn commands_keep_their_bytes() {
         ),
         (
             FileRequest::Put(piece),
-            expect!["011b011566696c655f3031323334353637383961626364656640026869"],
+            expect![
+                "011b011566696c655f30313233343536373839616263646566070707070707070707070707070707070707070707070707070707070707070740026869"
+            ],
         ),
         (
             FileRequest::Drop(file.clone()),

@@ -149,8 +149,8 @@ impl Upload<'_> {
     async fn put(&mut self, bytes: usize) -> Result<(), Problem> {
         let deadline = headers::deadline(self.headers)?;
         let (offset, bytes) = (self.known.received, self.held.split_to(bytes).freeze());
-        let file = self.known.id.clone();
-        let piece = FileRequest::Put(Piece { file: file.clone(), offset, bytes });
+        let (file, sha256) = (self.known.id.clone(), self.known.sha256);
+        let piece = FileRequest::Put(Piece { file: file.clone(), sha256, offset, bytes });
         let put = ask(self.edge, self.caller, &self.id, piece, deadline).await;
         self.held = BytesMut::new();
         match put {

@@ -87,13 +87,14 @@ async fn bring(
         let end = (at - at % PIECE_BYTES + PIECE_BYTES).min(whole.len());
         let file = known.id.clone();
         let (offset, bytes) = (known.received, whole.slice(at..end));
-        let piece = FileRequest::Put(Piece { file: file.clone(), offset, bytes });
+        let sha256 = known.sha256;
+        let piece = FileRequest::Put(Piece { file: file.clone(), sha256, offset, bytes });
         known = match ask(edge, caller, id, piece, deadline).await {
             Ok((known, _)) => known,
             // Somebody else brings the same.
             Err(why) if *why.kind() == error::FILE_OFFSET => {
                 let found = find(edge, (id, &file), deadline).await?;
-                if !found.is_of(id) || found.file.number != known.number {
+                if !found.is_of(id) || found.file.sha256 != known.sha256 {
                     // Another one has the name now.
                     return Err(why);
                 }

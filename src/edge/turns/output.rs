@@ -22,7 +22,7 @@ use super::super::gate::By;
 use super::super::lines::Lines;
 use super::super::name::TurnOf;
 use super::super::query::Query;
-use super::super::{Edge, NO_BUFFERING, headers, verbs};
+use super::super::{Edge, NO_BUFFERING, body, headers, verbs};
 use crate::auth::{Caller, Ending, Refused};
 use crate::edge::State;
 use crate::ids::{SessionId, TurnEpoch, TurnId};
@@ -40,7 +40,7 @@ pub(in crate::edge) async fn output(
     By(caller): By,
     query: Query,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, Problem> {
     let query = query.only(&["epoch"])?;
     let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?.map(TurnEpoch);
@@ -48,6 +48,7 @@ pub(in crate::edge) async fn output(
         epoch.ok_or_else(|| Problem::new(&error::BAD_QUERY, "epoch says whose turn it is"))?;
     headers::plain_body(&headers)?;
     if !matches!(headers::media_type(&headers)?.as_str(), "" | LINES) {
+        body::discard(&mut body).await;
         let detail = format!("output without an end is {LINES}");
         return Err(Problem::new(&error::UNSUPPORTED_TYPE, detail));
     }
@@ -110,6 +111,10 @@ impl Speaker {
     async fn answer(&mut self) -> Option<Bytes> {
         loop {
             if self.has_ended {
+                if self.lines.failure().is_some() {
+                    // Whoever still sends reads the reason only afterwards.
+                    self.lines.discard().await;
+                }
                 return None;
             }
             if self.under_way.is_none() {
@@ -127,9 +132,10 @@ impl Speaker {
                     None => self.end(),
                 });
             }
-            let reads = !self.lines.has_ended()
-                && self.lines.buffered() < limits::WINDOW_BYTES
+            // One that is not whole yet is read on, however long it is: it ends, or is too long.
+            let has_place = self.lines.buffered() < limits::WINDOW_BYTES
                 && self.lines.len() < limits::WINDOW_LINES;
+            let reads = !self.lines.has_ended() && (has_place || self.lines.has_none());
             let stop = self.edge.stop.clone();
             tokio::select! {
                 biased;
