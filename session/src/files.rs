@@ -5,6 +5,7 @@
 //! payload has a file's name refers to it. Logs lose events only at their beginning, so the last event that refers
 //! to a file decides how long the file lives. A file that is not whole, or that no event refers to, lives for a while.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -237,14 +238,27 @@ impl Files {
         in_order && numbered && few && counted && each && ahead
     }
 
-    /// Notes that an event has the name of a file.
-    fn cite(&mut self, name: &str, at: Serial) {
-        if let Some(file) = self.all.iter_mut().find(|file| file.id.as_str() == name) {
-            file.cited = Some((file.cited.map_or(at, |(first, _)| first), at));
-        } else if let Some(ahead) = self.ahead.iter_mut().find(|ahead| ahead.id.as_str() == name) {
-            ahead.cited.1 = at;
-        } else if let Ok(id) = FileId::parse(name) {
-            self.expect_file(id, (at, at));
+    /// Notes the names that events have, each with where the first and the last of them is. Costs what files and names
+    /// there are, whatever the events hold.
+    fn cite(&mut self, mut names: BTreeMap<&str, (Serial, Serial)>) {
+        for file in &mut self.all {
+            if let Some((first, last)) = names.remove(file.id.as_str()) {
+                file.cited = Some((file.cited.map_or(first, |(first, _)| first), last));
+            }
+        }
+        for ahead in &mut self.ahead {
+            if let Some((_, last)) = names.remove(ahead.id.as_str()) {
+                ahead.cited.1 = last;
+            }
+        }
+        let new = names
+            .into_iter()
+            .filter_map(|(name, cited)| Some(Ahead { id: FileId::parse(name).ok()?, cited }));
+        self.ahead.extend(new);
+        let beyond = self.ahead.len().saturating_sub(limits::FILES_AHEAD);
+        if 0 < beyond {
+            self.ahead.sort_by_key(|ahead| ahead.cited.1);
+            self.ahead.drain(..beyond);
         }
     }
 
@@ -383,10 +397,14 @@ impl Live {
 
     /// Notes what new events refer to.
     pub(crate) fn cite_files(&mut self, new: &[Event]) {
+        let mut names = BTreeMap::new();
         for event in new {
             for name in FileId::named_in(&event.payload) {
-                self.files.cite(name, event.serial);
+                names.entry(name).or_insert((event.serial, event.serial)).1 = event.serial;
             }
+        }
+        if !names.is_empty() {
+            self.files.cite(names);
         }
     }
 

@@ -81,6 +81,9 @@ pub(in crate::edge) async fn head(
     if !file.is_whole() {
         return Ok((StatusCode::NO_CONTENT, progress(file)).into_response());
     }
+    if is_known(&headers, &tag(file))? {
+        return Ok((StatusCode::NOT_MODIFIED, progress(file), about(file)).into_response());
+    }
     let mut response = (StatusCode::OK, progress(file), about(file)).into_response();
     response.headers_mut().insert(header::CONTENT_LENGTH, file.size.into());
     Ok(response)

@@ -17,7 +17,7 @@ use super::super::room::{self, Hold};
 use super::super::{Edge, State, body, headers};
 use super::{UPLOAD_OFFSET, ask, find, may_bring, progress};
 use crate::auth::Caller;
-use crate::ids::{FileId, SessionId};
+use crate::ids::SessionId;
 use crate::limits::{self, FILE_UNIT, PIECE_BYTES};
 use crate::session::{Command, File, FileRequest, Piece, Refusal};
 
@@ -148,34 +148,35 @@ impl Upload<'_> {
     /// Brings the first bytes of what has come.
     async fn put(&mut self, bytes: usize) -> Result<(), Problem> {
         let deadline = headers::deadline(self.headers)?;
-        let (offset, bytes) = (self.known.received, self.held.split_to(bytes).freeze());
-        let (file, sha256) = (self.known.id.clone(), self.known.sha256);
-        let piece = FileRequest::Put(Piece { file: file.clone(), sha256, offset, bytes });
-        let put = ask(self.edge, self.caller, &self.id, piece, deadline).await;
-        self.held = BytesMut::new();
-        match put {
-            Ok((file, _)) => {
-                self.known = file;
-                Ok(())
-            }
-            Err(why) => {
-                if *why.kind() == error::HASH_MISMATCH {
-                    give_up(self.edge, &self.id, (file, self.known.number), deadline).await;
-                }
-                Err(why)
-            }
-        }
+        let bytes = std::mem::take(&mut self.held).split_to(bytes).freeze();
+        let put = put_piece(self.edge, self.caller, &self.id, &self.known, bytes, deadline);
+        self.known = put.await?;
+        Ok(())
     }
 }
 
-/// Removes a file that came to be other bytes, unless somebody made it whole meanwhile; where that fails, it expires.
-pub(super) async fn give_up(
+/// Brings the bytes that come next; returns how the file is then. One that came to be other bytes is given up.
+pub(super) async fn put_piece(
     edge: &Edge,
+    caller: &Caller,
     id: &SessionId,
-    (file, number): (FileId, u64),
+    known: &File,
+    bytes: Bytes,
     deadline: Instant,
-) {
-    let command = Command::File(Box::new(FileRequest::GiveUp { file, number }));
+) -> Result<File, Problem> {
+    let (file, sha256, offset) = (known.id.clone(), known.sha256, known.received);
+    let piece = FileRequest::Put(Piece { file, sha256, offset, bytes });
+    let put = ask(edge, caller, id, piece, deadline).await;
+    if put.as_ref().is_err_and(|why| *why.kind() == error::HASH_MISMATCH) {
+        give_up(edge, id, known, deadline).await;
+    }
+    put.map(|(file, _)| file)
+}
+
+/// Removes a file that came to be other bytes, unless somebody made it whole meanwhile; where that fails, it expires.
+async fn give_up(edge: &Edge, id: &SessionId, file: &File, deadline: Instant) {
+    let request = FileRequest::GiveUp { file: file.id.clone(), number: file.number };
+    let command = Command::File(Box::new(request));
     let dropped = edge.runtime.sessions.submit(id, command, deadline).await;
     if let Err(why) = dropped {
         tracing::debug!(%why, "a file whose hash is wrong was not removed");

@@ -14,12 +14,12 @@ use super::super::gate::By;
 use super::super::name::FileOf;
 use super::super::query::Query;
 use super::super::{Edge, State, body, headers};
-use super::upload::give_up;
+use super::upload::put_piece;
 use super::{ask, find, may_bring, media_type, progress, render};
 use crate::auth::Caller;
 use crate::ids::SessionId;
 use crate::limits::{FILE_AT_ONCE_BYTES, PIECE_BYTES};
-use crate::session::{BeginFile, File, FileRequest, Piece};
+use crate::session::{BeginFile, File, FileRequest};
 
 /// The hash of a body as its sender has it (RFC 9530).
 const DIGEST: HeaderName = HeaderName::from_static("content-digest");
@@ -38,13 +38,10 @@ pub(in crate::edge) async fn put_whole(
     let media_type = media_type.map_err(|why| Problem::new(&error::BAD_HEADER, why))?;
     let held = body::read(&edge, &headers, body, FILE_AT_ONCE_BYTES).await?;
     let hash = digest(&SHA256, &held.bytes);
-    if let Some(given) = headers::one(&headers, &DIGEST)? {
-        let given = sha256_of(given).ok_or_else(|| {
-            Problem::new(&error::BAD_HEADER, "content-digest must be sha-256=:BASE64:")
-        })?;
-        if given != hash.as_ref() {
-            return Err(Problem::new(&error::HASH_MISMATCH, "the body has another SHA-256"));
-        }
+    let given = headers::one(&headers, &DIGEST)?.map_or(Ok(None), sha256_of);
+    let given = given.map_err(|why| Problem::new(&error::BAD_HEADER, why))?;
+    if given.is_some_and(|given| given != hash.as_ref()) {
+        return Err(Problem::new(&error::HASH_MISMATCH, "the body has another SHA-256"));
     }
     let begin = BeginFile {
         id: file,
@@ -85,37 +82,34 @@ async fn bring(
     while !known.is_whole() {
         let at = usize::try_from(known.received).unwrap_or(usize::MAX).min(whole.len());
         let end = (at - at % PIECE_BYTES + PIECE_BYTES).min(whole.len());
-        let file = known.id.clone();
-        let (offset, bytes) = (known.received, whole.slice(at..end));
-        let sha256 = known.sha256;
-        let piece = FileRequest::Put(Piece { file: file.clone(), sha256, offset, bytes });
-        known = match ask(edge, caller, id, piece, deadline).await {
-            Ok((known, _)) => known,
+        known = match put_piece(edge, caller, id, &known, whole.slice(at..end), deadline).await {
+            Ok(known) => known,
             // Somebody else brings the same.
             Err(why) if *why.kind() == error::FILE_OFFSET => {
-                let found = find(edge, (id, &file), deadline).await?;
+                let found = find(edge, (id, &known.id), deadline).await?;
                 if !found.is_of(id) || found.file.sha256 != known.sha256 {
                     // Another one has the name now.
                     return Err(why);
                 }
                 found.file
             }
-            Err(why) => {
-                if *why.kind() == error::HASH_MISMATCH {
-                    give_up(edge, id, (file, known.number), deadline).await;
-                }
-                return Err(why);
-            }
+            Err(why) => return Err(why),
         };
     }
     Ok(known)
 }
 
-/// The SHA-256 in a header of digests; other algorithms are passed over.
-fn sha256_of(text: &str) -> Option<Vec<u8>> {
+/// The SHA-256 in a header of digests, a dictionary of RFC 8941: other algorithms and parameters are passed over, and of
+/// two digests by one algorithm the last counts.
+fn sha256_of(text: &str) -> Result<Option<Vec<u8>>, &'static str> {
     let each = text.split(',').map(str::trim);
-    let given = each.filter_map(|part| part.strip_prefix("sha-256=")).next()?;
-    STANDARD.decode(given.strip_prefix(':')?.strip_suffix(':')?).ok()
+    let Some(given) = each.filter_map(|part| part.strip_prefix("sha-256")).next_back() else {
+        return Ok(None);
+    };
+    let value = given.split(';').next().unwrap_or_default().trim_end();
+    let quoted = value.strip_prefix("=:").and_then(|value| value.strip_suffix(':'));
+    let bytes = quoted.and_then(|quoted| STANDARD.decode(quoted).ok());
+    bytes.map(Some).ok_or("content-digest must be sha-256=:BASE64:")
 }
 
 #[cfg(test)]
@@ -123,11 +117,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_read_strictly() {
-        assert_eq!(sha256_of("sha-256=:AAE=:"), Some(vec![0, 1]));
-        assert_eq!(sha256_of("sha-512=:AA==:, sha-256=:AAE=:"), Some(vec![0, 1]));
-        for text in ["", "sha-256", "sha-256=AAE=", "sha-256=:AAE", "sha-256=:!:", "md5=:AAE=:"] {
-            assert_eq!(sha256_of(text), None, "{text}");
+    fn a_digest_is_read_as_the_standard_says() {
+        for (text, bytes) in [
+            ("sha-256=:AAE=:", Some(vec![0, 1])),
+            ("sha-512=:AA==:, sha-256=:AAE=:", Some(vec![0, 1])),
+            ("sha-256=:AAE=:;a=1", Some(vec![0, 1])),
+            ("sha-256=:AAE=:,sha-256=:AAI=:", Some(vec![0, 2])),
+            ("md5=:AAE=:", None),
+            ("", None),
+        ] {
+            assert_eq!(sha256_of(text), Ok(bytes), "{text}");
+        }
+        for text in ["sha-256", "sha-256=AAE=", "sha-256=:AAE", "sha-256=:!:", "sha-256=:"] {
+            assert!(sha256_of(text).is_err(), "{text}");
         }
     }
 }
