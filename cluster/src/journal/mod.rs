@@ -163,6 +163,7 @@ impl Journal {
             active: recovered.segments[recovered.active].seq,
             stats: JournalStats { disk_bytes, ..stats },
             full: false,
+            sleeps: false,
             closed: false,
             poison: None,
         };
@@ -208,8 +209,7 @@ impl Journal {
         for (stamp, item) in (stamp..).zip(items) {
             state.push(Item { stamp, ..item });
         }
-        drop(state);
-        self.handle.shared.wake();
+        self.handle.shared.wake(state);
         Ok(())
     }
 
@@ -257,8 +257,7 @@ impl Journal {
         }
         change(&mut state.index);
         state.push(Item { record: Some(record), stamp: 0, done: Some(done) });
-        drop(state);
-        self.handle.shared.wake();
+        self.handle.shared.wake(state);
     }
 
     pub fn state(&self, group: GroupId) -> GroupState {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) stats: JournalStats,
     pub(super) full: bool,
     pub(super) closed: bool,
+    /// The writer sleeps until it is woken.
+    pub(super) sleeps: bool,
     /// The error that ended the journal.
     pub(super) poison: Option<Arc<io::Error>>,
 }
@@ -61,14 +64,38 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn wake(&self) {
-        self.wake.notify_one();
+    /// Lets the writer see what was changed. One that is awake looks anyway, and each wake-up is a system call.
+    pub(super) fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleeps = std::mem::take(&mut state.sleeps);
+        drop(state);
+        if sleeps {
+            self.wake.notify_one();
+        }
         self.notify.notify_one();
     }
 
     pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.wake();
+        let mut state = self.lock();
+        state.closed = true;
+        self.wake(state);
+    }
+
+    /// Sleeps until woken, or for `most`; may return early.
+    pub(super) fn sleep<'s>(
+        &self,
+        mut state: MutexGuard<'s, State>,
+        most: Option<Duration>,
+    ) -> MutexGuard<'s, State> {
+        state.sleeps = true;
+        let mut state = match most {
+            Some(most) => {
+                let woken = self.wake.wait_timeout(state, most);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.sleeps = false;
+        state
     }
 }
 

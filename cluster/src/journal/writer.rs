@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -101,12 +101,11 @@ impl Writer {
             }
             let mut state = self.shared.lock();
             if round == Round::Held || state.full {
-                let waited = self.shared.wake.wait_timeout(state, retry);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
+                drop(self.shared.sleep(state, Some(retry)));
                 continue;
             }
             while state.queue.is_empty() && !state.closed {
-                state = self.shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.shared.sleep(state, None);
             }
         }
     }
