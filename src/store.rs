@@ -91,6 +91,11 @@ impl Store {
         done.inspect_err(|error| self.fault.report(what, error))
     }
 
+    /// Returns once writes need not wait for a sync. A task that awaits this before it writes holds up no thread.
+    pub async fn synced(&self) {
+        self.watch.synced().await;
+    }
+
     /// Makes everything written before this call durable.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ const SEPARATED_BYTES: u32 = 4096;
 
 /// Tables of the engine in its first level from which on it is behind; from 20 on it slows writes down.
 const L0_TABLES: usize = 12;
+/// Full tables in memory from which on it is behind; from 4 on it lets writes wait. One that is being written is nothing
+/// unusual.
+const SEALED_TABLES: usize = 2;
 /// What the engine keeps in memory before it writes it, in bytes.
 const MEMTABLE_BYTES: u64 = 64 << 20;
 /// Size of the engine's own journal, in bytes; on a small disk one in so many of it, and not less than the least.
@@ -168,7 +171,8 @@ impl Engine for Lsm {
     }
 
     fn is_pressed(&self) -> bool {
-        0 < self.database.outstanding_flushes() || L0_TABLES <= self.rows.l0_table_count()
+        SEALED_TABLES <= self.rows.sealed_memtable_count()
+            || L0_TABLES <= self.rows.l0_table_count()
     }
 
     fn compact(&self, free_bytes: u64) -> io::Result<bool> {

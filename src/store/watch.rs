@@ -2,10 +2,11 @@
 //! writes, and that a write does not come back.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::engine::Engine;
@@ -20,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct Watch {
     pressed: AtomicBool,
     /// Syncs under way: they hold the engine's journal, and with it all writes.
-    syncing: AtomicUsize,
+    syncing: watch::Sender<usize>,
     /// The number of each of them and when it began, oldest first.
     writing: Mutex<Vec<(u64, Instant)>>,
 }
@@ -41,15 +42,23 @@ impl Watch {
 
     /// Whether the engine is about to hold its callers up.
     pub(super) fn is_pressed(&self) -> bool {
-        self.pressed.load(Ordering::Relaxed) || 0 < self.syncing.load(Ordering::Relaxed)
+        self.pressed.load(Ordering::Relaxed) || 0 < *self.syncing.borrow()
     }
 
     /// Runs a sync.
     pub(super) fn sync<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.syncing.fetch_add(1, Ordering::Relaxed);
+        self.syncing.send_modify(|under_way| *under_way += 1);
         let done = work();
-        self.syncing.fetch_sub(1, Ordering::Relaxed);
+        self.syncing.send_modify(|under_way| *under_way -= 1);
         done
+    }
+
+    /// Returns once no sync is under way. Another one may begin right afterwards.
+    pub(super) async fn synced(&self) {
+        if 0 < *self.syncing.borrow() {
+            let mut syncing = self.syncing.subscribe();
+            syncing.wait_for(|under_way| *under_way == 0).await.expect("the sender lives in self");
+        }
     }
 
     /// For how long the oldest write is under way.

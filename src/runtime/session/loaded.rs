@@ -20,6 +20,8 @@ pub(super) struct Loaded {
     pub(super) tail: Served,
     /// Events in no block.
     unsealed: Vec<Arc<Shown>>,
+    /// Payload bytes of those.
+    unsealed_bytes: usize,
     /// Index + 1 of the last entry applied.
     pub(super) next: u64,
     /// Whether the head on disk lacks something.
@@ -36,9 +38,17 @@ impl Loaded {
     pub(super) fn absent(shard: &Shard, id: &SessionId) -> Loaded {
         let session = Session::absent(id.clone());
         let tail = Served::new(Tail::new(mark(&session)));
-        let (unsealed, freed) = (Vec::new(), Serial::ZERO);
-        let counted = Counted::new(shard.tally(), id);
-        Loaded { session, tail, unsealed, next: 0, dirty: false, filed: None, freed, counted }
+        Loaded {
+            session,
+            tail,
+            unsealed: Vec::new(),
+            unsealed_bytes: 0,
+            next: 0,
+            dirty: false,
+            filed: None,
+            freed: Serial::ZERO,
+            counted: Counted::new(shard.tally(), id),
+        }
     }
 
     /// Becomes what the head holds.
@@ -47,6 +57,7 @@ impl Loaded {
         self.filed = head.filed;
         self.session = head.session;
         self.unsealed = head.unsealed.into_iter().map(Shown::new).collect();
+        self.unsealed_bytes = bytes_of(&self.unsealed);
         self.dirty = false;
         self.counted.is_as_stored(self.session.holding());
         self.freed = self.session.first();
@@ -133,7 +144,7 @@ impl Loaded {
         let request = (key.as_ref(), &bounds);
         let applied = self.session.apply_within(time, request, &command, &mut events);
         if self.session.incarnation() != lived {
-            self.unsealed.clear();
+            self.nothing_is_unsealed();
             self.tail.clear();
         }
         if let (Command::File(request), Ok(Applied::File { file, changed: true })) =
@@ -149,6 +160,7 @@ impl Loaded {
         if !events.is_empty() {
             let shown: Vec<_> = events.into_iter().map(Shown::new).collect();
             self.unsealed.extend(shown.iter().cloned());
+            self.unsealed_bytes += bytes_of(&shown);
             self.seal(shard, id, index)?;
             self.tail.extend(self.mark().incarnation, shown.into_iter(), self.sealed());
         }
@@ -168,8 +180,7 @@ impl Loaded {
 
     /// Seals what gathered; by count and bytes alone, so that every replica cuts the same blocks.
     fn seal(&mut self, shard: &Shard, id: &SessionId, index: u64) -> io::Result<()> {
-        let bytes: usize = self.unsealed.iter().map(|shown| shown.event.payload.len()).sum();
-        if self.unsealed.len() < BLOCK_EVENTS && bytes < BLOCK_BYTES {
+        if self.unsealed.len() < BLOCK_EVENTS && self.unsealed_bytes < BLOCK_BYTES {
             return Ok(());
         }
         let Some(first) = self.unsealed.first().map(|shown| shown.event.serial) else {
@@ -177,8 +188,13 @@ impl Loaded {
         };
         let events = self.unsealed.iter().map(|shown| &shown.event).collect();
         shard.store().put_block(&self.log(shard, id), first, &Block { index, events })?;
-        self.unsealed.clear();
+        self.nothing_is_unsealed();
         Ok(())
+    }
+
+    fn nothing_is_unsealed(&mut self) {
+        self.unsealed.clear();
+        self.unsealed_bytes = 0;
     }
 
     pub(super) fn flush(&mut self, shard: &Shard, id: &SessionId) -> io::Result<()> {
@@ -272,6 +288,10 @@ impl Loaded {
         let incarnation = self.session.incarnation().unwrap_or(crate::ids::Incarnation::FIRST);
         LogOf { shard: shard.number(), id, incarnation }
     }
+}
+
+fn bytes_of(events: &[Arc<Shown>]) -> usize {
+    events.iter().map(|shown| shown.event.payload.len()).sum()
 }
 
 pub(in crate::runtime) fn mark(session: &Session) -> Mark {

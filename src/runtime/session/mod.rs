@@ -178,6 +178,9 @@ impl Actor for SessionActor {
         owned: &mut Owned,
     ) -> Result<(), ActorProcessingErr> {
         owned.received += 1;
+        if matches!(mail, Mail::Committed { .. } | Mail::Flush(_)) {
+            owned.shard.store().synced().await;
+        }
         match mail {
             Mail::Committed { index, time, commands, hold } => {
                 owned.committed(index, time, commands)?;
