@@ -260,17 +260,37 @@ impl Store {
         blocks.take_while(move |block| block.as_ref().map_or(true, |block| since <= block.index))
     }
 
-    /// Removes the blocks that end before `first`, or all where none is given.
+    /// Removes the blocks that end before `first`, or all where none is given. Those before the one that holds `from`
+    /// are known to be gone.
     ///
     /// # Errors
     /// Some may be left; removing again is harmless.
-    pub fn free_blocks(&self, at: &LogOf<'_>, first: Option<Serial>) -> io::Result<()> {
+    pub fn free_blocks(
+        &self,
+        at: &LogOf<'_>,
+        from: Option<Serial>,
+        first: Option<Serial>,
+    ) -> io::Result<()> {
         let view = self.engine.snapshot();
-        for row in view.rows(Table::Blocks, keys::blocks_from(at, None)) {
-            let (key, value) = row?;
+        let holds =
+            from.and_then(|from| view.keys(Table::Blocks, keys::blocks_to(at, from)).next_back());
+        let start = holds.transpose()?.map(|key| key.to_vec());
+        let mut keys = view.keys(Table::Blocks, keys::blocks_from(at, start)).peekable();
+        while let Some(key) = keys.next().transpose()? {
             if let Some(first) = first {
-                let block: Block = decode(BLOCK_VERSION, &value)?;
-                if block.last().is_none_or(|last| first <= last) {
+                // A block ends before the next one begins.
+                let ends = match keys.peek() {
+                    Some(Ok(next)) => keys::first_of_block(next)? <= first,
+                    Some(Err(_)) => continue,
+                    None => match self.engine.get(Table::Blocks, &key)? {
+                        None => true,
+                        Some(last) => {
+                            let last: Block = decode(BLOCK_VERSION, &last)?;
+                            last.last().is_some_and(|last| last < first)
+                        }
+                    },
+                };
+                if !ends {
                     return Ok(());
                 }
             }

@@ -8,7 +8,7 @@ use cluster::codec;
 use cluster::ids::GroupId;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::blocking;
 use super::peer::wire::{Request, Response};
@@ -239,7 +239,9 @@ impl Sessions {
         };
         // What only memory knows must be in the heads that are read.
         let broken = |_| Unavailable::NoQuorum("the store of this node fails".into());
-        shard.flush().await.map_err(broken)?;
+        let flushed = timeout_at(deadline, shard.flush()).await;
+        let late = |_| Unavailable::NoQuorum("the store did not take the heads in time".into());
+        flushed.map_err(late)?.map_err(broken)?;
         self.scan(number, (tenant, grant), (place.since, scan), limit, told).await
     }
 

@@ -216,6 +216,13 @@ impl Sessions {
         let group = self.host.group(GroupId(shard)).ok_or_else(none)?;
         let shard = self.shards.get(GroupId(shard)).ok_or_else(none)?;
         self.directory.linearize(&group, deadline).await?;
+        // Whether a session lives whose actor failed, its next one finds out.
+        while let Some(lost) = shard.actors().a_lost_one() {
+            if deadline <= Instant::now() {
+                return Err(Unavailable::NoQuorum("a session is not rebuilt yet".into()));
+            }
+            self.directory.look(&shard, &lost).await?;
+        }
         let (store, number) = (self.store.clone(), shard.number());
         let (prefix, after) = (prefix.to_string(), after.map(str::to_string));
         let scan = move || -> std::io::Result<Vec<Summary>> {

@@ -134,7 +134,11 @@ impl TurnQueue {
         }
         let State { agents, sessions, .. } = &mut *state;
         agents.retain(|_, queue| {
-            queue.order.retain(|offer| lying(sessions, offer).is_some());
+            // One that was withdrawn and came again lies there twice.
+            let mut seen = Map::default();
+            queue.order.retain(|offer| {
+                lying(sessions, offer).is_some() && seen.insert(offer.clone(), ()).is_none()
+            });
             queue.workers.retain(|worker| !worker.is_closed());
             !queue.workers.is_empty() || !queue.order.is_empty()
         });
@@ -250,6 +254,19 @@ mod tests {
         // A turn that was claimed and lost is another offer.
         turn_queue.set(&session(), 1, waiting(&[("1", 1)]));
         assert_eq!(turn_queue.take(&agent()).await, offer("1"));
+    }
+
+    /// As often as a turn is paused and resumed.
+    #[tokio::test]
+    async fn an_offer_that_comes_and_goes_lies_in_order_once() {
+        let turn_queue = TurnQueue::default();
+        for _ in 0..100 {
+            turn_queue.set(&session(), 1, waiting(&[("1", 0)]));
+            turn_queue.set(&session(), 1, Vec::new());
+        }
+        turn_queue.set(&session(), 1, waiting(&[("1", 0), ("2", 0)]));
+        turn_queue.tidy(Instant::now(), |_| true);
+        assert_eq!(turn_queue.state().queue(&agent()).order, [offer("1"), offer("2")]);
     }
 
     #[tokio::test]

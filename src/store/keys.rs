@@ -62,6 +62,15 @@ pub(super) fn block(at: &LogOf<'_>, first: Serial) -> Vec<u8> {
     [&log(at)[..], &first.0.to_be_bytes()].concat()
 }
 
+/// The first serial of the block with this key.
+///
+/// # Errors
+/// It is no key of a block.
+pub(super) fn first_of_block(key: &[u8]) -> io::Result<Serial> {
+    let short = || io::Error::new(io::ErrorKind::InvalidData, "the key of a block is cut short");
+    Ok(Serial(u64::from_be_bytes(*key.last_chunk().ok_or_else(short)?)))
+}
+
 /// The blocks that begin at or before `serial`.
 pub(super) fn blocks_to(at: &LogOf<'_>, serial: Serial) -> KeyRange {
     (Bound::Included(log(at)), Bound::Included(block(at, serial)))

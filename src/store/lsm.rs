@@ -23,8 +23,8 @@ const SEPARATED_BYTES: u32 = 4096;
 
 /// Tables of the engine in its first level from which on it is behind; from 20 on it slows writes down.
 const L0_TABLES: usize = 12;
-/// Full tables in memory from which on it is behind; from 4 on it lets writes wait. One that is being written is nothing
-/// unusual.
+/// Full tables in memory from which on it is behind; from 4 on it lets writes wait. One that is being written is
+/// nothing unusual.
 const SEALED_TABLES: usize = 2;
 /// What the engine keeps in memory before it writes it, in bytes.
 const MEMTABLE_BYTES: u64 = 64 << 20;

@@ -2,14 +2,18 @@
 
 use std::io::ErrorKind;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
-use super::Store;
+use tokio::sync::oneshot;
+
 use super::engine::{Engine, Table};
-use super::kept::Head;
+use super::kept::{Block, Head};
 use super::lsm::Lsm;
 use super::memory::{Fault, MemoryDisk};
-use crate::ids::SessionId;
+use super::watch::Watch;
+use super::{LogOf, Store};
+use crate::ids::{Incarnation, Millis, Serial, SessionId};
+use crate::session::{Event, Format};
 
 fn key(number: u8) -> Vec<u8> {
     vec![b'k', number]
@@ -271,6 +275,64 @@ fn work_of_the_engine_that_fails_in_the_background_is_found_out() {
     disk.poison();
     store.watch.look(&*store.engine, &store.fault);
     assert!(store.fault().reason().is_some());
+}
+
+#[test]
+fn blocks_are_freed_from_where_they_were_freed_before() {
+    let id = SessionId::parse("s").unwrap();
+    let at = LogOf { shard: 1, id: &id, incarnation: Incarnation(1) };
+    let event = |serial| Event {
+        serial: Serial(serial),
+        time: Millis(1),
+        format: Format::RAW,
+        payload: vec![1; 9].into(),
+        chain: serial,
+        origin: None,
+        agent: None,
+        fact: None,
+    };
+    let store = Store::in_memory(&MemoryDisk::new(1));
+    for first in [1, 11, 21, 31] {
+        let events: Vec<_> = (first..first + 10).map(event).collect();
+        store.put_block(&at, Serial(first), &Block { index: first, events }).unwrap();
+    }
+    let left = || -> Vec<u64> {
+        let blocks = store.blocks(&at, Serial(1)).map(|block| block.unwrap().index);
+        blocks.collect()
+    };
+    for (from, first, are_left) in [
+        (None, 10, vec![1, 11, 21, 31]),
+        (None, 12, vec![11, 21, 31]),
+        (Some(12), 31, vec![31]),
+        (Some(31), 40, vec![31]),
+        (Some(40), 41, vec![]),
+    ] {
+        store.free_blocks(&at, from.map(Serial), Some(Serial(first))).unwrap();
+        assert_eq!(left(), are_left, "{from:?} {first}");
+    }
+}
+
+/// A writer that awaits it holds no thread meanwhile, as each one did that was held up by the engine.
+#[tokio::test]
+async fn the_end_of_a_sync_can_be_awaited() {
+    let watch = Arc::new(Watch::default());
+    let ((begun, begins), (end, ends)) = (oneshot::channel(), mpsc::channel::<()>());
+    let syncing = watch.clone();
+    let sync = std::thread::spawn(move || {
+        syncing.sync(|| {
+            begun.send(()).unwrap();
+            ends.recv().unwrap();
+        });
+    });
+    begins.await.unwrap();
+    assert!(watch.is_pressed());
+    let mut synced = std::pin::pin!(watch.synced());
+    assert!(futures::poll!(synced.as_mut()).is_pending());
+    end.send(()).unwrap();
+    synced.await;
+    sync.join().unwrap();
+    assert!(!watch.is_pressed());
+    watch.synced().await;
 }
 
 #[test]

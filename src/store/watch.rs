@@ -26,6 +26,22 @@ pub(super) struct Watch {
     writing: Mutex<Vec<(u64, Instant)>>,
 }
 
+/// One sync, until it is dropped: also by a panic, after which writes go on to find out what is wrong.
+struct Syncing<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Syncing<'a> {
+    fn begin(syncing: &'a watch::Sender<usize>) -> Syncing<'a> {
+        syncing.send_modify(|under_way| *under_way += 1);
+        Syncing(syncing)
+    }
+}
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|under_way| *under_way -= 1);
+    }
+}
+
 /// One write, until it is dropped.
 pub(super) struct Writing<'a> {
     watch: &'a Watch,
@@ -47,10 +63,8 @@ impl Watch {
 
     /// Runs a sync.
     pub(super) fn sync<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.syncing.send_modify(|under_way| *under_way += 1);
-        let done = work();
-        self.syncing.send_modify(|under_way| *under_way -= 1);
-        done
+        let _syncing = Syncing::begin(&self.syncing);
+        work()
     }
 
     /// Returns once no sync is under way. Another one may begin right afterwards.

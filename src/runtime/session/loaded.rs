@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::allowance::tally::Counted;
+use super::super::aside::aside;
 use super::super::envelope::{self, Asked, Envelope, Ticket};
 use super::super::outcome::{Reply, SubmitError};
 use super::super::shard::Shard;
@@ -27,8 +28,10 @@ pub(super) struct Loaded {
     /// Whether the head on disk lacks something.
     dirty: bool,
     filed: Option<Millis>,
-    /// First serial below which no blocks are left.
+    /// First serial below which no blocks are left …
     freed: Serial,
+    /// … which is known only once it was looked for.
+    freed_since_load: bool,
     counted: Counted,
 }
 
@@ -47,6 +50,7 @@ impl Loaded {
             dirty: false,
             filed: None,
             freed: Serial::ZERO,
+            freed_since_load: false,
             counted: Counted::new(shard.tally(), id),
         }
     }
@@ -60,7 +64,7 @@ impl Loaded {
         self.unsealed_bytes = bytes_of(&self.unsealed);
         self.dirty = false;
         self.counted.is_as_stored(self.session.holding());
-        self.freed = self.session.first();
+        (self.freed, self.freed_since_load) = (self.session.first(), false);
         let life = self.mark().incarnation;
         self.tail.extend(life, self.unsealed.iter().cloned(), self.sealed());
         self.tail.publish(self.mark());
@@ -115,9 +119,7 @@ impl Loaded {
             shard.store().put_living(shard.number(), id, now.live)?;
             self.flush(shard, id)?;
         }
-        self.free(shard, id, was)?;
         self.file_sooner(shard, id)?;
-        shard.recent().touch(id, self.next);
         self.tail.publish(now);
         Ok(outcomes)
     }
@@ -140,7 +142,8 @@ impl Loaded {
             }
         };
         let mut events = Vec::new();
-        let (lived, files) = (self.session.incarnation(), self.session.files_removed());
+        let (was, lived) = (self.mark(), self.session.incarnation());
+        let files = self.session.files_removed();
         let request = (key.as_ref(), &bounds);
         let applied = self.session.apply_within(time, request, &command, &mut events);
         if self.session.incarnation() != lived {
@@ -164,6 +167,8 @@ impl Loaded {
             self.seal(shard, id, index)?;
             self.tail.extend(self.mark().incarnation, shown.into_iter(), self.sealed());
         }
+        // Before a head says that it is done: a killed process does it again.
+        self.free(shard, id, was)?;
         Ok(match (applied, self.session.stand_of(key.as_ref())) {
             (Ok(applied), Some(Stand { incarnation, root, tail })) => {
                 Ok(Reply { applied, incarnation, root, tail })
@@ -208,7 +213,7 @@ impl Loaded {
             unsealed: self.unsealed.iter().map(|shown| &shown.event).collect(),
             filed: self.filed,
         };
-        shard.store().put_head(shard.number(), id, &head)?;
+        shard.put_head(id, &head)?;
         self.counted.was_stored();
         self.dirty = false;
         Ok(())
@@ -219,12 +224,15 @@ impl Loaded {
         let now = self.mark();
         if was.kept && (was.incarnation != now.incarnation || !now.kept) {
             let at = LogOf { incarnation: was.incarnation, ..self.log(shard, id) };
-            self.freed = Serial::ZERO;
-            return shard.store().free_blocks(&at, None);
+            (self.freed, self.freed_since_load) = (Serial::ZERO, false);
+            // A long log has many.
+            return aside(|| shard.store().free_blocks(&at, None, None));
         }
         if now.kept && self.freed.0 + BLOCK_EVENTS as u64 <= now.first.0 {
-            self.freed = now.first;
-            return shard.store().free_blocks(&self.log(shard, id), Some(now.first));
+            // What was freed before is not gone through again.
+            let from = self.freed_since_load.then_some(self.freed);
+            (self.freed, self.freed_since_load) = (now.first, true);
+            return shard.store().free_blocks(&self.log(shard, id), from, Some(now.first));
         }
         Ok(())
     }

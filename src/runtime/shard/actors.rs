@@ -219,7 +219,7 @@ impl Actors {
     }
 
     /// A session whose actor failed and that no successor has rebuilt, if there is any.
-    pub(super) fn a_lost_one(&self) -> Option<SessionId> {
+    pub(in crate::runtime) fn a_lost_one(&self) -> Option<SessionId> {
         self.live().lost.keys().next().cloned()
     }
 

@@ -10,12 +10,13 @@ mod snapshot;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use bytes::Bytes;
 use cluster::ids::GroupId;
 use cluster::machine::{BoxFuture, Committed, Machine, SnapshotSource, Staged};
 use cluster::settled::Settled;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,6 +29,7 @@ use super::session::Mail;
 use crate::ids::{Millis, SessionId};
 use crate::limits::{CHECKPOINT_PATIENCE, REPLAY_ACTORS, UNSETTLED_ENTRIES};
 use crate::store::Store;
+use crate::store::kept::Head;
 use actors::Actors;
 use recent::Recent;
 
@@ -69,6 +71,8 @@ pub(super) struct Shard {
     failing_since: Mutex<Option<Instant>>,
     /// Why this replica can apply nothing more.
     broken: OnceLock<String>,
+    /// Whether a snapshot's heads are taken: those of actors would be older. Held while one is written.
+    installing: RwLock<bool>,
 }
 
 impl Shard {
@@ -98,6 +102,7 @@ impl Shard {
                 replayed_next,
                 failing_since,
                 broken,
+                installing: RwLock::default(),
             }
         });
         shard.actors.handed_out(next);
@@ -110,6 +115,26 @@ impl Shard {
 
     pub(super) fn store(&self) -> &Store {
         &self.common.store
+    }
+
+    /// Lets an actor write its head.
+    ///
+    /// # Errors
+    /// A snapshot is being installed, and has a newer one perhaps; or the store fails.
+    pub(super) fn put_head<S: Serialize, E: Serialize>(
+        &self,
+        id: &SessionId,
+        head: &Head<S, E>,
+    ) -> io::Result<()> {
+        let installing = self.installing.read().expect("no panic happens under this lock");
+        if *installing {
+            return Err(io::Error::other("a snapshot is being installed"));
+        }
+        self.store().put_head(self.number(), id, head)
+    }
+
+    fn set_installing(&self, installs: bool) {
+        *self.installing.write().expect("no panic happens under this lock") = installs;
     }
 
     pub(super) fn actors(&self) -> &Actors {
@@ -270,6 +295,8 @@ impl Machine for ShardMachine {
             self.shard.actors.handed_out(index + 1);
             for (id, commands) in routed {
                 let hold = hold.clone();
+                // Before it settles, also where an actor fails: who looks for changes wakes its successor.
+                self.shard.recent.touch(&id, index + 1);
                 self.shard.actors.send(&id, Mail::Committed { index, time, commands, hold });
             }
             self.check_positions();
@@ -326,6 +353,8 @@ impl Machine for ShardMachine {
             let shard = self.shard.clone();
             let kept = mark.clone();
             let work = move || {
+                // Where this fails the replica is opened anew, and its actors write nothing more.
+                shard.set_installing(true);
                 snapshot::install(&shard, &staged)?;
                 shard.store().cover(shard.number(), next, &kept)?;
                 shard.covers(next);
@@ -336,7 +365,9 @@ impl Machine for ShardMachine {
             self.shard.recent.raise(next);
             self.shard.actors.handed_out(next);
             self.check_positions();
-            all(self.shard.actors.ask_all(Mail::Reload)).await
+            all(self.shard.actors.ask_all(Mail::Reload)).await?;
+            self.shard.set_installing(false);
+            Ok(())
         })
     }
 }

@@ -180,7 +180,7 @@ fn kept(head: &Head) -> Option<Incarnation> {
 fn free_ended(shard: &Shard, id: &SessionId, old: Option<&Head>, new: &Head) -> io::Result<()> {
     match old.and_then(kept) {
         Some(incarnation) if kept(new) != Some(incarnation) => {
-            shard.store().free_blocks(&LogOf { shard: shard.number(), id, incarnation }, None)
+            shard.store().free_blocks(&LogOf { shard: shard.number(), id, incarnation }, None, None)
         }
         _ => Ok(()),
     }
