@@ -1,11 +1,14 @@
 //! Files over HTTP: uploads that are resumed, ranges, references, restarts; and three real processes of which one is
 //! killed in the middle.
 
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use harness::cluster::{Cluster, client};
+use harness::cluster::{Cluster, binary, client};
 use harness::load::eventually;
 use harness::node::{TestNode, start_single, start_single_with};
 use outlive::ids::{Incarnation, SessionId};
@@ -481,4 +484,48 @@ async fn a_node_is_killed_in_the_middle_of_an_upload_and_comes_back_with_the_fil
     .await;
     cluster.stop(door).await;
     assert_eq!(on_disk(&cluster, door, shard).len(), 0);
+}
+
+/// Runs `outlive session` with a directory for files.
+fn session(url: &str, arguments: &[&str], dir: &Path, stdin: Stdio) -> Vec<u8> {
+    let mut command = Command::new(binary());
+    command.arg("session").args(arguments).arg("--files").arg(dir).args(["--url", url]);
+    let done = command.stdin(stdin).output().expect("the binary starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_along_with_a_session_that_moves_and_a_fork_takes_those_of_its_source() {
+    let (here, there) = (start_single().await, start_single().await);
+    let (door, dir) = (Door::new(&here).await, tempfile::tempdir().expect("a directory"));
+    let all: Vec<_> = (1..20).map(|number| content(100_000 * number)).collect();
+    let mut files = Vec::new();
+    for bytes in &all {
+        let file = door.begun(bytes).await;
+        assert_eq!(door.patch(&file, 0, bytes).await.status(), StatusCode::NO_CONTENT);
+        door.say(&file).await;
+        files.push(file);
+    }
+    let coming = door.begun(b"is not whole").await;
+    let forked = door.post("/fork", json!({ "session": "f" })).await;
+    assert_eq!(forked.status(), StatusCode::CREATED, "{}", forked.text().await.expect("text"));
+    for name in ["a", "f"] {
+        let dir = dir.path().join(name);
+        let lines = dir.with_extension("ndjson");
+        let exported = session(&here.url, &["export", name], &dir, Stdio::null());
+        std::fs::write(&lines, exported).expect("written");
+        // The same again brings what is missing alone.
+        for _ in 0..2 {
+            let lines = std::fs::File::open(&lines).expect("lines");
+            session(&there.url, &["import", name], &dir, lines.into());
+        }
+        let door = Door { url: format!("{}/v1/sessions/{name}", there.url) };
+        for (file, bytes) in files.iter().zip(&all) {
+            assert_eq!(door.get(file, &[]).await.bytes().await.expect("all of it"), bytes);
+            let drop = door.ask(Method::DELETE, file, &[], Bytes::new()).await;
+            assert_eq!(code(drop).await, (409, "file_in_use".into()));
+        }
+        assert_eq!(door.head(&coming).await.status(), StatusCode::NOT_FOUND);
+    }
 }

@@ -28,7 +28,14 @@ pub enum FileRequest {
     /// Brings the next of its bytes.
     Put(Piece),
     /// Gives up a file that no event refers to, or that is not whole.
-    Drop(FileId),
+    Drop {
+        /// Its name.
+        file: FileId,
+        /// See [`File::number`].
+        number: u64,
+        /// The hash that it was announced with: another one of its name, in this life or the next, is not meant.
+        sha256: [u8; 32],
+    },
     /// Gives up the one that was announced as this number, unless it has become whole: its bytes are others.
     GiveUp {
         /// Its name.
@@ -153,7 +160,11 @@ struct Ahead {
 }
 
 impl BeginFile {
-    fn check(&self) -> Result<(), Refusal> {
+    /// Whether it can be taken at all.
+    ///
+    /// # Errors
+    /// What it says is beyond limits.
+    pub fn check(&self) -> Result<(), Refusal> {
         if limits::FILE_BYTES < self.size {
             return Err(Refusal::FileTooLarge { bytes: self.size, limit: limits::FILE_BYTES });
         }
@@ -295,7 +306,9 @@ impl Live {
         let (file, changed) = match request {
             FileRequest::Begin(begin) => self.begin_file(now, begin)?,
             FileRequest::Put(piece) => self.put_piece(now, piece)?,
-            FileRequest::Drop(id) => (self.drop_file(id)?, true),
+            FileRequest::Drop { file, number, sha256 } => {
+                (self.drop_file(file, *number, sha256)?, true)
+            }
             FileRequest::GiveUp { file, number } => self.give_up_file(file, *number)?,
         };
         if changed {
@@ -371,10 +384,11 @@ impl Live {
         Ok((file.clone(), true))
     }
 
-    fn drop_file(&mut self, id: &FileId) -> Result<File, Refusal> {
+    fn drop_file(&mut self, id: &FileId, number: u64, hash: &[u8; 32]) -> Result<File, Refusal> {
         let at = self.files.place(id)?;
         let file = &self.files.all[at];
         match file.cited {
+            _ if file.number != number || file.sha256 != *hash => Err(Refusal::NoSuchFile),
             Some((_, at)) if file.is_whole() => Err(Refusal::FileInUse { at }),
             _ => Ok(self.files.remove(at)),
         }

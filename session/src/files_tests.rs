@@ -38,6 +38,11 @@ fn asked(request: FileRequest) -> Command {
     Command::File(Box::new(request))
 }
 
+/// The name alone: see [`aimed`].
+fn drop_of(letter: char) -> Command {
+    asked(FileRequest::Drop { file: file(letter), number: 0, sha256: [0; 32] })
+}
+
 fn put(letter: char, offset: u64, bytes: &[u8]) -> Command {
     let bytes = Bytes::copy_from_slice(bytes);
     asked(FileRequest::Put(Piece { file: file(letter), sha256: [0; 32], offset, bytes }))
@@ -46,11 +51,17 @@ fn put(letter: char, offset: u64, bytes: &[u8]) -> Command {
 /// The same for the file that has the name now.
 fn aimed(session: &Session, command: &Command) -> Command {
     let mut command = command.clone();
-    if let Command::File(request) = &mut command
-        && let FileRequest::Put(piece) = &mut **request
-        && let Some(file) = session.files().iter().find(|file| file.id == piece.file)
-    {
-        piece.sha256 = file.sha256;
+    let Command::File(request) = &mut command else { return command };
+    let named = |id: &FileId| session.files().iter().find(|file| file.id == *id);
+    match &mut **request {
+        FileRequest::Put(piece) => {
+            piece.sha256 = named(&piece.file).map_or([0; 32], |file| file.sha256);
+        }
+        FileRequest::Drop { file, number, sha256 } => {
+            (*number, *sha256) =
+                named(file).map_or((0, [0; 32]), |file| (file.number, file.sha256));
+        }
+        FileRequest::Begin(_) | FileRequest::GiveUp { .. } => {}
     }
     command
 }
@@ -182,8 +193,8 @@ fn there_are_so_many_files_and_no_more() {
     }
     assert_eq!(script.run(&begin('z', 70)), "too_many_files");
     script.ok([put('a', 0, &content('a', 70)), begin('z', 70), begin('z', 70)]);
-    script.ok([asked(FileRequest::Drop(file('b')))]);
-    assert_eq!(script.run(&asked(FileRequest::Drop(file('b')))), "no_such_file");
+    script.ok([drop_of('b')]);
+    assert_eq!(script.run(&drop_of('b')), "no_such_file");
     script.ok([begin('b', 70)]);
     let numbers: Vec<_> = script.session.files().iter().map(|file| file.number).collect();
     assert_eq!(numbers.last(), Some(&17), "a number is never given again: {numbers:?}");
@@ -198,7 +209,7 @@ fn a_file_lives_as_long_as_an_event_that_refers_to_it() {
     assert_eq!(script.session.files()[0].cited, Some((Serial(2), Serial(3))));
     script.at = script.at.after(10 * DAY);
     script.ok([Command::Tick]);
-    assert_eq!(script.run(&asked(FileRequest::Drop(file('a')))), "file_in_use");
+    assert_eq!(script.run(&drop_of('a')), "file_in_use");
     script.ok([Command::Trim { before: Serial(2) }]);
     assert_eq!(script.has(), "ab");
     script.ok([Command::Trim { before: Serial(3) }]);
@@ -310,7 +321,7 @@ proptest! {
                     let to = (from + length).min(all.len());
                     put(LETTERS[*at], from as u64, &all[from..to])
                 }
-                Step::Drop(at) => asked(FileRequest::Drop(file(LETTERS[*at]))),
+                Step::Drop(at) => drop_of(LETTERS[*at]),
                 Step::Say(files) => {
                     let names = files.iter().map(|at| file(LETTERS[*at]).to_string());
                     say(&format!("see {}", names.collect::<Vec<_>>().join(" and ")))
@@ -365,10 +376,10 @@ fn an_event_that_names_a_file_first_keeps_it_too() {
     script.ok([say(&format!("see {}", file('a'))), say("and more")]);
     script.ok(whole('a', 100));
     assert_eq!(script.session.files()[0].cited, Some((Serial(1), Serial(1))));
-    assert_eq!(script.run(&asked(FileRequest::Drop(file('a')))), "file_in_use");
+    assert_eq!(script.run(&drop_of('a')), "file_in_use");
     // What did not become whole may come again.
     script.ok([say(&format!("{} {}", file('b'), file('c'))), begin('b', 100)]);
-    script.ok([asked(FileRequest::Drop(file('b')))]);
+    script.ok([drop_of('b')]);
     script.ok(whole('b', 200));
     script.at = Millis(script.at.0 + 2 * DAY);
     script.ok([Command::Tick]);
@@ -404,7 +415,7 @@ fn who_gives_up_a_file_never_takes_a_whole_one() {
     script.ok(whole('a', 100));
     script.ok([give_up(0)]);
     assert_eq!(script.has(), "a", "another one made it whole");
-    script.ok([asked(FileRequest::Drop(file('a'))), begin('a', 100), give_up(0)]);
+    script.ok([drop_of('a'), begin('a', 100), give_up(0)]);
     assert_eq!(script.has(), "a", "it is another one");
     script.ok([give_up(1)]);
     assert_eq!(script.run(&give_up(1)), "no_such_file");
@@ -416,9 +427,21 @@ fn bytes_go_into_the_file_that_they_were_announced_for() {
     let mut script = plain();
     script.ok([begin('a', 1_000)]);
     let old = aimed(&script.session, &put('a', 0, &content('a', 1_000)[..640]));
-    script.ok([asked(FileRequest::Drop(file('a'))), begin('a', 2_000)]);
+    script.ok([drop_of('a'), begin('a', 2_000)]);
     let stands = script.session.clone();
     let answer = script.session.apply(script.at, &old, &mut Vec::new());
     assert_eq!((answer, &script.session), (Err(Refusal::NoSuchFile), &stands));
     script.ok([put('a', 0, &content('a', 2_000))]);
+}
+
+/// A node repeats a drop whose answer it did not get: what was announced anew meanwhile is not meant.
+#[test]
+fn a_drop_again_drops_no_other_file_of_the_name() {
+    let mut script = plain();
+    script.ok([begin('a', 1_000)]);
+    let drop = aimed(&script.session, &drop_of('a'));
+    script.ok([drop.clone(), begin('a', 2_000)]);
+    let stands = script.session.clone();
+    let answer = script.session.apply(script.at, &drop, &mut Vec::new());
+    assert_eq!((answer, &script.session), (Err(Refusal::NoSuchFile), &stands));
 }

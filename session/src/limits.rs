@@ -126,8 +126,9 @@ pub const FILE_UNIT: usize = 64;
 pub const FILES: usize = 1024;
 /// Files of one session that are still coming.
 pub const UPLOADS: usize = 16;
-/// Files of one session that events refer to and that are not there: their references are remembered.
-pub const FILES_AHEAD: usize = 128;
+/// Files of one session that events refer to and that are not there: their references are remembered. As many as there
+/// may be, since those of a session that was moved are brought after its events.
+pub const FILES_AHEAD: usize = FILES;
 /// Length of the name that a file has for people, in bytes.
 pub const FILE_NAME_BYTES: usize = 255;
 /// How long a file is kept to which nothing comes, or no event refers, if the client names no time, in milliseconds.

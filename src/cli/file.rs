@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
+use client::Client;
 use client::file::PIECE_BYTES;
 use ring::digest::{self, SHA256};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Target;
 use crate::ids::FileId;
@@ -54,9 +55,8 @@ impl PutFile {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let PutFile { id, path, media_type, file, target } = self;
         let file = file.unwrap_or_else(|| format!("file_{:032x}", rand::random::<u128>()));
-        let open = || File::open(&path).with_context(|| format!("open {}", path.display()));
         let (mut hash, mut size) = (digest::Context::new(&SHA256), 0_u64);
-        let mut content = open()?;
+        let mut content = open(&path)?;
         while let Some(piece) = next(&mut content)? {
             hash.update(&piece);
             size += piece.len() as u64;
@@ -70,45 +70,69 @@ impl PutFile {
         if let Some(media_type) = media_type {
             body["media_type"] = media_type.into();
         }
-        let client = target.client()?;
-        let begun = client.begin_file(&id, &body).await?;
-        let known = begun["offset"].as_u64().unwrap_or(0);
-        let (mut content, mut offset) = (open()?, 0);
-        while let Some(piece) = next(&mut content)? {
-            let end = offset + piece.len() as u64;
-            if known < end {
-                client.put_piece((&id, &file), offset, &piece).await?;
-            }
-            offset = end;
-        }
+        bring(&target.client()?, &id, &body, &path).await?;
         Ok(writeln!(io::stdout(), "{file}")?)
     }
+}
+
+/// Brings the file at `path` as `body` announces it; what the session has already is not sent again.
+pub(super) async fn bring(
+    client: &Client,
+    id: &str,
+    body: &Value,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let mut content = open(path)?;
+    let begun = client.begin_file(id, body).await?;
+    let file = begun["file"].as_str().unwrap_or_default();
+    let (known, mut offset) = (begun["offset"].as_u64().unwrap_or(0), 0);
+    while let Some(piece) = next(&mut content)? {
+        let end = offset + piece.len() as u64;
+        if known < end {
+            client.put_piece((id, file), offset, &piece).await?;
+        }
+        offset = end;
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("open {}", path.display()))
 }
 
 impl GetFile {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let GetFile { id, file, output, target } = self;
-        let client = target.client()?;
-        // Before a file is made for it.
-        let mut piece = client.read_piece((&id, &file), 0).await?;
-        let mut out: Box<dyn Write> = match &output {
-            Some(path) => {
-                let made = File::create(path);
-                Box::new(made.with_context(|| format!("create {}", path.display()))?)
-            }
-            None => Box::new(io::stdout()),
-        };
-        let mut offset = 0;
-        while !piece.is_empty() {
-            out.write_all(&piece)?;
-            offset += piece.len() as u64;
-            if piece.len() < PIECE_BYTES {
-                break;
-            }
-            piece = client.read_piece((&id, &file), offset).await?;
-        }
-        Ok(out.flush()?)
+        fetch(&target.client()?, &id, &file, output.as_deref()).await
     }
+}
+
+/// Reads a file of a session into the one at `path`, or to standard output.
+pub(super) async fn fetch(
+    client: &Client,
+    id: &str,
+    file: &str,
+    path: Option<&Path>,
+) -> anyhow::Result<()> {
+    // Before a file is made for it.
+    let mut piece = client.read_piece((id, file), 0).await?;
+    let mut out: Box<dyn Write> = match path {
+        Some(path) => {
+            let made = File::create(path);
+            Box::new(made.with_context(|| format!("create {}", path.display()))?)
+        }
+        None => Box::new(io::stdout()),
+    };
+    let mut offset = 0;
+    while !piece.is_empty() {
+        out.write_all(&piece)?;
+        offset += piece.len() as u64;
+        if piece.len() < PIECE_BYTES {
+            break;
+        }
+        piece = client.read_piece((id, file), offset).await?;
+    }
+    Ok(out.flush()?)
 }
 
 /// The next bytes of a file on the disk; none at its end.

@@ -29,8 +29,8 @@ pub(super) enum Session {
     Archive(One),
     /// Take inputs and appends again
     Restore(One),
-    /// Write a session to standard output, all but its files, as lines of JSON
-    Export(One),
+    /// Write a session to standard output as lines of JSON, and its files into a directory
+    Export(moves::Export),
     /// Bring in a session that was exported, from standard input
     Import(moves::Import),
     /// End a session and free its log
@@ -109,7 +109,7 @@ pub(super) async fn run(command: Session) -> anyhow::Result<()> {
         Session::Fork(fork) => fork.run().await,
         Session::PutFile(file) => file.run().await,
         Session::GetFile(file) => file.run().await,
-        Session::Export(one) => moves::export(one).await,
+        Session::Export(export) => moves::export(export).await,
         Session::Import(import) => moves::import(import).await,
         Session::Freeze(one) => change(one, "freeze").await,
         Session::Archive(one) => change(one, "archive").await,

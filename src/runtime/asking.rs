@@ -148,6 +148,18 @@ impl<'s> Asking<'s> {
         self.sessions.files_for(self.grant, id, deadline).await
     }
 
+    /// All whole files to which events of the session can refer: its own, then those that it inherits as a fork.
+    ///
+    /// # Errors
+    /// Nobody with a majority answers before the deadline.
+    pub async fn inherited_files(
+        self,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Vec<File>, Unavailable> {
+        self.sessions.inherited_files_for(self.grant, id, deadline).await
+    }
+
     /// The file of this name; none where the session does not exist, or does not have it. A fork has those of its
     /// source, too, to which an event refers that it inherits.
     ///

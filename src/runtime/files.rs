@@ -3,6 +3,7 @@
 //! What is known is read as a status is. Bytes never change, so any replica that has them is right; they are read a
 //! piece at a time, and no more is held. A fork's files are its own, and those to which what it inherits refers.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use bytes::Bytes;
@@ -61,6 +62,28 @@ impl SessionFiles {
     }
 }
 
+/// A session on the way from a fork to its sources.
+struct Level {
+    session: SessionId,
+    /// What the one that was requested has of it, where that is another one.
+    fork: Option<Fork>,
+}
+
+impl Level {
+    /// Whether a file of this session is one of the session that was requested.
+    fn has(&self, file: &File) -> bool {
+        let inherited = |fork: &Fork| file.cited.is_some_and(|(first, _)| first <= fork.at);
+        self.fork.as_ref().is_none_or(inherited)
+    }
+
+    /// The source of this one.
+    fn below(self, mut source: Fork) -> Level {
+        // A fork of a fork has no more of the first source than the fork in between.
+        source.at = self.fork.map_or(source.at, |fork| fork.at.min(source.at));
+        Level { session: source.source.clone(), fork: Some(source) }
+    }
+}
+
 impl Sessions {
     /// The files that a session has itself, in the order in which they were announced; none where it does not exist.
     pub(super) async fn files_for(
@@ -82,28 +105,60 @@ impl Sessions {
         name: &FileId,
         deadline: Instant,
     ) -> Result<Option<FoundFile>, Unavailable> {
-        let (mut session, mut fork) = (id.clone(), None::<Fork>);
+        let mut at = Level { session: id.clone(), fork: None };
         for _ in 0..FORK_DEPTH {
-            let grant = grant.filter(|_| fork.is_none());
-            let found = self.look_at_files(grant, &session, Some(name), deadline).await?;
-            let is_there = |found: &SessionFiles| match &fork {
-                None => !found.hidden,
-                Some(fork) => found.incarnation == fork.incarnation,
+            let Some(found) = self.look_at_level(grant, &at, Some(name), deadline).await? else {
+                return Ok(None);
             };
-            let Some(found) = found.filter(is_there) else { return Ok(None) };
-            let (incarnation, inherits) = (found.incarnation, found.inherits);
+            let incarnation = found.incarnation;
             if let Some(file) = found.files.into_iter().next() {
-                let inherited = |fork: &Fork| file.cited.is_some_and(|(first, _)| first <= fork.at);
-                let is_had = fork.as_ref().is_none_or(inherited);
+                let is_had = at.has(&file);
+                let session = at.session;
                 return Ok(is_had.then_some(FoundFile { file, session, incarnation }));
             }
-            let Some(mut next) = inherits else { return Ok(None) };
-            // A fork of a fork has no more of the first source than the fork in between.
-            next.at = fork.map_or(next.at, |fork| fork.at.min(next.at));
-            session = next.source.clone();
-            fork = Some(next);
+            let Some(inherits) = found.inherits else { return Ok(None) };
+            at = at.below(inherits);
         }
         Ok(None)
+    }
+
+    /// All whole files to which events of the session can refer: its own, then those that it inherits.
+    pub(super) async fn inherited_files_for(
+        &self,
+        grant: Option<&Grant>,
+        id: &SessionId,
+        deadline: Instant,
+    ) -> Result<Vec<File>, Unavailable> {
+        let (mut all, mut names) = (Vec::new(), BTreeSet::new());
+        let mut at = Level { session: id.clone(), fork: None };
+        for _ in 0..FORK_DEPTH {
+            let Some(found) = self.look_at_level(grant, &at, None, deadline).await? else { break };
+            for file in found.files {
+                // The nearest one of a name is the one that is read, whole or not.
+                if names.insert(file.id.clone()) && file.is_whole() && at.has(&file) {
+                    all.push(file);
+                }
+            }
+            let Some(inherits) = found.inherits else { break };
+            at = at.below(inherits);
+        }
+        Ok(all)
+    }
+
+    /// The files of a session, as one that is a fork of it sees them; none where it has none for it.
+    async fn look_at_level(
+        &self,
+        grant: Option<&Grant>,
+        at: &Level,
+        name: Option<&FileId>,
+        deadline: Instant,
+    ) -> Result<Option<SessionFiles>, Unavailable> {
+        let grant = grant.filter(|_| at.fork.is_none());
+        let found = self.look_at_files(grant, &at.session, name, deadline).await?;
+        Ok(found.filter(|found| match &at.fork {
+            None => !found.hidden,
+            Some(fork) => found.incarnation == fork.incarnation,
+        }))
     }
 
     /// Some bytes of a whole file from `offset` on: at least one where the file goes so far, and at most

@@ -147,7 +147,7 @@ impl Command {
             Command::Import(_) => Class::Data,
             Command::File(request) => match &**request {
                 FileRequest::Begin(_) | FileRequest::Put(_) => Class::Data,
-                FileRequest::Drop(_) | FileRequest::GiveUp { .. } => Class::Control,
+                FileRequest::Drop { .. } | FileRequest::GiveUp { .. } => Class::Control,
             },
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
@@ -195,7 +195,7 @@ impl Command {
             Command::ToolResult(result) => result.result.payload.len(),
             Command::File(request) => match &**request {
                 FileRequest::Put(piece) => piece.bytes.len(),
-                FileRequest::Begin(_) | FileRequest::Drop(_) | FileRequest::GiveUp { .. } => 0,
+                FileRequest::Begin(_) | FileRequest::Drop { .. } | FileRequest::GiveUp { .. } => 0,
             },
             Command::Import(import) => match &import.step {
                 ImportStep::Events(some) => {

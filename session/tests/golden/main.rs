@@ -170,8 +170,10 @@ fn commands_keep_their_bytes() {
             ],
         ),
         (
-            FileRequest::Drop(file.clone()),
-            expect!["011b021566696c655f30313233343536373839616263646566"],
+            FileRequest::Drop { file: file.clone(), number: 3, sha256: [7; 32] },
+            expect![
+                "011b021566696c655f30313233343536373839616263646566030707070707070707070707070707070707070707070707070707070707070707"
+            ],
         ),
         (
             FileRequest::GiveUp { file, number: 300 },

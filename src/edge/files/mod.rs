@@ -24,6 +24,7 @@ use super::verbs::{submit_as, turns};
 use super::{Edge, State, body, headers, wire};
 use crate::auth::Caller;
 use crate::ids::{FileId, SessionId};
+use crate::limits;
 use crate::runtime::{FoundFile, SubmitError, chance};
 use crate::session::{Applied, BeginFile, Command, ContentType, File, FileRequest, Refusal};
 
@@ -94,7 +95,13 @@ async fn delete(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let deadline = headers::deadline(&headers)?;
-    ask(&edge, &caller, &id, FileRequest::Drop(file), deadline).await?;
+    may_change(&caller, &id, &file)?;
+    let found = find(&edge, (&id, &file), deadline).await?;
+    if !found.is_of(&id) {
+        return Err(Refusal::NoSuchFile.into());
+    }
+    let File { number, sha256, .. } = found.file;
+    ask(&edge, &caller, &id, FileRequest::Drop { file, number, sha256 }, deadline).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -108,8 +115,12 @@ fn may_bring(
 ) -> Result<(), Problem> {
     query.only(&[])?;
     headers::plain_body(headers)?;
-    let mut command = Command::File(Box::new(FileRequest::Drop(file.clone())));
-    Ok(caller.narrow(id, &mut command)?)
+    may_change(caller, id, file)
+}
+
+fn may_change(caller: &Caller, id: &SessionId, file: &FileId) -> Result<(), Problem> {
+    let request = FileRequest::Drop { file: file.clone(), number: 0, sha256: [0; 32] };
+    Ok(caller.narrow(id, &mut Command::File(Box::new(request)))?)
 }
 
 /// Commits a request about a file; returns how the file is now, and whether this changed it.
@@ -142,6 +153,31 @@ async fn find(
 ) -> Result<FoundFile, Problem> {
     let found = edge.sessions().file(id, file, deadline).await?;
     Ok(found.ok_or(Refusal::NoSuchFile)?)
+}
+
+/// What announces the same file to another session.
+pub(super) fn announcement(file: &File) -> Value {
+    json!({
+        "file": file.id.as_str(),
+        "size": file.size,
+        "sha256": hex(&file.sha256),
+        "media_type": file.media_type.as_ref().map(ContentType::as_str),
+        "name": file.name,
+    })
+}
+
+/// Whether a line announces a file.
+///
+/// # Errors
+/// It could not be brought as it says.
+pub(super) fn check_announcement(line: &[u8]) -> Result<(), String> {
+    let mut line: Value = serde_json::from_slice(line).map_err(|why| why.to_string())?;
+    if let Some(members) = line.as_object_mut() {
+        members.remove("line");
+    }
+    let begin = parse(line.to_string().as_bytes(), *limits::FILE_KEEP_MS_RANGE.start());
+    let begin = begin.map_err(|why| why.detail().to_owned())?;
+    begin.check().map_err(|why| why.to_string())
 }
 
 fn parse(body: &[u8], keep_ms: u64) -> Result<BeginFile, Problem> {

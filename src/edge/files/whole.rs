@@ -99,8 +99,8 @@ async fn bring(
     Ok(known)
 }
 
-/// The SHA-256 in a header of digests, a dictionary of RFC 8941: other algorithms and parameters are passed over, and of
-/// two digests by one algorithm the last counts.
+/// The SHA-256 in a header of digests, a dictionary of RFC 8941: other algorithms and parameters are passed over, and
+/// of two digests by one algorithm the last counts.
 fn sha256_of(text: &str) -> Result<Option<Vec<u8>>, &'static str> {
     let each = text.split(',').map(str::trim);
     let Some(given) = each.filter_map(|part| part.strip_prefix("sha-256")).next_back() else {

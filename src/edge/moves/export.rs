@@ -1,4 +1,4 @@
-//! A session as lines: its state as it is at one moment, and the events up to that.
+//! A session as lines: its state as it is at one moment, the events up to that, and which files they refer to.
 
 use std::io;
 
@@ -41,7 +41,8 @@ pub(in crate::edge) async fn export(
     let (carried, reader, begun) = begin(&edge, &id, deadline).await?;
     audit(&caller, "session.export", id.name());
     let (mut sum, mut first) = (Sum::default(), Vec::new());
-    for line in line::head(&id, &carried) {
+    let files = edge.sessions().inherited_files(&id, deadline).await?;
+    for line in line::head(&id, &carried).into_iter().chain(files.iter().map(line::file)) {
         sum.add(&line);
         first.extend_from_slice(&line);
         first.push(b'\n');

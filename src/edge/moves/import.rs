@@ -124,9 +124,17 @@ impl Came {
 
     /// What comes after the state, from this line on.
     async fn rest(&mut self, steps: &mut Steps, mut line: Bytes) -> Result<Reply, Problem> {
-        let mut events = 0;
+        let (mut files, mut events) = (0, 0);
         let end = loop {
             match line::read(&line).map_err(bad)? {
+                Line::File if 0 < events => return Err(bad("a file follows an event")),
+                Line::File => {
+                    files += 1;
+                    if limits::FILES < files {
+                        return Err(bad("it has more files than a session may have"));
+                    }
+                    self.sum.add(&line);
+                }
                 Line::Event { event, linked } => {
                     steps.event(*event, linked).await?;
                     self.sum.add(&line);

@@ -1,8 +1,8 @@
-//! The lines of an exported session, see docs/PROTOCOL.md: a head, the state, the events, an end.
+//! The lines of an exported session, see docs/PROTOCOL.md: a head, the state, its files, the events, an end.
 //!
 //! Every line is one JSON object and has in `line` what it is. What is there for people stands beside the exact bytes
 //! that are read back. A line of a kind that is not known is refused and not passed by, so that a later version can
-//! add some without a loss; `file` is kept for the files beside a log.
+//! add some without a loss. A file's line says which bytes it has, and does not have them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,10 +11,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::edge::wire;
+use crate::edge::{files, wire};
 use crate::ids::{Millis, ProducerEpoch, ProducerId, Serial, SessionId};
 use crate::runtime::moved::{self, Meaning};
-use crate::session::{Carried, Event, Format, Origin};
+use crate::session::{Carried, Event, File, Format, Origin};
 
 /// Version of all lines together.
 const VERSION: u64 = 1;
@@ -70,6 +70,13 @@ pub(super) fn head(id: &SessionId, carried: &Carried) -> Vec<Vec<u8>> {
     std::iter::once(line.to_string().into_bytes()).chain(pieces).collect()
 }
 
+/// A file: what is announced of it where it is brought again.
+pub(super) fn file(file: &File) -> Vec<u8> {
+    let mut line = files::announcement(file);
+    line["line"] = "file".into();
+    line.to_string().into_bytes()
+}
+
 /// An event; `linked` to the one before it, if its hash follows from that one's.
 pub(super) fn event(event: &Event, linked: bool) -> Vec<u8> {
     let mut whole = Vec::new();
@@ -97,6 +104,7 @@ pub(super) fn end(events: u64, chain: u64, sum: &Sum) -> Vec<u8> {
 pub(super) enum Line {
     Session(Head),
     State(Vec<u8>),
+    File,
     Event { event: Box<Event>, linked: bool },
     End(End),
 }
@@ -183,6 +191,10 @@ pub(super) fn read(line: &[u8]) -> Result<Line, String> {
         "state" => {
             let StateLine { base64 } = serde_json::from_slice(line).map_err(wrong)?;
             Ok(Line::State(STANDARD.decode(base64).map_err(|why| why.to_string())?))
+        }
+        "file" => {
+            files::check_announcement(line).map_err(|why| format!("a file's line: {why}"))?;
+            Ok(Line::File)
         }
         "event" => {
             let line: EventLine<'_> = serde_json::from_slice(line).map_err(wrong)?;
