@@ -6,7 +6,9 @@ use harness::api::{PATIENCE, TIMERS, create, post};
 use harness::cluster::{Cluster, client};
 use harness::load::eventually;
 use harness::node::start_single;
+use outlive::client::sse::Parser;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// What somebody who follows has: sessions that exist, with their last events.
 #[derive(Default)]
@@ -32,6 +34,11 @@ impl Follower {
             assert!(500 <= status, "{page}");
             return None;
         }
+        Some(self.take(&page))
+    }
+
+    /// Takes one page; says whether more is there.
+    fn take(&mut self, page: &Value) -> bool {
         if page["reset"] == true {
             self.resets += 1;
             self.sessions.clear();
@@ -46,7 +53,27 @@ impl Follower {
             }
         }
         self.place = page["next"].as_str().expect("a place").to_owned();
-        page["more"].as_bool()
+        page["more"].as_bool().expect("yes or no")
+    }
+
+    /// Follows the stream from where it is until it has the sessions.
+    async fn stream(&mut self, url: &str, wanted: &BTreeMap<String, u64>) {
+        let url = format!("{url}/v1/changes?live=sse&after=now");
+        let request = client().get(url).header("last-event-id", &self.place);
+        let mut answer = request.send().await.expect("an answer");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let (mut parser, mut first) = (Parser::default(), true);
+        while first || self.sessions != *wanted {
+            let bytes = timeout(PATIENCE, answer.chunk()).await.expect("in time");
+            let bytes = bytes.expect("it goes on").expect("it does not end");
+            for frame in parser.feed(&bytes).expect("frames") {
+                assert_eq!(frame.event, "changes");
+                let page: Value = serde_json::from_str(&frame.data).expect("JSON");
+                self.take(&page);
+                assert_eq!(frame.id, self.place);
+                first = false;
+            }
+        }
     }
 
     /// Follows to the end of what is there.
@@ -117,6 +144,34 @@ async fn each_session_is_told_as_it_is_across_restarts() {
         let answer = client().get(url).send().await.expect("an answer");
         assert_eq!(answer.status(), 400, "{place}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_changes_goes_on_where_its_reader_was() {
+    let mut node = start_single().await;
+    for name in ["a", "b", "c"] {
+        create(&node.url, name).await;
+    }
+    let mut one = Follower::new();
+    one.stream(&node.url, &have(&[("a", 0), ("b", 0), ("c", 0)])).await;
+    append(&node.url, "a", "one").await;
+    node = node.restart().await;
+    let url = node.url.clone();
+    let says = async {
+        append(&url, "b", "one").await;
+        delete(&url, "c").await;
+    };
+    let wanted = have(&[("a", 1), ("b", 1)]);
+    tokio::join!(one.stream(&node.url, &wanted), says);
+    assert_eq!(one.resets, 0);
+    // An EventSource never comes back from a refusal: a place that is none is all anew.
+    let told = one.told;
+    one.place = "none".into();
+    one.stream(&node.url, &wanted).await;
+    assert_eq!(one.resets, 1);
+    assert!(told + 2 <= one.told, "all is told anew, what was deleted perhaps too");
+    let bad = client().get(format!("{url}/v1/changes?live=sse&wait_ms=1")).send().await;
+    assert_eq!(bad.expect("an answer").status(), 400);
 }
 
 #[tokio::test]

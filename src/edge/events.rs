@@ -25,7 +25,7 @@ use crate::limits;
 use crate::runtime::{AttachError, Freshness, Reader, Start};
 
 /// Stands for the header `last-event-id` where a client of EventSource can send none.
-const SEEN: &str = "lastEventId";
+pub(super) const SEEN: &str = "lastEventId";
 
 /// How often it is checked whether a session exists that a reader waits for: at first, and later.
 const ASK_AGAIN: std::ops::Range<Duration> = Duration::from_millis(50)..Duration::from_millis(800);

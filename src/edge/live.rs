@@ -31,7 +31,7 @@ use crate::limits;
 pub(super) struct BrokenOff;
 
 /// How long a frame after which the connection breaks gets to leave, in milliseconds.
-const PARTING_MS: u64 = 100;
+pub(super) const PARTING_MS: u64 = 100;
 /// Bounds of the wait that clients are to keep before they come back, in milliseconds.
 const RETRY_MS: std::ops::Range<u64> = 500..1500;
 
@@ -67,6 +67,11 @@ pub(super) async fn response(
             Body::from_stream(stream::once(async { Ok(opening) }).chain(following))
         }
     };
+    streamed(body)
+}
+
+/// A response whose body is server-sent events.
+pub(super) fn streamed(body: Body) -> Response {
     let mut response = body.into_response();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -78,8 +83,13 @@ pub(super) async fn response(
     response
 }
 
+/// What a stream begins with.
+pub(super) fn beginning() -> Bytes {
+    frame::opening(rand::random_range(RETRY_MS))
+}
+
 fn opening(attached: Control) -> Bytes {
-    let mut out = BytesMut::from(&*frame::opening(rand::random_range(RETRY_MS)));
+    let mut out = BytesMut::from(&*beginning());
     out.extend_from_slice(&rendered(attached));
     out.freeze()
 }

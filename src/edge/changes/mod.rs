@@ -1,4 +1,6 @@
-//! What changed in the sessions of a tenant: for databases that follow.
+//! What changed in the sessions of a tenant: for databases that follow, page by page or as a stream.
+
+mod feed;
 
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::error::{self, Problem};
+use super::events::SEEN;
 use super::gate::{By, while_granted};
 use super::query::Query;
 use super::{Edge, State, headers};
@@ -30,70 +33,90 @@ pub(super) async fn read(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let query = query.only(&["after", "limit", "wait_ms"])?;
+    let query = query.only(&["after", SEEN, "limit", "live", "wait_ms"])?;
+    let is_live = query.word("live", &[("sse", true)])?.is_some();
     let limit = query.number("limit", 1, limits::CHANGES_MAX as u64)?;
     let limit = limit.map_or(limits::CHANGES_PAGE, |limit| limit as usize);
-    let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?.unwrap_or(0);
-    let place = match query.text("after") {
-        None | Some("start") => Followed::default(),
-        Some("now") => Followed::now(),
-        Some(text) => {
-            let bytes = URL_SAFE_NO_PAD.decode(text).ok();
-            let place = bytes.and_then(|bytes| Followed::read(&bytes));
-            place
-                .ok_or_else(|| Problem::new(&error::BAD_CURSOR, "it is no place in the changes"))?
-        }
-    };
+    let wait_ms = query.number("wait_ms", 0, limits::POLL_MS_MAX)?;
+    if wait_ms.is_some() && is_live {
+        return Err(Problem::new(&error::BAD_QUERY, "a stream waits by itself: leave out wait_ms"));
+    }
+    // What a browser has seen is newer than the address it was given.
+    let seen = headers::one(&headers, &headers::LAST_EVENT_ID)?.or(query.text(SEEN));
+    let seen = seen.filter(|text| is_live && !text.is_empty());
+    let place = place(seen.or(query.text("after")));
     let budget = headers::deadline(&headers)?.saturating_duration_since(Instant::now());
-    let _room =
+    let room =
         edge.windows.clone().try_acquire_owned().map_err(|_| {
             Problem::new(&error::OVERLOADED, "too many wait at this node; try another")
         })?;
-    let until = Instant::now() + Duration::from_millis(wait_ms);
-    let found = follow(&edge, &caller, place, limit, until, budget);
-    let page = while_granted(&caller, found).await?;
+    if is_live {
+        return Ok(feed::response(Following { edge, caller, limit, budget }, place, room));
+    }
+    let place =
+        place.ok_or_else(|| Problem::new(&error::BAD_CURSOR, "it is no place in the changes"))?;
+    let until = Instant::now() + Duration::from_millis(wait_ms.unwrap_or(0));
+    let following = Following { edge, caller, limit, budget };
+    let page = while_granted(&following.caller, following.page(place, until)).await?;
     Ok(Json(render(&page)).into_response())
 }
 
-/// Waits until there is something to return, or it is time.
-async fn follow(
-    edge: &Edge,
-    caller: &Caller,
-    mut place: Followed,
+/// Where to go on; none where the text is no place.
+fn place(text: Option<&str>) -> Option<Followed> {
+    match text {
+        None | Some("start") => Some(Followed::default()),
+        Some("now") => Some(Followed::now()),
+        Some(text) => Followed::read(&URL_SAFE_NO_PAD.decode(text).ok()?),
+    }
+}
+
+/// Who follows, and how.
+struct Following {
+    edge: Edge,
+    caller: Caller,
+    /// How many changes a page has, about.
     limit: usize,
-    until: Instant,
+    /// How long each look may take.
     budget: Duration,
-) -> Result<Changes, Problem> {
-    let sessions = edge.sessions();
-    loop {
-        let deadline = Instant::now() + budget;
-        let mut page = sessions.changed(caller.tenant(), &place, limit, deadline).await?;
-        page.changes.retain(|changed| caller.is_for(&changed.id));
-        // A page may be empty and have more behind it, where nothing of it is for the caller.
-        let is_due = until <= Instant::now();
-        if !page.changes.is_empty() || page.reset || is_due {
-            return Ok(page);
-        }
-        let more = page.more;
-        place = page.place;
-        if more {
-            continue;
-        }
-        tokio::select! {
-            () = edge.stop.cancelled() => return Err(error::of_stop(false)),
-            () = sleep(LOOK_AGAIN.min(until.saturating_duration_since(Instant::now()))) => {}
+}
+
+impl Following {
+    /// Waits until there is something to return, or it is time.
+    async fn page(&self, mut place: Followed, until: Instant) -> Result<Changes, Problem> {
+        let (sessions, tenant) = (self.edge.sessions(), self.caller.tenant());
+        loop {
+            let deadline = Instant::now() + self.budget;
+            let mut page = sessions.changed(tenant, &place, self.limit, deadline).await?;
+            page.changes.retain(|changed| self.caller.is_for(&changed.id));
+            // A page may be empty and have more behind it, where nothing of it is for the caller.
+            let is_due = until <= Instant::now();
+            if !page.changes.is_empty() || page.reset || is_due {
+                return Ok(page);
+            }
+            let more = page.more;
+            place = page.place;
+            if more {
+                continue;
+            }
+            tokio::select! {
+                () = self.edge.stop.cancelled() => return Err(error::of_stop(false)),
+                () = sleep(LOOK_AGAIN.min(until.saturating_duration_since(Instant::now()))) => {}
+            }
         }
     }
 }
 
 fn render(page: &Changes) -> Value {
-    let next = URL_SAFE_NO_PAD.encode(page.place.bytes());
     let changes: Vec<_> = page.changes.iter().map(changed).collect();
-    let mut body = json!({ "changes": changes, "next": next, "more": page.more });
+    let mut body = json!({ "changes": changes, "next": text(&page.place), "more": page.more });
     if page.reset {
         body["reset"] = true.into();
     }
     body
+}
+
+fn text(place: &Followed) -> String {
+    URL_SAFE_NO_PAD.encode(place.bytes())
 }
 
 fn changed(Changed { id, incarnation, now }: &Changed) -> Value {
