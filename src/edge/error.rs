@@ -140,6 +140,7 @@ kinds! {
     UPGRADE_REQUIRED 426 "upgrade_required" "The path is for WebSockets"
     QUOTA_EXCEEDED 429 "quota_exceeded" "More than the quota of the tenant or of the key allows" [TenantBusy]
     OVERLOADED 429 "overloaded" "Too much work waits on this node"
+    AGENT_FAILED 502 "agent_failed" "The agent did not answer to its end"
     TOO_MANY_READERS 503 "too_many_readers" "This node serves as many readers as it may"
     TOO_MANY_CONNECTIONS 503 "too_many_connections" "This node serves as many connections as it may"
     NO_QUORUM 503 "no_quorum" "No leader with a majority answered in time"

@@ -40,6 +40,11 @@ pub(super) fn as_value(payload: &[u8]) -> Option<&str> {
     (raw.get().len() == payload.len()).then_some(raw.get())
 }
 
+/// Whether a text is nested no deeper than readers of JSON can be expected to follow.
+pub(super) fn is_shallow(text: &str) -> bool {
+    depth(text.as_bytes()) <= limits::JSON_DEPTH
+}
+
 /// The value's text with spaces for its line breaks, which in JSON lie between tokens only.
 pub(super) fn in_one_line(value: &RawValue) -> Vec<u8> {
     let flat = |byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };

@@ -204,9 +204,14 @@ impl Fold {
 
     /// There is output in the step under way, which may begin with it.
     fn append_output(&mut self, serial: Serial, before: usize, name: Option<&StepName>) {
-        if let Some((_, part)) = self.next_step.take() {
+        // What a border ends is of the step before it, and is no output of the next one.
+        let is_end = |delta: &&Delta| matches!(delta, Delta::Ends(..));
+        let ended = before + self.deltas[before..].iter().take_while(is_end).count();
+        if ended < self.deltas.len()
+            && let Some((_, part)) = self.next_step.take()
+        {
             self.steps.push(StepOf { name: name.cloned(), first: None, last: serial, part });
-            self.deltas.insert(before, Delta::Step);
+            self.deltas.insert(ended, Delta::Step);
         }
         if let Some(step) = self.steps.last_mut() {
             step.first.get_or_insert(serial);

@@ -148,6 +148,11 @@ impl<D: Dialect> Teller<D> {
         self.flow
     }
 
+    #[cfg(test)]
+    pub(super) fn into_dialect(self) -> D {
+        self.dialect
+    }
+
     /// Renders what the next event of the log means.
     pub(super) fn take(&mut self, event: &Event, out: &mut Vec<u8>) {
         let at = At { serial: event.serial, time: event.time };

@@ -60,6 +60,15 @@ impl Conversation {
             }
             _ => return,
         };
+        // What the answer cost may come behind why it ended.
+        if let (
+            Part::Finish { reason: None, usage },
+            Some(Part::Finish { usage: known @ None, .. }),
+        ) = (&part, self.entry().parts.last_mut())
+        {
+            known.clone_from(usage);
+            return;
+        }
         self.push(part);
     }
 }

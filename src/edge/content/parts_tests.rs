@@ -198,6 +198,18 @@ fn other_dialects_and_people_have_the_same_parts() {
             {"type":"tool_call","id":"k","tool":"look","state":"input-available","arguments":{"id":1.0}}
             {"type":"finish","reason":"stop","usage":{"total_tokens":12}}"#]],
     );
+    // The reason, and behind it what it cost.
+    check(
+        Speaks::Agent,
+        &[
+            ("openai/1", r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#),
+            ("openai/1", r#"{"choices":[],"usage":{"total_tokens":12}}"#),
+        ],
+        &[],
+        &[],
+        expect![[r#"
+            {"type":"finish","reason":"length","usage":{"total_tokens":12}}"#]],
+    );
     check(
         Speaks::User,
         &[("json", r#"{"form":1.10}"#), ("image/png", "bytes")],

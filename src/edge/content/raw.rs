@@ -8,13 +8,19 @@ use std::collections::HashMap;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
+use super::super::json;
+
 /// An object whose values are their own text.
 #[derive(Debug, Default)]
 pub(in crate::edge) struct Object<'a>(HashMap<String, &'a RawValue>);
 
 impl<'a> Object<'a> {
-    /// The object that a text is, if it is one.
+    /// The object that a text is, if it is one; none that is nested deeper than [`crate::limits::JSON_DEPTH`]: it would
+    /// be handed on to readers that fail on it.
     pub(in crate::edge) fn parse(text: &'a str) -> Option<Object<'a>> {
+        if !json::is_shallow(text) {
+            return None;
+        }
         serde_json::from_str(text).ok().map(Object)
     }
 
@@ -271,6 +277,10 @@ mod tests {
         assert_eq!((object.get("n"), object.is_true("t")), (None, true));
         assert_eq!(object.list("c"), ["7", r#""x""#]);
         assert!(Object::parse("[1]").is_none() && Object::parse("{").is_none());
+        // One level is the object's own.
+        let deep = |levels| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let most = crate::limits::JSON_DEPTH - 1;
+        assert!(Object::parse(&deep(most)).is_some() && Object::parse(&deep(most + 1)).is_none());
         let put = Json::object([("in", Json::raw(r#"{"z":1.10}"#)), ("s", "a\"b".into())]);
         assert_eq!(put.to_string(), r#"{"in":{"z":1.10},"s":"a\"b"}"#);
     }

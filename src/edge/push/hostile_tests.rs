@@ -20,7 +20,7 @@ fn an_answer_that_does_not_stream_has_its_text() {
         &[
             r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]}"#,
         ],
-        expect![[r#""whole", complete"#]],
+        expect![[r#""whole", chunk, complete"#]],
     );
     check(
         Protocol::OpenAi,
@@ -28,7 +28,7 @@ fn an_answer_that_does_not_stream_has_its_text() {
             r#"{"choices":[{"index":0,"text":"one ","finish_reason":null}]}"#,
             r#"{"choices":[{"index":0,"text":"two","finish_reason":"stop"}]}"#,
         ],
-        expect![[r#""one ", "two", complete"#]],
+        expect![[r#""one ", "two", chunk, complete"#]],
     );
 }
 
@@ -62,7 +62,7 @@ fn what_says_nothing_is_passed_over() {
             r#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#,
             r#"{"choices":[{"index":0,"delta":null,"finish_reason":"stop"}]}"#,
         ],
-        expect![[r#""x", complete"#]],
+        expect![[r#""x", chunk, complete"#]],
     );
 }
 

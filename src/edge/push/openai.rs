@@ -149,8 +149,8 @@ pub(super) fn take(chunk: &Object<'_>, data: &str, read: &mut Read) {
     let finish = choice.and_then(|choice| choice.text("finish_reason"));
     let finish = finish.filter(|word| !word.is_empty());
     // Of a server that counts all the time, the last count is the one.
-    let counts = has_usage(chunk) && (choice.is_none() || finish.is_some());
-    if says_more(&delta) || counts {
+    let ends = finish.is_some() || choice.is_none() && has_usage(chunk);
+    if says_more(&delta) || ends {
         read.whole(data);
     }
     if goes_on(&delta) {

@@ -123,7 +123,7 @@ fn text_is_taken_out_and_all_else_is_kept() {
             r#"{"choices":[],"usage":{"total_tokens":7}}"#,
             "[DONE]",
         ],
-        expect![[r#""Hi", chunk, complete"#]],
+        expect![[r#""Hi", chunk, chunk, complete"#]],
     );
 }
 
@@ -173,7 +173,7 @@ fn only_an_end_that_is_given_ends_an_answer_of_openai() {
             r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":""}]}"#,
             r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#,
         ],
-        expect![[r#""Hi", fail: the endpoint ended with an error"#]],
+        expect![[r#""Hi", chunk, fail: the endpoint ended with an error"#]],
     );
 }
 

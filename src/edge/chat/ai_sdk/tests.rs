@@ -64,6 +64,49 @@ fn an_answer_of_each_dialect_is_told_in_chunks() {
     );
 }
 
+/// Clients of the versions 5 and 6 die on the end of a text that is of no step of theirs.
+#[test]
+fn what_a_step_says_ends_before_the_step_does() {
+    let steps = [
+        ("ai-sdk/1", r#"{"type":"start-step"}"#),
+        ("ai-sdk/1", r#"{"type":"text-start","id":"a"}"#),
+        ("text", "one"),
+        ("ai-sdk/1", r#"{"type":"text-end","id":"a"}"#),
+        ("ai-sdk/1", r#"{"type":"finish-step"}"#),
+        ("ai-sdk/1", r#"{"type":"start-step"}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-start","id":"b"}"#),
+        ("ai-sdk/1", r#"{"type":"reasoning-delta","id":"b","delta":"Hm."}"#),
+        ("ai-sdk/1", r#"{"type":"start-step"}"#),
+        ("text", "two"),
+    ];
+    check(
+        Version::V6,
+        &[agent(1, "t", &steps), completed(90)],
+        (0, true),
+        expect![[r#"
+            {"type":"start","messageId":"answer-2.7-t"}
+            {"type":"start-step"}
+            {"type":"text-start","id":"3"}
+            {"type":"text-delta","id":"3","delta":"one"}
+            {"type":"text-end","id":"3"}
+            {"type":"finish-step"}
+            {"type":"start-step"}
+            {"type":"reasoning-start","id":"7"}
+            {"type":"reasoning-delta","id":"7","delta":"Hm."}
+            {"type":"reasoning-end","id":"7"}
+            {"type":"finish-step"}
+            {"type":"start-step"}
+            {"type":"text-start","id":"10"}
+            {"type":"text-delta","id":"10","delta":"two"}
+            {"type":"text-end","id":"10"}
+            {"type":"finish-step"}
+            {"type":"finish","finishReason":"stop"}
+            [DONE]
+            Ended
+        "#]],
+    );
+}
+
 #[test]
 fn what_a_version_does_not_know_is_wrapped() {
     let sent_content = [

@@ -2,7 +2,7 @@
 //! messages that it brings, unless the header `outlive-session` names one: that has the messages before the last.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 
 use super::super::super::content::raw::Json;
@@ -26,6 +26,8 @@ use crate::limits;
 use crate::session::{End, Right};
 
 const SESSION: HeaderName = HeaderName::from_static("outlive-session");
+/// Whether stock clients send a request that failed again by themselves.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// `POST /v1/openai/chat/completions`
@@ -63,7 +65,8 @@ pub(super) async fn create(
     };
     let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
     let shown = Shown { id: &id, turn, from, life, begins, is_present: true, health: false };
-    let completion = Completion::new(&begun, &agent, Items::new(edge.room.hold()));
+    let mut completion = Completion::new(&begun, &agent, Items::new(edge.room.hold()));
+    completion.streams = streams;
     if streams {
         let response = live::response(&edge, &caller, shown, completion, deadline).await;
         return delivery::roomy(&edge.room, response);
@@ -84,10 +87,13 @@ pub(super) struct Completion {
     id: String,
     agent: AgentName,
     created_s: u64,
-    /// Something was sent that cannot be taken back.
+    /// What was sent cannot be taken back.
+    pub(super) streams: bool,
+    /// Something was sent.
     has_text: bool,
     finish: Option<&'static str>,
-    error: Option<String>,
+    /// Why there is no answer.
+    error: Option<Problem>,
     items: Items,
 }
 
@@ -95,7 +101,8 @@ impl Completion {
     pub(super) fn new(begun: &Begun, agent: &AgentName, items: Items) -> Completion {
         let id = format!("chatcmpl-{}-{}", begun.serial.0, begun.turn);
         let (agent, finish, error) = (agent.clone(), None, None);
-        Completion { id, agent, created_s: 0, has_text: false, finish, error, items }
+        let (created_s, streams, has_text) = (0, true, false);
+        Completion { id, agent, created_s, streams, has_text, finish, error, items }
     }
 
     fn object(&self, kind: &str, choice: Vec<(&'static str, Json)>) -> Json {
@@ -126,11 +133,17 @@ impl Completion {
     }
 
     fn fail(&mut self, reason: String, out: &mut Vec<u8>) -> Flow {
+        // Its clients repeat what fails by itself, and each time that were another turn.
+        let problem = Problem::new(&error::AGENT_FAILED, reason.clone());
+        self.ends_by(problem.header(SHOULD_RETRY, HeaderValue::from_static("false")), reason, out)
+    }
+
+    fn ends_by(&mut self, problem: Problem, reason: String, out: &mut Vec<u8>) -> Flow {
         let error = [("message", reason.as_str().into()), ("type", "server_error".into())];
         let error = Json::object(error).with("code", Json::Null).with("param", Json::Null);
         live::data(out, &Json::object([("error", error)]));
         out.extend_from_slice(DONE);
-        self.error = Some(reason);
+        self.error = Some(problem);
         Flow::Ended
     }
 
@@ -158,9 +171,9 @@ impl Completion {
     ///
     /// # Errors
     /// It failed.
-    fn whole(&self) -> Result<Json, Problem> {
-        if let Some(reason) = &self.error {
-            return Err(Problem::new(&error::TURN_OVER, reason.clone()));
+    pub(super) fn whole(&mut self) -> Result<Json, Problem> {
+        if let Some(problem) = self.error.take() {
+            return Err(problem);
         }
         let text = self.texts(|what| match what {
             What::Message(whole) => Some(whole),
@@ -205,6 +218,12 @@ impl Completion {
 
     fn waits(&mut self, at: At, out: &mut Vec<u8>) -> Flow {
         for item in self.items.wanted(at.serial) {
+            // Whoever is asked something else is told so, and answers by another message.
+            if let What::Message(whole) = &item.what {
+                let pause = if self.has_text { "\n\n" } else { "" };
+                self.has_text = true;
+                self.chunk(vec![("content", format!("{pause}{}", whole.text).into())], out);
+            }
             self.items.add(item);
         }
         let calls = self.calls();
@@ -228,10 +247,10 @@ impl Dialect for Completion {
             Delta::Accepted { answered: false } => return self.end("stop", out),
             Delta::Begins(_, kind) => self.begins(at, kind, out),
             Delta::Goes(_, kind, text) => self.goes(at, kind, text, out),
-            // Nothing of it can be taken back here.
-            Delta::Rewound { .. } if self.has_text => {
+            Delta::Rewound { .. } if self.streams && self.has_text => {
                 return self.fail("the agent began anew; ask again".into(), out);
             }
+            Delta::Rewound { from, .. } => self.items.take_back(from),
             Delta::Question(_) | Delta::Answered { .. } | Delta::Expired { .. } => {
                 self.items.question(delta);
             }
@@ -246,7 +265,9 @@ impl Dialect for Completion {
             }
             Delta::Ended(End::Failed { reason }) => return self.fail(reason, out),
             Delta::Ended(End::Cancelled { .. }) => {
-                return self.fail("the answer was cancelled".into(), out);
+                let reason = "the answer was cancelled";
+                let problem = Problem::new(&error::TURN_OVER, reason);
+                return self.ends_by(problem, reason.into(), out);
             }
             _ => {}
         }

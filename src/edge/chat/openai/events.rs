@@ -5,7 +5,7 @@ use super::super::super::content::Call;
 use super::super::super::content::raw::Json;
 use super::super::delta::{Delta, Kind, PartId};
 use super::super::live::{self, At, Dialect, Flow};
-use super::items::{Item, Items, Text, What, text_part};
+use super::items::{Item, Items, Text, UNDER_WAY, WHOLE, What, text_part};
 use super::place::Place;
 use crate::session::End;
 
@@ -68,7 +68,12 @@ impl Events {
 
     /// The response as it stands.
     pub(super) fn response(&self) -> Json {
-        let ended = !matches!(self.status, "queued" | "in_progress");
+        let last = match self.status {
+            "queued" | "in_progress" => UNDER_WAY,
+            "completed" => WHOLE,
+            // The end cut it.
+            _ => "incomplete",
+        };
         let error = self.error.as_deref().map_or(Json::Null, |message| {
             Json::object([("code", "server_error".into()), ("message", message.into())])
         });
@@ -90,7 +95,7 @@ impl Events {
             ("max_output_tokens", Json::Null),
             ("metadata", Json::object([])),
             ("model", agent.into()),
-            ("output", self.items.json(agent, ended).into()),
+            ("output", self.items.json(agent, last).into()),
             ("parallel_tool_calls", true.into()),
             ("previous_response_id", Json::Null),
             ("store", true.into()),
@@ -140,7 +145,7 @@ impl Events {
 
     /// An item is sent; `done`: all of it at once.
     fn add(&mut self, item: Item, done: bool, out: &mut Vec<u8>) {
-        let json = item.json(self.place.agent.as_str(), done);
+        let json = item.json(self.place.agent.as_str(), if done { WHOLE } else { UNDER_WAY });
         let index = count(self.index);
         self.items.add(item);
         let fields = vec![("output_index", index), ("item", json)];
@@ -176,7 +181,7 @@ impl Events {
                 ("role", "assistant".into()),
                 ("content", Vec::new().into()),
             ]),
-            Kind::Reasoning => item.json(self.place.agent.as_str(), false),
+            Kind::Reasoning => item.json(self.place.agent.as_str(), UNDER_WAY),
         };
         self.items.add(item);
         let fields = vec![("output_index", count(self.index)), ("item", json)];
@@ -221,7 +226,7 @@ impl Events {
         }
         self.emit(&format!("response.{}.done", name_of(kind)), fields, out);
         self.part(kind, "done", &text, out);
-        let item = self.items.all.last().map(|item| item.json(self.place.agent.as_str(), true));
+        let item = self.items.all.last().map(|item| item.json(self.place.agent.as_str(), WHOLE));
         let fields = vec![
             ("output_index", count(self.index)),
             ("item", item.expect("it is the one that ends")),

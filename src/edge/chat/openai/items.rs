@@ -37,6 +37,10 @@ pub(super) enum What {
     Image(String),
 }
 
+/// Statuses of a message.
+pub(super) const UNDER_WAY: &str = "in_progress";
+pub(super) const WHOLE: &str = "completed";
+
 /// Text, and how much of it came with which event.
 #[derive(Default)]
 pub(super) struct Text {
@@ -139,11 +143,11 @@ impl Items {
         numbered.map(|(number, pending)| wanted(serial, number, pending)).collect()
     }
 
-    /// The output, as JSON.
-    pub(super) fn json(&self, agent: &str, ended: bool) -> Vec<Json> {
-        let last = self.all.len().saturating_sub(1);
+    /// The output, as JSON; the status of its last message.
+    pub(super) fn json(&self, agent: &str, last: &'static str) -> Vec<Json> {
+        let end = self.all.len().saturating_sub(1);
         let items = self.all.iter().enumerate();
-        items.map(|(at, item)| item.json(agent, ended || at < last)).collect()
+        items.map(|(at, item)| item.json(agent, if at < end { WHOLE } else { last })).collect()
     }
 }
 
@@ -184,8 +188,7 @@ impl Item {
         size_of::<Item>() + more
     }
 
-    pub(super) fn json(&self, agent: &str, done: bool) -> Json {
-        let status = if done { "completed" } else { "in_progress" };
+    pub(super) fn json(&self, agent: &str, status: &'static str) -> Json {
         let of =
             |kind: &str| Json::object([("id", self.id.as_str().into()), ("type", kind.into())]);
         match &self.what {

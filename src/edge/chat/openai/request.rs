@@ -27,10 +27,18 @@ pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
     let items: Vec<_> = items.into_iter().filter_map(Object::parse).collect();
     let answers: Vec<_> = items.iter().filter_map(answer).collect();
     let last = items.last().ok_or_else(|| bad("input is empty"))?;
+    let messages: Vec<_> = items.iter().filter(|item| is_message(item)).collect();
+    // An answer whose call comes along is history, and so is what comes before it.
+    let calls: Vec<_> = items.iter().filter_map(call).collect();
+    let is_new = |item: &&Object<'_>| {
+        answer(item).is_some() && item.text("call_id").is_none_or(|id| !calls.contains(&id))
+    };
+    if !alone && !messages.is_empty() && items.iter().any(|item| is_new(&item)) {
+        return Err(bad("answers to calls and a message go in two requests, the answers first"));
+    }
     if !answers.is_empty() && answer(last).is_some() {
         return Ok(Says::Answers(answers));
     }
-    let messages: Vec<_> = items.iter().filter(|item| is_message(item)).collect();
     messages_of(&messages, alone)
 }
 
@@ -42,6 +50,12 @@ pub(super) fn messages(body: &Object<'_>, alone: bool) -> Result<Says, Problem> 
         return Ok(Says::Answers(tools));
     }
     messages_of(&messages.iter().collect::<Vec<_>>(), alone)
+}
+
+/// The id of a call that an agent made.
+fn call(item: &Object<'_>) -> Option<String> {
+    let is_call = item.text("type").as_deref() == Some("function_call");
+    is_call.then(|| item.text("call_id")).flatten()
 }
 
 fn is_message(item: &Object<'_>) -> bool {

@@ -190,7 +190,7 @@ fn what_is_taken_back_is_not_in_the_output() {
         ended(6, End::Completed { reason: "length".into() }),
     ];
     let rendered = events(&log, 1, 0);
-    expect![[r#"response.incomplete 16 [Some("\"incomplete\""), None, Some("{\"reason\":\"max_output_tokens\"}")] [{"id":"msg_2","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"one ","annotations":[],"logprobs":[]}]},{"id":"msg_5","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"right","annotations":[],"logprobs":[]}]}]"#]].assert_eq(rendered.lines().rev().nth(1).unwrap());
+    expect![[r#"response.incomplete 16 [Some("\"incomplete\""), None, Some("{\"reason\":\"max_output_tokens\"}")] [{"id":"msg_2","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"one ","annotations":[],"logprobs":[]}]},{"id":"msg_5","type":"message","status":"incomplete","role":"assistant","content":[{"type":"output_text","text":"right","annotations":[],"logprobs":[]}]}]"#]].assert_eq(rendered.lines().rev().nth(1).unwrap());
 }
 
 #[test]
@@ -301,6 +301,37 @@ fn a_completion_is_told_in_chunks() {
     "#]].assert_eq(&of(&log, true));
 }
 
+/// One that is sent whole has said nothing yet that it could not take back.
+#[test]
+fn a_whole_completion_is_what_counts_in_the_end() {
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
+    let mut log = vec![
+        input(),
+        agent(2, "t", &[("text", "one "), ("text", "wrong")]),
+        rewound(4, 3, 3),
+        agent(5, "t", &[("text", "right")]),
+        completed(6),
+    ];
+    let whole = |log: &[Vec<Event>]| {
+        let mut completion = Completion::new(&begun, &poet(), items());
+        completion.streams = false;
+        let fold = Fold::new(&turn(), Serial(1), Superseded::default());
+        let mut teller = Teller::new(fold, completion, Serial(0), Serial(0));
+        log.iter().flatten().for_each(|event| teller.take(event, &mut Vec::new()));
+        teller.into_dialect().whole()
+    };
+    let all = whole(&log).unwrap().to_string();
+    assert!(all.contains(r#""content":"one \n\nright""#), "{all}");
+    log[4] = ended(6, End::Failed { reason: "the model is ill".into() });
+    let why = whole(&log).unwrap_err();
+    assert_eq!(
+        (why.kind().status, why.code(), why.detail()),
+        (502, "agent_failed", "the model is ill")
+    );
+    log[4] = ended(6, End::Cancelled { by: None, reason: "stop".into() });
+    assert_eq!(whole(&log).unwrap_err().code(), "turn_over");
+}
+
 #[test]
 fn an_input_is_its_last_message_or_all_of_it() {
     let show = |sent_content: NewEvent| {
@@ -350,6 +381,16 @@ fn an_input_is_its_last_message_or_all_of_it() {
         k: json "Graz"
         q: json {"approved":true}
     "#]].assert_eq(&all);
+    let answered = r#"{"type":"function_call_output","call_id":"k","output":"Graz"}"#;
+    let call = r#"{"type":"function_call","call_id":"k","name":"f","arguments":"{}"}"#;
+    let said = r#"{"role":"user","content":"c"}"#;
+    for items in [[answered, said], [said, answered]] {
+        let refused = input(&format!(r#"{{"input":[{}]}}"#, items.join(",")), false);
+        assert_eq!(refused.unwrap_err().kind().code, "bad_json", "one of the two would be lost");
+    }
+    // What a client sends along of what was there.
+    let known = format!(r#"{{"input":[{said},{call},{answered},{said}]}}"#);
+    assert!(matches!(input(&known, false), Ok(Says::Message(_))));
     for body in [
         "{",
         r#"{"input":7}"#,
