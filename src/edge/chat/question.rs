@@ -44,7 +44,28 @@ impl Tool {
     }
 }
 
+/// One of the answers to a choice.
+pub(super) struct Choice {
+    /// JSON.
+    pub(super) value: String,
+    /// For people.
+    pub(super) label: String,
+}
+
 impl Question {
+    /// The answers that a choice has; none of another kind of question.
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        let question = Object::parse(&self.question).filter(|_| self.kind == "choice");
+        let one = |json: &str| {
+            let named = Object::parse(json);
+            let value = named.as_ref().and_then(|named| named.get("value")).unwrap_or(json);
+            let label = named.as_ref().and_then(|named| named.text("label"));
+            let label = label.or_else(|| raw::string(value)).unwrap_or_else(|| value.to_owned());
+            Choice { value: value.to_owned(), label }
+        };
+        question.map_or_else(Vec::new, |all| all.list("choices").into_iter().map(one).collect())
+    }
+
     /// The call that stands for a question whose agent sent none, as a chunk of the AI SDK. Without it a client knows
     /// nothing that it could allow or make. None where no client is to.
     pub(super) fn call_of_its_own(&self) -> Option<String> {

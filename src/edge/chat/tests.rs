@@ -16,6 +16,19 @@ pub(super) fn turn() -> TurnId {
     TurnId::parse("t").unwrap()
 }
 
+/// A question of an agent, and that its turn waits for it.
+pub(super) fn asked(serial: u64, kind: &str, question: &'static str) -> Vec<Event> {
+    let mut events = asks(serial, "q", None);
+    events[0].payload = question.into();
+    let Some(Fact::Requested { kind: of, .. }) = events[0].fact.as_deref_mut() else { panic!() };
+    *of = KindName::parse(kind).unwrap();
+    events
+}
+
+/// A choice, with and without words for people.
+pub(super) const CHOICE: &str =
+    r#"{"text":"Which flight?","choices":[{"value":"A1","label":"9:00"},7]}"#;
+
 /// What a turn is about, beside its output.
 pub(super) fn fact(serial: u64, fact: Fact) -> Vec<Event> {
     vec![Event { serial: Serial(serial), fact: Some(Box::new(fact)), ..sample("json", b"null") }]

@@ -9,7 +9,7 @@ use super::super::super::content::raw::{Json, Object};
 use super::super::super::content::{Call, Outcome};
 use super::super::delta::{Delta, Kind, PartId};
 use super::super::live::{self, At, Dialect, Flow};
-use super::super::question::Question;
+use super::super::question::{Choice, Question};
 use crate::ids::{Incarnation, Serial, TurnId};
 use crate::limits::INTERACTIONS;
 use crate::session::{End, Format};
@@ -290,7 +290,24 @@ fn interrupt(pending: &Question) -> Json {
     let interrupt = Json::object([("id", name.as_str().into()), ("reason", reason.into())]);
     let interrupt = interrupt.with_some("toolCallId", call.map(Json::from));
     let interrupt = interrupt.with_some("message", question.text("text").map(Json::from));
-    interrupt.with_some("responseSchema", question.get("schema").map(Json::raw))
+    let schema = question.get("schema").map(Json::raw).or_else(|| choice(pending, &question));
+    interrupt.with_some("responseSchema", schema)
+}
+
+/// What fits a choice, as a schema; none of another question.
+fn choice(pending: &Question, question: &Object<'_>) -> Option<Json> {
+    let one = |choice: Choice| {
+        Json::object([("const", Json::raw(&choice.value)), ("title", choice.label.into())])
+    };
+    let all: Vec<_> = pending.choices().into_iter().map(one).collect();
+    if all.is_empty() {
+        return None;
+    }
+    let one = Json::object([("oneOf", all.into())]);
+    Some(match question.is_true("multiple") {
+        true => Json::object([("type", "array".into()), ("items", one)]),
+        false => one,
+    })
 }
 
 fn of(kind: &str) -> Json {

@@ -152,6 +152,7 @@ impl Items {
 }
 
 fn wanted(serial: Serial, number: usize, pending: Question) -> Item {
+    let choices = pending.choices();
     let Question { interaction: name, kind, question, .. } = pending;
     let Tool { name: named, arguments, .. } = Tool::of(&question).unwrap_or_default();
     let id = format!("{}_{number}", serial.0);
@@ -168,6 +169,7 @@ fn wanted(serial: Serial, number: usize, pending: Question) -> Item {
             let text = Object::parse(&question).and_then(|all| all.text("text"));
             let text = text.or_else(|| raw::string(&question));
             let text = text.unwrap_or(question);
+            let text = choices.iter().fold(text, |text, choice| text + "\n- " + &choice.label);
             let pieces = vec![(serial, text.len())];
             let what = What::Message(Text { text, pieces });
             Item { id: format!("msg_{id}"), serial, what }

@@ -13,7 +13,7 @@ use super::super::fold::Fold;
 use super::super::follow::Lost;
 use super::super::live::{Flow, Teller};
 use super::super::superseded::Superseded;
-use super::super::tests::{completed, ended, rendered, rewound, turn};
+use super::super::tests::{CHOICE, asked, completed, ended, rendered, rewound, turn};
 use super::completions::Completion;
 use super::events::Events;
 use super::items::Items;
@@ -299,6 +299,19 @@ fn a_completion_is_told_in_chunks() {
         [DONE]
         Ended
     "#]].assert_eq(&of(&log, true));
+}
+
+/// A stream asks what a whole completion asks.
+#[test]
+fn whoever_is_to_choose_is_told_among_what() {
+    let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
+    let log = [input(), agent(2, "t", &[("text", "Hm.")]), asked(3, "choice", CHOICE)];
+    let text = r"Which flight?\n- 9:00\n- 7";
+    let streamed = rendered(Completion::new(&begun, &poet(), items()), &log, (0, true));
+    assert!(streamed.contains(&format!(r#""content":"\n\n{text}""#)), "{streamed}");
+    assert!(streamed.contains(r#""finish_reason":"stop""#), "{streamed}");
+    let response = events(&log, 1, 0);
+    assert!(response.contains(&format!(r#""text":"{text}""#)), "{response}");
 }
 
 /// One that is sent whole has said nothing yet that it could not take back.
