@@ -64,15 +64,18 @@ impl Recent {
         }
         let meant =
             |(id, place): &(&SessionId, &u64)| (since + 1..=upto).contains(*place) && wanted(id);
-        let mut all: Vec<_> = known.places.iter().filter(meant).collect();
-        all.sort_unstable_by_key(|(id, place)| (**place, *id));
+        let all = known.places.iter().filter(meant).map(|(id, place)| (*place, id.clone()));
+        let mut all: Vec<_> = all.collect();
+        // Who hands out commands waits for this lock.
+        drop(known);
+        all.sort_unstable();
         let (mut found, mut reached) = (Vec::new(), since);
-        for (id, place) in all {
-            if limit <= found.len() && reached < *place {
+        for (place, id) in all {
+            if limit <= found.len() && reached < place {
                 return Some((found, reached));
             }
-            found.push(id.clone());
-            reached = *place;
+            found.push(id);
+            reached = place;
         }
         Some((found, upto))
     }
