@@ -197,15 +197,17 @@ async fn an_endpoint_that_asked_twice_goes_on_with_both_answers() {
     let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
     let url = cluster.url(1);
     ask(&url, "t1", "a chair").await;
-    for (times, name) in [(1, "i1"), (2, "i2")] {
+    let put_away = json!({ "approved": false, "cancelled": true });
+    for (times, name, answer) in [(1, "i1", json!(1)), (2, "i2", put_away)] {
         count(&url, "turn.waiting", times).await;
-        let answer = json!({ "answer": { "data": times } });
+        let answer = json!({ "answer": { "data": answer } });
         post(&format!("{url}/v1/sessions/s/interactions/{name}"), answer).await;
     }
     let received = until(&url, "turn.completed").await;
     let calls = endpoint.request(1);
-    let of = |id: &str, payload: u64| json!({ "interruptId": id, "status": "resolved", "payload": payload });
-    assert_eq!(calls["resume"], json!([of("i1", 1), of("i2", 2)]), "{received:?}");
+    let answered = json!({ "interruptId": "i1", "status": "resolved", "payload": 1 });
+    let put_away = json!({ "interruptId": "i2", "status": "cancelled" });
+    assert_eq!(calls["resume"], json!([answered, put_away]), "{received:?}");
     assert_eq!((&calls["runId"], &calls["parentRunId"]), (&json!("t1:1"), &json!("t1")));
 }
 

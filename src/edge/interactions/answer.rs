@@ -29,11 +29,22 @@ fn edited<'o>(object: &'o Object<'o>) -> Option<&'o str> {
     EDITED.iter().find_map(|name| object.get(name))
 }
 
+/// Whether an answer is that there is none: whoever was asked put the question away.
+pub(in crate::edge) fn is_dismissal(format: &Format, answer: &[u8]) -> bool {
+    let text = str::from_utf8(answer).ok().filter(|_| *format == Format::JSON);
+    text.and_then(Object::parse).is_some_and(|answer| {
+        answer.is_true("cancelled") && answer.get("approved") == Some("false")
+    })
+}
+
 /// Judges an answer by its question.
 pub(super) fn check(kind: &str, question: &[u8], said: &NewEvent) -> Result<(), Unfit> {
     let question = String::from_utf8_lossy(question);
     // A question in another shape, by an agent of another dialect, is that one's to judge.
     let Some(question) = Object::parse(&question) else { return Ok(()) };
+    if is_dismissal(&said.format, &said.payload) {
+        return Ok(());
+    }
     let text = String::from_utf8_lossy(&said.payload);
     match kind {
         KindName::FORM => match question.get("schema") {
@@ -72,6 +83,9 @@ fn choice(question: &Object<'_>, said: &NewEvent, text: &str) -> Result<(), Unfi
     };
     let chosen = match given {
         Value::Array(all) if question.is_true("multiple") => all,
+        _ if question.is_true("multiple") => {
+            return Err(Unfit::because("several may be chosen: the answer is a list"));
+        }
         one => vec![one],
     };
     if values.len() < chosen.len() {
@@ -158,6 +172,10 @@ mod tests {
             ("choice", choice, r#"["a"]"#, "the answer is none of the choices"),
             ("choice", several, r#"["a",2]"#, ""),
             ("choice", several, r#"["a","a"]"#, "something is chosen twice"),
+            ("choice", several, r#""a""#, "several may be chosen: the answer is a list"),
+            ("choice", choice, r#"{"approved":false,"cancelled":true}"#, ""),
+            ("form", form, r#"{"approved":false,"cancelled":true}"#, ""),
+            ("form", form, r#"{"cancelled":true}"#, "the answer does not fit the form's schema"),
             ("approval", tool, "true", ""),
             ("approval", tool, r#"{"approved":false,"reason":"no"}"#, ""),
             ("approval", tool, r#"{"approved":true,"arguments":{"to":"eve"}}"#, ""),

@@ -18,7 +18,7 @@ use crate::limits;
 use crate::runtime::{Freshness, Reply, SubmitError};
 use crate::session::{Answer, Command, Grant, Refusal, Status};
 
-pub(super) use answer::edited_arguments;
+pub(super) use answer::{edited_arguments, is_dismissal};
 pub(super) use question::check as question;
 pub(super) use schema::check as is_schema;
 

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::super::attached::questions::Reply;
 use super::super::content::raw::{self, Json, Letters, Object};
 use super::super::content::{Ask, Call, Entry, Outcome, PARAGRAPH, Part, as_json};
-use super::super::interactions::{edited_arguments, is_schema};
+use super::super::interactions::{edited_arguments, is_dismissal, is_schema};
 use super::answer::{ARGUMENTS_BYTES, End, Question, Read, question};
 use super::{Request, reason, some};
 use crate::limits;
@@ -51,6 +51,7 @@ fn resumed(ask: &Ask) -> Json {
         Json::object([("interruptId", ask.id.as_str().into()), ("status", status.into())])
     };
     match &ask.reply {
+        Reply::Answered { format, payload } if is_dismissal(format, payload) => of("cancelled"),
         Reply::Answered { format, payload } => {
             of("resolved").with("payload", payload_of(format, payload))
         }
