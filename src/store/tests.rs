@@ -316,7 +316,7 @@ fn blocks_are_freed_from_where_they_were_freed_before() {
 #[tokio::test]
 async fn the_end_of_a_sync_can_be_awaited() {
     let watch = Arc::new(Watch::default());
-    let ((begun, begins), (end, ends)) = (oneshot::channel(), mpsc::channel::<()>());
+    let ((begun, begins), (end, ends)) = (oneshot::channel(), mpsc::sync_channel::<()>(1));
     let syncing = watch.clone();
     let sync = std::thread::spawn(move || {
         syncing.sync(|| {
