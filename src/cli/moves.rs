@@ -79,7 +79,7 @@ impl Named {
     /// Says that the bytes were left out, where there are any.
     fn left_out(&self, how: &str) {
         if !self.files.is_empty() {
-            eprintln!("{} files go by themselves: {how}", self.files.len());
+            eprintln!("its files ({}) go by themselves: {how}", self.files.len());
         }
     }
 }
