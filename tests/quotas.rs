@@ -329,9 +329,13 @@ async fn streams_of_all_kinds_are_counted_for_as_long_as_they_are_open() {
     let first = open(sse).await;
     assert_eq!(first.status(), 200);
     let socket = Client::open_as(&node, "/v1/ws", &acme).await;
-    for path in
-        [sse, "/v1/sessions/s/events?live=long-poll", "/v1/stream/s?offset=-1&live=sse", "/v1/ws"]
-    {
+    for path in [
+        sse,
+        "/v1/sessions/s/events?live=long-poll",
+        "/v1/stream/s?offset=-1&live=sse",
+        "/v1/changes?live=sse",
+        "/v1/ws",
+    ] {
         let refused = open(path).await;
         assert_eq!(refused.status(), 429, "{path}");
         let policy = refused.headers()["ratelimit-policy"].to_str().unwrap();

@@ -20,24 +20,13 @@ const PIECE: usize = 64 << 10;
 /// A file's line is shorter, in bytes.
 const FILE_LINE_BYTES: usize = 4096;
 
+/// A session that moves.
 #[derive(Debug, Args)]
-pub(super) struct Export {
-    /// Name of the session
+pub(super) struct Moving {
+    /// Name that the session has here, or is to have
     #[arg(value_parser = super::session_name)]
     id: String,
-    /// Directory for the bytes of its files, made where it is missing
-    #[arg(long, value_name = "DIR")]
-    files: Option<PathBuf>,
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Import {
-    /// Name that the session is to have
-    #[arg(value_parser = super::session_name)]
-    id: String,
-    /// Directory with the bytes of its files
+    /// Directory for the bytes of its files; an export makes it where it is missing
     #[arg(long, value_name = "DIR")]
     files: Option<PathBuf>,
     #[command(flatten)]
@@ -84,7 +73,7 @@ impl Named {
     }
 }
 
-pub(super) async fn export(Export { id, files, target }: Export) -> anyhow::Result<()> {
+pub(super) async fn export(Moving { id, files, target }: Moving) -> anyhow::Result<()> {
     let (client, mut named) = (target.client()?, Named::default());
     let mut out = io::stdout();
     let taken = |piece: &[u8]| {
@@ -104,7 +93,7 @@ pub(super) async fn export(Export { id, files, target }: Export) -> anyhow::Resu
     Ok(())
 }
 
-pub(super) async fn import(Import { id, files, target }: Import) -> anyhow::Result<()> {
+pub(super) async fn import(Moving { id, files, target }: Moving) -> anyhow::Result<()> {
     let client = target.client()?;
     let named = Arc::new(Mutex::new(Named::default()));
     if io::IsTerminal::is_terminal(&io::stdin()) {

@@ -30,9 +30,9 @@ pub(super) enum Session {
     /// Take inputs and appends again
     Restore(One),
     /// Write a session to standard output as lines of JSON, and its files into a directory
-    Export(moves::Export),
+    Export(moves::Moving),
     /// Bring in a session that was exported, from standard input
-    Import(moves::Import),
+    Import(moves::Moving),
     /// End a session and free its log
     Delete(One),
 }

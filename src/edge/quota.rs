@@ -28,7 +28,8 @@ fn is_stream(route: &str, request: &Request) -> bool {
     };
     match (route, method) {
         ("events" | "stream", &Method::GET) => asks("live"),
-        ("turn" | "changes", &Method::GET) => asks("wait_ms"),
+        ("turn", &Method::GET) => asks("wait_ms"),
+        ("changes", &Method::GET) => asks("wait_ms") || asks("live"),
         ("openai_of", &Method::GET) => asks("stream"),
         ("stream", &Method::POST) => request.headers().contains_key(STREAM_APPEND),
         ("told" | "ws" | "agents_ws" | "ai_sdk_stream", &Method::GET) => true,
@@ -177,6 +178,9 @@ mod tests {
             ("ws", Method::GET, "/ws", None, true),
             ("turn", Method::GET, "/t?wait_ms=1000", None, true),
             ("turn", Method::GET, "/t", None, false),
+            ("changes", Method::GET, "/c?live=sse", None, true),
+            ("changes", Method::GET, "/c?wait_ms=1000", None, true),
+            ("changes", Method::GET, "/c?after=now", None, false),
             ("openai_of", Method::GET, "/r?stream=true", None, true),
             ("openai_of", Method::GET, "/r", None, false),
         ] {

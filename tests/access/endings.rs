@@ -21,6 +21,8 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
         let native = open("/v1/sessions/mine/events?live=sse").await.unwrap();
         let durable = open("/v1/stream/mine?offset=-1&live=sse").await.unwrap();
         assert_eq!((native.status().as_u16(), durable.status().as_u16()), (200, 200));
+        let changes = open("/v1/changes?live=sse").await.unwrap();
+        assert_eq!(changes.status().as_u16(), 200);
         let waits = [
             "/v1/sessions/mine/events?live=long-poll&wait_ms=60000&after=now",
             "/v1/stream/mine?offset=now&live=long-poll",
@@ -51,9 +53,11 @@ async fn what_a_key_opened_ends_with_it_and_says_why() {
             let (status, _) = ask(&node, Some(ROOT), Method::DELETE, &path, None).await;
             assert_eq!(status, 204);
         }
-        let text = rest(native).await;
         let end = format!("event: detached\ndata: {{\"reason\":\"{reason}\"}}");
-        assert!(text.contains(&end), "{text}");
+        for stream in [native, changes] {
+            let text = rest(stream).await;
+            assert!(text.contains(&end), "{text}");
+        }
         rest(durable).await;
         let text = rest(endless).await;
         assert!(text.contains(reason), "{text}");

@@ -1,7 +1,8 @@
 //! A question to people, as chat clients know it: the call of a tool that is to be allowed, or that they are to make.
 
 use super::super::content::raw::{self, Json, Object};
-use crate::ids::{InteractionId, Millis, TurnId};
+use super::super::interactions::choices;
+use crate::ids::{InteractionId, KindName, Millis, TurnId};
 use crate::limits::ASK_GRACE_MS;
 use crate::session::{Event, Fact};
 
@@ -55,15 +56,16 @@ pub(super) struct Choice {
 impl Question {
     /// The answers that a choice has; none of another kind of question.
     pub(super) fn choices(&self) -> Vec<Choice> {
-        let question = Object::parse(&self.question).filter(|_| self.kind == "choice");
-        let one = |json: &str| {
-            let named = Object::parse(json);
-            let value = named.as_ref().and_then(|named| named.get("value")).unwrap_or(json);
-            let label = named.as_ref().and_then(|named| named.text("label"));
+        let question = Object::parse(&self.question).filter(|_| self.kind == KindName::CHOICE);
+        let Some(question) = question else { return Vec::new() };
+        let values = choices(&question).unwrap_or_default().into_iter();
+        let named = question.list("choices");
+        let choice = |(value, json): (&str, &str)| {
+            let label = Object::parse(json).and_then(|named| named.text("label"));
             let label = label.or_else(|| raw::string(value)).unwrap_or_else(|| value.to_owned());
             Choice { value: value.to_owned(), label }
         };
-        question.map_or_else(Vec::new, |all| all.list("choices").into_iter().map(one).collect())
+        values.zip(named).map(choice).collect()
     }
 
     /// The call that stands for a question whose agent sent none, as a chunk of the AI SDK. Without it a client knows

@@ -220,19 +220,14 @@ fn hex(hash: &[u8; 32]) -> String {
 
 /// What clients see of a file.
 fn render(file: &File) -> Value {
-    json!({
-        "file": file.id.as_str(),
-        "size": file.size,
-        "sha256": hex(&file.sha256),
-        "media_type": file.media_type.as_ref().map(ContentType::as_str),
-        "name": file.name,
-        "offset": file.received,
-        "complete": file.is_whole(),
-        "created_at": file.begun_at.0,
-        "expires_at": wire::millis(file.expires_at()),
-        "first": file.cited.map(|(first, _)| first.0),
-        "last": file.cited.map(|(_, last)| last.0),
-    })
+    let mut line = announcement(file);
+    line["offset"] = file.received.into();
+    line["complete"] = file.is_whole().into();
+    line["created_at"] = file.begun_at.0.into();
+    line["expires_at"] = json!(wire::millis(file.expires_at()));
+    line["first"] = json!(file.cited.map(|(first, _)| first.0));
+    line["last"] = json!(file.cited.map(|(_, last)| last.0));
+    line
 }
 
 /// How far a file has come, in headers.

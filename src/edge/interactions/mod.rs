@@ -19,7 +19,7 @@ use crate::runtime::{Freshness, Reply, SubmitError};
 use crate::session::{Answer, Command, Grant, Refusal, Status};
 
 pub(super) use answer::{edited_arguments, is_dismissal};
-pub(super) use question::check as question;
+pub(super) use question::{check as question, choices};
 pub(super) use schema::check as is_schema;
 
 /// Why an answer does not fit its question.

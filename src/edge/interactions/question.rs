@@ -48,7 +48,7 @@ pub(in crate::edge) fn check(kind: &str, question: &NewEvent) -> Result<(), Stri
 ///
 /// # Errors
 /// Gives what is wrong with it.
-pub(super) fn choices<'q>(question: &'q Object<'q>) -> Result<Vec<&'q str>, String> {
+pub(in crate::edge) fn choices<'q>(question: &'q Object<'q>) -> Result<Vec<&'q str>, String> {
     let most = limits::CHOICES;
     let choices = question.get("choices").and_then(raw::list);
     let choices = choices.filter(|all| !all.is_empty() && all.len() <= most);

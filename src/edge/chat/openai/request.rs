@@ -1,5 +1,7 @@
 //! What OpenAI's clients send: the input of a response, or the messages of a chat.
 
+use std::collections::BTreeSet;
+
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::error::Problem;
 use super::super::client_message::{self, MessagePart, Says, bad};
@@ -29,11 +31,9 @@ pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
     let last = items.last().ok_or_else(|| bad("input is empty"))?;
     let messages: Vec<_> = items.iter().filter(|item| is_message(item)).collect();
     // An answer whose call comes along is history, and so is what comes before it.
-    let calls: Vec<_> = items.iter().filter_map(call).collect();
-    let is_new = |item: &&Object<'_>| {
-        answer(item).is_some() && item.text("call_id").is_none_or(|id| !calls.contains(&id))
-    };
-    if !alone && !messages.is_empty() && items.iter().any(|item| is_new(&item)) {
+    let calls: BTreeSet<_> = items.iter().filter_map(call).collect();
+    let are_new = answers.iter().any(|(id, _)| !calls.contains(id));
+    if !alone && !messages.is_empty() && are_new {
         return Err(bad("answers to calls and a message go in two requests, the answers first"));
     }
     if !answers.is_empty() && answer(last).is_some() {
@@ -52,10 +52,13 @@ pub(super) fn messages(body: &Object<'_>, alone: bool) -> Result<Says, Problem> 
     messages_of(&messages.iter().collect::<Vec<_>>(), alone)
 }
 
-/// The id of a call that an agent made.
+/// The id of a call that an agent made, or asked for, by which it is answered.
 fn call(item: &Object<'_>) -> Option<String> {
-    let is_call = item.text("type").as_deref() == Some("function_call");
-    is_call.then(|| item.text("call_id")).flatten()
+    match item.text("type").as_deref() {
+        Some("function_call") => item.text("call_id"),
+        Some("mcp_approval_request") => item.text("id"),
+        _ => None,
+    }
 }
 
 fn is_message(item: &Object<'_>) -> bool {

@@ -404,6 +404,10 @@ fn an_input_is_its_last_message_or_all_of_it() {
     // What a client sends along of what was there.
     let known = format!(r#"{{"input":[{said},{call},{answered},{said}]}}"#);
     assert!(matches!(input(&known, false), Ok(Says::Message(_))));
+    let request = r#"{"type":"mcp_approval_request","id":"q","name":"f","arguments":"{}"}"#;
+    let allowed = r#"{"type":"mcp_approval_response","approval_request_id":"q","approve":true}"#;
+    let known = format!(r#"{{"input":[{said},{request},{allowed},{said}]}}"#);
+    assert!(matches!(input(&known, false), Ok(Says::Message(_))));
     for body in [
         "{",
         r#"{"input":7}"#,
