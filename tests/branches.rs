@@ -173,7 +173,7 @@ async fn a_fork_goes_on_by_itself_and_ends_what_was_open() {
     let path = "/v1/sessions/f/turns/two/say";
     let body = json!({ "epoch": open["epoch"], "seq": 0, "events": [{ "text": "x" }] });
     let (status, refused) = post(&urls[0], path, body).await;
-    assert_eq!((status, &refused["code"]), (410, &json!("turn_over")));
+    assert_eq!((status, &refused["code"]), (410, &json!("turn_ended")));
     let mut same = output("a poem");
     same["input"] = "one".into();
     let (_, known) = post(&urls[0], "/v1/sessions/f/inputs", same).await;

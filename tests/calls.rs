@@ -67,7 +67,10 @@ async fn questions_have_the_shape_of_their_kind_and_answers_fit_them_at_every_no
     assert_eq!(answer(&urls[2], "form", json!({ "age": 7 })).await.0, 200);
     assert_eq!(answer(&urls[1], "choice", json!(2)).await.0, 200);
     // One that is over is answered as before, fit or not.
-    assert_eq!(code(&answer(&urls[0], "form", json!({})).await), (409, "conflict"));
+    assert_eq!(
+        code(&answer(&urls[0], "form", json!({})).await),
+        (409, "interaction_already_answered")
+    );
     assert_eq!(code(&answer(&urls[0], "none", json!({})).await), (404, "no_such_interaction"));
 }
 

@@ -362,7 +362,7 @@ async fn a_request_that_its_role_forbids_leaves_no_session_behind() {
     let key = [("authorization", key.as_str())];
     let (status, received) =
         ask_with(&node, (Method::POST, "/v1/ai-sdk/poet"), &hello(), &key).await;
-    assert_eq!((status, &parse(&received)["code"]), (403, &json!("role_forbids")));
+    assert_eq!((status, &parse(&received)["code"]), (403, &json!("insufficient_role")));
     let (status, _) = ask_with(&node, (Method::GET, "/v1/sessions/s"), &Value::Null, &root).await;
     assert_eq!(status, 404);
 }

@@ -66,9 +66,9 @@ async fn an_offset_of_an_earlier_life_is_gone_and_never_reads_the_next() {
     assert!(old.as_str() < of(&again, "stream-next-offset"));
     assert_eq!(again.text().await.unwrap(), "two");
     let fork = [("stream-forked-from", "/v1/stream/a/b"), ("stream-fork-offset", old.as_str())];
-    assert_eq!(code(put(&node, "c", &fork, "").await).await, "fork_beyond_tail");
+    assert_eq!(code(put(&node, "c", &fork, "").await).await, "fork_offset_out_of_range");
     let beyond = format!("a/b?offset={}", "0000000000000002_0000000000000009");
-    assert_eq!(code(get(&node, &beyond, &[]).await).await, "cursor_ahead");
+    assert_eq!(code(get(&node, &beyond, &[]).await).await, "cursor_out_of_range");
 }
 
 #[tokio::test]

@@ -274,7 +274,7 @@ async fn bad_requests_get_the_problem_they_have() {
         assert_eq!(problem["outcome"], "refused");
     }
     let path = format!("/v1/sessions/s/events?after={ahead}");
-    assert_eq!(ask(&node, Method::GET, &path, Value::Null).await.1["code"], "cursor_ahead");
+    assert_eq!(ask(&node, Method::GET, &path, Value::Null).await.1["code"], "cursor_out_of_range");
     let url = format!("{}/v1/sessions/s/events", node.url);
     let post = || reqwest::Client::new().post(&url);
     let large = vec![b'x'; outlive::limits::EVENT_BYTES + 1];

@@ -129,7 +129,7 @@ async fn a_worker_shows_how_it_gets_on_in_its_own_turn_only() {
     frame["epoch"] = json!(999);
     worker.send(&frame).await;
     let refused = worker.find("a refusal", |frame| frame["type"] == "refused").await;
-    assert_eq!(refused["code"], "turn_over");
+    assert_eq!(refused["code"], "turn_ended");
 }
 
 #[tokio::test]

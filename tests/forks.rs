@@ -209,7 +209,7 @@ async fn a_fork_may_begin_within_an_event() {
     }
     assert_eq!(fork(&node, "x", wish("s", Some(0), 14)).await, Err(ForkError::Short));
     assert_eq!(fork(&node, "x", wish("s", Some(3), 1)).await, Err(ForkError::Short));
-    let beyond = Refusal::ForkBeyondTail { at: Serial(4), tail: Serial(3) };
+    let beyond = Refusal::ForkOffsetOutOfRange { at: Serial(4), tail: Serial(3) };
     assert_eq!(fork(&node, "x", wish("s", Some(4), 0)).await, Err(ForkError::Source(beyond)));
     let none = Err(ForkError::Source(Refusal::NotFound));
     assert_eq!(fork(&node, "x", wish("nobody", None, 0)).await, none);

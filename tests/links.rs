@@ -188,7 +188,7 @@ async fn a_cancelled_turn_holds_its_room_until_the_worker_is_done() {
     ask(&node, "t2").await;
     worker.say(&key, 1, &["two"], Then::GoOn).await;
     let refused = worker.refused().await;
-    assert_eq!((refused.seq, refused.code), (Some(1), "turn_over"));
+    assert_eq!((refused.seq, refused.code), (Some(1), "turn_ended"));
     worker.speaker.hear(FromWorker::Done(key)).await.expect("open");
     assert_eq!(worker.turn().await.0.turn, turn_id("t2"));
     let received = story(&node).await;

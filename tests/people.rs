@@ -258,7 +258,7 @@ async fn the_first_answer_wins_and_the_other_device_hears_of_it() {
         _ => panic!("{one:?} {two:?}"),
     };
     assert_eq!((&won["turn"], &won["duplicate"]), (&json!("t"), &json!(false)));
-    assert_eq!(lost["code"], "conflict");
+    assert_eq!(lost["code"], "interaction_already_answered");
     let resolved = laptop.event("interaction.resolved").await;
     assert_eq!((&resolved["device"], &resolved["serial"]), (&json!(device), &won["serial"]));
     // The same device with the same answer is told the same.
@@ -292,13 +292,13 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     let control = async |body: Value| post(&url, "/v1/sessions/s/control", body).await;
     let take = |participant: &str, role: &str| json!({ "verb": "take", "participant": participant, "role": role, "note": "mine" });
     let (status, problem) = control(take("ada", "participant")).await;
-    assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));
+    assert_eq!((status, &problem["code"]), (403, &json!("insufficient_role")));
     let (status, taken_over) = control(take("sue", "supervisor")).await;
     assert_eq!((status, &taken_over["mode"]), (200, &json!("manual")), "{taken_over}");
     let received = ada.event("control.taken").await;
     assert_eq!((&received["participant"], &received["note"]), (&json!("sue"), &json!("mine")));
     let (status, problem) = control(take("bob", "controller")).await;
-    assert_eq!((status, &problem["code"]), (409, &json!("control_held")));
+    assert_eq!((status, &problem["code"]), (409, &json!("controlled_by_other")));
     // What the agent says now is a draft for the supervisor.
     say(&url, &taken, 1, json!({ "events": [{ "text": " draft" }], "then": "complete" })).await;
     let draft = sue.next("message", |data| data["text"] == " draft").await;
@@ -384,7 +384,7 @@ async fn a_person_lets_turns_rest_and_go_on() {
     let taken = claim(&url, "w").await;
     let body = json!({ "turn": "t", "participant": "ada", "role": "observer" });
     let (status, problem) = post(&url, "/v1/sessions/s/pause", body).await;
-    assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));
+    assert_eq!((status, &problem["code"]), (403, &json!("insufficient_role")));
     let (status, paused) = post(&url, "/v1/sessions/s/pause", json!({ "turn": "t" })).await;
     assert_eq!((status, &paused["turns"]), (200, &json!(1)));
     say(&url, &taken, 0, json!({ "then": "pause" })).await;

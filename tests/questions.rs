@@ -61,7 +61,7 @@ async fn a_question_that_is_taken_back_is_over_everywhere() {
         assert_eq!((names.len(), &names[0]["interaction"]), (1, &json!("b")));
         assert_eq!(states(url).await, [json!("withdrawn"), json!("open")]);
         let (status, problem) = answer(url, "a", "ada", "controller", "yes").await;
-        assert_eq!((status, &problem["code"]), (410, &json!("interaction_over")));
+        assert_eq!((status, &problem["code"]), (410, &json!("interaction_closed")));
     }
     let page = get(&urls[2], "/events").await;
     let events = page["events"].as_array().expect("events").iter();
@@ -83,11 +83,11 @@ async fn a_question_is_for_those_who_may_and_the_first_of_them() {
     assert_eq!(status, 200, "{received}");
     assert_eq!(get(&url, "").await["interactions"][0]["role"], "supervisor");
     let (status, problem) = answer(&url, "a", "ada", "controller", "yes").await;
-    assert_eq!((status, &problem["code"]), (403, &json!("role_forbids")));
+    assert_eq!((status, &problem["code"]), (403, &json!("insufficient_role")));
     let (status, won) = answer(&url, "a", "sue", "supervisor", "yes").await;
     assert_eq!(status, 200, "{won}");
     let (status, lost) = answer(&url, "a", "bob", "supervisor", "no").await;
-    assert_eq!((status, &lost["code"]), (409, &json!("conflict")));
+    assert_eq!((status, &lost["code"]), (409, &json!("interaction_already_answered")));
     assert_eq!((&lost["by"], &lost["answered"]), (&json!("sue"), &won["serial"]));
     let bad = json!({ "ask": [{ "interaction": "b", "kind": "k", "question": { "text": "?" }, "role": "king" }] });
     assert_eq!(say(&url, &turn, 1, bad).await.1["code"], "bad_json");

@@ -131,7 +131,7 @@ async fn an_interrupt_is_complete_when_it_is_answered() {
     assert_eq!((status, &answer["cancelled"]), (200, &json!(1)));
     let late = json!({ "events": [{ "text": "2" }] });
     let (status, refused) = say(&url, &taken, Some(1), late).await;
-    assert_eq!((status, &refused["code"]), (410, &json!("turn_over")), "{output}");
+    assert_eq!((status, &refused["code"]), (410, &json!("turn_ended")), "{output}");
     let received = story(&url, "s").await;
     assert_eq!(received[2..], ["turn.output t 1", "turn.cancelled t"]);
     let (_, again) = post(&format!("{url}/v1/sessions/s/cancel"), json!({ "turn": "t" })).await;

@@ -72,7 +72,7 @@ async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
     let received = worker.typed("told").await;
     assert_eq!((&received["what"], &received["turn"]), (&json!("cancel"), &json!("t")));
     worker.say(&turn, 20, "too late").await;
-    assert_eq!(worker.typed("refused").await["code"], "turn_over");
+    assert_eq!(worker.typed("refused").await["code"], "turn_ended");
     // It has room for one turn, and the next one comes when it says that it has stopped.
     input(&node, "poet", "u", "another").await;
     worker.about(&turn, json!({ "type": "done" })).await;
@@ -242,7 +242,7 @@ async fn output_without_an_end_is_acknowledged_line_by_line_and_repeated_without
     let answer = output(&node, &turn, &[end, line(5, "late")]).await;
     assert_eq!(
         (&answer[0]["over"], &answer[1]["error"]["code"]),
-        (&json!(true), &json!("turn_over"))
+        (&json!(true), &json!("turn_ended"))
     );
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
     assert_eq!(emitted(&events), "abcd");

@@ -84,7 +84,7 @@ fn one_device_makes_a_call_and_another_takes_over_when_it_is_silent() {
     assert_eq!(play.rendered(), "interaction.claimed t1, interaction.resolved t1 here");
     let again = play.run(answers("phone", Some(2))).unwrap();
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
-    assert_eq!(play.run(claims("phone", None)), Err(Refusal::InteractionOver));
+    assert_eq!(play.run(claims("phone", None)), Err(Refusal::InteractionClosed));
     assert_eq!(play.session.claimed_calls(), []);
 }
 
@@ -138,12 +138,12 @@ fn only_an_open_call_for_a_client_is_claimed() {
     let watches = ClaimCall { role: Role::Observer, ..*request };
     let needs = Role::Participant;
     let refused = play.run(Command::ClaimCall(Box::new(watches)));
-    assert_eq!(refused, Err(Refusal::RoleForbids { needs }));
+    assert_eq!(refused, Err(Refusal::InsufficientRole { needs }));
     // The end of the turn is the end of the call.
     let mut play = waits();
     play.run(claims("laptop", None)).unwrap();
     play.run(Command::Cancel(Box::new(Cancel::new(Scope::All, "")))).unwrap();
-    assert_eq!(play.run(answers("laptop", Some(1))), Err(Refusal::InteractionOver));
+    assert_eq!(play.run(answers("laptop", Some(1))), Err(Refusal::InteractionClosed));
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn what_is_held_back_is_known_when_its_turn_begins() {
     let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
     play.run(cancel(Scope::All)).unwrap();
-    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnOver));
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnEnded));
 }
 
 /// `rewind`: each worker emits anew what the last one emitted. `step`: each begins a step of its own.
@@ -299,14 +299,14 @@ fn parallel_turns_of_one_agent_go_beside_each_other() {
     for (turn, key) in [("t1", 1), ("t2", 2), ("t3", 3)] {
         play.run(claim(turn, "w", key)).unwrap();
     }
-    assert_eq!(play.run(claim("t4", "w", 4)), Err(Refusal::TurnTaken));
+    assert_eq!(play.run(claim("t4", "w", 4)), Err(Refusal::TurnAlreadyClaimed));
     // An input that one of them has not received is a turn of its own, after those that go on.
     play.run(input("t5", "a", WhenBusy::Parallel)).unwrap();
     play.run(claim("t5", "w", 5)).unwrap();
     play.run(cancel(Scope::Turn(turn_id("t4")))).unwrap();
     play.run(input("i6", "a", WhenBusy::Steer)).unwrap();
     play.run(say("t5", 4, Some(0), "done", Then::Complete)).unwrap();
-    assert_eq!(play.run(claim("i6", "w", 6)), Err(Refusal::TurnTaken));
+    assert_eq!(play.run(claim("i6", "w", 6)), Err(Refusal::TurnAlreadyClaimed));
     for (turn, epoch) in [("t1", 1), ("t2", 2), ("t3", 3)] {
         play.run(say(turn, epoch, Some(0), "done", Then::Complete)).unwrap();
     }
@@ -317,7 +317,7 @@ fn parallel_turns_of_one_agent_go_beside_each_other() {
 fn inputs_of_a_while_become_one_turn() {
     let mut play = Play::under(Policy { merge_ms: Some(500), ..Policy::default() });
     play.run(input("t1", "a", WhenBusy::Merge)).unwrap();
-    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnTaken), "more may come");
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnAlreadyClaimed), "more may come");
     play.wait(499);
     let into = play.run(input("i2", "a", WhenBusy::Merge)).unwrap();
     assert!(matches!(into, Applied::Input { turn, .. } if turn == turn_id("t1")));

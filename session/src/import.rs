@@ -248,7 +248,7 @@ impl Session {
         }
         let incarnation = match self.incarnation() {
             None => Incarnation::FIRST,
-            Some(last) => last.next().ok_or(Refusal::IncarnationsSpent)?,
+            Some(last) => last.next().ok_or(Refusal::IncarnationsExhausted)?,
         };
         let incarnation = incarnation.max(begin.incarnation);
         // A life that is over and that no tick has ended yet, or an import that another one takes the place of.
@@ -374,7 +374,7 @@ impl Live {
             return Err(bad("an epoch is beyond all counting"));
         }
         if carried.order.as_ref().is_some_and(|order| limits::ORDER_BYTES < order.len()) {
-            return Err(bad("the order mark is too long"));
+            return Err(bad("the stream seq is too long"));
         }
         let Inherited { inputs, open, .. } = &carried.inherited;
         let mail: usize = open.iter().map(|open| open.inputs.len()).sum();

@@ -150,7 +150,7 @@ pub const HOLD_MS: u64 = 2 * 60 * 1000;
 pub const IMPORT_MS: u64 = 10 * 60 * 1000;
 /// How far imported events may lie ahead of this cluster's time, in milliseconds: clocks differ.
 pub const IMPORT_AHEAD_MS: u64 = 60_000;
-/// Length of a writer's order mark, in bytes.
+/// Length of a writer's stream seq, in bytes.
 pub const ORDER_BYTES: usize = 256;
 
 /// Marks in the log of a session with retention; it keeps at most 2/64 more than configured.

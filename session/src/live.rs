@@ -40,7 +40,7 @@ pub(super) struct Live {
     pub(super) log: Log,
     pub(super) end: End,
     pub(super) producers: Producers,
-    /// The writers' last order mark.
+    /// The writers' last stream seq.
     pub(super) order: Option<String>,
     pub(super) fork: Option<Box<Fork>>,
     pub(super) holds: Holds,
@@ -401,7 +401,7 @@ impl Live {
         let tail = self.log.tail;
         let at = at.unwrap_or(tail);
         if tail < at {
-            return Err(Refusal::ForkBeyondTail { at, tail });
+            return Err(Refusal::ForkOffsetOutOfRange { at, tail });
         }
         let until = self.holds.take(fork, key, now);
         let until = until.ok_or(Refusal::TooManyForks { limit: limits::FORKS })?;
@@ -437,11 +437,11 @@ impl Live {
         let Some(given) = given else { return Ok(()) };
         let (bytes, limit) = (given.len(), limits::ORDER_BYTES);
         if limit < bytes {
-            return Err(Refusal::OrderTooLong { bytes, limit });
+            return Err(Refusal::StreamSeqTooLong { bytes, limit });
         }
         match &self.order {
             Some(last) if given.as_bytes() <= last.as_bytes() => {
-                Err(Refusal::OutOfOrder { last: last.clone() })
+                Err(Refusal::StreamSeqConflict { last: last.clone() })
             }
             _ => Ok(()),
         }

@@ -49,7 +49,7 @@ impl Session {
                 .iter()
                 .any(|pending| pending.key == *key && pending.source == *source);
             if request.until <= at || owed {
-                return Err(Refusal::HoldEnded);
+                return Err(Refusal::ForkExpired);
             }
             if limits::PENDING_RELEASES <= self.pending_releases.len() {
                 return Err(Refusal::TooManyForks { limit: limits::PENDING_RELEASES });
@@ -57,7 +57,7 @@ impl Session {
         }
         let incarnation = match self.incarnation() {
             None => Incarnation::FIRST,
-            Some(last) => last.next().ok_or(Refusal::IncarnationsSpent)?,
+            Some(last) => last.next().ok_or(Refusal::IncarnationsExhausted)?,
         };
         // A life that is over and that no tick has ended yet.
         if let Life::Live(ended) = &self.life {

@@ -113,7 +113,7 @@ fn a_steer_hears_what_became_of_it() {
     play.rendered();
     play.run(cancel(Scope::All)).unwrap();
     assert_eq!(play.rendered(), "input.dropped s3, turn.cancelled s2");
-    assert_eq!(play.run(say("t1", 1, Some(1), "late", Then::GoOn)), Err(Refusal::TurnOver));
+    assert_eq!(play.run(say("t1", 1, Some(1), "late", Then::GoOn)), Err(Refusal::TurnEnded));
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn people_pause_and_resume_turns() {
     let resume = || Command::Resume(Box::new(resume.clone()));
     assert_eq!(play.run(pause()).unwrap(), Applied::Paused { turns: 1 });
     assert_eq!(play.run(pause()).unwrap(), Applied::Paused { turns: 0 });
-    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnTaken));
+    assert_eq!(play.run(claim("t1", "w", 1)), Err(Refusal::TurnAlreadyClaimed));
     play.run(audience(1)).unwrap();
     play.rendered();
     play.run(resume()).unwrap();
@@ -257,7 +257,10 @@ fn people_pause_and_resume_turns() {
     assert_eq!(play.rendered(), "agent.lost t1, turn.paused t1");
     let observer = Pause { scope: Scope::All, by: None, role: Role::Observer };
     let needs = Role::Controller;
-    assert_eq!(play.run(Command::Pause(Box::new(observer))), Err(Refusal::RoleForbids { needs }));
+    assert_eq!(
+        play.run(Command::Pause(Box::new(observer))),
+        Err(Refusal::InsufficientRole { needs })
+    );
 }
 
 #[test]
@@ -269,7 +272,7 @@ fn a_person_takes_over_and_hands_back() {
     play.run(take("sue", Role::Controller)).unwrap();
     play.rendered();
     let by = "sue".to_owned();
-    assert_eq!(play.run(take("bob", Role::Controller)), Err(Refusal::ControlHeld { by }));
+    assert_eq!(play.run(take("bob", Role::Controller)), Err(Refusal::ControlledByOther { by }));
     play.run(say("t1", 1, Some(0), "draft", Then::Complete)).unwrap();
     let drafted = play.session.status().unwrap();
     assert_eq!(drafted.control.mode, Mode::Manual);
@@ -333,7 +336,7 @@ fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
     let found = Some(Found { life, message, branch });
     elsewhere.follows = Some(Follows { message, again: false, found });
     let refused = play.run(Command::Input(elsewhere));
-    assert_eq!(refused, Err(Refusal::ControlHeld { by: "sue".into() }));
+    assert_eq!(refused, Err(Refusal::ControlledByOther { by: "sue".into() }));
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
     assert_eq!(play.session.status().unwrap().turns.remove(0).turn, turn_id("i5"));
     // A session that is closed ends what is held, too.

@@ -24,7 +24,10 @@ fn the_first_answer_holds() {
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
     let by = "ann".to_owned();
     let at = Serial(5);
-    assert_eq!(play.run(answer("q", "bob", "no")), Err(Refusal::Conflict { by, at }));
+    assert_eq!(
+        play.run(answer("q", "bob", "no")),
+        Err(Refusal::InteractionAlreadyAnswered { by, at })
+    );
     assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::NoSuchInteraction));
     assert_eq!(
         (play.rendered().as_str(), state(&play)),
@@ -35,7 +38,7 @@ fn the_first_answer_holds() {
     play.rendered();
     play.wait(50).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "interaction.expired t1");
-    assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::InteractionOver));
+    assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::InteractionClosed));
     play.run(says("t1", 2, asks(1, "s", None, Then::Complete))).unwrap();
     assert_eq!(
         play.rendered(),
@@ -63,7 +66,7 @@ fn a_question_that_is_taken_back_has_that_end_alone() {
     play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
     play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
     assert_eq!(play.rendered(), "interaction.withdrawn t1, turn.waiting t1");
-    assert_eq!(play.run(answer("q", "ann", "yes")), Err(Refusal::InteractionOver));
+    assert_eq!(play.run(answer("q", "ann", "yes")), Err(Refusal::InteractionClosed));
     play.wait(50).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "", "its time is not over once more");
     play.run(answer("r", "ann", "yes")).unwrap();
@@ -135,7 +138,7 @@ fn a_question_may_be_for_some_alone() {
     let by = |role| Command::Answer(Box::new(Answer { role, ..(*request).clone() }));
     let needs = Role::Supervisor;
     for role in [Role::Participant, Role::Controller] {
-        assert_eq!(play.run(by(role)), Err(Refusal::RoleForbids { needs }));
+        assert_eq!(play.run(by(role)), Err(Refusal::InsufficientRole { needs }));
     }
     assert_eq!(play.session.status().unwrap().interactions[0].role, needs);
     play.run(by(Role::Supervisor)).unwrap();

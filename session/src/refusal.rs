@@ -36,7 +36,7 @@ pub enum Refusal {
     },
     /// The name has had 2^32 - 1 lives; it can have no other.
     #[error("the session was created too often")]
-    IncarnationsSpent,
+    IncarnationsExhausted,
     /// The producer has started anew since, or wrote in this epoch in an earlier life of the
     /// session.
     #[error("{}", stale(producer, *given, *held))]
@@ -116,15 +116,15 @@ pub enum Refusal {
         /// What the creator set.
         held: String,
     },
-    /// An append with an order mark came after one with a mark that is greater or the same.
-    #[error("the order mark does not come after {last:?}")]
-    OutOfOrder {
+    /// An append with a stream seq came after one with a mark that is greater or the same.
+    #[error("the stream seq does not come after {last:?}")]
+    StreamSeqConflict {
         /// The mark of the last one that was taken.
         last: String,
     },
-    /// The order mark is longer than [`crate::limits::ORDER_BYTES`].
-    #[error("the order mark has {bytes} bytes; the limit is {limit}")]
-    OrderTooLong {
+    /// The stream seq is longer than [`crate::limits::ORDER_BYTES`].
+    #[error("the stream seq has {bytes} bytes; the limit is {limit}")]
+    StreamSeqTooLong {
         /// Its length, in bytes.
         bytes: usize,
         /// Greatest length, in bytes.
@@ -132,7 +132,7 @@ pub enum Refusal {
     },
     /// A fork was to begin where the log has not come yet.
     #[error("the log ends at {tail}; it cannot be forked at {at}")]
-    ForkBeyondTail {
+    ForkOffsetOutOfRange {
         /// Last event that was to be inherited.
         at: Serial,
         /// Last event that there is.
@@ -147,7 +147,7 @@ pub enum Refusal {
     },
     /// The source may have let go before the fork began: it must take a new hold.
     #[error("the hold on the source ended before the fork began")]
-    HoldEnded,
+    ForkExpired,
     /// The input was to be refused where its agent is at work, and it is.
     #[error("turn {turn} is open")]
     Busy {
@@ -165,10 +165,10 @@ pub enum Refusal {
     NoSuchTurn,
     /// The turn has ended, or was cancelled before it began.
     #[error("the turn is over")]
-    TurnOver,
+    TurnEnded,
     /// Another worker has the turn, or it waits for something else than a worker.
     #[error("the turn is not to be had now")]
-    TurnTaken,
+    TurnAlreadyClaimed,
     /// The worker's lease is over: nothing more that it puts out is taken (S4).
     #[error("epoch {given} is over; the turn is at {held}")]
     Fenced {
@@ -187,7 +187,7 @@ pub enum Refusal {
     },
     /// The requester may not do this.
     #[error("this needs the role {}", needs.name())]
-    RoleForbids {
+    InsufficientRole {
         /// The least role that may.
         needs: Role,
     },
@@ -209,10 +209,10 @@ pub enum Refusal {
     NoSuchInteraction,
     /// No answer came in time, or the turn of the question is over.
     #[error("the interaction is over")]
-    InteractionOver,
+    InteractionClosed,
     /// Another participant's answer holds.
     #[error("{by} was faster")]
-    Conflict {
+    InteractionAlreadyAnswered {
         /// Who answered; `somebody` where none was named.
         by: String,
         /// The answer's place in the log.
@@ -233,7 +233,7 @@ pub enum Refusal {
     },
     /// Control is another participant's, and only a [`Role::Supervisor`] may take it.
     #[error("{by} has control")]
-    ControlHeld {
+    ControlledByOther {
         /// Who has it.
         by: String,
     },
@@ -396,7 +396,7 @@ impl Refusal {
             Refusal::ConfigDiffers => ("config_differs", OfAll),
             Refusal::BadConfig(_) => ("bad_config", OfAll),
             Refusal::OtherIncarnation { .. } => ("other_incarnation", OfThis),
-            Refusal::IncarnationsSpent => ("incarnations_spent", OfAll),
+            Refusal::IncarnationsExhausted => ("incarnations_exhausted", OfAll),
             Refusal::StaleEpoch { .. } => ("stale_epoch", OfThis),
             Refusal::EpochMustStartAtZero { .. } => ("epoch_must_start_at_zero", OfAll),
             Refusal::SequenceGap { .. } => ("sequence_gap", OfAll),
@@ -408,27 +408,28 @@ impl Refusal {
             Refusal::AppendTooLarge { .. } => ("append_too_large", OfAll),
             Refusal::TooManyProducers { .. } => ("too_many_producers", OfAll),
             Refusal::OtherContentType { .. } => ("other_content_type", OfAll),
-            Refusal::OutOfOrder { .. } => ("out_of_order", OfAll),
-            Refusal::OrderTooLong { .. } => ("order_too_long", OfAll),
-            Refusal::ForkBeyondTail { .. } => ("fork_beyond_tail", OfAll),
+            Refusal::StreamSeqConflict { .. } => ("stream_seq_conflict", OfAll),
+            Refusal::StreamSeqTooLong { .. } => ("stream_seq_too_long", OfAll),
+            Refusal::ForkOffsetOutOfRange { .. } => ("fork_offset_out_of_range", OfAll),
             Refusal::TooManyForks { .. } => ("too_many_forks", OfAll),
-            Refusal::HoldEnded => ("hold_ended", OfThis),
+            Refusal::ForkExpired => ("fork_expired", OfThis),
             Refusal::Busy { .. } => ("busy", OfAll),
             Refusal::TooManyTurns { .. } => ("too_many_turns", OfAll),
             Refusal::NoSuchTurn => ("no_such_turn", OfThis),
-            Refusal::TurnOver => ("turn_over", OfThis),
-            Refusal::TurnTaken => ("turn_taken", OfThis),
+            Refusal::TurnEnded => ("turn_ended", OfThis),
+            Refusal::TurnAlreadyClaimed => ("turn_already_claimed", OfThis),
             Refusal::Fenced { .. } => ("fenced", OfThis),
             Refusal::CheckpointTooLarge { .. } => ("checkpoint_too_large", OfAll),
-            Refusal::RoleForbids { .. } => ("role_forbids", OfAll),
+            Refusal::InsufficientRole { .. } => ("insufficient_role", OfAll),
             Refusal::MailboxFull { .. } => ("mailbox_full", OfAll),
             Refusal::StepCancelled { .. } => ("step_cancelled", OfAll),
             Refusal::NoSuchInteraction => ("no_such_interaction", OfThis),
-            Refusal::InteractionOver => ("interaction_over", OfAll),
-            Refusal::Conflict { .. } | Refusal::InputDiffers => ("conflict", OfAll),
+            Refusal::InteractionClosed => ("interaction_closed", OfAll),
+            Refusal::InteractionAlreadyAnswered { .. } => ("interaction_already_answered", OfAll),
+            Refusal::InputDiffers => ("conflict", OfAll),
             Refusal::InteractionExists => ("interaction_exists", OfAll),
             Refusal::TooManyInteractions { .. } => ("too_many_interactions", OfAll),
-            Refusal::ControlHeld { .. } => ("control_held", OfAll),
+            Refusal::ControlledByOther { .. } => ("controlled_by_other", OfAll),
             Refusal::CallClaimed { .. } => ("call_claimed", OfAll),
             Refusal::CallFenced { .. } => ("fenced", OfThis),
             Refusal::NoClientTool => ("no_client_tool", OfAll),

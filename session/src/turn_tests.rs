@@ -117,7 +117,7 @@ fn a_turn_goes_from_its_input_to_its_end() {
     assert_eq!(play.session.effects(play.now), []);
     let again = play.run(claim("t1", "w", 7)).unwrap();
     assert!(matches!(again, Applied::Claimed { turn } if turn.attempts == 1));
-    assert_eq!(play.run(claim("t1", "x", 8)), Err(Refusal::TurnTaken));
+    assert_eq!(play.run(claim("t1", "x", 8)), Err(Refusal::TurnAlreadyClaimed));
     play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
     let again = play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
     assert!(matches!(again, Applied::OutputAccepted { duplicate: true, places: None, .. }));
@@ -133,7 +133,7 @@ fn a_turn_goes_from_its_input_to_its_end() {
         again,
         Applied::OutputAccepted { over: true, duplicate: true, places: None, .. }
     ));
-    assert_eq!(play.run(say("t1", 1, Some(2), "more", Then::GoOn)), Err(Refusal::TurnOver));
+    assert_eq!(play.run(say("t1", 1, Some(2), "more", Then::GoOn)), Err(Refusal::TurnEnded));
     assert_eq!(
         play.rendered(),
         "input.accepted t1 please t1, turn.started t1, turn.output t1 Hel, turn.output t1 lo, \
@@ -157,7 +157,7 @@ fn an_input_to_a_busy_agent_does_as_it_says() {
     let beat = play.run(say("t1", 1, None, "", Then::GoOn)).unwrap();
     assert!(matches!(beat, Applied::OutputAccepted { last_input: Serial(3), over: false, .. }));
     play.run(input("t6", "a", WhenBusy::Interrupt)).unwrap();
-    assert_eq!(play.run(say("t1", 1, Some(0), "late", Then::GoOn)), Err(Refusal::TurnOver));
+    assert_eq!(play.run(say("t1", 1, Some(0), "late", Then::GoOn)), Err(Refusal::TurnEnded));
     play.rendered();
     play.run(cancel(Scope::Agent(AgentName::parse("b").unwrap()))).unwrap();
     assert_eq!(play.rendered(), "turn.cancelled t5");

@@ -49,11 +49,11 @@ kinds! {
     BAD_FRAME 400 "bad_frame" "The frame cannot be understood"
     BAD_PRODUCER 400 "bad_producer" "The producer headers cannot be understood"
     BAD_CONFIG 400 "bad_config" "The configuration cannot be kept" [BadConfig]
-    CURSOR_AHEAD 400 "cursor_ahead" "The cursor lies beyond the end of the log"
+    CURSOR_OUT_OF_RANGE 400 "cursor_out_of_range" "The cursor lies beyond the end of the log"
     NO_EVENTS 400 "no_events" "The append carries no event" [NoEvents]
-    ORDER_TOO_LONG 400 "order_too_long" "The order mark is too long" [OrderTooLong]
+    STREAM_SEQ_TOO_LONG 400 "stream_seq_too_long" "The value of Stream-Seq is too long" [StreamSeqTooLong]
     BAD_IMPORT 400 "bad_import" "What is imported is no session" [BadImport]
-    FORK_BEYOND_TAIL 400 "fork_beyond_tail" "The log cannot be forked beyond its end" [ForkBeyondTail]
+    FORK_OFFSET_OUT_OF_RANGE 400 "fork_offset_out_of_range" "The log cannot be forked beyond its end" [ForkOffsetOutOfRange]
     BAD_QUESTION 400 "bad_question" "The question cannot be asked so"
     BAD_ANSWER 400 "bad_answer" "The answer does not fit its question"
     BAD_FILE 400 "bad_file" "The file cannot be kept" [BadFile]
@@ -67,7 +67,7 @@ kinds! {
     QUOTA_REACHED 403 "quota_reached" "The tenant has as much of it as it may" [TenantFull]
     STALE_EPOCH 403 "stale_epoch" "A newer epoch of this producer has written" [StaleEpoch]
     FENCED 403 "fenced" "The turn, or the call, was given to somebody else" [Fenced CallFenced]
-    ROLE_FORBIDS 403 "role_forbids" "The role may not do this" [RoleForbids]
+    INSUFFICIENT_ROLE 403 "insufficient_role" "The role may not do this" [InsufficientRole]
     ORIGIN_NOT_ALLOWED 403 "origin_not_allowed" "Pages of this origin may not ask this node"
     HOST_NOT_ALLOWED 403 "host_not_allowed" "This node does not go by this name"
     NOT_FOUND 404 "not_found" "The session does not exist" [NotFound]
@@ -91,18 +91,19 @@ kinds! {
     SERIAL_MISMATCH 409 "serial_mismatch" "The log does not end where it was expected to" [SerialMismatch]
     SEQUENCE_GAP 409 "sequence_gap" "A request of this producer is missing" [SequenceGap]
     OTHER_INCARNATION 409 "other_incarnation" "The session was deleted and lives again" [OtherIncarnation]
-    INCARNATIONS_SPENT 409 "incarnations_spent" "The session was created too often" [IncarnationsSpent]
+    INCARNATIONS_EXHAUSTED 409 "incarnations_exhausted" "The session was created too often" [IncarnationsExhausted]
     TOO_MANY_PRODUCERS 409 "too_many_producers" "The session remembers as many producers as it may" [TooManyProducers]
     OTHER_CONTENT_TYPE 409 "other_content_type" "The log is made of something else" [OtherContentType]
-    OUT_OF_ORDER 409 "out_of_order" "The order mark does not come after the last one" [OutOfOrder]
+    STREAM_SEQ_CONFLICT 409 "stream_seq_conflict" "The value of Stream-Seq does not come after the last one" [StreamSeqConflict]
     TOO_MANY_FORKS 409 "too_many_forks" "The log has as many forks as it may" [TooManyForks]
-    HOLD_ENDED 409 "hold_ended" "The fork took too long to begin" [HoldEnded]
+    FORK_EXPIRED 409 "fork_expired" "The fork took too long to begin" [ForkExpired]
     BUSY 409 "busy" "The agent has an open turn" [Busy]
     TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may" [TooManyTurns]
-    TURN_TAKEN 409 "turn_taken" "The turn is not to be had now" [TurnTaken]
+    TURN_ALREADY_CLAIMED 409 "turn_already_claimed" "The turn is not to be had now" [TurnAlreadyClaimed]
     ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
     TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"
-    CONFLICT 409 "conflict" "Something else came first under this name" [Conflict InputDiffers QuestionDiffers]
+    CONFLICT 409 "conflict" "Something else came first under this name" [InputDiffers QuestionDiffers]
+    INTERACTION_ALREADY_ANSWERED 409 "interaction_already_answered" "Somebody else answered first" [InteractionAlreadyAnswered]
     TOO_MANY_BRANCHES 409 "too_many_branches" "The conversation has as many branches as it may" [TooManyBranches]
     INTERACTION_EXISTS 409 "interaction_exists" "Another turn has an interaction of this name" [InteractionExists]
     TOO_MANY_INTERACTIONS 409 "too_many_interactions" "The session has as many open interactions as it may" [TooManyInteractions]
@@ -111,21 +112,21 @@ kinds! {
     TOO_MANY_TOOL_CALLS 409 "too_many_tool_calls" "The turn has as many calls of tools under way as it may" [TooManyToolCalls]
     MAILBOX_FULL 409 "mailbox_full" "As many inputs wait for workers as may" [MailboxFull]
     STEP_CANCELLED 409 "step_cancelled" "The step was cancelled" [StepCancelled]
-    CONTROL_HELD 409 "control_held" "Somebody else has control" [ControlHeld]
+    CONTROLLED_BY_OTHER 409 "controlled_by_other" "Somebody else has control" [ControlledByOther]
     FILE_DIFFERS 409 "file_differs" "A file of this name is another one" [FileDiffers]
     FILE_OFFSET 409 "file_offset" "The file goes on at another byte" [FileOffset]
     FILE_INCOMPLETE 409 "file_incomplete" "Not all bytes of the file have come"
     FILE_IN_USE 409 "file_in_use" "An event refers to the file" [FileInUse]
     TOO_MANY_FILES 409 "too_many_files" "The session has as many files as it may" [TooManyFiles]
-    NAME_KEPT 409 "name_kept" "The name belongs to a deleted session that has forks"
-    SOURCE_GONE 409 "source_gone" "The source of the fork was deleted"
+    NAME_RESERVED 409 "name_reserved" "The name belongs to a deleted session that has forks"
+    SOURCE_DELETED 409 "source_deleted" "The source of the fork was deleted"
     KEYS_OFF 409 "keys_off" "This node asks nobody who they are"
     TOO_MANY_KEYS 409 "too_many_keys" "The cluster has as many keys as it may"
     MEMBERS_REFUSED 409 "members_refused" "The members of the cluster cannot be changed so"
     GONE 410 "gone" "The session was deleted; its log is kept for its forks alone" [Gone]
     CURSOR_GONE 410 "cursor_gone" "What lies after the cursor is no more"
-    TURN_OVER 410 "turn_over" "The turn is over" [TurnOver]
-    INTERACTION_OVER 410 "interaction_over" "The interaction is over" [InteractionOver]
+    TURN_ENDED 410 "turn_ended" "The turn is over" [TurnEnded]
+    INTERACTION_CLOSED 410 "interaction_closed" "The interaction is over" [InteractionClosed]
     BODY_TOO_LARGE 413 "body_too_large" "The body is too large"
     EVENT_TOO_LARGE 413 "event_too_large" "An event is too large" [EventTooLarge]
     APPEND_TOO_LARGE 413 "append_too_large" "The append is too large" [AppendTooLarge]
@@ -274,7 +275,9 @@ impl From<Refusal> for Problem {
                 let turn = turn.as_str().to_owned();
                 problem.with("turn", turn)
             }
-            Refusal::Conflict { by, at } => problem.with("by", by).with("answered", at.0),
+            Refusal::InteractionAlreadyAnswered { by, at } => {
+                problem.with("by", by).with("answered", at.0)
+            }
             Refusal::Fenced { held, .. } => problem.with("epoch", held.0),
             Refusal::CallFenced { held, .. } => problem.with("epoch", held.0),
             Refusal::CallClaimed { by, until } => problem.with("by", by).with("until", until.0),
@@ -358,7 +361,7 @@ impl From<AttachError> for Problem {
             AttachError::Gone => Refusal::Gone.into(),
             AttachError::OtherRoot => Problem::new(&CURSOR_GONE, why.to_string()),
             AttachError::Ahead { given, tail } => Problem::new(
-                &CURSOR_AHEAD,
+                &CURSOR_OUT_OF_RANGE,
                 format!("the cursor is at {given}, beyond the tail at {tail}"),
             )
             .with("tail", tail.0),
@@ -446,7 +449,7 @@ mod tests {
             AttachError::Ahead { given: Serial(9), tail: Serial(3) },
             expect![[r##"
                 400
-                {"code":"cursor_ahead","detail":"the cursor is at #9, beyond the tail at #3","outcome":"refused","retryable":false,"status":400,"tail":3,"title":"The cursor lies beyond the end of the log","type":"/errors/cursor_ahead"}"##]],
+                {"code":"cursor_out_of_range","detail":"the cursor is at #9, beyond the tail at #3","outcome":"refused","retryable":false,"status":400,"tail":3,"title":"The cursor lies beyond the end of the log","type":"/errors/cursor_out_of_range"}"##]],
         )
         .await;
     }
@@ -457,7 +460,7 @@ mod tests {
             Refusal::NotFound,
             Refusal::ConfigDiffers,
             Refusal::OtherIncarnation { given: Incarnation(1), current: Incarnation(2) },
-            Refusal::IncarnationsSpent,
+            Refusal::IncarnationsExhausted,
             Refusal::EpochMustStartAtZero { received: 1 },
             Refusal::Closed { tail: Serial(1) },
             Refusal::SerialMismatch { expected: Serial(1), tail: Serial(2) },

@@ -106,10 +106,10 @@ fn problem(edge: &Edge, id: &SessionId, why: ForkError) -> Problem {
     }
     match why {
         ForkError::Source(Refusal::Gone) | ForkError::OtherRoot => {
-            Problem::new(&error::SOURCE_GONE, "the source of the fork was deleted")
+            Problem::new(&error::SOURCE_DELETED, "the source of the fork was deleted")
         }
         ForkError::Source(refusal) => refusal.into(),
-        ForkError::Short => Problem::new(&error::FORK_BEYOND_TAIL, why.to_string()),
+        ForkError::Short => Problem::new(&error::FORK_OFFSET_OUT_OF_RANGE, why.to_string()),
         ForkError::Submit(why) => why.into(),
     }
 }

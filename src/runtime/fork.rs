@@ -123,7 +123,7 @@ impl Sessions {
         let create = Create { config, fork: Some(request), ..Create::default() };
         match self.submit_for(grant, id, create.into(), deadline).await {
             Ok(reply) => Ok(Some(reply)),
-            Err(SubmitError::Refused { refusal: Refusal::HoldEnded, .. }) => Ok(None),
+            Err(SubmitError::Refused { refusal: Refusal::ForkExpired, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

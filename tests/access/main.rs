@@ -293,7 +293,7 @@ async fn a_key_speaks_in_its_own_name_and_in_no_greater_role() {
     let cancel = json!({ "all": true, "role": "supervisor" });
     let path = "/v1/sessions/mine/cancel";
     let (status, answer) = ask(&node, Some(&ada), Method::POST, path, Some(&cancel)).await;
-    assert_eq!((status.as_u16(), &answer["code"]), (403, &json!("role_forbids")));
+    assert_eq!((status.as_u16(), &answer["code"]), (403, &json!("insufficient_role")));
     let path = "/v1/sessions/mine/events?live=sse&participant=bob";
     let (status, _) = ask(&node, Some(&ada), Method::GET, path, None).await;
     assert_eq!(status, 403);

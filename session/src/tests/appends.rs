@@ -262,9 +262,9 @@ fn a_log_keeps_to_its_content_type_and_to_the_order_of_its_writers() {
               #2 any at 1000 ms
             order 2: #3 to #3
               #3 c at 1000 ms
-            order 10: out_of_order: the order mark does not come after "2"
-            order 2: out_of_order: the order mark does not come after "2"
-            order long: order_too_long: the order mark has 257 bytes; the limit is 256
+            order 10: stream_seq_conflict: the stream seq does not come after "2"
+            order 2: stream_seq_conflict: the stream seq does not come after "2"
+            order long: stream_seq_too_long: the stream seq has 257 bytes; the limit is 256
             order 20: #4 to #4, closed
               #4 g at 1000 ms
             closed comes first: closed: the session was closed at #4

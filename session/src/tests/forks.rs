@@ -48,7 +48,7 @@ fn a_source_that_has_forks_is_kept_until_the_last_of_them_lets_go() {
             append a b: #1 to #2
               #1 a at 1000 ms
               #2 b at 1000 ms
-            fork at 3: fork_beyond_tail: the log ends at #2; it cannot be forked at #3
+            fork at 3: fork_offset_out_of_range: the log ends at #2; it cannot be forked at #3
             fork: held up to #2, to begin before 121000 ms
             fork again: held up to #2, to begin before 121000 ms
             fork at 1: held up to #1, to begin before 121000 ms
@@ -93,7 +93,7 @@ fn a_fork_goes_on_where_its_source_was_and_owes_it_the_end() {
             assert_eq!(s.session.effects(s.time), []);
         },
         expect![[r#"
-            too late: hold_ended: the hold on the source ended before the fork began
+            too late: fork_expired: the hold on the source ended before the fork began
             fork: created as 1
             fork again: exists as 1
             other place: config_differs: the session exists with another configuration

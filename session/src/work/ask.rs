@@ -198,9 +198,9 @@ impl Live {
             }
             Some(Over::Answered { by, serial, .. }) => {
                 let by = by.as_ref().map_or("somebody", ParticipantName::as_str).to_owned();
-                return Err(Refusal::Conflict { by, at: *serial });
+                return Err(Refusal::InteractionAlreadyAnswered { by, at: *serial });
             }
-            Some(Over::Expired | Over::Withdrawn) => return Err(Refusal::InteractionOver),
+            Some(Over::Expired | Over::Withdrawn) => return Err(Refusal::InteractionClosed),
             None => {}
         }
         if request.judged.is_some_and(|judged| judged != interaction.serial) {

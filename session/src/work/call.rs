@@ -93,7 +93,7 @@ impl Live {
             return Err(Refusal::NoClientTool);
         }
         if interaction.over.is_some() {
-            return Err(Refusal::InteractionOver);
+            return Err(Refusal::InteractionClosed);
         }
         // No device goes on under an epoch that is over.
         let is_over =

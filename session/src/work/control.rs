@@ -81,7 +81,7 @@ impl Live {
         }
         let holder = self.work.control.holder.as_ref();
         let by = holder.map_or_else(String::new, |holder| holder.participant.as_str().to_owned());
-        Err(Refusal::ControlHeld { by })
+        Err(Refusal::ControlledByOther { by })
     }
 
     fn hold_control(

@@ -223,7 +223,7 @@ impl Live {
             Some(held) if Some(held.branch) != spot.branch() => {
                 let holder = self.work.control.holder.as_ref();
                 let by = holder.map(|holder| holder.participant.as_str().to_owned());
-                return Err(Refusal::ControlHeld { by: by.unwrap_or_default() });
+                return Err(Refusal::ControlledByOther { by: by.unwrap_or_default() });
             }
             Some(_) => {}
         }

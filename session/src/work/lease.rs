@@ -29,7 +29,7 @@ impl Live {
                 return Ok(Applied::Claimed { turn: Box::new(self.work.status_of(turn)) });
             }
             Stage::Waiting { from } if *from <= now && first => {}
-            _ => return Err(Refusal::TurnTaken),
+            _ => return Err(Refusal::TurnAlreadyClaimed),
         }
         let epoch = self.work.epoch.next();
         self.work.epoch = epoch;

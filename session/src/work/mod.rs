@@ -257,7 +257,7 @@ impl Live {
         match self.work.find(turn) {
             Some(at) => Ok(at),
             None if self.work.known(turn).is_some() || self.work.cancels.contains(turn) => {
-                Err(Refusal::TurnOver)
+                Err(Refusal::TurnEnded)
             }
             None => Err(Refusal::NoSuchTurn),
         }
@@ -266,7 +266,7 @@ impl Live {
 
 /// Refuses a role that may not do this.
 fn check_role(given: Role, needs: Role) -> Result<(), Refusal> {
-    if given < needs { Err(Refusal::RoleForbids { needs }) } else { Ok(()) }
+    if given < needs { Err(Refusal::InsufficientRole { needs }) } else { Ok(()) }
 }
 
 /// The payload of an event that only means something: JSON's `null`.

@@ -164,7 +164,8 @@ fn named(
 /// # Errors
 /// Nothing is known of it, or the caller may not send it.
 fn came(done: Result<Reply, Problem>) -> Result<Came, Problem> {
-    let late = [&error::CONFLICT, &error::INTERACTION_OVER, &error::CALL_CLAIMED];
+    let late =
+        [&error::INTERACTION_ALREADY_ANSWERED, &error::INTERACTION_CLOSED, &error::CALL_CLAIMED];
     match done {
         Ok(reply) => match reply.applied {
             Applied::Answered { turn, serial, .. } => Ok(Came::Taken(turn, serial)),
@@ -208,8 +209,9 @@ async fn find(
         true
     })
     .await?;
-    found
-        .ok_or_else(|| Problem::new(&error::TURN_OVER, "the log has nothing of that turn any more"))
+    found.ok_or_else(|| {
+        Problem::new(&error::TURN_ENDED, "the log has nothing of that turn any more")
+    })
 }
 
 #[cfg(test)]
@@ -221,8 +223,8 @@ mod tests {
         let mut all = String::new();
         for refusal in [
             Refusal::NoSuchInteraction,
-            Refusal::InteractionOver,
-            Refusal::Conflict { by: "ada".into(), at: Serial(9) },
+            Refusal::InteractionClosed,
+            Refusal::InteractionAlreadyAnswered { by: "ada".into(), at: Serial(9) },
             Refusal::NotFound,
             Refusal::NoSuchTurn,
         ] {
@@ -236,7 +238,7 @@ mod tests {
         }
         expect_test::expect![[r#"
             unknown
-            late: interaction_over
+            late: interaction_closed
             late: conflict
             an error: not_found
             an error: no_such_turn

@@ -81,7 +81,7 @@ pub(super) async fn begin(
         let mut refused = command();
         caller.narrow(id, &mut refused)?;
         if matches!(&refused, Command::Input(input) if input.role < Role::Participant) {
-            return Err(Refusal::RoleForbids { needs: Role::Participant }.into());
+            return Err(Refusal::InsufficientRole { needs: Role::Participant }.into());
         }
         submit(edge, caller, id, Verb::Create.parse(&[])?, deadline).await?;
         // It is the same input as before, so it is paid for.

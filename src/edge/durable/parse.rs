@@ -79,7 +79,7 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, P
     kept.map(Some).map_err(|why| Problem::new(&error::BAD_HEADER, why.to_string()))
 }
 
-/// The writers' order mark.
+/// The writers' stream seq.
 pub(super) fn order(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(headers::one(headers, &STREAM_SEQ)?.map(str::to_owned))
 }
@@ -145,7 +145,7 @@ fn is_foreign(text: &str) -> bool {
 }
 
 pub(super) fn beyond() -> Problem {
-    Problem::new(&error::FORK_BEYOND_TAIL, "the offset is not from the source's log")
+    Problem::new(&error::FORK_OFFSET_OUT_OF_RANGE, "the offset is not from the source's log")
 }
 
 /// The source: the path of a stream, or its whole address.
@@ -285,7 +285,7 @@ mod tests {
             (&[from, ("stream-fork-offset", "-1")], "bad_header"),
             (
                 &[from, ("stream-fork-offset", "9999999999999999_9999999999999999")],
-                "fork_beyond_tail",
+                "fork_offset_out_of_range",
             ),
             (&[from, ("stream-fork-sub-offset", "1")], "bad_header"),
             (&[from, zero, ("stream-fork-sub-offset", "01")], "bad_header"),

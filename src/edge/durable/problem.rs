@@ -28,7 +28,7 @@ pub(super) fn closed(root: Incarnation, tail: Serial) -> Problem {
 pub(super) fn create(why: SubmitError) -> Problem {
     match why {
         SubmitError::Refused { refusal: Refusal::Gone, .. } => Problem::new(
-            &error::NAME_KEPT,
+            &error::NAME_RESERVED,
             "the stream was deleted; its name is free when its forks are no more",
         ),
         why => why.into(),
@@ -38,10 +38,10 @@ pub(super) fn create(why: SubmitError) -> Problem {
 /// Why nothing was forked.
 pub(super) fn fork(why: ForkError) -> Problem {
     match why {
-        ForkError::Source(Refusal::Gone) => Problem::new(&error::SOURCE_GONE, why.to_string()),
+        ForkError::Source(Refusal::Gone) => Problem::new(&error::SOURCE_DELETED, why.to_string()),
         ForkError::Source(refusal) => refusal.into(),
         ForkError::OtherRoot => super::parse::beyond(),
-        ForkError::Short => Problem::new(&error::FORK_BEYOND_TAIL, why.to_string()),
+        ForkError::Short => Problem::new(&error::FORK_OFFSET_OUT_OF_RANGE, why.to_string()),
         ForkError::Submit(why) => create(why),
     }
 }

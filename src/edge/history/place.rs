@@ -45,7 +45,7 @@ impl At {
         };
         if status.tail.next() < serial {
             let detail = format!("the place is {serial}, beyond the tail at {}", status.tail);
-            return Err(Problem::new(&error::CURSOR_AHEAD, detail));
+            return Err(Problem::new(&error::CURSOR_OUT_OF_RANGE, detail));
         }
         Ok(Some(serial))
     }
@@ -56,7 +56,7 @@ fn of_life(given: Incarnation, present: Incarnation) -> Result<(), Problem> {
     if given == present {
         return Ok(());
     }
-    let kind = if given < present { &error::CURSOR_GONE } else { &error::CURSOR_AHEAD };
+    let kind = if given < present { &error::CURSOR_GONE } else { &error::CURSOR_OUT_OF_RANGE };
     let detail = format!("the cursor is of incarnation {given}; the session is in {present}");
     Err(Problem::new(kind, detail))
 }

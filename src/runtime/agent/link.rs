@@ -318,7 +318,7 @@ impl Link {
 
     /// The turn is over here; whoever reads slowly misses an answer to what it must not send.
     fn refuse(&self, key: TurnKey, seq: Option<u64>) {
-        let refusal = Refusal::TurnOver;
+        let refusal = Refusal::TurnEnded;
         let (code, detail) = (refusal.code(), refusal.to_string());
         let refused = Refused { key: Some(key), seq, code, detail, retry_after_ms: None };
         drop(self.to_worker.try_send(ToWorker::Refused(Box::new(refused))));

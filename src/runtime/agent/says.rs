@@ -85,7 +85,7 @@ pub(super) fn is_final(refusal: &Refusal) -> bool {
     matches!(
         refusal,
         Refusal::Fenced { .. }
-            | Refusal::TurnOver
+            | Refusal::TurnEnded
             | Refusal::NoSuchTurn
             | Refusal::NotFound
             | Refusal::Gone

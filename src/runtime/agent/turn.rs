@@ -381,7 +381,7 @@ impl Speaking {
             let signal = Signal { key, what, cursor: None, event: None };
             self.tell(ToWorker::Signal(Box::new(signal))).await;
         }
-        let why = Why::from(&Refusal::TurnOver);
+        let why = Why::from(&Refusal::TurnEnded);
         let stopping = timeout(self.cancel_grace, async {
             while let Some(ToTurn::Say(incoming)) = self.from_link.recv().await {
                 self.refuse_received(&incoming, &why).await;

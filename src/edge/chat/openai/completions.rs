@@ -266,7 +266,7 @@ impl Dialect for Completion {
             Delta::Ended(End::Failed { reason }) => return self.fail(reason, out),
             Delta::Ended(End::Cancelled { .. }) => {
                 let reason = "the answer was cancelled";
-                let problem = Problem::new(&error::TURN_OVER, reason);
+                let problem = Problem::new(&error::TURN_ENDED, reason);
                 return self.ends_by(problem, reason.into(), out);
             }
             _ => {}

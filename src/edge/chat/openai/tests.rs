@@ -342,7 +342,7 @@ fn a_whole_completion_is_what_counts_in_the_end() {
         (502, "agent_failed", "the model is ill")
     );
     log[4] = ended(6, End::Cancelled { by: None, reason: "stop".into() });
-    assert_eq!(whole(&log).unwrap_err().code(), "turn_over");
+    assert_eq!(whole(&log).unwrap_err().code(), "turn_ended");
 }
 
 #[test]

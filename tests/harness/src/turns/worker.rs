@@ -272,7 +272,7 @@ pub const BACK_OFF_MOST: Duration = Duration::from_secs(1);
 /// Whether a refusal means that the turn is another's, or over.
 pub fn is_gone(refusal: &str) -> bool {
     let body: Value = serde_json::from_str(refusal).unwrap_or(Value::Null);
-    matches!(body["code"].as_str(), Some("fenced" | "turn_over"))
+    matches!(body["code"].as_str(), Some("fenced" | "turn_ended"))
 }
 
 fn not_yes(outcome: Outcome) -> NotOk {
