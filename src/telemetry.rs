@@ -26,9 +26,9 @@ pub struct Metrics {
     pub appended_events: Counter,
     /// `outlive_appended_bytes_total`: their payload bytes.
     pub appended_bytes: Counter,
-    /// `outlive_append_seconds`: time from the whole request to its acknowledgement.
-    pub append_seconds: Histogram,
-    /// `outlive_readers`: live streams open at this node.
+    /// `outlive_append_duration_seconds`: time from the whole request to its acknowledgement.
+    pub append_duration_seconds: Histogram,
+    /// `outlive_live_streams`: live streams open at this node.
     pub readers: Gauge,
     /// `outlive_delivered_events_total`: events handed to readers of this node.
     pub delivered_events: Counter,
@@ -60,12 +60,12 @@ impl Default for Metrics {
     fn default() -> Metrics {
         let mut registry = Registry::with_prefix("outlive");
         // 0.1 ms to about 13 s.
-        let append_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let append_duration_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let metrics = Metrics {
             requests: Family::default(),
             appended_events: Counter::default(),
             appended_bytes: Counter::default(),
-            append_seconds,
+            append_duration_seconds,
             readers: Gauge::default(),
             delivered_events: Counter::default(),
             history_events: Counter::default(),
@@ -90,11 +90,11 @@ impl Default for Metrics {
             metrics.appended_bytes.clone(),
         );
         r.register(
-            "append_seconds",
+            "append_duration_seconds",
             "Time from the whole request to its acknowledgement",
-            metrics.append_seconds.clone(),
+            metrics.append_duration_seconds.clone(),
         );
-        r.register("readers", "Live streams open at this node", metrics.readers.clone());
+        r.register("live_streams", "Live streams open at this node", metrics.readers.clone());
         r.register(
             "delivered_events",
             "Events handed to readers",
@@ -191,8 +191,8 @@ mod tests {
         for line in [
             "outlive_requests_total{route=\"events\",code=\"ok\"} 1",
             "outlive_fsyncs_total 3",
-            "outlive_readers 0",
-            "outlive_append_seconds_count 0",
+            "outlive_live_streams 0",
+            "outlive_append_duration_seconds_count 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

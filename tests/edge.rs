@@ -212,7 +212,7 @@ async fn a_deleted_session_is_gone_for_its_readers() {
     let mut tail = client.tail("s", From::Now);
     assert_eq!(tail.next().await.unwrap(), Some(Item::CaughtUp));
     client.delete("s").await.unwrap();
-    assert_eq!(tail.next().await.unwrap(), Some(Item::Gone));
+    assert_eq!(tail.next().await.unwrap(), Some(Item::Deleted));
     let mut none = client.tail("s", From::Start);
     assert!(matches!(none.next().await, Err(ClientError::Refused(why)) if why.status == 404));
 }
@@ -323,7 +323,7 @@ async fn operators_see_what_the_node_sees() {
     assert!(home["leader"].is_u64());
     assert!(ask(&node, Method::GET, "/v1/cluster", Value::Null).await.1["shards"].is_array());
     let text = follow(&node, "/metrics").await.text().await.unwrap();
-    assert!(text.contains("outlive_readers 1"), "{text}");
+    assert!(text.contains("outlive_live_streams 1"), "{text}");
     assert!(text.contains("outlive_requests_total{route=\"session\",code=\"ok\"} 1"), "{text}");
 }
 

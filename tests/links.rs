@@ -66,10 +66,17 @@ impl Worker {
     fn new(node: &TestNode, capacity: usize, lease_ms: u64) -> Worker {
         let agent = AgentName::parse("poet").expect("a name").into();
         let worker = WorkerName::parse("w").expect("a name");
-        let (quiet_ms, cancel_grace) = (90_000, limits::CANCEL_GRACE);
+        let (progress_timeout_ms, cancel_grace) = (90_000, limits::CANCEL_GRACE);
         let grant = None;
-        let register =
-            Register { agent, worker, capacity, lease_ms, quiet_ms, cancel_grace, grant };
+        let register = Register {
+            agent,
+            worker,
+            capacity,
+            lease_ms,
+            progress_timeout_ms,
+            cancel_grace,
+            grant,
+        };
         let (speaker, listener) = node.node.runtime.workers.link(register).expect("it runs");
         Worker { speaker, listener, pongs: true }
     }

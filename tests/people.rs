@@ -308,7 +308,7 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     let seen = sue.next("message", |data| data["input"] == "q").await;
     assert_eq!((&seen["held"], &seen["serial"]), (&json!(true), &held["serial"]));
     input(&url, "s", asks("a", "I am Sue.")).await;
-    let output = ada.event("person.said").await;
+    let output = ada.event("person.message").await;
     assert_eq!((&output["participant"], &output["text"]), (&json!("sue"), &json!("I am Sue.")));
     let shown = get(&url, "/v1/sessions/s").await;
     assert_eq!(shown["control"]["holder"]["participant"], "sue");

@@ -183,7 +183,7 @@ async fn a_comment_is_a_sign_of_life() {
         r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
     ];
     let (received, _, requests) =
-        end_of("openai", &[Does::Breathes(26, END)], "quiet_ms = 5000").await;
+        end_of("openai", &[Does::Breathes(26, END)], "progress_timeout_ms = 5000").await;
     assert_eq!(requests, 1, "{received:?}");
     assert_eq!(received.last().map(String::as_str), Some("turn.completed"), "{received:?}");
     assert!(!received.iter().any(|received| received == "agent.stalled"), "{received:?}");

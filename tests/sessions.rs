@@ -121,7 +121,7 @@ async fn a_turn_that_waits_keeps_no_session_in_memory_and_is_still_had_at_once()
         agent: agent.into(),
         worker,
         lease_ms: 60_000,
-        quiet_ms: 60_000,
+        progress_timeout_ms: 60_000,
         is_bound: false,
         grant: None,
     };
@@ -167,7 +167,7 @@ async fn a_session_that_nobody_touches_ends_and_its_readers_hear_it() {
     submit(&node, "s", append("a", None)).await.unwrap();
     let mut reader = attach(&node, "s", Start::Beginning).await;
     assert_eq!(texts(&mut reader).await, ["a"]);
-    assert!(matches!(next(&mut reader).await, Delivery::Gone));
+    assert!(matches!(next(&mut reader).await, Delivery::Deleted));
     let gone = submit(&node, "s", append("b", None)).await;
     assert!(matches!(gone, Err(SubmitError::Refused { .. })), "{gone:?}");
     let again = submit(&node, "s", Command::from(config)).await.unwrap();

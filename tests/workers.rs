@@ -144,8 +144,7 @@ async fn a_worker_that_does_not_stop_when_it_is_cancelled_is_closed() {
 async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_replaced() {
     let node = start_single().await;
     create(&node, "s").await;
-    let body =
-        json!({ "input": "t", "agent": "poet", "said": { "text": "go" }, "quiet_ms": 6_000 });
+    let body = json!({ "input": "t", "agent": "poet", "said": { "text": "go" }, "progress_timeout_ms": 6_000 });
     assert_eq!(post(&node, "/v1/sessions/s/inputs", &body).await.0, 200);
     let mut first = Client::work(&node, "first").await;
     let turn = first.typed("turn").await;

@@ -77,7 +77,7 @@ async fn sessions_share_a_connection_and_each_ends_for_itself() {
     assert!(
         reqwest::Client::new().delete(url).send().await.expect("an answer").status().is_success()
     );
-    client.of("b", "gone").await;
+    client.of("b", "deleted").await;
     let ping = json!({ "op": "attach", "session": "b" });
     assert_eq!(client.ask(ping).await["problem"]["code"], "not_found");
 }

@@ -63,19 +63,19 @@ impl Health {
                 _ => Health::Recovering { lost, of },
             };
         };
-        let quiet_ms = now.since(lease.progress_at);
-        if lease.lease_ms / 2 <= now.since(lease.alive_at) {
+        let progress_timeout_ms = now.since(lease.progress_at);
+        if lease.lease_ms / 2 <= now.since(lease.last_seen_at) {
             return Health::Suspect;
         }
         if turn.state == TurnState::Waiting {
             return Health::Waiting;
         }
-        if lease.stalled || lease.quiet_ms <= quiet_ms {
+        if lease.stalled || lease.progress_timeout_ms <= progress_timeout_ms {
             return Health::Stalled;
         }
         match &lease.phase {
             Phase::Tool(tool) => Health::Working { tool: tool.clone() },
-            _ if quiet_ms < STREAMING_MS && lease.spoke => Health::Streaming,
+            _ if progress_timeout_ms < STREAMING_MS && lease.spoke => Health::Streaming,
             _ => Health::Thinking,
         }
     }

@@ -35,9 +35,9 @@ pub const LEASE_MS: u64 = 15_000;
 pub const LEASE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=10 * 60 * 1000;
 /// Time that a worker may be without output before it counts as stalled, unless it declares another, in
 /// milliseconds; after twice that time it is replaced.
-pub const QUIET_MS: u64 = 90_000;
+pub const PROGRESS_TIMEOUT_MS: u64 = 90_000;
 /// Longest time without output that a worker may declare, in milliseconds.
-pub const QUIET_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+pub const PROGRESS_TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Calls of tools of one turn that were begun and have no result.
 pub const TOOL_CALLS: usize = 64;
 /// Results of calls that one session remembers, so that the same again has the effect of one.

@@ -285,7 +285,7 @@ fn a_person_takes_over_and_hands_back() {
     ));
     assert_eq!(
         play.rendered(),
-        "turn.output t1 draft, turn.completed t1, input.accepted i1 hi, person.said hi, input.accepted i2 hi"
+        "turn.output t1 draft, turn.completed t1, input.accepted i1 hi, person.message hi, input.accepted i2 hi"
     );
     assert_eq!(play.session.effects(play.now), []);
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();

@@ -155,16 +155,16 @@ pub struct LeaseStatus {
     pub worker: WorkerName,
     /// Its fencing token.
     pub epoch: TurnEpoch,
-    /// How long it keeps the turn unheard, in milliseconds from `alive_at`.
+    /// How long it keeps the turn unheard, in milliseconds from `last_seen_at`.
     pub lease_ms: u64,
     /// Whether it has put anything out.
     pub spoke: bool,
     /// When something last came from it.
-    pub alive_at: Millis,
+    pub last_seen_at: Millis,
     /// When it last made progress, or declared how long it would not.
     pub progress_at: Millis,
     /// How long it may put nothing out, in milliseconds from `progress_at`.
-    pub quiet_ms: u64,
+    pub progress_timeout_ms: u64,
     /// It has put nothing out for longer than that.
     pub stalled: bool,
     /// What it reports that it does.
@@ -315,9 +315,9 @@ impl From<&TurnLease> for LeaseStatus {
             epoch: lease.epoch,
             lease_ms: lease.lease_ms,
             spoke: lease.spoke,
-            alive_at: lease.alive_at,
+            last_seen_at: lease.last_seen_at,
             progress_at: lease.progress_at,
-            quiet_ms: lease.quiet_ms,
+            progress_timeout_ms: lease.progress_timeout_ms,
             stalled: lease.stalled,
             phase: lease.phase.clone(),
         }

@@ -36,7 +36,7 @@ pub(super) struct Turn {
     /// Whether the last of them was for want of room, and nothing was put out since then.
     pub(super) throttled: bool,
     /// How long a worker may be without progress, whatever it declares when it takes the turn.
-    pub(super) quiet_ms: Option<u64>,
+    pub(super) progress_timeout_ms: Option<u64>,
     pub(super) stage: Stage,
     /// The worker is to pause.
     pub(super) pausing: Option<PauseReason>,
@@ -146,11 +146,11 @@ pub(super) struct TurnLease {
     /// The first output since the worker's mark, 0 where there is none yet; absent where it set no mark.
     pub(super) mark: Option<Serial>,
     /// When something last came from it.
-    pub(super) alive_at: Millis,
+    pub(super) last_seen_at: Millis,
     /// When it last made progress.
     pub(super) progress_at: Millis,
     /// How long it may be without progress, and how long where it has not declared another span.
-    pub(super) quiet_ms: u64,
+    pub(super) progress_timeout_ms: u64,
     pub(super) usual_quiet_ms: u64,
     /// Whether it got the signal that it is stalled.
     pub(super) stalled: bool,
@@ -177,7 +177,7 @@ impl Turn {
             failures_max: limits::ATTEMPTS,
             losses: 0,
             throttled: false,
-            quiet_ms: None,
+            progress_timeout_ms: None,
             stage: Stage::Waiting { from: now },
             pausing: None,
             output: Outputs::default(),
@@ -325,44 +325,45 @@ impl Turn {
 
 impl TurnLease {
     fn tick_at(&self, asks: bool, has_step: bool) -> Millis {
-        let silent = self.alive_at.after(self.lease_ms);
+        let silent = self.last_seen_at.after(self.lease_ms);
         if asks {
             return silent;
         }
-        let quiet_ms = match (self.stalled, has_step && !self.step_cancelled) {
-            (false, _) => self.quiet_ms,
-            (true, true) => self.step_quiet_ms(),
-            (true, false) => self.lost_quiet_ms(),
+        let progress_timeout_ms = match (self.stalled, has_step && !self.step_cancelled) {
+            (false, _) => self.progress_timeout_ms,
+            (true, true) => self.step_cancelled_after_ms(),
+            (true, false) => self.lost_after_ms(),
         };
-        silent.min(self.progress_at.after(quiet_ms))
+        silent.min(self.progress_at.after(progress_timeout_ms))
     }
 
     /// How long it may be without progress before the step under way is taken from it.
-    fn step_quiet_ms(&self) -> u64 {
-        self.quiet_ms.saturating_add(self.quiet_ms / 2)
+    fn step_cancelled_after_ms(&self) -> u64 {
+        self.progress_timeout_ms.saturating_add(self.progress_timeout_ms / 2)
     }
 
     /// How long it may be without progress before another takes its place.
-    fn lost_quiet_ms(&self) -> u64 {
-        self.quiet_ms.saturating_mul(2)
+    fn lost_after_ms(&self) -> u64 {
+        self.progress_timeout_ms.saturating_mul(2)
     }
 
     /// What has become of the worker by now, if anything has.
     pub(super) fn judged(&self, now: Millis, asks: bool, has_step: bool) -> Option<Judgement> {
-        if self.alive_at.after(self.lease_ms) <= now {
+        if self.last_seen_at.after(self.lease_ms) <= now {
             return Some(Judgement::Lost(Cause::Silent));
         }
         if asks {
             return None;
         }
         let is_quiet_for = |span_ms| self.progress_at.after(span_ms) <= now;
-        if is_quiet_for(self.lost_quiet_ms()) {
+        if is_quiet_for(self.lost_after_ms()) {
             return Some(Judgement::Lost(Cause::Stalled));
         }
         if !self.stalled {
-            return is_quiet_for(self.quiet_ms).then_some(Judgement::Stalled);
+            return is_quiet_for(self.progress_timeout_ms).then_some(Judgement::Stalled);
         }
-        let ends_step = has_step && !self.step_cancelled && is_quiet_for(self.step_quiet_ms());
+        let ends_step =
+            has_step && !self.step_cancelled && is_quiet_for(self.step_cancelled_after_ms());
         ends_step.then_some(Judgement::EndsStep)
     }
 }

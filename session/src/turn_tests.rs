@@ -31,7 +31,7 @@ pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
         worker,
         key,
         lease_ms: 1_000,
-        quiet_ms: 4_000,
+        progress_timeout_ms: 4_000,
         node: None,
     }))
 }
@@ -252,8 +252,8 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     // A slow tool with a declared time is not stalled.
     play.run(claim("t1", "w", 2)).unwrap();
     play.rendered();
-    let (quiet_ms, checkpoint) = (Some(60_000), Some(Bytes::from_static(b"half")));
-    let busy = Say { quiet_ms, checkpoint, ..Say::new(turn_id("t1"), TurnEpoch(2)) };
+    let (progress_timeout_ms, checkpoint) = (Some(60_000), Some(Bytes::from_static(b"half")));
+    let busy = Say { progress_timeout_ms, checkpoint, ..Say::new(turn_id("t1"), TurnEpoch(2)) };
     play.run(Command::Say(Box::new(busy))).unwrap();
     for _ in 0..20 {
         play.wait(500).run(Command::Tick).unwrap();

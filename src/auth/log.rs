@@ -145,7 +145,7 @@ impl<S: Sum> Log<S> {
                 }
                 Delivery::Reset { .. } => self.sum.write().expect(NO_PANIC).forget(),
                 Delivery::CaughtUp { .. } | Delivery::Gap { .. } => {}
-                Delivery::End { .. } | Delivery::Gone | Delivery::Detached { .. } => return,
+                Delivery::End { .. } | Delivery::Deleted | Delivery::Detached { .. } => return,
             }
             let cursor = reader.cursor();
             *at = Some(cursor);

@@ -30,12 +30,12 @@ pub(super) struct Demo {
     lease_ms: Option<u64>,
     /// How long it may live without progress [default: the node's]
     #[arg(long, value_name = "MS")]
-    quiet_ms: Option<u64>,
+    progress_timeout_ms: Option<u64>,
 }
 
 pub(super) async fn run(command: Agent) -> anyhow::Result<()> {
     // One that is stopped by a signal sees no end of its standard input. Where this cannot be had, the others do.
     let _ = parent::end_with_it(None);
-    let Agent::Demo(Demo { every_ms, words, capacity, lease_ms, quiet_ms }) = command;
-    demo_agent::run(Settings { every_ms, words, capacity, lease_ms, quiet_ms }).await
+    let Agent::Demo(Demo { every_ms, words, capacity, lease_ms, progress_timeout_ms }) = command;
+    demo_agent::run(Settings { every_ms, words, capacity, lease_ms, progress_timeout_ms }).await
 }

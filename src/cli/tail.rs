@@ -63,8 +63,8 @@ pub(super) async fn run(command: Tail) -> anyhow::Result<()> {
             (Item::Gap { first }, true) => eprintln!("outlive: the log goes on at #{first}"),
             (Item::Reset { .. }, true) => anyhow::bail!("the session was deleted and lives again"),
             (Item::CaughtUp | Item::End, _) => {}
-            (Item::Gone, _) if command.until_closed => anyhow::bail!("the session was deleted"),
-            (Item::Gone, _) => eprintln!("outlive: the session was deleted"),
+            (Item::Deleted, _) if command.until_closed => anyhow::bail!("the session was deleted"),
+            (Item::Deleted, _) => eprintln!("outlive: the session was deleted"),
         }
         out.flush()?;
         drop(out);

@@ -21,7 +21,7 @@ pub struct AgentConfig {
     pub capacity: usize,
     /// See [`crate::runtime::agent::Register`]; what the worker requests where nothing is given.
     pub lease_ms: Option<u64>,
-    pub quiet_ms: Option<u64>,
+    pub progress_timeout_ms: Option<u64>,
     pub restart: RestartConfig,
     /// How long it may go on with a turn that was cancelled, in milliseconds.
     pub cancel_grace_ms: u64,
@@ -112,7 +112,8 @@ pub struct GivenAgent {
     pub(super) call_ms: Option<u64>,
     capacity: Option<usize>,
     lease_ms: Option<u64>,
-    quiet_ms: Option<u64>,
+    #[serde(alias = "quiet_ms")]
+    progress_timeout_ms: Option<u64>,
     restart: GivenRestart,
     cancel_grace_ms: Option<u64>,
 }
@@ -173,8 +174,14 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     if given.lease_ms.is_some_and(|ms| !limits::LEASE_MS_RANGE.contains(&ms)) {
         return wrong(format!("lease_ms must be {least} to {most}"));
     }
-    if given.quiet_ms.is_some_and(|ms| !(1..=limits::QUIET_MS_MAX).contains(&ms)) {
-        return wrong(format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX));
+    if given
+        .progress_timeout_ms
+        .is_some_and(|ms| !(1..=limits::PROGRESS_TIMEOUT_MS_MAX).contains(&ms))
+    {
+        return wrong(format!(
+            "progress_timeout_ms must be 1 to {}",
+            limits::PROGRESS_TIMEOUT_MS_MAX
+        ));
     }
     let tokens = limits::CONTEXT_TOKENS_RANGE;
     if given.context_tokens.is_some_and(|given| !tokens.contains(&given)) {
@@ -194,9 +201,18 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     let grace = limits::CANCEL_GRACE.as_millis();
     let cancel_grace_ms =
         given.cancel_grace_ms.unwrap_or_else(|| u64::try_from(grace).unwrap_or(u64::MAX));
-    let GivenAgent { lease_ms, quiet_ms, .. } = given;
+    let GivenAgent { lease_ms, progress_timeout_ms, .. } = given;
     let name = parsed;
-    Ok(AgentConfig { name, tenants, body, capacity, lease_ms, quiet_ms, restart, cancel_grace_ms })
+    Ok(AgentConfig {
+        name,
+        tenants,
+        body,
+        capacity,
+        lease_ms,
+        progress_timeout_ms,
+        restart,
+        cancel_grace_ms,
+    })
 }
 
 /// Refuses keys of another kind of agent: they would do nothing.

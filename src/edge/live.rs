@@ -1,6 +1,6 @@
 //! A live read: one response body that follows a session (S7).
 //!
-//! It ends cleanly only after `end` and `gone`. In every other case the connection breaks, because
+//! It ends cleanly only after `end` and `deleted`. In every other case the connection breaks, because
 //! clients take a clean end for the end of the log. The body requests more of the reader only when the
 //! connection has room, so a slow client costs one delivery and no more (S10). On HTTP/1.1 the
 //! connection then serves this stream alone, see [`super::takeover`].

@@ -141,11 +141,11 @@ impl Page {
                 self.closed = true;
                 Ok(true)
             }
-            Delivery::Gone if self.count == 0 => Err(Refusal::NotFound.into()),
+            Delivery::Deleted if self.count == 0 => Err(Refusal::NotFound.into()),
             Delivery::Detached { .. } if self.count == 0 => {
                 Err(Problem::new(&error::DETACHED, "read on from the same cursor"))
             }
-            Delivery::Gone | Delivery::Detached { .. } => {
+            Delivery::Deleted | Delivery::Detached { .. } => {
                 self.up_to_date = false;
                 Ok(true)
             }
@@ -249,8 +249,8 @@ mod tests {
         check(vec![events(1..=2), gap(8)], expect!["2 events, next 1 #2"]);
         check(vec![reset(), events(1..=1)], expect!["1 events, next 2 #1 reset"]);
         check(vec![events(1..=2), caught_up(), reset()], expect!["2 events, next 1 #2"]);
-        check(vec![Delivery::Gone], expect!["not_found 0 events, next 1 #0"]);
-        check(vec![events(1..=1), Delivery::Gone], expect!["1 events, next 1 #1"]);
+        check(vec![Delivery::Deleted], expect!["not_found 0 events, next 1 #0"]);
+        check(vec![events(1..=1), Delivery::Deleted], expect!["1 events, next 1 #1"]);
         check(
             vec![Delivery::Detached { reason: "slow_consumer" }],
             expect!["detached 0 events, next 1 #0"],

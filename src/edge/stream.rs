@@ -1,7 +1,7 @@
 //! The rest of a live stream on a connection of its own: chunks out (RFC 9112, 7.1), nothing in.
 //!
 //! What waits here for the next event waits by the ten thousand, so it holds no buffer (S10). The last
-//! chunk, which ends the stream cleanly, is written after `end` and `gone` alone (S7).
+//! chunk, which ends the stream cleanly, is written after `end` and `deleted` alone (S7).
 
 use std::io::{self, Write};
 

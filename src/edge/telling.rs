@@ -37,7 +37,7 @@ pub(super) struct Telling {
     /// Before everything that was there is delivered.
     catching_up: bool,
     /// Where a reader goes on after events that it is not shown.
-    passed: Option<Cursor>,
+    skipped: Option<Cursor>,
     beside: Option<Box<Beside>>,
     snapshot: Option<Json>,
     /// How to begin again where the log does not go on from what the reader has.
@@ -95,7 +95,7 @@ impl Telling {
             stage: Stage::Following,
             shape: Shape::default(),
             catching_up: true,
-            passed: None,
+            skipped: None,
             beside: None,
             snapshot: None,
             again: None,
@@ -143,7 +143,7 @@ impl Telling {
             return Some(Control { name: "detached", cursor: None, data });
         };
         let at = reader.cursor();
-        (self.reader, self.next, self.passed) = (reader, None, None);
+        (self.reader, self.next, self.skipped) = (reader, None, None);
         (self.incarnation, self.catching_up) = (at.incarnation, true);
         self.shape.view = view;
         Some(Control { name: "snapshot", cursor: Some(at), data })
@@ -195,9 +195,9 @@ impl Telling {
     /// Waits until something is to be sent beside the events, or events are there to be taken: then none.
     /// Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Control> {
-        if let Some(at) = self.passed.take() {
+        if let Some(at) = self.skipped.take() {
             let data = json!({ "cursor": at.to_string() }).into();
-            return Some(Control { name: "passed", cursor: Some(at), data });
+            return Some(Control { name: "skipped", cursor: Some(at), data });
         }
         if self.is_due
             && let Some(frames) = self.begin_again().await
@@ -253,9 +253,9 @@ impl Telling {
             }
             Delivery::Events(events) => {
                 let fold = self.shape.fold && self.catching_up;
-                let (shown, passed) = self.shape.apply(fold, events, incarnation);
-                let passed = passed.map(|serial| Cursor { incarnation, serial });
-                (self.backlog, self.passed) = (shown.into_iter(), passed);
+                let (shown, skipped) = self.shape.apply(fold, events, incarnation);
+                let skipped = skipped.map(|serial| Cursor { incarnation, serial });
+                (self.backlog, self.skipped) = (shown.into_iter(), skipped);
                 return None;
             }
             Delivery::CaughtUp { at } => {
@@ -277,9 +277,9 @@ impl Telling {
                 self.stage = Stage::Ended;
                 ("end", Some(at), json!({ "cursor": at.to_string() }))
             }
-            Delivery::Gone => {
+            Delivery::Deleted => {
                 self.stage = Stage::Ended;
-                ("gone", None, json!({}))
+                ("deleted", None, json!({}))
             }
             Delivery::Detached { reason } => {
                 self.stage = Stage::BreakingOff;

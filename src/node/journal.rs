@@ -25,7 +25,7 @@ impl Collector for JournalCounts {
             ("records", "Records written", stats.records),
             ("bytes_written", "Bytes written, with frames and padding", stats.bytes_written),
             ("payload_bytes", "Bytes of the records' payloads", stats.payload_bytes),
-            ("held", "Rounds that could not write for lack of space", stats.held),
+            ("stalls", "Rounds that could not write for lack of space", stats.stalls),
         ] {
             let counter = ConstCounter::new(count);
             let name = format!("journal_{name}");

@@ -105,7 +105,7 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
         worker: WorkerName::parse("w").unwrap(),
         key: 1,
         lease_ms: 600_000,
-        quiet_ms: 600_000,
+        progress_timeout_ms: 600_000,
         node: None,
     };
     sessions.submit(&s, Command::Claim(Box::new(claim)), by()).await.unwrap();

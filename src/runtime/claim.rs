@@ -30,7 +30,7 @@ pub struct Claimer {
     pub worker: WorkerName,
     /// See [`Claim::lease_ms`].
     pub lease_ms: u64,
-    pub quiet_ms: u64,
+    pub progress_timeout_ms: u64,
     /// Whether it is gone when this node is.
     pub is_bound: bool,
     /// Of who works, judged again where the turn lives; the node's own agents have none.
@@ -65,7 +65,7 @@ impl Workers {
                 worker: claimer.worker.clone(),
                 key: chance::draw(),
                 lease_ms: claimer.lease_ms,
-                quiet_ms: claimer.quiet_ms,
+                progress_timeout_ms: claimer.progress_timeout_ms,
                 node: claimer
                     .is_bound
                     .then(|| NodeStart { node: self.host.local().0, boot: self.host.boot() }),

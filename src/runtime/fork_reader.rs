@@ -76,7 +76,7 @@ impl ForkReader {
             }
             // The source is behind on this node, or closed: what is inherited ends at `at`, not there.
             Delivery::CaughtUp { .. } => None,
-            Delivery::End { .. } | Delivery::Gone | Delivery::Reset { .. } => {
+            Delivery::End { .. } | Delivery::Deleted | Delivery::Reset { .. } => {
                 self.ended = true;
                 Some(Delivery::Detached { reason: "the fork's source does not have its part" })
             }

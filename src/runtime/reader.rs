@@ -89,7 +89,7 @@ pub enum Delivery {
     /// The session is closed and everything was delivered. The end.
     End { at: Cursor },
     /// The session was deleted. The end.
-    Gone,
+    Deleted,
     /// This node can serve the reader no more; it goes on elsewhere from its cursor. The end.
     Detached { reason: &'static str },
 }
@@ -329,7 +329,7 @@ impl Local {
         }
         let readable = if self.parent_of_fork { mark.kept } else { mark.live };
         if !readable {
-            return Some(self.end(Delivery::Gone));
+            return Some(self.end(Delivery::Deleted));
         }
         if self.cursor.incarnation != mark.incarnation {
             self.cursor = Cursor { incarnation: mark.incarnation, serial: Serial::ZERO };

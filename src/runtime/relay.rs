@@ -33,7 +33,7 @@ pub(super) enum Sent<E = Event> {
     Gap { first: Serial },
     Reset { incarnation: Incarnation },
     End { at: Cursor },
-    Gone,
+    Deleted,
     Detached,
 }
 
@@ -91,7 +91,9 @@ impl Relayed {
                 self.cursor = Cursor { incarnation: *incarnation, serial: Serial::ZERO };
             }
             Delivery::CaughtUp { .. } => {}
-            Delivery::End { .. } | Delivery::Gone | Delivery::Detached { .. } => self.ended = true,
+            Delivery::End { .. } | Delivery::Deleted | Delivery::Detached { .. } => {
+                self.ended = true
+            }
         }
         delivery
     }
@@ -111,7 +113,7 @@ fn delivery_of(sent: Sent) -> Option<Delivery> {
         Sent::Gap { first } => Delivery::Gap { first },
         Sent::Reset { incarnation } => Delivery::Reset { incarnation },
         Sent::End { at } => Delivery::End { at },
-        Sent::Gone => Delivery::Gone,
+        Sent::Deleted => Delivery::Deleted,
         Sent::Detached => Delivery::Detached { reason: "the replica can serve no more" },
     })
 }
@@ -174,7 +176,7 @@ mod tests {
         check_sent(&Sent::Gap { first: Serial(3) }, expect!["010403"]);
         check_sent(&Sent::Reset { incarnation: Incarnation(2) }, expect!["010502"]);
         check_sent(&Sent::End { at }, expect!["010601fb2c01"]);
-        check_sent(&Sent::Gone, expect!["0107"]);
+        check_sent(&Sent::Deleted, expect!["0107"]);
         check_sent(&Sent::Detached, expect!["0108"]);
     }
 }

@@ -111,7 +111,7 @@ async fn follow(host: Arc<Host>, node: NodeId, id: SessionId, tail: Served) {
                 mark = Mark { incarnation, ..UNKNOWN };
             }
             Delivery::End { .. } => mark.closed = true,
-            Delivery::Gone => (mark.live, mark.kept) = (false, false),
+            Delivery::Deleted => (mark.live, mark.kept) = (false, false),
             // The readers go on elsewhere.
             Delivery::Gap { .. } | Delivery::Detached { .. } => return,
         }
@@ -155,7 +155,7 @@ impl Joined {
                 self.cursor = own.cursor;
                 match &delivery {
                     Delivery::CaughtUp { .. } => self.own = None,
-                    Delivery::End { .. } | Delivery::Gone | Delivery::Detached { .. } => {
+                    Delivery::End { .. } | Delivery::Deleted | Delivery::Detached { .. } => {
                         self.ended = true;
                     }
                     _ => {}
@@ -186,7 +186,7 @@ impl Joined {
             return None;
         }
         if !mark.live {
-            return Some(self.end(Delivery::Gone));
+            return Some(self.end(Delivery::Deleted));
         }
         if self.cursor.incarnation < mark.incarnation {
             self.cursor = Cursor { incarnation: mark.incarnation, serial: Serial::ZERO };

@@ -144,7 +144,14 @@ mod tests {
         };
         let claim = |turn: &str| {
             let worker = WorkerName::parse("w").unwrap();
-            Claim { turn: id(turn), worker, key: 1, lease_ms: 1_000, quiet_ms: 1_000, node: None }
+            Claim {
+                turn: id(turn),
+                worker,
+                key: 1,
+                lease_ms: 1_000,
+                progress_timeout_ms: 1_000,
+                node: None,
+            }
         };
         run(Config::default().into());
         run(input("t", 1));

@@ -200,7 +200,7 @@ impl Ledger {
             Delivery::CaughtUp { .. } => {}
             // What was trimmed is repeated by what comes next.
             Delivery::Gap { first } => self.serial = Serial(first.0.saturating_sub(1)),
-            Delivery::Reset { .. } | Delivery::Gone | Delivery::End { .. } => {
+            Delivery::Reset { .. } | Delivery::Deleted | Delivery::End { .. } => {
                 self.state = None;
                 return Err(Fault::Gone);
             }

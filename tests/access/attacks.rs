@@ -135,7 +135,7 @@ async fn streams_that_are_reset_at_once_cost_nobody_else() {
     eventually("nothing of it stays open", async || {
         let (_, text) = ask(&node, Some(ROOT), Method::GET, "/metrics", None).await;
         let text = text.as_str().expect("text").to_owned();
-        text.lines().any(|line| line == "outlive_readers 0")
+        text.lines().any(|line| line == "outlive_live_streams 0")
     })
     .await;
 }

@@ -107,7 +107,7 @@ impl Client {
                     at = Cursor { incarnation, serial: Serial::ZERO };
                     self.began(id, incarnation, reader);
                 }
-                Delivery::Gone => return self.judge.over(id, at.incarnation),
+                Delivery::Deleted => return self.judge.over(id, at.incarnation),
                 Delivery::End { at } => {
                     panic!("{id:?} at node {node} ends at {at}; nobody closed it")
                 }

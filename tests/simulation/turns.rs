@@ -82,8 +82,8 @@ impl Client {
         let worker = WorkerName::parse(&format!("w{}", self.name)).expect("a name");
         // Half of them are lost with the node at which they claimed.
         let (agent, is_bound) = (agent().into(), self.name % 2 == 0);
-        let (lease_ms, quiet_ms, grant) = (LEASE_MS, 60_000, None);
-        let claimer = Claimer { agent, worker, lease_ms, quiet_ms, is_bound, grant };
+        let (lease_ms, progress_timeout_ms, grant) = (LEASE_MS, 60_000, None);
+        let claimer = Claimer { agent, worker, lease_ms, progress_timeout_ms, is_bound, grant };
         while !self.is_over() {
             self.pause(50).await;
             let Some((node, runtime)) = self.some_node() else { continue };

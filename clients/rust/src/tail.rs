@@ -45,7 +45,7 @@ pub enum Item {
     /// The session is closed and everything was returned. The end.
     End,
     /// The session was deleted. The end.
-    Gone,
+    Deleted,
 }
 
 /// A reader of one session.
@@ -100,7 +100,7 @@ impl Tail {
         while !self.is_over {
             match self.step().await {
                 Ok(Some(item)) => {
-                    self.is_over = matches!(item, Item::End | Item::Gone);
+                    self.is_over = matches!(item, Item::End | Item::Deleted);
                     return Ok(Some(item));
                 }
                 Ok(None) => {}
@@ -151,7 +151,7 @@ impl Tail {
             Ok(Attach::Failed(why)) => self.fail(why).await?,
             // It was there before: it has been deleted meanwhile.
             Err(ClientError::Refused(problem)) if problem.status == 404 && self.was_attached() => {
-                return Ok(Some(Item::Gone));
+                return Ok(Some(Item::Deleted));
             }
             Err(why) => return Err(why),
         }
@@ -244,7 +244,7 @@ impl Tail {
                 }
                 Item::End
             }
-            "gone" => Item::Gone,
+            "deleted" => Item::Deleted,
             // The node sends the reader away and then breaks off.
             _ => return Ok(None),
         };

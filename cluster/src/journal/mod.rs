@@ -82,7 +82,7 @@ pub struct JournalStats {
     pub segments_created: u64,
     pub segments_removed: u64,
     /// Rounds that could not write for lack of space.
-    pub held: u64,
+    pub stalls: u64,
     /// Segments on disk, the spare included.
     pub segments: u64,
     /// Bytes allocated on disk.

@@ -160,7 +160,7 @@ impl Writer {
         if held {
             let mut state = self.shared.lock();
             state.full = true;
-            state.stats.held += 1;
+            state.stats.stalls += 1;
             return Ok(Round::Held);
         }
         Ok(if waited { Round::Wrote } else { Round::Idle })

@@ -30,7 +30,7 @@ pub struct Input {
     pub attempts: Option<u32>,
     /// How long a worker of such a turn may live without progress, in milliseconds, whatever it declared when it
     /// took the turn.
-    pub quiet_ms: Option<u64>,
+    pub progress_timeout_ms: Option<u64>,
     /// Where it stands in the conversation; after the newest message of the current branch, where nothing is given.
     pub follows: Option<Follows>,
 }
@@ -97,7 +97,7 @@ pub struct Claim {
     /// How long it keeps the turn without a heartbeat, in milliseconds; within [`crate::limits::LEASE_MS_RANGE`].
     pub lease_ms: u64,
     /// How long it may live without progress, in milliseconds.
-    pub quiet_ms: u64,
+    pub progress_timeout_ms: u64,
     /// The node whose end is the worker's end; none for one that goes on by another node.
     pub node: Option<NodeStart>,
 }
@@ -125,7 +125,7 @@ pub struct Say {
     /// The last input of the turn that has reached it.
     pub delivered: Option<Serial>,
     /// How long from now it may be without progress, in milliseconds: a slow tool, for example.
-    pub quiet_ms: Option<u64>,
+    pub progress_timeout_ms: Option<u64>,
     /// What it does now.
     pub phase: Option<Phase>,
     /// What its successor should know; see [`crate::limits::CHECKPOINT_BYTES`].
@@ -382,8 +382,18 @@ impl Input {
     /// An input that names no sender, under the session's policy.
     pub fn new(input: TurnId, agent: AgentName, content: NewEvent) -> Input {
         let (sender, when_busy, role) = (None, None, Role::default());
-        let (attempts, quiet_ms, follows) = (None, None, None);
-        Input { input, agent, content, sender, when_busy, role, attempts, quiet_ms, follows }
+        let (attempts, progress_timeout_ms, follows) = (None, None, None);
+        Input {
+            input,
+            agent,
+            content,
+            sender,
+            when_busy,
+            role,
+            attempts,
+            progress_timeout_ms,
+            follows,
+        }
     }
 }
 
@@ -396,7 +406,7 @@ impl Say {
             output: None,
             consumed: None,
             delivered: None,
-            quiet_ms: None,
+            progress_timeout_ms: None,
             phase: None,
             checkpoint: None,
         }

@@ -8,7 +8,7 @@ impl Fact {
     pub fn name(&self) -> &'static str {
         match self {
             Fact::Input { .. } => "input.accepted",
-            Fact::Person { .. } => "person.said",
+            Fact::Person { .. } => "person.message",
             Fact::Started { .. } => "turn.started",
             Fact::Output(_) => "turn.output",
             Fact::Phase { .. } => "agent.phase",

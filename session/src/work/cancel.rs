@@ -206,7 +206,8 @@ impl Live {
         };
         let mut next = Turn::new(id.clone(), over.agent.clone(), *first, now);
         (next.last_input, next.branch) = (*last, over.branch);
-        (next.failures_max, next.quiet_ms) = (over.failures_max, over.quiet_ms);
+        (next.failures_max, next.progress_timeout_ms) =
+            (over.failures_max, over.progress_timeout_ms);
         // In front of those that wait, and after those that go on beside it.
         let waits = |open: &Turn| open.agent == over.agent && open.lease().is_none();
         let before = self.work.turns.iter().position(waits);

@@ -100,7 +100,8 @@ impl Live {
         let limit = request.attempts.or(self.config.policy.attempts);
         let mut begun = Turn::new(request.input.clone(), request.agent.clone(), serial, now);
         begun.failures_max = limit.unwrap_or(limits::ATTEMPTS).max(1);
-        (begun.quiet_ms, begun.branch, begun.follows) = (request.quiet_ms, branch, follows);
+        (begun.progress_timeout_ms, begun.branch, begun.follows) =
+            (request.progress_timeout_ms, branch, follows);
         match when_busy {
             WhenBusy::Parallel => begun.parallel = true,
             WhenBusy::Merge => {

@@ -36,7 +36,7 @@ impl Live {
         let turn = &mut self.work.turns[at];
         turn.attempts = turn.attempts.saturating_add(1);
         turn.delivered = turn.last_input;
-        let quiet_ms = turn.quiet_ms.unwrap_or(request.quiet_ms);
+        let progress_timeout_ms = turn.progress_timeout_ms.unwrap_or(request.progress_timeout_ms);
         turn.stage = Stage::Active(TurnLease {
             worker: request.worker.clone(),
             key: request.key,
@@ -47,10 +47,10 @@ impl Live {
             since: now,
             spoke: false,
             mark: None,
-            alive_at: now,
+            last_seen_at: now,
             progress_at: now,
-            quiet_ms,
-            usual_quiet_ms: quiet_ms,
+            progress_timeout_ms,
+            usual_quiet_ms: progress_timeout_ms,
             stalled: false,
             step_cancelled: false,
             phase: Phase::Thinking,
@@ -77,7 +77,7 @@ impl Live {
         self.clock = now;
         let turn = &mut self.work.turns[at];
         let Stage::Active(lease) = &mut turn.stage else { unreachable!("it was just checked") };
-        lease.alive_at = now;
+        lease.last_seen_at = now;
         if request.output.is_some() && emitted.is_none() {
             // All of it was taken before; what came with later requests stays.
             let last_input = turn.last_input;
@@ -94,13 +94,14 @@ impl Live {
         let says = emitted.is_some_and(|emitted| !emitted.is_silent());
         if says {
             lease.seq += 1;
-            lease.quiet_ms = lease.usual_quiet_ms;
+            lease.progress_timeout_ms = lease.usual_quiet_ms;
         } else if emitted.is_some() {
             lease.seq += 1;
         }
-        lease.quiet_ms = request.quiet_ms.unwrap_or(lease.quiet_ms);
+        lease.progress_timeout_ms =
+            request.progress_timeout_ms.unwrap_or(lease.progress_timeout_ms);
         let mut recovered = false;
-        if says || does.is_some() || request.quiet_ms.is_some() {
+        if says || does.is_some() || request.progress_timeout_ms.is_some() {
             lease.progress_at = now;
             recovered = std::mem::take(&mut lease.stalled);
         }

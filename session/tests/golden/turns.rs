@@ -19,7 +19,7 @@ fn requests() -> [Command; 4] {
         when_busy: Some(WhenBusy::Queue),
         role: Role::Participant,
         attempts: Some(3),
-        quiet_ms: None,
+        progress_timeout_ms: None,
         follows: Some(Follows {
             message: Serial(7),
             again: true,
@@ -32,7 +32,7 @@ fn requests() -> [Command; 4] {
         worker,
         key: 7,
         lease_ms: 1_000,
-        quiet_ms: 2_000,
+        progress_timeout_ms: 2_000,
         node: Some(NodeStart { node: 3, boot: 9 }),
     };
     let then = Then::Fail { reason: "no".into() };
@@ -59,7 +59,7 @@ fn requests() -> [Command; 4] {
         }),
         consumed: Some(Serial(1)),
         delivered: Some(Serial(1)),
-        quiet_ms: Some(3_000),
+        progress_timeout_ms: Some(3_000),
         phase: Some(Phase::Tool(ToolName::parse("search").unwrap())),
         checkpoint: Some(Bytes::from_static(b"c")),
     };

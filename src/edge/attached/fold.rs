@@ -50,8 +50,8 @@ impl Shape {
             }
         }
         close(&mut out, &mut run, incarnation);
-        let passed = last.filter(|last| out.last().is_none_or(|shown| shown.event.serial < *last));
-        (out, passed)
+        let skipped = last.filter(|last| out.last().is_none_or(|shown| shown.event.serial < *last));
+        (out, skipped)
     }
 
     /// Whether an event is of a message that is not on the reader's path.
@@ -155,7 +155,7 @@ pub(super) mod tests {
         let shown =
             |event: &Event| Arc::new(Shown { event: event.clone(), rendered: OnceLock::new() });
         let all = events.iter().map(shown).collect();
-        let (out, passed) = shape.apply(shape.fold, all, Incarnation(1));
+        let (out, skipped) = shape.apply(shape.fold, all, Incarnation(1));
         let mut text = String::new();
         for shown in out {
             let frame = frame::event(&shown, Incarnation(1));
@@ -163,8 +163,8 @@ pub(super) mod tests {
             text += frame.split_once("\ndata: ").unwrap().1.split_once(",\"chain\"").unwrap().0;
             text += "\n";
         }
-        if let Some(passed) = passed {
-            text += &format!("passed {passed}\n");
+        if let Some(skipped) = skipped {
+            text += &format!("skipped {skipped}\n");
         }
         expected.assert_eq(&text);
     }
@@ -207,7 +207,7 @@ pub(super) mod tests {
             expect![[r#"
                 {"serial":1,"time":1700000000000,"format":"text","text":"a","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":10,"message":1
                 {"serial":3,"time":1700000000000,"format":"text","text":"b","type":"turn.output","turn":"t","epoch":1,"attempt":1,"offset":30,"message":1
-                passed #4
+                skipped #4
             "#]],
         );
         check(

@@ -33,17 +33,19 @@ pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
 pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Value> {
     let health = Health::of(turn, now);
     let lease = turn.lease.as_ref();
-    let quiet_until = lease.map(|lease| lease.progress_at.after(lease.quiet_ms));
+    let progress_deadline = lease.map(|lease| lease.progress_at.after(lease.progress_timeout_ms));
     let progress_at = lease.map(|lease| lease.progress_at);
     let (since, deadline) = match &health {
-        Health::Streaming | Health::Thinking | Health::Working { .. } => (progress_at, quiet_until),
+        Health::Streaming | Health::Thinking | Health::Working { .. } => {
+            (progress_at, progress_deadline)
+        }
         Health::Suspect => (
-            lease.map(|lease| lease.alive_at.after(lease.lease_ms / 2)),
-            lease.map(|lease| lease.alive_at.after(lease.lease_ms)),
+            lease.map(|lease| lease.last_seen_at.after(lease.lease_ms / 2)),
+            lease.map(|lease| lease.last_seen_at.after(lease.lease_ms)),
         ),
         Health::Stalled => (
-            quiet_until,
-            lease.map(|lease| lease.progress_at.after(lease.quiet_ms.saturating_mul(2))),
+            progress_deadline,
+            lease.map(|lease| lease.progress_at.after(lease.progress_timeout_ms.saturating_mul(2))),
         ),
         Health::Dead { .. } => (None, turn.waits_from),
         Health::Starting | Health::Unserved | Health::Recovering { .. } => (turn.waits_from, None),

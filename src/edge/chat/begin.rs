@@ -71,7 +71,7 @@ pub(super) async fn begin(
             when_busy: Some(when_busy),
             role: Role::default(),
             attempts: None,
-            quiet_ms: None,
+            progress_timeout_ms: None,
             follows: follows.clone(),
         }))
     };

@@ -145,7 +145,7 @@ impl Follow {
                 Delivery::Gap { .. }
                 | Delivery::Reset { .. }
                 | Delivery::End { .. }
-                | Delivery::Gone => return Err(Lost::Gone),
+                | Delivery::Deleted => return Err(Lost::Gone),
             }
         }
     }

@@ -114,7 +114,7 @@ impl Follow {
                 Delivery::Gap { first } if self.from_start => {
                     self.serial = Serial(first.0.saturating_sub(1));
                 }
-                Delivery::Gap { .. } | Delivery::Reset { .. } | Delivery::Gone => {
+                Delivery::Gap { .. } | Delivery::Reset { .. } | Delivery::Deleted => {
                     return Next::Lost(problem::log_gone());
                 }
                 Delivery::Detached { reason } => {

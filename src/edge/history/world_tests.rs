@@ -116,7 +116,7 @@ impl World {
             0..=2 => self.input(which, how, how & 8 == 8),
             3..=5 => {
                 let Some(turn) = waits.get(pick(waits.len())) else { return };
-                let (lease_ms, quiet_ms) = (600_000, 600_000);
+                let (lease_ms, progress_timeout_ms) = (600_000, 600_000);
                 let (turn, worker) = (turn.turn.clone(), WorkerName::parse("w").unwrap());
                 let key = u64::from(self.names) << 8 | u64::from(how);
                 self.run(Command::Claim(Box::new(Claim {
@@ -124,7 +124,7 @@ impl World {
                     worker,
                     key,
                     lease_ms,
-                    quiet_ms,
+                    progress_timeout_ms,
                     node: None,
                 })));
             }

@@ -110,7 +110,7 @@ async fn beginning(reader: &mut Reader) -> Option<(Serial, Delivery)> {
             // It waits at the end of what its node knows, or says where the log begins.
             Delivery::CaughtUp { .. } | Delivery::Gap { .. } => {}
             Delivery::Reset { .. } | Delivery::End { .. } => return None,
-            Delivery::Gone | Delivery::Detached { .. } => return None,
+            Delivery::Deleted | Delivery::Detached { .. } => return None,
         }
     }
 }

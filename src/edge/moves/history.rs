@@ -134,7 +134,7 @@ impl Play {
             worker: WorkerName::parse("import").expect("a name"),
             key: number as u64,
             lease_ms: limits::LEASE_MS,
-            quiet_ms: limits::QUIET_MS,
+            progress_timeout_ms: limits::PROGRESS_TIMEOUT_MS,
             node: None,
         };
         let Applied::Claimed { turn: claimed } = self.ask(&Command::Claim(Box::new(claim)))? else {

@@ -161,7 +161,7 @@ impl Call {
             )));
         }
         let again = !status.is_client_error() || matches!(status.as_u16(), 408 | 425 | 429);
-        let wait = EXCUSE_WAIT.min(Duration::from_millis(endpoint.quiet_ms / 2));
+        let wait = EXCUSE_WAIT.min(Duration::from_millis(endpoint.progress_timeout_ms / 2));
         let retry_after = retry_after(answer.headers(), OffsetDateTime::now_utc());
         let mut excuse =
             without_secrets(reason::of(&excuse(answer, wait).await), &endpoint.headers);
@@ -365,7 +365,7 @@ mod tests {
             signing: Vec::new(),
             headers: BTreeMap::clone(&headers),
             capacity: 1,
-            quiet_ms: 1,
+            progress_timeout_ms: 1,
             restart: crate::runtime::agent::body::Restart { intensity: 1, within: Duration::ZERO },
             call_limit: None,
             model: None,

@@ -62,7 +62,7 @@ pub struct Endpoint {
     /// Turns at once, of one node.
     pub capacity: usize,
     /// How long it may be without progress, in milliseconds.
-    pub quiet_ms: u64,
+    pub progress_timeout_ms: u64,
     pub restart: Restart,
     /// How long one answer may take, if it has a limit.
     pub call_limit: Option<Duration>,
@@ -168,7 +168,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         worker: WorkerName::parse(&worker).expect("the names of protocols are short"),
         capacity: endpoint.capacity,
         lease_ms: limits::LINK_LEASE_MS,
-        quiet_ms: endpoint.quiet_ms,
+        progress_timeout_ms: endpoint.progress_timeout_ms,
         cancel_grace: limits::CANCEL_GRACE,
         grant: None,
     };

@@ -160,20 +160,21 @@ async fn call(
     answer: &mut Answer,
     words: &mut Words<'_>,
 ) -> Result<End, Failed> {
-    let quiet = Duration::from_millis(endpoint.quiet_ms);
+    let silence = Duration::from_millis(endpoint.progress_timeout_ms);
     let until = endpoint.call_limit.map(|limit| Instant::now() + limit);
     let late = |until: Option<Instant>| match until {
         Some(until) if until <= Instant::now() => Failed::TooLong,
         _ => Failed::Late,
     };
     let by = |span: Duration| (Instant::now() + span).min(until.unwrap_or_else(far));
-    let mut call =
-        timeout_at(by(quiet), Call::start(endpoint, outgoing)).await.map_err(|_| late(until))??;
+    let mut call = timeout_at(by(silence), Call::start(endpoint, outgoing))
+        .await
+        .map_err(|_| late(until))??;
     let mut finished_at = None;
     loop {
         // Comments may come for ever after the end.
         let deadline =
-            finished_at.map_or_else(|| by(quiet), |at: Instant| at + limits::FINISH_GRACE);
+            finished_at.map_or_else(|| by(silence), |at: Instant| at + limits::FINISH_GRACE);
         let read = match timeout_at(deadline, call.next()).await {
             _ if until.is_some_and(|until| until <= Instant::now()) => Err(Failed::TooLong),
             Ok(read) => read,
@@ -223,7 +224,7 @@ struct Words<'a> {
     /// The next output can be superseded by later output.
     marks: bool,
     /// The turn's time without progress.
-    quiet_ms: u64,
+    progress_timeout_ms: u64,
     /// When the session last got something from the endpoint.
     received_at: Instant,
 }
@@ -241,7 +242,8 @@ impl Words<'_> {
             step: None,
             rewinds: 1 < assignment.turn.attempts,
             marks: false,
-            quiet_ms: lease.map_or(endpoint.quiet_ms, |lease| lease.quiet_ms),
+            progress_timeout_ms: lease
+                .map_or(endpoint.progress_timeout_ms, |lease| lease.progress_timeout_ms),
             received_at: Instant::now(),
         }
     }
@@ -261,7 +263,7 @@ impl Words<'_> {
         let mut events: Vec<NewEvent> = Vec::new();
         let mut phase = None;
         if pieces.is_empty()
-            && Duration::from_millis(self.quiet_ms / 4) <= self.received_at.elapsed()
+            && Duration::from_millis(self.progress_timeout_ms / 4) <= self.received_at.elapsed()
         {
             return self.live().await;
         }
@@ -358,8 +360,8 @@ impl Words<'_> {
     /// Reports progress of the endpoint to the session, which begins its time without progress anew.
     async fn live(&mut self) {
         self.received_at = Instant::now();
-        let quiet_ms = Some(self.quiet_ms);
-        let say = Say { quiet_ms, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let progress_timeout_ms = Some(self.progress_timeout_ms);
+        let say = Say { progress_timeout_ms, ..Say::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
     }

@@ -26,7 +26,7 @@ pub(in crate::edge) fn assignment(
         "epoch": lease.map(|lease| lease.epoch),
         "attempt": turn.attempts,
         "lease_ms": lease.map(|lease| lease.lease_ms),
-        "quiet_ms": lease.map(|lease| lease.quiet_ms),
+        "progress_timeout_ms": lease.map(|lease| lease.progress_timeout_ms),
         "input": turn.input.0,
         "spoken": turn.last_input.0,
         "heard": turn.consumed.0,
@@ -89,10 +89,10 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
         "worker": lease.map(|lease| lease.worker.as_str()),
         "epoch": lease.map(|lease| lease.epoch),
         "phase": lease.map(|lease| lease.phase.name()),
-        "alive_at": lease.map(|lease| lease.alive_at.0),
+        "last_seen_at": lease.map(|lease| lease.last_seen_at.0),
         "progress_at": lease.map(|lease| lease.progress_at.0),
-        "quiet_until": lease.map(|lease| lease.progress_at.after(lease.quiet_ms).0),
-        "lease_until": lease.map(|lease| lease.alive_at.after(lease.lease_ms).0),
+        "progress_deadline": lease.map(|lease| lease.progress_at.after(lease.progress_timeout_ms).0),
+        "lease_until": lease.map(|lease| lease.last_seen_at.after(lease.lease_ms).0),
     });
     if !turn.tools.is_empty() {
         body["tools"] = tools(turn);

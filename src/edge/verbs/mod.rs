@@ -202,7 +202,7 @@ async fn carry_out(
         audit(caller, what, id.name());
     }
     if let Some((count, bytes)) = weight {
-        edge.metrics.append_seconds.observe(begun.elapsed().as_secs_f64());
+        edge.metrics.append_duration_seconds.observe(begun.elapsed().as_secs_f64());
         if let Applied::Appended { duplicate: false, .. } = reply.applied {
             edge.metrics.appended_events.inc_by(count);
             edge.metrics.appended_bytes.inc_by(bytes);

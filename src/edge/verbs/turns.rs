@@ -33,7 +33,8 @@ struct InputBody<'b> {
     device: Option<String>,
     role: Option<String>,
     attempts: Option<u32>,
-    quiet_ms: Option<u64>,
+    #[serde(alias = "quiet_ms")]
+    progress_timeout_ms: Option<u64>,
     parent: Option<u64>,
     regenerate: Option<u64>,
 }
@@ -69,7 +70,8 @@ struct SayBody<'b> {
     reason: Option<String>,
     heard: Option<u64>,
     delivered: Option<u64>,
-    quiet_ms: Option<u64>,
+    #[serde(alias = "quiet_ms")]
+    progress_timeout_ms: Option<u64>,
     phase: Option<PhaseBody>,
     step: Option<String>,
     #[serde(default)]
@@ -131,7 +133,8 @@ struct ClaimBody {
     worker: String,
     wait_ms: Option<u64>,
     lease_ms: Option<u64>,
-    quiet_ms: Option<u64>,
+    #[serde(alias = "quiet_ms")]
+    progress_timeout_ms: Option<u64>,
 }
 
 /// How a session treats its turns, as JSON.
@@ -213,7 +216,7 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
         when_busy: when_busy(request.when_busy.as_deref())?,
         role: role(request.role.as_deref())?,
         attempts: request.attempts,
-        quiet_ms: request.quiet_ms.map(quiet).transpose()?,
+        progress_timeout_ms: request.progress_timeout_ms.map(progress_timeout).transpose()?,
         follows,
     })
 }
@@ -334,7 +337,7 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
         output,
         consumed: request.heard.map(Serial),
         delivered: request.delivered.map(Serial),
-        quiet_ms: request.quiet_ms.map(quiet).transpose()?,
+        progress_timeout_ms: request.progress_timeout_ms.map(progress_timeout).transpose()?,
         phase: request.phase.map(phase).transpose()?,
         checkpoint: checkpoint.map(Into::into),
     })
@@ -386,9 +389,10 @@ pub(in crate::edge) fn claimer(agent: AgentId, body: &[u8]) -> Result<(Claimer, 
         return Err(bad(&format!("wait_ms must be at most {}", limits::POLL_MS_MAX)));
     }
     let worker = name("worker", &request.worker, WorkerName::parse)?;
-    let quiet_ms = request.quiet_ms.map_or(Ok(limits::QUIET_MS), quiet)?;
+    let progress_timeout_ms =
+        request.progress_timeout_ms.map_or(Ok(limits::PROGRESS_TIMEOUT_MS), progress_timeout)?;
     let (is_bound, grant) = (false, None);
-    Ok((Claimer { agent, worker, lease_ms, quiet_ms, is_bound, grant }, wait_ms))
+    Ok((Claimer { agent, worker, lease_ms, progress_timeout_ms, is_bound, grant }, wait_ms))
 }
 
 pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {
@@ -399,9 +403,12 @@ pub(in crate::edge) fn lease(ms: u64) -> Result<u64, Problem> {
     Ok(ms)
 }
 
-pub(in crate::edge) fn quiet(ms: u64) -> Result<u64, Problem> {
-    if !(1..=limits::QUIET_MS_MAX).contains(&ms) {
-        return Err(bad(&format!("quiet_ms must be 1 to {}", limits::QUIET_MS_MAX)));
+pub(in crate::edge) fn progress_timeout(ms: u64) -> Result<u64, Problem> {
+    if !(1..=limits::PROGRESS_TIMEOUT_MS_MAX).contains(&ms) {
+        return Err(bad(&format!(
+            "progress_timeout_ms must be 1 to {}",
+            limits::PROGRESS_TIMEOUT_MS_MAX
+        )));
     }
     Ok(ms)
 }

@@ -49,8 +49,8 @@ fn a_line_may_leave_the_epoch_to_the_address_and_is_refused_under_its_number() {
 
 #[test]
 fn a_beat_needs_no_number_and_what_is_said_does() {
-    let beat = say(turn(), br#"{"epoch":3,"quiet_ms":60000}"#).unwrap();
-    assert_eq!((beat.output, beat.quiet_ms), (None, Some(60_000)));
+    let beat = say(turn(), br#"{"epoch":3,"progress_timeout_ms":60000}"#).unwrap();
+    assert_eq!((beat.output, beat.progress_timeout_ms), (None, Some(60_000)));
     let output = say(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
     assert_eq!(output.output.unwrap().events.len(), 1);
     let failed = say(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
@@ -63,7 +63,7 @@ fn a_beat_needs_no_number_and_what_is_said_does() {
         br#"{"epoch":1,"then":"complete"}"#,
         br#"{"epoch":1,"seq":0,"then":"release","reason":"x"}"#,
         br#"{"epoch":1,"seq":0,"then":"stop"}"#,
-        br#"{"epoch":1,"quiet_ms":0}"#,
+        br#"{"epoch":1,"progress_timeout_ms":0}"#,
         br#"{"epoch":1,"checkpoint":"%"}"#,
     ] {
         assert!(say(turn(), body).is_err(), "{}", String::from_utf8_lossy(body));

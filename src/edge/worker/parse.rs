@@ -6,7 +6,7 @@ use super::super::ephemeral;
 use super::super::error::Problem;
 use super::super::name::in_frame;
 use super::super::verbs::Item;
-use super::super::verbs::turns::{self, bad, name, quiet};
+use super::super::verbs::turns::{self, bad, name, progress_timeout};
 use crate::ids::{AgentName, TenantName, TurnEpoch, TurnId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::{Frame, FromWorker, Refused, Registration, TurnKey};
@@ -30,7 +30,8 @@ struct RegisterFrame {
     worker: Option<String>,
     capacity: Option<usize>,
     lease_ms: Option<u64>,
-    quiet_ms: Option<u64>,
+    #[serde(alias = "quiet_ms")]
+    progress_timeout_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -126,7 +127,7 @@ fn registration(request: RegisterFrame) -> Result<Registration, Problem> {
         worker: request.worker.map(|text| name("worker", &text, WorkerName::parse)).transpose()?,
         capacity: request.capacity,
         lease_ms: request.lease_ms.map(turns::lease).transpose()?,
-        quiet_ms: request.quiet_ms.map(quiet).transpose()?,
+        progress_timeout_ms: request.progress_timeout_ms.map(progress_timeout).transpose()?,
     })
 }
 

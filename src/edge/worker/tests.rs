@@ -25,7 +25,7 @@ fn check(frame: &str, expected: Expect) {
         Ok(Frame::FromWorker(FromWorker::Say { session, say })) => {
             let output = say.output.map(|output| (output.seq, output.events.len(), output.then));
             let session = session.name();
-            format!("{session} {} {} {output:?} {:?}", say.turn, say.epoch, say.quiet_ms)
+            format!("{session} {} {} {output:?} {:?}", say.turn, say.epoch, say.progress_timeout_ms)
         }
         Ok(Frame::FromWorker(output)) => format!("{output:?}"),
     };
@@ -37,13 +37,13 @@ fn a_frame_is_read_whole_or_refused_by_its_seq() {
     check(
         r#"{"type":"register","agent":"poet","worker":"w","capacity":2,"lease_ms":6000}"#,
         expect![[
-            r#"Registration { agent: Some(AgentName("poet")), worker: Some(WorkerName("w")), capacity: Some(2), lease_ms: Some(6000), quiet_ms: None }"#
+            r#"Registration { agent: Some(AgentName("poet")), worker: Some(WorkerName("w")), capacity: Some(2), lease_ms: Some(6000), progress_timeout_ms: None }"#
         ]],
     );
     check(
         r#"{"type":"register"}"#,
         expect![
-            "Registration { agent: None, worker: None, capacity: None, lease_ms: None, quiet_ms: None }"
+            "Registration { agent: None, worker: None, capacity: None, lease_ms: None, progress_timeout_ms: None }"
         ],
     );
     check(
@@ -51,7 +51,7 @@ fn a_frame_is_read_whole_or_refused_by_its_seq() {
         expect!["s t 3 Some((0, 1, Complete)) None"],
     );
     check(
-        r#"{"type":"beat","session":"s","turn":"t","epoch":3,"quiet_ms":5000}"#,
+        r#"{"type":"beat","session":"s","turn":"t","epoch":3,"progress_timeout_ms":5000}"#,
         expect!["s t 3 None Some(5000)"],
     );
     check(

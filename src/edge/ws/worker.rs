@@ -112,7 +112,7 @@ fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>>
         Frame::Register(requested) => requested,
         Frame::FromWorker(_) => return Err(refuse("the first frame is register")),
     };
-    let Registration { agent, worker, capacity, lease_ms, quiet_ms } = requested;
+    let Registration { agent, worker, capacity, lease_ms, progress_timeout_ms } = requested;
     Ok(Register {
         agent: AgentId {
             tenant: caller.tenant().cloned(),
@@ -121,7 +121,7 @@ fn register(caller: &Caller, text: &Utf8Bytes) -> Result<Register, Box<Refused>>
         worker: worker.ok_or_else(|| refuse("a worker names itself"))?,
         capacity: capacity.unwrap_or(1),
         lease_ms: lease_ms.unwrap_or(limits::LINK_LEASE_MS),
-        quiet_ms: quiet_ms.unwrap_or(limits::QUIET_MS),
+        progress_timeout_ms: progress_timeout_ms.unwrap_or(limits::PROGRESS_TIMEOUT_MS),
         cancel_grace: limits::CANCEL_GRACE,
         grant: caller.judged().cloned(),
     })

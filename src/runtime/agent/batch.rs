@@ -44,7 +44,7 @@ impl Batch {
         let mut all = Say { delivered, ..Say::clone(&self.says[0].say) };
         for Received { say, .. } in &self.says[1..] {
             all.consumed = all.consumed.max(say.consumed);
-            all.quiet_ms = say.quiet_ms.or(all.quiet_ms);
+            all.progress_timeout_ms = say.progress_timeout_ms.or(all.progress_timeout_ms);
             all.phase = all.phase.or_else(|| say.phase.clone());
             if say.checkpoint.is_some() {
                 all.checkpoint.clone_from(&say.checkpoint);

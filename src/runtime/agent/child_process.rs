@@ -25,7 +25,7 @@ use super::{
 };
 use crate::ids::{AgentId, WorkerName};
 use crate::limits::{
-    AGENT_DRAIN, KILL_GRACE, LAST_LINES_WAIT, LINK_LEASE_MS, QUIET_MS, REGISTER_WAIT,
+    AGENT_DRAIN, KILL_GRACE, LAST_LINES_WAIT, LINK_LEASE_MS, PROGRESS_TIMEOUT_MS, REGISTER_WAIT,
 };
 
 /// A command that is an agent.
@@ -39,7 +39,7 @@ pub struct Managed {
     pub pass_env: Vec<String>,
     /// Where nothing is given, what the process requests.
     pub lease_ms: Option<u64>,
-    pub quiet_ms: Option<u64>,
+    pub progress_timeout_ms: Option<u64>,
     pub restart: Restart,
     pub cancel_grace: Duration,
     pub codec: Arc<dyn Codec>,
@@ -162,7 +162,10 @@ impl Managed {
             worker: worker.expect("it is short and plain"),
             capacity: request.capacity.unwrap_or(1),
             lease_ms: self.lease_ms.or(request.lease_ms).unwrap_or(LINK_LEASE_MS),
-            quiet_ms: self.quiet_ms.or(request.quiet_ms).unwrap_or(QUIET_MS),
+            progress_timeout_ms: self
+                .progress_timeout_ms
+                .or(request.progress_timeout_ms)
+                .unwrap_or(PROGRESS_TIMEOUT_MS),
             cancel_grace: self.cancel_grace,
             grant: None,
         }
@@ -434,7 +437,7 @@ mod tests {
             env: [("GIVEN".to_owned(), "given".to_owned())].into(),
             pass_env: pass_env.iter().map(|name| (*name).to_owned()).collect(),
             lease_ms: None,
-            quiet_ms: None,
+            progress_timeout_ms: None,
             restart: Restart { intensity: 1, within: Duration::from_secs(1) },
             cancel_grace: Duration::from_secs(1),
             codec: Arc::new(Mute),

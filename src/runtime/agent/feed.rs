@@ -181,7 +181,7 @@ impl Feed {
                 tracing::warn!(session = session.for_operators(), turn = %self.key.turn, "retention took events of a turn that is under way");
                 self.cursor.serial = Serial(first.0 - 1);
             }
-            Delivery::Reset { .. } | Delivery::Gone => return Step::Gone,
+            Delivery::Reset { .. } | Delivery::Deleted => return Step::Gone,
             Delivery::End { .. } => return Step::End,
             Delivery::Detached { .. } => self.reader = None,
         }

@@ -253,10 +253,10 @@ impl Link {
     }
 
     fn claimer(&self) -> Claimer {
-        let Register { agent, worker, lease_ms, quiet_ms, .. } = &self.register;
+        let Register { agent, worker, lease_ms, progress_timeout_ms, .. } = &self.register;
         let (agent, worker, grant) = (agent.clone(), worker.clone(), self.register.grant.clone());
-        let (lease_ms, quiet_ms) = (*lease_ms, *quiet_ms);
-        Claimer { agent, worker, lease_ms, quiet_ms, is_bound: true, grant }
+        let (lease_ms, progress_timeout_ms) = (*lease_ms, *progress_timeout_ms);
+        Claimer { agent, worker, lease_ms, progress_timeout_ms, is_bound: true, grant }
     }
 
     /// Begins to work on a turn.

@@ -41,8 +41,8 @@ pub struct Register {
     /// How long it may be silent before its turns go to others, in milliseconds; within
     /// [`crate::limits::LEASE_MS_RANGE`]. The link renews the leases while the worker answers pings.
     pub lease_ms: u64,
-    /// See [`crate::session::Claim::quiet_ms`].
-    pub quiet_ms: u64,
+    /// See [`crate::session::Claim::progress_timeout_ms`].
+    pub progress_timeout_ms: u64,
     /// How long it may take to stop a turn that is not its own any more.
     pub cancel_grace: Duration,
     /// Of who registered it, judged again where its turns live; the node's own agents have none.
@@ -56,7 +56,7 @@ pub struct Registration {
     pub worker: Option<WorkerName>,
     pub capacity: Option<usize>,
     pub lease_ms: Option<u64>,
-    pub quiet_ms: Option<u64>,
+    pub progress_timeout_ms: Option<u64>,
 }
 
 /// How a worker's frames are written. The edge knows; a body that exchanges bytes is given one.

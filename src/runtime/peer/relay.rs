@@ -40,7 +40,7 @@ pub(super) async fn serve(sessions: &Sessions, from: NodeId, hello: &Bytes, stre
             let delivery = reader.next().await;
             let sent = sent_for(&delivery);
             send.send(codec::encode(VERSION, &sent).into()).await.ok()?;
-            if matches!(sent, Sent::End { .. } | Sent::Gone | Sent::Detached) {
+            if matches!(sent, Sent::End { .. } | Sent::Deleted | Sent::Detached) {
                 return send.finish().await.ok();
             }
         }
@@ -58,7 +58,7 @@ fn sent_for(delivery: &Delivery) -> Sent<&Event> {
         Delivery::Gap { first } => Sent::Gap { first: *first },
         Delivery::Reset { incarnation } => Sent::Reset { incarnation: *incarnation },
         Delivery::End { at } => Sent::End { at: *at },
-        Delivery::Gone => Sent::Gone,
+        Delivery::Deleted => Sent::Deleted,
         Delivery::Detached { .. } => Sent::Detached,
     }
 }

@@ -356,7 +356,7 @@ impl Agent {
                 self.control(sub, Control::End);
                 Taken::Ends
             }
-            "gap" | "reset" | "gone" => {
+            "gap" | "reset" | "deleted" => {
                 panic!("{} has no {} in this run: {}", self.session, frame.event, frame.data)
             }
             "detached" => Taken::Moves,

@@ -25,7 +25,7 @@ pub struct Settings {
     /// Stories at once.
     pub capacity: usize,
     pub lease_ms: Option<u64>,
-    pub quiet_ms: Option<u64>,
+    pub progress_timeout_ms: Option<u64>,
 }
 
 /// Where frames go: standard output, one line each.
@@ -56,9 +56,9 @@ const FRAMES: usize = 1024;
 /// Its output is read no more.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let output = Output::default();
-    let Settings { capacity, lease_ms, quiet_ms, .. } = settings;
+    let Settings { capacity, lease_ms, progress_timeout_ms, .. } = settings;
     output.say(&json!({
-        "type": "register", "capacity": capacity, "lease_ms": lease_ms, "quiet_ms": quiet_ms,
+        "type": "register", "capacity": capacity, "lease_ms": lease_ms, "progress_timeout_ms": progress_timeout_ms,
     }))?;
     let (received, mut lines) = mpsc::channel(LINES);
     std::thread::Builder::new().name("outlive-lines".into()).spawn(move || {

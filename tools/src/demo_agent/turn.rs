@@ -138,8 +138,8 @@ impl Story {
         let first = self.frame["attempt"].as_u64() == Some(1);
         match act {
             Act::Tool(ms) => {
-                let quiet_ms = ms.saturating_add(5_000);
-                let beat = json!({ "phase": { "tool": "search" }, "quiet_ms": quiet_ms });
+                let progress_timeout_ms = ms.saturating_add(5_000);
+                let beat = json!({ "phase": { "tool": "search" }, "progress_timeout_ms": progress_timeout_ms });
                 self.output.say(&self.about("beat", beat))?;
                 if let Some(stop) = self.pause(ms).await {
                     return Ok(Some(Some(stop)));

@@ -62,7 +62,7 @@ export function follow(who, told) {
     on("presence", (data) => told.presence?.(data));
     // The log that we know is not the log that is there: begin with a snapshot of what is.
     for (const name of ["gap", "reset"]) on(name, () => { cursor = null; told[name](); broke(); });
-    for (const name of ["end", "gone"]) on(name, () => { stop(); told.end?.(name); });
+    for (const name of ["end", "deleted"]) on(name, () => { stop(); told.end?.(name); });
     on("detached", broke);
   }
 

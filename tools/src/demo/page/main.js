@@ -264,7 +264,7 @@ function announce(text) {
 function draw() {
   const now = performance.now();
   machines.tick(now);
-  $("clock-beat").textContent = turn?.alive_at ? ago(Date.now() - turn.alive_at) : "–";
+  $("clock-beat").textContent = turn?.last_seen_at ? ago(Date.now() - turn.last_seen_at) : "–";
   $("clock-token").textContent = lastToken !== null && turn ? ago(now - lastToken)
     : turn?.progress_at ? ago(Date.now() - turn.progress_at) : "–";
   if (dirty) {

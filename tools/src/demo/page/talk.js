@@ -219,7 +219,7 @@ export class Talk {
         break;
       case "input.deferred": this.receipt(event, "comes next"); break;
       case "input.dropped": this.receipt(event, `dropped${event.why ? `: ${event.why}` : ""}`); break;
-      case "person.said": this.person(event, "person"); break;
+      case "person.message": this.person(event, "person"); break;
       case "turn.started": {
         const started = this.answer(event.turn, event.agent);
         if (1 < (event.attempt ?? 1)) started.say({ mark: `attempt ${event.attempt} goes on` });

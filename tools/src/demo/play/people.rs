@@ -230,7 +230,8 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     let held = held.await?;
     ensure!(held["held"] == true, "the question is not held: {held}");
     stage.say(session, "answer", "It is on its way.", SAM).await?;
-    let content = |record: &Record| record.of("person.said").next().map(|seen| seen.event.clone());
+    let content =
+        |record: &Record| record.of("person.message").next().map(|seen| seen.event.clone());
     let content = ada.sees("ada hears sam", content).await?;
     ensure!(content["participant"] == "sam" && content["text"] == "It is on its way.", "{content}");
     let spoke = ada.record().of("turn.output").count();
